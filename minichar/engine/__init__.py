@@ -1,0 +1,1 @@
+"""The mathematics: cells, layers, loss, network and gradient checks, forward above backward."""

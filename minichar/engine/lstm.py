@@ -1,0 +1,89 @@
+"""The long short-term memory cell (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
+
+    a = W @ [h_prev; x; 1]            rows i, f, o, g, each H high
+    i, f, o = σ(a_i), σ(a_f), σ(a_o)
+    g = tanh(a_g)
+    c = f ∘ c_prev + i ∘ g
+    h = o ∘ tanh(c)
+
+No peepholes; the order of the gates is char-rnn's.
+"""
+
+from minichar.backend import Array, Backend
+from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
+from minichar.engine.parameters import Shapes
+from minichar.engine.recurrent import Recurrent, Weights
+
+
+class LSTM(Recurrent):
+    """Four gates in one product; states h and c. Parameters as `Recurrent`."""
+
+    n_states = 2
+
+    def __init__(
+        self, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
+    ) -> None:
+        super().__init__(weights, gradients, H, T, B, backend)
+        self.gates = self.linear("W", self.onehot())
+        self.c = self.zeros(T + 1, H, B)  # (T+1, H, B)
+        self.tanh_c = self.zeros(T, H, B)  # (T, H, B)
+        self.states = (self.gates.x[:, :H], self.c)
+        self.x = self.gates.x[:, H:]  # (T+1, D, B)
+
+    @staticmethod
+    def shapes(H: int, D: int, V: int) -> Shapes:
+        return {"W": (4 * H, H + D + 1)} | ({} if D else {"Wx": (4 * H, V)})
+
+    def step(self, t: int, ids: Array | None) -> None:
+        xp, H = self.xp, self.H
+        c_prev, c, tanh_c, h = self.c[t], self.c[t + 1], self.tanh_c[t], self.h[t + 1]  # (H, B)
+
+        # From here on `a` holds the values of the gates: the backward pass needs no more.
+        a = self.gates.step(t, ids)  # (4H, B)
+        sigmoid(xp, a[: 3 * H], out=a[: 3 * H])
+        xp.tanh(a[3 * H :], out=a[3 * H :])
+        i, f, o, g = a.reshape(4, H, -1)  # each (H, B)
+
+        # c = f ∘ c_prev + i ∘ g
+        xp.multiply(f, c_prev, out=c)
+        xp.multiply(i, g, out=self.scratch)
+        xp.add(c, self.scratch, out=c)
+
+        # h = o ∘ tanh(c)
+        xp.tanh(c, out=tanh_c)
+        xp.multiply(o, tanh_c, out=h)
+
+    def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
+        xp, H = self.xp, self.H
+        dh, dc = dstates
+        c_prev, tanh_c = self.c[t], self.tanh_c[t]  # (H, B)
+        gates, da = self.gates.a[t], self.gates.da[t]  # (4H, B)
+        i, f, o, g = gates.reshape(4, H, -1)  # each (H, B)
+        da_i, da_f, da_o, da_g = da.reshape(4, H, -1)  # each (H, B)
+
+        # h = o ∘ tanh(c):  do = dh ∘ tanh(c),  dc += dh ∘ o ∘ (1 - tanh²(c))
+        tanh_slope(xp, tanh_c, out=self.scratch)
+        xp.multiply(self.scratch, o, out=self.scratch)
+        xp.multiply(self.scratch, dh, out=self.scratch)
+        xp.add(dc, self.scratch, out=dc)
+
+        # c = f ∘ c_prev + i ∘ g:  di = dc ∘ g,  df = dc ∘ c_prev,  dg = dc ∘ i,  dc_prev = dc ∘ f.
+        # Through the non-linearities: da = d(gate) ∘ slope.
+        sigmoid_slope(xp, gates[: 3 * H], out=da[: 3 * H])
+        tanh_slope(xp, g, out=da_g)
+        for da_gate, d_gate, factor in (
+            (da_i, dc, g),
+            (da_f, dc, c_prev),
+            (da_o, dh, tanh_c),
+            (da_g, dc, i),
+        ):
+            xp.multiply(da_gate, d_gate, out=da_gate)
+            xp.multiply(da_gate, factor, out=da_gate)
+        xp.multiply(dc, f, out=dc)
+
+        # a = W @ [h_prev; x; 1]
+        return self.gates.step_backward(t)[:H], dc
+
+    def weight_gradients(self, n: int, ids: Array | None) -> Array:
+        self.gates.weight_gradient(n, ids)
+        return self.gates.dx[:n, self.H :]

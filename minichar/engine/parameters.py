@@ -1,0 +1,59 @@
+"""All parameters of a network as one flat vector with named views.
+
+Clipping, RMSprop, norms and checkpoints then work on one array, whatever the
+network, and the gradient is a twin of the same layout.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Self
+
+from minichar.backend import CPU, Array, Backend
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Parameters:
+    """Named arrays that share one vector θ.
+
+    Parameters
+    ----------
+    shapes : dict of str to tuple of int
+        Name and shape of every array, in the order they lie in the vector.
+    dtype : str
+        float32 to train, float64 to be exact, complex128 for the complex-step check.
+    backend : Backend
+        Where the vector lives.
+
+    Attributes
+    ----------
+    flat : array, (size,)
+        θ itself. Writing into it changes the views, and the other way round.
+    """
+
+    def __init__(self, shapes: Shapes, dtype: str = "float32", backend: Backend = CPU) -> None:
+        self.shapes = dict(shapes)
+        self.backend = backend
+        self.size = sum(prod(shape) for shape in shapes.values())
+        self.flat = backend.xp.zeros(self.size, dtype=dtype)  # (size,)
+        self._views: dict[str, Array] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            self._views[name] = self.flat[start : start + prod(shape)].reshape(shape)
+            start += prod(shape)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._views[name]
+
+    def items(self) -> Iterator[tuple[str, Array]]:
+        """Yield every name with its view, in the order of the vector."""
+        yield from self._views.items()
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype of every array."""
+        return str(self.flat.dtype)
+
+    def twin(self, dtype: str | None = None) -> Self:
+        """Return zeros of the same names and shapes, for a gradient or another precision."""
+        return type(self)(self.shapes, dtype or self.dtype, self.backend)
