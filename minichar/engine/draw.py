@@ -24,6 +24,6 @@ def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
     return (cumulative <= threshold).sum(axis=0)
 
 
-def likeliest(xp: ModuleType, logits: Array) -> Array:
+def likeliest(logits: Array) -> Array:
     """Return the ids ``(B,)`` of the largest of the logits ``(V, B)``."""
     return logits.argmax(axis=0)

@@ -17,10 +17,10 @@ Reset *before* it (version 3; char-rnn's ``GRU.lua``, whose z is one minus this 
     h = (1 - z) ∘ n + z ∘ h_prev
 """
 
-from minichar.backend import Array, Backend
+from minichar.backend import Array
 from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
 from minichar.engine.parameters import Shapes
-from minichar.engine.recurrent import Recurrent, Weights
+from minichar.engine.recurrent import Recurrent
 
 
 class GRU(Recurrent):
@@ -58,10 +58,8 @@ class GRU(Recurrent):
 class GRUResetAfter(GRU):
     """The reset gate acts on ``U @ [h_prev; 1]``. Parameters as `Recurrent`."""
 
-    def __init__(
-        self, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
-    ) -> None:
-        super().__init__(weights, gradients, H, T, B, backend)
+    def build(self) -> None:
+        """Lay out the workspaces."""
         self.recurrent = self.linear("U")
         self.input = self.linear("W", self.onehot())
         self.states = (self.recurrent.x,)
@@ -69,9 +67,12 @@ class GRUResetAfter(GRU):
 
     @staticmethod
     def shapes(H: int, D: int, V: int) -> Shapes:
-        return {"U": (3 * H, H + 1), "W": (3 * H, D + 1)} | ({} if D else {"Wx": (3 * H, V)})
+        """Name and shape of ``U``, ``W`` and, in a first layer, ``Wx``."""
+        first: Shapes = {} if D else {"Wx": (3 * H, V)}
+        return {"U": (3 * H, H + 1), "W": (3 * H, D + 1)} | first
 
     def step(self, t: int, ids: Array | None) -> None:
+        """One step: ``h_prev, x → h``."""
         xp, H = self.xp, self.H
         u = self.recurrent.step(t)  # (3H, B)
         a = self.input.step(t, ids)  # (3H, B)
@@ -89,6 +90,7 @@ class GRUResetAfter(GRU):
         self.blend(z, n, self.h[t], out=self.h[t + 1])
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
+        """One step back: ``dh → dh_prev``; leaves da, and du where there is one, in the workspaces."""
         xp, H = self.xp, self.H
         (dh,) = dstates
         u_n = self.recurrent.a[t, 2 * H :]  # (H, B)
@@ -115,6 +117,7 @@ class GRUResetAfter(GRU):
         return (dh_prev,)
 
     def weight_gradients(self, n: int, ids: Array | None) -> Array:
+        """Sum the gradients of the weights over the chunk; return dx ``(n, D, B)``."""
         self.recurrent.weight_gradient(n)
         self.input.weight_gradient(n, ids)
         return self.input.dx[:n]
@@ -123,20 +126,21 @@ class GRUResetAfter(GRU):
 class GRUResetBefore(GRU):
     """The reset gate acts on ``h_prev`` itself. Parameters as `Recurrent`."""
 
-    def __init__(
-        self, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
-    ) -> None:
-        super().__init__(weights, gradients, H, T, B, backend)
-        self.gates = self.linear("W", self.onehot(slice(None, 2 * H)))
-        self.candidate = self.linear("Wn", self.onehot(slice(2 * H, None)))
-        self.states = (self.gates.x[:, :H],)
-        self.x = self.gates.x[:, H:]  # (T+1, D, B)
+    def build(self) -> None:
+        """Lay out the workspaces."""
+        self.gates = self.linear("W", self.onehot(slice(None, 2 * self.H)))
+        self.candidate = self.linear("Wn", self.onehot(slice(2 * self.H, None)))
+        self.states = (self.gates.x[:, : self.H],)
+        self.x = self.gates.x[:, self.H :]  # (T+1, D, B)
 
     @staticmethod
     def shapes(H: int, D: int, V: int) -> Shapes:
-        return {"W": (2 * H, H + D + 1), "Wn": (H, H + D + 1)} | ({} if D else {"Wx": (3 * H, V)})
+        """Name and shape of ``W``, ``Wn`` and, in a first layer, ``Wx``."""
+        first: Shapes = {} if D else {"Wx": (3 * H, V)}
+        return {"W": (2 * H, H + D + 1), "Wn": (H, H + D + 1)} | first
 
     def step(self, t: int, ids: Array | None) -> None:
+        """One step: ``h_prev, x → h``."""
         xp, H = self.xp, self.H
         h_prev = self.h[t]  # (H, B)
 
@@ -154,6 +158,7 @@ class GRUResetBefore(GRU):
         self.blend(z, n, h_prev, out=self.h[t + 1])
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
+        """One step back: ``dh → dh_prev``; leaves da, and du where there is one, in the workspaces."""
         xp, H = self.xp, self.H
         (dh,) = dstates
         h_prev = self.h[t]  # (H, B)
@@ -178,6 +183,7 @@ class GRUResetBefore(GRU):
         return (dh_prev,)
 
     def weight_gradients(self, n: int, ids: Array | None) -> Array:
+        """Sum the gradients of the weights over the chunk; return dx ``(n, D, B)``."""
         self.gates.weight_gradient(n, ids)
         self.candidate.weight_gradient(n, ids)
         return self.gates.dx[:n, self.H :] + self.candidate.dx[:n, self.H :]

@@ -51,10 +51,12 @@ class Linear:
     # What only the backward pass needs is made when it first runs: sampling never asks for it.
     @cached_property
     def da(self) -> Array:
+        """Gradient of the pre-activations."""
         return self.xp.zeros_like(self.a)  # (T, G, B)
 
     @cached_property
     def dx(self) -> Array:
+        """Gradient of the inputs."""
         return self.xp.zeros_like(self.x[:-1])  # (T, K, B)
 
     def step(self, t: int, ids: Array | None = None) -> Array:

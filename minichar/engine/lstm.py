@@ -9,10 +9,10 @@
 No peepholes; the order of the gates is char-rnn's.
 """
 
-from minichar.backend import Array, Backend
+from minichar.backend import Array
 from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
 from minichar.engine.parameters import Shapes
-from minichar.engine.recurrent import Recurrent, Weights
+from minichar.engine.recurrent import Recurrent
 
 
 class LSTM(Recurrent):
@@ -20,21 +20,22 @@ class LSTM(Recurrent):
 
     n_states = 2
 
-    def __init__(
-        self, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
-    ) -> None:
-        super().__init__(weights, gradients, H, T, B, backend)
+    def build(self) -> None:
+        """Lay out the workspaces."""
         self.gates = self.linear("W", self.onehot())
-        self.c = self.zeros(T + 1, H, B)  # (T+1, H, B)
-        self.tanh_c = self.zeros(T, H, B)  # (T, H, B)
-        self.states = (self.gates.x[:, :H], self.c)
-        self.x = self.gates.x[:, H:]  # (T+1, D, B)
+        self.c = self.zeros(self.T + 1, self.H, self.B)  # (T+1, H, B)
+        self.tanh_c = self.zeros(self.T, self.H, self.B)  # (T, H, B)
+        self.states = (self.gates.x[:, : self.H], self.c)
+        self.x = self.gates.x[:, self.H :]  # (T+1, D, B)
 
     @staticmethod
     def shapes(H: int, D: int, V: int) -> Shapes:
-        return {"W": (4 * H, H + D + 1)} | ({} if D else {"Wx": (4 * H, V)})
+        """Name and shape of ``W`` and, in a first layer, ``Wx``."""
+        first: Shapes = {} if D else {"Wx": (4 * H, V)}
+        return {"W": (4 * H, H + D + 1)} | first
 
     def step(self, t: int, ids: Array | None) -> None:
+        """One step: ``h_prev, c_prev, x → h, c``."""
         xp, H = self.xp, self.H
         c_prev, c, tanh_c, h = self.c[t], self.c[t + 1], self.tanh_c[t], self.h[t + 1]  # (H, B)
 
@@ -54,6 +55,7 @@ class LSTM(Recurrent):
         xp.multiply(o, tanh_c, out=h)
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
+        """One step back: ``dh, dc → dh_prev, dc_prev``; leaves da in the workspace."""
         xp, H = self.xp, self.H
         dh, dc = dstates
         c_prev, tanh_c = self.c[t], self.tanh_c[t]  # (H, B)
@@ -85,5 +87,6 @@ class LSTM(Recurrent):
         return self.gates.step_backward(t)[:H], dc
 
     def weight_gradients(self, n: int, ids: Array | None) -> Array:
+        """Sum dW over the chunk; return dx ``(n, D, B)``."""
         self.gates.weight_gradient(n, ids)
         return self.gates.dx[:n, self.H :]

@@ -51,6 +51,11 @@ class Recurrent(ABC):
         self.H, self.T, self.B = H, T, B
         self.dtype = weights["W"].dtype
         self.scratch = self.zeros(H, B)  # (H, B)
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the linear layers and name `x` and `states`."""
 
     @staticmethod
     @abstractmethod

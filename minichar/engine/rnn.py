@@ -4,32 +4,34 @@ a = W @ [h_prev; x; 1]
 h = tanh(a)
 """
 
-from minichar.backend import Array, Backend
+from minichar.backend import Array
 from minichar.engine.functions import tanh_slope
 from minichar.engine.parameters import Shapes
-from minichar.engine.recurrent import Recurrent, Weights
+from minichar.engine.recurrent import Recurrent
 
 
 class RNN(Recurrent):
     """``h = tanh(W @ [h_prev; x; 1])``. Parameters as `Recurrent`."""
 
-    def __init__(
-        self, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
-    ) -> None:
-        super().__init__(weights, gradients, H, T, B, backend)
+    def build(self) -> None:
+        """Lay out the workspaces."""
         self.gates = self.linear("W", self.onehot())
-        self.states = (self.gates.x[:, :H],)
-        self.x = self.gates.x[:, H:]  # (T+1, D, B)
+        self.states = (self.gates.x[:, : self.H],)
+        self.x = self.gates.x[:, self.H :]  # (T+1, D, B)
 
     @staticmethod
     def shapes(H: int, D: int, V: int) -> Shapes:
-        return {"W": (H, H + D + 1)} | ({} if D else {"Wx": (H, V)})
+        """Name and shape of ``W`` and, in a first layer, ``Wx``."""
+        first: Shapes = {} if D else {"Wx": (H, V)}
+        return {"W": (H, H + D + 1)} | first
 
     def step(self, t: int, ids: Array | None) -> None:
+        """One step: ``h_prev, x → h``."""
         a = self.gates.step(t, ids)  # (H, B)
         self.xp.tanh(a, out=self.h[t + 1])
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
+        """One step back: ``dh → dh_prev``; leaves da in the workspace."""
         xp = self.xp
         (dh,) = dstates
 
@@ -42,5 +44,6 @@ class RNN(Recurrent):
         return (self.gates.step_backward(t)[: self.H],)
 
     def weight_gradients(self, n: int, ids: Array | None) -> Array:
+        """Sum dW over the chunk; return dx ``(n, D, B)``."""
         self.gates.weight_gradient(n, ids)
         return self.gates.dx[:n, self.H :]

@@ -1,0 +1,1 @@
+"""minichar: character-level language models in plain NumPy, every derivative by hand."""

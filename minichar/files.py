@@ -1,0 +1,33 @@
+"""Writing a file whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for bytes that takes the place of `path` when the block ends well.
+
+    It is written beside `path`, flushed to the disk and renamed, so a reader sees the
+    old file or the new one. If the block fails, it vanishes and the old file stays.
+
+    Raises
+    ------
+    OSError
+        As opening, writing and renaming raise it.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,44 @@
+"""A model: a network's configuration and weights, and the characters they are about."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from minichar.backend import CPU, Backend
+from minichar.engine.config import Config, initialise
+from minichar.engine.network import Network
+from minichar.engine.parameters import Parameters
+from minichar.text.vocabulary import Vocabulary
+
+
+@dataclass
+class CharRNN:
+    """What is sampled from, evaluated, converted and trained further.
+
+    Attributes
+    ----------
+    config : Config
+    vocabulary : Vocabulary
+        ``len(vocabulary) == config.vocab_size``.
+    parameters : Parameters
+        With the shapes of ``config.shapes()``.
+    details : dict
+        What is known of its making, such as ``val_loss``; plain JSON values.
+    """
+
+    config: Config
+    vocabulary: Vocabulary
+    parameters: Parameters
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def new(
+        cls, config: Config, vocabulary: Vocabulary, seed: int, dtype: str = "float32", backend: Backend = CPU
+    ) -> "CharRNN":
+        """Return a model with fresh random weights; the same seed, the same weights."""
+        parameters = Parameters(config.shapes(), dtype, backend)
+        initialise(config, parameters, backend.generator(seed))
+        return cls(config, vocabulary, parameters)
+
+    def network(self, T: int, B: int) -> Network:
+        """Return workspaces for `T` steps of `B` sequences over these weights."""
+        return Network(self.config, self.parameters, T, B)

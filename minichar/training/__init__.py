@@ -1,0 +1,1 @@
+"""How a network learns: clipping, RMSprop, schedules, scheduled sampling, checkpoints, and the loop."""

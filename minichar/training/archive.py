@@ -1,0 +1,136 @@
+"""One ``.npz`` file: arrays by name and a JSON header, written whole or not at all, read with suspicion.
+
+Plain NumPy reads it: ``numpy.load(path)`` gives the arrays, and the text in
+``["header"]`` is the JSON. Files from elsewhere are untrusted: nothing is unpickled,
+and every size is checked against the file's own before memory is taken.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minichar.errors import MinicharError
+from minichar.files import replacing
+
+MAX_HEADER_BYTES = 64 << 20
+
+
+def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the archive to a temporary file beside `path`, flush it to the disk, and rename it.
+
+    Raises
+    ------
+    MinicharError
+        If it cannot be written. A file that was at `path` is then still there, unharmed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise MinicharError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+
+
+class Archive:
+    """A checked ``.npz`` file, open for reading; use it in a ``with`` block.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Attributes
+    ----------
+    header : dict
+        The JSON header; empty where there is none.
+    shapes : dict of str to tuple of int
+        Every array but the header.
+
+    Raises
+    ------
+    MinicharError
+        If the file is missing, unreadable, truncated, no ``.npz``, compressed, or holds
+        anything but plain numbers whose sizes agree with the file's.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self.zip = zipfile.ZipFile(self.path)
+        except FileNotFoundError:
+            raise MinicharError(f"no such checkpoint: {self.path}") from None
+        except OSError as error:
+            raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise self.damaged("it is empty, truncated, or no .npz file") from error
+        try:
+            self.dtypes: dict[str, np.dtype] = {}
+            self.shapes: dict[str, tuple[int, ...]] = {}
+            size_on_disk = self.path.stat().st_size
+            for member in self.zip.infolist():
+                self._check_member(member, size_on_disk)
+            self.header = self._read_header()
+        except BaseException:
+            self.zip.close()
+            raise
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.zip.close()
+
+    def damaged(self, why: str) -> MinicharError:
+        """Return the error that says the file cannot be trusted, and why."""
+        return MinicharError(f"{self.path} is not a checkpoint minichar can read: {why}")
+
+    def read(self, name: str) -> np.ndarray:
+        """Return one array."""
+        try:
+            with self.zip.open(f"{name}.npy") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise self.damaged(f"array {name} is missing or damaged") from error
+
+    def _check_member(self, member: zipfile.ZipInfo, size_on_disk: int) -> None:
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename or name in self.shapes:
+            raise self.damaged(f"it holds {member.filename!r}, which is no array or is there twice")
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size > size_on_disk:
+            raise self.damaged(f"array {name} is compressed or larger than the file (save with numpy.savez)")
+        try:
+            with self.zip.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                if version == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                else:
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+                data_bytes = member.file_size - file.tell()
+        except (ValueError, EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+            raise self.damaged(f"array {name} is damaged") from error
+        if dtype.hasobject or dtype.kind not in ("U" if name == "header" else "fiu"):
+            raise self.damaged(f"array {name} has dtype {dtype}; only plain numbers are read, never pickled objects")
+        if prod(shape) * dtype.itemsize != data_bytes:
+            raise self.damaged(f"array {name} says shape {shape}, which its {data_bytes:,} bytes do not fit")
+        self.shapes[name], self.dtypes[name] = shape, dtype
+
+    def _read_header(self) -> dict[str, Any]:
+        shape = self.shapes.pop("header", None)
+        if shape is None:
+            return {}
+        if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
+            raise self.damaged("its header is no single text of a sensible size")
+        try:
+            header = json.loads(str(self.read("header")))
+        except (ValueError, RecursionError) as error:
+            raise self.damaged("its header is not JSON") from error
+        if not isinstance(header, dict):
+            raise self.damaged("its header is not a JSON object")
+        return header

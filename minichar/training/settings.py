@@ -1,0 +1,110 @@
+"""Everything a training run is told, checked in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from minichar.errors import MinicharError
+from minichar.training.scheduled_sampling import SS_FEEDS
+from minichar.training.schedules import SS_SCHEDULES, learning_rate, true_share
+
+SPLITS = ("columns", "tail")
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of `minichar train` that decide its result; the command's help explains each.
+
+    Units: `eval_val_every` counts chunks (steps of the optimiser), `max_epochs` and
+    `learning_rate_decay_after` epochs; `grad_clip` is on char-rnn's scale, the gradient
+    summed over time and averaged over the batch; `clip_norm` on that of the mean loss.
+
+    Raises
+    ------
+    MinicharError
+        If a value is out of its range.
+    """
+
+    data: str | None = None
+    encoding: str = "utf-8"
+    min_freq: int = 0
+    split: str = "columns"
+    train_frac: float = 0.95
+    val_frac: float = 0.05
+    model: str = "lstm"
+    rnn_size: int = 128
+    num_layers: int = 2
+    dropout: float = 0.0
+    gru_reset: str = "after"
+    seq_length: int = 50
+    batch_size: int = 50
+    max_epochs: int = 50
+    learning_rate: float = 2e-3
+    learning_rate_decay: float = 0.97
+    learning_rate_decay_after: int = 10
+    decay_rate: float = 0.95
+    grad_clip: float = 5.0
+    clip_norm: float = 0.0
+    use_ss: bool = True
+    start_ss: float = 1.0
+    decay_ss: float = 0.005
+    min_ss: float = 0.9
+    ss_schedule: str = "linear"
+    ss_feed: str = "sample"
+    seed: int = 123
+    dtype: str = "float32"
+    eval_val_every: int = 1000
+    sample_every: int = 1
+    checkpoint_dir: str = "cv"
+    savefile: str = "lstm"
+    keep: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (holds, range_) in RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, str) or not holds(value):
+                raise MinicharError(f"--{name.replace('_', '-')} is {value}; it must be {range_}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise MinicharError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
+                )
+        if not self.savefile or "/" in self.savefile or "\\" in self.savefile:
+            raise MinicharError(f"--savefile is {self.savefile!r}; it must be a plain name, it becomes part of a file's")
+
+    def learning_rate_at(self, e: int) -> float:
+        """Return η of epoch `e` = 0, 1, …"""
+        return learning_rate(e, self.learning_rate, self.learning_rate_decay, self.learning_rate_decay_after)
+
+    def true_share_at(self, e: int) -> float:
+        """Return the share of true input of epoch `e` = 0, 1, …"""
+        if not self.use_ss:
+            return 1.0
+        return true_share(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)
+
+
+def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
+    return (lambda v: type(v) is int and v >= least), f"a whole number, at least {least}"
+
+
+_SHARE = (lambda v: 0 <= v <= 1), "from 0 to 1"
+_POSITIVE = (lambda v: 0 < v < float("inf")), "above 0"
+_NOT_NEGATIVE = (lambda v: 0 <= v < float("inf")), "0 (off) or more"
+
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **{name: _whole(1) for name in ("seq_length", "batch_size", "max_epochs", "eval_val_every")},
+    **{name: _whole(0) for name in ("min_freq", "learning_rate_decay_after", "seed", "sample_every", "keep")},
+    **{name: _SHARE for name in ("start_ss", "decay_ss", "min_ss")},
+    **{name: _NOT_NEGATIVE for name in ("grad_clip", "clip_norm")},
+    "learning_rate": _POSITIVE,
+    "learning_rate_decay": ((lambda v: 0 < v <= 1), "above 0, at most 1"),
+    "decay_rate": ((lambda v: 0 <= v < 1), "at least 0, below 1"),
+}
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "split": SPLITS,
+    "ss_schedule": SS_SCHEDULES,
+    "ss_feed": SS_FEEDS,
+    "dtype": DTYPES,
+}

@@ -1,0 +1,249 @@
+"""The training loop.
+
+    for each chunk: forward, loss, backward, clip, RMSprop; carry the state on
+    now and then: validate, save
+
+It computes and saves; it prints nothing. What happens is told as events, which the
+command line shows and a program may ignore.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minichar.engine.network import teacher_forcing
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.text.batches import Split
+from minichar.training import checkpoint
+from minichar.training.clipping import clip_elements, clip_norm
+from minichar.training.evaluation import Evaluation, evaluate
+from minichar.training.rmsprop import RMSprop
+from minichar.training.scheduled_sampling import scheduled_sampling
+from minichar.training.settings import Settings
+
+EXPLODED = 3.0
+"""A loss this many times the first one means that training has failed, as in char-rnn."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One chunk was learned. `loss` is its mean in nats per character, before the update."""
+
+    iteration: int
+    epoch: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The model was measured. `train_loss` is the mean since the time before; `val` is None without a split."""
+
+    iteration: int
+    epoch: float
+    train_loss: float
+    val: Evaluation | None
+    learning_rate: float
+    true_share: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written; `best` if none before had a lower validation loss."""
+
+    path: Path
+    best: bool
+
+
+Event = Step | Evaluated | Saved
+
+
+class Trainer:
+    """Trains one model on one text.
+
+    Parameters
+    ----------
+    model : CharRNN
+        Trained in place.
+    split : Split
+        The chunks to learn from and to measure on.
+    settings : Settings
+    origin : dict
+        What the text was, kept in the checkpoint so that `resume` can tell it apart: ``path``, ``digest``.
+    resumed : checkpoint.TrainingState, optional
+        Where to go on from.
+    """
+
+    def __init__(
+        self,
+        model: CharRNN,
+        split: Split,
+        settings: Settings,
+        origin: dict[str, Any],
+        resumed: checkpoint.TrainingState | None = None,
+    ) -> None:
+        self.model, self.split, self.settings, self.origin = model, split, settings, origin
+        self.backend = model.parameters.backend
+        self.network = model.network(split.T, split.B)
+        self.measured = model.network(split.T, split.B)
+        self.optimiser = RMSprop(model.parameters, settings.decay_rate)
+        # Masks and coins have a generator of their own, so that drawing the initial weights, or a sample
+        # of text on the way, changes nothing of the run.
+        self.generator = self.backend.generator(settings.seed, 1)
+        self.iteration = 0
+        self.first_loss: float | None = None
+        self.recent: list[float] = []
+        self.history: list[dict[str, Any]] = []
+        self.stopping = False
+        if resumed is not None:
+            self._restore(resumed)
+
+    @property
+    def iterations(self) -> int:
+        """How many chunks the whole run will have learned."""
+        return self.settings.max_epochs * len(self.split.train)
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with their fraction."""
+        return self.iteration / len(self.split.train)
+
+    def stop(self) -> None:
+        """Ask the run to save and end after the chunk it is at; safe in a signal handler."""
+        self.stopping = True
+
+    def run(self) -> Iterator[Event]:
+        """Train until `max_epochs`, a `stop`, or a loss that says training has failed.
+
+        Raises
+        ------
+        MinicharError
+            If the loss is not finite or above three times the first, or a checkpoint cannot be written.
+        """
+        measured_at = self.iteration
+        while self.iteration < self.iterations and not self.stopping:
+            loss = self.learn()
+            yield Step(self.iteration, self.epoch, loss)
+            if self.iteration % self.settings.eval_val_every == 0 or self.iteration == self.iterations:
+                measured_at = self.iteration
+                evaluated = self.validate()
+                yield evaluated
+                yield self.save(evaluated.val.loss if evaluated.val else None)
+        if self.iteration > measured_at:
+            yield self.save(None)
+
+    def learn(self) -> float:
+        """Learn the next chunk; return its loss.
+
+        Raises
+        ------
+        MinicharError
+            If the loss says that training has failed.
+        """
+        settings, network, xp = self.settings, self.network, self.backend.xp
+        e, k = divmod(self.iteration, len(self.split.train))
+        inputs, targets = map(self.backend.to_device, self.split.train[k])  # (T, B)
+        if k == 0:
+            network.reset()
+
+        share = settings.true_share_at(e)
+        feed = teacher_forcing(inputs)
+        if share < 1.0:
+            feed = scheduled_sampling(inputs, share, settings.ss_feed, self.generator, self.backend)
+        network.draw_masks(self.generator)
+
+        loss = float(network.loss.forward(network.forward(feed), targets))
+        self.check(loss)
+        network.backward(network.loss.backward())
+        g = network.gradient.flat
+        if settings.grad_clip:
+            # char-rnn clips the gradient summed over time; ours is that of the mean over time.
+            clip_elements(xp, g, settings.grad_clip / self.split.T)
+        if settings.clip_norm:
+            clip_norm(xp, g, settings.clip_norm)
+        self.optimiser.step(g, settings.learning_rate_at(e))
+        network.carry()
+
+        self.iteration += 1
+        self.recent.append(loss)
+        return loss
+
+    def validate(self) -> Evaluated:
+        """Measure on the validation chunks from a zero state, and note it in the history."""
+        val = None
+        if len(self.split.val):
+            self.measured.reset()
+            val = evaluate(self.measured, (map(self.backend.to_device, chunk) for chunk in self.split.val))
+            self.check(val.loss)
+        e = (self.iteration - 1) // len(self.split.train)
+        evaluated = Evaluated(
+            self.iteration,
+            self.epoch,
+            float(np.mean(self.recent)),
+            val,
+            self.settings.learning_rate_at(e),
+            self.settings.true_share_at(e),
+        )
+        self.recent.clear()
+        self.history.append(asdict(evaluated))
+        return evaluated
+
+    def check(self, loss: float) -> None:
+        """Raise if `loss` says that training has failed."""
+        if self.first_loss is None:
+            self.first_loss = loss
+        if isfinite(loss) and loss <= EXPLODED * self.first_loss:
+            return
+        limit = f"; the first was {self.first_loss:.3f}" if isfinite(loss) else ""
+        raise MinicharError(
+            f"training failed: loss {loss:.3f} at epoch {self.epoch:.2f}{limit}. {self.culprit()}. "
+            f"Checkpoints written so far are good; try a lower --learning-rate or --grad-clip"
+        )
+
+    def culprit(self) -> str:
+        """Say which parameter went bad: the first that is not finite, or else the largest."""
+        xp = self.backend.xp
+        largest = {name: float(xp.abs(view).max()) for name, view in self.model.parameters.items()}
+        for name, value in largest.items():
+            if not isfinite(value):
+                return f"Parameter {name} is no longer finite"
+        name = max(largest, key=lambda name: largest[name])
+        return f"Parameter {name} has grown to {largest[name]:.3g}"
+
+    def save(self, val_loss: float | None) -> Saved:
+        """Write a checkpoint; its name holds the validation loss, or says that the run was interrupted."""
+        settings = self.settings
+        earlier = [h["val"]["loss"] for h in self.history[:-1] if h["val"]]
+        best = val_loss is not None and all(val_loss <= loss for loss in earlier)
+        label = "interrupted" if self.stopping else "novalidation"
+        if val_loss is not None:
+            label = f"{val_loss:.4f}"
+        path = Path(settings.checkpoint_dir) / f"lm_{settings.savefile}_epoch{self.epoch:.2f}_{label}.npz"
+        self.model.details = {"val_loss": val_loss, "epoch": self.epoch, "split": settings.split, "start": "zero"}
+        checkpoint.save(path, self.model, self._state())
+        return Saved(path, best)
+
+    def _state(self) -> checkpoint.TrainingState:
+        to_host = self.backend.to_host
+        progress = {
+            "settings": asdict(self.settings),
+            "origin": self.origin,
+            "iteration": self.iteration,
+            "first_loss": self.first_loss,
+            "recent": self.recent,
+            "history": self.history,
+            "random": self.generator.bit_generator.state,
+        }
+        return checkpoint.TrainingState(to_host(self.optimiser.mean_square), to_host(self.network.state), progress)
+
+    def _restore(self, resumed: checkpoint.TrainingState) -> None:
+        progress = resumed.progress
+        self.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
+        self.network.state = self.backend.to_device(resumed.state)
+        self.iteration, self.first_loss = progress["iteration"], progress["first_loss"]
+        self.recent, self.history = list(progress["recent"]), list(progress["history"])
+        self.generator.bit_generator.state = progress["random"]
