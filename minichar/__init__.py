@@ -1,1 +1,62 @@
-"""minichar: character-level language models in plain NumPy, every derivative by hand."""
+"""minichar: character-level language models in plain NumPy, every derivative by hand.
+
+>>> import minichar
+>>> model = minichar.train("data/pydocs", max_epochs=1)         # doctest: +SKIP
+>>> print("".join(minichar.generate(model, length=200)))        # doctest: +SKIP
+
+The names below are the whole public interface; `minichar.engine` is there to be read.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.sampling import Choice, generate, generate_many
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.checkpoint import load, save
+from minichar.training.settings import Settings
+from minichar.training.start import begin
+from minichar.training.trainer import Event
+
+__all__ = [
+    "CharRNN",
+    "Choice",
+    "MinicharError",
+    "Settings",
+    "Vocabulary",
+    "generate",
+    "generate_many",
+    "load",
+    "save",
+    "train",
+]
+
+
+def train(data: str | None = None, on_event: Callable[[Event], None] | None = None, **settings: Any) -> CharRNN:
+    """Train a model and return it, with checkpoints on the way, as ``minichar train`` does.
+
+    Parameters
+    ----------
+    data : str, optional
+        A folder with ``input.txt`` or a text file; the built-in text by default.
+    on_event : callable, optional
+        Is told of every chunk, evaluation and checkpoint (`minichar.training.trainer`).
+    **settings
+        Fields of `Settings`, such as ``model="gru"``.
+
+    Returns
+    -------
+    CharRNN
+        With the weights of the last step; the best are in the checkpoint folder.
+
+    Raises
+    ------
+    MinicharError
+        If the text cannot be read, a setting is out of range, or training fails.
+    """
+    trainer = begin(Settings(data=data, **settings)).trainer
+    for event in trainer.run():
+        if on_event is not None:
+            on_event(event)
+    return trainer.model

@@ -4,11 +4,14 @@ The engine asks a `Backend` for its array module ``xp`` and never imports one it
 so the same equations run wherever the arrays live. Here: NumPy on the CPU.
 """
 
+import os
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 Array = Any
 """An array of the backend's module. The shape stands in a comment where one is made."""
@@ -36,6 +39,15 @@ class Backend:
     def to_host(self, array: Array) -> np.ndarray:
         """Bring a device array to the host; shape and dtype stay."""
         return np.asarray(array)
+
+    def describe(self) -> str:
+        """Say what computes, such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        wanted = next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), None)
+        return (
+            f"NumPy {np.__version__} with {blas['name']} {blas['version']}, up to {wanted or cores} threads"
+        )
 
     def generator(self, *seed: int) -> np.random.Generator:
         """Return a generator of random numbers; other words of seed, an independent stream."""

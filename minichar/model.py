@@ -39,6 +39,17 @@ class CharRNN:
         initialise(config, parameters, backend.generator(seed))
         return cls(config, vocabulary, parameters)
 
+    def summary(self) -> str:
+        """Say what it is: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
+        config = self.config
+        reset = f" (reset {config.gru_reset} the product)" if config.model == "gru" else ""
+        layers = f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}"
+        dropout = f", dropout {config.dropout:g}" if config.dropout else ""
+        return (
+            f"{config.model.upper()}{reset}, {layers}{dropout}, {config.vocab_size:,} characters, "
+            f"{self.parameters.size:,} parameters"
+        )
+
     def network(self, T: int, B: int) -> Network:
         """Return workspaces for `T` steps of `B` sequences over these weights."""
         return Network(self.config, self.parameters, T, B)

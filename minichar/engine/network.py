@@ -47,7 +47,7 @@ class Network:
 
     def __init__(self, config: Config, parameters: Parameters, T: int, B: int) -> None:
         backend, dtype, H = parameters.backend, parameters.dtype, config.rnn_size
-        self.config, self.T, self.B, self.xp = config, T, B, backend.xp
+        self.config, self.parameters, self.T, self.B, self.xp = config, parameters, T, B, backend.xp
         self.gradient = parameters.twin()
         self.layers = [
             config.cell(

@@ -113,10 +113,19 @@ class Archive:
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
                 data_bytes = member.file_size - file.tell()
-        except (ValueError, EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        except (
+            ValueError,
+            EOFError,
+            OSError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+        ) as error:
             raise self.damaged(f"array {name} is damaged") from error
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else "fiu"):
-            raise self.damaged(f"array {name} has dtype {dtype}; only plain numbers are read, never pickled objects")
+            raise self.damaged(
+                f"array {name} has dtype {dtype}; only plain numbers are read, never pickled objects"
+            )
         if prod(shape) * dtype.itemsize != data_bytes:
             raise self.damaged(f"array {name} says shape {shape}, which its {data_bytes:,} bytes do not fit")
         self.shapes[name], self.dtypes[name] = shape, dtype

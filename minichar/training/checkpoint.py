@@ -9,7 +9,7 @@ and in a checkpoint of training also
 
     mean_square     RMSprop's m                             (number of parameters,)
     state           the carried state                       (L, states a layer, H, B)
-    header          training: settings, position, random state, history
+    header          training: position, random state, history
 """
 
 import os
@@ -43,7 +43,7 @@ class TrainingState:
     state : array, (L, states a layer, H, B)
         The carried state.
     progress : dict
-        Settings, position, random state and history, as `minichar.training.trainer` writes them.
+        Position, random state and history, as `minichar.training.trainer` writes them.
     """
 
     mean_square: np.ndarray
@@ -51,13 +51,26 @@ class TrainingState:
     progress: dict[str, Any]
 
 
-def save(path: str | os.PathLike[str], model: CharRNN, training: TrainingState | None = None) -> None:
+def save(
+    path: str | os.PathLike[str],
+    model: CharRNN,
+    training: TrainingState | None = None,
+    dtype: str | None = None,
+) -> None:
     """Write a checkpoint; without `training`, one to sample from and no more.
+
+    Parameters
+    ----------
+    path : path-like
+    model : CharRNN
+    training : TrainingState, optional
+    dtype : {"float16", "float32", "float64"}, optional
+        Of the weights in the file; the model's own by default.
 
     Raises
     ------
     MinicharError
-        If it cannot be written.
+        If it cannot be written, or a weight is too large for `dtype`.
     """
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -66,7 +79,12 @@ def save(path: str | os.PathLike[str], model: CharRNN, training: TrainingState |
         "vocabulary": {"characters": model.vocabulary.characters, "unknown": model.vocabulary.unknown},
         "details": model.details,
     }
-    arrays = {name: model.parameters.backend.to_host(view) for name, view in model.parameters.items()}
+    arrays = {}
+    for name, view in model.parameters.items():
+        with np.errstate(over="ignore"):
+            arrays[name] = model.parameters.backend.to_host(view).astype(dtype or model.parameters.dtype)
+        if not np.isfinite(arrays[name]).all():
+            raise MinicharError(f"cannot write {path}: {name} holds values that {arrays[name].dtype} cannot")
     if training is not None:
         header["training"] = training.progress
         arrays |= {"mean_square": training.mean_square, "state": training.state}
@@ -112,7 +130,7 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
         raise archive.damaged("it has no minichar header")
     if header.get("version") != VERSION:
         raise archive.damaged(
-            f"it has format version {header.get('version')!r} and this minichar reads {VERSION}; upgrade minichar"
+            f"it is of format version {header.get('version')!r}, this minichar reads {VERSION}: upgrade it"
         )
     try:
         config = Config(**{name: header["config"][name] for name in (field.name for field in fields(Config))})
@@ -121,7 +139,9 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
     except (KeyError, TypeError, ValueError, MinicharError) as error:
         raise archive.damaged(f"its header is incomplete or wrong ({error})") from error
     if len(vocabulary) != config.vocab_size:
-        raise archive.damaged(f"its vocabulary has {len(vocabulary)} characters and its config {config.vocab_size}")
+        raise archive.damaged(
+            f"its vocabulary has {len(vocabulary)} characters and its config {config.vocab_size}"
+        )
 
     # The shapes are compared before the parameters are made: a hostile size takes no memory.
     expected = config.shapes() if config.num_layers <= len(archive.shapes) else {}

@@ -5,7 +5,7 @@ It depends on where the state starts: from zero, as generation does, or carried 
 from the text before. The losses of the first and the last chunk show how much.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import exp, log
 
@@ -13,6 +13,14 @@ import numpy as np
 
 from minichar.backend import Array
 from minichar.engine.network import Network, teacher_forcing
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.text.batches import Split
+
+PARTS = ("train", "val", "test")
+
+Chunk = tuple[Array, Array]
+Watch = Callable[[Iterable[Chunk]], Iterable[Chunk]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Evaluation:
         return exp(self.loss)
 
 
-def evaluate(network: Network, chunks: Iterable[tuple[Array, Array]]) -> Evaluation:
+def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
     """Return the loss over `chunks`, starting from the state that `network` has.
 
     Parameters
@@ -54,10 +62,63 @@ def evaluate(network: Network, chunks: Iterable[tuple[Array, Array]]) -> Evaluat
     chunks : iterable of (inputs, targets)
         Arrays of int ``(n, B)``, n ≤ T.
     """
+    to_device = network.parameters.backend.to_device
     losses, sizes = [], []
-    for inputs, targets in chunks:
+    for inputs, targets in (map(to_device, chunk) for chunk in chunks):
         logits = network.forward(teacher_forcing(inputs), len(inputs))  # (n, V, B)
         losses.append(float(network.loss.forward(logits, targets)))
         sizes.append(targets.size)
         network.carry(len(inputs))
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
+
+
+def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
+    """Return the loss on one part of a split text.
+
+    Parameters
+    ----------
+    model : CharRNN
+    split : Split
+    part : {"train", "val", "test"}
+    start : {"zero", "carried"}
+        Begin from a zero state, or from the state that the parts before leave. Only a
+        split by columns can carry it on: there, each stream goes on into the next part.
+    watch : callable, optional
+        Passes the chunks through, so that a caller can see them go by.
+
+    Raises
+    ------
+    MinicharError
+        If the part is empty, or its state cannot be carried on.
+    """
+    if not len(getattr(split, part)):
+        raise MinicharError(f"the {part} part of the text is empty: choose another --part or other fractions")
+    if start == "carried" and split.how != "columns":
+        raise MinicharError("--start carried needs --split columns: in other splits no stream goes on")
+    network = model.network(split.T, split.B)
+    if start == "carried":
+        for before in PARTS[: PARTS.index(part)]:
+            for inputs, _ in watch(getattr(split, before)):
+                network.forward(teacher_forcing(inputs))
+                network.carry()
+    return evaluate(network, watch(getattr(split, part)))
+
+
+def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
+    """Return the loss of a whole text read as one stream from a zero state, every character but the first.
+
+    Parameters
+    ----------
+    model : CharRNN
+    ids : array of int, (N,)
+        N ≥ 2.
+    T : int
+        Characters a chunk; it does not change the result.
+    watch : callable, optional
+        As in `evaluate_part`.
+    """
+    column = ids.astype(np.intp)[:, None]  # (N, 1)
+    chunks = [
+        (column[i : i + T][: len(ids) - 1 - i], column[i + 1 : i + 1 + T]) for i in range(0, len(ids) - 1, T)
+    ]
+    return evaluate(model.network(T, 1), watch(chunks))

@@ -64,14 +64,15 @@ class Settings:
         for name, (holds, range_) in RANGES.items():
             value = getattr(self, name)
             if isinstance(value, str) or not holds(value):
-                raise MinicharError(f"--{name.replace('_', '-')} is {value}; it must be {range_}")
+                raise MinicharError(f"{flag(name)} is {value}; it must be {range_}")
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise MinicharError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
-                )
+            value = getattr(self, name)
+            if value not in choices:
+                raise MinicharError(f"{flag(name)} is {value!r}; it must be one of {', '.join(choices)}")
         if not self.savefile or "/" in self.savefile or "\\" in self.savefile:
-            raise MinicharError(f"--savefile is {self.savefile!r}; it must be a plain name, it becomes part of a file's")
+            raise MinicharError(
+                f"--savefile is {self.savefile!r}; it must be a plain name, it becomes part of a file's"
+            )
 
     def learning_rate_at(self, e: int) -> float:
         """Return η of epoch `e` = 0, 1, …"""
@@ -84,6 +85,11 @@ class Settings:
         return true_share(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)
 
 
+def flag(name: str) -> str:
+    """Return the option of the command line that sets the field `name`."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
     return (lambda v: type(v) is int and v >= least), f"a whole number, at least {least}"
 
@@ -93,10 +99,10 @@ _POSITIVE = (lambda v: 0 < v < float("inf")), "above 0"
 _NOT_NEGATIVE = (lambda v: 0 <= v < float("inf")), "0 (off) or more"
 
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{name: _whole(1) for name in ("seq_length", "batch_size", "max_epochs", "eval_val_every")},
-    **{name: _whole(0) for name in ("min_freq", "learning_rate_decay_after", "seed", "sample_every", "keep")},
-    **{name: _SHARE for name in ("start_ss", "decay_ss", "min_ss")},
-    **{name: _NOT_NEGATIVE for name in ("grad_clip", "clip_norm")},
+    **dict.fromkeys(("seq_length", "batch_size", "max_epochs", "eval_val_every"), _whole(1)),
+    **dict.fromkeys(("min_freq", "learning_rate_decay_after", "seed", "sample_every", "keep"), _whole(0)),
+    **dict.fromkeys(("start_ss", "decay_ss", "min_ss"), _SHARE),
+    **dict.fromkeys(("grad_clip", "clip_norm"), _NOT_NEGATIVE),
     "learning_rate": _POSITIVE,
     "learning_rate_decay": ((lambda v: 0 < v <= 1), "above 0, at most 1"),
     "decay_rate": ((lambda v: 0 <= v < 1), "at least 0, below 1"),

@@ -22,6 +22,7 @@ from minichar.text.batches import Split
 from minichar.training import checkpoint
 from minichar.training.clipping import clip_elements, clip_norm
 from minichar.training.evaluation import Evaluation, evaluate
+from minichar.training.naming import checkpoint_path, to_delete
 from minichar.training.rmsprop import RMSprop
 from minichar.training.scheduled_sampling import scheduled_sampling
 from minichar.training.settings import Settings
@@ -41,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The model was measured. `train_loss` is the mean since the time before; `val` is None without a split."""
+    """The model was measured; `train_loss` is the mean since the time before, `val` None without a split."""
 
     iteration: int
     epoch: float
@@ -98,6 +99,7 @@ class Trainer:
         self.first_loss: float | None = None
         self.recent: list[float] = []
         self.history: list[dict[str, Any]] = []
+        self.saved: list[Path] = []
         self.stopping = False
         if resumed is not None:
             self._restore(resumed)
@@ -177,7 +179,7 @@ class Trainer:
         val = None
         if len(self.split.val):
             self.measured.reset()
-            val = evaluate(self.measured, (map(self.backend.to_device, chunk) for chunk in self.split.val))
+            val = evaluate(self.measured, self.split.val)
             self.check(val.loss)
         e = (self.iteration - 1) // len(self.split.train)
         evaluated = Evaluated(
@@ -219,31 +221,43 @@ class Trainer:
         settings = self.settings
         earlier = [h["val"]["loss"] for h in self.history[:-1] if h["val"]]
         best = val_loss is not None and all(val_loss <= loss for loss in earlier)
-        label = "interrupted" if self.stopping else "novalidation"
-        if val_loss is not None:
-            label = f"{val_loss:.4f}"
-        path = Path(settings.checkpoint_dir) / f"lm_{settings.savefile}_epoch{self.epoch:.2f}_{label}.npz"
-        self.model.details = {"val_loss": val_loss, "epoch": self.epoch, "split": settings.split, "start": "zero"}
+        path = checkpoint_path(
+            settings.checkpoint_dir, settings.savefile, self.epoch, val_loss, self.stopping
+        )
+        self.model.details = {"val_loss": val_loss, "epoch": self.epoch, "settings": asdict(settings)}
+        self.saved = [*(p for p in self.saved if p != path), path]
         checkpoint.save(path, self.model, self._state())
+        if settings.keep:
+            for old in to_delete(self.saved, settings.keep):
+                old.unlink(missing_ok=True)
+                self.saved.remove(old)
         return Saved(path, best)
 
     def _state(self) -> checkpoint.TrainingState:
         to_host = self.backend.to_host
         progress = {
-            "settings": asdict(self.settings),
             "origin": self.origin,
             "iteration": self.iteration,
             "first_loss": self.first_loss,
             "recent": self.recent,
             "history": self.history,
+            "saved": [str(path) for path in self.saved],
             "random": self.generator.bit_generator.state,
         }
-        return checkpoint.TrainingState(to_host(self.optimiser.mean_square), to_host(self.network.state), progress)
+        return checkpoint.TrainingState(
+            to_host(self.optimiser.mean_square), to_host(self.network.state), progress
+        )
 
     def _restore(self, resumed: checkpoint.TrainingState) -> None:
         progress = resumed.progress
-        self.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
-        self.network.state = self.backend.to_device(resumed.state)
-        self.iteration, self.first_loss = progress["iteration"], progress["first_loss"]
-        self.recent, self.history = list(progress["recent"]), list(progress["history"])
-        self.generator.bit_generator.state = progress["random"]
+        try:
+            self.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
+            self.network.state = self.backend.to_device(resumed.state)
+            self.iteration, self.first_loss = progress["iteration"], progress["first_loss"]
+            self.recent, self.history = list(progress["recent"]), list(progress["history"])
+            self.saved = [Path(path) for path in progress["saved"]]
+            self.generator.bit_generator.state = progress["random"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise MinicharError(
+                f"the checkpoint cannot be resumed: its progress is damaged ({error})"
+            ) from error

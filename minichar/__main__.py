@@ -1,0 +1,5 @@
+"""``python -m minichar``."""
+
+from minichar.cli import main
+
+main(prog_name="minichar")

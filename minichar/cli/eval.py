@@ -1,0 +1,107 @@
+"""``minichar eval``."""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import click
+
+from minichar.cli.options import GroupedCommand, group
+from minichar.errors import MinicharError
+from minichar.text.batches import split_text
+from minichar.text.corpus import load_corpus
+from minichar.training.checkpoint import load
+from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
+from minichar.training.naming import best_checkpoint
+from minichar.training.settings import SPLITS, Settings
+
+text = group("Text")
+reading = group("Reading")
+
+
+@click.command("eval", cls=GroupedCommand)
+@click.argument("checkpoint", required=False)
+@text(
+    "--data",
+    metavar="PATH",
+    help="A folder with input.txt, or a text file.  [default: what it was trained on]",
+)
+@text("--encoding", help="Of the file.  [default: as in training]", show_default=False)
+@text(
+    "--split",
+    type=click.Choice([*SPLITS, "whole"]),
+    show_default=False,
+    help="The split whose part is measured, or the whole text as one stream.  [default: as in training]",
+)
+@text("--train-frac", type=float, show_default=False, help="Share to learn from.  [default: as in training]")
+@text("--val-frac", type=float, show_default=False, help="Share to validate on.  [default: as in training]")
+@text("--part", default="val", type=click.Choice(PARTS), help="Which part of the split.")
+@reading(
+    "--start",
+    default="zero",
+    type=click.Choice(["zero", "carried"]),
+    help="Begin from a zero state, as generation does, or carried on from the parts before.",
+)
+@reading(
+    "--batch-size",
+    type=click.IntRange(1),
+    show_default=False,
+    metavar="B",
+    help="Streams.  [default: as in training]",
+)
+@reading(
+    "--seq-length",
+    type=click.IntRange(1),
+    show_default=False,
+    metavar="T",
+    help="Characters a chunk.  [default: as in training]",
+)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(
+    checkpoint: str | None, split: str | None, part: str, start: str, quiet: bool, **given: str | float | None
+) -> None:
+    """Measure a model's loss on a text.
+
+    Nats per character say how surprised the model is by the next one, bits are nats divided
+    by ln 2, and the perplexity is how many equally likely characters would be as hard to
+    guess. Losses compare only on the same text, split and start, so these are printed too.
+    """
+    path = checkpoint or str(best_checkpoint("cv"))
+    model = load(path)
+    trained = model.details.get("settings", {})
+    if given["data"] is None and "settings" not in model.details:
+        raise MinicharError(f"{path} does not say what it was trained on: name a text with --data")
+    chosen = {name: value for name, value in given.items() if value is not None}
+    settings = Settings(**(trained | chosen | ({"split": split} if split in SPLITS else {})))
+
+    corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=model.vocabulary)
+    for note in corpus.notes:
+        click.echo(note, err=True)
+    hidden = quiet or not sys.stderr.isatty()
+
+    def watch(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        with click.progressbar(chunks, file=sys.stderr, hidden=hidden) as bar:
+            yield from bar
+
+    if split == "whole":
+        result = evaluate_whole(model, corpus.ids, watch=watch)
+        what = "whole, one stream from a zero state"
+    else:
+        laid_out = split_text(
+            corpus.ids,
+            settings.batch_size,
+            settings.seq_length,
+            settings.train_frac,
+            settings.val_frac,
+            settings.split,
+        )
+        for note in laid_out.notes:
+            click.echo(note, err=True)
+        result = evaluate_part(model, laid_out, part, start, watch)
+        begun = "from a zero state" if start == "zero" else "carried on from the parts before"
+        what = f"{part} part of the {laid_out.how} split, {laid_out.B} streams {begun}"
+    click.echo(f"model       {path}: {model.summary()}")
+    click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
+    ends = f"first chunk {result.first:.4f}, last {result.last:.4f}"
+    click.echo(f"loss        {result.loss:.4f} nats per character ({ends})")
+    click.echo(f"            {result.bits:.4f} bits per character")
+    click.echo(f"perplexity  {result.perplexity:.3f}")

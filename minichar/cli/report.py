@@ -1,0 +1,184 @@
+"""What a person sees while a model learns: what it is, how it goes, what to try next.
+
+Everything goes to standard error, but the path of the best checkpoint at the end.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from math import log
+from pathlib import Path
+from time import monotonic
+from typing import Any, TextIO
+
+import click
+
+from minichar.errors import MinicharError
+from minichar.sampling import generate
+from minichar.training.advice import fit_advice, size_advice
+from minichar.training.start import Run
+from minichar.training.trainer import Evaluated, Event, Saved, Step
+
+SAMPLE_LENGTH = 70
+CLEAR_LINE = "\r\x1b[K"
+
+
+class Report:
+    """Shows the events of a run; use it in a ``with`` block.
+
+    Parameters
+    ----------
+    run : Run
+    print_every : int
+        Chunks between two lines, without a progress bar and in the log.
+    log_path : str, optional
+        Where to add a JSON object for each line.
+    quiet : bool
+        No progress bar, even on a terminal.
+    """
+
+    def __init__(self, run: Run, print_every: int, log_path: str | None, quiet: bool) -> None:
+        self.run, self.trainer, self.print_every = run, run.trainer, print_every
+        self.log = open_log(log_path) if log_path else None
+        self.characters = run.trainer.split.B * run.trainer.split.T
+        self.speed = Speed()
+        self.best: Path | None = None
+        self.last: Path | None = None
+        self.measurements = 0
+        self.introduce()
+        remaining = self.trainer.iterations - self.trainer.iteration
+        self.bar = click.progressbar(
+            length=remaining,
+            file=sys.stderr,
+            hidden=quiet or not sys.stderr.isatty(),
+            bar_template="%(label)s [%(bar)s] %(info)s",
+            width=20,
+        )
+
+    def __enter__(self) -> "Report":
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.bar.__exit__(*exception)
+        if self.log:
+            self.log.close()
+
+    def say(self, line: str) -> None:
+        """Print a line, above the progress bar if there is one."""
+        click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
+
+    def introduce(self) -> None:
+        """Say what is about to be learned, by what, on what."""
+        corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
+        learned = len(split.train) * self.characters
+        lines = [
+            f"text       {corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocabulary):,} different",
+            *(f"           {note}" for note in self.run.notes),
+            f"split      {split.how}: {len(split.train):,} chunks to learn, {len(split.val):,} to validate "
+            f"and {len(split.test):,} to test, each of {split.B} × {split.T} characters",
+            f"model      {model.summary()}",
+            f"           to learn {learned:,} characters: {size_advice(model.parameters.size, learned)}",
+            f"computes   {self.trainer.backend.describe()}",
+        ]
+        if self.trainer.iteration:
+            lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
+        for line in lines:
+            click.echo(line, err=True)
+
+    def show(self, event: Event) -> None:
+        """Show one event of the trainer."""
+        match event:
+            case Step():
+                self.show_step(event)
+            case Evaluated():
+                self.show_evaluated(event)
+            case Saved():
+                self.last = event.path
+                if event.best:
+                    self.best = event.path
+                self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
+
+    def show_step(self, step: Step) -> None:
+        """Move the progress bar; now and then a line."""
+        self.speed.count(self.characters)
+        if step.iteration == 1:
+            uniform = log(len(self.run.corpus.vocabulary))
+            self.say(f"untrained  loss {step.loss:.3f}; guessing evenly would be ln V = {uniform:.3f}")
+        epochs = self.trainer.settings.max_epochs
+        line = f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.3f}  {self.speed} characters/s"
+        self.bar.label = line
+        self.bar.update(1)
+        if step.iteration % self.print_every == 0:
+            if self.bar.hidden:
+                self.say(line)
+            self.record("step", asdict(step) | {"characters_per_second": self.speed.value})
+
+    def show_evaluated(self, evaluated: Evaluated) -> None:
+        """Print the losses, what they tell, and a line of generated text."""
+        train, val = evaluated.train_loss, evaluated.val
+        line = f"epoch {evaluated.epoch:.2f}  train {train:.4f}"
+        if val:
+            line += (
+                f"  validation {val.loss:.4f} nats = {val.bits:.3f} bits per character"
+                f"  ({self.trainer.split.how} split, from a zero state; "
+                f"first chunk {val.first:.3f}, last {val.last:.3f})"
+            )
+        self.say(line)
+        advice = fit_advice(train, val.loss) if val and evaluated.epoch >= 1 else ""
+        if advice:
+            self.say(f"           {advice}")
+        self.measurements += 1
+        every = self.trainer.settings.sample_every
+        if every and self.measurements % every == 0:
+            text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=evaluated.iteration))
+            self.say(f"           writes: {text.replace(chr(10), ' / ')}")
+        self.record("evaluation", asdict(evaluated))
+        self.speed.restart()
+
+    def record(self, kind: str, values: dict[str, Any]) -> None:
+        """Add a line to the log, if one is kept."""
+        if self.log:
+            print(json.dumps({"event": kind} | values), file=self.log, flush=True)
+
+    def finish(self) -> None:
+        """Say what to do next, and print the path of the checkpoint to use."""
+        if self.trainer.stopping and self.last:
+            click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; go on with", err=True)
+            click.echo(f"  minichar train --resume {self.last}", err=True)
+        chosen = self.best or self.last
+        if chosen:
+            click.echo(f"write with it: minichar sample {chosen}", err=True)
+            click.echo(chosen)
+
+
+class Speed:
+    """Characters a second, over the last second or so."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new measurement: what came before was no training."""
+        self.since, self.counted = monotonic(), 0
+
+    def count(self, characters: int) -> None:
+        """Note that so many characters were learned."""
+        self.counted += characters
+        elapsed = monotonic() - self.since
+        if elapsed >= 1 or not self.value:
+            self.value = self.counted / max(elapsed, 1e-9)
+        if elapsed >= 1:
+            self.restart()
+
+    def __str__(self) -> str:
+        return f"{self.value:,.0f}"
+
+
+def open_log(path: str) -> TextIO:
+    """Open the log for adding lines."""
+    try:
+        return open(path, "a", encoding="utf-8")
+    except OSError as error:
+        raise MinicharError(f"cannot write the log {path}: {error.strerror}") from error

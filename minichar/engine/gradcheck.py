@@ -1,0 +1,160 @@
+"""Is the gradient right? Two ways to know it from the forward pass alone.
+
+Complex step (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003)::
+
+    f(θ + ih) = f(θ) + ih f'(θ) + O(h²)      so      f'(θ) = Im f(θ + ih) / h + O(h²)
+
+Nothing is subtracted, so nothing cancels: h = 1e-30 makes the O(h²) vanish and the
+result is exact to rounding, about 1e-16 of the largest entry.
+
+Central difference, the method everybody knows::
+
+    f'(θ) = (f(θ + h) - f(θ - h)) / 2h + O(h²)
+
+Here a small h cancels digits and a large one truncates, so the best that can be had
+is about 1e-9, near h = 1e-5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minichar.backend import Array
+from minichar.engine.config import Config
+from minichar.engine.network import Feed, Network, teacher_forcing
+from minichar.engine.parameters import Parameters
+
+COMPLEX_LIMIT = 1e-12
+CENTRAL_LIMIT = 1e-6
+
+Loss = Callable[[Array], complex]
+"""The loss as a function of θ ``(size,)``, real or complex."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The verdict on one parameter.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    complex_error, central_error : float
+        Largest error of the hand-written gradient by each method, as a share of the largest entry.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    complex_error: float
+    central_error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both errors are within their limits."""
+        return self.complex_error <= COMPLEX_LIMIT and self.central_error <= CENTRAL_LIMIT
+
+
+def complex_step(loss: Loss, theta: Array, h: float = 1e-30) -> Array:
+    """Return the gradient of `loss` at the real vector `theta`, ``(size,)``, element by element."""
+    gradient = np.zeros(theta.size)  # (size,)
+    moved = theta.astype("complex128")  # (size,)
+    for j in range(theta.size):
+        moved[j] += 1j * h
+        gradient[j] = loss(moved).imag / h
+        moved[j] = theta[j]
+    return gradient
+
+
+def central_difference(loss: Loss, theta: Array, h: float = 1e-5) -> Array:
+    """Return the gradient of `loss` at `theta`, ``(size,)``, by central differences of step `h`."""
+    gradient = np.zeros(theta.size)  # (size,)
+    moved = theta.copy()  # (size,)
+    for j in range(theta.size):
+        moved[j] = theta[j] + h
+        above = loss(moved)
+        moved[j] = theta[j] - h
+        gradient[j] = (above - loss(moved)).real / (2 * h)
+        moved[j] = theta[j]
+    return gradient
+
+
+def relative_error(gradient: Array, reference: Array) -> float:
+    """Return the largest difference as a share of the largest entry of `reference`."""
+    difference, largest = float(abs(gradient - reference).max()), float(abs(reference).max())
+    if difference == 0:
+        return 0.0
+    return difference / largest if largest else float("inf")
+
+
+def toy_network(config: Config, T: int, B: int, generator: np.random.Generator) -> Network:
+    """Return a float64 network with weights, state and masks that leave no gate idle.
+
+    Sizes that all differ cannot hide a transposed matrix.
+    """
+    parameters = Parameters(config.shapes(), "float64")
+    parameters.flat[...] = generator.uniform(-0.7, 0.7, parameters.size)
+    network = Network(config, parameters, T, B)
+    network.state = generator.uniform(-0.9, 0.9, config.state_shape(B))
+    network.draw_masks(generator)
+    return network
+
+
+def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
+    """Return the loss of a chunk as a function of θ: state, masks and fed characters as they are.
+
+    Freezing what was fed is what scheduled sampling asks for: its gradient does not
+    pass through the choice of a character.
+    """
+    parameters = network.parameters.twin(dtype)
+    twin = Network(network.config, parameters, network.T, network.B)
+    twin.state = network.state
+    for dropout, original in zip(twin.dropouts, network.dropouts, strict=True):
+        dropout.mask = original.mask
+    feed = teacher_forcing(network.fed.copy())
+
+    def loss(theta: Array) -> complex:
+        parameters.flat[...] = theta
+        return complex(twin.loss.forward(twin.forward(feed), targets))
+
+    return loss
+
+
+def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
+    """Check the gradient of every parameter of a float64 network, element by element.
+
+    Parameters
+    ----------
+    network : Network
+        With the state and the dropout masks to check it at.
+    feed : Feed
+        Where the T input characters come from.
+    targets : array of int, (T, B)
+
+    Returns
+    -------
+    list of Row, one a parameter
+    """
+    network.loss.forward(network.forward(feed), targets)
+    network.backward(network.loss.backward())
+    theta = network.parameters.flat
+    by_complex, by_central = network.gradient.twin(), network.gradient.twin()
+    by_complex.flat[...] = complex_step(loss_of(network, "complex128", targets), theta)
+    by_central.flat[...] = central_difference(loss_of(network, "float64", targets), theta)
+    return [
+        Row(name, shape, relative_error(g, by_complex[name]), relative_error(g, by_central[name]))
+        for (name, g), shape in zip(network.gradient.items(), network.gradient.shapes.values(), strict=True)
+    ]
+
+
+def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
+    """Return the relative error of the gradient along one direction of θ, by complex step.
+
+    One forward pass, so it checks networks of any size: ``v·∇f`` against ``Im f(θ + ihv) / h``.
+    """
+    network.loss.forward(network.forward(feed), targets)
+    network.backward(network.loss.backward())
+    loss = loss_of(network, "complex128", targets)
+    h = 1e-30
+    slope = loss(network.parameters.flat + 1j * h * direction).imag / h
+    return abs(float(network.gradient.flat @ direction) - slope) / abs(slope)

@@ -1,0 +1,29 @@
+"""A coach's words about sizes and losses, after the advice in char-rnn's README."""
+
+OVERFITTING = 0.15
+"""A validation loss this many nats above the training loss says that the model learns by heart."""
+UNDERFITTING = 0.02
+"""Losses closer than this many nats say that the model could learn more."""
+
+
+def size_advice(parameters: int, characters: int) -> str:
+    """Say how the number of parameters suits the number of characters to learn from.
+
+    char-rnn's rule: the two should be of about the same order of magnitude.
+    """
+    ratio = parameters / characters
+    if ratio > 4:
+        return "many more parameters, it may learn them by heart; --dropout 0.5 or a smaller --rnn-size helps"
+    if ratio < 1 / 10:
+        return "far fewer parameters, a larger --rnn-size would learn more, in more time"
+    return "about as many parameters, as it should be"
+
+
+def fit_advice(train_loss: float, val_loss: float) -> str:
+    """Say what the two losses, in nats per character, tell when they part or stay together; else nothing."""
+    gap = val_loss - train_loss
+    if gap > OVERFITTING:
+        return f"overfitting: validation {gap:.2f} above training; --dropout or a smaller --rnn-size helps"
+    if gap < UNDERFITTING:
+        return "underfitting: training and validation stay together; more epochs or a larger --rnn-size helps"
+    return ""

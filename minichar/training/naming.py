@@ -1,0 +1,48 @@
+"""The names of checkpoints, which hold the epoch and the validation loss, and what can be read off them.
+
+cv/lm_lstm_epoch0.95_2.0681.npz         char-rnn's convention
+cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from minichar.errors import MinicharError
+
+PATTERN = re.compile(r"lm_.+_epoch\d+\.\d\d_(?:(\d+\.\d{4})|interrupted|unmeasured)\.npz")
+
+
+def checkpoint_path(folder: str, savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> Path:
+    """Return where to save: the name says the validation loss, or why there is none."""
+    label = "interrupted" if stopped else "unmeasured"
+    if val_loss is not None:
+        label = f"{val_loss:.4f}"
+    return Path(folder) / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
+
+
+def loss_in_name(path: Path) -> float:
+    """Return the validation loss in a checkpoint's name, infinite where it says none."""
+    match = PATTERN.fullmatch(path.name)
+    return float(match[1]) if match and match[1] else float("inf")
+
+
+def best_checkpoint(folder: str | Path) -> Path:
+    """Return the checkpoint of lowest validation loss in `folder`, the newest where several have it.
+
+    Raises
+    ------
+    MinicharError
+        If there is no checkpoint.
+    """
+    try:
+        found = [path for path in Path(folder).iterdir() if PATTERN.fullmatch(path.name)]
+        return min(found, key=lambda path: (loss_in_name(path), -path.stat().st_mtime))
+    except (OSError, ValueError):
+        raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
+
+
+def to_delete(paths: Iterable[Path], keep: int) -> list[Path]:
+    """Return which of a run's checkpoints, oldest first, are neither the newest nor among the `keep` best."""
+    *earlier, newest = paths
+    return [path for path in sorted(earlier, key=loss_in_name)[keep:] if path != newest]

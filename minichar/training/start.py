@@ -1,0 +1,189 @@
+"""Three ways to begin: from nothing, from the weights of another model, or where a run was stopped."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from minichar.engine.config import Config
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.text.batches import Split, split_text
+from minichar.text.corpus import Corpus, load_corpus
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.checkpoint import TrainingState, load, load_training
+from minichar.training.settings import Settings, flag
+from minichar.training.trainer import Trainer
+
+ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset")
+FIXED = (
+    *ARCHITECTURE,
+    *("encoding", "min_freq", "split", "train_frac", "val_frac"),
+    *("seq_length", "batch_size", "seed", "dtype"),
+)
+"""What a resumed run cannot change and still be the same run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trainer ready to go, the text it learns, and what the user should know of both."""
+
+    trainer: Trainer
+    corpus: Corpus
+    notes: tuple[str, ...]
+
+
+def begin(settings: Settings) -> Run:
+    """Begin from random weights."""
+    corpus = read_corpus(settings)
+    config = Config(
+        len(corpus.vocabulary),
+        settings.model,
+        settings.rnn_size,
+        settings.num_layers,
+        settings.dropout,
+        settings.gru_reset,
+    )
+    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype)
+    return _run(model, settings, corpus)
+
+
+def begin_from(settings: Settings, path: str, given: Iterable[str] = ()) -> Run:
+    """Begin from the weights in a checkpoint, matched to the new text character by character.
+
+    Parameters
+    ----------
+    settings : Settings
+        The checkpoint's architecture takes the place of theirs.
+    path : str
+    given : iterable of str
+        The settings that the user named: one that contradicts the checkpoint is an error.
+    """
+    old = load(path)
+    corpus = read_corpus(settings)
+    for name in ARCHITECTURE:
+        if name in given and getattr(settings, name) != getattr(old.config, name):
+            raise MinicharError(
+                f"{flag(name)} {getattr(settings, name)} contradicts {path}, which has "
+                f"{getattr(old.config, name)}: leave the option out to train that model further"
+            )
+    architecture = {name: getattr(old.config, name) for name in ARCHITECTURE}
+    settings = replace(settings, **architecture)
+    config = replace(old.config, vocab_size=len(corpus.vocabulary), dropout=settings.dropout)
+    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype)
+    copy_weights(old, model)
+    return _run(model, settings, corpus, vocabulary_notes(old.vocabulary, corpus.vocabulary))
+
+
+def resume(path: str, changes: dict[str, Any]) -> Run:
+    """Go on with a run exactly where its checkpoint left it.
+
+    Parameters
+    ----------
+    path : str
+    changes : dict
+        Settings to change. Those that would make it another run are refused.
+    """
+    model, state = load_training(path)
+    try:
+        saved = Settings(**model.details["settings"])
+        digest = state.progress["origin"]["digest"]
+    except (KeyError, TypeError, MinicharError) as error:
+        raise MinicharError(f"{path} cannot be resumed: its settings are damaged ({error})") from error
+    for name in FIXED:
+        if name in changes and changes[name] != getattr(saved, name):
+            raise MinicharError(
+                f"{flag(name)} {changes[name]} would make it another run than {path}, which has "
+                f"{getattr(saved, name)}: leave it out, or begin a new run with --init-from"
+            )
+    settings = replace(saved, **changes)
+    corpus = read_corpus(settings)
+    if corpus.digest != digest:
+        raise MinicharError(
+            f"{corpus.path} is not the text that {path} was trained on: "
+            "give that one with --data, or begin a new run with --init-from"
+        )
+    model.config = replace(model.config, dropout=settings.dropout)
+    notes = [
+        f"{flag(name)} is now {value}" for name, value in changes.items() if value != getattr(saved, name)
+    ]
+    run = _run(model, settings, corpus, notes, state)
+    if run.trainer.iteration >= run.trainer.iterations:
+        raise MinicharError(
+            f"{path} has done its {settings.max_epochs} epochs: give a larger --max-epochs to go on"
+        )
+    return run
+
+
+def read_corpus(settings: Settings) -> Corpus:
+    """Read the text that the settings name."""
+    return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq)
+
+
+def lay_out(corpus: Corpus, settings: Settings) -> Split:
+    """Cut the text into chunks as the settings say."""
+    return split_text(
+        corpus.ids,
+        settings.batch_size,
+        settings.seq_length,
+        settings.train_frac,
+        settings.val_frac,
+        settings.split,
+    )
+
+
+def copy_weights(old: CharRNN, new: CharRNN) -> None:
+    """Copy every weight of `old` into `new`, whose vocabulary may differ.
+
+    A character's weights are its column of ``layer1.Wx`` and its row of ``readout.W``. They
+    are found by the character, never by its id; a character `old` does not know keeps its
+    fresh values.
+    """
+    shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
+    text = "".join(shared)
+    there, here = list(old.vocabulary.encode(text)), list(new.vocabulary.encode(text))
+    if old.vocabulary.unknown_id is not None and new.vocabulary.unknown_id is not None:
+        there.append(old.vocabulary.unknown_id)
+        here.append(new.vocabulary.unknown_id)
+    for name, view in new.parameters.items():
+        source = old.parameters[name]
+        if name == "layer1.Wx":
+            view[:, here] = source[:, there]
+        elif name == "readout.W":
+            view[here] = source[there]
+        else:
+            view[...] = source
+
+
+def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
+    """Say which characters a model meets for the first time, and which it will not meet again."""
+    notes = []
+    fresh = [character for character in new.characters if character not in old]
+    gone = [character for character in old.characters if character not in new]
+    if fresh:
+        notes.append(
+            f"{len(fresh)} characters are new to the model and start from random weights: {listed(fresh)}"
+        )
+    if gone:
+        notes.append(
+            f"{len(gone)} characters of the model are not in this text and are dropped: {listed(gone)}"
+        )
+    return notes
+
+
+def listed(characters: list[str], most: int = 20) -> str:
+    """Return the characters as people can read them, at most `most` of them."""
+    more = f" and {len(characters) - most} more" if len(characters) > most else ""
+    return " ".join(repr(character) for character in characters[:most]) + more
+
+
+def _run(
+    model: CharRNN,
+    settings: Settings,
+    corpus: Corpus,
+    notes: Iterable[str] = (),
+    resumed: TrainingState | None = None,
+) -> Run:
+    split = lay_out(corpus, settings)
+    origin = {"path": corpus.path, "digest": corpus.digest}
+    trainer = Trainer(model, split, settings, origin, resumed)
+    return Run(trainer, corpus, (*corpus.notes, *split.notes, *notes))
