@@ -1,0 +1,188 @@
+"""Find a text file, decode it piece by piece, and say plainly what is wrong with it."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minichar.errors import MinicharError
+from minichar.text.datasets import DATASETS, dataset_path
+from minichar.text.vocabulary import CODE_POINTS, code_points
+
+PIECE = 1 << 20  # bytes decoded at a time: the whole text as one str can take four times the file
+BOMS = {  # those of UTF-32 first: the little-endian one begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+LIKELY_ENCODINGS = ("utf-8", "gb18030", "cp1252")  # the strictest first: the last decodes almost anything
+
+
+def read_file(data: Path) -> tuple[Path, bytes]:
+    """Read a text file, or the ``input.txt`` of a folder, as bytes.
+
+    Returns
+    -------
+    path : Path
+        The file that was read.
+    raw : bytes
+
+    Raises
+    ------
+    MinicharError
+        If there is no such file, it is not an ordinary one, or it cannot be read.
+    """
+    try:
+        path = data / "input.txt" if data.is_dir() else data
+        if path.is_file():
+            return path, path.read_bytes()
+        exists = path.exists()
+    except OSError as exc:
+        raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
+    if exists:
+        raise MinicharError(f"{str(path)!r} is not an ordinary file: copy the text into one and name that")
+    if data.name in DATASETS and data == dataset_path(data.name).parent:
+        raise MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
+    raise MinicharError(f"{str(path)!r} does not exist: name a text file, or a folder that holds input.txt")
+
+
+def check_encoding(encoding: str) -> str:
+    """Return Python's own name for a text encoding.
+
+    Raises
+    ------
+    MinicharError
+        If Python knows no such encoding of text.
+    """
+    try:
+        codecs.getincrementaldecoder(encoding)
+        b"a".decode(encoding)
+    except UnicodeError:  # one byte need not be a text, in utf-16 for one
+        pass
+    except (LookupError, ValueError):
+        raise MinicharError(f"no encoding is called {encoding!r}: try utf-8, gb18030 or cp1252") from None
+    return codecs.lookup(encoding).name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text as the bytes of a file, decoded afresh each time it is read.
+
+    Attributes
+    ----------
+    raw : bytes
+    encoding : str
+        As `check_encoding` returns it.
+    name : str
+        What to call the text in messages.
+    """
+
+    raw: bytes
+    encoding: str
+    name: str
+
+    def pieces(self, changes: Counter[str]) -> Iterator[str]:
+        """Yield the text in order, without a byte-order mark and with LF for every line end.
+
+        Parameters
+        ----------
+        changes : Counter
+            Counts what was changed, under "BOM", "CR LF" and "CR".
+
+        Raises
+        ------
+        MinicharError
+            At the first bytes that are not text in this encoding.
+        """
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        whole_line_ends = io.IncrementalNewlineDecoder(decoder, translate=False)
+        for start in range(0, len(self.raw), PIECE):
+            block = self.raw[start : start + PIECE]
+            stop = start + len(block)
+            try:
+                piece = whole_line_ends.decode(block, final=stop == len(self.raw))
+            except UnicodeError as exc:
+                raise MinicharError(self._explain(exc, stop)) from None
+            if start == 0 and piece.startswith("\ufeff"):
+                changes["BOM"] += 1
+                piece = piece[1:]
+            if "\r" in piece:
+                pairs = piece.count("\r\n")
+                changes["CR LF"] += pairs
+                changes["CR"] += piece.count("\r") - pairs
+                piece = piece.replace("\r\n", "\n").replace("\r", "\n")
+            yield piece
+
+    def count(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Count every character, and note what reading the text changes in it.
+
+        Returns
+        -------
+        counts : ndarray of int64, shape (0x110000,)
+            How often each code point occurs.
+        notes : tuple of str
+
+        Raises
+        ------
+        MinicharError
+            If the bytes are not text in this encoding, or the text has a NUL or fewer than two
+            characters.
+        """
+        counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
+        changes: Counter[str] = Counter()
+        for piece in self.pieces(changes):
+            seen = np.bincount(code_points(piece))
+            counts[: len(seen)] += seen
+        if counts[0]:
+            raise MinicharError(
+                f"{self.name!r} has NUL characters, so it looks like a binary file: "
+                "name a text file, or use --encoding utf-16-le if it is one in UTF-16"
+            )
+        if counts.sum() < 2:
+            size = "only one character" if counts.any() else "empty"
+            raise MinicharError(f"{self.name!r} is {size}: a text needs at least two characters")
+        return counts, self._notes(changes)
+
+    def _notes(self, changes: Counter[str]) -> tuple[str, ...]:
+        notes = ["removed a byte-order mark"] if changes["BOM"] else []
+        if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
+            notes.append(f"turned {ends} line ends into LF")
+        if self.raw[:1000].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+            notes.append("it looks like a web page: the model will learn the markup too")
+        return tuple(notes)
+
+    def _explain(self, exc: UnicodeError, stop: int) -> str:
+        """Say where decoding failed, the decoder having been given the bytes up to `stop`, and what to do."""
+        if not isinstance(exc, UnicodeDecodeError):
+            return f"{self.name!r} is not {self.encoding} text ({exc}): name its encoding with --encoding"
+        offset = stop - len(exc.object) + exc.start
+        where = f"{self.name!r} is not {self.encoding} text at byte offset {offset:,} ({exc.reason})"
+        wide = self.encoding.startswith(("utf-16", "utf-32"))
+        bom = next((name for mark, name in BOMS.items() if self.raw.startswith(mark)), None)
+        if bom and not wide:
+            return f"{where}: it begins with the byte-order mark of UTF-{bom[-2:]}, so use --encoding {bom}"
+        zeros = b"\0" in self.raw
+        if zeros and not wide:
+            return f"{where}: it looks like a binary file, so name a text file"
+        if stop == len(self.raw) and exc.end == len(exc.object):
+            return f"{where}, the end of it: it may be cut short, so get it again, or use another --encoding"
+        for encoding in LIKELY_ENCODINGS:
+            if not zeros and _decodes(self.raw, encoding):
+                return f"{where}: try --encoding {encoding}, under which it can be read"
+        return f"{where}: name its encoding with --encoding"
+
+
+def _decodes(raw: bytes, encoding: str) -> bool:
+    try:
+        raw.decode(encoding)
+    except UnicodeError:
+        return False
+    return True

@@ -1,0 +1,115 @@
+import hashlib
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+import minichar.text.datasets as datasets
+from minichar.cli.data import command as data
+from minichar.errors import MinicharError
+from minichar.text.datasets import DATASETS, Dataset, pydocs_text
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run `minichar data` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(data, arguments)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A data set that is downloaded, in two blocks."""
+
+    def download(base_url, paths, limit, progress):
+        if progress:
+            progress(4)
+            progress(5)
+        return [b"fourfive!"]
+
+    toy = Dataset(
+        name="tang300",
+        description="nine characters",
+        language="English",
+        source="here",
+        licence="none",
+        characters=9,
+        make=lambda sources: sources[0].decode(),
+        files=("x",),
+        download_bytes=9,
+        sha256=hashlib.sha256(b"fourfive!").hexdigest(),
+    )
+    monkeypatch.setattr(datasets, "download", download)
+    monkeypatch.setitem(DATASETS, "tang300", toy)
+
+
+def test_list_is_a_table_of_all(run):
+    result = run("list")
+    head, *rows = result.stdout.splitlines()
+    assert head.split() == ["NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE"]
+    assert [row.split()[0] for row in rows] == list(DATASETS)
+    start = head.index("SOURCE")
+    assert all(row[start - 2 : start] == "  " and row[start] != " " for row in rows)
+    assert "  1,115,394  " in result.stdout
+    assert "  about 465,000  " in result.stdout
+
+
+def test_get_prints_the_path_and_says_what_comes_next(run, tmp_path):
+    result = run("get", "pydocs")
+    assert result.exit_code == 0
+    assert result.stdout == "data/pydocs/input.txt\n"
+    assert result.stderr.splitlines() == [
+        "pydocs: Python's help topics, the default text",
+        "next: minichar train --data data/pydocs",
+    ]
+    assert (tmp_path / "data/pydocs/input.txt").read_text(encoding="utf-8") == pydocs_text()
+
+
+@pytest.mark.usefixtures("toy")
+def test_the_folder_can_be_another(run):
+    result = run("get", "tang300", "--dir", "my texts")
+    assert result.stdout == "my texts/tang300/input.txt\n"
+    assert "next: minichar train --data 'my texts/tang300'\n" in result.stderr
+    assert "Downloading" not in result.stderr
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_terminal_sees_a_progress_bar_but_only_for_a_download(run, monkeypatch):
+    with CliRunner().isolation():
+        stream = type(sys.stderr)
+    monkeypatch.setattr(stream, "isatty", lambda self: True)
+    first = run("get", "tang300")
+    assert first.stdout == "data/tang300/input.txt\n"
+    assert "Downloading tang300" in first.stderr
+    assert "100%" in first.stderr
+    second = run("get", "tang300")
+    assert second.stdout == first.stdout
+    assert "already there" in second.stderr
+    assert "Downloading" not in second.stderr
+    assert "Downloading" not in run("get", "pydocs").stderr
+
+
+@pytest.mark.usefixtures("toy")
+def test_another_text_is_replaced_only_by_force(run, tmp_path):
+    path = tmp_path / "data/tang300/input.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    result = run("get", "tang300")
+    assert isinstance(result.exception, MinicharError)
+    assert result.stdout == ""
+    assert path.read_text() == "mine"
+    forced = run("get", "tang300", "--force")
+    assert forced.exit_code == 0
+    assert "already there" not in forced.stderr
+    assert path.read_text() == "fourfive!"
+
+
+def test_an_unknown_name_is_a_usage_error(run):
+    result = run("get", "shakespear")
+    assert result.exit_code == 2
+    assert "tinyshakespeare" in result.stderr
+
+
+def test_help_teaches(run):
+    assert "minichar train --data my.txt" in run("--help").stdout
+    assert "DIR/NAME/input.txt" in run("get", "--help").stdout

@@ -1,0 +1,236 @@
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minichar.text.corpus as corpus_module
+from minichar.errors import MinicharError
+from minichar.text.corpus import load_corpus
+from minichar.text.datasets import pydocs_text
+from minichar.text.vocabulary import Vocabulary
+
+VERSE = "西陸蟬聲唱，南冠客思侵。\n那堪玄鬢影，來對白頭吟。\n"
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "verse.txt"
+    path.write_text(VERSE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def cache_file(text_file):
+    load_corpus(text_file)
+    return text_file.with_name("verse.txt.minichar.npz")
+
+
+@pytest.fixture
+def no_encoding(monkeypatch):
+    """From here on the ids can only come from a cache."""
+
+    def fail(*args):
+        raise AssertionError("the text was encoded again")
+
+    monkeypatch.setattr(corpus_module, "_encode", fail)
+
+
+def text_of(corpus):
+    return corpus.vocabulary.decode(corpus.ids)
+
+
+def test_a_file_becomes_ids(text_file):
+    corpus = load_corpus(text_file)
+    assert text_of(corpus) == VERSE
+    assert corpus.ids.dtype == np.uint8
+    assert corpus.vocabulary.characters == "".join(sorted(set(VERSE)))
+    assert corpus.path == str(text_file)
+    assert corpus.digest == hashlib.sha256(VERSE.encode()).hexdigest()
+    assert corpus.notes == ()
+
+
+def test_a_folder_stands_for_its_input_txt(tmp_path, text_file):
+    text_file.rename(tmp_path / "input.txt")
+    corpus = load_corpus(str(tmp_path))
+    assert text_of(corpus) == VERSE
+    assert corpus.path == str(tmp_path / "input.txt")
+
+
+def test_other_encodings_come_to_the_same(tmp_path, text_file):
+    novel = tmp_path / "novel.txt"
+    novel.write_bytes(VERSE.encode("gb18030"))
+    assert text_of(load_corpus(novel, encoding="GB18030")) == VERSE
+
+
+def test_bare_cr_and_a_byte_order_mark_are_mended_and_reported(tmp_path):
+    path = tmp_path / "war.txt"
+    path.write_bytes("\ufeffWell, Prince,\rso Genoa\rand Lucca\r\nare now\n".encode())
+    corpus = load_corpus(path)
+    assert text_of(corpus) == "Well, Prince,\nso Genoa\nand Lucca\nare now\n"
+    assert corpus.notes == ("removed a byte-order mark", "turned 1 CR LF and 2 CR line ends into LF")
+    path.write_bytes(b"a\r\n" * 1200)
+    assert load_corpus(path).notes == ("turned 1,200 CR LF line ends into LF",)
+
+
+@pytest.mark.parametrize("start", ["<!DOCTYPE html>\n<p>", "\n <html lang='en'><p>"])
+def test_a_web_page_is_remarked_upon(tmp_path, start):
+    path = tmp_path / "page.txt"
+    path.write_text(start + VERSE)
+    corpus = load_corpus(path)
+    assert text_of(corpus) == start + VERSE
+    assert "web page" in corpus.notes[0]
+
+
+def test_min_freq_makes_rare_characters_unknown(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("aabbc")
+    corpus = load_corpus(path, min_freq=2)
+    assert corpus.vocabulary == Vocabulary("ab", unknown=True)
+    assert corpus.ids.tolist() == [0, 0, 1, 1, 2]
+    assert load_corpus(path).vocabulary == Vocabulary("abc")
+
+
+def test_a_given_vocabulary_is_used_and_nothing_cached(tmp_path, text_file):
+    vocabulary = Vocabulary("\n吟唱白頭", unknown=True)
+    corpus = load_corpus(text_file, vocabulary=vocabulary, min_freq=3)
+    assert corpus.vocabulary is vocabulary
+    assert text_of(corpus) == "".join(c if c in vocabulary else "\ufffd" for c in VERSE)
+    assert list(tmp_path.iterdir()) == [text_file]
+
+
+def test_a_given_vocabulary_without_unknown_id_must_know_all(text_file):
+    with pytest.raises(MinicharError) as caught:
+        load_corpus(text_file, vocabulary=Vocabulary("".join(sorted(set(VERSE) - set("\n吟")))))
+    line = str(caught.value)
+    assert r"lacks: '\n' (U+000A) 2 times, '吟' (U+541F) 1 times; " in line
+    assert "--min-freq 1" in line
+    everything = Vocabulary("".join(sorted(set(VERSE + "more"))))
+    assert text_of(load_corpus(text_file, vocabulary=everything)) == VERSE
+
+
+def test_the_default_text_is_put_in_its_place_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    corpus = load_corpus(encoding="utf-16")
+    assert text_of(corpus) == pydocs_text() == Path("data/pydocs/input.txt").read_text(encoding="utf-8")
+    assert corpus.path == str(Path("data/pydocs/input.txt"))
+    Path("data/pydocs/input.txt").write_text("mine now")
+    assert text_of(load_corpus()) == "mine now"
+
+
+def test_the_default_text_needs_no_disk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data").write_text("a file where a folder should be")
+    corpus = load_corpus()
+    assert text_of(corpus) == pydocs_text()
+    assert corpus.path == "pydocs (in memory)"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.usefixtures("cache_file", "no_encoding")
+def test_the_second_time_comes_from_the_cache(text_file):
+    assert text_of(load_corpus(text_file)) == VERSE
+
+
+@pytest.mark.parametrize("min_freq", [0, 2])
+def test_the_cache_keeps_everything(tmp_path, min_freq):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbf<html>aabb\r\nc")
+    first, second = load_corpus(path, min_freq=min_freq), load_corpus(path, min_freq=min_freq)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["text.txt", "text.txt.minichar.npz"]
+    np.testing.assert_array_equal(first.ids, second.ids)
+    assert first.ids.dtype == second.ids.dtype
+    for name in ("vocabulary", "path", "digest", "notes"):
+        assert getattr(first, name) == getattr(second, name)
+    assert len(second.notes) == 2
+
+
+def test_without_cache_none_is_written(tmp_path, text_file):
+    assert text_of(load_corpus(text_file, cache=False)) == VERSE
+    assert list(tmp_path.iterdir()) == [text_file]
+
+
+@pytest.mark.usefixtures("cache_file")
+def test_the_cache_is_for_these_bytes_and_settings_only(text_file, monkeypatch):
+    assert load_corpus(text_file, min_freq=2).vocabulary == Vocabulary("\n。，", unknown=True)
+    assert not load_corpus(text_file).vocabulary.unknown
+    text_file.write_bytes(b"\xc3\xa9t\xc3\xa9")
+    assert text_of(load_corpus(text_file)) == "été"
+    assert text_of(load_corpus(text_file, encoding="latin-1")) == "Ã©tÃ©"
+    assert text_of(load_corpus(text_file)) == "été"
+    monkeypatch.setattr(corpus_module, "CACHE_VERSION", 2)
+    monkeypatch.setattr(corpus_module, "_encode", lambda *args: "encoded again")
+    assert load_corpus(text_file, cache=True).ids == "encoded again"
+
+
+def rewritten(cache_file, **changes):
+    with np.load(cache_file) as arrays:
+        members = dict(arrays)
+    np.savez(cache_file, **members | changes)
+
+
+def ids_in(cache_file):
+    with np.load(cache_file) as arrays:
+        return arrays["ids"].tobytes()
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+DAMAGE = {
+    "empty": lambda path: path.write_bytes(b""),
+    "not an archive": lambda path: path.write_bytes(b"hello " * 100),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "a changed id": lambda path: path.write_bytes(
+        path.read_bytes().replace(ids_in(path), b"\0" * len(VERSE))
+    ),
+    "one array": lambda path: path.write_bytes(npy(np.arange(3))),
+    "pickle": lambda path: rewritten(path, ids=np.array([{}], dtype=object)),
+    "no header": lambda path: rewritten(path, header=np.array("{}")),
+    "header that is a list": lambda path: rewritten(path, header=np.array("[]")),
+    "ids too large": lambda path: rewritten(path, ids=np.full(27, 255, np.uint8)),
+    "ids of another type": lambda path: rewritten(path, ids=np.zeros(27, np.int64)),
+    "ids in two dimensions": lambda path: rewritten(path, ids=np.zeros((3, 9), np.uint8)),
+    "no ids": lambda path: rewritten(path, ids=np.zeros(0, np.uint8)),
+    "far too many ids": lambda path: rewritten(path, ids=np.zeros(100_000, np.uint8)),
+    "characters that are none": lambda path: rewritten(path, code_points=np.array([2**31])),
+    "characters out of order": lambda path: rewritten(path, code_points=np.array([99, 98] * 20)),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_bad_cache_counts_as_none(text_file, cache_file, damage):
+    DAMAGE[damage](cache_file)
+    assert text_of(load_corpus(text_file)) == VERSE
+    if not cache_file.is_dir():
+        with np.load(cache_file) as arrays:
+            assert json.loads(str(arrays["header"]))["key"]["version"] == corpus_module.CACHE_VERSION
+            assert arrays["ids"].shape == (len(VERSE),)
+
+
+class Bomb:
+    def __reduce__(self):
+        return Path.touch, (Path("exploded"),)
+
+
+def test_nothing_in_a_cache_is_executed(tmp_path, text_file, cache_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for member in ("header", "code_points", "ids"):
+        rewritten(cache_file, **{member: np.array([Bomb()], dtype=object)})
+        assert text_of(load_corpus(text_file)) == VERSE
+        assert not Path("exploded").exists()
+
+
+def test_a_folder_that_cannot_be_written_does_without(tmp_path, text_file, monkeypatch):
+    def refuse(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    assert text_of(load_corpus(text_file)) == VERSE
+    assert list(tmp_path.iterdir()) == [text_file]

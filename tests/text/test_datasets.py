@@ -1,0 +1,177 @@
+import hashlib
+import json
+import re
+
+import pytest
+
+import minichar.text.datasets as datasets
+from minichar.errors import MinicharError
+from minichar.text.datasets import BASE_URL, DATASETS, Dataset, fetch, poems_text, pydocs_text, pystdlib_text
+
+POEMS = [
+    [
+        {"title": "在嶽詠蟬", "author": "駱賓王", "paragraphs": ["西陸蟬聲唱，", "南冠客思侵。"]},
+        {"title": "登幽州臺歌", "paragraphs": ["前不見古人，"]},
+    ],
+    [{"title": "無題", "paragraphs": []}],
+]
+SOURCES = [json.dumps(poems).encode() for poems in POEMS]
+TEXT = "在嶽詠蟬\n西陸蟬聲唱，\n南冠客思侵。\n\n登幽州臺歌\n前不見古人，\n\n無題\n"
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """A data set called toy, and the network replaced by what this list holds."""
+    toy = Dataset(
+        name="toy",
+        description="three poems",
+        language="Chinese",
+        source="here",
+        licence="none",
+        characters=len(TEXT),
+        make=poems_text,
+        files=("a.json", "b.json"),
+        download_bytes=sum(map(len, SOURCES)),
+        sha256=hashlib.sha256(TEXT.encode()).hexdigest(),
+    )
+    monkeypatch.setitem(DATASETS, "toy", toy)
+    answers = list(SOURCES)
+
+    def download(base_url, paths, limit, progress):
+        assert (base_url, paths, limit) == (BASE_URL, toy.files, toy.download_bytes)
+        if progress:
+            progress(limit)
+        return answers
+
+    monkeypatch.setattr(datasets, "download", download)
+    return answers
+
+
+def complaint(*args, **settings):
+    with pytest.raises(MinicharError) as caught:
+        fetch(*args, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_poems_are_laid_out_title_first():
+    assert poems_text(SOURCES) == TEXT
+
+
+def test_pydocs_is_english_prose_in_a_fixed_order():
+    text = pydocs_text()
+    assert text == pydocs_text()
+    assert 300_000 < len(text) < 1_000_000
+    assert text.startswith('The "assert" statement')
+    assert text.index('The "assert" statement') < text.index('The "while" statement')
+    assert "\r" not in text
+
+
+def test_the_order_of_the_help_topics_is_that_of_their_names(monkeypatch):
+    monkeypatch.setattr("pydoc_data.topics.topics", {"b": "two", "c": "three\n", "a": "one"})
+    assert pydocs_text() == "one\ntwo\nthree\n"
+
+
+def test_a_python_without_help_topics_says_so(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pydoc_data.topics", None)
+    with pytest.raises(MinicharError, match="without its help topics"):
+        pydocs_text()
+
+
+def test_pystdlib_takes_what_people_wrote(tmp_path, monkeypatch):
+    for name, content in {
+        "string.py": b"s = 1\n",
+        "abc.py": "é = 1\n".encode(),
+        "json/decoder.py": b"d = 1\n",
+        "json/__init__.py": b"i = 1\n",
+        "json/tests/test_it.py": b"no",
+        "argparse.py": b"\xff\xfe no",
+        "encodings/cp037.py": b"no",
+        "idlelib/idle.py": b"no",
+        "lib2to3/main.py": b"no",
+        "pydoc_data/topics.py": b"no",
+        "test/test_abc.py": b"no",
+        "site-packages/numpy/__init__.py": b"no",
+        "sitecustomize.py": b"no",
+        "string.pyc": b"no",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(datasets.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert pystdlib_text() == "é = 1\n\ni = 1\n\nd = 1\n\ns = 1\n"
+    monkeypatch.setattr(datasets.sysconfig, "get_path", lambda name: str(tmp_path / "nowhere"))
+    with pytest.raises(MinicharError, match="no source files"):
+        pystdlib_text()
+
+
+def test_the_catalogue_is_pinned():
+    assert set(DATASETS) == {"pydocs", "pystdlib", "tinyshakespeare", "tang300", "quantangshi"}
+    assert BASE_URL.startswith("https://")
+    for dataset in DATASETS.values():
+        assert all(re.fullmatch(r"[\w.-]+/[\w.-]+/[0-9a-f]{40}/.+", path) for path in dataset.files)
+        assert bool(dataset.files) == bool(dataset.sha256) == bool(dataset.download_bytes)
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_download_is_put_in_its_place(tmp_path):
+    sizes = []
+    path = fetch("toy", tmp_path / "new" / "data", progress=sizes.append)
+    assert path == tmp_path / "new" / "data" / "toy" / "input.txt"
+    assert path.read_bytes() == TEXT.encode()
+    assert [p.name for p in path.parent.iterdir()] == ["input.txt"]
+    assert sum(sizes) == DATASETS["toy"].download_bytes
+
+
+def test_pydocs_is_fetched_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "download", None)
+    assert fetch("pydocs", tmp_path).read_text(encoding="utf-8") == pydocs_text()
+    assert fetch("pydocs", tmp_path) == tmp_path / "pydocs" / "input.txt"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [b"[]", b"<html>", b"\xff", b"{}", b"[1]", b'[{"title": "x"}]', b"[" * 100_000, SOURCES[0] + b" 1"],
+)
+def test_another_text_than_expected_is_refused(tmp_path, answers, wrong):
+    answers[0] = wrong
+    assert "is not toy: SHA-256 differs" in complaint("toy", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_intact_file_is_kept_without_a_download(tmp_path, answers):
+    path = fetch("toy", tmp_path)
+    answers.clear()
+    before = path.stat().st_ino
+    assert fetch("toy", tmp_path) == path
+    assert path.stat().st_ino == before
+
+
+@pytest.mark.usefixtures("answers")
+def test_another_text_is_replaced_only_by_force(tmp_path):
+    path = tmp_path / "toy" / "input.txt"
+    path.parent.mkdir()
+    path.write_text("my own work")
+    assert "holds another text: move it away, or use --force" in complaint("toy", tmp_path)
+    assert path.read_text() == "my own work"
+    assert fetch("toy", tmp_path, force=True).read_bytes() == TEXT.encode()
+
+
+@pytest.mark.usefixtures("answers")
+def test_what_cannot_be_read_or_written(tmp_path, monkeypatch):
+    (tmp_path / "toy" / "input.txt").mkdir(parents=True)
+    assert "holds another text" in complaint("toy", tmp_path)
+    assert "cannot write" in complaint("toy", tmp_path, force=True)
+    assert [p.name for p in (tmp_path / "toy").iterdir()] == ["input.txt"]
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in complaint("toy", tmp_path / "file")
+    path = fetch("toy", tmp_path / "other")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    assert "holds another text" in complaint("toy", tmp_path / "other")
+
+
+def test_a_name_that_is_none(tmp_path):
+    assert "'toys': choose one of pydocs, pystdlib" in complaint("toys", tmp_path)

@@ -1,0 +1,164 @@
+import codecs
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minichar.text.reading as reading
+from minichar.errors import MinicharError
+from minichar.text.corpus import load_corpus
+
+TEXT = st.text(st.sampled_from("ab\r\n\r\n\0é世\ufeff\U0001f600"))
+ENCODINGS = st.sampled_from(["utf-8", "gb18030", "utf-16", "utf-16-le", "utf-32", "utf-7"])
+
+
+def complaint(data, **settings):
+    """The line that loading this text ends with."""
+    with pytest.raises(MinicharError) as caught:
+        load_corpus(data, **settings)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def written(folder, content):
+    path = folder / "text.txt"
+    path.write_bytes(content)
+    return path
+
+
+@given(TEXT, ENCODINGS, st.integers(12, 30))
+def test_pieces_join_to_the_whole_text(text, encoding, size):
+    raw = text.encode(encoding)
+    whole = raw.decode(encoding)
+    changes = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "PIECE", size)
+        joined = "".join(reading.Source(raw, encoding, "a text").pieces(changes))
+    assert joined == whole.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    assert changes["BOM"] == whole.startswith("\ufeff")
+    assert changes["CR LF"] == whole.count("\r\n")
+    assert changes["CR"] == whole.count("\r") - whole.count("\r\n")
+
+
+@given(
+    st.text(max_size=30),
+    st.sampled_from([b"\xff", b"\xc3(", b"\xe4\xb8", b"\xed\xa0\x80"]),
+    st.integers(12, 30),
+)
+def test_the_offset_of_invalid_bytes_is_exact(text, invalid, size):
+    raw = text.encode() + invalid + b"the end"
+    with pytest.raises(UnicodeDecodeError) as expected:
+        raw.decode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "PIECE", size)
+        with pytest.raises(MinicharError) as caught:
+            reading.Source(raw, "utf-8", "a text").count()
+    assert f"at byte offset {expected.value.start:,} (" in str(caught.value)
+
+
+def test_a_wrong_encoding_is_noticed_and_a_likely_one_named(tmp_path):
+    novel = written(tmp_path, "他沿著江邊走，天色漸漸暗了。\n".encode("gb18030"))
+    assert "not utf-8 text at byte offset 0" in complaint(novel)
+    assert "try --encoding gb18030" in complaint(novel)
+    assert "try --encoding utf-8" in complaint(written(tmp_path, "naïve".encode()), encoding="ascii")
+    assert "try --encoding cp1252" in complaint(written(tmp_path, "un été à la mer".encode("cp1252")))
+    hopeless = complaint(written(tmp_path, b"ab\x81\x20cd"))
+    assert hopeless.endswith("(invalid start byte): name its encoding with --encoding")
+
+
+def test_a_text_cut_short_is_noticed(tmp_path):
+    cut = complaint(written(tmp_path, "江邊".encode()[:-1]))
+    assert "byte offset 3 (unexpected end of data)" in cut
+    assert "cut short" in cut
+    assert "cut short" in complaint(written(tmp_path, "江邊".encode("gb18030")[:-1]), encoding="gb18030")
+
+
+@pytest.mark.parametrize(
+    ("bom", "encoding"),
+    [
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+    ],
+)
+def test_utf16_and_utf32_are_known_by_their_byte_order_mark(tmp_path, bom, encoding):
+    order = "le" if bom in (codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE) else "be"
+    path = written(tmp_path, bom + "some text".encode(f"{encoding}-{order}"))
+    line = complaint(path)
+    assert line.endswith(f"use --encoding {encoding}")
+    corpus = load_corpus(path, encoding=encoding)
+    assert corpus.vocabulary.decode(corpus.ids) == "some text"
+
+
+def test_utf16_without_a_mark_is_told_what_is_the_matter(tmp_path):
+    path = written(tmp_path, "some text".encode("utf-16-be"))
+    assert "does not start with BOM" in complaint(path, encoding="utf-16")
+    assert "name its encoding" in complaint(path, encoding="utf-16")
+    assert "NUL" in complaint(path)
+    assert "utf-16-le text at byte offset 2" in complaint(written(tmp_path, b"a\0b"), encoding="utf-16-le")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"PK\3\4\0\0\0\0", b"text with a \0 in it"]
+)
+def test_a_binary_file_is_refused(tmp_path, content):
+    assert "looks like a binary file" in complaint(written(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (codecs.BOM_UTF8, "empty"),
+        (b"a", "only one character"),
+        (b"\r\n", "only one character"),
+    ],
+)
+def test_next_to_no_text_is_refused(tmp_path, content, says):
+    assert says in complaint(written(tmp_path, content))
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "hex", "rot13", "", "a\0b"])
+def test_an_encoding_that_is_none_is_refused(tmp_path, encoding):
+    assert f"no encoding is called {encoding!r}" in complaint(written(tmp_path, b"text"), encoding=encoding)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    for name in ("no.txt", "no/folder", "a\0b", "line\nbreak"):
+        assert "does not exist: name a text file" in complaint(tmp_path / name)
+    assert f"{str(tmp_path / 'input.txt')!r} does not exist" in complaint(tmp_path)
+
+
+def test_a_data_set_not_yet_there_can_be_got(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "minichar data get tang300" in complaint("data/tang300")
+    assert "minichar data get" not in complaint("elsewhere/tang300")
+    Path("data/tang300").mkdir(parents=True)
+    assert "minichar data get tang300" in complaint("data/tang300/")
+
+
+def test_what_is_not_an_ordinary_file_is_refused(tmp_path):
+    (tmp_path / "input.txt").mkdir()
+    assert "not an ordinary file" in complaint(tmp_path)
+    assert "not an ordinary file" in complaint(os.devnull)
+    os.mkfifo(tmp_path / "pipe")
+    assert "not an ordinary file" in complaint(tmp_path / "pipe")
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    path = written(tmp_path, b"secret")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert complaint(path) == f"cannot read {str(path)!r}: Permission denied"
+
+
+def test_a_loop_of_links_ends(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "loop" in complaint(tmp_path / "loop")
