@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, isfinite
@@ -45,9 +44,6 @@ class Chunks:
 
     def __len__(self) -> int:
         return max(self.streams.shape[1] - 1, 0) // self.T
-
-    def __iter__(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        return (self[k] for k in range(len(self)))
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         return (self[k] for k in range(len(self)))

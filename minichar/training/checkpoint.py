@@ -134,9 +134,9 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
         )
     try:
         config = Config(**{name: header["config"][name] for name in (field.name for field in fields(Config))})
-        vocabulary = Vocabulary(header["vocabulary"]["characters"], header["vocabulary"]["unknown"])
+        vocabulary = Vocabulary(header["vocabulary"]["characters"], bool(header["vocabulary"]["unknown"]))
         details = dict(header["details"])
-    except (KeyError, TypeError, ValueError, MinicharError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:
         raise archive.damaged(f"its header is incomplete or wrong ({error})") from error
     if len(vocabulary) != config.vocab_size:
         raise archive.damaged(

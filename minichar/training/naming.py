@@ -5,7 +5,7 @@ cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from minichar.errors import MinicharError
@@ -42,7 +42,6 @@ def best_checkpoint(folder: str | Path) -> Path:
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
 
 
-def to_delete(paths: Iterable[Path], keep: int) -> list[Path]:
+def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:
     """Return which of a run's checkpoints, oldest first, are neither the newest nor among the `keep` best."""
-    *earlier, newest = paths
-    return [path for path in sorted(earlier, key=loss_in_name)[keep:] if path != newest]
+    return [path for path in sorted(paths, key=loss_in_name)[keep:] if path != paths[-1]]
