@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 
-def train(data: str | None = None, on_event: Callable[[Event], None] | None = None, **settings: Any) -> CharRNN:
+def train(
+    data: str | None = None, on_event: Callable[[Event], None] | None = None, **settings: Any
+) -> CharRNN:
     """Train a model and return it, with checkpoints on the way, as ``minichar train`` does.
 
     Parameters

@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="minichar")
 def main() -> None:
-    r"""Character-level language models in plain NumPy.
+    """Character-level language models in plain NumPy.
 
     \b
     A first evening:
@@ -69,4 +69,4 @@ def main() -> None:
       minichar sample                       write some, with the best checkpoint
       minichar data get tinyshakespeare     fetch a better text
       minichar train --data data/tinyshakespeare
-    """
+    """  # noqa: D301  (the backspace tells Click to keep the lines)
