@@ -1,6 +1,7 @@
 """Small texts, models and runs, and ways to take a checkpoint apart and put it together wrongly."""
 
 import json
+import os
 import zipfile
 from contextlib import contextmanager
 from itertools import islice
@@ -18,6 +19,10 @@ TEXT = "".join(
     for b in ("jumps over", "looks at", "runs from")
     for c in ("the moon", "a river", "its tail")
 )  # 27 lines
+
+TOY = ("--rnn-size", "8", "--num-layers", "1", "--batch-size", "4", "--seq-length", "6", "--max-epochs", "2")
+ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+"""The environment of a process that leaves the other cores alone."""
 
 
 def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scale=8.0, **config):

@@ -1,15 +1,11 @@
-import os
 import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
-from toys import TEXT
+from toys import ONE_THREAD, TEXT, TOY
 
 from minichar.cli import main
-
-TOY = ("--rnn-size", "8", "--num-layers", "1", "--batch-size", "4", "--seq-length", "6", "--max-epochs", "2")
-ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 
 @pytest.fixture

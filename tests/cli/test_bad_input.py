@@ -12,8 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import ONE_THREAD, TOY
-from toys import listing, npy, parts, put_together, replace_member, toy_model
+from toys import ONE_THREAD, TOY, listing, npy, parts, put_together, replace_member, toy_model
 
 from minichar import load
 from minichar.training.checkpoint import save
@@ -216,7 +215,6 @@ def change_array(path, name, array):
 
 DAMAGE = {
     "missing": (lambda p: p.unlink(), "no such checkpoint: x.npz"),
-    "a folder": (lambda p: (p.unlink(), p.mkdir()), "cannot read x.npz: Is a directory"),
     "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or no .npz file"),
     "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is empty, truncated, or no .npz file"),
     "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or no .npz file"),
@@ -259,6 +257,15 @@ def test_a_checkpoint_that_is_none(refused, train, home, damage):
     assert words in refused("train", "--data", "input.txt", "--init-from", "x.npz")
     assert words in refused("train", "--resume", "x.npz")
     assert not (home / "boom").exists()
+
+
+def test_a_folder_in_the_place_of_a_checkpoint(refused, home):
+    """Commands that choose the best checkpoint of a folder find none; the others need a file."""
+    (home / "x").mkdir()
+    for arguments in (["sample", "x"], ["eval", "x"]):
+        assert "no checkpoint in x/: train one" in refused(*arguments)
+    for arguments in (["inspect", "x"], ["convert", "x"], ["train", "--resume", "x"]):
+        assert "cannot read x: Is a directory" in refused(*arguments)
 
 
 @pytest.mark.parametrize("name", ["mean_square", "state"])

@@ -6,7 +6,7 @@ import sys
 
 import click
 import pytest
-from conftest import ONE_THREAD
+from toys import ONE_THREAD
 
 import minichar.cli
 from minichar.cli import COMMANDS, main

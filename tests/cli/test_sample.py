@@ -4,8 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ONE_THREAD
-from toys import scripted, toy_model
+from toys import ONE_THREAD, scripted, toy_model
 
 from minichar import generate, load
 from minichar.cli.sample import command
@@ -86,6 +85,14 @@ def test_the_best_checkpoint_is_chosen_and_named(cli, home, train):
     result = cli("sample", "--length", 20)
     assert result.stderr.startswith(f"cv/{names[0]}: LSTM")
     assert result.stdout == text_of(f"cv/{names[0]}", 20) + "\n"
+
+
+def test_the_best_checkpoint_of_a_folder(cli, train):
+    train()
+    best = train("--checkpoint-dir", "out", "--eval-val-every", 25)
+    assert len(os.listdir("out")) == 3
+    assert cli("sample", "out", "--length", 20).stderr.startswith(f"{best}: LSTM")
+    assert cli("eval", "out").stdout.startswith(f"model       {best}: LSTM")
 
 
 def test_no_checkpoint_to_choose(cli):

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOY
-from toys import TEXT, listing, parts
+from toys import TEXT, TOY, listing, parts
 
 import minichar.cli.train as train_module
 import minichar.training.trainer as trainer_module
@@ -308,7 +307,7 @@ def test_a_signal_saves_and_says_how_to_go_on(cli, home, monkeypatch, number, ha
     assert "stopped at epoch 0.30; go on with\n  minichar train --resume cv/" + path.name in result.stderr
     assert result.stdout == f"cv/{path.name}\n"
     assert parts(path)[0]["training"]["iteration"] == 10
-    assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is handlers, "as they were before"
+    assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is handlers
 
 
 def test_after_an_interruption_the_best_is_printed_all_the_same(cli, home, monkeypatch):
