@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 import click
 
 from minichar.cli.options import GroupedCommand, group
+from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
-from minichar.training.checkpoint import load
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
 from minichar.training.naming import best_checkpoint
 from minichar.training.settings import SPLITS, Settings
@@ -66,7 +66,7 @@ def command(
     guess. Losses compare only on the same text, split and start, so these are printed too.
     """
     path = checkpoint or str(best_checkpoint("cv"))
-    model = load(path)
+    model = load_model(path)
     trained = model.details.get("settings", {})
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} does not say what it was trained on: name a text with --data")

@@ -3,17 +3,19 @@
 import click
 
 from minichar.cli.options import GroupedCommand
+from minichar.convert import format_of, load_model
 from minichar.training.archive import Archive
-from minichar.training.checkpoint import load
 
 
 @click.command("inspect", cls=GroupedCommand)
 @click.argument("checkpoint")
 def command(checkpoint: str) -> None:
     """Show what a checkpoint holds: configuration, parameters by layer, loss history."""
-    model = load(checkpoint)
-    with Archive(checkpoint) as archive:
-        training = archive.header.get("training", {})
+    model = load_model(checkpoint)
+    training = {}
+    if format_of(checkpoint) in (None, "npz"):  # no other format holds the state of a training
+        with Archive(checkpoint) as archive:
+            training = archive.header.get("training", {})
     click.echo(f"model      {model.summary()}")
     unknown = ", and one unknown id" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
