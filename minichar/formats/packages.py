@@ -24,5 +24,11 @@ def need(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise MinicharError(
-            f"this format needs a package that cannot be imported ({error}): pip install 'minichar[{extra}]'"
+            f"this format needs a package that cannot be imported ({first_line(error)}): "
+            f"pip install 'minichar[{extra}]'"
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a package says of an error; some say a page."""
+    return str(error).partition("\n")[0]

@@ -14,7 +14,7 @@ import numpy as np
 
 from minichar.backend import Backend
 from minichar.errors import MinicharError
-from minichar.formats.packages import need
+from minichar.formats.packages import first_line, need
 from minichar.formats.state_dict import from_state_dict, to_state_dict
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -50,10 +50,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
         raise damaged(
             "it is empty, truncated, or not written by torch.save of PyTorch 1.6 or later"
         ) from error
-    if (
-        any(m.compress_type != zipfile.ZIP_STORED for m in members)
-        or sum(m.file_size for m in members) > size
-    ):
+    if sum(member.file_size for member in members) > size:
         raise damaged("what it holds is larger than the file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -66,7 +63,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
     try:
         tensors: dict[str, np.ndarray] = {name: tensor.detach().numpy() for name, tensor in state.items()}
     except (TypeError, RuntimeError) as error:
-        raise damaged(f"NumPy has no such tensors ({error})") from error
+        raise damaged(f"NumPy has no such tensors ({first_line(error)})") from error
     # A tensor may show one stored number many times over.
     if sum(array.nbytes for array in tensors.values()) > size:
         raise damaged("its tensors are larger than the file")

@@ -12,7 +12,7 @@ import numpy as np
 
 from minichar.backend import Backend
 from minichar.errors import MinicharError
-from minichar.formats.packages import need
+from minichar.formats.packages import first_line, need
 from minichar.formats.state_dict import from_state_dict, to_state_dict
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -38,5 +38,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
     except OSError as error:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except (safetensors.SafetensorError, TypeError) as error:
-        raise MinicharError(f"{path} is no .safetensors file minichar can read: {error}") from error
+        raise MinicharError(
+            f"{path} is no .safetensors file minichar can read: {first_line(error)}"
+        ) from error
     return from_state_dict(tensors, metadata.get(KEY), path, vocabulary, backend)
