@@ -43,20 +43,6 @@ TARGETS = ("npz", *WRITERS)
 
 
 @dataclass(frozen=True)
-class Converted:
-    """What was written, and what it does not hold.
-
-    Attributes
-    ----------
-    path : Path
-    notes : tuple of str
-    """
-
-    path: Path
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Held:
     """What a file holds: a model, with the state of its training if it has one, or arrays alone."""
 
@@ -110,7 +96,8 @@ def convert(
     inference: bool = False,
     sequence: bool = False,
     vocab_from: str | None = None,
-) -> Converted:
+    on_note: Callable[[str], None] | None = None,
+) -> Path:
     """Write what `source` holds in another format.
 
     Parameters
@@ -134,10 +121,13 @@ def convert(
     vocab_from : str, optional
         For a PyTorch state dict without characters: the text it was trained on, whose
         characters in code-point order are the ids, or a model that knows them.
+    on_note : callable, optional
+        Is told what the file does not hold, a line at a time.
 
     Returns
     -------
-    Converted
+    Path
+        What was written.
 
     Raises
     ------
@@ -145,8 +135,6 @@ def convert(
         If `source` cannot be read, `target` exists, or its format cannot hold the model.
     """
     source = Path(source)
-    if not source.is_file():
-        raise MinicharError(f"no such checkpoint: {source}")
     if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
         raise MinicharError(f"dtype is {dtype!r}; it must be one of {', '.join(checkpoint.WEIGHT_DTYPES)}")
     to, path = _target(source, target, to)
@@ -160,21 +148,29 @@ def convert(
         if to != "npz":
             raise MinicharError(f"{source} holds arrays and no model of minichar: they can only become .npz")
         write_archive(path, {}, arrays.cast(held.arrays, dtype, path))
-        return Converted(path, held.notes)
-    if held.training is not None and to == "npz" and dtype in (None, held.model.parameters.dtype):
+        notes = held.notes
+    elif held.training is not None and to == "npz" and dtype in (None, held.model.parameters.dtype):
         checkpoint.save(path, held.model, held.training)
-        return Converted(path, ())
-
-    dtype = dtype or "float32"
-    if to == "npz":
-        checkpoint.save(path, held.model, dtype=dtype)
+        notes = ()
     else:
-        weights = checkpoint.host_weights(held.model, dtype, path)
-        write = partial(onnx.to_bytes, sequence=sequence) if to == "onnx" else WRITERS[to]
-        data = write(held.model, weights, path)
-        with writing(path) as file:
-            file.write(data)
-    return Converted(path, tuple(_lost(held.model, held.training is not None, to, dtype)))
+        dtype = dtype or "float32"
+        _write(path, held.model, to, dtype, sequence)
+        notes = tuple(_lost(held.model, held.training is not None, to, dtype))
+    if on_note is not None:
+        for note in notes:
+            on_note(note)
+    return path
+
+
+def _write(path: Path, model: CharRNN, to: str, dtype: str, sequence: bool) -> None:
+    """Write a model and no state of a training."""
+    if to == "npz":
+        checkpoint.save(path, model, dtype=dtype)
+        return
+    write = partial(onnx.to_bytes, sequence=sequence) if to == "onnx" else WRITERS[to]
+    data = write(model, checkpoint.host_weights(model, dtype, path), path)
+    with writing(path) as file:
+        file.write(data)
 
 
 def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None) -> tuple[str, Path]:
@@ -183,8 +179,9 @@ def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None)
         raise MinicharError(f"to is {to!r}; it must be one of {', '.join(TARGETS)}")
     if target is None:
         to = to or "npz"
-        path = source.with_suffix(f".{to}")
-        return to, source.with_suffix(f".inference.{to}") if path == source else path
+        kind = format_of(source)
+        stem = source.with_suffix("") if kind else source
+        return to, Path(f"{stem}{'.inference' if to == (kind or 'npz') else ''}.{to}")
     said = format_of(target)
     if said == "pickle":
         raise MinicharError(f"cannot write {target}: pickles are only read, a plain .npz takes their place")
@@ -200,7 +197,7 @@ def _check_free(source: Path, path: Path, force: bool) -> None:
     """See that nothing is at `path` that should stay."""
     if not path.exists():
         return
-    if path.samefile(source):
+    if source.exists() and path.samefile(source):
         raise MinicharError(f"{path} is both what to read and where to write: give another name")
     if not force:
         raise MinicharError(f"{path} exists already: give another name, or --force to write over it")
@@ -214,7 +211,7 @@ def _read(source: Path, inference: bool, vocab_from: str | None) -> Held:
         return Held(arrays=found, notes=ignored)
     if kind != "npz":
         return Held(load_model(source, vocabulary=_vocabulary(vocab_from)))
-    with Archive(source) as archive:
+    with Archive(source, kinds=arrays.KINDS) as archive:
         if not archive.header and not archive.shapes:
             raise archive.damaged("it holds nothing")
         if not archive.header:

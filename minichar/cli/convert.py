@@ -41,9 +41,7 @@ def command(source: str, target: str | None, **options: Any) -> None:
     (.pkl) of CuPy or NumPy arrays, which is read without running it; both become a plain
     .npz. What a format cannot hold is said. The path is printed on standard output.
     """  # noqa: D301  (the backspace tells Click to keep the lines)
-    converted = convert(source, target, **options)
-    for note in converted.notes:
-        click.echo(note, err=True)
-    before, after = Path(source).stat().st_size, converted.path.stat().st_size
+    path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
+    before, after = Path(source).stat().st_size, path.stat().st_size
     click.echo(f"{before:,} bytes became {after:,}", err=True)
-    click.echo(converted.path)
+    click.echo(path)

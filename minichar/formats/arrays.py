@@ -21,6 +21,8 @@ from minichar.errors import MinicharError
 from minichar.formats.pickles import read_pickle
 from minichar.formats.stand_ins import Array, Refused
 
+KINDS = "biufc"
+"""The kinds of NumPy dtypes that are numbers to anybody."""
 MAX_VALUES = 1 << 14
 MAX_DEPTH = 32
 SHOWN = 5
@@ -41,10 +43,11 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     def refused(why: str) -> MinicharError:
         return MinicharError(f"{path} is no pickle of arrays minichar can read: {why}")
 
+    pickled = read_pickle(path)
     arrays: dict[str, np.ndarray] = {}
     left_out: list[str] = []
     room = MAX_SHARING * path.stat().st_size
-    for count, (keys, value) in enumerate(leaves(read_pickle(path))):
+    for count, (keys, value) in enumerate(leaves(pickled)):
         name = ".".join(keys) or "arr_0"  # numpy.savez's name for an array that has none
         if count == MAX_VALUES or len(keys) > MAX_DEPTH:
             raise refused(f"it holds more than {MAX_VALUES:,} values, or nests deeper than {MAX_DEPTH}")
@@ -94,7 +97,7 @@ def as_array(value: Any) -> np.ndarray | None:
     if type(value) in (bool, int, float, list, tuple):
         with suppress(OverflowError):
             array = np.array(value)
-            return array if array.dtype.kind in "biuf" else None  # not so an int of more than 64 bits
+            return array if array.dtype.kind in KINDS else None  # not so an int of more than 64 bits
     return None
 
 

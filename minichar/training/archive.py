@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,32 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
+def check_folder(folder: Path) -> None:
+    """Make `folder` if need be, and see that files can be written there before hours of work count on it.
+
+    Raises
+    ------
+    MinicharError
+        If they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MinicharError(
+            f"cannot write to {folder}/: {error.strerror or error}; choose another folder"
+        ) from error
+
+
 class Archive:
     """A checked ``.npz`` file, open for reading; use it in a ``with`` block.
 
     Parameters
     ----------
     path : path-like
+    kinds : str
+        The kinds of NumPy dtypes that are numbers here: floats and integers in a checkpoint.
 
     Attributes
     ----------
@@ -61,8 +82,8 @@ class Archive:
         anything but plain numbers whose sizes agree with the file's.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], kinds: str = "fiu") -> None:
+        self.path, self.kinds = Path(path), kinds
         try:
             self.zip = zipfile.ZipFile(self.path)
         except FileNotFoundError:
@@ -119,7 +140,7 @@ class Archive:
                 data_bytes = member.file_size - file.tell()
         except Exception as error:  # as in `read`
             raise self.damaged(f"array {name} is damaged") from error
-        if dtype.hasobject or dtype.kind not in ("U" if name == "header" else "biufc"):
+        if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
             raise self.damaged(
                 f"array {name} has dtype {dtype}; only plain numbers are read, never pickled objects"
             )

@@ -13,30 +13,12 @@ from minichar.training.checkpoint import save
 
 T, B, V, H = 6, 2, 7, 3
 CHARACTERS = "\nabcdé詩"
-VARIANTS = {
-    "rnn": {"model": "rnn"},
-    "lstm": {"model": "lstm"},
-    "gru-after": {"model": "gru", "gru_reset": "after"},
-    "gru-before": {"model": "gru", "gru_reset": "before"},
-}
-
-
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
-def variant(request):
-    """The arguments of `Config` that choose a cell."""
-    return request.param
 
 
 @pytest.fixture(params=["rnn", "lstm", "gru"])
 def in_pytorch(request):
-    """The cells that PyTorch has."""
-    return VARIANTS.get(request.param, VARIANTS["gru-after"])
-
-
-@pytest.fixture
-def generator():
-    """Random numbers, the same for every test."""
-    return np.random.default_rng(123)
+    """The cells that PyTorch has, as arguments of `Config`."""
+    return {"model": request.param}
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from converting import convert
 
 from minichar.cli import main
-from minichar.convert import READERS, SUFFIXES, TARGETS, convert
+from minichar.convert import READERS, SUFFIXES, TARGETS
 from minichar.training.checkpoint import TrainingState, save
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")

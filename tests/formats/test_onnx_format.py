@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from converting import convert
 
-from minichar.convert import convert
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.formats import onnx as onnx_format
@@ -33,8 +33,8 @@ def states_of(model, state):
 
 
 @pytest.mark.parametrize("layers", LAYERS)
-def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, variant, layers):
-    model, path = saved(layers=layers, **variant)
+def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, cell, layers):
+    model, path = saved(layers=layers, **cell)
     opened = session(convert(path, to="onnx").path)
     begin = state(model).astype("float32")
     expected, last = run(model, ids, begin)
@@ -51,8 +51,8 @@ def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, va
 
 
 @pytest.mark.parametrize("layers", LAYERS)
-def test_a_sequence_agrees_with_the_engine(saved, run, ids, state, onnx, session, variant, layers):
-    model, path = saved(layers=layers, **variant)
+def test_a_sequence_agrees_with_the_engine(saved, run, ids, state, onnx, session, cell, layers):
+    model, path = saved(layers=layers, **cell)
     opened = session(convert(path, to="onnx", sequence=True).path)
     begin = state(model).astype("float32")
     expected, last = run(model, ids, begin)
@@ -73,9 +73,9 @@ def test_other_lengths_and_batches_run_in_the_same_file(saved, onnx, session):
         assert h.shape == (2, B, 3)
 
 
-def test_float64_agrees_to_the_last_digits(saved, run, ids, state, onnx, variant):
+def test_float64_agrees_to_the_last_digits(saved, run, ids, state, onnx, cell):
     evaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
-    model, path = saved(dtype="float64", **variant)
+    model, path = saved(dtype="float64", **cell)
     converted = convert(path, path.with_suffix(".onnx"), dtype="float64", sequence=True)
     begin = state(model)
     expected, _ = run(model, ids, begin)
@@ -85,8 +85,8 @@ def test_float64_agrees_to_the_last_digits(saved, run, ids, state, onnx, variant
     assert any("float32 only" in note for note in converted.notes)
 
 
-def test_float16_is_stored_and_float32_computed(saved, run, ids, state, onnx, session, variant):
-    model, path = saved(**variant)
+def test_float16_is_stored_and_float32_computed(saved, run, ids, state, onnx, session, cell):
+    model, path = saved(**cell)
     small = convert(path, path.with_suffix(".onnx"), dtype="float16", sequence=True).path
     kinds = {value.data_type for value in onnx.load(str(small)).graph.initializer if len(value.dims) > 1}
     assert kinds == {onnx.TensorProto.FLOAT16}
@@ -97,8 +97,8 @@ def test_float16_is_stored_and_float32_computed(saved, run, ids, state, onnx, se
     np.testing.assert_allclose(logits, expected.transpose(0, 2, 1), rtol=0, atol=2e-2)
 
 
-def test_the_metadata_holds_characters_and_configuration(saved, onnx, variant):
-    model, path = saved(dropout=0.25, unknown=True, **variant)
+def test_the_metadata_holds_characters_and_configuration(saved, onnx, cell):
+    model, path = saved(dropout=0.25, unknown=True, **cell)
     converted = convert(path, to="onnx")
     made = onnx.load(str(converted.path))
     onnx.checker.check_model(made, full_check=True)

@@ -11,8 +11,9 @@ import warnings
 
 import numpy as np
 import pytest
+from converting import convert
 
-from minichar.convert import convert, load_model
+from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.formats import arrays as arrays_format
 from minichar.formats import pickles, stand_ins
@@ -394,7 +395,6 @@ def test_any_byte_changed_is_read_or_refused(read, on_gpu, generator):
 
 
 def test_a_missing_pickle_is_one_line(tmp_path):
-    with pytest.raises(MinicharError, match="no such checkpoint"):
-        convert(tmp_path / "none.pkl")
-    with pytest.raises(MinicharError, match="cannot read"):
-        pickles.read_pickle(tmp_path)
+    for path in (tmp_path / "none.pkl", tmp_path):
+        with pytest.raises(MinicharError, match=r"cannot read [^\n]+$"):
+            arrays_format.read_pickled(path)

@@ -4,10 +4,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from converting import convert
 
 import minichar
 from minichar.backend import CPU
-from minichar.convert import convert, load_model
+from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.formats import pytorch, safetensors
 from minichar.formats.state_dict import from_state_dict, to_state_dict

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from converting import Converted, convert
 
 import minichar
 import minichar.formats.packages as packages
 from minichar.cli import main
-from minichar.convert import Converted, convert, load_model
+from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.training.archive import write_archive
 from minichar.training.checkpoint import TrainingState, load, load_training, save
@@ -63,10 +64,10 @@ def contents(path):
         return {name: arrays[name] for name in arrays}
 
 
-def test_every_readable_format_gives_the_same_text(saved, readable, variant):
-    if variant.get("gru_reset") == "before" and readable != ".npz":
+def test_every_readable_format_gives_the_same_text(saved, readable, cell):
+    if cell.get("gru_reset") == "before" and readable != ".npz":
         pytest.skip("PyTorch has no such GRU")
-    model, path = saved(unknown=True, **variant)
+    model, path = saved(unknown=True, **cell)
     there = convert(path, path.with_name(f"there{readable}")).path
     assert text_of(minichar.load(there)) == text_of(model)
     back = convert(there, path.with_name("back.npz")).path
@@ -224,7 +225,8 @@ def test_onnx_is_not_read(tmp_path, cli):
 
 WRONG = {
     "missing": (["none.npz"], "no such checkpoint: none.npz"),
-    "folder": (["."], "no such checkpoint: ."),
+    "folder": (["."], "cannot read .: Is a directory"),
+    "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
     "itself": (["model.npz", "model.npz", "--force"], "both what to read and where to write"),
     "itself by another name": (["model.npz", "./sub/../model.npz", "--force"], "both what to read and where"),
     "exists": (["model.npz", "other.npz"], "other.npz exists already: give another name, or --force"),

@@ -1,0 +1,350 @@
+"""What cannot work ends in one line that says so, with nothing half-written.
+
+Every case runs through the command line, and the folder is the same after as before.
+"""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import ONE_THREAD, TOY
+from toys import listing, npy, parts, put_together, replace_member, toy_model
+
+from minichar import load
+from minichar.training.checkpoint import save
+
+
+@pytest.fixture
+def refused(cli, home):
+    """Run a command that must fail: one line of error, nothing on standard output, nothing left behind."""
+
+    def refused(*arguments, status=1):
+        before = listing(home)
+        result = cli(*arguments, status=status)
+        errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1, result.stderr
+        assert result.stderr.splitlines()[-1] == errors[0]
+        if status == 1:
+            assert "Usage" not in result.stderr
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+        assert listing(home) == before
+        return errors[0]
+
+    return refused
+
+
+# Texts
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "'x.txt' does not exist: name a text file, or a folder that holds input.txt"),
+        (b"", "'x.txt' is empty: a text needs at least two characters"),
+        (b"\xef\xbb\xbf", "'x.txt' is empty"),
+        (b"a", "'x.txt' is only one character"),
+        ("汉".encode(), "'x.txt' is only one character"),
+        (b"\x7fELF\x02\x01\x01\0\0\0\0" * 30, "looks like a binary file"),
+        (bytes(range(256)) * 4, "at byte offset 128"),
+        ("the river 汉".encode()[:-1], "at byte offset 10 "),
+        (b"caf\xe9 " * 100, "at byte offset 3 "),
+        ("the river".encode("utf-16"), "so use --encoding utf-16"),
+    ],
+    ids=["missing", "empty", "BOM", "one", "one wide", "binary", "bytes", "truncated", "latin-1", "utf-16"],
+)
+def test_a_text_that_is_none(refused, train, home, content, words):
+    path = train()
+    if content is not None:
+        (home / "x.txt").write_bytes(content)
+    assert words in refused("train", "--data", "x.txt")
+    assert words in refused("train", "--data", "x.txt", "--init-from", path)
+    assert words in refused("eval", path, "--data", "x.txt")
+
+
+def test_a_folder_without_a_text(refused, home):
+    (home / "folder").mkdir()
+    assert "'folder/input.txt' does not exist" in refused("train", "--data", "folder")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_a_text_that_cannot_be_read(refused, home, kind):
+    """The tests may run as root, who may read anything, so here are things that nobody can."""
+    path = home / "x" / "input.txt"
+    path.parent.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null")
+    assert "'x/input.txt' is not an ordinary file" in refused("train", "--data", "x")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")
+def test_a_text_one_may_not_read(refused, home):
+    (home / "x.txt").write_text("the river")
+    (home / "x.txt").chmod(0)
+    assert "Permission denied" in refused("train", "--data", "x.txt")
+
+
+def test_a_text_that_fails_to_be_read(refused, home, monkeypatch):
+    def fail(path):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", fail)
+    assert "cannot read 'input.txt': Input/output error" in refused("train", "--data", "input.txt")
+
+
+def test_too_short_a_text(refused, home):
+    (home / "x.txt").write_text("the river")
+    assert re.search(
+        r"has 9 characters, too few to train .*: use at least \d+", refused("train", "--data", "x.txt")
+    )
+
+
+def test_no_character_is_frequent_enough(refused):
+    assert "no character occurs 100000 times" in refused(
+        "train", "--data", "input.txt", "--min-freq", 100_000
+    )
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--rnn-size", (0, -1, 2**40)),
+        ("--num-layers", (0, -1, 10**9)),
+        ("--batch-size", (0, -1)),
+        ("--seq-length", (0, -1)),
+        ("--max-epochs", (0, -1)),
+        ("--eval-val-every", (0, -1)),
+        ("--dropout", (1, -0.1, "nan")),
+        ("--learning-rate", (0, -1, "nan", "inf")),
+        ("--learning-rate-decay", (0, 1.5)),
+        ("--learning-rate-decay-after", (-1,)),
+        ("--decay-rate", (1, -0.5)),
+        ("--grad-clip", (-1, "nan")),
+        ("--clip-norm", (-1, "inf")),
+        ("--train-frac", (0, -1, 1.5, "nan", "inf", 0.96)),
+        ("--val-frac", (-0.1, 0.06, "nan", 2)),
+        ("--start-ss", (-1, 2)),
+        ("--decay-ss", (-1,)),
+        ("--min-ss", (1.5,)),
+        ("--min-freq", (-1,)),
+        ("--seed", (-1,)),
+        ("--keep", (-1,)),
+        ("--sample-every", (-1,)),
+        ("--savefile", ("", "a/b", "../x")),
+        ("--encoding", ("klingon", "", "base64", "rot13")),
+    ],
+)
+def test_an_option_out_of_range(refused, option, values):
+    for value in values:
+        refused("train", "--data", "input.txt", *TOY, option, value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--rnn-size", "many"),
+        ("--rnn-size", "8.5"),
+        ("--learning-rate", "fast"),
+        ("--model", "transformer"),
+        ("--split", "rows"),
+        ("--ss-schedule", "cosine"),
+        ("--ss-feed", "beam"),
+        ("--gru-reset", "never"),
+        ("--dtype", "float16"),
+        ("--print-every", 0),
+        ("--unheard-of", 1),
+    ],
+)
+def test_an_option_that_is_no_such_thing(refused, option, value):
+    refused("train", "--data", "input.txt", *TOY, option, value, status=2)
+
+
+def test_fractions_that_do_not_sum(refused):
+    fractions = ["--train-frac", 0.7, "--val-frac", 0.4]
+    assert "both together at most 1" in refused("train", "--data", "input.txt", *fractions)
+
+
+# Checkpoints
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("boom",)
+
+
+def object_array():
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.array([Bomb()], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+def compress(path):
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def change(path, **changes):
+    header, arrays = parts(path)
+    put_together(path, header | changes, arrays)
+
+
+def change_config(path, **changes):
+    header, arrays = parts(path)
+    put_together(path, header | {"config": header["config"] | changes}, arrays)
+
+
+def change_array(path, name, array):
+    header, arrays = parts(path)
+    arrays = {n: a for n, a in arrays.items() if n != name} | ({} if array is None else {name: array})
+    put_together(path, header, arrays)
+
+
+DAMAGE = {
+    "missing": (lambda p: p.unlink(), "no such checkpoint: x.npz"),
+    "a folder": (lambda p: (p.unlink(), p.mkdir()), "cannot read x.npz: Is a directory"),
+    "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or no .npz file"),
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is empty, truncated, or no .npz file"),
+    "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or no .npz file"),
+    "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
+    "a zip": (lambda p: replace_member(p, "readme.txt", b"hello"), "'readme.txt', which is no array"),
+    "later version": (lambda p: change(p, version=2), "it is of format version 2, this minichar reads 1"),
+    "no version": (lambda p: change(p, version=None), "it is of format version None"),
+    "objects": (lambda p: replace_member(p, "layer1.W.npy", object_array()), "never pickled objects"),
+    "objects beside": (lambda p: replace_member(p, "x.npy", object_array()), "never pickled objects"),
+    "declared shape": (
+        lambda p: replace_member(p, "readout.W.npy", npy("<f4", (10**12,), bytes(96))),
+        "says shape (1000000000000,)",
+    ),
+    "units": (lambda p: change_config(p, rnn_size=2**40), "rnn_size is 1099511627776"),
+    "layers": (lambda p: change_config(p, num_layers=10**6), "layer1.W should be absent"),
+    "missing array": (lambda p: change_array(p, "layer1.Wx", None), "layer1.Wx should be"),
+    "extra array": (lambda p: change_array(p, "extra", np.zeros(2)), "extra should be absent"),
+    "shape": (lambda p: change_array(p, "readout.W", np.zeros((2, 2))), "readout.W should be"),
+    "NaN": (lambda p: change_array(p, "readout.W", np.full((27, 9), np.nan, "f4")), "not finite"),
+    "compressed": (compress, "(save with numpy.savez)"),
+    "vocabulary": (
+        lambda p: change(p, vocabulary={"characters": "ab", "unknown": False}),
+        "2 characters and its",
+    ),
+    "header": (lambda p: change(p, config=None), "its header is incomplete or wrong"),
+    "deep header": (lambda p: put_together(p, '{"a":' * 9000, parts(p)[1]), "its header is not JSON"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_checkpoint_that_is_none(refused, train, home, damage):
+    """For every command that reads one."""
+    os.rename(train(), "x.npz")
+    hurt, words = DAMAGE[damage]
+    hurt(home / "x.npz")
+    assert words in refused("sample", "x.npz")
+    assert words in refused("inspect", "x.npz")
+    assert words in refused("eval", "x.npz")
+    if damage != "not ours":  # arrays without a model become a plain archive
+        assert words in refused("convert", "x.npz", "y.npz")
+    assert words in refused("train", "--data", "input.txt", "--init-from", "x.npz")
+    assert words in refused("train", "--resume", "x.npz")
+    assert not (home / "boom").exists()
+
+
+@pytest.mark.parametrize("name", ["mean_square", "state"])
+@pytest.mark.parametrize(
+    "array", [None, np.zeros(3), np.array(["a"]), np.full((1, 2, 8, 4), np.inf)], ids=str
+)
+def test_a_state_of_training_that_is_none(refused, train, home, name, array):
+    os.rename(train("--max-epochs", 1), "x.npz")
+    change_array(home / "x.npz", name, array)
+    refused("train", "--resume", "x.npz", "--max-epochs", 2)
+
+
+def test_resuming_a_converted_model(refused, cli, train):
+    path = cli("convert", train()).stdout.strip()
+    assert "--init-from can start from it" in refused("train", "--resume", path)
+
+
+# Places that cannot be written
+
+
+def test_a_file_in_the_place_of_the_checkpoint_folder(refused, home):
+    (home / "cv").write_text("mine")
+    assert "cannot write to cv/: File exists; choose another folder" in refused(
+        "train", "--data", "input.txt", *TOY
+    )
+    assert "cannot write" in refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "cv/deep")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc on this system")
+def test_a_folder_that_nobody_can_write_to(refused):
+    error = refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "/proc/self/cv")
+    assert "cannot write to /proc/self/cv/: No such file or directory" in error
+
+
+def test_a_log_that_cannot_be_written(refused):
+    assert "cannot write the log nowhere/x.jsonl" in refused(
+        "train", "--data", "input.txt", *TOY, "--log", "nowhere/x.jsonl"
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_log_on_a_full_disk(cli):
+    result = cli("train", "--data", "input.txt", *TOY, "--log", "/dev/full", status=1)
+    assert result.stderr.endswith("Error: cannot write the log /dev/full: No space left on device\n")
+
+
+FULL = """
+import resource, signal, sys
+from minichar.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+main()
+"""
+
+
+def on_a_full_disk(room, *arguments):
+    """Run a command in a process whose files have room for so many bytes, as on a full disk."""
+    command = [sys.executable, "-c", FULL, str(room), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on files here")
+def test_a_full_disk_while_training(train, home):
+    """The checkpoint that stands under the same name survives."""
+    arguments = ["train", "--data", "input.txt", *TOY]
+    train()
+    before = listing(home)
+    result = on_a_full_disk(9000, *arguments)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert re.fullmatch(r"Error: cannot write cv/lm_\S+\.npz: File too large; free some space .*", last)
+    assert result.stderr.count("Error") == 1
+    assert "Traceback" not in result.stderr
+    assert "ignored" not in result.stderr
+    assert listing(home) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on files here")
+def test_a_full_disk_while_converting(train, home):
+    path = train()
+    save("there.npz", toy_model())
+    before = listing(home)
+    result = on_a_full_disk(3000, "convert", path, "there.npz", "--force")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: cannot write there.npz: File too large")
+    assert result.stderr.count("\n") == 1
+    assert listing(home) == before
+    assert load("there.npz")

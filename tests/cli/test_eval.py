@@ -1,0 +1,166 @@
+import re
+from math import exp, log
+
+import pytest
+from toys import TEXT, parts, put_together, toy_model
+
+from minichar import load
+from minichar.text.batches import split_text
+from minichar.text.corpus import load_corpus
+from minichar.training.checkpoint import save
+from minichar.training.evaluation import evaluate_part, evaluate_whole
+
+NUMBERS = re.compile(
+    r"model       (?P<path>\S+): LSTM, .*\n"
+    r"text        (?P<text>\S+): (?P<what>.*), (?P<characters>[\d,]+) characters\n"
+    r"loss        (?P<nats>[\d.]+) nats per character "
+    r"\(first chunk (?P<first>[\d.]+), last (?P<last>[\d.]+)\)\n"
+    r"            (?P<bits>[\d.]+) bits per character\n"
+    r"perplexity  (?P<perplexity>[\d.]+|inf)\n"
+)
+
+
+def numbers(result):
+    match = NUMBERS.fullmatch(result.stdout)
+    assert match, result.stdout
+    return match.groupdict()
+
+
+def assert_agrees(found, expected):
+    assert float(found["nats"]) == pytest.approx(expected.loss, abs=6e-5)
+    assert float(found["first"]) == pytest.approx(expected.first, abs=6e-5)
+    assert float(found["last"]) == pytest.approx(expected.last, abs=6e-5)
+    assert float(found["bits"]) == pytest.approx(expected.loss / log(2), abs=6e-5)
+    assert float(found["perplexity"]) == pytest.approx(exp(expected.loss), abs=6e-4)
+    assert int(found["characters"].replace(",", "")) == expected.characters
+
+
+def split_of(model, how="columns", train_frac=0.95, val_frac=0.05, B=4, T=6, path="input.txt"):
+    corpus = load_corpus(path, vocabulary=model.vocabulary)
+    return split_text(corpus.ids, B, T, train_frac, val_frac, how)
+
+
+def test_the_loss_in_the_name_is_measured_again(cli, train):
+    path = train()
+    found = numbers(cli("eval", path))
+    assert found["nats"] in path
+    assert found["path"] == path
+    assert found["text"] == "input.txt"
+    assert found["what"] == "val part of the columns split, 4 streams from a zero state"
+    assert numbers(cli("eval")) == found
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["columns", "tail"])
+def test_every_part_of_every_split(cli, train, part, split):
+    path = train()
+    model = load(path)
+    fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
+    found = numbers(cli("eval", path, "--split", split, "--part", part, *fractions))
+    assert_agrees(found, evaluate_part(model, split_of(model, split, 0.6, 0.2), part, "zero"))
+    assert found["what"] == f"{part} part of the {split} split, 4 streams from a zero state"
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_state_that_is_carried_on(cli, train, part):
+    path = train("--learning-rate", 0.02, "--max-epochs", 4)
+    model = load(path)
+    found = numbers(cli("eval", path, "--start", "carried", "--part", part))
+    assert_agrees(found, evaluate_part(model, split_of(model), part, "carried"))
+    assert found["what"].endswith("4 streams carried on from the parts before")
+    from_zero = numbers(cli("eval", path, "--part", part))
+    assert (found["nats"] == from_zero["nats"]) == (part == "train")
+
+
+@pytest.mark.parametrize("length", [2, 3, 100, 101, 102, 250])
+def test_a_whole_text_of_any_length(cli, train, home, length):
+    path = train()
+    (home / "other.txt").write_text(TEXT[5 : 5 + length])
+    found = numbers(cli("eval", path, "--data", "other.txt", "--split", "whole"))
+    model = load(path)
+    ids = model.vocabulary.encode(TEXT[5 : 5 + length])
+    assert_agrees(found, evaluate_whole(model, ids))
+    assert int(found["characters"]) == length - 1
+    assert found["what"] == "whole, one stream from a zero state"
+
+
+def test_sizes_of_ones_own(cli, train):
+    path = train()
+    model = load(path)
+    found = numbers(cli("eval", path, "--batch-size", 2, "--seq_length", 9))
+    assert_agrees(found, evaluate_part(model, split_of(model, B=2, T=9), "val", "zero"))
+    assert "2 streams" in found["what"]
+
+
+def test_another_text(cli, train, home):
+    path = train("--min-freq", 2)
+    (home / "other.txt").write_text("the moon ☃ " * 60)
+    found = numbers(cli("eval", path, "--data", "other.txt"))
+    model = load(path)
+    assert_agrees(found, evaluate_part(model, split_of(model, path="other.txt"), "val", "zero"))
+
+
+def test_a_converted_model(cli, train):
+    path = train()
+    converted = cli("convert", path).stdout.strip()
+    assert numbers(cli("eval", converted)) == numbers(cli("eval", path)) | {"path": converted}
+
+
+def test_text_with_characters_that_the_model_lacks(cli, train, home):
+    path = train()
+    (home / "other.txt").write_text("the moon ☃ " * 60)
+    result = cli("eval", path, "--data", "other.txt", status=1)
+    assert "'☃' (U+2603) 60 times" in result.stderr
+
+
+def test_notes_go_to_standard_error(cli, train, home):
+    path = train()
+    (home / "other.txt").write_bytes(b"\xef\xbb\xbf" + b"the moon " * 2)
+    result = cli("eval", path, "--data", "other.txt", "--batch-size", 50)
+    assert "removed a byte-order mark" in result.stderr
+    assert "too few for batch size 50" in result.stderr
+    assert "val part of the columns split, 1 stream from" in numbers(result)["what"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--part", "test"], 1, "the test part of the text is empty"),
+        (["--split", "tail", "--start", "carried"], 1, "--start carried needs --split columns"),
+        (["--split", "whole", "--start", "carried"], 2, "its start is always zero"),
+        (["--train-frac", 0.9, "--val-frac", 0.2], 1, "both together at most 1"),
+        (["--batch-size", 0], 2, "--batch-size"),
+        (["--seq-length", -1], 2, "--seq-length"),
+        (["--encoding", "klingon"], 1, "no encoding is called 'klingon'"),
+        (["--data", "nowhere"], 1, "does not exist"),
+        (["--split", "rows"], 2, "--split"),
+    ],
+)
+def test_mistakes(cli, train, arguments, status, words):
+    result = cli("eval", train(), *arguments, status=status)
+    assert words in result.stderr
+    assert result.stdout == ""
+    assert result.stderr.count("Error: ") == 1
+
+
+def test_a_model_that_does_not_say_what_it_learned(cli, home):
+    save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
+    result = cli("eval", "toy.npz", status=1)
+    assert "does not say what it was trained on: name a text with --data" in result.stderr
+    assert NUMBERS.fullmatch(cli("eval", "toy.npz", "--data", "input.txt", "--batch-size", 4).stdout)
+
+
+@pytest.mark.parametrize("settings", [None, 3, [], {"data": 3}, {"unheard_of": 1}], ids=str)
+def test_settings_that_are_damaged(cli, train, settings):
+    header, arrays = parts(train())
+    header["details"]["settings"] = settings
+    result = cli("eval", put_together("forged.npz", header, arrays), status=1)
+    assert "forged.npz does not say how it was trained: its settings are missing or damaged" in result.stderr
+
+
+def test_a_loss_beyond_all_bounds(cli, train):
+    header, arrays = parts(train())
+    arrays["readout.W"] *= 1e5
+    found = numbers(cli("eval", put_together("wild.npz", header, arrays)))
+    assert float(found["nats"]) > 1000
+    assert found["perplexity"] == "inf"

@@ -1,0 +1,204 @@
+import re
+
+import numpy as np
+import pytest
+from toys import parts, put_together, toy_model
+
+from minichar import generate, load
+from minichar.engine import gradcheck, lstm
+from minichar.engine.loss import SoftmaxCrossEntropy
+from minichar.training.checkpoint import save
+
+# inspect
+
+
+def test_inspect_shows_what_is_in_a_checkpoint(cli, train):
+    path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25)
+    shown = cli("inspect", path).stdout
+    model = load(path)
+    assert f"model      {model.summary()}" in shown
+    assert "dropout 0.25" in shown
+    assert f"vocabulary {model.vocabulary.characters!r}\n" in shown
+    assert "state of training: yes, --resume can go on" in shown
+    for name, view in model.parameters.items():
+        size = " × ".join(map(str, view.shape))
+        assert re.search(rf"  {name} +{size} +{view.size:,}  largest {abs(view).max():.3g}\n", shown)
+    for name, value in model.details["settings"].items():
+        assert re.search(rf"^  {name} +{re.escape(str(value))}$", shown, re.MULTILINE), name
+    history = parts(path)[0]["training"]["history"]
+    assert len(history) >= 2
+    rows = shown.split("share of true input\n")[1].splitlines()
+    for row, line in zip(history, rows, strict=True):
+        epoch, train_loss, val, rate, share = map(float, line.split())
+        assert (epoch, train_loss, val) == pytest.approx(
+            (row["epoch"], row["train_loss"], row["val"]["loss"]), abs=6e-3
+        )
+        assert (rate, share) == pytest.approx((row["learning_rate"], row["true_share"]), rel=1e-2)
+
+
+def test_inspect_without_a_validation_part(cli, train):
+    shown = cli("inspect", train("--val-frac", 0, "--train-frac", 1)).stdout
+    assert re.search(r"^     2\.00 +\d\.\d{4} +- ", shown, re.MULTILINE)
+
+
+def test_inspect_a_model_for_sampling_only(cli, home):
+    save("toy.npz", toy_model("\n\x1b☃", unknown=True))
+    shown = cli("inspect", "toy.npz").stdout
+    assert "state of training: no, for sampling only" in shown
+    assert r"vocabulary '\n\x1b☃', and one unknown id" in shown
+    assert "history" not in shown
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("training", 3),
+        ("training", [1]),
+        ("history", 3),
+        ("history", [3]),
+        ("history", [{}]),
+        ("history", ["x"]),
+        ("loss", "low"),
+        ("epoch", None),
+        ("val", [1]),
+        ("settings", 3),
+        ("settings", [1]),
+    ],
+)
+def test_inspect_a_damaged_header(cli, train, where, value):
+    header, arrays = parts(train())
+    row = header["training"]["history"][0]
+    places = {
+        "training": header,
+        "history": header["training"],
+        "loss": row["val"],
+        "epoch": row,
+        "val": row,
+        "settings": header["details"],
+    }
+    places[where][where] = value
+    result = cli("inspect", put_together("forged.npz", header, arrays), status=1)
+    assert result.stderr.startswith(
+        "Error: forged.npz is not a checkpoint minichar can read: its settings or its"
+    )
+    assert result.stdout == ""
+
+
+# convert
+
+
+def test_convert_prints_where_it_wrote(cli, train, home):
+    path = train()
+    result = cli("convert", path)
+    target = path.removesuffix(".npz") + ".inference.npz"
+    assert result.stdout == f"{target}\n"
+    before, after = (int(n.replace(",", "")) for n in re.findall(r"[\d,]+", result.stderr)[:2])
+    assert before == (home / path).stat().st_size
+    assert after == (home / target).stat().st_size
+    assert cli("sample", target).stdout == cli("sample", path).stdout
+    assert cli("sample").stderr.startswith(f"{path}: "), (
+        "a converted model is no rival of the checkpoints in cv/"
+    )
+
+
+def test_convert_to_half_precision(cli, train):
+    path = train()
+    assert cli("convert", path, "half.npz", "--dtype", "float16").stdout == "half.npz\n"
+    weights = load("half.npz").parameters
+    np.testing.assert_array_equal(weights.flat, load(path).parameters.flat.astype("float16"))
+    assert "".join(generate(load("half.npz"), 20))
+
+
+def test_convert_does_not_write_over_a_file(cli, train, home):
+    path = train()
+    (home / "there.npz").write_text("mine")
+    result = cli("convert", path, "there.npz", status=1)
+    assert (
+        result.stderr == "Error: there.npz exists already: give another name, or --force to write over it\n"
+    )
+    assert (home / "there.npz").read_text() == "mine"
+    cli("convert", path, "there.npz", "--force")
+    assert load("there.npz").config == load(path).config
+
+
+# gradcheck
+
+
+@pytest.mark.parametrize("reset", [[], ["--gru_reset", "before"]])
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+def test_gradcheck_proves_every_parameter(cli, model, reset):
+    if reset and model != "gru":
+        return
+    result = cli("gradcheck", "--model", model, *reset, "--rnn-size", 3, "--vocab-size", 4, "--seq-length", 5)
+    heading, *rows = result.stdout.splitlines()
+    assert heading.split() == ["parameter", "shape", "complex", "step", "central", "difference", "verdict"]
+    config = {"model": model, "gru_reset": "before" if reset else "after", "rnn_size": 3, "num_layers": 2}
+    shapes = toy_model("abcd", **config).parameters.shapes
+    for (name, shape), row in zip(shapes.items(), rows, strict=True):
+        match = re.fullmatch(rf"{name} +{' × '.join(map(str, shape))} +(\S+) +(\S+)  passed", row)
+        assert match, row
+        assert float(match[1]) <= 1e-12
+        assert 1e-16 < float(match[2]) <= 1e-6
+    assert "limits: complex step 1e-12, central difference 1e-06" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--num-layers", 1], ["--num-layers", 3], ["--dropout", 0], ["--true-share", 1], ["--true-share", 0]],
+)
+def test_gradcheck_of_other_networks(cli, arguments):
+    rows = cli("gradcheck", "--rnn-size", 3, *arguments).stdout.splitlines()[1:]
+    assert rows
+    assert all(row.endswith("passed") for row in rows)
+
+
+def test_gradcheck_repeats_itself(cli):
+    options = ["gradcheck", "--rnn-size", 3, "--num-layers", 1]
+    once, again, other = (cli(*options, "--seed", seed).stdout for seed in (1, 1, 2))
+    assert once == again != other
+
+
+def test_gradcheck_finds_a_broken_backward_pass(cli, monkeypatch):
+    backward = lstm.LSTM.step_backward
+
+    def broken(self, t, *dstates):
+        dh_prev, dc_prev = backward(self, t, *dstates)
+        return dh_prev, dc_prev * (1 + 1e-6)
+
+    monkeypatch.setattr(lstm.LSTM, "step_backward", broken)
+    result = cli("gradcheck", "--rnn-size", 3, status=1)
+    verdicts = {row.split()[0]: row.split()[-1] for row in result.stdout.splitlines()[1:]}
+    assert verdicts["layer1.W"] == "FAILED"
+    assert verdicts["readout.W"] == "passed"
+
+
+def test_gradcheck_finds_a_broken_loss(cli, monkeypatch):
+    backward = SoftmaxCrossEntropy.backward
+    monkeypatch.setattr(SoftmaxCrossEntropy, "backward", lambda self: backward(self) * (1 + 1e-6))
+    result = cli("gradcheck", "--rnn-size", 3, "--num-layers", 1, status=1)
+    assert [row.split()[-1] for row in result.stdout.splitlines()[1:]] == ["FAILED"] * 3
+
+
+def test_gradcheck_fails_when_one_parameter_fails(cli, monkeypatch):
+    monkeypatch.setattr(gradcheck.Row, "passed", property(lambda row: row.name != "readout.W"))
+    assert "FAILED" in cli("gradcheck", "--rnn-size", 3, "--num-layers", 1, status=1).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--rnn-size", 0], 1),
+        (["--num-layers", -1], 1),
+        (["--vocab-size", 0], 1),
+        (["--dropout", 1], 1),
+        (["--seq-length", 0], 2),
+        (["--batch-size", 0], 2),
+        (["--true-share", 1.5], 2),
+        (["--seed", -1], 2),
+        (["--model", "transformer"], 2),
+    ],
+)
+def test_gradcheck_of_what_is_no_network(cli, arguments, status):
+    result = cli("gradcheck", *arguments, status=status)
+    assert result.stdout == ""
+    assert result.stderr.count("Error: ") == 1

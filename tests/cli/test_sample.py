@@ -1,0 +1,251 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import ONE_THREAD
+from toys import scripted, toy_model
+
+from minichar import generate, load
+from minichar.cli.sample import command
+from minichar.sampling import Choice
+from minichar.training.checkpoint import save
+
+
+@pytest.fixture
+def toy(home):
+    """The path of a model of a few characters."""
+    save("toy.npz", toy_model())
+    return "toy.npz"
+
+
+def text_of(path, *arguments, **options):
+    return "".join(generate(load(path), *arguments, **options))
+
+
+def test_the_text_and_nothing_else_is_on_standard_output(cli, toy):
+    result = cli("sample", toy, "--length", 50)
+    assert result.stdout == text_of(toy, 50) + "\n"
+    assert result.stderr == f"toy.npz: {load(toy).summary()}\n"
+    assert cli("sample", toy, "--length", 50, "--quiet").stderr == ""
+
+
+def test_defaults(cli, toy):
+    defaults = {parameter.name: parameter.default for parameter in command.params}
+    assert defaults["temperature"] == 1
+    assert defaults["length"] == 2000
+    assert defaults["seed"] == 123
+    assert list(defaults["stop"]) == ["\n" * 5]
+    assert (defaults["top_k"], defaults["top_p"], defaults["num_samples"]) == (0, 1, 1)
+    assert (defaults["drawn"], defaults["unknown"]) == (True, "error")
+    assert cli("sample", toy).stdout == text_of(toy, 2000, stop=["\n" * 5]) + "\n"
+
+
+@pytest.mark.parametrize("joined", ["-", "_"])
+def test_every_option_does_what_the_function_does(cli, toy, joined):
+    options = [
+        f"--top{joined}k",
+        4,
+        f"--top{joined}p",
+        0.9,
+        "--temperature",
+        0.7,
+        "--seed",
+        5,
+        "--length",
+        60,
+    ]
+    choice = Choice(0.7, 4, 0.9)
+    expected = text_of(toy, 60, "ab", seed=5, choice=choice)
+    assert cli("sample", toy, *options, "--primetext", "ab").stdout == f"ab{expected}\n"
+    several = cli(
+        "sample", toy, *options, f"--num{joined}samples", 2, f"--prime{joined}file", "-", stdin="ab"
+    )
+    assert several.stdout.startswith(f"ab{expected}\n\nab")
+
+
+def test_argmax(cli, toy):
+    expected = text_of(toy, 30, choice=Choice(argmax=True)) + "\n"
+    assert cli("sample", toy, "--argmax", "--length", 30, "--seed", 5).stdout == expected
+    assert cli("sample", toy, "--sample", "--length", 30).stdout == text_of(toy, 30) + "\n"
+
+
+def test_help(cli):
+    text = cli("sample", "--help").stdout
+    assert [text.index(heading) for heading in ("Writing:", "Beginning:", "Ending:")]
+    assert all(parameter.opts[0] in text for parameter in command.params if parameter.name != "checkpoint")
+
+
+def test_the_best_checkpoint_is_chosen_and_named(cli, home, train):
+    train("--eval-val-every", 25, "--learning-rate", 0.01)
+    train("--savefile", "worse", "--max-epochs", 1)
+    save("other.npz", toy_model())
+    names = sorted(os.listdir("cv"), key=lambda name: float(name.removesuffix(".npz").rsplit("_", 1)[1]))
+    assert len(names) == 4
+    result = cli("sample", "--length", 20)
+    assert result.stderr.startswith(f"cv/{names[0]}: LSTM")
+    assert result.stdout == text_of(f"cv/{names[0]}", 20) + "\n"
+
+
+def test_no_checkpoint_to_choose(cli):
+    result = cli("sample", status=1)
+    assert result.stderr == "Error: no checkpoint in cv/: train one with 'minichar train'\n"
+
+
+def test_the_same_seed_writes_the_same_text(cli, toy):
+    once, again, other = (cli("sample", toy, "--seed", seed).stdout for seed in (1, 1, 2))
+    assert once == again != other
+
+
+# The beginning
+
+
+def test_a_beginning_from_a_file(cli, toy, home):
+    (home / "prime.txt").write_bytes("\ufeffab\r\ncd".encode())
+    expected = "ab\ncd" + text_of(toy, 30, "ab\ncd") + "\n"
+    assert cli("sample", toy, "--prime-file", "prime.txt", "--length", 30).stdout == expected
+    assert cli("sample", toy, "--prime-file", "-", "--length", 30, stdin="ab\ncd").stdout == expected
+
+
+def test_a_beginning_from_a_pipe(process, toy):
+    child = process("sample", toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
+    stdout, _ = child.communicate("ab", timeout=60)
+    assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
+
+
+def test_a_beginning_said_twice(cli, toy):
+    assert "give one of them" in cli("sample", toy, "--primetext", "a", "--prime-file", "-", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot read --prime-file prime.txt: No such file"),
+        (b"ab\xff", "prime.txt is not UTF-8 at byte 2"),
+        ("ab☃".encode(), "'☃' (U+2603) at position 2"),
+    ],
+    ids=["missing", "bytes", "unknown"],
+)
+def test_a_file_that_cannot_be_the_beginning(cli, toy, home, content, words):
+    if content is not None:
+        (home / "prime.txt").write_bytes(content)
+    result = cli("sample", toy, "--prime-file", "prime.txt", status=1)
+    assert words in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_character_that_the_model_never_saw(cli, home):
+    save("toy.npz", toy_model(unknown=True))
+    options = ["sample", "toy.npz", "--primetext", "a☃bX", "--length", 20]
+    result = cli(*options, status=1)
+    assert result.stdout == ""
+    assert "not in the vocabulary: 'X' (U+0058) at position 3, '☃' (U+2603) at position 1" in result.stderr
+    for unknown in ("skip", "unk"):
+        expected = "a☃bX" + text_of("toy.npz", 20, "a☃bX", unknown=unknown) + "\n"
+        assert cli(*options, "--unknown", unknown).stdout == expected
+
+
+# The end
+
+
+def test_stop_strings(cli, toy):
+    whole = text_of(toy, 400)
+    first, second = whole[40:44], whole[20:24]
+    assert cli("sample", toy, "--stop", first, "--length", 400).stdout == whole.split(first)[0] + "\n"
+    expected = min((whole.split(stop)[0] for stop in (first, second)), key=len)
+    assert cli("sample", toy, "--stop", first, "--stop", second, "--length", 400).stdout == expected + "\n"
+    assert cli("sample", toy, "--stop", "", "--length", 400).stdout == whole + "\n"
+
+
+def test_five_line_breaks_end_a_text(cli, toy, monkeypatch):
+    with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\n\n\n\ncd")[:, None]):
+        assert cli("sample", toy).stdout == "ab\n"
+
+
+def test_endless_text_into_a_closed_pipe(toy):
+    """As `head -c 100` does it: what was asked for comes, and no word of complaint."""
+    command = [sys.executable, "-m", "minichar", "sample", toy, "--length", "0"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD)
+    with child:
+        head = child.stdout.read(1000)
+        child.stdout.close()
+        stderr = child.stderr.read().decode()
+        assert child.wait(timeout=60) == 0
+    assert head.decode() == text_of(toy, 1000)
+    assert stderr == f"toy.npz: {load(toy).summary()}\n"
+
+
+def test_the_text_comes_as_it_is_made(process, toy):
+    child = process("sample", toy, "--length", 0, "--quiet")
+    assert child.stdout.read(10) == text_of(toy, 10)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert "Traceback" not in stderr
+    assert child.returncode != 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk(process, toy):
+    with open("/dev/full", "w") as full:
+        _, stderr = process("sample", toy, "--quiet", stdout=full).communicate(timeout=60)
+    assert stderr == "Error: cannot write the text: No space left on device\n"
+
+
+def test_a_character_that_the_terminal_cannot_show(process, home):
+    save("toy.npz", toy_model("\né☃"))
+    env = ONE_THREAD | {"PYTHONIOENCODING": "latin-1"}
+    child = process("sample", "toy.npz", "--length", 50, env=env, encoding="latin-1")
+    stdout, stderr = child.communicate(timeout=60)
+    assert stdout == text_of("toy.npz", 50).replace("☃", "?") + "\n"
+    assert "Error" not in stderr
+
+
+# Several texts
+
+
+def test_several_texts(cli, toy):
+    result = cli("sample", toy, "--num-samples", 3, "--length", 40, "--primetext", "ab", "--seed", 4)
+    texts = result.stdout.removesuffix("\n\n").split("\n\nab")
+    assert result.stdout.startswith("ab" + text_of(toy, 40, "ab", seed=4) + "\n\nab")
+    assert result.stdout.count("ab") >= 3
+    assert len(result.stdout) == 3 * (2 + 40 + 2)
+    assert len(set(texts)) == len(texts)
+    assert [line for line in result.stderr.splitlines() if line.startswith("---")] == [
+        f"--- text {i} of 3" for i in (1, 2, 3)
+    ]
+    assert cli("sample", toy, "--num-samples", 3, "--length", 9, "--quiet").stderr == ""
+
+
+def test_several_texts_without_end(cli, toy):
+    result = cli("sample", toy, "--num-samples", 2, "--length", 0, status=1)
+    assert "--length 0 never ends" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--temperature", 0], "temperature is 0.0; it must be above 0 (--argmax is its limit at 0)"),
+        (["--temperature", -1], "temperature is -1.0"),
+        (["--temperature", "nan"], "temperature is nan"),
+        (["--temperature", "inf"], "temperature is inf"),
+        (["--top-k", -1], "top-k is -1"),
+        (["--top-p", 0], "top-p is 0.0"),
+        (["--top-p", 1.5], "top-p is 1.5"),
+        (["--length", -1], "length is -1"),
+        (["--num-samples", 0], "num-samples is 0"),
+        (["--seed", -1], "seed is -1"),
+    ],
+)
+def test_values_out_of_range(cli, toy, arguments, words):
+    result = cli("sample", toy, *arguments, status=1)
+    assert f"Error: {words}" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("temperature", ["1e-300", "1e300", "0.001", "1000"])
+def test_any_temperature_above_0(cli, toy, temperature):
+    text = cli("sample", toy, "--temperature", temperature, "--length", 100).stdout
+    assert len(text) == 101
+    if temperature == "1e-300":
+        assert text == text_of(toy, 100, choice=Choice(argmax=True)) + "\n"

@@ -1,0 +1,446 @@
+import json
+import os
+import pty
+import re
+import signal
+from dataclasses import asdict, fields
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TOY
+from toys import TEXT, listing, parts
+
+import minichar.cli.train as train_module
+import minichar.training.trainer as trainer_module
+from minichar import MinicharError, load
+from minichar.cli.train import command
+from minichar.training.evaluation import Evaluation
+from minichar.training.naming import best_checkpoint
+from minichar.training.settings import Settings
+from minichar.training.trainer import Trainer
+
+OTHER = {
+    "data": "other.txt",
+    "encoding": "gb18030",
+    "min_freq": 2,
+    "split": "tail",
+    "train_frac": 0.8,
+    "val_frac": 0.1,
+    "model": "gru",
+    "rnn_size": 7,
+    "num_layers": 3,
+    "dropout": 0.5,
+    "gru_reset": "before",
+    "seq_length": 9,
+    "batch_size": 11,
+    "max_epochs": 4,
+    "learning_rate": 0.01,
+    "learning_rate_decay": 0.5,
+    "learning_rate_decay_after": 3,
+    "decay_rate": 0.9,
+    "grad_clip": 1.0,
+    "clip_norm": 2.0,
+    "use_ss": False,
+    "start_ss": 0.7,
+    "decay_ss": 0.1,
+    "min_ss": 0.2,
+    "ss_schedule": "inverse-sigmoid",
+    "ss_feed": "argmax",
+    "seed": 9,
+    "dtype": "float64",
+    "eval_val_every": 5,
+    "sample_every": 2,
+    "checkpoint_dir": "out",
+    "savefile": "mine",
+    "keep": 1,
+}
+"""Every option with a value that is not its default."""
+
+
+def arguments_for(values, joined):
+    """The values as a person would give them, the words of an option joined by hyphens or underscores."""
+    arguments = []
+    for name, value in values.items():
+        option = name.replace("_", joined)
+        arguments += [f"--no{joined}{option}"] if value is False else [f"--{option}", str(value)]
+    return arguments
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Catch the settings that a command would begin with."""
+    caught = []
+
+    def begin(settings):
+        caught.append(settings)
+        raise MinicharError("caught")
+
+    monkeypatch.setattr(train_module, "begin", begin)
+    return caught
+
+
+def test_the_table_above_has_every_setting():
+    defaults = asdict(Settings())
+    assert OTHER.keys() == defaults.keys()
+    assert not [name for name, value in OTHER.items() if value == defaults[name]]
+
+
+@pytest.mark.parametrize("joined", ["-", "_"])
+def test_every_option_is_taken_with_hyphens_and_with_underscores(cli, begun, joined):
+    cli("train", *arguments_for(OTHER, joined), status=1)
+    assert begun == [Settings(**OTHER)]
+    assert {name: type(value) for name, value in asdict(begun[0]).items()} == {
+        field.name: type(OTHER[field.name]) for field in fields(Settings)
+    }
+
+
+def test_the_options_that_are_no_settings(cli, begun):
+    for joined in "-_":
+        cli(
+            "train",
+            f"--print{joined}every",
+            7,
+            f"--sample{joined}every",
+            3,
+            "--quiet",
+            "--log",
+            "x",
+            status=1,
+        )
+        assert "no such checkpoint: a.npz" in cli("train", f"--init{joined}from", "a.npz", status=1).stderr
+    assert "no such checkpoint: a.npz" in cli("train", "--resume", "a.npz", status=1).stderr
+
+
+def test_the_defaults_are_those_of_the_settings(cli, begun):
+    cli("train", status=1)
+    assert begun == [Settings()]
+    assert begun[0].rnn_size == 128
+    defaults = {parameter.name: parameter.default for parameter in command.params}
+    assert defaults["print_every"] == 100
+
+
+def test_help_says_what_each_option_does_under_a_heading(cli):
+    text = cli("train", "--help").stdout
+    headings = [
+        "Text:",
+        "Model:",
+        "Learning:",
+        "Scheduled sampling:",
+        "Saving and going on:",
+        "What is shown:",
+    ]
+    places = [text.index(heading) for heading in headings]
+    assert places == sorted(places)
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        assert f"--{parameter.opts[0].removeprefix('--')}" in text
+    shown = " ".join(text.split())
+    for option, default in (
+        ("--rnn-size", "128"),
+        ("--learning-rate", "0.002"),
+        ("--val-frac", "0.05"),
+        ("--use-ss / --no-use-ss", "use-ss"),
+        ("--checkpoint-dir", "cv"),
+        ("--print-every", "100"),
+        ("--eval-val-every", "1000"),
+    ):
+        assert re.search(rf"{option} .*?\[default: {default}", shown), option
+
+
+def test_what_a_person_sees(cli):
+    result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 25, "--print-every", 10)
+    V = len(set(TEXT))
+    said = result.stderr
+    path = Path(result.stdout.strip())
+    assert result.stdout == f"{path}\n"
+    assert path == best_checkpoint("cv")
+    parameters = load(path).parameters.size
+    assert f"text       input.txt: {len(TEXT)} characters, {V} different" in said
+    assert re.search(
+        r"split      columns: 3\d chunks to learn, 2 to validate and 0 to test, each of 4 × 6", said
+    )
+    assert f"LSTM, 1 layer of 8, {V} characters, {parameters:,} parameters" in said
+    assert re.search(r"to learn \d+ characters: about as many parameters, as it should be", said)
+    assert re.search(r"computes   NumPy [\d.]+ with \S+ \S+, up to \d+ threads", said)
+    first = re.search(r"untrained  loss ([\d.]+); guessing evenly would be ln V = ([\d.]+)", said)
+    assert float(first[1]) == pytest.approx(log(V), abs=0.1)
+    assert first[2] == f"{log(V):.3f}"
+    assert (
+        len(re.findall(r"^epoch \d\.\d\d/2  loss \d\.\d{3}  [\d,]+ characters/s$", said, re.MULTILINE)) == 6
+    )
+    measured = re.findall(
+        r"^epoch (\d\.\d\d)  train \d\.\d{4}  validation (\d\.\d{4}) nats = (\d\.\d{3}) bits per character  "
+        r"\(columns split, from a zero state; first chunk \d\.\d{3}, last \d\.\d{3}\)$",
+        said,
+        re.MULTILINE,
+    )
+    assert len(measured) == 3
+    assert measured[-1][0] == "2.00"
+    for _, nats, bits in measured:
+        assert float(bits) == pytest.approx(float(nats) / log(2), abs=2e-3)
+    assert len(re.findall(r"^           writes: .{70,}$", said, re.MULTILINE)) == 3
+    assert said.count("(best so far)") >= 1
+    assert f"saved {path} (best so far)" in said
+    assert f"write with it: minichar sample {path}" in said
+    assert "\r" not in said
+    assert "\x1b" not in said
+
+
+def test_a_word_when_the_losses_part_or_stay_together(cli, monkeypatch):
+    arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
+    for loss, word in ((1.0, "underfitting: training and validation stay together"), (4.0, "overfitting: ")):
+        measure(monkeypatch, *[loss] * 5)
+        said = cli(*arguments).stderr
+        before, after = said.split("epoch 1.3", 1)
+        assert word not in before  # in the first epoch the training loss is one of a model half as old
+        assert after.count(word) == 3
+
+
+def measure(monkeypatch, *losses):
+    """Make the next evaluations find these losses."""
+    found = iter(losses)
+    monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
+
+
+def test_many_parameters_for_a_short_text(cli):
+    said = cli("train", "--data", "input.txt", *TOY, "--rnn-size", 40, "--max-epochs", 1).stderr
+    assert "many more parameters, it may learn them by heart; --dropout" in said
+
+
+def test_notes_on_the_text_and_its_size_are_printed(cli, home):
+    (home / "short.txt").write_bytes("\ufeffone\r\ntwo\r\nthree ".encode() * 5)
+    said = cli("train", "--data", "short.txt", "--rnn-size", 4, "--max-epochs", 1).stderr
+    assert "removed a byte-order mark" in said
+    assert "turned 10 CR LF line ends into LF" in said
+    assert "are too few for batch size 50 and sequence length 50: using" in said
+
+
+@pytest.mark.parametrize("every", [0, 1, 2])
+def test_samples_on_the_way(cli, every):
+    """Every so many measurements; the run is the same with and without."""
+    arguments = ["--eval-val-every", 10, "--dropout", 0.2, "--start-ss", 0.9]
+    with_samples = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", every)
+    writes = with_samples.stderr.count("writes: ")
+    measured = with_samples.stderr.count("  validation ")
+    assert measured == 7
+    assert writes == (measured // every if every else 0)
+    without = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", 0)
+    assert with_samples.stdout == without.stdout
+
+
+def test_the_log_has_a_json_object_a_line(cli, train, home):
+    (home / "log.jsonl").write_text('{"mine": 1}\n')
+    path = train("--log", "log.jsonl", "--print-every", 20, "--eval-val-every", 25)
+    lines = [json.loads(line) for line in (home / "log.jsonl").read_text().splitlines()]
+    assert lines.pop(0) == {"mine": 1}
+    steps = [line for line in lines if line["event"] == "step"]
+    evaluations = [line for line in lines if line["event"] == "evaluation"]
+    assert len(steps) + len(evaluations) == len(lines)
+    assert [step["iteration"] for step in steps] == [20, 40, 60]
+    assert all(step["loss"] > 0 and step["characters_per_second"] > 0 for step in steps)
+    history = parts(path)[0]["training"]["history"]
+    assert [
+        {k: v for k, v in line.items() if k != "event"} for line in evaluations[: len(history)]
+    ] == history
+    assert len(evaluations) == 3
+
+
+def test_a_learners_first_command_reads_the_built_in_text(cli, home, monkeypatch):
+    monkeypatch.setattr("minichar.text.corpus.pydocs_text", lambda: TEXT)
+    result = cli("train", *TOY)
+    assert "text       data/pydocs/input.txt" in result.stderr
+    assert (home / "data" / "pydocs" / "input.txt").read_text() == TEXT
+
+
+def test_init_from_takes_over_architecture_and_characters(cli, train, home):
+    first = train("--model", "gru")
+    (home / "new.txt").write_text(TEXT.upper() + TEXT)
+    options = [*TOY[2:], "--max-epochs", 1, "--savefile", "second"]  # the size is left out
+    result = cli("train", "--data", "new.txt", *options[2:], "--init-from", first)
+    assert load(result.stdout.strip()).config.model == "gru"
+    assert load(result.stdout.strip()).config.rnn_size == 8
+    assert re.search(r"\d+ characters are new to the model and start from random weights: 'A'", result.stderr)
+    wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
+    assert "Error: --rnn-size 9 contradicts" in wrong.stderr
+
+
+def test_init_from_and_resume_together(cli):
+    result = cli("train", "--resume", "a.npz", "--init-from", "b.npz", status=2)
+    assert "give one of them" in result.stderr
+
+
+# Interruptions
+
+
+def interrupt_at(monkeypatch, iteration, number):
+    """Send this process a signal in the middle of a chunk."""
+    learn = Trainer.learn
+
+    def interrupted(self):
+        if self.iteration == iteration:
+            os.kill(os.getpid(), number)
+        return learn(self)
+
+    monkeypatch.setattr(Trainer, "learn", interrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(cli, home, monkeypatch, number):
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    interrupt_at(monkeypatch, 9, number)
+    result = cli("train", "--data", "input.txt", *TOY, status=128 + number)
+    (path,) = (home / "cv").iterdir()
+    assert path.name == "lm_lstm_epoch0.30_interrupted.npz"
+    assert "stopped at epoch 0.30; go on with\n  minichar train --resume cv/" + path.name in result.stderr
+    assert result.stdout == f"cv/{path.name}\n"
+    assert parts(path)[0]["training"]["iteration"] == 10
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_after_an_interruption_the_best_is_printed_all_the_same(cli, home, monkeypatch):
+    interrupt_at(monkeypatch, 25, signal.SIGINT)
+    result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 10, status=130)
+    assert Path(result.stdout.strip()) == best_checkpoint("cv")
+    assert re.search(r"--resume cv/lm_lstm_epoch0\.\d\d_interrupted\.npz", result.stderr)
+
+
+def test_a_second_signal_ends_at_once(cli, home, monkeypatch):
+    learn = Trainer.learn
+
+    def impatient(self):
+        if self.iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(self)
+
+    monkeypatch.setattr(Trainer, "learn", impatient)
+    assert "Aborted!" in cli("train", "--data", "input.txt", *TOY, status=1).stderr
+    assert list((home / "cv").iterdir()) == []
+
+
+def test_a_stopped_process_goes_on_as_if_never_stopped(process, cli, home):
+    """A signal from outside at any moment; the weights at the end are those of a run without it."""
+    options = ["--dropout", 0.3, "--start-ss", 0.8, "--quiet"]
+    child = process("train", "--data", "input.txt", *TOY, *options, "--max-epochs", 100_000)
+    for line in child.stderr:
+        if line.startswith("untrained"):
+            break
+    child.send_signal(signal.SIGINT)
+    stdout, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in stderr
+    path = stdout.strip()
+    assert f"minichar train --resume {path}" in stderr
+
+    epochs = int(parts(path)[0]["details"]["epoch"]) + 2
+    resumed = cli("train", "--resume", path, "--max-epochs", epochs, "--quiet")
+    assert f"--max-epochs is now {epochs}" in resumed.stderr
+    assert re.search(r"resumed    at epoch \d+\.\d\d", resumed.stderr)
+    assert "untrained" not in resumed.stderr
+    whole = cli(
+        "train", "--data", "input.txt", *TOY, *options, "--max-epochs", epochs, "--checkpoint-dir", "cv2"
+    )
+    header, arrays = parts(resumed.stdout.strip())
+    other_header, other_arrays = parts(whole.stdout.strip())
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, other_arrays[name], err_msg=name)
+    assert header["training"]["random"] == other_header["training"]["random"]
+
+
+def test_resuming_needs_no_options_and_refuses_other_ones(cli, train, home):
+    path = train("--max-epochs", 1)
+    assert (
+        "has done its 1 epochs: give a larger --max-epochs" in cli("train", "--resume", path, status=1).stderr
+    )
+    assert (
+        "--seed 4 would make it another run" in cli("train", "--resume", path, "--seed", 4, status=1).stderr
+    )
+    result = cli("train", "--resume", path, "--max-epochs", 2, "--learning-rate", 0.01)
+    assert "--learning-rate is now 0.01" in result.stderr
+    (home / "input.txt").write_text(TEXT + "x")
+    result = cli("train", "--resume", path, "--max-epochs", 2, status=1)
+    assert "is not the text that" in result.stderr
+
+
+def test_the_best_of_a_resumed_run_may_lie_before(cli, train, monkeypatch):
+    best = train("--max-epochs", 1)
+    measure(monkeypatch, 3.9)
+    result = cli("train", "--resume", best, "--max-epochs", 2)
+    assert sorted(map(str, Path("cv").iterdir())) == [best, "cv/lm_lstm_epoch2.00_3.9000.npz"]
+    assert result.stdout.strip() == best
+    assert "(best so far)" not in result.stderr
+
+
+def test_the_best_and_not_the_last_is_printed(train, monkeypatch):
+    measure(monkeypatch, 3.0, 2.5, 3.5)
+    assert train("--eval-val-every", 25) == "cv/lm_lstm_epoch1.52_2.5000.npz"
+    assert len(list(Path("cv").iterdir())) == 3
+
+
+def test_a_run_that_fails(cli, home):
+    """Exit status 1, the parameter's name, and the checkpoints before are as they were."""
+    arguments = ["train", "--data", "input.txt", *TOY, "--quiet"]
+    cli(*arguments)
+    before = listing(home)
+    result = cli(*arguments, "--learning-rate", 1e10, status=1)
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: training failed: loss ")
+    assert re.search(r"Parameter (layer1|readout)\.Wx? ", last)
+    assert result.stderr.count("Error") == 1
+    assert listing(home) == before
+
+
+# The progress bar
+
+
+def on_a_terminal(process, *arguments, until="never"):
+    """Run with standard error on a pseudo-terminal, and stop it when it shows `until`.
+
+    Returns what it showed, standard output and the exit status.
+    """
+    ours, theirs = pty.openpty()
+    child = process(*arguments, stderr=theirs)
+    os.close(theirs)
+    shown, stopped = "", False
+    while True:
+        try:
+            block = os.read(ours, 4096).decode()
+        except OSError:  # the other end is closed
+            break
+        shown += block
+        if not block:
+            break
+        if not stopped and re.search(until, shown):
+            child.send_signal(signal.SIGINT)
+            stopped = True
+    os.close(ours)
+    stdout = child.stdout.read()
+    return shown, stdout, child.wait()
+
+
+def test_a_progress_bar_on_a_terminal(process):
+    arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 400, "--eval-val-every", 50]
+    bar = r"epoch \d+\.\d\d/400  loss \d\.\d{3}  [\d,]+ characters/s \[[#-]{10}\] +\d+%"
+    time_left = r"  \d\d:\d\d:\d\d"
+    shown, stdout, status = on_a_terminal(process, *arguments, until=bar + time_left)
+    assert status == 130
+    assert len(re.findall(bar, shown)) > 5
+    assert max(map(len, re.findall(bar + time_left, shown))) < 80, (
+        "a longer line would not go back to its start"
+    )
+    assert re.search(r"\r\x1b\[Kepoch 1\.52  train .* validation ", shown), "lines stand above the bar"
+    assert re.search(r"go on with\s+minichar train --resume cv/", shown)
+    assert len(stdout.splitlines()) == 1
+
+
+def test_no_progress_bar_when_quiet(process):
+    arguments = ["train", "--data", "input.txt", *TOY, "--quiet", "--print-every", 20]
+    shown, stdout, status = on_a_terminal(process, *arguments)
+    assert status == 0
+    assert "[#" not in shown
+    assert "\x1b" not in shown
+    assert re.search(r"epoch 0\.61/2  loss", shown)
+    assert len(stdout.splitlines()) == 1

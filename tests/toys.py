@@ -1,0 +1,153 @@
+"""Small texts, models and runs, and ways to take a checkpoint apart and put it together wrongly."""
+
+import json
+import zipfile
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from minichar import CharRNN, Vocabulary
+from minichar.engine.config import Config
+from minichar.training.settings import Settings
+
+TEXT = "".join(
+    f"{a} {b} {c}.\n"
+    for a in ("the quick fox", "a lazy dog", "my old cat")
+    for b in ("jumps over", "looks at", "runs from")
+    for c in ("the moon", "a river", "its tail")
+)  # 27 lines
+
+
+def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scale=8.0, **config):
+    """A model with random weights, `scale` times larger than fresh ones, so that characters differ."""
+    vocabulary = Vocabulary(characters, unknown)
+    config = {"rnn_size": 4, "num_layers": 2} | config
+    model = CharRNN.new(Config(len(vocabulary), **config), vocabulary, seed, dtype)
+    model.parameters.flat[...] *= scale
+    return model
+
+
+def toy_settings(folder, text=TEXT, **changes):
+    """Settings of a run on a text of its own in `folder`: 30-odd chunks an epoch, a millisecond each."""
+    path = Path(folder) / "input.txt"
+    if not path.exists():
+        path.write_text(text, encoding="utf-8")
+    toy = {"data": str(path), "checkpoint_dir": str(Path(folder) / "cv"), "rnn_size": 8, "num_layers": 2}
+    return Settings(**toy | {"batch_size": 4, "seq_length": 6, "max_epochs": 2} | changes)
+
+
+def take(trainer, n):
+    """Let the trainer learn until it has learned `n` chunks in all; return the events."""
+    events = []
+    for event in trainer.run():
+        events.append(event)
+        if trainer.iteration == n:
+            trainer.stop()
+    return events
+
+
+def parts(path):
+    """The header and the other arrays of a checkpoint."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return json.loads(str(arrays.pop("header"))), arrays
+
+
+def put_together(path, header, arrays):
+    """Write a checkpoint of any header and any arrays; return its path."""
+    with open(path, "wb") as file:
+        np.savez(file, header=np.array(header if isinstance(header, str) else json.dumps(header)), **arrays)
+    return path
+
+
+def places(tree, where=()):
+    """The way to every value in a tree of objects."""
+    for key, value in tree.items():
+        yield (*where, key)
+        if isinstance(value, dict):
+            yield from places(value, (*where, key))
+
+
+def set_at(tree, where, value):
+    """Put another value into a tree of objects; ``...`` takes away what is there."""
+    *there, last = where
+    for step in there:
+        tree = tree[step]
+    if value is ...:
+        del tree[last]
+    else:
+        tree[last] = value
+
+
+WRONG = (None, True, -1, 0, 1.5, 10**40, float("nan"), "", "x", "\ud800", [], [[]], {}, {"x": 1})
+"""Something for every place to be surprised by."""
+
+
+def npy(descr, shape, data=b""):
+    """The bytes of an ``.npy`` file that says what it likes."""
+    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode("latin1")
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+def replace_member(path, name, content, compression=zipfile.ZIP_STORED):
+    """Put other bytes into one member of an archive."""
+    with zipfile.ZipFile(path) as old:
+        members = {info.filename: old.read(info) for info in old.infolist()}
+    with zipfile.ZipFile(path, "w", compression) as new:
+        for filename, data in (members | {name: content}).items():
+            new.writestr(filename, data)
+    return path
+
+
+def listing(folder):
+    """Every file below `folder` with its content. The cache beside a text does not count."""
+    found = {}
+    for path in Path(folder).rglob("*"):
+        name = str(path.relative_to(folder))
+        if not path.is_file():
+            found[name] = None
+        elif not name.endswith(".minichar.npz"):
+            with open(path, "rb") as file:
+                found[name] = file.read()
+    return found
+
+
+class FullDisk:
+    """A file on a disk with room for so many bytes; after that, every write and flush fails."""
+
+    def __init__(self, path, mode, room):
+        self.file, self.room, self.full = open(path, mode), room, False  # noqa: SIM115
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.file.close()
+
+    def write(self, data):
+        size = memoryview(data).nbytes
+        if size > self.room:
+            self.full = True
+            raise OSError(28, "No space left on device")
+        self.room -= size
+        return self.file.write(data)
+
+    def flush(self):
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.file.flush()
+
+
+@contextmanager
+def scripted(monkeypatch, ids):
+    """Make every model write the ids of a script, a row a step, as long as it lasts."""
+    steps = (np.atleast_1d(row) for row in ids)
+    with monkeypatch.context() as patch:
+        patch.setattr("minichar.sampling.sample_ids", lambda *arguments: islice(steps, None))
+        yield

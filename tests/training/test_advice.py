@@ -1,0 +1,41 @@
+import pytest
+
+from minichar.training.advice import fit_advice, size_advice
+
+
+@pytest.mark.parametrize(
+    ("parameters", "characters", "words"),
+    [
+        (500_000, 100_000, "many more parameters"),
+        (400_000, 100_000, "about as many"),
+        (240_000, 465_000, "about as many"),
+        (10_000, 100_000, "about as many"),
+        (9_999, 100_000, "far fewer parameters"),
+        (1, 1, "about as many"),
+    ],
+)
+def test_sizes(parameters, characters, words):
+    assert size_advice(parameters, characters).startswith(words)
+
+
+def test_each_advice_names_an_option():
+    assert "--dropout" in size_advice(10, 1)
+    assert "--rnn-size" in size_advice(1, 100)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "words"),
+    [
+        (1.0, 1.3, "overfitting: validation 0.30 above training; --dropout"),
+        (1.0, 1.16, "overfitting"),
+        (1.0, 1.15, ""),
+        (1.0, 1.05, ""),
+        (1.0, 1.01, "underfitting"),
+        (1.5, 1.5, "underfitting"),
+        (2.0, 1.5, "underfitting"),
+    ],
+)
+def test_losses_that_part_or_stay_together(train, val, words):
+    advice = fit_advice(train, val)
+    assert advice.startswith(words)
+    assert bool(advice) == bool(words)

@@ -1,0 +1,323 @@
+import io
+import json
+import random
+import zipfile
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from toys import WRONG, npy, parts, places, put_together, replace_member, set_at, toy_model
+
+from minichar.engine.config import Config
+from minichar.errors import MinicharError
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.checkpoint import TrainingState, load, load_training, save
+
+DAMAGED = "is not a checkpoint minichar can read"
+
+
+def toy_state(model, B=3):
+    generator = np.random.default_rng(7)
+    return TrainingState(
+        generator.random(model.parameters.size),
+        generator.normal(size=model.config.state_shape(B)),
+        {"iteration": 12, "random": np.random.default_rng(5).bit_generator.state},
+    )
+
+
+@pytest.fixture
+def model(cell):
+    model = toy_model("\n aé汉𝄞", unknown=True, **cell)
+    model.details = {"val_loss": 1.25, "nested": {"list": [1, None, "x"]}}
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A checkpoint of training."""
+    lstm = toy_model()
+    save(tmp_path / "toy.npz", lstm, toy_state(lstm))
+    return tmp_path / "toy.npz"
+
+
+@pytest.fixture
+def forge(path):
+    """Change a good checkpoint: `change` gets its header and its arrays."""
+
+    def forge(change):
+        header, arrays = parts(path)
+        change(header, arrays)
+        return put_together(path, header, arrays)
+
+    return forge
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_model_comes_back_as_it_was(model, tmp_path, dtype):
+    parameters = model.parameters.twin(dtype)
+    parameters.flat[...] = model.parameters.flat
+    model.parameters = parameters
+    save(tmp_path / "toy.npz", model)
+    back = load(tmp_path / "toy.npz")
+    assert back.config == model.config
+    assert back.vocabulary == model.vocabulary
+    assert back.details == model.details
+    assert back.parameters.shapes == model.parameters.shapes
+    assert back.parameters.dtype == dtype
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
+
+
+def test_the_state_of_training_comes_back_as_it_was(model, tmp_path):
+    state = toy_state(model)
+    save(tmp_path / "toy.npz", model, state)
+    back, again = load_training(tmp_path / "toy.npz")
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
+    np.testing.assert_array_equal(again.mean_square, state.mean_square)
+    np.testing.assert_array_equal(again.state, state.state)
+    assert again.progress == state.progress
+    np.testing.assert_array_equal(load(tmp_path / "toy.npz").parameters.flat, model.parameters.flat)
+
+
+def test_plain_numpy_reads_it(model, tmp_path):
+    save(tmp_path / "toy.npz", model, toy_state(model))
+    header, arrays = parts(tmp_path / "toy.npz")  # by numpy.load(allow_pickle=False)
+    assert header["format"] == "minichar"
+    assert header["version"] == 1
+    assert header["config"] == asdict(model.config)
+    assert header["vocabulary"] == {"characters": "\n aé汉𝄞", "unknown": True}
+    assert arrays.keys() == {*model.parameters.shapes, "mean_square", "state"}
+    for name, view in model.parameters.items():
+        np.testing.assert_array_equal(arrays[name], view)
+
+
+def test_without_training_nothing_of_it_is_in_the_file(model, tmp_path):
+    save(tmp_path / "toy.npz", model)
+    header, arrays = parts(tmp_path / "toy.npz")
+    assert arrays.keys() == model.parameters.shapes.keys()
+    assert "training" not in header
+    with pytest.raises(MinicharError, match="without the state of its training; --init-from can"):
+        load_training(tmp_path / "toy.npz")
+
+
+def test_half_precision_is_computed_with_as_single(tmp_path):
+    model = toy_model(dtype="float32")
+    save(tmp_path / "half.npz", model, dtype="float16")
+    assert {array.dtype.name for array in parts(tmp_path / "half.npz")[1].values()} == {"float16"}
+    back = load(tmp_path / "half.npz")
+    assert back.parameters.dtype == "float32"
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat.astype("float16"))
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(1e6, "float16"), (1e300, "float32"), (np.nan, None), (np.inf, None)]
+)
+def test_a_weight_that_the_file_cannot_hold(path, value, dtype):
+    model = toy_model()
+    model.parameters["layer2.W"][1, 2] = value
+    before = path.read_bytes()
+    with pytest.raises(MinicharError, match=r"layer2\.W holds values that float\d\d cannot"):
+        save(path, model, dtype=dtype)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_flipped_bytes_change_nothing_unnoticed(path):
+    """Whatever byte is damaged, loading says so, or gives the model and the state that were saved."""
+    content, (good, state) = path.read_bytes(), load_training(path)
+    generator = random.Random(3)
+    with zipfile.ZipFile(path) as file:
+        directory = file.start_dir
+    reported = 0
+    for i in range(600):
+        damaged = bytearray(content)
+        for _ in range(generator.choice([1, 1, 2, 5])):
+            place = (
+                generator.randrange(directory, len(content)) if i % 2 else generator.randrange(len(content))
+            )
+            damaged[place] = generator.choice([0, 255, generator.randrange(256)])
+        path.write_bytes(damaged)
+        try:
+            back, again = load_training(path)
+        except MinicharError:
+            reported += 1
+            continue
+        assert back.config == good.config
+        np.testing.assert_array_equal(back.parameters.flat, good.parameters.flat)
+        np.testing.assert_array_equal(again.mean_square, state.mean_square)
+        np.testing.assert_array_equal(again.state, state.state)
+    assert reported > 300
+
+
+def test_an_archive_that_is_not_ours(tmp_path):
+    np.savez(tmp_path / "theirs.npz", weights=np.zeros(3))
+    with pytest.raises(MinicharError, match=f"{DAMAGED}: it has no minichar header"):
+        load(tmp_path / "theirs.npz")
+    put_together(tmp_path / "theirs.npz", {"format": "other", "version": 1}, {})
+    with pytest.raises(MinicharError, match="it has no minichar header"):
+        load(tmp_path / "theirs.npz")
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", None, 1e308])
+def test_another_version(forge, version):
+    path = forge(lambda header, arrays: header.update(version=version))
+    with pytest.raises(MinicharError, match=r"is of format version .*, this minichar reads 1: upgrade it"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["layer1.W", "layer1.Wx", "layer2.W", "readout.W"])
+def test_a_missing_array(forge, name):
+    path = forge(lambda header, arrays: arrays.pop(name))
+    with pytest.raises(MinicharError, match=rf"array {name} should be \(.*\) and is absent"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["mean_square", "state"])
+def test_a_missing_array_of_training(forge, name):
+    path = forge(lambda header, arrays: arrays.pop(name))
+    with pytest.raises(MinicharError, match=f"array {name} is missing"):
+        load_training(path)
+
+
+@pytest.mark.parametrize("name", ["layer3.W", "layer1.U", "extra"])
+def test_an_extra_array(forge, name):
+    path = forge(lambda header, arrays: arrays.update({name: np.zeros(2)}))
+    with pytest.raises(MinicharError, match=rf"array {name} should be absent and is \(2,\)"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rnn_size": 2**40},
+        {"rnn_size": 2**20},
+        {"num_layers": 10**6},
+        {"num_layers": 2**20},
+        {"vocab_size": 2**20},
+        {"rnn_size": 0},
+        {"num_layers": -1},
+        {"rnn_size": 4.0},
+        {"rnn_size": True},
+        {"rnn_size": "4"},
+        {"rnn_size": None},
+        {"model": "transformer"},
+        {"model": ["lstm"]},
+        {"model": "gru"},
+        {"gru_reset": 3},
+        {"dropout": float("nan")},
+        {"dropout": 1},
+        {"dropout": "0"},
+    ],
+    ids=str,
+)
+def test_a_config_that_no_network_has(forge, change, monkeypatch):
+    """None of them takes memory: no parameters are made."""
+    monkeypatch.setattr("minichar.training.checkpoint.Parameters", None)
+    path = forge(lambda header, arrays: header["config"].update(change))
+    with pytest.raises(MinicharError, match=DAMAGED):
+        load(path)
+
+
+def test_a_declared_shape_as_large_as_a_disk(path):
+    replace_member(path, "readout.W.npy", npy("<f4", (10**12,), bytes(120)))
+    with pytest.raises(MinicharError, match=r"array readout\.W says shape \(1000000000000,\)"):
+        load(path)
+
+
+def test_an_array_of_objects(path, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (tmp_path / "boom").touch, ()
+
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.array([Bomb()], dtype=object), allow_pickle=True)
+    for name in ("readout.W", "state"):
+        replace_member(path, f"{name}.npy", file.getvalue())
+        for read in (load, load_training):
+            with pytest.raises(MinicharError, match="never pickled objects"):
+                read(path)
+    assert not (tmp_path / "boom").exists()
+
+
+def test_a_vocabulary_of_another_size(forge):
+    path = forge(lambda header, arrays: header["vocabulary"].update(unknown=True))
+    with pytest.raises(MinicharError, match="its vocabulary has 7 characters and its config 6"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "characters",
+    ["\n bacd", "aabcde", "", None, 6, ["\n", " ", "a", "b", "c", "d"], {"a": 1}],
+    ids=["order", "twice", "empty", "null", "number", "list", "object"],
+)
+def test_a_vocabulary_that_is_none(forge, characters):
+    path = forge(lambda header, arrays: header["vocabulary"].update(characters=characters))
+    with pytest.raises(MinicharError, match=DAMAGED):
+        load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["layer1.Wx", "mean_square", "state"])
+def test_values_that_are_not_finite(forge, name, value):
+    path = forge(lambda header, arrays: arrays[name].flat.__setitem__(3, value))
+    with pytest.raises(MinicharError, match="not finite"):
+        load_training(path)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", ">f4", "longdouble"])
+def test_weights_of_another_type(forge, dtype):
+    path = forge(lambda header, arrays: arrays.update({n: a.astype(dtype) for n, a in arrays.items()}))
+    with pytest.raises(MinicharError, match="its weights have dtypes"):
+        load(path)
+
+
+def test_weights_of_several_types(forge):
+    path = forge(lambda header, arrays: arrays.update({"readout.W": arrays["readout.W"].astype("float32")}))
+    with pytest.raises(MinicharError, match="its weights have dtypes float32, float64"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [{"mean_square": np.zeros(3)}, {"mean_square": np.zeros((1, 1))}, {"state": np.zeros(3)}],
+    ids=["short", "matrix", "state"],
+)
+def test_a_state_of_training_that_does_not_fit(forge, arrays):
+    path = forge(lambda header, there: there.update(arrays))
+    with pytest.raises(MinicharError, match="its training state does not fit its model"):
+        load_training(path)
+
+
+def test_any_wrong_value_in_the_header(path):
+    """Every value of the header in turn is missing or another: the model loads, or the error is ours."""
+    header, arrays = parts(path)
+    refused = 0
+    for where in places(header):
+        for wrong in (..., *WRONG):
+            changed = json.loads(json.dumps(header))
+            set_at(changed, where, wrong)
+            put_together(path, changed, arrays)
+            try:
+                load_training(path)
+            except MinicharError:
+                refused += 1
+    assert refused > 100
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(MinicharError, match="no such checkpoint"):
+        load(tmp_path / "nothing.npz")
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "cv").touch()
+    with pytest.raises(MinicharError, match="cannot write"):
+        save(tmp_path / "cv" / "toy.npz", toy_model())
+
+
+def test_a_large_vocabulary(tmp_path):
+    characters = "".join(chr(c) for c in range(1, 6001))
+    model = toy_model(characters, rnn_size=1, num_layers=1)
+    save(tmp_path / "toy.npz", model)
+    back = load(tmp_path / "toy.npz")
+    assert back.vocabulary == Vocabulary(characters)
+    assert back.config == Config(6000, rnn_size=1, num_layers=1)

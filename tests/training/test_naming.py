@@ -1,0 +1,117 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from minichar.errors import MinicharError
+from minichar.training.naming import best_checkpoint, checkpoint_path, loss_in_name, still_there, to_delete
+
+
+def touch(folder, *names):
+    """Make empty files, each newer than the one before."""
+    for second, name in enumerate(names):
+        (folder / name).touch()
+        os.utime(folder / name, (second, second))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "val_loss", "stopped", "name"),
+    [
+        (0.95, 2.06814, False, "lm_lstm_epoch0.95_2.0681.npz"),
+        (50, 1.3, False, "lm_lstm_epoch50.00_1.3000.npz"),
+        (0.3149, None, True, "lm_lstm_epoch0.31_interrupted.npz"),
+        (2, None, False, "lm_lstm_epoch2.00_unmeasured.npz"),
+        (2, 1.5, True, "lm_lstm_epoch2.00_1.5000.npz"),
+    ],
+)
+def test_a_name_says_the_epoch_and_the_loss(epoch, val_loss, stopped, name):
+    assert checkpoint_path("cv", "lstm", epoch, val_loss, stopped) == Path("cv", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("lm_lstm_epoch0.95_2.0681.npz", 2.0681),
+        ("lm_my_own_epoch12.00_10.5000.npz", 10.5),
+        ("lm_lstm_epoch0.31_interrupted.npz", float("inf")),
+        ("lm_lstm_epoch0.31_unmeasured.npz", float("inf")),
+        ("lm_lstm_epoch0.95_2.0681.inference.npz", float("inf")),
+        ("notes_1.0000.npz", float("inf")),
+    ],
+)
+def test_the_loss_is_read_off_the_name(name, loss):
+    assert loss_in_name(Path("cv", name)) == loss
+
+
+def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):
+    touch(
+        tmp_path,
+        "lm_lstm_epoch1.00_2.0000.npz",
+        "lm_lstm_epoch2.00_1.5000.npz",
+        "lm_gru_epoch3.00_10.0000.npz",
+        "lm_lstm_epoch3.50_interrupted.npz",
+        "README.md",
+        "other_0.1000.npz",
+        "lm_lstm_epoch4.00_0.5000.inference.npz",
+        ".lm_lstm_epoch9.00_0.1000.npz.ab12cd34.tmp",
+    )
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
+    assert best_checkpoint(str(tmp_path)) == best_checkpoint(tmp_path)
+
+
+def test_of_equals_the_newest_is_best(tmp_path):
+    touch(tmp_path, *(f"lm_lstm_epoch{e}.00_1.5000.npz" for e in (3, 1, 2)))
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
+
+
+def test_unmeasured_checkpoints_are_better_than_none(tmp_path):
+    touch(tmp_path, "lm_lstm_epoch1.00_unmeasured.npz", "lm_lstm_epoch0.31_interrupted.npz")
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.31_interrupted.npz"
+    touch(tmp_path, "lm_lstm_epoch0.01_99.0000.npz")
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.01_99.0000.npz"
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing", "a file"])
+def test_no_checkpoint(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").touch()
+    with pytest.raises(MinicharError, match=f"no checkpoint in .*{folder}/: train one with 'minichar train'"):
+        best_checkpoint(tmp_path / folder)
+
+
+def run(*losses):
+    """The checkpoints of a run, oldest first."""
+    return [checkpoint_path("cv", "lstm", e, loss, True) for e, loss in enumerate(losses)]
+
+
+@pytest.mark.parametrize(
+    ("losses", "keep", "deleted"),
+    [
+        ([3.0], 1, []),
+        ([3.0, 2.0], 1, [0]),
+        ([2.0, 3.0], 1, []),
+        ([2.0, 3.0, 4.0], 1, [1]),
+        ([4.0, 3.0, 2.0, 1.0], 2, [0, 1]),
+        ([1.0, 4.0, 2.0, 3.0], 2, [1]),
+        ([None, 2.0, 3.0], 2, [0]),
+        ([2.0, 3.0, None], 1, [1]),
+        ([2.0, 2.0, 2.0], 1, [1]),
+    ],
+)
+def test_the_best_and_the_newest_are_kept(losses, keep, deleted):
+    paths = run(*losses)
+    assert sorted(to_delete(paths, keep)) == [paths[i] for i in deleted]
+
+
+def test_only_checkpoints_inside_the_folder_belong_to_a_run(tmp_path):
+    """A list from a file of somebody else's cannot make `--keep` delete other things."""
+    folder = tmp_path / "cv"
+    (folder / "lm_x").mkdir(parents=True)
+    mine, other = "lm_a_epoch1.00_2.0000.npz", "lm_b_epoch1.00_2.0000.npz"
+    touch(folder, mine, "diary.npz")
+    touch(tmp_path, other)
+    names = [
+        *(mine, "diary.npz", "lm_gone_epoch1.00_2.0000.npz"),
+        *(f"../{other}", f"lm_x/../../{other}", f"lm_x\\..\\..\\{other}", str(tmp_path / other), "", "."),
+    ]
+    assert still_there(folder, names) == [folder / mine]

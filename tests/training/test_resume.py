@@ -1,0 +1,164 @@
+"""A run that is stopped and goes on is the run that was never stopped, to the last bit."""
+
+import numpy as np
+import pytest
+from toys import parts, take, toy_settings
+
+from minichar.training.start import begin, resume
+from minichar.training.trainer import Evaluated, Saved, Step
+
+RANDOM = {"dropout": 0.3, "start_ss": 0.8, "decay_ss": 0.1, "min_ss": 0.5}
+
+
+@pytest.fixture
+def settings_of(tmp_path):
+    return lambda **changes: toy_settings(tmp_path, **RANDOM | {"max_epochs": 3} | changes)
+
+
+def everything(trainer):
+    return {
+        "weights": trainer.model.parameters.flat.copy(),
+        "mean_square": trainer.optimiser.mean_square.copy(),
+        "state": trainer.network.state,
+        "random": trainer.generator.bit_generator.state,
+        "position": (trainer.iteration, trainer.first_loss, trainer.best_loss),
+        "recent": trainer.recent,
+        "history": trainer.history,
+    }
+
+
+def assert_same(trainer, other):
+    one, two = everything(trainer), everything(other)
+    for name in ("weights", "mean_square", "state"):
+        assert one[name].dtype == two[name].dtype
+        np.testing.assert_array_equal(one.pop(name), two.pop(name), err_msg=name)
+    assert one == two
+
+
+def in_two(settings, n, total):
+    """Learn `n` chunks, stop, and go on from the checkpoint until `total`; return trainer and events."""
+    first = begin(settings).trainer
+    take(first, n)
+    second = resume(str(first.saved[-1]), {}).trainer
+    assert_same(first, second)
+    events = take(second, total)
+    assert second.iteration == total
+    return second, events
+
+
+def test_n_steps_and_n_steps_are_2n_steps(settings_of, cell):
+    """Across the end of an epoch, with dropout and scheduled sampling, for every cell."""
+    settings = settings_of(**cell)
+    whole = begin(settings).trainer
+    n = len(whole.split.train) * 2 // 3
+    assert n < len(whole.split.train) < 2 * n
+    events = take(whole, 2 * n)
+    second, later = in_two(settings, n, 2 * n)
+    assert_same(whole, second)
+    assert [e for e in events if isinstance(e, Step)][n:] == [e for e in later if isinstance(e, Step)]
+
+
+def test_the_files_of_both_are_the_same(settings_of):
+    """Weights, mean square, state and every number of the header, as they were written."""
+    settings = settings_of()
+    whole = begin(settings).trainer
+    take(whole, 40)
+    header, arrays = parts(whole.saved[-1])
+    second, _ = in_two(settings, 17, 40)
+    header_2, arrays_2 = parts(second.saved[-1])
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, arrays_2[name], err_msg=name)
+    header["training"].pop("saved"), header_2["training"].pop("saved")
+    assert header == header_2
+
+
+@pytest.mark.parametrize("n", [1, "end - 1", "end", "end + 1"])
+def test_wherever_it_is_stopped(settings_of, n):
+    settings = settings_of()
+    whole = begin(settings).trainer
+    end = len(whole.split.train)
+    n = {"end - 1": end - 1, "end": end, "end + 1": end + 1}.get(n, n)
+    take(whole, end + 10)
+    assert_same(whole, in_two(settings, n, end + 10)[0])
+
+
+@pytest.mark.parametrize("every", [7, 10])
+def test_with_measurements_on_the_way(settings_of, every):
+    """Stopped between two of them, and at one; their losses and the means between them are the same."""
+    settings = settings_of(eval_val_every=every)
+    whole = begin(settings).trainer
+    events = take(whole, 55)
+    second, later = in_two(settings, 20, 55)
+    assert_same(whole, second)
+    measured = [event for event in events if isinstance(event, Evaluated) and event.iteration > 20]
+    assert measured == [event for event in later if isinstance(event, Evaluated)]
+    best = [event.best for event in events if isinstance(event, Saved)][-len(measured) :]
+    assert [event.best for event in later if isinstance(event, Saved)][-len(measured) :] == best
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ss_feed": "argmax"},
+        {"dtype": "float64"},
+        {"split": "tail"},
+        {"val_frac": 0.0},
+        {"grad_clip": 0.01, "clip_norm": 0.1},
+        {"min_freq": 30},
+        {"dropout": 0.0, "use_ss": False},
+        {"num_layers": 1, "batch_size": 1},
+        {"batch_size": 500, "seq_length": 100},
+    ],
+    ids=str,
+)
+def test_whatever_the_options(settings_of, changes):
+    settings = settings_of(**changes)
+    whole = begin(settings).trainer
+    total = min(whole.iterations, 50)
+    take(whole, total)
+    assert_same(whole, in_two(settings, total // 2, total)[0])
+
+
+def test_several_times(settings_of):
+    settings = settings_of()
+    whole = begin(settings).trainer
+    take(whole, 60)
+    trainer = begin(settings).trainer
+    for n in (5, 6, 31, 45, 60):
+        take(trainer, n)
+        if n < 60:
+            trainer = resume(str(trainer.saved[-1]), {}).trainer
+    assert_same(whole, trainer)
+
+
+def test_from_a_checkpoint_that_was_no_stop(settings_of):
+    """Any checkpoint of a run will do, not only the one it was stopped at."""
+    settings = settings_of(eval_val_every=15)
+    whole = begin(settings).trainer
+    list(whole.run())
+    second = resume(str(whole.saved[0]), {}).trainer
+    assert second.iteration == 15
+    list(second.run())
+    assert_same(whole, second)
+    assert second.saved[-1] == whole.saved[-1]
+
+
+def test_a_run_that_is_made_longer(settings_of):
+    whole = begin(settings_of(max_epochs=3)).trainer
+    list(whole.run())
+    short = begin(settings_of(max_epochs=2)).trainer
+    list(short.run())
+    longer = resume(str(short.saved[-1]), {"max_epochs": 3}).trainer
+    list(longer.run())
+    np.testing.assert_array_equal(longer.model.parameters.flat, whole.model.parameters.flat)
+
+
+def test_keep_counts_the_checkpoints_from_before(settings_of):
+    settings = settings_of(eval_val_every=10, keep=2)
+    trainer = begin(settings).trainer
+    take(trainer, 35)
+    second = resume(str(trainer.saved[-1]), {}).trainer
+    assert second.saved == trainer.saved
+    list(second.run())
+    assert sorted(second.saved) == sorted((second.saved[0].parent).iterdir())
+    assert len(second.saved) <= 3

@@ -1,0 +1,337 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toys import TEXT, WRONG, parts, places, put_together, set_at, take, toy_model, toy_settings
+
+from minichar.errors import MinicharError
+from minichar.training.checkpoint import load, save
+from minichar.training.start import begin, begin_from, copy_weights, resume
+
+ALPHABET = "abcdefgh \n"
+
+
+@pytest.fixture
+def old(tmp_path, cell):
+    """A trained model of an alphabet of its own, with weights unlike any fresh ones."""
+    model = toy_model("\n aceghxz", rnn_size=8, num_layers=2, dtype="float32", dropout=0.4, **cell)
+    save(tmp_path / "old.npz", model)
+    return model
+
+
+def weights_of(model, character):
+    """What belongs to one character: its column of Wx and its row of the read-out."""
+    (k,) = model.vocabulary.encode(character)
+    return model.parameters["layer1.Wx"][:, k], model.parameters["readout.W"][k]
+
+
+def test_a_run_begins_from_random_weights(tmp_path, cell):
+    settings = toy_settings(tmp_path, dropout=0.25, **cell)
+    run, again = begin(settings), begin(settings)
+    model = run.trainer.model
+    assert (model.config.model, model.config.rnn_size, model.config.num_layers) == (cell["model"], 8, 2)
+    assert model.config.dropout == 0.25
+    assert model.vocabulary.characters == "".join(sorted(set(TEXT)))
+    np.testing.assert_array_equal(model.parameters.flat, again.trainer.model.parameters.flat)
+    other = begin(replace(settings, seed=124)).trainer.model
+    assert not np.array_equal(model.parameters.flat, other.parameters.flat)
+
+
+def test_weights_are_matched_by_character(old, tmp_path):
+    """Every id differs between the two vocabularies, so a match by id would show."""
+    settings = toy_settings(tmp_path, ALPHABET * 60, seed=5)
+    run = begin_from(settings, str(tmp_path / "old.npz"))
+    new, fresh = run.trainer.model, begin(replace(settings, **architecture(old))).trainer.model
+    assert list(old.vocabulary.encode("ace")) != list(new.vocabulary.encode("ace"))
+    for character in "\n aceg":
+        for there, here in zip(weights_of(old, character), weights_of(new, character), strict=True):
+            np.testing.assert_array_equal(there, here)
+    for character in "bdf":
+        for there, here in zip(weights_of(fresh, character), weights_of(new, character), strict=True):
+            np.testing.assert_array_equal(there, here)
+    for name, view in new.parameters.items():
+        if name not in ("layer1.Wx", "readout.W"):
+            np.testing.assert_array_equal(view, old.parameters[name])
+
+
+def architecture(model):
+    names = ("model", "rnn_size", "num_layers", "gru_reset")
+    return {name: getattr(model.config, name) for name in names}
+
+
+def test_what_is_new_and_what_is_dropped_is_said(old, tmp_path):
+    run = begin_from(toy_settings(tmp_path, ALPHABET * 60), str(tmp_path / "old.npz"))
+    assert run.notes == (
+        "3 characters are new to the model and start from random weights: 'b' 'd' 'f'",
+        "2 characters of the model are not in this text and are dropped: 'x' 'z'",
+    )
+
+
+def test_the_same_characters_need_no_words(old, tmp_path):
+    run = begin_from(toy_settings(tmp_path, "\n aceghxz" * 60), str(tmp_path / "old.npz"))
+    assert run.notes == ()
+    np.testing.assert_array_equal(run.trainer.model.parameters.flat, old.parameters.flat)
+
+
+def test_many_new_characters_are_listed_in_part(tmp_path):
+    save(tmp_path / "old.npz", toy_model("x", rnn_size=2, num_layers=1))
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 30))) * 20
+    run = begin_from(toy_settings(tmp_path, text), str(tmp_path / "old.npz"))
+    assert run.notes[0].startswith("30 characters are new")
+    assert run.notes[0].endswith(f"{chr(0x4E13)!r} and 10 more")
+
+
+def test_a_model_of_none_of_the_characters(tmp_path):
+    old, new = toy_model("abc"), toy_model("xyz", seed=2)
+    before = new.parameters["readout.W"].copy()
+    copy_weights(old, new)
+    np.testing.assert_array_equal(new.parameters["readout.W"], before)
+    np.testing.assert_array_equal(new.parameters["layer2.W"], old.parameters["layer2.W"])
+
+
+def test_the_unknown_id_is_matched_to_the_unknown_id():
+    old, new = toy_model("ab", unknown=True), toy_model("abcd", unknown=True, seed=2)
+    copy_weights(old, new)
+    np.testing.assert_array_equal(new.parameters["readout.W"][4], old.parameters["readout.W"][2])
+    np.testing.assert_array_equal(new.parameters["layer1.Wx"][:, 4], old.parameters["layer1.Wx"][:, 2])
+
+
+@pytest.mark.parametrize("unknown", [(True, False), (False, True)])
+def test_an_unknown_id_that_only_one_has_is_matched_to_none(unknown):
+    old, new = toy_model("ab", unknown=unknown[0]), toy_model("abc", unknown=unknown[1], seed=2)
+    before = new.parameters["readout.W"].copy()
+    copy_weights(old, new)
+    np.testing.assert_array_equal(new.parameters["readout.W"][2:], before[2:])
+    np.testing.assert_array_equal(new.parameters["readout.W"][:2], old.parameters["readout.W"][:2])
+
+
+def test_the_checkpoints_architecture_is_taken(old, tmp_path):
+    settings = toy_settings(tmp_path, model="rnn", rnn_size=3, num_layers=1)
+    model = begin_from(settings, str(tmp_path / "old.npz")).trainer.model
+    assert architecture(model) == architecture(old)
+    assert begin_from(settings, str(tmp_path / "old.npz")).trainer.settings.rnn_size == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rnn_size", 3), ("num_layers", 1), ("model", "gru"), ("gru_reset", "before")]
+)
+def test_an_option_that_contradicts_the_checkpoint(tmp_path, name, value):
+    save(tmp_path / "old.npz", toy_model(rnn_size=8))
+    settings = toy_settings(tmp_path, **{name: value})
+    with pytest.raises(MinicharError, match=rf"--{name.replace('_', '-')} {value} contradicts .*old\.npz"):
+        begin_from(settings, str(tmp_path / "old.npz"), [name])
+
+
+def test_an_option_that_agrees_with_the_checkpoint(tmp_path):
+    save(tmp_path / "old.npz", toy_model(rnn_size=8))
+    begin_from(toy_settings(tmp_path, rnn_size=8), str(tmp_path / "old.npz"), ["rnn_size"])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_dropout_is_what_the_new_run_says(old, tmp_path, dropout):
+    run = begin_from(toy_settings(tmp_path, dropout=dropout), str(tmp_path / "old.npz"))
+    assert run.trainer.model.config.dropout == dropout
+
+
+def test_the_precision_is_what_the_new_run_says(old, tmp_path):
+    run = begin_from(toy_settings(tmp_path, dtype="float64"), str(tmp_path / "old.npz"))
+    assert run.trainer.model.parameters.dtype == "float64"
+
+
+def test_a_run_that_begins_from_weights_takes_nothing_else(tmp_path):
+    first = begin(toy_settings(tmp_path)).trainer
+    take(first, 20)
+    trainer = begin_from(toy_settings(tmp_path), str(first.saved[-1])).trainer
+    assert (trainer.iteration, trainer.first_loss, trainer.history, trainer.saved) == (0, None, [], [])
+    assert not trainer.optimiser.mean_square.any()
+    assert not trainer.network.state.any()
+    np.testing.assert_array_equal(trainer.model.parameters.flat, first.model.parameters.flat)
+
+
+# What a run that goes on must not change, and what it may. That it goes on exactly stands in test_resume.py.
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """The path of a checkpoint of a run of two epochs, stopped after 10 chunks."""
+    trainer = begin(toy_settings(tmp_path)).trainer
+    take(trainer, 10)
+    return str(trainer.saved[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "gru"),
+        ("rnn_size", 9),
+        ("num_layers", 1),
+        ("gru_reset", "before"),
+        ("encoding", "cp1252"),
+        ("min_freq", 1),
+        ("split", "tail"),
+        ("train_frac", 0.5),
+        ("val_frac", 0.01),
+        ("seq_length", 7),
+        ("batch_size", 5),
+        ("seed", 1),
+        ("dtype", "float64"),
+    ],
+)
+def test_what_would_make_it_another_run(stopped, name, value):
+    flag = name.replace("_", "-")
+    with pytest.raises(
+        MinicharError, match=f"--{flag} {value} would make it another run than .*leave it out"
+    ):
+        resume(stopped, {name: value})
+
+
+def test_what_is_said_again_changes_nothing(stopped):
+    assert resume(stopped, {"rnn_size": 8, "seed": 123}).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 0.5),
+        ("dropout", 0.1),
+        ("max_epochs", 7),
+        ("use_ss", False),
+        ("keep", 3),
+        ("checkpoint_dir", "elsewhere"),
+    ],
+)
+def test_what_may_change_is_said_and_done(stopped, name, value):
+    run = resume(stopped, {name: value})
+    assert run.notes == (f"--{name.replace('_', '-')} is now {value}",)
+    assert getattr(run.trainer.settings, name) == value
+    if name == "dropout":
+        assert run.trainer.model.config.dropout == 0.1
+        assert run.trainer.network.dropouts[0].probability == 0.1
+
+
+def test_another_text(stopped, tmp_path):
+    (tmp_path / "input.txt").write_text(TEXT.replace("cat", "act"))
+    with pytest.raises(
+        MinicharError, match=r"input\.txt is not the text that .* was trained on: give that one"
+    ):
+        resume(stopped, {})
+
+
+def test_a_text_that_is_gone(stopped, tmp_path):
+    (tmp_path / "input.txt").unlink()
+    with pytest.raises(MinicharError, match="does not exist"):
+        resume(stopped, {})
+
+
+def test_a_text_that_has_moved(stopped, tmp_path):
+    (tmp_path / "input.txt").rename(tmp_path / "moved.txt")
+    run = resume(stopped, {"data": str(tmp_path / "moved.txt")})
+    assert run.trainer.iteration == 10
+
+
+def test_a_run_that_is_complete(tmp_path):
+    trainer = begin(toy_settings(tmp_path, max_epochs=1)).trainer
+    path = str(list(trainer.run())[-1].path)
+    with pytest.raises(MinicharError, match="has done its 1 epochs: give a larger --max-epochs to go on"):
+        resume(path, {})
+    assert resume(path, {"max_epochs": 2}).trainer.iteration == len(trainer.split.train)
+
+
+def test_a_checkpoint_for_sampling_only(tmp_path):
+    save(tmp_path / "toy.npz", toy_model())
+    with pytest.raises(MinicharError, match="without the state of its training"):
+        resume(str(tmp_path / "toy.npz"), {})
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("details.settings", None),
+        ("details.settings", [1]),
+        ("details.settings.rnn_size", "8"),
+        ("details.settings.unheard_of", 1),
+        ("details.settings.data", 5),
+        ("details.settings.checkpoint_dir", None),
+        ("details.settings.min_freq", 3),
+        ("details.settings.batch_size", 3),
+        ("training.origin", None),
+        ("training.origin.digest", None),
+        ("training.iteration", "ten"),
+        ("training.iteration", None),
+        ("training.iteration", -3),
+        ("training.iteration", float("inf")),
+        ("training.iteration", 10**400),
+        ("training.first_loss", None),
+        ("training.recent", ["x"]),
+        ("training.recent", 3),
+        ("training.history", [{"val": 3}]),
+        ("training.history", [3]),
+        ("training.history", [{"val": {"loss": "low"}}]),
+        ("training.saved", [3]),
+        ("training.saved", None),
+        ("training.random", None),
+        ("training.random", {}),
+        ("training.random.bit_generator", "MT19937"),
+        ("training.random.state", {"state": -1, "inc": 2**200}),
+        ("training.random.state", 5),
+        ("training.random.uinteger", "x"),
+    ],
+)
+def test_a_damaged_header_is_one_error(stopped, tmp_path, where, value):
+    header, arrays = parts(stopped)
+    set_at(header, where.split("."), value)
+    path = put_together(tmp_path / "forged.npz", header, arrays)
+    with pytest.raises(MinicharError):
+        resume(str(path), {})
+
+
+def test_any_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
+    """Every value in turn is missing or another: the run goes on and saves, or the error is ours."""
+    monkeypatch.chdir(tmp_path)
+    header, arrays = parts(stopped)
+    refused = 0
+    for i, where in enumerate(places(header)):
+        for wrong in (..., WRONG[i % len(WRONG)], WRONG[(i + 5) % len(WRONG)]):
+            changed = json.loads(json.dumps(header))
+            set_at(changed, where, wrong)
+            put_together(tmp_path / "forged.npz", changed, arrays)
+            try:
+                trainer = resume("forged.npz", {}).trainer
+                take(trainer, trainer.iteration + 1)
+            except MinicharError:
+                refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 8, 5), (1, 2, 8, 4), (2, 1, 8, 4), (2, 2, 1, 1), (1, 1, 1, 1)])
+def test_a_state_of_another_shape(stopped, tmp_path, shape):
+    header, arrays = parts(stopped)
+    path = put_together(tmp_path / "forged.npz", header, arrays | {"state": np.zeros(shape)})
+    with pytest.raises(MinicharError, match="cannot be resumed"):
+        resume(str(path), {})
+
+
+def test_a_forged_list_of_checkpoints_deletes_nothing_else(stopped, tmp_path):
+    """`--keep` deletes old checkpoints of the run, and a checkpoint from elsewhere says which they are."""
+    victims = [tmp_path / "diary.txt", tmp_path / "lm_x_epoch1.00_9.0000.npz", tmp_path / "cv" / "notes.txt"]
+    for victim in victims:
+        victim.write_text("mine")
+    header, arrays = parts(stopped)
+    header["training"]["saved"] = [str(victim) for victim in victims] + ["../diary.txt", "notes.txt"]
+    header["training"]["saved"] += ["../lm_x_epoch1.00_9.0000.npz"]
+    path = put_together(tmp_path / "forged.npz", header, arrays)
+    run = resume(str(path), {"keep": 1, "eval_val_every": 5})
+    take(run.trainer, 30)
+    assert all(victim.read_text() == "mine" for victim in victims)
+
+
+def test_a_checkpoint_that_is_missing(tmp_path):
+    with pytest.raises(MinicharError, match=r"no such checkpoint: nothing\.npz"):
+        begin_from(toy_settings(tmp_path), "nothing.npz")
+    with pytest.raises(MinicharError, match=r"no such checkpoint: nothing\.npz"):
+        resume("nothing.npz", {})
+
+
+def test_a_checkpoint_of_training_is_a_model_too(stopped):
+    assert load(stopped).details["settings"]["rnn_size"] == 8
