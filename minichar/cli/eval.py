@@ -13,7 +13,7 @@ from minichar.errors import MinicharError
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
-from minichar.training.naming import best_checkpoint
+from minichar.training.naming import find_checkpoint
 from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import settings_of
 
@@ -70,7 +70,7 @@ def command(
     """
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole has no parts before, so its start is always zero")
-    path = checkpoint or str(best_checkpoint("cv"))
+    path = str(find_checkpoint(checkpoint))
     model = load_model(path)
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} does not say what it was trained on: name a text with --data")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling import Choice, Unknown, generate, generate_many
-from minichar.training.naming import best_checkpoint
+from minichar.training.naming import find_checkpoint
 
 writing = group("Writing")
 priming = group("Beginning")
@@ -78,15 +77,16 @@ def command(
 ) -> None:
     """Write text with a trained model.
 
-    Without CHECKPOINT, the one of lowest validation loss in cv/ is used. The text goes to
-    standard output as it is made, everything else to standard error.
+    CHECKPOINT is a file, or a folder, of which the checkpoint of lowest validation loss is
+    used; without it the folder is cv/. The text goes to standard output as it is made,
+    everything else to standard error.
     """
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
     if prime_file is not None:
         if primetext:
             raise click.UsageError("--primetext and --prime-file both say how to begin: give one of them")
         primetext = read_prime(prime_file)
-    path = Path(checkpoint) if checkpoint else best_checkpoint("cv")
+    path = find_checkpoint(checkpoint)
     model = load_model(path)
     if not quiet:
         click.echo(f"{path}: {model.summary()}", err=True)

@@ -42,6 +42,18 @@ def best_checkpoint(folder: str | Path) -> Path:
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
 
 
+def find_checkpoint(given: str | None) -> Path:
+    """Return the checkpoint that the user means: a file, or the best one in a folder, ``cv`` by default.
+
+    Raises
+    ------
+    MinicharError
+        If a folder holds no checkpoint.
+    """
+    path = Path(given or "cv")
+    return best_checkpoint(path) if path.is_dir() or given is None else path
+
+
 def still_there(folder: str | Path, names: Iterable[str]) -> list[Path]:
     """Return which of a run's checkpoints, by the names it noted, are in `folder`; no other file ever is."""
     paths = [Path(folder) / name for name in names if PATTERN.fullmatch(name)]

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from minichar.errors import MinicharError
-from minichar.training.naming import best_checkpoint, checkpoint_path, loss_in_name, still_there, to_delete
+from minichar.training.naming import (
+    best_checkpoint,
+    checkpoint_path,
+    find_checkpoint,
+    loss_in_name,
+    still_there,
+    to_delete,
+)
 
 
 def touch(folder, *names):
@@ -69,6 +76,18 @@ def test_unmeasured_checkpoints_are_better_than_none(tmp_path):
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.31_interrupted.npz"
     touch(tmp_path, "lm_lstm_epoch0.01_99.0000.npz")
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.01_99.0000.npz"
+
+
+def test_a_file_a_folder_or_the_best_in_cv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MinicharError, match="no checkpoint in cv/"):
+        find_checkpoint(None)
+    for folder in ("cv", "other"):
+        Path(folder).mkdir()
+        touch(Path(folder), "lm_lstm_epoch1.00_1.5000.npz", f"lm_{folder}_epoch2.00_1.2500.npz")
+    assert find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
+    assert find_checkpoint("other") == Path("other/lm_other_epoch2.00_1.2500.npz")
+    assert find_checkpoint("other/any.npz") == Path("other/any.npz")
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing", "a file"])

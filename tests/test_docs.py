@@ -1,0 +1,98 @@
+"""Every command and every Python block in the documents is run, as it stands, on small texts.
+
+Only what makes a command slow is changed: the texts are short, a network to be trained is
+narrow and trains for two epochs, and what would be downloaded lies there already. The two
+commands that set up an environment are run by ``.ci/run``, word for word.
+"""
+
+import re
+import shutil
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from minichar.cli import main
+from minichar.text import datasets
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SETUP = "python3 -m venv .venv"
+SMALL = " --rnn-size 8 --max-epochs 2"
+LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
+POEM = "山中一夜雨，樹杪百重泉。\n"
+
+
+def blocks(language: str) -> list[str]:
+    found = [match for path in DOCUMENTS for match in FENCE.finditer(path.read_text(encoding="utf-8"))]
+    return [match[2] for match in found if match[1] == language]
+
+
+def commands() -> list[str]:
+    text = "".join(blocks("sh")).replace("\\\n", " ")
+    lines = [re.sub(r"\s+#.*", "", line).strip() for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder with short texts where the documents expect long ones."""
+    for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", POEM), ("tang300", POEM)):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        (folder / "input.txt").write_text(line * 40, encoding="utf-8")
+    (tmp_path / "my.txt").write_text(LINE * 40, encoding="utf-8")
+    (tmp_path / "novel.txt").write_text(POEM * 40, encoding="gb18030")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    monkeypatch.setattr(datasets, "_holds", lambda path, sha256: True)
+    return tmp_path
+
+
+def run(command: str) -> str:
+    """Run one line as a shell would; return what it prints on standard output."""
+    if command.startswith("minichar data get"):
+        result = CliRunner().invoke(main, command.split()[1:])
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+        return result.stdout
+    if command.startswith("minichar train") and "--resume" not in command:
+        command += SMALL
+    done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_first_screen_gives_exactly_two_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [line.startswith(SETUP) for line in FENCE.search(readme)[2].splitlines()] == [True, True]
+    assert sum(command.startswith(SETUP) for command in commands()) == 2
+
+
+def test_every_command_and_every_python_block(home):
+    """In the order of the documents; the Python blocks last, since they use what the commands made."""
+    ran = 0
+    for command in commands():
+        if command.startswith(SETUP):
+            continue
+        for name in re.findall(r"cv/\S*\.npz", command):
+            if not Path(name).exists():
+                # A document names a checkpoint after an epoch and a loss that our short run did not reach.
+                newest = max(Path("cv").glob("lm_*.npz"), key=lambda path: path.stat().st_mtime)
+                shutil.copy(newest, name)
+        run(command)
+        ran += 1
+    assert ran >= 15
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert blocks("python")
+
+
+def test_every_option_named_in_the_documents_exists():
+    helped = "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
+    for path in DOCUMENTS:
+        for option in set(re.findall(r"`(--[a-z][a-z-]+)", path.read_text(encoding="utf-8"))):
+            assert option in helped, f"{path.name} names {option}"
