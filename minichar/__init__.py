@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from minichar.convert import load_model as load
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling import Choice, generate, generate_many
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.checkpoint import load, save
+from minichar.training.checkpoint import save
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 from minichar.training.trainer import Event

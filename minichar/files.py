@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from minichar.errors import MinicharError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -31,3 +33,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` as `replacing` does, in a folder that is made if need be; failure is one line.
+
+    Raises
+    ------
+    MinicharError
+        If it cannot be written. A file that was at `path` is then still there, unharmed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise MinicharError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error

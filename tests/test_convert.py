@@ -67,10 +67,10 @@ def test_an_existing_file_is_left_alone(source, tmp_path):
 
 @pytest.mark.parametrize("force", [False, True])
 def test_a_folder_in_the_place_of_the_target(source, tmp_path, force):
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.npz").mkdir()
     with pytest.raises(MinicharError, match=r"exists already|cannot write"):
-        convert(str(source), str(tmp_path / "folder"), force=force)
-    assert (tmp_path / "folder").is_dir()
+        convert(str(source), str(tmp_path / "folder.npz"), force=force)
+    assert (tmp_path / "folder.npz").is_dir()
 
 
 def test_a_weight_too_large_for_half_precision(tmp_path):

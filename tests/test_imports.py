@@ -10,18 +10,20 @@ PACKAGE = Path(__file__).parents[1] / "minichar"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEAVES = {"errors", "files"}
+MODEL = {"engine", "text", "backend", "model", *LEAVES}
 MAY_IMPORT = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "backend": set(),
     "text": {"text", *LEAVES},
     "engine": {"engine", "backend", "errors"},
     "model": {"engine", "text", "backend", *LEAVES},
     "sampling": {"engine", "text", "backend", "model", *LEAVES},
     "training": {"training", "engine", "text", "backend", "model", *LEAVES},
-    "convert": {"training.checkpoint", "backend", *LEAVES},
+    "formats": {"formats", "training.checkpoint", "training.archive", *MODEL},
+    "convert": {"formats", "training.checkpoint", "training.archive", *MODEL},
     "cli": {"cli", "convert", "training", "sampling", "model", "engine", "text", "backend", *LEAVES},
-    "__init__": {"training", "sampling", "model", "text", *LEAVES},
+    "__init__": {"convert", "training", "sampling", "model", "text", *LEAVES},
     "__main__": {"cli"},
 }
 """For each part of the package, the parts it may import."""

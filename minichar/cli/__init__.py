@@ -14,7 +14,7 @@ COMMANDS = {
     "sample": "Write text with a trained model.",
     "eval": "Measure a model's loss on a text.",
     "inspect": "Show what a checkpoint holds.",
-    "convert": "Turn a checkpoint into a small file for sampling.",
+    "convert": "Turn a model into another format, or a small file for sampling.",
     "gradcheck": "Prove every hand-written gradient.",
     "data": "List and fetch texts to learn from.",
 }

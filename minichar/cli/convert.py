@@ -1,31 +1,47 @@
 """``minichar convert``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from minichar.convert import INFERENCE_DTYPES, convert
+from minichar.convert import TARGETS, convert
+from minichar.training.checkpoint import WEIGHT_DTYPES
 
 
 @click.command("convert")
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="[DST]", required=False)
+@click.option("--to", type=click.Choice(TARGETS), help="The format.  [default: the suffix of DST says it]")
 @click.option(
     "--dtype",
-    default="float32",
-    show_default=True,
-    type=click.Choice(INFERENCE_DTYPES),
-    help="Of the weights. float16 is half the size and good to three digits.",
+    type=click.Choice(WEIGHT_DTYPES),
+    help="Of the weights. float16 is half the size and good to three digits.  "
+    "[default: float32; as they are with the state of a training, or without a model]",
+)
+@click.option("--inference", is_flag=True, help="Leave the state of the training out of an .npz.")
+@click.option("--sequence", is_flag=True, help="An .onnx that reads a whole run at once, not a character.")
+@click.option(
+    "--vocab-from",
+    metavar="PATH",
+    help="The text, or a model of it, that a PyTorch state dict without characters was trained on.",
 )
 @click.option("--force", is_flag=True, help="Write over DST if it exists.")
-def command(source: str, target: str | None, dtype: str, force: bool) -> None:
-    """Turn a checkpoint into a small file for sampling.
+def command(source: str, target: str | None, **options: Any) -> None:
+    """Turn a model into another format, which the suffix of DST or --to says.
 
-    The file holds weights, vocabulary and configuration, and no state of the training, so it
-    is about half the size. Plain NumPy reads it. Without DST, SRC's name gets .inference.npz
-    at its end. The path is printed on standard output.
-    """
-    path = convert(source, target, dtype, force)
+    \b
+    .npz           minichar's own, readable by plain NumPy
+    .safetensors   weights under the names of PyTorch's nn.LSTM, nn.GRU or nn.RNN and nn.Linear
+    .pt            the same as torch.save writes it
+    .onnx          a graph for onnxruntime, which takes and gives ids, states and logits; written only
+
+    Without DST and --to, SRC becomes a small .npz for sampling, without the state of its
+    training. SRC can also be a plain .npz of arrays, as cupy.savez writes it, or a pickle
+    (.pkl) of CuPy or NumPy arrays, which is read without running it; both become a plain
+    .npz. What a format cannot hold is said. The path is printed on standard output.
+    """  # noqa: D301  (the backspace tells Click to keep the lines)
+    path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
     before, after = Path(source).stat().st_size, path.stat().st_size
     click.echo(f"{before:,} bytes became {after:,}", err=True)
     click.echo(path)

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from minichar.cli.options import GroupedCommand, group
+from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
-from minichar.training.checkpoint import load
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
 from minichar.training.naming import find_checkpoint
 from minichar.training.settings import SPLITS, Settings
@@ -71,7 +71,7 @@ def command(
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole has no parts before, so its start is always zero")
     path = str(find_checkpoint(checkpoint))
-    model = load(path)
+    model = load_model(path)
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} does not say what it was trained on: name a text with --data")
     trained = settings_of(model, path) if "settings" in model.details else Settings()

@@ -5,21 +5,27 @@ from typing import Any
 import click
 
 from minichar.cli.options import GroupedCommand
+from minichar.convert import format_of, load_model
+from minichar.errors import MinicharError
 from minichar.training.archive import Archive
-from minichar.training.checkpoint import load
 
 
 @click.command("inspect", cls=GroupedCommand)
 @click.argument("checkpoint")
 def command(checkpoint: str) -> None:
     """Show what a checkpoint holds: configuration, parameters by layer, loss history."""
-    model = load(checkpoint)
-    with Archive(checkpoint) as archive:
-        training = archive.header.get("training") or {}
-        try:
-            settings, history = settings_table(model.details), history_table(training)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise archive.damaged(f"its settings or its history are damaged ({error})") from error
+    model = load_model(checkpoint)
+    training: dict[str, Any] = {}
+    if format_of(checkpoint) in (None, "npz"):  # no other format holds the state of a training
+        with Archive(checkpoint) as archive:
+            training = archive.header.get("training") or {}
+    try:
+        settings, history = settings_table(model.details), history_table(training)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise MinicharError(
+            f"{checkpoint} is not a checkpoint minichar can read: "
+            f"its settings or its history are damaged ({error})"
+        ) from error
     click.echo(f"model      {model.summary()}")
     unknown = ", and one unknown id" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from minichar.cli.options import GroupedCommand, group
+from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling import Choice, Unknown, generate, generate_many
-from minichar.training.checkpoint import load
 from minichar.training.naming import find_checkpoint
 
 writing = group("Writing")
@@ -87,7 +87,7 @@ def command(
             raise click.UsageError("--primetext and --prime-file both say how to begin: give one of them")
         primetext = read_prime(prime_file)
     path = find_checkpoint(checkpoint)
-    model = load(path)
+    model = load_model(path)
     if not quiet:
         click.echo(f"{path}: {model.summary()}", err=True)
     options: dict[str, Any] = {

@@ -8,7 +8,7 @@ and every size is checked against the file's own before memory is taken.
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -17,27 +17,28 @@ from typing import Any
 import numpy as np
 
 from minichar.errors import MinicharError
-from minichar.files import replacing
+from minichar.files import writing
 
 MAX_HEADER_BYTES = 64 << 20
 
+Damaged = Callable[[str], MinicharError]
+"""Makes the error that says which file cannot be trusted, from why."""
+
 
 def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the archive to a temporary file beside `path`, flush it to the disk, and rename it.
+    """Write the archive, or arrays alone where the header is empty; the whole of it or nothing.
 
     Raises
     ------
     MinicharError
         If it cannot be written. A file that was at `path` is then still there, unharmed.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise MinicharError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
+    members = {"header": np.array(json.dumps(header))} if header else {}
+    # Not numpy.savez: it takes names as keywords, and an array may well be called "file".
+    with writing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in (members | dict(arrays)).items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def check_folder(folder: Path) -> None:
@@ -64,6 +65,8 @@ class Archive:
     Parameters
     ----------
     path : path-like
+    kinds : str
+        The kinds of NumPy dtypes that are numbers here: floats and integers in a checkpoint.
 
     Attributes
     ----------
@@ -79,8 +82,8 @@ class Archive:
         anything but plain numbers whose sizes agree with the file's.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], kinds: str = "fiu") -> None:
+        self.path, self.kinds = Path(path), kinds
         try:
             self.zip = zipfile.ZipFile(self.path)
         except FileNotFoundError:
@@ -137,7 +140,7 @@ class Archive:
                 data_bytes = member.file_size - file.tell()
         except Exception as error:  # as in `read`
             raise self.damaged(f"array {name} is damaged") from error
-        if dtype.hasobject or dtype.kind not in ("U" if name == "header" else "fiu"):
+        if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
             raise self.damaged(
                 f"array {name} has dtype {dtype}; only plain numbers are read, never pickled objects"
             )
@@ -151,10 +154,21 @@ class Archive:
             return {}
         if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
             raise self.damaged("its header is no single text of a sensible size")
-        try:
-            header = json.loads(str(self.read("header")))
-        except (ValueError, RecursionError) as error:
-            raise self.damaged("its header is not JSON") from error
-        if not isinstance(header, dict):
-            raise self.damaged("its header is not a JSON object")
-        return header
+        return parse_header(str(self.read("header")), self.damaged)
+
+
+def parse_header(text: str, damaged: Damaged) -> dict[str, Any]:
+    """Return the JSON object in `text`.
+
+    Raises
+    ------
+    MinicharError
+        As `damaged` makes it, if it is none.
+    """
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged("its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise damaged("its header is not a JSON object")
+    return header

@@ -13,6 +13,7 @@ and in a checkpoint of training also
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ import numpy as np
 
 from minichar.backend import CPU, Backend
 from minichar.engine.config import Config
-from minichar.engine.parameters import Parameters
+from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.archive import Archive, write_archive
+from minichar.training.archive import Archive, Damaged, write_archive
 
 FORMAT = "minichar"
 VERSION = 1
@@ -51,6 +52,34 @@ class TrainingState:
     progress: dict[str, Any]
 
 
+def header_of(model: CharRNN) -> dict[str, Any]:
+    """Return what a file says of a model beside its weights, as plain JSON values."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": asdict(model.config),
+        "vocabulary": {"characters": model.vocabulary.characters, "unknown": model.vocabulary.unknown},
+        "details": model.details,
+    }
+
+
+def host_weights(model: CharRNN, dtype: str | None, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the weights by name as NumPy arrays of `dtype`, the model's own by default.
+
+    Raises
+    ------
+    MinicharError
+        That `path` cannot be written, if a weight is too large for `dtype` or not finite.
+    """
+    weights = {}
+    for name, view in model.parameters.items():
+        with np.errstate(over="ignore"):
+            weights[name] = model.parameters.backend.to_host(view).astype(dtype or model.parameters.dtype)
+        if not np.isfinite(weights[name]).all():
+            raise MinicharError(f"cannot write {path}: {name} holds values that {weights[name].dtype} cannot")
+    return weights
+
+
 def save(
     path: str | os.PathLike[str],
     model: CharRNN,
@@ -72,19 +101,8 @@ def save(
     MinicharError
         If it cannot be written, or a weight is too large for `dtype`.
     """
-    header: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "config": asdict(model.config),
-        "vocabulary": {"characters": model.vocabulary.characters, "unknown": model.vocabulary.unknown},
-        "details": model.details,
-    }
-    arrays = {}
-    for name, view in model.parameters.items():
-        with np.errstate(over="ignore"):
-            arrays[name] = model.parameters.backend.to_host(view).astype(dtype or model.parameters.dtype)
-        if not np.isfinite(arrays[name]).all():
-            raise MinicharError(f"cannot write {path}: {name} holds values that {arrays[name].dtype} cannot")
+    header = header_of(model)
+    arrays = host_weights(model, dtype, path)
     if training is not None:
         header["training"] = training.progress
         arrays |= {"mean_square": training.mean_square, "state": training.state}
@@ -126,11 +144,27 @@ def load_training(path: str | os.PathLike[str], backend: Backend = CPU) -> tuple
 
 
 def _model(archive: Archive, backend: Backend) -> CharRNN:
-    header = archive.header
+    config, vocabulary, details = read_header(archive.header, archive.damaged)
+    names = archive.shapes.keys() - {"mean_square", "state"}
+    weights = {name: archive.read(name) for name in names}
+    # A deep network has many arrays: where the file has not, they are not even named.
+    expected = config.shapes() if config.num_layers <= len(weights) else {}
+    check_arrays(expected, weights, archive.damaged)
+    return CharRNN(config, vocabulary, fill(config, weights, backend), details)
+
+
+def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocabulary, dict[str, Any]]:
+    """Return the configuration, vocabulary and details of a header, whatever file it came in.
+
+    Raises
+    ------
+    MinicharError
+        As `damaged` makes it, if the header is not what `header_of` returns.
+    """
     if header.get("format") != FORMAT:
-        raise archive.damaged("it has no minichar header")
+        raise damaged("it has no minichar header")
     if header.get("version") != VERSION:
-        raise archive.damaged(
+        raise damaged(
             f"it is of format version {header.get('version')!r}, this minichar reads {VERSION}: upgrade it"
         )
     try:
@@ -138,28 +172,36 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
         vocabulary = Vocabulary(header["vocabulary"]["characters"], bool(header["vocabulary"]["unknown"]))
         details = dict(header["details"])
     except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:
-        raise archive.damaged(f"its header is incomplete or wrong ({error})") from error
+        raise damaged(f"its header is incomplete or wrong ({error})") from error
     if len(vocabulary) != config.vocab_size:
-        raise archive.damaged(
-            f"its vocabulary has {len(vocabulary)} characters and its config {config.vocab_size}"
-        )
+        raise damaged(f"its vocabulary has {len(vocabulary)} characters and its config {config.vocab_size}")
+    return config, vocabulary, details
 
-    # The shapes are compared before the parameters are made: a hostile size takes no memory.
-    expected = config.shapes() if config.num_layers <= len(archive.shapes) else {}
-    weights = {name: shape for name, shape in archive.shapes.items() if name not in ("mean_square", "state")}
-    for name in sorted(expected.keys() | weights.keys()):
-        if expected.get(name) != weights.get(name):
-            raise archive.damaged(
-                f"array {name} should be {expected.get(name, 'absent')} and is {weights.get(name, 'absent')}"
-            )
-    dtypes = {str(archive.dtypes[name]) for name in weights}
+
+def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Damaged) -> None:
+    """See that `arrays` are exactly those expected: names, shapes, one dtype, finite values.
+
+    Raises
+    ------
+    MinicharError
+        As `damaged` makes it; it names the array.
+    """
+    for name in sorted(expected.keys() | arrays.keys()):
+        found = arrays[name].shape if name in arrays else "absent"
+        if expected.get(name) != found:
+            raise damaged(f"array {name} should be {expected.get(name, 'absent')} and is {found}")
+    dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= set(WEIGHT_DTYPES):
-        raise archive.damaged(f"its weights have dtypes {', '.join(sorted(dtypes))}")
-    (dtype,) = dtypes
-    parameters = Parameters(expected, "float32" if dtype == "float16" else dtype, backend)
+        raise damaged(f"its weights have dtypes {', '.join(sorted(dtypes))}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise damaged(f"array {name} holds values that are not finite")
+
+
+def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
+    """Return parameters that hold `weights`, which `check_arrays` has passed; float16 becomes float32."""
+    dtype = str(weights["readout.W"].dtype)
+    parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():
-        values = archive.read(name)
-        if not np.isfinite(values).all():
-            raise archive.damaged(f"array {name} holds values that are not finite")
-        view[...] = backend.to_device(values)
-    return CharRNN(config, vocabulary, parameters, details)
+        view[...] = backend.to_device(weights[name])
+    return parameters

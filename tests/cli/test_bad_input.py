@@ -253,7 +253,8 @@ def test_a_checkpoint_that_is_none(refused, train, home, damage):
     assert words in refused("sample", "x.npz")
     assert words in refused("inspect", "x.npz")
     assert words in refused("eval", "x.npz")
-    assert words in refused("convert", "x.npz", "y.npz")
+    if damage != "not ours":  # arrays without a model become a plain archive
+        assert words in refused("convert", "x.npz", "y.npz")
     assert words in refused("train", "--data", "input.txt", "--init-from", "x.npz")
     assert words in refused("train", "--resume", "x.npz")
     assert not (home / "boom").exists()

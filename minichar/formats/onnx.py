@@ -1,0 +1,142 @@
+"""``.onnx``: a graph of ONNX's own RNN, LSTM and GRU operators, for onnxruntime on any machine. Write only.
+
+    step       ids (B,),   h, c (L, B, H)  →  logits (B, V),     h_next, c_next (L, B, H)
+    sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
+
+c and c_next in an LSTM only; ids are int64; B and T are free. Feed zeros first, then what
+came out. One operator a layer, with W (1, G, D), R (1, G, H) and both biases (1, 2G).
+
+              rows        ours
+    RNN       h           h
+    LSTM      i o f c     i f o g
+    GRU       z r h       r z n       h = (1 - z) ∘ n + z ∘ h_prev in both
+
+``linear_before_reset`` is 1 where the reset gate acts after the product, 0 where before.
+The characters and the configuration are the JSON text ``minichar`` of the model's metadata.
+float16 weights are stored so and computed with as float32, as everywhere in minichar.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from minichar.engine.config import Config
+from minichar.errors import MinicharError
+from minichar.formats.gates import split
+from minichar.formats.packages import need
+from minichar.model import CharRNN
+from minichar.training.checkpoint import header_of
+
+ORDER = {"rnn": (0,), "lstm": (0, 2, 1, 3), "gru": (1, 0, 2)}
+"""Which of our blocks of rows each of ONNX's is."""
+OPSET = 17
+IR_VERSION = 8
+"""Of opset 17: later versions say nothing these graphs need, and fewer runtimes read them."""
+MAX_BYTES = (2 << 30) - 1
+"""What protobuf can hold in one message."""
+
+
+def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
+    """Return the file that holds `model` with `weights`: a step, or with `sequence` a whole run."""
+    onnx = need("onnx", "onnx")
+    if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
+        raise MinicharError(f"cannot write {path}: an .onnx file holds less than 2 GiB; .npz holds more")
+    made = onnx.helper.make_model(
+        Graph(onnx, model.config, weights).build(sequence),
+        producer_name="minichar",
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    onnx.helper.set_model_props(made, {"minichar": json.dumps(header_of(model))})
+    onnx.checker.check_model(made)
+    return made.SerializeToString()
+
+
+class Graph:
+    """The nodes and constants of one graph, as they are put together.
+
+    Parameters
+    ----------
+    onnx : module
+    config : Config
+    weights : dict of str to array
+        Ours, in the dtype of the file.
+    """
+
+    def __init__(self, onnx: Any, config: Config, weights: dict[str, np.ndarray]) -> None:
+        self.onnx, self.config, self.weights = onnx, config, weights
+        stored = weights["readout.W"].dtype
+        self.dtype = np.dtype("float32") if stored == np.float16 else stored
+        self.states = ("h", "c") if config.model == "lstm" else ("h",)
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def build(self, sequence: bool) -> Any:
+        """Return the graph of a step, or of a whole run."""
+        H, V, L = self.config.rnn_size, self.config.vocab_size, self.config.num_layers
+        layers = range(1, L + 1)
+        run: list[str | int] = ["T"] if sequence else []
+        time = self.constant("time_axis", [0])
+
+        x = "ids"
+        if not sequence:
+            x = self.node("Unsqueeze", [x, time], "run")  # (1, B)
+        values = self.constant("off_on", [0, 1], self.dtype)
+        x = self.node("OneHot", [x, self.constant("V", V), values], "x1")  # (T, B, V)
+        for name in self.states:
+            self.node("Split", [name], *[f"{name}{layer}" for layer in layers], axis=0)  # each (1, B, H)
+        for layer in layers:
+            x = self.layer(layer, x)  # (T, B, H)
+        W = self.weights["readout.W"]  # (V, H+1)
+        x = self.node("MatMul", [x, self.constant("readout.W", W[:, :-1].T)], "scores")
+        x = self.node("Add", [x, self.constant("readout.b", W[:, -1])], "run_logits")  # (T, B, V)
+        if sequence:
+            self.node("Identity", [x], "logits")
+        else:
+            self.node("Squeeze", [x, time], "logits")  # (B, V)
+        for name in self.states:
+            self.node("Concat", [f"{name}{layer}_next" for layer in layers], f"{name}_next", axis=0)
+
+        inputs = [self.value("ids", "int64", *run, "B")]
+        inputs += [self.value(name, self.dtype, L, "B", H) for name in self.states]
+        outputs = [self.value("logits", self.dtype, *run, "B", V)]
+        outputs += [self.value(f"{name}_next", self.dtype, L, "B", H) for name in self.states]
+        return self.onnx.helper.make_graph(self.nodes, "minichar", inputs, outputs, self.constants)
+
+    def layer(self, layer: int, x: str) -> str:
+        """Add layer 1 … L over x ``(T, B, D)``; return its h ``(T, B, H)``."""
+        model = self.config.model
+        gates = split(self.config, self.weights, layer).reordered(ORDER[model])
+        b = np.concatenate([gates.b_input, gates.b_recurrent])  # (2G,)
+        arrays = {"W": gates.W_input, "R": gates.W_recurrent, "b": b}
+        constants = [self.constant(f"layer{layer}.{name}", array[None]) for name, array in arrays.items()]
+        attributes = {"hidden_size": self.config.rnn_size}
+        if model == "gru":
+            attributes["linear_before_reset"] = int(self.config.gru_reset == "after")
+        whole = ""  # every sequence is as long as the run
+        before = [f"{name}{layer}" for name in self.states]
+        after = [f"{name}{layer}_next" for name in self.states]
+        y = self.node(model.upper(), [x, *constants, whole, *before], f"y{layer}", *after, **attributes)
+        direction = self.constant(f"direction_axis{layer}", [1])
+        return self.node("Squeeze", [y, direction], f"x{layer + 1}")  # y is (T, 1, B, H)
+
+    def node(self, operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
+        """Add a node; return the name of its first output."""
+        self.nodes.append(self.onnx.helper.make_node(operator, inputs, outputs, **attributes))
+        return outputs[0]
+
+    def constant(self, name: str, values: ArrayLike, dtype: DTypeLike | None = None) -> str:
+        """Add a constant; return its name, or that of its float32 where it is float16."""
+        array = np.asarray(values, dtype)
+        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+        if array.dtype != np.float16:
+            return name
+        return self.node("Cast", [name], f"{name}.float32", to=self.onnx.TensorProto.FLOAT)
+
+    def value(self, name: str, dtype: DTypeLike, *shape: str | int) -> Any:
+        """Return the declaration of an input or output."""
+        kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.onnx.helper.make_tensor_value_info(name, kind, shape)

@@ -1,0 +1,74 @@
+"""``.pt``: a state dict (`minichar.formats.state_dict`) as ``torch.save`` writes it.
+
+Our header is a tensor of bytes named ``minichar.json``: ``torch.load(…, weights_only=True)``
+lets nothing but tensors and plain values through, and so it is read. To load the rest
+into modules of your own, ``pop("minichar.json")`` first.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from minichar.backend import Backend
+from minichar.errors import MinicharError
+from minichar.formats.packages import first_line, need
+from minichar.formats.state_dict import from_state_dict, to_state_dict
+from minichar.model import CharRNN
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.checkpoint import header_of
+
+KEY = "minichar.json"
+
+
+def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
+    """Return the file that holds `model` with `weights`."""
+    torch = need("torch", "torch")
+    tensors = to_state_dict(model.config, weights, path)
+    header = np.frombuffer(json.dumps(header_of(model)).encode(), dtype=np.uint8)
+    file = io.BytesIO()
+    torch.save({name: torch.tensor(array) for name, array in (tensors | {KEY: header.copy()}).items()}, file)
+    return file.getvalue()
+
+
+def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
+    """Return the model in the file; parameters and errors as `from_state_dict`."""
+    torch = need("torch", "torch")
+
+    def damaged(why: str) -> MinicharError:
+        return MinicharError(f"{path} is no .pt file minichar can read: {why}")
+
+    try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except OSError as error:
+        raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise damaged(
+            "it is empty, truncated, or not written by torch.save of PyTorch 1.6 or later"
+        ) from error
+    if sum(member.file_size for member in members) > size:
+        raise damaged("what it holds is larger than the file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # there is no end to what it raises on a damaged file
+        raise damaged("torch.load finds it damaged, or more in it than tensors and plain values") from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+    ):
+        raise damaged("it is no state dict, which holds tensors by name")
+    try:
+        tensors: dict[str, np.ndarray] = {name: tensor.detach().numpy() for name, tensor in state.items()}
+    except (TypeError, RuntimeError) as error:
+        raise damaged(f"NumPy has no such tensors ({first_line(error)})") from error
+    # A tensor may show one stored number many times over.
+    if sum(array.nbytes for array in tensors.values()) > size:
+        raise damaged("its tensors are larger than the file")
+    header = tensors.pop(KEY, None)
+    if header is not None and header.dtype != np.uint8:
+        raise damaged(f"its {KEY} is no tensor of bytes")
+    text = None if header is None else header.tobytes().decode("utf-8", "replace")
+    return from_state_dict(tensors, text, path, vocabulary, backend)

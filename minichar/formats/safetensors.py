@@ -1,0 +1,44 @@
+"""``.safetensors``: a state dict (`minichar.formats.state_dict`) in a file that holds nothing but tensors.
+
+Our header is the text ``minichar`` of the file's metadata. The `safetensors` package
+checks every size against the file's before it gives out a tensor.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minichar.backend import Backend
+from minichar.errors import MinicharError
+from minichar.formats.packages import first_line, need
+from minichar.formats.state_dict import from_state_dict, to_state_dict
+from minichar.model import CharRNN
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.checkpoint import header_of
+
+KEY = "minichar"
+
+
+def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
+    """Return the file that holds `model` with `weights`."""
+    numpy = need("safetensors.numpy", "safetensors")
+    tensors = to_state_dict(model.config, weights, path)
+    return numpy.save(tensors, metadata={KEY: json.dumps(header_of(model))})
+
+
+def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
+    """Return the model in the file; parameters and errors as `from_state_dict`."""
+    safetensors = need("safetensors", "safetensors")
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, TypeError) as error:
+        raise MinicharError(
+            f"{path} is no .safetensors file minichar can read: {first_line(error)}"
+        ) from error
+    return from_state_dict(tensors, metadata.get(KEY), path, vocabulary, backend)

@@ -1,0 +1,17 @@
+"""`minichar.convert.convert` with what it says beside what it writes."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import minichar.convert
+
+
+class Converted(NamedTuple):
+    path: Path
+    notes: tuple[str, ...]
+
+
+def convert(*arguments, **options):
+    notes = []
+    path = minichar.convert.convert(*arguments, **options, on_note=notes.append)
+    return Converted(path, tuple(notes))

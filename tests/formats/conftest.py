@@ -1,0 +1,86 @@
+"""Small models on random weights: B, T, V, H and L all different, so that no transposition can hide."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from minichar.engine.config import Config
+from minichar.engine.network import teacher_forcing
+from minichar.model import CharRNN
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.checkpoint import save
+
+T, B, V, H = 6, 2, 7, 3
+CHARACTERS = "\nabcdé詩"
+
+
+@pytest.fixture(params=["rnn", "lstm", "gru"])
+def in_pytorch(request):
+    """The cells that PyTorch has, as arguments of `Config`."""
+    return {"model": request.param}
+
+
+@pytest.fixture
+def make():
+    """Return a function that makes a model with weights large enough to bend every gate."""
+
+    def make(layers=2, dtype="float32", unknown=False, details=None, **config):
+        vocabulary = Vocabulary(CHARACTERS[: V - unknown], unknown)
+        model = CharRNN.new(Config(V, rnn_size=H, num_layers=layers, **config), vocabulary, 1, dtype)
+        values = np.random.default_rng(layers).normal(0, 0.7, model.parameters.size)
+        model.parameters.flat[...] = values
+        model.details = details or {"val_loss": 1.5}
+        return model
+
+    return make
+
+
+@pytest.fixture
+def saved(make, tmp_path):
+    """Return a function that makes a model and saves it; it returns both."""
+
+    def saved(name="model.npz", **options):
+        model = make(**options)
+        save(tmp_path / name, model)
+        return model, tmp_path / name
+
+    return saved
+
+
+@pytest.fixture
+def ids():
+    """A run of characters, ``(T, B)``."""
+    return np.random.default_rng(2).integers(V, size=(T, B))  # (T, B)
+
+
+@pytest.fixture
+def state():
+    """Return a function that makes a state to begin from, ``(L, states, H, B)``."""
+    return lambda model: np.random.default_rng(3).normal(0, 0.5, model.config.state_shape(B))
+
+
+@pytest.fixture
+def run():
+    """Return a function that runs the engine: logits ``(T, V, B)`` and the last state."""
+
+    def run(model, ids, state):
+        network = model.network(T, B)
+        network.state = state
+        logits = network.forward(teacher_forcing(ids))
+        network.carry()
+        return logits, network.state
+
+    return run
+
+
+@pytest.fixture
+def package():
+    """Return a function that imports an optional package or skips the test."""
+
+    def package(name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what others say of themselves while they load
+            return pytest.importorskip(name, reason=f"needs {name} (pip install '.[formats-test]')")
+
+    return package

@@ -1,0 +1,400 @@
+import collections
+import contextlib
+import os
+import pickle
+import pickletools
+import struct
+import sys
+import tracemalloc
+import types
+import warnings
+
+import numpy as np
+import pytest
+from converting import convert
+
+from minichar.convert import load_model
+from minichar.errors import MinicharError
+from minichar.formats import arrays as arrays_format
+from minichar.formats import pickles, stand_ins
+
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+
+@pytest.fixture(params=["cupy._core.core", "cupy.core.core"])
+def on_gpu(request, monkeypatch):
+    """Return a function that makes what pickles as a CuPy array does: ``array`` of a NumPy array."""
+    parts = request.param.split(".")
+    for end in range(1, len(parts) + 1):
+        monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(parts[end - 1]))
+
+    def array(host):
+        raise AssertionError("CuPy was called")
+
+    array.__module__, array.__qualname__ = request.param, "array"
+    sys.modules[request.param].array = array
+
+    class OnGPU:
+        def __init__(self, host):
+            self.host = host
+
+        def __reduce__(self):
+            return array, (self.host,)
+
+    return OnGPU
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Return a function that writes a pickle's bytes and reads them, with nothing pickled in reach."""
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a pickle was run")
+
+    def read(data):
+        path = tmp_path / "weights.pkl"
+        path.write_bytes(data)
+        with monkeypatch.context() as patched:
+            patched.setattr(pickle, "loads", forbidden)
+            patched.setattr(pickle, "load", forbidden)
+            patched.setattr(pickle, "Unpickler", forbidden)
+            return arrays_format.read_pickled(path)
+
+    return read
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == np.asarray(array).dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_cupy_arrays_become_numpy_arrays(read, on_gpu, generator, protocol):
+    hosts = {
+        "W": generator.normal(size=(3, 4)).astype("float32"),
+        "b": generator.normal(size=(1, 3)).T,
+        "U": np.asfortranarray(generator.normal(size=(2, 3))).astype("float16", order="K"),
+        "k": generator.integers(100, size=5),
+        "mask": np.array([True, False]),
+        "z": np.array([1 + 2j]),
+        "big": np.arange(3, dtype=">f4"),
+        "cube": generator.normal(size=(2, 3, 4)).transpose(1, 0, 2),
+        "one": np.array(2.5),
+        "none": np.zeros((0, 3)),
+    }
+    found, notes = read(pickle.dumps({name: on_gpu(host) for name, host in hosts.items()}, protocol))
+    same(found, hosts)
+    assert notes == ()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_peoples_own_containers(read, on_gpu, protocol):
+    a = np.arange(6.0).reshape(2, 3)
+    tied = on_gpu(a)
+    saved = collections.OrderedDict(
+        params={"W": tied, "out": tied, 0: a},
+        layers=[a, (a, 3)],
+        losses=[2.5, 1.5],
+        epoch=7,
+        rate=np.float32(0.5),
+        done=True,
+        note="text",
+        none=None,
+        raw=b"bytes",
+        empty=[],
+        huge=10**40,
+        mixed=[1.0, 10**400],
+    )
+    found, notes = read(pickle.dumps(saved, protocol))
+    expected = {
+        "params.W": a,
+        "params.out": a,
+        "params.0": a,
+        "layers.0": a,
+        "layers.1.0": a,
+        "layers.1.1": 3,
+    }
+    expected |= {"losses": np.array([2.5, 1.5]), "epoch": 7, "rate": np.float32(0.5), "done": True}
+    same(found, expected)
+    assert notes == ("left out, as no numbers: note, none, raw, empty, huge and 1 more",)
+
+
+def test_an_array_by_itself_gets_numpys_name(read, on_gpu):
+    a = np.arange(3)
+    same(read(pickle.dumps(on_gpu(a)))[0], {"arr_0": a})
+
+
+def test_numpy_1_names_are_known_too(read):
+    data = pickle.dumps({"a": np.arange(3.0), "s": np.float64(2)}, 2)
+    assert b"numpy._core" in data or b"numpy.core" in data
+    for other in (b"numpy._core", b"numpy.core"):
+        renamed = data.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", other)
+        same(read(renamed)[0], {"a": np.arange(3.0), "s": 2.0})
+
+
+def test_python_2_wrote_bytes_as_text(read):
+    array = np.arange(2.0)
+    program = b"".join(
+        [
+            b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R",
+            b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+            b"\x89U\x10" + array.tobytes() + b"tb.",
+        ]
+    )
+    same(read(program)[0], {"arr_0": array})
+
+
+def test_the_installed_cupy_still_pickles_under_the_known_name():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        core = pytest.importorskip("cupy._core.core", reason="needs cupy-cuda12x, but no GPU")
+    named = [argument for opcode, argument, _ in pickletools.genops(pickle.dumps(core.array, 2)) if argument]
+    assert "cupy._core.core array" in named
+    assert "cupy._core.core.array" in stand_ins.KNOWN
+
+
+def test_convert_writes_a_plain_npz(tmp_path, on_gpu):
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(
+        pickle.dumps({"file": on_gpu(np.arange(3.0)), "ids": on_gpu(np.arange(3)), "note": "text"})
+    )
+    converted = convert(path, dtype="float16")
+    assert converted.path == tmp_path / "weights.npz"
+    assert converted.notes == ("left out, as no numbers: note",)
+    with np.load(converted.path) as arrays:
+        same(dict(arrays), {"file": np.arange(3, dtype="float16"), "ids": np.arange(3)})
+
+
+def test_arrays_without_a_model_become_nothing_else(tmp_path):
+    path = tmp_path / "weights.pickle"
+    path.write_bytes(pickle.dumps({"a": np.arange(3.0)}))
+    with pytest.raises(MinicharError, match=r"no model of minichar: they can only become \.npz"):
+        convert(path, to="onnx")
+    with pytest.raises(MinicharError, match="a pickle holds arrays only"):
+        load_model(path)
+    with pytest.raises(MinicharError, match=r"cannot write .*pickles are only read"):
+        convert(path, tmp_path / "copy.pkl")
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function, *args, state=None):
+        self.call = (function, args) if state is None else (function, args, state)
+
+    def __reduce__(self):
+        return self.call
+
+
+def short(text):
+    return b"\x8c" + bytes([len(text)]) + text.encode()
+
+
+def chain():
+    """getattr(getattr(numpy.ndarray, "__class__"), "mro")."""
+    return Call(getattr, Call(getattr, np.ndarray, "__class__"), "mro")
+
+
+HOSTILE = {
+    "os.system": (pickle.dumps(Call(os.system, "touch evil")), r"it names '(posix|nt)\.system'"),
+    "eval": (pickle.dumps({"a": Call(eval, "1+1")}), r"names 'builtins\.eval'"),
+    "eval, protocol 0": (b"c__builtin__\neval\n(S'1+1'\ntR.", r"names '__builtin__\.eval'"),
+    "inst": (b"(S'touch evil'\nios\nsystem\n.", "instruction INST 'os system'"),
+    "obj": (b"(cos\nsystem\nS'touch evil'\no.", r"names 'os\.system'"),
+    "getattr": (pickle.dumps(chain()), r"names 'builtins\.getattr'"),
+    "nested name": (
+        b"\x80\x04" + short("numpy") + short("ndarray.__class__") + b"\x93.",
+        r"names 'numpy\.ndarray\.__class__'",
+    ),
+    "module in the name": (
+        b"\x80\x04" + short("os") + short("path.join") + b"\x93.",
+        r"names 'os\.path\.join'",
+    ),
+    "extension": (b"\x80\x02\x82\x01.", "instruction EXT1"),
+    "persistent": (b"Pname\n.", "instruction PERSID"),
+    "buffers": (b"\x80\x05\x97.", "instruction NEXT_BUFFER"),
+    "new object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "instruction NEWOBJ"),
+    "torch": (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
+        r"names 'torch\._utils\._rebuild_tensor_v2'",
+    ),
+    "cupy's other functions": (b"\x80\x02ccupy\nload\n)R.", r"names 'cupy\.load'"),
+    "objects": (pickle.dumps(np.array([{}], dtype=object)), "dtype 'O8'"),
+    "text arrays": (pickle.dumps(np.array(["ab"])), "dtype 'U2'"),
+    "records": (pickle.dumps(np.zeros(1, dtype="f4,f4")), "dtype 'V8'"),
+    "set": (pickle.dumps({1, 2}), "instruction EMPTY_SET"),
+    "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"names 'a\\nb\.ccc"),
+    "two pickles": (pickle.dumps(np.arange(2)) * 2, "goes on after its end"),
+    "a tuple as key": (pickle.dumps({(1, 2): np.arange(2)}), "neither text nor a small number"),
+    "a huge key": (pickle.dumps({10**5000: np.arange(2)}), "neither text nor a small number"),
+    "clash": (pickle.dumps({"a": {"b": np.arange(2)}, "a.b": np.arange(3)}), "'a.b' is there twice"),
+    "unprintable": (pickle.dumps({"a\0b": np.arange(2)}), "cannot be printed"),
+    "nothing": (pickle.dumps({"note": "text"}), "it holds no array"),
+    "empty array never filled": (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.",
+        "it holds no array",
+    ),
+    "cupy array of text": (b"\x80\x02ccupy._core.core\narray\nU\x01a\x85R.", "not made from a NumPy array"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_pickles_are_refused_by_name_in_one_line(read, tmp_path, monkeypatch, case):
+    data, message = case
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MinicharError, match=message) as caught:
+        read(data)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert os.listdir() == ["weights.pkl"]
+
+
+def declared(shape, dtype=b"f4", data=b"\0" * 8):
+    """A pickle of an array that says `shape` and holds `data`."""
+    start = b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(C" + bytes([len(data)]) + data
+    return start + b"cnumpy\ndtype\nX\2\0\0\0" + dtype + b"\x85R" + shape + b"X\1\0\0\0CtR."
+
+
+SHAPES = {
+    "giant": (b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85", "which its bytes do not fit"),
+    "one too many": (b"K\x03\x85", r"says shape \(3,\), which its bytes do not fit"),
+    "many axes": (b"(" + b"K\x02" * 200 + b"t", "a shape that is none"),
+    "negative": (b"J\xff\xff\xff\xff\x85", "a shape that is none"),
+    "a fraction": (b"G" + struct.pack(">d", 2.0) + b"\x85", "a shape that is none"),
+    "text": (b"X\1\0\0\0a\x85", "a shape that is none"),
+    "none": (b"N", "a shape that is none"),
+}
+
+
+@pytest.mark.parametrize("case", SHAPES.values(), ids=SHAPES.keys())
+def test_a_declared_shape_takes_no_memory(read, case):
+    shape, message = case
+    same(read(declared(b"K\x02\x85"))[0], {"arr_0": np.zeros(2, dtype="f4")})
+    with pytest.raises(MinicharError, match=message):
+        read(declared(shape))
+    with pytest.raises(MinicharError, match="its bytes do not fit"):  # nothing of anything
+        read(declared(b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86"))
+    with pytest.raises(MinicharError, match="an array in it is damaged"):
+        read(declared(b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86", data=b""))
+
+
+def test_a_declared_length_takes_no_memory(read):
+    for program in (
+        b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"abc.",
+        b"\x80\x04B" + struct.pack("<I", (1 << 32) - 1) + b"abc.",
+        b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b"N.",
+        b"\x80\x02Nr\xff\xff\xff\xff.",  # a memo of four thousand million places
+    ):
+        with pytest.raises(MinicharError, match="no pickle of arrays"):
+            read(program)
+
+
+def test_knots_of_containers_end(read):
+    laughs = np.arange(2)
+    for _ in range(30):
+        laughs = [laughs] * 10
+    with pytest.raises(MinicharError, match=r"nests deeper|times as large"):
+        read(pickle.dumps(laughs))
+    nothing = []
+    for _ in range(30):
+        nothing = [nothing] * 10
+    with pytest.raises(MinicharError, match="more than 16,384 values"):
+        read(pickle.dumps(nothing))
+    itself = []
+    itself.append(itself)
+    with pytest.raises(MinicharError, match="nests deeper than 32"):
+        read(pickle.dumps(itself))
+    keys = ()
+    for _ in range(100):
+        keys = (keys, keys)  # its hash would take for ever
+    with pytest.raises(MinicharError, match="neither text nor a small number"):
+        read(tuple_key(keys))
+    knot = pickle.dumps(keys, 4)[11:-1]  # nor may an error try to print it
+    for program in (knot + b"\x8c\x01a\x93.", b"cnumpy\ndtype\n" + knot + b"\x85R.", declared(knot)):
+        with pytest.raises(MinicharError, match=r"no text|dtype a tuple|shape that is none"):
+            read(program)
+
+
+def test_one_text_of_bytes_named_often_is_not_copied(read, monkeypatch):
+    """Python 2's pickles hold bytes as text, which must be encoded to become an array."""
+    text = b"X" + struct.pack("<I", 1 << 16) + b"a" * (1 << 16) + b"\x940"
+    array = b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nX\2\0\0\0f4\x85RM\x00\x40\x85t\x52"
+    encoded = b"c_codecs\nencode\nh\x00X\6\0\0\0latin1\x86R"
+    for thing in (array, encoded):
+        program = b"\x80\x04" + text + b"(" + thing * 2000 + b"l."
+        tracemalloc.start()
+        with pytest.raises(MinicharError, match=r"times as large|no array"):
+            read(program)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(program)
+        tracemalloc.stop()
+
+
+def tuple_key(keys):
+    """A dict whose key is `keys`, which Python itself would hash without end."""
+    return b"\x80\x04}" + pickle.dumps(keys, 4)[11:-1] + b"Ns."
+
+
+def test_one_array_named_often_is_refused(read):
+    a = np.zeros(1000)
+    tied, _ = read(pickle.dumps({str(i): a for i in range(4)}))
+    assert len(tied) == 4
+    with pytest.raises(MinicharError, match="more than 4 times as large as the file"):
+        read(pickle.dumps({str(i): a for i in range(100)}))
+
+
+def test_instructions_and_bytes_are_counted(read, monkeypatch):
+    data = pickle.dumps({"a": np.arange(3), "n": list(range(100))})
+    monkeypatch.setattr(pickles, "MAX_INSTRUCTIONS", 50)
+    with pytest.raises(MinicharError, match="more than 50 instructions"):
+        read(data)
+    monkeypatch.setattr(pickles, "MAX_BYTES", 50)
+    with pytest.raises(MinicharError, match="larger than 50 bytes"):
+        read(data)
+
+
+NONSENSE = [
+    b"",
+    b"\x80\x04",
+    b".",
+    b"0.",
+    b"R.",
+    b"\x80\x02NNR.",
+    b"\x80\x02}}b.",
+    b"\x80\x02cnumpy\ndtype\nU\x02f4\x85RNb.",
+    b"h\x07.",
+    b"t.",
+    b"\x80\x02]K\x01s.",
+    b"\x80\x02}(K\x01u.",
+    b"cnumpy\n\n.",
+    b"not a pickle",
+]
+
+
+@pytest.mark.parametrize("program", NONSENSE)
+def test_nonsense_is_one_line(read, program):
+    with pytest.raises(MinicharError, match=r"no pickle of arrays minichar can read: [^\n]+$"):
+        read(program)
+
+
+def test_truncated_anywhere_is_one_line(read, on_gpu):
+    data = pickle.dumps({"W": on_gpu(np.arange(6.0)), "n": [1, 2]})
+    for end in range(len(data)):
+        with pytest.raises(MinicharError, match=r"no pickle of arrays minichar can read: [^\n]+$"):
+            read(data[:end])
+
+
+def test_any_byte_changed_is_read_or_refused(read, on_gpu, generator):
+    data = pickle.dumps({"W": on_gpu(np.arange(6.0)), "n": [1, 2], "m": np.float32(1)}, 2)
+    for at in range(len(data)):
+        spoiled = bytearray(data)
+        spoiled[at] = generator.integers(256)
+        with contextlib.suppress(MinicharError):
+            read(bytes(spoiled))
+
+
+def test_a_missing_pickle_is_one_line(tmp_path):
+    for path in (tmp_path / "none.pkl", tmp_path):
+        with pytest.raises(MinicharError, match=r"cannot read [^\n]+$"):
+            arrays_format.read_pickled(path)

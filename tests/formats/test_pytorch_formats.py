@@ -1,0 +1,342 @@
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from converting import convert
+
+import minichar
+from minichar.backend import CPU
+from minichar.convert import load_model
+from minichar.errors import MinicharError
+from minichar.formats import pytorch, safetensors
+from minichar.formats.state_dict import from_state_dict, to_state_dict
+from minichar.training.checkpoint import header_of, save
+
+SUFFIXES = [".safetensors", ".pt"]
+
+
+@pytest.fixture
+def torch(package):
+    return package("torch")
+
+
+@pytest.fixture(params=SUFFIXES)
+def suffix(request, package):
+    package({".safetensors": "safetensors", ".pt": "torch"}[request.param])
+    return request.param
+
+
+@pytest.fixture
+def tensors_in(torch, package):
+    """Return a function that reads a file as a user of PyTorch does, without minichar."""
+
+    def tensors_in(path):
+        if path.suffix == ".pt":
+            return torch.load(path, weights_only=True)
+        return package("safetensors.torch").load_file(path)
+
+    return tensors_in
+
+
+@pytest.fixture
+def write(torch, package):
+    """Return a function that writes a file as a user of PyTorch does, without minichar."""
+
+    def write(path, tensors, header=None):
+        tensors = {name: torch.as_tensor(value).contiguous() for name, value in tensors.items()}
+        if path.suffix == ".pt":
+            extra = (
+                {}
+                if header is None
+                else {"minichar.json": torch.tensor(list(header.encode()), dtype=torch.uint8)}
+            )
+            torch.save(tensors | extra, path)
+        else:
+            metadata = None if header is None else {"minichar": header}
+            package("safetensors.torch").save_file(tensors, path, metadata)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def parts(make):
+    """Return a function that gives a model's tensors and header, to be spoiled."""
+
+    def parts(model):
+        weights = {name: np.array(view) for name, view in model.parameters.items()}
+        tensors = to_state_dict(model.config, weights, None)
+        return tensors, json.dumps(header_of(model))
+
+    return parts
+
+
+def modules_of(torch, model, dtype):
+    """Return PyTorch's own modules for this model."""
+    config = model.config
+    cell = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[config.model]
+    rnn = cell(config.vocab_size, config.rnn_size, config.num_layers, dtype=dtype)
+    return torch.nn.ModuleDict(
+        {"rnn": rnn, "decoder": torch.nn.Linear(config.rnn_size, config.vocab_size, dtype=dtype)}
+    )
+
+
+def logits_of(torch, modules, model, ids, state):
+    """Return the logits ``(T, V, B)`` that PyTorch computes."""
+    dtype = modules["decoder"].weight.dtype
+    states = [torch.from_numpy(s.transpose(0, 2, 1).copy()).to(dtype) for s in state.swapaxes(0, 1)]
+    onehot = torch.nn.functional.one_hot(torch.from_numpy(ids), model.config.vocab_size).to(dtype)
+    with torch.no_grad():
+        y, _ = modules["rnn"](onehot, tuple(states) if len(states) > 1 else states[0])
+        return modules["decoder"](y).numpy().transpose(0, 2, 1)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_our_file_computes_the_same_in_pytorch(
+    saved, run, ids, state, torch, tensors_in, suffix, in_pytorch, layers, dtype, limit
+):
+    model, path = saved(layers=layers, dtype=dtype, **in_pytorch)
+    tensors = tensors_in(convert(path, path.with_suffix(suffix), dtype=dtype).path)
+    tensors.pop("minichar.json", None)
+    modules = modules_of(torch, model, getattr(torch, dtype))
+    modules.load_state_dict(tensors, strict=True)
+    begin = state(model)
+    expected, _ = run(model, ids, begin)
+    np.testing.assert_allclose(logits_of(torch, modules, model, ids, begin), expected, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_pytorchs_own_weights_compute_the_same_here(
+    tmp_path, make, run, ids, state, torch, write, suffix, in_pytorch, layers
+):
+    text = tmp_path / "text.txt"
+    text.write_text("éa\ncbd詩", encoding="utf-8")
+    like = make(layers=layers, dtype="float64", **in_pytorch)
+    torch.manual_seed(1)
+    modules = modules_of(torch, like, torch.float64)  # both biases are random here
+    path = write(tmp_path / f"foreign{suffix}", modules.state_dict())
+    assert convert(path, dtype="float64", vocab_from=str(text)).path == tmp_path / "foreign.npz"
+    model = minichar.load(tmp_path / "foreign.npz")
+    assert model.config == like.config
+    assert model.vocabulary == like.vocabulary
+    begin = state(model)
+    logits, _ = run(model, ids, begin)
+    np.testing.assert_allclose(logits_of(torch, modules, model, ids, begin), logits, rtol=0, atol=1e-12)
+
+
+def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, parts, write, suffix):
+    model, path = saved()
+    foreign = write(tmp_path / f"foreign{suffix}", parts(model)[0])
+    with pytest.raises(MinicharError, match=r"does not say which characters.*--vocab-from"):
+        convert(foreign)
+    convert(foreign, vocab_from=str(path))
+    assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary
+
+
+def test_there_and_back_is_the_same_model(saved, suffix, in_pytorch):
+    model, path = saved(unknown=True, dropout=0.5, **in_pytorch)
+    there = convert(path, path.with_suffix(suffix)).path
+    back = load_model(convert(there, path.with_name("back.npz")).path)
+    assert back.config == model.config
+    assert back.vocabulary == model.vocabulary
+    assert back.details == model.details
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
+
+
+def test_float16_becomes_float32_again(saved, tensors_in, suffix):
+    model, path = saved(model="gru")
+    small = convert(path, path.with_suffix(suffix), dtype="float16").path
+    assert str(tensors_in(small)["decoder.weight"].dtype) == "torch.float16"
+    back = load_model(small)
+    assert back.parameters.dtype == "float32"
+    np.testing.assert_allclose(back.parameters.flat, model.parameters.flat, rtol=1e-3, atol=1e-6)
+
+
+def test_a_gru_that_resets_before_is_refused(saved, suffix):
+    _, path = saved(model="gru", gru_reset="before")
+    with pytest.raises(MinicharError, match=r"PyTorch has no GRU that resets before the product, \.onnx has"):
+        convert(path, path.with_suffix(suffix))
+    assert os.listdir(path.parent) == ["model.npz"]
+
+
+def test_dropout_and_the_unknown_id_are_remarked_upon(saved, suffix):
+    _, path = saved(dropout=0.25, unknown=True)
+    notes = convert(path, path.with_suffix(suffix)).notes
+    assert notes[0].startswith("left out: dropout 0.25")
+    assert notes[1].startswith("the last id stands for all unknown characters")
+    _, plain = saved("plain.npz")
+    assert convert(plain, plain.with_suffix(suffix)).notes == ()
+
+
+def spoil(**changes):
+    def spoil(tensors):
+        for name, change in changes.items():
+            name = name.replace("__", ".")
+            if change is None:
+                del tensors[name]
+            else:
+                tensors[name] = change(tensors.get(name))
+
+    return spoil
+
+
+WRONG = {
+    "missing": (spoil(rnn__bias_hh_l1=None), r"rnn\.bias_hh_l1 should be \(12,\) and is absent"),
+    "extra": (spoil(rnn__weight_hr_l0=lambda _: np.ones(2, "f4")), "weight_hr_l0 should be absent"),
+    "transposed": (spoil(decoder__weight=lambda w: w.T.copy()), r"should be \(7, 3\) and is \(3, 7\)"),
+    "nan": (spoil(decoder__bias=lambda b: b * np.float32("nan")), "decoder.bias holds values that are not"),
+    "mixed": (spoil(decoder__bias=lambda b: b.astype("f8")), "dtypes float32, float64"),
+    "integers": (spoil(decoder__bias=lambda b: b.astype("i4")), "dtypes float32, int32"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
+def test_wrong_tensors_are_refused_by_name(tmp_path, make, parts, write, suffix, case):
+    change, message = case
+    tensors, header = parts(make())
+    change(tensors)
+    with pytest.raises(MinicharError, match=message):
+        load_model(write(tmp_path / f"wrong{suffix}", tensors, header))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("{", "header is not JSON"),
+        ("[1]", "not a JSON object"),
+        ("{}", "no minichar header"),
+        ('{"format": "minichar", "version": 9}', "upgrade it"),
+        ('{"format": "minichar", "version": 1}', "incomplete or wrong"),
+    ],
+)
+def test_wrong_headers_are_refused(tmp_path, make, parts, write, suffix, header, message):
+    with pytest.raises(MinicharError, match=message):
+        load_model(write(tmp_path / f"wrong{suffix}", parts(make())[0], header))
+
+
+def test_a_header_that_promises_a_giant_is_refused_before_memory_is_taken(
+    tmp_path, make, parts, write, suffix
+):
+    tensors, header = parts(make())
+    giant = json.loads(header)
+    giant["config"] |= {"rnn_size": 1 << 20, "num_layers": 1 << 20}
+    with pytest.raises(MinicharError, match="should be absent"):
+        load_model(write(tmp_path / f"giant{suffix}", tensors, json.dumps(giant)))
+    giant["config"] |= {"num_layers": 2}
+    with pytest.raises(MinicharError, match=r"should be \(7, 1048576\)"):
+        load_model(write(tmp_path / f"giant{suffix}", tensors, json.dumps(giant)))
+
+
+def test_foreign_shapes_that_are_no_network_are_refused(tmp_path, make, parts, write, suffix):
+    tensors, header = parts(make())
+    path = write(tmp_path / f"odd{suffix}", {"weight": np.ones((2, 2), "f4")})
+    with pytest.raises(MinicharError, match=r"no rnn\.weight_ih_l0"):
+        load_model(path)
+    path = write(tmp_path / f"odd{suffix}", tensors | {"rnn.weight_hh_l0": np.ones((12, 5), "f4")})
+    with pytest.raises(MinicharError, match=r"no rnn\.weight_ih_l0"):
+        load_model(path)
+    path = write(tmp_path / f"odd{suffix}", tensors)
+    with pytest.raises(MinicharError, match="knows 7 characters and --vocab-from has 2"):
+        load_model(path, vocabulary=minichar.Vocabulary("ab"))
+    path = write(tmp_path / f"odd{suffix}", tensors, header)
+    with pytest.raises(MinicharError, match="leave --vocab-from out"):
+        load_model(path, vocabulary=minichar.Vocabulary("ab"))
+
+
+@pytest.mark.parametrize("share", [0, 3, 0.5, 0.9, 0.999])
+def test_truncated_files_are_one_line(saved, suffix, share):
+    _, path = saved()
+    whole = convert(path, path.with_suffix(suffix)).path
+    data = whole.read_bytes()
+    whole.write_bytes(data[: share if share == 3 else int(len(data) * share)])
+    with pytest.raises(MinicharError, match=r"^[^\n]*$"):
+        load_model(whole)
+
+
+def test_a_missing_file_and_a_folder_are_one_line(tmp_path, suffix):
+    with pytest.raises(MinicharError, match="No such file"):
+        load_model(tmp_path / f"none{suffix}")
+    folder = tmp_path / f"folder{suffix}"
+    folder.mkdir()
+    with pytest.raises(MinicharError, match="cannot read"):
+        load_model(folder)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("evil",)
+
+
+def test_a_pt_file_runs_nothing(tmp_path, torch, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"decoder.weight": Evil()}, "evil.pt")
+    with pytest.raises(MinicharError, match="more in it than tensors and plain values"):
+        load_model("evil.pt")
+    assert os.listdir() == ["evil.pt"]
+
+
+def test_a_pt_file_that_is_no_state_dict_is_refused(tmp_path, torch):
+    path = tmp_path / "other.pt"
+    for other in ([1, 2], {"model": {"decoder.weight": torch.ones(2)}}, {1: torch.ones(2)}):
+        torch.save(other, path)
+        with pytest.raises(MinicharError, match="no state dict"):
+            load_model(path)
+    torch.save({"decoder.weight": torch.ones(2, dtype=torch.bfloat16)}, path)
+    with pytest.raises(MinicharError, match="NumPy has no such tensors"):
+        load_model(path)
+    torch.save({"minichar.json": torch.ones(2)}, path)
+    with pytest.raises(MinicharError, match="no tensor of bytes"):
+        load_model(path)
+
+
+def test_a_pt_file_cannot_be_larger_inside_than_outside(tmp_path, torch, make, parts):
+    path = tmp_path / "large.pt"
+    torch.save({"decoder.weight": torch.zeros(1).expand(1 << 15, 1 << 15)}, path)
+    with pytest.raises(MinicharError, match="larger than the file"):
+        load_model(path)
+    torch.save({"decoder.weight": torch.zeros(1 << 20)}, path)
+    packed = tmp_path / "packed.pt"
+    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as deflated:
+        for name in plain.namelist():
+            deflated.writestr(name, plain.read(name))
+    with pytest.raises(MinicharError, match="what it holds is larger than the file"):
+        load_model(packed)
+
+
+def test_bfloat16_is_refused(tmp_path, torch, write):
+    path = write(tmp_path / "b.safetensors", {"decoder.weight": torch.ones(2, dtype=torch.bfloat16)})
+    with pytest.raises(MinicharError, match="minichar can read"):
+        load_model(path)
+
+
+def test_a_weight_too_large_for_float16_is_refused(make, tmp_path, suffix):
+    model = make()
+    model.parameters["layer1.Wx"][0, 0] = 1e6
+    path = tmp_path / "large.npz"
+    save(path, model)
+    with pytest.raises(MinicharError, match=r"layer1\.Wx holds values that float16 cannot"):
+        convert(path, path.with_suffix(suffix), dtype="float16")
+    assert os.listdir(tmp_path) == ["large.npz"]
+
+
+def test_the_sum_of_two_float16_biases_may_be_larger_than_float16(make, parts):
+    model = make()
+    tensors, header = parts(model)
+    tensors = {name: array.astype("f2") for name, array in tensors.items()}
+    tensors["rnn.bias_ih_l0"][0] = tensors["rnn.bias_hh_l0"][0] = 60000
+    back = from_state_dict(tensors, header, None, None, CPU)
+    assert back.parameters["layer1.W"][0, -1] == np.float32(np.float16(60000)) * 2
+
+
+def test_both_files_hold_the_same_tensors(saved, tensors_in, package):
+    package("safetensors")
+    package("torch")
+    _, path = saved()
+    found = [tensors_in(convert(path, path.with_suffix(suffix)).path) for suffix in SUFFIXES]
+    del found[1][pytorch.KEY]
+    assert safetensors.KEY == "minichar"
+    assert found[0].keys() == found[1].keys()
+    assert all((found[0][name] == found[1][name]).all() for name in found[0])
