@@ -17,9 +17,9 @@ from minichar.model import CharRNN
 from minichar.sampling import Choice, generate, generate_many
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.checkpoint import save
+from minichar.training.events import Event
 from minichar.training.settings import Settings
 from minichar.training.start import begin
-from minichar.training.trainer import Event
 
 __all__ = [
     "CharRNN",
@@ -47,7 +47,7 @@ def train(
     data : path-like, optional
         A folder with ``input.txt`` or a text file; the built-in text by default.
     on_event : callable, optional
-        Is told of every chunk, evaluation and checkpoint (`minichar.training.trainer`).
+        Is told of every chunk, evaluation and checkpoint (`minichar.training.events`).
     **settings
         Fields of `Settings`, such as ``model="gru"``.
 

@@ -42,15 +42,14 @@ class Backend:
 
     def describe(self) -> str:
         """Say what computes, such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
-        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
+        name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         wanted = next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), None)
-        return (
-            f"NumPy {np.__version__} with {blas['name']} {blas['version']}, up to {wanted or cores} threads"
-        )
+        return f"NumPy {np.__version__} with {name}, up to {wanted or cores} threads"
 
     def generator(self, *seed: int) -> np.random.Generator:
-        """Return a generator of random numbers; other words of seed, an independent stream."""
+        """Return a generator of random numbers; other words (but a last 0), another stream."""
         return np.random.default_rng(seed)
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,11 +12,12 @@ from minichar.errors import MinicharError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a file for bytes that takes the place of `path` when the block ends well.
 
     It is written beside `path`, flushed to the disk and renamed, so a reader sees the
     old file or the new one. If the block fails, it vanishes and the old file stays.
+    Who may read it is as for the file `like`, if that is given.
 
     Raises
     ------
@@ -25,6 +27,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            if like is not None:
+                shutil.copymode(like, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -21,6 +21,9 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 
 Unknown = Literal["error", "skip", "unk"]
+STREAM = 2
+"""A word of the seed that weights and training do not use, so that samples have numbers of their own."""
+MAX_SAMPLES = 4096
 BLOCK = 256
 """How many uniform numbers a stream draws at once."""
 
@@ -103,7 +106,8 @@ def sample_ids(
     to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host
 
     def read(ids: np.ndarray) -> Array:
-        logits = network.step(0, to_device(ids))  # (V, B)
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = network.step(0, to_device(ids))  # (V, B)
         network.carry()
         return logits
 
@@ -114,6 +118,10 @@ def sample_ids(
         if i % BLOCK == 0:
             u = np.stack([generator.random(BLOCK) for generator in generators], axis=1)  # (BLOCK, B)
         scores = to_host(logits).astype("float64")  # (V, B)
+        if not np.isfinite(scores).all():
+            raise MinicharError(
+                "the model's logits are not finite: its weights are damaged, use another checkpoint"
+            )
         if model.vocabulary.unknown_id is not None:
             scores[model.vocabulary.unknown_id] = -np.inf
         ids = choice.ids(scores, u[i % BLOCK])
@@ -121,7 +129,7 @@ def sample_ids(
         logits = read(ids)
 
 
-class StopAt:
+class StopFilter:
     """Lets text through until one of the stop strings is complete.
 
     What might be the beginning of a stop string is held back until it is known not to be.
@@ -182,19 +190,19 @@ def generate_many(
     """
     if length < 0:
         raise MinicharError(f"length is {length}; it must be 0 (no end) or more")
-    if num_samples < 1:
-        raise MinicharError(f"num-samples is {num_samples}; it must be at least 1")
+    if not 1 <= num_samples <= MAX_SAMPLES:
+        raise MinicharError(f"num-samples is {num_samples}; it must be from 1 to {MAX_SAMPLES}")
     if seed < 0:
         raise MinicharError(f"seed is {seed}; it must be 0 or more")
     characters = model.vocabulary.characters
-    generators = [model.parameters.backend.generator(seed, i) for i in range(num_samples)]
-    gates = [StopAt(stop) for _ in range(num_samples)]
+    generators = [model.parameters.backend.generator(seed, STREAM, i) for i in range(num_samples)]
+    filters = [StopFilter(stop) for _ in range(num_samples)]
     steps = sample_ids(model, prime_ids(model, prime, unknown), choice, generators)
     for ids in islice(steps, length or None):
-        yield ["" if gate.stopped else gate.push(characters[k]) for gate, k in zip(gates, ids, strict=True)]
-        if all(gate.stopped for gate in gates):
+        yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
+        if all(f.stopped for f in filters):
             return
-    yield [gate.end() for gate in gates]
+    yield [f.end() for f in filters]
 
 
 def generate(
@@ -207,6 +215,8 @@ def generate(
     choice: Choice = Choice(),
 ) -> Iterator[str]:
     """Yield generated text piece by piece as it is made; the prime is not repeated.
+
+    What is wrong with the arguments is raised when the first piece is asked for.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from toys import scripted, toy_model, toy_settings
 from minichar import Choice, MinicharError, Vocabulary, generate, generate_many
 from minichar.engine.network import teacher_forcing
 from minichar.model import CharRNN
-from minichar.sampling import BLOCK, StopAt, prime_ids, sample_ids
+from minichar.sampling import BLOCK, STREAM, StopFilter, prime_ids, sample_ids
 from minichar.training.start import begin
 
 
@@ -138,7 +138,7 @@ def test_a_choice_out_of_range(options, words):
 
 def naive_text(model, prime, seed, n, temperature=1.0):
     """Read all there is from the beginning for every new character."""
-    numbers = np.random.default_rng((seed, 0)).random(BLOCK)
+    numbers = np.random.default_rng((seed, STREAM, 0)).random(BLOCK)
     text = prime
     for u in numbers[:n]:
         ids = model.vocabulary.encode(text).astype(int)[:, None]  # (T, 1)
@@ -204,7 +204,7 @@ def test_text_is_made_when_it_is_asked_for(lstm, monkeypatch):
         ({"seed": -1}, "seed is -1; it must be 0 or more"),
         (
             {"prime": "aXbX☃"},
-            r"not in the vocabulary: 'X' \(U\+0058\) at position 1, '☃' \(U\+2603\) at position 4",
+            r"not in the vocabulary: 'X' \(U\+0058\) at positions 1, 3, '☃' \(U\+2603\) at position 4",
         ),
         ({"unknown": "guess"}, "unknown is 'guess'"),
         ({"prime": "☃", "unknown": "unk"}, "no id for unknown characters"),
@@ -316,8 +316,8 @@ def test_one_text_stops_and_the_others_go_on(lstm, monkeypatch):
 
 
 def pushed(text, stops):
-    """What `StopAt` lets through of a text given to it character by character."""
-    gate, out = StopAt(stops), ""
+    """What `StopFilter` lets through of a text given to it character by character."""
+    gate, out = StopFilter(stops), ""
     for read, character in enumerate(text, start=1):
         out += gate.push(character)
         if gate.stopped:

@@ -71,7 +71,7 @@ def main() -> None:
 
     \b
     A first evening:
-      minichar train                        learn the built-in text, about a minute
+      minichar train                        learn the built-in text, some minutes
       minichar sample                       write some, with the best checkpoint
       minichar data get tinyshakespeare     fetch a better text
       minichar train --data data/tinyshakespeare

@@ -10,12 +10,14 @@ import click
 from minichar.cli.options import GroupedCommand, group
 from minichar.convert import load_model
 from minichar.errors import MinicharError
-from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
 from minichar.training.naming import find_checkpoint
-from minichar.training.settings import SPLITS, Settings
-from minichar.training.start import settings_of
+from minichar.training.settings import SPLITS, Settings, flag
+from minichar.training.start import lay_out, settings_of
+
+LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
+"""The settings that decide which characters are held out."""
 
 text = group("Text")
 reading = group("Reading")
@@ -81,6 +83,10 @@ def command(
     corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=model.vocabulary)
     for note in corpus.notes:
         click.echo(note, err=True)
+    origin = model.details.get("origin")
+    same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
+    if origin and not same_text:
+        click.echo(f"{corpus.path} is not the text that {path} was trained on", err=True)
     hidden = quiet or not sys.stderr.isatty()
 
     def watch(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -91,14 +97,14 @@ def command(
         result = evaluate_whole(model, corpus.ids, watch=watch)
         what = "whole, one stream from a zero state"
     else:
-        laid_out = split_text(
-            corpus.ids,
-            settings.batch_size,
-            settings.seq_length,
-            settings.train_frac,
-            settings.val_frac,
-            settings.split,
-        )
+        laid_out = lay_out(corpus, settings)
+        other = [flag(name) for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
+        if other and model.details.get("settings") and same_text:
+            click.echo(
+                f"{' and '.join(other)} differ from training, so this part was partly learned from: "
+                "leave them out to measure on what was held out",
+                err=True,
+            )
         for note in laid_out.notes:
             click.echo(note, err=True)
         result = evaluate_part(model, laid_out, part, start, watch)

@@ -41,7 +41,7 @@ def command(checkpoint: str) -> None:
 
 def settings_table(details: dict[str, Any]) -> list[str]:
     """Return a line for each setting, under a heading."""
-    return ["settings", *(f"  {name:26} {value}" for name, value in details.get("settings", {}).items())]
+    return ["settings", *(f"  {name!s:26} {value!r}" for name, value in details.get("settings", {}).items())]
 
 
 def history_table(training: dict[str, Any]) -> list[str]:

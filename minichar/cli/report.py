@@ -16,9 +16,9 @@ import click
 from minichar.errors import MinicharError
 from minichar.sampling import generate
 from minichar.training.advice import fit_advice, size_advice
+from minichar.training.events import Evaluated, Event, Saved, Step
 from minichar.training.naming import loss_in_name
 from minichar.training.start import Run
-from minichar.training.trainer import Evaluated, Event, Saved, Step
 
 SAMPLE_LENGTH = 70
 CLEAR_LINE = "\r\x1b[K"
@@ -101,7 +101,8 @@ class Report:
         self.speed.count(self.characters)
         if step.iteration == 1:
             uniform = log(len(self.run.corpus.vocabulary))
-            self.say(f"untrained  loss {step.loss:.3f}; guessing evenly would be ln V = {uniform:.3f}")
+            word = "untrained " if self.run.untrained else "first     "
+            self.say(f"{word} loss {step.loss:.3f}; guessing evenly would be ln V = {uniform:.3f}")
         epochs = self.trainer.settings.max_epochs
         line = f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.3f}  {self.speed} characters/s"
         self.bar.label = line
@@ -122,7 +123,8 @@ class Report:
                 f"first chunk {val.first:.3f}, last {val.last:.3f})"
             )
         self.say(line)
-        advice = fit_advice(train, val.loss) if val and evaluated.epoch >= 1 else ""
+        fit = evaluated.fit
+        advice = fit_advice(fit.loss, val.loss) if val and fit and evaluated.epoch >= 1 else ""
         if advice:
             self.say(f"           {advice}")
         self.measurements += 1
@@ -148,7 +150,7 @@ class Report:
         if self.trainer.stopping and self.last:
             click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; go on with", err=True)
             click.echo(f"  minichar train --resume {self.last}", err=True)
-        chosen = min(reversed(self.trainer.saved), key=loss_in_name, default=None)
+        chosen = min(reversed(self.trainer.checkpoints), key=loss_in_name, default=None)
         if chosen:
             click.echo(f"write with it: minichar sample {chosen}", err=True)
             click.echo(chosen)

@@ -39,7 +39,12 @@ ending = group("Ending")
     help="Draw among the fewest characters that hold this share of the probability. 1: all.",
 )
 @writing("--seed", default=123, help="Same seed, same text.")
-@writing("--num-samples", default=1, metavar="N", help="Write N texts at once, in one batch.")
+@writing(
+    "--num-samples",
+    default=1,
+    metavar="N",
+    help="Write N texts at once, in one batch; they are printed when all are done.",
+)
 @priming("--primetext", default="", metavar="TEXT", help="What the text begins with.")
 @priming("--prime-file", metavar="FILE", help="The same from a file; - reads standard input.")
 @priming(
@@ -49,7 +54,10 @@ ending = group("Ending")
     help="Characters of the beginning that the model never saw: refuse, leave out, or read as unknown.",
 )
 @ending(
-    "--length", default=2000, metavar="N", help="Characters to write after the beginning. 0: until Ctrl-C."
+    "--length",
+    default=2000,
+    metavar="N",
+    help="Characters to write after the beginning. 0: no end but --stop and Ctrl-C.",
 )
 @ending(
     "--stop",
@@ -57,7 +65,7 @@ ending = group("Ending")
     metavar="STR",
     default=["\n" * 5],
     show_default="five line breaks",
-    help="End where this text is about to be written; can be given several times.",
+    help="End where this text is about to be written; can be given several times. --stop '' alone: never.",
 )
 @click.option("--quiet", is_flag=True, help="Nothing on standard error.")
 def command(

@@ -109,7 +109,11 @@ showing = group("What is shown")
     metavar="N",
     help="Epochs before that begins.",
 )
-@learning("--decay-rate", default=DEFAULT.decay_rate, help="RMSprop's memory of past gradients, from 0 to 1.")
+@learning(
+    "--decay-rate",
+    default=DEFAULT.decay_rate,
+    help="RMSprop's memory of past gradients, from 0 to 1: near 1 evens the steps out, lower follows faster.",
+)
 @learning(
     "--grad-clip",
     default=DEFAULT.grad_clip,
@@ -133,9 +137,17 @@ showing = group("What is shown")
     help="Now and then feed the model its own prediction, so that it learns to recover from its mistakes.",
 )
 @ss("--start-ss", default=DEFAULT.start_ss, help="Share of true characters in the first epoch.")
-@ss("--decay-ss", default=DEFAULT.decay_ss, help="How much less each epoch.")
+@ss(
+    "--decay-ss", default=DEFAULT.decay_ss, help="How fast it falls: d in the schedules below, e epochs done."
+)
 @ss("--min-ss", default=DEFAULT.min_ss, help="The share never falls below this.")
-@ss("--ss-schedule", default=DEFAULT.ss_schedule, type=click.Choice(SS_SCHEDULES), help="How it falls.")
+@ss(
+    "--ss-schedule",
+    default=DEFAULT.ss_schedule,
+    type=click.Choice(SS_SCHEDULES),
+    help="linear: start - d·e; exponential: start·(1 - d)^e; "
+    "inverse-sigmoid: start / (1 + d·exp(d·e)), flat first, then faster: try d = 0.2.",
+)
 @ss(
     "--ss-feed",
     default=DEFAULT.ss_feed,

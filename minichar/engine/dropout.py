@@ -1,7 +1,7 @@
 """Inverted dropout between layers and before the read-out (Srivastava et al. 2014; Zaremba et al. 2014).
 
-    y = m ∘ h            m = 0 with the drop probability, else 1 / (1 - drop probability)
-    dh = m ∘ dy
+    y = mask ∘ h         mask = 0 with the drop probability, else 1 / (1 - drop probability)
+    dh = mask ∘ dy
 
 A fresh mask each time step, so E[y] = h and nothing has to be scaled when the
 network is used. Until masks are drawn, y = h.
@@ -39,12 +39,12 @@ class Dropout:
         self.mask *= 1.0 / (1.0 - self.probability)
 
     def step(self, t: int, h: Array, out: Array) -> None:
-        """``out = m[t] ∘ h``, both ``(H, B)``."""
+        """``out = mask[t] ∘ h``, both ``(H, B)``."""
         if self.mask is None:
             out[...] = h
         else:
             self.xp.multiply(self.mask[t], h, out=out)
 
     def backward(self, dy: Array) -> Array:
-        """Return ``m ∘ dy``, ``(n, H, B)``."""
+        """Return ``mask ∘ dy``, ``(n, H, B)``."""
         return dy if self.mask is None else self.mask[: len(dy)] * dy

@@ -90,7 +90,7 @@ class GRUResetAfter(GRU):
         self.blend(z, n, self.h[t], out=self.h[t + 1])
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
-        """One step back: ``dh → dh_prev``; leaves da, and du where there is one, in the workspaces."""
+        """One step back: ``dh → dh_prev``; leaves da and du in the workspaces."""
         xp, H = self.xp, self.H
         (dh,) = dstates
         u_n = self.recurrent.a[t, 2 * H :]  # (H, B)
@@ -158,7 +158,7 @@ class GRUResetBefore(GRU):
         self.blend(z, n, h_prev, out=self.h[t + 1])
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
-        """One step back: ``dh → dh_prev``; leaves da, and du where there is one, in the workspaces."""
+        """One step back: ``dh → dh_prev``; leaves da in the workspaces."""
         xp, H = self.xp, self.H
         (dh,) = dstates
         h_prev = self.h[t]  # (H, B)

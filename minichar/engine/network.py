@@ -23,7 +23,10 @@ from minichar.engine.loss import SoftmaxCrossEntropy
 from minichar.engine.parameters import Parameters
 
 Feed = Callable[[int, Array], Array]
-"""``feed(t, logits)`` returns the ids ``(B,)`` of step t, given the logits ``(V, B)`` of step t-1."""
+"""``feed(t, logits)`` returns the ids ``(B,)`` of step t, given the logits ``(V, B)`` of step t-1.
+
+At t = 0 there are none before, and what `logits` holds means nothing.
+"""
 
 
 class Network:

@@ -141,6 +141,7 @@ class _Cache:
 
     def __init__(self, text: Path, digest: str, encoding: str, min_freq: int) -> None:
         self.unknown = min_freq > 0
+        self.text = text
         self.path = text.with_name(f"{text.name}.minichar.npz")
         self.key = {"version": CACHE_VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
 
@@ -168,5 +169,5 @@ class _Cache:
         """Keep them for the next time, if the folder can be written to."""
         header = np.array(json.dumps({"key": self.key, "notes": notes}))
         points = code_points(vocabulary.characters)
-        with suppress(OSError), replacing(self.path) as file:
+        with suppress(OSError), replacing(self.path, like=self.text) as file:
             np.savez(file, header=header, code_points=points, ids=ids)

@@ -27,7 +27,7 @@ def download(
     Parameters
     ----------
     base_url : str
-        Where the paths start: https, or any scheme if it names this very machine.
+        Where the paths start: https, or http if it names this very machine.
     paths : sequence of str
         Not yet percent-encoded.
     limit : int
@@ -42,7 +42,7 @@ def download(
         redirects to another scheme, or sends more than `limit` bytes.
     """
     base = urlsplit(base_url)
-    if base.scheme != "https" and base.hostname not in LOOPBACK:
+    if base.scheme != "https" and (base.scheme != "http" or base.hostname not in LOOPBACK):
         raise MinicharError(f"will not download from {base_url}: only https is safe")
     opener = urllib.request.build_opener(_SameScheme(base.scheme))
     opener.addheaders = [("User-Agent", "minichar")]

@@ -65,7 +65,7 @@ def check_encoding(encoding: str) -> str:
     try:
         codecs.getincrementaldecoder(encoding)
         b"a".decode(encoding)
-    except UnicodeError:  # one byte need not be a text, in utf-16 for one
+    except UnicodeDecodeError:  # one byte need not be a text, in utf-16 for one
         pass
     except (LookupError, ValueError):
         raise MinicharError(f"no encoding is called {encoding!r}: try utf-8, gb18030 or cp1252") from None
@@ -152,7 +152,9 @@ class Source:
         return counts, self._notes(changes)
 
     def _notes(self, changes: Counter[str]) -> tuple[str, ...]:
-        notes = ["removed a byte-order mark"] if changes["BOM"] else []
+        # Some codecs, such as utf-16 and utf-8-sig, take the mark away before it can be counted.
+        marked = self.encoding.startswith("utf") and self.raw.startswith((codecs.BOM_UTF8, *BOMS))
+        notes = ["removed a byte-order mark"] if marked or changes["BOM"] else []
         if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
             notes.append(f"turned {ends} line ends into LF")
         if self.raw[:1000].lstrip().lower().startswith((b"<!doctype html", b"<html")):

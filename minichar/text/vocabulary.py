@@ -33,6 +33,14 @@ def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
     return ", ".join(named) + (f" and {more} more" if more else "")
 
 
+def positions(text: str, character: str) -> str:
+    """Say where in `text` a character stands, the first few times."""
+    found = [i for i, c in enumerate(text) if c == character]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    plural = "s" if len(found) > 1 else ""
+    return f"at position{plural} " + ", ".join(map(str, found[:SHOWN])) + more
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """The V ids of a model: one for each character and, if `unknown`, a last one for all others.
@@ -140,9 +148,9 @@ class Vocabulary:
         if unknown == "unk":
             ids[missing] = self.unknown_id
             return ids
-        strangers = sorted(set(text) - set(self.characters))
-        named = name_some(strangers, lambda c: f"at position {text.index(c)}")
-        raise MinicharError(f"not in the vocabulary: {named}; leave them out, or skip them")
+        missing_characters = sorted(set(text) - set(self.characters))
+        named = name_some(missing_characters, lambda c: positions(text, c))
+        raise MinicharError(f"not in the vocabulary: {named}; leave them out, or give --unknown skip or unk")
 
     def decode(self, ids: ArrayLike) -> str:
         """Turn ids back into text; the unknown id becomes U+FFFD, the replacement character.

@@ -20,7 +20,11 @@ def size_advice(parameters: int, characters: int) -> str:
 
 
 def fit_advice(train_loss: float, val_loss: float) -> str:
-    """Say what the two losses, in nats per character, tell when they part or stay together; else nothing."""
+    """Say what it tells when the two losses part or stay together; else nothing.
+
+    Both in nats per character, and measured alike: a training loss with dropout or scheduled
+    sampling is higher for that alone.
+    """
     gap = val_loss - train_loss
     if gap > OVERFITTING:
         return f"overfitting: validation {gap:.2f} above training; --dropout or a smaller --rnn-size helps"

@@ -165,7 +165,8 @@ def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocab
         raise damaged("it has no minichar header")
     if header.get("version") != VERSION:
         raise damaged(
-            f"it is of format version {header.get('version')!r}, this minichar reads {VERSION}: upgrade it"
+            f"it is of format version {header.get('version')!r}, and this minichar reads {VERSION}: "
+            "upgrade minichar"
         )
     try:
         config = Config(**{name: header["config"][name] for name in (field.name for field in fields(Config))})

@@ -119,7 +119,7 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
     watch : callable, optional
         As in `evaluate_part`.
     """
-    column = ids.astype(np.intp)[:, None]  # (N, 1)
+    column = ids[:, None]  # (N, 1)
     chunks = [
         (column[i : i + T][: len(ids) - 1 - i], column[i + 1 : i + 1 + T]) for i in range(0, len(ids) - 1, T)
     ]

@@ -5,7 +5,7 @@ cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from minichar.errors import MinicharError
@@ -54,12 +54,10 @@ def find_checkpoint(given: str | None) -> Path:
     return best_checkpoint(path) if path.is_dir() or given is None else path
 
 
-def still_there(folder: str | Path, names: Iterable[str]) -> list[Path]:
-    """Return which of a run's checkpoints, by the names it noted, are in `folder`; no other file ever is."""
-    paths = [Path(folder) / name for name in names if PATTERN.fullmatch(name)]
-    return [path for path in paths if path.is_file()]
-
-
 def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:
-    """Return which of a run's checkpoints, oldest first, are neither the newest nor among the `keep` best."""
-    return [path for path in sorted(paths, key=loss_in_name)[keep:] if path != paths[-1]]
+    """Return which of a run's checkpoints, oldest first, are neither the newest nor among the `keep` best.
+
+    Of equally good ones the newer are kept.
+    """
+    ranked = sorted(enumerate(paths), key=lambda item: (loss_in_name(item[1]), -item[0]))
+    return [path for _, path in ranked[keep:] if path != paths[-1]]

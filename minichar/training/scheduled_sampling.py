@@ -6,7 +6,8 @@
 A coin for each character of the batch. The prediction is drawn from the model's
 distribution, or its likeliest character. The gradient does not pass through the
 choice, and the backward pass sees the characters that were *fed*. The first
-character of a chunk is always true: its prediction belongs to the chunk before.
+character of a chunk is always true, whatever its coin: its prediction belongs to the
+chunk before.
 """
 
 import numpy as np

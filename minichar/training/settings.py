@@ -76,9 +76,13 @@ class Settings:
             value = getattr(self, name)
             if value not in choices:
                 raise MinicharError(f"{flag(name)} is {value!r}; it must be one of {', '.join(choices)}")
-        if not self.savefile or "/" in self.savefile or "\\" in self.savefile:
+        if (
+            not 1 <= len(self.savefile.encode("utf-8", "surrogatepass")) <= 100
+            or "/" in self.savefile
+            or "\\" in self.savefile
+        ):
             raise MinicharError(
-                f"--savefile is {self.savefile!r}; it must be a plain name, it becomes part of a file's"
+                f"--savefile is {self.savefile!r}; it must be a short plain name, it becomes part of a file's"
             )
 
     def learning_rate_at(self, e: int) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from minichar.engine.config import Config
@@ -30,6 +31,7 @@ class Run:
     trainer: Trainer
     corpus: Corpus
     notes: tuple[str, ...]
+    untrained: bool = False
 
 
 def begin(settings: Settings) -> Run:
@@ -44,7 +46,7 @@ def begin(settings: Settings) -> Run:
         settings.gru_reset,
     )
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype)
-    return _run(model, settings, corpus)
+    return replace(_run(model, settings, corpus), untrained=True)
 
 
 def begin_from(settings: Settings, path: str, given: Iterable[str] = ()) -> Run:
@@ -81,7 +83,8 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
     ----------
     path : str
     changes : dict
-        Settings to change. Those that would make it another run are refused.
+        Settings to change. Those that would make it another run are refused. Checkpoints go to the
+        folder of `path` unless it is among them, and only this process's own are ever deleted.
     """
     model, state = load_training(path)
     saved = settings_of(model, path)
@@ -91,9 +94,9 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
                 f"{flag(name)} {changes[name]} would make it another run than {path}, which has "
                 f"{getattr(saved, name)}: leave it out, or begin a new run with --init-from"
             )
-    settings = replace(saved, **changes)
+    settings = replace(saved, **{"checkpoint_dir": str(Path(path).parent)} | changes)
     corpus = read_corpus(settings)
-    origin = state.progress.get("origin")
+    origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
@@ -148,16 +151,16 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)
-    there, here = list(old.vocabulary.encode(text)), list(new.vocabulary.encode(text))
+    old_ids, new_ids = list(old.vocabulary.encode(text)), list(new.vocabulary.encode(text))
     if old.vocabulary.unknown_id is not None and new.vocabulary.unknown_id is not None:
-        there.append(old.vocabulary.unknown_id)
-        here.append(new.vocabulary.unknown_id)
+        old_ids.append(old.vocabulary.unknown_id)
+        new_ids.append(new.vocabulary.unknown_id)
     for name, view in new.parameters.items():
         source = old.parameters[name]
         if name == "layer1.Wx":
-            view[:, here] = source[:, there]
+            view[:, new_ids] = source[:, old_ids]
         elif name == "readout.W":
-            view[here] = source[there]
+            view[new_ids] = source[old_ids]
         else:
             view[...] = source
 

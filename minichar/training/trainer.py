@@ -8,8 +8,9 @@ command line shows and a program may ignore.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from math import isfinite
+from dataclasses import asdict
+from itertools import islice
+from math import isfinite, log
 from pathlib import Path
 from typing import Any
 
@@ -22,46 +23,15 @@ from minichar.text.batches import Split
 from minichar.training import checkpoint
 from minichar.training.archive import check_folder
 from minichar.training.clipping import clip_elements, clip_norm
-from minichar.training.evaluation import Evaluation, evaluate
-from minichar.training.naming import checkpoint_path, still_there, to_delete
+from minichar.training.evaluation import evaluate
+from minichar.training.events import Evaluated, Event, Saved, Step
+from minichar.training.naming import checkpoint_path, to_delete
 from minichar.training.rmsprop import RMSprop
 from minichar.training.scheduled_sampling import scheduled_sampling
 from minichar.training.settings import Settings
 
 EXPLODED = 3.0
 """A loss this many times the first one means that training has failed, as in char-rnn."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One chunk was learned. `loss` is its mean in nats per character, before the update."""
-
-    iteration: int
-    epoch: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The model was measured; `train_loss` is the mean since the time before, `val` None without a split."""
-
-    iteration: int
-    epoch: float
-    train_loss: float
-    val: Evaluation | None
-    learning_rate: float
-    true_share: float
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint was written; `best` if none before had a lower validation loss."""
-
-    path: Path
-    best: bool
-
-
-Event = Step | Evaluated | Saved
 
 
 class Trainer:
@@ -75,7 +45,7 @@ class Trainer:
         The chunks to learn from and to measure on.
     settings : Settings
     origin : dict
-        What the text was, kept in the checkpoint so that `resume` can tell it apart: ``path``, ``digest``.
+        What the text was, kept in the checkpoint to tell another one apart: ``path``, ``digest``.
     resumed : checkpoint.TrainingState, optional
         Where to go on from.
     """
@@ -91,7 +61,7 @@ class Trainer:
         self.model, self.split, self.settings, self.origin = model, split, settings, origin
         self.backend = model.parameters.backend
         self.network = model.network(split.T, split.B)
-        self.measured = model.network(split.T, split.B)
+        self.eval_network = model.network(split.T, split.B)
         self.optimiser = RMSprop(model.parameters, settings.decay_rate)
         # Masks and coins have a generator of their own, so that drawing the initial weights, or a sample
         # of text on the way, changes nothing of the run.
@@ -115,6 +85,17 @@ class Trainer:
     def epoch(self) -> float:
         """Epochs done, with their fraction."""
         return self.iteration / len(self.split.train)
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The run's checkpoints that are there: those that its history measured, then this process's."""
+        folder, name = self.settings.checkpoint_dir, self.settings.savefile
+        measured = (
+            checkpoint_path(folder, name, row["epoch"], row["val"]["loss"], False)
+            for row in self.history
+            if row["val"]
+        )
+        return [path for path in (*measured, *self.saved) if path.is_file()]
 
     def stop(self) -> None:
         """Ask the run to save and end after the chunk it is at; safe in a signal handler."""
@@ -183,17 +164,20 @@ class Trainer:
         """Measure on the validation chunks from a zero state, and note it in the history."""
         if not self.backend.xp.isfinite(self.model.parameters.flat).all():
             self.check(float("nan"))
-        val = None
+        val = fit = None
         if len(self.split.val):
-            self.measured.reset()
-            val = evaluate(self.measured, self.split.val)
+            self.eval_network.reset()
+            val = evaluate(self.eval_network, self.split.val)
             self.check(val.loss)
+            self.eval_network.reset()
+            fit = evaluate(self.eval_network, islice(self.split.train, len(self.split.val)))
         e = (self.iteration - 1) // len(self.split.train)
         evaluated = Evaluated(
             self.iteration,
             self.epoch,
             float(np.mean(self.recent)),
             val,
+            fit,
             self.settings.learning_rate_at(e),
             self.settings.true_share_at(e),
         )
@@ -205,15 +189,18 @@ class Trainer:
         """Raise if `loss` says that training has failed."""
         if self.first_loss is None:
             self.first_loss = loss
-        if isfinite(loss) and loss <= EXPLODED * self.first_loss:
+        # A model that begins well trained may lose much of it and still know more than nothing.
+        start = max(self.first_loss, log(self.model.config.vocab_size))
+        if isfinite(loss) and loss <= EXPLODED * start:
             return
         limit = f"; the first was {self.first_loss:.4g}" if isfinite(loss) else ""
+        good = f"{self.saved[-1]} is good" if self.saved else "No checkpoint was written yet"
         raise MinicharError(
-            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.culprit()}. "
-            f"Checkpoints written so far are good; try a lower --learning-rate or --grad-clip"
+            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
+            f"{good}; try a lower --learning-rate or --grad-clip"
         )
 
-    def culprit(self) -> str:
+    def bad_parameter(self) -> str:
         """Say which parameter went bad: the first that is not finite, or else the largest."""
         xp = self.backend.xp
         largest = {name: float(xp.abs(view).max()) for name, view in self.model.parameters.items()}
@@ -232,7 +219,12 @@ class Trainer:
         path = checkpoint_path(
             settings.checkpoint_dir, settings.savefile, self.epoch, val_loss, self.stopping
         )
-        self.model.details = {"val_loss": val_loss, "epoch": self.epoch, "settings": asdict(settings)}
+        self.model.details = {
+            "val_loss": val_loss,
+            "epoch": self.epoch,
+            "origin": self.origin,
+            "settings": asdict(settings),
+        }
         self.saved = [*(p for p in self.saved if p != path), path]
         checkpoint.save(path, self.model, self._state())
         if settings.keep:
@@ -244,12 +236,10 @@ class Trainer:
     def _state(self) -> checkpoint.TrainingState:
         to_host = self.backend.to_host
         progress = {
-            "origin": self.origin,
             "iteration": self.iteration,
             "first_loss": self.first_loss,
             "recent": self.recent,
             "history": self.history,
-            "saved": [path.name for path in self.saved],
             "random": self.generator.bit_generator.state,
         }
         return checkpoint.TrainingState(
@@ -268,7 +258,6 @@ class Trainer:
             self.history = list(progress["history"])
             measured = (row["val"]["loss"] for row in self.history if row["val"])
             self.best_loss = min(map(float, measured), default=self.best_loss)
-            self.saved = still_there(self.settings.checkpoint_dir, progress["saved"])
             self.generator.bit_generator.state = progress["random"]
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise MinicharError(

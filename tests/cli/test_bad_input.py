@@ -220,7 +220,10 @@ DAMAGE = {
     "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or no .npz file"),
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
     "a zip": (lambda p: replace_member(p, "readme.txt", b"hello"), "'readme.txt', which is no array"),
-    "later version": (lambda p: change(p, version=2), "it is of format version 2, this minichar reads 1"),
+    "later version": (
+        lambda p: change(p, version=2),
+        "it is of format version 2, and this minichar reads 1: upgrade",
+    ),
     "no version": (lambda p: change(p, version=None), "it is of format version None"),
     "objects": (lambda p: replace_member(p, "layer1.W.npy", object_array()), "never pickled objects"),
     "objects beside": (lambda p: replace_member(p, "x.npy", object_array()), "never pickled objects"),

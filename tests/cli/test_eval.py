@@ -1,6 +1,7 @@
 import re
 from math import exp, log
 
+import numpy as np
 import pytest
 from toys import TEXT, parts, put_together, toy_model
 
@@ -164,3 +165,28 @@ def test_a_loss_beyond_all_bounds(cli, train):
     found = numbers(cli("eval", put_together("wild.npz", header, arrays)))
     assert float(found["nats"]) > 1000
     assert found["perplexity"] == "inf"
+
+
+def test_a_text_that_has_changed_since_training_is_said(cli, train, home):
+    path = train()
+    assert "is not the text" not in cli("eval", path).stderr
+    (home / "input.txt").write_text(TEXT + TEXT[:50])
+    assert f"input.txt is not the text that {path} was trained on" in cli("eval", path).stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--val-frac", 0.04)]
+)
+def test_another_layout_measures_on_what_was_learned_and_says_so(cli, train, option, value):
+    """Which characters are held out depends on it."""
+    said = cli("eval", train(), option, value).stderr
+    assert f"{option} differ from training, so this part was partly learned from" in said
+
+
+def test_weights_that_overflow_are_one_line(cli, home):
+    model = toy_model()
+    model.parameters.flat[...] = 50
+    readout = model.parameters["readout.W"]
+    readout[...] = np.finfo(readout.dtype).max
+    save("toy.npz", model)
+    assert "the model's logits are not finite" in cli("sample", "toy.npz", status=1).stderr

@@ -24,7 +24,7 @@ def test_inspect_shows_what_is_in_a_checkpoint(cli, train):
         size = " × ".join(map(str, view.shape))
         assert re.search(rf"  {name} +{size} +{view.size:,}  largest {abs(view).max():.3g}\n", shown)
     for name, value in model.details["settings"].items():
-        assert re.search(rf"^  {name} +{re.escape(str(value))}$", shown, re.MULTILINE), name
+        assert re.search(rf"^  {name} +{re.escape(repr(value))}$", shown, re.MULTILINE), name
     history = parts(path)[0]["training"]["history"]
     assert len(history) >= 2
     rows = shown.split("share of true input\n")[1].splitlines()

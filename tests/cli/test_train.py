@@ -189,17 +189,44 @@ def test_what_a_person_sees(cli):
 
 def test_a_word_when_the_losses_part_or_stay_together(cli, monkeypatch):
     arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
-    for loss, word in ((1.0, "underfitting: training and validation stay together"), (4.0, "overfitting: ")):
-        measure(monkeypatch, *[loss] * 5)
+    for fit, word in ((4.0, "underfitting: training and validation stay together"), (3.0, "overfitting: ")):
+        measure(monkeypatch, *[4.0] * 5, fit=fit)
         said = cli(*arguments).stderr
         before, after = said.split("epoch 1.3", 1)
         assert word not in before  # in the first epoch the training loss is one of a model half as old
         assert after.count(word) == 3
 
 
-def measure(monkeypatch, *losses):
-    """Make the next evaluations find these losses."""
-    found = iter(losses)
+LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump vexed quick foxes"
+
+
+@pytest.mark.parametrize("options", [["--dropout", 0.5], ["--start-ss", 0.5, "--min-ss", 0.5]])
+def test_noise_in_the_training_loss_is_no_underfitting(cli, home, options):
+    """Dropout and fed predictions raise the training loss; what is learned by heart is overfitted still."""
+    (home / "learned.txt").write_text(
+        "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump vexed quick foxes"
+    )
+    arguments = [
+        "--data",
+        "learned.txt",
+        "--rnn-size",
+        40,
+        "--num-layers",
+        1,
+        "--batch-size",
+        2,
+        "--seq-length",
+        16,
+    ]
+    said = cli("train", *arguments, "--learning-rate", 0.01, "--max-epochs", 25, *options).stderr
+    losses = re.search(r"epoch 25.00  train (\S+)  validation (\S+) nats", said)
+    assert float(losses[1]) < float(losses[2])
+    assert "overfitting: " in said.split("epoch 25.00  train")[1]
+
+
+def measure(monkeypatch, *losses, fit=1.0):
+    """Make the next measurements find these losses on the validation part, and `fit` on the training part."""
+    found = iter(x for loss in losses for x in (loss, fit))
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
 
 

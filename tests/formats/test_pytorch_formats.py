@@ -208,7 +208,7 @@ def test_wrong_tensors_are_refused_by_name(tmp_path, make, parts, write, suffix,
         ("{", "header is not JSON"),
         ("[1]", "not a JSON object"),
         ("{}", "no minichar header"),
-        ('{"format": "minichar", "version": 9}', "upgrade it"),
+        ('{"format": "minichar", "version": 9}', "upgrade minichar"),
         ('{"format": "minichar", "version": 1}', "incomplete or wrong"),
     ],
 )

@@ -1,6 +1,10 @@
 import gc
+import hashlib
 import re
 import threading
+import urllib.error
+import urllib.request
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
@@ -8,6 +12,7 @@ import pytest
 
 import minichar.text.download as download_module
 from minichar.errors import MinicharError
+from minichar.text.datasets import DATASETS, Dataset, fetch
 from minichar.text.download import download
 
 
@@ -153,3 +158,55 @@ def test_https_may_go_anywhere():
 def test_only_https_is_safe(url):
     with pytest.raises(MinicharError, match="only https is safe"):
         download(url, ["x"], 10)
+
+
+def test_from_https_to_http_is_refused():
+    """Asked of the handler itself, since no server here speaks https."""
+    handler = download_module._SameScheme("https")
+    request = urllib.request.Request("https://example.org/file")
+    arguments = (request, None, 302, "Found", HTTPMessage())
+    with pytest.raises(
+        urllib.error.HTTPError, match=r"redirected to http://example\.org/file, which is not https"
+    ):
+        handler.redirect_request(*arguments, "http://example.org/file")
+    assert (
+        handler.redirect_request(*arguments, "https://example.org/new").full_url == "https://example.org/new"
+    )
+
+
+@pytest.mark.parametrize("url", ["ftp://localhost/a", "file://localhost/a", "http://example.org"])
+def test_only_https_or_http_on_this_machine(url):
+    with pytest.raises(MinicharError, match="only https is safe"):
+        download(url, ["a"], 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "announced", "words"),
+    [
+        (b"the right text", None, None),
+        (b"the wrong text", None, "SHA-256 differs"),
+        (b"the", 14, "connection broke"),
+    ],
+)
+def test_a_data_set_from_a_server_to_its_place(server, monkeypatch, tmp_path, content, announced, words):
+    """All the way: HTTP, checksum, file; and nothing at all is left behind by what fails."""
+    toy = Dataset(
+        name="toy",
+        description="a toy",
+        language="English",
+        source="here",
+        licence="none",
+        characters=14,
+        make=lambda sources: sources[0].decode(),
+        files=("a b/text.txt",),
+        download_bytes=14,
+        sha256=hashlib.sha256(b"the right text").hexdigest(),
+    )
+    monkeypatch.setitem(DATASETS, "toy", toy)
+    server.answers["/a b/text.txt"] = sends(content, announced)
+    if words is None:
+        assert fetch("toy", tmp_path, base_url=server.url).read_bytes() == content
+    else:
+        with pytest.raises(MinicharError, match=words):
+            fetch("toy", tmp_path, base_url=server.url)
+        assert not list(tmp_path.iterdir())

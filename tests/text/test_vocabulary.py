@@ -113,10 +113,16 @@ def test_missing_characters_are_named_with_their_places():
     with pytest.raises(MinicharError) as caught:
         Vocabulary("abc", unknown=True).encode("ab世cé\0é")
     assert "'世' (U+4E16) at position 2" in str(caught.value)
-    assert "'é' (U+00E9) at position 4" in str(caught.value)
+    assert "'é' (U+00E9) at positions 4, 6" in str(caught.value)
     assert r"'\x00' (U+0000) at position 5" in str(caught.value)
     assert "more" not in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "--unknown skip" in str(caught.value)
+
+
+def test_of_many_places_only_some_are_named():
+    with pytest.raises(MinicharError, match=r"'X' \(U\+0058\) at positions 1, 3, 5, 7, 9 and 2 more;"):
+        Vocabulary("a").encode("aX" * 7)
 
 
 def test_of_many_missing_characters_only_some_are_named():

@@ -160,7 +160,9 @@ def test_an_archive_that_is_not_ours(tmp_path):
 @pytest.mark.parametrize("version", [2, 0, "1", None, 1e308])
 def test_another_version(forge, version):
     path = forge(lambda header, arrays: header.update(version=version))
-    with pytest.raises(MinicharError, match=r"is of format version .*, this minichar reads 1: upgrade it"):
+    with pytest.raises(
+        MinicharError, match=r"is of format version .*, and this minichar reads 1: upgrade minichar"
+    ):
         load(path)
 
 

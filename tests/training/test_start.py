@@ -255,8 +255,8 @@ def test_a_checkpoint_for_sampling_only(tmp_path):
         ("details.settings.checkpoint_dir", None),
         ("details.settings.min_freq", 3),
         ("details.settings.batch_size", 3),
-        ("training.origin", None),
-        ("training.origin.digest", None),
+        ("details.origin", None),
+        ("details.origin.digest", None),
         ("training.iteration", "ten"),
         ("training.iteration", None),
         ("training.iteration", -3),
@@ -268,8 +268,6 @@ def test_a_checkpoint_for_sampling_only(tmp_path):
         ("training.history", [{"val": 3}]),
         ("training.history", [3]),
         ("training.history", [{"val": {"loss": "low"}}]),
-        ("training.saved", [3]),
-        ("training.saved", None),
         ("training.random", None),
         ("training.random", {}),
         ("training.random.bit_generator", "MT19937"),
@@ -312,18 +310,22 @@ def test_a_state_of_another_shape(stopped, tmp_path, shape):
         resume(str(path), {})
 
 
-def test_a_forged_list_of_checkpoints_deletes_nothing_else(stopped, tmp_path):
-    """`--keep` deletes old checkpoints of the run, and a checkpoint from elsewhere says which they are."""
-    victims = [tmp_path / "diary.txt", tmp_path / "lm_x_epoch1.00_9.0000.npz", tmp_path / "cv" / "notes.txt"]
+def test_a_forged_checkpoint_neither_deletes_nor_writes_elsewhere(stopped, tmp_path):
+    """What it says of folders and of other checkpoints is not believed."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    victims = [tmp_path / "lm_x_epoch1.00_9.0000.npz", elsewhere / "lm_mine_epoch1.00_9.0000.npz"]
     for victim in victims:
         victim.write_text("mine")
     header, arrays = parts(stopped)
-    header["training"]["saved"] = [str(victim) for victim in victims] + ["../diary.txt", "notes.txt"]
-    header["training"]["saved"] += ["../lm_x_epoch1.00_9.0000.npz"]
+    header["training"]["saved"] = [name for victim in victims for name in (str(victim), victim.name)]
+    header["details"]["settings"] |= {"checkpoint_dir": str(elsewhere), "keep": 1}
     path = put_together(tmp_path / "forged.npz", header, arrays)
-    run = resume(str(path), {"keep": 1, "eval_val_every": 5})
+    run = resume(str(path), {"eval_val_every": 5})
     take(run.trainer, 30)
     assert all(victim.read_text() == "mine" for victim in victims)
+    assert list(elsewhere.iterdir()) == victims[1:]
+    assert {saved.parent for saved in run.trainer.saved} == {tmp_path}
 
 
 def test_a_checkpoint_that_is_missing(tmp_path):

@@ -261,12 +261,29 @@ def test_a_loss_three_times_the_first_stops_the_run(trainer_of):
 
 def test_the_limit_is_three_times_the_first_loss(trainer_of):
     trainer = trainer_of()
-    trainer.check(2.0)
-    trainer.check(6.0)
+    trainer.check(5.0)
+    trainer.check(15.0)
     trainer.check(0.1)
-    for loss in (6.001, np.nan, np.inf, -np.inf):
+    for loss in (15.001, np.nan, np.inf, -np.inf):
         with pytest.raises(MinicharError, match="training failed"):
             trainer.check(loss)
+
+
+def test_a_model_that_begins_well_trained_may_lose_much_of_it(trainer_of):
+    """As when it goes on with another text: it fails when it is worse than one that knows nothing."""
+    trainer = trainer_of()
+    untrained = np.log(trainer.model.config.vocab_size)
+    trainer.check(0.001)
+    trainer.check(2.9 * untrained)
+    with pytest.raises(MinicharError, match="training failed"):
+        trainer.check(3.1 * untrained)
+
+
+def test_a_failure_before_the_first_checkpoint_says_so(trainer_of):
+    trainer = trainer_of()
+    trainer.check(1.0)
+    with pytest.raises(MinicharError, match="No checkpoint was written yet; try a lower --learning-rate"):
+        trainer.check(np.nan)
 
 
 def test_a_first_loss_that_is_not_finite(trainer_of):
@@ -316,7 +333,7 @@ def test_the_name_and_the_content_agree(trainer_of):
 
 
 def test_best_is_said_of_every_new_lowest_loss(trainer_of, monkeypatch):
-    losses = iter([3.0, 2.0, 2.5, 2.0, 1.0, 1.5])
+    losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # each measured on val, then on train
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24))
     trainer = trainer_of(eval_val_every=6, max_epochs=1)
     assert 30 < trainer.iterations <= 36

@@ -1,0 +1,44 @@
+"""What a training run tells while it goes on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from minichar.training.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Step:
+    """One chunk was learned. `loss` is its mean in nats per character, before the update."""
+
+    iteration: int
+    epoch: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The model was measured.
+
+    `train_loss` is the mean since the time before, with dropout and scheduled sampling as they were.
+    `val` is measured without them, and `fit` is what the same measurement gives on as much of the text
+    that was learned; both are None without a validation part.
+    """
+
+    iteration: int
+    epoch: float
+    train_loss: float
+    val: Evaluation | None
+    fit: Evaluation | None
+    learning_rate: float
+    true_share: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written; `best` if none before had a lower validation loss."""
+
+    path: Path
+    best: bool
+
+
+Event = Step | Evaluated | Saved
