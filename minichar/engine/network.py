@@ -13,14 +13,13 @@ from, which is a `Feed`.
 from collections.abc import Callable
 from itertools import pairwise
 
-import numpy as np
-
 from minichar.backend import Array
 from minichar.engine.config import Config
 from minichar.engine.dropout import Dropout
 from minichar.engine.linear import Linear
 from minichar.engine.loss import SoftmaxCrossEntropy
 from minichar.engine.parameters import Parameters
+from minichar.uniform import Uniform
 
 Feed = Callable[[int, Array], Array]
 """``feed(t, logits)`` returns the ids ``(B,)`` of step t, given the logits ``(V, B)`` of step t-1."""
@@ -64,7 +63,7 @@ class Network:
         self.readout = Linear(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
         self.loss = SoftmaxCrossEntropy(config.vocab_size, T, B, dtype, backend)
         self.logits = self.readout.a  # (T, V, B)
-        self.fed = self.xp.zeros((T, B), dtype=np.intp)  # (T, B)
+        self.fed = backend.zeros((T, B), "int64")  # (T, B)
 
     @property
     def state(self) -> Array:
@@ -83,7 +82,7 @@ class Network:
             for state in layer.states:
                 state[0] = 0.0
 
-    def draw_masks(self, generator: np.random.Generator) -> None:
+    def draw_masks(self, generator: Uniform) -> None:
         """Draw dropout masks for the next chunk. A network that never draws them drops nothing."""
         for dropout in self.dropouts:
             dropout.draw(generator)
