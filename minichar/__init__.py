@@ -7,6 +7,7 @@
 The names below are the whole public interface; `minichar.engine` is there to be read.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +35,15 @@ __all__ = [
 
 
 def train(
-    data: str | None = None, on_event: Callable[[Event], None] | None = None, **settings: Any
+    data: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
 ) -> CharRNN:
     """Train a model and return it, with checkpoints on the way, as ``minichar train`` does.
 
     Parameters
     ----------
-    data : str, optional
+    data : path-like, optional
         A folder with ``input.txt`` or a text file; the built-in text by default.
     on_event : callable, optional
         Is told of every chunk, evaluation and checkpoint (`minichar.training.trainer`).
@@ -57,7 +60,9 @@ def train(
     MinicharError
         If the text cannot be read, a setting is out of range, or training fails.
     """
-    trainer = begin(Settings(data=data, **settings)).trainer
+    given = {"data": data} | settings
+    paths = {name: os.fspath(value) for name, value in given.items() if isinstance(value, os.PathLike)}
+    trainer = begin(Settings(**given | paths)).trainer
     for event in trainer.run():
         if on_event is not None:
             on_event(event)

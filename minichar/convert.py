@@ -33,7 +33,7 @@ def convert(source: str, target: str | None = None, dtype: str = "float32", forc
         If `source` cannot be read, or `target` exists or cannot be written.
     """
     model = load(source)
-    path = Path(target) if target else Path(source).with_suffix(".inference.npz")
+    path = Path(target) if target else Path(source.removesuffix(".npz") + ".inference.npz")
     if path.exists() and not force:
         raise MinicharError(f"{path} exists already: give another name, or --force to write over it")
     save(path, model, dtype=dtype)

@@ -152,16 +152,17 @@ class StopAt:
 
 
 def prime_ids(model: CharRNN, prime: str, unknown: Unknown = "error") -> np.ndarray:
-    """Return the ids of the prime text; a line break, if the model knows it, stands for an empty one.
+    """Return the ids of the prime text; a line break, if the model knows it, where nothing is left of it.
 
     Raises
     ------
     MinicharError
         If a character is not in the vocabulary and `unknown` is ``error``.
     """
-    if not prime and "\n" in model.vocabulary:
-        prime = "\n"
-    return model.vocabulary.encode(prime, unknown)
+    ids = model.vocabulary.encode(prime, unknown)
+    if not len(ids) and "\n" in model.vocabulary:
+        return model.vocabulary.encode("\n")
+    return ids
 
 
 def generate_many(
@@ -183,6 +184,8 @@ def generate_many(
         raise MinicharError(f"length is {length}; it must be 0 (no end) or more")
     if num_samples < 1:
         raise MinicharError(f"num-samples is {num_samples}; it must be at least 1")
+    if seed < 0:
+        raise MinicharError(f"seed is {seed}; it must be 0 or more")
     characters = model.vocabulary.characters
     generators = [model.parameters.backend.generator(seed, i) for i in range(num_samples)]
     gates = [StopAt(stop) for _ in range(num_samples)]

@@ -1,6 +1,8 @@
 """The command line: parse, call, print. Each command is a file, imported when it is asked for."""
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -49,6 +51,10 @@ class LazyGroup(click.Group):
             raise click.ClickException(
                 f"not enough memory ({error}): a smaller --rnn-size, --batch-size or --seq-length needs less"
             ) from error
+        except BrokenPipeError:
+            raise  # Click ends quietly
+        except OSError as error:
+            raise click.ClickException(str(error)) from error
 
 
 @click.group(
@@ -70,3 +76,5 @@ def main() -> None:
       minichar data get tinyshakespeare     fetch a better text
       minichar train --data data/tinyshakespeare
     """  # noqa: D301  (the backspace tells Click to keep the lines)
+    if isinstance(sys.stdout, TextIOWrapper):  # a character that the terminal cannot show becomes a ?
+        sys.stdout.reconfigure(errors="replace")

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -13,6 +15,7 @@ from minichar.training.checkpoint import load
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
 from minichar.training.naming import best_checkpoint
 from minichar.training.settings import SPLITS, Settings
+from minichar.training.start import settings_of
 
 text = group("Text")
 reading = group("Reading")
@@ -57,7 +60,7 @@ reading = group("Reading")
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
-    checkpoint: str | None, split: str | None, part: str, start: str, quiet: bool, **given: str | float | None
+    checkpoint: str | None, split: str | None, part: str, start: str, quiet: bool, **given: Any
 ) -> None:
     """Measure a model's loss on a text.
 
@@ -65,13 +68,15 @@ def command(
     by ln 2, and the perplexity is how many equally likely characters would be as hard to
     guess. Losses compare only on the same text, split and start, so these are printed too.
     """
+    if split == "whole" and start == "carried":
+        raise click.UsageError("--split whole has no parts before, so its start is always zero")
     path = checkpoint or str(best_checkpoint("cv"))
     model = load(path)
-    trained = model.details.get("settings", {})
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} does not say what it was trained on: name a text with --data")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    settings = Settings(**(trained | chosen | ({"split": split} if split in SPLITS else {})))
+    trained = settings_of(model, path) if "settings" in model.details else Settings()
+    given["split"] = split if split in SPLITS else None
+    settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
 
     corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=model.vocabulary)
     for note in corpus.notes:

@@ -1,5 +1,7 @@
 """``minichar inspect``."""
 
+from typing import Any
+
 import click
 
 from minichar.cli.options import GroupedCommand
@@ -13,7 +15,11 @@ def command(checkpoint: str) -> None:
     """Show what a checkpoint holds: configuration, parameters by layer, loss history."""
     model = load(checkpoint)
     with Archive(checkpoint) as archive:
-        training = archive.header.get("training", {})
+        training = archive.header.get("training") or {}
+        try:
+            settings, history = settings_table(model.details), history_table(training)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise archive.damaged(f"its settings or its history are damaged ({error})") from error
     click.echo(f"model      {model.summary()}")
     unknown = ", and one unknown id" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
@@ -23,15 +29,23 @@ def command(checkpoint: str) -> None:
         view = model.parameters[name]
         sizes = " × ".join(map(str, shape))
         click.echo(f"  {name:12} {sizes:>12} {view.size:>12,}  largest {abs(view).max():.3g}")
-    click.echo("settings")
-    for name, value in model.details.get("settings", {}).items():
-        click.echo(f"  {name:26} {value}")
-    if training.get("history"):
-        click.echo("history (nats per character)")
-        click.echo("    epoch   train  validation  learning rate  share of true input")
+    for line in settings + history:
+        click.echo(line)
+
+
+def settings_table(details: dict[str, Any]) -> list[str]:
+    """Return a line for each setting, under a heading."""
+    return ["settings", *(f"  {name:26} {value}" for name, value in details.get("settings", {}).items())]
+
+
+def history_table(training: dict[str, Any]) -> list[str]:
+    """Return a line for each measurement, under a heading; nothing where there is none."""
+    lines = []
     for row in training.get("history", []):
         val = f"{row['val']['loss']:10.4f}" if row["val"] else " " * 9 + "-"
-        click.echo(
+        lines.append(
             f"  {row['epoch']:7.2f} {row['train_loss']:7.4f}  {val}  {row['learning_rate']:13.3g}  "
             f"{row['true_share']:19.3g}"
         )
+    heading = "    epoch   train  validation  learning rate  share of true input"
+    return ["history (nats per character)", heading, *lines] if lines else []

@@ -9,13 +9,14 @@ from dataclasses import asdict
 from math import log
 from pathlib import Path
 from time import monotonic
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from minichar.errors import MinicharError
 from minichar.sampling import generate
 from minichar.training.advice import fit_advice, size_advice
+from minichar.training.naming import loss_in_name
 from minichar.training.start import Run
 from minichar.training.trainer import Evaluated, Event, Saved, Step
 
@@ -39,10 +40,10 @@ class Report:
 
     def __init__(self, run: Run, print_every: int, log_path: str | None, quiet: bool) -> None:
         self.run, self.trainer, self.print_every = run, run.trainer, print_every
-        self.log = open_log(log_path) if log_path else None
+        self.log_path = log_path
+        self.log()  # that it cannot be written shows now
         self.characters = run.trainer.split.B * run.trainer.split.T
         self.speed = Speed()
-        self.best: Path | None = None
         self.last: Path | None = None
         self.measurements = 0
         self.introduce()
@@ -61,8 +62,6 @@ class Report:
 
     def __exit__(self, *exception: Any) -> None:
         self.bar.__exit__(*exception)
-        if self.log:
-            self.log.close()
 
     def say(self, line: str) -> None:
         """Print a line, above the progress bar if there is one."""
@@ -95,8 +94,6 @@ class Report:
                 self.show_evaluated(event)
             case Saved():
                 self.last = event.path
-                if event.best:
-                    self.best = event.path
                 self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
 
     def show_step(self, step: Step) -> None:
@@ -112,7 +109,7 @@ class Report:
         if step.iteration % self.print_every == 0:
             if self.bar.hidden:
                 self.say(line)
-            self.record("step", asdict(step) | {"characters_per_second": self.speed.value})
+            self.log({"event": "step"} | asdict(step) | {"characters_per_second": self.speed.value})
 
     def show_evaluated(self, evaluated: Evaluated) -> None:
         """Print the losses, what they tell, and a line of generated text."""
@@ -133,20 +130,25 @@ class Report:
         if every and self.measurements % every == 0:
             text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=evaluated.iteration))
             self.say(f"           writes: {text.replace(chr(10), ' / ')}")
-        self.record("evaluation", asdict(evaluated))
+        self.log({"event": "evaluation"} | asdict(evaluated))
         self.speed.restart()
 
-    def record(self, kind: str, values: dict[str, Any]) -> None:
-        """Add a line to the log, if one is kept."""
-        if self.log:
-            print(json.dumps({"event": kind} | values), file=self.log, flush=True)
+    def log(self, *records: dict[str, Any]) -> None:
+        """Add a line for each record to the log, if one is kept."""
+        if self.log_path is None:
+            return
+        try:
+            with open(self.log_path, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            raise MinicharError(f"cannot write the log {self.log_path}: {error.strerror}") from error
 
     def finish(self) -> None:
         """Say what to do next, and print the path of the checkpoint to use."""
         if self.trainer.stopping and self.last:
             click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; go on with", err=True)
             click.echo(f"  minichar train --resume {self.last}", err=True)
-        chosen = self.best or self.last
+        chosen = min(reversed(self.trainer.saved), key=loss_in_name, default=None)
         if chosen:
             click.echo(f"write with it: minichar sample {chosen}", err=True)
             click.echo(chosen)
@@ -174,11 +176,3 @@ class Speed:
 
     def __str__(self) -> str:
         return f"{self.value:,.0f}"
-
-
-def open_log(path: str) -> TextIO:
-    """Open the log for adding lines."""
-    try:
-        return open(path, "a", encoding="utf-8")
-    except OSError as error:
-        raise MinicharError(f"cannot write the log {path}: {error.strerror}") from error

@@ -104,9 +104,11 @@ def command(
         else:
             write_many(model, num_samples, options, quiet)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, such as head, has seen enough. Python would complain of it once more when it exits.
+    except OSError as error:
+        # Python would complain once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
+            raise MinicharError(f"cannot write the text: {error.strerror}") from error
 
 
 def write_stream(model: CharRNN, options: dict[str, Any]) -> None:
@@ -133,7 +135,7 @@ def write_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet:
 def read_prime(path: str) -> str:
     """Return the text of a file, or of standard input where `path` is ``-``."""
     try:
-        with click.open_file(path, encoding="utf-8") as file:
+        with click.open_file(path, encoding="utf-8-sig") as file:
             return file.read()
     except OSError as error:
         raise MinicharError(f"cannot read --prime-file {path}: {error.strerror}") from error

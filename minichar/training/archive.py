@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,24 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
     except OSError as error:
         raise MinicharError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Make `folder` if need be, and see that files can be written there before hours of work count on it.
+
+    Raises
+    ------
+    MinicharError
+        If they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MinicharError(
+            f"cannot write to {folder}/: {error.strerror or error}; choose another folder"
         ) from error
 
 

@@ -119,8 +119,9 @@ def load_training(path: str | os.PathLike[str], backend: Backend = CPU) -> tuple
                 f"{path} holds a model without the state of its training; --init-from can start from it"
             )
         arrays = {name: archive.read(name) for name in ("mean_square", "state")}
-    if arrays["mean_square"].shape != (model.parameters.size,) or arrays["state"].ndim != 4:
-        raise archive.damaged("its training state does not fit its model")
+    fits = arrays["mean_square"].shape == (model.parameters.size,) and arrays["state"].ndim == 4
+    if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
+        raise archive.damaged("its training state does not fit its model, or is not finite")
     return model, TrainingState(arrays["mean_square"], arrays["state"], progress)
 
 

@@ -7,7 +7,7 @@ from the text before. The losses of the first and the last chunk show how much.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from minichar.model import CharRNN
 from minichar.text.batches import Split
 
 PARTS = ("train", "val", "test")
+LARGEST_LOSS = 700
+"""Nats whose exponential still is a float."""
 
 Chunk = tuple[Array, Array]
 Watch = Callable[[Iterable[Chunk]], Iterable[Chunk]]
@@ -49,7 +51,7 @@ class Evaluation:
     @property
     def perplexity(self) -> float:
         """How many equally likely characters would be as hard to guess: e to the nats."""
-        return exp(self.loss)
+        return exp(self.loss) if self.loss < LARGEST_LOSS else inf
 
 
 def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:

@@ -5,12 +5,12 @@ cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from minichar.errors import MinicharError
 
-PATTERN = re.compile(r"lm_.+_epoch\d+\.\d\d_(?:(\d+\.\d{4})|interrupted|unmeasured)\.npz")
+PATTERN = re.compile(r"lm_[^/\\]+_epoch\d+\.\d\d_(?:(\d+\.\d{4})|interrupted|unmeasured)\.npz")
 
 
 def checkpoint_path(folder: str, savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> Path:
@@ -40,6 +40,12 @@ def best_checkpoint(folder: str | Path) -> Path:
         return min(found, key=lambda path: (loss_in_name(path), -path.stat().st_mtime))
     except (OSError, ValueError):
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
+
+
+def still_there(folder: str | Path, names: Iterable[str]) -> list[Path]:
+    """Return which of a run's checkpoints, by the names it noted, are in `folder`; no other file ever is."""
+    paths = [Path(folder) / name for name in names if PATTERN.fullmatch(name)]
+    return [path for path in paths if path.is_file()]
 
 
 def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:

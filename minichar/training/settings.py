@@ -1,7 +1,7 @@
 """Everything a training run is told, checked in one place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from minichar.errors import MinicharError
@@ -61,9 +61,13 @@ class Settings:
     keep: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), field.type
+            if not isinstance(value, int | float if kind is float else kind):  # type: ignore[arg-type]
+                raise MinicharError(f"{flag(field.name)} is {value!r}; it must be {KINDS.get(kind, 'text')}")
         for name, (holds, range_) in RANGES.items():
             value = getattr(self, name)
-            if isinstance(value, str) or not holds(value):
+            if not holds(value):
                 raise MinicharError(f"{flag(name)} is {value}; it must be {range_}")
         for name, choices in CHOICES.items():
             value = getattr(self, name)
@@ -83,6 +87,10 @@ class Settings:
         if not self.use_ss:
             return 1.0
         return true_share(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)
+
+
+KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "yes or no"}
+"""What a field of each type must be, in words."""
 
 
 def flag(name: str) -> str:

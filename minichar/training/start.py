@@ -84,11 +84,7 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
         Settings to change. Those that would make it another run are refused.
     """
     model, state = load_training(path)
-    try:
-        saved = Settings(**model.details["settings"])
-        digest = state.progress["origin"]["digest"]
-    except (KeyError, TypeError, MinicharError) as error:
-        raise MinicharError(f"{path} cannot be resumed: its settings are damaged ({error})") from error
+    saved = settings_of(model, path)
     for name in FIXED:
         if name in changes and changes[name] != getattr(saved, name):
             raise MinicharError(
@@ -97,7 +93,9 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
             )
     settings = replace(saved, **changes)
     corpus = read_corpus(settings)
-    if corpus.digest != digest:
+    origin = state.progress.get("origin")
+    same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
+    if not same_text or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
             f"{corpus.path} is not the text that {path} was trained on: "
             "give that one with --data, or begin a new run with --init-from"
@@ -112,6 +110,16 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
             f"{path} has done its {settings.max_epochs} epochs: give a larger --max-epochs to go on"
         )
     return run
+
+
+def settings_of(model: CharRNN, path: str) -> Settings:
+    """Return the settings that the model of the checkpoint `path` was trained with."""
+    try:
+        return Settings(**model.details["settings"])
+    except (KeyError, TypeError, MinicharError) as error:
+        raise MinicharError(
+            f"{path} does not say how it was trained: its settings are missing or damaged ({error})"
+        ) from error
 
 
 def read_corpus(settings: Settings) -> Corpus:

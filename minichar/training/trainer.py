@@ -20,9 +20,10 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.training import checkpoint
+from minichar.training.archive import check_folder
 from minichar.training.clipping import clip_elements, clip_norm
 from minichar.training.evaluation import Evaluation, evaluate
-from minichar.training.naming import checkpoint_path, to_delete
+from minichar.training.naming import checkpoint_path, still_there, to_delete
 from minichar.training.rmsprop import RMSprop
 from minichar.training.scheduled_sampling import scheduled_sampling
 from minichar.training.settings import Settings
@@ -99,6 +100,7 @@ class Trainer:
         self.first_loss: float | None = None
         self.recent: list[float] = []
         self.history: list[dict[str, Any]] = []
+        self.best_loss = float("inf")
         self.saved: list[Path] = []
         self.stopping = False
         if resumed is not None:
@@ -126,6 +128,7 @@ class Trainer:
         MinicharError
             If the loss is not finite or above three times the first, or a checkpoint cannot be written.
         """
+        check_folder(Path(self.settings.checkpoint_dir))
         measured_at = self.iteration
         while self.iteration < self.iterations and not self.stopping:
             loss = self.learn()
@@ -138,6 +141,7 @@ class Trainer:
         if self.iteration > measured_at:
             yield self.save(None)
 
+    @np.errstate(over="ignore", invalid="ignore")  # the loss tells what went wrong
     def learn(self) -> float:
         """Learn the next chunk; return its loss.
 
@@ -174,8 +178,11 @@ class Trainer:
         self.recent.append(loss)
         return loss
 
+    @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
         """Measure on the validation chunks from a zero state, and note it in the history."""
+        if not self.backend.xp.isfinite(self.model.parameters.flat).all():
+            self.check(float("nan"))
         val = None
         if len(self.split.val):
             self.measured.reset()
@@ -200,9 +207,9 @@ class Trainer:
             self.first_loss = loss
         if isfinite(loss) and loss <= EXPLODED * self.first_loss:
             return
-        limit = f"; the first was {self.first_loss:.3f}" if isfinite(loss) else ""
+        limit = f"; the first was {self.first_loss:.4g}" if isfinite(loss) else ""
         raise MinicharError(
-            f"training failed: loss {loss:.3f} at epoch {self.epoch:.2f}{limit}. {self.culprit()}. "
+            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.culprit()}. "
             f"Checkpoints written so far are good; try a lower --learning-rate or --grad-clip"
         )
 
@@ -219,8 +226,9 @@ class Trainer:
     def save(self, val_loss: float | None) -> Saved:
         """Write a checkpoint; its name holds the validation loss, or says that the run was interrupted."""
         settings = self.settings
-        earlier = [h["val"]["loss"] for h in self.history[:-1] if h["val"]]
-        best = val_loss is not None and all(val_loss <= loss for loss in earlier)
+        best = val_loss is not None and val_loss <= self.best_loss
+        if val_loss is not None and best:
+            self.best_loss = val_loss
         path = checkpoint_path(
             settings.checkpoint_dir, settings.savefile, self.epoch, val_loss, self.stopping
         )
@@ -241,7 +249,7 @@ class Trainer:
             "first_loss": self.first_loss,
             "recent": self.recent,
             "history": self.history,
-            "saved": [str(path) for path in self.saved],
+            "saved": [path.name for path in self.saved],
             "random": self.generator.bit_generator.state,
         }
         return checkpoint.TrainingState(
@@ -251,13 +259,18 @@ class Trainer:
     def _restore(self, resumed: checkpoint.TrainingState) -> None:
         progress = resumed.progress
         try:
+            if resumed.state.shape != self.network.state.shape or progress["iteration"] < 1:
+                raise ValueError("its carried state or its position is of another run")
             self.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
             self.network.state = self.backend.to_device(resumed.state)
-            self.iteration, self.first_loss = progress["iteration"], progress["first_loss"]
-            self.recent, self.history = list(progress["recent"]), list(progress["history"])
-            self.saved = [Path(path) for path in progress["saved"]]
+            self.iteration, self.first_loss = int(progress["iteration"]), float(progress["first_loss"])
+            self.recent = [float(loss) for loss in progress["recent"]]
+            self.history = list(progress["history"])
+            measured = (row["val"]["loss"] for row in self.history if row["val"])
+            self.best_loss = min(map(float, measured), default=self.best_loss)
+            self.saved = still_there(self.settings.checkpoint_dir, progress["saved"])
             self.generator.bit_generator.state = progress["random"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise MinicharError(
                 f"the checkpoint cannot be resumed: its progress is damaged ({error})"
             ) from error
