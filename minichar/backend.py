@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from minichar.cuda_graph import CudaGraph
 from minichar.errors import MinicharError
 from minichar.uniform import CountedUniform, Uniform
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-WARM_UP = 2
-"""Calls before a step is recorded: kernels are compiled and memory is taken in these."""
 
 Array = Any
 """An array of the backend's module. The shape stands in a comment where one is made."""
@@ -55,6 +54,11 @@ class Backend:
         """Bring a device array to the host; shape and dtype stay."""
         self.crossings["to_host"] += 1
         return self._to_host(array)
+
+    @property
+    def kind(self) -> str:
+        """The name without its number: ``cpu``, ``gpu`` or ``opencl``."""
+        return self.name.partition(":")[0]
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return zeros on the device."""
@@ -136,51 +140,20 @@ class CuPyBackend(Backend):
         return CudaGraph(self.xp, step)
 
     def describe(self) -> str:
-        """Say what computes: CuPy and the GPU's name."""
-        properties = self.xp.cuda.runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
-        return f"CuPy {self.xp.__version__} on {self.name}, {properties['name'].decode()}"
+        """Say what computes: CuPy, the CUDA versions (1000 · major + 10 · minor), the GPU and its memory."""
+        runtime = self.xp.cuda.runtime
+        properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
+        return (
+            f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
+            f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
+        )
 
     def _to_device(self, array: Array) -> Array:
         return self.xp.asarray(array)
 
     def _to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)
-
-
-class CudaGraph:
-    """A step that runs a few times, is captured as a CUDA graph, and is replayed from then on.
-
-    It may read and write only arrays that stay where they are. What it allocates on the way
-    comes from a memory pool of its own, so a replay cannot write into anybody else's memory.
-    """
-
-    def __init__(self, xp: ModuleType, step: Function) -> None:
-        self.xp, self.step, self.calls = xp, step, 0
-        self.stream = xp.cuda.Stream(non_blocking=True)
-        self.pool = xp.cuda.MemoryPool()
-        self.graph: Any = None
-
-    def __call__(self) -> None:
-        """Run the step."""
-        before = self.xp.cuda.get_current_stream()
-        before.synchronize()
-        with self.stream:
-            if self.graph is not None:
-                self.graph.launch(self.stream)
-            else:
-                self._run()
-        self.stream.synchronize()
-
-    def _run(self) -> None:
-        self.calls += 1
-        with self.xp.cuda.using_allocator(self.pool.malloc):
-            if self.calls <= WARM_UP:
-                self.step()
-                return
-            self.stream.begin_capture()
-            self.step()
-            self.graph = self.stream.end_capture()
-        self.graph.launch(self.stream)
 
 
 class DpnpBackend(Backend):

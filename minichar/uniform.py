@@ -1,11 +1,12 @@
 """Uniform random numbers with a state that a checkpoint can hold."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 Array = Any
+Real = Literal["float32", "float64"]
 
 
 class Uniform:
@@ -14,7 +15,7 @@ class Uniform:
     def __init__(self, words: tuple[int, ...]) -> None:
         self.generator = np.random.default_rng(words)
 
-    def random(self, shape: tuple[int, ...], dtype: str = "float64") -> Array:
+    def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
         """Return fresh numbers of this shape and dtype."""
         return self.generator.random(shape, dtype=dtype)
 
@@ -34,10 +35,10 @@ class CountedUniform(Uniform):
     Block n is drawn with a seed made from the seed's words and n, so the count is the state.
     """
 
-    def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], str], Array]) -> None:
+    def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], Real], Array]) -> None:
         self.words, self.draw, self.blocks = words, draw, 0
 
-    def random(self, shape: tuple[int, ...], dtype: str = "float64") -> Array:
+    def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
         """Return fresh numbers of this shape and dtype."""
         seed = np.random.SeedSequence((*self.words, self.blocks)).generate_state(1)
         self.blocks += 1

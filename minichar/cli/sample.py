@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import GroupedCommand, group
+from minichar.backend import Backend
+from minichar.cli.options import GroupedCommand, device, group
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling import Choice, Unknown, generate, generate_many
@@ -61,6 +62,7 @@ ending = group("Ending")
     help="End where this text is about to be written; can be given several times.",
 )
 @click.option("--quiet", is_flag=True, help="Nothing on standard error.")
+@device
 def command(
     checkpoint: str | None,
     drawn: bool,
@@ -75,6 +77,7 @@ def command(
     length: int,
     stop: tuple[str, ...],
     quiet: bool,
+    device: Backend,
 ) -> None:
     """Write text with a trained model.
 
@@ -87,9 +90,9 @@ def command(
             raise click.UsageError("--primetext and --prime-file both say how to begin: give one of them")
         primetext = read_prime(prime_file)
     path = Path(checkpoint) if checkpoint else best_checkpoint("cv")
-    model = load(path)
+    model = load(path, device)
     if not quiet:
-        click.echo(f"{path}: {model.summary()}", err=True)
+        click.echo(f"{path}: {model.summary()}, on {device.name}", err=True)
     options: dict[str, Any] = {
         "length": length,
         "prime": primetext,

@@ -36,7 +36,7 @@ class Dropout:
         if self.mask is None:
             self.mask = self.backend.zeros(self.shape, self.dtype)  # (T, H, B)
         kept = generator.random(self.shape, "float32") >= self.probability  # (T, H, B)
-        self.xp.multiply(kept, 1.0 / (1.0 - self.probability), out=self.mask)
+        self.xp.multiply(kept.astype(self.dtype), 1.0 / (1.0 - self.probability), out=self.mask)
 
     def step(self, t: int, h: Array, out: Array) -> None:
         """``out = m[t] ∘ h``, both ``(H, B)``."""
