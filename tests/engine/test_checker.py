@@ -1,0 +1,149 @@
+"""The checker is checked: it must see a gradient that is wrong, and know the limits of its two methods."""
+
+import numpy as np
+import pytest
+
+from minichar.engine.config import Config
+from minichar.engine.gradcheck import (
+    CENTRAL_LIMIT,
+    COMPLEX_LIMIT,
+    Row,
+    central_difference,
+    check_network,
+    complex_step,
+    loss_of,
+    relative_error,
+    toy_network,
+)
+from minichar.engine.network import Network, teacher_forcing
+
+T, B, V, H = 5, 2, 8, 3
+
+
+def toy(cell, generator):
+    """Return a network of two layers with dropout, its feed and its targets."""
+    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator)
+    inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
+    return network, teacher_forcing(inputs), targets
+
+
+def spoil(monkeypatch, names, change):
+    """Let every backward pass end by changing an element of middling size in each of the named gradients."""
+    right = Network.backward
+
+    def wrong(network, dlogits):
+        right(network, dlogits)
+        for name in names:
+            g = network.gradient[name].reshape(-1)  # a view
+            order = np.argsort(abs(g))
+            position = order[(np.count_nonzero(g == 0) + g.size) // 2]  # the median of those that are not 0
+            g[position] = change(g[position])
+
+    monkeypatch.setattr(Network, "backward", wrong)
+
+
+def test_one_element_wrong_by_one_part_in_a_million_fails_in_every_parameter(cell, generator, monkeypatch):
+    network, feed, targets = toy(cell, generator)
+    spoil(monkeypatch, network.config.shapes(), lambda g: g * (1 + 1e-6))
+    assert not any(row.passed for row in check_network(network, feed, targets))
+
+
+def test_only_the_parameter_that_is_wrong_fails(cell, generator, monkeypatch):
+    network, feed, targets = toy(cell, generator)
+    for name in network.config.shapes():
+        with monkeypatch.context() as patch:
+            spoil(patch, [name], lambda g: -g)
+            rows = check_network(network, feed, targets)
+        assert [row.name for row in rows if not row.passed] == [name]
+
+
+def test_a_gradient_that_is_not_a_number_fails(generator, monkeypatch):
+    network, feed, targets = toy({"model": "lstm"}, generator)
+    spoil(monkeypatch, ["layer1.W"], lambda g: float("nan"))
+    rows = check_network(network, feed, targets)
+    assert [row.name for row in rows if not row.passed] == ["layer1.W"]
+
+
+@pytest.mark.parametrize(
+    ("complex_error", "central_error", "passed"),
+    [
+        (COMPLEX_LIMIT, CENTRAL_LIMIT, True),
+        (2 * COMPLEX_LIMIT, 0.0, False),
+        (0.0, 2 * CENTRAL_LIMIT, False),
+        (float("nan"), 0.0, False),
+        (0.0, float("inf"), False),
+    ],
+)
+def test_a_row_passes_only_if_both_errors_are_within_their_limits(complex_error, central_error, passed):
+    assert Row("W", (1,), complex_error, central_error).passed == passed
+
+
+def test_both_methods_know_the_derivative_of_a_cubic():
+    def cubic(theta):
+        return complex((theta**3).sum())
+
+    theta = np.array([0.5, -2.0, 3.0])
+    slopes = [0.75, 12.0, 27.0]  # 3 θ²
+    np.testing.assert_allclose(complex_step(cubic, theta), slopes, rtol=1e-15)
+    np.testing.assert_allclose(central_difference(cubic, theta), slopes, rtol=1e-9)
+    # The central difference of a cubic is off by exactly h².
+    np.testing.assert_allclose(central_difference(cubic, theta, 0.1), np.array(slopes) + 0.01, rtol=1e-12)
+    np.testing.assert_array_equal(theta, [0.5, -2.0, 3.0])
+
+
+def test_the_checker_leaves_the_parameters_the_state_and_the_masks_as_they_are(cell, generator):
+    network, feed, targets = toy(cell, generator)
+    before = network.parameters.flat.copy(), network.state, network.dropouts[0].mask.copy()
+    check_network(network, feed, targets)
+    after = network.parameters.flat, network.state, network.dropouts[0].mask
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class TestStepSize:
+    @pytest.fixture
+    def errors(self, cell, generator):
+        """Return the error of a method with a step h, on the whole gradient of a toy network."""
+        network, feed, targets = toy(cell, generator)
+        network.loss.forward(network.forward(feed), targets)
+        network.backward(network.loss.backward())
+        dtypes = {complex_step: "complex128", central_difference: "float64"}
+
+        def error(method, h):
+            reference = method(loss_of(network, dtypes[method], targets), network.parameters.flat, h)
+            return relative_error(network.gradient.flat, reference)
+
+        return error
+
+    def test_too_large_a_step_is_seen_as_wrong(self, errors):
+        assert errors(central_difference, 0.1) > CENTRAL_LIMIT
+        assert errors(complex_step, 0.1) > COMPLEX_LIMIT
+
+    def test_the_error_of_the_central_difference_has_a_V_shape(self, errors):
+        too_large, best, too_small = (errors(central_difference, h) for h in (1e-2, 1e-5, 1e-11))
+        assert best < 1e-8
+        assert too_large > 100 * best
+        assert too_small > 100 * best
+
+    def test_that_of_the_complex_step_has_none(self, errors):
+        for h in (1e-10, 1e-30, 1e-100, 1e-200):
+            assert errors(complex_step, h) < 1e-14
+
+
+class TestRelativeError:
+    def test_it_is_the_largest_difference_as_a_share_of_the_largest_entry(self):
+        assert relative_error(np.array([1.0, -3.0]), np.array([1.5, -4.0])) == 0.25
+
+    def test_the_sign_counts(self):
+        assert relative_error(np.array([2.0]), np.array([-2.0])) == 2.0
+
+    def test_two_zero_gradients_agree(self):
+        assert relative_error(np.zeros(3), np.zeros(3)) == 0.0
+
+    def test_a_gradient_where_there_should_be_none_is_infinitely_wrong(self):
+        assert relative_error(np.array([0.0, 1e-9]), np.zeros(2)) == float("inf")
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_what_is_not_finite_is_within_no_limit(self, bad):
+        assert not relative_error(np.array([bad, 1.0]), np.ones(2)) <= 1e300
+        assert not relative_error(np.ones(2), np.array([bad, 1.0])) <= 1e300

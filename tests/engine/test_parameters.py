@@ -1,0 +1,151 @@
+"""Parameters, the configuration that says which there are, and the values they start from."""
+
+import numpy as np
+import pytest
+
+from minichar.engine.config import MAX_SIZE, Config, initialise
+from minichar.engine.parameters import Parameters
+from minichar.errors import MinicharError
+
+SHAPES = {"b": (2, 3), "a": (4,), "c": (1, 2)}
+
+# char-rnn keeps two bias vectors for each gate. Its numbers, for V = 65 and L × H:
+SIZES = ((2, 128), (2, 256), (2, 512), (3, 512))
+CHAR_RNN = {
+    "rnn": (66_369, 230_977, 855_105, 1_380_417),
+    "gru": (182_337, 659_521, 2_498_625, 4_074_561),
+    "lstm": (240_321, 873_793, 3_320_385, 5_421_633),
+}
+
+
+class TestParameters:
+    def test_views_share_the_memory_of_the_vector(self):
+        parameters = Parameters(SHAPES)
+        parameters.flat[...] = np.arange(12)
+        np.testing.assert_array_equal(parameters["b"], [[0, 1, 2], [3, 4, 5]])
+        np.testing.assert_array_equal(parameters["a"], [6, 7, 8, 9])
+        parameters["c"][0, 1] = -1
+        assert parameters.flat[11] == -1
+        assert all(np.shares_memory(view, parameters.flat) for _, view in parameters.items())
+
+    def test_they_lie_in_the_order_given_without_a_gap(self):
+        parameters = Parameters(SHAPES)
+        assert [name for name, _ in parameters.items()] == ["b", "a", "c"]
+        assert parameters.size == 6 + 4 + 2
+        np.testing.assert_array_equal(
+            np.concatenate([view.ravel() for _, view in parameters.items()]), parameters.flat
+        )
+
+    def test_they_start_at_zero_in_float32(self):
+        parameters = Parameters(SHAPES)
+        assert parameters.dtype == "float32"
+        assert not parameters.flat.any()
+
+    def test_a_twin_has_the_layout_and_nothing_else(self):
+        parameters = Parameters(SHAPES, "float64")
+        parameters.flat[...] = 1.0
+        twin = parameters.twin()
+        assert twin.shapes == parameters.shapes
+        assert twin.dtype == "float64"
+        assert not twin.flat.any()
+        assert not np.shares_memory(twin.flat, parameters.flat)
+        assert parameters.twin("complex128").dtype == "complex128"
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [
+            ({"model": "transformer"}, "must be one of rnn, lstm, gru"),
+            ({"gru_reset": "during"}, "must be one of after, before"),
+            ({"vocab_size": 0}, "vocab_size is 0"),
+            ({"vocab_size": MAX_SIZE + 1}, "whole number from 1"),
+            ({"rnn_size": -1}, "rnn_size is -1"),
+            ({"rnn_size": 128.0}, "rnn_size is 128.0"),
+            ({"num_layers": True}, "num_layers is True"),
+            ({"num_layers": "2"}, "num_layers is '2'"),
+            ({"dropout": 1.0}, "at least 0 and below 1"),
+            ({"dropout": -0.1}, "dropout is -0.1"),
+            ({"dropout": float("nan")}, "dropout is nan"),
+            ({"dropout": "0.5"}, "dropout is '0.5'"),
+        ],
+    )
+    def test_a_value_out_of_range_is_told_in_one_line(self, wrong, words):
+        with pytest.raises(MinicharError, match=words) as caught:
+            Config(**{"vocab_size": 65} | wrong)
+        assert "\n" not in str(caught.value)
+
+    def test_the_ends_of_the_ranges_are_allowed(self):
+        Config(1, rnn_size=1, num_layers=1, dropout=0)
+        Config(MAX_SIZE, rnn_size=MAX_SIZE, num_layers=MAX_SIZE, dropout=0.999)
+
+    def test_the_number_of_parameters(self, cell):
+        """Char-rnn's, less the second bias: G·H numbers a layer, where G gates have one bias only.
+
+        In a GRU with the reset after the product, r acts on one bias of n and not on the other,
+        so there all gates keep both.
+        """
+        model = cell["model"]
+        single = 0 if cell.get("gru_reset") == "after" else {"rnn": 1, "lstm": 4, "gru": 3}[model]
+        for (L, H), count in zip(SIZES, CHAR_RNN[model], strict=True):
+            config = Config(65, **cell, rnn_size=H, num_layers=L)
+            size = sum(int(np.prod(shape)) for shape in config.shapes().values())
+            assert size + single * H * L == count, config
+
+    def test_names_and_shapes_of_a_two_layer_network(self, cell):
+        H, V = 3, 8
+        readout = {"readout.W": (V, H + 1)}
+        expected = {
+            "rnn": {"layer1.W": (H, H + 1), "layer1.Wx": (H, V), "layer2.W": (H, 2 * H + 1)},
+            "lstm": {"layer1.W": (4 * H, H + 1), "layer1.Wx": (4 * H, V), "layer2.W": (4 * H, 2 * H + 1)},
+            "after": {
+                "layer1.U": (3 * H, H + 1),
+                "layer1.W": (3 * H, 1),
+                "layer1.Wx": (3 * H, V),
+                "layer2.U": (3 * H, H + 1),
+                "layer2.W": (3 * H, H + 1),
+            },
+            "before": {
+                "layer1.W": (2 * H, H + 1),
+                "layer1.Wn": (H, H + 1),
+                "layer1.Wx": (3 * H, V),
+                "layer2.W": (2 * H, 2 * H + 1),
+                "layer2.Wn": (H, 2 * H + 1),
+            },
+        }[cell.get("gru_reset", cell["model"])]
+        assert Config(V, **cell, rnn_size=H).shapes() == expected | readout
+
+    def test_the_shape_of_the_state(self, cell):
+        states = 2 if cell["model"] == "lstm" else 1
+        assert Config(8, **cell, rnn_size=3, num_layers=4).state_shape(B=5) == (4, states, 3, 5)
+
+
+class TestInitialise:
+    def fresh(self, config, seed, dtype="float64"):
+        parameters = Parameters(config.shapes(), dtype)
+        initialise(config, parameters, np.random.default_rng(seed))
+        return parameters
+
+    def test_weights_are_uniform_around_zero(self, cell):
+        config = Config(65, **cell, rnn_size=64)
+        parameters = self.fresh(config, 1)
+        H = config.rnn_size
+        if config.model == "lstm":
+            for layer in (1, 2):
+                bias = parameters[f"layer{layer}.W"][:, -1]  # (4H,), gates i f o g
+                np.testing.assert_array_equal(bias == 1.0, np.repeat([False, True, False, False], H))
+        weights = parameters.flat[parameters.flat != 1.0]
+        forgets = 2 * H if config.model == "lstm" else 0
+        assert weights.size == parameters.size - forgets
+        # The standard deviation of a uniform number in ±0.08 is 0.08/√3; there are over 16,000 numbers.
+        assert abs(weights).max() <= 0.08
+        assert abs(weights).max() > 0.0799
+        assert weights.mean() == pytest.approx(0, abs=0.001)
+        assert weights.std() == pytest.approx(0.08 / np.sqrt(3), rel=0.02)
+
+    def test_the_same_seed_gives_the_same_weights_in_either_precision(self, cell):
+        config = Config(8, **cell, rnn_size=3)
+        exact = self.fresh(config, 1)
+        np.testing.assert_array_equal(exact.flat, self.fresh(config, 1).flat)
+        np.testing.assert_array_equal(exact.flat.astype("float32"), self.fresh(config, 1, "float32").flat)
+        assert (exact.flat != self.fresh(config, 2).flat).any()

@@ -1,0 +1,94 @@
+"""PyTorch as an oracle: the same weights must give the same loss and the same gradients."""
+
+import numpy as np
+import pytest
+
+from minichar.engine.config import Config
+from minichar.engine.gradcheck import relative_error, toy_network
+from minichar.engine.network import teacher_forcing
+
+torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs it installed")
+
+T, B, V, H = 5, 2, 8, 3
+
+# Where each of PyTorch's blocks of H rows lies among ours.
+BLOCKS = {
+    "rnn": (0,),
+    "lstm": (0, 1, 3, 2),  # ours i f o g, theirs i f g o
+    "gru": (0, 1, 2),  # both r z n, both h = (1 - z) ∘ n + z ∘ h_prev
+}
+
+
+def rows_of(model):
+    """Return the rows of ours in PyTorch's order."""
+    return np.concatenate([np.arange(block * H, (block + 1) * H) for block in BLOCKS[model]])
+
+
+def split(names, layer, model):
+    """Cut the arrays of one layer as PyTorch does: input and recurrent weights, and their biases."""
+    W, rows = names[f"layer{layer}.W"], rows_of(model)
+    if model == "gru":
+        U = names[f"layer{layer}.U"]
+        parts = {"weight_ih": W[:, :-1], "weight_hh": U[:, :-1], "bias_ih": W[:, -1], "bias_hh": U[:, -1]}
+    else:
+        # One bias: PyTorch's second is zero, and its gradient equals the first's.
+        zero = np.zeros(len(W))
+        parts = {"weight_ih": W[:, H:-1], "weight_hh": W[:, :H], "bias_ih": W[:, -1], "bias_hh": zero}
+    if layer == 1:
+        parts["weight_ih"] = names["layer1.Wx"]
+    return {f"{name}_l{layer - 1}": part[rows] for name, part in parts.items()}
+
+
+def torch_modules(network):
+    """Return PyTorch's recurrent and read-out layer with the weights of `network`."""
+    config = network.config
+    cls = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[config.model]
+    recurrent = cls(V, H, config.num_layers, dtype=torch.float64)
+    readout = torch.nn.Linear(H, V, dtype=torch.float64)
+    names = dict(network.parameters.items())
+    with torch.no_grad():
+        for layer in range(1, config.num_layers + 1):
+            for name, part in split(names, layer, config.model).items():
+                getattr(recurrent, name).copy_(torch.from_numpy(part.copy()))
+        readout.weight.copy_(torch.from_numpy(names["readout.W"][:, :-1].copy()))
+        readout.bias.copy_(torch.from_numpy(names["readout.W"][:, -1].copy()))
+    return recurrent, readout
+
+
+@pytest.mark.parametrize("L", [1, 2])
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+def test_loss_state_and_gradients_agree_with_pytorch(model, L, generator):
+    network = toy_network(Config(V, model, H, L), T, B, generator)
+    recurrent, readout = torch_modules(network)
+    states = [torch.from_numpy(state) for state in network.state.transpose(1, 0, 3, 2).copy()]  # (L, B, H)
+
+    for _ in range(2):  # two chunks, so that the state is carried
+        inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
+        loss = float(network.loss.forward(network.forward(teacher_forcing(inputs)), targets))
+        network.backward(network.loss.backward())
+        network.carry()
+
+        onehot = torch.nn.functional.one_hot(torch.from_numpy(inputs), V).to(torch.float64)  # (T, B, V)
+        start = tuple(states) if model == "lstm" else states[0]
+        h, end = recurrent(onehot, start)  # (T, B, H)
+        logits = readout(h).reshape(T * B, V)
+        their_loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets).reshape(-1))
+        recurrent.zero_grad()
+        readout.zero_grad()
+        their_loss.backward()
+        states = [state.detach() for state in (end if model == "lstm" else [end])]
+
+        assert loss == pytest.approx(their_loss.item(), rel=1e-12)
+        for number, state in enumerate(states):
+            np.testing.assert_allclose(
+                network.state[:, number], state.numpy().transpose(0, 2, 1), rtol=1e-9, atol=1e-12
+            )
+        gradients = dict(network.gradient.items())
+        for layer in range(1, L + 1):
+            for name, g in split(gradients, layer, model).items():
+                theirs = getattr(recurrent, name).grad.numpy()
+                if model != "gru" and name.startswith("bias_hh"):
+                    continue  # there is no such bias in ours
+                assert relative_error(g, theirs) < 1e-9, name
+        assert relative_error(gradients["readout.W"][:, :-1], readout.weight.grad.numpy()) < 1e-9
+        assert relative_error(gradients["readout.W"][:, -1], readout.bias.grad.numpy()) < 1e-9

@@ -1,0 +1,177 @@
+"""The network once more, as naively as can be: one example, one step, one unit, one number at a time.
+
+Nothing of the engine is used but the names and the layout of its parameters. The
+characters come in as one-hot vectors, each gate has its own matrices, and every
+product is a loop. Slow, and plain enough to be checked by eye against the equations.
+"""
+
+from dataclasses import dataclass
+from math import exp, log, tanh
+
+
+def sigmoid(a):
+    return 1 / (1 + exp(-a))
+
+
+@dataclass
+class Gate:
+    """The weights of one gate: H rows, a column for each hidden unit or input."""
+
+    recurrent: list
+    input: list
+    recurrent_bias: list
+    input_bias: list
+
+    def from_state(self, j, h):
+        """What unit j hears from the hidden state."""
+        total = self.recurrent_bias[j]
+        for k in range(len(h)):
+            total += self.recurrent[j][k] * h[k]
+        return total
+
+    def from_input(self, j, x):
+        """What unit j hears from the input."""
+        total = self.input_bias[j]
+        for k in range(len(x)):
+            total += self.input[j][k] * x[k]
+        return total
+
+    def from_both(self, j, h, x):
+        return self.from_state(j, h) + self.from_input(j, x)
+
+
+def gate_of(parameters, layer, H, number, matrix="W", row=None):
+    """Cut the rows of one gate out of the engine's parameters.
+
+    `number` is the gate's place in ``Wx``, and in `matrix` too unless `row` gives another.
+    """
+    there = slice(number * H, (number + 1) * H)
+    here = there if row is None else slice(row * H, (row + 1) * H)
+    names = dict(parameters.items())
+    W = names[f"layer{layer}.{matrix}"][here].tolist()
+    if f"layer{layer}.U" in names:
+        # The state and the input have a matrix and a bias each.
+        U = names[f"layer{layer}.U"][here].tolist()
+        recurrent, recurrent_bias = [u[:H] for u in U], [u[H] for u in U]
+        inputs = [w[:-1] for w in W]
+    else:
+        # One matrix holds both, and one bias.
+        recurrent, recurrent_bias = [w[:H] for w in W], [0.0] * H
+        inputs = [w[H:-1] for w in W]
+    if layer == 1:
+        inputs = names["layer1.Wx"][there].tolist()
+    return Gate(recurrent, inputs, recurrent_bias, [w[-1] for w in W])
+
+
+def rnn_step(parameters, layer, states, x):
+    (h_prev,) = states
+    H = len(h_prev)
+    gate = gate_of(parameters, layer, H, 0)
+    return [[tanh(gate.from_both(j, h_prev, x)) for j in range(H)]]
+
+
+def lstm_step(parameters, layer, states, x):
+    h_prev, c_prev = states
+    H = len(h_prev)
+    input_, forget, output, candidate = (gate_of(parameters, layer, H, number) for number in range(4))
+    h, c = [], []
+    for j in range(H):
+        i = sigmoid(input_.from_both(j, h_prev, x))
+        f = sigmoid(forget.from_both(j, h_prev, x))
+        o = sigmoid(output.from_both(j, h_prev, x))
+        g = tanh(candidate.from_both(j, h_prev, x))
+        c.append(f * c_prev[j] + i * g)
+        h.append(o * tanh(c[j]))
+    return [h, c]
+
+
+def gru_after_step(parameters, layer, states, x):
+    (h_prev,) = states
+    H = len(h_prev)
+    reset, update, candidate = (gate_of(parameters, layer, H, number) for number in range(3))
+    h = []
+    for j in range(H):
+        r = sigmoid(reset.from_both(j, h_prev, x))
+        z = sigmoid(update.from_both(j, h_prev, x))
+        n = tanh(candidate.from_input(j, x) + r * candidate.from_state(j, h_prev))
+        h.append((1 - z) * n + z * h_prev[j])
+    return [h]
+
+
+def gru_before_step(parameters, layer, states, x):
+    (h_prev,) = states
+    H = len(h_prev)
+    reset, update = (gate_of(parameters, layer, H, number) for number in range(2))
+    candidate = gate_of(parameters, layer, H, 2, matrix="Wn", row=0)
+    r = [sigmoid(reset.from_both(j, h_prev, x)) for j in range(H)]
+    z = [sigmoid(update.from_both(j, h_prev, x)) for j in range(H)]
+    kept = [r[j] * h_prev[j] for j in range(H)]
+    n = [tanh(candidate.from_both(j, kept, x)) for j in range(H)]
+    return [[(1 - z[j]) * n[j] + z[j] * h_prev[j] for j in range(H)]]
+
+
+def step_of(config):
+    if config.model == "gru":
+        return gru_after_step if config.gru_reset == "after" else gru_before_step
+    return {"rnn": rnn_step, "lstm": lstm_step}[config.model]
+
+
+def one_sequence(config, parameters, inputs, targets, states, masks):
+    """Read one sequence.
+
+    Parameters
+    ----------
+    inputs, targets : list of int, T of them
+    states : list of list of list
+        For each layer, its states, each of H numbers. Changed in place.
+    masks : list or None
+        For each layer, T lists of H numbers.
+
+    Returns
+    -------
+    The sum of -log p[target] over the sequence, in nats.
+    """
+    step, V = step_of(config), config.vocab_size
+    readout = parameters["readout.W"].tolist()
+    total = 0.0
+    for t in range(len(inputs)):
+        x = [0.0] * V
+        x[inputs[t]] = 1.0
+        for layer in range(config.num_layers):
+            states[layer] = step(parameters, layer + 1, states[layer], x)
+            h = states[layer][0]
+            x = list(h) if masks is None else [masks[layer][t][j] * h[j] for j in range(len(h))]
+        logits = []
+        for row in readout:
+            logit = row[-1]
+            for j in range(len(x)):
+                logit += row[j] * x[j]
+            logits.append(logit)
+        total -= log(exp(logits[targets[t]]) / sum(exp(logit) for logit in logits))
+    return total
+
+
+def read_chunk(config, parameters, inputs, targets, state, masks=None):
+    """Read a chunk; return the mean loss in nats per character and the state after it.
+
+    Parameters
+    ----------
+    config : Config
+    parameters : Parameters
+    inputs, targets : array of int, (T, B)
+    state : array, ``config.state_shape(B)``
+        Left as it is.
+    masks : list of array, each (T, H, B), optional
+        The dropout masks, one a layer.
+    """
+    T, B = inputs.shape
+    after = state.copy()
+    total = 0.0
+    for b in range(B):
+        states = state[..., b].tolist()
+        masks_b = None if masks is None else [mask[..., b].tolist() for mask in masks]
+        total += one_sequence(
+            config, parameters, inputs[:, b].tolist(), targets[:, b].tolist(), states, masks_b
+        )
+        after[..., b] = states
+    return total / (T * B), after

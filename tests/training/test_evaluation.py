@@ -1,0 +1,169 @@
+from math import e, inf, log
+
+import numpy as np
+import pytest
+from naive import read_chunk
+
+from minichar.engine.config import Config
+from minichar.engine.network import teacher_forcing
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.text.batches import split_text
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.evaluation import Evaluation, evaluate, evaluate_part, evaluate_whole
+
+T, B, V, H = 5, 2, 8, 3
+VOCABULARY = Vocabulary("abcdefgh")
+
+
+@pytest.fixture
+def model(cell, generator):
+    """A model whose state matters much, with a dropout that evaluation must not use."""
+    config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
+    model = CharRNN.new(config, VOCABULARY, seed=1, dtype="float64")
+    model.parameters.flat[...] = generator.uniform(-0.7, 0.7, model.parameters.size)
+    return model
+
+
+@pytest.fixture
+def ids(generator):
+    return generator.integers(V, size=151).astype("uint8")  # 150 targets
+
+
+def naive_loss(model, inputs, targets, state=None):
+    """Return the mean loss of one unbroken run, and the state after it."""
+    state = np.zeros(model.config.state_shape(inputs.shape[1])) if state is None else state
+    return read_chunk(model.config, model.parameters, inputs, targets, state)
+
+
+class TestEvaluation:
+    def test_bits_and_perplexity(self):
+        half = Evaluation(loss=log(2), first=0.0, last=0.0, characters=1)
+        assert half.bits == pytest.approx(1.0, rel=1e-15)  # two equally likely characters are one bit
+        assert half.perplexity == pytest.approx(2.0, rel=1e-15)
+        assert Evaluation(1.0, 0.0, 0.0, 1).perplexity == pytest.approx(e)
+        assert Evaluation(1.0, 0.0, 0.0, 1).bits == pytest.approx(1.4426950408889634)  # 1 / ln 2
+
+    def test_a_loss_beyond_all_measure_has_an_infinite_perplexity(self):
+        assert Evaluation(1e6, 0.0, 0.0, 1).perplexity == inf
+
+
+class TestEvaluate:
+    def test_chunks_weigh_as_much_as_they_have_characters(self, model, generator):
+        inputs, targets = generator.integers(V, size=(2, 12, B))  # each (12, B)
+        cuts = [(0, 5), (5, 7), (7, 12)]
+        network = model.network(T, B)
+        result = evaluate(network, [(inputs[i:j], targets[i:j]) for i, j in cuts])
+
+        losses, state = [], None
+        for i, j in cuts:
+            loss, state = naive_loss(model, inputs[i:j], targets[i:j], state)
+            losses.append(loss)
+        first, middle, last = losses
+        assert result.loss == pytest.approx((5 * first + 2 * middle + 5 * last) / 12, rel=1e-12)
+        assert result.first == pytest.approx(first, rel=1e-12)
+        assert result.last == pytest.approx(last, rel=1e-12)
+        assert result.characters == 12 * B
+        np.testing.assert_allclose(network.state, state, atol=1e-12)  # left for who goes on
+
+    def test_it_starts_from_the_state_of_the_network(self, model, generator):
+        inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
+        state = generator.uniform(-0.9, 0.9, model.config.state_shape(B))
+        network = model.network(T, B)
+        network.state = state
+        assert evaluate(network, [(inputs, targets)]).loss == pytest.approx(
+            naive_loss(model, inputs, targets, state)[0], rel=1e-12
+        )
+
+
+class TestEvaluateWhole:
+    @pytest.mark.parametrize("T", [1, 7, 50, 149, 150, 151, 1000])
+    def test_the_result_does_not_depend_on_the_length_of_a_chunk(self, model, ids, T):
+        column = ids.astype(int)[:, None]
+        result = evaluate_whole(model, ids, T)
+        assert result.loss == pytest.approx(naive_loss(model, column[:-1], column[1:])[0], rel=1e-12)
+        assert result.characters == 150
+
+    def test_two_characters_are_enough(self, model, ids):
+        column = ids[:2].astype(int)[:, None]
+        result = evaluate_whole(model, ids[:2])
+        assert result.loss == pytest.approx(naive_loss(model, column[:1], column[1:])[0], rel=1e-12)
+        assert result.characters == 1
+
+    def test_a_caller_can_watch(self, model, ids):
+        seen = []
+
+        def watch(chunks):
+            for chunk in chunks:
+                seen.append(len(chunk[0]))
+                yield chunk
+
+        evaluate_whole(model, ids, 40, watch)
+        assert seen == [40, 40, 40, 30]
+
+
+class TestEvaluatePart:
+    @pytest.fixture
+    def split(self, ids):
+        return split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
+
+    def unbroken(self, model, *parts):
+        """Return the losses of `parts` read on from one to the next, from a zero state."""
+        losses, state = [], None
+        for part in parts:
+            inputs, targets = (np.concatenate(pieces) for pieces in zip(*part, strict=True))
+            loss, state = naive_loss(model, inputs, targets, state)
+            losses.append(loss)
+        return losses
+
+    @pytest.mark.parametrize("part", ["train", "val", "test"])
+    def test_from_zero_it_reads_the_part_alone(self, model, split, part):
+        chunks = getattr(split, part)
+        result = evaluate_part(model, split, part, "zero")
+        assert result.loss == pytest.approx(self.unbroken(model, chunks)[0], rel=1e-12)
+        assert result.characters == len(chunks) * T * B
+
+    def test_carried_it_comes_from_the_parts_before(self, model, split):
+        losses = self.unbroken(model, split.train, split.val, split.test)
+        for part, loss in zip(("train", "val", "test"), losses, strict=True):
+            result = evaluate_part(model, split, part, "carried")
+            assert result.loss == pytest.approx(loss, rel=1e-12)
+            assert result.characters == len(getattr(split, part)) * T * B
+        zero = evaluate_part(model, split, "val", "zero")
+        assert abs(zero.first - evaluate_part(model, split, "val", "carried").first) > 1e-6
+
+    def test_a_caller_sees_the_chunks_before_go_by_too(self, model, split):
+        seen = []
+
+        def watch(chunks):
+            for chunk in chunks:
+                seen.append(chunk)
+                yield chunk
+
+        evaluate_part(model, split, "val", "carried", watch)
+        assert len(seen) == len(split.train) + len(split.val)
+
+    def test_a_model_in_training_is_not_disturbed(self, model, split):
+        before = model.parameters.flat.copy()
+        network = model.network(T, B)
+        network.forward(teacher_forcing(split.train[0][0]))
+        network.carry()
+        state = network.state
+        evaluate_part(model, split, "val", "carried")
+        np.testing.assert_array_equal(model.parameters.flat, before)
+        np.testing.assert_array_equal(network.state, state)
+
+    def test_an_empty_part_is_told_in_one_line(self, model, ids):
+        split = split_text(ids, B, T, train_frac=0.8, val_frac=0.2)
+        with pytest.raises(MinicharError, match="the test part of the text is empty") as caught:
+            evaluate_part(model, split, "test", "zero")
+        assert "\n" not in str(caught.value)
+
+    def test_a_tail_split_has_no_state_to_carry(self, model, ids):
+        split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2, how="tail")
+        with pytest.raises(MinicharError, match="--split columns") as caught:
+            evaluate_part(model, split, "val", "carried")
+        assert "\n" not in str(caught.value)
+        assert evaluate_part(model, split, "val", "zero").loss == pytest.approx(
+            self.unbroken(model, split.val)[0], rel=1e-12
+        )
