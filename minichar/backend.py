@@ -69,7 +69,10 @@ class Backend:
         return Uniform(words)
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """``out[:, j] = W[:, ids[j]]``: the columns of W ``(G, V)`` for ids ``(B,)`` into out ``(G, B)``."""
+        """``out[:, j] = W[:, ids[j]]``: the columns of W ``(G, V)`` for ids ``(B,)`` into out ``(G, B)``.
+
+        An id out of range is not noticed: who makes ids keeps them in 0 … V-1.
+        """
         # Without mode="clip" NumPy fills a buffer of its own first and copies it into out.
         self.xp.take(W, ids, axis=1, out=out, mode="clip")
 

@@ -81,7 +81,7 @@ def central_difference(loss: Loss, theta: np.ndarray, h: float = 1e-5) -> np.nda
 
 def relative_error(gradient: np.ndarray, reference: np.ndarray) -> float:
     """Return the largest difference as a share of the largest entry of `reference`."""
-    difference, largest = float(abs(gradient - reference).max()), float(abs(reference).max())
+    difference, largest = float(np.max(abs(gradient - reference))), float(np.max(abs(reference)))
     if difference == 0:
         return 0.0
     return difference / largest if largest else float("inf")
@@ -163,4 +163,4 @@ def directional_error(network: Network, feed: Feed, targets: Array, direction: A
     h = 1e-30
     to_host = network.parameters.backend.to_host
     slope = loss(to_host(network.parameters.flat) + 1j * h * direction).imag / h
-    return abs(float(to_host(network.gradient.flat) @ direction) - slope) / abs(slope)
+    return relative_error(to_host(network.gradient.flat) @ direction, np.float64(slope))
