@@ -126,12 +126,13 @@ class CuPyBackend(Backend):
         self.xp.take(W, ids, axis=1, out=out)
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
-        """``out[:, k] = Σ columns[:, j] over ids[j] = k``, by atomic additions.
+        """``out[:, k] = Σ columns[:, j] over ids[j] = k``, by one product with the one-hot matrix of all ids.
 
-        Their number does not depend on the ids, which a recorded step needs.
+        Its size does not depend on which ids occur, as a recorded step needs. Atomic additions
+        would do with less memory, but in an order that changes from run to run.
         """
-        out[...] = 0.0
-        self.xp.add.at(out, (slice(None), ids), columns)
+        onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
+        self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
 
     def elementwise(self, function: Function) -> Function:
         """Return the function fused into one kernel."""
@@ -219,9 +220,9 @@ def open_backend(name: str = "auto") -> Backend:
         If there is no such device, saying whether the package, the driver or the device is
         missing. A device that was asked for is never replaced by another.
     """
-    kind, _, number = name.partition(":")
+    kind, colon, number = name.partition(":")
     if kind not in ("auto", "cpu", "gpu", "opencl") or (
-        number and (kind in ("auto", "cpu") or not number.isdecimal())
+        colon and (kind in ("auto", "cpu") or not number.isdecimal())
     ):
         raise MinicharError(f"no device is called {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N")
     if kind == "gpu":

@@ -158,14 +158,16 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     if old.vocabulary.unknown_id is not None and new.vocabulary.unknown_id is not None:
         there.append(old.vocabulary.unknown_id)
         here.append(new.vocabulary.unknown_id)
+    backend = new.parameters.backend
     for name, view in new.parameters.items():
-        source = old.parameters[name]
+        source, values = backend.to_host(old.parameters[name]), backend.to_host(view).copy()
         if name == "layer1.Wx":
-            view[:, here] = source[:, there]
+            values[:, here] = source[:, there]
         elif name == "readout.W":
-            view[here] = source[there]
+            values[here] = source[there]
         else:
-            view[...] = source
+            values[...] = source
+        view[...] = backend.to_device(values)
 
 
 def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:

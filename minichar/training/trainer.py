@@ -180,7 +180,7 @@ class Trainer:
     def validate(self) -> Evaluated:
         """Measure on the validation chunks from a zero state, and note it in the history."""
         train_loss = self.look(self.step.total / self.learned)
-        if not self.backend.xp.isfinite(self.model.parameters.flat).all():
+        if not self.backend.to_host(self.backend.xp.isfinite(self.model.parameters.flat).all()):
             self.check(float("nan"))
         val = None
         if len(self.split.val):
@@ -215,8 +215,8 @@ class Trainer:
 
     def culprit(self) -> str:
         """Say which parameter went bad: the first that is not finite, or else the largest."""
-        xp = self.backend.xp
-        largest = {name: float(xp.abs(view).max()) for name, view in self.model.parameters.items()}
+        xp, to_host = self.backend.xp, self.backend.to_host
+        largest = {name: float(to_host(xp.abs(view).max())) for name, view in self.model.parameters.items()}
         for name, value in largest.items():
             if not isfinite(value):
                 return f"Parameter {name} is no longer finite"
