@@ -1,6 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from minichar.backend import Backend, open_backend
+from minichar.errors import MinicharError
 
 # A slow machine is no failure.
 settings.register_profile("minichar", deadline=None)
@@ -12,6 +17,24 @@ CELLS = {
     "gru-after": {"model": "gru", "gru_reset": "after"},
     "gru-before": {"model": "gru", "gru_reset": "before"},
 }
+DEVICES = ("cpu", "opencl", "cupy-double", pytest.param("gpu", marks=pytest.mark.gpu))
+
+
+def open_device(name):
+    """Return a backend nothing has crossed to yet; skip the test where this machine has no such device."""
+    if name == "cpu":
+        return Backend()
+    if name == "cupy-double":
+        # Imported here: without CuPy installed, it skips the test that asks for it.
+        from cupy_double import open_double
+
+        return open_double()
+    try:
+        return open_backend(name)
+    except MinicharError as error:
+        if name == "opencl" and "CI" in os.environ:
+            raise  # there, its absence is a failure
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -24,3 +47,21 @@ def generator():
 def cell(request):
     """The arguments of `Config` that choose a cell; a test that takes it runs once for each of the four."""
     return request.param
+
+
+@pytest.fixture(params=DEVICES)
+def backend(request):
+    """The device to compute on; a test that takes it runs on each."""
+    return open_device(request.param)
+
+
+@pytest.fixture(params=DEVICES[1:])
+def device(request):
+    """A device that is not the CPU."""
+    return open_device(request.param)
+
+
+@pytest.fixture
+def host(backend):
+    """Bring an array from the device to look at it."""
+    return backend.to_host
