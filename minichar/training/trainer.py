@@ -37,7 +37,7 @@ class Step:
     iteration: int
     epoch: float
     value: Array
-    look: Callable[[Array], float] = field(repr=False)
+    look: Callable[[Array], float] = field(repr=False, compare=False)
 
     @property
     def loss(self) -> float:
@@ -266,8 +266,11 @@ class Trainer:
             self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
             self.step.network.state = self.backend.to_device(resumed.state)
             self.iteration, self.first_loss = int(progress["iteration"]), float(progress["first_loss"])
-            self.learned = int(progress["learned"])
-            self.step.total[...] = float(progress["total"])
+            self.learned, total = int(progress["learned"]), float(progress["total"])
+            largest = float(np.finfo(self.model.parameters.dtype).max)
+            if not (0 <= self.learned <= self.iteration and abs(total) <= largest):
+                raise ValueError("no losses add up to its total")
+            self.step.total[...] = total
             self.history = list(progress["history"])
             measured = (row["val"]["loss"] for row in self.history if row["val"])
             self.best_loss = min(map(float, measured), default=self.best_loss)

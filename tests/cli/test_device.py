@@ -1,0 +1,99 @@
+"""`--device`, which four commands have: what it opens is where they compute."""
+
+import sys
+
+import pytest
+from toys import TEXT, TOY, toy_model
+
+from minichar import load
+from minichar.backend import Backend
+from minichar.training.checkpoint import load_training, save
+
+TRAIN = ("train", "--data", "input.txt", *TOY)
+COMMANDS = {
+    "train": TRAIN,
+    "init": (*TRAIN, "--init-from", "toy.npz"),
+    "resume": ("train", "--resume", "stopped.npz", "--max-epochs", "3"),
+    "sample": ("sample", "toy.npz", "--length", "20"),
+    "eval": ("eval", "toy.npz", "--data", "input.txt", "--batch-size", "4", "--seq-length", "6"),
+    "whole": ("eval", "toy.npz", "--data", "input.txt", "--split", "whole"),
+    "gradcheck": ("gradcheck", "--rnn-size", "2", "--num-layers", "1", "--seq-length", "2"),
+}
+
+
+@pytest.fixture(params=COMMANDS)
+def arguments(request, cli):
+    """The words of a command, whose checkpoints are there."""
+    save("toy.npz", toy_model("".join(sorted(set(TEXT))), rnn_size=8, num_layers=1))
+    if request.param == "resume":
+        path = cli(*TRAIN, "--device", "cpu").stdout.strip()
+        save("stopped.npz", *load_training(path))
+    return COMMANDS[request.param]
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Put one device in the place of any that is asked for."""
+
+    def opened(backend):
+        asked = []
+        monkeypatch.setattr(
+            "minichar.cli.options.open_backend", lambda name: (asked.append(name), backend)[1]
+        )
+        return asked
+
+    return opened
+
+
+def test_the_device_that_is_opened_computes(cli, arguments, opened, device):
+    asked = opened(device)
+    cli(*arguments, "--device", "the best")
+    assert asked == ["the best"]
+    assert device.crossings["to_device"]
+    assert device.crossings["to_host"]
+
+
+def test_without_the_option_it_is_auto(cli, arguments, opened):
+    backend = Backend()
+    asked = opened(backend)
+    cli(*arguments)
+    assert asked == ["auto"]
+    assert backend.crossings["to_device"]
+
+
+def test_a_device_that_has_no_name(cli, arguments):
+    result = cli(*arguments, "--device", "tpu", status=1)
+    assert "no device is called 'tpu': use auto, cpu, gpu, gpu:N, opencl or opencl:N" in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.parametrize(("name", "package", "what"), [("gpu", "cupy", "CuPy"), ("opencl", "dpctl", "dpnp")])
+def test_a_device_whose_package_is_missing(cli, arguments, name, package, what, monkeypatch):
+    """It is never replaced by another: what is missing is said, and how to get it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    result = cli(*arguments, "--device", name, status=1)
+    assert f"--device {name} needs {what}" in result.stderr
+    assert f"pip install 'minichar[{name}]'" in result.stderr
+    assert not result.stdout
+
+
+def test_the_device_is_said(cli, home):
+    cpu = ("--device", "cpu")
+    said = cli(*TRAIN, *cpu)
+    assert "computes   NumPy " in said.stderr
+    path = said.stdout.strip()
+    summary = load(path).summary()
+    assert cli("sample", path, *cpu).stderr == f"{path}: {summary}, on cpu\n"
+    assert cli("eval", path, *cpu).stdout.startswith(f"model       {path}: {summary}, on cpu\n")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_model_of_another_format_is_brought_to_the_device(cli, home, opened, device, suffix):
+    pytest.importorskip({".safetensors": "safetensors", ".pt": "torch"}[suffix])
+    save("toy.npz", toy_model())
+    cli("convert", "toy.npz", f"toy{suffix}", "--dtype", "float64")
+    opened(device)
+    on_device = cli("sample", f"toy{suffix}", "--length", 30)
+    assert f", on {device.name}\n" in on_device.stderr
+    opened(Backend())
+    assert on_device.stdout == cli("sample", "toy.npz", "--length", 30).stdout
