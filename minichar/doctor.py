@@ -51,7 +51,9 @@ def examine_device(name: str) -> Finding:
     except MinicharError as error:
         return Finding(name, "not available", False, str(error))
     except Exception as error:  # whatever a driver or a library under it comes up with
-        return Finding(name, "opens and then fails", False, f"{type(error).__name__}: {error}".splitlines()[0])
+        return Finding(
+            name, "opens and then fails", False, f"{type(error).__name__}: {error}".splitlines()[0]
+        )
     return Finding(name, found, True, "good")
 
 
