@@ -51,4 +51,7 @@ class CountedUniform(Uniform):
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        self.blocks = int(state["blocks"])
+        blocks = int(state["blocks"])
+        if blocks < 0:
+            raise ValueError(f"{blocks} blocks of random numbers cannot have been drawn")
+        self.blocks = blocks

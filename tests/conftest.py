@@ -1,11 +1,7 @@
-import os
-
 import numpy as np
 import pytest
+from devices import DEVICES, open_device
 from hypothesis import settings
-
-from minichar.backend import Backend, open_backend
-from minichar.errors import MinicharError
 
 # A slow machine is no failure.
 settings.register_profile("minichar", deadline=None)
@@ -17,24 +13,6 @@ CELLS = {
     "gru-after": {"model": "gru", "gru_reset": "after"},
     "gru-before": {"model": "gru", "gru_reset": "before"},
 }
-DEVICES = ("cpu", "opencl", "cupy-double", pytest.param("gpu", marks=pytest.mark.gpu))
-
-
-def open_device(name):
-    """Return a backend nothing has crossed to yet; skip the test where this machine has no such device."""
-    if name == "cpu":
-        return Backend()
-    if name == "cupy-double":
-        # Imported here: without CuPy installed, it skips the test that asks for it.
-        from cupy_double import open_double
-
-        return open_double()
-    try:
-        return open_backend(name)
-    except MinicharError as error:
-        if name == "opencl" and "CI" in os.environ:
-            raise  # there, its absence is a failure
-        pytest.skip(str(error))
 
 
 @pytest.fixture

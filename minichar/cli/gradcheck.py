@@ -69,6 +69,9 @@ def command(
         verdict = "passed" if row.passed else "FAILED"
         errors = f"{row.complex_error:12.1e}  {row.central_error:18.1e}"
         click.echo(f"{row.name:{width}}  {shape:>10}  {errors}  {verdict}")
-    click.echo(f"limits: complex step {COMPLEX_LIMIT:g}, central difference {CENTRAL_LIMIT:g}", err=True)
+    click.echo(
+        f"limits: complex step {COMPLEX_LIMIT:g}, central difference {CENTRAL_LIMIT:g}; on {device.name}",
+        err=True,
+    )
     if not all(row.passed for row in rows):
         ctx.exit(1)

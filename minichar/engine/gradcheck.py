@@ -163,4 +163,4 @@ def directional_error(network: Network, feed: Feed, targets: Array, direction: A
     h = 1e-30
     to_host = network.parameters.backend.to_host
     slope = loss(to_host(network.parameters.flat) + 1j * h * direction).imag / h
-    return relative_error(to_host(network.gradient.flat) @ direction, np.asarray(slope))
+    return relative_error(np.asarray(to_host(network.gradient.flat) @ direction), np.asarray(slope))
