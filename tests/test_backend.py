@@ -5,15 +5,19 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from devices import open_device
 
 import minichar
 from minichar import backend as module
 from minichar.backend import CPU, host_generator, open_backend
+from minichar.cli import main
 from minichar.cuda_graph import CudaGraph
 from minichar.errors import MinicharError
 
@@ -180,6 +184,19 @@ class TestDriverOfOpenCL:
         prefix.unlink()
         open_backend("opencl")
         assert "OCL_ICD_FILENAMES" not in os.environ
+
+
+class TestDeadlock:
+    """oneMKL's vector functions wait while they hold Python's interpreter lock."""
+
+    def test_dpnp_does_without_them(self):
+        open_device("opencl")
+        vector = pytest.importorskip("dpnp.backend.extensions.vm._vm_impl", exc_type=ImportError)
+        assert not vector._is_available()
+
+    def test_a_dpnp_that_has_none_is_as_good(self, devices_of_opencl):
+        devices_of_opencl(1)
+        assert open_backend("opencl").name == "opencl:0"
 
 
 class TestArrays:
@@ -387,6 +404,44 @@ class TestHouse:
         for path in self.SOURCES:
             if path.parent.name in ("engine", "training"):
                 assert not pattern.search(path.read_text("utf-8")), path
+
+
+class TestDocumentation:
+    """The table of docs/devices.md; what each device does is tested above and in tests/cli/test_device.py."""
+
+    ROOT = Path(__file__).parent.parent
+    LINES = (ROOT / "docs" / "devices.md").read_text("utf-8").splitlines()
+    ROWS = tuple(line.split("|")[1:-1] for line in LINES if re.match(r"\| `\w+`", line))
+
+    @staticmethod
+    def kind(row):
+        return re.search(r"`(\w+)", row[0])[1]
+
+    def test_there_is_a_row_for_every_kind_of_name(self):
+        names = [re.findall("`([^`]+)`", row[0]) for row in self.ROWS]
+        assert names == [["cpu"], ["gpu", "gpu:N"], ["opencl", "opencl:N"], ["auto"]]
+
+    @pytest.mark.usefixtures("blocked")
+    def test_what_a_device_needs_is_what_its_error_says_and_what_pyproject_has(self):
+        project = tomllib.loads((self.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        extras = project["optional-dependencies"]
+        for row in self.ROWS:
+            kind, needs = self.kind(row), row[2]
+            if kind in ("cpu", "auto"):
+                assert needs.strip() == "nothing more"
+                open_backend(kind)
+            else:
+                (command,) = re.findall("`(pip install [^`]+)`", needs)
+                assert error_of(kind).endswith(command)
+                assert f"minichar[{kind}]" in command
+                assert extras[kind]
+
+    def test_how_it_is_checked_is_a_command(self):
+        for row in self.ROWS:
+            program, command, *options = re.search("`([^`]+)`", row[3])[1].split()
+            assert program == "minichar"
+            assert options in ([], ["--device", self.kind(row)])
+            assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize("variable", module.THREAD_VARIABLES)
