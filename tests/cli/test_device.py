@@ -73,7 +73,7 @@ def test_gradcheck_names_it_and_passes(run, device, shown):
     assert verdicts == ["passed"] * 3
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "eval", "gradcheck"])
+@pytest.mark.parametrize("command", [TRAIN, ["sample"], ["eval"], GRADCHECK], ids=lambda command: command[0])
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -89,7 +89,7 @@ def test_a_device_that_cannot_be_had_is_an_error_and_never_another_device(
 ):
     for package in ("cupy", "dpctl"):
         monkeypatch.setitem(sys.modules, package, None)
-    result = run(command, "--device", name, status=1)
+    result = run(*command, "--device", name, status=1)
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
     assert len(result.stderr.splitlines()) == 1
