@@ -93,7 +93,7 @@ def convert(
     dtype: str | None = None,
     force: bool = False,
     to: str | None = None,
-    inference: bool = False,
+    inference: bool = True,
     sequence: bool = False,
     vocab_from: str | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -106,7 +106,7 @@ def convert(
         A file of any format that is read.
     target : path-like, optional
         By default the source's name with the suffix of the format; an ``.npz`` then becomes
-        an ``.inference.npz``, without the state of its training.
+        an ``.inference.npz``.
     dtype : {"float16", "float32", "float64"}, optional
         Of the weights in the file: float32 by default, or as they are where a training can go
         on or there is no model. float16 is half the size and good to three digits.
@@ -115,7 +115,8 @@ def convert(
     to : {"npz", "safetensors", "pt", "onnx"}, optional
         The format; by default the suffix of `target` says it.
     inference : bool
-        Leave the state of the training out of an ``.npz``. No other format has room for it.
+        Leave the state of the training out of an ``.npz``, as is usual; False keeps it, so that the
+        copy can be resumed. No other format has room for it.
     sequence : bool
         An ``.onnx`` that reads a whole run at once, not a character.
     vocab_from : str, optional
@@ -141,9 +142,8 @@ def convert(
     _check_free(source, path, force)
     if sequence and to != "onnx":
         raise MinicharError(f"--sequence is about .onnx, and {path} is to be {to}")
-    inference = inference or (target is None and to == "npz")
 
-    held = _read(source, inference, vocab_from)
+    held = _read(source, inference and to == "npz", vocab_from)
     if held.model is None:
         if to != "npz":
             raise MinicharError(f"{source} holds arrays and no model of minichar: they can only become .npz")

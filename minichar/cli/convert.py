@@ -19,7 +19,12 @@ from minichar.training.checkpoint import WEIGHT_DTYPES
     help="Of the weights. float16 is half the size and good to three digits.  "
     "[default: float32; as they are with the state of a training, or without a model]",
 )
-@click.option("--inference", is_flag=True, help="Leave the state of the training out of an .npz.")
+@click.option(
+    "--inference/--training",
+    default=True,
+    show_default=True,
+    help="Leave the state of the training out of an .npz, or keep it, so that the copy can be resumed.",
+)
 @click.option("--sequence", is_flag=True, help="An .onnx that reads a whole run at once, not a character.")
 @click.option(
     "--vocab-from",
@@ -36,10 +41,11 @@ def command(source: str, target: str | None, **options: Any) -> None:
     .pt            the same as torch.save writes it
     .onnx          a graph for onnxruntime, which takes and gives ids, states and logits; written only
 
-    Without DST and --to, SRC becomes a small .npz for sampling, without the state of its
-    training. SRC can also be a plain .npz of arrays, as cupy.savez writes it, or a pickle
-    (.pkl) of CuPy or NumPy arrays, which is read without running it; both become a plain
-    .npz. What a format cannot hold is said. The path is printed on standard output.
+    An .npz is for sampling, unless --training keeps what --resume needs. Without DST, the
+    name is SRC's with the suffix of the format, .inference.npz for an .npz. SRC can also be a
+    plain .npz of arrays, as cupy.savez writes it, or a pickle (.pkl) of CuPy or NumPy arrays,
+    which is read without running it; both become a plain .npz. What a format cannot hold is
+    said. The path is printed on standard output.
     """  # noqa: D301  (the backspace tells Click to keep the lines)
     path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
     before, after = Path(source).stat().st_size, path.stat().st_size

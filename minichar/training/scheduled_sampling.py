@@ -1,6 +1,6 @@
 """Scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015, arXiv:1506.03099).
 
-    x_t = true character              with probability ε, the share of true input
+    x_t = true character              with probability `share`, the share of true input
     x_t = the model's own prediction  of step t-1, otherwise
 
 A coin for each character of the batch. The prediction is drawn from the model's
@@ -29,7 +29,7 @@ def scheduled_sampling(
     inputs : array of int, (T, B)
         The true characters.
     share : float
-        ε, the probability of feeding the true character.
+        The probability of feeding the true character.
     feed : str
         ``sample`` draws the prediction, ``argmax`` takes the likeliest.
     generator : numpy.random.Generator

@@ -95,7 +95,8 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
                 f"{getattr(saved, name)}: leave it out, or begin a new run with --init-from"
             )
     settings = replace(saved, **{"checkpoint_dir": str(Path(path).parent)} | changes)
-    corpus = read_corpus(settings)
+    # No cache: a checkpoint from elsewhere must not choose where a file is written.
+    corpus = read_corpus(settings, cache="data" in changes)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
@@ -125,9 +126,9 @@ def settings_of(model: CharRNN, path: str) -> Settings:
         ) from error
 
 
-def read_corpus(settings: Settings) -> Corpus:
-    """Read the text that the settings name."""
-    return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq)
+def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
+    """Read the text that the settings name, with a cache beside it or without."""
+    return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
 
 
 def lay_out(corpus: Corpus, settings: Settings) -> Split:
@@ -174,6 +175,8 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
         notes.append(
             f"{len(fresh)} characters are new to the model and start from random weights: {listed(fresh)}"
         )
+    if new.unknown and not old.unknown:
+        notes.append("the id for unknown characters is new to the model and starts from random weights")
     if gone:
         notes.append(
             f"{len(gone)} characters of the model are not in this text and are dropped: {listed(gone)}"

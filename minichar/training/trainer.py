@@ -31,7 +31,10 @@ from minichar.training.scheduled_sampling import scheduled_sampling
 from minichar.training.settings import Settings
 
 EXPLODED = 3.0
-"""A loss this many times the first one means that training has failed, as in char-rnn."""
+"""A loss this many times that of a model that knows nothing means that training has failed.
+
+char-rnn's rule, where that is the first loss; a run that begins with trained weights has ln V instead.
+"""
 
 
 class Trainer:
@@ -107,7 +110,7 @@ class Trainer:
         Raises
         ------
         MinicharError
-            If the loss is not finite or above three times the first, or a checkpoint cannot be written.
+            If the loss is not finite or has exploded (`EXPLODED`), or a checkpoint cannot be written.
         """
         check_folder(Path(self.settings.checkpoint_dir))
         measured_at = self.iteration

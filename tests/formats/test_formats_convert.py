@@ -105,7 +105,7 @@ def test_without_a_target_a_checkpoint_becomes_an_inference_file(trained, cli):
 def test_a_copy_keeps_the_training_exactly(trained, dtype):
     model, state, path = trained(dtype, dropout=0.5)
     for options in ({}, {"dtype": dtype}):
-        converted = convert(path, path.with_name("copy.npz"), force=True, **options)
+        converted = convert(path, path.with_name("copy.npz"), force=True, inference=False, **options)
         assert converted.notes == ()
         assert converted.path.read_bytes() == path.read_bytes()
     copy, training = load_training(converted.path)
@@ -114,13 +114,22 @@ def test_a_copy_keeps_the_training_exactly(trained, dtype):
     np.testing.assert_array_equal(training.mean_square, state.mean_square)
 
 
+def test_a_copy_is_for_sampling_unless_the_training_is_asked_for(trained, cli):
+    _, _, path = trained()
+    small, whole = path.with_name("small.npz"), path.with_name("whole.npz")
+    for target, options in ((small, []), (whole, ["--training"])):
+        assert cli("convert", path, target, *options).exit_code == 0
+        assert ("mean_square" in contents(target)) == (target == whole)
+    assert "both what to read and where to write" in cli("convert", path, path, "--training").output
+
+
 def test_what_is_lost_of_a_training_is_said(trained, package):
     package("onnx")
     _, _, path = trained()
     lost = "left out: the state of training, which only an .npz of float32 can hold"
-    assert convert(path, path.with_name("half.npz"), dtype="float16").notes == (lost,)
+    assert convert(path, path.with_name("half.npz"), dtype="float16", inference=False).notes == (lost,)
     assert convert(path, to="onnx").notes == (lost,)
-    assert convert(path, path.with_name("small.npz"), inference=True).notes == ()
+    assert convert(path, path.with_name("small.npz")).notes == ()
     assert "mean_square" not in contents(path.with_name("small.npz"))
 
 
@@ -129,7 +138,7 @@ def test_a_model_is_written_in_float32_unless_asked(trained, package):
     _, _, path = trained("float64")
     assert load_model(convert(path).path).parameters.dtype == "float32"
     assert load_model(convert(path, to="safetensors").path).parameters.dtype == "float32"
-    wide = convert(path, path.with_name("wide.npz"), dtype="float64", inference=True).path
+    wide = convert(path, path.with_name("wide.npz"), dtype="float64").path
     assert load_model(wide).parameters.dtype == "float64"
 
 
@@ -306,6 +315,6 @@ def test_a_model_trained_here_travels(tmp_path, monkeypatch, cli, package):
     result = cli("convert", path, "my.safetensors")
     assert "left out: the state of training" in result.stderr
     assert cli("eval", "my.safetensors").stdout.splitlines()[1:] == cli("eval", path).stdout.splitlines()[1:]
-    resumed = cli("convert", path, "copy.npz")
+    resumed = cli("convert", path, "copy.npz", "--training")
     assert resumed.exit_code == 0
     assert cli("train", "--resume", "copy.npz", "--max-epochs", 2, "--quiet").exit_code == 0

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,6 +138,13 @@ def test_dropout_is_what_the_new_run_says(old, tmp_path, dropout):
 def test_the_precision_is_what_the_new_run_says(old, tmp_path):
     run = begin_from(toy_settings(tmp_path, dtype="float64"), str(tmp_path / "old.npz"))
     assert run.trainer.model.parameters.dtype == "float64"
+
+
+@pytest.mark.parametrize("min_freq", [0, 2])
+def test_an_unknown_id_that_the_model_did_not_have_is_said(tmp_path, min_freq):
+    save(tmp_path / "old.npz", toy_model())
+    notes = begin_from(toy_settings(tmp_path, min_freq=min_freq), str(tmp_path / "old.npz")).notes
+    assert any("the id for unknown characters is new" in note for note in notes) == (min_freq > 0)
 
 
 def test_a_run_that_begins_from_weights_takes_nothing_else(tmp_path):
@@ -308,6 +316,17 @@ def test_a_state_of_another_shape(stopped, tmp_path, shape):
     path = put_together(tmp_path / "forged.npz", header, arrays | {"state": np.zeros(shape)})
     with pytest.raises(MinicharError, match="cannot be resumed"):
         resume(str(path), {})
+
+
+def test_a_checkpoint_does_not_choose_where_a_cache_is_written(stopped, tmp_path):
+    header, _ = parts(stopped)
+    text = Path(header["details"]["settings"]["data"])
+    for cache in text.parent.glob("*.minichar.npz"):
+        cache.unlink()
+    resume(stopped, {})
+    assert not list(text.parent.glob("*.minichar.npz"))
+    resume(stopped, {"data": str(text)})
+    assert len(list(text.parent.glob("*.minichar.npz"))) == 1
 
 
 def test_a_forged_checkpoint_neither_deletes_nor_writes_elsewhere(stopped, tmp_path):
