@@ -6,11 +6,12 @@ cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring
 
 import re
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from minichar.errors import MinicharError
 
-PATTERN = re.compile(r"lm_[^/\\]+_epoch\d+\.\d\d_(?:(\d+\.\d{4})|interrupted|unmeasured)\.npz")
+PATTERN = re.compile(r"lm_[^/\\]+_epoch\d+\.\d\d_(?:(\d+\.\d{4})|(?:interrupted|unmeasured)(?:-\d+)?)\.npz")
 
 
 def checkpoint_path(folder: str, savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> Path:
@@ -19,6 +20,12 @@ def checkpoint_path(folder: str, savefile: str, epoch: float, val_loss: float | 
     if val_loss is not None:
         label = f"{val_loss:.4f}"
     return Path(folder) / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
+
+
+def unused(path: Path) -> Path:
+    """Return `path`, or the same name with -2, -3, … where there is a file: runs may stop at one epoch."""
+    names = (path if n == 1 else path.with_stem(f"{path.stem}-{n}") for n in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def loss_in_name(path: Path) -> float:

@@ -25,7 +25,7 @@ from minichar.training.archive import check_folder
 from minichar.training.clipping import clip_elements, clip_norm
 from minichar.training.evaluation import evaluate
 from minichar.training.events import Evaluated, Event, Saved, Step
-from minichar.training.naming import checkpoint_path, to_delete
+from minichar.training.naming import checkpoint_path, to_delete, unused
 from minichar.training.rmsprop import RMSprop
 from minichar.training.scheduled_sampling import scheduled_sampling
 from minichar.training.settings import Settings
@@ -222,6 +222,8 @@ class Trainer:
         path = checkpoint_path(
             settings.checkpoint_dir, settings.savefile, self.epoch, val_loss, self.stopping
         )
+        if val_loss is None:
+            path = unused(path)
         self.model.details = {
             "val_loss": val_loss,
             "epoch": self.epoch,

@@ -10,6 +10,7 @@ from minichar.training.naming import (
     find_checkpoint,
     loss_in_name,
     to_delete,
+    unused,
 )
 
 
@@ -47,6 +48,17 @@ def test_a_name_says_the_epoch_and_the_loss(epoch, val_loss, stopped, name):
 )
 def test_the_loss_is_read_off_the_name(name, loss):
     assert loss_in_name(Path("cv", name)) == loss
+
+
+def test_runs_that_stop_at_the_same_epoch_do_not_write_over_one_another(tmp_path):
+    path = checkpoint_path(str(tmp_path), "lstm", 0.31, None, True)
+    assert unused(path) == path
+    for n in (1, 2, 3):
+        taken = unused(path)
+        taken.touch()
+        assert taken.name == f"lm_lstm_epoch0.31_interrupted{'' if n == 1 else f'-{n}'}.npz"
+    assert loss_in_name(taken) == float("inf")
+    assert best_checkpoint(tmp_path).parent == tmp_path
 
 
 def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):

@@ -358,6 +358,15 @@ def test_stopping_saves_at_once(trainer_of):
     assert names(trainer) == [f"lm_lstm_epoch{7 / len(trainer.split.train):.2f}_interrupted.npz"]
 
 
+def test_a_stopped_run_leaves_that_of_another_alone(trainer_of):
+    first, second = trainer_of(), trainer_of(seed=5)
+    take(first, 7)
+    before = first.saved[0].read_bytes()
+    take(second, 7)
+    assert second.saved[0].name == first.saved[0].name.replace("interrupted", "interrupted-2")
+    assert first.saved[0].read_bytes() == before
+
+
 def test_stopping_right_after_a_measurement_saves_once(trainer_of):
     trainer = trainer_of(eval_val_every=7)
     events = take(trainer, 7)
