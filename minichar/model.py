@@ -50,6 +50,11 @@ class CharRNN:
             f"{self.parameters.size:,} parameters"
         )
 
+    def origin(self) -> str:
+        """Say which text it has learned, as a part of a sentence; nothing where that is not known."""
+        origin = self.details.get("origin")
+        return f", learned {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
+
     def network(self, T: int, B: int) -> Network:
         """Return workspaces for `T` steps of `B` sequences over these weights."""
         return Network(self.config, self.parameters, T, B)

@@ -7,6 +7,7 @@ import click
 
 from minichar.convert import TARGETS, convert
 from minichar.training.checkpoint import WEIGHT_DTYPES
+from minichar.training.naming import find_checkpoint
 
 
 @click.command("convert")
@@ -41,12 +42,14 @@ def command(source: str, target: str | None, **options: Any) -> None:
     .pt            the same as torch.save writes it
     .onnx          a graph for onnxruntime, which takes and gives ids, states and logits; written only
 
+    SRC may be a folder: its checkpoint of lowest validation loss is taken.
     An .npz is for sampling, unless --training keeps what --resume needs. Without DST, the
     name is SRC's with the suffix of the format, .inference.npz for an .npz. SRC can also be a
     plain .npz of arrays, as cupy.savez writes it, or a pickle (.pkl) of CuPy or NumPy arrays,
     which is read without running it; both become a plain .npz. What a format cannot hold is
     said. The path is printed on standard output.
     """  # noqa: D301  (the backspace tells Click to keep the lines)
+    source = str(find_checkpoint(source))
     path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
     before, after = Path(source).stat().st_size, path.stat().st_size
     click.echo(f"{before:,} bytes became {after:,}", err=True)

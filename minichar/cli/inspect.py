@@ -8,24 +8,30 @@ from minichar.cli.options import GroupedCommand
 from minichar.convert import format_of, load_model
 from minichar.errors import MinicharError
 from minichar.training.archive import Archive
+from minichar.training.naming import find_checkpoint
 
 
 @click.command("inspect", cls=GroupedCommand)
-@click.argument("checkpoint")
-def command(checkpoint: str) -> None:
-    """Show what a checkpoint holds: configuration, parameters by layer, loss history."""
-    model = load_model(checkpoint)
+@click.argument("checkpoint", required=False)
+def command(checkpoint: str | None) -> None:
+    """Show what a checkpoint holds: configuration, parameters by layer, loss history.
+
+    CHECKPOINT is a file, or a folder, of which the checkpoint of lowest validation loss is
+    shown; without it the folder is cv/.
+    """
+    path = str(find_checkpoint(checkpoint))
+    model = load_model(path)
     training: dict[str, Any] = {}
-    if format_of(checkpoint) in (None, "npz"):  # no other format holds the state of a training
-        with Archive(checkpoint) as archive:
+    if format_of(path) in (None, "npz"):  # no other format holds the state of a training
+        with Archive(path) as archive:
             training = archive.header.get("training") or {}
     try:
         settings, history = settings_table(model.details), history_table(training)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise MinicharError(
-            f"{checkpoint} is not a checkpoint minichar can read: "
-            f"its settings or its history are damaged ({error})"
+            f"{path} is not a checkpoint minichar can read: its settings or its history are damaged ({error})"
         ) from error
+    click.echo(f"checkpoint {path}")
     click.echo(f"model      {model.summary()}")
     unknown = ", and one unknown id" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")

@@ -124,9 +124,8 @@ class Report:
             )
         self.say(line)
         fit = evaluated.fit
-        advice = fit_advice(fit.loss, val.loss) if val and fit and evaluated.epoch >= 1 else ""
-        if advice:
-            self.say(f"           {advice}")
+        if val and fit and evaluated.epoch >= 1 and (advice := fit_advice(fit.loss, val.loss)):
+            self.say(f"           {advice} (training measured as validation is: {fit.loss:.4f})")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:

@@ -97,7 +97,7 @@ def command(
     path = find_checkpoint(checkpoint)
     model = load_model(path)
     if not quiet:
-        click.echo(f"{path}: {model.summary()}", err=True)
+        click.echo(f"{path}: {model.summary()}{model.origin()}", err=True)
     options: dict[str, Any] = {
         "length": length,
         "prime": primetext,

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from click.core import ParameterSource
 from minichar.cli.options import GroupedCommand, group
 from minichar.cli.report import Report
 from minichar.engine.config import GRU_RESETS, MODELS
+from minichar.training.naming import find_checkpoint
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import DTYPES, SPLITS, Settings
@@ -18,6 +20,8 @@ from minichar.training.start import begin, begin_from, resume
 from minichar.training.trainer import Trainer
 
 DEFAULT = Settings()
+PATIENCE = 0.5
+"""Seconds in which a second Ctrl-C is the same nervous press, and does not keep the first from saving."""
 
 text = group("Text")
 model = group("Model")
@@ -157,13 +161,15 @@ showing = group("What is shown")
 @saving(
     "--init-from",
     metavar="CKPT",
-    help="Begin with the weights of a checkpoint, on this text. Its characters are matched one by one.",
+    help="Begin with the weights of a checkpoint, or of the best in a folder, on this text. "
+    "Its characters are matched one by one.",
 )
 @saving(
     "--resume",
     "checkpoint",
     metavar="CKPT",
-    help="Go on with a run exactly where it was stopped. It remembers its options; --max-epochs may grow.",
+    help="Go on with a run exactly where it was stopped, from its last checkpoint or the newest in a folder. "
+    "It remembers its options; --max-epochs may grow.",
 )
 @saving("--checkpoint-dir", default=DEFAULT.checkpoint_dir, metavar="DIR", help="Where checkpoints go.")
 @saving(
@@ -217,9 +223,9 @@ def command(
     if checkpoint and init_from:
         raise click.UsageError("--resume goes on with a run and --init-from begins one: give one of them")
     if checkpoint:
-        run = resume(checkpoint, {name: options[name] for name in given})
+        run = resume(str(find_checkpoint(checkpoint, newest=True)), {name: options[name] for name in given})
     elif init_from:
-        run = begin_from(Settings(**options), init_from, given)
+        run = begin_from(Settings(**options), str(find_checkpoint(init_from)), given)
     else:
         run = begin(Settings(**options))
 
@@ -233,17 +239,20 @@ def command(
 
 @contextmanager
 def stopping(trainer: Trainer) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM stop the trainer, which saves; a second one ends at once.
+    """Let Ctrl-C and SIGTERM stop the trainer, which saves; a second one, after `PATIENCE`, ends at once.
 
     Yields the list that the received signal is put in.
     """
     received: list[int] = []
+    stopped_at: list[float] = []
 
     def stop(number: int, frame: object) -> None:
-        if received:
+        if not received:
+            received.append(number)
+            trainer.stop()
+            stopped_at.append(monotonic())
+        elif monotonic() - stopped_at[0] >= PATIENCE:
             raise KeyboardInterrupt
-        received.append(number)
-        trainer.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -148,9 +148,10 @@ class Vocabulary:
         if unknown == "unk":
             ids[missing] = self.unknown_id
             return ids
-        missing_characters = sorted(set(text) - set(self.characters))
+        missing_characters = sorted(set(text) - set(self.characters), key=text.index)
         named = name_some(missing_characters, lambda c: positions(text, c))
-        raise MinicharError(f"not in the vocabulary: {named}; leave them out, or give --unknown skip or unk")
+        mends = "skip or unk" if self.unknown else "skip"
+        raise MinicharError(f"not in the vocabulary: {named}; leave them out, or give --unknown {mends}")
 
     def decode(self, ids: ArrayLike) -> str:
         """Turn ids back into text; the unknown id becomes U+FFFD, the replacement character.

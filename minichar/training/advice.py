@@ -29,5 +29,5 @@ def fit_advice(train_loss: float, val_loss: float) -> str:
     if gap > OVERFITTING:
         return f"overfitting: validation {gap:.2f} above training; --dropout or a smaller --rnn-size helps"
     if gap < UNDERFITTING:
-        return "underfitting: training and validation stay together; more epochs or a larger --rnn-size helps"
+        return "underfitting: training and validation stay together; more epochs, then a larger --rnn-size"
     return ""

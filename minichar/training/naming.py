@@ -5,9 +5,10 @@ cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from minichar.errors import MinicharError
 
@@ -42,15 +43,36 @@ def best_checkpoint(folder: str | Path) -> Path:
     MinicharError
         If there is no checkpoint.
     """
+    return first_checkpoint(folder, lambda path: (loss_in_name(path), -path.stat().st_mtime))
+
+
+def newest_checkpoint(folder: str | Path) -> Path:
+    """Return the checkpoint in `folder` that was written last.
+
+    Raises
+    ------
+    MinicharError
+        If there is no checkpoint.
+    """
+    return first_checkpoint(folder, lambda path: -path.stat().st_mtime)
+
+
+def first_checkpoint(folder: str | Path, order: Callable[[Path], Any]) -> Path:
+    """Return the checkpoint in `folder` that comes first in this order."""
     try:
-        found = [path for path in Path(folder).iterdir() if PATTERN.fullmatch(path.name)]
-        return min(found, key=lambda path: (loss_in_name(path), -path.stat().st_mtime))
+        return min((path for path in Path(folder).iterdir() if PATTERN.fullmatch(path.name)), key=order)
     except (OSError, ValueError):
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
 
 
-def find_checkpoint(given: str | None) -> Path:
-    """Return the checkpoint that the user means: a file, or the best one in a folder, ``cv`` by default.
+def find_checkpoint(given: str | None, newest: bool = False) -> Path:
+    """Return the checkpoint that the user means: a file, or one in a folder, ``cv`` by default.
+
+    Parameters
+    ----------
+    given : str or None
+    newest : bool
+        In a folder, the one written last, to go on with; else the best, to use.
 
     Raises
     ------
@@ -58,7 +80,9 @@ def find_checkpoint(given: str | None) -> Path:
         If a folder holds no checkpoint.
     """
     path = Path(given or "cv")
-    return best_checkpoint(path) if path.is_dir() or given is None else path
+    if given is not None and not path.is_dir():
+        return path
+    return newest_checkpoint(path) if newest else best_checkpoint(path)
 
 
 def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:

@@ -82,7 +82,7 @@ class Settings:
             or "\\" in self.savefile
         ):
             raise MinicharError(
-                f"--savefile is {self.savefile!r}; it must be a short plain name, it becomes part of a file's"
+                f"--savefile is {self.savefile!r}; it must be a short plain name, for a part of another"
             )
 
     def learning_rate_at(self, e: int) -> float:

@@ -147,7 +147,7 @@ def test_a_character_that_the_model_never_saw(cli, home):
     options = ["sample", "toy.npz", "--primetext", "a☃bX", "--length", 20]
     result = cli(*options, status=1)
     assert result.stdout == ""
-    assert "not in the vocabulary: 'X' (U+0058) at position 3, '☃' (U+2603) at position 1" in result.stderr
+    assert "not in the vocabulary: '☃' (U+2603) at position 1, 'X' (U+0058) at position 3" in result.stderr
     for unknown in ("skip", "unk"):
         expected = "a☃bX" + text_of("toy.npz", 20, "a☃bX", unknown=unknown) + "\n"
         assert cli(*options, "--unknown", unknown).stdout == expected

@@ -16,7 +16,7 @@ import minichar.training.trainer as trainer_module
 from minichar import MinicharError, load
 from minichar.cli.train import command
 from minichar.training.evaluation import Evaluation
-from minichar.training.naming import best_checkpoint
+from minichar.training.naming import best_checkpoint, loss_in_name
 from minichar.training.settings import Settings
 from minichar.training.trainer import Trainer
 
@@ -344,7 +344,9 @@ def test_after_an_interruption_the_best_is_printed_all_the_same(cli, home, monke
     assert re.search(r"--resume cv/lm_lstm_epoch0\.\d\d_interrupted\.npz", result.stderr)
 
 
-def test_a_second_signal_ends_at_once(cli, home, monkeypatch):
+@pytest.mark.parametrize("patience", [0, 60])
+def test_a_second_signal_ends_at_once_unless_it_is_the_same_press(cli, home, monkeypatch, patience):
+    monkeypatch.setattr(train_module, "PATIENCE", patience)
     learn = Trainer.learn
 
     def impatient(self):
@@ -354,8 +356,9 @@ def test_a_second_signal_ends_at_once(cli, home, monkeypatch):
         return learn(self)
 
     monkeypatch.setattr(Trainer, "learn", impatient)
-    assert "Aborted!" in cli("train", "--data", "input.txt", *TOY, status=1).stderr
-    assert list((home / "cv").iterdir()) == []
+    stderr = cli("train", "--data", "input.txt", *TOY, status=130 if patience else 1).stderr
+    assert ("Aborted!" in stderr) == (patience == 0)
+    assert len(list((home / "cv").iterdir())) == (patience > 0)
 
 
 def test_a_stopped_process_goes_on_as_if_never_stopped(process, cli, home):
@@ -482,3 +485,20 @@ def test_no_progress_bar_when_quiet(process):
     assert "\x1b" not in shown
     assert re.search(r"epoch 0\.61/2  loss", shown)
     assert len(stdout.splitlines()) == 1
+
+
+def test_a_folder_stands_for_its_newest_or_its_best(cli, train):
+    """Newest to go on with, best for all else."""
+    train("--max-epochs", 1)
+    assert "resumed    at epoch 1.00" in cli("train", "--resume", "cv", "--max-epochs", 2).stderr
+    newest = max(Path("cv").glob("lm_*"), key=lambda path: path.stat().st_mtime)
+    best = min(Path("cv").glob("lm_*"), key=loss_in_name)
+    assert newest.name.startswith("lm_lstm_epoch2.00")
+    assert f"checkpoint {best}\n" in cli("inspect").stdout
+    assert cli("inspect", "cv").stdout == cli("inspect", best).stdout
+    cli("convert", "cv", "small.npz")
+    assert (
+        f"small.npz: {load('small.npz').summary()}, learned 'input.txt'" in cli("sample", "small.npz").stderr
+    )
+    cli("train", "--data", "input.txt", "--init-from", "cv", "--max-epochs", 1, "--checkpoint-dir", "tuned")
+    assert "resumed    at epoch 1.00" in cli("train", "--resume", "tuned", "--max-epochs", 2).stderr

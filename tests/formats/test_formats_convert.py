@@ -234,7 +234,7 @@ def test_onnx_is_not_read(tmp_path, cli):
 
 WRONG = {
     "missing": (["none.npz"], "no such checkpoint: none.npz"),
-    "folder": (["."], "cannot read .: Is a directory"),
+    "folder": (["."], "no checkpoint in ./: train one"),
     "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
     "itself": (["model.npz", "model.npz", "--force"], "both what to read and where to write"),
     "itself by another name": (["model.npz", "./sub/../model.npz", "--force"], "both what to read and where"),

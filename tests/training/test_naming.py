@@ -100,6 +100,11 @@ def test_a_file_a_folder_or_the_best_in_cv(tmp_path, monkeypatch):
     assert find_checkpoint("other") == Path("other/lm_other_epoch2.00_1.2500.npz")
     assert find_checkpoint("other/any.npz") == Path("other/any.npz")
 
+    # The best is for use, the newest to go on with.
+    touch(Path("cv"), "lm_cv_epoch2.00_1.2500.npz", "lm_cv_epoch3.00_1.7500.npz")
+    assert find_checkpoint("cv") == find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
+    assert find_checkpoint("cv", newest=True) == Path("cv/lm_cv_epoch3.00_1.7500.npz")
+
 
 @pytest.mark.parametrize("folder", ["empty", "missing", "a file"])
 def test_no_checkpoint(tmp_path, folder):
