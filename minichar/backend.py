@@ -1,61 +1,300 @@
-"""The array module the engine computes with, and the few things a device does in its own way.
+"""Where the arrays live: one file that knows NumPy, CuPy and dpnp, so that no other has to.
 
-The engine asks a `Backend` for its array module ``xp`` and never imports one itself,
-so the same equations run wherever the arrays live. Here: NumPy on the CPU.
+The engine asks a `Backend` for its array module ``xp``, which has NumPy's function names
+on every device, and for the few things that each device does in its own way: bringing
+arrays to it and back, random numbers, gathering and scattering columns, fusing
+element-wise functions, and recording a step to replay it. No other file tests for a device.
 """
 
 import os
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from minichar.cuda_graph import CudaGraph
+from minichar.errors import MinicharError
+from minichar.uniform import CountedUniform, Uniform
+
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 Array = Any
 """An array of the backend's module. The shape stands in a comment where one is made."""
+Function = Callable[..., Any]
 
 
-@dataclass(frozen=True)
 class Backend:
-    """A device: its name and its array module.
+    """A device: here NumPy on the CPU; the subclasses say what others do differently.
 
     Attributes
     ----------
     name : str
-        What the user calls the device.
+        What the user calls it: ``cpu``, ``gpu:0``, ``opencl:0``.
     xp : module
-        The array module, with NumPy's function names.
+        The array module.
+    crossings : dict of str to int
+        How many arrays went to the device and to the host.
     """
 
-    name: str
-    xp: ModuleType
+    xp: ModuleType = np
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self.crossings = {"to_device": 0, "to_host": 0}
 
     def to_device(self, array: Array) -> Array:
         """Bring a host array to the device; shape and dtype stay."""
-        return self.xp.asarray(array)
+        self.crossings["to_device"] += 1
+        return self._to_device(array)
 
     def to_host(self, array: Array) -> np.ndarray:
         """Bring a device array to the host; shape and dtype stay."""
-        return np.asarray(array)
+        self.crossings["to_host"] += 1
+        return self._to_host(array)
+
+    @property
+    def kind(self) -> str:
+        """The name without its number: ``cpu``, ``gpu`` or ``opencl``."""
+        return self.name.partition(":")[0]
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return zeros on the device."""
+        return self.xp.zeros(shape, dtype=dtype)
+
+    def uniform(self, *words: int) -> Uniform:
+        """Return uniform random numbers drawn on the device; other words, an independent stream."""
+        return Uniform(words)
+
+    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
+        """``out[:, j] = W[:, ids[j]]``: the columns of W ``(G, V)`` for ids ``(B,)`` into out ``(G, B)``.
+
+        An id out of range is not noticed: who makes ids keeps them in 0 … V-1.
+        """
+        # Without mode="clip" NumPy fills a buffer of its own first and copies it into out.
+        self.xp.take(W, ids, axis=1, out=out, mode="clip")
+
+    def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
+        """``out[:, k] = Σ columns[:, j] over ids[j] = k``: columns ``(G, N)``, ids ``(N,)``, out ``(G, V)``.
+
+        One product with the one-hot matrix of the ids that occur: a chunk of text holds
+        few different characters, and a product outruns a scattered sum.
+        """
+        xp = self.xp
+        seen, place = xp.unique(ids, return_inverse=True)  # (S,), (N,)
+        onehot = seen[:, None] == seen[place][None, :]  # (S, N)
+        out[...] = 0.0
+        out[:, seen] = xp.matmul(columns, onehot.astype(columns.dtype).T)  # (G, S)
+
+    def elementwise(self, function: Function) -> Function:
+        """Return ``function(xp, *arrays)``, an element-wise computation with ``out=``, as one call."""
+        return lambda *arrays: function(self.xp, *arrays)
+
+    def recorded(self, step: Function) -> Function:
+        """Return `step`, a computation on arrays that stay where they are, in its fastest form."""
+        return step
 
     def describe(self) -> str:
         """Say what computes, such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
         blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
         name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        wanted = next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), None)
-        return f"NumPy {np.__version__} with {name}, up to {wanted or cores} threads"
+        return f"NumPy {np.__version__} with {name}, up to {threads()} threads"
 
-    def generator(self, *seed: int) -> np.random.Generator:
-        """Return a generator of random numbers; other words (but a last 0), another stream."""
-        return np.random.default_rng(seed)
+    def _to_device(self, array: Array) -> Array:
+        return np.asarray(array)
+
+    def _to_host(self, array: Array) -> np.ndarray:
+        return np.asarray(array)
+
+
+class CuPyBackend(Backend):
+    """An NVIDIA GPU, by CuPy."""
+
+    def __init__(self, index: int, xp: ModuleType) -> None:
+        super().__init__()
+        self.name, self.xp = f"gpu:{index}", xp
+
+    def uniform(self, *words: int) -> Uniform:
+        """Return uniform random numbers drawn on the device; other words, an independent stream."""
+        return CountedUniform(
+            words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
+        )
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """``out[:, j] = W[:, ids[j]]``: the columns of W ``(G, V)`` for ids ``(B,)`` into out ``(G, B)``."""
-        # Without mode="clip" NumPy fills a buffer of its own first and copies it into out.
-        self.xp.take(W, ids, axis=1, out=out, mode="clip")
+        """``out[:, j] = W[:, ids[j]]``."""
+        self.xp.take(W, ids, axis=1, out=out)
+
+    def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
+        """``out[:, k] = Σ columns[:, j] over ids[j] = k``, by one product with the one-hot matrix of all ids.
+
+        Its size does not depend on which ids occur, as a recorded step needs. Atomic additions
+        would do with less memory, but in an order that changes from run to run.
+        """
+        onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
+        self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
+
+    def elementwise(self, function: Function) -> Function:
+        """Return the function fused into one kernel."""
+        xp = self.xp
+        return xp.fuse(kernel_name=function.__name__)(lambda *arrays: function(xp, *arrays))
+
+    def recorded(self, step: Function) -> Function:
+        """Return `step` as a CUDA graph: recorded once warm, then replayed with one launch."""
+        return CudaGraph(self.xp, step)
+
+    def describe(self) -> str:
+        """Say what computes: CuPy, the CUDA versions (1000 · major + 10 · minor), the GPU and its memory."""
+        runtime = self.xp.cuda.runtime
+        properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
+        return (
+            f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
+            f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
+        )
+
+    def _to_device(self, array: Array) -> Array:
+        return self.xp.asarray(array)
+
+    def _to_host(self, array: Array) -> np.ndarray:
+        return self.xp.asnumpy(array)
 
 
-CPU = Backend("cpu", np)
+class DpnpBackend(Backend):
+    """An OpenCL device, by dpnp; the CPU is one where Intel's OpenCL runtime is installed."""
+
+    def __init__(self, index: int, xp: ModuleType, device: Any) -> None:
+        super().__init__()
+        self.name, self.xp, self.device = f"opencl:{index}", xp, device
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return zeros on the device."""
+        return self.xp.zeros(shape, dtype=dtype, device=self.device)
+
+    def uniform(self, *words: int) -> Uniform:
+        """Return uniform random numbers drawn on the device; other words, an independent stream."""
+
+        def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
+            state = self.xp.random.RandomState(seed, device=self.device)
+            return state.uniform(size=shape, dtype=np.dtype(dtype).type)
+
+        return CountedUniform(words, draw)
+
+    def describe(self) -> str:
+        """Say what computes: dpnp and the device's name."""
+        return f"dpnp {self.xp.__version__} on {self.name}, {self.device.name}"
+
+    def _to_device(self, array: Array) -> Array:
+        return self.xp.asarray(array, device=self.device)
+
+    def _to_host(self, array: Array) -> np.ndarray:
+        return self.xp.asnumpy(array)
+
+
+def threads() -> str:
+    """Return how many threads the BLAS may use, as its environment variables or the cores say."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), str(cores))
+
+
+CPU = Backend()
+
+
+def host_generator(*words: int) -> np.random.Generator:
+    """Return a generator on the host, for what must not depend on the device: weights and samples."""
+    return np.random.default_rng(words)
+
+
+def open_backend(name: str = "auto") -> Backend:
+    """Return the backend of a device.
+
+    Parameters
+    ----------
+    name : str
+        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``; ``auto`` takes a CUDA GPU if one
+        answers and the CPU otherwise.
+
+    Raises
+    ------
+    MinicharError
+        If there is no such device, saying whether the package, the driver or the device is
+        missing. A device that was asked for is never replaced by another.
+    """
+    kind, colon, number = name.partition(":")
+    if kind not in ("auto", "cpu", "gpu", "opencl") or (
+        colon and (kind in ("auto", "cpu") or not number.isdecimal())
+    ):
+        raise MinicharError(f"no device is called {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N")
+    if kind == "gpu":
+        return open_cupy(int(number or 0))
+    if kind == "opencl":
+        return open_dpnp(int(number or 0))
+    if kind == "auto":
+        try:
+            return open_cupy(0)
+        except MinicharError:
+            return CPU
+    return CPU
+
+
+def open_cupy(index: int) -> CuPyBackend:
+    """Return the CUDA GPU of this index."""
+    try:
+        cupy = import_module("cupy")
+    except ImportError as error:
+        raise missing("gpu", "CuPy", error) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise MinicharError(
+            f"--device gpu: CuPy {cupy.__version__} finds no usable NVIDIA driver ({error}): "
+            "install or update the driver"
+        ) from error
+    if index >= count:
+        raise MinicharError(f"--device gpu:{index}: there is no such GPU; {count} found, counted from 0")
+    cupy.cuda.Device(index).use()
+    return CuPyBackend(index, cupy)
+
+
+def open_dpnp(index: int) -> DpnpBackend:
+    """Return the OpenCL device of this index, in dpctl's order."""
+    # The wheel of Intel's OpenCL runtime brings the driver for CPUs, but the loader looks for it only where
+    # the system keeps its drivers. It reads this variable when dpnp is first imported.
+    driver = os.path.join(sys.prefix, "lib", "libintelocl.so")
+    if os.path.exists(driver):
+        os.environ.setdefault("OCL_ICD_FILENAMES", driver)
+    try:
+        dpctl, dpnp = import_module("dpctl"), import_module("dpnp")
+    except ImportError as error:
+        raise missing("opencl", "dpnp", error) from error
+    devices = dpctl.get_devices(backend="opencl")
+    if not devices:
+        raise MinicharError(
+            "--device opencl: no OpenCL driver answers: install your device's, "
+            "or for the CPU pip install 'minichar[opencl]'"
+        )
+    if index >= len(devices):
+        raise MinicharError(
+            f"--device opencl:{index}: there is no such device; {len(devices)} found, counted from 0"
+        )
+    avoid_a_deadlock()
+    return DpnpBackend(index, dpnp, devices[index])
+
+
+def avoid_a_deadlock() -> None:
+    """Let dpnp do element-wise functions by itself and not by oneMKL's vector functions.
+
+    Those wait for what was started before while they hold Python's interpreter lock, and what was
+    started before waits for that lock to give its arguments back: with dpnp 0.20 on a CPU, a training
+    run stands still within some hundred steps. dpnp's own functions do not wait, and are no slower here.
+    """
+    with suppress(ImportError):  # a dpnp without them has nothing to avoid
+        vector: Any = import_module("dpnp.backend.extensions.vm._vm_impl")
+        vector._is_available = lambda: False
+
+
+def missing(extra: str, package: str, error: ImportError) -> MinicharError:
+    """Return the error that says which package a device needs and how to get it."""
+    return MinicharError(f"--device {extra} needs {package} ({error}): pip install 'minichar[{extra}]'")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from minichar.backend import CPU, Backend
+from minichar.backend import CPU, Backend, host_generator
 from minichar.engine.config import Config, initialise
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
@@ -36,7 +36,7 @@ class CharRNN:
     ) -> "CharRNN":
         """Return a model with fresh random weights; the same seed, the same weights."""
         parameters = Parameters(config.shapes(), dtype, backend)
-        initialise(config, parameters, backend.generator(seed))
+        initialise(config, parameters, host_generator(seed))
         return cls(config, vocabulary, parameters)
 
     def summary(self) -> str:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from minichar.backend import Array
+from minichar.backend import Array, host_generator
 from minichar.engine.draw import draw, likeliest
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
@@ -195,7 +195,7 @@ def generate_many(
     if seed < 0:
         raise MinicharError(f"seed is {seed}; it must be 0 or more")
     characters = model.vocabulary.characters
-    generators = [model.parameters.backend.generator(seed, STREAM, i) for i in range(num_samples)]
+    generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]
     steps = sample_ids(model, prime_ids(model, prime, unknown), choice, generators)
     for ids in islice(steps, length or None):

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import GroupedCommand, group
+from minichar.backend import Backend
+from minichar.cli.options import GroupedCommand, device, group
 from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.text.corpus import load_corpus
@@ -61,8 +62,15 @@ reading = group("Reading")
     help="Characters a chunk.  [default: as in training]",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
+@device
 def command(
-    checkpoint: str | None, split: str | None, part: str, start: str, quiet: bool, **given: Any
+    checkpoint: str | None,
+    split: str | None,
+    part: str,
+    start: str,
+    quiet: bool,
+    device: Backend,
+    **given: Any,
 ) -> None:
     """Measure a model's loss on a text.
 
@@ -73,7 +81,7 @@ def command(
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole has no parts before, so its start is always zero")
     path = str(find_checkpoint(checkpoint))
-    model = load_model(path)
+    model = load_model(path, device)
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} does not say what it was trained on: name a text with --data")
     trained = settings_of(model, path) if "settings" in model.details else Settings()
@@ -111,7 +119,7 @@ def command(
         begun = "from a zero state" if start == "zero" else "carried on from the parts before"
         streams = f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''}"
         what = f"{part} part of the {laid_out.how} split, {streams} {begun}"
-    click.echo(f"model       {path}: {model.summary()}")
+    click.echo(f"model       {path}: {model.summary()}, on {device.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
     ends = f"first chunk {result.first:.4f}, last {result.last:.4f}"
     click.echo(f"loss        {result.loss:.4f} nats per character ({ends})")

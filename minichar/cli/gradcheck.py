@@ -2,11 +2,11 @@
 
 import click
 
-from minichar.backend import CPU
-from minichar.cli.options import GroupedCommand, group
+from minichar.backend import Backend, host_generator
+from minichar.cli.options import GroupedCommand, device, group
 from minichar.engine.config import GRU_RESETS, MODELS, Config
 from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
-from minichar.training.scheduled_sampling import scheduled_sampling
+from minichar.training.scheduled_sampling import ScheduledSampling
 
 network_ = group("Network")
 chunk = group("Chunk")
@@ -30,6 +30,7 @@ chunk = group("Chunk")
     help="Share of true input in scheduled sampling.",
 )
 @chunk("--seed", default=123, type=click.IntRange(0), help="Of weights, state, masks, coins and characters.")
+@device
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -43,6 +44,7 @@ def command(
     batch_size: int,
     true_share: float,
     seed: int,
+    device: Backend,
 ) -> None:
     """Prove every hand-written gradient, element by element.
 
@@ -51,11 +53,13 @@ def command(
     central difference, which everybody knows and which stops near 1e-9. The state is
     carried in, dropout and scheduled sampling are on. Exit status 1 if one fails.
     """
-    generator = CPU.generator(seed)
+    generator = host_generator(seed)
     config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset)
-    network = toy_network(config, seq_length, batch_size, generator)
-    inputs, targets = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # each (T, B)
-    feed = scheduled_sampling(inputs, true_share, "sample", generator, CPU)
+    network = toy_network(config, seq_length, batch_size, generator, device)
+    ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
+    inputs, targets = device.to_device(ids)  # each (T, B)
+    feed = ScheduledSampling(inputs, "sample", device)
+    feed.flip(true_share, device.uniform(seed))
     rows = check_network(network, feed, targets)
 
     width = max(len(row.name) for row in rows)
@@ -65,6 +69,9 @@ def command(
         verdict = "passed" if row.passed else "FAILED"
         errors = f"{row.complex_error:12.1e}  {row.central_error:18.1e}"
         click.echo(f"{row.name:{width}}  {shape:>10}  {errors}  {verdict}")
-    click.echo(f"limits: complex step {COMPLEX_LIMIT:g}, central difference {CENTRAL_LIMIT:g}", err=True)
+    click.echo(
+        f"limits: complex step {COMPLEX_LIMIT:g}, central difference {CENTRAL_LIMIT:g}; on {device.name}",
+        err=True,
+    )
     if not all(row.passed for row in rows):
         ctx.exit(1)

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from minichar.backend import open_backend
+
 
 class GroupedOption(click.Option):
     """An option that stands under a heading of its own in ``--help``."""
@@ -27,6 +29,17 @@ class GroupedCommand(click.Command):
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+device = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    callback=lambda ctx, parameter, name: open_backend(name),
+    help="cpu, gpu, gpu:N, opencl or opencl:N; auto takes an NVIDIA GPU if one answers, else the CPU.",
+)
+"""Where to compute; the command gets an open `Backend`."""
 
 
 def group(heading: str) -> Callable[..., Callable[[Any], Any]]:

@@ -21,6 +21,8 @@ from minichar.training.naming import loss_in_name
 from minichar.training.start import Run
 
 SAMPLE_LENGTH = 70
+REFRESH = 0.1
+"""Seconds between two looks at the loss for the progress bar: each brings it from the device."""
 CLEAR_LINE = "\r\x1b[K"
 
 
@@ -46,6 +48,7 @@ class Report:
         self.speed = Speed()
         self.last: Path | None = None
         self.measurements = 0
+        self.shown_at = monotonic()
         self.introduce()
         remaining = self.trainer.iterations - self.trainer.iteration
         self.bar = click.progressbar(
@@ -103,14 +106,26 @@ class Report:
             uniform = log(len(self.run.corpus.vocabulary))
             word = "untrained " if self.run.untrained else "first     "
             self.say(f"{word} loss {step.loss:.3f}; guessing evenly would be ln V = {uniform:.3f}")
-        epochs = self.trainer.settings.max_epochs
-        line = f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.3f}  {self.speed} characters/s"
-        self.bar.label = line
+        due = step.iteration % self.print_every == 0
+        if due or (not self.bar.hidden and monotonic() - self.shown_at >= REFRESH):
+            self.shown_at = monotonic()
+            epochs = self.trainer.settings.max_epochs
+            self.bar.label = (
+                f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.3f}  {self.speed} characters/s"
+            )
         self.bar.update(1)
-        if step.iteration % self.print_every == 0:
+        if due:
             if self.bar.hidden:
-                self.say(line)
-            self.log({"event": "step"} | asdict(step) | {"characters_per_second": self.speed.value})
+                self.say(self.bar.label)
+            self.log(
+                {
+                    "event": "step",
+                    "iteration": step.iteration,
+                    "epoch": step.epoch,
+                    "loss": step.loss,
+                    "characters_per_second": self.speed.value,
+                }
+            )
 
     def show_evaluated(self, evaluated: Evaluated) -> None:
         """Print the losses, what they tell, and a line of generated text."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import GroupedCommand, group
+from minichar.backend import Backend
+from minichar.cli.options import GroupedCommand, device, group
 from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
@@ -68,6 +69,7 @@ ending = group("Ending")
     help="End where this text is about to be written; can be given several times. --stop '' alone: never.",
 )
 @click.option("--quiet", is_flag=True, help="Nothing on standard error.")
+@device
 def command(
     checkpoint: str | None,
     drawn: bool,
@@ -82,6 +84,7 @@ def command(
     length: int,
     stop: tuple[str, ...],
     quiet: bool,
+    device: Backend,
 ) -> None:
     """Write text with a trained model.
 
@@ -95,9 +98,9 @@ def command(
             raise click.UsageError("--primetext and --prime-file both say how to begin: give one of them")
         primetext = read_prime(prime_file)
     path = find_checkpoint(checkpoint)
-    model = load_model(path)
+    model = load_model(path, device)
     if not quiet:
-        click.echo(f"{path}: {model.summary()}{model.origin()}", err=True)
+        click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}", err=True)
     options: dict[str, Any] = {
         "length": length,
         "prime": primetext,

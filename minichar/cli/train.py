@@ -9,7 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from minichar.cli.options import GroupedCommand, group
+from minichar.backend import Backend
+from minichar.cli.options import GroupedCommand, device, group
 from minichar.cli.report import Report
 from minichar.engine.config import GRU_RESETS, MODELS
 from minichar.training.naming import find_checkpoint
@@ -202,6 +203,7 @@ showing = group("What is shown")
 )
 @showing("--log", metavar="FILE.jsonl", help="Add every loss to this file, a JSON object a line.")
 @showing("--quiet", is_flag=True, show_default=False, help="No progress bar.")
+@device
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -210,6 +212,7 @@ def command(
     print_every: int,
     log: str | None,
     quiet: bool,
+    device: Backend,
     **options: Any,
 ) -> None:
     """Learn a text, character by character.
@@ -223,11 +226,12 @@ def command(
     if checkpoint and init_from:
         raise click.UsageError("--resume goes on with a run and --init-from begins one: give one of them")
     if checkpoint:
-        run = resume(str(find_checkpoint(checkpoint, newest=True)), {name: options[name] for name in given})
+        path = str(find_checkpoint(checkpoint, newest=True))
+        run = resume(path, {name: options[name] for name in given}, device)
     elif init_from:
-        run = begin_from(Settings(**options), str(find_checkpoint(init_from)), given)
+        run = begin_from(Settings(**options), str(find_checkpoint(init_from)), given, device)
     else:
-        run = begin(Settings(**options))
+        run = begin(Settings(**options), device)
 
     with Report(run, print_every, log, quiet) as report, stopping(run.trainer) as received:
         for event in run.trainer.run():

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minichar.engine.gru import GRUResetAfter, GRUResetBefore
+from minichar.engine.gru import GRUResetAfter
+from minichar.engine.gru_before import GRUResetBefore
 from minichar.engine.lstm import LSTM
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.engine.recurrent import Recurrent

@@ -7,9 +7,8 @@ A fresh mask each time step, so E[y] = h and nothing has to be scaled when the
 network is used. Until masks are drawn, y = h.
 """
 
-import numpy as np
-
 from minichar.backend import Array, Backend
+from minichar.uniform import Uniform
 
 
 class Dropout:
@@ -30,13 +29,14 @@ class Dropout:
         self.xp = backend.xp
         self.mask: Array | None = None
 
-    def draw(self, generator: np.random.Generator) -> None:
+    def draw(self, generator: Uniform) -> None:
         """Draw a mask for every step of the next chunk, ``(T, H, B)``; no-op at probability 0."""
         if self.probability == 0:
             return
-        kept = generator.random(self.shape, dtype="float32") >= self.probability  # (T, H, B)
-        self.mask = kept.astype(self.dtype)
-        self.mask *= 1.0 / (1.0 - self.probability)
+        if self.mask is None:
+            self.mask = self.backend.zeros(self.shape, self.dtype)  # (T, H, B)
+        kept = generator.random(self.shape, "float32") >= self.probability  # (T, H, B)
+        self.xp.multiply(kept.astype(self.dtype), 1.0 / (1.0 - self.probability), out=self.mask)
 
     def step(self, t: int, h: Array, out: Array) -> None:
         """``out = mask[t] ∘ h``, both ``(H, B)``."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minichar.backend import Array
+from minichar.backend import CPU, Array, Backend
 from minichar.engine.config import Config
 from minichar.engine.network import Feed, Network, teacher_forcing
 from minichar.engine.parameters import Parameters
@@ -28,8 +28,8 @@ from minichar.engine.parameters import Parameters
 COMPLEX_LIMIT = 1e-12
 CENTRAL_LIMIT = 1e-6
 
-Loss = Callable[[Array], complex]
-"""The loss as a function of θ ``(size,)``, real or complex."""
+Loss = Callable[[np.ndarray], complex]
+"""The loss as a function of θ ``(size,)``, real or complex, on the host."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Row:
         return self.complex_error <= COMPLEX_LIMIT and self.central_error <= CENTRAL_LIMIT
 
 
-def complex_step(loss: Loss, theta: Array, h: float = 1e-30) -> Array:
+def complex_step(loss: Loss, theta: np.ndarray, h: float = 1e-30) -> np.ndarray:
     """Return the gradient of `loss` at the real vector `theta`, ``(size,)``, element by element."""
     gradient = np.zeros(theta.size)  # (size,)
     moved = theta.astype("complex128")  # (size,)
@@ -66,7 +66,7 @@ def complex_step(loss: Loss, theta: Array, h: float = 1e-30) -> Array:
     return gradient
 
 
-def central_difference(loss: Loss, theta: Array, h: float = 1e-5) -> Array:
+def central_difference(loss: Loss, theta: np.ndarray, h: float = 1e-5) -> np.ndarray:
     """Return the gradient of `loss` at `theta`, ``(size,)``, by central differences of step `h`."""
     gradient = np.zeros(theta.size)  # (size,)
     moved = theta.copy()  # (size,)
@@ -79,24 +79,26 @@ def central_difference(loss: Loss, theta: Array, h: float = 1e-5) -> Array:
     return gradient
 
 
-def relative_error(gradient: Array, reference: Array) -> float:
+def relative_error(gradient: np.ndarray, reference: np.ndarray) -> float:
     """Return the largest difference as a share of the largest entry of `reference`."""
-    difference, largest = float(abs(gradient - reference).max()), float(abs(reference).max())
+    difference, largest = float(np.max(abs(gradient - reference))), float(np.max(abs(reference)))
     if difference == 0:
         return 0.0
     return difference / largest if largest else float("inf")
 
 
-def toy_network(config: Config, T: int, B: int, generator: np.random.Generator) -> Network:
+def toy_network(
+    config: Config, T: int, B: int, generator: np.random.Generator, backend: Backend = CPU
+) -> Network:
     """Return a float64 network with weights, state and masks that leave no gate idle.
 
     Sizes that all differ cannot hide a transposed matrix.
     """
-    parameters = Parameters(config.shapes(), "float64")
-    parameters.flat[...] = generator.uniform(-0.7, 0.7, parameters.size)
+    parameters = Parameters(config.shapes(), "float64", backend)
+    parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, parameters.size))
     network = Network(config, parameters, T, B)
-    network.state = generator.uniform(-0.9, 0.9, config.state_shape(B))
-    network.draw_masks(generator)
+    network.state = backend.to_device(generator.uniform(-0.9, 0.9, config.state_shape(B)))
+    network.draw_masks(backend.uniform(int(generator.integers(1 << 32))))
     return network
 
 
@@ -107,6 +109,7 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     pass through the choice of a character.
     """
     parameters = network.parameters.twin(dtype)
+    backend = parameters.backend
     twin = Network(network.config, parameters, network.T, network.B)
     twin.state = network.state
     for dropout, original in zip(twin.dropouts, network.dropouts, strict=True):
@@ -114,8 +117,8 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     feed = teacher_forcing(network.fed.copy())
 
     def loss(theta: Array) -> complex:
-        parameters.flat[...] = theta
-        return complex(twin.loss.forward(twin.forward(feed), targets))
+        parameters.flat[...] = backend.to_device(theta)
+        return complex(backend.to_host(twin.loss.forward(twin.forward(feed), targets)))
 
     return loss
 
@@ -137,13 +140,15 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     """
     network.loss.forward(network.forward(feed), targets)
     network.backward(network.loss.backward())
-    theta = network.parameters.flat
-    by_complex, by_central = network.gradient.twin(), network.gradient.twin()
+    to_host, shapes = network.parameters.backend.to_host, network.parameters.shapes
+    theta, by_hand = to_host(network.parameters.flat), Parameters(shapes, "float64")
+    by_complex, by_central = by_hand.twin(), by_hand.twin()
+    by_hand.flat[...] = to_host(network.gradient.flat)
     by_complex.flat[...] = complex_step(loss_of(network, "complex128", targets), theta)
     by_central.flat[...] = central_difference(loss_of(network, "float64", targets), theta)
     return [
         Row(name, shape, relative_error(g, by_complex[name]), relative_error(g, by_central[name]))
-        for (name, g), shape in zip(network.gradient.items(), network.gradient.shapes.values(), strict=True)
+        for (name, g), shape in zip(by_hand.items(), shapes.values(), strict=True)
     ]
 
 
@@ -156,5 +161,6 @@ def directional_error(network: Network, feed: Feed, targets: Array, direction: A
     network.backward(network.loss.backward())
     loss = loss_of(network, "complex128", targets)
     h = 1e-30
-    slope = loss(network.parameters.flat + 1j * h * direction).imag / h
-    return abs(float(network.gradient.flat @ direction) - slope) / abs(slope)
+    to_host = network.parameters.backend.to_host
+    slope = loss(to_host(network.parameters.flat) + 1j * h * direction).imag / h
+    return relative_error(np.asarray(to_host(network.gradient.flat) @ direction), np.asarray(slope))

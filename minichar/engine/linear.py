@@ -40,13 +40,13 @@ class Linear:
     def __init__(
         self, W: Array, dW: Array, T: int, B: int, backend: Backend, onehot: OneHot | None = None
     ) -> None:
-        self.xp = xp = backend.xp
+        self.xp = backend.xp
         self.W, self.dW, self.onehot = W, dW, onehot
         G, columns = W.shape
-        self.s = xp.zeros((T + 1, columns, B), dtype=W.dtype)  # (T+1, K+1, B)
+        self.s = backend.zeros((T + 1, columns, B), W.dtype)  # (T+1, K+1, B)
         self.s[:, -1] = 1.0
         self.x = self.s[:, :-1]  # (T+1, K, B)
-        self.a = xp.zeros((T, G, B), dtype=W.dtype)  # (T, G, B)
+        self.a = backend.zeros((T, G, B), W.dtype)  # (T, G, B)
 
     # What only the backward pass needs is made when it first runs: sampling never asks for it.
     @cached_property

@@ -25,7 +25,7 @@ class SoftmaxCrossEntropy:
 
     def __init__(self, V: int, T: int, B: int, dtype: str, backend: Backend) -> None:
         self.xp = backend.xp
-        self.workspace = self.xp.zeros((T, V, B), dtype=dtype)  # (T, V, B)
+        self.workspace = backend.zeros((T, V, B), dtype)  # (T, V, B)
 
     def forward(self, logits: Array, targets: Array) -> Array:
         """Return the mean of -log p[target] in nats, a scalar array.

@@ -9,6 +9,8 @@
 No peepholes; the order of the gates is char-rnn's.
 """
 
+from types import ModuleType
+
 from minichar.backend import Array
 from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
 from minichar.engine.parameters import Shapes
@@ -23,6 +25,8 @@ class LSTM(Recurrent):
     def build(self) -> None:
         """Lay out the workspaces."""
         self.gates = self.linear("W", self.onehot())
+        self.elementwise = self.backend.elementwise(elementwise)
+        self.elementwise_backward = self.backend.elementwise(elementwise_backward)
         self.c = self.zeros(self.T + 1, self.H, self.B)  # (T+1, H, B)
         self.tanh_c = self.zeros(self.T, self.H, self.B)  # (T, H, B)
         self.states = (self.gates.x[:, : self.H], self.c)
@@ -36,57 +40,86 @@ class LSTM(Recurrent):
 
     def step(self, t: int, ids: Array | None) -> None:
         """One step: ``h_prev, c_prev, x → h, c``."""
-        xp, H = self.xp, self.H
-        c_prev, c, tanh_c, h = self.c[t], self.c[t + 1], self.tanh_c[t], self.h[t + 1]  # (H, B)
-
         # From here on `a` holds the values of the gates: the backward pass needs no more.
-        a = self.gates.step(t, ids)  # (4H, B)
-        sigmoid(xp, a[: 3 * H], out=a[: 3 * H])
-        xp.tanh(a[3 * H :], out=a[3 * H :])
-        i, f, o, g = a.reshape(4, H, -1)  # each (H, B)
-
-        # c = f ∘ c_prev + i ∘ g
-        xp.multiply(f, c_prev, out=c)
-        xp.multiply(i, g, out=self.scratch)
-        xp.add(c, self.scratch, out=c)
-
-        # h = o ∘ tanh(c)
-        xp.tanh(c, out=tanh_c)
-        xp.multiply(o, tanh_c, out=h)
+        i, f, o, g = self.gates.step(t, ids).reshape(4, self.H, -1)  # each (H, B)
+        self.elementwise(i, f, o, g, self.c[t], self.scratch, self.c[t + 1], self.tanh_c[t], self.h[t + 1])
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
         """One step back: ``dh, dc → dh_prev, dc_prev``; leaves da in the workspace."""
-        xp, H = self.xp, self.H
         dh, dc = dstates
-        c_prev, tanh_c = self.c[t], self.tanh_c[t]  # (H, B)
-        gates, da = self.gates.a[t], self.gates.da[t]  # (4H, B)
-        i, f, o, g = gates.reshape(4, H, -1)  # each (H, B)
-        da_i, da_f, da_o, da_g = da.reshape(4, H, -1)  # each (H, B)
-
-        # h = o ∘ tanh(c):  do = dh ∘ tanh(c),  dc += dh ∘ o ∘ (1 - tanh²(c))
-        tanh_slope(xp, tanh_c, out=self.scratch)
-        xp.multiply(self.scratch, o, out=self.scratch)
-        xp.multiply(self.scratch, dh, out=self.scratch)
-        xp.add(dc, self.scratch, out=dc)
-
-        # c = f ∘ c_prev + i ∘ g:  di = dc ∘ g,  df = dc ∘ c_prev,  dg = dc ∘ i,  dc_prev = dc ∘ f.
-        # Through the non-linearities: da = d(gate) ∘ slope.
-        sigmoid_slope(xp, gates[: 3 * H], out=da[: 3 * H])
-        tanh_slope(xp, g, out=da_g)
-        for da_gate, d_gate, factor in (
-            (da_i, dc, g),
-            (da_f, dc, c_prev),
-            (da_o, dh, tanh_c),
-            (da_g, dc, i),
-        ):
-            xp.multiply(da_gate, d_gate, out=da_gate)
-            xp.multiply(da_gate, factor, out=da_gate)
-        xp.multiply(dc, f, out=dc)
-
-        # a = W @ [h_prev; x; 1]
-        return self.gates.step_backward(t)[:H], dc
+        i, f, o, g = self.gates.a[t].reshape(4, self.H, -1)  # each (H, B)
+        da_i, da_f, da_o, da_g = self.gates.da[t].reshape(4, self.H, -1)  # each (H, B)
+        self.elementwise_backward(
+            dh, dc, i, f, o, g, self.c[t], self.tanh_c[t], self.scratch, da_i, da_f, da_o, da_g
+        )
+        return self.gates.step_backward(t)[: self.H], dc
 
     def weight_gradients(self, n: int, ids: Array | None) -> Array:
         """Sum dW over the chunk; return dx ``(n, D, B)``."""
         self.gates.weight_gradient(n, ids)
         return self.gates.dx[:n, self.H :]
+
+
+def elementwise(
+    xp: ModuleType,
+    i: Array,
+    f: Array,
+    o: Array,
+    g: Array,
+    c_prev: Array,
+    scratch: Array,
+    c: Array,
+    tanh_c: Array,
+    h: Array,
+) -> None:
+    """From pre-activations to states; all ``(H, B)``. The gates' values take the place of theirs."""
+    sigmoid(xp, i, out=i)
+    sigmoid(xp, f, out=f)
+    sigmoid(xp, o, out=o)
+    xp.tanh(g, out=g)
+
+    # c = f ∘ c_prev + i ∘ g
+    xp.multiply(f, c_prev, out=c)
+    xp.multiply(i, g, out=scratch)
+    xp.add(c, scratch, out=c)
+
+    # h = o ∘ tanh(c)
+    xp.tanh(c, out=tanh_c)
+    xp.multiply(o, tanh_c, out=h)
+
+
+def elementwise_backward(
+    xp: ModuleType,
+    dh: Array,
+    dc: Array,
+    i: Array,
+    f: Array,
+    o: Array,
+    g: Array,
+    c_prev: Array,
+    tanh_c: Array,
+    scratch: Array,
+    da_i: Array,
+    da_f: Array,
+    da_o: Array,
+    da_g: Array,
+) -> None:
+    """From the gradients of the states to those of the pre-activations; dc becomes dc_prev."""
+    # h = o ∘ tanh(c):  do = dh ∘ tanh(c),  dc += dh ∘ o ∘ (1 - tanh²(c))
+    tanh_slope(xp, tanh_c, out=scratch)
+    xp.multiply(scratch, o, out=scratch)
+    xp.multiply(scratch, dh, out=scratch)
+    xp.add(dc, scratch, out=dc)
+
+    # c = f ∘ c_prev + i ∘ g:  di = dc ∘ g,  df = dc ∘ c_prev,  dg = dc ∘ i,  dc_prev = dc ∘ f.
+    # Through the non-linearities: da = d(gate) ∘ slope.
+    for gate, da_gate, slope, d_gate, factor in (
+        (i, da_i, sigmoid_slope, dc, g),
+        (f, da_f, sigmoid_slope, dc, c_prev),
+        (o, da_o, sigmoid_slope, dh, tanh_c),
+        (g, da_g, tanh_slope, dc, i),
+    ):
+        slope(xp, gate, out=da_gate)
+        xp.multiply(da_gate, d_gate, out=da_gate)
+        xp.multiply(da_gate, factor, out=da_gate)
+    xp.multiply(dc, f, out=dc)

@@ -13,14 +13,13 @@ from, which is a `Feed`.
 from collections.abc import Callable
 from itertools import pairwise
 
-import numpy as np
-
 from minichar.backend import Array
 from minichar.engine.config import Config
 from minichar.engine.dropout import Dropout
 from minichar.engine.linear import Linear
 from minichar.engine.loss import SoftmaxCrossEntropy
 from minichar.engine.parameters import Parameters
+from minichar.uniform import Uniform
 
 Feed = Callable[[int, Array], Array]
 """``feed(t, logits)`` returns the ids ``(B,)`` of step t, given the logits ``(V, B)`` of step t-1.
@@ -46,6 +45,8 @@ class Network:
     logits : array, (T, V, B)
     fed : array of int, (T, B)
         The characters that the last forward pass was fed.
+    n : int
+        How many steps the last forward pass has gone.
     """
 
     def __init__(self, config: Config, parameters: Parameters, T: int, B: int) -> None:
@@ -67,7 +68,8 @@ class Network:
         self.readout = Linear(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
         self.loss = SoftmaxCrossEntropy(config.vocab_size, T, B, dtype, backend)
         self.logits = self.readout.a  # (T, V, B)
-        self.fed = self.xp.zeros((T, B), dtype=np.intp)  # (T, B)
+        self.fed = backend.zeros((T, B), "int64")  # (T, B)
+        self.n = 0
 
     @property
     def state(self) -> Array:
@@ -86,7 +88,7 @@ class Network:
             for state in layer.states:
                 state[0] = 0.0
 
-    def draw_masks(self, generator: np.random.Generator) -> None:
+    def draw_masks(self, generator: Uniform) -> None:
         """Draw dropout masks for the next chunk. A network that never draws them drops nothing."""
         for dropout in self.dropouts:
             dropout.draw(generator)
@@ -94,6 +96,7 @@ class Network:
     def step(self, t: int, ids: Array) -> Array:
         """Feed the characters `ids` ``(B,)`` at step `t`; return the logits ``(V, B)``."""
         self.fed[t] = ids
+        self.n = t + 1
         bottom = self.layers[0]
         bottom.step(t, self.fed[t])
         for dropout, (below, layer) in zip(self.dropouts, pairwise(self.layers), strict=False):
@@ -104,10 +107,9 @@ class Network:
 
     def forward(self, feed: Feed, n: int | None = None) -> Array:
         """Run `n` steps (T by default) from the carried state; return the logits ``(n, V, B)``."""
-        n = self.T if n is None else n
-        for t in range(n):
+        for t in range(self.T if n is None else n):
             self.step(t, feed(t, self.logits[t - 1]))
-        return self.logits[:n]
+        return self.logits[: self.n]
 
     def backward(self, dlogits: Array) -> None:
         """Fill `gradient`, from the gradient of the logits of the last forward pass, ``(n, V, B)``."""
@@ -122,10 +124,10 @@ class Network:
             ids = self.fed[:n] if layer is self.layers[0] else None
             dx = layer.backward(dropout.backward(dx), ids)
 
-    def carry(self, n: int | None = None) -> None:
-        """Make the state after `n` steps (T by default) the one the next chunk starts from."""
+    def carry(self) -> None:
+        """Make the state after the last forward pass, or step, the one the next chunk starts from."""
         for layer in self.layers:
-            layer.carry(self.T if n is None else n)
+            layer.carry(self.n)
 
 
 def layer_views(parameters: Parameters, prefix: str) -> dict[str, Array]:

@@ -25,7 +25,7 @@ class OneHot:
     def __init__(self, Wx: Array, dWx: Array, B: int, backend: Backend) -> None:
         self.backend = backend
         self.Wx, self.dWx = Wx, dWx
-        self.picked = backend.xp.zeros((Wx.shape[0], B), dtype=Wx.dtype)  # (G, B)
+        self.picked = backend.zeros((Wx.shape[0], B), Wx.dtype)  # (G, B)
 
     def pick(self, ids: Array) -> Array:
         """Return the columns of the characters `ids` ``(B,)``, ``(G, B)``."""
@@ -33,13 +33,5 @@ class OneHot:
         return self.picked
 
     def weight_gradient(self, ids: Array, da: Array) -> None:
-        """Sum the columns of `da` ``(G, n·B)`` into those of the characters `ids` ``(n, B)``.
-
-        One product with the one-hot matrix of the characters that occur: a chunk
-        holds few different ones, and a product outruns a scattered sum.
-        """
-        xp = self.backend.xp
-        seen, place = xp.unique(ids, return_inverse=True)  # (S,), (n, B)
-        onehot = xp.arange(len(seen))[:, None] == place.reshape(-1)  # (S, n·B)
-        self.dWx[...] = 0.0
-        self.dWx[:, seen] = da @ onehot.astype(da.dtype).T  # (G, S)
+        """Sum the columns of `da` ``(G, n·B)`` into those of the characters `ids` ``(n, B)``."""
+        self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)

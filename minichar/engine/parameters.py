@@ -35,7 +35,7 @@ class Parameters:
         self.shapes = dict(shapes)
         self.backend = backend
         self.size = sum(prod(shape) for shape in shapes.values())
-        self.flat = backend.xp.zeros(self.size, dtype=dtype)  # (size,)
+        self.flat = backend.zeros((self.size,), dtype)  # (size,)
         self._views: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():

@@ -109,7 +109,7 @@ class Recurrent(ABC):
 
     def zeros(self, *shape: int) -> Array:
         """Return zeros of the layer's dtype."""
-        return self.xp.zeros(shape, dtype=self.dtype)
+        return self.backend.zeros(shape, self.dtype)
 
     def linear(self, name: str, onehot: OneHot | None = None) -> Linear:
         """Return the linear layer over parameter `name`."""

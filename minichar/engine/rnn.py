@@ -4,6 +4,8 @@ a = W @ [h_prev; x; 1]
 h = tanh(a)
 """
 
+from types import ModuleType
+
 from minichar.backend import Array
 from minichar.engine.functions import tanh_slope
 from minichar.engine.parameters import Shapes
@@ -16,6 +18,7 @@ class RNN(Recurrent):
     def build(self) -> None:
         """Lay out the workspaces."""
         self.gates = self.linear("W", self.onehot())
+        self.elementwise_backward = self.backend.elementwise(elementwise_backward)
         self.states = (self.gates.x[:, : self.H],)
         self.x = self.gates.x[:, self.H :]  # (T+1, D, B)
 
@@ -32,18 +35,17 @@ class RNN(Recurrent):
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
         """One step back: ``dh → dh_prev``; leaves da in the workspace."""
-        xp = self.xp
         (dh,) = dstates
-
-        # h = tanh(a)
-        da = self.gates.da[t]  # (H, B)
-        tanh_slope(xp, self.h[t + 1], out=da)
-        xp.multiply(da, dh, out=da)
-
-        # a = W @ [h_prev; x; 1]
+        self.elementwise_backward(dh, self.h[t + 1], self.gates.da[t])
         return (self.gates.step_backward(t)[: self.H],)
 
     def weight_gradients(self, n: int, ids: Array | None) -> Array:
         """Sum dW over the chunk; return dx ``(n, D, B)``."""
         self.gates.weight_gradient(n, ids)
         return self.gates.dx[:n, self.H :]
+
+
+def elementwise_backward(xp: ModuleType, dh: Array, h: Array, da: Array) -> None:
+    """``da = dh ∘ (1 - h²)``; all ``(H, B)``."""
+    tanh_slope(xp, h, out=da)
+    xp.multiply(da, dh, out=da)

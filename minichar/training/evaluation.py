@@ -64,13 +64,13 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
     chunks : iterable of (inputs, targets)
         Arrays of int ``(n, B)``, n ≤ T.
     """
-    to_device = network.parameters.backend.to_device
+    to_device, to_host = network.parameters.backend.to_device, network.parameters.backend.to_host
     losses, sizes = [], []
     for inputs, targets in (map(to_device, chunk) for chunk in chunks):
         logits = network.forward(teacher_forcing(inputs), len(inputs))  # (n, V, B)
-        losses.append(float(network.loss.forward(logits, targets)))
+        losses.append(float(to_host(network.loss.forward(logits, targets))))
         sizes.append(targets.size)
-        network.carry(len(inputs))
+        network.carry()
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
 
 
@@ -98,10 +98,11 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     if start == "carried" and split.how != "columns":
         raise MinicharError("--start carried needs --split columns: in other splits no stream goes on")
     network = model.network(split.T, split.B)
+    to_device = model.parameters.backend.to_device
     if start == "carried":
         for before in PARTS[: PARTS.index(part)]:
             for inputs, _ in watch(getattr(split, before)):
-                network.forward(teacher_forcing(inputs))
+                network.forward(teacher_forcing(to_device(inputs)))
                 network.carry()
     return evaluate(network, watch(getattr(split, part)))
 

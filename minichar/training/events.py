@@ -1,18 +1,29 @@
 """What a training run tells while it goes on."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from minichar.backend import Array
 from minichar.training.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
 class Step:
-    """One chunk was learned. `loss` is its mean in nats per character, before the update."""
+    """One chunk was learned."""
 
     iteration: int
     epoch: float
-    loss: float
+    value: Array = field(repr=False)
+    look: Callable[[Array], float] = field(repr=False, compare=False)
+
+    @property
+    def loss(self) -> float:
+        """The chunk's mean loss in nats per character, before the update.
+
+        Asking brings it from the device and checks it, which need not be done for every chunk.
+        """
+        return self.look(self.value)
 
 
 @dataclass(frozen=True)

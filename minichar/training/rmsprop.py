@@ -35,7 +35,7 @@ class RMSprop:
         self.mean_square = self.xp.zeros_like(self.theta)  # (size,)
         self.scratch = self.xp.zeros_like(self.theta)  # (size,)
 
-    def step(self, g: Array, learning_rate: float) -> None:
+    def step(self, g: Array, learning_rate: float | Array) -> None:
         """Take one step down the gradient `g` ``(size,)`` with learning rate η."""
         xp, m, scratch = self.xp, self.mean_square, self.scratch
 

@@ -10,39 +10,39 @@ character of a chunk is always true, whatever its coin: its prediction belongs t
 chunk before.
 """
 
-import numpy as np
-
 from minichar.backend import Array, Backend
 from minichar.engine.draw import draw, likeliest
-from minichar.engine.network import Feed
+from minichar.uniform import Uniform
 
 SS_FEEDS = ("sample", "argmax")
 
 
-def scheduled_sampling(
-    inputs: Array, share: float, feed: str, generator: np.random.Generator, backend: Backend
-) -> Feed:
-    """Return the feed of one chunk.
+class ScheduledSampling:
+    """A feed (`minichar.engine.network.Feed`) that mixes true characters with predictions.
 
     Parameters
     ----------
     inputs : array of int, (T, B)
-        The true characters.
-    share : float
-        The probability of feeding the true character.
+        The true characters; they may change from chunk to chunk.
     feed : str
         ``sample`` draws the prediction, ``argmax`` takes the likeliest.
-    generator : numpy.random.Generator
     backend : Backend
     """
-    xp = backend.xp
-    true = generator.random(inputs.shape) < share  # (T, B)
-    u = generator.random(inputs.shape) if feed == "sample" else None  # (T, B)
 
-    def next_ids(t: int, logits: Array) -> Array:
+    def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
+        self.xp, self.inputs, self.feed = backend.xp, inputs, feed
+        self.true = backend.zeros(inputs.shape, bool)  # (T, B)
+        self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
+
+    def flip(self, share: float, generator: Uniform) -> None:
+        """Flip the coins of the next chunk: true with probability `share`."""
+        self.true[...] = generator.random(self.inputs.shape) < share
+        if self.feed == "sample":
+            self.u[...] = generator.random(self.inputs.shape)
+
+    def __call__(self, t: int, logits: Array) -> Array:
+        """Return the ids ``(B,)`` to feed at step `t`, given the logits ``(V, B)`` of the step before."""
         if t == 0:
-            return inputs[0]
-        predicted = likeliest(logits) if u is None else draw(xp, logits, u[t])  # (B,)
-        return xp.where(true[t], inputs[t], predicted)
-
-    return next_ids
+            return self.inputs[0]
+        predicted = draw(self.xp, logits, self.u[t]) if self.feed == "sample" else likeliest(logits)  # (B,)
+        return self.xp.where(self.true[t], self.inputs[t], predicted)

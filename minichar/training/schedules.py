@@ -30,9 +30,7 @@ def true_share(e: int, schedule: str, start: float, decay: float, minimum: float
         share = start - decay * e
     elif schedule == "exponential":
         share = start * (1.0 - decay) ** e
-    elif decay == 0:
-        share = start
     else:
-        k = 1.0 / decay
-        share = start * k / (k + exp(min(e / k, 700.0)))  # e⁷⁰⁰ is near the largest float
+        # k / (k + exp(e / k)) without the division that a decay of 0 forbids; e⁷⁰⁰ is near the largest float.
+        share = start / (1.0 + decay * exp(min(e * decay, 700.0)))
     return max(share, minimum)

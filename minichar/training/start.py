@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from minichar.backend import CPU, Backend
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
@@ -34,8 +35,8 @@ class Run:
     untrained: bool = False
 
 
-def begin(settings: Settings) -> Run:
-    """Begin from random weights."""
+def begin(settings: Settings, backend: Backend = CPU) -> Run:
+    """Begin from random weights, the same on every device."""
     corpus = read_corpus(settings)
     config = Config(
         len(corpus.vocabulary),
@@ -45,11 +46,11 @@ def begin(settings: Settings) -> Run:
         settings.dropout,
         settings.gru_reset,
     )
-    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype)
+    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
     return replace(_run(model, settings, corpus), untrained=True)
 
 
-def begin_from(settings: Settings, path: str, given: Iterable[str] = ()) -> Run:
+def begin_from(settings: Settings, path: str, given: Iterable[str] = (), backend: Backend = CPU) -> Run:
     """Begin from the weights in a checkpoint, matched to the new text character by character.
 
     Parameters
@@ -60,7 +61,7 @@ def begin_from(settings: Settings, path: str, given: Iterable[str] = ()) -> Run:
     given : iterable of str
         The settings that the user named: one that contradicts the checkpoint is an error.
     """
-    old = load(path)
+    old = load(path, backend)
     corpus = read_corpus(settings)
     for name in ARCHITECTURE:
         if name in given and getattr(settings, name) != getattr(old.config, name):
@@ -71,12 +72,12 @@ def begin_from(settings: Settings, path: str, given: Iterable[str] = ()) -> Run:
     architecture = {name: getattr(old.config, name) for name in ARCHITECTURE}
     settings = replace(settings, **architecture)
     config = replace(old.config, vocab_size=len(corpus.vocabulary), dropout=settings.dropout)
-    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype)
+    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
     copy_weights(old, model)
     return _run(model, settings, corpus, vocabulary_notes(old.vocabulary, corpus.vocabulary))
 
 
-def resume(path: str, changes: dict[str, Any]) -> Run:
+def resume(path: str, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     """Go on with a run exactly where its checkpoint left it.
 
     Parameters
@@ -86,7 +87,7 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
         Settings to change. Those that would make it another run are refused. Checkpoints go to the
         folder of `path` unless it is among them, and only this process's own are ever deleted.
     """
-    model, state = load_training(path)
+    model, state = load_training(path, backend)
     saved = settings_of(model, path)
     for name in FIXED:
         if name in changes and changes[name] != getattr(saved, name):
@@ -108,6 +109,11 @@ def resume(path: str, changes: dict[str, Any]) -> Run:
     notes = [
         f"{flag(name)} is now {value}" for name, value in changes.items() if value != getattr(saved, name)
     ]
+    device = state.progress.get("device")
+    if device != backend.kind:
+        notes.append(
+            f"it ran on {device} before: dropout and scheduled sampling draw other numbers from here on"
+        )
     run = _run(model, settings, corpus, notes, state)
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(
@@ -156,14 +162,16 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     if old.vocabulary.unknown_id is not None and new.vocabulary.unknown_id is not None:
         old_ids.append(old.vocabulary.unknown_id)
         new_ids.append(new.vocabulary.unknown_id)
+    backend = new.parameters.backend
     for name, view in new.parameters.items():
-        source = old.parameters[name]
+        source, values = backend.to_host(old.parameters[name]), backend.to_host(view).copy()
         if name == "layer1.Wx":
-            view[:, new_ids] = source[:, old_ids]
+            values[:, new_ids] = source[:, old_ids]
         elif name == "readout.W":
-            view[new_ids] = source[old_ids]
+            values[new_ids] = source[old_ids]
         else:
-            view[...] = source
+            values[...] = source
+        view[...] = backend.to_device(values)
 
 
 def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:

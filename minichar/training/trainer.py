@@ -16,19 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from minichar.engine.network import teacher_forcing
+from minichar.backend import Array
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.training import checkpoint
 from minichar.training.archive import check_folder
-from minichar.training.clipping import clip_elements, clip_norm
 from minichar.training.evaluation import evaluate
 from minichar.training.events import Evaluated, Event, Saved, Step
 from minichar.training.naming import checkpoint_path, to_delete, unused
-from minichar.training.rmsprop import RMSprop
-from minichar.training.scheduled_sampling import scheduled_sampling
 from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
 
 EXPLODED = 3.0
 """A loss this many times that of a model that knows nothing means that training has failed.
@@ -63,15 +61,14 @@ class Trainer:
     ) -> None:
         self.model, self.split, self.settings, self.origin = model, split, settings, origin
         self.backend = model.parameters.backend
-        self.network = model.network(split.T, split.B)
+        self.step = TrainingStep(model, split.T, split.B, settings)
         self.eval_network = model.network(split.T, split.B)
-        self.optimiser = RMSprop(model.parameters, settings.decay_rate)
         # Masks and coins have a generator of their own, so that drawing the initial weights, or a sample
         # of text on the way, changes nothing of the run.
-        self.generator = self.backend.generator(settings.seed, 1)
+        self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
-        self.recent: list[float] = []
+        self.learned = 0
         self.history: list[dict[str, Any]] = []
         self.best_loss = float("inf")
         self.saved: list[Path] = []
@@ -116,56 +113,50 @@ class Trainer:
         measured_at = self.iteration
         while self.iteration < self.iterations and not self.stopping:
             loss = self.learn()
-            yield Step(self.iteration, self.epoch, loss)
+            if self.first_loss is None:
+                self.look(loss)
+            yield Step(self.iteration, self.epoch, loss, self.look)
             if self.iteration % self.settings.eval_val_every == 0 or self.iteration == self.iterations:
                 measured_at = self.iteration
                 evaluated = self.validate()
                 yield evaluated
                 yield self.save(evaluated.val.loss if evaluated.val else None)
         if self.iteration > measured_at:
+            self.look(self.step.worst)
             yield self.save(None)
 
     @np.errstate(over="ignore", invalid="ignore")  # the loss tells what went wrong
-    def learn(self) -> float:
-        """Learn the next chunk; return its loss.
+    def learn(self) -> Array:
+        """Learn the next chunk; return its loss ``()``, which is still on the device."""
+        settings = self.settings
+        e, k = divmod(self.iteration, len(self.split.train))
+        if k == 0:
+            self.step.network.reset()
+        self.step.learn(
+            *self.split.train[k], settings.true_share_at(e), settings.learning_rate_at(e), self.generator
+        )
+        self.iteration += 1
+        self.learned += 1
+        return self.step.loss.copy()
+
+    def look(self, loss: Array) -> float:
+        """Bring a loss to the host and see that it is healthy.
 
         Raises
         ------
         MinicharError
-            If the loss says that training has failed.
+            If it says that training has failed.
         """
-        settings, network, xp = self.settings, self.network, self.backend.xp
-        e, k = divmod(self.iteration, len(self.split.train))
-        inputs, targets = map(self.backend.to_device, self.split.train[k])  # (T, B)
-        if k == 0:
-            network.reset()
-
-        share = settings.true_share_at(e)
-        feed = teacher_forcing(inputs)
-        if share < 1.0:
-            feed = scheduled_sampling(inputs, share, settings.ss_feed, self.generator, self.backend)
-        network.draw_masks(self.generator)
-
-        loss = float(network.loss.forward(network.forward(feed), targets))
-        self.check(loss)
-        network.backward(network.loss.backward())
-        g = network.gradient.flat
-        if settings.grad_clip:
-            # char-rnn clips the gradient summed over time; ours is that of the mean over time.
-            clip_elements(xp, g, settings.grad_clip / self.split.T)
-        if settings.clip_norm:
-            clip_norm(xp, g, settings.clip_norm)
-        self.optimiser.step(g, settings.learning_rate_at(e))
-        network.carry()
-
-        self.iteration += 1
-        self.recent.append(loss)
-        return loss
+        value = float(self.backend.to_host(loss))
+        self.check(value)
+        return value
 
     @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
         """Measure on the validation chunks from a zero state, and note it in the history."""
-        if not self.backend.xp.isfinite(self.model.parameters.flat).all():
+        self.look(self.step.worst)
+        train_loss = self.look(self.step.total / self.learned)
+        if not self.backend.to_host(self.backend.xp.isfinite(self.model.parameters.flat).all()):
             self.check(float("nan"))
         val = fit = None
         if len(self.split.val):
@@ -178,23 +169,29 @@ class Trainer:
         evaluated = Evaluated(
             self.iteration,
             self.epoch,
-            float(np.mean(self.recent)),
+            train_loss,
             val,
             fit,
             self.settings.learning_rate_at(e),
             self.settings.true_share_at(e),
         )
-        self.recent.clear()
+        self.step.total[...] = self.step.worst[...] = 0.0
+        self.learned = 0
         self.history.append(asdict(evaluated))
         return evaluated
+
+    def begin_with(self, first_loss: float) -> None:
+        """Take note of the first loss and of the limit that follows from it."""
+        # A model that begins well trained may lose much of it and still know more than nothing.
+        self.limit = EXPLODED * max(first_loss, log(self.model.config.vocab_size))
+        self.first_loss = first_loss
+        self.step.limit[...] = self.limit
 
     def check(self, loss: float) -> None:
         """Raise if `loss` says that training has failed."""
         if self.first_loss is None:
-            self.first_loss = loss
-        # A model that begins well trained may lose much of it and still know more than nothing.
-        start = max(self.first_loss, log(self.model.config.vocab_size))
-        if isfinite(loss) and loss <= EXPLODED * start:
+            self.begin_with(loss)
+        if isfinite(loss) and loss <= self.limit:
             return
         limit = f"; the first was {self.first_loss:.4g}" if isfinite(loss) else ""
         good = f"{self.saved[-1]} is good" if self.saved else "No checkpoint was written yet"
@@ -205,8 +202,8 @@ class Trainer:
 
     def bad_parameter(self) -> str:
         """Say which parameter went bad: the first that is not finite, or else the largest."""
-        xp = self.backend.xp
-        largest = {name: float(xp.abs(view).max()) for name, view in self.model.parameters.items()}
+        xp, to_host = self.backend.xp, self.backend.to_host
+        largest = {name: float(to_host(xp.abs(view).max())) for name, view in self.model.parameters.items()}
         for name, value in largest.items():
             if not isfinite(value):
                 return f"Parameter {name} is no longer finite"
@@ -243,27 +240,35 @@ class Trainer:
         progress = {
             "iteration": self.iteration,
             "first_loss": self.first_loss,
-            "recent": self.recent,
+            "learned": self.learned,
+            "total": float(to_host(self.step.total)),
             "history": self.history,
-            "random": self.generator.bit_generator.state,
+            "device": self.backend.kind,
+            "random": self.generator.state,
         }
         return checkpoint.TrainingState(
-            to_host(self.optimiser.mean_square), to_host(self.network.state), progress
+            to_host(self.step.optimiser.mean_square), to_host(self.step.network.state), progress
         )
 
     def _restore(self, resumed: checkpoint.TrainingState) -> None:
         progress = resumed.progress
         try:
-            if resumed.state.shape != self.network.state.shape or progress["iteration"] < 1:
+            if resumed.state.shape != self.step.network.state.shape or progress["iteration"] < 1:
                 raise ValueError("its carried state or its position is of another run")
-            self.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
-            self.network.state = self.backend.to_device(resumed.state)
-            self.iteration, self.first_loss = int(progress["iteration"]), float(progress["first_loss"])
-            self.recent = [float(loss) for loss in progress["recent"]]
+            self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
+            self.step.network.state = self.backend.to_device(resumed.state)
+            self.iteration = int(progress["iteration"])
+            self.begin_with(float(progress["first_loss"]))
+            self.learned, total = int(progress["learned"]), float(progress["total"])
+            largest = float(np.finfo(self.model.parameters.dtype).max)
+            if not (0 <= self.learned <= self.iteration and abs(total) <= largest):
+                raise ValueError("no losses add up to its total")
+            self.step.total[...] = total
             self.history = list(progress["history"])
             measured = (row["val"]["loss"] for row in self.history if row["val"])
             self.best_loss = min(map(float, measured), default=self.best_loss)
-            self.generator.bit_generator.state = progress["random"]
+            if progress["device"] == self.backend.kind:
+                self.generator.state = progress["random"]
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise MinicharError(
                 f"the checkpoint cannot be resumed: its progress is damaged ({error})"

@@ -7,6 +7,7 @@ import pytest
 from toys import ONE_THREAD, scripted, toy_model
 
 from minichar import generate, load
+from minichar.backend import open_backend
 from minichar.cli.sample import command
 from minichar.sampling import Choice
 from minichar.training.checkpoint import save
@@ -26,7 +27,7 @@ def text_of(path, *arguments, **options):
 def test_the_text_and_nothing_else_is_on_standard_output(cli, toy):
     result = cli("sample", toy, "--length", 50)
     assert result.stdout == text_of(toy, 50) + "\n"
-    assert result.stderr == f"toy.npz: {load(toy).summary()}\n"
+    assert result.stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}\n"
     assert cli("sample", toy, "--length", 50, "--quiet").stderr == ""
 
 
@@ -180,7 +181,7 @@ def test_endless_text_into_a_closed_pipe(toy):
         stderr = child.stderr.read().decode()
         assert child.wait(timeout=60) == 0
     assert head.decode() == text_of(toy, 1000)
-    assert stderr == f"toy.npz: {load(toy).summary()}\n"
+    assert stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}\n"
 
 
 def test_the_text_comes_as_it_is_made(process, toy):

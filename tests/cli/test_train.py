@@ -72,7 +72,7 @@ def begun(monkeypatch):
     """Catch the settings that a command would begin with."""
     caught = []
 
-    def begin(settings):
+    def begin(settings, backend):
         caught.append(settings)
         raise MinicharError("caught")
 

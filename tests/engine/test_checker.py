@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minichar.backend import CPU
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,
@@ -11,6 +12,7 @@ from minichar.engine.gradcheck import (
     central_difference,
     check_network,
     complex_step,
+    directional_error,
     loss_of,
     relative_error,
     toy_network,
@@ -20,10 +22,10 @@ from minichar.engine.network import Network, teacher_forcing
 T, B, V, H = 5, 2, 8, 3
 
 
-def toy(cell, generator):
+def toy(cell, generator, backend=CPU):
     """Return a network of two layers with dropout, its feed and its targets."""
-    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator)
-    inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
+    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
+    inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # each (T, B)
     return network, teacher_forcing(inputs), targets
 
 
@@ -62,6 +64,31 @@ def test_a_gradient_that_is_not_a_number_fails(generator, monkeypatch):
     spoil(monkeypatch, ["layer1.W"], lambda g: float("nan"))
     rows = check_network(network, feed, targets)
     assert [row.name for row in rows if not row.passed] == ["layer1.W"]
+
+
+@pytest.mark.parametrize("part", [1e-6, -1e-6])
+def test_along_a_direction_one_part_in_a_million_is_seen_on_every_device(
+    cell, part, backend, generator, monkeypatch
+):
+    network, feed, targets = toy(cell, generator, backend)
+    direction = generator.normal(size=network.parameters.size)  # (size,)
+    assert directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
+    right = Network.backward
+
+    def wrong(network, dlogits):
+        right(network, dlogits)
+        network.gradient.flat[...] = network.gradient.flat * (1 + part)
+
+    monkeypatch.setattr(Network, "backward", wrong)
+    assert directional_error(network, feed, targets, direction) == pytest.approx(1e-6, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_along_a_direction_what_is_not_finite_fails(bad, generator, monkeypatch):
+    network, feed, targets = toy({"model": "lstm"}, generator)
+    spoil(monkeypatch, ["layer1.W"], lambda g: bad)
+    direction = generator.normal(size=network.parameters.size)  # (size,)
+    assert not directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
 
 
 @pytest.mark.parametrize(

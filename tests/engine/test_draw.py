@@ -1,66 +1,76 @@
 import numpy as np
 import pytest
 
-from minichar.engine.draw import draw, likeliest
+from minichar.engine import draw as module
 
 JUST_BELOW_1 = np.nextafter(1.0, 0.0)
+
+
+@pytest.fixture
+def draw(backend):
+    """`draw` on the device, from and to the host."""
+
+    def drawn(logits, u):
+        return backend.to_host(module.draw(backend.xp, backend.to_device(logits), backend.to_device(u)))
+
+    return drawn
 
 
 def softmax(logits):
     return np.exp(logits) / np.exp(logits).sum()
 
 
-def test_evenly_spread_numbers_draw_each_character_in_its_share():
+def test_evenly_spread_numbers_draw_each_character_in_its_share(draw):
     logits, N = np.array([0.3, -1.0, 2.0, 0.0, -3.0]), 10_000
     u = (np.arange(N) + 0.5) / N
-    ids = draw(np, np.repeat(logits[:, None], N, axis=1), u)
+    ids = draw(np.repeat(logits[:, None], N, axis=1), u)
     np.testing.assert_allclose(np.bincount(ids), N * softmax(logits), atol=1)
     assert (np.diff(ids) >= 0).all()  # u walks up the cumulative distribution
 
 
-def test_random_numbers_draw_characters_as_the_softmax_says(generator):
+def test_random_numbers_draw_characters_as_the_softmax_says(draw, generator):
     logits, N = generator.normal(size=6), 20_000
-    ids = draw(np, np.repeat(logits[:, None], N, axis=1), generator.random(N))
+    ids = draw(np.repeat(logits[:, None], N, axis=1), generator.random(N))
     expected = N * softmax(logits)
     chi_square = ((np.bincount(ids, minlength=6) - expected) ** 2 / expected).sum()
     assert chi_square < 20.5  # 999 of 1000 samples are below, with 5 degrees of freedom
 
 
-def test_each_column_has_a_distribution_of_its_own():
+def test_each_column_has_a_distribution_of_its_own(draw):
     logits = np.log(np.array([[0.1, 0.7], [0.2, 0.2], [0.7, 0.1]]))  # (V, B)
-    np.testing.assert_array_equal(draw(np, logits, np.array([0.65, 0.65])), [2, 0])
-    np.testing.assert_array_equal(draw(np, logits, np.array([0.05, 0.95])), [0, 2])
-    np.testing.assert_array_equal(draw(np, logits, np.array([0.15, 0.75])), [1, 1])
+    np.testing.assert_array_equal(draw(logits, np.array([0.65, 0.65])), [2, 0])
+    np.testing.assert_array_equal(draw(logits, np.array([0.05, 0.95])), [0, 2])
+    np.testing.assert_array_equal(draw(logits, np.array([0.15, 0.75])), [1, 1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("u", [0.0, 1e-300, 0.5, JUST_BELOW_1])
 @pytest.mark.parametrize("possible", [[0], [2], [4], [1, 3], [0, 4]])
-def test_minus_infinity_is_never_drawn(dtype, u, possible, generator):
+def test_minus_infinity_is_never_drawn(dtype, u, possible, draw, generator):
     """Not even in float32, where a u just below 1 becomes 1."""
     logits = np.full((5, 1), -np.inf, dtype=dtype)
     logits[possible, 0] = generator.normal(size=len(possible))
-    (drawn,) = draw(np, logits, np.array([u]))
+    (drawn,) = draw(logits, np.array([u]))
     assert drawn in possible
     if u in (0.0, JUST_BELOW_1):
         assert drawn == (possible[0] if u == 0 else possible[-1])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_minus_infinity_is_never_drawn_from_a_large_vocabulary(dtype, generator):
+def test_minus_infinity_is_never_drawn_from_a_large_vocabulary(dtype, draw, generator):
     logits = generator.normal(size=(7000, 200)).astype(dtype)
     logits[-100:] = -np.inf
     logits[::2] = -np.inf
     u = np.where(np.arange(200) % 2, JUST_BELOW_1, generator.random(200))
-    ids = draw(np, logits, u)
+    ids = draw(logits, u)
     assert np.isfinite(logits[ids, np.arange(200)]).all()
 
 
-def test_huge_logits_do_no_harm():
+def test_huge_logits_do_no_harm(draw):
     logits = np.array([[1e4], [0.0], [-1e4]])
-    assert draw(np, logits, np.array([JUST_BELOW_1])) == [0]
+    assert draw(logits, np.array([JUST_BELOW_1])) == [0]
 
 
-def test_the_likeliest_is_the_largest_of_each_column():
-    logits = np.array([[0.0, 3.0], [5.0, -np.inf], [1.0, 2.0]])  # (V, B)
-    np.testing.assert_array_equal(likeliest(logits), [1, 0])
+def test_the_likeliest_is_the_largest_of_each_column(backend, host):
+    logits = backend.to_device(np.array([[0.0, 3.0], [5.0, -np.inf], [1.0, 2.0]]))  # (V, B)
+    np.testing.assert_array_equal(host(module.likeliest(logits)), [1, 0])

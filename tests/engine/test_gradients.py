@@ -15,16 +15,34 @@ from minichar.engine.gradcheck import (
 )
 from minichar.engine.network import Network, teacher_forcing
 from minichar.engine.parameters import Parameters
-from minichar.training.scheduled_sampling import scheduled_sampling
+from minichar.training.scheduled_sampling import ScheduledSampling
 
 # No two sizes, sums or products of them that occur as an axis are equal, so a transposed matrix has no
 # place to hide: T·B = 10; H+1, 2H+1 = 4, 7; 2H, 3H, 4H = 6, 9, 12.
 T, B, V, H = 5, 2, 8, 3
 
 
-def characters(generator, T=T, B=B, V=V):
+def characters(generator, T=T, B=B, V=V, backend=CPU):
     """Return inputs and targets, each ``(T, B)``."""
-    return generator.integers(V, size=(2, T, B))
+    return backend.to_device(generator.integers(V, size=(2, T, B)))
+
+
+def feed_of(inputs, ss_feed, backend):
+    """Return the feed of the true characters, or one that mixes in the model's own."""
+    if ss_feed == "off":
+        return teacher_forcing(inputs)
+    feed = ScheduledSampling(inputs, ss_feed, backend)
+    feed.flip(0.3, backend.uniform(1))
+    return feed
+
+
+def assert_all_passed(network, rows):
+    """Fail unless every parameter has a gradient, and every gradient is right."""
+    assert [row.name for row in rows] == list(network.config.shapes())
+    for row in rows:
+        assert network.gradient[row.name].any(), row
+        assert row.complex_error <= COMPLEX_LIMIT, row
+        assert row.central_error <= CENTRAL_LIMIT, row
 
 
 @pytest.mark.parametrize("ss_feed", ["off", "sample", "argmax"])
@@ -35,24 +53,51 @@ def test_every_element_of_every_gradient(cell, L, dropout, ss_feed, generator):
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=L, dropout=dropout), T, B, generator)
     assert network.state.all()
     inputs, targets = characters(generator)
-    feed = teacher_forcing(inputs)
-    if ss_feed != "off":
-        feed = scheduled_sampling(inputs, 0.3, ss_feed, generator, CPU)
-    rows = check_network(network, feed, targets)
+    rows = check_network(network, feed_of(inputs, ss_feed, CPU), targets)
     assert (network.fed != inputs).any() == (ss_feed != "off")
-    assert [row.name for row in rows] == list(network.config.shapes())
-    for row in rows:
-        assert network.gradient[row.name].any(), row
-        assert row.complex_error <= COMPLEX_LIMIT, row
-        assert row.central_error <= CENTRAL_LIMIT, row
+    assert_all_passed(network, rows)
+
+
+def test_every_element_on_every_device(cell, backend, generator):
+    """The smallest network that has everything, since a device takes its time for a small operation."""
+    T, B, V, H = 2, 1, 3, 2
+    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=1, dropout=0.4), T, B, generator, backend)
+    inputs, targets = characters(generator, T, B, V, backend)
+    assert_all_passed(network, check_network(network, teacher_forcing(inputs), targets))
+
+
+@pytest.mark.parametrize("ss_feed", ["off", "sample", "argmax"])
+def test_the_gradient_along_a_direction_on_every_device(cell, ss_feed, backend, host, generator):
+    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
+    assert host(network.state).all()
+    inputs, targets = characters(generator, backend=backend)
+    direction = generator.normal(size=network.parameters.size)  # (size,)
+    error = directional_error(network, feed_of(inputs, ss_feed, backend), targets, direction)
+    assert (host(network.fed) != host(inputs)).any() == (ss_feed != "off")
+    assert error <= COMPLEX_LIMIT
 
 
 def test_the_gradient_of_fewer_than_T_steps(cell, generator):
-    n = 3
-    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator)
-    inputs, targets = characters(generator)
+    network, short, targets = full_then_short(cell, generator, CPU)
+    reference = complex_step(loss_of(short, "complex128", targets), network.parameters.flat)
+    assert relative_error(network.gradient.flat, reference) <= COMPLEX_LIMIT
 
-    # A full chunk first, so that the workspaces hold something to leak.
+
+def test_the_gradient_of_fewer_than_T_steps_on_every_device(cell, backend, host, generator):
+    network, short, targets = full_then_short(cell, generator, backend)
+    direction, h = generator.normal(size=network.parameters.size), 1e-30
+    theta = host(network.parameters.flat) + 1j * h * direction
+    slope = loss_of(short, "complex128", targets)(theta).imag / h
+    assert host(network.gradient.flat) @ direction == pytest.approx(slope, rel=1e-11)
+
+
+def full_then_short(cell, generator, backend, n=3):
+    """Run a chunk, so that the workspaces hold something to leak, then `n` steps of another, both ways.
+
+    Return the network, another with room for `n` steps that is to agree with it, and the targets.
+    """
+    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
+    inputs, targets = characters(generator, backend=backend)
     network.loss.forward(network.forward(teacher_forcing(inputs)), targets)
     network.backward(network.loss.backward())
     network.loss.forward(network.forward(teacher_forcing(inputs), n), targets[:n])
@@ -62,37 +107,40 @@ def test_the_gradient_of_fewer_than_T_steps(cell, generator):
     short.state, short.fed = network.state, inputs[:n]
     for dropout, original in zip(short.dropouts, network.dropouts, strict=True):
         dropout.mask = original.mask[:n]
-    reference = complex_step(loss_of(short, "complex128", targets[:n]), network.parameters.flat)
-    assert relative_error(network.gradient.flat, reference) <= COMPLEX_LIMIT
+    return network, short, targets[:n]
 
 
 @pytest.mark.parametrize("dropout", [0, 0.4])
-def test_the_gradient_at_real_sizes_along_a_direction(cell, dropout, generator):
+def test_the_gradient_at_real_sizes_along_a_direction(cell, dropout, backend, generator):
+    T, directions = (4, 1) if backend.kind == "opencl" else (20, 3)
     config = Config(65, **cell, rnn_size=64, num_layers=2, dropout=dropout)
-    parameters = Parameters(config.shapes(), "float64")
+    parameters = Parameters(config.shapes(), "float64", backend)
     initialise(config, parameters, generator)
-    network = Network(config, parameters, T=20, B=10)
-    network.draw_masks(generator)
-    inputs, targets = characters(generator, 20, 10, 65)
-    for _ in range(3):
+    network = Network(config, parameters, T, B=10)
+    network.draw_masks(backend.uniform(1))
+    inputs, targets = characters(generator, T, 10, 65, backend)
+    for _ in range(directions):
         direction = generator.normal(size=parameters.size)  # (size,)
         assert directional_error(network, teacher_forcing(inputs), targets, direction) <= 1e-11
 
 
-def test_float32_gradients_agree_with_float64_to_their_precision(cell, generator):
+def test_float32_gradients_agree_with_float64_to_their_precision(cell, backend, host, generator):
+    """And float64 on the device with float64 on the CPU to theirs."""
+    T = 4 if backend.kind == "opencl" else 20
     config = Config(65, **cell, rnn_size=32, num_layers=2)
     exact = Parameters(config.shapes(), "float64")
     initialise(config, exact, generator)
-    rounded = exact.twin("float32")
-    rounded.flat[...] = exact.flat
-    inputs, targets = characters(generator, 20, 10, 65)
+    inputs, targets = generator.integers(65, size=(2, T, 10))
     gradients = []
-    for parameters in (exact, rounded):
-        network = Network(config, parameters, T=20, B=10)
-        network.loss.forward(network.forward(teacher_forcing(inputs)), targets)
+    for dtype, there in (("float64", CPU), ("float64", backend), ("float32", backend)):
+        parameters = Parameters(config.shapes(), dtype, there)
+        parameters.flat[...] = there.to_device(exact.flat)
+        network = Network(config, parameters, T, B=10)
+        feed = teacher_forcing(there.to_device(inputs))
+        network.loss.forward(network.forward(feed), there.to_device(targets))
         network.backward(network.loss.backward())
-        gradients.append(network.gradient)
-    assert gradients[1].dtype == "float32"
+        assert network.gradient.dtype == dtype
+        gradients.append({name: there.to_host(g) for name, g in network.gradient.items()})
     for name, g in gradients[0].items():
-        error = relative_error(gradients[1][name], g)
-        assert 0 < error < 100 * np.finfo("float32").eps, name
+        assert relative_error(gradients[1][name], g) < 100 * np.finfo("float64").eps, name
+        assert 0 < relative_error(gradients[2][name], g) < 100 * np.finfo("float32").eps, name

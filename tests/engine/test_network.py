@@ -1,25 +1,43 @@
-"""How the network goes through time: chunks, carried states, feeds."""
+"""How the network goes through time: chunks, carried states, feeds; on every device."""
 
 import numpy as np
 import pytest
 
 from minichar.engine.config import Config
-from minichar.engine.gradcheck import check_network, relative_error, toy_network
+from minichar.engine.gradcheck import (
+    COMPLEX_LIMIT,
+    check_network,
+    directional_error,
+    relative_error,
+    toy_network,
+)
 from minichar.engine.network import Network, teacher_forcing
 
 T, B, V, H = 5, 2, 8, 3
 
 
 @pytest.fixture
-def network(cell, generator):
+def network(cell, generator, backend):
     """Two layers with random weights and a random state, nothing dropped."""
-    return toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator)
+    return toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator, backend)
 
 
 @pytest.fixture
-def text(generator):
+def text(generator, backend):
     """Inputs and targets of two chunks, each ``(2T, B)``."""
-    return generator.integers(V, size=(2, 2 * T, B))
+    return backend.to_device(generator.integers(V, size=(2, 2 * T, B)))
+
+
+@pytest.fixture
+def same(host):
+    """Fail unless two arrays are equal but for rounding, which another place in memory may change."""
+    return lambda value, wanted: np.testing.assert_allclose(host(value), host(wanted), rtol=1e-12, atol=1e-14)
+
+
+@pytest.fixture
+def equal(host):
+    """Fail unless two arrays are equal to the last bit."""
+    return lambda value, wanted: np.testing.assert_array_equal(host(value), host(wanted))
 
 
 def another(network, T=T, B=B):
@@ -27,37 +45,32 @@ def another(network, T=T, B=B):
     return Network(network.config, network.parameters, T, B)
 
 
-def same(value, wanted):
-    """Fail unless the two are equal but for rounding, which another place in memory may change."""
-    np.testing.assert_allclose(value, wanted, rtol=1e-12, atol=1e-14)
-
-
 def loss_and_gradient(network, inputs, targets):
     """Run `n` = len(inputs) steps forward and back; return copies of loss, logits and gradient."""
     logits = network.forward(teacher_forcing(inputs), len(inputs))
-    loss = float(network.loss.forward(logits, targets))
+    loss = network.loss.forward(logits, targets)
     network.backward(network.loss.backward())
     return loss, logits.copy(), network.gradient.flat.copy()
 
 
 class TestChunks:
-    def test_two_chunks_with_carried_state_are_one_long_sequence(self, network, text):
+    def test_two_chunks_with_carried_state_are_one_long_sequence(self, network, text, host, same):
         inputs, targets = text
         long = another(network, 2 * T)
         long.state = network.state
-        whole = float(long.loss.forward(long.forward(teacher_forcing(inputs)), targets))
+        whole = host(long.loss.forward(long.forward(teacher_forcing(inputs)), targets))
 
         losses, logits = [], []
         for chunk in (slice(0, T), slice(T, 2 * T)):
             logits.append(network.forward(teacher_forcing(inputs[chunk])).copy())
-            losses.append(float(network.loss.forward(logits[-1], targets[chunk])))
+            losses.append(host(network.loss.forward(logits[-1], targets[chunk])))
             network.carry()
-        assert np.mean(losses) == pytest.approx(whole, rel=1e-13)
-        same(np.concatenate(logits), long.logits)
+        assert np.mean(losses) == pytest.approx(float(whole), rel=1e-13)
+        same(network.xp.concatenate(logits), long.logits)
         long.carry()
         same(network.state, long.state)
 
-    def test_uneven_chunks_are_one_long_sequence_too(self, network, text):
+    def test_uneven_chunks_are_one_long_sequence_too(self, network, text, same):
         inputs, _ = text
         long = another(network, 2 * T)
         long.state = network.state
@@ -66,11 +79,12 @@ class TestChunks:
         for chunk in (slice(0, 2), slice(2, 7), slice(7, 10)):
             n = chunk.stop - chunk.start
             logits = network.forward(teacher_forcing(inputs[chunk]), n)
+            assert network.n == n
             same(logits, long.logits[chunk])
-            network.carry(n)
+            network.carry()
         same(network.state, long.state)
 
-    def test_gradients_do_not_cross_from_one_chunk_into_the_one_before(self, network, text):
+    def test_gradients_do_not_cross_from_one_chunk_into_the_one_before(self, network, text, host, generator):
         inputs, targets = text
         first, second = slice(0, T), slice(T, 2 * T)
         start = network.state
@@ -78,20 +92,23 @@ class TestChunks:
         network.carry()
 
         # The gradient of the second chunk takes the state it starts from as a constant.
-        rows = check_network(network, teacher_forcing(inputs[second]), targets[second])
-        assert all(row.passed for row in rows)
+        direction = generator.normal(size=network.parameters.size)  # (size,)
+        feed = teacher_forcing(inputs[second])
+        assert directional_error(network, feed, targets[second], direction) <= COMPLEX_LIMIT
+        if network.parameters.backend.kind == "cpu":
+            assert all(row.passed for row in check_network(network, feed, targets[second]))
 
         # Through both chunks in one, the gradient of the second chunk's loss is another.
         long = another(network, 2 * T)
         long.state = start
         long.forward(teacher_forcing(inputs))
         long.loss.forward(long.logits[second], targets[second])
-        dlogits = np.zeros_like(long.logits)
+        dlogits = network.xp.zeros_like(long.logits)
         dlogits[second] = long.loss.backward()
         long.backward(dlogits)
-        assert relative_error(network.gradient.flat, long.gradient.flat) > 1e-3
+        assert relative_error(host(network.gradient.flat), host(long.gradient.flat)) > 1e-3
 
-    def test_a_backward_pass_leaves_nothing_behind_for_the_next(self, network, text):
+    def test_a_backward_pass_leaves_nothing_behind_for_the_next(self, network, text, same):
         """The gradient is that of one chunk, not a sum; the walk back starts from zero each time."""
         inputs, targets = text
         for chunk in (slice(0, T), slice(T, 2 * T)):
@@ -103,7 +120,7 @@ class TestChunks:
                 same(value, wanted)
             network.carry()
 
-    def test_a_pass_after_a_longer_one_sees_nothing_of_it(self, network, text):
+    def test_a_pass_after_a_longer_one_sees_nothing_of_it(self, network, text, same):
         inputs, targets = text
         loss_and_gradient(network, inputs[:T], targets[:T])
         n = 2
@@ -114,38 +131,38 @@ class TestChunks:
         for value, wanted in zip(result, expected, strict=True):
             same(value, wanted)
 
-    def test_the_same_chunk_again_gives_the_same_again(self, network, text):
+    def test_the_same_chunk_again_gives_the_same_again(self, network, text, host, equal):
         """Neither pass moves the state that the chunk starts from; only `carry` does."""
         inputs, targets = text
         before = network.state
         first = loss_and_gradient(network, inputs[:T], targets[:T])
-        np.testing.assert_array_equal(network.state, before)
+        equal(network.state, before)
         for value, wanted in zip(loss_and_gradient(network, inputs[:T], targets[:T]), first, strict=True):
-            np.testing.assert_array_equal(value, wanted)
+            equal(value, wanted)
         network.carry()
-        assert (network.state != before).all()
+        assert (host(network.state) != host(before)).all()
 
 
 class TestState:
-    def test_what_is_set_is_what_is_read(self, network, generator):
-        values = generator.normal(size=network.config.state_shape(B))
+    def test_what_is_set_is_what_is_read(self, network, backend, generator, equal):
+        values = backend.to_device(generator.normal(size=network.config.state_shape(B)))
         network.state = values
-        np.testing.assert_array_equal(network.state, values)
+        equal(network.state, values)
 
-    def test_what_is_read_is_a_copy(self, network):
+    def test_what_is_read_is_a_copy(self, network, equal):
         kept = network.state
         copy = kept.copy()
         network.reset()
-        np.testing.assert_array_equal(kept, copy)
+        equal(kept, copy)
 
-    def test_reset_sets_it_to_zero(self, network, text):
-        assert network.state.any()
+    def test_reset_sets_it_to_zero(self, network, text, host, same):
+        assert host(network.state).any()
         network.reset()
-        assert not network.state.any()
+        assert not host(network.state).any()
         inputs = text[0, :T]
         same(network.forward(teacher_forcing(inputs)), another(network).forward(teacher_forcing(inputs)))
 
-    def test_it_goes_on_from_where_it_was_read(self, network, text):
+    def test_it_goes_on_from_where_it_was_read(self, network, text, same):
         inputs, _ = text
         network.forward(teacher_forcing(inputs[:T]))
         network.carry()
@@ -154,13 +171,27 @@ class TestState:
         feed = teacher_forcing(inputs[T:])
         same(other.forward(feed), network.forward(feed))
 
+    def test_carrying_goes_to_where_the_last_pass_ended_whatever_went_before(self, network, text, same):
+        """A full pass, then two single steps: the state after the second of them is carried."""
+        inputs, _ = text
+        start = network.state
+        network.forward(teacher_forcing(inputs[:T]))
+        for t in range(2):
+            network.step(t, inputs[T + t])
+        network.carry()
+        other = another(network)
+        other.state = start
+        other.forward(teacher_forcing(inputs[T:]), 2)
+        other.carry()
+        same(network.state, other.state)
+
     def test_a_state_of_the_wrong_number_of_layers_is_refused(self, network):
         with pytest.raises(ValueError, match="zip"):
             network.state = network.state[:1]
 
 
 class TestFeed:
-    def test_step_by_step_is_the_same_as_a_whole_chunk(self, network, text):
+    def test_step_by_step_is_the_same_as_a_whole_chunk(self, network, text, same):
         """Generation runs a network of T = 1; training one of a whole chunk. They are the same code."""
         inputs = text[0, :T]
         single = another(network, 1)
@@ -170,7 +201,7 @@ class TestFeed:
             same(single.step(0, inputs[t]), whole[t])
             single.carry()
 
-    def test_the_feed_of_step_t_sees_the_logits_of_step_t_minus_1(self, network, text):
+    def test_the_feed_of_step_t_sees_the_logits_of_step_t_minus_1(self, network, text, equal):
         inputs = text[0, :T]
         seen = []
 
@@ -181,57 +212,61 @@ class TestFeed:
         logits = network.forward(feed)
         assert [t for t, _ in seen] == list(range(T))
         for t in range(1, T):
-            np.testing.assert_array_equal(seen[t][1], logits[t - 1])
+            equal(seen[t][1], logits[t - 1])
 
-    def test_it_may_feed_what_the_model_predicts(self, network):
-        network.forward(lambda t, logits: logits.argmax(axis=0) if t else np.array([1, 2]))
-        np.testing.assert_array_equal(network.fed[0], [1, 2])
-        np.testing.assert_array_equal(network.fed[1:], network.logits[:-1].argmax(axis=1))
+    def test_it_may_feed_what_the_model_predicts(self, network, backend, host):
+        first = backend.to_device(np.array([1, 2]))
+        network.forward(lambda t, logits: logits.argmax(axis=0) if t else first)
+        fed = host(network.fed)
+        np.testing.assert_array_equal(fed[0], [1, 2])
+        np.testing.assert_array_equal(fed[1:], host(network.logits)[:-1].argmax(axis=1))
 
 
 class TestBatch:
-    def test_permuting_the_sequences_permutes_the_logits(self, cell, generator):
+    def test_permuting_the_sequences_permutes_the_logits(self, cell, backend, host, generator):
         B, order = 4, [2, 0, 3, 1]
-        network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator)
+        network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator, backend)
         inputs = generator.integers(V, size=(T, B))
         permuted = another(network, B=B)
-        permuted.state = network.state[..., order]
-        logits = network.forward(teacher_forcing(inputs))
-        same(permuted.forward(teacher_forcing(inputs[:, order])), logits[..., order])
+        permuted.state = backend.to_device(host(network.state)[..., order])
+        logits = host(network.forward(teacher_forcing(backend.to_device(inputs))))
+        result = permuted.forward(teacher_forcing(backend.to_device(inputs[:, order])))
+        np.testing.assert_allclose(host(result), logits[..., order], rtol=1e-12, atol=1e-14)
 
-    def test_a_sequence_does_not_see_its_neighbour(self, network, text):
-        inputs = text[0, :T]
-        logits = network.forward(teacher_forcing(inputs)).copy()
+    def test_a_sequence_does_not_see_its_neighbour(self, network, text, backend, host):
+        inputs = host(text)[0, :T]
+        logits = host(network.forward(teacher_forcing(backend.to_device(inputs)))).copy()
         changed = inputs.copy()
         changed[:, 1] = (changed[:, 1] + 1) % V
         state = network.state
         state[..., 1] += 0.1
         network.state = state
-        again = network.forward(teacher_forcing(changed))
+        again = host(network.forward(teacher_forcing(backend.to_device(changed))))
         np.testing.assert_array_equal(again[..., 0], logits[..., 0])
         assert (again[..., 1] != logits[..., 1]).all()
 
 
 class TestDropoutInTheNetwork:
     @pytest.fixture
-    def dropping(self, cell, generator):
-        return toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator)
+    def dropping(self, cell, backend, generator):
+        config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
+        return toy_network(config, T, B, generator, backend)
 
-    def test_it_acts_between_the_layers_and_before_the_read_out(self, dropping, text):
+    def test_it_acts_between_the_layers_and_before_the_read_out(self, dropping, text, host):
         """Where a unit is always dropped, its columns in layer 2 and in ``readout.W`` get no gradient."""
         inputs, targets = text
         for dropout in dropping.dropouts:
             dropout.mask[...] = 1.0
             dropout.mask[:, 1] = 0.0
         loss_and_gradient(dropping, inputs[:T], targets[:T])
-        gradient = dict(dropping.gradient.items())
+        gradient = {name: host(g) for name, g in dropping.gradient.items()}
         assert not gradient["readout.W"][:, 1].any()
         assert gradient["readout.W"][:, [0, 2]].all()
         first_input = 0 if "layer2.U" in gradient else H  # column of W where the inputs begin
         assert not gradient["layer2.W"][:, first_input + 1].any()
         assert gradient["layer2.W"][:, [first_input, first_input + 2]].all()
 
-    def test_it_does_not_act_on_the_carried_state(self, dropping, text):
+    def test_it_does_not_act_on_the_carried_state(self, dropping, text, host, same):
         """With all of layer 1 dropped, layer 1 still hears itself: its state moves as without dropout."""
         inputs, _ = text
         undropped = another(dropping)
@@ -242,9 +277,9 @@ class TestDropoutInTheNetwork:
             network.forward(teacher_forcing(inputs[:T]))
             network.carry()
         same(dropping.state[0], undropped.state[0])
-        assert (dropping.state[1] != undropped.state[1]).all()
+        assert (host(dropping.state[1]) != host(undropped.state[1])).all()
 
-    def test_a_network_that_never_draws_masks_drops_nothing(self, dropping, text):
+    def test_a_network_that_never_draws_masks_drops_nothing(self, dropping, text, same):
         fresh = another(dropping)
         feed = teacher_forcing(text[0, :T])
         without = Network(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minichar.backend import CPU
 from minichar.engine.config import MAX_SIZE, Config, initialise
 from minichar.engine.parameters import Parameters
 from minichar.errors import MinicharError
@@ -19,14 +20,14 @@ CHAR_RNN = {
 
 
 class TestParameters:
-    def test_views_share_the_memory_of_the_vector(self):
-        parameters = Parameters(SHAPES)
-        parameters.flat[...] = np.arange(12)
-        np.testing.assert_array_equal(parameters["b"], [[0, 1, 2], [3, 4, 5]])
-        np.testing.assert_array_equal(parameters["a"], [6, 7, 8, 9])
-        parameters["c"][0, 1] = -1
-        assert parameters.flat[11] == -1
-        assert all(np.shares_memory(view, parameters.flat) for _, view in parameters.items())
+    def test_views_share_the_memory_of_the_vector(self, backend, host):
+        parameters = Parameters(SHAPES, backend=backend)
+        parameters.flat[...] = backend.to_device(np.arange(12))
+        np.testing.assert_array_equal(host(parameters["b"]), [[0, 1, 2], [3, 4, 5]])
+        np.testing.assert_array_equal(host(parameters["a"]), [6, 7, 8, 9])
+        for name, view in parameters.items():
+            view[...] = ord(name)
+        assert bytes(host(parameters.flat).astype("uint8")) == b"bbbbbbaaaacc"
 
     def test_they_lie_in_the_order_given_without_a_gap(self):
         parameters = Parameters(SHAPES)
@@ -36,19 +37,21 @@ class TestParameters:
             np.concatenate([view.ravel() for _, view in parameters.items()]), parameters.flat
         )
 
-    def test_they_start_at_zero_in_float32(self):
-        parameters = Parameters(SHAPES)
+    def test_they_start_at_zero_in_float32(self, backend, host):
+        parameters = Parameters(SHAPES, backend=backend)
         assert parameters.dtype == "float32"
-        assert not parameters.flat.any()
+        assert not host(parameters.flat).any()
 
-    def test_a_twin_has_the_layout_and_nothing_else(self):
-        parameters = Parameters(SHAPES, "float64")
+    def test_a_twin_has_the_layout_and_nothing_else(self, backend, host):
+        parameters = Parameters(SHAPES, "float64", backend)
         parameters.flat[...] = 1.0
         twin = parameters.twin()
         assert twin.shapes == parameters.shapes
+        assert twin.backend is backend
         assert twin.dtype == "float64"
-        assert not twin.flat.any()
-        assert not np.shares_memory(twin.flat, parameters.flat)
+        assert not host(twin.flat).any()
+        twin.flat[...] = 2.0
+        assert (host(parameters.flat) == 1.0).all()
         assert parameters.twin("complex128").dtype == "complex128"
 
 
@@ -121,8 +124,8 @@ class TestConfig:
 
 
 class TestInitialise:
-    def fresh(self, config, seed, dtype="float64"):
-        parameters = Parameters(config.shapes(), dtype)
+    def fresh(self, config, seed, dtype="float64", backend=CPU):
+        parameters = Parameters(config.shapes(), dtype, backend)
         initialise(config, parameters, np.random.default_rng(seed))
         return parameters
 
@@ -149,3 +152,9 @@ class TestInitialise:
         np.testing.assert_array_equal(exact.flat, self.fresh(config, 1).flat)
         np.testing.assert_array_equal(exact.flat.astype("float32"), self.fresh(config, 1, "float32").flat)
         assert (exact.flat != self.fresh(config, 2).flat).any()
+
+    def test_the_same_seed_gives_the_same_weights_on_every_device(self, cell, backend, host):
+        config = Config(8, **cell, rnn_size=3)
+        for dtype in ("float32", "float64"):
+            there = self.fresh(config, 1, dtype, backend)
+            np.testing.assert_array_equal(host(there.flat), self.fresh(config, 1, dtype).flat)

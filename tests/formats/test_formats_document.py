@@ -1,4 +1,4 @@
-"""docs/formats.md: every command and block runs as it stands, and every line of its table is true."""
+"""docs/formats.md: every command and block runs as it stands; its table and README's are true throughout."""
 
 import pickle
 import re
@@ -14,7 +14,8 @@ from minichar.cli import main
 from minichar.convert import READERS, SUFFIXES, TARGETS
 from minichar.training.checkpoint import TrainingState, save
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
 CHECKPOINT = "cv/lm_lstm_epoch2.00_1.8000.npz"
 
@@ -57,15 +58,17 @@ def test_every_command_and_block_runs(home, package):
         exec(compile(block, "formats.md", "exec"), {})
 
 
-def table():
-    rows = re.findall(r"^\| (`\.\w+`.*?) \| (yes|no) \| (yes|no) \| (.*?) \|", DOCUMENT, re.MULTILINE)
+@pytest.fixture(params=["README.md", "docs/formats.md"])
+def table(request):
+    document = (ROOT / request.param).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\.\w+`.*?) \| (yes|no) \| (yes|no) \| (.*?) \|", document, re.MULTILINE)
     return {row[0]: (row[1] == "yes", row[2] == "yes", row[3]) for row in rows}
 
 
-def test_the_table_says_what_the_program_does():
-    assert len(table()) == 6
+def test_the_table_says_what_the_program_does(table):
+    assert len(table) == 6
     named = set()
-    for first, (reads, writes, needs) in table().items():
+    for first, (reads, writes, needs) in table.items():
         for suffix in re.findall(r"`(\.\w+)`", first):
             kind = SUFFIXES[suffix]
             named.add(suffix)
@@ -75,9 +78,9 @@ def test_the_table_says_what_the_program_does():
     assert named == set(SUFFIXES)
 
 
-def test_the_extras_are_declared():
-    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+def test_the_extras_are_declared(table):
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = pyproject["project"]["optional-dependencies"]
-    for _, _, needs in table().values():
+    for _, _, needs in table.values():
         for extra in re.findall(r"minichar\[(\w+)\]", needs):
             assert any(requirement.startswith(extra) for requirement in extras[extra])

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minichar.backend import CPU
 from minichar.engine.config import Config
 from minichar.model import CharRNN
 from minichar.text.batches import split_text
@@ -16,38 +17,39 @@ GRADIENTS = st.lists(NUMBERS, min_size=1, max_size=6).map(np.array)
 LIMITS = st.floats(1e-3, 1e3)
 
 
-def clipped(clip, g, limit):
-    """Return a clipped copy."""
-    g = np.array(g, dtype="float64")
-    clip(np, g, limit)
-    return g
+def clipped(clip, g, limit, backend=CPU):
+    """Return a clipped copy, from and to the host."""
+    g = backend.to_device(np.array(g, dtype="float64"))
+    clip(backend.xp, g, limit)
+    return backend.to_host(g)
 
 
-def test_elements_are_cut_off_at_the_limit():
-    np.testing.assert_array_equal(clipped(clip_elements, [0.5, -2.0, 7.0, -0.1], 1.0), [0.5, -1.0, 1.0, -0.1])
+def test_elements_are_cut_off_at_the_limit(backend):
+    result = clipped(clip_elements, [0.5, -2.0, 7.0, -0.1], 1.0, backend)
+    np.testing.assert_array_equal(result, [0.5, -1.0, 1.0, -0.1])
 
 
-def test_a_long_gradient_is_shortened():
+def test_a_long_gradient_is_shortened(backend):
     # ‖(3, -4)‖ = √(9 + 16) = 5;  (3, -4) · 2/5 = (1.2, -1.6)
-    np.testing.assert_allclose(clipped(clip_norm, [3.0, -4.0], 2.0), [1.2, -1.6], rtol=1e-15)
+    np.testing.assert_allclose(clipped(clip_norm, [3.0, -4.0], 2.0, backend), [1.2, -1.6], rtol=1e-15)
 
 
-def test_a_short_gradient_stays():
-    np.testing.assert_array_equal(clipped(clip_norm, [3.0, -4.0], 6.0), [3.0, -4.0])
-
-
-@pytest.mark.parametrize("clip", [clip_elements, clip_norm])
-def test_a_zero_gradient_stays_zero(clip):
-    np.testing.assert_array_equal(clipped(clip, np.zeros(3), 1.0), np.zeros(3))
+def test_a_short_gradient_stays(backend):
+    np.testing.assert_array_equal(clipped(clip_norm, [3.0, -4.0], 6.0, backend), [3.0, -4.0])
 
 
 @pytest.mark.parametrize("clip", [clip_elements, clip_norm])
-def test_float32_stays_float32_and_in_place(clip):
-    g = np.array([3.0, -4.0], dtype="float32")
+def test_a_zero_gradient_stays_zero(clip, backend):
+    np.testing.assert_array_equal(clipped(clip, np.zeros(3), 1.0, backend), np.zeros(3))
+
+
+@pytest.mark.parametrize("clip", [clip_elements, clip_norm])
+def test_float32_stays_float32_and_in_place(clip, backend, host):
+    g = backend.to_device(np.array([3.0, -4.0], dtype="float32"))
     view = g[:]
-    clip(np, g, 1.0)
+    clip(backend.xp, g, 1.0)
     assert view.dtype == "float32"
-    assert abs(view).max() <= 1
+    assert abs(host(view)).max() <= 1
 
 
 @given(g=GRADIENTS, limit=LIMITS)
@@ -82,7 +84,7 @@ class TestInTheTrainer:
         split = split_text(vocabulary.encode("abcacb" * 40), B=4, T=self.T)
         trainer = Trainer(model, split, Settings(decay_rate=self.DECAY, use_ss=False, **settings), {})
         trainer.learn()
-        return np.sqrt(trainer.optimiser.mean_square / (1 - self.DECAY))
+        return np.sqrt(trainer.step.optimiser.mean_square / (1 - self.DECAY))
 
     def test_grad_clip_is_on_the_scale_of_the_sum_over_time(self):
         free = self.first_gradient(grad_clip=0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from naive import read_chunk
 
+from minichar.backend import CPU
 from minichar.engine.config import Config
 from minichar.engine.network import teacher_forcing
 from minichar.errors import MinicharError
@@ -16,13 +17,17 @@ T, B, V, H = 5, 2, 8, 3
 VOCABULARY = Vocabulary("abcdefgh")
 
 
+def model_on(backend, cell, generator):
+    """Return a model whose state matters much, with a dropout that evaluation must not use."""
+    config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
+    model = CharRNN.new(config, VOCABULARY, seed=1, dtype="float64", backend=backend)
+    model.parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, model.parameters.size))
+    return model
+
+
 @pytest.fixture
 def model(cell, generator):
-    """A model whose state matters much, with a dropout that evaluation must not use."""
-    config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
-    model = CharRNN.new(config, VOCABULARY, seed=1, dtype="float64")
-    model.parameters.flat[...] = generator.uniform(-0.7, 0.7, model.parameters.size)
-    return model
+    return model_on(CPU, cell, generator)
 
 
 @pytest.fixture
@@ -167,3 +172,39 @@ class TestEvaluatePart:
         assert evaluate_part(model, split, "val", "zero").loss == pytest.approx(
             self.unbroken(model, split.val)[0], rel=1e-12
         )
+
+
+class TestOnADevice:
+    """The same losses as on the CPU, from chunks that lie on the host."""
+
+    @pytest.fixture
+    def there(self, cell, device):
+        """The same model on the device as on the CPU."""
+        return model_on(device, cell, np.random.default_rng(123))
+
+    @pytest.fixture
+    def here(self, cell):
+        return model_on(CPU, cell, np.random.default_rng(123))
+
+    @pytest.fixture
+    def ids(self):
+        return np.random.default_rng(5).integers(V, size=61).astype("uint8")
+
+    @pytest.mark.parametrize("start", ["zero", "carried"])
+    def test_a_part(self, there, here, ids, start):
+        split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
+        result, wanted = (evaluate_part(model, split, "val", start) for model in (there, here))
+        for name in ("loss", "first", "last"):
+            assert getattr(result, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
+        assert result.characters == wanted.characters
+
+    def test_a_whole_text_with_a_short_chunk_at_its_end(self, there, here, ids):
+        wanted = evaluate_whole(here, ids, 50)
+        assert evaluate_whole(there, ids, 25).loss == pytest.approx(wanted.loss, rel=1e-12)
+
+    def test_what_crosses_is_each_chunk_and_its_loss(self, there, device, ids):
+        split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
+        before = dict(device.crossings)
+        evaluate_part(there, split, "train", "zero")
+        crossed = {way: device.crossings[way] - before[way] for way in before}
+        assert crossed == {"to_device": 2 * len(split.train), "to_host": len(split.train)}

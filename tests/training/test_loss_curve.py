@@ -74,7 +74,9 @@ def test_the_first_ten_losses_stand(cell):
     )
 
     assert len(trainer.split.train) == 6
-    assert [trainer.learn() for _ in range(10)] == pytest.approx(LITERAL["-".join(cell.values())], rel=1e-9)
+    assert [float(trainer.learn()) for _ in range(10)] == pytest.approx(
+        LITERAL["-".join(cell.values())], rel=1e-9
+    )
 
 
 def test_an_untrained_model_knows_nothing(cell):
@@ -82,7 +84,7 @@ def test_an_untrained_model_knows_nothing(cell):
     trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4)
     V = trainer.model.config.vocab_size
     assert V == 16
-    assert trainer.learn() == pytest.approx(np.log(V), rel=0.02)
+    assert float(trainer.learn()) == pytest.approx(np.log(V), rel=0.02)
 
 
 def test_every_epoch_reads_the_text_from_a_zero_state_without_a_break(cell):
@@ -91,7 +93,7 @@ def test_every_epoch_reads_the_text_from_a_zero_state_without_a_break(cell):
     trainer.model.parameters.flat[...] *= 10  # so that the state matters
     wanted = evaluate_part(trainer.model, trainer.split, "train", "zero")
     for _ in range(2):
-        losses = [trainer.learn() for _ in range(6)]
+        losses = [float(trainer.learn()) for _ in range(6)]
         assert losses[0] == pytest.approx(wanted.first, rel=1e-7)
         assert losses[-1] == pytest.approx(wanted.last, rel=1e-7)
         assert np.mean(losses) == pytest.approx(wanted.loss, rel=1e-7)
@@ -101,5 +103,5 @@ def test_a_short_text_is_learned_by_heart(cell):
     """Which only the state can do: after each of its spaces another word follows."""
     text = "one by one two by two "
     trainer = trainer_of(text * 20, cell, H=24, L=1, seq_length=22, batch_size=2, learning_rate=0.01)
-    losses = [trainer.learn() for _ in range(300)]
+    losses = [float(trainer.learn()) for _ in range(300)]
     assert max(losses[-5:]) < 0.05

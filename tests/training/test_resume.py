@@ -18,11 +18,11 @@ def settings_of(tmp_path):
 def everything(trainer):
     return {
         "weights": trainer.model.parameters.flat.copy(),
-        "mean_square": trainer.optimiser.mean_square.copy(),
-        "state": trainer.network.state,
-        "random": trainer.generator.bit_generator.state,
+        "mean_square": trainer.step.optimiser.mean_square.copy(),
+        "state": trainer.step.network.state,
+        "random": trainer.generator.state,
         "position": (trainer.iteration, trainer.first_loss, trainer.best_loss),
-        "recent": trainer.recent,
+        "recent": (trainer.learned, float(trainer.step.total)),
         "history": trainer.history,
     }
 
@@ -55,7 +55,9 @@ def test_n_steps_and_n_steps_are_2n_steps(settings_of, cell):
     events = take(whole, 2 * n)
     second, later = in_two(settings, n, 2 * n)
     assert_same(whole, second)
-    assert [e for e in events if isinstance(e, Step)][n:] == [e for e in later if isinstance(e, Step)]
+    steps, later_steps = ([e for e in some if isinstance(e, Step)] for some in (events, later))
+    assert steps[n:] == later_steps
+    assert [step.loss for step in steps[n:]] == [step.loss for step in later_steps]
 
 
 def test_the_files_of_both_are_the_same(settings_of):

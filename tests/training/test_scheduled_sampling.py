@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from minichar.backend import CPU
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import toy_network
-from minichar.training.scheduled_sampling import SS_FEEDS, scheduled_sampling
+from minichar.training.scheduled_sampling import SS_FEEDS, ScheduledSampling
 
 V, TRUE, OTHER = 4, 0, 3
 
@@ -16,84 +15,128 @@ def certain(character, B):
     return logits
 
 
-def fed(share, T=50, B=40, feed="sample", seed=1):
+@pytest.fixture
+def fed(backend):
     """Return what is fed ``(T, B)`` where the text is all TRUE and the model sure of OTHER."""
-    inputs = np.full((T, B), TRUE)
-    next_ids = scheduled_sampling(inputs, share, feed, np.random.default_rng(seed), CPU)
-    return np.array([next_ids(t, certain(OTHER, B)) for t in range(T)])
+
+    def run(share, T=20, B=60, feed="sample", seed=1):
+        inputs = backend.to_device(np.full((T, B), TRUE))
+        next_ids = ScheduledSampling(inputs, feed, backend)
+        next_ids.flip(share, backend.uniform(seed))
+        logits = backend.to_device(certain(OTHER, B))
+        return np.array([backend.to_host(next_ids(t, logits)) for t in range(T)])
+
+    return run
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
 class TestTheCoin:
-    def test_a_share_of_one_feeds_the_text(self, feed):
+    def test_a_share_of_one_feeds_the_text(self, feed, fed):
         assert (fed(1.0, feed=feed) == TRUE).all()
 
-    def test_a_share_of_zero_feeds_the_model_after_the_first_character(self, feed):
+    def test_a_share_of_zero_feeds_the_model_after_the_first_character(self, feed, fed):
         ids = fed(0.0, feed=feed)
         assert (ids[0] == TRUE).all()
         assert (ids[1:] == OTHER).all()
 
-    def test_true_characters_have_their_share(self, feed):
-        true = fed(0.8, feed=feed)[1:] == TRUE
-        # 49 · 40 = 1960 coins; the standard deviation of the share is √(0.8 · 0.2 / 1960) = 0.009
+    def test_true_characters_have_their_share(self, feed, fed):
+        true = fed(0.8, B=100, feed=feed)[1:] == TRUE
+        # 19 · 100 = 1900 coins; the standard deviation of the share is √(0.8 · 0.2 / 1900) = 0.009
         assert true.mean() == pytest.approx(0.8, abs=0.036)
 
-    def test_there_is_a_coin_for_each_character(self, feed):
+    def test_there_is_a_coin_for_each_character(self, feed, fed):
         """Not one for a whole step, nor one for a whole sequence."""
         true = fed(0.5, feed=feed)[1:] == TRUE  # (T-1, B)
         for axis in (0, 1):
             assert true.any(axis=axis).all()
             assert not true.all(axis=axis).any()
 
-    def test_the_seed_decides(self, feed):
+    def test_the_seed_decides(self, feed, fed):
         np.testing.assert_array_equal(fed(0.5, feed=feed, seed=7), fed(0.5, feed=feed, seed=7))
         assert (fed(0.5, feed=feed, seed=7) != fed(0.5, feed=feed, seed=8)).any()
 
 
-def test_a_true_character_comes_from_its_own_place_in_the_text(generator):
-    inputs = generator.integers(3, size=(50, 40))
-    next_ids = scheduled_sampling(inputs, 0.5, "argmax", generator, CPU)
-    ids = np.array([next_ids(t, certain(OTHER, 40)) for t in range(50)])
+@pytest.mark.parametrize("feed", SS_FEEDS)
+def test_each_chunk_flips_its_own_coins_where_the_ones_before_lay(feed, backend, host):
+    """A recorded step reads coins and numbers where they were when it was recorded."""
+    mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
+    uniform, (true, u) = backend.uniform(1), (mixed.true, mixed.u)
+    mixed.flip(0.5, uniform)
+    before = host(true).copy(), host(u).copy()
+    mixed.flip(0.5, uniform)
+    assert mixed.true is true
+    assert mixed.u is u
+    assert (host(true) != before[0]).any()
+    assert (host(u) != before[1]).any() == (feed == "sample")
+
+
+def test_a_chunk_is_read_from_where_the_inputs_lie(backend, host):
+    inputs = backend.zeros((3, 2), "int64")
+    mixed = ScheduledSampling(inputs, "argmax", backend)
+    mixed.flip(1.0, backend.uniform(1))
+    inputs[...] = backend.to_device(np.arange(6).reshape(3, 2))
+    logits = backend.to_device(certain(OTHER, 2))
+    for t in range(3):
+        np.testing.assert_array_equal(host(mixed(t, logits)), [2 * t, 2 * t + 1])
+
+
+def test_a_true_character_comes_from_its_own_place_in_the_text(backend, host, generator):
+    inputs = generator.integers(3, size=(20, 40))
+    next_ids = ScheduledSampling(backend.to_device(inputs), "argmax", backend)
+    next_ids.flip(0.5, backend.uniform(1))
+    logits = backend.to_device(certain(OTHER, 40))
+    ids = np.array([host(next_ids(t, logits)) for t in range(20)])
     np.testing.assert_array_equal(ids[ids != OTHER], inputs[ids != OTHER])
 
 
-def test_sample_draws_from_the_distribution_of_the_model(generator):
+def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     p, B = np.array([0.1, 0.2, 0.3, 0.4]), 10_000
-    logits = np.repeat(np.log(p)[:, None], B, axis=1)
-    next_ids = scheduled_sampling(np.zeros((3, B), int), 0.0, "sample", generator, CPU)
-    first, second = next_ids(1, logits), next_ids(2, logits)
+    logits = backend.to_device(np.repeat(np.log(p)[:, None], B, axis=1))
+    next_ids = ScheduledSampling(backend.zeros((3, B), "int64"), "sample", backend)
+    next_ids.flip(0.0, backend.uniform(1))
+    first, second = host(next_ids(1, logits)), host(next_ids(2, logits))
     for ids in (first, second):
         # The standard deviation of a share is at most √(0.4 · 0.6 / 10000) = 0.005
         np.testing.assert_allclose(np.bincount(ids) / B, p, atol=0.02)
     assert (first != second).mean() == pytest.approx(1 - (p**2).sum(), abs=0.02)  # drawn anew each step
 
 
-def test_argmax_takes_the_likeliest(generator):
+def test_argmax_takes_the_likeliest(backend, host, generator):
     logits = generator.normal(size=(V, 40))
-    next_ids = scheduled_sampling(np.zeros((2, 40), int), 0.0, "argmax", generator, CPU)
-    np.testing.assert_array_equal(next_ids(1, logits), logits.argmax(axis=0))
+    next_ids = ScheduledSampling(backend.zeros((2, 40), "int64"), "argmax", backend)
+    next_ids.flip(0.0, backend.uniform(1))
+    np.testing.assert_array_equal(host(next_ids(1, backend.to_device(logits))), logits.argmax(axis=0))
 
 
 class TestInTheNetwork:
     T, B, V, H = 5, 2, 8, 3
 
-    def run(self, cell, generator, share):
-        network = toy_network(
-            Config(self.V, **cell, rnn_size=self.H, num_layers=2), self.T, self.B, generator
-        )
-        inputs, targets = generator.integers(self.V, size=(2, self.T, self.B))  # each (T, B)
-        logits = network.forward(scheduled_sampling(inputs, share, "argmax", generator, CPU))
-        network.loss.forward(logits, targets)
-        network.backward(network.loss.backward())
-        return network, inputs
+    @pytest.fixture
+    def run(self, cell, backend, generator):
+        """Run a chunk forward and back; return network and inputs."""
 
-    def test_argmax_feeds_the_likeliest_of_the_step_before(self, cell, generator):
-        network, inputs = self.run(cell, generator, 0.0)
-        np.testing.assert_array_equal(network.fed[0], inputs[0])
-        np.testing.assert_array_equal(network.fed[1:], network.logits[:-1].argmax(axis=1))
+        def run(share):
+            config = Config(self.V, **cell, rnn_size=self.H, num_layers=2)
+            network = toy_network(config, self.T, self.B, generator, backend)
+            ids = backend.to_device(generator.integers(self.V, size=(2, self.T, self.B)))
+            inputs, targets = ids  # each (T, B)
+            feed = ScheduledSampling(inputs, "argmax", backend)
+            feed.flip(share, backend.uniform(1))
+            network.loss.forward(network.forward(feed), targets)
+            network.backward(network.loss.backward())
+            return network, inputs
 
-    def test_the_gradient_lands_on_the_characters_that_were_fed(self, cell, generator):
-        network, inputs = self.run(cell, generator, 0.3)
-        assert set(network.fed.flat) != set(inputs.flat)
-        touched = network.gradient["layer1.Wx"].any(axis=0)  # (V,)
-        np.testing.assert_array_equal(np.flatnonzero(touched), np.unique(network.fed))
+        return run
+
+    def test_argmax_feeds_the_likeliest_of_the_step_before(self, run, host):
+        network, inputs = run(0.0)
+        fed = host(network.fed)
+        np.testing.assert_array_equal(fed[0], host(inputs)[0])
+        np.testing.assert_array_equal(fed[1:], host(network.logits)[:-1].argmax(axis=1))
+
+    def test_the_gradient_lands_on_the_characters_that_were_fed(self, run, host):
+        network, inputs = run(0.3)
+        fed = host(network.fed)
+        assert set(fed.flat) != set(host(inputs).flat)
+        touched = host(network.gradient["layer1.Wx"]).any(axis=0)  # (V,)
+        np.testing.assert_array_equal(np.flatnonzero(touched), np.unique(fed))

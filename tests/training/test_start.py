@@ -152,8 +152,8 @@ def test_a_run_that_begins_from_weights_takes_nothing_else(tmp_path):
     take(first, 20)
     trainer = begin_from(toy_settings(tmp_path), str(first.saved[-1])).trainer
     assert (trainer.iteration, trainer.first_loss, trainer.history, trainer.saved) == (0, None, [], [])
-    assert not trainer.optimiser.mean_square.any()
-    assert not trainer.network.state.any()
+    assert not trainer.step.optimiser.mean_square.any()
+    assert not trainer.step.network.state.any()
     np.testing.assert_array_equal(trainer.model.parameters.flat, first.model.parameters.flat)
 
 
@@ -215,7 +215,7 @@ def test_what_may_change_is_said_and_done(stopped, name, value):
     assert getattr(run.trainer.settings, name) == value
     if name == "dropout":
         assert run.trainer.model.config.dropout == 0.1
-        assert run.trainer.network.dropouts[0].probability == 0.1
+        assert run.trainer.step.network.dropouts[0].probability == 0.1
 
 
 def test_another_text(stopped, tmp_path):
@@ -271,8 +271,15 @@ def test_a_checkpoint_for_sampling_only(tmp_path):
         ("training.iteration", float("inf")),
         ("training.iteration", 10**400),
         ("training.first_loss", None),
-        ("training.recent", ["x"]),
-        ("training.recent", 3),
+        ("training.learned", None),
+        ("training.learned", -1),
+        ("training.learned", 11),
+        ("training.learned", 10**40),
+        ("training.learned", float("inf")),
+        ("training.total", ["x"]),
+        ("training.total", float("nan")),
+        ("training.total", 1e40),
+        ("training.device", ...),
         ("training.history", [{"val": 3}]),
         ("training.history", [3]),
         ("training.history", [{"val": {"loss": "low"}}]),

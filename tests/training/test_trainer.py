@@ -42,7 +42,8 @@ def watch(monkeypatch, thing, method, note):
 def test_every_chunk_of_every_epoch_is_learned_once_and_in_order(trainer_of, monkeypatch):
     trainer = trainer_of(use_ss=False)
     seen = []
-    watch(monkeypatch, trainer.network.loss, "forward", lambda logits, targets: seen.append(targets.copy()))
+    loss = trainer.step.network.loss
+    watch(monkeypatch, loss, "forward", lambda logits, targets: seen.append(targets.copy()))
     events = list(trainer.run())
     n = len(trainer.split.train)
     assert n > 20
@@ -54,12 +55,12 @@ def test_every_chunk_of_every_epoch_is_learned_once_and_in_order(trainer_of, mon
 
 def test_the_state_is_carried_within_an_epoch_and_zero_where_one_begins(trainer_of, monkeypatch):
     trainer = trainer_of(max_epochs=3)
-    before, after = [], []
-    watch(monkeypatch, trainer.network, "forward", lambda feed: before.append(trainer.network.state))
+    network, before, after = trainer.step.network, [], []
+    watch(monkeypatch, network, "forward", lambda feed: before.append(network.state))
     n = len(trainer.split.train)
     for event in trainer.run():
         if isinstance(event, Step):
-            after.append(trainer.network.state)
+            after.append(network.state)
     for i, state in enumerate(before):
         if i % n == 0:
             assert not state.any()
@@ -118,7 +119,7 @@ def test_measuring_does_not_disturb_the_run(trainer_of, dropout):
     for trainer in (often, never):
         list(trainer.run())
     np.testing.assert_array_equal(often.model.parameters.flat, never.model.parameters.flat)
-    assert often.generator.bit_generator.state == never.generator.bit_generator.state
+    assert often.generator.state == never.generator.state
     assert len(often.history) == often.iterations
     assert len(never.history) == 1
 
@@ -144,14 +145,11 @@ def test_the_rate_and_the_share_of_each_epoch_are_used(trainer_of, monkeypatch):
         decay_ss=0.25,
         min_ss=0.5,
         ss_feed="argmax",
+        dtype="float64",
     )
-    watch(monkeypatch, trainer.optimiser, "step", lambda g, rate: rates.append(rate))
-    watch(
-        monkeypatch,
-        trainer_module,
-        "scheduled_sampling",
-        lambda inputs, share, feed, generator, backend: shares.append((share, feed)),
-    )
+    mixed = trainer.step.mixed
+    watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
+    watch(monkeypatch, mixed, "flip", lambda share, generator: shares.append((share, mixed.feed)))
     list(trainer.run())
     n = len(trainer.split.train)
     assert rates == [0.016] * 2 * n + [0.008] * n + [0.004] * n
@@ -161,18 +159,19 @@ def test_the_rate_and_the_share_of_each_epoch_are_used(trainer_of, monkeypatch):
 @pytest.mark.parametrize("changes", [{}, {"use_ss": False, "start_ss": 0.5, "min_ss": 0.1}])
 def test_while_the_share_is_one_no_random_number_is_drawn(trainer_of, changes, monkeypatch):
     trainer = trainer_of(max_epochs=1, **changes)
-    monkeypatch.setattr(trainer_module, "scheduled_sampling", None)
-    before = trainer.generator.bit_generator.state
+    monkeypatch.setattr(trainer.step, "mixed", None)
+    monkeypatch.setattr(trainer.step, "learn_mixed", None)
+    before = trainer.generator.state
     list(trainer.run())
-    assert trainer.generator.bit_generator.state == before
+    assert trainer.generator.state == before
 
 
 @pytest.mark.parametrize("changes", [{"start_ss": 0.9}, {"dropout": 0.1}])
 def test_coins_and_masks_are_drawn(trainer_of, changes):
     trainer = trainer_of(max_epochs=1, **changes)
-    before = trainer.generator.bit_generator.state
+    before = trainer.generator.state
     list(trainer.run())
-    assert trainer.generator.bit_generator.state != before
+    assert trainer.generator.state != before
 
 
 def test_scheduled_sampling_feeds_what_the_backward_pass_sees(trainer_of):
@@ -180,14 +179,14 @@ def test_scheduled_sampling_feeds_what_the_backward_pass_sees(trainer_of):
     trainer = trainer_of(start_ss=0.0, min_ss=0.0, ss_feed="argmax")
     inputs, _ = trainer.split.train[0]
     trainer.learn()
-    fed = trainer.network.fed
+    fed = trainer.step.network.fed
     np.testing.assert_array_equal(fed[0], inputs[0])
-    np.testing.assert_array_equal(fed[1:], trainer.network.logits[:-1].argmax(axis=1))
+    np.testing.assert_array_equal(fed[1:], trainer.step.network.logits[:-1].argmax(axis=1))
 
 
 def first_gradient(trainer):
     trainer.learn()
-    return trainer.network.gradient.flat.copy()
+    return trainer.step.network.gradient.flat.copy()
 
 
 def test_the_gradient_is_clipped_on_char_rnns_scale(trainer_of):
@@ -222,11 +221,16 @@ def test_both_clippings_one_after_the_other(trainer_of):
 # When it fails
 
 
-def sabotage(trainer, iteration, name, change):
-    """Run, and after so many chunks change a parameter; return the checkpoints of then, and the error."""
+def sabotage(trainer, iteration, name, change, watched=False):
+    """Run, and after so many chunks change a parameter; return the checkpoints of then, and the error.
+
+    If the run is `watched`, somebody asks for the loss of every chunk.
+    """
     before = None
     try:
         for event in trainer.run():
+            if watched and isinstance(event, Step):
+                assert np.isfinite(event.loss)
             if isinstance(event, Step) and event.iteration == iteration:
                 before = listing(trainer.settings.checkpoint_dir)
                 change(trainer.model.parameters[name])
@@ -236,27 +240,57 @@ def sabotage(trainer, iteration, name, change):
     raise AssertionError("the run did not fail")
 
 
+@pytest.mark.parametrize("watched", [True, False])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["layer1.W", "layer2.W", "readout.W"])
-def test_a_weight_that_is_not_finite_stops_the_run(trainer_of, value, name):
-    """A NaN at once, with its name. Behind a tanh an infinity shows a chunk later, when it has spread."""
+def test_a_weight_that_is_not_finite_stops_the_run(trainer_of, value, name, watched):
+    """If somebody watches, at the loss of the next chunk; behind a tanh an infinity shows a chunk later.
+
+    If nobody does, at the next measurement, before anything is saved.
+    """
     trainer = trainer_of(eval_val_every=5)
-    checkpoints, error = sabotage(trainer, 12, name, lambda view: view.__setitem__((1, 2), value))
-    named = name if np.isnan(value) else r"(layer\d|readout)\.W"
-    assert re.match(rf"training failed: loss .*Parameter {named} is no longer finite", error)
-    assert trainer.iteration <= (12 if np.isnan(value) else 13)
+    checkpoints, error = sabotage(trainer, 12, name, lambda view: view.__setitem__((1, 2), value), watched)
+    assert re.match(r"training failed: loss .*Parameter (layer\d|readout)\.W is no longer finite", error)
+    assert trainer.iteration <= (15 if not watched else 13 if np.isnan(value) else 14)
+    if np.isnan(value):
+        assert f"Parameter {name} " in error
     assert len(checkpoints) == 2
     for path in trainer.saved:
         assert np.isfinite(load(path).parameters.flat).all()
 
 
-def test_a_loss_three_times_the_first_stops_the_run(trainer_of):
+@pytest.mark.parametrize("name", ["layer1.W", "layer2.W", "readout.W"])
+def test_the_parameter_that_is_not_finite_is_named(trainer_of, name):
+    trainer = trainer_of()
+    trainer.learn()
+    trainer.model.parameters[name][1, 2] = np.nan
+    with pytest.raises(MinicharError, match=rf"training failed: .*Parameter {name} is no longer finite"):
+        trainer.look(trainer.backend.xp.asarray(np.nan))
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_loss_three_times_the_first_stops_the_run(trainer_of, watched):
     trainer = trainer_of(eval_val_every=5)
-    checkpoints, error = sabotage(trainer, 7, "readout.W", lambda view: view.__imul__(3e4))
+    checkpoints, error = sabotage(trainer, 7, "readout.W", lambda view: view.__imul__(3e4), watched)
+    assert trainer.iteration <= (8 if watched else 10)
     assert f"the first was {trainer.first_loss:.4g}" in error
     assert "Parameter readout.W has grown to " in error
     assert "try a lower --learning-rate" in error
     assert len(checkpoints) == 1
+
+
+def test_a_lone_spike_that_nobody_saw_stops_the_run_at_the_next_measurement(trainer_of):
+    trainer = trainer_of(eval_val_every=5)
+
+    def spoil_one_chunk():
+        for event in trainer.run():
+            if isinstance(event, Step) and event.iteration in (7, 8):
+                trainer.model.parameters["readout.W"][...] *= 2.0**15 if event.iteration == 7 else 2.0**-15
+
+    with pytest.raises(MinicharError, match=r"training failed: loss [\d.e+]+ at epoch .*the first was"):
+        spoil_one_chunk()
+    assert trainer.iteration == 10
+    assert len(trainer.saved) == 1
 
 
 def test_the_limit_is_three_times_the_first_loss(trainer_of):

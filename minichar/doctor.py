@@ -1,0 +1,84 @@
+"""What this machine can compute with: each device opened, described and timed, or why it cannot be had."""
+
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from statistics import median
+from time import perf_counter
+
+from minichar.backend import Backend, host_generator, open_backend
+from minichar.errors import MinicharError
+
+DEVICES = ("cpu", "gpu", "opencl")
+N = 1024
+"""Rows and columns of the product that is timed."""
+REPEATS = 5
+MISSING = "not available"
+LITTLE_DISK = 1 << 30
+"""Bytes below which checkpoints may soon not fit."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table: what was looked at, what was found, and whether it will do."""
+
+    what: str
+    found: str
+    good: bool
+    verdict: str
+
+
+def examine(folder: str = ".") -> Iterator[Finding]:
+    """Yield what is there, from Python to the free disk of `folder`."""
+    yield Finding(
+        "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", True, "good"
+    )
+    for kind in DEVICES:
+        yield from examine_kind(kind)
+    yield Finding("auto", "what --device auto takes", True, open_backend("auto").name)
+    free = shutil.disk_usage(folder).free
+    enough = free >= LITTLE_DISK
+    yield Finding(
+        "disk", f"{free / 1e9:.1f} GB free", enough, "good" if enough else "checkpoints may not fit"
+    )
+
+
+def examine_kind(kind: str) -> Iterator[Finding]:
+    """Yield every device of a kind; one line that says why where there is none."""
+    yield examine_device(kind)
+    for n in count(1) if kind != "cpu" else ():
+        finding = examine_device(f"{kind}:{n}")
+        if finding.found == MISSING:
+            return
+        yield finding
+
+
+def examine_device(name: str) -> Finding:
+    """Open a device and time a product on it; what is missing is told by the error of opening it."""
+    try:
+        backend = open_backend(name)
+        found = f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s"
+    except MinicharError as error:
+        return Finding(name, MISSING, False, str(error))
+    except Exception as error:  # whatever a driver or a library under it comes up with
+        return Finding(
+            name, "opens and then fails", False, f"{type(error).__name__}: {error}".splitlines()[0]
+        )
+    return Finding(name, found, True, "good")
+
+
+def gigaflops(backend: Backend) -> float:
+    """Return the speed of a float32 product of two N × N matrices, the median of a few."""
+    A = backend.to_device(host_generator(0).random((N, N), dtype="float32"))  # (N, N)
+    out = backend.zeros((N, N), "float32")  # (N, N)
+
+    def once() -> float:
+        begun = perf_counter()
+        backend.xp.matmul(A, A, out=out)
+        backend.to_host(out[:1, :1])  # waits for the device
+        return perf_counter() - begun
+
+    once()
+    return 2 * N**3 / median(once() for _ in range(REPEATS)) / 1e9

@@ -1,0 +1,125 @@
+"""``--device`` on every command that computes: the device is named, had or refused, never replaced."""
+
+import sys
+
+import pytest
+from click.testing import CliRunner
+from devices import open_device
+
+from minichar.cli import main
+
+TRAIN = [
+    *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
+    *("--batch-size", "3", "--max-epochs", "1", "--eval-val-every", "4", "--sample-every", "0", "--quiet"),
+    *("--train-frac", "0.7", "--val-frac", "0.3", "--dropout", "0.2", "--start-ss", "0.8", "--min-ss", "0.5"),
+]
+GRADCHECK = [
+    *("gradcheck", "--rnn-size", "2", "--vocab-size", "3", "--seq-length", "2", "--batch-size", "1"),
+    *("--num-layers", "1"),
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run minichar in a folder with a short text."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_text("a sad cab bade a bad dad" * 6)
+
+    def run(*arguments, status=0):
+        result = CliRunner().invoke(main, list(arguments))
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture(params=["cpu", "opencl", "gpu", pytest.param("real gpu", marks=pytest.mark.gpu)])
+def device(request, monkeypatch):
+    """A name for ``--device``; that of a GPU opens the double of CuPy."""
+    if request.param == "gpu":
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        return "gpu"
+    open_device(request.param.removeprefix("real "))  # or skip
+    return request.param.removeprefix("real ")
+
+
+@pytest.fixture
+def shown(device):
+    return device if device == "cpu" else f"{device}:0"
+
+
+def test_train_sample_and_eval_name_it_and_use_it(run, device, shown):
+    trained = run(*TRAIN, "--device", device)
+    (computes,) = (line for line in trained.stderr.splitlines() if line.startswith("computes"))
+    assert (f"on {shown}" if device != "cpu" else "NumPy") in computes
+    path = trained.stdout.strip()
+
+    sampled = run("sample", path, "--length", "20", "--primetext", "a", "--device", device)
+    assert f", on {shown}\n" in sampled.stderr
+    assert len(sampled.stdout) == 1 + 20 + 1
+
+    evaluated = run("eval", path, "--quiet", "--device", device)
+    assert f", on {shown}\n" in evaluated.stdout
+    # The loss in the name of the checkpoint is that of the same part from the same state.
+    assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
+
+
+def test_gradcheck_names_it_and_passes(run, device, shown):
+    result = run(*GRADCHECK, "--device", device)
+    assert f"; on {shown}\n" in result.stderr
+    verdicts = [line.split()[-1] for line in result.stdout.splitlines()[1:]]
+    assert verdicts == ["passed"] * 3
+
+
+@pytest.mark.parametrize("command", [TRAIN, ["sample"], ["eval"], GRADCHECK], ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gpu", "pip install 'minichar[gpu]'"),
+        ("gpu:1", "pip install 'minichar[gpu]'"),
+        ("opencl", "pip install 'minichar[opencl]'"),
+        ("tpu", "no device is called 'tpu'"),
+        ("cpu:1", "no device is called 'cpu:1'"),
+    ],
+)
+def test_a_device_that_cannot_be_had_is_an_error_and_never_another_device(
+    run, tmp_path, monkeypatch, command, name, words
+):
+    for package in ("cupy", "dpctl"):
+        monkeypatch.setitem(sys.modules, package, None)
+    result = run(*command, "--device", name, status=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert words in result.stderr
+    assert not (tmp_path / "cv").exists()
+
+
+def test_auto_takes_the_gpu_and_says_so(run, monkeypatch):
+    from cupy_double import DoubleOfCuPy
+
+    monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+    assert "; on gpu:0\n" in run(*GRADCHECK).stderr
+    monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(error=35))
+    assert "; on cpu\n" in run(*GRADCHECK).stderr
+
+
+class TestResume:
+    @pytest.fixture
+    def path(self, run):
+        return run(*TRAIN, "--device", "cpu").stdout.strip()
+
+    def resume(self, run, path, device):
+        return run("train", "--resume", path, "--max-epochs", "2", "--quiet", "--device", device).stderr
+
+    def test_on_another_device_it_says_what_changes(self, run, path, device):
+        note = "it ran on cpu before: dropout and scheduled sampling draw other numbers from here on"
+        stderr = self.resume(run, path, device)
+        assert "resumed    at epoch 1.00" in stderr
+        assert (note in stderr) == (device != "cpu")
+
+    def test_on_the_same_device_nothing_changes(self, run, device):
+        path = run(*TRAIN, "--device", device).stdout.strip()
+        assert "it ran on" not in self.resume(run, path, device)

@@ -1,0 +1,70 @@
+"""What ``--device`` opens is where a command computes, whatever file its model comes from."""
+
+import pytest
+from toys import TEXT, TOY, toy_model
+
+from minichar.backend import Backend
+from minichar.training.checkpoint import load_training, save
+
+TRAIN = ("train", "--data", "input.txt", *TOY)
+COMMANDS = {
+    "train": TRAIN,
+    "init": (*TRAIN, "--init-from", "toy.npz"),
+    "resume": ("train", "--resume", "stopped.npz", "--max-epochs", "3"),
+    "sample": ("sample", "toy.npz", "--length", "20"),
+    "eval": ("eval", "toy.npz", "--data", "input.txt", "--batch-size", "4", "--seq-length", "6"),
+    "whole": ("eval", "toy.npz", "--data", "input.txt", "--split", "whole"),
+    "gradcheck": ("gradcheck", "--rnn-size", "2", "--num-layers", "1", "--seq-length", "2"),
+}
+
+
+@pytest.fixture(params=COMMANDS)
+def arguments(request, cli):
+    """The words of a command, whose checkpoints are there."""
+    save("toy.npz", toy_model("".join(sorted(set(TEXT))), rnn_size=8, num_layers=1))
+    if request.param == "resume":
+        path = cli(*TRAIN, "--device", "cpu").stdout.strip()
+        save("stopped.npz", *load_training(path))
+    return COMMANDS[request.param]
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Put one device in the place of any that is asked for."""
+
+    def opened(backend):
+        asked = []
+        monkeypatch.setattr(
+            "minichar.cli.options.open_backend", lambda name: (asked.append(name), backend)[1]
+        )
+        return asked
+
+    return opened
+
+
+def test_the_device_that_is_opened_computes(cli, arguments, opened, device):
+    asked = opened(device)
+    cli(*arguments, "--device", "the best")
+    assert asked == ["the best"]
+    assert device.crossings["to_device"]
+    assert device.crossings["to_host"]
+
+
+def test_without_the_option_it_is_auto(cli, arguments, opened):
+    backend = Backend()
+    asked = opened(backend)
+    cli(*arguments)
+    assert asked == ["auto"]
+    assert backend.crossings["to_device"]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_model_of_another_format_is_brought_to_the_device(cli, home, opened, device, suffix):
+    pytest.importorskip({".safetensors": "safetensors", ".pt": "torch"}[suffix])
+    save("toy.npz", toy_model())
+    cli("convert", "toy.npz", f"toy{suffix}", "--dtype", "float64")
+    opened(device)
+    on_device = cli("sample", f"toy{suffix}", "--length", 30)
+    assert f", on {device.name}\n" in on_device.stderr
+    opened(Backend())
+    assert on_device.stdout == cli("sample", "toy.npz", "--length", 30).stdout

@@ -1,0 +1,266 @@
+"""The double of CuPy must be at least as strict as CuPy, and honest about capture."""
+
+import numpy as np
+import pytest
+from cupy_double import CUDARuntimeError, DoubleOfCuPy, method_signature, real
+
+
+@pytest.fixture
+def xp():
+    return DoubleOfCuPy()
+
+
+@pytest.fixture
+def a(xp):
+    return xp.asarray(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+
+
+H = np.ones((2, 3))
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["put", "take", "vdot", "nosuch", "float_", "asanyarray", "mat"])
+    def test_it_has_what_cupy_has_and_nothing_else(self, xp, name):
+        assert hasattr(xp, name) == hasattr(real, name)
+
+    @pytest.mark.parametrize("name", ["tofile", "searchsorted", "ctypes", "setflags", "itemset"])
+    def test_so_do_its_arrays(self, a, name):
+        assert hasattr(a, name) == hasattr(real.ndarray, name)
+
+    def test_a_function_takes_the_keywords_of_cupys(self, xp, a):
+        ids = xp.asarray(np.array([0, 5]))
+        with pytest.raises(TypeError, match="mode"):
+            xp.take(a, ids, axis=1, mode="clip")
+        np.testing.assert_array_equal(xp.take(a, ids, axis=1).get(), [[1, 3], [4, 6]])  # around the end
+        with pytest.raises(TypeError, match="where"):
+            xp.add(a, a, where=True)
+        with pytest.raises(TypeError, match="initial"):
+            xp.max(a, initial=0.0)
+        with pytest.raises(TypeError, match="order"):
+            xp.add(a, a, order="C")
+
+    def test_a_method_takes_the_keywords_of_cupys(self, a):
+        with pytest.raises(TypeError, match="where"):
+            a.sum(where=True)
+        with pytest.raises(TypeError, match="mode"):
+            a.take([0], mode="clip")
+        assert a.sum(axis=0, keepdims=True).shape == (1, 3)
+
+    def test_the_signature_of_every_method_can_be_read(self):
+        def parsed(name):
+            try:
+                method_signature(name)
+            except ValueError:
+                return False
+            return True
+
+        names = [name for name in dir(real.ndarray) if name[0] != "_"]
+        methods = [name for name in names if callable(getattr(real.ndarray, name))]
+        assert {name for name in methods if not parsed(name)} <= {"mdspan"}
+        assert len(methods) > 40
+
+    def test_parts_of_the_namespace_have_no_names_of_their_own(self, xp):
+        with pytest.raises(AttributeError):
+            xp.cuda.nosuch
+        with pytest.raises(AttributeError):
+            xp.cuda.runtime.nosuch
+        with pytest.raises(NotImplementedError):
+            xp.cuda.Event
+
+
+class TestMixing:
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda xp, a: np.asarray(a),
+            lambda xp, a: np.array([a]),
+            lambda xp, a: np.exp(a),
+            lambda xp, a: np.sum(a),
+            lambda xp, a: np.stack([a, a]),
+            lambda xp, a: np.testing.assert_array_equal(a, a),
+            lambda xp, a: a + H,
+            lambda xp, a: H + a,
+            lambda xp, a: a > H,
+            lambda xp, a: xp.add(a, H),
+            lambda xp, a: xp.add(a, a, out=H),
+            lambda xp, a: xp.exp(H),
+            lambda xp, a: xp.exp(1.0),
+            lambda xp, a: xp.matmul(a, H.T),
+            lambda xp, a: xp.stack([a, H]),
+            lambda xp, a: xp.where(a > 0, H, a),
+            lambda xp, a: xp.sum(H),
+            lambda xp, a: a.take(np.array([0])),
+            lambda xp, a: a.dot(H.T),
+            lambda xp, a: a[np.array([0, 1])],
+            lambda xp, a: a[:, [0, 1]],
+            lambda xp, a: range(a.sum()),
+        ],
+    )
+    def test_an_array_of_the_host_is_refused(self, xp, a, use):
+        with pytest.raises((TypeError, ValueError)):
+            use(xp, a)
+
+    def test_so_it_is_in_assignments(self, a):
+        with pytest.raises(TypeError):
+            a[...] = H
+        with pytest.raises(TypeError):
+            a[H > 0] = 0.0
+        with pytest.raises(TypeError):
+            a += H
+        host = H.copy()
+        with pytest.raises(TypeError):
+            host += a
+        with pytest.raises(TypeError):
+            host[...] = a
+        np.testing.assert_array_equal(a.get(), [[1, 2, 3], [4, 5, 6]])
+
+    def test_numbers_are_welcome(self, xp, a):
+        np.testing.assert_array_equal((np.float64(1) + a * 2).get(), 1 + 2 * a.get())
+        a[0] = 7
+        a -= 1.0
+        np.testing.assert_array_equal(xp.minimum(5.0, a).get(), [[5, 5, 5], [3, 4, 5]])
+
+    def test_a_reduction_stays_on_the_device(self, xp, a):
+        total = a.sum()
+        assert type(total) is type(a)
+        assert total.shape == ()
+        before = dict(xp.crossings)
+        assert float(total) == 21.0
+        assert bool(total > 0)
+        assert xp.crossings["to_host"] == before["to_host"] + 2
+
+    def test_views_share_memory(self, a):
+        a.T[0] = 9.0
+        a.reshape(-1)[1:2] = 8.0
+        np.testing.assert_array_equal(a.get(), [[9, 8, 3], [9, 5, 6]])
+
+
+class TestFuse:
+    def test_element_wise_functions_go_through(self, xp, a):
+        out = xp.zeros_like(a)
+
+        @xp.fuse(kernel_name="square")
+        def square(a, out):
+            xp.multiply(a, a, out=out)
+
+        square(a, out)
+        np.testing.assert_array_equal(out.get(), a.get() ** 2)
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda xp, a: a.sum(),
+            lambda xp, a: xp.matmul(a, a.T),
+            lambda xp, a: xp.zeros_like(a),
+            lambda xp, a: a[0],
+            lambda xp, a: a.__setitem__(0, 1.0),
+            lambda xp, a: float(a),
+            lambda xp, a: a.reshape(-1),
+        ],
+    )
+    def test_others_do_not(self, xp, a, function):
+        with pytest.raises(TypeError):
+            xp.fuse(kernel_name="bad")(lambda a: function(xp, a))(a)
+        a + a  # the module has recovered
+
+    def test_arrays_that_overlap_would_race(self, xp, a):
+        flat = a.reshape(-1)
+        with pytest.raises(ValueError, match="race"):
+            xp.fuse(kernel_name="shift")(lambda x, y: xp.add(x, 1.0, out=y))(flat[:-1], flat[1:])
+
+
+class TestCapture:
+    @pytest.fixture
+    def captured(self, xp):
+        """Capture a function and return its graph."""
+
+        def capture(function):
+            stream = xp.cuda.Stream(non_blocking=True)
+            with stream, xp.cuda.using_allocator(xp.cuda.MemoryPool().malloc):
+                stream.begin_capture()
+                try:
+                    function()
+                finally:
+                    graph = stream.end_capture()
+            return graph
+
+        return capture
+
+    def test_a_call_has_no_effect_until_the_launch_and_one_with_each(self, xp, a, captured):
+        start = a.get()
+
+        def step():
+            nonlocal squares
+            a[0] += 1.0
+            squares = a * a  # allocated under capture
+
+        squares = None
+        graph = captured(step)
+        np.testing.assert_array_equal(a.get(), start)
+        assert np.isnan(squares.get()).all()
+        for n in (1, 2):
+            graph.launch()
+            np.testing.assert_array_equal(a.get(), start + np.array([[n], [0]]))
+            np.testing.assert_array_equal(squares.get(), a.get() ** 2)
+
+    def test_the_graph_reads_the_arrays_as_they_are_at_the_launch(self, xp, a, captured):
+        rate, out = xp.asarray(np.array(2.0)), xp.zeros_like(a)
+        graph = captured(lambda: xp.multiply(a, rate, out=out))
+        rate[...] = 3.0
+        graph.launch()
+        np.testing.assert_array_equal(out.get(), 3 * a.get())
+
+    def test_a_number_of_python_stays_what_it_was(self, xp, a, captured):
+        rate, out = 2.0, xp.zeros_like(a)
+        graph = captured(lambda: xp.multiply(a, rate, out=out))
+        rate = 3.0
+        graph.launch()
+        np.testing.assert_array_equal(out.get(), 2 * a.get())
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda xp, a: xp.asnumpy(a),
+            lambda xp, a: xp.asarray(H),
+            lambda xp, a: a.get(),
+            lambda xp, a: a.sum().item(),
+            lambda xp, a: float(a.sum()),
+            lambda xp, a: bool(a.any()),
+            lambda xp, a: a.tolist(),
+            lambda xp, a: a[a > 2],
+            lambda xp, a: xp.unique(a),
+            lambda xp, a: xp.nonzero(a),
+            lambda xp, a: a.nonzero(),
+            lambda xp, a: xp.where(a > 0),
+            lambda xp, a: xp.random.default_rng(1),
+            lambda xp, a: xp.cuda.get_current_stream().synchronize(),
+        ],
+    )
+    def test_the_host_cannot_wait_for_the_device(self, xp, a, captured, function):
+        with pytest.raises(CUDARuntimeError, match="Capture"):
+            captured(lambda: function(xp, a))
+
+    def test_a_generator_made_before_cannot_be_recorded_either(self, xp, captured):
+        generator = xp.random.default_rng(1)
+        with pytest.raises(CUDARuntimeError, match="Capture"):
+            captured(lambda: generator.random(3))
+
+    def test_memory_comes_from_a_pool_of_its_own(self, xp, a):
+        stream = xp.cuda.Stream()
+        with stream:
+            stream.begin_capture()
+            with pytest.raises(RuntimeError, match="pool"):
+                a * 2.0
+            stream.end_capture()
+
+    def test_another_stream_than_the_current_is_not_captured(self, xp):
+        with pytest.raises(RuntimeError, match="current"):
+            xp.cuda.Stream().begin_capture()
+
+
+def test_the_runtime_fails_as_cudas(xp):
+    assert xp.cuda.runtime.getDeviceCount() == 1
+    with pytest.raises(CUDARuntimeError, match="InvalidDevice"):
+        xp.cuda.Device(1).use()
+    with pytest.raises(CUDARuntimeError, match="InsufficientDriver"):
+        DoubleOfCuPy(error=35).cuda.runtime.getDeviceCount()

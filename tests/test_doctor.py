@@ -1,0 +1,127 @@
+import platform
+import shutil
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from cupy_double import DoubleOfCuPy
+
+from minichar import doctor
+from minichar.cli import main
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A small product; and no dpnp, which the last test brings back."""
+    monkeypatch.setattr(doctor, "N", 32)
+    monkeypatch.setitem(sys.modules, "dpctl", None)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    def put(**options):
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(**options))
+        return sys.modules["cupy"]
+
+    return put
+
+
+def findings():
+    return {finding.what: finding for finding in doctor.examine()}
+
+
+def test_what_is_looked_at(double):
+    double()
+    assert list(findings()) == ["Python", "cpu", "gpu", "opencl", "auto", "disk"]
+
+
+def test_python_and_numpy_are_named_with_the_blas_and_its_speed(double):
+    double()
+    found = findings()
+    assert platform.python_version() in found["Python"].found
+    assert found["cpu"].good
+    assert f"NumPy {np.__version__} with " in found["cpu"].found
+    assert " threads: " in found["cpu"].found
+    assert found["cpu"].found.endswith(" GFLOP/s")
+
+
+def test_a_gpu_is_named_with_its_versions_and_memory(double):
+    cupy = double()
+    found = findings()
+    assert found["gpu"].good
+    runtime = cupy.cuda.runtime.runtimeGetVersion()
+    assert f"CuPy {cupy.__version__}, CUDA driver 12080, runtime {runtime}" in found["gpu"].found
+    assert "on gpu:0: Double, 8 GB: " in found["gpu"].found
+    assert found["auto"].verdict == "gpu:0"
+
+
+def test_every_device_of_a_kind_is_looked_at(double):
+    double(count=3)
+    assert [what for what in findings() if "gpu" in what] == ["gpu", "gpu:1", "gpu:2"]
+    assert "on gpu:2: Double" in findings()["gpu:2"].found
+
+
+def test_what_cannot_be_had_says_what_to_do(double):
+    double(error=35)
+    found = findings()
+    assert found["cpu"].good
+    assert not found["gpu"].good
+    assert "install or update the driver" in found["gpu"].verdict
+    assert not found["opencl"].good
+    assert found["opencl"].verdict.endswith("pip install 'minichar[opencl]'")
+    assert found["auto"].verdict == "cpu"
+
+
+def test_a_device_that_opens_and_then_fails_is_told_in_a_line(double):
+    """As CuPy does where CUDA's libraries are missing."""
+    cupy = double()
+
+    def matmul(*args, **kwargs):
+        raise RuntimeError("CuPy failed to load libcublas.so.12:\nno such file")
+
+    cupy.matmul = matmul
+    finding = findings()["gpu"]
+    assert not finding.good
+    assert finding.verdict == "RuntimeError: CuPy failed to load libcublas.so.12:"
+
+
+@pytest.mark.parametrize(("free", "good"), [(10 << 30, True), (1 << 20, False)])
+def test_a_disk_that_is_nearly_full_is_told(free, good, double, monkeypatch):
+    double()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    found = findings()["disk"]
+    assert found.good == good
+    assert found.verdict == ("good" if good else "checkpoints may not fit")
+
+
+def test_the_speed_is_that_of_the_product(monkeypatch):
+    """2 N³ operations in the median of a few times, in 10⁹ a second."""
+    ticks = iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 5.0])
+    monkeypatch.setattr(doctor, "perf_counter", lambda: next(ticks))
+    assert doctor.gigaflops(doctor.open_backend("cpu")) == pytest.approx(2 * 32**3 / 3.0 / 1e9)
+
+
+def test_the_command_prints_two_lines_for_each_and_ends_well(double):
+    """What is missing is no failure of the doctor's."""
+    double(error=35)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert len(lines) == 12
+    assert lines[0].startswith("Python  ")
+    assert lines[1] == "        ok: good"
+    assert lines[4] == "gpu     not available"
+    assert lines[5].startswith("        no: --device gpu: CuPy ")
+    assert lines[9] == "        ok: cpu"
+
+
+def test_opencl_for_real(double, monkeypatch):
+    monkeypatch.delitem(sys.modules, "dpctl")
+    dpctl = pytest.importorskip("dpctl", reason="--device opencl needs dpnp")
+    double(error=35)
+    finding = findings()["opencl"]
+    assert finding.good, finding
+    assert f"on opencl:0, {dpctl.get_devices(backend='opencl')[0].name}: " in finding.found
+    assert finding.found.endswith(" GFLOP/s")

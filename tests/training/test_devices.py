@@ -1,0 +1,318 @@
+"""Training on every device: the same losses, few crossings, and resuming exactly."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minichar.backend import CPU
+from minichar.engine.config import Config
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.sampling import Choice, generate, generate_many
+from minichar.text.batches import split_text
+from minichar.text.vocabulary import Vocabulary
+from minichar.training import trainer as trainer_module
+from minichar.training.checkpoint import load, load_training, save
+from minichar.training.settings import Settings
+from minichar.training.start import copy_weights
+from minichar.training.step import TrainingStep
+from minichar.training.trainer import Evaluated, Saved, Step, Trainer
+
+TEXT = "a sad cab bade a bad dad" * 12
+VOCABULARY = Vocabulary("".join(sorted(set(TEXT))))
+T, B = 4, 3
+
+# Everything on. An epoch has 14 chunks; each of them has another learning rate and share of true input.
+EVERYTHING = Settings(
+    seq_length=T,
+    batch_size=B,
+    max_epochs=3,
+    learning_rate=0.02,
+    learning_rate_decay=0.5,
+    learning_rate_decay_after=1,
+    grad_clip=0.5,
+    clip_norm=0.4,
+    start_ss=1.0,
+    decay_ss=0.3,
+    min_ss=0.5,
+    dropout=0.3,
+    dtype="float64",
+    eval_val_every=10,
+)
+LSTM = {"model": "lstm"}
+
+
+def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
+    """Return a trainer over the same fresh weights on every device, or over those of a checkpoint."""
+    split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.65, val_frac=0.35)
+    if resumed is None:
+        config = Config(len(VOCABULARY), **cell, rnn_size=6, num_layers=L, dropout=settings.dropout)
+        model, state = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
+    else:
+        model, state = load_training(resumed, backend)
+    return Trainer(model, split, settings, {}, state)
+
+
+class Brought:
+    """A device's random numbers for a run on the CPU."""
+
+    def __init__(self, device, *words):
+        self.device, self.uniform = device, device.uniform(*words)
+
+    def random(self, shape, dtype="float64"):
+        return self.device.to_host(self.uniform.random(shape, dtype))
+
+
+def losses_of(trainer, n):
+    return [float(trainer.backend.to_host(trainer.learn())) for _ in range(n)]
+
+
+class TestParity:
+    def test_fifty_steps_without_chance_agree_with_numpy(self, cell, device):
+        """float32, the same seed: to 1e-5 nats, in the losses and in the weights that come of them."""
+        settings = replace(EVERYTHING, dtype="float32", dropout=0.0, use_ss=False, max_epochs=9)
+        L = 2 if cell["model"] == "lstm" else 1
+        here, there = (trainer_on(backend, settings, cell, L) for backend in (CPU, device))
+        np.testing.assert_allclose(losses_of(there, 50), losses_of(here, 50), rtol=0, atol=1e-5)
+        weights = device.to_host(there.model.parameters.flat)
+        np.testing.assert_allclose(weights, here.model.parameters.flat, rtol=0, atol=1e-4)
+
+    @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
+    def test_with_the_devices_own_random_numbers_numpy_gives_the_same_losses(self, ss_feed, device):
+        """With everything on, from epoch to epoch: rates and shares change, so must a recorded step."""
+        settings = replace(EVERYTHING, ss_feed=ss_feed)
+        here, there = (trainer_on(backend, settings) for backend in (CPU, device))
+        here.generator = Brought(device, settings.seed, 1)
+        assert len(there.split.train) == 14
+        np.testing.assert_allclose(losses_of(there, 30), losses_of(here, 30), rtol=0, atol=1e-5)
+
+    def test_another_seed_draws_other_masks_and_coins(self, backend):
+        first, second = (
+            losses_of(trainer_on(backend, replace(EVERYTHING, seed=seed, start_ss=0.5)), 3) for seed in (1, 2)
+        )
+        assert abs(np.array(first) - second).max() > 1e-3
+
+
+class TestRecording:
+    """A step that is recorded once and replayed must not hold on to what was true when it was recorded."""
+
+    class Baked(TrainingStep):
+        """A step made wrong on purpose: the learning rate is a number of Python, not an array."""
+
+        def learn(self, inputs, targets, share, learning_rate, generator):
+            self.rate = learning_rate
+            super().learn(inputs, targets, share, learning_rate, generator)
+
+        def _learn(self, feed):
+            array, self.learning_rate = self.learning_rate, self.rate
+            super()._learn(feed)
+            self.learning_rate = array
+
+    @pytest.fixture
+    def double(self):
+        from cupy_double import open_double
+
+        return open_double()
+
+    def difference(self, double):
+        settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
+        here, there = (trainer_on(backend, settings) for backend in (CPU, double))
+        return abs(np.array(losses_of(here, 40)) - losses_of(there, 40))
+
+    def test_a_learning_rate_baked_into_the_recording_would_be_seen(self, double, monkeypatch):
+        assert self.difference(double).max() < 1e-5
+        monkeypatch.setattr(trainer_module, "TrainingStep", self.Baked)
+        difference = self.difference(double)
+        assert difference[:15].max() < 1e-5  # the first epoch, and the first loss after it
+        assert difference[15:].min() > 1e-4
+
+    def test_the_step_is_replayed_and_not_run_again(self, double, monkeypatch):
+        calls = []
+        right = TrainingStep._learn
+        monkeypatch.setattr(
+            TrainingStep, "_learn", lambda step, feed: (calls.append(feed), right(step, feed))[0]
+        )
+        trainer = trainer_on(double, EVERYTHING)
+        losses_of(trainer, 14)  # an epoch of true input: two calls to warm up, one to record
+        assert len(calls) == 3
+        losses_of(trainer, 20)  # mixed input has a recording of its own
+        assert len(calls) == 6
+
+    def test_a_host_that_looked_inside_a_step_would_be_seen(self, double, monkeypatch):
+        right = TrainingStep._learn
+
+        def wrong(step, feed):
+            right(step, feed)
+            float(step.loss)
+
+        monkeypatch.setattr(TrainingStep, "_learn", wrong)
+        trainer = trainer_on(double, EVERYTHING)
+        with pytest.raises(RuntimeError, match="Capture"):
+            losses_of(trainer, 3)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
+def test_one_array_crosses_to_the_device_in_a_step_and_none_back_until_the_loss_is_asked_for(
+    dropout, share, ss_feed, backend
+):
+    """The characters go in: inputs and targets, stacked. Masks and coins are drawn where they are used."""
+    settings = replace(EVERYTHING, dropout=dropout, start_ss=share, min_ss=share, ss_feed=ss_feed)
+    trainer = trainer_on(backend, settings)
+    counts = [backend.crossings]
+    if hasattr(backend.xp, "crossings"):  # the double counts what its arrays themselves see
+        counts.append(backend.xp.crossings)
+    steps = 2 if backend.kind == "opencl" else 5  # on a GPU, through warm-up, recording and replay
+    for _ in range(steps):
+        before = [dict(count) for count in counts]
+        loss = trainer.learn()
+        for count, start in zip(counts, before, strict=True):
+            assert {way: count[way] - start[way] for way in count} == {"to_device": 1, "to_host": 0}
+        event = Step(trainer.iteration, trainer.epoch, loss, trainer.look)
+        repr(event)
+        event.loss
+        for count, start in zip(counts, before, strict=True):
+            assert {way: count[way] - start[way] for way in count} == {"to_device": 1, "to_host": 1}
+
+
+def test_a_run_that_nobody_looks_at_brings_only_the_first_loss_back(backend, tmp_path):
+    """The first loss is what later ones are compared with."""
+    settings = replace(EVERYTHING, checkpoint_dir=str(tmp_path), max_epochs=1, eval_val_every=99)
+    trainer = trainer_on(backend, settings)
+    start = backend.crossings["to_host"]
+    for event, _ in zip(trainer.run(), range(5), strict=False):
+        assert isinstance(event, Step)
+    assert backend.crossings["to_host"] - start == 1
+    assert trainer.first_loss == pytest.approx(np.log(len(VOCABULARY)), rel=0.05)
+
+
+class TestRun:
+    """The whole loop: training, evaluation, checkpoints, resume."""
+
+    @pytest.fixture
+    def run(self, backend, tmp_path):
+        """Run a trainer to its end; return it, the losses seen, and the paths saved."""
+
+        def run(folder, resumed=None, **changes):
+            changes = {"max_epochs": 2, "checkpoint_dir": str(tmp_path / folder)} | changes
+            settings = replace(EVERYTHING, **changes)
+            trainer = trainer_on(backend, settings, resumed=resumed)
+            losses, paths = [], []
+            for event in trainer.run():
+                match event:
+                    case Step():
+                        losses.append(event.loss)
+                    case Evaluated():
+                        losses.append(event.val.loss)
+                    case Saved():
+                        paths.append(event.path)
+            return trainer, losses, paths
+
+        return run
+
+    def test_it_resumes_exactly(self, run, backend, host):
+        """From the middle of an epoch: to the last bit, with masks and coins."""
+        whole, losses, paths = run("whole")
+        assert len(paths) == 3
+        resumed, rest, _ = run("resumed", resumed=paths[0])
+        assert rest == losses[-len(rest) :]
+        assert len(rest) == 18 + 2  # chunks 11 to 28, measured at 20 and 28
+        np.testing.assert_array_equal(host(resumed.model.parameters.flat), host(whole.model.parameters.flat))
+        assert resumed.generator.state == whole.generator.state
+        if backend.kind != "cpu":
+            # Two masks for each of 28 chunks, a block of coins and one of numbers in the second epoch.
+            assert whole.generator.state == {"blocks": 2 * 28 + 2 * 14}
+        assert [row["val"] for row in resumed.history] == [row["val"] for row in whole.history]
+
+    def test_another_state_of_the_random_numbers_would_be_seen(self, run, backend, monkeypatch):
+        _, losses, paths = run("whole", max_epochs=1)
+        kind = type(backend.uniform(1))
+        monkeypatch.setattr(kind, "state", property(kind.state.fget, lambda uniform, state: None))
+        _, rest, _ = run("resumed", resumed=paths[0], max_epochs=1)
+        assert abs(rest[0] - losses[-len(rest)]) > 1e-6
+
+    def test_what_is_saved_and_loaded_anywhere_is_the_same(self, run, backend, host):
+        trainer, _, paths = run("saved", dtype="float32", max_epochs=1)
+        for device in (CPU, backend):
+            model, state = load_training(paths[-1], device)
+            weights = host(trainer.model.parameters.flat)
+            np.testing.assert_array_equal(device.to_host(model.parameters.flat), weights)
+            assert model.parameters.dtype == "float32"
+            np.testing.assert_array_equal(state.state, host(trainer.step.network.state))
+            np.testing.assert_array_equal(state.mean_square, host(trainer.step.optimiser.mean_square))
+            assert state.progress["device"] == backend.kind
+
+    def test_on_another_device_it_goes_on_with_other_random_numbers(self, run, backend, tmp_path):
+        """Nothing of the random state is taken over, since it means nothing there."""
+        _, _, paths = run("first", max_epochs=1)
+        model, state = load_training(paths[0], backend)
+        state.progress["device"], state.progress["random"] = "another", {"what": "ever"}
+        elsewhere = Trainer(model, trainer_on(backend, EVERYTHING).split, EVERYTHING, {}, state)
+        assert elsewhere.generator.state == backend.uniform(EVERYTHING.seed, 1).state
+        losses_of(elsewhere, 1)
+
+    @pytest.mark.parametrize("value", [np.nan, 1e30])
+    def test_a_loss_that_says_it_has_failed_changes_no_parameter(self, value, backend, host):
+        """Nobody looks at the loss meanwhile: on a GPU the step is a recording."""
+        trainer = trainer_on(backend, EVERYTHING)
+        trainer.look(trainer.learn())
+        trainer.model.parameters["readout.W"][...] *= value
+        before = host(trainer.model.parameters.flat).copy()
+        for _ in range(3):
+            trainer.learn()
+        np.testing.assert_array_equal(host(trainer.model.parameters.flat), before)
+        with pytest.raises(MinicharError, match=r"training failed: .*Parameter readout\.W"):
+            trainer.look(trainer.step.worst)
+
+    def test_a_run_that_explodes_is_stopped_and_the_parameter_named(self, backend, tmp_path):
+        settings = replace(
+            EVERYTHING, checkpoint_dir=str(tmp_path), learning_rate=1e300, dtype="float32", eval_val_every=2
+        )
+        with pytest.raises(MinicharError, match=r"training failed: .*Parameter \w+\.\w+ is no longer finite"):
+            list(trainer_on(backend, settings).run())
+
+
+class TestModel:
+    @pytest.fixture
+    def models(self, device, generator, tmp_path):
+        """The same lively model on the CPU and on the device."""
+        config = Config(len(VOCABULARY), rnn_size=6, num_layers=2, dropout=0.4)
+        here = CharRNN.new(config, VOCABULARY, 1, "float64")
+        here.parameters.flat[...] = generator.uniform(-1, 1, here.parameters.size)
+        save(tmp_path / "model.npz", here)
+        return here, load(tmp_path / "model.npz", device)
+
+    @pytest.mark.parametrize("choice", [Choice(), Choice(argmax=True), Choice(0.7, top_k=3, top_p=0.9)])
+    def test_it_writes_the_same_text_on_every_device(self, models, choice):
+        here, there = ("".join(generate(model, 40, "bad", seed=5, choice=choice)) for model in models)
+        assert len(here) == 40
+        assert there == here
+
+    def test_and_the_same_texts_in_a_batch(self, models):
+        here, there = (list(generate_many(model, 3, 12, seed=5)) for model in models)
+        assert there == here
+
+    def test_one_array_goes_in_and_one_comes_out_for_a_character(self, models, device):
+        pieces = generate(models[1], 10)
+        next(pieces)
+        before = dict(device.crossings)
+        next(pieces)
+        assert {way: device.crossings[way] - before[way] for way in before} == {"to_device": 1, "to_host": 1}
+
+    def test_weights_are_matched_to_another_vocabulary_on_the_device(self, models, device):
+        other = Vocabulary("bcdx")
+        for old, backend in zip(models, (CPU, device), strict=True):
+            new = CharRNN.new(replace(old.config, vocab_size=4), other, 2, "float64", backend)
+            fresh = {name: backend.to_host(view).copy() for name, view in new.parameters.items()}
+            copy_weights(old, new)
+            theirs = {name: backend.to_host(view) for name, view in old.parameters.items()}
+            ours = {name: backend.to_host(view) for name, view in new.parameters.items()}
+            there = VOCABULARY.encode("bcd")
+            here = other.encode("bcd")
+            (x,) = other.encode("x")
+            np.testing.assert_array_equal(ours["layer1.Wx"][:, here], theirs["layer1.Wx"][:, there])
+            np.testing.assert_array_equal(ours["readout.W"][here], theirs["readout.W"][there])
+            np.testing.assert_array_equal(ours["readout.W"][x], fresh["readout.W"][x])
+            np.testing.assert_array_equal(ours["layer2.W"], theirs["layer2.W"])
