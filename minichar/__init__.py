@@ -11,10 +11,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from minichar.choice import Choice
 from minichar.convert import load_model as load
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling import Choice, generate, generate_many
+from minichar.sampling import generate, generate_many
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.checkpoint import save
 from minichar.training.events import Event

@@ -1,10 +1,11 @@
 """A model: a network's configuration and weights, and the characters they are about."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minichar.backend import CPU, Backend, host_generator
 from minichar.engine.config import Config, initialise
+from minichar.engine.exact import exact
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.text.vocabulary import Vocabulary
@@ -38,6 +39,10 @@ class CharRNN:
         parameters = Parameters(config.shapes(), dtype, backend)
         initialise(config, parameters, host_generator(seed))
         return cls(config, vocabulary, parameters)
+
+    def exact(self) -> "CharRNN":
+        """Return a slower model for writing, whose texts do not depend on how many are written at once."""
+        return replace(self, parameters=exact(self.parameters))
 
     def summary(self) -> str:
         """Say what it is: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""

@@ -1,90 +1,27 @@
 """Text from a model: prime it, then draw a character and feed it back, again and again.
 
     logits ← network(last character)
-    p = softmax(logits / temperature), cut to the top k and the top p
-    next character ~ p
+    next character ~ softmax(logits / temperature), cut (`minichar.choice`)
 
-The same `Network.step` as in training, with one time step of workspace. The unknown
-id is masked before the softmax, so it is never drawn.
+The same `Network.step` as in training, for all texts at once (`minichar.streams`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 
-from minichar.backend import Array, host_generator
-from minichar.engine.draw import draw, likeliest
+from minichar.backend import host_generator
+from minichar.choice import Choice
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
+from minichar.streams import Stream, Streams
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
 """A word of the seed that weights and training do not use, so that samples have numbers of their own."""
 MAX_SAMPLES = 4096
-BLOCK = 256
-"""How many uniform numbers a stream draws at once."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How the next character is chosen.
-
-    Attributes
-    ----------
-    temperature : float
-        Logits are divided by it: below 1 safer and more repetitive, above 1 bolder and more mistaken.
-    top_k : int
-        Draw among the k likeliest characters only; 0 for all.
-    top_p : float
-        Draw among the fewest characters that hold this share of the probability; 1 for all.
-    argmax : bool
-        Take the likeliest always; the other options then mean nothing.
-
-    Raises
-    ------
-    MinicharError
-        If a value is out of its range.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    argmax: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise MinicharError(
-                f"temperature is {self.temperature}; it must be above 0 (--argmax is its limit at 0)"
-            )
-        if self.top_k < 0:
-            raise MinicharError(f"top-k is {self.top_k}; it must be 0 (all characters) or more")
-        if not 0 < self.top_p <= 1:
-            raise MinicharError(f"top-p is {self.top_p}; it must be above 0 and at most 1 (all characters)")
-
-    def ids(self, logits: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Return the ids ``(B,)`` chosen from logits ``(V, B)`` with uniform numbers `u` ``(B,)``."""
-        if self.argmax:
-            return likeliest(logits)
-        # The largest is taken off first: however small the temperature, 0 / temperature is 0.
-        with np.errstate(over="ignore"):
-            scaled = (logits - logits.max(axis=0)) / self.temperature  # (V, B)
-        if 0 < self.top_k < len(scaled):
-            kth = np.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
-            scaled[scaled < kth] = -np.inf
-        if self.top_p < 1:
-            self._cut_to_top_p(scaled)
-        return draw(np, scaled, u)
-
-    def _cut_to_top_p(self, scaled: np.ndarray) -> None:
-        order = np.argsort(-scaled, axis=0, kind="stable")  # (V, B)
-        p = np.exp(np.take_along_axis(scaled, order, axis=0))  # (V, B)
-        likelier = np.cumsum(p, axis=0) - p  # (V, B): the weight of all that come before
-        kept = likelier < self.top_p * p.sum(axis=0)  # (V, B); the likeliest always is
-        np.put_along_axis(kept, order, kept.copy(), axis=0)
-        scaled[~kept] = -np.inf
 
 
 def sample_ids(
@@ -101,32 +38,13 @@ def sample_ids(
     generators : sequence of B numpy.random.Generator
         One a stream, so a stream does not depend on its neighbours' luck.
     """
-    B = len(generators)
-    network = model.network(1, B)
-    to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host
-
-    def read(ids: np.ndarray) -> Array:
-        with np.errstate(over="ignore", invalid="ignore"):
-            logits = network.step(0, to_device(ids))  # (V, B)
-        network.carry()
-        return logits
-
-    logits = network.logits[0]  # (V, B), zeros: every character as likely as another
-    for k in prime:
-        logits = read(np.full(B, k, dtype=np.intp))
-    for i in count():
-        if i % BLOCK == 0:
-            u = np.stack([generator.random(BLOCK) for generator in generators], axis=1)  # (BLOCK, B)
-        scores = to_host(logits).astype("float64")  # (V, B)
-        if not np.isfinite(scores).all():
-            raise MinicharError(
-                "the model's logits are not finite: its weights are damaged, use another checkpoint"
-            )
-        if model.vocabulary.unknown_id is not None:
-            scores[model.vocabulary.unknown_id] = -np.inf
-        ids = choice.ids(scores, u[i % BLOCK])
-        yield ids
-        logits = read(ids)
+    streams = Streams(model, len(generators))
+    for generator in generators:
+        streams.join(Stream(prime, choice, generator))
+    while True:
+        _, ids, _ = streams.step()
+        if len(ids):
+            yield ids
 
 
 class StopFilter:
@@ -185,8 +103,9 @@ def generate_many(
 ) -> Iterator[list[str]]:
     """Yield what each of `num_samples` texts grows by, step after step, all in one batch.
 
-    The first text is the one `generate` gives for the same seed, up to rounding in the
-    products of a batch. Parameters and errors as `generate`.
+    The first text is the one `generate` gives for the same seed, up to rounding in the products of
+    a batch; with an exact model (`CharRNN.exact`) to the last character. Parameters and errors as
+    `generate`.
     """
     if length < 0:
         raise MinicharError(f"length is {length}; it must be 0 (no end) or more")

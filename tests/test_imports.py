@@ -20,13 +20,15 @@ MAY_IMPORT = {
     "text": {"text", *LEAVES},
     "engine": {"engine", "backend", "uniform", "errors"},
     "model": {"engine", "text", "backend", *LEAVES},
-    "sampling": {"engine", "text", "backend", "model", *LEAVES},
+    "choice": {"engine", "errors"},
+    "streams": {"choice", *MODEL},
+    "sampling": {"choice", "streams", *MODEL},
     "training": {"training", "engine", "text", "backend", "uniform", "model", *LEAVES},
     "formats": {"formats", "training.checkpoint", "training.archive", *MODEL},
     "convert": {"formats", "training.checkpoint", "training.archive", *MODEL},
     "doctor": {"backend", "errors"},
-    "cli": {"cli", "convert", "doctor", "training", "sampling", *MODEL},
-    "__init__": {"convert", "training", "sampling", "model", "text", *LEAVES},
+    "cli": {"cli", "convert", "doctor", "training", "sampling", "choice", *MODEL},
+    "__init__": {"convert", "training", "sampling", "choice", "model", "text", *LEAVES},
     "__main__": {"cli"},
 }
 """For each part of the package, the parts it may import."""

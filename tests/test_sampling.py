@@ -9,7 +9,8 @@ from toys import scripted, toy_model, toy_settings
 from minichar import Choice, MinicharError, Vocabulary, generate, generate_many
 from minichar.engine.network import teacher_forcing
 from minichar.model import CharRNN
-from minichar.sampling import BLOCK, STREAM, StopFilter, prime_ids, sample_ids
+from minichar.sampling import STREAM, StopFilter, prime_ids, sample_ids
+from minichar.streams import BLOCK
 from minichar.training.start import begin
 
 
@@ -302,6 +303,12 @@ def test_a_text_does_not_depend_on_its_neighbours(model):
     many = ["".join(pieces) for pieces in zip(*generate_many(model, 4, 60, seed=9), strict=True)]
     assert many[:2] == few
     assert few[0] == text_of(model, 60, seed=9)
+
+
+def test_one_of_many_exact_texts_is_the_text_alone():
+    model = toy_model(rnn_size=33).exact()
+    columns = list(zip(*generate_many(model, 5, length=200, seed=4), strict=True))
+    assert "".join(columns[0]) == "".join(generate(model, length=200, seed=4))
 
 
 def test_one_text_stops_and_the_others_go_on(lstm, monkeypatch):

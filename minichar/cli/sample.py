@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from minichar.backend import Backend
+from minichar.choice import Choice
 from minichar.cli.options import GroupedCommand, device, group
 from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling import Choice, Unknown, generate, generate_many
+from minichar.sampling import Unknown, generate, generate_many
 from minichar.training.naming import find_checkpoint
 
 writing = group("Writing")
@@ -45,6 +46,11 @@ ending = group("Ending")
     default=1,
     metavar="N",
     help="Write N texts at once, in one batch; they are printed when all are done.",
+)
+@writing(
+    "--exact",
+    is_flag=True,
+    help="Slower; a seed then gives the same text to the last character however many are written at once.",
 )
 @priming("--primetext", default="", metavar="TEXT", help="What the text begins with.")
 @priming("--prime-file", metavar="FILE", help="The same from a file; - reads standard input.")
@@ -84,6 +90,7 @@ def command(
     length: int,
     stop: tuple[str, ...],
     quiet: bool,
+    exact: bool,
     device: Backend,
 ) -> None:
     """Write text with a trained model.
@@ -99,6 +106,8 @@ def command(
         primetext = read_prime(prime_file)
     path = find_checkpoint(checkpoint)
     model = load_model(path, device)
+    if exact:
+        model = model.exact()
     if not quiet:
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}", err=True)
     options: dict[str, Any] = {

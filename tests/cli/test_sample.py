@@ -225,6 +225,18 @@ def test_several_texts(cli, toy):
     assert cli("sample", toy, "--num-samples", 3, "--length", 9, "--quiet").stderr == ""
 
 
+def test_exact_texts_are_those_of_an_exact_model(cli, home):
+    """With large weights a last bit grows, so a float32 model soon writes something else."""
+    model = toy_model(dtype="float32", rnn_size=64)
+    model.parameters.flat[...] *= 20
+    save("toy.npz", model)
+    expected = "".join(generate(model.exact(), 400, seed=4))
+    options = ("sample", "toy.npz", "--length", 400, "--seed", 4)
+    assert cli(*options, "--exact").stdout == expected + "\n"
+    assert cli(*options, "--exact", "--num-samples", 40).stdout.startswith(expected + "\n")
+    assert cli(*options).stdout != expected + "\n"
+
+
 def test_several_texts_without_end(cli, toy):
     result = cli("sample", toy, "--num-samples", 2, "--length", 0, status=1)
     assert "--length 0 never ends" in result.stderr

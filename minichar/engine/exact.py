@@ -1,0 +1,66 @@
+"""Products that come out the same, bit for bit, whatever stands in the columns beside.
+
+A product adds up K numbers, and a rounded sum depends on its order, which a library chooses
+by the number of columns, a column's place among them, and the threads. Training does not
+mind. A text may: one last bit can turn a draw, and the text is another from there on.
+So an exact model adds up numbers whose sums need no rounding:
+
+    W    each row in whole multiples of its own  2^(S-28),   2^S ≥ Σ|W| along the row
+    s    in whole multiples of                   2^-24,      |s| ≤ 1: hidden states, and the bias's 1
+
+Every partial sum is a whole multiple of 2^(S-52) and, with what rounding W adds, below 2^(S+1):
+53 bits, which float64 holds. Then the order does not matter, on any device and with any library.
+The grids are as fine as float32 is, so such a product is no further from the truth than
+training's own.
+"""
+
+from copy import copy
+from functools import partial
+from types import ModuleType
+
+import numpy as np
+
+from minichar.backend import Array
+from minichar.engine.parameters import Parameters
+
+SHIFT = 1.5 * 2.0**28
+"""float64 numbers of this size are whole multiples of 2^-24: adding and subtracting it rounds to them."""
+
+
+def exact(parameters: Parameters) -> Parameters:
+    """Return a copy whose networks multiply exactly; its device must have float64.
+
+    The input weights of characters are not rounded: a character picks one of their columns, and
+    nothing is summed.
+    """
+    backend = copy(parameters.backend)
+    xp, backend.xp = backend.xp, with_exact_products(backend.xp)
+    rounded = Parameters(parameters.shapes, "float64", backend)
+    with np.errstate(over="ignore", invalid="ignore"):  # weights may be beyond all measure: the logits tell
+        for name, W in rounded.items():
+            W[...] = parameters[name]
+            if not name.endswith(".Wx"):
+                on_grid(xp, W)
+    return rounded
+
+
+def on_grid(xp: ModuleType, W: Array) -> None:
+    """Round each row of W ``(G, K)``, in place, to whole multiples of 2^(S-28)."""
+    tiny = np.finfo("float64").tiny  # a row of zeros has a grid, too
+    S = xp.ceil(xp.log2(xp.maximum(xp.abs(W).sum(axis=1, keepdims=True), tiny)))  # (G, 1)
+    grid = xp.exp2(S - 28)  # (G, 1)
+    W[...] = xp.rint(W / grid) * grid
+
+
+def with_exact_products(xp: ModuleType) -> ModuleType:
+    """Return a copy of the array module whose `matmul` first rounds its second factor, in place."""
+
+    def matmul(W: Array, s: Array, out: Array) -> Array:
+        xp.add(s, SHIFT, out=s)
+        xp.subtract(s, SHIFT, out=s)
+        return xp.matmul(W, s, out=out)
+
+    module = ModuleType(xp.__name__)
+    # What a module makes only when it is asked for is not among its variables yet.
+    vars(module).update(vars(xp), matmul=matmul, __getattr__=partial(getattr, xp))
+    return module
