@@ -7,6 +7,7 @@ element-wise functions, and recording a step to replay it. No other file tests f
 """
 
 import os
+import site
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from minichar.blas import describe_numpy
 from minichar.cuda_graph import CudaGraph
 from minichar.errors import MinicharError
 from minichar.uniform import CountedUniform, Uniform
 
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+NO_DEVICE = 100
+"""What CUDA's runtime answers where there is a driver and no GPU: cudaErrorNoDevice."""
 
 Array = Any
 """An array of the backend's module. The shape stands in a comment where one is made."""
@@ -99,9 +102,7 @@ class Backend:
 
     def describe(self) -> str:
         """Say what computes, such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
-        blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
-        name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
-        return f"NumPy {np.__version__} with {name}, up to {threads()} threads"
+        return describe_numpy()
 
     def _to_device(self, array: Array) -> Array:
         return np.asarray(array)
@@ -193,12 +194,6 @@ class DpnpBackend(Backend):
         return self.xp.asnumpy(array)
 
 
-def threads() -> str:
-    """Return how many threads the BLAS may use, as its environment variables or the cores say."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), str(cores))
-
-
 CPU = Backend()
 
 
@@ -232,29 +227,33 @@ def open_backend(name: str = "auto") -> Backend:
     if kind == "opencl":
         return open_dpnp(int(number or 0))
     if kind == "auto":
-        try:
+        with suppress(MinicharError):
             return open_cupy(0)
-        except MinicharError:
-            return CPU
     return CPU
 
 
 def open_cupy(index: int) -> CuPyBackend:
-    """Return the CUDA GPU of this index."""
+    """Return the CUDA GPU of this index, once it has multiplied."""
+    name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")
-    except ImportError as error:
-        raise missing("gpu", "CuPy", error) from error
+    except Exception as error:  # it is missing, or as old as only its own NumPy
+        raise unusable("gpu", "it needs CuPy", error, "pip install 'minichar[gpu]'") from error
+    version = f"CuPy {cupy.__version__}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise MinicharError(
-            f"--device gpu: CuPy {cupy.__version__} finds no usable NVIDIA driver ({error}): "
-            "install or update the driver"
-        ) from error
+        hidden = "see whether CUDA_VISIBLE_DEVICES hides it"
+        remedy = hidden if error.status == NO_DEVICE else "install or update the driver"
+        raise unusable(name, f"{version} finds no usable NVIDIA GPU", error, remedy) from error
     if index >= count:
-        raise MinicharError(f"--device gpu:{index}: there is no such GPU; {count} found, counted from 0")
-    cupy.cuda.Device(index).use()
+        raise MinicharError(f"--device {name}: there is no such GPU; {count} found, counted from 0")
+    try:
+        cupy.cuda.Device(index).use()
+        cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
+    except Exception as error:  # CUDA's libraries are missing, its compiler is, the card is busy, …
+        what = f"{version} cannot compute on it"
+        raise unusable(name, what, error, "pip install 'minichar[gpu]'") from error
     return CuPyBackend(index, cupy)
 
 
@@ -262,13 +261,14 @@ def open_dpnp(index: int) -> DpnpBackend:
     """Return the OpenCL device of this index, in dpctl's order."""
     # The wheel of Intel's OpenCL runtime brings the driver for CPUs, but the loader looks for it only where
     # the system keeps its drivers. It reads this variable when dpnp is first imported.
-    driver = os.path.join(sys.prefix, "lib", "libintelocl.so")
-    if os.path.exists(driver):
-        os.environ.setdefault("OCL_ICD_FILENAMES", driver)
+    for prefix in (sys.prefix, site.getuserbase()):
+        driver = os.path.join(prefix, "lib", "libintelocl.so")
+        if os.path.exists(driver):
+            os.environ.setdefault("OCL_ICD_FILENAMES", driver)
     try:
         dpctl, dpnp = import_module("dpctl"), import_module("dpnp")
-    except ImportError as error:
-        raise missing("opencl", "dpnp", error) from error
+    except Exception as error:
+        raise unusable("opencl", "it needs dpnp", error, "pip install 'minichar[opencl]'") from error
     devices = dpctl.get_devices(backend="opencl")
     if not devices:
         raise MinicharError(
@@ -276,9 +276,8 @@ def open_dpnp(index: int) -> DpnpBackend:
             "or for the CPU pip install 'minichar[opencl]'"
         )
     if index >= len(devices):
-        raise MinicharError(
-            f"--device opencl:{index}: there is no such device; {len(devices)} found, counted from 0"
-        )
+        found = f"{len(devices)} found, counted from 0"
+        raise MinicharError(f"--device opencl:{index}: there is no such device; {found}")
     avoid_a_deadlock()
     return DpnpBackend(index, dpnp, devices[index])
 
@@ -295,6 +294,7 @@ def avoid_a_deadlock() -> None:
         vector._is_available = lambda: False
 
 
-def missing(extra: str, package: str, error: ImportError) -> MinicharError:
-    """Return the error that says which package a device needs and how to get it."""
-    return MinicharError(f"--device {extra} needs {package} ({error}): pip install 'minichar[{extra}]'")
+def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
+    """Return the error that says why a device which is there cannot be used, in one line."""
+    why = f"{type(error).__name__}: {error}".splitlines()[0]
+    return MinicharError(f"--device {device}: {what} ({why}): {remedy}")

@@ -13,6 +13,7 @@ class CudaGraph:
 
     It may read and write only arrays that stay where they are. What it allocates on the way
     comes from a memory pool of its own, so a replay cannot write into anybody else's memory.
+    A step that calls what CuPy cannot capture runs as it is, every time.
     """
 
     def __init__(self, xp: ModuleType, step: Callable[[], None]) -> None:
@@ -26,6 +27,9 @@ class CudaGraph:
         before = self.xp.cuda.get_current_stream()
         before.synchronize()
         with self.stream:
+            if self.calls == WARM_UP:
+                self._record()
+            self.calls += 1
             if self.graph is not None:
                 self.graph.launch(self.stream)
             else:
@@ -33,12 +37,18 @@ class CudaGraph:
         self.stream.synchronize()
 
     def _run(self) -> None:
-        self.calls += 1
         with self.xp.cuda.using_allocator(self.pool.malloc):
-            if self.calls <= WARM_UP:
-                self.step()
-                return
-            self.stream.begin_capture()
             self.step()
-            self.graph = self.stream.end_capture()
-        self.graph.launch(self.stream)
+
+    def _record(self) -> None:
+        recorded = False
+        self.stream.begin_capture()
+        try:
+            self._run()
+            recorded = True
+        except NotImplementedError:  # CuPy 14 has cuBLAS, and so every product, refuse to be captured
+            pass
+        finally:
+            graph = self.stream.end_capture()
+        if recorded:
+            self.graph = graph

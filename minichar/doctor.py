@@ -47,12 +47,13 @@ def examine(folder: str = ".") -> Iterator[Finding]:
 
 def examine_kind(kind: str) -> Iterator[Finding]:
     """Yield every device of a kind; one line that says why where there is none."""
-    yield examine_device(kind)
-    for n in count(1) if kind != "cpu" else ():
-        finding = examine_device(f"{kind}:{n}")
-        if finding.found == MISSING:
-            return
-        yield finding
+    finding = examine_device(kind)
+    yield finding
+    numbers = count(1)
+    while finding.good and kind != "cpu":
+        finding = examine_device(f"{kind}:{next(numbers)}")
+        if finding.found != MISSING:
+            yield finding
 
 
 def examine_device(name: str) -> Finding:

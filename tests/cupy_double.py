@@ -34,6 +34,7 @@ CUDARuntimeError = real.cuda.runtime.CUDARuntimeError
 RealGenerator = real.random.Generator  # read now: the package looks it up under the name "cupy"
 INVALID_DEVICE, CAPTURE_UNSUPPORTED = 101, 900  # of CUDA's errors
 
+PRODUCTS = (np.matmul, np.dot, np.tensordot)
 WAITING = ("unique", "nonzero", "flatnonzero", "argwhere", "bincount", "repeat", "array_equal", "allclose")
 """Functions after which the host waits for the device: it must know a size or a verdict."""
 IN_PLACE = ("sort", "partition", "put", "set", "scatter_add", "scatter_max", "scatter_min", "byteswap")
@@ -66,8 +67,8 @@ COMPARISONS = {
 class Device:
     """What the module and its arrays share: the stream in use, what is being recorded, what has crossed."""
 
-    def __init__(self, count, error):
-        self.count, self.error = count, error
+    def __init__(self, count, error, captures_products):
+        self.count, self.error, self.captures_products = count, error, captures_products
         self.used = None
         self.streams = []
         self.allocator = None
@@ -91,6 +92,8 @@ class Device:
         """Call a function of NumPy on arrays of this device; record it if a capture is on."""
         if self.fusing and (not isinstance(function, np.ufunc) or function.signature):
             raise TypeError(f"a fused function called {function}, which is not element by element")
+        if self.capture is not None and function in PRODUCTS and not self.captures_products:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         written = kwargs.get("out")
         if written is not None:
             self.save(written)
@@ -358,11 +361,13 @@ class DoubleOfCuPy(ModuleType):
         How many GPUs there are.
     error : int, optional
         The status that CUDA's runtime fails with, such as 35: the driver is too old.
+    captures_products : bool
+        Whether products can be recorded, as cuBLAS allows and CuPy 14 does not.
     """
 
-    def __init__(self, count=1, error=None):
+    def __init__(self, count=1, error=None, captures_products=False):
         super().__init__("cupy")
-        self.device_ = Device(count, error)
+        self.device_ = Device(count, error, captures_products)
         self.__version__ = real.__version__
         self.ndarray = ndarray
         self.cuda = Cuda(self.device_)

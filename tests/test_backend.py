@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from devices import open_device
 
 import minichar
-from minichar import backend as module
 from minichar.backend import CPU, host_generator, open_backend
 from minichar.cli import main
 from minichar.cuda_graph import CudaGraph
@@ -87,17 +86,42 @@ class TestOpen:
     )
     def test_a_package_that_is_missing(self, name, package, extra):
         message = error_of(name)
-        assert f"--device {extra} needs {package}" in message
+        assert f"--device {extra}: it needs {package} (" in message
         assert message.endswith(f"pip install 'minichar[{extra}]'")
 
     @pytest.mark.parametrize(
-        ("status", "why"), [(35, "driver version is insufficient"), (100, "no CUDA-capable")]
+        ("status", "why", "remedy"),
+        [
+            (35, "driver version is insufficient", "install or update the driver"),
+            (100, "no CUDA-capable", "whether CUDA_VISIBLE_DEVICES hides it"),
+        ],
     )
-    def test_a_driver_that_is_missing_or_too_old(self, status, why, double):
+    def test_a_driver_that_is_missing_or_too_old_or_sees_no_gpu(self, status, why, remedy, double):
         double(error=status)
-        message = error_of("gpu")
+        message = error_of("gpu:3")
+        assert message.startswith("--device gpu:3: CuPy ")
         assert why in message
-        assert message.endswith("install or update the driver")
+        assert message.endswith(remedy)
+
+    def test_a_package_that_breaks_while_it_is_imported(self, monkeypatch, tmp_path):
+        (tmp_path / "cupy.py").write_text("raise AttributeError('NumPy has no such thing\\nany more')")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "cupy", raising=False)
+        message = error_of("gpu")
+        assert "needs CuPy (AttributeError: NumPy has no such thing): pip install" in message
+        assert open_backend("auto") is CPU
+
+    def test_a_gpu_that_cannot_compute(self, double):
+        """As where CUDA's libraries are missing: `auto` does not take it."""
+        cupy = double()
+
+        def ones(*args):
+            raise RuntimeError("CuPy failed to load libcublas.so.12:\nno such file")
+
+        cupy.ones = ones
+        message = error_of("gpu")
+        assert "cannot compute on it (RuntimeError: CuPy failed to load libcublas.so.12:): pip" in message
+        assert open_backend("auto") is CPU
 
     def test_the_gpu_that_was_named_is_used(self, double):
         cupy = double(count=3)
@@ -445,29 +469,3 @@ class TestDocumentation:
             assert program == "minichar"
             assert options in ([], ["--device", self.kind(row)])
             assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
-
-
-@pytest.mark.parametrize("variable", module.THREAD_VARIABLES)
-def test_the_threads_of_the_blas_are_what_its_variable_says(variable, monkeypatch):
-    for name in module.THREAD_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    assert int(module.threads()) >= 1
-    monkeypatch.setenv(variable, "3")
-    assert module.threads() == "3"
-    assert "up to 3 threads" in CPU.describe()
-
-
-@pytest.mark.parametrize(
-    ("blas", "words"),
-    [
-        ({"name": "scipy-openblas", "version": "0.3.31"}, "with scipy-openblas 0.3.31, up to"),
-        ({"name": "accelerate"}, "with accelerate, up to"),
-        ({}, "with an unknown BLAS, up to"),
-        (None, "with an unknown BLAS, up to"),
-    ],
-)
-def test_what_computes_is_described_whatever_numpy_knows_of_it(monkeypatch, blas, words):
-    """NumPy leaves out of its build information what it does not know."""
-    dependencies = {} if blas is None else {"blas": blas}
-    monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": dependencies})
-    assert words in CPU.describe()

@@ -43,7 +43,7 @@ def test_python_and_numpy_are_named_with_the_blas_and_its_speed(double):
     assert platform.python_version() in found["Python"].found
     assert found["cpu"].good
     assert f"NumPy {np.__version__} with " in found["cpu"].found
-    assert " threads: " in found["cpu"].found
+    assert " thread" in found["cpu"].found
     assert found["cpu"].found.endswith(" GFLOP/s")
 
 
@@ -61,6 +61,13 @@ def test_every_device_of_a_kind_is_looked_at(double):
     double(count=3)
     assert [what for what in findings() if "gpu" in what] == ["gpu", "gpu:1", "gpu:2"]
     assert "on gpu:2: Double" in findings()["gpu:2"].found
+
+
+def test_a_package_that_breaks_is_told_once(monkeypatch, tmp_path):
+    (tmp_path / "cupy.py").write_text("raise AttributeError('too old')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    assert [what for what in findings() if "gpu" in what] == ["gpu"]
 
 
 def test_what_cannot_be_had_says_what_to_do(double):
@@ -98,9 +105,12 @@ def test_a_disk_that_is_nearly_full_is_told(free, good, double, monkeypatch):
 
 def test_the_speed_is_that_of_the_product(monkeypatch):
     """2 N³ operations in the median of a few times, in 10⁹ a second."""
+    backend = doctor.open_backend("cpu")
     ticks = iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 5.0])
     monkeypatch.setattr(doctor, "perf_counter", lambda: next(ticks))
-    assert doctor.gigaflops(doctor.open_backend("cpu")) == pytest.approx(2 * 32**3 / 3.0 / 1e9)
+    before = backend.crossings["to_host"]
+    assert doctor.gigaflops(backend) == pytest.approx(2 * 32**3 / 3.0 / 1e9)
+    assert backend.crossings["to_host"] - before == 6  # each waits for the device
 
 
 def test_the_command_prints_two_lines_for_each_and_ends_well(double):
@@ -113,7 +123,7 @@ def test_the_command_prints_two_lines_for_each_and_ends_well(double):
     assert lines[0].startswith("Python  ")
     assert lines[1] == "        ok: good"
     assert lines[4] == "gpu     not available"
-    assert lines[5].startswith("        no: --device gpu: CuPy ")
+    assert lines[5].startswith("        no: --device gpu:0: CuPy ")
     assert lines[9] == "        ok: cpu"
 
 

@@ -109,10 +109,8 @@ class Report:
         due = step.iteration % self.print_every == 0
         if due or (not self.bar.hidden and monotonic() - self.shown_at >= REFRESH):
             self.shown_at = monotonic()
-            epochs = self.trainer.settings.max_epochs
-            self.bar.label = (
-                f"epoch {step.epoch:.2f}/{epochs}  loss {step.loss:.3f}  {self.speed} characters/s"
-            )
+            epochs, loss = self.trainer.settings.max_epochs, step.loss
+            self.bar.label = f"epoch {step.epoch:.2f}/{epochs}  loss {loss:.3f}  {self.speed} characters/s"
         self.bar.update(1)
         if due:
             if self.bar.hidden:
@@ -122,7 +120,7 @@ class Report:
                     "event": "step",
                     "iteration": step.iteration,
                     "epoch": step.epoch,
-                    "loss": step.loss,
+                    "loss": loss,
                     "characters_per_second": self.speed.value,
                 }
             )

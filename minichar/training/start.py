@@ -111,9 +111,9 @@ def resume(path: str, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     ]
     device = state.progress.get("device")
     if device != backend.kind:
-        notes.append(
-            f"it ran on {device} before: dropout and scheduled sampling draw other numbers from here on"
-        )
+        drawn = "; dropout and scheduled sampling draw other numbers from here on"
+        draws = settings.dropout or settings.use_ss
+        notes.append(f"it ran on {device} before: sums are rounded otherwise{drawn if draws else ''}")
     run = _run(model, settings, corpus, notes, state)
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(

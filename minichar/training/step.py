@@ -46,7 +46,7 @@ class TrainingStep:
         self.chunk = self.backend.zeros((2, T, B), "int64")  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), parameters.dtype)
-        self.total = self.backend.zeros((), parameters.dtype)
+        self.total = self.backend.zeros((), "float64")  # many are added up
         self.worst = self.backend.zeros((), parameters.dtype)
         self.limit = self.backend.zeros((), parameters.dtype)
         self.limit[...] = float(np.finfo(parameters.dtype).max)

@@ -196,7 +196,7 @@ class Trainer:
         limit = f"; the first was {self.first_loss:.4g}" if isfinite(loss) else ""
         good = f"{self.saved[-1]} is good" if self.saved else "No checkpoint was written yet"
         raise MinicharError(
-            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
+            f"training failed: loss {loss:.4g} by epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
             f"{good}; try a lower --learning-rate or --grad-clip"
         )
 
@@ -260,8 +260,7 @@ class Trainer:
             self.iteration = int(progress["iteration"])
             self.begin_with(float(progress["first_loss"]))
             self.learned, total = int(progress["learned"]), float(progress["total"])
-            largest = float(np.finfo(self.model.parameters.dtype).max)
-            if not (0 <= self.learned <= self.iteration and abs(total) <= largest):
+            if not (0 <= self.learned <= self.iteration and isfinite(total)):
                 raise ValueError("no losses add up to its total")
             self.step.total[...] = total
             self.history = list(progress["history"])

@@ -115,10 +115,18 @@ class TestResume:
         return run("train", "--resume", path, "--max-epochs", "2", "--quiet", "--device", device).stderr
 
     def test_on_another_device_it_says_what_changes(self, run, path, device):
-        note = "it ran on cpu before: dropout and scheduled sampling draw other numbers from here on"
+        note = (
+            "it ran on cpu before: sums are rounded otherwise; "
+            "dropout and scheduled sampling draw other numbers from here on"
+        )
         stderr = self.resume(run, path, device)
         assert "resumed    at epoch 1.00" in stderr
         assert (note in stderr) == (device != "cpu")
+
+    def test_without_chance_nothing_is_drawn(self, run, device):
+        path = run(*TRAIN, "--dropout", "0", "--no-use-ss", "--device", "cpu").stdout.strip()
+        note = "it ran on cpu before: sums are rounded otherwise\n"
+        assert (note in self.resume(run, path, device)) == (device != "cpu")
 
     def test_on_the_same_device_nothing_changes(self, run, device):
         path = run(*TRAIN, "--device", device).stdout.strip()

@@ -113,7 +113,7 @@ class TestRecording:
     def double(self):
         from cupy_double import open_double
 
-        return open_double()
+        return open_double(captures_products=True)
 
     def difference(self, double):
         settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
@@ -138,6 +138,16 @@ class TestRecording:
         assert len(calls) == 3
         losses_of(trainer, 20)  # mixed input has a recording of its own
         assert len(calls) == 6
+
+    def test_where_products_cannot_be_recorded_it_runs_every_time(self, double, monkeypatch):
+        """As with CuPy 14. What the attempt did is undone, and the losses are the same."""
+        from cupy_double import open_double
+
+        settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
+        plain = trainer_on(open_double(), settings)
+        np.testing.assert_array_equal(losses_of(plain, 20), losses_of(trainer_on(double, settings), 20))
+        assert plain.step.learn_forced.graph is None
+        assert plain.backend.xp.device_.capture is None
 
     def test_a_host_that_looked_inside_a_step_would_be_seen(self, double, monkeypatch):
         right = TrainingStep._learn

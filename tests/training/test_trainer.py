@@ -287,10 +287,32 @@ def test_a_lone_spike_that_nobody_saw_stops_the_run_at_the_next_measurement(trai
             if isinstance(event, Step) and event.iteration == 7:
                 trainer.step.worst[...] = 3.1 * trainer.first_loss  # the mean of five chunks hides it
 
-    with pytest.raises(MinicharError, match=r"training failed: loss [\d.]+ at epoch .*the first was"):
+    with pytest.raises(MinicharError, match=r"training failed: loss [\d.]+ by epoch .*the first was"):
         one_chunk_was_bad()
     assert trainer.iteration == 10
     assert len(trainer.saved) == 1
+
+
+def test_a_bad_loss_that_nobody_saw_is_not_saved_by_an_interruption(trainer_of):
+    trainer = trainer_of(eval_val_every=100)
+
+    def interrupted():
+        for event in trainer.run():
+            if isinstance(event, Step) and event.iteration == 3:
+                trainer.step.worst[...] = 3.1 * trainer.first_loss
+                trainer.stop()
+
+    with pytest.raises(MinicharError, match="training failed"):
+        interrupted()
+    assert trainer.saved == []
+
+
+def test_a_first_loss_however_high_is_learned_from(trainer_of):
+    trainer = trainer_of()
+    trainer.model.parameters["readout.W"][...] *= 1e5
+    before = trainer.model.parameters.flat.copy()
+    assert trainer.look(trainer.learn()) > 100
+    assert (trainer.model.parameters.flat != before).any()
 
 
 def test_the_limit_is_three_times_the_first_loss(trainer_of):
@@ -321,7 +343,7 @@ def test_a_failure_before_the_first_checkpoint_says_so(trainer_of):
 
 
 def test_a_first_loss_that_is_not_finite(trainer_of):
-    with pytest.raises(MinicharError, match="training failed: loss nan at epoch 0"):
+    with pytest.raises(MinicharError, match="training failed: loss nan by epoch 0"):
         trainer_of().check(np.nan)
 
 

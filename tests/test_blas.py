@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from minichar.backend import CPU
+from minichar.blas import THREAD_VARIABLES, describe_numpy
+
+
+@pytest.mark.parametrize("variable", THREAD_VARIABLES)
+@pytest.mark.parametrize(("value", "words"), [("1", "1 thread"), ("3", "up to 3 threads")])
+def test_the_threads_are_what_the_variable_says(variable, value, words, monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    assert CPU.describe().endswith(f", {words}")
+
+
+@pytest.mark.parametrize(
+    ("blas", "words"),
+    [
+        ({"name": "scipy-openblas", "version": "0.3.31"}, "with scipy-openblas 0.3.31, "),
+        ({"name": "accelerate"}, "with accelerate, "),
+        ({}, "with an unknown BLAS, "),
+        (None, "with an unknown BLAS, "),
+    ],
+)
+def test_what_computes_is_described_whatever_numpy_knows_of_it(monkeypatch, blas, words):
+    """NumPy leaves out of its build information what it does not know."""
+    dependencies = {} if blas is None else {"blas": blas}
+    monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": dependencies})
+    assert words in describe_numpy()
