@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "formats": {"formats", "training.checkpoint", "training.archive", *MODEL},
     "convert": {"formats", "training.checkpoint", "training.archive", *MODEL},
     "doctor": {"backend", "errors"},
-    "cli": {"cli", "convert", "doctor", "training", "sampling", "choice", *MODEL},
+    "lessons": {"errors"},
+    "cli": {"cli", "convert", "doctor", "lessons", "training", "sampling", "choice", *MODEL},
     "__init__": {"convert", "training", "sampling", "choice", "model", "text", *LEAVES},
     "__main__": {"cli"},
 }

@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "Show what a checkpoint holds.",
     "convert": "Turn a model into another format, or a small file for sampling.",
     "gradcheck": "Prove every hand-written gradient.",
+    "lessons": "Learn how it learns: a course of lessons that are tests.",
     "doctor": "Show what this machine can compute with.",
     "data": "List and fetch texts to learn from.",
 }
