@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "convert": {"formats", "training.checkpoint", "training.archive", *MODEL},
     "doctor": {"backend", "errors"},
     "lessons": {"errors"},
-    "cli": {"cli", "convert", "doctor", "lessons", "training", "sampling", "choice", *MODEL},
+    "pictures": {"pictures", "formats.packages", "training.archive", *MODEL},
+    "cli": {"cli", "convert", "doctor", "lessons", "pictures", "training", "sampling", "choice", *MODEL},
     "__init__": {"convert", "training", "sampling", "choice", "model", "text", *LEAVES},
     "__main__": {"cli"},
 }

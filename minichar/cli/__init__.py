@@ -14,6 +14,7 @@ COMMANDS = {
     "sample": "Write text with a trained model.",
     "eval": "Measure a model's loss on a text.",
     "inspect": "Show what a checkpoint holds.",
+    "plot": "Draw the loss of one or more runs.",
     "convert": "Turn a model into another format, or a small file for sampling.",
     "gradcheck": "Prove every hand-written gradient.",
     "lessons": "Learn how it learns: a course of lessons that are tests.",

@@ -1,4 +1,4 @@
-"""The packages that other formats need: imported where they are used, missed in one line."""
+"""The packages of the extras: imported where they are used, missed in one line."""
 
 from importlib import import_module
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from minichar.errors import MinicharError
 
 
-def need(module: str, extra: str) -> Any:
+def need(module: str, extra: str, what: str = "this format") -> Any:
     """Return a module of an optional package.
 
     Parameters
@@ -14,6 +14,8 @@ def need(module: str, extra: str) -> Any:
     module : str
     extra : str
         minichar's extra that brings it.
+    what : str
+        What needs it, as the beginning of a sentence.
 
     Raises
     ------
@@ -24,7 +26,7 @@ def need(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise MinicharError(
-            f"this format needs a package that cannot be imported ({first_line(error)}): "
+            f"{what} needs a package that cannot be imported ({first_line(error)}): "
             f"pip install 'minichar[{extra}]'"
         ) from error
 

@@ -1,0 +1,73 @@
+"""Loss curves as a figure of Matplotlib's."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from minichar.errors import MinicharError
+from minichar.files import writing
+from minichar.formats.packages import need
+from minichar.pictures.curves import Curve
+
+FORMATS = (".svg", ".png")
+STYLE = {
+    "svg.fonttype": "none",  # letters stay letters, in the fonts of whoever looks
+    "svg.hashsalt": "minichar",  # the same curves, the same file
+    "text.parse_math": False,  # a $ in a name is a $
+}
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Okabe and Ito's, which colour-blind readers tell apart."""
+
+
+def figure_format(path: Path) -> str:
+    """Return the format that the suffix of `path` says, ``svg`` or ``png``.
+
+    Raises
+    ------
+    MinicharError
+        If it says another.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise MinicharError(f"cannot draw {path}: its name must end in {' or '.join(FORMATS)}")
+    return path.suffix.lower().removeprefix(".")
+
+
+def save_figure(curves: Sequence[Curve], path: Path) -> None:
+    """Draw the losses over the epochs, the learning rate and the share of true input below.
+
+    Raises
+    ------
+    MinicharError
+        If the suffix of `path` is no format, Matplotlib is missing, or the file cannot be written.
+    """
+    kind = figure_format(path)
+    matplotlib = need("matplotlib", "plot", what="a figure")
+    figure_module = need("matplotlib.figure", "plot", what="a figure")
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box in its place
+        figure = figure_module.Figure(figsize=(8, 6), layout="constrained")
+        above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        shares = below.twinx()
+        for i, curve in enumerate(curves):
+            colour = COLOURS[i % len(COLOURS)]
+            above.plot(
+                curve.epochs, curve.train, "--", color=colour, alpha=0.6, label=f"{curve.name}: training"
+            )
+            if curve.best:
+                epoch, loss = curve.best
+                val = [float("nan") if value is None else value for value in curve.val]
+                label = f"{curve.name}: validation, best {loss:.4f} at epoch {epoch:.2f}"
+                above.plot(curve.epochs, val, color=colour, label=label)
+                above.plot(epoch, loss, "o", color=colour, markersize=8, gid="best")
+            below.plot(curve.epochs, curve.learning_rate, color=colour)
+            shares.plot(curve.epochs, curve.true_share, ":", color=colour)
+        above.set_ylabel("loss, nats per character")
+        above.legend()
+        above.grid(alpha=0.3)
+        below.set_ylabel("learning rate (—)")
+        below.set_xlabel("epoch")
+        below.set_ylim(bottom=0)
+        shares.set_ylabel("true input (···)")
+        shares.set_ylim(0, 1.05)
+        with writing(path) as file:
+            figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)

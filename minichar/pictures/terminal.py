@@ -1,0 +1,69 @@
+"""Loss curves in letters, for a terminal without pictures."""
+
+from collections.abc import Sequence
+
+from minichar.pictures.curves import Curve
+
+MARKS = "abcdefghijklmnopqrstuvwxyz"
+AXIS = 8
+"""Columns that the loss axis takes on the left."""
+
+
+def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
+    """Return the curves as lines of text.
+
+    A run's validation losses are its small letter and the best of them the capital; the dots
+    are the training losses. Where several fall on one place, the best is seen first.
+
+    Parameters
+    ----------
+    curves : sequence of Curve
+        At most 26.
+    width, height : int
+        Columns of a line, and lines of the plotting area.
+    """
+    columns = max(width - AXIS, 20)
+    losses = [loss for c in curves for loss in (*c.train, *c.val) if loss is not None]
+    low, high = min(losses), max(losses)
+    last = max(epoch for c in curves for epoch in c.epochs)
+    canvas = [[" "] * columns for _ in range(height)]
+
+    def put(epoch: float, loss: float, mark: str) -> None:
+        row = round((high - loss) / (high - low) * (height - 1)) if high > low else height // 2
+        canvas[row][round(epoch / last * (columns - 1)) if last > 0 else 0] = mark
+
+    for c in curves:
+        for epoch, loss in zip(c.epochs, c.train, strict=True):
+            put(epoch, loss, "·")
+    for mark, c in zip(MARKS, curves, strict=False):
+        for epoch, val in zip(c.epochs, c.val, strict=True):
+            if val is not None:
+                put(epoch, val, mark)
+    for mark, c in zip(MARKS, curves, strict=False):
+        if c.best:
+            put(*c.best, mark.upper())
+
+    ticks = {row: high - (high - low) * row / (height - 1) for row in (0, (height - 1) // 2, height - 1)}
+    lines = ["nats per character"]
+    for row, cells in enumerate(canvas):
+        label = f"{ticks[row]:.3f} ┤" if row in ticks else "│"
+        lines.append(f"{label:>{AXIS}}{''.join(cells).rstrip()}")
+    lines.append(f"{'└':>{AXIS}}{'─' * columns}")
+    lines.append(f"{'0':>{AXIS + 1}}{f'epoch {last:g}':>{columns - 1}}")
+    return "\n".join([*lines, "", *map(_legend, MARKS, curves)]) + "\n"
+
+
+def _legend(mark: str, curve: Curve) -> str:
+    best = "no validation part"
+    if curve.best:
+        epoch, loss = curve.best
+        best = f"validation, best {loss:.4f} at epoch {epoch:.2f} ({mark.upper()})"
+    return (
+        f"{mark}  {curve.name}: {best}; · training, last {curve.train[-1]:.4f}\n"
+        f"   learning rate {_course(curve.learning_rate)}, share of true input {_course(curve.true_share)}"
+    )
+
+
+def _course(values: Sequence[float]) -> str:
+    first, last = values[0], values[-1]
+    return f"{first:.3g}" if first == last else f"{first:.3g} → {last:.3g}"

@@ -1,0 +1,177 @@
+import re
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from toys import listing, parts, put_together, toy_model
+
+from minichar.pictures.curves import read_curve
+from minichar.training.checkpoint import save
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def runs(train):
+    """Two runs of four measurements in folders of their own."""
+    for folder, rate in (("one", 0.01), ("two", 0.1)):
+        train("--checkpoint-dir", folder, "--max-epochs", 4, "--eval-val-every", 33, "--learning-rate", rate)
+    return "one", "two"
+
+
+def history(folder):
+    paths = folder.glob("*.npz")
+    return parts(max(paths, key=lambda path: path.stat().st_mtime))[0]["training"]["history"]
+
+
+def test_text(cli, runs, home):
+    shown = cli("plot", *runs).stdout
+    for name, mark in zip(runs, "AB", strict=True):
+        val = {row["epoch"]: row["val"]["loss"] for row in history(home / name)}
+        epoch = min(val, key=val.get)
+        assert f"{name}: validation, best {val[epoch]:.4f} at epoch {epoch:.2f} ({mark});" in shown
+    assert shown.startswith("nats per character\n")
+
+
+def test_a_folder_stands_for_its_longest_history(cli, runs, home):
+    """The best checkpoint of a run that got worse knows nothing of what came after."""
+    last = next((home / "two").glob("lm_lstm_epoch4.00_*"))
+    last.rename(last.with_name("lm_lstm_epoch4.00_9.0000.npz"))
+    assert "epoch 4\n" in cli("plot", "two").stdout
+
+
+def test_without_a_name_the_folder_is_cv(cli, train):
+    train()
+    assert "a  cv: validation" in cli("plot").stdout
+
+
+def test_without_a_validation_part(cli, train):
+    train("--val-frac", 0, "--train-frac", 1)
+    assert "no validation part" in cli("plot").stdout
+
+
+def test_svg(cli, runs, home):
+    pytest.importorskip("matplotlib")
+    assert cli("plot", *runs, "-o", "loss.svg").stdout == "loss.svg\n"
+    tree = ET.parse("loss.svg")
+    words = " ".join(element.text or "" for element in tree.iter(f"{SVG}text"))
+    for name in runs:
+        val = {row["epoch"]: row["val"]["loss"] for row in history(home / name)}
+        epoch = min(val, key=val.get)
+        assert f"{name}: validation, best {val[epoch]:.4f} at epoch {epoch:.2f}" in words
+        assert f"{name}: training" in words
+    assert "learning rate" in words
+    assert "true input" in words
+    assert sum(element.get("id") == "best" for element in tree.iter(f"{SVG}g")) == 2
+    before = listing(home)
+    cli("plot", *runs, "-o", "loss.svg")
+    assert listing(home) == before, "the same curves, the same file"
+
+
+def test_png_in_a_folder_that_is_made(cli, train, home):
+    pytest.importorskip("matplotlib")
+    train("--val-frac", 0, "--train-frac", 1)
+    cli("plot", "-o", "figures/loss.PNG")
+    assert (home / "figures" / "loss.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_are_drawn_as_they_are(cli, train, home):
+    pytest.importorskip("matplotlib")
+    train("--checkpoint-dir", "a $x_1^2$ <b> 山")
+    cli("plot", "a $x_1^2$ <b> 山", "-o", "loss.svg")
+    assert "a $x_1^2$ <b> 山: training" in "".join(ET.parse("loss.svg").getroot().itertext())
+    cli("plot", "a $x_1^2$ <b> 山", "-o", "loss.png")
+
+
+def test_without_matplotlib(cli, train, home, monkeypatch):
+    train()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    before = listing(home)
+    result = cli("plot", "-o", "loss.svg", status=1)
+    assert re.fullmatch(
+        r"Error: a figure needs a package that cannot be imported \(.*\): pip install 'minichar\[plot\]'\n",
+        result.stderr,
+    )
+    assert listing(home) == before
+    assert "nats per character" in cli("plot").stdout
+
+
+@pytest.mark.parametrize("name", ["loss.pdf", "loss", "loss.svg.gz"])
+def test_other_formats(cli, train, name):
+    train()
+    assert (
+        f"cannot draw {name}: its name must end in .svg or .png" in cli("plot", "-o", name, status=1).stderr
+    )
+
+
+def test_a_figure_that_cannot_be_written(cli, train, home):
+    pytest.importorskip("matplotlib")
+    train()
+    (home / "file").write_text("")
+    assert "cannot write file/loss.svg" in cli("plot", "-o", "file/loss.svg", status=1).stderr
+
+
+def test_more_runs_than_letters(cli, train):
+    path = train()
+    assert "at most 26 runs" in cli("plot", *[path] * 27, status=2).stderr
+    cli("plot", *[path] * 26)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such checkpoint"),
+        (b"", "it is empty, truncated, or no .npz file"),
+        (b"PK\x03\x04", "it is empty"),
+    ],
+)
+def test_no_checkpoint(cli, home, content, words):
+    if content is not None:
+        (home / "x.npz").write_bytes(content)
+    result = cli("plot", "x.npz", status=1)
+    assert words in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_empty_folder(cli, home):
+    assert "no checkpoint in cv/: train one" in cli("plot", status=1).stderr
+
+
+def test_a_model_for_sampling_only(cli, home):
+    save("toy.npz", toy_model())
+    assert (
+        "toy.npz is not a checkpoint minichar can read: it has no history"
+        in cli("plot", "toy.npz", status=1).stderr
+    )
+
+
+def test_a_run_that_was_never_measured(cli, train):
+    header, arrays = parts(train())
+    header["training"]["history"] = []
+    put_together("young.npz", header, arrays)
+    assert "stopped before the first measurement" in cli("plot", "young.npz", status=1).stderr
+
+
+@pytest.mark.parametrize("value", [None, "low", [], {}, float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["epoch", "train_loss", "val", "learning_rate", "true_share", "loss"])
+def test_a_damaged_history(cli, train, where, value):
+    header, arrays = parts(train())
+    row = header["training"]["history"][0]
+    (row["val"] if where == "loss" else row)[where] = value
+    put_together("forged.npz", header, arrays)
+    if where == "val" and value in (None, [], {}):
+        return  # no validation part
+    result = cli("plot", "forged.npz", status=1)
+    assert "forged.npz is not a checkpoint minichar can read: its history is damaged" in result.stderr
+
+
+def test_a_curve_holds_what_was_measured(train):
+    path = train("--eval-val-every", 20, "--decay-ss", 0.1, "--min-ss", 0.5)
+    rows = parts(path)[0]["training"]["history"]
+    curve = read_curve(path, "name")
+    assert curve.epochs == tuple(row["epoch"] for row in rows)
+    assert curve.train == tuple(row["train_loss"] for row in rows)
+    assert curve.val == tuple(row["val"]["loss"] for row in rows)
+    assert curve.learning_rate == tuple(row["learning_rate"] for row in rows)
+    assert curve.true_share == tuple(row["true_share"] for row in rows)
+    assert curve.best == min(((row["epoch"], row["val"]["loss"]) for row in rows), key=lambda pair: pair[1])

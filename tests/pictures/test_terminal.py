@@ -1,0 +1,49 @@
+import re
+
+from minichar.pictures.curves import Curve
+from minichar.pictures.terminal import text_plot
+
+
+def curve(name, train, val):
+    epochs = tuple(range(1, len(train) + 1))
+    return Curve(name, epochs, train, val, tuple(0.01 / e for e in epochs), (1.0,) * len(train))
+
+
+def place(plot, mark):
+    """Line and column of every such mark in the plotting area."""
+    area = plot.split("└")[0].splitlines()[1:]
+    return [(row, match.start()) for row, line in enumerate(area) for match in re.finditer(mark, line)]
+
+
+def test_a_lower_loss_is_lower_and_a_later_epoch_further_right():
+    plot = text_plot([curve("x", (5.0, 5.0, 5.0), (4.0, 1.0, 2.0))], width=60, height=9)
+    (first, best, last) = place(plot, "[aA]")[0], place(plot, "A")[0], place(plot, "a")[1]
+    assert [row for row, _ in (first, last, best)] == sorted({2, 8, 6})
+    assert first[1] < best[1] < last[1]
+    assert best[1] - first[1] == last[1] - best[1]
+    assert [row for row, _ in place(plot, "·")] == [0, 0, 0]
+
+
+def test_the_axis_says_the_losses():
+    plot = text_plot([curve("x", (5.0, 4.0), (4.0, 1.0))], height=9)
+    assert [float(label) for label in re.findall(r"([\d.]+) ┤", plot)] == [5.0, 3.0, 1.0]
+    assert re.search(r"^ +0 +epoch 2$", plot, re.MULTILINE)
+
+
+def test_the_legend_names_every_run_and_its_best():
+    plot = text_plot([curve("one", (5.0, 4.0), (4.0, 1.0)), curve("two", (3.0, 3.0), (None, None))])
+    assert "a  one: validation, best 1.0000 at epoch 2.00 (A); · training, last 4.0000\n" in plot
+    assert "   learning rate 0.01 → 0.005, share of true input 1\n" in plot
+    assert "b  two: no validation part; · training, last 3.0000\n" in plot
+    assert not place(plot, "[bB]")
+
+
+def test_lines_fit_the_terminal():
+    for width in (30, 80, 100):
+        lines = text_plot([curve("x", (5.0, 4.0, 3.0), (4.0, 1.0, 2.0))], width).split("\n\n")[0].splitlines()
+        assert max(map(len, lines)) <= width
+
+
+def test_one_measurement_and_equal_losses():
+    assert place(text_plot([curve("x", (2.0,), (2.0,))]), "A")
+    assert len(place(text_plot([curve("x", (2.0, 2.0), (2.0, 2.0))]), "[aA]")) == 2
