@@ -1,0 +1,165 @@
+"""What a network does at each character of a text: its states, its surprise, its gates.
+
+state       tanh(c) in an LSTM, else h         after reading the character
+surprise    -log p(character | those before)   nats
+gates       i f o in an LSTM, r z in a GRU; a plain RNN has none, so its h stands for them
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minichar.engine.config import Config
+from minichar.engine.network import teacher_forcing
+from minichar.engine.recurrent import Recurrent
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+
+CHUNK = 100
+"""Characters read at a time; it changes no result."""
+ALTERNATIVES = 5
+BINS = 20
+SATURATED = 0.1
+"""A gate this close to an end of its range is saturated there, as in Karpathy et al. 2015."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How the values of one gate of one layer are spread, over all its units and the whole text.
+
+    Attributes
+    ----------
+    layer : int
+        From 1.
+    name : str
+    low, high : float
+        The range of its values.
+    shares : array, (BINS,)
+        Share of the values in each of equal parts of the range.
+    left, right : float
+        Shares of the values that are saturated at the low and at the high end.
+    """
+
+    layer: int
+    name: str
+    low: float
+    high: float
+    shares: np.ndarray
+    left: float
+    right: float
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a network does while it reads N characters from a zero state.
+
+    Attributes
+    ----------
+    states : array, (L, H, N)
+        From -1 to 1.
+    surprise : array, (N,)
+        In nats; nan for the first character, which nothing came before.
+    likeliest : array of int, (N, up to 5)
+        The ids that were likeliest at each character, the best first; meaningless for the first.
+    probability : array, (N, up to 5)
+        How likely they were.
+    gates : list of Gate
+    """
+
+    states: np.ndarray
+    surprise: np.ndarray
+    likeliest: np.ndarray
+    probability: np.ndarray
+    gates: list[Gate]
+
+
+def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
+    """Let a model read characters and note what it does.
+
+    Parameters
+    ----------
+    model : CharRNN
+    ids : array of int, (N,)
+        N ≥ 1.
+
+    Raises
+    ------
+    MinicharError
+        If the weights are so damaged that the logits are not finite.
+    """
+    config, N, k = model.config, len(ids), min(ALTERNATIVES, model.config.vocab_size)
+    to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host
+    network = model.network(CHUNK, 1)
+    states = np.zeros((config.num_layers, config.rnn_size, N))  # (L, H, N)
+    surprise = np.full(N, np.nan)  # (N,)
+    likeliest = np.zeros((N, k), dtype=np.intp)  # (N, k)
+    probability = np.zeros((N, k))  # (N, k)
+    spreads = [_Spread(config) for _ in network.layers]
+
+    for start in range(0, N, CHUNK):
+        chunk = ids[start : start + CHUNK, None].astype(np.intp)  # (n, 1)
+        n = len(chunk)
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = to_host(network.forward(teacher_forcing(to_device(chunk)), n))[:, :, 0]  # (n, V)
+        if not np.isfinite(logits).all():
+            raise MinicharError(
+                "the model's logits are not finite: its weights are damaged, use another checkpoint"
+            )
+        for layer, spread, state in zip(network.layers, spreads, states, strict=True):
+            after = to_host(layer.states[-1][1 : n + 1])[:, :, 0].T  # (H, n)
+            state[:, start : start + n] = np.tanh(after) if config.model == "lstm" else after
+            spread.add(layer, n)
+
+        # What is predicted after reading a character is about the next.
+        log_p = log_softmax(logits.astype("float64"))  # (n, V)
+        following = ids[start + 1 : start + 1 + n].astype(np.intp)  # (n,), at the end one fewer
+        log_p = log_p[: len(following)]
+        there = slice(start + 1, start + 1 + len(following))
+        surprise[there] = -np.take_along_axis(log_p, following[:, None], axis=1)[:, 0]
+        likeliest[there] = np.argsort(-log_p, axis=1, kind="stable")[:, :k]
+        probability[there] = np.exp(np.take_along_axis(log_p, likeliest[there], axis=1))
+        network.carry()
+    gates = [gate for i, spread in enumerate(spreads, 1) for gate in spread.gates(i)]
+    return Activity(states, surprise, likeliest, probability, gates)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log p of each row of logits ``(n, V)``."""
+    shifted = logits - logits.max(axis=1, keepdims=True)  # (n, V)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+class _Spread:
+    """Counts the values of the gates of one layer."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.names = {"lstm": "ifo", "gru": "rz", "rnn": "h"}[config.model]
+        self.low = -1.0 if config.model == "rnn" else 0.0
+        self.counts = {name: np.zeros(BINS, dtype=np.int64) for name in self.names}
+        self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
+
+    def add(self, layer: Recurrent, n: int) -> None:
+        """Count the last `n` steps of `layer`."""
+        to_host, H = layer.backend.to_host, layer.H
+        for j, name in enumerate(self.names):
+            values = to_host(self._all(layer, n)[:, j * H : (j + 1) * H])  # (n, H, 1)
+            self.counts[name] += np.histogram(values, BINS, (self.low, 1.0))[0]
+            self.left[name] += int((values < self.low + SATURATED).sum())
+            self.right[name] += int((values > 1.0 - SATURATED).sum())
+
+    def _all(self, layer: Recurrent, n: int) -> np.ndarray:
+        if self.config.model == "rnn":
+            return layer.h[1 : n + 1]
+        after = self.config.model == "gru" and self.config.gru_reset == "after"
+        return (layer.input if after else layer.gates).a[:n]  # type: ignore[attr-defined]
+
+    def gates(self, layer: int) -> list[Gate]:
+        """Return what was counted."""
+        return [
+            Gate(
+                layer, name, self.low, 1.0, counts / total, self.left[name] / total, self.right[name] / total
+            )
+            for name, counts in self.counts.items()
+            for total in [counts.sum()]
+        ]

@@ -1,0 +1,80 @@
+"""One HTML page to look inside a model: states, surprise and gates over a text.
+
+The page holds everything it needs and asks nothing of a network, which its own
+Content-Security-Policy forbids. Text reaches it as JSON only and is put on the page
+as text, so no character of it can become markup.
+"""
+
+import json
+from base64 import b64encode
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from minichar.model import CharRNN
+from minichar.pictures.activity import read_activity
+from minichar.pictures.traits import correlations, traits
+
+MAX_UNITS = 256
+"""Units a page holds, so that it opens at once; of more, those that look easiest to interpret."""
+
+
+def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    model : CharRNN
+    ids : array of int, (N,)
+        The text to show.
+    about : str
+        What model and text are called, in a line.
+
+    Raises
+    ------
+    MinicharError
+        If the model's weights are damaged.
+    """
+    activity = read_activity(model, ids)
+    text = model.vocabulary.decode(ids)
+    states = activity.states.reshape(-1, len(ids))  # (L·H, N)
+    names = traits(text)
+    r = correlations(states, np.stack(list(names.values())))  # (L·H, K)
+    strongest = abs(r).argmax(axis=1)  # (L·H,)
+    order = np.argsort(-abs(r).max(axis=1), kind="stable")[:MAX_UNITS]
+    data = {
+        "about": about,
+        "model": model.summary(),
+        "text": text,
+        "characters": [*model.vocabulary.characters, *["\ufffd"] * model.vocabulary.unknown],
+        "surprise": [None, *np.round(activity.surprise[1:], 3).tolist()],
+        "likeliest": activity.likeliest.tolist(),
+        "probability": np.round(activity.probability, 4).tolist(),
+        "total_units": len(states),
+        "units": [
+            {
+                "layer": int(u // model.config.rnn_size) + 1,
+                "unit": int(u % model.config.rnn_size) + 1,
+                "trait": list(names)[strongest[u]],
+                "r": round(float(r[u, strongest[u]]), 3),
+            }
+            for u in order
+        ],
+        # A byte a state, unit after unit: 127 is 1.
+        "states": b64encode(np.round(states[order] * 127).astype(np.int8).tobytes()).decode(),
+        "gates": [
+            {
+                **{name: getattr(gate, name) for name in ("layer", "name", "low", "high", "left", "right")},
+                "shares": np.round(gate.shares, 5).tolist(),
+            }
+            for gate in activity.gates
+        ],
+    }
+    template = files("minichar.pictures").joinpath("page.html").read_text(encoding="utf-8")
+    return template.replace("@DATA@", as_script(data))
+
+
+def as_script(data: Any) -> str:
+    """Return JSON that may stand in a ``<script>``: ASCII, and without the < that could end it."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,0 +1,65 @@
+"""What a text does at each character, as numbers that a unit's state may follow.
+
+Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that count the
+position in a line or know that they are inside quotes, by looking. Here each unit is
+held against some such traits, and the largest correlation says what to look at first.
+"""
+
+import numpy as np
+
+SENTENCE_ENDS = ".!?…。！？"
+OPENING, CLOSING = "“«「『", "”»」』"
+
+
+def traits(text: str) -> dict[str, np.ndarray]:
+    """Return the traits of a text by name, each ``(N,)``: what holds once the character is read.
+
+    A line break is the beginning of the line that follows it. A quotation that is not
+    closed ends with its paragraph.
+    """
+    position, indentation, inside, length = (np.zeros(len(text)) for _ in range(4))  # each (N,)
+    lengths = iter([len(line) for line in text.split("\n")])
+    column, indented, quoted, line_length = 0, 0, False, next(lengths)
+    for i, character in enumerate(text):
+        if character == "\n":
+            quoted = quoted and column > 0
+            column, indented, line_length = 0, 0, next(lengths)
+        else:
+            if character in " \t\u3000" and indented == column:
+                indented += 1
+            column += 1
+        if character in OPENING:
+            quoted = True
+        elif character in CLOSING:
+            quoted = False
+        elif character == '"':
+            quoted = not quoted
+        position[i], indentation[i], inside[i], length[i] = column, indented, quoted, line_length
+    return {
+        "position in line": position,
+        "inside quotes": inside,
+        "indentation": indentation,
+        "digits": np.array([float(character.isdigit()) for character in text]),
+        "line length": length,
+        "sentence end": np.array([float(character in SENTENCE_ENDS) for character in text]),
+    }
+
+
+def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return Pearson's r of every unit with every trait, ``(U, K)``; 0 where one of the two never changes.
+
+    Parameters
+    ----------
+    states : array, (U, N)
+    values : array, (K, N)
+    """
+    return _standard(states) @ _standard(values).T / states.shape[1]
+
+
+def _standard(rows: np.ndarray) -> np.ndarray:
+    """Return rows of mean 0 and standard deviation 1; a row that never changes becomes zeros."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True))
+    # Rounding leaves a constant row a deviation that is not quite 0.
+    constant = deviation <= 1e-9 * (1 + abs(rows).max(axis=1, keepdims=True))
+    return np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))

@@ -1,0 +1,176 @@
+import json
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from toys import TEXT, listing, toy_model
+
+from minichar import load
+from minichar.pictures import page
+from minichar.pictures.activity import read_activity
+from minichar.training.checkpoint import save
+
+
+class Reader(HTMLParser):
+    """Takes a page apart as a browser does."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.scripts, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, text):
+        if self.lasttag == "script":
+            self.scripts[-1] += text
+        self.words.append(text)
+
+    @property
+    def data(self):
+        return json.loads(self.scripts[0])
+
+
+@pytest.fixture
+def look(cli, home):
+    """Write the page about a text; return it taken apart."""
+
+    def look(path, *options, text="input.txt"):
+        result = cli("inspect", path, "--text", text, "--html", "look.html", *options)
+        assert result.stdout == "look.html\n"
+        return Reader((home / "look.html").read_text(encoding="utf-8"))
+
+    return look
+
+
+def test_the_page_holds_what_the_model_did(look, train):
+    path = train("--model", "gru", "--num-layers", 2)
+    data = look(path, "--length", 300).data
+    model = load(path)
+    activity = read_activity(model, model.vocabulary.encode(TEXT[:300]))
+    assert data["text"] == TEXT[:300]
+    assert data["about"] == f"{path} reads input.txt"
+    assert data["model"] == model.summary()
+    assert data["surprise"][0] is None
+    np.testing.assert_allclose(data["surprise"][1:], activity.surprise[1:], atol=6e-4)
+    np.testing.assert_allclose(data["probability"], activity.probability, atol=6e-5)
+    for t in range(1, 300):
+        best = [data["characters"][k] for k in data["likeliest"][t]]
+        assert best == [model.vocabulary.characters[k] for k in activity.likeliest[t]]
+    states = np.frombuffer(b64decode(data["states"]), np.int8).reshape(len(data["units"]), -1) / 127
+    assert len(data["units"]) == data["total_units"] == 16
+    for unit, state in zip(data["units"], states, strict=True):
+        np.testing.assert_allclose(state, activity.states[unit["layer"] - 1, unit["unit"] - 1], atol=5e-3)
+    assert [gate["name"] for gate in data["gates"]] == ["r", "z", "r", "z"]
+
+
+def test_units_come_sorted_by_how_closely_they_follow_a_trait(look, home):
+    """A made-up LSTM whose unit 2 of 4 adds a little to its cell at every character but a line break."""
+    model = toy_model("\nab", dtype="float32", num_layers=1)
+    W, Wx = model.parameters["layer1.W"], model.parameters["layer1.Wx"]
+    W[...], Wx[...] = 0, 0
+    i, f, g = 1, 5, 13  # its rows
+    W[[i, f], -1] = 20
+    Wx[g, 1:] = 0.01
+    Wx[f, 0] = -40
+    save("counter.npz", model)
+    (home / "lines.txt").write_text("".join("ab"[n % 2] * (n * 7 % 30) + "\n" for n in range(30)))
+    data = look("counter.npz", text="lines.txt").data
+    assert (data["units"][0]["layer"], data["units"][0]["unit"]) == (1, 2)
+    assert data["units"][0]["trait"] == "position in line"
+    assert data["units"][0]["r"] > 0.99
+    assert [unit["r"] for unit in data["units"][1:]] == [0, 0, 0], "that never change"
+
+
+def test_a_page_asks_nothing_of_a_network(look, train):
+    reader = look(train())
+    assert not [tag for tag, attributes in reader.tags if {"src", "href"} & attributes.keys()]
+    assert ("meta", "default-src 'none'") in [
+        (tag, attributes.get("content", "").split(";")[0]) for tag, attributes in reader.tags
+    ]
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", "".join(reader.words))
+
+
+HOSTILE = "</script><script>alert(1)</script><!--<b onload=x>&amp;\u2028\u202e\x07'\"`${1}$&\\"
+
+
+def test_hostile_text_stays_text(cli, look, home):
+    tags = [tag for tag, _ in look_at(cli, look, home, HOSTILE).tags]
+    assert tags == [tag for tag, _ in look_at(cli, look, home, "harmless\n").tags]
+    assert look_at(cli, look, home, HOSTILE).data["text"] == HOSTILE * 3
+
+
+def look_at(cli, look, home, text):
+    name = f"{'x<b>' if '<' in text else 'x'}.txt"
+    (home / name).write_text(text * 3, encoding="utf-8")
+    save("toy.npz", toy_model("".join(sorted(set(text)))))
+    return look("toy.npz", text=name)
+
+
+def test_characters_beyond_16_bits_and_the_unknown_one(look, home):
+    (home / "x.txt").write_text("a😀b山😀", encoding="utf-8")
+    save("toy.npz", toy_model("ab😀", unknown=True))
+    data = look("toy.npz", text="x.txt").data
+    assert data["text"] == "a😀b\ufffd😀"
+    assert data["characters"] == ["a", "b", "😀", "\ufffd"]
+
+
+def test_a_long_text_is_cut_and_that_is_said(cli, train, home):
+    path = train()
+    result = cli("inspect", path, "--text", "input.txt", "--html", "a.html", "--length", 100)
+    assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters (--length)\n"
+    assert Reader((home / "a.html").read_text(encoding="utf-8")).data["text"] == TEXT[:100]
+    assert cli("inspect", path, "--text", "input.txt", "--html", "a.html").stderr == ""
+    assert (
+        "20000"
+        in cli("inspect", path, "--text", "input.txt", "--html", "a.html", "--length", 20001, status=2).stderr
+    )
+
+
+def test_a_large_model_shows_its_best_units(look, home, monkeypatch):
+    monkeypatch.setattr(page, "MAX_UNITS", 5)
+    save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
+    data = look("toy.npz").data
+    assert len(data["units"]) == 5
+    assert data["total_units"] == 8
+    assert len(b64decode(data["states"])) == 5 * len(data["text"])
+    strength = [abs(unit["r"]) for unit in data["units"]]
+    assert strength == sorted(strength, reverse=True)
+
+
+def test_another_encoding_and_notes(cli, train, home):
+    path = train()
+    (home / "x.txt").write_bytes(("\ufeff" + TEXT[:60]).encode("utf-16"))
+    result = cli("inspect", path, "--text", "x.txt", "--html", "x.html", "--encoding", "utf-16")
+    assert "removed a byte-order mark" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--text", "input.txt"], 2, "--text and --html go together"),
+        (["--html", "x.html"], 2, "--text and --html go together"),
+        (["--text", "nowhere", "--html", "x.html"], 1, "'nowhere' does not exist"),
+        (["--text", "empty", "--html", "x.html"], 1, "'empty' is empty"),
+        (["--text", "bytes", "--html", "x.html"], 1, "at byte offset 0"),
+        (["--text", "other", "--html", "x.html"], 1, "'☃' (U+2603) 1 times"),
+        (["--text", "input.txt", "--html", "empty/x.html"], 1, "cannot write empty/x.html"),
+        (["--text", "input.txt", "--html", "x.html", "--length", 1], 2, "--length"),
+        (["--text", "input.txt", "--html", "x.html", "--encoding", "klingon"], 1, "no encoding is called"),
+    ],
+)
+def test_mistakes(cli, train, home, arguments, status, words):
+    path = train()
+    (home / "empty").write_text("")
+    (home / "bytes").write_bytes(b"\xff\xff")
+    (home / "other").write_text("the ☃", encoding="utf-8")
+    before = listing(home)
+    result = cli("inspect", path, *arguments, status=status)
+    assert words in result.stderr
+    assert result.stdout == ""
+    assert listing(home) == before
