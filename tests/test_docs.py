@@ -20,9 +20,15 @@ from minichar.cli import main
 from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+MADE = ("course", "commands", "api")
+"""Folders of pages that the site's build makes from the source."""
+DOCUMENTS = sorted(
+    path
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if path.relative_to(ROOT).parts[1:2] not in [(name,) for name in MADE]
+)
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SETUP = "python3 -m venv .venv"
+SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
 SMALL = " --rnn-size 8 --max-epochs 2"
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n"
@@ -79,7 +85,7 @@ def run(command: str) -> str:
 def test_the_first_screen_gives_exactly_two_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [line.startswith(SETUP) for line in FENCE.search(readme)[2].splitlines()] == [True, True]
-    assert sum(command.startswith(SETUP) for command in commands()) == 2
+    assert readme.count(SETUP[0]) == 2
 
 
 def test_every_command_and_every_python_block(home):

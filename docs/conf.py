@@ -1,0 +1,58 @@
+"""The site: ``sphinx-build -W docs build/site``. It asks nothing of a network, to build or to read.
+
+Chapters, commands, API pages and figures are made from the source at every build and not
+committed: what is built from what runs cannot be out of date.
+"""
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE))
+
+from figures import draw_if_stale  # noqa: E402
+from pages.api import write_api  # noqa: E402
+from pages.commands import write_commands  # noqa: E402
+from pages.course import write_course  # noqa: E402
+
+for name in ("course", "commands", "api"):
+    (HERE / name).mkdir(exist_ok=True)
+    for old in (HERE / name).glob("*.md"):
+        old.unlink()
+write_course(ROOT / "tests" / "lessons", ROOT / "minichar" / "engine", HERE / "course")
+write_commands(HERE / "commands")
+write_api(HERE / "api")
+draw_if_stale()
+
+project = "minichar"
+author = "The minichar authors"
+copyright = author
+version = release = version_of("minichar")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages.extension"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["figures", "pages"]
+myst_enable_extensions = ["deflist", "dollarmath"]
+myst_heading_anchors = 3
+html_math_renderer = "mathml"
+smartquotes = False
+default_role = "code"
+highlight_language = "text"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the signatures have them
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+toc_object_entries = False
+
+html_theme = "furo"
+html_title = "minichar"
+html_static_path = ["static"]
+html_css_files = ["minichar.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {"top_of_page_buttons": []}
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"

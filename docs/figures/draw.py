@@ -1,0 +1,118 @@
+"""What the figures share: ink that follows the page's colours, boxes, arrows, and how a figure is saved.
+
+A figure is an SVG that the site puts into its page. Its ink becomes ``currentColor``, so it
+is dark on a light page and light on a dark one; the other colours are chosen to be told
+apart on both.
+"""
+
+import re
+from collections.abc import Callable
+from math import log10
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import FuncFormatter
+
+FOLDER = Path(__file__).parent
+INK = "#010203"
+BLUE, ORANGE, GREEN, PURPLE = "#3b8fd4", "#e07b22", "#2fa36b", "#b868c8"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "minichar",
+    "font.size": 11,
+    "text.parse_math": False,
+    "lines.linewidth": 2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.transparent": True,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "legend.frameon": False,
+}
+
+
+def figure(draw: Callable[..., None], width: float, height: float, name: str, **subplots: Any) -> None:
+    """Make a figure of `width` × `height` inches, let `draw` fill its axes, save it as `name`.svg."""
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=(width, height), layout="constrained")
+        draw(fig.subplots(**subplots))
+        path = FOLDER / f"{name}.svg"
+        fig.savefig(path, metadata={"Date": None, "Creator": None})
+    svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
+    # Several figures may stand on one page, where an id is there once.
+    svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
+    path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
+
+
+def powers(axis: Axis) -> None:
+    """Label a logarithmic axis 1e-3, as Python writes it."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{round(log10(value))}"))
+
+
+def canvas(ax: Axes, width: float, height: float) -> None:
+    """Turn axes into a sheet of `width` × `height` to draw on, equal in both directions."""
+    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
+    ax.axis("off")
+
+
+def box(ax: Axes, x: float, y: float, words: str, colour: str = INK, w: float = 1.6, h: float = 0.8) -> None:
+    """Draw a box with words, centred at (x, y)."""
+    fill = FancyBboxPatch(
+        (x - w / 2, y - h / 2),
+        w,
+        h,
+        boxstyle="round,pad=0,rounding_size=0.12",
+        fc=colour,
+        ec="none",
+        alpha=0.18,
+    )
+    edge = FancyBboxPatch(
+        (x - w / 2, y - h / 2), w, h, boxstyle="round,pad=0,rounding_size=0.12", fc="none", ec=colour, lw=1.4
+    )
+    ax.add_patch(fill)
+    ax.add_patch(edge)
+    ax.text(x, y, words, ha="center", va="center_baseline")
+
+
+def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
+    """Draw an operation of two lines that meet: a circle with a sign."""
+    ax.plot(x, y, "o", markersize=17, mfc="none", mec=colour, mew=1.4)
+    ax.text(x, y, sign, ha="center", va="center_baseline")
+
+
+def arrow(
+    ax: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    colour: str = INK,
+    bend: float = 0.0,
+    **style: Any,
+) -> None:
+    """Draw an arrow from one point to another."""
+    ax.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=11,
+            color=colour,
+            lw=1.4,
+            shrinkA=0,
+            shrinkB=0,
+            connectionstyle=f"arc3,rad={bend}",
+            **style,
+        )
+    )
+
+
+def path(ax: Axes, *points: tuple[float, float], colour: str = INK, head: bool = True) -> None:
+    """Draw a line along points, with an arrow head at its end."""
+    xs, ys = zip(*(points[:-1] if head else points), strict=True)
+    if len(xs) > 1:
+        ax.plot(xs, ys, color=colour, lw=1.4, solid_joinstyle="round")
+    if head:
+        arrow(ax, points[-2], points[-1], colour)

@@ -1,0 +1,36 @@
+"""Where values and gradients flow in truncated backpropagation, and where they stop."""
+
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+
+from .draw import BLUE, GREEN, INK, ORANGE, arrow, box, canvas, figure
+
+
+def main() -> None:
+    """Draw two chunks of three steps."""
+    figure(draw, 5.6, 3.1, "truncation")
+
+
+def draw(ax: Axes) -> None:
+    """Draw."""
+    canvas(ax, 11.2, 6.2)
+    xs = [1.2, 2.8, 4.4, 6.8, 8.4, 10.0]
+    for i, x in enumerate(xs):
+        box(ax, x, 3, f"h{'₁₂₃₄₅₆'[i]}", BLUE, w=0.95)
+        arrow(ax, (x + 0.12, 3.42), (x + 0.12, 4.4))
+        arrow(ax, (x - 0.12, 4.4), (x - 0.12, 3.42), ORANGE)
+        ax.text(x, 4.75, f"loss{'₁₂₃₄₅₆'[i]}", ha="center", va="center_baseline", fontsize=9)
+    for i, (left, right) in enumerate(pairwise(xs)):
+        arrow(ax, (left + 0.5, 3.15), (right - 0.5, 3.15), GREEN)
+        if i != 2:
+            arrow(ax, (right - 0.5, 2.82), (left + 0.5, 2.82), ORANGE)
+    arrow(ax, (6.3, 2.82), (5.75, 2.82), ORANGE)
+    ax.plot([5.6, 5.6], [2.2, 5.4], "--", color=INK, lw=1.2)
+    ax.text(5.42, 2.78, "×", ha="center", va="center", fontsize=14, color=INK)
+    ax.text(2.8, 5.7, "chunk k", ha="center")
+    ax.text(8.4, 5.7, "chunk k + 1", ha="center")
+    ax.text(1.2, 1.5, "→ values of the states: cross the edge", fontsize=9, color=INK)
+    ax.text(1.2, 0.8, "← gradients: stop there", fontsize=9, color=INK)
+    ax.plot([0.5, 1.0], [1.6, 1.6], color=GREEN)
+    ax.plot([0.5, 1.0], [0.9, 0.9], color=ORANGE)

@@ -1,0 +1,46 @@
+"""The error of a numerical gradient against its step: a V for central differences, none for the complex step.
+
+Measured on a whole network by the engine's own checker.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from minichar.engine.config import Config
+from minichar.engine.gradcheck import central_difference, complex_step, loss_of, relative_error, toy_network
+from minichar.engine.network import teacher_forcing
+
+from .draw import BLUE, GREEN, INK, ORANGE, figure, powers
+
+T, B = 4, 2
+
+
+def main() -> None:
+    """Measure and draw."""
+    generator = np.random.default_rng(1)
+    network = toy_network(Config(5, "lstm", 3, 1), T, B, generator)
+    inputs, targets = generator.integers(5, size=(2, T, B))
+    network.loss.forward(network.forward(teacher_forcing(inputs)), targets)
+    network.backward(network.loss.backward())
+    hand, theta = network.gradient.flat, network.parameters.flat
+    steps = np.logspace(-15, 0, 46)
+
+    def errors(method, dtype):
+        loss = loss_of(network, dtype, targets)
+        return [max(relative_error(hand, method(loss, theta, h)), 1e-17) for h in steps]
+
+    central, exact = errors(central_difference, "float64"), errors(complex_step, "complex128")
+
+    def draw(ax: Axes) -> None:
+        ax.loglog(steps, central, color=ORANGE, label="central difference")
+        ax.loglog(steps, exact, color=BLUE, label="complex step")
+        ax.loglog(steps[24:], steps[24:] ** 2 / 6, ":", color=GREEN, lw=1.5)
+        ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=GREEN, lw=1.5)
+        ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=9, color=INK)
+        ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=9, color=INK)
+        ax.set(xlabel="step h", ylabel="relative error of the gradient", ylim=(1e-17, 1e4))
+        powers(ax.xaxis)
+        powers(ax.yaxis)
+        ax.legend(loc="upper center", ncols=2)
+
+    figure(draw, 5.4, 3.6, "v_shape")

@@ -1,0 +1,1 @@
+"""What the site's build makes from the source: chapters, commands, the API."""

@@ -1,0 +1,80 @@
+"""The command reference: a page a command, made from Click's own declarations, as ``--help`` is."""
+
+import inspect
+import re
+from pathlib import Path
+
+import click
+
+from minichar.cli import COMMANDS, main
+
+INDEX = """\
+# Commands
+
+Made from what `--help` says, which `minichar COMMAND --help` shows in a terminal too. Options may
+be written with underscores, `--rnn_size`.
+
+| command | what it does |
+|---|---|
+{rows}
+
+```{{toctree}}
+:hidden:
+
+{entries}
+```
+"""
+
+
+def write_commands(folder: Path) -> None:
+    """Write ``folder/index.md`` and a page for each command."""
+    context = click.Context(main, info_name="minichar")
+    for name in COMMANDS:
+        command = main.get_command(context, name)
+        assert command is not None
+        (folder / f"{name}.md").write_text(section(command, name, context, 1), encoding="utf-8")
+    rows = "\n".join(f"| [minichar {name}]({name}.md) | {words} |" for name, words in COMMANDS.items())
+    (folder / "index.md").write_text(INDEX.format(rows=rows, entries="\n".join(COMMANDS)), encoding="utf-8")
+
+
+def section(command: click.Command, name: str, parent: click.Context, level: int) -> str:
+    """Return a command's heading, usage, words and options, and the same of its own commands below it."""
+    context = click.Context(command, info_name=name, parent=parent)
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    parts = [
+        f"{'#' * level} {context.command_path}",
+        f"```text\n{usage}\n```",
+        *map(paragraph, words(command)),
+    ]
+    heading = ""
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and record[1] and "--help" not in parameter.opts:
+            group = getattr(parameter, "group", "Options")
+            parts += [f"{'#' * (level + 1)} {group}"] if group != heading else []
+            heading = group
+            parts.append(f"`{record[0]}`\n: {escaped(record[1])}")
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            inner = command.get_command(context, below)
+            assert inner is not None
+            parts.append(section(inner, below, context, level + 1))
+    return "\n\n".join(parts) + "\n"
+
+
+def words(command: click.Command) -> list[str]:
+    """Return the paragraphs of a command's help."""
+    return inspect.cleandoc(command.help or "").split("\n\n")
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph as Markdown; one that Click keeps as it stands is kept."""
+    if text.startswith("\b"):
+        return f"```text\n{text.removeprefix(chr(8)).strip(chr(10))}\n```"
+    return escaped(text)
+
+
+def escaped(text: str) -> str:
+    """Return text in which nothing but code is markup; an option is code."""
+    plain = re.sub(r"([*\[<$])", r"\\\1", text)
+    return re.sub(r"(?<![\w`-])(--[a-z][a-z-]+)(?!`)", r"`\1`", plain)
