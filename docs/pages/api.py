@@ -8,7 +8,6 @@ from pkgutil import iter_modules
 import minichar
 
 PARTS = ("engine", "text", "training", "formats", "pictures")
-TOP = ("model", "sampling", "convert", "backend", "files", "errors")
 
 INDEX = """\
 # Python API
@@ -34,7 +33,8 @@ def write_api(folder: Path) -> None:
         package = import_module(f"minichar.{part}")
         modules = [f"minichar.{part}.{module.name}" for module in iter_modules(package.__path__)]
         (folder / f"{part}.md").write_text(page(f"minichar.{part}", modules), encoding="utf-8")
-    top = page("Other modules", [f"minichar.{name}" for name in TOP])
+    others = [module.name for module in iter_modules(minichar.__path__) if not module.ispkg]
+    top = page("Other modules", [f"minichar.{name}" for name in others if name != "__main__"])
     (folder / "others.md").write_text(top, encoding="utf-8")
     parts = ", ".join(f"[{part}]({part}.md)" for part in PARTS) + " and [others](others.md)"
     names = "\n".join(public(name) for name in minichar.__all__)

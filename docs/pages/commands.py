@@ -76,5 +76,8 @@ def paragraph(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Return text in which nothing but code is markup; an option is code."""
-    plain = re.sub(r"([*\[<$])", r"\\\1", text)
-    return re.sub(r"(?<![\w`-])(--[a-z][a-z-]+)(?!`)", r"`\1`", plain)
+    parts = re.split(r"(`[^`]*`)", text)  # every second is code already
+    parts[::2] = [
+        re.sub(r"(--[a-z][a-z-]+)", r"`\1`", re.sub(r"([*\[<$])", r"\\\1", part)) for part in parts[::2]
+    ]
+    return "".join(parts)

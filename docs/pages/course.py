@@ -31,8 +31,9 @@ by line, and then the proof, which runs. It takes Python and the calculus of a f
 the letters are in [notation](../notation.md). At the end of each waits an exercise: edit one line
 and see what goes red.
 
-To follow along, [install](../start.md) with the tests and run a chapter at a time, `minichar lessons 1` or
-`pytest tests/lessons -v -k test_01`.
+To follow along, [install](../start.md) and then, in the same folder, `pip install -e '.[test]'`, so
+that the files you edit are the ones that run. `minichar lessons` lists the chapters, and
+`minichar lessons 1` tells the first and runs it.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -68,7 +69,7 @@ def chapter(path: Path, engine: Path) -> str:
     page += [
         f"```{{picture}} {name}\n{words}\n```" for key, (name, words) in FIGURES.items() if key in path.stem
     ]
-    page += ["## Code and proof", f"`tests/lessons/{path.name}`, as it runs:"]
+    page += ["## Code and proof", f"`tests/lessons/{path.name}`; `minichar lessons {number}` runs it."]
     ends: dict[str, str] = {}
     code, start = "", docstring.end_lineno or 0
     for node in body:

@@ -1,0 +1,105 @@
+"""What the site's build makes from the source; that the site builds without a warning is for ``.ci/run``."""
+
+import re
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from minichar.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+ENGINE = ROOT / "minichar" / "engine"
+LESSON = '''"""Lesson 7. A step: down and back.
+
+An idea, with `code`:
+
+    y = w x          the way there
+    dw = dy x        the way back
+
+And what follows.
+"""
+
+from minichar.engine.linear import Linear
+
+x = 2.0
+
+
+# Why it is so.
+def forward(w):
+    return w * x
+
+
+def test_the_way_back_is_x():
+    assert forward(1.5) - forward(0.5) == x
+
+
+EXERCISE = """
+Change
+
+    return w * x
+
+and see.
+"""
+
+ANSWER = """
+It goes red.
+"""
+'''
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from pages import commands, course
+
+    yield commands, course
+    for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:
+        del sys.modules[name]
+
+
+def test_a_lesson_becomes_a_chapter(pages, tmp_path):
+    path = tmp_path / "test_07_step.py"
+    path.write_text(LESSON)
+    chapter = pages[1].chapter(path, ENGINE)
+    in_order = [
+        "# 7. A step\n\n*Down and back.*\n\nAn idea",
+        "    dw = dy x        the way back\n\nAnd what follows.",
+        "```py\nfrom minichar.engine.linear import Linear\n\nx = 2.0\n\n# Why it is so.\ndef forward(w):\n",
+        "### The way back is x\n\n```py\ndef test_the_way_back_is_x():\n",
+        "## Exercise\n\nChange\n\n    return w * x\n\nand see.",
+        "<summary>The answer</summary>\n\nIt goes red.\n\n</details>",
+        "<summary><code>minichar/engine/linear.py</code></summary>",
+    ]
+    places = [chapter.find(piece) for piece in in_order]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert "EXERCISE" not in chapter
+    assert (ENGINE / "linear.py").read_text(encoding="utf-8").strip() in chapter
+
+
+def test_the_index_lists_the_chapters_in_order(pages, tmp_path):
+    for number in ("10", "02"):
+        (tmp_path / f"test_{number}_step.py").write_text(LESSON)
+    folder = tmp_path / "course"
+    folder.mkdir()
+    pages[1].write_course(tmp_path, ENGINE, folder)
+    assert (folder / "index.md").read_text(encoding="utf-8").endswith("\n\n02_step\n10_step\n```\n")
+    assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
+
+
+def test_every_option_is_in_its_commands_page(pages, tmp_path):
+    pages[0].write_commands(tmp_path)
+    for name in COMMANDS:
+        page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        command = main.get_command(click.Context(main), name)
+        commands = [command, *getattr(command, "commands", {}).values()]
+        for option in [o for c in commands for o in c.params if isinstance(o, click.Option)]:
+            assert re.search(rf"^`.*{option.opts[-1]}\b.*`\n: ", page, re.MULTILINE), (name, option.name)
+
+
+def test_words_of_help_cannot_become_markup(pages):
+    escaped = pages[0].escaped
+    assert escaped("a*b [x] <y> $z") == r"a\*b \[x] \<y> \$z"
+    assert escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"
