@@ -50,6 +50,7 @@ toc_object_entries = False
 html_theme = "furo"
 html_title = "minichar"
 html_static_path = ["static"]
+html_extra_path = ["figures/inside.html"]
 html_css_files = ["minichar.css"]
 html_show_sphinx = False
 html_copy_source = False

@@ -1,6 +1,6 @@
 """Two runs on a small part of Python's help: one that overfits, and one that dropout holds back.
 
-Takes some seconds of training. It leaves a model from which the site's page to look inside is made.
+Takes some seconds of training. The second model is also looked into: `inside.html` is that page.
 """
 
 import tempfile
@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 
 import minichar
 from minichar.pictures.curves import Curve, read_curve
+from minichar.pictures.page import make_page
 from minichar.text.datasets import pydocs_text
-from minichar.training.naming import newest_checkpoint
+from minichar.training.naming import best_checkpoint, newest_checkpoint
 
-from .draw import BLUE, INK, ORANGE, figure
+from .draw import BLUE, FOLDER, INK, ORANGE, figure
 
-CHARACTERS = 40_000
+CHARACTERS, SHOWN = 40_000, 3000
 RUN = {
     "use_ss": False,
     "rnn_size": 64,
@@ -41,8 +42,12 @@ def main() -> None:
     """Train and draw."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "input.txt").write_text(pydocs_text()[:CHARACTERS], encoding="utf-8")
+        text = pydocs_text()[:CHARACTERS]
+        (folder / "input.txt").write_text(text, encoding="utf-8")
         curves = [train(folder, dropout) for dropout in (0.0, 0.5)]
+        model = minichar.load(best_checkpoint(folder / curves[1].name))
+    page = make_page(model, model.vocabulary.encode(text[-SHOWN:]), "One layer of 64 reads Python's help")
+    (FOLDER / "inside.html").write_text(page, encoding="utf-8")
 
     def draw(ax: Axes) -> None:
         for curve, colour in zip(curves, (ORANGE, BLUE), strict=True):
