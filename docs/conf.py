@@ -21,7 +21,7 @@ for name in ("course", "commands", "api"):
     (HERE / name).mkdir(exist_ok=True)
     for old in (HERE / name).glob("*.md"):
         old.unlink()
-write_course(ROOT / "tests" / "lessons", ROOT / "minichar" / "engine", HERE / "course")
+write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
 write_commands(HERE / "commands")
 write_api(HERE / "api")
 draw_if_stale()

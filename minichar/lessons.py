@@ -33,7 +33,7 @@ class Lesson:
         A few words, and a line.
     story : str
         The whole docstring.
-    exercise : str
+    exercise, answer : str
     """
 
     path: Path
@@ -42,6 +42,7 @@ class Lesson:
     summary: str
     story: str
     exercise: str
+    answer: str
 
 
 def find_lessons() -> list[Lesson]:
@@ -81,7 +82,8 @@ def read_lesson(path: Path) -> Lesson:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    return Lesson(path, int(number), title, summary, story, str(strings["EXERCISE"]).strip())
+    exercise, answer = (str(strings[name]).strip() for name in ("EXERCISE", "ANSWER"))
+    return Lesson(path, int(number), title, summary, story, exercise, answer)
 
 
 def get_lesson(number: int) -> Lesson:

@@ -10,7 +10,7 @@ import pytest
 from minichar.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
-ENGINE = ROOT / "minichar" / "engine"
+PACKAGE = ROOT / "minichar"
 LESSON = '''"""Lesson 7. A step: down and back.
 
 An idea, with `code`:
@@ -62,7 +62,7 @@ def pages(monkeypatch):
 def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     path = tmp_path / "test_07_step.py"
     path.write_text(LESSON)
-    chapter = pages[1].chapter(path, ENGINE)
+    chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
         "# 7. A step\n\n*Down and back.*\n\nAn idea",
         "    dw = dy x        the way back\n\nAnd what follows.",
@@ -76,7 +76,7 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert -1 not in places
     assert places == sorted(places)
     assert "EXERCISE" not in chapter
-    assert (ENGINE / "linear.py").read_text(encoding="utf-8").strip() in chapter
+    assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
 def test_the_index_lists_the_chapters_in_order(pages, tmp_path):
@@ -84,7 +84,7 @@ def test_the_index_lists_the_chapters_in_order(pages, tmp_path):
         (tmp_path / f"test_{number}_step.py").write_text(LESSON)
     folder = tmp_path / "course"
     folder.mkdir()
-    pages[1].write_course(tmp_path, ENGINE, folder)
+    pages[1].write_course(tmp_path, PACKAGE, folder)
     assert (folder / "index.md").read_text(encoding="utf-8").endswith("\n\n02_step\n10_step\n```\n")
     assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
 

@@ -9,8 +9,9 @@ import ast
 import re
 from pathlib import Path
 
-TITLE = re.compile(r"(?:Lesson (\d+)\. )?(.*?)(?:: (.*?))?\.?")
-WORDS = ("EXERCISE", "ANSWER")
+from minichar.lessons import read_lesson
+
+SHOWN_BELOW = ("EXERCISE", "ANSWER")
 
 FIGURES = {
     "gradient_check": ("v_shape", "The error of a numerical gradient of a small LSTM, measured."),
@@ -43,11 +44,11 @@ that the files you edit are the ones that run. `minichar lessons` lists the chap
 """
 
 
-def write_course(lessons: Path, engine: Path, folder: Path) -> None:
+def write_course(lessons: Path, package: Path, folder: Path) -> None:
     """Write ``folder/index.md`` and a page for each ``test_*.py`` in `lessons`."""
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
-        (folder / f"{page_name(path)}.md").write_text(chapter(path, engine), encoding="utf-8")
+        (folder / f"{page_name(path)}.md").write_text(chapter(path, package), encoding="utf-8")
     index = INDEX.format(entries="\n".join(map(page_name, paths)))
     (folder / "index.md").write_text(index, encoding="utf-8")
 
@@ -57,48 +58,42 @@ def page_name(path: Path) -> str:
     return path.stem.removeprefix("test_")
 
 
-def chapter(path: Path, engine: Path) -> str:
+def chapter(path: Path, package: Path) -> str:
     """Return the page of one lesson as Markdown."""
-    source = path.read_text(encoding="utf-8")
+    lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
-    first, _, story = ast.literal_eval(docstring.value).partition("\n")  # type: ignore[attr-defined]
-    number, title, rest = TITLE.fullmatch(first).groups()  # type: ignore[union-attr]
-    page = [f"# {number}. {title}" if number else f"# {title}"]
-    page += [f"*{rest[0].upper()}{rest[1:]}.*"] if rest else []
-    page += [story.strip("\n")]
+    page = [f"# {lesson.number}. {lesson.title}"]
+    page += [
+        f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
+        lesson.story.partition("\n")[2].strip("\n"),
+    ]
     page += [
         f"```{{picture}} {name}\n{words}\n```" for key, (name, words) in FIGURES.items() if key in path.stem
     ]
-    page += ["## Code and proof", f"`tests/lessons/{path.name}`; `minichar lessons {number}` runs it."]
-    ends: dict[str, str] = {}
+    page += ["## Code and proof", f"`tests/lessons/{path.name}`; `minichar lessons {lesson.number}` runs it."]
     code, start = "", docstring.end_lineno or 0
     for node in body:
         gap = "" if lines[start : start + 1] != [""] else "\n"
         piece = "\n".join(lines[start : node.end_lineno]).strip("\n")  # with the comment above it
         start = node.end_lineno or start
-        if isinstance(node, ast.Assign) and (name := ast.unparse(node.targets[0])) in WORDS:
-            ends[name] = ast.literal_eval(node.value).strip("\n")
-        elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             page += [fenced(code)] if code else []
             page += [f"### {sentence(node.name)}", fenced(piece)]
             code = ""
-        else:
+        elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"
     page += [fenced(code)] if code else []
-    page += ["## Exercise", ends["EXERCISE"]] if "EXERCISE" in ends else []
-    page += [details("The answer", ends["ANSWER"])] if "ANSWER" in ends else []
-    used = [engine / f"{name}.py" for name in engine_modules(body)]
-    page += ["## In the engine"] if used else []
-    page += [
-        details(f"`minichar/engine/{file.name}`", fenced(file.read_text(encoding="utf-8"))) for file in used
-    ]
+    page += ["## Exercise", lesson.exercise, details("The answer", lesson.answer), "## In minichar"]
+    for name in modules(body):
+        page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(page) + "\n"
 
 
-def engine_modules(body: list[ast.stmt]) -> list[str]:
-    """Return the modules of ``minichar.engine`` that a lesson imports."""
-    froms = [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
-    return [name.removeprefix("minichar.engine.") for name in froms if name.startswith("minichar.engine.")]
+def modules(body: list[ast.stmt]) -> list[str]:
+    """Return the modules of the engine and of training that a lesson imports: ``engine/lstm.py``."""
+    names = [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+    names = [name.removeprefix("minichar.").replace(".", "/") for name in names]
+    return [f"{name}.py" for name in names if name.startswith(("engine/", "training/"))]
 
 
 def sentence(name: str) -> str:
