@@ -50,17 +50,17 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
         shares = below.twinx()
         for i, curve in enumerate(curves):
             colour = COLOURS[i % len(COLOURS)]
-            above.plot(
-                curve.epochs, curve.train, "--", color=colour, alpha=0.6, label=f"{curve.name}: training"
-            )
+            style = {"color": colour, "marker": "."}  # the marker shows a run of one measurement
+            label = f"{curve.name}: training"
+            above.plot(curve.epochs, curve.train, "--", **style, alpha=0.6, label=label, gid="training")
             if curve.best:
                 epoch, loss = curve.best
                 val = [float("nan") if value is None else value for value in curve.val]
                 label = f"{curve.name}: validation, best {loss:.4f} at epoch {epoch:.2f}"
-                above.plot(curve.epochs, val, color=colour, label=label)
+                above.plot(curve.epochs, val, **style, label=label, gid="validation")
                 above.plot(epoch, loss, "o", color=colour, markersize=8, gid="best")
-            below.plot(curve.epochs, curve.learning_rate, color=colour)
-            shares.plot(curve.epochs, curve.true_share, ":", color=colour)
+            below.plot(curve.epochs, curve.learning_rate, **style, gid="rate")
+            shares.plot(curve.epochs, curve.true_share, ":", **style, gid="share")
         above.set_ylabel("loss, nats per character")
         above.legend()
         above.grid(alpha=0.3)

@@ -1,0 +1,69 @@
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from minichar.pictures.curves import Curve
+from minichar.pictures.figure import save_figure
+
+SVG = "{http://www.w3.org/2000/svg}"
+CURVE = Curve("x", (1, 2, 3), (5.0, 3.0, 2.0), (4.0, 2.5, 3.5), (0.02, 0.01, 0.01), (1.0, 0.9, 0.8))
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Draw curves; return the points of each line of a kind, x to the right and y upward."""
+    pytest.importorskip("matplotlib")
+
+    def drawn(*curves):
+        path = tmp_path / "x.svg"
+        save_figure(curves, path)
+        tree = ET.parse(path)
+
+        def points(kind):
+            lines = [group for group in tree.iter(f"{SVG}g") if group.get("id") == kind]
+            numbers = [re.findall(r"-?[\d.]+", line.find(f"{SVG}path").get("d")) for line in lines]
+            return [[(float(x), -float(y)) for x, y in zip(n[::2], n[1::2], strict=True)] for n in numbers]
+
+        def marks(kind):
+            groups = [group for group in tree.iter(f"{SVG}g") if group.get("id") == kind]
+            return [(float(u.get("x")), -float(u.get("y"))) for g in groups for u in g.iter(f"{SVG}use")]
+
+        return points, marks
+
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("training", CURVE.train),
+        ("validation", CURVE.val),
+        ("rate", CURVE.learning_rate),
+        ("share", CURVE.true_share),
+    ],
+)
+def test_lines_go_as_the_numbers_do(drawn, kind, values):
+    (line,) = drawn(CURVE)[0](kind)
+    xs, ys = zip(*line, strict=True)
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
+    assert ys[1] - ys[0] == pytest.approx((ys[2] - ys[0]) * (values[1] - values[0]) / (values[2] - values[0]))
+    assert (ys[1] < ys[0]) == (values[1] < values[0])
+
+
+def test_both_losses_are_on_one_scale_and_the_best_is_marked(drawn):
+    points, marks = drawn(CURVE)
+    (training,), (validation,) = points("training"), points("validation")
+    unit = (training[0][1] - training[1][1]) / 2
+    assert training[0][1] - validation[0][1] == pytest.approx(unit, rel=1e-4)
+    assert marks("best") == [pytest.approx(validation[1])]
+
+
+def test_each_run_has_its_line_and_its_mark(drawn):
+    points, marks = drawn(CURVE, CURVE, Curve("y", (1,), (2.0,), (None,), (0.1,), (1.0,)))
+    assert (len(points("validation")), len(marks("best"))) == (2, 2)
+
+
+def test_one_measurement_is_seen(drawn):
+    _, marks = drawn(Curve("y", (1,), (2.0,), (None,), (0.1,), (1.0,)))
+    assert len(marks("training")) == 1
