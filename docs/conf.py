@@ -41,6 +41,7 @@ smartquotes = False
 default_role = "code"
 highlight_language = "text"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # `CPU`, not what it is made of
 autodoc_typehints = "none"  # the signatures have them
 napoleon_google_docstring = False
 napoleon_use_ivar = True

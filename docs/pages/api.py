@@ -48,7 +48,9 @@ def page(title: str, modules: list[str]) -> str:
     for name in modules:
         about = inspect.getdoc(import_module(name))
         parts += [f"## {name}", f"```text\n{about}\n```"]
-        parts.append(f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```")
+        parts.append(
+            f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :exclude-members: xp, N\n```"
+        )
     return "\n\n".join(parts) + "\n"
 
 

@@ -9,9 +9,11 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+VALUES = ("data", "attribute", "property")
 SHORT = 24
 """Characters of code that fit a line of a phone's table."""
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
+SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
 
 
@@ -52,18 +54,35 @@ def mend_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, li
     if what == "module":
         lines.clear()
         return
+    if what in VALUES:
+        app.env.temp_data[name] = list(lines)
+        return
+    header, sections = split_sections(lines)
     mended: list[str] = []
-    for i, line in enumerate(lines):
-        if SECTION.fullmatch(line):
-            mended += lines[i:]
-            break
+    for line in header:
         begins = line.startswith("    ") and mended and not mended[-1].strip()
         within = len(mended) > 1 and mended[-2].startswith("    ")
         if begins and not within and not any(before.endswith("::") for before in mended[-2:]):
             mended += ["::", ""]
         mended.append(line)
+    for line in sections:
+        several = SEVERAL.fullmatch(line)
+        mended += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
     # "V." alone would begin a list, numbered in Roman.
     lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in mended]
+
+
+def keep_words(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Undo what was read into the docstring of a value: that the words before a colon are its type."""
+    if what in VALUES:
+        lines[:] = app.env.temp_data.pop(name)
+
+
+def split_sections(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Split a docstring where its first section, such as Parameters, begins."""
+    rules = [i for i, line in enumerate(lines) if SECTION.fullmatch(line)]
+    begin = rules[0] - 1 if rules else len(lines)
+    return lines[:begin], lines[begin:]
 
 
 def keep_together(app: Sphinx, doctree: nodes.document) -> None:
@@ -79,4 +98,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("doctree-read", keep_together)
     app.connect("autodoc-process-docstring", mend_docstring, priority=100)  # before NumPy's sections are read
+    app.connect("autodoc-process-docstring", keep_words, priority=900)  # and after
     return {"parallel_read_safe": True}
