@@ -9,15 +9,16 @@ import re
 from collections.abc import Callable
 from math import log10
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import FuncFormatter
 
+Point = tuple[float, float]
 FOLDER = Path(__file__).parent
 INK = "#010203"
 BLUE, ORANGE, GREEN, PURPLE = "#3b8fd4", "#e07b22", "#2fa36b", "#b868c8"
@@ -35,11 +36,11 @@ STYLE = {
 }
 
 
-def figure(draw: Callable[..., None], width: float, height: float, name: str, **subplots: Any) -> None:
+def figure(draw: Callable[[Axes], None], width: float, height: float, name: str) -> None:
     """Make a figure of `width` × `height` inches, let `draw` fill its axes, save it as `name`.svg."""
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), layout="constrained")
-        draw(fig.subplots(**subplots))
+        draw(fig.subplots())
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
@@ -61,20 +62,8 @@ def canvas(ax: Axes, width: float, height: float) -> None:
 
 def box(ax: Axes, x: float, y: float, words: str, colour: str = INK, w: float = 1.6, h: float = 0.8) -> None:
     """Draw a box with words, centred at (x, y)."""
-    fill = FancyBboxPatch(
-        (x - w / 2, y - h / 2),
-        w,
-        h,
-        boxstyle="round,pad=0,rounding_size=0.12",
-        fc=colour,
-        ec="none",
-        alpha=0.18,
-    )
-    edge = FancyBboxPatch(
-        (x - w / 2, y - h / 2), w, h, boxstyle="round,pad=0,rounding_size=0.12", fc="none", ec=colour, lw=1.4
-    )
-    ax.add_patch(fill)
-    ax.add_patch(edge)
+    corner, style = (x - w / 2, y - h / 2), "round,pad=0,rounding_size=0.12"
+    ax.add_patch(FancyBboxPatch(corner, w, h, style, fc=to_rgba(colour, 0.18), ec=colour, lw=1.4))
     ax.text(x, y, words, ha="center", va="center_baseline")
 
 
@@ -84,35 +73,20 @@ def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
     ax.text(x, y, sign, ha="center", va="center_baseline")
 
 
-def arrow(
-    ax: Axes,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    colour: str = INK,
-    bend: float = 0.0,
-    **style: Any,
-) -> None:
+def arrow(ax: Axes, start: Point, end: Point, colour: str = INK) -> None:
     """Draw an arrow from one point to another."""
-    ax.add_patch(
-        FancyArrowPatch(
-            start,
-            end,
-            arrowstyle="-|>",
-            mutation_scale=11,
-            color=colour,
-            lw=1.4,
-            shrinkA=0,
-            shrinkB=0,
-            connectionstyle=f"arc3,rad={bend}",
-            **style,
-        )
-    )
+    style = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 11,
+        "color": colour,
+        "lw": 1.4,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    ax.add_patch(FancyArrowPatch(start, end, **style))
 
 
-def path(ax: Axes, *points: tuple[float, float], colour: str = INK, head: bool = True) -> None:
+def path(ax: Axes, *points: Point, colour: str = INK) -> None:
     """Draw a line along points, with an arrow head at its end."""
-    xs, ys = zip(*(points[:-1] if head else points), strict=True)
-    if len(xs) > 1:
-        ax.plot(xs, ys, color=colour, lw=1.4, solid_joinstyle="round")
-    if head:
-        arrow(ax, points[-2], points[-1], colour)
+    ax.plot(*zip(*points[:-1], strict=True), color=colour, lw=1.4, solid_joinstyle="round")
+    arrow(ax, points[-2], points[-1], colour)
