@@ -156,10 +156,10 @@ class _Spread:
 
     def gates(self, layer: int) -> list[Gate]:
         """Return what was counted."""
+        total = next(iter(self.counts.values())).sum()
         return [
             Gate(
                 layer, name, self.low, 1.0, counts / total, self.left[name] / total, self.right[name] / total
             )
             for name, counts in self.counts.items()
-            for total in [counts.sum()]
         ]
