@@ -55,6 +55,7 @@ html_extra_path = ["figures/inside.html"]
 html_css_files = ["minichar.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_show_search_summary = False  # it is fetched, which a page opened as a file may not do
 html_use_index = False
 html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}
