@@ -19,6 +19,7 @@ import numpy as np
 
 from minichar.blas import describe_numpy
 from minichar.cuda_graph import CudaGraph
+from minichar.deadlock import avoid_deadlocks
 from minichar.errors import MinicharError
 from minichar.uniform import CountedUniform, Uniform
 
@@ -278,20 +279,10 @@ def open_dpnp(index: int) -> DpnpBackend:
     if index >= len(devices):
         found = f"{len(devices)} found, counted from 0"
         raise MinicharError(f"--device opencl:{index}: there is no such device; {found}")
-    avoid_a_deadlock()
+    with suppress(ImportError):  # another dpnp has other modules
+        vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
+        avoid_deadlocks(import_module(vector), import_module(copying))
     return DpnpBackend(index, dpnp, devices[index])
-
-
-def avoid_a_deadlock() -> None:
-    """Let dpnp do element-wise functions by itself and not by oneMKL's vector functions.
-
-    Those wait for what was started before while they hold Python's interpreter lock, and what was
-    started before waits for that lock to give its arguments back: with dpnp 0.20 on a CPU, a training
-    run stands still within some hundred steps. dpnp's own functions do not wait, and are no slower here.
-    """
-    with suppress(ImportError):  # a dpnp without them has nothing to avoid
-        vector: Any = import_module("dpnp.backend.extensions.vm._vm_impl")
-        vector._is_available = lambda: False
 
 
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:

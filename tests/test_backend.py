@@ -211,12 +211,25 @@ class TestDriverOfOpenCL:
 
 
 class TestDeadlock:
-    """oneMKL's vector functions wait while they hold Python's interpreter lock."""
+    """What waits must not hold Python's interpreter lock, which what it waits for may need."""
 
-    def test_dpnp_does_without_them(self):
+    def test_dpnp_does_without_vector_functions_that_wait(self):
         open_device("opencl")
         vector = pytest.importorskip("dpnp.backend.extensions.vm._vm_impl", exc_type=ImportError)
         assert not vector._is_available()
+
+    def test_numbers_are_written_into_it_by_a_function_that_waits_first(self, monkeypatch):
+        opencl = open_device("opencl")
+        copying = pytest.importorskip("dpnp.tensor._copy_utils", exc_type=ImportError)
+        copy, calls = copying._copy_from_numpy_into, []
+        assert copy.__module__ == "minichar.deadlock"
+        monkeypatch.setattr(
+            copying, "_copy_from_numpy_into", lambda *args: (calls.append(args), copy(*args))[1]
+        )
+        array = opencl.zeros((3, 4), "float32")
+        array[:, 1] = 2.0
+        assert len(calls) == 1
+        assert opencl.to_host(array).sum() == 6
 
     def test_a_dpnp_that_has_none_is_as_good(self, devices_of_opencl):
         devices_of_opencl(1)
