@@ -52,6 +52,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             yield file
+    except IsADirectoryError as error:
+        raise MinicharError(f"cannot write {path}: it is a folder; name a file in it") from error
     except OSError as error:
         raise MinicharError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"

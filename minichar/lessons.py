@@ -112,7 +112,10 @@ def run_lesson(lesson: Lesson) -> int:
     try:
         pytest = import_module("pytest")
     except ImportError as error:
-        raise MinicharError(f"a lesson is run by pytest ({error}): pip install 'minichar[test]'") from error
+        raise MinicharError(
+            f"a lesson is run by pytest ({error}): pip install 'minichar[test]', or in minichar's sources, "
+            "so that an exercise changes the code that runs, pip install -e '.[test]'"
+        ) from error
     # A lesson stands alone: no settings, fixtures or cache of the folder that it happens to lie in.
     alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
     # Some lessons draw what they measure, so what they print is shown.

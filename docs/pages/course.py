@@ -83,7 +83,8 @@ def chapter(path: Path, package: Path) -> str:
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"
     page += [fenced(code)] if code else []
-    page += ["## Exercise", lesson.exercise, details("The answer", lesson.answer), "## In minichar"]
+    again = f"Then run `minichar lessons {lesson.number}` again, and undo the change afterwards."
+    page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## In minichar"]
     for name in modules(body):
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(page) + "\n"

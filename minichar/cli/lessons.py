@@ -1,5 +1,7 @@
 """``minichar lessons``."""
 
+from pathlib import Path
+
 import click
 
 from minichar.lessons import PACKAGE, find_lessons, get_lesson, run_lesson
@@ -24,6 +26,12 @@ def command(ctx: click.Context, number: int | None) -> None:
         click.echo("begin with: minichar lessons 1", err=True)
         return
     lesson = get_lesson(number)
+    here = Path("minichar").resolve()
+    if (here / "engine").is_dir() and here != PACKAGE:
+        click.echo(
+            f"what runs is {PACKAGE} and not {here}: pip install -e . first, or an exercise changes nothing",
+            err=True,
+        )
     click.echo(f"{lesson.story}\n")
     status = run_lesson(lesson)
     click.echo(f"\nExercise\n\n{lesson.exercise}\n")

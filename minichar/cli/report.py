@@ -6,7 +6,7 @@ Everything goes to standard error, but the path of the best checkpoint at the en
 import json
 import sys
 from dataclasses import asdict
-from math import log
+from math import inf, log
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,7 +15,7 @@ import click
 
 from minichar.errors import MinicharError
 from minichar.sampling import generate
-from minichar.training.advice import fit_advice, size_advice
+from minichar.training.advice import fit_advice, size_advice, updates_advice
 from minichar.training.events import Evaluated, Event, Saved, Step
 from minichar.training.naming import loss_in_name
 from minichar.training.start import Run
@@ -83,6 +83,8 @@ class Report:
             f"           to learn {learned:,} characters: {size_advice(model.parameters.size, learned)}",
             f"computes   {self.trainer.backend.describe()}",
         ]
+        if advice := updates_advice(self.trainer.iterations):
+            lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
         for line in lines:
@@ -137,8 +139,10 @@ class Report:
             )
         self.say(line)
         fit = evaluated.fit
-        if val and fit and evaluated.epoch >= 1 and (advice := fit_advice(fit.loss, val.loss)):
-            self.say(f"           {advice} (training measured as validation is: {fit.loss:.4f})")
+        if val and fit and evaluated.epoch >= 1:
+            earlier = [row["val"]["loss"] for row in self.trainer.history[:-1] if row["val"]]
+            if advice := fit_advice(fit.loss, val.loss, min(earlier, default=inf)):
+                self.say(f"           {advice} (training measured as validation is: {fit.loss:.4f})")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:

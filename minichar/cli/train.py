@@ -204,9 +204,11 @@ showing = group("What is shown")
 @showing("--log", metavar="FILE.jsonl", help="Add every loss to this file, a JSON object a line.")
 @showing("--quiet", is_flag=True, show_default=False, help="No progress bar.")
 @device
+@click.argument("misplaced", nargs=-1, metavar="")
 @click.pass_context
 def command(
     ctx: click.Context,
+    misplaced: tuple[str, ...],
     init_from: str | None,
     checkpoint: str | None,
     print_every: int,
@@ -222,6 +224,8 @@ def command(
     cv/ with the validation loss in their names; Ctrl-C saves one before it leaves. The path
     of the best is printed on standard output at the end.
     """
+    if misplaced:
+        raise click.UsageError(f"a text is named with --data: minichar train --data {misplaced[0]}")
     given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if checkpoint and init_from:
         raise click.UsageError("--resume goes on with a run and --init-from begins one: give one of them")

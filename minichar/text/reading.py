@@ -177,14 +177,19 @@ class Source:
         if stop == len(self.raw) and exc.end == len(exc.object):
             return f"{where}, the end of it: it may be cut short, so get it again, or use another --encoding"
         for encoding in LIKELY_ENCODINGS:
-            if not zeros and _decodes(self.raw, encoding):
+            if not zeros and _plausible(self.raw, encoding):
                 return f"{where}: try --encoding {encoding}, under which it can be read"
         return f"{where}: name its encoding with --encoding"
 
 
-def _decodes(raw: bytes, encoding: str) -> bool:
+def _plausible(raw: bytes, encoding: str) -> bool:
     try:
-        raw.decode(encoding)
+        text = raw.decode(encoding)
     except UnicodeError:
         return False
-    return True
+    if encoding != "gb18030":
+        return True
+    # It decodes most Western text too, with the letter after each accented one as half a character. In
+    # Chinese text both bytes of nearly every character are beyond ASCII.
+    beyond = len(raw.translate(None, bytes(range(128))))
+    return beyond > 1.5 * (len(text) - len(text.encode("ascii", "ignore")))

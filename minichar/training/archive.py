@@ -87,7 +87,9 @@ class Archive:
         try:
             self.zip = zipfile.ZipFile(self.path)
         except FileNotFoundError:
-            raise MinicharError(f"no such checkpoint: {self.path}") from None
+            raise MinicharError(
+                f"no such checkpoint: {self.path}: name a file or a folder that minichar train has written"
+            ) from None
         except OSError as error:
             raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:

@@ -23,6 +23,11 @@ def checkpoint_path(folder: str, savefile: str, epoch: float, val_loss: float | 
     return Path(folder) / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Say whether the name is one that training gives."""
+    return PATTERN.fullmatch(path.name) is not None
+
+
 def unused(path: Path) -> Path:
     """Return `path`, or the same name with -2, -3, … where there is a file: runs may stop at one epoch."""
     names = (path if n == 1 else path.with_stem(f"{path.stem}-{n}") for n in count(1))

@@ -13,6 +13,7 @@ from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.checkpoint import TrainingState, load, load_training
+from minichar.training.naming import is_checkpoint
 from minichar.training.settings import Settings, flag
 from minichar.training.trainer import Trainer
 
@@ -47,7 +48,17 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
         settings.gru_reset,
     )
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
-    return replace(_run(model, settings, corpus), untrained=True)
+    return replace(_run(model, settings, corpus, crowded(settings.checkpoint_dir)), untrained=True)
+
+
+def crowded(folder: str) -> list[str]:
+    """Say if a new run's folder has checkpoints already, of which `minichar sample` may take one."""
+    if not any(map(is_checkpoint, Path(folder).glob("*.npz"))):
+        return []
+    return [
+        f"{folder}/ holds other checkpoints, and minichar sample takes the lowest loss of all: "
+        "--checkpoint-dir gives this run a folder of its own"
+    ]
 
 
 def begin_from(settings: Settings, path: str, given: Iterable[str] = (), backend: Backend = CPU) -> Run:

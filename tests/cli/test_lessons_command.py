@@ -41,4 +41,4 @@ def test_without_pytest_the_story_can_still_be_read(cli, monkeypatch):
     result = cli("lessons", 1, status=1)
     assert result.stdout.startswith("Lesson 1. One weight:")
     assert result.stderr.startswith("Error: a lesson is run by pytest (")
-    assert result.stderr.endswith("pip install 'minichar[test]'\n")
+    assert result.stderr.endswith("pip install -e '.[test]'\n")

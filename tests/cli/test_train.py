@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from math import log
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from toys import TEXT, TOY, listing, parts
@@ -132,7 +133,7 @@ def test_help_says_what_each_option_does_under_a_heading(cli):
     ]
     places = [text.index(heading) for heading in headings]
     assert places == sorted(places)
-    for parameter in command.params:
+    for parameter in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
         assert parameter.help, parameter.name
         assert f"--{parameter.opts[0].removeprefix('--')}" in text
     shown = " ".join(text.split())
@@ -187,10 +188,31 @@ def test_what_a_person_sees(cli):
     assert "\x1b" not in said
 
 
+def test_a_folder_with_other_checkpoints_and_few_updates_are_told(cli):
+    arguments = ["train", "--data", "input.txt", *TOY]
+    first = cli(*arguments).stderr
+    assert "holds other checkpoints" not in first
+    assert re.search(r"only \d+ updates in all: a smaller --batch-size", first)
+    again = cli(*arguments).stderr
+    assert (
+        "cv/ holds other checkpoints, and minichar sample takes the lowest loss of all: --checkpoint-dir"
+        in again
+    )
+
+
+def test_a_text_named_without_its_option(cli):
+    assert "minichar train --data input.txt" in cli("train", "input.txt", status=2).stderr
+
+
 def test_a_word_when_the_losses_part_or_stay_together(cli, monkeypatch):
     arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
-    for fit, word in ((4.0, "underfitting: training and validation stay together"), (3.0, "overfitting: ")):
-        measure(monkeypatch, *[4.0] * 5, fit=fit)
+    falling, level = [4.0, 3.9, 3.8, 3.7, 3.6], [4.0] * 5
+    for losses, fit, word in (
+        (falling, 4.0, "underfitting: training and validation stay together"),
+        (level, 4.0, "level: it may have learned all there is"),
+        (level, 3.0, "overfitting: "),
+    ):
+        measure(monkeypatch, *losses, fit=fit)
         said = cli(*arguments).stderr
         before, after = said.split("epoch 1.3", 1)
         assert word not in before  # in the first epoch the training loss is one of a model half as old

@@ -22,7 +22,7 @@ Backward. From above and from the step after come dh, and dc for the cell. Last 
                               da_g = dg ∘ (1 - g∘g)
     a = W [h_prev; x; 1]      [dh_prev; dx] = Wᵀ da       dW = da [h_prev; x; 1]ᵀ   (lesson 7)
 
-In a product, each factor's gradient is dc times *the other factor*. So a gate learns only from
+In c's products, each factor's gradient is dc times *the other factor*. So a gate learns only from
 what it holds in its hands: if c_prev is 0, the forget gate has nothing to learn, and if f is shut,
 no gradient goes back to c_prev. The line dc_prev = dc ∘ f is the way back that lesson 10 measured.
 """
@@ -154,12 +154,12 @@ to
 
     xp.multiply(dc, i, out=dc)
 
-Count the lines above that read dc before this one writes over it. What goes red, and what would
-have been lost if this line had come before the loop over the gates?
+Count the rows of the loop above it that read dc before this line writes over it. What goes red,
+and what would have been lost if this line had come before the loop over the gates?
 """
 
 ANSWER = """
 test_the_gradient_flows_back_along_the_cell_through_the_forget_gate and
-test_the_complex_step_agrees_on_everything. Three lines read dc: those of i, f and g. Had dc
-been written over before them, those three gates would have learned from dc_prev in place of dc.
+test_the_complex_step_agrees_on_everything. Three rows read dc: those of i, f and g. Had dc
+been written over before them, i, f and the candidate g would have learned from dc_prev in place of dc.
 """

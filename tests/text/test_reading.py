@@ -66,6 +66,10 @@ def test_a_wrong_encoding_is_noticed_and_a_likely_one_named(tmp_path):
     assert "try --encoding gb18030" in complaint(novel)
     assert "try --encoding utf-8" in complaint(written(tmp_path, "naïve".encode()), encoding="ascii")
     assert "try --encoding cp1252" in complaint(written(tmp_path, "un été à la mer".encode("cp1252")))
+    # Here gb18030 would take each accented letter and the next for one character.
+    german = "Er läuft durch München, grün und schön, für immer\n".encode("cp1252")
+    assert german.decode("gb18030")
+    assert "try --encoding cp1252" in complaint(written(tmp_path, german))
     hopeless = complaint(written(tmp_path, b"ab\x81\x20cd"))
     assert hopeless.endswith("(invalid start byte): name its encoding with --encoding")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from minichar.training.advice import fit_advice, size_advice
+from minichar.training.advice import fit_advice, size_advice, updates_advice
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,14 @@ def test_losses_that_part_or_stay_together(train, val, words):
     advice = fit_advice(train, val)
     assert advice.startswith(words)
     assert bool(advice) == bool(words)
+
+
+@pytest.mark.parametrize(("before", "word"), [(1.51, "underfitting"), (1.501, "level"), (1.4, "level")])
+def test_losses_that_do_not_move(before, word):
+    assert fit_advice(1.5, 1.5, before).startswith(word)
+
+
+@pytest.mark.parametrize(("updates", "words"), [(100, "only 100 updates"), (499, "only 499"), (500, "")])
+def test_few_updates(updates, words):
+    assert updates_advice(updates).startswith(words)
+    assert bool(updates_advice(updates)) == bool(words)
