@@ -17,6 +17,7 @@ from minichar.choice import Choice
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.streams import Stream, Streams
+from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
@@ -55,11 +56,14 @@ class StopFilter:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = [stop for stop in stops if stop]
+        self.beginnings = {stop[0] for stop in self.stops}
         self.held = ""
         self.stopped = False
 
     def push(self, character: str) -> str:
         """Take one character; return what is now sure to belong to the text."""
+        if not self.held and character not in self.beginnings:
+            return character
         self.held += character
         for stop in self.stops:
             if self.held.endswith(stop):
@@ -77,7 +81,7 @@ class StopFilter:
         return text
 
 
-def prime_ids(model: CharRNN, prime: str, unknown: Unknown = "error") -> np.ndarray:
+def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") -> np.ndarray:
     """Return the ids of the prime text; a line break, if the model knows it, where nothing is left of it.
 
     Raises
@@ -85,9 +89,9 @@ def prime_ids(model: CharRNN, prime: str, unknown: Unknown = "error") -> np.ndar
     MinicharError
         If a character is not in the vocabulary and `unknown` is ``error``.
     """
-    ids = model.vocabulary.encode(prime, unknown)
-    if not len(ids) and "\n" in model.vocabulary:
-        return model.vocabulary.encode("\n")
+    ids = vocabulary.encode(prime, unknown)
+    if not len(ids) and "\n" in vocabulary:
+        return vocabulary.encode("\n")
     return ids
 
 
@@ -116,7 +120,7 @@ def generate_many(
     characters = model.vocabulary.characters
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]
-    steps = sample_ids(model, prime_ids(model, prime, unknown), choice, generators)
+    steps = sample_ids(model, prime_ids(model.vocabulary, prime, unknown), choice, generators)
     for ids in islice(steps, length or None):
         yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
         if all(f.stopped for f in filters):

@@ -228,13 +228,13 @@ def test_no_samples(lstm):
 
 @pytest.mark.parametrize("prime", ["", "☃☃"])
 def test_nothing_to_begin_with_is_a_line_break(lstm, prime):
-    assert prime_ids(lstm, prime, "skip").tolist() == [lstm.vocabulary.characters.index("\n")]
+    assert prime_ids(lstm.vocabulary, prime, "skip").tolist() == [lstm.vocabulary.characters.index("\n")]
     assert text_of(lstm, 50, prime, unknown="skip") == text_of(lstm, 50, "\n")
 
 
 def test_without_a_line_break_the_first_character_is_drawn_evenly():
     model = toy_model("abcde", unknown=True)
-    assert len(prime_ids(model, "")) == 0
+    assert len(prime_ids(model.vocabulary, "")) == 0
     first = [text_of(model, 1, seed=seed) for seed in range(500)]
     assert set(first) == set("abcde")
     assert min(first.count(c) for c in "abcde") > 60
@@ -243,7 +243,7 @@ def test_without_a_line_break_the_first_character_is_drawn_evenly():
 @pytest.mark.parametrize("unknown", ["skip", "unk"])
 def test_characters_that_the_model_never_saw(unknown):
     model = toy_model("\n abcd", unknown=True)
-    ids = prime_ids(model, "a☃b☃", unknown)
+    ids = prime_ids(model.vocabulary, "a☃b☃", unknown)
     assert ids.tolist() == ([2, 3] if unknown == "skip" else [2, 6, 3, 6])
     text = text_of(model, 30, "a☃b☃", unknown=unknown)
     assert (text == text_of(model, 30, "ab")) == (unknown == "skip")

@@ -14,7 +14,7 @@ CHOICES = [Choice(), Choice(0.5), Choice(2.0, top_k=3), Choice(top_p=0.7), Choic
 
 
 def stream(model, prime="", seed=1, choice=Choice(), given=None):
-    return Stream(prime_ids(model, prime), choice, np.random.default_rng((seed, STREAM, 0)), given)
+    return Stream(prime_ids(model.vocabulary, prime), choice, np.random.default_rng((seed, STREAM, 0)), given)
 
 
 def alone(model, n, prime="", seed=1, choice=Choice()):

@@ -16,6 +16,8 @@ COMMANDS = {
     "inspect": "Show what a checkpoint holds.",
     "plot": "Draw the loss of one or more runs.",
     "convert": "Turn a model into another format, or a small file for sampling.",
+    "serve": "Show models in the browser.",
+    "worker": "Write texts for a server, on any machine.",
     "gradcheck": "Prove every hand-written gradient.",
     "lessons": "Learn how it learns: a course of lessons that are tests.",
     "doctor": "Show what this machine can compute with.",

@@ -62,10 +62,27 @@ def newest_checkpoint(folder: str | Path) -> Path:
     return first_checkpoint(folder, lambda path: -path.stat().st_mtime)
 
 
+def all_checkpoints(folder: str | Path) -> list[Path]:
+    """Return the checkpoints in `folder`, that of lowest validation loss first.
+
+    Raises
+    ------
+    MinicharError
+        If there is none.
+    """
+    best = best_checkpoint(folder)
+    return [best, *sorted((p for p in checkpoints(folder) if p != best), key=loss_in_name)]
+
+
+def checkpoints(folder: str | Path) -> list[Path]:
+    """Return every file in `folder` that is named as a checkpoint, in no order."""
+    return [path for path in Path(folder).iterdir() if PATTERN.fullmatch(path.name)]
+
+
 def first_checkpoint(folder: str | Path, order: Callable[[Path], Any]) -> Path:
     """Return the checkpoint in `folder` that comes first in this order."""
     try:
-        return min((path for path in Path(folder).iterdir() if PATTERN.fullmatch(path.name)), key=order)
+        return min(checkpoints(folder), key=order)
     except (OSError, ValueError):
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
 

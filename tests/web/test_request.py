@@ -1,0 +1,97 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from visiting import CHARACTERS
+
+from minichar.text.vocabulary import Vocabulary
+from minichar.web.request import OPENAPI, BadRequest, Request
+
+PROPERTIES = OPENAPI["components"]["schemas"]["Generate"]["properties"]
+
+
+def test_an_empty_request_has_the_defaults_of_the_schema():
+    request = Request.of({})
+    assert (request.prime, request.length, request.temperature, request.start) == ("", 500, 1.0, 0)
+    assert request.stop == ("\n" * 5,)
+    assert not request.alternatives
+
+
+def test_a_seed_is_chosen_where_none_is_given():
+    seeds = {Request.of({}).seed for _ in range(20)}
+    assert len(seeds) > 15
+    assert Request.of({"seed": 0}).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "model": (1, None, "x" * 201),
+        "prime": (1, ["a"], "a" * 5001),
+        "length": (0, -1, 20001, "5", 1.5, True, None, 10**400),
+        "from": (-1, 20001, 0.5),
+        "seed": (-1, 2**53, "1", None, 1.5),
+        "temperature": (0, 0.04, 10.1, -1, "1", None, True),
+        "top_k": (-1, 0.5, 10**7),
+        "top_p": (0, 1.1, -0.1),
+        "argmax": (1, "yes"),
+        "stop": ("a", [""], ["a"] * 9, ["a" * 101], [1], None),
+        "unknown": ("guess", None, 1),
+        "branches": ([[1]], [[1, "ab"]], [[-1, "a"]], [[20000, "a"]], [["a", 1]], [[1, "a", 2]], "x"),
+        "alternatives": (1, None),
+        "stream": ("no", 0),
+        "path": ("../x", "cv/x.npz"),
+    }.items(),
+)
+def test_values_beyond_the_schema_are_refused_by_name(name, values):
+    for value in values:
+        with pytest.raises(BadRequest, match=name) as caught:
+            Request.of({name: value})
+        assert len(str(caught.value)) < 300
+        assert "\n" not in str(caught.value).replace("\\n", "")
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_limits_are_reached(name):
+    limits = PROPERTIES[name]
+    for bound in ("minimum", "maximum"):
+        if bound in limits:
+            Request.of({name: limits[bound]})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(json_values | st.dictionaries(st.sampled_from(sorted(PROPERTIES)), json_values))
+def test_whatever_is_sent_is_a_request_or_refused(data):
+    try:
+        request = Request.of(data)
+    except BadRequest:
+        return
+    assert Request.read(request.dump()) == request
+
+
+def test_json_has_whole_numbers_with_a_point():
+    request = Request.of(json.loads('{"length": 5.0, "seed": 7.0, "branches": [[1.0, "a"]]}'))
+    assert (request.length, request.seed, request.branches) == (5, 7, ((1, "a"),))
+    assert isinstance(request.length, int)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"prime": "山☃"}, r"'☃' \(U\+2603\) at position 1"),
+        ({"prime": "\ud800"}, "U\\+D800"),
+        ({"branches": [[3, "☃"]]}, "☃"),
+        ({"prime": "☃", "unknown": "unk"}, "no id for unknown"),
+    ],
+)
+def test_characters_that_the_model_does_not_know(data, words):
+    with pytest.raises(BadRequest, match=words) as caught:
+        Request.of(data).stream(Vocabulary(CHARACTERS))
+    assert "--unknown" not in str(caught.value)
