@@ -6,11 +6,14 @@ lies there already, and the CPU stands in for other devices. The two commands th
 environment are run by ``.ci/run``, word for word.
 """
 
+import os
 import re
 import shutil
+import socket
 import string
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,11 @@ SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx
 SMALL = " --rnn-size 8 --max-epochs 2"
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
 
 
 def blocks(language: str) -> list[str]:
@@ -67,6 +75,57 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+READY = {
+    "minichar serve": "serving at",
+    "minichar worker": "ready for work",
+    "redis-server": "Ready to accept",
+}
+"""What the documents start and leave running, and what each says when it can be used."""
+
+
+class Servers:
+    """They run on free ports, for as long as the test runs."""
+
+    def __init__(self) -> None:
+        self.children: list[subprocess.Popen] = []
+        self.ports: dict[str, int] = {}
+
+    def translate(self, command: str) -> str:
+        """Put the ports that are used in the place of those that the documents name."""
+        return re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda m: str(self.ports.get(m[0], m[0])), command)
+
+    def start(self, command: str) -> None:
+        """Start one, and wait until it can be used."""
+        if not command.startswith("minichar worker"):
+            named = re.search(r" --port (\d+)", command)
+            port = self.ports[named[1] if named else "8080"] = free_port()
+            command = f"{re.sub(r' --port [0-9]+', '', command)} --port {port}"
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
+        self.children.append(subprocess.Popen(f"exec {command}", shell=True, **pipes))
+        ready = next(words for start, words in READY.items() if command.startswith(start))
+        assert any(ready in line for line in self.children[-1].stdout), command
+
+    def stop(self) -> None:
+        for child in reversed(self.children):
+            child.terminate()
+            child.communicate(timeout=30)
+
+
+@pytest.fixture
+def servers():
+    servers = Servers()
+    yield servers
+    servers.stop()
+
+
+def there(command: str) -> bool:
+    """Return whether this machine has what the command needs; in CI it must."""
+    needs = {"redis": "redis-server", "curl": "curl"}
+    programs = [program for word, program in needs.items() if word in command]
+    web = "redis" in command or command.startswith(("minichar serve", "curl", "python bench/load"))
+    return "CI" in os.environ or (all(map(shutil.which, programs)) and (not web or bool(find_spec("flask"))))
+
+
 def run(command: str) -> str:
     """Run one line as a shell would; return what it prints on standard output."""
     if command.startswith("minichar data get"):
@@ -75,6 +134,8 @@ def run(command: str) -> str:
         return result.stdout
     # Not every machine has these; where they are there, the tests of each device run on them.
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
+    if command.startswith("python bench/load.py"):
+        command = command.replace("bench", str(ROOT / "bench")) + " --seconds 1 --clients 1 2"
     if command.startswith("minichar train") and "--resume" not in command:
         command += SMALL
     done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8", timeout=120)
@@ -88,7 +149,7 @@ def test_the_first_screen_gives_exactly_two_commands():
     assert readme.count(SETUP[0]) == 2
 
 
-def test_every_command_and_every_python_block(home):
+def test_every_command_and_every_python_block(home, servers):
     """In the order of the documents; the Python blocks last, since they use what the commands made."""
     run("minichar train")  # as the first of the commands that set up does
     ran = 0
@@ -100,7 +161,13 @@ def test_every_command_and_every_python_block(home):
                 # A document names a checkpoint after an epoch and a loss that our short run did not reach.
                 newest = max(Path("cv").glob("lm_*.npz"), key=lambda path: path.stat().st_mtime)
                 shutil.copy(newest, name)
-        run(command)
+        if not there(command):
+            continue
+        command = servers.translate(command)
+        if command.startswith(tuple(READY)):
+            servers.start(command)
+        else:
+            run(command)
         ran += 1
     assert ran >= 15
     for block in blocks("python"):
@@ -111,7 +178,12 @@ def test_every_command_and_every_python_block(home):
 def test_every_option_named_in_the_documents_exists():
     helped = "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
-        text = re.sub(r"^.*(?:pip|pytest).*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = re.sub(
+            r"^.*(?:pip|pytest|bench/load|redis-server).*$",
+            "",
+            path.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
         assert not re.search(r"@[A-Z]+@", text), "a figure is still to be filled"
         for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)):
             assert option in helped, f"{path.name} names {option}"
