@@ -53,7 +53,7 @@ class Store:
 
     def __init__(self, url: str, patience: int) -> None:
         try:
-            self.client = redis.Redis.from_url(
+            self.client: Any = redis.Redis.from_url(  # whose types change from version to version
                 url, decode_responses=True, retry=Retry(ExponentialBackoff(cap=2, base=0.05), patience)
             )
             redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)).ping()
