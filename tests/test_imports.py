@@ -31,9 +31,11 @@ MAY_IMPORT = {
     "doctor": {"backend", "errors"},
     "lessons": {"errors"},
     "pictures": {"pictures", "formats.packages", "training.archive", *MODEL},
+    "bench": {"bench", "training", "sampling", "choice", *MODEL},
     "web": {"web", "convert", "training.naming", "sampling", "streams", "choice", *MODEL},
     "cli": {
         "cli",
+        "bench",
         "convert",
         "formats.packages",
         "doctor",

@@ -21,6 +21,7 @@ COMMANDS = {
     "gradcheck": "Prove every hand-written gradient.",
     "lessons": "Learn how it learns: a course of lessons that are tests.",
     "doctor": "Show what this machine can compute with.",
+    "bench": "Measure how fast it is, beside PyTorch.",
     "data": "List and fetch texts to learn from.",
 }
 

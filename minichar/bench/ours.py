@@ -1,0 +1,69 @@
+"""minichar's side of the comparison: what `minichar train`, `eval` and `sample` do with a chunk."""
+
+from collections.abc import Callable
+
+from minichar.backend import Backend, host_generator, open_backend
+from minichar.bench.work import PIECE, Work
+from minichar.choice import Choice
+from minichar.engine.network import teacher_forcing
+from minichar.model import CharRNN
+from minichar.sampling import sample_ids
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
+
+FIRST = 0x20
+SURROGATES = range(0xD800, 0xE000)
+
+
+def prepare(work: Work) -> Callable[[], None]:
+    """Return a function that does one unit of the work."""
+    backend = open_backend(work.device)
+    model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
+    if work.trains:
+        return training(work, model, backend)
+    return evaluation(work, model, backend) if work.kind == "evaluate" else sampling(work, model)
+
+
+def vocabulary(V: int) -> Vocabulary:
+    """Return V characters."""
+    points = (point for point in range(FIRST, FIRST + V + len(SURROGATES)) if point not in SURROGATES)
+    return Vocabulary("".join(chr(point) for point, _ in zip(points, range(V), strict=False)))
+
+
+def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
+    """Learn one chunk again and again."""
+    step = TrainingStep(model, work.seq_length, work.batch_size, Settings())
+    ids, generator = work.ids(), backend.uniform(1)  # (T+1, B)
+
+    def unit() -> None:
+        step.learn(ids[:-1], ids[1:], work.true_share, 2e-3, generator)
+        float(backend.to_host(step.loss))  # waits for the device
+
+    return unit
+
+
+def evaluation(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
+    """Measure the loss of one chunk again and again."""
+    network = model.network(work.seq_length, work.batch_size)
+    ids = backend.to_device(work.ids())  # (T+1, B)
+
+    def unit() -> None:
+        logits = network.forward(teacher_forcing(ids[:-1]))  # (T, V, B)
+        float(backend.to_host(network.loss.forward(logits, ids[1:])))
+        network.carry()
+
+    return unit
+
+
+def sampling(work: Work, model: CharRNN) -> Callable[[], None]:
+    """Write `PIECE` characters a stream."""
+    generators = [host_generator(i) for i in range(work.streams)]
+    prime = model.vocabulary.encode(model.vocabulary.characters[0])
+    steps = sample_ids(model, prime, Choice(), generators)
+
+    def unit() -> None:
+        for _ in range(PIECE):
+            next(steps)
+
+    return unit

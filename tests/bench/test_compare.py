@@ -1,0 +1,156 @@
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from minichar.backend import THREAD_VARIABLES
+from minichar.bench import compare as comparing
+from minichar.bench import ours
+from minichar.bench.compare import Result, compare, opponent, table
+from minichar.bench.work import KINDS, Work
+from minichar.bench.worker import Worker, threads_limited
+from minichar.cli import main
+from minichar.errors import MinicharError
+
+SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(comparing, "UNITS", 2)
+    monkeypatch.setattr(comparing, "TURN", 0)
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """A machine without PyTorch."""
+    monkeypatch.setattr(comparing, "find_spec", lambda name: None)
+
+
+def result(ours, theirs, work=SMALL, against=SMALL):
+    return Result(
+        work, against, {"work": ours, "against": theirs}, 100.0, {"work": 10**7, "against": 2 * 10**7}
+    )
+
+
+def test_the_ratio_is_the_median_of_the_rounds():
+    """The second round was disturbed on both sides, the third on one."""
+    assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
+
+
+def test_the_ratio_is_of_characters_a_second():
+    """Units of another size."""
+    many = replace(SMALL, kind="sample-many")
+    assert result([[2.0]], [[1.0]], many, replace(SMALL, kind="sample")).ratio == 32
+
+
+def test_speeds_and_shares():
+    one = result([[2.0, 4.0], [3.0, 3.0]], [[6.0], [6.0]])
+    assert one.speed() == SMALL.characters / 3
+    assert one.speed("against") == SMALL.characters / 6
+    assert one.gigaflops == pytest.approx(SMALL.flop / 3 / 1e9)
+
+
+def test_what_is_held_against_what(alone):
+    assert opponent(replace(SMALL, kind="dropout")) == SMALL
+    assert opponent(replace(SMALL, kind="scheduled-sampling")) == SMALL
+    assert opponent(replace(SMALL, kind="sample-many")) == replace(SMALL, kind="sample")
+    assert opponent(SMALL) is None
+
+
+def test_pytorch_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(comparing, "find_spec", lambda name: object())
+    assert opponent(SMALL) == replace(SMALL, engine="pytorch")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_work_is_measured(alone, kind):
+    measured = compare(replace(SMALL, kind=kind), rounds=2)
+    assert all(len(turns) == 2 for turns in measured.seconds.values())
+    assert all(second > 0 for turns in measured.seconds.values() for turn in turns for second in turn)
+    assert all(bytes_ > 10**7 for bytes_ in measured.memory.values())
+    assert measured.peak > 0
+
+
+def test_training_learns(cell):
+    unit = ours.prepare(replace(SMALL, **cell))
+    step = unit.__closure__[[*unit.__code__.co_freevars].index("step")].cell_contents
+    unit()
+    first = float(step.loss)
+    for _ in range(60):
+        unit()
+    assert float(step.loss) < first - 0.1
+
+
+def test_the_other_side_gets_its_threads_and_the_caller_keeps_its_own(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with threads_limited(3):
+        assert {os.environ[name] for name in THREAD_VARIABLES} == {"3"}
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_work_that_cannot_be_done_is_one_line():
+    with pytest.raises(
+        MinicharError, match="cannot do this work: MinicharError: no device is called 'abacus'"
+    ):
+        Worker(replace(SMALL, device="abacus")).__enter__()
+
+
+def test_a_process_that_dies_is_one_line():
+    with Worker(SMALL) as worker:
+        worker.process.kill()
+        worker.process.join()
+        with pytest.raises(MinicharError, match="died"):
+            worker.units(1)
+
+
+def test_no_process_stays_behind():
+    with Worker(SMALL) as worker:
+        assert len(worker.units(3)) == 3
+    assert worker.process.exitcode == 0
+
+
+def test_the_table_is_markdown():
+    lines = [*table([result([[1.0]], [[2.0]])])]
+    assert {line.count("|") for line in lines} == {9}
+    assert len({len(line) for line in lines}) == 1
+    assert "| 2.00 " in lines[2]
+    assert "10 / 20 MB" in lines[2]
+
+
+SIZES = [
+    "--rnn-size",
+    "8",
+    "--num-layers",
+    "1",
+    "--vocab-size",
+    "11",
+    "--seq-length",
+    "4",
+    "--batch-size",
+    "3",
+]
+BENCH = ["bench", "--device", "cpu", *SIZES, "--rounds", "1"]
+
+
+def test_the_command_alone(alone):
+    done = CliRunner().invoke(main, BENCH)
+    assert done.exit_code == 0, done.output
+    assert "PyTorch is not installed: pip install 'minichar[bench]'" in done.stderr
+    assert done.stdout.splitlines()[2].startswith("| train lstm 1×8 | ")
+
+
+def test_the_command_beside_pytorch_as_json():
+    pytest.importorskip("torch")
+    done = CliRunner().invoke(main, [*BENCH, "--json", "--what", "train", "--what", "sample"])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("NumPy ")
+    train, sample = json.loads(done.stdout)
+    assert (train["work"]["kind"], sample["work"]["kind"]) == ("train", "sample")
+    assert train["against"]["engine"] == "pytorch"
+    assert train["ratio"] > 0
+    assert len(train["seconds"]["against"][0]) >= 2
