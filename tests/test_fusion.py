@@ -10,13 +10,15 @@ import re
 import numpy as np
 import pytest
 
-from minichar.engine import gru, gru_before, lstm, rnn
+from minichar.engine import functions, gru, gru_before, lstm, rnn
 
 cupy = pytest.importorskip("cupy", reason="needs CuPy: cupy-cuda12x")
 fusion = pytest.importorskip("cupy._core.fusion", reason="this CuPy fuses in another way")
 
 FUSED = {
     "rnn backward": (rnn.elementwise_backward, 3),
+    "sigmoid": (functions.sigmoid, 2),
+    "sigmoid slope": (functions.sigmoid_slope, 2),
     "lstm": (lstm.elementwise, 9),
     "lstm backward": (lstm.elementwise_backward, 13),
     "gru": (gru.elementwise, 9),

@@ -25,6 +25,8 @@ class LSTM(Recurrent):
     def build(self) -> None:
         """Lay out the workspaces."""
         self.gates = self.linear("W", self.onehot())
+        self.sigmoid = self.backend.elementwise(sigmoid)
+        self.sigmoid_slope = self.backend.elementwise(sigmoid_slope)
         self.elementwise = self.backend.elementwise(elementwise)
         self.elementwise_backward = self.backend.elementwise(elementwise_backward)
         self.c = self.zeros(self.T + 1, self.H, self.B)  # (T+1, H, B)
@@ -41,14 +43,19 @@ class LSTM(Recurrent):
     def step(self, t: int, ids: Array | None) -> None:
         """One step: ``h_prev, c_prev, x → h, c``."""
         # From here on `a` holds the values of the gates: the backward pass needs no more.
-        i, f, o, g = self.gates.step(t, ids).reshape(4, self.H, -1)  # each (H, B)
+        a = self.gates.step(t, ids)  # (4H, B)
+        ifo = a[: 3 * self.H]  # (3H, B): the sigmoids in one sweep, since small calls cost more than numbers
+        self.sigmoid(ifo, ifo)
+        i, f, o, g = a.reshape(4, self.H, -1)  # each (H, B)
         self.elementwise(i, f, o, g, self.c[t], self.scratch, self.c[t + 1], self.tanh_c[t], self.h[t + 1])
 
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
         """One step back: ``dh, dc → dh_prev, dc_prev``; leaves da in the workspace."""
         dh, dc = dstates
-        i, f, o, g = self.gates.a[t].reshape(4, self.H, -1)  # each (H, B)
-        da_i, da_f, da_o, da_g = self.gates.da[t].reshape(4, self.H, -1)  # each (H, B)
+        a, da = self.gates.a[t], self.gates.da[t]  # (4H, B)
+        self.sigmoid_slope(a[: 3 * self.H], da[: 3 * self.H])
+        i, f, o, g = a.reshape(4, self.H, -1)  # each (H, B)
+        da_i, da_f, da_o, da_g = da.reshape(4, self.H, -1)  # each (H, B)
         self.elementwise_backward(
             dh, dc, i, f, o, g, self.c[t], self.tanh_c[t], self.scratch, da_i, da_f, da_o, da_g
         )
@@ -72,10 +79,7 @@ def elementwise(
     tanh_c: Array,
     h: Array,
 ) -> None:
-    """From pre-activations to states; all ``(H, B)``. The gates' values take the place of theirs."""
-    sigmoid(xp, i, out=i)
-    sigmoid(xp, f, out=f)
-    sigmoid(xp, o, out=o)
+    """From i, f, o and a_g, whose place g takes, to the states; all ``(H, B)``."""
     xp.tanh(g, out=g)
 
     # c = f ∘ c_prev + i ∘ g
@@ -104,7 +108,10 @@ def elementwise_backward(
     da_o: Array,
     da_g: Array,
 ) -> None:
-    """From the gradients of the states to those of the pre-activations; dc becomes dc_prev."""
+    """From the gradients of the states to those of the pre-activations; all ``(H, B)``.
+
+    da_i, da_f and da_o hold the slopes of their gates at first; dc becomes dc_prev.
+    """
     # h = o ∘ tanh(c):  do = dh ∘ tanh(c),  dc += dh ∘ o ∘ (1 - tanh²(c))
     tanh_slope(xp, tanh_c, out=scratch)
     xp.multiply(scratch, o, out=scratch)
@@ -112,14 +119,14 @@ def elementwise_backward(
     xp.add(dc, scratch, out=dc)
 
     # c = f ∘ c_prev + i ∘ g:  di = dc ∘ g,  df = dc ∘ c_prev,  dg = dc ∘ i,  dc_prev = dc ∘ f.
-    # Through the non-linearities: da = d(gate) ∘ slope.
-    for gate, da_gate, slope, d_gate, factor in (
-        (i, da_i, sigmoid_slope, dc, g),
-        (f, da_f, sigmoid_slope, dc, c_prev),
-        (o, da_o, sigmoid_slope, dh, tanh_c),
-        (g, da_g, tanh_slope, dc, i),
+    # Through the non-linearities: da = slope ∘ d(gate).
+    tanh_slope(xp, g, out=da_g)
+    for da_gate, d_gate, factor in (
+        (da_i, dc, g),
+        (da_f, dc, c_prev),
+        (da_o, dh, tanh_c),
+        (da_g, dc, i),
     ):
-        slope(xp, gate, out=da_gate)
         xp.multiply(da_gate, d_gate, out=da_gate)
         xp.multiply(da_gate, factor, out=da_gate)
     xp.multiply(dc, f, out=dc)
