@@ -49,8 +49,7 @@ def evaluation(work: Work, model: CharRNN, backend: Backend) -> Callable[[], Non
     ids = backend.to_device(work.ids())  # (T+1, B)
 
     def unit() -> None:
-        logits = network.forward(teacher_forcing(ids[:-1]))  # (T, V, B)
-        float(backend.to_host(network.loss.forward(logits, ids[1:])))
+        float(backend.to_host(network.measure(teacher_forcing(ids[:-1]), ids[1:])))
         network.carry()
 
     return unit

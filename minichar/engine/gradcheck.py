@@ -118,7 +118,7 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
 
     def loss(theta: Array) -> complex:
         parameters.flat[...] = backend.to_device(theta)
-        return complex(backend.to_host(twin.loss.forward(twin.forward(feed), targets)))
+        return complex(backend.to_host(twin.measure(feed, targets)))
 
     return loss
 
@@ -138,8 +138,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     -------
     list of Row, one a parameter
     """
-    network.loss.forward(network.forward(feed), targets)
-    network.backward(network.loss.backward())
+    network.learn(feed, targets)
     to_host, shapes = network.parameters.backend.to_host, network.parameters.shapes
     theta, by_hand = to_host(network.parameters.flat), Parameters(shapes, "float64")
     by_complex, by_central = by_hand.twin(), by_hand.twin()
@@ -157,8 +156,7 @@ def directional_error(network: Network, feed: Feed, targets: Array, direction: A
 
     One forward pass, so it checks networks of any size: ``v·∇f`` against ``Im f(θ + ihv) / h``.
     """
-    network.loss.forward(network.forward(feed), targets)
-    network.backward(network.loss.backward())
+    network.learn(feed, targets)
     loss = loss_of(network, "complex128", targets)
     h = 1e-30
     to_host = network.parameters.backend.to_host

@@ -25,7 +25,7 @@ class SoftmaxCrossEntropy:
 
     def __init__(self, V: int, T: int, B: int, dtype: str, backend: Backend) -> None:
         self.xp = backend.xp
-        self.workspace = backend.zeros((T, V, B), dtype)  # (T, V, B)
+        self.workspace = backend.zeros((T * V * B,), dtype)
 
     def forward(self, logits: Array, targets: Array) -> Array:
         """Return the mean of -log p[target] in nats, a scalar array.
@@ -37,7 +37,7 @@ class SoftmaxCrossEntropy:
         """
         xp = self.xp
         self.targets = targets[:, None, :]  # (n, 1, B)
-        self.p = p = self.workspace[: len(logits)]  # (n, V, B)
+        self.p = p = self.workspace[: logits.size].reshape(logits.shape)  # (n, V, B)
 
         # Softmax does not change when the largest logit is taken off all of them, and e⁰ = 1 cannot
         # overflow. `.real` because the complex-step check has complex logits, which have no order.

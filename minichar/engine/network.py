@@ -16,15 +16,14 @@ from itertools import pairwise
 from minichar.backend import Array
 from minichar.engine.config import Config
 from minichar.engine.dropout import Dropout
-from minichar.engine.linear import Linear
-from minichar.engine.loss import SoftmaxCrossEntropy
 from minichar.engine.parameters import Parameters
+from minichar.engine.readout import ReadOut
 from minichar.uniform import Uniform
 
-Feed = Callable[[int, Array], Array]
-"""``feed(t, logits)`` returns the ids ``(B,)`` of step t, given the logits ``(V, B)`` of step t-1.
+Feed = Callable[[int, Callable[[], Array]], Array]
+"""``feed(t, look)`` returns the ids ``(B,)`` of step t; ``look()`` the logits ``(V, B)`` of step t-1.
 
-At t = 0 there are none before, and what `logits` holds means nothing.
+At t = 0 there are none before, and what they hold means nothing.
 """
 
 
@@ -42,7 +41,7 @@ class Network:
     ----------
     gradient : Parameters
         Where `backward` leaves the gradient of the loss.
-    logits : array, (T, V, B)
+    loss : SoftmaxCrossEntropy
     fed : array of int, (T, B)
         The characters that the last forward pass was fed.
     n : int
@@ -65,9 +64,8 @@ class Network:
             for layer in range(1, config.num_layers + 1)
         ]
         self.dropouts = [Dropout(config.dropout, H, T, B, dtype, backend) for _ in self.layers]
-        self.readout = Linear(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
-        self.loss = SoftmaxCrossEntropy(config.vocab_size, T, B, dtype, backend)
-        self.logits = self.readout.a  # (T, V, B)
+        self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
+        self.loss = self.readout.loss
         self.fed = backend.zeros((T, B), "int64")  # (T, B)
         self.n = 0
 
@@ -93,8 +91,8 @@ class Network:
         for dropout in self.dropouts:
             dropout.draw(generator)
 
-    def step(self, t: int, ids: Array) -> Array:
-        """Feed the characters `ids` ``(B,)`` at step `t`; return the logits ``(V, B)``."""
+    def advance(self, t: int, ids: Array) -> None:
+        """Feed the characters `ids` ``(B,)`` to the layers at step `t`."""
         self.fed[t] = ids
         self.n = t + 1
         bottom = self.layers[0]
@@ -103,25 +101,48 @@ class Network:
             dropout.step(t, below.h[t + 1], out=layer.x[t])
             layer.step(t, None)
         self.dropouts[-1].step(t, self.layers[-1].h[t + 1], out=self.readout.x[t])
-        return self.readout.step(t)
+
+    def look(self) -> Array:
+        """Return the logits of the last step, ``(V, B)``; the next ones are written over them."""
+        return self.readout.step(self.n - 1)
+
+    def step(self, t: int, ids: Array) -> Array:
+        """Feed the characters `ids` ``(B,)`` at step `t`; return the logits ``(V, B)``."""
+        self.advance(t, ids)
+        return self.look()
+
+    def run(self, feed: Feed, n: int | None = None) -> None:
+        """Run the layers for `n` steps (T by default) from the carried state."""
+        for t in range(self.T if n is None else n):
+            self.advance(t, feed(t, self.look))
 
     def forward(self, feed: Feed, n: int | None = None) -> Array:
-        """Run `n` steps (T by default) from the carried state; return the logits ``(n, V, B)``."""
-        for t in range(self.T if n is None else n):
-            self.step(t, feed(t, self.logits[t - 1]))
-        return self.logits[: self.n]
+        """Run `n` steps (T by default) from the carried state; return all logits, ``(n, V, B)``."""
+        self.run(feed, n)
+        return self.logits()
 
-    def backward(self, dlogits: Array) -> None:
-        """Fill `gradient`, from the gradient of the logits of the last forward pass, ``(n, V, B)``."""
-        n = len(dlogits)
-        self.readout.da[:n] = dlogits
-        for t in range(n):
-            self.readout.step_backward(t)
-        self.readout.weight_gradient(n)
+    def logits(self) -> Array:
+        """Return all logits of the last run, ``(n, V, B)``."""
+        columns = self.readout.forward(0, self.n)  # (V, n·B)
+        return columns.reshape(-1, self.n, self.B).transpose(1, 0, 2)
 
-        dx = self.readout.dx[:n]  # (n, H, B)
+    def measure(self, feed: Feed, targets: Array) -> Array:
+        """Run as many steps as `targets` ``(n, B)`` has; return their mean loss, a scalar array."""
+        self.run(feed, len(targets))
+        return self.readout.measure(targets)
+
+    def learn(self, feed: Feed, targets: Array) -> Array:
+        """Do as `measure`, and fill `gradient` with that of the loss."""
+        self.run(feed, len(targets))
+        loss = self.readout.learn(targets)
+        self.backward()
+        return loss
+
+    def backward(self) -> None:
+        """Fill the layers' gradients from that of what the read-out reads, over the steps of the last run."""
+        dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, dropout in zip(reversed(self.layers), reversed(self.dropouts), strict=True):
-            ids = self.fed[:n] if layer is self.layers[0] else None
+            ids = self.fed[: self.n] if layer is self.layers[0] else None
             dx = layer.backward(dropout.backward(dx), ids)
 
     def carry(self) -> None:
@@ -137,4 +158,4 @@ def layer_views(parameters: Parameters, prefix: str) -> dict[str, Array]:
 
 def teacher_forcing(inputs: Array) -> Feed:
     """Feed the true characters `inputs` ``(T, B)``, whatever the model predicts."""
-    return lambda t, logits: inputs[t]
+    return lambda t, look: inputs[t]

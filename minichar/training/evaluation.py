@@ -67,8 +67,7 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
     to_device, to_host = network.parameters.backend.to_device, network.parameters.backend.to_host
     losses, sizes = [], []
     for inputs, targets in (map(to_device, chunk) for chunk in chunks):
-        logits = network.forward(teacher_forcing(inputs), len(inputs))  # (n, V, B)
-        losses.append(float(to_host(network.loss.forward(logits, targets))))
+        losses.append(float(to_host(network.measure(teacher_forcing(inputs), targets))))
         sizes.append(targets.size)
         network.carry()
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
@@ -102,7 +101,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     if start == "carried":
         for before in PARTS[: PARTS.index(part)]:
             for inputs, _ in watch(getattr(split, before)):
-                network.forward(teacher_forcing(to_device(inputs)))
+                network.run(teacher_forcing(to_device(inputs)))
                 network.carry()
     return evaluate(network, watch(getattr(split, part)))
 

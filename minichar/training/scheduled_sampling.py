@@ -10,6 +10,8 @@ character of a chunk is always true, whatever its coin: its prediction belongs t
 chunk before.
 """
 
+from collections.abc import Callable
+
 from minichar.backend import Array, Backend
 from minichar.engine.draw import draw, likeliest
 from minichar.uniform import Uniform
@@ -40,9 +42,10 @@ class ScheduledSampling:
         if self.feed == "sample":
             self.u[...] = generator.random(self.inputs.shape)
 
-    def __call__(self, t: int, logits: Array) -> Array:
-        """Return the ids ``(B,)`` to feed at step `t`, given the logits ``(V, B)`` of the step before."""
+    def __call__(self, t: int, look: Callable[[], Array]) -> Array:
+        """Return the ids ``(B,)`` to feed at step `t`, where `look` gives the logits of the step before."""
         if t == 0:
             return self.inputs[0]
+        logits = look()  # (V, B)
         predicted = draw(self.xp, logits, self.u[t]) if self.feed == "sample" else likeliest(logits)  # (B,)
         return self.xp.where(self.true[t], self.inputs[t], predicted)

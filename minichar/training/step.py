@@ -81,10 +81,9 @@ class TrainingStep:
 
     def _learn(self, feed: Feed) -> None:
         network, settings, xp = self.network, self.settings, self.backend.xp
-        self.loss[...] = network.loss.forward(network.forward(feed), self.chunk[1])
+        self.loss[...] = network.learn(feed, self.chunk[1])
         self.total += self.loss
         self.worst[...] = xp.maximum(self.worst, self.loss)  # a NaN stays
-        network.backward(network.loss.backward())
         g: Array = network.gradient.flat
         if settings.grad_clip:
             # char-rnn clips the gradient summed over time; ours is that of the mean over time.

@@ -33,8 +33,8 @@ def spoil(monkeypatch, names, change):
     """Let every backward pass end by changing an element of middling size in each of the named gradients."""
     right = Network.backward
 
-    def wrong(network, dlogits):
-        right(network, dlogits)
+    def wrong(network):
+        right(network)
         for name in names:
             g = network.gradient[name].reshape(-1)  # a view
             order = np.argsort(abs(g))
@@ -75,8 +75,8 @@ def test_along_a_direction_one_part_in_a_million_is_seen_on_every_device(
     assert directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
     right = Network.backward
 
-    def wrong(network, dlogits):
-        right(network, dlogits)
+    def wrong(network):
+        right(network)
         network.gradient.flat[...] = network.gradient.flat * (1 + part)
 
     monkeypatch.setattr(Network, "backward", wrong)
@@ -132,8 +132,7 @@ class TestStepSize:
     def errors(self, cell, generator):
         """Return the error of a method with a step h, on the whole gradient of a toy network."""
         network, feed, targets = toy(cell, generator)
-        network.loss.forward(network.forward(feed), targets)
-        network.backward(network.loss.backward())
+        network.learn(feed, targets)
         dtypes = {complex_step: "complex128", central_difference: "float64"}
 
         def error(method, h):

@@ -98,10 +98,8 @@ def full_then_short(cell, generator, backend, n=3):
     """
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)
-    network.loss.forward(network.forward(teacher_forcing(inputs)), targets)
-    network.backward(network.loss.backward())
-    network.loss.forward(network.forward(teacher_forcing(inputs), n), targets[:n])
-    network.backward(network.loss.backward())
+    network.learn(teacher_forcing(inputs), targets)
+    network.learn(teacher_forcing(inputs), targets[:n])
 
     short = Network(network.config, network.parameters, n, B)
     short.state, short.fed = network.state, inputs[:n]
@@ -137,8 +135,7 @@ def test_float32_gradients_agree_with_float64_to_their_precision(cell, backend, 
         parameters.flat[...] = there.to_device(exact.flat)
         network = Network(config, parameters, T, B=10)
         feed = teacher_forcing(there.to_device(inputs))
-        network.loss.forward(network.forward(feed), there.to_device(targets))
-        network.backward(network.loss.backward())
+        network.learn(feed, there.to_device(targets))
         assert network.gradient.dtype == dtype
         gradients.append({name: there.to_host(g) for name, g in network.gradient.items()})
     for name, g in gradients[0].items():

@@ -47,10 +47,8 @@ def another(network, T=T, B=B):
 
 def loss_and_gradient(network, inputs, targets):
     """Run `n` = len(inputs) steps forward and back; return copies of loss, logits and gradient."""
-    logits = network.forward(teacher_forcing(inputs), len(inputs))
-    loss = network.loss.forward(logits, targets)
-    network.backward(network.loss.backward())
-    return loss, logits.copy(), network.gradient.flat.copy()
+    loss = network.learn(teacher_forcing(inputs), targets)
+    return loss, network.logits().copy(), network.gradient.flat.copy()
 
 
 class TestChunks:
@@ -58,15 +56,15 @@ class TestChunks:
         inputs, targets = text
         long = another(network, 2 * T)
         long.state = network.state
-        whole = host(long.loss.forward(long.forward(teacher_forcing(inputs)), targets))
+        whole = host(long.measure(teacher_forcing(inputs), targets))
 
         losses, logits = [], []
         for chunk in (slice(0, T), slice(T, 2 * T)):
-            logits.append(network.forward(teacher_forcing(inputs[chunk])).copy())
-            losses.append(host(network.loss.forward(logits[-1], targets[chunk])))
+            losses.append(host(network.measure(teacher_forcing(inputs[chunk]), targets[chunk])))
+            logits.append(network.logits().copy())
             network.carry()
         assert np.mean(losses) == pytest.approx(float(whole), rel=1e-13)
-        same(network.xp.concatenate(logits), long.logits)
+        same(network.xp.concatenate(logits), long.logits())
         long.carry()
         same(network.state, long.state)
 
@@ -74,13 +72,13 @@ class TestChunks:
         inputs, _ = text
         long = another(network, 2 * T)
         long.state = network.state
-        long.forward(teacher_forcing(inputs))
+        whole = long.forward(teacher_forcing(inputs))
         long.carry()
         for chunk in (slice(0, 2), slice(2, 7), slice(7, 10)):
             n = chunk.stop - chunk.start
             logits = network.forward(teacher_forcing(inputs[chunk]), n)
             assert network.n == n
-            same(logits, long.logits[chunk])
+            same(logits, whole[chunk])
             network.carry()
         same(network.state, long.state)
 
@@ -101,12 +99,11 @@ class TestChunks:
         # Through both chunks in one, the gradient of the second chunk's loss is another.
         long = another(network, 2 * T)
         long.state = start
-        long.forward(teacher_forcing(inputs))
-        long.loss.forward(long.logits[second], targets[second])
-        dlogits = network.xp.zeros_like(long.logits)
-        dlogits[second] = long.loss.backward()
-        long.backward(dlogits)
-        assert relative_error(host(network.gradient.flat), host(long.gradient.flat)) > 1e-3
+        long.learn(teacher_forcing(inputs), targets)
+        long.readout.dx[second] *= 2  # its loss is the mean of half as many characters
+        long.readout.dx[first] = 0.0
+        long.backward()
+        assert relative_error(host(network.gradient["layer1.W"]), host(long.gradient["layer1.W"])) > 1e-3
 
     def test_a_backward_pass_leaves_nothing_behind_for_the_next(self, network, text, same):
         """The gradient is that of one chunk, not a sum; the walk back starts from zero each time."""
@@ -205,8 +202,8 @@ class TestFeed:
         inputs = text[0, :T]
         seen = []
 
-        def feed(t, logits):
-            seen.append((t, logits.copy()))
+        def feed(t, look):
+            seen.append((t, look().copy() if t else None))
             return inputs[t]
 
         logits = network.forward(feed)
@@ -216,10 +213,10 @@ class TestFeed:
 
     def test_it_may_feed_what_the_model_predicts(self, network, backend, host):
         first = backend.to_device(np.array([1, 2]))
-        network.forward(lambda t, logits: logits.argmax(axis=0) if t else first)
+        network.forward(lambda t, look: look().argmax(axis=0) if t else first)
         fed = host(network.fed)
         np.testing.assert_array_equal(fed[0], [1, 2])
-        np.testing.assert_array_equal(fed[1:], host(network.logits)[:-1].argmax(axis=1))
+        np.testing.assert_array_equal(fed[1:], host(network.logits())[:-1].argmax(axis=1))
 
 
 class TestBatch:

@@ -64,8 +64,7 @@ def test_loss_state_and_gradients_agree_with_pytorch(model, L, generator):
 
     for _ in range(2):  # two chunks, so that the state is carried
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
-        loss = float(network.loss.forward(network.forward(teacher_forcing(inputs)), targets))
-        network.backward(network.loss.backward())
+        loss = float(network.learn(teacher_forcing(inputs), targets))
         network.carry()
 
         onehot = torch.nn.functional.one_hot(torch.from_numpy(inputs), V).to(torch.float64)  # (T, B, V)

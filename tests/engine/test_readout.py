@@ -1,0 +1,67 @@
+"""The pieces of the read-out: however many, they are one chunk."""
+
+import numpy as np
+import pytest
+
+from minichar.engine import readout
+from minichar.engine.config import Config
+from minichar.engine.gradcheck import toy_network
+from minichar.engine.network import Network, teacher_forcing
+
+T, B, V, H = 7, 3, 5, 4
+
+
+@pytest.fixture
+def network(backend, generator):
+    return toy_network(Config(V, "gru", H, 1), T, B, generator, backend)
+
+
+@pytest.fixture
+def text(backend, generator):
+    return backend.to_device(generator.integers(V, size=(2, T, B)))  # inputs and targets, each (T, B)
+
+
+def again(network, monkeypatch, piece):
+    monkeypatch.setattr(readout, "PIECE", piece)
+    other = Network(network.config, network.parameters, T, B)
+    other.state = network.state
+    return other
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 6])
+def test_in_pieces_the_loss_and_the_gradient_are_the_same(steps, network, text, host, monkeypatch):
+    inputs, targets = text
+    pieces = again(network, monkeypatch, steps * V * B + 1)
+    assert pieces.readout.piece == steps
+    for n in (T, 4, T):
+        feed = teacher_forcing(inputs)
+        wanted = float(host(network.learn(feed, targets[:n])))
+        assert float(host(pieces.learn(feed, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
+        assert float(host(pieces.measure(feed, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
+        one, other = host(network.gradient.flat), host(pieces.gradient.flat)
+        np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-15)
+        np.testing.assert_allclose(host(pieces.logits()), host(network.logits()), rtol=1e-13, atol=1e-15)
+
+
+def test_logits_by_hand(network, text, host):
+    logits = host(network.forward(teacher_forcing(text[0])))
+    W, x = host(network.readout.W), host(network.readout.x)
+    for t in range(T):
+        np.testing.assert_allclose(logits[t], W[:, :-1] @ x[t] + W[:, -1:], rtol=1e-13)
+
+
+def test_the_memory_of_logits_does_not_grow_with_the_chunk(monkeypatch):
+    monkeypatch.setattr(readout, "PIECE", 2 * V * B)
+    network = toy_network(Config(V, "rnn", H, 1), 50, B, np.random.default_rng(1))
+    ids = np.zeros((50, B), dtype=int)
+    network.learn(teacher_forcing(ids), ids)
+    arrays = [value for value in vars(network.readout).values() if isinstance(value, np.ndarray)]
+    arrays.append(network.loss.workspace)
+    assert max(array.size for array in arrays if array.shape[-1] != B) <= 2 * V * B
+
+
+def test_a_feed_that_does_not_look_costs_no_products(network, text, monkeypatch):
+    steps = []
+    monkeypatch.setattr(network.readout, "step", steps.append)
+    network.learn(teacher_forcing(text[0]), text[1])
+    assert not steps
