@@ -48,9 +48,29 @@ def test_it_carries_its_state_and_drops_only_in_training():
     assert rival.Rival(torch, Work(**SMALL.describe() | {"kind": "dropout"})).dropout.training
 
 
-def test_it_writes_as_many_characters(monkeypatch):
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+def test_it_writes_as_many_characters(model, monkeypatch):
     drawn = []
     multinomial = torch.multinomial
     monkeypatch.setattr(torch, "multinomial", lambda p, n: drawn.append(p.shape) or multinomial(p, n))
-    rival.prepare(Work(**SMALL.describe() | {"kind": "sample"}))()
+    rival.prepare(Work(**SMALL.describe() | {"kind": "sample", "model": model}))()
     assert drawn == [(1, 11)] * PIECE
+
+
+def test_its_cells_do_what_its_layers_do():
+    one = rival.Rival(torch, Work(**SMALL.describe() | {"kind": "sample"}))
+    for layer, cell in enumerate(one.cells):
+        for name, parameter in cell.named_parameters():
+            parameter.data = getattr(one.layers, f"{name}_l{layer}").data
+    one.sample()
+    h = one.states[-1][0].clone()
+    last = one.last.clone()
+    one.layers.eval()
+    state = tuple(torch.stack([s[k] for s in one.states]) for k in range(2))
+    with torch.inference_mode():
+        above, _ = one.layers(one.vectors(last)[None], state)
+        x = one.vectors(last)
+        for cell, s in zip(one.cells, one.states, strict=True):
+            x, _ = cell(x, s)
+    assert h.shape == x.shape
+    torch.testing.assert_close(above[0], x)
