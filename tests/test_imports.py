@@ -1,6 +1,7 @@
 """The architecture, frozen: who may import whom. A new arrow is a decision, made here first."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "doctor": {"backend", "errors"},
     "lessons": {"errors"},
     "pictures": {"pictures", "formats.packages", "training.archive", *MODEL},
-    "bench": {"bench", "training", "sampling", "choice", *MODEL},
+    "bench": {"bench", "blas", "training", "sampling", "choice", *MODEL},
     "web": {"web", "convert", "training.naming", "sampling", "streams", "choice", *MODEL},
     "cli": {
         "cli",
@@ -46,7 +47,8 @@ MAY_IMPORT = {
         "choice",
         *MODEL,
     },
-    "__init__": {"convert", "training", "sampling", "choice", "model", "text", *LEAVES},
+    "api": {"convert", "training", "sampling", "choice", "model", "text", *LEAVES},
+    "__init__": {"api"},
     "__main__": {"cli"},
 }
 """For each part of the package, the parts it may import."""
@@ -144,6 +146,12 @@ def test_only_the_backend_names_a_device_library(path):
 def test_a_file_can_be_read_in_one_sitting(path):
     limit = 200 if part(path) == "engine" else 300
     assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
+
+
+def test_version_and_help_do_without_numpy():
+    """Which takes longer to import than all else together."""
+    code = "import sys, minichar.cli; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_every_file_says_what_it_is():

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minichar.backend import THREAD_VARIABLES
+from minichar.blas import THREAD_VARIABLES
 from minichar.bench.work import Work
 from minichar.errors import MinicharError
 

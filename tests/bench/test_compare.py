@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from minichar.backend import THREAD_VARIABLES
+from minichar.blas import THREAD_VARIABLES
 from minichar.bench import compare as comparing
 from minichar.bench import ours
 from minichar.bench.compare import Result, compare, opponent, table
