@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from minichar.blas import THREAD_VARIABLES
 from minichar.bench import compare as comparing
 from minichar.bench import ours
 from minichar.bench.compare import Result, compare, opponent, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import Worker, threads_limited
+from minichar.blas import THREAD_VARIABLES
 from minichar.cli import main
 from minichar.errors import MinicharError
 
