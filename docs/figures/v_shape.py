@@ -20,8 +20,7 @@ def main() -> None:
     generator = np.random.default_rng(1)
     network = toy_network(Config(5, "lstm", 3, 1), T, B, generator)
     inputs, targets = generator.integers(5, size=(2, T, B))
-    network.loss.forward(network.forward(teacher_forcing(inputs)), targets)
-    network.backward(network.loss.backward())
+    network.learn(teacher_forcing(inputs), targets)
     hand, theta = network.gradient.flat, network.parameters.flat
     steps = np.logspace(-15, 0, 46)
 

@@ -60,11 +60,6 @@ def feed(inputs, share, how, generator):
     return mixed
 
 
-def learn(network, feed, targets):
-    network.loss.forward(network.forward(feed), targets)
-    network.backward(network.loss.backward())
-
-
 def test_a_share_of_1_is_teacher_forcing(network, generator):
     inputs = generator.integers(V, size=(T, B))
     network.forward(feed(inputs, 1.0, "sample", generator))
@@ -105,7 +100,7 @@ def test_with_what_was_fed_held_still_the_complex_step_agrees(network, generator
 
 def test_the_gradient_belongs_to_the_characters_that_were_fed_and_not_to_the_true_ones(network, generator):
     inputs, targets = np.zeros((T, B), dtype=int), generator.integers(V, size=(T, B))
-    learn(network, feed(inputs, 0.0, "sample", generator), targets)
+    network.learn(feed(inputs, 0.0, "sample", generator), targets)
     was_fed = np.isin(np.arange(V), network.fed)
     assert was_fed.sum() > 1  # more than the true character 0
     np.testing.assert_array_equal(network.gradient["layer1.Wx"].any(axis=0), was_fed)
@@ -124,9 +119,10 @@ def test_what_it_computes_and_what_it_does_not_see_add_up_to_the_gradient_of_the
         parameters.flat[...] = theta
         p, L = np.zeros(V, "complex128"), np.zeros(V, "complex128")
         for k in range(V):
-            logits = twin.forward(teacher_forcing(np.array([[2], [k]])))
+            feed = teacher_forcing(np.array([[2], [k]]))
+            L[k] = twin.measure(feed, targets)
+            logits = twin.logits()
             p[k] = np.exp(logits[0, k, 0]) / np.exp(logits[0, :, 0]).sum()
-            L[k] = twin.loss.forward(logits, targets)
         return p, L
 
     p, L = outcomes(theta)
@@ -134,7 +130,7 @@ def test_what_it_computes_and_what_it_does_not_see_add_up_to_the_gradient_of_the
     not_seen = complex_step(lambda theta: (outcomes(theta)[0] * L).sum(), theta)
     seen = np.zeros(theta.size)
     for k in range(V):
-        learn(network, teacher_forcing(np.array([[2], [k]])), targets)
+        network.learn(teacher_forcing(np.array([[2], [k]])), targets)
         seen += p[k].real * network.gradient.flat
     np.testing.assert_allclose(seen + not_seen, whole, rtol=0, atol=1e-14)
     assert abs(not_seen).max() > 0.01 * abs(whole).max()
