@@ -34,7 +34,7 @@ def write_api(folder: Path) -> None:
         modules = [f"minichar.{part}.{module.name}" for module in iter_modules(package.__path__)]
         (folder / f"{part}.md").write_text(page(f"minichar.{part}", modules), encoding="utf-8")
     others = [module.name for module in iter_modules(minichar.__path__) if not module.ispkg]
-    top = page("Other modules", [f"minichar.{name}" for name in others if name != "__main__"])
+    top = page("Other modules", [f"minichar.{name}" for name in others if name not in ("__main__", "api")])
     (folder / "others.md").write_text(top, encoding="utf-8")
     parts = ", ".join(f"[{part}]({part}.md)" for part in PARTS) + " and [others](others.md)"
     names = "\n".join(public(name) for name in minichar.__all__)
