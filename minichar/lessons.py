@@ -116,7 +116,9 @@ def run_lesson(lesson: Lesson) -> int:
             f"a lesson is run by pytest ({error}): pip install 'minichar[test]', or in minichar's sources, "
             "so that an exercise changes the code that runs, pip install -e '.[test]'"
         ) from error
-    # A lesson stands alone: no settings, fixtures or cache of the folder that it happens to lie in.
+    # A lesson stands alone: no options of the environment, no settings, fixtures or cache of the folder
+    # that it happens to lie in.
+    os.environ.pop("PYTEST_ADDOPTS", None)
     alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
     # Some lessons draw what they measure, so what they print is shown.
     return int(pytest.main([*alone, "--verbose", "--no-header", "--capture=no", str(lesson.path)]))

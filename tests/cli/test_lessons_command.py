@@ -11,7 +11,8 @@ def test_without_a_number_they_are_listed(cli):
     assert max(map(len, lines)) <= 110
 
 
-def test_a_lesson_is_told_then_run_and_ends_with_its_exercise(process):
+def test_a_lesson_is_told_then_run_and_ends_with_its_exercise(process, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only")
     child = process("lessons", 4)
     stdout, stderr = child.communicate(timeout=60)
     assert child.returncode == 0, stdout + stderr
