@@ -23,7 +23,7 @@ class GRUResetAfter(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.recurrent = self.linear("U")
+        self.recurrent = self.linear("U", states=self.H)
         self.input = self.linear("W", self.onehot())
         self.elementwise = self.backend.elementwise(elementwise)
         self.elementwise_backward = self.backend.elementwise(elementwise_backward)
@@ -48,21 +48,24 @@ class GRUResetAfter(Recurrent):
         (dh,) = dstates
         u_n = self.recurrent.a[t, 2 * self.H :]  # (H, B)
         a = self.input.a[t].reshape(3, self.H, -1)  # r, z, n, each (H, B)
-        du = self.recurrent.da[t].reshape(3, self.H, -1)  # each (H, B)
-        da = self.input.da[t].reshape(3, self.H, -1)  # each (H, B)
+        du = self.recurrent.da.reshape(3, self.H, -1)  # each (H, B)
+        da = self.input.da.reshape(3, self.H, -1)  # each (H, B)
         self.elementwise_backward(dh, u_n, *a, self.h[t], self.scratch, *du, *da)
 
         # u = U @ [h_prev; 1],  a = W @ [x; 1]
         dh_prev = self.recurrent.step_backward(t)  # (H, B)
         self.xp.add(dh_prev, dh, out=dh_prev)
-        self.input.step_backward(t)
+        self.input.keep(t)
         return (dh_prev,)
 
-    def weight_gradients(self, n: int, ids: Array | None) -> Array:
-        """Sum the gradients of the weights over the chunk; return dx ``(n, D, B)``."""
+    def weight_gradients(self, n: int, ids: Array | None) -> None:
+        """Sum the gradients of the weights over the chunk."""
         self.recurrent.weight_gradient(n)
         self.input.weight_gradient(n, ids)
-        return self.input.dx[:n]
+
+    def input_gradient(self, n: int) -> Array:
+        """Return dx, ``(n, D, B)``."""
+        return self.input.input_gradient(n)
 
 
 # What follows is element by element; every array is (H, B).

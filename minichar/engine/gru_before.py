@@ -24,8 +24,8 @@ class GRUResetBefore(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.gates = self.linear("W", self.onehot(slice(None, 2 * self.H)))
-        self.candidate = self.linear("Wn", self.onehot(slice(2 * self.H, None)))
+        self.gates = self.linear("W", self.onehot(slice(None, 2 * self.H)), states=self.H)
+        self.candidate = self.linear("Wn", self.onehot(slice(2 * self.H, None)), states=self.H)
         self.elementwise_gates = self.backend.elementwise(gates)
         self.elementwise_blend = self.backend.elementwise(candidate_and_blend)
         self.elementwise_blend_backward = self.backend.elementwise(blend_backward)
@@ -53,23 +53,26 @@ class GRUResetBefore(Recurrent):
         (dh,) = dstates
         r, z = self.gates.a[t].reshape(2, self.H, -1)  # each (H, B)
         n = self.candidate.a[t]  # (H, B)
-        da_r, da_z = self.gates.da[t].reshape(2, self.H, -1)  # each (H, B)
-        self.elementwise_blend_backward(dh, z, n, self.h[t], self.scratch, da_z, self.candidate.da[t])
+        da_r, da_z = self.gates.da.reshape(2, self.H, -1)  # each (H, B)
+        self.elementwise_blend_backward(dh, z, n, self.h[t], self.scratch, da_z, self.candidate.da)
 
         # a_n = Wn @ [r ∘ h_prev; x; 1]
-        d_rh = self.candidate.step_backward(t)[: self.H]  # (H, B)
+        d_rh = self.candidate.step_backward(t)  # (H, B)
         self.elementwise_reset_backward(dh, d_rh, r, self.h[t], self.scratch, da_r)
 
         # a = W @ [h_prev; x; 1]
-        dh_prev = self.gates.step_backward(t)[: self.H]  # (H, B)
+        dh_prev = self.gates.step_backward(t)  # (H, B)
         self.xp.add(dh_prev, dh, out=dh_prev)
         return (dh_prev,)
 
-    def weight_gradients(self, n: int, ids: Array | None) -> Array:
-        """Sum the gradients of the weights over the chunk; return dx ``(n, D, B)``."""
+    def weight_gradients(self, n: int, ids: Array | None) -> None:
+        """Sum the gradients of the weights over the chunk."""
         self.gates.weight_gradient(n, ids)
         self.candidate.weight_gradient(n, ids)
-        return self.gates.dx[:n, self.H :] + self.candidate.dx[:n, self.H :]
+
+    def input_gradient(self, n: int) -> Array:
+        """Return dx, ``(n, D, B)``."""
+        return self.gates.input_gradient(n) + self.candidate.input_gradient(n)
 
 
 # What follows is element by element; every array is (H, B).

@@ -1,9 +1,10 @@
-"""A linear layer over time: one product a step, one product for the gradient of a whole chunk.
+"""A linear layer over time: one product a step, and one for the whole chunk wherever time allows it.
 
 s = [x; 1]                    the inputs with a one below, so the bias is W's last column
 a = W @ s  (+ Wx @ onehot(k)  where the layer reads characters)
 
-dx = Wᵀ @ da                  without the bias column
+ds = Wᵀ @ da                  for inputs that are states: step by step, since step t-1 waits for it
+                              for the others: one product over all T·B columns
 dW = Σ_t da_t @ s_tᵀ          one product over all T·B columns
 """
 
@@ -25,23 +26,32 @@ class Linear:
     backend : Backend
     onehot : OneHot, optional
         The weights of a character input, `G` rows.
+    states : int
+        How many of the inputs, the first ones, are states that the step before has made.
 
     Attributes
     ----------
     x : array, (T+1, K, B)
         The inputs, written here by whoever makes them. The extra step at the end is
         for a recurrent layer: the hidden state that step T-1 leaves is input T.
-    a, da : array, (T, G, B)
-        The pre-activations and their gradient.
-    dx : array, (T, K, B)
-        The gradient of the inputs.
+    a : array, (T, G, B)
+        The pre-activations.
+    da : array, (G, B)
+        The gradient of those of one step, written here before `keep` or `step_backward`.
     """
 
     def __init__(
-        self, W: Array, dW: Array, T: int, B: int, backend: Backend, onehot: OneHot | None = None
+        self,
+        W: Array,
+        dW: Array,
+        T: int,
+        B: int,
+        backend: Backend,
+        onehot: OneHot | None = None,
+        states: int = 0,
     ) -> None:
-        self.xp = backend.xp
-        self.W, self.dW, self.onehot = W, dW, onehot
+        self.xp, self.backend = backend.xp, backend
+        self.W, self.dW, self.onehot, self.states = W, dW, onehot, states
         G, columns = W.shape
         self.s = backend.zeros((T + 1, columns, B), W.dtype)  # (T+1, K+1, B)
         self.s[:, -1] = 1.0
@@ -51,13 +61,14 @@ class Linear:
     # What only the backward pass needs is made when it first runs: sampling never asks for it.
     @cached_property
     def da(self) -> Array:
-        """Gradient of the pre-activations."""
-        return self.xp.zeros_like(self.a)  # (T, G, B)
+        """Gradient of the pre-activations of one step."""
+        return self.xp.zeros_like(self.a[0])  # (G, B)
 
     @cached_property
-    def dx(self) -> Array:
-        """Gradient of the inputs."""
-        return self.xp.zeros_like(self.x[:-1])  # (T, K, B)
+    def columns(self) -> Array:
+        """Gradient of the pre-activations of all steps, laid out as the products over a chunk read it."""
+        T, G, B = self.a.shape
+        return self.backend.zeros((G, T, B), self.W.dtype)  # (G, T, B)
 
     def step(self, t: int, ids: Array | None = None) -> Array:
         """Return ``a[t] = W @ [x[t]; 1]``, ``(G, B)``, plus the columns of the characters `ids` ``(B,)``."""
@@ -66,13 +77,24 @@ class Linear:
             a += self.onehot.pick(ids)
         return a
 
+    def keep(self, t: int) -> None:
+        """Keep `da` as that of step `t`, for the products over the chunk."""
+        self.columns[:, t] = self.da
+
     def step_backward(self, t: int) -> Array:
-        """Return ``dx[t] = Wᵀ @ da[t]``, ``(K, B)``."""
-        return self.xp.matmul(self.W[:, :-1].T, self.da[t], out=self.dx[t])
+        """Keep `da` as that of step `t`; return the gradient of the states, ``(states, B)``."""
+        self.keep(t)
+        return self.xp.matmul(self.W[:, : self.states].T, self.da)
+
+    def input_gradient(self, n: int) -> Array:
+        """Return the gradient of the inputs that are no states, ``(n, K - states, B)``."""
+        da = self.columns[:, :n].reshape(len(self.W), -1)  # (G, n·B)
+        dx = self.xp.matmul(self.W[:, self.states : -1].T, da)  # (K - states, n·B)
+        return dx.reshape(len(dx), n, -1).transpose(1, 0, 2)
 
     def weight_gradient(self, n: int, ids: Array | None = None) -> None:
         """``dW = Σ_t da[t] @ s[t]ᵀ`` over the first `n` steps, which read the characters `ids` ``(n, B)``."""
-        da = as_columns(self.da[:n])  # (G, n·B)
+        da = self.columns[:, :n].reshape(len(self.W), -1)  # (G, n·B)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
         if self.onehot is not None:
             self.onehot.weight_gradient(ids, da)

@@ -24,7 +24,7 @@ class LSTM(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.gates = self.linear("W", self.onehot())
+        self.gates = self.linear("W", self.onehot(), states=self.H)
         self.sigmoid = self.backend.elementwise(sigmoid)
         self.sigmoid_slope = self.backend.elementwise(sigmoid_slope)
         self.elementwise = self.backend.elementwise(elementwise)
@@ -52,19 +52,22 @@ class LSTM(Recurrent):
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
         """One step back: ``dh, dc → dh_prev, dc_prev``; leaves da in the workspace."""
         dh, dc = dstates
-        a, da = self.gates.a[t], self.gates.da[t]  # (4H, B)
+        a, da = self.gates.a[t], self.gates.da  # each (4H, B)
         self.sigmoid_slope(a[: 3 * self.H], da[: 3 * self.H])
         i, f, o, g = a.reshape(4, self.H, -1)  # each (H, B)
         da_i, da_f, da_o, da_g = da.reshape(4, self.H, -1)  # each (H, B)
         self.elementwise_backward(
             dh, dc, i, f, o, g, self.c[t], self.tanh_c[t], self.scratch, da_i, da_f, da_o, da_g
         )
-        return self.gates.step_backward(t)[: self.H], dc
+        return self.gates.step_backward(t), dc
 
-    def weight_gradients(self, n: int, ids: Array | None) -> Array:
-        """Sum dW over the chunk; return dx ``(n, D, B)``."""
+    def weight_gradients(self, n: int, ids: Array | None) -> None:
+        """Sum dW over the chunk."""
         self.gates.weight_gradient(n, ids)
-        return self.gates.dx[:n, self.H :]
+
+    def input_gradient(self, n: int) -> Array:
+        """Return dx, ``(n, D, B)``."""
+        return self.gates.input_gradient(n)
 
 
 def elementwise(

@@ -142,8 +142,11 @@ class Network:
         """Fill the layers' gradients from that of what the read-out reads, over the steps of the last run."""
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, dropout in zip(reversed(self.layers), reversed(self.dropouts), strict=True):
-            ids = self.fed[: self.n] if layer is self.layers[0] else None
-            dx = layer.backward(dropout.backward(dx), ids)
+            if layer is self.layers[0]:
+                layer.backward(dropout.backward(dx), self.fed[: self.n])
+            else:
+                layer.backward(dropout.backward(dx), None)
+                dx = layer.input_gradient(self.n)
 
     def carry(self) -> None:
         """Make the state after the last forward pass, or step, the one the next chunk starts from."""

@@ -71,16 +71,20 @@ class Recurrent(ABC):
         """Turn the gradients of the states after step `t`, each ``(H, B)``, into those before it."""
 
     @abstractmethod
-    def weight_gradients(self, n: int, ids: Array | None) -> Array:
-        """Write the gradients of the weights over `n` steps; return that of the inputs, ``(n, D, B)``."""
+    def weight_gradients(self, n: int, ids: Array | None) -> None:
+        """Write the gradients of the weights over `n` steps, where the first layer read `ids` ``(n, B)``."""
+
+    @abstractmethod
+    def input_gradient(self, n: int) -> Array:
+        """Return the gradient with respect to the inputs x of `n` steps, ``(n, D, B)``."""
 
     @property
     def h(self) -> Array:
         """The hidden states, ``(T+1, H, B)``."""
         return self.states[0]
 
-    def backward(self, dh_above: Array, ids: Array | None) -> Array:
-        """Backpropagate through time.
+    def backward(self, dh_above: Array, ids: Array | None) -> None:
+        """Backpropagate through time, and write the gradients of the weights.
 
         Parameters
         ----------
@@ -88,11 +92,6 @@ class Recurrent(ABC):
             Gradient of the loss with respect to h_1 … h_n through what lies above; n ≤ T.
         ids : array of int, (n, B), or None
             The characters that the forward pass was *fed*, in the first layer.
-
-        Returns
-        -------
-        array, (n, D, B)
-            Gradient with respect to the inputs x.
         """
         n = len(dh_above)
         dstates = tuple(self.zeros(self.H, self.B) for _ in self.states)  # the truncation
@@ -100,7 +99,7 @@ class Recurrent(ABC):
             dh, *others = dstates
             dh += dh_above[t]
             dstates = self.step_backward(t, dh, *others)
-        return self.weight_gradients(n, ids)
+        self.weight_gradients(n, ids)
 
     def carry(self, n: int) -> None:
         """Make the states after `n` steps the ones the next chunk starts from."""
@@ -111,9 +110,9 @@ class Recurrent(ABC):
         """Return zeros of the layer's dtype."""
         return self.backend.zeros(shape, self.dtype)
 
-    def linear(self, name: str, onehot: OneHot | None = None) -> Linear:
-        """Return the linear layer over parameter `name`."""
-        return Linear(self.weights[name], self.gradients[name], self.T, self.B, self.backend, onehot)
+    def linear(self, name: str, onehot: OneHot | None = None, states: int = 0) -> Linear:
+        """Return the linear layer over parameter `name`, whose first inputs are `states` of the states."""
+        return Linear(self.weights[name], self.gradients[name], self.T, self.B, self.backend, onehot, states)
 
     def onehot(self, rows: slice = slice(None)) -> OneHot | None:
         """Return the character input for these rows of ``Wx``; None above the first layer."""

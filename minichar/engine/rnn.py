@@ -17,7 +17,7 @@ class RNN(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.gates = self.linear("W", self.onehot())
+        self.gates = self.linear("W", self.onehot(), states=self.H)
         self.elementwise_backward = self.backend.elementwise(elementwise_backward)
         self.states = (self.gates.x[:, : self.H],)
         self.x = self.gates.x[:, self.H :]  # (T+1, D, B)
@@ -36,13 +36,16 @@ class RNN(Recurrent):
     def step_backward(self, t: int, *dstates: Array) -> tuple[Array, ...]:
         """One step back: ``dh → dh_prev``; leaves da in the workspace."""
         (dh,) = dstates
-        self.elementwise_backward(dh, self.h[t + 1], self.gates.da[t])
-        return (self.gates.step_backward(t)[: self.H],)
+        self.elementwise_backward(dh, self.h[t + 1], self.gates.da)
+        return (self.gates.step_backward(t),)
 
-    def weight_gradients(self, n: int, ids: Array | None) -> Array:
-        """Sum dW over the chunk; return dx ``(n, D, B)``."""
+    def weight_gradients(self, n: int, ids: Array | None) -> None:
+        """Sum dW over the chunk."""
         self.gates.weight_gradient(n, ids)
-        return self.gates.dx[:n, self.H :]
+
+    def input_gradient(self, n: int) -> Array:
+        """Return dx, ``(n, D, B)``."""
+        return self.gates.input_gradient(n)
 
 
 def elementwise_backward(xp: ModuleType, dh: Array, h: Array, da: Array) -> None:

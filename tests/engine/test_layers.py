@@ -55,29 +55,43 @@ class TestFunctions:
 
 
 class TestLinear:
-    G, K = 4, 3
+    G, K, states = 4, 3, 2
 
     @pytest.fixture
     def linear(self, generator, backend):
         W = generator.normal(size=(self.G, self.K + 1))
-        layer = Linear(backend.to_device(W), backend.to_device(np.full_like(W, 7.0)), T, B, backend)
+        dW = np.full_like(W, 7.0)
+        layer = Linear(backend.to_device(W), backend.to_device(dW), T, B, backend, states=self.states)
         layer.x[...] = backend.to_device(generator.normal(size=(T + 1, self.K, B)))
-        layer.da[...] = backend.to_device(generator.normal(size=(T, self.G, B)))
         return layer
+
+    @pytest.fixture
+    def da(self, generator):
+        return generator.normal(size=(T, self.G, B))
+
+    @pytest.fixture
+    def ds(self, linear, da, backend, host):
+        """Walk back through all steps; the gradients of the states."""
+        found = np.zeros((T, self.states, B))
+        for t in reversed(range(T)):
+            linear.da[...] = backend.to_device(da[t])
+            found[t] = host(linear.step_backward(t))
+        return found
 
     def test_forward_is_the_product_plus_the_bias(self, linear, host):
         W, x = host(linear.W), host(linear.x)
         for t in range(T):
             np.testing.assert_allclose(host(linear.step(t)), W[:, :-1] @ x[t] + W[:, -1:], rtol=1e-13)
 
-    def test_backward_is_the_transposed_product_without_the_bias(self, linear, host):
-        W, da = host(linear.W), host(linear.da)
-        for t in range(T):
-            np.testing.assert_allclose(host(linear.step_backward(t)), W[:, :-1].T @ da[t], rtol=1e-13)
+    @pytest.mark.parametrize("n", [T, 2])
+    def test_backward_is_the_transposed_product_without_the_bias(self, linear, da, ds, n, host):
+        dx = np.concatenate([ds[:n], host(linear.input_gradient(n))], axis=1)  # (n, K, B)
+        np.testing.assert_allclose(dx, host(linear.W)[:, :-1].T @ da[:n], rtol=1e-13)
 
     @pytest.mark.parametrize("n", [T, 2])
-    def test_the_weight_gradient_sums_the_outer_products_of_n_steps(self, linear, n, host):
-        x, da = host(linear.x), host(linear.da)
+    @pytest.mark.usefixtures("ds")
+    def test_the_weight_gradient_sums_the_outer_products_of_n_steps(self, linear, da, n, host):
+        x = host(linear.x)
         expected = np.zeros((self.G, self.K + 1))
         for t in range(n):
             for b in range(B):

@@ -19,7 +19,7 @@ column used it, so its gradient is the sum over the columns. With X (K, B) and d
 
 The product dA Xᵀ does that sum by itself. It is a sum, not a mean: the mean has been taken in the
 loss (lesson 5). Time is no different. T steps of B sequences are T·B columns that used the same
-W, so the engine lays all of them side by side and needs one product for the chunk.
+W, so the engine lays all of them side by side: one product for dW of the chunk, one for dX.
 
 Two tricks of the engine. It puts a 1 below x, and then the bias is the last column of W:
 
@@ -62,11 +62,18 @@ def naive(W, x, da):
 def engine(W, x, da):
     dW = np.zeros_like(W)
     layer = Linear(W, dW, T, B, CPU)
-    layer.x[:T], layer.da[...] = x, da
+    layer.x[:T] = x
     a = np.array([layer.step(t) for t in range(T)])
-    dx = np.array([layer.step_backward(t) for t in range(T)])
+    give(layer, da)
     layer.weight_gradient(T)
-    return a, dx, dW
+    return a, layer.input_gradient(T), dW
+
+
+def give(layer, da):
+    """Tell the engine's layer the gradient of its outputs, step by step."""
+    for t in range(T):
+        layer.da[...] = da[t]
+        layer.keep(t)
 
 
 def close(found, expected):
@@ -112,7 +119,8 @@ def reader():
     """A first layer: the same W, and a column of Wx for each character that it reads."""
     Wx, dW, dWx = generator.normal(size=(G, V)), np.zeros_like(W), np.full((G, V), 9.0)
     layer = Linear(W, dW, T, B, CPU, OneHot(Wx, dWx, B, CPU))
-    layer.x[:T], layer.da[...] = x, da
+    layer.x[:T] = x
+    give(layer, da)
     return layer, Wx, dWx
 
 

@@ -14,10 +14,11 @@ dh, the gradient of the loss by the state that the step made. Then
     dW = da [h_prev; x; 1]ᵀ                  for the weights, summed over the batch
 
 That is all there is to the backward pass of an RNN. Two gradients leave the step: dx goes down to
-the layer below, dh_prev goes to the step before. The stack [h_prev; x] makes one product do both.
+the layer below, dh_prev goes to the step before.
 
-The engine's `step_backward(t, dh)` is the first two lines. It leaves da behind, and the third
-line waits until all steps are done, to be one product for the whole chunk.
+Only dh_prev is in a hurry, since the step before waits for it. So the engine's
+`step_backward(t, dh)` makes da and dh_prev, and leaves da behind. dx and dW wait until all steps
+are done: then one product makes dx for the whole chunk, and one dW.
 """
 
 from math import tanh
@@ -68,7 +69,8 @@ def engine(W, h_prev, x):
 def engine_backward():
     layer = engine(W, h_prev, x)
     (dh_prev,) = layer.step_backward(0, dh.copy())
-    return dh_prev, layer.weight_gradients(1, None)[0], layer.gradients["W"]
+    layer.weight_gradients(1, None)
+    return dh_prev, layer.input_gradient(1)[0], layer.gradients["W"]
 
 
 def close(found, expected):
@@ -127,11 +129,11 @@ def test_a_saturated_unit_learns_nothing_and_passes_nothing_back():
 EXERCISE = """
 In minichar/engine/rnn.py, in step_backward, change
 
-    self.elementwise_backward(dh, self.h[t + 1], self.gates.da[t])
+    self.elementwise_backward(dh, self.h[t + 1], self.gates.da)
 
 to
 
-    self.elementwise_backward(dh, self.h[t], self.gates.da[t])
+    self.elementwise_backward(dh, self.h[t], self.gates.da)
 
 It takes the slope at the state before the step instead of the one after: one index off, no shape
 is wrong, nothing crashes. What goes red?

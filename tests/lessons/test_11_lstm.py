@@ -79,8 +79,9 @@ def engine_backward():
     """What the step gives back to each gate, to h_prev, c_prev, x and W."""
     layer = engine(W, h_prev, c_prev, x)
     dh_prev, dc_prev = layer.step_backward(0, dh.copy(), dc.copy())
-    dx = layer.weight_gradients(1, None)[0]
-    return layer.gates.da[0].reshape(4, H, B), dh_prev, dc_prev, dx, layer.gradients["W"]
+    layer.weight_gradients(1, None)
+    dx = layer.input_gradient(1)[0]
+    return layer.gates.da.reshape(4, H, B), dh_prev, dc_prev, dx, layer.gradients["W"]
 
 
 s = np.concatenate([h_prev, x, np.ones((1, B))])
