@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minichar.engine.draw import draw, likeliest
+from minichar.engine.draw import draw_by_weight, likeliest
 from minichar.errors import MinicharError
 
 
@@ -67,7 +67,7 @@ class Choice:
             scaled[scaled < kth] = -np.inf
         if self.top_p < 1:
             self._cut_to_top_p(scaled)
-        return draw(np, scaled, u)
+        return draw_by_weight(np, np.exp(scaled), u)  # the largest of `scaled` is 0
 
     def _cut_to_top_p(self, scaled: np.ndarray) -> None:
         order = np.argsort(-scaled, axis=0, kind="stable")  # (V, B)

@@ -52,13 +52,15 @@ class Stream:
     ) -> None:
         self.coming = deque(int(k) for k in prime)
         self.temperature, self.cut = choice.temperature, replace(choice, temperature=1.0)
+        self.kind = repr(self.cut)  # a string remembers its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
 
     def write(self, k: int) -> int:
         """Add the drawn id `k`, or the given one; return which it was. It is read at the next step."""
-        k = self.given.get(self.length, k)
+        if self.given:
+            k = self.given.get(self.length, k)
         self.coming.append(k)
         self.length += 1
         return k
@@ -138,7 +140,8 @@ class Streams:
             logits[:, b] = 0.0
         writing = [b for b, stream in enumerate(streams) if not stream.coming]
         writers = [streams[b] for b in writing]
-        scores = some_columns(self.backend.to_host(logits), writing).astype("float64")  # (V, n)
+        columns = writing if len(writing) < network.B else slice(None)  # of all, which is usual, no copy
+        scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(
                 "the model's logits are not finite: its weights are damaged, use another checkpoint"
@@ -172,14 +175,10 @@ def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:
     u = np.array([next(stream.numbers) for stream in streams])  # (n,)
     temperature = np.array([stream.temperature for stream in streams])  # (n,)
     ids = np.empty(len(streams), dtype=np.intp)  # (n,)
-    alike: dict[Choice, list[int]] = {}
+    alike: dict[str, list[int]] = {}
     for j, stream in enumerate(streams):
-        alike.setdefault(stream.cut, []).append(j)
-    for cut, columns in alike.items():
-        ids[columns] = cut.ids(some_columns(scores, columns), u[columns], temperature[columns])
+        alike.setdefault(stream.kind, []).append(j)
+    for columns in alike.values():
+        these = columns if len(alike) > 1 else slice(None)
+        ids[these] = streams[columns[0]].cut.ids(scores[:, these], u[these], temperature[these])
     return ids.tolist()
-
-
-def some_columns(array: np.ndarray, columns: list[int]) -> np.ndarray:
-    """Return a copy of these columns of `array`, in their order; of all, which is usual, the quicker way."""
-    return array.copy() if len(columns) == array.shape[1] else array[:, columns]

@@ -8,6 +8,8 @@ stream of text depends on its own numbers alone.
 
 from types import ModuleType
 
+import numpy as np
+
 from minichar.backend import Array
 
 
@@ -16,11 +18,16 @@ def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
 
     A logit of -inf is never drawn.
     """
-    weights = xp.exp(logits - logits.max(axis=0))  # (V, B)
+    return draw_by_weight(xp, xp.exp(logits - logits.max(axis=0)), u)
+
+
+def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
+    """Return ids ``(B,)``, each drawn in proportion to its column of `weights` ``(V, B)``; as `draw`."""
     cumulative = xp.cumsum(weights, axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
-    # Rounding may carry u·total up to total, past the last character that has a weight.
-    threshold = xp.minimum(u.astype(total.dtype) * total, xp.nextafter(total, xp.zeros_like(total)))
+    # A u that its dtype rounds to 1 would reach past the last character that has a weight.
+    below_one = 1.0 - float(np.finfo(total.dtype).epsneg)
+    threshold = xp.minimum(u.astype(total.dtype), below_one) * total  # (B,)
     return (cumulative <= threshold).sum(axis=0)
 
 
