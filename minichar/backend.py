@@ -89,9 +89,10 @@ class Backend:
         """
         xp = self.xp
         seen, place = xp.unique(ids, return_inverse=True)  # (S,), (N,)
-        onehot = seen[:, None] == seen[place][None, :]  # (S, N)
+        onehot = xp.zeros((len(ids), len(seen)), dtype=columns.dtype)  # (N, S)
+        xp.put_along_axis(onehot, place[:, None], 1.0, axis=1)
         out[...] = 0.0
-        out[:, seen] = xp.matmul(columns, onehot.astype(columns.dtype).T)  # (G, S)
+        out[:, seen] = xp.matmul(columns, onehot)  # (G, S)
 
     def elementwise(self, function: Function) -> Function:
         """Return ``function(xp, *arrays)``, an element-wise computation with ``out=``, as one call."""
