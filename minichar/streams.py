@@ -12,6 +12,7 @@ model (`CharRNN.exact`) it does not depend on it at all.
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -67,9 +68,8 @@ class Stream:
 
 
 def uniform_numbers(generator: np.random.Generator) -> Iterator[float]:
-    """Yield uniform numbers without end."""
-    while True:
-        yield from generator.random(BLOCK).tolist()
+    """Return uniform numbers without end."""
+    return chain.from_iterable(generator.random(BLOCK).tolist() for _ in repeat(None))
 
 
 class Streams:
@@ -172,7 +172,7 @@ class Streams:
 
 def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:
     """Return an id for each stream from its column of scores ``(V, n)``; texts that cut alike go together."""
-    u = np.array([next(stream.numbers) for stream in streams])  # (n,)
+    u = np.array([*map(next, [stream.numbers for stream in streams])])  # (n,)
     temperature = np.array([stream.temperature for stream in streams])  # (n,)
     ids = np.empty(len(streams), dtype=np.intp)  # (n,)
     alike: dict[str, list[int]] = {}

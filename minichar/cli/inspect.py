@@ -100,7 +100,8 @@ def show(model: CharRNN, path: str) -> None:
 
 def settings_table(details: dict[str, Any]) -> list[str]:
     """Return a line for each setting, under a heading."""
-    return ["settings", *(f"  {name!s:26} {value!r}" for name, value in details.get("settings", {}).items())]
+    settings = details.get("settings", {}).items()
+    return ["settings", *(f"  {k!s:26} {'the default' if v is None else repr(v)}" for k, v in settings)]
 
 
 def history_table(training: dict[str, Any]) -> list[str]:

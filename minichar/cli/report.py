@@ -77,8 +77,8 @@ class Report:
         lines = [
             f"text       {corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocabulary):,} different",
             *(f"           {note}" for note in self.run.notes),
-            f"split      {split.how}: {len(split.train):,} chunks to learn, {len(split.val):,} to validate "
-            f"and {len(split.test):,} to test, each of {split.B} × {split.T} characters",
+            f"split      {split.how}: chunks to learn {len(split.train):,}, to validate {len(split.val):,}, "
+            f"to test {len(split.test):,}, each of {split.B} × {split.T} characters",
             f"model      {model.summary()}",
             f"           to learn {learned:,} characters: {size_advice(model.parameters.size, learned)}",
             f"computes   {self.trainer.backend.describe()}",

@@ -159,7 +159,7 @@ def test_what_a_person_sees(cli):
     parameters = load(path).parameters.size
     assert f"text       input.txt: {len(TEXT)} characters, {V} different" in said
     assert re.search(
-        r"split      columns: 3\d chunks to learn, 2 to validate and 0 to test, each of 4 × 6", said
+        r"split      columns: chunks to learn 3\d, to validate 2, to test 0, each of 4 × 6", said
     )
     assert f"LSTM, 1 layer of 8, {V} characters, {parameters:,} parameters" in said
     assert re.search(r"to learn \d+ characters: about as many parameters, as it should be", said)
