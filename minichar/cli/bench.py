@@ -15,19 +15,27 @@ from minichar.engine.config import GRU_RESETS, MODELS
 work_ = group("Work")
 sizes = group("Sizes")
 measuring = group("Measuring")
+COUNT = click.IntRange(1)
 
 
 @click.command("bench", cls=GroupedCommand)
 @work_("--what", default=("train",), multiple=True, type=click.Choice(KINDS), help="May be given again.")
 @work_("--model", default=("lstm",), multiple=True, type=click.Choice(MODELS), help="May be given again.")
 @work_("--gru-reset", default="after", type=click.Choice(GRU_RESETS), help="Where a GRU's reset gate acts.")
-@sizes("--rnn-size", default=(128,), multiple=True, metavar="H", help="Hidden units; may be given again.")
-@sizes("--num-layers", default=2, metavar="L", help="Layers.")
-@sizes("--vocab-size", default=65, metavar="V", help="Characters.")
-@sizes("--seq-length", default=50, metavar="T", type=click.IntRange(1), help="Time steps in a chunk.")
-@sizes("--batch-size", default=50, metavar="B", type=click.IntRange(1), help="Sequences.")
+@sizes(
+    "--rnn-size",
+    default=(128,),
+    multiple=True,
+    metavar="H",
+    type=COUNT,
+    help="Hidden units; may be given again.",
+)
+@sizes("--num-layers", default=2, metavar="L", type=COUNT, help="Layers.")
+@sizes("--vocab-size", default=65, metavar="V", type=COUNT, help="Characters.")
+@sizes("--seq-length", default=50, metavar="T", type=COUNT, help="Time steps in a chunk.")
+@sizes("--batch-size", default=50, metavar="B", type=COUNT, help="Sequences.")
 @measuring("--threads", default=0, type=click.IntRange(0), help="For products; 0 for one a core.")
-@measuring("--rounds", default=5, type=click.IntRange(1), help="How often each side has its turn.")
+@measuring("--rounds", default=5, type=COUNT, help="How often each side has its turn.")
 @measuring("--json", "as_json", is_flag=True, help="Print everything, the raw times too, as JSON.")
 @device
 def command(

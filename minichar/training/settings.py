@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from minichar.engine.config import GRU_RESETS, MODELS
 from minichar.errors import MinicharError
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES, learning_rate, true_share
@@ -118,16 +119,19 @@ _POSITIVE = (lambda v: 0 < v < float("inf")), "above 0"
 _NOT_NEGATIVE = (lambda v: 0 <= v < float("inf")), "0 (off) or more"
 
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("seq_length", "batch_size", "max_epochs", "eval_val_every"), _whole(1)),
+    **dict.fromkeys(("rnn_size", "num_layers", "seq_length", "batch_size"), _whole(1)),
+    **dict.fromkeys(("max_epochs", "eval_val_every"), _whole(1)),
     **dict.fromkeys(("min_freq", "learning_rate_decay_after", "seed", "sample_every", "keep"), _whole(0)),
     **dict.fromkeys(("start_ss", "decay_ss", "min_ss"), _SHARE),
     **dict.fromkeys(("grad_clip", "clip_norm"), _NOT_NEGATIVE),
     "learning_rate": _POSITIVE,
     "learning_rate_decay": ((lambda v: 0 < v <= 1), "above 0, at most 1"),
-    "decay_rate": ((lambda v: 0 <= v < 1), "at least 0, below 1"),
+    **dict.fromkeys(("dropout", "decay_rate"), ((lambda v: 0 <= v < 1), "at least 0, below 1")),
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "model": MODELS,
+    "gru_reset": GRU_RESETS,
     "split": SPLITS,
     "ss_schedule": SS_SCHEDULES,
     "ss_feed": SS_FEEDS,

@@ -51,6 +51,11 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("name", "values"),
     [
+        ("model", ("cnn", "")),
+        ("gru_reset", ("within",)),
+        ("rnn_size", (0, -1)),
+        ("num_layers", (0, -1)),
+        ("dropout", (1.0, -0.1, NAN)),
         ("seq_length", (0, -1)),
         ("batch_size", (0, -50)),
         ("max_epochs", (0, -1)),
