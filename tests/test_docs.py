@@ -123,8 +123,15 @@ def there(command: str) -> bool:
     """Return whether this machine has what the command needs; in CI it must."""
     needs = {"redis": "redis-server", "curl": "curl"}
     programs = [program for word, program in needs.items() if word in command]
-    web = "redis" in command or command.startswith(("minichar serve", "curl", "python bench/load"))
-    return "CI" in os.environ or (all(map(shutil.which, programs)) and (not web or bool(find_spec("flask"))))
+    modules = {
+        "redis": "flask",
+        "minichar serve": "flask",
+        "curl": "flask",
+        "bench/load": "flask",
+        " -o ": "matplotlib",
+    }
+    imported = [module for word, module in modules.items() if word in command]
+    return "CI" in os.environ or (all(map(shutil.which, programs)) and all(map(find_spec, imported)))
 
 
 def run(command: str) -> str:

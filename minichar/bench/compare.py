@@ -5,7 +5,7 @@ with a unit that is not counted. The ratio of a round is that of its two turns, 
 else the machine does at the time weighs on both; the result is the median of the rounds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -23,6 +23,8 @@ UNITS = 20
 """The fewest units that are timed of each side, over all rounds."""
 TURN = 0.2
 """A turn lasts at least so many seconds."""
+DISTURBED = 2.0
+"""On an idle machine the ratios of a work's rounds seldom differ by more than this factor."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,23 @@ class Result:
     memory: dict[str, int]
 
     @property
-    def ratio(self) -> float | None:
-        """How many times as many characters a second as the other side; the median of the rounds."""
+    def ratios(self) -> list[float]:
+        """How many times as many characters a second as the other side, in each round."""
         if self.against is None:
-            return None
+            return []
         scale = self.work.characters / self.against.characters
         rounds = zip(self.seconds["work"], self.seconds["against"], strict=True)
-        return median(scale * median(theirs) / median(ours) for ours, theirs in rounds)
+        return [scale * median(theirs) / median(ours) for ours, theirs in rounds]
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of `ratios`."""
+        return median(self.ratios) if self.ratios else None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the rounds differ so much that the ratio means little."""
+        return bool(self.ratios) and max(self.ratios) > DISTURBED * min(self.ratios)
 
     def speed(self, side: str = "work") -> float:
         """Return characters a second of a side, the median of all its units."""
@@ -86,8 +98,8 @@ def opponent(work: Work) -> Work | None:
     return replace(work, engine="pytorch") if find_spec("torch") else None
 
 
-def compare(work: Work, rounds: int = 5) -> Result:
-    """Measure a work and its opponent in turn.
+def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lambda: None) -> Result:
+    """Measure a work and its opponent in turn, and call `after_round` after each.
 
     Raises
     ------
@@ -109,11 +121,22 @@ def compare(work: Work, rounds: int = 5) -> Result:
             for name, side in sides.items():
                 sleep(PAUSE)
                 seconds[name].append(side.units(1 + n[name])[1:])
+            after_round()
         peaks.append(sides["work"].peak())
     return Result(work, against, seconds, max(peaks), memory)
 
 
-HEADINGS = ("work", "characters/s", "against", "characters/s", "ratio", "GFLOP/s", "of peak", "peak memory")
+HEADINGS = (
+    "work",
+    "characters/s",
+    "against",
+    "characters/s",
+    "ratio",
+    "of the rounds",
+    "GFLOP/s",
+    "of peak",
+    "peak memory",
+)
 
 
 def row(result: Result) -> tuple[str, ...]:
@@ -121,10 +144,11 @@ def row(result: Result) -> tuple[str, ...]:
     work, against = result.work, result.against
     sizes = f"{work.kind} {work.model} {work.num_layers}×{work.rnn_size}"
     megabytes = " / ".join(f"{bytes_ / 1e6:.0f}" for bytes_ in result.memory.values())
-    other, speed, ratio = "–", "–", "–"
+    other, speed, ratio, ratios = "–", "–", "–", "–"
     if against is not None:
         other = "PyTorch" if against.engine == "pytorch" else against.kind
         speed, ratio = f"{result.speed('against'):,.0f}", f"{result.ratio:.2f}"
+        ratios = f"{min(result.ratios):.2f} – {max(result.ratios):.2f}"
     share = f"{result.gigaflops / result.peak:.0%}"
     return (
         sizes,
@@ -132,6 +156,7 @@ def row(result: Result) -> tuple[str, ...]:
         other,
         speed,
         ratio,
+        ratios,
         f"{result.gigaflops:.0f}",
         share,
         f"{megabytes} MB",

@@ -53,7 +53,9 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()  # which ends it
+        self.connection.close()  # which ends it, once it has answered
+        if kind is not None:
+            self.process.terminate()
         self.process.join()
 
     def units(self, n: int) -> list[float]:

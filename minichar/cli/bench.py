@@ -1,7 +1,10 @@
 """``minichar bench``."""
 
 import json
+import os
 import sys
+from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import product
 
 import click
@@ -9,6 +12,7 @@ import click
 from minichar.backend import Backend
 from minichar.bench.compare import compare, opponent, table
 from minichar.bench.work import KINDS, Work
+from minichar.bench.worker import threads_limited
 from minichar.cli.options import GroupedCommand, device, group
 from minichar.engine.config import GRU_RESETS, MODELS
 
@@ -16,6 +20,7 @@ work_ = group("Work")
 sizes = group("Sizes")
 measuring = group("Measuring")
 COUNT = click.IntRange(1)
+CORES = os.cpu_count() or 1
 
 
 @click.command("bench", cls=GroupedCommand)
@@ -34,7 +39,7 @@ COUNT = click.IntRange(1)
 @sizes("--vocab-size", default=65, metavar="V", type=COUNT, help="Characters.")
 @sizes("--seq-length", default=50, metavar="T", type=COUNT, help="Time steps in a chunk.")
 @sizes("--batch-size", default=50, metavar="B", type=COUNT, help="Sequences.")
-@measuring("--threads", default=0, type=click.IntRange(0), help="For products; 0 for one a core.")
+@measuring("--threads", default=0, type=click.IntRange(0, CORES), help="For products; 0 for one a core.")
 @measuring("--rounds", default=5, type=COUNT, help="How often each side has its turn.")
 @measuring("--json", "as_json", is_flag=True, help="Print everything, the raw times too, as JSON.")
 @device
@@ -57,7 +62,10 @@ def command(
     Both do the same work in turn, each in a process of its own. The ratio is minichar's
     speed by the other's, above 1 faster. Dropout (0.5) and scheduled sampling (share 0.9)
     are held against training without them, 64 streams of text at once against one.
-    Without PyTorch, minichar is measured alone. An idle machine gives the same figures twice.
+    Without PyTorch, minichar is measured alone.
+
+    Each speed is the median of all units of the work (a chunk learned or read, or 200
+    characters written), each ratio that of the rounds. An idle machine gives the same figures twice.
     """
     works = [
         Work(
@@ -77,9 +85,18 @@ def command(
     ]
     if any(opponent(work) is None for work in works):
         click.echo("PyTorch is not installed: pip install 'minichar[bench]' to compare", err=True)
-    click.echo(device.describe(), err=True)
-    with click.progressbar(works, label="measuring", file=sys.stderr) as bar:
-        results = [compare(work, rounds) for work in bar]
+    with threads_limited(threads):
+        sides = [device.describe()]
+    if find_spec("torch"):
+        sides.append(f"PyTorch {version('torch')}")
+    click.echo("; ".join(sides), err=True)
+    with click.progressbar(length=len(works) * rounds, label="measuring", file=sys.stderr) as bar:
+        results = [compare(work, rounds, lambda: bar.update(1)) for work in works]
+    if any(result.disturbed for result in results):
+        click.echo(
+            "the rounds of a work differ by a factor of two or more: an idle machine gives better figures",
+            err=True,
+        )
     if as_json:
         click.echo(json.dumps([result.describe() for result in results]))
     else:

@@ -20,7 +20,7 @@ def size_advice(parameters: int, characters: int) -> str:
         return "many more parameters, it may learn them by heart; --dropout 0.5 or a smaller --rnn-size helps"
     if ratio < 1 / 10:
         return "far fewer parameters, a larger --rnn-size would learn more, in more time"
-    return "about as many parameters, as it should be"
+    return "parameters of the same order, as it should be"
 
 
 def updates_advice(updates: int) -> str:
@@ -28,7 +28,7 @@ def updates_advice(updates: int) -> str:
     if updates >= FEW_UPDATES:
         return ""
     return (
-        f"only {updates:,} updates in all: a smaller --batch-size and --seq-length or more --max-epochs help"
+        f"only {updates:,} updates in all: more --max-epochs, or a smaller --batch-size or --seq-length, help"
     )
 
 

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import signal
 from dataclasses import replace
 
 import pytest
@@ -40,6 +42,11 @@ def test_the_ratio_is_the_median_of_the_rounds():
     assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
 
 
+def test_rounds_that_differ_much_are_told_of():
+    assert result([[1], [1], [1]], [[2], [3], [4.1]]).disturbed
+    assert not result([[1], [1], [1]], [[2], [3], [3.9]]).disturbed
+
+
 def test_the_ratio_is_of_characters_a_second():
     """Units of another size."""
     many = replace(SMALL, kind="sample-many")
@@ -67,11 +74,13 @@ def test_pytorch_where_there_is_one(monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_work_is_measured(alone, kind):
-    measured = compare(replace(SMALL, kind=kind), rounds=2)
+    rounds = []
+    measured = compare(replace(SMALL, kind=kind), 2, lambda: rounds.append(1))
     assert all(len(turns) == 2 for turns in measured.seconds.values())
     assert all(second > 0 for turns in measured.seconds.values() for turn in turns for second in turn)
     assert all(bytes_ > 10**7 for bytes_ in measured.memory.values())
     assert measured.peak > 0
+    assert len(rounds) == 2
 
 
 def test_training_learns(cell):
@@ -108,6 +117,13 @@ def test_a_process_that_dies_is_one_line():
             worker.units(1)
 
 
+def test_whoever_interrupts_need_not_wait_for_the_unit():
+    worker = Worker(SMALL).__enter__()
+    worker.connection.send(10**9)  # units
+    worker.__exit__(KeyboardInterrupt, None, None)
+    assert worker.process.exitcode == -signal.SIGTERM
+
+
 def test_no_process_stays_behind():
     with Worker(SMALL) as worker:
         assert len(worker.units(3)) == 3
@@ -116,9 +132,9 @@ def test_no_process_stays_behind():
 
 def test_the_table_is_markdown():
     lines = [*table([result([[1.0]], [[2.0]])])]
-    assert {line.count("|") for line in lines} == {9}
+    assert {line.count("|") for line in lines} == {10}
     assert len({len(line) for line in lines}) == 1
-    assert "| 2.00 " in lines[2]
+    assert "| 2.00  | 2.00 – 2.00 " in lines[2]
     assert "10 / 20 MB" in lines[2]
 
 
@@ -142,6 +158,14 @@ def test_the_command_alone(alone):
     assert done.exit_code == 0, done.output
     assert "PyTorch is not installed: pip install 'minichar[bench]'" in done.stderr
     assert done.stdout.splitlines()[2].startswith("| train lstm 1×8 | ")
+
+
+def test_the_command_says_what_it_measures_and_shows_every_round(alone):
+    done = CliRunner().invoke(main, [*BENCH, "--threads", "1", "--what", "dropout"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"NumPy .*, 1 thread(;|$)", done.stderr, re.MULTILINE)
+    too_many = CliRunner().invoke(main, [*BENCH, "--threads", "100000"])
+    assert too_many.exit_code == 2
 
 
 def test_the_command_beside_pytorch_as_json():

@@ -7,11 +7,11 @@ from minichar.training.advice import fit_advice, size_advice, updates_advice
     ("parameters", "characters", "words"),
     [
         (500_000, 100_000, "many more parameters"),
-        (400_000, 100_000, "about as many"),
-        (240_000, 465_000, "about as many"),
-        (10_000, 100_000, "about as many"),
+        (400_000, 100_000, "parameters of the same order"),
+        (240_000, 465_000, "parameters of the same order"),
+        (10_000, 100_000, "parameters of the same order"),
         (9_999, 100_000, "far fewer parameters"),
-        (1, 1, "about as many"),
+        (1, 1, "parameters of the same order"),
     ],
 )
 def test_sizes(parameters, characters, words):
