@@ -89,7 +89,7 @@ class Backend:
         """
         xp = self.xp
         seen, place = xp.unique(ids, return_inverse=True)  # (S,), (N,)
-        onehot = xp.zeros((len(ids), len(seen)), dtype=columns.dtype)  # (N, S)
+        onehot = self.zeros((len(ids), len(seen)), columns.dtype)  # (N, S)
         xp.put_along_axis(onehot, place[:, None], 1.0, axis=1)
         out[...] = 0.0
         out[:, seen] = xp.matmul(columns, onehot)  # (G, S)

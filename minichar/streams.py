@@ -53,7 +53,7 @@ class Stream:
     ) -> None:
         self.coming = deque(int(k) for k in prime)
         self.temperature, self.cut = choice.temperature, replace(choice, temperature=1.0)
-        self.kind = repr(self.cut)  # a string remembers its hash
+        self.kind = repr(self.cut)  # texts of a kind are cut alike; a string, since it remembers its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
@@ -140,7 +140,7 @@ class Streams:
             logits[:, b] = 0.0
         writing = [b for b, stream in enumerate(streams) if not stream.coming]
         writers = [streams[b] for b in writing]
-        columns = writing if len(writing) < network.B else slice(None)  # of all, which is usual, no copy
+        columns = writing if len(writing) < network.B else slice(None)  # all, which is usual, the quicker way
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(
@@ -172,7 +172,7 @@ class Streams:
 
 def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:
     """Return an id for each stream from its column of scores ``(V, n)``; texts that cut alike go together."""
-    u = np.array([*map(next, [stream.numbers for stream in streams])])  # (n,)
+    u = np.array([next(stream.numbers) for stream in streams])  # (n,)
     temperature = np.array([stream.temperature for stream in streams])  # (n,)
     ids = np.empty(len(streams), dtype=np.intp)  # (n,)
     alike: dict[str, list[int]] = {}

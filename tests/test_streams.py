@@ -7,7 +7,7 @@ from toys import toy_model
 from minichar import CharRNN, Choice, MinicharError, Vocabulary, generate
 from minichar.engine.config import Config
 from minichar.sampling import STREAM, prime_ids
-from minichar.streams import Stream, Streams
+from minichar.streams import BLOCK, Stream, Streams, uniform_numbers
 
 MODEL = toy_model(dtype="float32", rnn_size=33).exact()
 CHOICES = [Choice(), Choice(0.5), Choice(2.0, top_k=3), Choice(top_p=0.7), Choice(argmax=True)]
@@ -19,6 +19,12 @@ def stream(model, prime="", seed=1, choice=Choice(), given=None):
 
 def alone(model, n, prime="", seed=1, choice=Choice()):
     return "".join(generate(model, n, prime, seed, choice=choice)) if n else ""
+
+
+def test_a_streams_numbers_are_its_generators_however_many():
+    n = 2 * BLOCK + 3
+    numbers = uniform_numbers(np.random.default_rng(1))
+    assert [next(numbers) for _ in range(n)] == np.random.default_rng(1).random(n).tolist()
 
 
 class Company:

@@ -22,10 +22,10 @@ def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
 
 
 def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
-    """Return ids ``(B,)``, each drawn in proportion to its column of `weights` ``(V, B)``; as `draw`."""
+    """Return ids ``(B,)``, each drawn in proportion to its column of `weights` ``(V, B)``, 0 or more."""
     cumulative = xp.cumsum(weights, axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
-    # A u that its dtype rounds to 1 would reach past the last character that has a weight.
+    # A u that the weights' dtype rounds to 1 would reach past the last character that has a weight.
     below_one = 1.0 - float(np.finfo(total.dtype).epsneg)
     threshold = xp.minimum(u.astype(total.dtype), below_one) * total  # (B,)
     return (cumulative <= threshold).sum(axis=0)

@@ -1,10 +1,10 @@
-"""A linear layer over time: one product a step, and one for the whole chunk wherever time allows it.
+"""A linear layer over time: one product a step, and one for the whole chunk where no step waits for it.
 
 s = [x; 1]                    the inputs with a one below, so the bias is W's last column
 a = W @ s  (+ Wx @ onehot(k)  where the layer reads characters)
 
-ds = Wᵀ @ da                  for inputs that are states: step by step, since step t-1 waits for it
-                              for the others: one product over all T·B columns
+dx = Wᵀ @ da                  without the bias column: of states step by step, since step t-1 waits for it,
+                              of other inputs in one product over all T·B columns
 dW = Σ_t da_t @ s_tᵀ          one product over all T·B columns
 """
 
@@ -26,8 +26,8 @@ class Linear:
     backend : Backend
     onehot : OneHot, optional
         The weights of a character input, `G` rows.
-    states : int
-        How many of the inputs, the first ones, are states that the step before has made.
+    from_before : int
+        How many of the inputs, the first ones, the step before has made: states.
 
     Attributes
     ----------
@@ -38,6 +38,8 @@ class Linear:
         The pre-activations.
     da : array, (G, B)
         The gradient of those of one step, written here before `keep` or `step_backward`.
+    kept_da : array, (G, T, B)
+        That of all steps, laid out as the products over a chunk read it.
     """
 
     def __init__(
@@ -48,10 +50,10 @@ class Linear:
         B: int,
         backend: Backend,
         onehot: OneHot | None = None,
-        states: int = 0,
+        from_before: int = 0,
     ) -> None:
         self.xp, self.backend = backend.xp, backend
-        self.W, self.dW, self.onehot, self.states = W, dW, onehot, states
+        self.W, self.dW, self.onehot, self.from_before = W, dW, onehot, from_before
         G, columns = W.shape
         self.s = backend.zeros((T + 1, columns, B), W.dtype)  # (T+1, K+1, B)
         self.s[:, -1] = 1.0
@@ -65,8 +67,8 @@ class Linear:
         return self.xp.zeros_like(self.a[0])  # (G, B)
 
     @cached_property
-    def columns(self) -> Array:
-        """Gradient of the pre-activations of all steps, laid out as the products over a chunk read it."""
+    def kept_da(self) -> Array:
+        """Gradient of the pre-activations of all steps."""
         T, G, B = self.a.shape
         return self.backend.zeros((G, T, B), self.W.dtype)  # (G, T, B)
 
@@ -79,22 +81,25 @@ class Linear:
 
     def keep(self, t: int) -> None:
         """Keep `da` as that of step `t`, for the products over the chunk."""
-        self.columns[:, t] = self.da
+        self.kept_da[:, t] = self.da
 
     def step_backward(self, t: int) -> Array:
-        """Keep `da` as that of step `t`; return the gradient of the states, ``(states, B)``."""
+        """Keep `da` as that of step `t`; return the gradient of the states, ``(from_before, B)``."""
         self.keep(t)
-        return self.xp.matmul(self.W[:, : self.states].T, self.da)
+        return self.xp.matmul(self.W[:, : self.from_before].T, self.da)
+
+    def da_columns(self, n: int) -> Array:
+        """Return the gradient of the pre-activations of the first `n` steps, ``(G, n·B)``."""
+        return self.kept_da[:, :n].reshape(len(self.W), -1)
 
     def input_gradient(self, n: int) -> Array:
-        """Return the gradient of the inputs that are no states, ``(n, K - states, B)``."""
-        da = self.columns[:, :n].reshape(len(self.W), -1)  # (G, n·B)
-        dx = self.xp.matmul(self.W[:, self.states : -1].T, da)  # (K - states, n·B)
-        return dx.reshape(len(dx), n, -1).transpose(1, 0, 2)
+        """Return the gradient of the inputs that are no states, ``(n, K - from_before, B)``."""
+        dx = self.xp.matmul(self.W[:, self.from_before : -1].T, self.da_columns(n))  # (K - from_before, n·B)
+        return dx.reshape(len(dx), n, self.a.shape[-1]).transpose(1, 0, 2)
 
     def weight_gradient(self, n: int, ids: Array | None = None) -> None:
         """``dW = Σ_t da[t] @ s[t]ᵀ`` over the first `n` steps, which read the characters `ids` ``(n, B)``."""
-        da = self.columns[:, :n].reshape(len(self.W), -1)  # (G, n·B)
+        da = self.da_columns(n)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
         if self.onehot is not None:
             self.onehot.weight_gradient(ids, da)

@@ -142,10 +142,9 @@ class Network:
         """Fill the layers' gradients from that of what the read-out reads, over the steps of the last run."""
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, dropout in zip(reversed(self.layers), reversed(self.dropouts), strict=True):
-            if layer is self.layers[0]:
-                layer.backward(dropout.backward(dx), self.fed[: self.n])
-            else:
-                layer.backward(dropout.backward(dx), None)
+            is_first = layer is self.layers[0]
+            layer.backward(dropout.backward(dx), self.fed[: self.n] if is_first else None)
+            if not is_first:
                 dx = layer.input_gradient(self.n)
 
     def carry(self) -> None:

@@ -76,7 +76,7 @@ class Recurrent(ABC):
 
     @abstractmethod
     def input_gradient(self, n: int) -> Array:
-        """Return the gradient with respect to the inputs x of `n` steps, ``(n, D, B)``."""
+        """Return the gradient with respect to the inputs x of `n` steps, ``(n, D, B)``, after `backward`."""
 
     @property
     def h(self) -> Array:
@@ -110,9 +110,10 @@ class Recurrent(ABC):
         """Return zeros of the layer's dtype."""
         return self.backend.zeros(shape, self.dtype)
 
-    def linear(self, name: str, onehot: OneHot | None = None, states: int = 0) -> Linear:
-        """Return the linear layer over parameter `name`, whose first inputs are `states` of the states."""
-        return Linear(self.weights[name], self.gradients[name], self.T, self.B, self.backend, onehot, states)
+    def linear(self, name: str, onehot: OneHot | None = None, from_before: int = 0) -> Linear:
+        """Return the linear layer over parameter `name`; `from_before` as `Linear`."""
+        W, dW = self.weights[name], self.gradients[name]
+        return Linear(W, dW, self.T, self.B, self.backend, onehot, from_before)
 
     def onehot(self, rows: slice = slice(None)) -> OneHot | None:
         """Return the character input for these rows of ``Wx``; None above the first layer."""

@@ -56,7 +56,9 @@ def download(
             raise MinicharError(f"cannot download {url}: {exc}") from None
         except (OSError, http.client.HTTPException, ValueError) as exc:
             reason = getattr(exc, "reason", exc)
-            raise MinicharError(f"cannot download {url}: {reason}; check the network, or try again later") from None
+            raise MinicharError(
+                f"cannot download {url}: {reason}; check the network, or try again later"
+            ) from None
     return contents
 
 

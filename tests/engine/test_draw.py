@@ -43,6 +43,16 @@ def test_each_column_has_a_distribution_of_its_own(draw):
     np.testing.assert_array_equal(draw(logits, np.array([0.15, 0.75])), [1, 1])
 
 
+def test_a_column_of_small_logits_does_not_vanish_beside_one_of_large_logits(draw):
+    logits = np.array([[1e4, -1e4], [0.0, 0.0]])  # (V, B)
+    np.testing.assert_array_equal(draw(logits, np.array([0.5, 0.5])), [0, 1])
+
+
+def test_a_number_just_below_1_reaches_a_rare_character(draw):
+    """In float64; float32 has no such number."""
+    assert draw(np.log(np.array([[1.0], [1e-9]])), np.array([JUST_BELOW_1])) == [1]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("u", [0.0, 1e-300, 0.5, JUST_BELOW_1])
 @pytest.mark.parametrize("possible", [[0], [2], [4], [1, 3], [0, 4]])

@@ -55,13 +55,15 @@ class TestFunctions:
 
 
 class TestLinear:
-    G, K, states = 4, 3, 2
+    G, K, from_before = 4, 5, 2
 
     @pytest.fixture
     def linear(self, generator, backend):
         W = generator.normal(size=(self.G, self.K + 1))
         dW = np.full_like(W, 7.0)
-        layer = Linear(backend.to_device(W), backend.to_device(dW), T, B, backend, states=self.states)
+        layer = Linear(
+            backend.to_device(W), backend.to_device(dW), T, B, backend, from_before=self.from_before
+        )
         layer.x[...] = backend.to_device(generator.normal(size=(T + 1, self.K, B)))
         return layer
 
@@ -72,7 +74,7 @@ class TestLinear:
     @pytest.fixture
     def ds(self, linear, da, backend, host):
         """Walk back through all steps; the gradients of the states."""
-        found = np.zeros((T, self.states, B))
+        found = np.zeros((T, self.from_before, B))
         for t in reversed(range(T)):
             linear.da[...] = backend.to_device(da[t])
             found[t] = host(linear.step_backward(t))
@@ -87,6 +89,15 @@ class TestLinear:
     def test_backward_is_the_transposed_product_without_the_bias(self, linear, da, ds, n, host):
         dx = np.concatenate([ds[:n], host(linear.input_gradient(n))], axis=1)  # (n, K, B)
         np.testing.assert_allclose(dx, host(linear.W)[:, :-1].T @ da[:n], rtol=1e-13)
+
+    @pytest.mark.usefixtures("ds")
+    def test_where_all_inputs_are_states_no_other_has_a_gradient(self, linear):
+        linear.from_before = self.K
+        assert linear.input_gradient(2).shape == (2, 0, B)
+
+    def test_what_only_the_way_back_needs_is_not_made_before(self, linear):
+        linear.step(0)
+        assert not {"da", "kept_da"} & vars(linear).keys()
 
     @pytest.mark.parametrize("n", [T, 2])
     @pytest.mark.usefixtures("ds")
