@@ -168,29 +168,29 @@ class CuPyBackend(Backend):
 class DpnpBackend(Backend):
     """An OpenCL device, by dpnp; the CPU is one where Intel's OpenCL runtime is installed."""
 
-    def __init__(self, index: int, xp: ModuleType, device: Any) -> None:
+    def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
         super().__init__()
-        self.name, self.xp, self.device = f"opencl:{index}", xp, device
+        self.name, self.xp, self.queue = f"opencl:{index}", xp, queue
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return zeros on the device."""
-        return self.xp.zeros(shape, dtype=dtype, device=self.device)
+        return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
     def uniform(self, *words: int) -> Uniform:
         """Return uniform random numbers drawn on the device; other words, an independent stream."""
 
         def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
-            state = self.xp.random.RandomState(seed, device=self.device)
+            state = self.xp.random.RandomState(seed, sycl_queue=self.queue)
             return state.uniform(size=shape, dtype=np.dtype(dtype).type)
 
         return CountedUniform(words, draw)
 
     def describe(self) -> str:
         """Say what computes: dpnp and the device's name."""
-        return f"dpnp {self.xp.__version__} on {self.name}, {self.device.name}"
+        return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 
     def _to_device(self, array: Array) -> Array:
-        return self.xp.asarray(array, device=self.device)
+        return self.xp.asarray(array, sycl_queue=self.queue)
 
     def _to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)
@@ -283,7 +283,9 @@ def open_dpnp(index: int) -> DpnpBackend:
     with suppress(ImportError):  # another dpnp has other modules
         vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
         avoid_deadlocks(import_module(vector), import_module(copying))
-    return DpnpBackend(index, dpnp, devices[index])
+    # Intel's OpenCL runtime for CPUs can stand still for ever where it chooses the order of its tasks
+    # (github.com/IntelPython/dpctl/issues/1954).
+    return DpnpBackend(index, dpnp, dpctl.SyclQueue(devices[index], property="in_order"))
 
 
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
