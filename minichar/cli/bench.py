@@ -10,7 +10,7 @@ from itertools import product
 import click
 
 from minichar.backend import Backend
-from minichar.bench.compare import compare, opponent, table
+from minichar.bench.compare import DISTURBED, compare, opponent, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import threads_limited
 from minichar.cli.options import GroupedCommand, device, group
@@ -94,7 +94,7 @@ def command(
         results = [compare(work, rounds, lambda: bar.update(1)) for work in works]
     if any(result.disturbed for result in results):
         click.echo(
-            "the rounds of a work differ by a factor of two or more: an idle machine gives better figures",
+            f"the rounds of a work differ by a factor of {DISTURBED:g}: an idle machine gives better figures",
             err=True,
         )
     if as_json:

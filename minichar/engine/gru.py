@@ -23,7 +23,7 @@ class GRUResetAfter(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.recurrent = self.linear("U", from_before=self.H)
+        self.recurrent = self.linear("U", recurrent=self.H)
         self.input = self.linear("W", self.onehot())
         self.elementwise = self.backend.elementwise(elementwise)
         self.elementwise_backward = self.backend.elementwise(elementwise_backward)

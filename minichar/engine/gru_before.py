@@ -24,8 +24,8 @@ class GRUResetBefore(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.gates = self.linear("W", self.onehot(slice(None, 2 * self.H)), from_before=self.H)
-        self.candidate = self.linear("Wn", self.onehot(slice(2 * self.H, None)), from_before=self.H)
+        self.gates = self.linear("W", self.onehot(slice(None, 2 * self.H)), recurrent=self.H)
+        self.candidate = self.linear("Wn", self.onehot(slice(2 * self.H, None)), recurrent=self.H)
         self.elementwise_gates = self.backend.elementwise(gates)
         self.elementwise_blend = self.backend.elementwise(candidate_and_blend)
         self.elementwise_blend_backward = self.backend.elementwise(blend_backward)

@@ -26,8 +26,8 @@ class Linear:
     backend : Backend
     onehot : OneHot, optional
         The weights of a character input, `G` rows.
-    from_before : int
-        How many of the inputs, the first ones, the step before has made: states.
+    recurrent : int
+        How many of the inputs, the first ones, are states: the step before has made them.
 
     Attributes
     ----------
@@ -50,10 +50,10 @@ class Linear:
         B: int,
         backend: Backend,
         onehot: OneHot | None = None,
-        from_before: int = 0,
+        recurrent: int = 0,
     ) -> None:
         self.xp, self.backend = backend.xp, backend
-        self.W, self.dW, self.onehot, self.from_before = W, dW, onehot, from_before
+        self.W, self.dW, self.onehot, self.recurrent = W, dW, onehot, recurrent
         G, columns = W.shape
         self.s = backend.zeros((T + 1, columns, B), W.dtype)  # (T+1, K+1, B)
         self.s[:, -1] = 1.0
@@ -84,17 +84,17 @@ class Linear:
         self.kept_da[:, t] = self.da
 
     def step_backward(self, t: int) -> Array:
-        """Keep `da` as that of step `t`; return the gradient of the states, ``(from_before, B)``."""
+        """Keep `da` as that of step `t`; return the gradient of the states, ``(recurrent, B)``."""
         self.keep(t)
-        return self.xp.matmul(self.W[:, : self.from_before].T, self.da)
+        return self.xp.matmul(self.W[:, : self.recurrent].T, self.da)
 
     def da_columns(self, n: int) -> Array:
         """Return the gradient of the pre-activations of the first `n` steps, ``(G, n·B)``."""
         return self.kept_da[:, :n].reshape(len(self.W), -1)
 
     def input_gradient(self, n: int) -> Array:
-        """Return the gradient of the inputs that are no states, ``(n, K - from_before, B)``."""
-        dx = self.xp.matmul(self.W[:, self.from_before : -1].T, self.da_columns(n))  # (K - from_before, n·B)
+        """Return the gradient of the inputs that are no states, ``(n, K - recurrent, B)``."""
+        dx = self.xp.matmul(self.W[:, self.recurrent : -1].T, self.da_columns(n))  # (K - recurrent, n·B)
         return dx.reshape(len(dx), n, self.a.shape[-1]).transpose(1, 0, 2)
 
     def weight_gradient(self, n: int, ids: Array | None = None) -> None:

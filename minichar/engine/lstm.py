@@ -24,7 +24,7 @@ class LSTM(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.gates = self.linear("W", self.onehot(), from_before=self.H)
+        self.gates = self.linear("W", self.onehot(), recurrent=self.H)
         self.sigmoid = self.backend.elementwise(sigmoid)
         self.sigmoid_slope = self.backend.elementwise(sigmoid_slope)
         self.elementwise = self.backend.elementwise(elementwise)

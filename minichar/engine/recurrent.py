@@ -110,10 +110,10 @@ class Recurrent(ABC):
         """Return zeros of the layer's dtype."""
         return self.backend.zeros(shape, self.dtype)
 
-    def linear(self, name: str, onehot: OneHot | None = None, from_before: int = 0) -> Linear:
-        """Return the linear layer over parameter `name`; `from_before` as `Linear`."""
+    def linear(self, name: str, onehot: OneHot | None = None, recurrent: int = 0) -> Linear:
+        """Return the linear layer over parameter `name`; `recurrent` as `Linear`."""
         W, dW = self.weights[name], self.gradients[name]
-        return Linear(W, dW, self.T, self.B, self.backend, onehot, from_before)
+        return Linear(W, dW, self.T, self.B, self.backend, onehot, recurrent)
 
     def onehot(self, rows: slice = slice(None)) -> OneHot | None:
         """Return the character input for these rows of ``Wx``; None above the first layer."""

@@ -17,7 +17,7 @@ class RNN(Recurrent):
 
     def build(self) -> None:
         """Lay out the workspaces."""
-        self.gates = self.linear("W", self.onehot(), from_before=self.H)
+        self.gates = self.linear("W", self.onehot(), recurrent=self.H)
         self.elementwise_backward = self.backend.elementwise(elementwise_backward)
         self.states = (self.gates.x[:, : self.H],)
         self.x = self.gates.x[:, self.H :]  # (T+1, D, B)

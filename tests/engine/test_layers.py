@@ -55,15 +55,13 @@ class TestFunctions:
 
 
 class TestLinear:
-    G, K, from_before = 4, 5, 2
+    G, K, recurrent = 4, 5, 2
 
     @pytest.fixture
     def linear(self, generator, backend):
         W = generator.normal(size=(self.G, self.K + 1))
         dW = np.full_like(W, 7.0)
-        layer = Linear(
-            backend.to_device(W), backend.to_device(dW), T, B, backend, from_before=self.from_before
-        )
+        layer = Linear(backend.to_device(W), backend.to_device(dW), T, B, backend, recurrent=self.recurrent)
         layer.x[...] = backend.to_device(generator.normal(size=(T + 1, self.K, B)))
         return layer
 
@@ -74,7 +72,7 @@ class TestLinear:
     @pytest.fixture
     def ds(self, linear, da, backend, host):
         """Walk back through all steps; the gradients of the states."""
-        found = np.zeros((T, self.from_before, B))
+        found = np.zeros((T, self.recurrent, B))
         for t in reversed(range(T)):
             linear.da[...] = backend.to_device(da[t])
             found[t] = host(linear.step_backward(t))
@@ -92,7 +90,7 @@ class TestLinear:
 
     @pytest.mark.usefixtures("ds")
     def test_where_all_inputs_are_states_no_other_has_a_gradient(self, linear):
-        linear.from_before = self.K
+        linear.recurrent = self.K
         assert linear.input_gradient(2).shape == (2, 0, B)
 
     def test_what_only_the_way_back_needs_is_not_made_before(self, linear):
