@@ -4,13 +4,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from minichar.choice import Choice
-from minichar.convert import load_model as load
+from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
+from minichar.formats.convert import load_model as load
 from minichar.model import CharRNN
-from minichar.sampling import generate, generate_many
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import generate, generate_many
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.checkpoint import save
 from minichar.training.events import Event
 from minichar.training.settings import Settings
 from minichar.training.start import begin

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from minichar.backend import CPU, Backend, host_generator
+from minichar.devices.backend import CPU, Backend, host_generator
 from minichar.engine.config import Config, initialise
 from minichar.engine.exact import exact
 from minichar.engine.network import Network

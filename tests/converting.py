@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import minichar.convert
+import minichar.formats.convert
 
 
 class Converted(NamedTuple):
@@ -13,5 +13,5 @@ class Converted(NamedTuple):
 
 def convert(*arguments, **options):
     notes = []
-    path = minichar.convert.convert(*arguments, **options, on_note=notes.append)
+    path = minichar.formats.convert.convert(*arguments, **options, on_note=notes.append)
     return Converted(path, tuple(notes))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from minichar.backend import Backend, open_backend
+from minichar.devices.backend import Backend, open_backend
 from minichar.errors import MinicharError
 
 DEVICES = ("cpu", "opencl", "cupy-double", pytest.param("gpu", marks=pytest.mark.gpu))

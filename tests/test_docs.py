@@ -127,7 +127,7 @@ def there(command: str) -> bool:
         "redis": "flask",
         "minichar serve": "flask",
         "curl": "flask",
-        "bench/load": "flask",
+        "bench.load": "flask",
         " -o ": "matplotlib",
     }
     imported = [module for word, module in modules.items() if word in command]
@@ -142,8 +142,8 @@ def run(command: str) -> str:
         return result.stdout
     # Not every machine has these; where they are there, the tests of each device run on them.
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
-    if command.startswith("python bench/load.py"):
-        command = command.replace("bench", str(ROOT / "bench")) + " --seconds 1 --clients 1 2"
+    if command.startswith("python -m minichar.bench.load"):
+        command += " --seconds 1 --clients 1 2"
     if command.startswith("minichar train") and "--resume" not in command:
         command += SMALL
     if re.match(r"(\w+=\S+ )*minichar bench", command):
@@ -190,7 +190,7 @@ def test_every_option_named_in_the_documents_exists():
     helped += "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|pytest|bench/load|redis-server).*$",
+            r"^.*(?:pip|pytest|bench.load|redis-server).*$",
             "",
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,

@@ -154,5 +154,5 @@ def scripted(monkeypatch, ids):
     """Make every model write the ids of a script, a row a step, as long as it lasts."""
     steps = (np.atleast_1d(row) for row in ids)
     with monkeypatch.context() as patch:
-        patch.setattr("minichar.sampling.sample_ids", lambda *arguments: islice(steps, None))
+        patch.setattr("minichar.sampling.generate.sample_ids", lambda *arguments: islice(steps, None))
         yield

@@ -9,10 +9,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 import minichar
+from minichar.checkpoints.naming import best_checkpoint, newest_checkpoint
 from minichar.pictures.curves import Curve, read_curve
 from minichar.pictures.page import make_page
 from minichar.text.datasets import pydocs_text
-from minichar.training.naming import best_checkpoint, newest_checkpoint
 
 from .draw import BLUE, FOLDER, INK, ORANGE, figure
 

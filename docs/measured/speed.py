@@ -11,9 +11,9 @@ from time import perf_counter
 import matplotlib.pyplot as plt
 import numpy as np
 
-from minichar.backend import Backend
 from minichar.bench import ours
 from minichar.bench.work import Work
+from minichar.devices.backend import Backend
 from minichar.model import CharRNN
 
 HERE = Path(__file__).parent

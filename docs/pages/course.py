@@ -9,7 +9,7 @@ import ast
 import re
 from pathlib import Path
 
-from minichar.lessons import read_lesson
+from minichar.cli.course import read_lesson
 
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from minichar.backend import Backend, host_generator, open_backend
 from minichar.bench.work import PIECE, Work
-from minichar.choice import Choice
+from minichar.devices.backend import Backend, host_generator, open_backend
 from minichar.engine.network import teacher_forcing
 from minichar.model import CharRNN
-from minichar.sampling import sample_ids
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import sample_ids
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from minichar.bench.work import Work
-from minichar.blas import THREAD_VARIABLES
+from minichar.devices.blas import THREAD_VARIABLES
 from minichar.errors import MinicharError
 
 SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}

@@ -9,11 +9,11 @@ from itertools import product
 
 import click
 
-from minichar.backend import Backend
 from minichar.bench.compare import DISTURBED, compare, opponent, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import threads_limited
 from minichar.cli.options import GroupedCommand, device, group
+from minichar.devices.backend import Backend
 from minichar.engine.config import GRU_RESETS, MODELS
 
 work_ = group("Work")

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from minichar.convert import TARGETS, convert
-from minichar.training.checkpoint import WEIGHT_DTYPES
-from minichar.training.naming import find_checkpoint
+from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
+from minichar.checkpoints.naming import find_checkpoint
+from minichar.formats.convert import TARGETS, convert
 
 
 @click.command("convert")

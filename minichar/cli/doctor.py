@@ -2,7 +2,7 @@
 
 import click
 
-from minichar.doctor import examine
+from minichar.devices.doctor import examine
 
 
 @click.command("doctor")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from minichar.backend import Backend
+from minichar.checkpoints.naming import find_checkpoint
 from minichar.cli.options import GroupedCommand, device, group
-from minichar.convert import load_model
+from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
+from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
-from minichar.training.naming import find_checkpoint
 from minichar.training.settings import SPLITS, Settings, flag
 from minichar.training.start import lay_out, settings_of
 

@@ -2,8 +2,8 @@
 
 import click
 
-from minichar.backend import Backend, host_generator
 from minichar.cli.options import GroupedCommand, device, group
+from minichar.devices.backend import Backend, host_generator
 from minichar.engine.config import GRU_RESETS, MODELS, Config
 from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
 from minichar.training.scheduled_sampling import ScheduledSampling

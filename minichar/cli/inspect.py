@@ -5,15 +5,15 @@ from typing import Any
 
 import click
 
+from minichar.checkpoints.archive import Archive
+from minichar.checkpoints.naming import find_checkpoint
 from minichar.cli.options import GroupedCommand, group
-from minichar.convert import format_of, load_model
 from minichar.errors import MinicharError
 from minichar.files import writing
+from minichar.formats.convert import format_of, load_model
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.text.corpus import load_corpus
-from minichar.training.archive import Archive
-from minichar.training.naming import find_checkpoint
 
 MAX_LENGTH = 20_000
 

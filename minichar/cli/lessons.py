@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from minichar.lessons import PACKAGE, find_lessons, get_lesson, run_lesson
+from minichar.cli.course import PACKAGE, find_lessons, get_lesson, run_lesson
 
 
 @click.command("lessons")

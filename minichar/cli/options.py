@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from minichar.backend import open_backend
+from minichar.devices.backend import open_backend
 
 
 class GroupedOption(click.Option):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from minichar.checkpoints.naming import find_checkpoint
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import save_figure
 from minichar.pictures.terminal import MARKS, text_plot
-from minichar.training.naming import find_checkpoint
 
 
 @click.command("plot")

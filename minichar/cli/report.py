@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
+from minichar.checkpoints.naming import loss_in_name
+from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.errors import MinicharError
-from minichar.sampling import generate
-from minichar.training.advice import fit_advice, size_advice, updates_advice
+from minichar.sampling.generate import generate
 from minichar.training.events import Evaluated, Event, Saved, Step
-from minichar.training.naming import loss_in_name
 from minichar.training.start import Run
 
 SAMPLE_LENGTH = 70

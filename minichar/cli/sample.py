@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from minichar.backend import Backend
-from minichar.choice import Choice
+from minichar.checkpoints.naming import find_checkpoint
 from minichar.cli.options import GroupedCommand, device, group
-from minichar.convert import load_model
+from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
+from minichar.formats.convert import load_model
 from minichar.model import CharRNN
-from minichar.sampling import Unknown, generate, generate_many
-from minichar.training.naming import find_checkpoint
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import Unknown, generate, generate_many
 
 writing = group("Writing")
 priming = group("Beginning")

@@ -5,7 +5,7 @@ from functools import partial
 import click
 
 from minichar.cli.options import GroupedCommand, group
-from minichar.formats.packages import need
+from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
 reaching = group("Where it is reached")

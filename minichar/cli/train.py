@@ -9,11 +9,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from minichar.backend import Backend
+from minichar.checkpoints.naming import find_checkpoint
 from minichar.cli.options import GroupedCommand, device, group
 from minichar.cli.report import Report
+from minichar.devices.backend import Backend
 from minichar.engine.config import GRU_RESETS, MODELS
-from minichar.training.naming import find_checkpoint
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import DTYPES, SPLITS, Settings

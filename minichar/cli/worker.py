@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from minichar.cli.options import GroupedCommand, group
-from minichar.formats.packages import need
+from minichar.extras import need
 
 part = partial(need, extra="web", what="a worker")
 working = group("Work")

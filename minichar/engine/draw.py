@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 
 
 def draw(xp: ModuleType, logits: Array, u: Array) -> Array:

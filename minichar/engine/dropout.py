@@ -7,8 +7,8 @@ A fresh mask each time step, so E[y] = h and nothing has to be scaled when the
 network is used. Until masks are drawn, y = h.
 """
 
-from minichar.backend import Array, Backend
-from minichar.uniform import Uniform
+from minichar.devices.backend import Array, Backend
+from minichar.devices.random import Uniform
 
 
 class Dropout:

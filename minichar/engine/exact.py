@@ -20,7 +20,7 @@ from types import ModuleType
 
 import numpy as np
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.engine.parameters import Parameters
 
 SHIFT = 1.5 * 2.0**28

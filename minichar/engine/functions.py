@@ -11,7 +11,7 @@ function takes the array module first and writes into `out`, of the same shape.
 
 from types import ModuleType
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 
 
 def sigmoid(xp: ModuleType, a: Array, out: Array) -> None:

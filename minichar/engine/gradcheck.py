@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minichar.backend import CPU, Array, Backend
+from minichar.devices.backend import CPU, Array, Backend
 from minichar.engine.config import Config
 from minichar.engine.network import Feed, Network, teacher_forcing
 from minichar.engine.parameters import Parameters

@@ -12,7 +12,7 @@ variant is `minichar.engine.gru_before`.
 
 from types import ModuleType
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
 from minichar.engine.parameters import Shapes
 from minichar.engine.recurrent import Recurrent

@@ -12,7 +12,7 @@ cuDNN have only the other variant, `minichar.engine.gru`.
 
 from types import ModuleType
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.engine.functions import sigmoid, sigmoid_slope
 from minichar.engine.gru import blend, blend_backward
 from minichar.engine.parameters import Shapes

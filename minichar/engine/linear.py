@@ -10,7 +10,7 @@ dW = Σ_t da_t @ s_tᵀ          one product over all T·B columns
 
 from functools import cached_property
 
-from minichar.backend import Array, Backend
+from minichar.devices.backend import Array, Backend
 from minichar.engine.onehot import OneHot
 
 

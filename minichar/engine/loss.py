@@ -9,7 +9,7 @@ The mean is the one reduction in the project: the gradient is the gradient of ex
 the number that is printed.
 """
 
-from minichar.backend import Array, Backend
+from minichar.devices.backend import Array, Backend
 
 
 class SoftmaxCrossEntropy:

@@ -11,7 +11,7 @@ No peepholes; the order of the gates is char-rnn's.
 
 from types import ModuleType
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
 from minichar.engine.parameters import Shapes
 from minichar.engine.recurrent import Recurrent

@@ -13,12 +13,12 @@ from, which is a `Feed`.
 from collections.abc import Callable
 from itertools import pairwise
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
+from minichar.devices.random import Uniform
 from minichar.engine.config import Config
 from minichar.engine.dropout import Dropout
 from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
-from minichar.uniform import Uniform
 
 Feed = Callable[[int, Callable[[], Array]], Array]
 """``feed(t, look)`` returns the ids ``(B,)`` of step t; ``look()`` the logits ``(V, B)`` of step t-1.

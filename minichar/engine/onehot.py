@@ -7,7 +7,7 @@
 The one-hot vectors are never built in the forward pass.
 """
 
-from minichar.backend import Array, Backend
+from minichar.devices.backend import Array, Backend
 
 
 class OneHot:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Self
 
-from minichar.backend import CPU, Array, Backend
+from minichar.devices.backend import CPU, Array, Backend
 
 Shapes = dict[str, tuple[int, ...]]
 

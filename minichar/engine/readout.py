@@ -11,7 +11,7 @@ forgotten in pieces: the memory they take does not grow with T.
 from collections.abc import Iterator
 from functools import cached_property
 
-from minichar.backend import Array, Backend
+from minichar.devices.backend import Array, Backend
 from minichar.engine.linear import as_columns
 from minichar.engine.loss import SoftmaxCrossEntropy
 

@@ -10,7 +10,7 @@ not, so the walk back starts from zero at the chunk's end.
 
 from abc import ABC, abstractmethod
 
-from minichar.backend import Array, Backend
+from minichar.devices.backend import Array, Backend
 from minichar.engine.linear import Linear
 from minichar.engine.onehot import OneHot
 from minichar.engine.parameters import Shapes

@@ -6,7 +6,7 @@ h = tanh(a)
 
 from types import ModuleType
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.engine.functions import tanh_slope
 from minichar.engine.parameters import Shapes
 from minichar.engine.recurrent import Recurrent

@@ -1,1 +1,1 @@
-"""Models and arrays in other libraries' files, a format a file; `minichar.convert` chooses among them."""
+"""Models and arrays in the files of other libraries, one format per file."""

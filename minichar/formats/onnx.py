@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from minichar.checkpoints.checkpoint import header_of
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
+from minichar.extras import need
 from minichar.formats.gates import split
-from minichar.formats.packages import need
 from minichar.model import CharRNN
-from minichar.training.checkpoint import header_of
 
 ORDER = {"rnn": (0,), "lstm": (0, 2, 1, 3), "gru": (1, 0, 2)}
 """Which of our blocks of rows each of ONNX's is."""

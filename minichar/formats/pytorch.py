@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minichar.backend import Backend
+from minichar.checkpoints.checkpoint import header_of
+from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
-from minichar.formats.packages import first_line, need
+from minichar.extras import first_line, need
 from minichar.formats.state_dict import from_state_dict, to_state_dict
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.checkpoint import header_of
 
 KEY = "minichar.json"
 

@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from minichar.backend import Backend
+from minichar.checkpoints.archive import Damaged, parse_header
+from minichar.checkpoints.checkpoint import check_arrays, fill, read_header
+from minichar.devices.backend import Backend
 from minichar.engine.config import Config
 from minichar.engine.parameters import Shapes
 from minichar.errors import MinicharError
 from minichar.formats.gates import Gates, join, split
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.archive import Damaged, parse_header
-from minichar.training.checkpoint import check_arrays, fill, read_header
 
 ORDER = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
 """Which of our blocks of rows each of PyTorch's is. Each order undoes itself."""

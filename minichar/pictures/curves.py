@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from minichar.training.archive import Archive
+from minichar.checkpoints.archive import Archive
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minichar.errors import MinicharError
+from minichar.extras import need
 from minichar.files import writing
-from minichar.formats.packages import need
 from minichar.pictures.curves import Curve
 
 FORMATS = (".svg", ".png")

@@ -8,7 +8,7 @@ Both act on the flat gradient of the mean loss, in place, after the backward pas
 
 from types import ModuleType
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 
 
 def clip_elements(xp: ModuleType, g: Array, limit: float) -> None:

@@ -11,7 +11,7 @@ from math import exp, inf, log
 
 import numpy as np
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.engine.network import Network, teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN

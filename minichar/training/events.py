@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.training.evaluation import Evaluation
 
 

@@ -6,7 +6,7 @@
 m starts at zero and ε = 1e-8 stands outside the root.
 """
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
 from minichar.engine.parameters import Parameters
 
 EPSILON = 1e-8

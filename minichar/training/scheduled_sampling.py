@@ -12,9 +12,9 @@ chunk before.
 
 from collections.abc import Callable
 
-from minichar.backend import Array, Backend
+from minichar.devices.backend import Array, Backend
+from minichar.devices.random import Uniform
 from minichar.engine.draw import draw, likeliest
-from minichar.uniform import Uniform
 
 SS_FEEDS = ("sample", "argmax")
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minichar.backend import CPU, Backend
+from minichar.checkpoints.checkpoint import TrainingState, load, load_training
+from minichar.checkpoints.naming import is_checkpoint
+from minichar.devices.backend import CPU, Backend
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.checkpoint import TrainingState, load, load_training
-from minichar.training.naming import is_checkpoint
 from minichar.training.settings import Settings, flag
 from minichar.training.trainer import Trainer
 

@@ -7,14 +7,14 @@ what lets a backend record the whole step and replay it (`Backend.recorded`).
 
 import numpy as np
 
-from minichar.backend import Array
+from minichar.devices.backend import Array
+from minichar.devices.random import Uniform
 from minichar.engine.network import Feed, teacher_forcing
 from minichar.model import CharRNN
 from minichar.training.clipping import clip_elements, clip_norm
 from minichar.training.rmsprop import RMSprop
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
-from minichar.uniform import Uniform
 
 
 class TrainingStep:

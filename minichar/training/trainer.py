@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from minichar.backend import Array
+from minichar.checkpoints import checkpoint
+from minichar.checkpoints.archive import check_folder
+from minichar.checkpoints.naming import checkpoint_path, to_delete, unused
+from minichar.devices.backend import Array
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import Split
-from minichar.training import checkpoint
-from minichar.training.archive import check_folder
 from minichar.training.evaluation import evaluate
 from minichar.training.events import Evaluated, Event, Saved, Step
-from minichar.training.naming import checkpoint_path, to_delete, unused
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 

@@ -6,10 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from minichar.convert import load_model
+from minichar.checkpoints.naming import all_checkpoints, find_checkpoint
+from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.naming import all_checkpoints, find_checkpoint
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from minichar.backend import host_generator
-from minichar.choice import Choice
+from minichar.devices.backend import host_generator
 from minichar.errors import MinicharError
-from minichar.sampling import STREAM, Unknown, prime_ids
-from minichar.streams import Stream
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import STREAM, Unknown, prime_ids
+from minichar.sampling.streams import Stream
 from minichar.text.vocabulary import Vocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))

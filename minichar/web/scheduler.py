@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling import StopFilter
-from minichar.streams import Stream, Streams
+from minichar.sampling.generate import StopFilter
+from minichar.sampling.streams import Stream, Streams
 from minichar.web.request import Request, probabilities
 
 PUBLISH = 0.05

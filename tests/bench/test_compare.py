@@ -12,8 +12,8 @@ from minichar.bench import ours
 from minichar.bench.compare import Result, compare, opponent, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import Worker, threads_limited
-from minichar.blas import THREAD_VARIABLES
 from minichar.cli import main
+from minichar.devices.blas import THREAD_VARIABLES
 from minichar.errors import MinicharError
 
 SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3, threads=1)

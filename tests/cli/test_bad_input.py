@@ -15,7 +15,7 @@ import pytest
 from toys import ONE_THREAD, TOY, listing, npy, parts, put_together, replace_member, toy_model
 
 from minichar import load
-from minichar.training.checkpoint import save
+from minichar.checkpoints.checkpoint import save
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from toys import TEXT, parts, put_together, toy_model
 
 from minichar import load
+from minichar.checkpoints.checkpoint import save
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
-from minichar.training.checkpoint import save
 from minichar.training.evaluation import evaluate_part, evaluate_whole
 
 NUMBERS = re.compile(

@@ -5,9 +5,9 @@ import pytest
 from toys import parts, put_together, toy_model
 
 from minichar import generate, load
+from minichar.checkpoints.checkpoint import save
 from minichar.engine import gradcheck, lstm
 from minichar.engine.loss import SoftmaxCrossEntropy
-from minichar.training.checkpoint import save
 
 # inspect
 

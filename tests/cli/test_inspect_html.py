@@ -8,9 +8,9 @@ import pytest
 from toys import TEXT, listing, toy_model
 
 from minichar import load
+from minichar.checkpoints.checkpoint import save
 from minichar.pictures import page
 from minichar.pictures.activity import read_activity
-from minichar.training.checkpoint import save
 
 
 class Reader(HTMLParser):

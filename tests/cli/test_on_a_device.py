@@ -3,8 +3,8 @@
 import pytest
 from toys import TEXT, TOY, toy_model
 
-from minichar.backend import Backend
-from minichar.training.checkpoint import load_training, save
+from minichar.checkpoints.checkpoint import load_training, save
+from minichar.devices.backend import Backend
 
 TRAIN = ("train", "--data", "input.txt", *TOY)
 COMMANDS = {

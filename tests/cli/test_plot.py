@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 import pytest
 from toys import listing, parts, put_together, toy_model
 
+from minichar.checkpoints.checkpoint import save
 from minichar.pictures.curves import read_curve
-from minichar.training.checkpoint import save
 
 SVG = "{http://www.w3.org/2000/svg}"
 

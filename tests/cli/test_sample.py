@@ -7,10 +7,10 @@ import pytest
 from toys import ONE_THREAD, scripted, toy_model
 
 from minichar import generate, load
-from minichar.backend import open_backend
+from minichar.checkpoints.checkpoint import save
 from minichar.cli.sample import command
-from minichar.sampling import Choice
-from minichar.training.checkpoint import save
+from minichar.devices.backend import open_backend
+from minichar.sampling.generate import Choice
 
 
 @pytest.fixture

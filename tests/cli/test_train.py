@@ -15,9 +15,9 @@ from toys import TEXT, TOY, listing, parts
 import minichar.cli.train as train_module
 import minichar.training.trainer as trainer_module
 from minichar import MinicharError, load
+from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.cli.train import command
 from minichar.training.evaluation import Evaluation
-from minichar.training.naming import best_checkpoint, loss_in_name
 from minichar.training.settings import Settings
 from minichar.training.trainer import Trainer
 

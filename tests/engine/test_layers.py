@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minichar.backend import CPU
+from minichar.devices.backend import CPU
 from minichar.engine.dropout import Dropout
 from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
 from minichar.engine.linear import Linear

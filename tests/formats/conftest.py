@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
+from minichar.checkpoints.checkpoint import save
 from minichar.engine.config import Config
 from minichar.engine.network import teacher_forcing
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.checkpoint import save
 
 T, B, V, H = 6, 2, 7, 3
 CHARACTERS = "\nabcdé詩"

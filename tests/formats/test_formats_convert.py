@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from converting import Converted, convert
 
 import minichar
-import minichar.formats.packages as packages
+import minichar.extras as packages
+from minichar.checkpoints.archive import write_archive
+from minichar.checkpoints.checkpoint import TrainingState, load, load_training, save
 from minichar.cli import main
-from minichar.convert import load_model
 from minichar.errors import MinicharError
-from minichar.training.archive import write_archive
-from minichar.training.checkpoint import TrainingState, load, load_training, save
+from minichar.formats.convert import load_model
 
 LINE = "Sing, quick brown fox, of 26 letters; the lazy dog sleeps on.\n"
 READABLE = {".npz": (), ".safetensors": ("safetensors",), ".pt": ("torch",)}

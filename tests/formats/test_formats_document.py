@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from converting import convert
 
+from minichar.checkpoints.checkpoint import TrainingState, save
 from minichar.cli import main
-from minichar.convert import READERS, SUFFIXES, TARGETS
-from minichar.training.checkpoint import TrainingState, save
+from minichar.formats.convert import READERS, SUFFIXES, TARGETS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from converting import convert
 
-from minichar.convert import load_model
 from minichar.errors import MinicharError
 from minichar.formats import arrays as arrays_format
 from minichar.formats import pickles, stand_ins
+from minichar.formats.convert import load_model
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -7,12 +7,12 @@ import pytest
 from converting import convert
 
 import minichar
-from minichar.backend import CPU
-from minichar.convert import load_model
+from minichar.checkpoints.checkpoint import header_of, save
+from minichar.devices.backend import CPU
 from minichar.errors import MinicharError
 from minichar.formats import pytorch, safetensors
+from minichar.formats.convert import load_model
 from minichar.formats.state_dict import from_state_dict, to_state_dict
-from minichar.training.checkpoint import header_of, save
 
 SUFFIXES = [".safetensors", ".pt"]
 

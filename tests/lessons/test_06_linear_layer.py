@@ -32,7 +32,7 @@ of da over all the places where character k was read, and 0 if it never was.
 
 import numpy as np
 
-from minichar.backend import CPU
+from minichar.devices.backend import CPU
 from minichar.engine.gradcheck import complex_step
 from minichar.engine.linear import Linear
 from minichar.engine.onehot import OneHot

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minichar.backend import CPU
+from minichar.devices.backend import CPU
 from minichar.engine.config import Config
 from minichar.model import CharRNN
 from minichar.text.batches import split_text

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minichar.backend import CPU
+from minichar.checkpoints.checkpoint import load, load_training, save
+from minichar.devices.backend import CPU
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling import Choice, generate, generate_many
+from minichar.sampling.generate import Choice, generate, generate_many
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import trainer as trainer_module
-from minichar.training.checkpoint import load, load_training, save
 from minichar.training.settings import Settings
 from minichar.training.start import copy_weights
 from minichar.training.step import TrainingStep

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from toys import TEXT, WRONG, parts, places, put_together, set_at, take, toy_model, toy_settings
 
+from minichar.checkpoints.checkpoint import load, save
 from minichar.errors import MinicharError
-from minichar.training.checkpoint import load, save
 from minichar.training.start import begin, begin_from, copy_weights, resume
 
 ALPHABET = "abcdefgh \n"

@@ -7,10 +7,10 @@ import pytest
 from toys import TEXT, listing, parts, take, toy_settings
 
 import minichar.training.trainer as trainer_module
+from minichar.checkpoints.checkpoint import load
+from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.errors import MinicharError
-from minichar.training.checkpoint import load
 from minichar.training.evaluation import Evaluation, evaluate
-from minichar.training.naming import best_checkpoint, loss_in_name
 from minichar.training.start import begin
 from minichar.training.trainer import Evaluated, Saved, Step
 

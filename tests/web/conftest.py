@@ -8,7 +8,7 @@ import threading
 import pytest
 from toys import ONE_THREAD, toy_model
 
-from minichar.training.checkpoint import save
+from minichar.checkpoints.checkpoint import save
 
 
 @pytest.fixture(scope="session")

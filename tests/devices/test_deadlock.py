@@ -1,6 +1,6 @@
 from types import SimpleNamespace
 
-from minichar.deadlock import avoid_deadlocks
+from minichar.devices.deadlock import avoid_deadlocks
 
 
 def test_who_copies_waits_first_and_once_however_often_the_device_is_opened():

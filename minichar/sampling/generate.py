@@ -1,9 +1,9 @@
 """Text from a model: prime it, then draw a character and feed it back, again and again.
 
     logits ← network(last character)
-    next character ~ softmax(logits / temperature), cut (`minichar.choice`)
+    next character ~ softmax(logits / temperature), cut (`minichar.sampling.choice`)
 
-The same `Network.step` as in training, for all texts at once (`minichar.streams`).
+The same `Network.step` as in training, for all texts at once (`minichar.sampling.streams`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from minichar.backend import host_generator
-from minichar.choice import Choice
+from minichar.devices.backend import host_generator
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.streams import Stream, Streams
+from minichar.sampling.choice import Choice
+from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]

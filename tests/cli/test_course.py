@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from toys import ONE_THREAD
 
-from minichar import lessons
+from minichar.cli import course as lessons
+from minichar.cli.course import find_lessons, get_lesson, run_lesson
 from minichar.errors import MinicharError
-from minichar.lessons import find_lessons, get_lesson, run_lesson
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LESSONS = find_lessons()
 BLOCK = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
 

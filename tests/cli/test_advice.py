@@ -1,6 +1,6 @@
 import pytest
 
-from minichar.training.advice import fit_advice, size_advice, updates_advice
+from minichar.cli.advice import fit_advice, size_advice, updates_advice
 
 
 @pytest.mark.parametrize(

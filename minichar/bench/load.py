@@ -1,7 +1,7 @@
 """Visitors of ``minichar serve``: how many characters a second they get, and how long they wait.
 
-    python bench/load.py cv                     as it is used: a text gets 2,000 characters a second at most
-    python bench/load.py cv --pace 0            as fast as it can
+    python -m minichar.bench.load cv                     as it is used: a text gets 2,000 characters a second at most
+    python -m minichar.bench.load cv --pace 0            as fast as it can
 
 Each client asks for a text, reads it as it is written, and asks for the next, for some seconds.
 The server is started for it, and both run on this machine, on 127.0.0.1.

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from minichar.backend import CPU, Backend
+from minichar.checkpoints import checkpoint
+from minichar.checkpoints.archive import Archive, write_archive
+from minichar.devices.backend import CPU, Backend
 from minichar.errors import MinicharError
 from minichar.files import writing
 from minichar.formats import arrays, onnx, pytorch, safetensors
 from minichar.model import CharRNN
 from minichar.text.corpus import load_corpus
 from minichar.text.vocabulary import Vocabulary
-from minichar.training import checkpoint
-from minichar.training.archive import Archive, write_archive
 
 Reader = Callable[[Path, Vocabulary | None, Backend], CharRNN]
 Writer = Callable[[CharRNN, dict[str, np.ndarray], Path], bytes]

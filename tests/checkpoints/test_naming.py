@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from minichar.errors import MinicharError
-from minichar.training.naming import (
+from minichar.checkpoints.naming import (
     best_checkpoint,
     checkpoint_path,
     find_checkpoint,
@@ -12,6 +11,7 @@ from minichar.training.naming import (
     to_delete,
     unused,
 )
+from minichar.errors import MinicharError
 
 
 def touch(folder, *names):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from toys import WRONG, npy, parts, places, put_together, replace_member, set_at, toy_model
 
+from minichar.checkpoints.checkpoint import TrainingState, load, load_training, save
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.checkpoint import TrainingState, load, load_training, save
 
 DAMAGED = "is not a checkpoint minichar can read"
 
@@ -213,7 +213,7 @@ def test_an_extra_array(forge, name):
 )
 def test_a_config_that_no_network_has(forge, change, monkeypatch):
     """None of them takes memory: no parameters are made."""
-    monkeypatch.setattr("minichar.training.checkpoint.Parameters", None)
+    monkeypatch.setattr("minichar.checkpoints.checkpoint.Parameters", None)
     path = forge(lambda header, arrays: header["config"].update(change))
     with pytest.raises(MinicharError, match=DAMAGED):
         load(path)

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 from cupy_double import DoubleOfCuPy
 
-from minichar import doctor
 from minichar.cli import main
+from minichar.devices import doctor
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from itertools import count
 from statistics import median
 from time import perf_counter
 
-from minichar.backend import Backend, host_generator, open_backend
+from minichar.devices.backend import Backend, host_generator, open_backend
 from minichar.errors import MinicharError
 
 DEVICES = ("cpu", "gpu", "opencl")

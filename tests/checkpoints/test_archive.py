@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from toys import FullDisk, npy, replace_member
 
+from minichar.checkpoints.archive import Archive, check_folder, write_archive
 from minichar.errors import MinicharError
-from minichar.training.archive import Archive, check_folder, write_archive
 
 HEADER = {"format": "toy", "numbers": [1, 2.5, None], "text": "é汉𝄞"}
 ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "b.c": np.array([], dtype="float32"), "n": np.array(7)}
@@ -258,7 +258,7 @@ def test_a_header_of_what_no_character_is(path):
 
 
 def test_a_header_as_large_as_a_disk(path, monkeypatch):
-    monkeypatch.setattr("minichar.training.archive.MAX_HEADER_BYTES", 16)
+    monkeypatch.setattr("minichar.checkpoints.archive.MAX_HEADER_BYTES", 16)
     with pytest.raises(MinicharError, match="no single text of a sensible size"):
         Archive(path)
 

@@ -1,6 +1,6 @@
 """Checkpoints: a model and, while it is in training, everything needed to go on exactly.
 
-In the archive (`minichar.training.archive`):
+In the archive (`minichar.checkpoints.archive`):
 
     weights         layer1.W, layer1.Wx, …, readout.W       (out, in), in the dtype of training
     header          format, version, config, vocabulary, details
@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from minichar.backend import CPU, Backend
+from minichar.checkpoints.archive import Archive, Damaged, write_archive
+from minichar.devices.backend import CPU, Backend
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.archive import Archive, Damaged, write_archive
 
 FORMAT = "minichar"
 VERSION = 1

@@ -16,10 +16,10 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from minichar.choice import Choice
 from minichar.engine.network import Network
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
+from minichar.sampling.choice import Choice
 
 BLOCK = 256
 """How many uniform numbers a stream draws at once."""

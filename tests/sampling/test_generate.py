@@ -9,8 +9,8 @@ from toys import scripted, toy_model, toy_settings
 from minichar import Choice, MinicharError, Vocabulary, generate, generate_many
 from minichar.engine.network import teacher_forcing
 from minichar.model import CharRNN
-from minichar.sampling import STREAM, StopFilter, prime_ids, sample_ids
-from minichar.streams import BLOCK
+from minichar.sampling.generate import STREAM, StopFilter, prime_ids, sample_ids
+from minichar.sampling.streams import BLOCK
 from minichar.training.start import begin
 
 
@@ -383,5 +383,5 @@ def test_nothing_is_made_after_the_stop(lstm, monkeypatch):
         yield from lstm.vocabulary.encode("abcd")[:, None]
         raise AssertionError("asked for more")
 
-    monkeypatch.setattr("minichar.sampling.sample_ids", lambda *arguments: script())
+    monkeypatch.setattr("minichar.sampling.generate.sample_ids", lambda *arguments: script())
     assert text_of(lstm, 100, stop=["cd"]) == "ab"

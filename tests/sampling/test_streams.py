@@ -6,8 +6,8 @@ from toys import toy_model
 
 from minichar import CharRNN, Choice, MinicharError, Vocabulary, generate
 from minichar.engine.config import Config
-from minichar.sampling import STREAM, prime_ids
-from minichar.streams import BLOCK, Stream, Streams, uniform_numbers
+from minichar.sampling.generate import STREAM, prime_ids
+from minichar.sampling.streams import BLOCK, Stream, Streams, uniform_numbers
 
 MODEL = toy_model(dtype="float32", rnn_size=33).exact()
 CHOICES = [Choice(), Choice(0.5), Choice(2.0, top_k=3), Choice(top_p=0.7), Choice(argmax=True)]

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from devices import open_device
 
 import minichar
-from minichar.backend import CPU, host_generator, open_backend
 from minichar.cli import main
-from minichar.cuda_graph import CudaGraph
+from minichar.devices.backend import CPU, host_generator, open_backend
+from minichar.devices.graph import CudaGraph
 from minichar.errors import MinicharError
 
 
@@ -177,7 +177,9 @@ class TestDriverOfOpenCL:
     def test_it_is_found_without_the_user_setting_a_variable(self):
         pytest.importorskip("dpnp", reason="--device opencl needs dpnp")
         environment = {name: value for name, value in os.environ.items() if name != "OCL_ICD_FILENAMES"}
-        program = "from minichar.backend import open_backend; print(open_backend('opencl').describe())"
+        program = (
+            "from minichar.devices.backend import open_backend; print(open_backend('opencl').describe())"
+        )
         result = subprocess.run(
             [sys.executable, "-c", program],
             env=environment | {"PYTHONPATH": str(Path(minichar.__file__).parent.parent)},
@@ -225,7 +227,7 @@ class TestDeadlock:
         opencl = open_device("opencl")
         copying = pytest.importorskip("dpnp.tensor._copy_utils", exc_type=ImportError)
         copy, calls = copying._copy_from_numpy_into, []
-        assert copy.__module__ == "minichar.deadlock"
+        assert copy.__module__ == "minichar.devices.deadlock"
         monkeypatch.setattr(
             copying, "_copy_from_numpy_into", lambda *args: (calls.append(args), copy(*args))[1]
         )
@@ -454,7 +456,7 @@ class TestHouse:
 class TestDocumentation:
     """The tables of devices; what each device does is tested above and in tests/cli/test_device.py."""
 
-    ROOT = Path(__file__).parent.parent
+    ROOT = Path(__file__).parents[2]
 
     @pytest.fixture(params=["README.md", "docs/devices.md"])
     def rows(self, request):

@@ -3,8 +3,8 @@ import pytest
 from toys import listing, parts, take, toy_model, toy_settings
 
 from minichar import MinicharError, generate, load
-from minichar.convert import convert
-from minichar.training.checkpoint import load_training, save
+from minichar.checkpoints.checkpoint import load_training, save
+from minichar.formats.convert import convert
 from minichar.training.start import begin
 
 

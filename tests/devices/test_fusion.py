@@ -90,7 +90,7 @@ def test_the_kernel_writes_what_numpy_writes(name, dtype, generator):
 
 def test_every_fused_function_is_here(cell):
     """Nothing of the cells goes through `Backend.elementwise` without being looked at."""
-    from minichar.backend import Backend
+    from minichar.devices.backend import Backend
     from minichar.engine.config import Config
     from minichar.engine.gradcheck import toy_network
 

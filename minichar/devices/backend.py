@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from minichar.blas import describe_numpy
-from minichar.cuda_graph import CudaGraph
-from minichar.deadlock import avoid_deadlocks
+from minichar.devices.blas import describe_numpy
+from minichar.devices.deadlock import avoid_deadlocks
+from minichar.devices.graph import CudaGraph
+from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
-from minichar.uniform import CountedUniform, Uniform
 
 NO_DEVICE = 100
 """What CUDA's runtime answers where there is a driver and no GPU: cudaErrorNoDevice."""

@@ -1,0 +1,1 @@
+"""Checkpoints: the archive format, what it stores, and how files are named."""
