@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from minichar.devices.backend import CPU, Backend, host_generator
+from minichar.devices.backend import Backend
+from minichar.devices.cpu import CPU, host_generator
 from minichar.engine.config import Config, initialise
 from minichar.engine.exact import exact
 from minichar.engine.network import Network
@@ -47,11 +48,10 @@ class CharRNN:
     def summary(self) -> str:
         """Say what it is: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
         config = self.config
-        reset = f" (reset {config.gru_reset} the product)" if config.model == "gru" else ""
         layers = f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}"
         dropout = f", dropout {config.dropout:g}" if config.dropout else ""
         return (
-            f"{config.model.upper()}{reset}, {layers}{dropout}, {config.vocab_size:,} characters, "
+            f"{config.cell.title}, {layers}{dropout}, {config.vocab_size:,} characters, "
             f"{self.parameters.size:,} parameters"
         )
 

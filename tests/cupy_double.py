@@ -24,7 +24,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from minichar.devices.backend import open_backend
+from minichar.devices.choose import open_backend
 
 real = pytest.importorskip(
     "cupy", reason="the double of CuPy is made from the installed package: cupy-cuda12x"

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from minichar.bench.work import PIECE, Work
-from minichar.devices.backend import Backend, host_generator, open_backend
+from minichar.devices.backend import Backend
+from minichar.devices.choose import open_backend
+from minichar.devices.cpu import host_generator
 from minichar.engine.network import teacher_forcing
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from minichar.bench.work import PIECE, Work
+from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
 """Above this vocabulary an embedding, H wide, beats one-hot vectors."""
@@ -45,7 +46,10 @@ class Rival:
         V, H = config.vocab_size, config.rnn_size
         device = torch.device("cuda" if work.device.startswith("gpu") else "cpu")
         self.embedding = nn.Embedding(V, H).to(device) if V > LARGEST_ONEHOT else None
-        layers = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[config.model]
+        form = config.cell.torch
+        if form is None:
+            raise MinicharError(f"{config.cell.title} has no PyTorch form to compare with")
+        layers = getattr(nn, form.name)
         between = config.dropout if config.num_layers > 1 else 0.0
         inputs = V if self.embedding is None else H
         self.layers = layers(inputs, H, config.num_layers, dropout=between).to(device)
@@ -58,7 +62,7 @@ class Rival:
         self.inputs, self.targets = ids[:-1].contiguous(), ids[1:].contiguous()  # each (T, B)
         self.last = torch.zeros(work.streams, dtype=torch.long, device=device)  # (B,)
         self.state: Any = None
-        cell = {"rnn": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}[config.model]
+        cell = getattr(nn, f"{form.name}Cell")
         self.cells = [cell(inputs if layer == 0 else H, H).to(device) for layer in range(config.num_layers)]
         self.states: list[Any] = [None] * config.num_layers
         if not work.trains:
@@ -107,7 +111,8 @@ class Rival:
                 h = self.vectors(self.last)  # (B, V or H)
                 for layer, cell in enumerate(self.cells):
                     self.states[layer] = cell(h, self.states[layer])
-                    h = self.states[layer][0] if self.work.model == "lstm" else self.states[layer]  # (B, H)
+                    state = self.states[layer]
+                    h = state[0] if isinstance(state, tuple) else state  # (B, H)
                 p = torch.softmax(self.readout(h), dim=-1)  # (B, V)
                 self.last = torch.multinomial(p, 1)[:, 0]  # (B,)
             self.last.tolist()

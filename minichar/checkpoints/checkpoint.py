@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.archive import Archive, Damaged, write_archive
-from minichar.devices.backend import CPU, Backend
+from minichar.devices.backend import Backend
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError

@@ -12,9 +12,9 @@ import click
 from minichar.bench.compare import DISTURBED, compare, opponent, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import threads_limited
-from minichar.cli.options import GroupedCommand, device, group
+from minichar.cli.options import CellName, GroupedCommand, device, group
 from minichar.devices.backend import Backend
-from minichar.engine.config import GRU_RESETS, MODELS
+from minichar.engine.config import GRU_RESETS
 
 work_ = group("Work")
 sizes = group("Sizes")
@@ -25,7 +25,7 @@ CORES = os.cpu_count() or 1
 
 @click.command("bench", cls=GroupedCommand)
 @work_("--what", default=("train",), multiple=True, type=click.Choice(KINDS), help="May be given again.")
-@work_("--model", default=("lstm",), multiple=True, type=click.Choice(MODELS), help="May be given again.")
+@work_("--model", default=("lstm",), multiple=True, type=CellName(), help="May be given again.")
 @work_("--gru-reset", default="after", type=click.Choice(GRU_RESETS), help="Where a GRU's reset gate acts.")
 @sizes(
     "--rnn-size",

@@ -2,9 +2,10 @@
 
 import click
 
-from minichar.cli.options import GroupedCommand, device, group
-from minichar.devices.backend import Backend, host_generator
-from minichar.engine.config import GRU_RESETS, MODELS, Config
+from minichar.cli.options import CellName, GroupedCommand, device, group
+from minichar.devices.backend import Backend
+from minichar.devices.cpu import host_generator
+from minichar.engine.config import GRU_RESETS, Config
 from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
 from minichar.training.scheduled_sampling import ScheduledSampling
 
@@ -13,7 +14,7 @@ chunk = group("Chunk")
 
 
 @click.command("gradcheck", cls=GroupedCommand)
-@network_("--model", default="lstm", type=click.Choice(MODELS), help="The cell.")
+@network_("--model", default="lstm", type=CellName(), help="The cell.")
 @network_(
     "--gru-reset", default="after", type=click.Choice(GRU_RESETS), help="Where a GRU's reset gate acts."
 )

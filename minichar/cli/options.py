@@ -1,11 +1,12 @@
 """Help in groups, and the options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from minichar.devices.backend import open_backend
+from minichar.devices.choose import open_backend
+from minichar.engine.cells import models
 
 
 class GroupedOption(click.Option):
@@ -29,6 +30,22 @@ class GroupedCommand(click.Command):
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+class CellName(click.Choice[str]):
+    """The name of a registered cell, whenever it was registered."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names there are now."""
+        return tuple(models())
+
+    @choices.setter
+    def choices(self, names: Sequence[str]) -> None:
+        """Ignore what Click keeps when the option is declared."""
 
 
 device = click.option(

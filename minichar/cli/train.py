@@ -10,10 +10,10 @@ import click
 from click.core import ParameterSource
 
 from minichar.checkpoints.naming import find_checkpoint
-from minichar.cli.options import GroupedCommand, device, group
+from minichar.cli.options import CellName, GroupedCommand, device, group
 from minichar.cli.report import Report
 from minichar.devices.backend import Backend
-from minichar.engine.config import GRU_RESETS, MODELS
+from minichar.engine.config import GRU_RESETS
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import DTYPES, SPLITS, Settings
@@ -58,7 +58,7 @@ showing = group("What is shown")
 @model(
     "--model",
     default=DEFAULT.model,
-    type=click.Choice(MODELS),
+    type=CellName(),
     help="The cell. lstm remembers longest, gru is nearly as good and faster, rnn is the simplest.",
 )
 @model(

@@ -8,7 +8,9 @@ from itertools import count
 from statistics import median
 from time import perf_counter
 
-from minichar.devices.backend import Backend, host_generator, open_backend
+from minichar.devices.backend import Backend
+from minichar.devices.choose import open_backend
+from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError
 
 DEVICES = ("cpu", "gpu", "opencl")

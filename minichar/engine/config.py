@@ -4,15 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minichar.engine.gru import GRUResetAfter
-from minichar.engine.gru_before import GRUResetBefore
-from minichar.engine.lstm import LSTM
+from minichar.engine.cell import Cell
+from minichar.engine.cells import CELLS, models
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.engine.recurrent import Recurrent
-from minichar.engine.rnn import RNN
 from minichar.errors import MinicharError
 
-MODELS = ("rnn", "lstm", "gru")
 GRU_RESETS = ("after", "before")
 MAX_SIZE = 1 << 20
 
@@ -26,7 +22,7 @@ class Config:
     vocab_size : int
         V.
     model : str
-        ``rnn``, ``lstm`` or ``gru``.
+        The name of a registered cell: ``rnn``, ``lstm``, ``gru`` or one of your own.
     rnn_size : int
         H, the hidden units of each layer.
     num_layers : int
@@ -50,7 +46,7 @@ class Config:
     gru_reset: str = "after"
 
     def __post_init__(self) -> None:
-        for name, choices in (("model", MODELS), ("gru_reset", GRU_RESETS)):
+        for name, choices in (("model", models()), ("gru_reset", GRU_RESETS)):
             if getattr(self, name) not in choices:
                 raise MinicharError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
@@ -63,11 +59,10 @@ class Config:
             raise MinicharError(f"dropout is {self.dropout!r}; it must be at least 0 and below 1")
 
     @property
-    def cell(self) -> type[Recurrent]:
-        """The class of every recurrent layer."""
-        if self.model == "gru":
-            return GRUResetAfter if self.gru_reset == "after" else GRUResetBefore
-        return {"rnn": RNN, "lstm": LSTM}[self.model]
+    def cell(self) -> Cell:
+        """The cell of every layer."""
+        before = self.model == "gru" and self.gru_reset == "before"
+        return CELLS["gru-reset-before" if before else self.model]
 
     def shapes(self) -> Shapes:
         """Name and shape of every parameter: ``layer1.W``, ``layer1.Wx``, …, ``readout.W``."""
@@ -80,18 +75,17 @@ class Config:
 
     def state_shape(self, B: int) -> tuple[int, int, int, int]:
         """Shape of the carried state: layers, states a layer, H, B."""
-        return self.num_layers, self.cell.n_states, self.rnn_size, B
+        return self.num_layers, len(self.cell.states), self.rnn_size, B
 
 
 def initialise(config: Config, parameters: Parameters, generator: np.random.Generator) -> None:
-    """Draw initial weights uniform in ±0.08; an LSTM's forget bias starts at 1.
-
-    Both are char-rnn's; a forget gate that starts open lets the gradient through
-    time from the first step (Jozefowicz et al. 2015).
-    """
+    """Draw initial weights uniform in ±0.08, as char-rnn does, and set the biases that a cell declares."""
     values = generator.uniform(-0.08, 0.08, parameters.size)  # (size,)
     parameters.flat[...] = parameters.backend.to_device(values)
-    if config.model == "lstm":
-        H = config.rnn_size
-        for layer in range(1, config.num_layers + 1):
-            parameters[f"layer{layer}.W"][H : 2 * H, -1] = 1.0
+    H = config.rnn_size
+    for layer in range(1, config.num_layers + 1):
+        for product in config.cell.products:
+            for j, gate in enumerate(product.gates):
+                if gate in config.cell.biases:
+                    W = parameters[f"layer{layer}.{product.name}"]
+                    W[j * H : (j + 1) * H, -1] = config.cell.biases[gate]

@@ -15,12 +15,11 @@ training's own.
 """
 
 from copy import copy
-from functools import partial
 from types import ModuleType
 
 import numpy as np
 
-from minichar.devices.backend import Array
+from minichar.devices.backend import Array, Backend
 from minichar.engine.parameters import Parameters
 
 SHIFT = 1.5 * 2.0**28
@@ -33,8 +32,8 @@ def exact(parameters: Parameters) -> Parameters:
     The input weights of characters are not rounded: a character picks one of their columns, and
     nothing is summed.
     """
-    backend = copy(parameters.backend)
-    xp, backend.xp = backend.xp, with_exact_products(backend.xp)
+    backend = with_exact_products(parameters.backend)
+    xp = backend.xp
     rounded = Parameters(parameters.shapes, "float64", backend)
     with np.errstate(over="ignore", invalid="ignore"):  # weights may be beyond all measure: the logits tell
         for name, W in rounded.items():
@@ -52,15 +51,19 @@ def on_grid(xp: ModuleType, W: Array) -> None:
     W[...] = xp.rint(W / grid) * grid
 
 
-def with_exact_products(xp: ModuleType) -> ModuleType:
-    """Return a copy of the array module whose `matmul` first rounds its second factor, in place."""
+class ExactProducts(Backend):
+    """What makes a device's `matmul` exact, mixed into the class of that device."""
 
-    def matmul(W: Array, s: Array, out: Array) -> Array:
-        xp.add(s, SHIFT, out=s)
-        xp.subtract(s, SHIFT, out=s)
-        return xp.matmul(W, s, out=out)
+    def matmul(self, W: Array, s: Array) -> Array:
+        """Return ``W @ s``; s is first rounded to its grid, in place."""
+        s += SHIFT
+        s -= SHIFT
+        return super().matmul(W, s)
 
-    module = ModuleType(xp.__name__)
-    # What a module makes only when it is asked for is not among its variables yet.
-    vars(module).update(vars(xp), matmul=matmul, __getattr__=partial(getattr, xp))
-    return module
+
+def with_exact_products(backend: Backend) -> Backend:
+    """Return the same device with exact products."""
+    kind = type(backend)
+    twin = copy(backend)
+    twin.__class__ = type(f"Exact{kind.__name__}", (ExactProducts, kind), {})
+    return twin

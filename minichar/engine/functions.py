@@ -1,12 +1,13 @@
-"""The two non-linearities and their derivatives, written so that they also hold for complex numbers.
+"""The logistic sigmoid, written so that it also holds for complex numbers.
 
-    σ(a) = 1 / (1 + e⁻ᵃ) = ½ tanh(½a) + ½        σ' = σ (1 - σ)
-    tanh(a)                                      tanh' = 1 - tanh²
+    σ(a) = 1 / (1 + e⁻ᵃ) = ½ tanh(½a) + ½
 
-σ through tanh cannot overflow, and both functions are analytic, which the
-complex-step gradient check needs (`minichar.engine.gradcheck`). The derivatives
-take the function's *value*, which the forward pass has stored already. Every
-function takes the array module first and writes into `out`, of the same shape.
+Through tanh it cannot overflow, and it is analytic, which the complex-step gradient check
+needs (`minichar.engine.gradcheck`). Backward passes use the two derivatives as functions of
+the *value*, which the forward pass has already:
+
+    s = σ(a)       ds/da = s (1 - s)
+    y = tanh(a)    dy/da = 1 - y²
 """
 
 from types import ModuleType
@@ -14,21 +15,11 @@ from types import ModuleType
 from minichar.devices.backend import Array
 
 
-def sigmoid(xp: ModuleType, a: Array, out: Array) -> None:
-    """``out = σ(a)``; `out` may be `a` itself."""
-    xp.multiply(a, 0.5, out=out)
-    xp.tanh(out, out=out)
-    xp.multiply(out, 0.5, out=out)
-    xp.add(out, 0.5, out=out)
-
-
-def sigmoid_slope(xp: ModuleType, s: Array, out: Array) -> None:
-    """``out = s ∘ (1 - s)``, the derivative of σ where its value is `s`; `out` is another array."""
-    xp.subtract(1.0, s, out=out)
-    xp.multiply(out, s, out=out)
-
-
-def tanh_slope(xp: ModuleType, y: Array, out: Array) -> None:
-    """``out = 1 - y∘y``, the derivative of tanh where its value is `y`; `out` is another array."""
-    xp.multiply(y, y, out=out)
-    xp.subtract(1.0, out, out=out)
+def sigmoid(xp: ModuleType, a: Array) -> Array:
+    """Return σ(a); of several gates at a time, a block ``(G, H, B)`` or a tuple, each gate's."""
+    if isinstance(a, tuple):
+        return tuple(sigmoid(xp, gate) for gate in a)
+    s = xp.tanh(0.5 * a)
+    s *= 0.5
+    s += 0.5
+    return s

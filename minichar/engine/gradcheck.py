@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minichar.devices.backend import CPU, Array, Backend
+from minichar.devices.backend import Array, Backend
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.network import Feed, Network, teacher_forcing
 from minichar.engine.parameters import Parameters
@@ -112,8 +113,7 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     backend = parameters.backend
     twin = Network(network.config, parameters, network.T, network.B)
     twin.state = network.state
-    for dropout, original in zip(twin.dropouts, network.dropouts, strict=True):
-        dropout.mask = original.mask
+    twin.masks = network.masks
     feed = teacher_forcing(network.fed.copy())
 
     def loss(theta: Array) -> complex:

@@ -1,110 +1,98 @@
-"""A linear layer over time: one product a step, and one for the whole chunk where no step waits for it.
+"""A product over time: one a step, and one for the whole chunk where no step waits for it.
 
-s = [x; 1]                    the inputs with a one below, so the bias is W's last column
-a = W @ s  (+ Wx @ onehot(k)  where the layer reads characters)
+s = [h; x; 1]                 the inputs with a one below, so the bias is W's last column
+a = W @ s  (+ Wx[:, k]        where x is a character k: its column of Wx is Wx @ onehot(k))
 
-dx = Wᵀ @ da                  without the bias column: of states step by step, since step t-1 waits for it,
-                              of other inputs in one product over all T·B columns
+dh = W_hᵀ @ da                step by step, since step t-1 waits for it
+dx = W_xᵀ @ da                one product over all T·B columns
 dW = Σ_t da_t @ s_tᵀ          one product over all T·B columns
+dWx[:, k] = Σ da              over the steps and sequences whose character is k
 """
 
 from functools import cached_property
 
 from minichar.devices.backend import Array, Backend
-from minichar.engine.onehot import OneHot
 
 
 class Linear:
-    """``a_t = W @ [x_t; 1]`` for t = 0 … T-1, with a character's column added in the first layer.
+    """``a_t = W @ [h_t; x_t; 1]`` for t = 0 … T-1, where either h or x may be left out.
 
     Parameters
     ----------
     W, dW : array, (G, K+1)
         The weights, bias last, and where their gradient goes.
+    gates : int
+        How many blocks of rows W has.
+    H : int
+        How many of the inputs, the first ones, are hidden state.
     T, B : int
-        Time steps and sequences the workspaces hold.
+        Time steps and sequences to make room for.
     backend : Backend
-    onehot : OneHot, optional
-        The weights of a character input, `G` rows.
-    recurrent : int
-        How many of the inputs, the first ones, are states: the step before has made them.
-
-    Attributes
-    ----------
-    x : array, (T+1, K, B)
-        The inputs, written here by whoever makes them. The extra step at the end is
-        for a recurrent layer: the hidden state that step T-1 leaves is input T.
-    a : array, (T, G, B)
-        The pre-activations.
-    da : array, (G, B)
-        The gradient of those of one step, written here before `keep` or `step_backward`.
-    kept_da : array, (G, T, B)
-        That of all steps, laid out as the products over a chunk read it.
+    Wx, dWx : array, (G, V), optional
+        The weights of a character input, and where their gradient goes.
     """
 
     def __init__(
         self,
         W: Array,
         dW: Array,
+        gates: int,
+        H: int,
         T: int,
         B: int,
         backend: Backend,
-        onehot: OneHot | None = None,
-        recurrent: int = 0,
+        Wx: Array | None = None,
+        dWx: Array | None = None,
     ) -> None:
         self.xp, self.backend = backend.xp, backend
-        self.W, self.dW, self.onehot, self.recurrent = W, dW, onehot, recurrent
-        G, columns = W.shape
-        self.s = backend.zeros((T + 1, columns, B), W.dtype)  # (T+1, K+1, B)
+        self.W, self.dW, self.Wx, self.dWx = W, dW, Wx, dWx
+        self.gates, self.H, self.T, self.B = gates, H, T, B
+        self.reads_h, self.reads_x, self.reads_ids = H > 0, W.shape[1] > H + 1, Wx is not None
+        self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.s[:, -1] = 1.0
-        self.x = self.s[:, :-1]  # (T+1, K, B)
-        self.a = backend.zeros((T, G, B), W.dtype)  # (T, G, B)
+        if self.reads_ids:
+            self.picked = backend.zeros((len(W), B), W.dtype)  # (G, B)
 
-    # What only the backward pass needs is made when it first runs: sampling never asks for it.
+    # Only the backward pass needs it: sampling never allocates it.
     @cached_property
     def da(self) -> Array:
-        """Gradient of the pre-activations of one step."""
-        return self.xp.zeros_like(self.a[0])  # (G, B)
+        """The gradient of all pre-activations, laid out as the products over a chunk read it."""
+        return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
-    @cached_property
-    def kept_da(self) -> Array:
-        """Gradient of the pre-activations of all steps."""
-        T, G, B = self.a.shape
-        return self.backend.zeros((G, T, B), self.W.dtype)  # (G, T, B)
+    def step(self, t: int, h: Array, x: Array) -> Array:
+        """Return ``a_t`` by gate, ``(gates, H, B)``, from h ``(H, B)`` and x: ``(D, B)``, or ids ``(B,)``."""
+        s = self.s[t]  # (K+1, B)
+        if self.reads_h:
+            s[: self.H] = h
+        if self.reads_x:
+            s[self.H : -1] = x
+        a = self.backend.matmul(self.W, s)  # (G, B)
+        if self.reads_ids:
+            self.backend.take_columns(self.Wx, x, out=self.picked)
+            a += self.picked
+        return a.reshape(self.gates, -1, self.B)
 
-    def step(self, t: int, ids: Array | None = None) -> Array:
-        """Return ``a[t] = W @ [x[t]; 1]``, ``(G, B)``, plus the columns of the characters `ids` ``(B,)``."""
-        a = self.xp.matmul(self.W, self.s[t], out=self.a[t])  # (G, B)
-        if self.onehot is not None:
-            a += self.onehot.pick(ids)
-        return a
+    def keep(self, t: int, da: tuple[Array, ...]) -> None:
+        """Keep the gradient of the pre-activations of step t, one array ``(H, B)`` per gate."""
+        self.xp.concatenate(da, out=self.da[t])
 
-    def keep(self, t: int) -> None:
-        """Keep `da` as that of step `t`, for the products over the chunk."""
-        self.kept_da[:, t] = self.da
+    def state_gradient(self, t: int) -> Array:
+        """Return the gradient of h at step t, ``(H, B)``, from the `da` kept."""
+        return self.xp.matmul(self.W[:, : self.H].T, self.da[t])
 
-    def step_backward(self, t: int) -> Array:
-        """Keep `da` as that of step `t`; return the gradient of the states, ``(recurrent, B)``."""
-        self.keep(t)
-        return self.xp.matmul(self.W[:, : self.recurrent].T, self.da)
+    def backward(self, n: int, ids: Array | None) -> Array:
+        """Fill the gradients of the weights over `n` steps; return that of x, ``(n, D, B)``.
 
-    def da_columns(self, n: int) -> Array:
-        """Return the gradient of the pre-activations of the first `n` steps, ``(G, n·B)``."""
-        return self.kept_da[:, :n].reshape(len(self.W), -1)
-
-    def input_gradient(self, n: int) -> Array:
-        """Return the gradient of the inputs that are no states, ``(n, K - recurrent, B)``."""
-        dx = self.xp.matmul(self.W[:, self.recurrent : -1].T, self.da_columns(n))  # (K - recurrent, n·B)
-        return dx.reshape(len(dx), n, self.a.shape[-1]).transpose(1, 0, 2)
-
-    def weight_gradient(self, n: int, ids: Array | None = None) -> None:
-        """``dW = Σ_t da[t] @ s[t]ᵀ`` over the first `n` steps, which read the characters `ids` ``(n, B)``."""
-        da = self.da_columns(n)
+        `ids` ``(n, B)`` are the characters that were read, if the product reads characters.
+        """
+        da = as_columns(self.da[:n])  # (G, n·B)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
-        if self.onehot is not None:
-            self.onehot.weight_gradient(ids, da)
+        if ids is not None and self.reads_ids:
+            self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)
+        dx = self.xp.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
+        return dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
 
 
 def as_columns(run: Array) -> Array:
-    """Lay a run over time ``(n, K, B)`` out as one matrix ``(K, n·B)``, a column a character."""
+    """Lay a run over time ``(n, K, B)`` out as one matrix ``(K, n·B)``, a column per character."""
     return run.transpose(1, 0, 2).reshape(run.shape[1], -1)

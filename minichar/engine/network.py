@@ -11,12 +11,12 @@ from, which is a `Feed`.
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 
 from minichar.devices.backend import Array
 from minichar.devices.random import Uniform
+from minichar.engine import dropout
 from minichar.engine.config import Config
-from minichar.engine.dropout import Dropout
+from minichar.engine.layer import Layer
 from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
 
@@ -41,7 +41,6 @@ class Network:
     ----------
     gradient : Parameters
         Where `backward` leaves the gradient of the loss.
-    loss : SoftmaxCrossEntropy
     fed : array of int, (T, B)
         The characters that the last forward pass was fed.
     n : int
@@ -49,62 +48,65 @@ class Network:
     """
 
     def __init__(self, config: Config, parameters: Parameters, T: int, B: int) -> None:
-        backend, dtype, H = parameters.backend, parameters.dtype, config.rnn_size
+        backend = parameters.backend
         self.config, self.parameters, self.T, self.B, self.xp = config, parameters, T, B, backend.xp
         self.gradient = parameters.twin()
         self.layers = [
-            config.cell(
-                layer_views(parameters, f"layer{layer}."),
-                layer_views(self.gradient, f"layer{layer}."),
-                H,
+            Layer(
+                config.cell,
+                parameters.under(f"layer{layer}."),
+                self.gradient.under(f"layer{layer}."),
+                config.rnn_size,
                 T,
                 B,
                 backend,
             )
             for layer in range(1, config.num_layers + 1)
         ]
-        self.dropouts = [Dropout(config.dropout, H, T, B, dtype, backend) for _ in self.layers]
+        self.masks: list[Array | None] = [None] * config.num_layers
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
-        self.loss = self.readout.loss
         self.fed = backend.zeros((T, B), "int64")  # (T, B)
         self.n = 0
 
     @property
     def state(self) -> Array:
         """The state the next chunk starts from, a copy, ``config.state_shape(B)``."""
-        return self.xp.stack([self.xp.stack([state[0] for state in layer.states]) for layer in self.layers])
+        return self.xp.stack([layer.start for layer in self.layers])
 
     @state.setter
     def state(self, values: Array) -> None:
-        for layer, layer_values in zip(self.layers, values, strict=True):
-            for state, value in zip(layer.states, layer_values, strict=True):
-                state[0] = value
+        for layer, start in zip(self.layers, values, strict=True):
+            layer.start[...] = start
 
     def reset(self) -> None:
-        """Set the state to zero: what follows is a beginning."""
+        """Set the state to zero, as at the beginning of a text."""
         for layer in self.layers:
-            for state in layer.states:
-                state[0] = 0.0
+            layer.start[...] = 0.0
 
     def draw_masks(self, generator: Uniform) -> None:
         """Draw dropout masks for the next chunk. A network that never draws them drops nothing."""
-        for dropout in self.dropouts:
-            dropout.draw(generator)
+        if self.config.dropout == 0:
+            return
+        backend, shape = self.parameters.backend, (self.T, self.config.rnn_size, self.B)
+        for k, mask in enumerate(self.masks):
+            if mask is None:  # a recorded step reads it where it is
+                mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
+            dropout.draw_mask(self.config.dropout, generator, mask, backend)
 
     def advance(self, t: int, ids: Array) -> None:
         """Feed the characters `ids` ``(B,)`` to the layers at step `t`."""
         self.fed[t] = ids
         self.n = t + 1
-        bottom = self.layers[0]
-        bottom.step(t, self.fed[t])
-        for dropout, (below, layer) in zip(self.dropouts, pairwise(self.layers), strict=False):
-            dropout.step(t, below.h[t + 1], out=layer.x[t])
-            layer.step(t, None)
-        self.dropouts[-1].step(t, self.layers[-1].h[t + 1], out=self.readout.x[t])
+        x = self.fed[t]
+        for layer, mask in zip(self.layers, self.masks, strict=True):
+            x = layer.step(t, x)
+            if mask is not None:
+                x = dropout.forward(x, mask[t])
+        self.readout.x[t] = x
 
     def look(self) -> Array:
-        """Return the logits of the last step, ``(V, B)``; the next ones are written over them."""
-        return self.readout.step(self.n - 1)
+        """Return the logits of the last step, ``(V, B)``."""
+        return self.readout.logits(self.n - 1, self.n)
 
     def step(self, t: int, ids: Array) -> Array:
         """Feed the characters `ids` ``(B,)`` at step `t`; return the logits ``(V, B)``."""
@@ -123,7 +125,7 @@ class Network:
 
     def logits(self) -> Array:
         """Return all logits of the last run, ``(n, V, B)``."""
-        columns = self.readout.forward(0, self.n)  # (V, n·B)
+        columns = self.readout.logits(0, self.n)  # (V, n·B)
         return columns.reshape(-1, self.n, self.B).transpose(1, 0, 2)
 
     def measure(self, feed: Feed, targets: Array) -> Array:
@@ -141,21 +143,14 @@ class Network:
     def backward(self) -> None:
         """Fill the layers' gradients from that of what the read-out reads, over the steps of the last run."""
         dx = self.readout.dx[: self.n]  # (n, H, B)
-        for layer, dropout in zip(reversed(self.layers), reversed(self.dropouts), strict=True):
-            is_first = layer is self.layers[0]
-            layer.backward(dropout.backward(dx), self.fed[: self.n] if is_first else None)
-            if not is_first:
-                dx = layer.input_gradient(self.n)
+        for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
+            dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
+            dx = layer.backward(dh, self.fed[: self.n])  # (n, D, B), in the first layer D = 0
 
     def carry(self) -> None:
         """Make the state after the last forward pass, or step, the one the next chunk starts from."""
         for layer in self.layers:
             layer.carry(self.n)
-
-
-def layer_views(parameters: Parameters, prefix: str) -> dict[str, Array]:
-    """Return the views whose names start with `prefix`, by the rest of their names."""
-    return {name.removeprefix(prefix): view for name, view in parameters.items() if name.startswith(prefix)}
 
 
 def teacher_forcing(inputs: Array) -> Feed:

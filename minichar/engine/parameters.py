@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from math import prod
 from typing import Self
 
-from minichar.devices.backend import CPU, Array, Backend
+from minichar.devices.backend import Array, Backend
+from minichar.devices.cpu import CPU
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -44,6 +45,12 @@ class Parameters:
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
+
+    def under(self, prefix: str) -> dict[str, Array]:
+        """Return the views whose names start with `prefix`, by the rest of their names."""
+        return {
+            name.removeprefix(prefix): view for name, view in self._views.items() if name.startswith(prefix)
+        }
 
     def items(self) -> Iterator[tuple[str, Array]]:
         """Yield every name with its view, in the order of the vector."""

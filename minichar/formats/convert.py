@@ -19,7 +19,8 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import Archive, write_archive
-from minichar.devices.backend import CPU, Backend
+from minichar.devices.backend import Backend
+from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.files import writing
 from minichar.formats import arrays, onnx, pytorch, safetensors

@@ -1,4 +1,4 @@
-"""A layer as other libraries keep it: input and recurrent weights apart, and two biases.
+"""A layer as other libraries store it: input and recurrent weights apart, and two biases.
 
     a = W_input @ x + b_input + W_recurrent @ h_prev + b_recurrent
 
@@ -13,13 +13,15 @@ Both matrices have G = gates·H rows, in blocks of H. Ours (`minichar.engine`) a
 
 The first layer reads characters: its D is V and its W_input is Wx. Two biases matter where
 the reset gate acts on ``U @ [h_prev; 1]``: r multiplies only the second. Elsewhere their sum does.
+What a cell's products read, which decides all this, is declared with the cell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from minichar.engine.cell import Cell, Counterpart
 from minichar.engine.config import Config
 
 Weights = dict[str, np.ndarray]
@@ -40,37 +42,50 @@ class Gates(NamedTuple):
     b_input: np.ndarray
     b_recurrent: np.ndarray
 
-    def reordered(self, order: Sequence[int]) -> "Gates":
-        """Return the blocks of rows in another order: new block j is old block ``order[j]``."""
+    def reordered(self, before: str, after: str) -> "Gates":
+        """Return the blocks of rows, which are in the order of gates `before`, in the order `after`."""
+        blocks = [before.index(gate) for gate in after]
         return Gates(
-            *(part.reshape(len(order), -1, *part.shape[1:])[list(order)].reshape(part.shape) for part in self)
+            *(part.reshape(len(before), -1, *part.shape[1:])[blocks].reshape(part.shape) for part in self)
         )
 
 
-def split(config: Config, weights: Mapping[str, np.ndarray], layer: int) -> Gates:
-    """Return layer 1 … L of our `weights` as gates, in our order."""
-    H, name = config.rnn_size, f"layer{layer}."
-    W = weights[name + "W"]
-    if config.model == "gru" and config.gru_reset == "after":
-        U = weights[name + "U"]  # (3H, H+1)
-        W_input, W_recurrent, b_recurrent = W[:, :-1], U[:, :-1], U[:, -1]
-    else:
-        if config.model == "gru":
-            W = np.concatenate([W, weights[name + "Wn"]])  # (3H, H+D+1)
-        W_input, W_recurrent, b_recurrent = W[:, H:-1], W[:, :H], np.zeros_like(W[:, -1])
-    return Gates(weights.get(name + "Wx", W_input), W_recurrent, W[:, -1], b_recurrent)
+def order(cell: Cell) -> str:
+    """Return a cell's gates in the order of the rows of `Gates`: those of its products that read x."""
+    return "".join(product.gates for product in cell.products if product.reads_x)
 
 
-def join(config: Config, gates: Gates, layer: int) -> Weights:
-    """Return layer 1 … L as our weights, from gates in our order; a GRU resets after the product."""
-    W_input, W_recurrent, b_input, b_recurrent = gates
-    first = {"Wx": W_input} if layer == 1 else {}
-    x = W_input[:, :0] if layer == 1 else W_input  # (G, D), D = 0 in the first layer
-    if config.model == "gru":
-        weights = {
-            "U": np.column_stack([W_recurrent, b_recurrent]),  # (3H, H+1)
-            "W": np.column_stack([x, b_input]),  # (3H, D+1)
-        }
-    else:
-        weights = {"W": np.column_stack([W_recurrent, x, b_input + b_recurrent])}  # (G, H+D+1)
-    return {f"layer{layer}.{name}": array for name, array in (weights | first).items()}
+def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: Counterpart) -> Gates:
+    """Return layer 1 … L of our `weights` as gates, in the order of `form`."""
+    cell, H, name = config.cell, config.rnn_size, f"layer{layer}."
+    ours = {product: weights[name + product.name] for product in cell.products}  # each (G, K+1)
+    reading_x = [(W, product) for product, W in ours.items() if product.reads_x]
+    reading_h = [(W, product) for product, W in ours.items() if product.reads_state]
+    W_input = np.concatenate([W[:, H * product.reads_state : -1] for W, product in reading_x])
+    gates = Gates(
+        weights.get(name + "Wx", W_input),
+        np.concatenate([W[:, :H] for W, _ in reading_h]),
+        np.concatenate([W[:, -1] for W, _ in reading_x]),
+        # A product that reads both has one bias, which is the input's already.
+        np.concatenate([W[:, -1] * (not product.reads_x) for W, product in reading_h]),
+    )
+    return gates.reordered(order(cell), form.gates)
+
+
+def join(config: Config, gates: Gates, layer: int, form: Counterpart) -> Weights:
+    """Return layer 1 … L as our weights, from gates in the order of `form`."""
+    cell, H, ours = config.cell, config.rnn_size, order(config.cell)
+    gates = gates.reordered(form.gates, ours)
+    x = gates.W_input[:, :0] if layer == 1 else gates.W_input  # (G, D), D = 0 in the first layer
+    weights = {"Wx": gates.W_input} if layer == 1 else {}
+    for product in cell.products:
+        start = ours.index(product.gates) * H
+        rows = slice(start, start + len(product.gates) * H)
+        columns = []
+        if product.reads_state:
+            columns.append(gates.W_recurrent[rows])
+        if product.reads_x:
+            columns.append(x[rows])
+        bias = product.reads_x * gates.b_input[rows] + product.reads_state * gates.b_recurrent[rows]
+        weights[product.name] = np.column_stack([*columns, bias])
+    return {f"layer{layer}.{name}": array for name, array in weights.items()}

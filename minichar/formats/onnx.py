@@ -24,14 +24,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minichar.checkpoints.checkpoint import header_of
+from minichar.engine.cell import Counterpart
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.extras import need
 from minichar.formats.gates import split
 from minichar.model import CharRNN
 
-ORDER = {"rnn": (0,), "lstm": (0, 2, 1, 3), "gru": (1, 0, 2)}
-"""Which of our blocks of rows each of ONNX's is."""
 OPSET = 17
 IR_VERSION = 8
 """Of opset 17: later versions say nothing these graphs need, and fewer runtimes read them."""
@@ -41,11 +40,14 @@ MAX_BYTES = (2 << 30) - 1
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
     """Return the file that holds `model` with `weights`: a step, or with `sequence` a whole run."""
+    form = model.config.cell.onnx
+    if form is None:
+        raise MinicharError(f"cannot write {path}: {model.config.cell.title} has no ONNX form; use .npz")
     onnx = need("onnx", "onnx")
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: an .onnx file holds less than 2 GiB; .npz holds more")
     made = onnx.helper.make_model(
-        Graph(onnx, model.config, weights).build(sequence),
+        Graph(onnx, model.config, form, weights).build(sequence),
         producer_name="minichar",
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
@@ -62,15 +64,17 @@ class Graph:
     ----------
     onnx : module
     config : Config
+    form : Counterpart
+        The operator that computes the same as the cell.
     weights : dict of str to array
         Ours, in the dtype of the file.
     """
 
-    def __init__(self, onnx: Any, config: Config, weights: dict[str, np.ndarray]) -> None:
-        self.onnx, self.config, self.weights = onnx, config, weights
+    def __init__(self, onnx: Any, config: Config, form: Counterpart, weights: dict[str, np.ndarray]) -> None:
+        self.onnx, self.config, self.form, self.weights = onnx, config, form, weights
         stored = weights["readout.W"].dtype
         self.dtype = np.dtype("float32") if stored == np.float16 else stored
-        self.states = ("h", "c") if config.model == "lstm" else ("h",)
+        self.states = config.cell.states
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
@@ -108,18 +112,15 @@ class Graph:
 
     def layer(self, layer: int, x: str) -> str:
         """Add layer 1 … L over x ``(T, B, D)``; return its h ``(T, B, H)``."""
-        model = self.config.model
-        gates = split(self.config, self.weights, layer).reordered(ORDER[model])
+        gates = split(self.config, self.weights, layer, self.form)
         b = np.concatenate([gates.b_input, gates.b_recurrent])  # (2G,)
         arrays = {"W": gates.W_input, "R": gates.W_recurrent, "b": b}
         constants = [self.constant(f"layer{layer}.{name}", array[None]) for name, array in arrays.items()]
-        attributes = {"hidden_size": self.config.rnn_size}
-        if model == "gru":
-            attributes["linear_before_reset"] = int(self.config.gru_reset == "after")
+        attributes = {"hidden_size": self.config.rnn_size, **self.form.attributes}
         whole = ""  # every sequence is as long as the run
         before = [f"{name}{layer}" for name in self.states]
         after = [f"{name}{layer}_next" for name in self.states]
-        y = self.node(model.upper(), [x, *constants, whole, *before], f"y{layer}", *after, **attributes)
+        y = self.node(self.form.name, [x, *constants, whole, *before], f"y{layer}", *after, **attributes)
         direction = self.constant(f"direction_axis{layer}", [1])
         return self.node("Squeeze", [y, direction], f"x{layer + 1}")  # y is (T, 1, B, H)
 

@@ -27,6 +27,8 @@ import numpy as np
 from minichar.checkpoints.archive import Damaged, parse_header
 from minichar.checkpoints.checkpoint import check_arrays, fill, read_header
 from minichar.devices.backend import Backend
+from minichar.engine.cell import Counterpart
+from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.parameters import Shapes
 from minichar.errors import MinicharError
@@ -34,16 +36,30 @@ from minichar.formats.gates import Gates, join, split
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
-ORDER = {"rnn": (0,), "lstm": (0, 1, 3, 2), "gru": (0, 1, 2)}
-"""Which of our blocks of rows each of PyTorch's is. Each order undoes itself."""
-GATES = {model: len(order) for model, order in ORDER.items()}
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def shapes(config: Config) -> Shapes:
+def torch_form(config: Config, path: Path) -> Counterpart:
+    """Return PyTorch's form of the cell.
+
+    Raises
+    ------
+    MinicharError
+        That `path` cannot be written or read, if there is none.
+    """
+    form = config.cell.torch
+    if form is None:
+        other = " (.onnx has one)" if config.cell.onnx else ""
+        raise MinicharError(
+            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch form{other}; use .npz"
+        )
+    return form
+
+
+def shapes(config: Config, form: Counterpart) -> Shapes:
     """Return the name and shape of every tensor."""
     H, V = config.rnn_size, config.vocab_size
-    G = GATES[config.model] * H
+    G = len(form.gates) * H
     expected: Shapes = {"decoder.weight": (V, H), "decoder.bias": (V,)}
     for k in range(config.num_layers):
         layer = ((G, H if k else V), (G, H), (G,), (G,))
@@ -59,14 +75,11 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
     MinicharError
         If PyTorch has no such network.
     """
-    if config.model == "gru" and config.gru_reset == "before":
-        raise MinicharError(
-            f"cannot write {path}: PyTorch has no GRU that resets before the product, .onnx has"
-        )
+    form = torch_form(config, path)
     W = weights["readout.W"]
     tensors = {"decoder.weight": W[:, :-1], "decoder.bias": W[:, -1]}
     for k in range(config.num_layers):
-        gates = split(config, weights, k + 1).reordered(ORDER[config.model])
+        gates = split(config, weights, k + 1, form)
         tensors |= {f"rnn.{part}_l{k}": array for part, array in zip(PARTS, gates, strict=True)}
     # Whoever writes bytes writes a slice of a matrix as if it were the whole.
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -119,14 +132,15 @@ def from_state_dict(
             )
 
     # A deep network has many tensors: where the file has not, they are not even named.
-    expected = shapes(config) if config.num_layers <= len(tensors) else {}
+    form = torch_form(config, path)
+    expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     check_arrays(expected, tensors, damaged)
     if tensors["decoder.weight"].dtype == np.float16:  # the sum of two biases may need the range
         tensors = {name: array.astype("float32") for name, array in tensors.items()}
     weights = {"readout.W": np.column_stack([tensors["decoder.weight"], tensors["decoder.bias"]])}
     for k in range(config.num_layers):
-        gates = Gates(*(tensors[f"rnn.{part}_l{k}"] for part in PARTS)).reordered(ORDER[config.model])
-        weights |= join(config, gates, k + 1)
+        gates = Gates(*(tensors[f"rnn.{part}_l{k}"] for part in PARTS))
+        weights |= join(config, gates, k + 1, form)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)
 
 
@@ -134,7 +148,8 @@ def config_of(found: Shapes, damaged: Damaged) -> Config:
     """Return the configuration that the shapes of a state dict tell."""
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]
-        model = {gates * H: model for model, gates in GATES.items()}[G]
+        models = {len(cell.torch.gates) * H: name for name, cell in CELLS.items() if cell.torch}
+        model = models[G]
         layers = sum(re.fullmatch(r"rnn\.weight_hh_l\d+", name) is not None for name in found)
         return Config(V, model, H, layers)
     except (KeyError, ValueError, MinicharError) as error:

@@ -1,8 +1,10 @@
 """What a network does at each character of a text: its states, its surprise, its gates.
 
-state       tanh(c) in an LSTM, else h         after reading the character
+state       of each unit, from -1 to 1         after reading the character
 surprise    -log p(character | those before)   nats
-gates       i f o in an LSTM, r z in a GRU; a plain RNN has none, so its h stands for them
+gates       of each layer, over all its units
+
+Which value of a cell is its unit's state, and which gates are shown, is declared with the cell.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,6 @@ import numpy as np
 
 from minichar.engine.config import Config
 from minichar.engine.network import teacher_forcing
-from minichar.engine.recurrent import Recurrent
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 
@@ -106,9 +107,10 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
                 "the model's logits are not finite: its weights are damaged, use another checkpoint"
             )
         for layer, spread, state in zip(network.layers, spreads, states, strict=True):
-            after = to_host(layer.states[-1][1 : n + 1])[:, :, 0].T  # (H, n)
-            state[:, start : start + n] = np.tanh(after) if config.model == "lstm" else after
-            spread.add(layer, n)
+            for t in range(n):
+                values = {name: to_host(array)[:, 0] for name, array in layer.values(t).items()}  # (H,)
+                state[:, start + t] = values[config.cell.unit]
+                spread.add(values)
 
         # What is predicted after reading a character is about the next.
         log_p = log_softmax(logits.astype("float64"))  # (n, V)
@@ -133,26 +135,17 @@ class _Spread:
     """Counts the values of the gates of one layer."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.names = {"lstm": "ifo", "gru": "rz", "rnn": "h"}[config.model]
-        self.low = -1.0 if config.model == "rnn" else 0.0
+        self.names = config.cell.shown
+        self.low = -1.0 if self.names == config.cell.unit else 0.0
         self.counts = {name: np.zeros(BINS, dtype=np.int64) for name in self.names}
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
-    def add(self, layer: Recurrent, n: int) -> None:
-        """Count the last `n` steps of `layer`."""
-        to_host, H = layer.backend.to_host, layer.H
-        for j, name in enumerate(self.names):
-            values = to_host(self._all(layer, n)[:, j * H : (j + 1) * H])  # (n, H, 1)
-            self.counts[name] += np.histogram(values, BINS, (self.low, 1.0))[0]
-            self.left[name] += int((values < self.low + SATURATED).sum())
-            self.right[name] += int((values > 1.0 - SATURATED).sum())
-
-    def _all(self, layer: Recurrent, n: int) -> np.ndarray:
-        if self.config.model == "rnn":
-            return layer.h[1 : n + 1]
-        after = self.config.model == "gru" and self.config.gru_reset == "after"
-        return (layer.input if after else layer.gates).a[:n]  # type: ignore[attr-defined]
+    def add(self, values: dict[str, np.ndarray]) -> None:
+        """Count the values of one step, by name."""
+        for name in self.names:
+            self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
+            self.left[name] += int((values[name] < self.low + SATURATED).sum())
+            self.right[name] += int((values[name] > 1.0 - SATURATED).sum())
 
     def gates(self, layer: int) -> list[Gate]:
         """Return what was counted."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from minichar.devices.backend import host_generator
+from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice

@@ -16,7 +16,6 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from minichar.engine.network import Network
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
@@ -104,8 +103,8 @@ class Streams:
     def leave(self, stream: Stream) -> None:
         """Take the text out; the last column moves into its place."""
         b, last = self.streams.index(stream), len(self.streams) - 1
-        for state in self._states(self.network):
-            state[:, b] = state[:, last]
+        for layer in self.network.layers:
+            layer.start[:, :, b] = layer.start[:, :, last]
         self.streams[b] = self.streams[last]
         self.streams.pop()
         if 4 * max(last, 1) <= self.network.B:
@@ -152,22 +151,15 @@ class Streams:
         return writers, ids, scores
 
     def _begin(self, b: int) -> None:
-        for state in self._states(self.network):
-            state[:, b] = 0.0
+        for layer in self.network.layers:
+            layer.start[:, :, b] = 0.0
 
     def _resize(self, B: int) -> None:
         """Go on with a network of `B` columns."""
         network, n = self.model.network(1, B), min(B, self.network.B)
-        for state, old in zip(self._states(network), self._states(self.network), strict=True):
-            state[:, :n] = old[:, :n]
+        for layer, old in zip(network.layers, self.network.layers, strict=True):
+            layer.start[:, :, :n] = old.start[:, :, :n]
         self.network = network
-
-    @staticmethod
-    def _states(network: Network) -> Iterator[np.ndarray]:
-        """Yield each state before the next step, ``(H, B)``."""
-        for layer in network.layers:
-            for state in layer.states:
-                yield state[0]
 
 
 def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:

@@ -1,1 +1,1 @@
-"""How a network learns: clipping, RMSprop, schedules, scheduled sampling, checkpoints, and the loop."""
+"""Training: truncated BPTT chunk by chunk, clipping, RMSprop, schedules, scheduled sampling."""

@@ -1,11 +1,12 @@
 """Everything a training run is told, checked in one place."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from minichar.engine.config import GRU_RESETS, MODELS
+from minichar.engine.cells import models
+from minichar.engine.config import GRU_RESETS
 from minichar.errors import MinicharError
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES, learning_rate, true_share
@@ -59,7 +60,7 @@ class Settings:
     eval_val_every: int = 1000
     sample_every: int = 1
     checkpoint_dir: str = "cv"
-    savefile: str = "lstm"
+    savefile: str = ""
     keep: int = 0
 
     def __post_init__(self) -> None:
@@ -73,18 +74,23 @@ class Settings:
             value = getattr(self, name)
             if not holds(value):
                 raise MinicharError(f"{flag(name)} is {value}; it must be {range_}")
-        for name, choices in CHOICES.items():
+        for name, choices in {"model": models(), **CHOICES}.items():
             value = getattr(self, name)
             if value not in choices:
                 raise MinicharError(f"{flag(name)} is {value!r}; it must be one of {', '.join(choices)}")
         if (
-            not 1 <= len(self.savefile.encode("utf-8", "surrogatepass")) <= 100
+            not len(self.savefile.encode("utf-8", "surrogatepass")) <= 100
             or "/" in self.savefile
             or "\\" in self.savefile
         ):
             raise MinicharError(
                 f"--savefile is {self.savefile!r}; it must be a short plain name, for a part of another"
             )
+
+    @property
+    def run_name(self) -> str:
+        """The part of a checkpoint's name that tells runs apart: `savefile`, or else the model."""
+        return self.savefile or self.model
 
     def learning_rate_at(self, e: int) -> float:
         """Return η of epoch `e` = 0, 1, …"""
@@ -129,8 +135,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("dropout", "decay_rate"), ((lambda v: 0 <= v < 1), "at least 0, below 1")),
 }
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "model": MODELS,
+CHOICES: dict[str, Sequence[str]] = {
     "gru_reset": GRU_RESETS,
     "split": SPLITS,
     "ss_schedule": SS_SCHEDULES,

@@ -7,7 +7,8 @@ from typing import Any
 
 from minichar.checkpoints.checkpoint import TrainingState, load, load_training
 from minichar.checkpoints.naming import is_checkpoint
-from minichar.devices.backend import CPU, Backend
+from minichar.devices.backend import Backend
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN

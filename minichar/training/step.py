@@ -11,8 +11,7 @@ from minichar.devices.backend import Array
 from minichar.devices.random import Uniform
 from minichar.engine.network import Feed, teacher_forcing
 from minichar.model import CharRNN
-from minichar.training.clipping import clip_elements, clip_norm
-from minichar.training.rmsprop import RMSprop
+from minichar.training.optimiser import RMSprop, clip_elements, clip_norm
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 

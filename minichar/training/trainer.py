@@ -89,7 +89,7 @@ class Trainer:
     @property
     def checkpoints(self) -> list[Path]:
         """The run's checkpoints that are there: those that its history measured, then this process's."""
-        folder, name = self.settings.checkpoint_dir, self.settings.savefile
+        folder, name = self.settings.checkpoint_dir, self.settings.run_name
         measured = (
             checkpoint_path(folder, name, row["epoch"], row["val"]["loss"], False)
             for row in self.history
@@ -217,7 +217,7 @@ class Trainer:
         if val_loss is not None and best:
             self.best_loss = val_loss
         path = checkpoint_path(
-            settings.checkpoint_dir, settings.savefile, self.epoch, val_loss, self.stopping
+            settings.checkpoint_dir, settings.run_name, self.epoch, val_loss, self.stopping
         )
         if val_loss is None:
             path = unused(path)

@@ -10,7 +10,7 @@ import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from minichar.devices.backend import host_generator
+from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import STREAM, Unknown, prime_ids

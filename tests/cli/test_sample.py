@@ -9,7 +9,7 @@ from toys import ONE_THREAD, scripted, toy_model
 from minichar import generate, load
 from minichar.checkpoints.checkpoint import save
 from minichar.cli.sample import command
-from minichar.devices.backend import open_backend
+from minichar.devices.choose import open_backend
 from minichar.sampling.generate import Choice
 
 

@@ -16,7 +16,8 @@ from devices import open_device
 
 import minichar
 from minichar.cli import main
-from minichar.devices.backend import CPU, host_generator, open_backend
+from minichar.devices.choose import open_backend
+from minichar.devices.cpu import CPU, host_generator
 from minichar.devices.graph import CudaGraph
 from minichar.errors import MinicharError
 
@@ -177,9 +178,7 @@ class TestDriverOfOpenCL:
     def test_it_is_found_without_the_user_setting_a_variable(self):
         pytest.importorskip("dpnp", reason="--device opencl needs dpnp")
         environment = {name: value for name, value in os.environ.items() if name != "OCL_ICD_FILENAMES"}
-        program = (
-            "from minichar.devices.backend import open_backend; print(open_backend('opencl').describe())"
-        )
+        program = "from minichar.devices.choose import open_backend; print(open_backend('opencl').describe())"
         result = subprocess.run(
             [sys.executable, "-c", program],
             env=environment | {"PYTHONPATH": str(Path(minichar.__file__).parent.parent)},

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
 from minichar.devices.blas import THREAD_VARIABLES, describe_numpy
+from minichar.devices.cpu import CPU
 
 
 @pytest.mark.parametrize("variable", THREAD_VARIABLES)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config, initialise
 from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from minichar.engine.onehot import OneHot
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.dropout import Dropout
 from minichar.engine.functions import sigmoid, sigmoid_slope, tanh_slope
 from minichar.engine.linear import Linear
 from minichar.engine.loss import SoftmaxCrossEntropy
-from minichar.engine.onehot import OneHot
 
 T, B, V, H = 5, 2, 8, 3
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import MAX_SIZE, Config, initialise
 from minichar.engine.parameters import Parameters
 from minichar.errors import MinicharError

@@ -8,7 +8,7 @@ from converting import convert
 
 import minichar
 from minichar.checkpoints.checkpoint import header_of, save
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.formats import pytorch, safetensors
 from minichar.formats.convert import load_model

@@ -34,7 +34,7 @@ from math import atanh, tanh
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.functions import tanh_slope
 from minichar.engine.linear import Linear
 

@@ -37,7 +37,7 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.gradcheck import complex_step
 from minichar.engine.loss import SoftmaxCrossEntropy
 

@@ -31,11 +31,11 @@ of da over all the places where character k was read, and 0 if it never was.
 """
 
 import numpy as np
+from minichar.engine.onehot import OneHot
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.gradcheck import complex_step
 from minichar.engine.linear import Linear
-from minichar.engine.onehot import OneHot
 
 G, K, T, B, V = 4, 3, 2, 5, 6  # all different: a matrix the wrong way round does not fit
 generator = np.random.default_rng(6)

@@ -25,7 +25,7 @@ from math import tanh
 
 import numpy as np
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.gradcheck import complex_step
 from minichar.engine.rnn import RNN
 

@@ -33,7 +33,7 @@ from math import prod, tanh
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.network import teacher_forcing

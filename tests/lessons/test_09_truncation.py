@@ -25,7 +25,7 @@ Where a text begins anew there is nothing to carry, and the state is set to 0 (`
 
 import numpy as np
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.network import Network, teacher_forcing

@@ -44,7 +44,7 @@ import pytest
 from minichar.engine.config import Config, initialise
 from minichar.engine.network import Network, teacher_forcing
 from minichar.engine.parameters import Parameters
-from minichar.training.clipping import clip_elements, clip_norm
+from minichar.training.optimiser import clip_elements, clip_norm
 
 H, V, T, B = 64, 20, 100, 4
 

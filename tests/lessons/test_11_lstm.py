@@ -31,7 +31,7 @@ from math import exp, tanh
 
 import numpy as np
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.gradcheck import complex_step
 from minichar.engine.lstm import LSTM
 

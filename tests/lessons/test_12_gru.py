@@ -38,7 +38,7 @@ shares. The first has no product in it: a z near 1 is the GRU's way of keeping a
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import complex_step
 

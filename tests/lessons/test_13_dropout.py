@@ -29,7 +29,7 @@ same network whole, for that alone.
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.dropout import Dropout
 from minichar.engine.gradcheck import check_network, toy_network

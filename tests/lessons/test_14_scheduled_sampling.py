@@ -33,7 +33,7 @@ lot of noise. That is not done here: the method helps with the bias as it is.)
 import numpy as np
 import pytest
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.draw import draw
 from minichar.engine.gradcheck import check_network, complex_step, toy_network

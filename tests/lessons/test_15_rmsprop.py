@@ -35,7 +35,7 @@ import numpy as np
 import pytest
 
 from minichar.engine.parameters import Parameters
-from minichar.training.rmsprop import RMSprop
+from minichar.training.optimiser import RMSprop
 
 START = np.array([1.0, 1.0])  # u, v
 SLOPES = np.array([100.0, 1.0])  # s and 1

@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.clipping import clip_elements, clip_norm
+from minichar.training.optimiser import clip_elements, clip_norm
 from minichar.training.settings import Settings
 from minichar.training.trainer import Trainer
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minichar.checkpoints.checkpoint import load, load_training, save
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN

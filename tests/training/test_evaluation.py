@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from naive import read_chunk
 
-from minichar.devices.backend import CPU
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.network import teacher_forcing
 from minichar.errors import MinicharError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minichar.engine.parameters import Parameters
-from minichar.training.rmsprop import EPSILON, RMSprop
+from minichar.training.optimiser import EPSILON, RMSprop
 
 
 @pytest.fixture

@@ -1,15 +1,35 @@
-"""RMSprop as Torch's ``optim.rmsprop`` has it (Tieleman & Hinton 2012, lecture 6e).
+"""From a gradient to new parameters: clipping, then RMSprop.
+
+Clipping (Pascanu, Mikolov & Bengio 2013), of each element or of the norm:
+
+    g ← min(max(g, -limit), limit)
+    g ← g · min(1, limit / ‖g‖)
+
+RMSprop (Tieleman & Hinton 2012, lecture 6e), as Torch's ``optim.rmsprop`` has it:
 
     m ← α m + (1 - α) g∘g
     θ ← θ - η g / (√m + ε)
 
-m starts at zero and ε = 1e-8 stands outside the root.
+m starts at zero, and ε = 1e-8 is outside the root.
 """
+
+from types import ModuleType
 
 from minichar.devices.backend import Array
 from minichar.engine.parameters import Parameters
 
 EPSILON = 1e-8
+
+
+def clip_elements(xp: ModuleType, g: Array, limit: float) -> None:
+    """Clip every element of `g` to ±`limit`, in place; char-rnn's way."""
+    xp.clip(g, -limit, limit, out=g)
+
+
+def clip_norm(xp: ModuleType, g: Array, limit: float) -> None:
+    """Scale `g` down to Euclidean norm `limit` if it is longer, in place; the direction stays."""
+    norm = xp.sqrt((g * g).sum())
+    g *= xp.minimum(1.0, limit / xp.maximum(norm, limit))
 
 
 class RMSprop:

@@ -1,0 +1,39 @@
+"""From the name of a device to the device."""
+
+from contextlib import suppress
+
+from minichar.devices.backend import Backend
+from minichar.devices.cpu import CPU
+from minichar.devices.cupy import open_cupy
+from minichar.devices.opencl import open_dpnp
+from minichar.errors import MinicharError
+
+
+def open_backend(name: str = "auto") -> Backend:
+    """Return the backend of a device.
+
+    Parameters
+    ----------
+    name : str
+        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``; ``auto`` takes a CUDA GPU if one
+        answers and the CPU otherwise.
+
+    Raises
+    ------
+    MinicharError
+        If there is no such device, saying whether the package, the driver or the device is
+        missing. A device that was asked for is never replaced by another.
+    """
+    kind, colon, number = name.partition(":")
+    if kind not in ("auto", "cpu", "gpu", "opencl") or (
+        colon and (kind in ("auto", "cpu") or not number.isdecimal())
+    ):
+        raise MinicharError(f"no device is called {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N")
+    if kind == "gpu":
+        return open_cupy(int(number or 0))
+    if kind == "opencl":
+        return open_dpnp(int(number or 0))
+    if kind == "auto":
+        with suppress(MinicharError):
+            return open_cupy(0)
+    return CPU

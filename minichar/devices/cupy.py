@@ -1,0 +1,141 @@
+"""An NVIDIA GPU, by CuPy."""
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minichar.devices.backend import Array, Backend, Function, unusable
+from minichar.devices.graph import CudaGraph
+from minichar.devices.random import CountedUniform, Uniform
+from minichar.errors import MinicharError
+
+NO_DEVICE = 100
+"""CUDA's error code where there is a driver but no GPU: cudaErrorNoDevice."""
+
+
+class CuPyBackend(Backend):
+    """An NVIDIA GPU, by CuPy."""
+
+    def __init__(self, index: int, xp: ModuleType) -> None:
+        super().__init__(f"gpu:{index}", xp)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return zeros on the device."""
+        return self.xp.zeros(shape, dtype=dtype)
+
+    def uniform(self, *words: int) -> Uniform:
+        """Return uniform random numbers drawn on the device; other words, an independent stream."""
+        return CountedUniform(
+            words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
+        )
+
+    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
+        """``out[:, j] = W[:, ids[j]]``."""
+        self.xp.take(W, ids, axis=1, out=out)
+
+    def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
+        """``out[:, k] = Σ columns[:, j] over ids[j] = k``, by one product with the one-hot matrix of all ids.
+
+        Its size does not depend on which ids occur, as a recorded step needs. Atomic additions
+        would do with less memory, but in an order that changes from run to run.
+        """
+        onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
+        self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
+
+    def fuse(self, function: Function) -> Function:
+        """Return the function fused into one kernel.
+
+        `cupy.fuse` knows arrays only. So tuples are flattened on the way in and out, and a result
+        that is one of the arguments is not copied but handed back as it came.
+        """
+        xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
+        nesting: dict[str, Any] = {}
+
+        @xp.fuse(kernel_name=where)
+        def flat(*arrays: Array) -> tuple[Array, ...]:
+            results = function(xp, *_nested(nesting["arguments"], iter(arrays)))
+            known = {id(array): k for k, array in enumerate(arrays)}
+            nesting["results"] = [_nesting(result) for result in results]
+            nesting["sources"] = [known.get(id(result)) for result in _flat(results)]
+            return tuple(array for array in _flat(results) if id(array) not in known)
+
+        def call(*arguments: Any) -> list[Any]:
+            tuples = [_by_gate(argument) for argument in arguments]
+            arrays = list(_flat(tuples))
+            nesting["arguments"] = [_nesting(argument) for argument in tuples]
+            made = flat(*arrays)
+            new = iter(made if isinstance(made, tuple) else (made,))
+            results = (next(new) if k is None else arrays[k] for k in nesting["sources"])
+            return _nested(nesting["results"], results)
+
+        return call
+
+    def recorded(self, step: Function) -> Function:
+        """Return `step` as a CUDA graph: recorded once warm, then replayed with one launch."""
+        return CudaGraph(self.xp, step)
+
+    def describe(self) -> str:
+        """Say what computes: CuPy, the CUDA versions (1000 · major + 10 · minor), the GPU and its memory."""
+        runtime = self.xp.cuda.runtime
+        properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
+        return (
+            f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
+            f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
+        )
+
+    def _to_device(self, array: Array) -> Array:
+        return self.xp.asarray(array)
+
+    def _to_host(self, array: Array) -> np.ndarray:
+        return self.xp.asnumpy(array)
+
+
+def _by_gate(value: Any) -> Any:
+    """Return a block ``(G, H, B)`` as a tuple of G arrays; anything else as it is."""
+    return tuple(value) if getattr(value, "ndim", 0) == 3 else value
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Array]:
+    """Yield arrays, and those in tuples of arrays."""
+    for value in values:
+        yield from value if isinstance(value, tuple) else (value,)
+
+
+def _nesting(value: Any) -> int | None:
+    """Return how many arrays a tuple has; None for an array."""
+    return len(value) if isinstance(value, tuple) else None
+
+
+def _nested(nesting: list[int | None], arrays: Iterator[Array]) -> list[Any]:
+    """Put arrays in a row back into the tuples they came in."""
+    return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
+
+
+def open_cupy(index: int) -> CuPyBackend:
+    """Return the CUDA GPU of this index, once it has multiplied."""
+    name = f"gpu:{index}"
+    try:
+        cupy = import_module("cupy")
+    except Exception as error:  # it is missing, or as old as only its own NumPy
+        raise unusable("gpu", "it needs CuPy", error, "pip install 'minichar[gpu]'") from error
+    version = f"CuPy {cupy.__version__}"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        hidden = "see whether CUDA_VISIBLE_DEVICES hides it"
+        remedy = hidden if error.status == NO_DEVICE else "install or update the driver"
+        raise unusable(name, f"{version} finds no usable NVIDIA GPU", error, remedy) from error
+    if index >= count:
+        raise MinicharError(f"--device {name}: there is no such GPU; {count} found, counted from 0")
+    try:
+        cupy.cuda.Device(index).use()
+        cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
+    except Exception as error:  # CUDA's libraries are missing, its compiler is, the card is busy, …
+        what = f"{version} cannot compute on it"
+        raise unusable(name, what, error, "pip install 'minichar[gpu]'") from error
+    return CuPyBackend(index, cupy)

@@ -1,0 +1,72 @@
+"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), its reset gate *before* the product.
+
+    a = W @ [h_prev; x; 1]            rows r, z, each H high
+    r, z = σ(a_r), σ(a_z)
+    a_n = Wn @ [r ∘ h_prev; x; 1]
+    n = tanh(a_n)
+    h = (1 - z) ∘ n + z ∘ h_prev
+
+Version 3 of the paper, and char-rnn's ``GRU.lua``, whose z is one minus this z. PyTorch and
+cuDNN have only the other variant, `minichar.engine.gru`.
+"""
+
+from types import ModuleType
+from typing import Any
+
+from minichar.devices.backend import Array
+from minichar.engine.cell import Cell, Counterpart, Product, Stage, register
+from minichar.engine.functions import sigmoid
+
+
+def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
+    """``a, h_prev → r ∘ h_prev``, then what `update` takes; all ``(H, B)``, and a has one per gate."""
+    r, z = sigmoid(xp, a[:2])
+    return r * h_prev, z, h_prev, (r, z, h_prev)
+
+
+def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache: tuple[Array, ...]) -> Any:
+    """``drh, dz, dh_prev → da, dh_prev``; dh_prev without what comes through a."""
+    r, z, h_prev = cache
+
+    # rh = r ∘ h_prev
+    dr, dh_prev = drh * h_prev, dh_prev + drh * r
+
+    # r, z = σ(a_r), σ(a_z)
+    da_r, da_z = dr * r * (1.0 - r), dz * z * (1.0 - z)
+    return (da_r, da_z), dh_prev
+
+
+def update(xp: ModuleType, a: Array, z: Array, h_prev: Array) -> Any:
+    """``a, z, h_prev → h``."""
+    n = xp.tanh(a[0])
+    h = (1.0 - z) * n + z * h_prev
+    return h, (z, n, h_prev)
+
+
+def update_backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
+    """``dh → da, dz, dh_prev``."""
+    z, n, h_prev = cache
+
+    # h = (1 - z) ∘ n + z ∘ h_prev
+    dn, dz, dh_prev = dh * (1.0 - z), dh * (h_prev - n), dh * z
+
+    # n = tanh(a_n)
+    da_n = dn * (1.0 - n * n)
+    return (da_n,), dz, dh_prev
+
+
+GRU_RESET_BEFORE = register(
+    Cell(
+        name="gru-reset-before",
+        title="GRU (reset before the product)",
+        states="h",
+        stages=(
+            Stage((Product("W", "rz"),), reset, reset_backward, cache="r z h_prev"),
+            Stage((Product("Wn", "n"),), update, update_backward, cache="z n h_prev"),
+        ),
+        takes_h_prev=True,
+        shown="rz",
+        onnx=Counterpart("GRU", "zrn", {"linear_before_reset": 0}),
+        variant=True,
+    )
+)

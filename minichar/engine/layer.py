@@ -1,0 +1,125 @@
+"""A cell over time: its products, what crosses from step to step, and backpropagation through time.
+
+    forward     t = 0 … n-1      h_t, cache_t = forward(W @ [h_{t-1}; x_t; 1])
+    backward    t = n-1 … 0      dh_{t-1} = Wᵀ @ backward(dh_t + the gradient from above, cache_t)
+
+The second line is backpropagation through time (Werbos 1990). It is *truncated*: the values
+of the states cross from one chunk into the next (`carry`), their gradients do not, so the
+backward pass starts from zero at the end of the chunk.
+"""
+
+from minichar.devices.backend import Array, Backend
+from minichar.engine.cell import Cell, Product, Stage
+from minichar.engine.linear import Linear
+
+Weights = dict[str, Array]
+"""The arrays of one layer by their short names: ``W``, and ``Wx`` in the first layer."""
+
+
+class Layer:
+    """A recurrent layer over a chunk of T steps and B sequences.
+
+    Parameters
+    ----------
+    cell : Cell
+    weights, gradients : dict of str to array
+        The layer's parameters (`Cell.shapes` names them) and where their gradients go.
+    H, T, B : int
+        Hidden units; time steps and sequences to make room for.
+    backend : Backend
+
+    Attributes
+    ----------
+    start : array, (S, H, B)
+        The states that the chunk starts from, the hidden state first.
+    states : list of T+1 times S arrays, (H, B)
+        Index t holds the states before step t, index t+1 those after.
+    """
+
+    def __init__(
+        self, cell: Cell, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
+    ) -> None:
+        self.cell = cell
+        rows = dict(cell.input_rows(H)) if "Wx" in weights else {}
+
+        def linear(product: Product) -> Linear:
+            onehot = [
+                (arrays["Wx"][rows[product]] if product in rows else None) for arrays in (weights, gradients)
+            ]
+            W, dW = weights[product.name], gradients[product.name]
+            return Linear(W, dW, len(product.gates), H * product.reads_state, T, B, backend, *onehot)
+
+        self.stages = [
+            StageOverTime(stage, [linear(p) for p in stage.products], T, backend) for stage in cell.stages
+        ]
+        self.linears = [linear for stage in self.stages for linear in stage.linears]
+        self.start = backend.zeros((len(cell.states), H, B), weights["W"].dtype)  # (S, H, B)
+        self.states: list[list[Array]] = [list(self.start)] * (T + 1)
+        self.no_gradient = backend.zeros((H, B), weights["W"].dtype)  # (H, B)
+
+    def step(self, t: int, x: Array) -> Array:
+        """Take step t from x ``(D, B)``, or in the first layer characters ``(B,)``; return h ``(H, B)``."""
+        h_prev, *others = self.states[t]
+        results = [h_prev, h_prev, *others] if self.cell.takes_h_prev else [h_prev, *others]
+        for stage in self.stages:
+            results = stage.forward(t, x, *results)
+        self.states[t + 1] = results
+        return results[0]
+
+    def backward(self, dh_above: Array, ids: Array | None) -> Array:
+        """Backpropagate through time: fill the gradients of the weights, and return that of x.
+
+        Parameters
+        ----------
+        dh_above : array, (n, H, B)
+            Gradient of the loss with respect to h of each step through what lies above; n ≤ T.
+        ids : array of int, (n, B), or None
+            The characters that the forward pass was *fed*, in the first layer.
+        """
+        n = len(dh_above)
+        dh, *others = (self.no_gradient for _ in self.cell.states)  # the truncation
+        for t in reversed(range(n)):
+            results = [dh + dh_above[t], *others]
+            for stage in reversed(self.stages):
+                results = stage.backward(t, *results)
+            dh, *others = results
+            if self.cell.takes_h_prev:
+                dh = dh + others.pop(0)
+        dxs = [linear.backward(n, ids) for linear in self.linears]
+        return sum(dx for dx in dxs if dx.shape[1])
+
+    def values(self, t: int) -> dict[str, Array]:
+        """Return the states after step t and what the cell cached in it, by name, each ``(H, B)``."""
+        values = dict(zip(self.cell.states, self.states[t + 1], strict=True))
+        for stage, kept in zip(self.cell.stages, self.stages, strict=True):
+            values |= zip(stage.cache.split(), kept.caches[t], strict=True)
+        return values
+
+    def carry(self, n: int) -> None:
+        """Make the states after `n` steps the ones the next chunk starts from."""
+        for start, state in zip(self.states[0], self.states[n], strict=True):
+            start[...] = state
+
+
+class StageOverTime:
+    """A stage of a cell with its products, and its caches of T steps."""
+
+    def __init__(self, stage: Stage, linears: list[Linear], T: int, backend: Backend) -> None:
+        self.linears = linears
+        (self.recurrent,) = (linear for linear in linears if linear.reads_h)
+        self.cell_forward = backend.fuse(stage.forward)
+        self.cell_backward = backend.fuse(stage.backward)
+        self.caches: list[tuple[Array, ...]] = [()] * T
+
+    def forward(self, t: int, x: Array, state: Array, *passed: Array) -> list[Array]:
+        """Return the results of step t; `state` is what the product reads."""
+        a = [linear.step(t, state, x) for linear in self.linears]
+        *results, self.caches[t] = self.cell_forward(*a, *passed)
+        return results
+
+    def backward(self, t: int, *dresults: Array) -> list[Array]:
+        """Return the gradient of `state`, then those of `passed`; keep that of the pre-activations."""
+        gradients = self.cell_backward(*dresults, self.caches[t])
+        for linear, da in zip(self.linears, gradients, strict=False):
+            linear.keep(t, da)
+        return [self.recurrent.state_gradient(t), *gradients[len(self.linears) :]]
