@@ -56,15 +56,15 @@ class Backend(ABC):
         self.crossings["to_host"] += 1
         return self._to_host(array)
 
-    @abstractmethod
-    def _to_device(self, array: Array) -> Array: ...
+    def _to_device(self, array: Array) -> Array:
+        return self.xp.asarray(array)
 
-    @abstractmethod
-    def _to_host(self, array: Array) -> np.ndarray: ...
+    def _to_host(self, array: Array) -> np.ndarray:
+        return self.xp.asnumpy(array)
 
-    @abstractmethod
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return zeros on the device."""
+        return self.xp.zeros(shape, dtype=dtype)
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:

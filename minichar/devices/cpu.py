@@ -1,6 +1,5 @@
 """The CPU, by NumPy."""
 
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,6 @@ class NumPyBackend(Backend):
     def __init__(self) -> None:
         super().__init__("cpu", np)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return zeros."""
-        return np.zeros(shape, dtype=dtype)
-
     def uniform(self, *words: int) -> Uniform:
         """Return uniform random numbers; other words, an independent stream."""
         return Uniform(words)
@@ -26,9 +21,6 @@ class NumPyBackend(Backend):
     def describe(self) -> str:
         """Say what computes."""
         return describe_numpy()
-
-    def _to_device(self, array: Array) -> Array:
-        return np.asarray(array)
 
     def _to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array)

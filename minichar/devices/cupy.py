@@ -6,8 +6,6 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from minichar.devices.backend import Array, Backend, Function, unusable
 from minichar.devices.graph import CudaGraph
 from minichar.devices.random import CountedUniform, Uniform
@@ -22,10 +20,6 @@ class CuPyBackend(Backend):
 
     def __init__(self, index: int, xp: ModuleType) -> None:
         super().__init__(f"gpu:{index}", xp)
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return zeros on the device."""
-        return self.xp.zeros(shape, dtype=dtype)
 
     def uniform(self, *words: int) -> Uniform:
         """Return uniform random numbers drawn on the device; other words, an independent stream."""
@@ -87,12 +81,6 @@ class CuPyBackend(Backend):
             f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
             f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
         )
-
-    def _to_device(self, array: Array) -> Array:
-        return self.xp.asarray(array)
-
-    def _to_host(self, array: Array) -> np.ndarray:
-        return self.xp.asnumpy(array)
 
 
 def _by_gate(value: Any) -> Any:

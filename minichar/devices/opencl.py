@@ -43,9 +43,6 @@ class DpnpBackend(Backend):
     def _to_device(self, array: Array) -> Array:
         return self.xp.asarray(array, sycl_queue=self.queue)
 
-    def _to_host(self, array: Array) -> np.ndarray:
-        return self.xp.asnumpy(array)
-
 
 def open_dpnp(index: int) -> DpnpBackend:
     """Return the OpenCL device of this index, in dpctl's order."""

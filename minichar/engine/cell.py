@@ -1,14 +1,14 @@
 """What a recurrent cell declares about itself, and the registry that the rest of minichar reads.
 
-A cell is a pair of pure functions over one time step: ``forward`` and, under it, ``backward``.
-Around them stand the products of weights and inputs, which `minichar.engine.layer` computes:
+A cell is a pair of pure functions over one time step: ``forward`` and, below it, ``backward``.
+The products of weights and inputs around them are computed by `minichar.engine.layer`:
 
     a = W @ [h_prev; x; 1]                      one `Product`: its name, its gates, what it reads
     h, c, cache = forward(xp, a, c_prev)        a has one array ``(H, B)`` per gate
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
-A cell with a product in its middle has two such pairs, two of class `Stage`. The first returns what
-the second product reads, then whatever else the second stage needs.
+A cell with a second product between the two has two such pairs, each a `Stage`. The first returns
+what the second product reads, then everything else the second stage needs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,8 +30,8 @@ class Product:
     gates : str
         The gates in the order of their rows, one letter each.
     reads_state, reads_x : bool
-        Whether the hidden state (in a second stage: what the first one returns) and the
-        layer's input are among what is multiplied.
+        Whether it multiplies the hidden state (in a second stage: what the first stage returns),
+        and the layer's input.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Stage:
     backward : callable
         ``backward(xp, *dresults, cache) -> *da, *dpassed``.
     cache : str
-        The names of what `forward` keeps for `backward`, in order.
+        The names of the arrays in the cache, in order.
     """
 
     products: tuple[Product, ...]
@@ -74,7 +74,7 @@ class Counterpart:
     gates : str
         The order of its rows, in our letters.
     attributes : dict
-        What else must be set for it to compute the same.
+        What else must be set so that it computes the same.
     """
 
     name: str
@@ -84,31 +84,31 @@ class Counterpart:
 
 @dataclass(frozen=True)
 class Cell:
-    """Everything the rest of minichar needs to know of a cell.
+    """Everything the rest of minichar needs to know about a cell.
 
     Attributes
     ----------
     name : str
-        What ``--model`` calls it.
+        Its name as a ``--model``.
     title : str
-        What a sentence calls it.
+        Its name in a sentence.
     states : str
         Its states, one letter each, the hidden state first.
     stages : tuple of Stage
     takes_h_prev : bool
-        Whether ``forward`` takes h_prev itself, besides reading it through a product. It always
-        takes the other states.
+        Whether ``forward`` takes h_prev itself, in addition to the product that reads it. It
+        always takes the other states.
     unit : str
-        The value between -1 and 1 that ``inspect --html`` shows for each unit: a state, or
-        something in a cache.
+        The value between -1 and 1 that ``inspect --html`` shows for each unit: the name of a
+        state or of an array in a cache.
     shown : str
-        The gates it shows as distributions, each between 0 and 1, or the unit itself.
+        The gates whose distributions it shows, each between 0 and 1; or the unit, if none is.
     biases : dict of str to float
-        Initial biases other than those drawn at random, by gate.
+        Initial biases by gate, where they are not drawn at random.
     torch, onnx : Counterpart, optional
         None where the library has no such cell.
     variant : bool
-        Whether another option than ``--model`` chooses it, as ``--gru-reset`` does.
+        Whether an option other than ``--model`` selects it, as ``--gru-reset`` does.
     """
 
     name: str
@@ -162,7 +162,7 @@ def models() -> list[str]:
 
 
 def register(cell: Cell) -> Cell:
-    """Make a cell known to everything that takes a ``--model``; return it.
+    """Make a cell available as a ``--model`` everywhere; return it.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Choosing characters from logits: drawn from the softmax, or the likeliest.
+"""Choosing characters from logits: drawn from the softmax, or the most likely one.
 
     id = the first k with  p_0 + … + p_k > u        u uniform in [0, 1)
 
-Inverting the cumulative distribution takes one uniform number a character, so a
-stream of text depends on its own numbers alone.
+Inverting the cumulative distribution takes one uniform number per character, so a stream
+of text depends on its own random numbers only.
 """
 
 from types import ModuleType
@@ -22,10 +22,10 @@ def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
 
 
 def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
-    """Return ids ``(B,)``, each drawn in proportion to its column of `weights` ``(V, B)``, 0 or more."""
+    """Return ids ``(B,)``, each drawn in proportion to its column of `weights` ``(V, B)``, all ≥ 0."""
     cumulative = xp.cumsum(weights, axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
-    # A u that the weights' dtype rounds to 1 would reach past the last character that has a weight.
+    # A u that rounds to 1 in the dtype of the weights would select a character past the last with a weight.
     below_one = 1.0 - float(np.finfo(total.dtype).epsneg)
     threshold = xp.minimum(u.astype(total.dtype), below_one) * total  # (B,)
     return (cumulative <= threshold).sum(axis=0)

@@ -1,17 +1,16 @@
-"""Products that come out the same, bit for bit, whatever stands in the columns beside.
+"""Products whose columns are the same, bit for bit, whatever the other columns are.
 
-A product adds up K numbers, and a rounded sum depends on its order, which a library chooses
-by the number of columns, a column's place among them, and the threads. Training does not
-mind. A text may: one last bit can turn a draw, and the text is another from there on.
-So an exact model adds up numbers whose sums need no rounding:
+A product sums K terms, and the rounding of a sum depends on the order of its terms, which the
+library chooses by the number of columns, the position of a column and the thread count. Training
+is not affected. Generated text may be: a difference in the last bit can change which character is
+drawn, and the text differs from there on. So an exact model sums numbers that need no rounding:
 
     W    each row in whole multiples of its own  2^(S-28),   2^S ≥ Σ|W| along the row
     s    in whole multiples of                   2^-24,      |s| ≤ 1: hidden states, and the bias's 1
 
-Every partial sum is a whole multiple of 2^(S-52) and, with what rounding W adds, below 2^(S+1):
-53 bits, which float64 holds. Then the order does not matter, on any device and with any library.
-The grids are as fine as float32 is, so such a product is no further from the truth than
-training's own.
+Every partial sum is a whole multiple of 2^(S-52) and, including the rounding of W, below 2^(S+1):
+53 bits, which fit float64. So the order does not matter, on any device and with any library.
+The grids are as fine as float32, so such a product is as accurate as one in training.
 """
 
 from copy import copy
@@ -27,15 +26,15 @@ SHIFT = 1.5 * 2.0**28
 
 
 def exact(parameters: Parameters) -> Parameters:
-    """Return a copy whose networks multiply exactly; its device must have float64.
+    """Return a copy whose networks multiply exactly; its device must support float64.
 
-    The input weights of characters are not rounded: a character picks one of their columns, and
-    nothing is summed.
+    The input weights of characters are not rounded: a character selects one column, and nothing
+    is summed.
     """
     backend = with_exact_products(parameters.backend)
     xp = backend.xp
     rounded = Parameters(parameters.shapes, "float64", backend)
-    with np.errstate(over="ignore", invalid="ignore"):  # weights may be beyond all measure: the logits tell
+    with np.errstate(over="ignore", invalid="ignore"):  # damaged weights show in the logits
         for name, W in rounded.items():
             W[...] = parameters[name]
             if not name.endswith(".Wx"):
@@ -45,14 +44,14 @@ def exact(parameters: Parameters) -> Parameters:
 
 def on_grid(xp: ModuleType, W: Array) -> None:
     """Round each row of W ``(G, K)``, in place, to whole multiples of 2^(S-28)."""
-    tiny = np.finfo("float64").tiny  # a row of zeros has a grid, too
+    tiny = np.finfo("float64").tiny  # so that a row of zeros has a grid
     S = xp.ceil(xp.log2(xp.maximum(xp.abs(W).sum(axis=1, keepdims=True), tiny)))  # (G, 1)
     grid = xp.exp2(S - 28)  # (G, 1)
     W[...] = xp.rint(W / grid) * grid
 
 
 class ExactProducts(Backend):
-    """What makes a device's `matmul` exact, mixed into the class of that device."""
+    """A mix-in for a device's class that makes its `matmul` exact."""
 
     def matmul(self, W: Array, s: Array) -> Array:
         """Return ``W @ s``; s is first rounded to its grid, in place."""

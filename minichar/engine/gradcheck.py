@@ -1,4 +1,4 @@
-"""Is the gradient right? Two ways to know it from the forward pass alone.
+"""Two ways to check a gradient using nothing but the forward pass.
 
 Complex step (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003)::
 
@@ -7,12 +7,12 @@ Complex step (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003)::
 Nothing is subtracted, so nothing cancels: h = 1e-30 makes the O(h²) vanish and the
 result is exact to rounding, about 1e-16 of the largest entry.
 
-Central difference, the method everybody knows::
+Central difference, the usual method::
 
     f'(θ) = (f(θ + h) - f(θ - h)) / 2h + O(h²)
 
-Here a small h cancels digits and a large one truncates, so the best that can be had
-is about 1e-9, near h = 1e-5.
+Here a small h loses digits to cancellation and a large h truncates the series. The best
+accuracy is about 1e-9, near h = 1e-5.
 """
 
 from collections.abc import Callable
@@ -35,14 +35,14 @@ Loss = Callable[[np.ndarray], complex]
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one parameter.
+    """The result for one parameter.
 
     Attributes
     ----------
     name : str
     shape : tuple of int
     complex_error, central_error : float
-        Largest error of the hand-written gradient by each method, as a share of the largest entry.
+        Largest error of the hand-written gradient against each method, relative to the largest entry.
     """
 
     name: str
@@ -81,7 +81,7 @@ def central_difference(loss: Loss, theta: np.ndarray, h: float = 1e-5) -> np.nda
 
 
 def relative_error(gradient: np.ndarray, reference: np.ndarray) -> float:
-    """Return the largest difference as a share of the largest entry of `reference`."""
+    """Return the largest difference relative to the largest entry of `reference`."""
     difference, largest = float(np.max(abs(gradient - reference))), float(np.max(abs(reference)))
     if difference == 0:
         return 0.0
@@ -91,9 +91,9 @@ def relative_error(gradient: np.ndarray, reference: np.ndarray) -> float:
 def toy_network(
     config: Config, T: int, B: int, generator: np.random.Generator, backend: Backend = CPU
 ) -> Network:
-    """Return a float64 network with weights, state and masks that leave no gate idle.
+    """Return a float64 network with random weights, state and masks, large enough that every gate matters.
 
-    Sizes that all differ cannot hide a transposed matrix.
+    Choose sizes that all differ: they cannot hide a transposed matrix.
     """
     parameters = Parameters(config.shapes(), "float64", backend)
     parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, parameters.size))
@@ -104,10 +104,10 @@ def toy_network(
 
 
 def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
-    """Return the loss of a chunk as a function of θ: state, masks and fed characters as they are.
+    """Return the loss of a chunk as a function of θ, with its state, masks and fed characters fixed.
 
-    Freezing what was fed is what scheduled sampling asks for: its gradient does not
-    pass through the choice of a character.
+    Scheduled sampling needs the fed characters fixed: its gradient does not pass through the
+    choice of a character.
     """
     parameters = network.parameters.twin(dtype)
     backend = parameters.backend
@@ -129,14 +129,14 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     Parameters
     ----------
     network : Network
-        With the state and the dropout masks to check it at.
+        With the state and the dropout masks to use.
     feed : Feed
-        Where the T input characters come from.
+        The source of the T input characters.
     targets : array of int, (T, B)
 
     Returns
     -------
-    list of Row, one a parameter
+    list of Row, one per parameter
     """
     network.learn(feed, targets)
     to_host, shapes = network.parameters.backend.to_host, network.parameters.shapes
@@ -154,7 +154,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
 def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
     """Return the relative error of the gradient along one direction of θ, by complex step.
 
-    One forward pass, so it checks networks of any size: ``v·∇f`` against ``Im f(θ + ihv) / h``.
+    It takes one forward pass, so it can check networks of any size: ``v·∇f`` against ``Im f(θ + ihv) / h``.
     """
     network.learn(feed, targets)
     loss = loss_of(network, "complex128", targets)

@@ -6,8 +6,8 @@
     n = tanh(a_n + r ∘ u_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-Version 1 of the paper; cuDNN, PyTorch, and ONNX with ``linear_before_reset=1``. The other
-variant is `minichar.engine.gru_reset_before`.
+The paper's version 1, and what cuDNN, PyTorch, and ONNX with ``linear_before_reset=1`` compute.
+The other variant is `minichar.engine.gru_reset_before`.
 """
 
 from types import ModuleType

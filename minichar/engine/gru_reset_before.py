@@ -6,8 +6,8 @@
     n = tanh(a_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-Version 3 of the paper, and char-rnn's ``GRU.lua``, whose z is one minus this z. PyTorch and
-cuDNN have only the other variant, `minichar.engine.gru`.
+The paper's version 3, and char-rnn's ``GRU.lua``, whose z is one minus this z. PyTorch and cuDNN
+have only the other variant, `minichar.engine.gru`.
 """
 
 from types import ModuleType

@@ -23,7 +23,7 @@ class Layer:
     ----------
     cell : Cell
     weights, gradients : dict of str to array
-        The layer's parameters (`Cell.shapes` names them) and where their gradients go.
+        The layer's parameters, as `Cell.shapes` names them, and their gradients, filled by `backward`.
     H, T, B : int
         Hidden units; time steps and sequences to make room for.
     backend : Backend
@@ -50,12 +50,12 @@ class Layer:
             return Linear(W, dW, len(product.gates), H * product.reads_state, T, B, backend, *onehot)
 
         self.stages = [
-            StageOverTime(stage, [linear(p) for p in stage.products], T, backend) for stage in cell.stages
+            LayerStage(stage, [linear(p) for p in stage.products], T, backend) for stage in cell.stages
         ]
         self.linears = [linear for stage in self.stages for linear in stage.linears]
         self.start = backend.zeros((len(cell.states), H, B), weights["W"].dtype)  # (S, H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
-        self.no_gradient = backend.zeros((H, B), weights["W"].dtype)  # (H, B)
+        self.zero = backend.zeros((H, B), weights["W"].dtype)  # (H, B)
 
     def step(self, t: int, x: Array) -> Array:
         """Take step t from x ``(D, B)``, or in the first layer characters ``(B,)``; return h ``(H, B)``."""
@@ -74,10 +74,10 @@ class Layer:
         dh_above : array, (n, H, B)
             Gradient of the loss with respect to h of each step through what lies above; n ≤ T.
         ids : array of int, (n, B), or None
-            The characters that the forward pass was *fed*, in the first layer.
+            The characters that were *fed* to the forward pass; only the first layer reads them.
         """
         n = len(dh_above)
-        dh, *others = (self.no_gradient for _ in self.cell.states)  # the truncation
+        dh, *others = [self.zero] * len(self.cell.states)  # no gradient crosses the end of the chunk
         for t in reversed(range(n)):
             results = [dh + dh_above[t], *others]
             for stage in reversed(self.stages):
@@ -96,13 +96,13 @@ class Layer:
         return values
 
     def carry(self, n: int) -> None:
-        """Make the states after `n` steps the ones the next chunk starts from."""
+        """Start the next chunk from the states after `n` steps."""
         for start, state in zip(self.states[0], self.states[n], strict=True):
             start[...] = state
 
 
-class StageOverTime:
-    """A stage of a cell with its products, and its caches of T steps."""
+class LayerStage:
+    """A stage of the cell over time: its products, and its caches of T steps."""
 
     def __init__(self, stage: Stage, linears: list[Linear], T: int, backend: Backend) -> None:
         self.linears = linears

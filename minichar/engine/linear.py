@@ -1,4 +1,4 @@
-"""A product over time: one a step, and one for the whole chunk where no step waits for it.
+"""The product of weights and inputs over time: step by step where a step waits for it, else once a chunk.
 
 s = [h; x; 1]                 the inputs with a one below, so the bias is W's last column
 a = W @ s  (+ Wx[:, k]        where x is a character k: its column of Wx is Wx @ onehot(k))
@@ -20,16 +20,16 @@ class Linear:
     Parameters
     ----------
     W, dW : array, (G, K+1)
-        The weights, bias last, and where their gradient goes.
+        The weights, bias last, and their gradient, filled by `backward`.
     gates : int
-        How many blocks of rows W has.
+        The number of gates: W has a block of rows for each.
     H : int
-        How many of the inputs, the first ones, are hidden state.
+        How many of the inputs are hidden state; they come first.
     T, B : int
-        Time steps and sequences to make room for.
+        Time steps and sequences to allocate memory for.
     backend : Backend
     Wx, dWx : array, (G, V), optional
-        The weights of a character input, and where their gradient goes.
+        In a first layer, the weights of the characters and their gradient.
     """
 
     def __init__(
@@ -53,10 +53,11 @@ class Linear:
         if self.reads_ids:
             self.picked = backend.zeros((len(W), B), W.dtype)  # (G, B)
 
-    # Only the backward pass needs it: sampling never allocates it.
+    # Allocated by the first backward pass, since sampling does not need it. One block per step: writing
+    # into the layout of the chunk's products, one slice of each row, is several times slower.
     @cached_property
     def da(self) -> Array:
-        """The gradient of all pre-activations, laid out as the products over a chunk read it."""
+        """The gradient of the pre-activations of all steps."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     def step(self, t: int, h: Array, x: Array) -> Array:
@@ -73,11 +74,11 @@ class Linear:
         return a.reshape(self.gates, -1, self.B)
 
     def keep(self, t: int, da: tuple[Array, ...]) -> None:
-        """Keep the gradient of the pre-activations of step t, one array ``(H, B)`` per gate."""
+        """Store the gradient of the pre-activations of step t, one array ``(H, B)`` per gate."""
         self.xp.concatenate(da, out=self.da[t])
 
     def state_gradient(self, t: int) -> Array:
-        """Return the gradient of h at step t, ``(H, B)``, from the `da` kept."""
+        """Return the gradient of h at step t, ``(H, B)``, from the stored `da`."""
         return self.xp.matmul(self.W[:, : self.H].T, self.da[t])
 
     def backward(self, n: int, ids: Array | None) -> Array:

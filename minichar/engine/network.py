@@ -1,13 +1,12 @@
-"""The network: layers of one cell, one on the other, and a read-out to logits.
+"""The network: stacked layers of one cell, and a read-out to logits.
 
     x_1 = onehot(character)
     h_l = cell_l(x_l)                 l = 1 … L
     x_{l+1} = dropout(h_l)
     logits = W @ [dropout(h_L); 1]
 
-All layers go through step t, then through t+1. Teacher forcing, scheduled sampling
-and generation are then the same code; they differ in where the next character comes
-from, which is a `Feed`.
+All layers take step t, then step t+1. So teacher forcing, scheduled sampling and generation
+are the same code: they differ only in where the next character comes from, which is a `Feed`.
 """
 
 from collections.abc import Callable
@@ -23,28 +22,30 @@ from minichar.engine.readout import ReadOut
 Feed = Callable[[int, Callable[[], Array]], Array]
 """``feed(t, look)`` returns the ids ``(B,)`` of step t; ``look()`` the logits ``(V, B)`` of step t-1.
 
-At t = 0 there are none before, and what they hold means nothing.
+At t = 0 there is no step before, and the logits are undefined.
 """
 
 
 class Network:
-    """Layers, read-out and loss with their workspaces for T steps of B sequences.
+    """Layers, read-out and loss, with memory for T steps of B sequences.
 
     Parameters
     ----------
     config : Config
     parameters : Parameters
-        With the shapes of ``config.shapes()``. Several networks may share them.
+        With the shapes of ``config.shapes()``. Networks can share them.
     T, B : int
 
     Attributes
     ----------
     gradient : Parameters
-        Where `backward` leaves the gradient of the loss.
+        The gradient of the loss, filled by `learn`.
     fed : array of int, (T, B)
-        The characters that the last forward pass was fed.
+        The characters that were fed to the last forward pass.
+    masks : list of L arrays, (T, H, B), or None
+        The dropout masks; None where nothing is dropped.
     n : int
-        How many steps the last forward pass has gone.
+        How many steps the last forward pass took.
     """
 
     def __init__(self, config: Config, parameters: Parameters, T: int, B: int) -> None:
@@ -84,12 +85,12 @@ class Network:
             layer.start[...] = 0.0
 
     def draw_masks(self, generator: Uniform) -> None:
-        """Draw dropout masks for the next chunk. A network that never draws them drops nothing."""
+        """Draw dropout masks for the next chunk. Until they are drawn, nothing is dropped."""
         if self.config.dropout == 0:
             return
         backend, shape = self.parameters.backend, (self.T, self.config.rnn_size, self.B)
         for k, mask in enumerate(self.masks):
-            if mask is None:  # a recorded step reads it where it is
+            if mask is None:  # allocated once: a recorded step keeps its address
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
             dropout.draw_mask(self.config.dropout, generator, mask, backend)
 
@@ -129,30 +130,30 @@ class Network:
         return columns.reshape(-1, self.n, self.B).transpose(1, 0, 2)
 
     def measure(self, feed: Feed, targets: Array) -> Array:
-        """Run as many steps as `targets` ``(n, B)`` has; return their mean loss, a scalar array."""
+        """Run a chunk; return its mean loss against `targets` ``(n, B)``, a scalar array."""
         self.run(feed, len(targets))
         return self.readout.measure(targets)
 
     def learn(self, feed: Feed, targets: Array) -> Array:
-        """Do as `measure`, and fill `gradient` with that of the loss."""
+        """Run a chunk as `measure` does, and fill `gradient` with the gradient of the loss."""
         self.run(feed, len(targets))
         loss = self.readout.learn(targets)
         self.backward()
         return loss
 
     def backward(self) -> None:
-        """Fill the layers' gradients from that of what the read-out reads, over the steps of the last run."""
+        """Backpropagate from the read-out's inputs through all layers, over the steps of the last run."""
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
             dx = layer.backward(dh, self.fed[: self.n])  # (n, D, B), in the first layer D = 0
 
     def carry(self) -> None:
-        """Make the state after the last forward pass, or step, the one the next chunk starts from."""
+        """Start the next chunk from the state after the last step."""
         for layer in self.layers:
             layer.carry(self.n)
 
 
 def teacher_forcing(inputs: Array) -> Feed:
-    """Feed the true characters `inputs` ``(T, B)``, whatever the model predicts."""
+    """Feed the characters of the text, `inputs` ``(T, B)``, whatever the model predicts."""
     return lambda t, look: inputs[t]

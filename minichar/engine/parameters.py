@@ -1,7 +1,7 @@
 """All parameters of a network as one flat vector with named views.
 
-Clipping, RMSprop, norms and checkpoints then work on one array, whatever the
-network, and the gradient is a twin of the same layout.
+Clipping, RMSprop, norms and checkpoints then work on one array, whatever the network, and the
+gradient has the same layout.
 """
 
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ class Parameters:
     Parameters
     ----------
     shapes : dict of str to tuple of int
-        Name and shape of every array, in the order they lie in the vector.
+        Name and shape of every array, in the order of the vector.
     dtype : str
-        float32 to train, float64 to be exact, complex128 for the complex-step check.
+        float32 for training, float64 for exact products, complex128 for the complex-step check.
     backend : Backend
-        Where the vector lives.
+        The device of the vector.
 
     Attributes
     ----------
     flat : array, (size,)
-        θ itself. Writing into it changes the views, and the other way round.
+        θ itself, which shares its memory with the views.
     """
 
     def __init__(self, shapes: Shapes, dtype: str = "float32", backend: Backend = CPU) -> None:

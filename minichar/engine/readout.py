@@ -1,4 +1,4 @@
-"""The read-out: from hidden states to logits, their loss and its gradient, a piece of the chunk at a time.
+"""The read-out: from hidden states to logits, to their loss and its gradient, piece by piece.
 
     logits = W @ [x; 1]
 
@@ -28,9 +28,9 @@ class ReadOut:
     Parameters
     ----------
     W, dW : array, (V, H+1)
-        The weights, bias last, and where their gradient goes.
+        The weights, bias last, and their gradient, filled by `learn`.
     T, B : int
-        Time steps and sequences to make room for.
+        Time steps and sequences to allocate memory for.
     backend : Backend
 
     Attributes
@@ -56,7 +56,7 @@ class ReadOut:
         return self.xp.zeros_like(self.x)  # (T, H, B)
 
     @cached_property
-    def room(self) -> Array:
+    def workspace(self) -> Array:
         """Memory for the logits of a piece."""
         return self.backend.zeros((self.piece * self.W.shape[0] * self.B,), self.W.dtype)
 
@@ -95,7 +95,7 @@ class ReadOut:
         )
 
     def pieces(self, n: int) -> Iterator[tuple[int, int, float]]:
-        """Yield the first step of each piece of `n` steps, the one after its last, and its share of them."""
+        """Yield the bounds of each piece of `n` steps, and its share of them."""
         for first in range(0, n, self.piece):
             last = min(first + self.piece, n)
             yield first, last, (last - first) / n
@@ -103,5 +103,5 @@ class ReadOut:
     def _loss(self, columns: Array, targets: Array) -> tuple[Array, loss.Cache]:
         """Return the mean loss of a piece with what its backward pass needs."""
         V, N = self.W.shape[0], columns.shape[1]
-        logits = self.xp.matmul(self.W, columns, out=self.room[: V * N].reshape(V, N))
+        logits = self.xp.matmul(self.W, columns, out=self.workspace[: V * N].reshape(V, N))
         return loss.forward(self.xp, logits, targets.reshape(-1))

@@ -40,7 +40,7 @@ class RMSprop:
     parameters : Parameters
         Updated in place.
     decay : float
-        α, the share of the mean square that is kept each step.
+        α, the share of the mean square that each step keeps.
 
     Attributes
     ----------
@@ -50,24 +50,16 @@ class RMSprop:
 
     def __init__(self, parameters: Parameters, decay: float) -> None:
         self.xp = parameters.backend.xp
-        self.theta = parameters.flat
-        self.decay = decay
+        self.theta, self.decay = parameters.flat, decay
         self.mean_square = self.xp.zeros_like(self.theta)  # (size,)
-        self.scratch = self.xp.zeros_like(self.theta)  # (size,)
 
     def step(self, g: Array, learning_rate: float | Array) -> None:
         """Take one step down the gradient `g` ``(size,)`` with learning rate η."""
-        xp, m, scratch = self.xp, self.mean_square, self.scratch
+        m = self.mean_square
 
         # m ← α m + (1 - α) g∘g
-        xp.multiply(g, g, out=scratch)
-        xp.multiply(scratch, 1.0 - self.decay, out=scratch)
-        xp.multiply(m, self.decay, out=m)
-        xp.add(m, scratch, out=m)
+        m *= self.decay
+        m += g * g * (1.0 - self.decay)
 
         # θ ← θ - η g / (√m + ε)
-        xp.sqrt(m, out=scratch)
-        xp.add(scratch, EPSILON, out=scratch)
-        xp.divide(g, scratch, out=scratch)
-        xp.multiply(scratch, learning_rate, out=scratch)
-        xp.subtract(self.theta, scratch, out=self.theta)
+        self.theta -= g / (self.xp.sqrt(m) + EPSILON) * learning_rate
