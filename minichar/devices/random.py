@@ -26,6 +26,8 @@ class Uniform:
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
+        if min(state["state"].values()) < 0:  # NumPy 1 would take it modulo 2^128
+            raise ValueError("a state of random numbers cannot be negative")
         self.generator.bit_generator.state = state
 
 
