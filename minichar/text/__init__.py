@@ -1,1 +1,1 @@
-"""From text to ids to batches."""
+"""Reading text, encoding characters as ids and cutting them into batches."""

@@ -1,12 +1,13 @@
-"""Cut a text into the chunks that truncated backpropagation through time reads.
+"""Cut a text into chunks for truncated backpropagation through time.
 
-The text is laid out as B streams, each a contiguous stretch, read side by side T characters at a time::
+The text is laid out as B streams. Each stream is a contiguous stretch of it, and a chunk is the next T
+characters of every stream::
 
     stream 0   t h e   q u | i c k   b r | ...
     stream 1   o v e r   t | h e   l a z | ...
                chunk 0       chunk 1
 
-So the hidden state after one chunk is the right state to begin the next with.
+The hidden state at the end of one chunk is therefore the right state to start the next one from.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from numpy.typing import NDArray
 
 from minichar.errors import MinicharError
 
-MIN_T = 8  # a short text shrinks T no further: with less to look back on there is little to learn
-MAX_N = 1 << 62  # more characters than any text has
+MIN_T = 8  # a short text does not reduce T below this: shorter chunks give gradients too little context
+MAX_N = 1 << 62  # an upper bound on the length of any text
 
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A sequence of n chunks; iterating over it reads the streams from their start.
+    """A sequence of n chunks. Iterating over it starts at the beginning of the streams.
 
     Parameters
     ----------
     streams : ndarray of int, shape (B, n·T + 1)
-        Row b is stream b, and the one character after it that is its last target.
+        Row b is stream b followed by one more character, the last target.
     T : int
-        Time steps in a chunk.
+        Time steps per chunk.
     """
 
     streams: NDArray[np.integer]
@@ -54,8 +55,8 @@ class Chunks:
         Returns
         -------
         inputs, targets : ndarray of intp, shape (T, B), contiguous
-            Fresh arrays; `targets` are the inputs one character later. Column b goes on where
-            column b of chunk k - 1 ends.
+            New arrays. `targets` are the inputs shifted by one character. Column b continues
+            column b of chunk k - 1.
 
         Raises
         ------
@@ -63,7 +64,7 @@ class Chunks:
             If k is not in 0..n-1.
         """
         if not 0 <= k < len(self):
-            raise IndexError(f"chunk {k} of {len(self)}")
+            raise IndexError(f"chunk {k} is out of range for {len(self)} chunks")
         window = self.streams[:, k * self.T : (k + 1) * self.T + 1].T  # (T+1, B)
         inputs = np.array(window[:-1], np.intp, order="C")  # (T, B)
         targets = np.array(window[1:], np.intp, order="C")  # (T, B)
@@ -72,10 +73,17 @@ class Chunks:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A text in three parts, ready to train on, to validate with and to test with.
+    """A text divided into training, validation and test chunks.
 
-    `B` and `T` are the sizes used, which are smaller than those asked for when the text is short;
-    then `notes` says so. `how` is the way the text was split: see `split_text`.
+    Attributes
+    ----------
+    train, val, test : Chunks
+    B, T : int
+        The sizes in use. A short text makes them smaller than requested.
+    how : {"columns", "tail"}
+        How the text was split; see `split_text`.
+    notes : tuple of str
+        Messages for the user, such as a reduced batch size.
     """
 
     train: Chunks
@@ -89,20 +97,20 @@ class Split:
 
 @dataclass(frozen=True)
 class _Shares:
-    """How a whole is divided between train, val and test."""
+    """The fractions of a text that go to train, val and test."""
 
     train: Fraction
     val: Fraction
     how: str
 
     def of(self, total: int) -> tuple[int, int, int]:
-        """Divide `total` things; val takes the remainder where nothing is meant for test."""
+        """Return how many of `total` items each part gets. Without a test part, val gets the remainder."""
         train = floor(total * self.train)
         val = total - train if self.train + self.val == 1 else floor(total * self.val)
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Whether N characters give train, and val if it is wanted, a chunk each."""
+        """Return whether N characters give train, and val unless its share is 0, at least one chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:
@@ -118,30 +126,29 @@ def split_text(
     val_frac: float = 0.05,
     how: str = "columns",
 ) -> Split:
-    """Divide a text into train, validation and test chunks.
+    """Divide a text into training, validation and test chunks.
 
-    ``columns`` is char-rnn's way: the whole text is laid out as B streams, and the first chunks are
-    for training, the next for validation, the last for testing. Each part then holds a piece of every
-    stream, so validation reads passages close to the ones trained on. ``tail`` cuts the text itself:
-    validation and test are its end, each laid out as streams of its own. Losses under the two are not
-    comparable.
+    ``columns`` is char-rnn's split: the whole text is laid out as B streams, then the chunks are
+    divided, training first, validation next, test last. Every part contains a piece of each stream, so
+    validation text is close to training text. ``tail`` divides the text itself: validation and test
+    are its end, and each part is laid out as B streams of its own. Losses measured on different splits
+    are not comparable.
 
     Parameters
     ----------
     ids : ndarray of int, shape (N,)
         The text. The chunks are views of it, not copies.
     B, T : int
-        Sequences in the batch and time steps in a chunk. Where the text is too short to give train,
-        and val if `val_frac` is not 0, one chunk each, B is halved until it is 1, then T down to
-        `MIN_T`.
+        Sequences per batch and time steps per chunk. If the text is too short to give train, and val
+        unless `val_frac` is 0, at least one chunk, B is halved down to 1, then T down to `MIN_T`.
     train_frac, val_frac : float
-        Shares of the text, exact to a millionth; what they leave is for testing. Sums to at most 1.
+        Shares of the text, exact to a millionth. They sum to at most 1; the rest is the test part.
     how : {"columns", "tail"}
 
     Raises
     ------
     MinicharError
-        If an argument is out of range, or the text is too short even for the smallest sizes.
+        If an argument is out of range, or the text is too short even for B = 1 and T = `MIN_T`.
     """
     shares = _check_shares(train_frac, val_frac, how)
     if B < 1 or T < 1:
@@ -155,7 +162,7 @@ def split_text(
         else:
             needed = bisect_left(range(MAX_N), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
-                f"the text has {N:,} characters, too few to train on and validate with these shares: "
+                f"the text has {N:,} characters, too few for a training and a validation chunk: "
                 f"use at least {needed:,}"
             )
     lay_out = _columns if how == "columns" else _tail
@@ -164,33 +171,33 @@ def split_text(
     if asked != (B, T):
         notes.append(
             f"{N:,} characters are too few for batch size {asked[0]} and sequence length {asked[1]}: "
-            f"using {B} and {T}"
+            f"using {B} and {T} instead"
         )
     return Split(train, val, test, B=B, T=T, how=how, notes=tuple(notes))
 
 
 def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:
     if how not in ("columns", "tail"):
-        raise MinicharError(f"no way to split called {how!r}: use 'columns' or 'tail'")
+        raise MinicharError(f"unknown split {how!r}: use 'columns' or 'tail'")
     if not (isfinite(train_frac) and isfinite(val_frac)):
-        raise MinicharError(f"train share {train_frac} and validation share {val_frac}: both must be numbers")
-    # 0.29 * 100 is just below 29, and 0.95 + (1 - 0.95) just above 1: fractions know neither trouble.
+        raise MinicharError(f"train share {train_frac} and validation share {val_frac}: both must be finite")
+    # In floating point 0.29 * 100 is below 29 and 0.95 + (1 - 0.95) is above 1. Fractions are exact.
     train, val = (Fraction(share).limit_denominator(1_000_000) for share in (train_frac, val_frac))
     if train <= 0 or val < 0 or train + val > 1:
         raise MinicharError(
             f"train share {train_frac} and validation share {val_frac}: the first must be above 0, "
-            "the second 0 or more, and both together at most 1"
+            "the second at least 0, and their sum at most 1"
         )
     return _Shares(train, val, how)
 
 
 def _count_chunks(N: int, B: int, T: int) -> int:
-    """Count the chunks in N characters, the last of which can only be a target."""
+    """Return the number of chunks in N characters. The last character can only be a target."""
     return max(N - 1, 0) // (B * T)
 
 
 def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
-    """Return B streams, each with the character that follows it, as a view of shape (B, n·T + 1)."""
+    """Return a view of shape (B, n·T + 1): B streams, each with the character that follows it."""
     length = _count_chunks(len(ids), B, T) * T
     if not length:
         return ids[:0].reshape(B, 0)  # (B, 0)

@@ -1,10 +1,9 @@
-"""Turn a text file into ids, and keep them beside it for the next time."""
+"""Turn a text file into ids, and cache them next to the file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,25 +18,25 @@ from minichar.text.datasets import dataset_path, place, pydocs_text
 from minichar.text.reading import Source, check_encoding, read_file
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
 
-CACHE_VERSION = 1  # raise it when the same bytes and settings come to mean other ids
+CACHE_VERSION = 1  # increase it when the same bytes and settings would give different ids
 IN_MEMORY = "pydocs (in memory)"
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text as ids, and where it came from.
+    """A text as ids, with its origin.
 
     Attributes
     ----------
     ids : ndarray of unsigned int, shape (N,)
-        One for each character, of the smallest type that holds V.
+        One per character, of the smallest type that holds V.
     vocabulary : Vocabulary
     path : str
         The file that was read, or "pydocs (in memory)".
     digest : str
-        SHA-256 of the bytes of the file, in hexadecimal.
+        SHA-256 of the file's bytes, in hexadecimal.
     notes : tuple of str
-        What was changed on the way, or looks odd: for people to read.
+        Messages for the user: what was changed while reading, and what looks wrong.
     """
 
     ids: NDArray[np.unsignedinteger]
@@ -48,39 +47,39 @@ class Corpus:
 
 
 def load_corpus(
-    data: str | os.PathLike[str] | None = None,
+    data: Path | None = None,
     *,
     encoding: str = "utf-8",
     min_freq: int = 0,
     vocabulary: Vocabulary | None = None,
     cache: bool = True,
 ) -> Corpus:
-    """Read a text and turn it into ids.
+    """Read a text and encode it as ids.
 
-    A byte-order mark is removed, and CR LF and lone CR become LF. Memory stays below four times the
-    size of the file, with up to 65,535 different characters.
+    A byte-order mark is removed, and CR LF and lone CR become LF. Memory use stays below four times
+    the size of the file for up to 65,535 different characters.
 
     Parameters
     ----------
-    data : path, optional
-        A text file, or a folder that holds ``input.txt``. Without it the default text, always in
-        UTF-8, is read from ``data/pydocs``, where it is put first if need be.
+    data : Path, optional
+        A text file, or a folder that contains ``input.txt``. By default the built-in text, which is
+        always UTF-8, in ``data/pydocs/input.txt``; it is written there if it does not exist.
     encoding : str
-        How the file encodes characters, by Python's name for it.
+        The file's encoding, by its Python name.
     min_freq : int
-        Characters seen less often share the unknown id; with 0 there is none.
+        Characters that occur less often share the unknown id. With 0 there is no unknown id.
     vocabulary : Vocabulary, optional
-        The one to use, as when a trained model reads a text. Characters it lacks become its unknown
-        id. `min_freq` then says nothing, and nothing is cached.
+        Use this vocabulary, for example that of a trained model. Characters it lacks become its
+        unknown id. `min_freq` is then ignored and nothing is cached.
     cache : bool
-        Whether to keep the ids beside the text, in ``<file name>.minichar.npz``. They are used again
-        only for the very same bytes and settings, and may be deleted at any time.
+        Whether to cache the ids next to the text, in ``<file name>.minichar.npz``. The cache is used
+        only for exactly the same bytes and settings, and can be deleted at any time.
 
     Raises
     ------
     MinicharError
         If the file cannot be read or decoded, looks like a binary file, has fewer than two
-        characters, or has one that `vocabulary` has no id for.
+        characters, or has a character that `vocabulary` has no id for.
     """
     encoding = check_encoding("utf-8" if data is None else encoding)
     path, raw = _read_default() if data is None else read_file(Path(data))
@@ -102,7 +101,7 @@ def load_corpus(
 
 
 def _read_default() -> tuple[Path | None, bytes]:
-    """Read the default text, having put it in its place, or failing that make it in memory."""
+    """Read the default text from ``data/pydocs``, writing it there first; if that fails, use memory."""
     path = dataset_path("pydocs")
     try:
         if not path.exists():
@@ -117,8 +116,8 @@ def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -
     if strangers := sorted(seen - set(vocabulary.characters)):
         named = name_some(strangers, lambda c: f"{counts[ord(c)]:,} times")
         raise MinicharError(
-            f"{name!r} has characters that the vocabulary lacks: {named}; take them out, "
-            "or use a model trained with --min-freq 1 or more, which has an id for unknown ones"
+            f"{name!r} has characters that the vocabulary lacks: {named}; remove them, "
+            "or use a model trained with --min-freq 1 or more, which has an id for unknown characters"
         )
 
 
@@ -134,9 +133,9 @@ def _encode(source: Source, vocabulary: Vocabulary, N: int) -> NDArray[np.unsign
 
 
 class _Cache:
-    """The ids of one text under one set of settings, in a file beside it.
+    """The cached ids of one text for one set of settings.
 
-    Anything may lie under that name: what `save` could not have written counts as nothing.
+    A file that `save` could not have written is treated as no cache.
     """
 
     def __init__(self, text: Path, digest: str, encoding: str, min_freq: int) -> None:
@@ -150,9 +149,10 @@ class _Cache:
         try:
             if not self.path.is_file():
                 return None
-            # Opened here: given a name, np.load would leave a damaged archive open.
+            # Given a path, np.load would leave a damaged archive open.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                # Ids and code points have at most 4 bytes each, and are no more than the bytes of the text.
+                # There is at most one id and one code point per byte of text, each of at most 4 bytes;
+                # 64 KiB is for the header and the notes.
                 if sum(member.file_size for member in arrays.zip.infolist()) > 8 * limit + 65536:
                     return None
                 header = json.loads(str(arrays["header"]))
@@ -162,11 +162,11 @@ class _Cache:
             vocabulary = Vocabulary(characters, self.unknown)
             sound = ids.ndim == 1 and ids.dtype == vocabulary.dtype and ids.max() < len(vocabulary)
             return (ids, vocabulary, tuple(map(str, header["notes"]))) if sound else None
-        except Exception:  # there is no end to what NumPy, zipfile and json raise on a damaged file
+        except Exception:  # NumPy, zipfile and json raise many kinds of error on a damaged file
             return None
 
     def save(self, ids: NDArray[np.unsignedinteger], vocabulary: Vocabulary, notes: tuple[str, ...]) -> None:
-        """Keep them for the next time, if the folder can be written to."""
+        """Write the cache, unless the folder cannot be written to."""
         header = np.array(json.dumps({"key": self.key, "notes": notes}))
         points = code_points(vocabulary.characters)
         with suppress(OSError), replacing(self.path, like=self.text) as file:

@@ -1,4 +1,4 @@
-"""Texts to begin with: two that every Python carries, three to download, each checked."""
+"""Data sets to start with: two that come with Python, three to download and verify."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ BASE_URL = "https://raw.githubusercontent.com"
 CHAR_RNN = "karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 CHINESE_POETRY = "chinese-poetry/chinese-poetry/99ebbef7e1345c0985c44b9fd96a3f9e776f117b/全唐诗"
 
-# Left out of the standard library's text: tests, tables, generated files and two old tools.
+# Tests, tables, generated files and two old tools are not part of the standard library's text.
 NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
 
 
 def pydocs_text() -> str:
-    """Return Python's own help topics: some 465,000 characters of English prose, fixed for each version.
+    """Return Python's help topics, about 465,000 characters of English prose.
+
+    The text is the same for every installation of one Python version.
 
     Raises
     ------
     MinicharError
-        If this Python was installed without them.
+        If this Python was installed without its help topics.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise MinicharError("this Python comes without its help topics: name a text with --data") from None
+        raise MinicharError(
+            "this Python was installed without its help topics: choose a text with --data"
+        ) from None
     return "\n".join(topics[name] for name in sorted(topics))
 
 
 def pystdlib_text() -> str:
-    """Return the source of the standard library: several million characters of Python.
+    """Return the source code of the standard library, several million characters of Python.
 
-    Files are in the order of their paths; tests, tables and generated files are left out.
+    Files are ordered by path, without tests, tables and generated files.
 
     Raises
     ------
     MinicharError
-        If this Python keeps no source files.
+        If this Python was installed without source files.
     """
     root = Path(sysconfig.get_path("stdlib"))
     names = sys.stdlib_module_names
@@ -58,34 +62,34 @@ def pystdlib_text() -> str:
             with suppress(UnicodeDecodeError):
                 sources.append(path.read_text(encoding="utf-8"))
     if not sources:
-        raise MinicharError(f"{str(root)!r} holds no source files: name a text with --data")
+        raise MinicharError(f"{str(root)!r} has no source files: choose a text with --data")
     return "\n".join(sources)
 
 
 def poems_text(sources: list[bytes]) -> str:
-    """Lay out poems given as JSON: the title, then a line for each verse; blank lines between poems."""
+    """Return poems given as JSON in plain text: a title, one verse per line, blank lines between poems."""
     poems = [poem for source in sources for poem in json.loads(source)]
     return "\n\n".join("\n".join([poem["title"], *poem["paragraphs"]]) for poem in poems) + "\n"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named text.
+    """A data set: one text, by name.
 
     Attributes
     ----------
     name, description, language, source, licence : str
-        What it is, for people.
+        For ``minichar data list``.
     characters : int
-        How long the text is; roughly, where it depends on the version of Python.
+        The length of the text; approximate if it depends on the Python version.
     make : callable
-        Makes the text from the downloaded files, a list of bytes.
+        Makes the text from a list of downloaded files, each as bytes.
     files : tuple of str
-        What to download, below the base URL; empty for a text that is made without a network.
+        Paths to download, relative to the base URL; empty if no download is needed.
     download_bytes : int
-        The size of those files together.
+        The total size of these files.
     sha256 : str or None
-        SHA-256 of the finished text in UTF-8; None where it depends on the version of Python.
+        SHA-256 of the text in UTF-8; None if it depends on the Python version.
     """
 
     name: str
@@ -161,13 +165,13 @@ DATASETS = {
 }
 
 
-def dataset_path(name: str, folder: str | os.PathLike[str] = "data") -> Path:
-    """Where `fetch` puts the text: ``folder/name/input.txt``."""
+def dataset_path(name: str, folder: Path = Path("data")) -> Path:
+    """Return where `fetch` writes the text: ``folder/name/input.txt``."""
     return Path(folder, name, "input.txt")
 
 
 def place(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and the folders above it; what fails raises OSError."""
+    """Write a file atomically, creating its folders. Raises OSError if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)
@@ -175,26 +179,26 @@ def place(path: Path, content: bytes) -> None:
 
 def fetch(
     name: str,
-    folder: str | os.PathLike[str] = "data",
+    folder: Path = Path("data"),
     *,
     force: bool = False,
     progress: Progress | None = None,
     base_url: str | None = None,
 ) -> Path:
-    """Make or download a named text, check it and put it in its place.
+    """Make or download a data set, verify it and write it to ``folder/name/input.txt``.
 
     Parameters
     ----------
     name : str
         One of `DATASETS`.
-    folder : path
-        The text goes to ``folder/name/input.txt``. A file of the same content is kept as it is.
+    folder : Path
+        The folder of all data sets. An existing file with the right content is kept.
     force : bool
-        Replace a file of another content.
+        Replace an existing file with other content.
     progress : callable, optional
-        Called with the number of bytes in each block that is downloaded.
+        Called with the size of each downloaded block, in bytes.
     base_url : str, optional
-        Another server with the same files, in place of `BASE_URL`.
+        Another server with the same files, instead of `BASE_URL`.
 
     Returns
     -------
@@ -204,18 +208,18 @@ def fetch(
     Raises
     ------
     MinicharError
-        If there is no such data set; another text is there already; the download fails or is not the
-        text it should be; the folder cannot be written. Nothing is left behind.
+        If there is no such data set, a different text is already there, the download fails or its
+        SHA-256 is wrong, or the file cannot be written. No partial file is left behind.
     """
     if name not in DATASETS:
-        raise MinicharError(f"no data set is called {name!r}: choose one of {', '.join(DATASETS)}")
+        raise MinicharError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
     dataset = DATASETS[name]
     path = dataset_path(name, folder)
     if os.path.lexists(path) and not force:
         wanted = dataset.sha256 or _sha256(dataset.make([]).encode())
         if _holds(path, wanted):
             return path
-        raise MinicharError(f"{str(path)!r} holds another text: move it away, or use --force")
+        raise MinicharError(f"{str(path)!r} contains a different text: move it away, or use --force")
     content = _make(dataset, progress, base_url or BASE_URL)
     try:
         place(path, content)
@@ -230,10 +234,12 @@ def _make(dataset: Dataset, progress: Progress | None, base_url: str) -> bytes:
     sources = download(base_url, dataset.files, dataset.download_bytes, progress)
     try:
         content = dataset.make(sources).encode()
-    except (ValueError, LookupError, TypeError, RecursionError):  # not JSON, or not poems
+    except (ValueError, LookupError, TypeError, RecursionError):  # not JSON, or JSON without poems
         content = b""
     if _sha256(content) != dataset.sha256:
-        raise MinicharError(f"what {base_url} sent is not {dataset.name}: SHA-256 differs; try again later")
+        raise MinicharError(
+            f"the download from {base_url} is not {dataset.name}: its SHA-256 differs; try again later"
+        )
     return content
 
 

@@ -1,4 +1,4 @@
-"""Fetch files over HTTPS, and give up in one line when anything is not as it should be."""
+"""Download files over HTTPS. Every failure becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 
 from minichar.errors import MinicharError
 
-TIMEOUT = 30.0  # seconds without a byte before a download is given up
-BLOCK = 1 << 16  # bytes read at a time
+TIMEOUT = 30.0  # seconds without data before a download fails
+BLOCK = 1 << 16  # bytes per read
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Progress = Callable[[int], object]
@@ -27,23 +27,28 @@ def download(
     Parameters
     ----------
     base_url : str
-        Where the paths start: https, or http if it names this very machine.
+        The prefix of every path: an https URL, or an http URL of the local machine.
     paths : sequence of str
-        Not yet percent-encoded.
+        Paths below `base_url`, not percent-encoded.
     limit : int
-        The most bytes to accept for all files together, whatever the server announces.
+        The maximum number of bytes for all files together, whatever the server announces.
     progress : callable, optional
-        Called with the number of bytes in each block that arrives.
+        Called with the size of each received block, in bytes.
+
+    Returns
+    -------
+    list of bytes
+        The content of each file.
 
     Raises
     ------
     MinicharError
-        If `base_url` is not secure, if the server cannot be reached, refuses, stalls, breaks off,
-        redirects to another scheme, or sends more than `limit` bytes.
+        If `base_url` is not secure, or the server is unreachable, reports an error, stalls, closes
+        the connection early, redirects to another scheme, or sends more than `limit` bytes.
     """
     base = urlsplit(base_url)
     if base.scheme != "https" and (base.scheme != "http" or base.hostname not in LOOPBACK):
-        raise MinicharError(f"will not download from {base_url}: only https is safe")
+        raise MinicharError(f"cannot download from {base_url}: use an https URL")
     opener = urllib.request.build_opener(_SameScheme(base.scheme))
     opener.addheaders = [("User-Agent", "minichar")]
     contents: list[bytes] = []
@@ -68,16 +73,19 @@ def _read(opener: urllib.request.OpenerDirector, url: str, limit: int, progress:
         while block := response.read(BLOCK):
             content += block
             if len(content) > limit:
-                raise MinicharError(f"gave up on {url}: it sends more than the {limit:,} bytes expected")
+                raise MinicharError(
+                    f"cannot download {url}: the server sends more than the expected {limit:,} bytes; "
+                    "try again later"
+                )
             if progress:
                 progress(len(block))
-        if response.length:  # the bytes announced that never came
-            raise MinicharError(f"cannot download {url}: the connection broke; try again later")
+        if response.length:  # the number of announced bytes that are missing
+            raise MinicharError(f"cannot download {url}: the connection was closed early; try again later")
     return bytes(content)
 
 
 class _SameScheme(urllib.request.HTTPRedirectHandler):
-    """Follow a redirect only to a URL of the same scheme: never from https to http, ftp or a file."""
+    """Follow redirects only within a scheme: never from https to http, ftp or file."""
 
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme

@@ -1,4 +1,4 @@
-"""Find a text file, decode it piece by piece, and say plainly what is wrong with it."""
+"""Find a text file, decode it piece by piece, and report clearly what is wrong with it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from minichar.errors import MinicharError
 from minichar.text.datasets import DATASETS, dataset_path
 from minichar.text.vocabulary import CODE_POINTS, code_points
 
-PIECE = 1 << 20  # bytes decoded at a time: the whole text as one str can take four times the file
-BOMS = {  # those of UTF-32 first: the little-endian one begins with that of UTF-16
+PIECE = 1 << 20  # bytes decoded at a time: as one str, a text can take four times the size of its file
+BOMS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-LIKELY_ENCODINGS = ("utf-8", "gb18030", "cp1252")  # the strictest first: the last decodes almost anything
+LIKELY_ENCODINGS = ("utf-8", "gb18030", "cp1252")  # the strictest first: cp1252 decodes almost anything
 
 
 def read_file(data: Path) -> tuple[Path, bytes]:
@@ -38,7 +38,7 @@ def read_file(data: Path) -> tuple[Path, bytes]:
     Raises
     ------
     MinicharError
-        If there is no such file, it is not an ordinary one, or it cannot be read.
+        If there is no such file, it is not a regular file, or it cannot be read.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data
@@ -48,41 +48,43 @@ def read_file(data: Path) -> tuple[Path, bytes]:
     except OSError as exc:
         raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
     if exists:
-        raise MinicharError(f"{str(path)!r} is not an ordinary file: copy the text into one and name that")
+        raise MinicharError(f"{str(path)!r} is not a regular file: copy the text into one and use that")
     if data.name in DATASETS and data == dataset_path(data.name).parent:
         raise MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
-    raise MinicharError(f"{str(path)!r} does not exist: name a text file, or a folder that holds input.txt")
+    raise MinicharError(
+        f"{str(path)!r} does not exist: choose a text file, or a folder that contains input.txt"
+    )
 
 
 def check_encoding(encoding: str) -> str:
-    """Return Python's own name for a text encoding.
+    """Return the canonical Python name of a text encoding.
 
     Raises
     ------
     MinicharError
-        If Python knows no such encoding of text.
+        If Python has no such text encoding.
     """
     try:
         codecs.getincrementaldecoder(encoding)
         b"a".decode(encoding)
-    except UnicodeDecodeError:  # one byte need not be a text, in utf-16 for one
+    except UnicodeDecodeError:  # one byte is not a whole character in utf-16, for example
         pass
     except (LookupError, ValueError):
-        raise MinicharError(f"no encoding is called {encoding!r}: try utf-8, gb18030 or cp1252") from None
+        raise MinicharError(f"unknown encoding {encoding!r}: try utf-8, gb18030 or cp1252") from None
     return codecs.lookup(encoding).name
 
 
 @dataclass(frozen=True)
 class Source:
-    """A text as the bytes of a file, decoded afresh each time it is read.
+    """The bytes of a text file, decoded each time the text is read.
 
     Attributes
     ----------
     raw : bytes
     encoding : str
-        As `check_encoding` returns it.
+        As returned by `check_encoding`.
     name : str
-        What to call the text in messages.
+        The name of the text in messages.
     """
 
     raw: bytes
@@ -95,12 +97,12 @@ class Source:
         Parameters
         ----------
         changes : Counter
-            Counts what was changed, under "BOM", "CR LF" and "CR".
+            Counts the replacements, under "BOM", "CR LF" and "CR".
 
         Raises
         ------
         MinicharError
-            At the first bytes that are not text in this encoding.
+            At the first bytes that cannot be decoded.
         """
         decoder = codecs.getincrementaldecoder(self.encoding)()
         whole_line_ends = io.IncrementalNewlineDecoder(decoder, translate=False)
@@ -122,19 +124,19 @@ class Source:
             yield piece
 
     def count(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Count every character, and note what reading the text changes in it.
+        """Count how often each character occurs.
 
         Returns
         -------
         counts : ndarray of int64, shape (0x110000,)
-            How often each code point occurs.
+            The number of occurrences of each code point.
         notes : tuple of str
+            Messages for the user: what reading changes in the text, and what looks wrong.
 
         Raises
         ------
         MinicharError
-            If the bytes are not text in this encoding, or the text has a NUL or fewer than two
-            characters.
+            If the bytes cannot be decoded, or the text has a NUL or fewer than two characters.
         """
         counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
         changes: Counter[str] = Counter()
@@ -143,8 +145,8 @@ class Source:
             counts[: len(seen)] += seen
         if counts[0]:
             raise MinicharError(
-                f"{self.name!r} has NUL characters, so it looks like a binary file: "
-                "name a text file, or use --encoding utf-16-le if it is one in UTF-16"
+                f"{self.name!r} contains NUL characters, so it looks like a binary file: "
+                "choose a text file, or use --encoding utf-16-le if it is UTF-16"
             )
         if counts.sum() < 2:
             size = "only one character" if counts.any() else "empty"
@@ -152,34 +154,34 @@ class Source:
         return counts, self._notes(changes)
 
     def _notes(self, changes: Counter[str]) -> tuple[str, ...]:
-        # Some codecs, such as utf-16 and utf-8-sig, take the mark away before it can be counted.
+        # Some codecs, such as utf-16 and utf-8-sig, remove the mark themselves.
         marked = self.encoding.startswith("utf") and self.raw.startswith((codecs.BOM_UTF8, *BOMS))
         notes = ["removed a byte-order mark"] if marked or changes["BOM"] else []
         if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
-            notes.append(f"turned {ends} line ends into LF")
+            notes.append(f"converted {ends} line ends to LF")
         if self.raw[:1000].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-            notes.append("it looks like a web page: the model will learn the markup too")
+            notes.append("the text looks like a web page: the model will learn the markup too")
         return tuple(notes)
 
     def _explain(self, exc: UnicodeError, stop: int) -> str:
-        """Say where decoding failed, the decoder having been given the bytes up to `stop`, and what to do."""
+        """Return a message about a decoding error; the decoder was given the bytes up to `stop`."""
         if not isinstance(exc, UnicodeDecodeError):
-            return f"{self.name!r} is not {self.encoding} text ({exc}): name its encoding with --encoding"
+            return f"{self.name!r} is not {self.encoding} text ({exc}): set its encoding with --encoding"
         offset = stop - len(exc.object) + exc.start
         where = f"{self.name!r} is not {self.encoding} text at byte offset {offset:,} ({exc.reason})"
         wide = self.encoding.startswith(("utf-16", "utf-32"))
         bom = next((name for mark, name in BOMS.items() if self.raw.startswith(mark)), None)
         if bom and not wide:
-            return f"{where}: it begins with the byte-order mark of UTF-{bom[-2:]}, so use --encoding {bom}"
+            return f"{where}: it starts with the byte-order mark of UTF-{bom[-2:]}, so use --encoding {bom}"
         zeros = b"\0" in self.raw
         if zeros and not wide:
-            return f"{where}: it looks like a binary file, so name a text file"
+            return f"{where}: it looks like a binary file, so choose a text file"
         if stop == len(self.raw) and exc.end == len(exc.object):
-            return f"{where}, the end of it: it may be cut short, so get it again, or use another --encoding"
+            return f"{where}, at its end: it may be truncated, so get it again, or use another --encoding"
         for encoding in LIKELY_ENCODINGS:
             if not zeros and _plausible(self.raw, encoding):
-                return f"{where}: try --encoding {encoding}, under which it can be read"
-        return f"{where}: name its encoding with --encoding"
+                return f"{where}: try --encoding {encoding}, which decodes it"
+        return f"{where}: set its encoding with --encoding"
 
 
 def _plausible(raw: bytes, encoding: str) -> bool:
@@ -189,7 +191,8 @@ def _plausible(raw: bytes, encoding: str) -> bool:
         return False
     if encoding != "gb18030":
         return True
-    # It decodes most Western text too, with the letter after each accented one as half a character. In
-    # Chinese text both bytes of nearly every character are beyond ASCII.
-    beyond = len(raw.translate(None, bytes(range(128))))
-    return beyond > 1.5 * (len(text) - len(text.encode("ascii", "ignore")))
+    # gb18030 decodes most Western text too: it combines each accented letter with the one after it, which
+    # is ASCII. In Chinese text nearly every character has two bytes outside ASCII.
+    bytes_outside = len(raw.translate(None, bytes(range(128))))
+    characters_outside = len(text) - len(text.encode("ascii", "ignore"))
+    return bytes_outside > 1.5 * characters_outside

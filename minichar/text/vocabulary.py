@@ -1,4 +1,4 @@
-"""The characters a model knows, each with an integer id."""
+"""The characters of a model and their integer ids."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from minichar.errors import MinicharError
 
-CODE_POINTS = 0x110000  # how many code points Unicode has
-PIECE = 1 << 20  # characters looked up at a time, so that a long text needs little memory
-SHOWN = 5  # characters that an error message names before it says "and n more"
+CODE_POINTS = 0x110000  # the number of Unicode code points
+PIECE = 1 << 20  # characters looked up at a time, to bound the memory for a long text
+SHOWN = 5  # characters listed in an error message before "and n more"
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -27,14 +27,14 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 
 def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
-    """Name the first few of `characters` for an error message, `detail` saying where each one is."""
+    """Return the first few of `characters` for an error message, each followed by its `detail`."""
     named = [f"{c!r} (U+{ord(c):04X}) {detail(c)}" for c in characters[:SHOWN]]
     more = len(characters) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def positions(text: str, character: str) -> str:
-    """Say where in `text` a character stands, the first few times."""
+    """Return the first few positions of a character in `text`, in words."""
     found = [i for i, c in enumerate(text) if c == character]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     plural = "s" if len(found) > 1 else ""
@@ -43,21 +43,21 @@ def positions(text: str, character: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The V ids of a model: one for each character and, if `unknown`, a last one for all others.
+    """The V ids of a model: one per character and, if `unknown`, a last one for all other characters.
 
-    Two vocabularies are equal when they give every character the same id.
+    Two vocabularies are equal if they give every character the same id.
 
     Parameters
     ----------
     characters : str
-        The known characters in code-point order, each once; the id of a character is its index.
+        The known characters in code-point order, without duplicates. A character's id is its index.
     unknown : bool
-        Whether one more id, the last, stands for every other character.
+        Whether there is an unknown id, the last, for every other character.
 
     Raises
     ------
     MinicharError
-        If `characters` is empty, out of order, or holds a character twice.
+        If `characters` is empty, unsorted, or has duplicates.
     """
 
     characters: str
@@ -68,19 +68,21 @@ class Vocabulary:
             raise MinicharError("a vocabulary needs at least one character")
         points = code_points(self.characters)  # (V,)
         if np.any(points[1:] <= points[:-1]):
-            raise MinicharError("the characters of a vocabulary must be in code-point order, each once")
+            raise MinicharError(
+                "the characters of a vocabulary must be in code-point order, without duplicates"
+            )
 
     @classmethod
     def from_counts(cls, counts: ArrayLike, min_freq: int = 0) -> Vocabulary:
-        """Keep the characters seen at least `min_freq` times.
+        """Return the vocabulary of the characters that occur at least `min_freq` times.
 
         Parameters
         ----------
         counts : array of int, shape (0x110000,)
-            How often each code point occurs.
+            The number of occurrences of each code point.
         min_freq : int
-            Rarer characters share the unknown id. With 0 every character seen is kept, and there is
-            no unknown id.
+            Rarer characters share the unknown id. With 0 every character that occurs is kept, and
+            there is no unknown id.
 
         Raises
         ------
@@ -96,7 +98,7 @@ class Vocabulary:
 
     @property
     def unknown_id(self) -> int | None:
-        """The id that stands for every other character; None if there is none."""
+        """The id of every character that is not in `characters`; None if there is none."""
         return len(self.characters) if self.unknown else None
 
     @property
@@ -111,26 +113,25 @@ class Vocabulary:
         return len(character) == 1 and character in self.characters
 
     def encode(self, text: str, unknown: str = "error") -> NDArray[np.unsignedinteger]:
-        """Turn text into ids.
+        """Return the ids of a text.
 
         Parameters
         ----------
         text : str
             N characters.
         unknown : {"error", "skip", "unk"}
-            What becomes of a character that is not in the vocabulary: refuse the text, leave the
-            character out, or give it the unknown id.
+            How to handle a character that is not in the vocabulary: raise an error, leave the
+            character out, or use the unknown id.
 
         Returns
         -------
-        ndarray, shape (N,), or shorter where characters were skipped
-            Of type `dtype`.
+        ndarray of `dtype`, shape (N,), or shorter if characters were skipped
 
         Raises
         ------
         MinicharError
-            If a character is missing and `unknown` is "error"; if `unknown` is "unk" and the
-            vocabulary has no unknown id; if `unknown` is none of the three.
+            If a character is missing and `unknown` is "error", if `unknown` is "unk" and the
+            vocabulary has no unknown id, or if `unknown` is none of the three.
         """
         if unknown not in ("error", "skip", "unk"):
             raise MinicharError(f"unknown is {unknown!r}: it must be 'error', 'skip' or 'unk'")
@@ -150,15 +151,16 @@ class Vocabulary:
             return ids
         missing_characters = sorted(set(text) - set(self.characters), key=text.index)
         named = name_some(missing_characters, lambda c: positions(text, c))
-        mends = "skip or unk" if self.unknown else "skip"
-        raise MinicharError(f"not in the vocabulary: {named}; leave them out, or give --unknown {mends}")
+        options = "skip or unk" if self.unknown else "skip"
+        raise MinicharError(f"not in the vocabulary: {named}; leave them out, or use --unknown {options}")
 
     def decode(self, ids: ArrayLike) -> str:
-        """Turn ids back into text; the unknown id becomes U+FFFD, the replacement character.
+        """Return the text of ids. The unknown id becomes U+FFFD, the replacement character.
 
         Parameters
         ----------
-        ids : array of int, any shape, read in C order
+        ids : array of int
+            Of any shape; read in C order.
 
         Raises
         ------
@@ -167,13 +169,13 @@ class Vocabulary:
         """
         indices = np.asarray(ids, dtype=np.intp).ravel()  # (N,)
         if indices.size and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f"an id is outside 0..{len(self) - 1}")
+            raise IndexError(f"ids must be in 0..{len(self) - 1}")
         points = code_points(self.characters + "\ufffd" * self.unknown)  # (V,)
         return points[indices].tobytes().decode("utf-32-le", "surrogatepass")
 
     @cached_property
     def _table(self) -> NDArray[np.unsignedinteger]:
-        """The id of every code point, or V, which is no id, where there is none; shape (0x110000,)."""
+        """The id of every code point, shape (0x110000,); V where the vocabulary lacks the character."""
         table = np.full(CODE_POINTS, len(self), self.dtype)  # (0x110000,)
         table[code_points(self.characters)] = np.arange(len(self.characters))
         return table

@@ -44,7 +44,7 @@ def refused(cli, home):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "'x.txt' does not exist: name a text file, or a folder that holds input.txt"),
+        (None, "'x.txt' does not exist: choose a text file, or a folder that contains input.txt"),
         (b"", "'x.txt' is empty: a text needs at least two characters"),
         (b"\xef\xbb\xbf", "'x.txt' is empty"),
         (b"a", "'x.txt' is only one character"),
@@ -82,7 +82,7 @@ def test_a_text_that_cannot_be_read(refused, home, kind):
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/null")
-    assert "'x/input.txt' is not an ordinary file" in refused("train", "--data", "x")
+    assert "'x/input.txt' is not a regular file" in refused("train", "--data", "x")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")

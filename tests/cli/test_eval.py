@@ -132,7 +132,7 @@ def test_notes_go_to_standard_error(cli, train, home):
         (["--train-frac", 0.9, "--val-frac", 0.2], 1, "both together at most 1"),
         (["--batch-size", 0], 2, "--batch-size"),
         (["--seq-length", -1], 2, "--seq-length"),
-        (["--encoding", "klingon"], 1, "no encoding is called 'klingon'"),
+        (["--encoding", "klingon"], 1, "unknown encoding 'klingon'"),
         (["--data", "nowhere"], 1, "does not exist"),
         (["--split", "rows"], 2, "--split"),
     ],

@@ -161,7 +161,7 @@ def test_another_encoding_and_notes(cli, train, home):
         (["--text", "other", "--html", "x.html"], 1, "'☃' (U+2603) 1 times"),
         (["--text", "input.txt", "--html", "empty/x.html"], 1, "cannot write empty/x.html"),
         (["--text", "input.txt", "--html", "x.html", "--length", 1], 2, "--length"),
-        (["--text", "input.txt", "--html", "x.html", "--encoding", "klingon"], 1, "no encoding is called"),
+        (["--text", "input.txt", "--html", "x.html", "--encoding", "klingon"], 1, "unknown encoding"),
     ],
 )
 def test_mistakes(cli, train, home, arguments, status, words):

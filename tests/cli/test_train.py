@@ -261,7 +261,7 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
     (home / "short.txt").write_bytes("\ufeffone\r\ntwo\r\nthree ".encode() * 5)
     said = cli("train", "--data", "short.txt", "--rnn-size", 4, "--max-epochs", 1).stderr
     assert "removed a byte-order mark" in said
-    assert "turned 10 CR LF line ends into LF" in said
+    assert "converted 10 CR LF line ends to LF" in said
     assert "are too few for batch size 50 and sequence length 50: using" in said
 
 

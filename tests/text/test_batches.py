@@ -3,7 +3,7 @@ from math import floor
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minichar.errors import MinicharError
@@ -11,15 +11,11 @@ from minichar.text.batches import MIN_T, Chunks, split_text
 
 
 def positions(N):
-    """Ids that say where in the text they stand."""
+    """Ids that are their own positions in the text."""
     return np.arange(N, dtype=np.uint32)
 
 
-def inputs_of(part):
-    return [int(i) for inputs, _ in part for i in inputs.ravel()]
-
-
-def test_a_layout_small_enough_to_read():
+def test_two_streams_of_two_chunks_element_by_element():
     split = split_text(positions(14), B=2, T=3, train_frac=1, val_frac=0)
     assert len(split.train) == 2  # 13 // 6
     first, second = split.train
@@ -33,8 +29,9 @@ SIZES = {"N": st.integers(200, 500), "B": st.integers(1, 5), "T": st.integers(1,
 SHARES = st.sampled_from([(0.95, 0.05), (0.5, 0.5), (0.7, 0.2), (0.8, 0), (1, 0), (0.6, 0.1)])
 
 
+@settings(max_examples=50)
 @given(**SIZES, shares=SHARES)
-def test_columns_hold_the_right_slices(N, B, T, shares):
+def test_columns_layout_has_the_right_slices(N, B, T, shares):
     split = split_text(positions(N), B, T, *shares)
     assume(split.B == B and split.T == T)
     n = (N - 1) // (B * T)
@@ -46,8 +43,9 @@ def test_columns_hold_the_right_slices(N, B, T, shares):
         np.testing.assert_array_equal(targets, inputs + 1)
 
 
+@settings(max_examples=50)
 @given(**SIZES, shares=SHARES)
-def test_tail_lays_out_each_piece_on_its_own(N, B, T, shares):
+def test_tail_layout_splits_the_text_first(N, B, T, shares):
     split = split_text(positions(N), B, T, *shares, how="tail")
     assume(split.B == B and split.T == T)
     train, val = (Fraction(str(share)) for share in shares)
@@ -63,14 +61,7 @@ def test_tail_lays_out_each_piece_on_its_own(N, B, T, shares):
             assert targets.max() < end
 
 
-@given(**SIZES, shares=SHARES, how=st.sampled_from(["columns", "tail"]))
-def test_no_character_is_read_twice(N, B, T, shares, how):
-    split = split_text(positions(N), B, T, *shares, how=how)
-    read = inputs_of(split.train) + inputs_of(split.val) + inputs_of(split.test)
-    assert len(read) == len(set(read))
-
-
-def test_tinyshakespeare_gives_the_chunks_of_char_rnn():
+def test_tinyshakespeare_has_as_many_chunks_as_in_char_rnn():
     split = split_text(np.zeros(1_115_394, np.uint8), B=50, T=50)
     assert (len(split.train), len(split.val), len(split.test)) == (423, 23, 0)
     assert (split.B, split.T, split.how, split.notes) == (50, 50, "columns", ())
@@ -81,19 +72,19 @@ def test_tinyshakespeare_gives_the_chunks_of_char_rnn():
     [
         (100, 0.29, 0.71, (29, 71, 0)),  # 0.29 * 100 is 28.999999999999996
         (20, 0.95, 0.05, (19, 1, 0)),
-        (20, 0.95, 1 - 0.95, (19, 1, 0)),  # the sum of which is above 1
+        (20, 0.95, 1 - 0.95, (19, 1, 0)),  # the sum is above 1
         (10, 0.7, 0.2, (7, 2, 1)),
         (30, 1 / 3, 2 / 3, (10, 20, 0)),
         (10, 1, 0, (10, 0, 0)),
         (11, 0.5, 0.25, (5, 2, 4)),
     ],
 )
-def test_shares_are_free_of_rounding_errors(n, train, val, expected):
+def test_shares_have_no_rounding_errors(n, train, val, expected):
     split = split_text(positions(n + 1), 1, 1, train, val)
     assert (len(split.train), len(split.val), len(split.test)) == expected
 
 
-def test_chunks_are_fresh_contiguous_arrays():
+def test_chunks_are_new_contiguous_arrays():
     ids = np.arange(41, dtype=np.intp)
     inputs, targets = split_text(ids, B=2, T=4).train[0]
     for array in (inputs, targets):
@@ -105,41 +96,39 @@ def test_chunks_are_fresh_contiguous_arrays():
     assert ids[0] == 0
 
 
-def test_there_is_no_chunk_before_the_first_or_after_the_last():
+def test_chunk_indices_out_of_range_raise():
     chunks = split_text(positions(100), B=2, T=5).train
     for k in (-1, len(chunks)):
         with pytest.raises(IndexError):
             chunks[k]
 
 
-def test_chunks_of_nothing_are_none():
+def test_streams_without_a_target_have_no_chunks():
     assert len(Chunks(np.empty((3, 0), np.uint8), T=4)) == 0
     assert list(Chunks(np.empty((3, 1), np.uint8), T=4)) == []
 
 
 @pytest.mark.parametrize(("how", "B"), [("columns", 12), ("tail", 1)])
-def test_a_short_text_shrinks_the_batch_first(how, B):
+def test_a_short_text_reduces_the_batch_size_first(how, B):
     split = split_text(positions(1500), B=50, T=50, how=how)
     assert (split.B, split.T) == (B, 50)
     (note,) = split.notes
-    assert note == f"1,500 characters are too few for batch size 50 and sequence length 50: using {B} and 50"
+    sizes = "batch size 50 and sequence length 50"
+    assert note == f"1,500 characters are too few for {sizes}: using {B} and 50 instead"
     assert len(split.train) > 0
     assert len(split.val) > 0
 
 
-def test_a_shorter_one_the_sequence_too():
-    split = split_text(positions(60), B=50, T=50)
-    assert (split.B, split.T) == (1, 25)
-
-
-def test_sequences_do_not_shrink_below_the_floor():
-    split = split_text(positions(2 * MIN_T + 1), B=50, T=50)
-    assert (split.B, split.T) == (1, MIN_T)
-    assert (len(split.train), len(split.val)) == (1, 1)
-
-
-def test_a_sequence_asked_for_below_the_floor_stays():
-    assert split_text(positions(7), B=2, T=3).T == 3
+@pytest.mark.parametrize(
+    ("N", "asked", "used"),
+    [(60, (50, 50), (1, 25)), (2 * MIN_T + 1, (50, 50), (1, MIN_T)), (7, (2, 3), (1, 3))],
+    ids=["halved", "at the minimum", "below the minimum as requested"],
+)
+def test_a_very_short_text_reduces_the_sequence_length_too(N, asked, used):
+    split = split_text(positions(N), *asked)
+    assert used == (split.B, split.T)
+    assert len(split.train) > 0
+    assert len(split.val) > 0
 
 
 def test_without_validation_one_chunk_is_enough():
@@ -149,7 +138,7 @@ def test_without_validation_one_chunk_is_enough():
 
 @pytest.mark.parametrize("how", ["columns", "tail"])
 @pytest.mark.parametrize("shares", [(0.95, 0.05), (0.8, 0.1), (1, 0), (0.5, 0.5), (0.01, 0.99)])
-def test_too_short_a_text_is_told_what_is_needed(how, shares):
+def test_the_error_for_a_short_text_says_exactly_how_much_is_needed(how, shares):
     with pytest.raises(MinicharError, match="the text has 5 characters") as caught:
         split_text(positions(5), 50, 50, *shares, how=how)
     needed = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
@@ -160,7 +149,7 @@ def test_too_short_a_text_is_told_what_is_needed(how, shares):
 
 
 @pytest.mark.parametrize("N", [0, 1])
-def test_next_to_no_text(N):
+def test_empty_and_one_character_texts_are_refused(N):
     with pytest.raises(MinicharError, match="at least"):
         split_text(positions(N), 1, 1, 1, 0)
 
@@ -169,12 +158,12 @@ def test_next_to_no_text(N):
     "shares",
     [(0, 0.5), (-0.1, 0.5), (1.1, 0), (0.9, 0.2), (0.9, -0.1), (float("nan"), 0), (0.5, float("inf"))],
 )
-def test_impossible_shares_are_refused(shares):
+def test_invalid_shares_are_refused(shares):
     with pytest.raises(MinicharError, match="train share"):
         split_text(positions(1000), 2, 5, *shares)
 
 
-def test_other_bad_arguments_are_refused():
+def test_invalid_splits_and_sizes_are_refused():
     with pytest.raises(MinicharError, match="'rows'"):
         split_text(positions(1000), 2, 5, how="rows")
     for B, T in ((0, 5), (5, 0)):

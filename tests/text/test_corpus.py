@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def cache_file(text_file):
 
 @pytest.fixture
 def no_encoding(monkeypatch):
-    """From here on the ids can only come from a cache."""
+    """Make encoding fail, so that ids can only come from a cache."""
 
     def fail(*args):
         raise AssertionError("the text was encoded again")
@@ -42,7 +43,7 @@ def text_of(corpus):
     return corpus.vocabulary.decode(corpus.ids)
 
 
-def test_a_file_becomes_ids(text_file):
+def test_a_text_file_is_encoded(text_file):
     corpus = load_corpus(text_file)
     assert text_of(corpus) == VERSE
     assert corpus.ids.dtype == np.uint8
@@ -52,31 +53,31 @@ def test_a_file_becomes_ids(text_file):
     assert corpus.notes == ()
 
 
-def test_a_folder_stands_for_its_input_txt(tmp_path, text_file):
+def test_a_folder_means_its_input_txt(tmp_path, text_file):
     text_file.rename(tmp_path / "input.txt")
-    corpus = load_corpus(str(tmp_path))
+    corpus = load_corpus(tmp_path)
     assert text_of(corpus) == VERSE
     assert corpus.path == str(tmp_path / "input.txt")
 
 
-def test_other_encodings_come_to_the_same(tmp_path, text_file):
+def test_the_encoding_can_be_chosen(tmp_path):
     novel = tmp_path / "novel.txt"
     novel.write_bytes(VERSE.encode("gb18030"))
     assert text_of(load_corpus(novel, encoding="GB18030")) == VERSE
 
 
-def test_bare_cr_and_a_byte_order_mark_are_mended_and_reported(tmp_path):
+def test_line_ends_and_a_byte_order_mark_are_normalised_and_reported(tmp_path):
     path = tmp_path / "war.txt"
     path.write_bytes("\ufeffWell, Prince,\rso Genoa\rand Lucca\r\nare now\n".encode())
     corpus = load_corpus(path)
     assert text_of(corpus) == "Well, Prince,\nso Genoa\nand Lucca\nare now\n"
-    assert corpus.notes == ("removed a byte-order mark", "turned 1 CR LF and 2 CR line ends into LF")
+    assert corpus.notes == ("removed a byte-order mark", "converted 1 CR LF and 2 CR line ends to LF")
     path.write_bytes(b"a\r\n" * 1200)
-    assert load_corpus(path).notes == ("turned 1,200 CR LF line ends into LF",)
+    assert load_corpus(path).notes == ("converted 1,200 CR LF line ends to LF",)
 
 
 @pytest.mark.parametrize("start", ["<!DOCTYPE html>\n<p>", "\n <html lang='en'><p>"])
-def test_a_web_page_is_remarked_upon(tmp_path, start):
+def test_a_web_page_gives_a_note(tmp_path, start):
     path = tmp_path / "page.txt"
     path.write_text(start + VERSE)
     corpus = load_corpus(path)
@@ -93,7 +94,7 @@ def test_min_freq_makes_rare_characters_unknown(tmp_path):
     assert load_corpus(path).vocabulary == Vocabulary("abc")
 
 
-def test_a_given_vocabulary_is_used_and_nothing_cached(tmp_path, text_file):
+def test_a_given_vocabulary_is_used_and_nothing_is_cached(tmp_path, text_file):
     vocabulary = Vocabulary("\n吟唱白頭", unknown=True)
     corpus = load_corpus(text_file, vocabulary=vocabulary, min_freq=3)
     assert corpus.vocabulary is vocabulary
@@ -101,7 +102,7 @@ def test_a_given_vocabulary_is_used_and_nothing_cached(tmp_path, text_file):
     assert list(tmp_path.iterdir()) == [text_file]
 
 
-def test_a_given_vocabulary_without_unknown_id_must_know_all(text_file):
+def test_a_given_vocabulary_without_an_unknown_id_must_have_every_character(text_file):
     with pytest.raises(MinicharError) as caught:
         load_corpus(text_file, vocabulary=Vocabulary("".join(sorted(set(VERSE) - set("\n吟")))))
     line = str(caught.value)
@@ -111,7 +112,7 @@ def test_a_given_vocabulary_without_unknown_id_must_know_all(text_file):
     assert text_of(load_corpus(text_file, vocabulary=everything)) == VERSE
 
 
-def test_the_default_text_is_put_in_its_place_once(tmp_path, monkeypatch):
+def test_the_default_text_is_written_to_data_and_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     corpus = load_corpus(encoding="utf-16")
     assert text_of(corpus) == pydocs_text() == Path("data/pydocs/input.txt").read_text(encoding="utf-8")
@@ -120,7 +121,7 @@ def test_the_default_text_is_put_in_its_place_once(tmp_path, monkeypatch):
     assert text_of(load_corpus()) == "mine now"
 
 
-def test_the_default_text_needs_no_disk(tmp_path, monkeypatch):
+def test_the_default_text_works_on_a_read_only_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("data").write_text("a file where a folder should be")
     corpus = load_corpus()
@@ -130,12 +131,12 @@ def test_the_default_text_needs_no_disk(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("cache_file", "no_encoding")
-def test_the_second_time_comes_from_the_cache(text_file):
+def test_the_second_load_uses_the_cache(text_file):
     assert text_of(load_corpus(text_file)) == VERSE
 
 
 @pytest.mark.parametrize("min_freq", [0, 2])
-def test_the_cache_keeps_everything(tmp_path, min_freq):
+def test_a_cached_corpus_equals_the_original(tmp_path, min_freq):
     path = tmp_path / "text.txt"
     path.write_bytes(b"\xef\xbb\xbf<html>aabb\r\nc")
     first, second = load_corpus(path, min_freq=min_freq), load_corpus(path, min_freq=min_freq)
@@ -147,13 +148,13 @@ def test_the_cache_keeps_everything(tmp_path, min_freq):
     assert len(second.notes) == 2
 
 
-def test_without_cache_none_is_written(tmp_path, text_file):
+def test_caching_can_be_turned_off(tmp_path, text_file):
     assert text_of(load_corpus(text_file, cache=False)) == VERSE
     assert list(tmp_path.iterdir()) == [text_file]
 
 
 @pytest.mark.usefixtures("cache_file")
-def test_the_cache_is_for_these_bytes_and_settings_only(text_file, monkeypatch):
+def test_the_cache_is_ignored_for_other_bytes_settings_or_versions(text_file, monkeypatch):
     assert load_corpus(text_file, min_freq=2).vocabulary == Vocabulary("\n。，", unknown=True)
     assert not load_corpus(text_file).vocabulary.unknown
     text_file.write_bytes(b"\xc3\xa9t\xc3\xa9")
@@ -198,20 +199,42 @@ DAMAGE = {
     "ids in two dimensions": lambda path: rewritten(path, ids=np.zeros((3, 9), np.uint8)),
     "no ids": lambda path: rewritten(path, ids=np.zeros(0, np.uint8)),
     "far too many ids": lambda path: rewritten(path, ids=np.zeros(100_000, np.uint8)),
-    "characters that are none": lambda path: rewritten(path, code_points=np.array([2**31])),
+    "invalid code points": lambda path: rewritten(path, code_points=np.array([2**31])),
     "characters out of order": lambda path: rewritten(path, code_points=np.array([99, 98] * 20)),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_bad_cache_counts_as_none(text_file, cache_file, damage):
+def test_a_damaged_cache_is_replaced(text_file, cache_file, damage):
     DAMAGE[damage](cache_file)
     assert text_of(load_corpus(text_file)) == VERSE
     if not cache_file.is_dir():
         with np.load(cache_file) as arrays:
             assert json.loads(str(arrays["header"]))["key"]["version"] == corpus_module.CACHE_VERSION
             assert arrays["ids"].shape == (len(VERSE),)
+
+
+def test_a_cache_larger_than_its_text_can_need_is_ignored(tmp_path):
+    """The limit is 8 bytes for each byte of text, and 64 KiB."""
+    path = tmp_path / "text.txt"
+    path.write_text("abcd")
+    load_corpus(path)
+    cache_file = tmp_path / "text.txt.minichar.npz"
+    with np.load(cache_file) as arrays:
+        header = json.loads(str(arrays["header"]))
+
+    def size_with(note):
+        rewritten(cache_file, header=np.array(json.dumps(header | {"notes": [note]})))
+        with zipfile.ZipFile(cache_file) as archive:
+            return sum(member.file_size for member in archive.infolist())
+
+    limit = 8 * len("abcd") + 65536
+    note = "x" * ((limit - size_with("")) // 4)  # a character of the header takes 4 bytes
+    assert size_with(note) == limit
+    assert load_corpus(path).notes == (note,)
+    assert size_with(note + "x") == limit + 4
+    assert load_corpus(path).notes == ()
 
 
 class Bomb:
@@ -227,7 +250,7 @@ def test_nothing_in_a_cache_is_executed(tmp_path, text_file, cache_file, monkeyp
         assert not Path("exploded").exists()
 
 
-def test_a_folder_that_cannot_be_written_does_without(tmp_path, text_file, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_skipped(tmp_path, text_file, monkeypatch):
     def refuse(*args):
         raise OSError(28, "No space left on device")
 

@@ -21,7 +21,7 @@ TEXT = "在嶽詠蟬\n西陸蟬聲唱，\n南冠客思侵。\n\n登幽州臺歌\
 
 @pytest.fixture
 def answers(monkeypatch):
-    """A data set called toy, and the network replaced by what this list holds."""
+    """Add a data set called toy, and replace downloads by the contents of this list."""
     toy = Dataset(
         name="toy",
         description="three poems",
@@ -47,14 +47,14 @@ def answers(monkeypatch):
     return answers
 
 
-def complaint(*args, **settings):
+def error_of(*args, **settings):
     with pytest.raises(MinicharError) as caught:
         fetch(*args, **settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_poems_are_laid_out_title_first():
+def test_poems_have_a_title_then_one_verse_per_line():
     assert poems_text(SOURCES) == TEXT
 
 
@@ -67,18 +67,18 @@ def test_pydocs_is_english_prose_in_a_fixed_order():
     assert "\r" not in text
 
 
-def test_the_order_of_the_help_topics_is_that_of_their_names(monkeypatch):
+def test_help_topics_are_ordered_by_name(monkeypatch):
     monkeypatch.setattr("pydoc_data.topics.topics", {"b": "two", "c": "three\n", "a": "one"})
     assert pydocs_text() == "one\ntwo\nthree\n"
 
 
-def test_a_python_without_help_topics_says_so(monkeypatch):
+def test_a_python_without_help_topics_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pydoc_data.topics", None)
     with pytest.raises(MinicharError, match="without its help topics"):
         pydocs_text()
 
 
-def test_pystdlib_takes_what_people_wrote(tmp_path, monkeypatch):
+def test_pystdlib_skips_tests_tables_and_generated_files(tmp_path, monkeypatch):
     for name, content in {
         "string.py": b"s = 1\n",
         "abc.py": "é = 1\n".encode(),
@@ -104,7 +104,7 @@ def test_pystdlib_takes_what_people_wrote(tmp_path, monkeypatch):
         pystdlib_text()
 
 
-def test_the_catalogue_is_pinned():
+def test_downloads_are_pinned_to_a_commit_and_a_hash():
     assert set(DATASETS) == {"pydocs", "pystdlib", "tinyshakespeare", "tang300", "quantangshi"}
     assert BASE_URL.startswith("https://")
     for dataset in DATASETS.values():
@@ -113,7 +113,7 @@ def test_the_catalogue_is_pinned():
 
 
 @pytest.mark.usefixtures("answers")
-def test_a_download_is_put_in_its_place(tmp_path):
+def test_a_download_is_written_to_its_folder(tmp_path):
     sizes = []
     path = fetch("toy", tmp_path / "new" / "data", progress=sizes.append)
     assert path == tmp_path / "new" / "data" / "toy" / "input.txt"
@@ -122,7 +122,7 @@ def test_a_download_is_put_in_its_place(tmp_path):
     assert sum(sizes) == DATASETS["toy"].download_bytes
 
 
-def test_pydocs_is_fetched_without_a_network(tmp_path, monkeypatch):
+def test_pydocs_needs_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "download", None)
     assert fetch("pydocs", tmp_path).read_text(encoding="utf-8") == pydocs_text()
     assert fetch("pydocs", tmp_path) == tmp_path / "pydocs" / "input.txt"
@@ -132,13 +132,13 @@ def test_pydocs_is_fetched_without_a_network(tmp_path, monkeypatch):
     "wrong",
     [b"[]", b"<html>", b"\xff", b"{}", b"[1]", b'[{"title": "x"}]', b"[" * 100_000, SOURCES[0] + b" 1"],
 )
-def test_another_text_than_expected_is_refused(tmp_path, answers, wrong):
+def test_unexpected_content_is_refused(tmp_path, answers, wrong):
     answers[0] = wrong
-    assert "is not toy: SHA-256 differs" in complaint("toy", tmp_path)
+    assert "is not toy: its SHA-256 differs" in error_of("toy", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_intact_file_is_kept_without_a_download(tmp_path, answers):
+def test_an_existing_correct_file_is_kept(tmp_path, answers):
     path = fetch("toy", tmp_path)
     answers.clear()
     before = path.stat().st_ino
@@ -147,31 +147,31 @@ def test_an_intact_file_is_kept_without_a_download(tmp_path, answers):
 
 
 @pytest.mark.usefixtures("answers")
-def test_another_text_is_replaced_only_by_force(tmp_path):
+def test_a_different_text_is_replaced_only_with_force(tmp_path):
     path = tmp_path / "toy" / "input.txt"
     path.parent.mkdir()
     path.write_text("my own work")
-    assert "holds another text: move it away, or use --force" in complaint("toy", tmp_path)
+    assert "contains a different text: move it away, or use --force" in error_of("toy", tmp_path)
     assert path.read_text() == "my own work"
     assert fetch("toy", tmp_path, force=True).read_bytes() == TEXT.encode()
 
 
 @pytest.mark.usefixtures("answers")
-def test_what_cannot_be_read_or_written(tmp_path, monkeypatch):
+def test_unreadable_and_unwritable_files_are_errors(tmp_path, monkeypatch):
     (tmp_path / "toy" / "input.txt").mkdir(parents=True)
-    assert "holds another text" in complaint("toy", tmp_path)
-    assert "cannot write" in complaint("toy", tmp_path, force=True)
+    assert "contains a different text" in error_of("toy", tmp_path)
+    assert "cannot write" in error_of("toy", tmp_path, force=True)
     assert [p.name for p in (tmp_path / "toy").iterdir()] == ["input.txt"]
     (tmp_path / "file").write_text("")
-    assert "cannot write" in complaint("toy", tmp_path / "file")
+    assert "cannot write" in error_of("toy", tmp_path / "file")
     path = fetch("toy", tmp_path / "other")
 
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(path), "read_bytes", refuse)
-    assert "holds another text" in complaint("toy", tmp_path / "other")
+    assert "contains a different text" in error_of("toy", tmp_path / "other")
 
 
-def test_a_name_that_is_none(tmp_path):
-    assert "'toys': choose one of pydocs, pystdlib" in complaint("toys", tmp_path)
+def test_an_unknown_name_is_an_error(tmp_path):
+    assert "unknown data set 'toys': choose one of pydocs, pystdlib" in error_of("toys", tmp_path)

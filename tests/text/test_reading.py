@@ -15,8 +15,8 @@ TEXT = st.text(st.sampled_from("ab\r\n\r\n\0é世\ufeff\U0001f600"))
 ENCODINGS = st.sampled_from(["utf-8", "gb18030", "utf-16", "utf-16-le", "utf-32", "utf-7"])
 
 
-def complaint(data, **settings):
-    """The line that loading this text ends with."""
+def error_of(data, **settings):
+    """The one-line error of loading this text."""
     with pytest.raises(MinicharError) as caught:
         load_corpus(data, **settings)
     line = str(caught.value)
@@ -60,25 +60,35 @@ def test_the_offset_of_invalid_bytes_is_exact(text, invalid, size):
     assert f"at byte offset {expected.value.start:,} (" in str(caught.value)
 
 
-def test_a_wrong_encoding_is_noticed_and_a_likely_one_named(tmp_path):
+def test_a_wrong_encoding_is_reported_with_a_likely_one(tmp_path):
     novel = written(tmp_path, "他沿著江邊走，天色漸漸暗了。\n".encode("gb18030"))
-    assert "not utf-8 text at byte offset 0" in complaint(novel)
-    assert "try --encoding gb18030" in complaint(novel)
-    assert "try --encoding utf-8" in complaint(written(tmp_path, "naïve".encode()), encoding="ascii")
-    assert "try --encoding cp1252" in complaint(written(tmp_path, "un été à la mer".encode("cp1252")))
-    # Here gb18030 would take each accented letter and the next for one character.
-    german = "Er läuft durch München, grün und schön, für immer\n".encode("cp1252")
-    assert german.decode("gb18030")
-    assert "try --encoding cp1252" in complaint(written(tmp_path, german))
-    hopeless = complaint(written(tmp_path, b"ab\x81\x20cd"))
-    assert hopeless.endswith("(invalid start byte): name its encoding with --encoding")
+    assert "not utf-8 text at byte offset 0" in error_of(novel)
+    assert "try --encoding gb18030" in error_of(novel)
+    assert "try --encoding utf-8" in error_of(written(tmp_path, "naïve".encode()), encoding="ascii")
+    assert "try --encoding cp1252" in error_of(written(tmp_path, "un été à la mer".encode("cp1252")))
+    unknown = error_of(written(tmp_path, b"ab\x81\x20cd"))
+    assert unknown.endswith("(invalid start byte): set its encoding with --encoding")
 
 
-def test_a_text_cut_short_is_noticed(tmp_path):
-    cut = complaint(written(tmp_path, "江邊".encode()[:-1]))
+@pytest.mark.parametrize(
+    ("whole", "halves", "encoding"),
+    [(0, 8, "cp1252"), (4, 4, "cp1252"), (5, 3, "gb18030"), (8, 0, "gb18030")],
+)
+def test_gb18030_is_suggested_if_most_characters_have_both_bytes_outside_ascii(
+    tmp_path, whole, halves, encoding
+):
+    """In a Western text gb18030 takes an accented letter and the next letter for one character."""
+    raw = "，".encode("gb18030") * whole + "ün".encode("cp1252") * halves + b" the end"
+    assert len(raw.decode("gb18030")) == whole + halves + len(" the end")
+    assert f"try --encoding {encoding}," in error_of(written(tmp_path, raw))
+
+
+def test_a_truncated_text_is_reported(tmp_path):
+    cut = error_of(written(tmp_path, "江邊".encode()[:-1]))
     assert "byte offset 3 (unexpected end of data)" in cut
-    assert "cut short" in cut
-    assert "cut short" in complaint(written(tmp_path, "江邊".encode("gb18030")[:-1]), encoding="gb18030")
+    assert "may be truncated" in cut
+    cut = error_of(written(tmp_path, "江邊".encode("gb18030")[:-1]), encoding="gb18030")
+    assert "may be truncated" in cut
 
 
 @pytest.mark.parametrize(
@@ -90,28 +100,28 @@ def test_a_text_cut_short_is_noticed(tmp_path):
         (codecs.BOM_UTF32_BE, "utf-32"),
     ],
 )
-def test_utf16_and_utf32_are_known_by_their_byte_order_mark(tmp_path, bom, encoding):
+def test_utf16_and_utf32_are_recognised_by_their_byte_order_mark(tmp_path, bom, encoding):
     order = "le" if bom in (codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE) else "be"
     path = written(tmp_path, bom + "some text".encode(f"{encoding}-{order}"))
-    line = complaint(path)
+    line = error_of(path)
     assert line.endswith(f"use --encoding {encoding}")
     corpus = load_corpus(path, encoding=encoding)
     assert corpus.vocabulary.decode(corpus.ids) == "some text"
 
 
-def test_utf16_without_a_mark_is_told_what_is_the_matter(tmp_path):
+def test_utf16_without_a_byte_order_mark_is_explained(tmp_path):
     path = written(tmp_path, "some text".encode("utf-16-be"))
-    assert "does not start with BOM" in complaint(path, encoding="utf-16")
-    assert "name its encoding" in complaint(path, encoding="utf-16")
-    assert "NUL" in complaint(path)
-    assert "utf-16-le text at byte offset 2" in complaint(written(tmp_path, b"a\0b"), encoding="utf-16-le")
+    assert "does not start with BOM" in error_of(path, encoding="utf-16")
+    assert "set its encoding" in error_of(path, encoding="utf-16")
+    assert "NUL" in error_of(path)
+    assert "utf-16-le text at byte offset 2" in error_of(written(tmp_path, b"a\0b"), encoding="utf-16-le")
 
 
 @pytest.mark.parametrize(
     "content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"PK\3\4\0\0\0\0", b"text with a \0 in it"]
 )
 def test_a_binary_file_is_refused(tmp_path, content):
-    assert "looks like a binary file" in complaint(written(tmp_path, content))
+    assert "looks like a binary file" in error_of(written(tmp_path, content))
 
 
 @pytest.mark.parametrize(
@@ -123,46 +133,46 @@ def test_a_binary_file_is_refused(tmp_path, content):
         (b"\r\n", "only one character"),
     ],
 )
-def test_next_to_no_text_is_refused(tmp_path, content, says):
-    assert says in complaint(written(tmp_path, content))
+def test_empty_and_one_character_texts_are_refused(tmp_path, content, says):
+    assert says in error_of(written(tmp_path, content))
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "hex", "rot13", "", "a\0b"])
-def test_an_encoding_that_is_none_is_refused(tmp_path, encoding):
-    assert f"no encoding is called {encoding!r}" in complaint(written(tmp_path, b"text"), encoding=encoding)
+def test_an_unknown_encoding_is_refused(tmp_path, encoding):
+    assert f"unknown encoding {encoding!r}" in error_of(written(tmp_path, b"text"), encoding=encoding)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     for name in ("no.txt", "no/folder", "a\0b", "line\nbreak"):
-        assert "does not exist: name a text file" in complaint(tmp_path / name)
-    assert f"{str(tmp_path / 'input.txt')!r} does not exist" in complaint(tmp_path)
+        assert "does not exist: choose a text file" in error_of(tmp_path / name)
+    assert f"{str(tmp_path / 'input.txt')!r} does not exist" in error_of(tmp_path)
 
 
-def test_a_data_set_not_yet_there_can_be_got(tmp_path, monkeypatch):
+def test_the_error_for_a_missing_data_set_names_the_command_to_get_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "minichar data get tang300" in complaint("data/tang300")
-    assert "minichar data get" not in complaint("elsewhere/tang300")
+    assert "minichar data get tang300" in error_of(Path("data/tang300"))
+    assert "minichar data get" not in error_of(Path("elsewhere/tang300"))
     Path("data/tang300").mkdir(parents=True)
-    assert "minichar data get tang300" in complaint("data/tang300/")
+    assert "minichar data get tang300" in error_of(Path("data/tang300/"))
 
 
-def test_what_is_not_an_ordinary_file_is_refused(tmp_path):
+def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "input.txt").mkdir()
-    assert "not an ordinary file" in complaint(tmp_path)
-    assert "not an ordinary file" in complaint(os.devnull)
+    assert "not a regular file" in error_of(tmp_path)
+    assert "not a regular file" in error_of(Path(os.devnull))
     os.mkfifo(tmp_path / "pipe")
-    assert "not an ordinary file" in complaint(tmp_path / "pipe")
+    assert "not a regular file" in error_of(tmp_path / "pipe")
 
 
-def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+def test_an_unreadable_file_is_an_error(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
     path = written(tmp_path, b"secret")
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert complaint(path) == f"cannot read {str(path)!r}: Permission denied"
+    assert error_of(path) == f"cannot read {str(path)!r}: Permission denied"
 
 
-def test_a_loop_of_links_ends(tmp_path):
+def test_a_link_to_itself_is_an_error(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "loop" in complaint(tmp_path / "loop")
+    assert "loop" in error_of(tmp_path / "loop")
