@@ -16,7 +16,7 @@ from pathlib import Path
 
 from minichar.errors import MinicharError
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 SOURCES = PACKAGE.parent / "tests" / "lessons"
 FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
