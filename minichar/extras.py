@@ -1,4 +1,4 @@
-"""The packages of the extras: imported where they are used, missed in one line."""
+"""Import optional packages when they are used, with a one-line error if they are missing."""
 
 from importlib import import_module
 from typing import Any
@@ -7,20 +7,20 @@ from minichar.errors import MinicharError
 
 
 def need(module: str, extra: str, what: str = "this format") -> Any:
-    """Return a module of an optional package.
+    """Import and return a module of an optional package.
 
     Parameters
     ----------
     module : str
     extra : str
-        minichar's extra that brings it.
+        The extra of minichar that installs it.
     what : str
-        What needs it, as the beginning of a sentence.
+        What needs it, the subject of the error message.
 
     Raises
     ------
     MinicharError
-        If it cannot be imported, with the command that mends it.
+        If the import fails, with the command that installs the package.
     """
     try:
         return import_module(module)
@@ -32,5 +32,5 @@ def need(module: str, extra: str, what: str = "this format") -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what a package says of an error; some say a page."""
+    """Return the first line of an error message; some packages write many lines."""
     return str(error).partition("\n")[0]

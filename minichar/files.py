@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Atomic file writing."""
 
 import os
 import secrets
@@ -13,16 +13,22 @@ from minichar.errors import MinicharError
 
 @contextmanager
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
-    """Open a file for bytes that takes the place of `path` when the block ends well.
+    """Open a temporary file for bytes, and rename it to `path` when the block succeeds.
 
-    It is written beside `path`, flushed to the disk and renamed, so a reader sees the
-    old file or the new one. If the block fails, it vanishes and the old file stays.
-    Who may read it is as for the file `like`, if that is given.
+    The temporary file is in the same folder and is flushed to disk first, so readers see either
+    the old file or the complete new one. If the block fails, the temporary file is deleted and
+    the old file is unchanged.
+
+    Parameters
+    ----------
+    path : Path
+    like : Path, optional
+        Copy the permissions of this file.
 
     Raises
     ------
     OSError
-        As opening, writing and renaming raise it.
+        If opening, writing or renaming fails.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -41,20 +47,20 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` as `replacing` does, in a folder that is made if need be; failure is one line.
+    """Open `path` as `replacing` does, creating its folder if necessary.
 
     Raises
     ------
     MinicharError
-        If it cannot be written. A file that was at `path` is then still there, unharmed.
+        If the file cannot be written. An existing file at `path` is then unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             yield file
     except IsADirectoryError as error:
-        raise MinicharError(f"cannot write {path}: it is a folder; name a file in it") from error
+        raise MinicharError(f"cannot write {path}: it is a folder; choose a file name in it") from error
     except OSError as error:
         raise MinicharError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+            f"cannot write {path}: {error.strerror or error}; free disk space or choose another folder"
         ) from error

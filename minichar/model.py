@@ -1,7 +1,7 @@
-"""A model: a network's configuration and weights, and the characters they are about."""
+"""A model: configuration, weights and vocabulary."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU, host_generator
@@ -14,7 +14,7 @@ from minichar.text.vocabulary import Vocabulary
 
 @dataclass
 class CharRNN:
-    """What is sampled from, evaluated, converted and trained further.
+    """A character-level recurrent network with its vocabulary.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class CharRNN:
     vocabulary : Vocabulary
         ``len(vocabulary) == config.vocab_size``.
     parameters : Parameters
-        With the shapes of ``config.shapes()``.
+        The weights, with the shapes of ``config.shapes()``.
     details : dict
-        What is known of its making, such as ``val_loss``; plain JSON values.
+        How the model was trained, such as ``val_loss``, as plain JSON values.
     """
 
     config: Config
@@ -35,18 +35,18 @@ class CharRNN:
     @classmethod
     def new(
         cls, config: Config, vocabulary: Vocabulary, seed: int, dtype: str = "float32", backend: Backend = CPU
-    ) -> "CharRNN":
-        """Return a model with fresh random weights; the same seed, the same weights."""
+    ) -> Self:
+        """Return a model with random initial weights, which depend only on `seed`."""
         parameters = Parameters(config.shapes(), dtype, backend)
         initialise(config, parameters, host_generator(seed))
         return cls(config, vocabulary, parameters)
 
-    def exact(self) -> "CharRNN":
-        """Return a slower model for writing, whose texts do not depend on how many are written at once."""
+    def exact(self) -> Self:
+        """Return a slower model for generation: a text does not depend on the batch it is generated in."""
         return replace(self, parameters=exact(self.parameters))
 
     def summary(self) -> str:
-        """Say what it is: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
+        """Return one line: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
         config = self.config
         layers = f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}"
         dropout = f", dropout {config.dropout:g}" if config.dropout else ""
@@ -56,10 +56,10 @@ class CharRNN:
         )
 
     def origin(self) -> str:
-        """Say which text it has learned, as a part of a sentence; nothing where that is not known."""
+        """Return which text the model was trained on, as part of a sentence; empty if unknown."""
         origin = self.details.get("origin")
-        return f", learned {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
+        return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
 
     def network(self, T: int, B: int) -> Network:
-        """Return workspaces for `T` steps of `B` sequences over these weights."""
+        """Return a network with these weights and buffers for `T` steps of `B` sequences."""
         return Network(self.config, self.parameters, T, B)

@@ -1,1 +1,1 @@
-"""Checkpoints: the archive format, what it stores, and how files are named."""
+"""Checkpoints: the archive format, its contents, and file names."""

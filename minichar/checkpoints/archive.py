@@ -1,12 +1,11 @@
-"""One ``.npz`` file: arrays by name and a JSON header, written whole or not at all, read with suspicion.
+"""One ``.npz`` file: arrays by name and a JSON header. Writing is atomic, and reading trusts nothing.
 
-Plain NumPy reads it: ``numpy.load(path)`` gives the arrays, and the text in
-``["header"]`` is the JSON. Files from elsewhere are untrusted: nothing is unpickled,
-and every size is checked against the file's own before memory is taken.
+Plain NumPy reads it: ``numpy.load(path)`` gives the arrays, and ``["header"]`` is the JSON as text.
+Files from elsewhere are untrusted: nothing is unpickled, and every size is checked against the size of
+the file before memory is allocated.
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from math import prod
@@ -22,19 +21,19 @@ from minichar.files import writing
 MAX_HEADER_BYTES = 64 << 20
 
 Damaged = Callable[[str], MinicharError]
-"""Makes the error that says which file cannot be trusted, from why."""
+"""Makes the error for a file that cannot be read, from the reason."""
 
 
 def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the archive, or arrays alone where the header is empty; the whole of it or nothing.
+    """Write an archive atomically. If the header is empty, write arrays only.
 
     Raises
     ------
     MinicharError
-        If it cannot be written. A file that was at `path` is then still there, unharmed.
+        If the file cannot be written. An existing file at `path` is then unchanged.
     """
     members = {"header": np.array(json.dumps(header))} if header else {}
-    # Not numpy.savez: it takes names as keywords, and an array may well be called "file".
+    # numpy.savez takes names as keywords, so it cannot store an array called "file".
     with writing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in (members | dict(arrays)).items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
@@ -42,12 +41,14 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
 
 
 def check_folder(folder: Path) -> None:
-    """Make `folder` if need be, and see that files can be written there before hours of work count on it.
+    """Create `folder` if it does not exist, and check that files can be written to it.
+
+    Training calls this first, so that a read-only folder does not cost hours of work.
 
     Raises
     ------
     MinicharError
-        If they cannot.
+        If no file can be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,47 +61,47 @@ def check_folder(folder: Path) -> None:
 
 
 class Archive:
-    """A checked ``.npz`` file, open for reading; use it in a ``with`` block.
+    """A verified ``.npz`` file, open for reading. Use it in a ``with`` block.
 
     Parameters
     ----------
-    path : path-like
+    path : Path
     kinds : str
-        The kinds of NumPy dtypes that are numbers here: floats and integers in a checkpoint.
+        The allowed kinds of NumPy dtypes; by default floats and integers.
 
     Attributes
     ----------
     header : dict
-        The JSON header; empty where there is none.
+        The JSON header; empty if the file has none.
     shapes : dict of str to tuple of int
-        Every array but the header.
+        The shape of every array except the header.
 
     Raises
     ------
     MinicharError
-        If the file is missing, unreadable, truncated, no ``.npz``, compressed, or holds
-        anything but plain numbers whose sizes agree with the file's.
+        If the file is missing, unreadable, truncated, compressed or not an ``.npz``, or contains
+        anything but plain numbers whose sizes fit the size of the file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], kinds: str = "fiu") -> None:
+    def __init__(self, path: Path, kinds: str = "fiu") -> None:
         self.path, self.kinds = Path(path), kinds
         try:
             self.zip = zipfile.ZipFile(self.path)
         except FileNotFoundError:
             raise MinicharError(
-                f"no such checkpoint: {self.path}: name a file or a folder that minichar train has written"
+                f"no such checkpoint: {self.path}: choose a file or a folder written by minichar train"
             ) from None
         except OSError as error:
             raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise self.damaged("it is empty, truncated, or no .npz file") from error
+            raise self.damaged("it is empty, truncated, or not an .npz file") from error
         try:
             self.dtypes: dict[str, np.dtype] = {}
             self.shapes: dict[str, tuple[int, ...]] = {}
             members = self.zip.infolist()
-            # Together, since members may lie in the file one over the other.
+            # Members can overlap in the file, so each one's size is not enough.
             if sum(member.file_size for member in members) > self.path.stat().st_size:
-                raise self.damaged("its arrays are larger than the file (save with numpy.savez)")
+                raise self.damaged("its arrays are larger than the file (save it with numpy.savez)")
             for member in members:
                 self._check_member(member)
             self.header = self._read_header()
@@ -115,23 +116,23 @@ class Archive:
         self.zip.close()
 
     def damaged(self, why: str) -> MinicharError:
-        """Return the error that says the file cannot be trusted, and why."""
+        """Return the error for a file that cannot be read, with the reason."""
         return MinicharError(f"{self.path} is not a checkpoint minichar can read: {why}")
 
     def read(self, name: str) -> np.ndarray:
-        """Return one array."""
+        """Return one array by name."""
         try:
             with self.zip.open(f"{name}.npy") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
-        except Exception as error:  # there is no end to what zipfile and NumPy raise on a damaged file
+        except Exception as error:  # zipfile and NumPy raise many kinds of error on a damaged file
             raise self.damaged(f"array {name} is missing or damaged") from error
 
     def _check_member(self, member: zipfile.ZipInfo) -> None:
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in self.shapes:
-            raise self.damaged(f"it holds {member.filename!r}, which is no array or is there twice")
+            raise self.damaged(f"it contains {member.filename!r}, which is not an array or a duplicate")
         if member.compress_type != zipfile.ZIP_STORED:
-            raise self.damaged(f"array {name} is compressed (save with numpy.savez)")
+            raise self.damaged(f"array {name} is compressed (save it with numpy.savez)")
         try:
             with self.zip.open(member) as file:
                 version = np.lib.format.read_magic(file)
@@ -144,10 +145,10 @@ class Archive:
             raise self.damaged(f"array {name} is damaged") from error
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
             raise self.damaged(
-                f"array {name} has dtype {dtype}; only plain numbers are read, never pickled objects"
+                f"array {name} has dtype {dtype}; only plain numbers are allowed, never pickled objects"
             )
         if prod(shape) * dtype.itemsize != data_bytes:
-            raise self.damaged(f"array {name} says shape {shape}, which its {data_bytes:,} bytes do not fit")
+            raise self.damaged(f"array {name} declares shape {shape} but has {data_bytes:,} bytes of data")
         self.shapes[name], self.dtypes[name] = shape, dtype
 
     def _read_header(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class Archive:
         if shape is None:
             return {}
         if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
-            raise self.damaged("its header is no single text of a sensible size")
+            raise self.damaged(f"its header is not one string of at most {MAX_HEADER_BYTES:,} bytes")
         return parse_header(str(self.read("header")), self.damaged)
 
 
@@ -165,7 +166,7 @@ def parse_header(text: str, damaged: Damaged) -> dict[str, Any]:
     Raises
     ------
     MinicharError
-        As `damaged` makes it, if it is none.
+        Made by `damaged`, if the text is not a JSON object.
     """
     try:
         header = json.loads(text)

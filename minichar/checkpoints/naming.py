@@ -1,7 +1,7 @@
-"""The names of checkpoints, which hold the epoch and the validation loss, and what can be read off them.
+"""Checkpoint file names, which contain the epoch and the validation loss.
 
 cv/lm_lstm_epoch0.95_2.0681.npz         char-rnn's convention
-cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring
+cv/lm_lstm_epoch0.31_interrupted.npz    saved without measuring the loss
 """
 
 import re
@@ -15,8 +15,10 @@ from minichar.errors import MinicharError
 PATTERN = re.compile(r"lm_[^/\\]+_epoch\d+\.\d\d_(?:(\d+\.\d{4})|(?:interrupted|unmeasured)(?:-\d+)?)\.npz")
 
 
-def checkpoint_path(folder: str, savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> Path:
-    """Return where to save: the name says the validation loss, or why there is none."""
+def checkpoint_path(
+    folder: str | Path, savefile: str, epoch: float, val_loss: float | None, stopped: bool
+) -> Path:
+    """Return the path of a new checkpoint. Its name has the validation loss, or why there is none."""
     label = "interrupted" if stopped else "unmeasured"
     if val_loss is not None:
         label = f"{val_loss:.4f}"
@@ -24,24 +26,24 @@ def checkpoint_path(folder: str, savefile: str, epoch: float, val_loss: float | 
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Say whether the name is one that training gives."""
+    """Return whether training writes files of this name."""
     return PATTERN.fullmatch(path.name) is not None
 
 
 def unused(path: Path) -> Path:
-    """Return `path`, or the same name with -2, -3, … where there is a file: runs may stop at one epoch."""
+    """Return `path`, or if it exists the same name with -2, -3, …; several runs can stop at one epoch."""
     names = (path if n == 1 else path.with_stem(f"{path.stem}-{n}") for n in count(1))
     return next(name for name in names if not name.exists())
 
 
 def loss_in_name(path: Path) -> float:
-    """Return the validation loss in a checkpoint's name, infinite where it says none."""
+    """Return the validation loss in a checkpoint's name, infinite if there is none."""
     match = PATTERN.fullmatch(path.name)
     return float(match[1]) if match and match[1] else float("inf")
 
 
-def best_checkpoint(folder: str | Path) -> Path:
-    """Return the checkpoint of lowest validation loss in `folder`, the newest where several have it.
+def best_checkpoint(folder: Path) -> Path:
+    """Return the checkpoint with the lowest validation loss in `folder`; among equals the newest.
 
     Raises
     ------
@@ -51,8 +53,8 @@ def best_checkpoint(folder: str | Path) -> Path:
     return first_checkpoint(folder, lambda path: (loss_in_name(path), -path.stat().st_mtime))
 
 
-def newest_checkpoint(folder: str | Path) -> Path:
-    """Return the checkpoint in `folder` that was written last.
+def newest_checkpoint(folder: Path) -> Path:
+    """Return the newest checkpoint in `folder`.
 
     Raises
     ------
@@ -62,8 +64,8 @@ def newest_checkpoint(folder: str | Path) -> Path:
     return first_checkpoint(folder, lambda path: -path.stat().st_mtime)
 
 
-def all_checkpoints(folder: str | Path) -> list[Path]:
-    """Return the checkpoints in `folder`, that of lowest validation loss first.
+def all_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, sorted by validation loss.
 
     Raises
     ------
@@ -74,43 +76,48 @@ def all_checkpoints(folder: str | Path) -> list[Path]:
     return [best, *sorted((p for p in checkpoints(folder) if p != best), key=loss_in_name)]
 
 
-def checkpoints(folder: str | Path) -> list[Path]:
-    """Return every file in `folder` that is named as a checkpoint, in no order."""
+def checkpoints(folder: Path) -> list[Path]:
+    """Return every file in `folder` with a checkpoint's name, unsorted."""
     return [path for path in Path(folder).iterdir() if PATTERN.fullmatch(path.name)]
 
 
-def first_checkpoint(folder: str | Path, order: Callable[[Path], Any]) -> Path:
-    """Return the checkpoint in `folder` that comes first in this order."""
+def first_checkpoint(folder: Path, order: Callable[[Path], Any]) -> Path:
+    """Return the checkpoint in `folder` that is first in this order."""
     try:
         return min(checkpoints(folder), key=order)
     except (OSError, ValueError):
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
 
 
-def find_checkpoint(given: str | None, newest: bool = False) -> Path:
-    """Return the checkpoint that the user means: a file, or one in a folder, ``cv`` by default.
+def find_checkpoint(given: str | Path | None, newest: bool = False) -> Path:
+    """Return the checkpoint that the user named: a file, or a checkpoint in a folder.
 
     Parameters
     ----------
-    given : str or None
+    given : path-like or None
+        A file or a folder; None is the folder ``cv``.
     newest : bool
-        In a folder, the one written last, to go on with; else the best, to use.
+        In a folder, take the newest checkpoint, to resume from, instead of the best.
 
     Raises
     ------
     MinicharError
-        If a folder holds no checkpoint.
+        If the folder has no checkpoint.
     """
-    path = Path(given or "cv")
+    path = Path("cv" if given is None else given)
     if given is not None and not path.is_dir():
         return path
     return newest_checkpoint(path) if newest else best_checkpoint(path)
 
 
 def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:
-    """Return which of a run's checkpoints, oldest first, are neither the newest nor among the `keep` best.
+    """Return the checkpoints to delete: all but the newest and the `keep` best.
 
-    Of equally good ones the newer are kept.
+    Parameters
+    ----------
+    paths : sequence of Path
+        The checkpoints of one run, oldest first. Among equals the newer is better.
+    keep : int
     """
     ranked = sorted(enumerate(paths), key=lambda item: (loss_in_name(item[1]), -item[0]))
     return [path for _, path in ranked[keep:] if path != paths[-1]]

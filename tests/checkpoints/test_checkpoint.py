@@ -1,4 +1,3 @@
-import io
 import json
 import random
 import zipfile
@@ -6,7 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from toys import WRONG, npy, parts, places, put_together, replace_member, set_at, toy_model
+from toys import WRONG, parts, places, put_together, set_at, toy_model
 
 from minichar.checkpoints.checkpoint import TrainingState, load, load_training, save
 from minichar.engine.config import Config
@@ -34,7 +33,7 @@ def model(cell):
 
 @pytest.fixture
 def path(tmp_path):
-    """A checkpoint of training."""
+    """A checkpoint that can be resumed."""
     lstm = toy_model()
     save(tmp_path / "toy.npz", lstm, toy_state(lstm))
     return tmp_path / "toy.npz"
@@ -42,7 +41,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def forge(path):
-    """Change a good checkpoint: `change` gets its header and its arrays."""
+    """Change a valid checkpoint: `change` gets its header and its arrays."""
 
     def forge(change):
         header, arrays = parts(path)
@@ -53,7 +52,7 @@ def forge(path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_model_comes_back_as_it_was(model, tmp_path, dtype):
+def test_a_model_round_trips(model, tmp_path, dtype):
     parameters = model.parameters.twin(dtype)
     parameters.flat[...] = model.parameters.flat
     model.parameters = parameters
@@ -67,7 +66,7 @@ def test_a_model_comes_back_as_it_was(model, tmp_path, dtype):
     np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
 
 
-def test_the_state_of_training_comes_back_as_it_was(model, tmp_path):
+def test_training_state_round_trips(model, tmp_path):
     state = toy_state(model)
     save(tmp_path / "toy.npz", model, state)
     back, again = load_training(tmp_path / "toy.npz")
@@ -78,7 +77,7 @@ def test_the_state_of_training_comes_back_as_it_was(model, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "toy.npz").parameters.flat, model.parameters.flat)
 
 
-def test_plain_numpy_reads_it(model, tmp_path):
+def test_plain_numpy_reads_a_checkpoint(model, tmp_path):
     save(tmp_path / "toy.npz", model, toy_state(model))
     header, arrays = parts(tmp_path / "toy.npz")  # by numpy.load(allow_pickle=False)
     assert header["format"] == "minichar"
@@ -90,16 +89,16 @@ def test_plain_numpy_reads_it(model, tmp_path):
         np.testing.assert_array_equal(arrays[name], view)
 
 
-def test_without_training_nothing_of_it_is_in_the_file(model, tmp_path):
+def test_a_checkpoint_without_training_state_cannot_be_resumed(model, tmp_path):
     save(tmp_path / "toy.npz", model)
     header, arrays = parts(tmp_path / "toy.npz")
     assert arrays.keys() == model.parameters.shapes.keys()
     assert "training" not in header
-    with pytest.raises(MinicharError, match="without the state of its training; --init-from can"):
+    with pytest.raises(MinicharError, match="no training state to resume from; use --init-from"):
         load_training(tmp_path / "toy.npz")
 
 
-def test_half_precision_is_computed_with_as_single(tmp_path):
+def test_float16_weights_are_loaded_as_float32(tmp_path):
     model = toy_model(dtype="float32")
     save(tmp_path / "half.npz", model, dtype="float16")
     assert {array.dtype.name for array in parts(tmp_path / "half.npz")[1].values()} == {"float16"}
@@ -111,24 +110,24 @@ def test_half_precision_is_computed_with_as_single(tmp_path):
 @pytest.mark.parametrize(
     ("value", "dtype"), [(1e6, "float16"), (1e300, "float32"), (np.nan, None), (np.inf, None)]
 )
-def test_a_weight_that_the_file_cannot_hold(path, value, dtype):
+def test_a_weight_that_the_dtype_cannot_represent_is_refused(path, value, dtype):
     model = toy_model()
     model.parameters["layer2.W"][1, 2] = value
     before = path.read_bytes()
-    with pytest.raises(MinicharError, match=r"layer2\.W holds values that float\d\d cannot"):
+    with pytest.raises(MinicharError, match=r"layer2\.W has values that float\d\d cannot represent"):
         save(path, model, dtype=dtype)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_flipped_bytes_change_nothing_unnoticed(path):
-    """Whatever byte is damaged, loading says so, or gives the model and the state that were saved."""
+def test_flipped_bytes_never_change_a_model_silently(path):
+    """Loading a damaged file is an error, or gives the model and the state that were saved."""
     content, (good, state) = path.read_bytes(), load_training(path)
     generator = random.Random(3)
     with zipfile.ZipFile(path) as file:
         directory = file.start_dir
     reported = 0
-    for i in range(600):
+    for i in range(400):
         damaged = bytearray(content)
         for _ in range(generator.choice([1, 1, 2, 5])):
             place = (
@@ -145,10 +144,10 @@ def test_flipped_bytes_change_nothing_unnoticed(path):
         np.testing.assert_array_equal(back.parameters.flat, good.parameters.flat)
         np.testing.assert_array_equal(again.mean_square, state.mean_square)
         np.testing.assert_array_equal(again.state, state.state)
-    assert reported > 300
+    assert reported > 200
 
 
-def test_an_archive_that_is_not_ours(tmp_path):
+def test_an_archive_without_a_minichar_header_is_refused(tmp_path):
     np.savez(tmp_path / "theirs.npz", weights=np.zeros(3))
     with pytest.raises(MinicharError, match=f"{DAMAGED}: it has no minichar header"):
         load(tmp_path / "theirs.npz")
@@ -158,32 +157,32 @@ def test_an_archive_that_is_not_ours(tmp_path):
 
 
 @pytest.mark.parametrize("version", [2, 0, "1", None, 1e308])
-def test_another_version(forge, version):
+def test_other_format_versions_are_refused(forge, version):
     path = forge(lambda header, arrays: header.update(version=version))
     with pytest.raises(
-        MinicharError, match=r"is of format version .*, and this minichar reads 1: upgrade minichar"
+        MinicharError, match=r"it has format version .*, and this minichar reads 1: upgrade minichar"
     ):
         load(path)
 
 
 @pytest.mark.parametrize("name", ["layer1.W", "layer1.Wx", "layer2.W", "readout.W"])
-def test_a_missing_array(forge, name):
+def test_a_missing_weight_is_named(forge, name):
     path = forge(lambda header, arrays: arrays.pop(name))
-    with pytest.raises(MinicharError, match=rf"array {name} should be \(.*\) and is absent"):
+    with pytest.raises(MinicharError, match=rf"array {name} should be \(.*\) but is absent"):
         load(path)
 
 
 @pytest.mark.parametrize("name", ["mean_square", "state"])
-def test_a_missing_array_of_training(forge, name):
+def test_a_missing_training_array_is_named(forge, name):
     path = forge(lambda header, arrays: arrays.pop(name))
     with pytest.raises(MinicharError, match=f"array {name} is missing"):
         load_training(path)
 
 
 @pytest.mark.parametrize("name", ["layer3.W", "layer1.U", "extra"])
-def test_an_extra_array(forge, name):
+def test_an_extra_array_is_named(forge, name):
     path = forge(lambda header, arrays: arrays.update({name: np.zeros(2)}))
-    with pytest.raises(MinicharError, match=rf"array {name} should be absent and is \(2,\)"):
+    with pytest.raises(MinicharError, match=rf"array {name} should be absent but is \(2,\)"):
         load(path)
 
 
@@ -211,38 +210,16 @@ def test_an_extra_array(forge, name):
     ],
     ids=str,
 )
-def test_a_config_that_no_network_has(forge, change, monkeypatch):
-    """None of them takes memory: no parameters are made."""
+def test_an_invalid_config_is_refused_before_parameters_are_allocated(forge, change, monkeypatch):
     monkeypatch.setattr("minichar.checkpoints.checkpoint.Parameters", None)
     path = forge(lambda header, arrays: header["config"].update(change))
     with pytest.raises(MinicharError, match=DAMAGED):
         load(path)
 
 
-def test_a_declared_shape_as_large_as_a_disk(path):
-    replace_member(path, "readout.W.npy", npy("<f4", (10**12,), bytes(120)))
-    with pytest.raises(MinicharError, match=r"array readout\.W says shape \(1000000000000,\)"):
-        load(path)
-
-
-def test_an_array_of_objects(path, tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (tmp_path / "boom").touch, ()
-
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.array([Bomb()], dtype=object), allow_pickle=True)
-    for name in ("readout.W", "state"):
-        replace_member(path, f"{name}.npy", file.getvalue())
-        for read in (load, load_training):
-            with pytest.raises(MinicharError, match="never pickled objects"):
-                read(path)
-    assert not (tmp_path / "boom").exists()
-
-
-def test_a_vocabulary_of_another_size(forge):
+def test_a_vocabulary_of_the_wrong_size_is_refused(forge):
     path = forge(lambda header, arrays: header["vocabulary"].update(unknown=True))
-    with pytest.raises(MinicharError, match="its vocabulary has 7 characters and its config 6"):
+    with pytest.raises(MinicharError, match="its vocabulary has 7 characters but its config says 6"):
         load(path)
 
 
@@ -251,7 +228,7 @@ def test_a_vocabulary_of_another_size(forge):
     ["\n bacd", "aabcde", "", None, 6, ["\n", " ", "a", "b", "c", "d"], {"a": 1}],
     ids=["order", "twice", "empty", "null", "number", "list", "object"],
 )
-def test_a_vocabulary_that_is_none(forge, characters):
+def test_an_invalid_vocabulary_is_refused(forge, characters):
     path = forge(lambda header, arrays: header["vocabulary"].update(characters=characters))
     with pytest.raises(MinicharError, match=DAMAGED):
         load(path)
@@ -259,20 +236,20 @@ def test_a_vocabulary_that_is_none(forge, characters):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["layer1.Wx", "mean_square", "state"])
-def test_values_that_are_not_finite(forge, name, value):
+def test_values_that_are_not_finite_are_refused(forge, name, value):
     path = forge(lambda header, arrays: arrays[name].flat.__setitem__(3, value))
     with pytest.raises(MinicharError, match="not finite"):
         load_training(path)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", ">f4", "longdouble"])
-def test_weights_of_another_type(forge, dtype):
+def test_weights_of_an_unsupported_dtype_are_refused(forge, dtype):
     path = forge(lambda header, arrays: arrays.update({n: a.astype(dtype) for n, a in arrays.items()}))
     with pytest.raises(MinicharError, match="its weights have dtypes"):
         load(path)
 
 
-def test_weights_of_several_types(forge):
+def test_weights_of_different_dtypes_are_refused(forge):
     path = forge(lambda header, arrays: arrays.update({"readout.W": arrays["readout.W"].astype("float32")}))
     with pytest.raises(MinicharError, match="its weights have dtypes float32, float64"):
         load(path)
@@ -283,14 +260,14 @@ def test_weights_of_several_types(forge):
     [{"mean_square": np.zeros(3)}, {"mean_square": np.zeros((1, 1))}, {"state": np.zeros(3)}],
     ids=["short", "matrix", "state"],
 )
-def test_a_state_of_training_that_does_not_fit(forge, arrays):
+def test_a_training_state_that_does_not_fit_the_model_is_refused(forge, arrays):
     path = forge(lambda header, there: there.update(arrays))
     with pytest.raises(MinicharError, match="its training state does not fit its model"):
         load_training(path)
 
 
-def test_any_wrong_value_in_the_header(path):
-    """Every value of the header in turn is missing or another: the model loads, or the error is ours."""
+def test_any_wrong_value_in_the_header_is_accepted_or_a_minichar_error(path):
+    """Every value of the header in turn is missing or wrong."""
     header, arrays = parts(path)
     refused = 0
     for where in places(header):
@@ -305,18 +282,7 @@ def test_any_wrong_value_in_the_header(path):
     assert refused > 100
 
 
-def test_a_missing_file(tmp_path):
-    with pytest.raises(MinicharError, match="no such checkpoint"):
-        load(tmp_path / "nothing.npz")
-
-
-def test_a_file_in_the_place_of_the_folder(tmp_path):
-    (tmp_path / "cv").touch()
-    with pytest.raises(MinicharError, match="cannot write"):
-        save(tmp_path / "cv" / "toy.npz", toy_model())
-
-
-def test_a_large_vocabulary(tmp_path):
+def test_a_large_vocabulary_round_trips(tmp_path):
     characters = "".join(chr(c) for c in range(1, 6001))
     model = toy_model(characters, rnn_size=1, num_layers=1)
     save(tmp_path / "toy.npz", model)

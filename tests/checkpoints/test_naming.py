@@ -15,7 +15,7 @@ from minichar.errors import MinicharError
 
 
 def touch(folder, *names):
-    """Make empty files, each newer than the one before."""
+    """Create empty files, each newer than the one before."""
     for second, name in enumerate(names):
         (folder / name).touch()
         os.utime(folder / name, (second, second))
@@ -31,8 +31,8 @@ def touch(folder, *names):
         (2, 1.5, True, "lm_lstm_epoch2.00_1.5000.npz"),
     ],
 )
-def test_a_name_says_the_epoch_and_the_loss(epoch, val_loss, stopped, name):
-    assert checkpoint_path("cv", "lstm", epoch, val_loss, stopped) == Path("cv", name)
+def test_a_name_has_the_epoch_and_the_loss(epoch, val_loss, stopped, name):
+    assert checkpoint_path(Path("cv"), "lstm", epoch, val_loss, stopped) == Path("cv", name)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_a_name_says_the_epoch_and_the_loss(epoch, val_loss, stopped, name):
         ("notes_1.0000.npz", float("inf")),
     ],
 )
-def test_the_loss_is_read_off_the_name(name, loss):
+def test_the_loss_is_parsed_from_the_name(name, loss):
     assert loss_in_name(Path("cv", name)) == loss
 
 
-def test_runs_that_stop_at_the_same_epoch_do_not_write_over_one_another(tmp_path):
-    path = checkpoint_path(str(tmp_path), "lstm", 0.31, None, True)
+def test_runs_that_stop_at_the_same_epoch_do_not_overwrite_each_other(tmp_path):
+    path = checkpoint_path(tmp_path, "lstm", 0.31, None, True)
     assert unused(path) == path
     for n in (1, 2, 3):
         taken = unused(path)
@@ -74,22 +74,21 @@ def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):
         ".lm_lstm_epoch9.00_0.1000.npz.ab12cd34.tmp",
     )
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
-    assert best_checkpoint(str(tmp_path)) == best_checkpoint(tmp_path)
 
 
-def test_of_equals_the_newest_is_best(tmp_path):
+def test_among_equal_losses_the_newest_is_best(tmp_path):
     touch(tmp_path, *(f"lm_lstm_epoch{e}.00_1.5000.npz" for e in (3, 1, 2)))
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
 
 
-def test_unmeasured_checkpoints_are_better_than_none(tmp_path):
+def test_unmeasured_checkpoints_rank_below_every_loss(tmp_path):
     touch(tmp_path, "lm_lstm_epoch1.00_unmeasured.npz", "lm_lstm_epoch0.31_interrupted.npz")
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.31_interrupted.npz"
     touch(tmp_path, "lm_lstm_epoch0.01_99.0000.npz")
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.01_99.0000.npz"
 
 
-def test_a_file_a_folder_or_the_best_in_cv(tmp_path, monkeypatch):
+def test_a_checkpoint_is_found_by_file_by_folder_or_in_cv(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MinicharError, match="no checkpoint in cv/"):
         find_checkpoint(None)
@@ -97,17 +96,16 @@ def test_a_file_a_folder_or_the_best_in_cv(tmp_path, monkeypatch):
         Path(folder).mkdir()
         touch(Path(folder), "lm_lstm_epoch1.00_1.5000.npz", f"lm_{folder}_epoch2.00_1.2500.npz")
     assert find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
-    assert find_checkpoint("other") == Path("other/lm_other_epoch2.00_1.2500.npz")
-    assert find_checkpoint("other/any.npz") == Path("other/any.npz")
+    assert find_checkpoint(Path("other")) == Path("other/lm_other_epoch2.00_1.2500.npz")
+    assert find_checkpoint(Path("other/any.npz")) == Path("other/any.npz")
 
-    # The best is for use, the newest to go on with.
     touch(Path("cv"), "lm_cv_epoch2.00_1.2500.npz", "lm_cv_epoch3.00_1.7500.npz")
-    assert find_checkpoint("cv") == find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
-    assert find_checkpoint("cv", newest=True) == Path("cv/lm_cv_epoch3.00_1.7500.npz")
+    assert find_checkpoint(Path("cv")) == find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
+    assert find_checkpoint(Path("cv"), newest=True) == Path("cv/lm_cv_epoch3.00_1.7500.npz")
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing", "a file"])
-def test_no_checkpoint(tmp_path, folder):
+def test_a_folder_without_checkpoints_is_an_error(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a file").touch()
     with pytest.raises(MinicharError, match=f"no checkpoint in .*{folder}/: train one with 'minichar train'"):
@@ -116,7 +114,7 @@ def test_no_checkpoint(tmp_path, folder):
 
 def run(*losses):
     """The checkpoints of a run, oldest first."""
-    return [checkpoint_path("cv", "lstm", e, loss, True) for e, loss in enumerate(losses)]
+    return [checkpoint_path(Path("cv"), "lstm", e, loss, True) for e, loss in enumerate(losses)]
 
 
 @pytest.mark.parametrize(

@@ -219,17 +219,17 @@ DAMAGE = {
     "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is empty, truncated, or no .npz file"),
     "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or no .npz file"),
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
-    "a zip": (lambda p: replace_member(p, "readme.txt", b"hello"), "'readme.txt', which is no array"),
+    "a zip": (lambda p: replace_member(p, "readme.txt", b"hello"), "'readme.txt', which is not an array"),
     "later version": (
         lambda p: change(p, version=2),
-        "it is of format version 2, and this minichar reads 1: upgrade",
+        "it has format version 2, and this minichar reads 1: upgrade",
     ),
-    "no version": (lambda p: change(p, version=None), "it is of format version None"),
+    "no version": (lambda p: change(p, version=None), "it has format version None"),
     "objects": (lambda p: replace_member(p, "layer1.W.npy", object_array()), "never pickled objects"),
     "objects beside": (lambda p: replace_member(p, "x.npy", object_array()), "never pickled objects"),
     "declared shape": (
         lambda p: replace_member(p, "readout.W.npy", npy("<f4", (10**12,), bytes(96))),
-        "says shape (1000000000000,)",
+        "declares shape (1000000000000,)",
     ),
     "units": (lambda p: change_config(p, rnn_size=2**40), "rnn_size is 1099511627776"),
     "layers": (lambda p: change_config(p, num_layers=10**6), "layer1.W should be absent"),
@@ -289,7 +289,7 @@ def test_a_state_of_training_that_is_none(refused, train, home, name, array):
 
 def test_resuming_a_converted_model(refused, cli, train):
     path = cli("convert", train()).stdout.strip()
-    assert "--init-from can start from it" in refused("train", "--resume", path)
+    assert "use --init-from to start from its weights" in refused("train", "--resume", path)
 
 
 # Places that cannot be written
@@ -345,7 +345,7 @@ def test_a_full_disk_while_training(train, home):
     result = on_a_full_disk(9000, *arguments)
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
-    assert re.fullmatch(r"Error: cannot write cv/lm_\S+\.npz: File too large; free some space .*", last)
+    assert re.fullmatch(r"Error: cannot write cv/lm_\S+\.npz: File too large; free disk space .*", last)
     assert result.stderr.count("Error") == 1
     assert "Traceback" not in result.stderr
     assert "ignored" not in result.stderr

@@ -520,7 +520,7 @@ def test_a_folder_stands_for_its_newest_or_its_best(cli, train):
     assert cli("inspect", "cv").stdout == cli("inspect", best).stdout
     cli("convert", "cv", "small.npz")
     assert (
-        f"small.npz: {load('small.npz').summary()}, learned 'input.txt'" in cli("sample", "small.npz").stderr
+        f"small.npz: {load('small.npz').summary()}, trained on 'input.txt'" in cli("sample", "small.npz").stderr
     )
     cli("train", "--data", "input.txt", "--init-from", "cv", "--max-epochs", 1, "--checkpoint-dir", "tuned")
     assert "resumed    at epoch 1.00" in cli("train", "--resume", "tuned", "--max-epochs", 2).stderr
