@@ -1,10 +1,11 @@
-"""minichar: character-level language models in plain NumPy, every derivative by hand.
+"""minichar: character-level language models in plain NumPy, with hand-written backward passes.
 
 >>> import minichar
 >>> model = minichar.train("data/pydocs", max_epochs=1)         # doctest: +SKIP
->>> print("".join(minichar.generate(model, length=200)))        # doctest: +SKIP
+>>> print(model.generate("The ", length=200))                   # doctest: +SKIP
 
-The names below are the whole public interface; `minichar.engine` is there to be read.
+The names in ``dir(minichar)`` are the public interface. The packages, such as `minichar.engine`, are
+documented to be read, and may change between versions.
 """
 
 from importlib import import_module
@@ -14,32 +15,53 @@ if TYPE_CHECKING:
     from minichar.api import (
         CharRNN,
         Choice,
+        Evaluation,
         MinicharError,
+        Model,
+        RMSprop,
         Settings,
         Vocabulary,
         generate,
         generate_many,
         load,
+        load_corpus,
         save,
+        split_text,
+        teacher_forcing,
         train,
     )
+
+    __version__: str
 
 __all__ = [
     "CharRNN",
     "Choice",
+    "Evaluation",
     "MinicharError",
+    "Model",
+    "RMSprop",
     "Settings",
     "Vocabulary",
     "generate",
     "generate_many",
     "load",
+    "load_corpus",
     "save",
+    "split_text",
+    "teacher_forcing",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name; until one is used NumPy is not imported, and ``minichar --help`` is quick."""
+    """Return a public name. NumPy is not imported before one is used, so ``minichar --help`` is fast."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("minichar")
     if name not in __all__:
         raise AttributeError(f"module 'minichar' has no attribute {name!r}")
     return getattr(import_module("minichar.api"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return [*__all__, "__version__"]

@@ -1,11 +1,27 @@
+import inspect
+import io
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from toys import TEXT, toy_model
+from toys import ONE_THREAD, TEXT, parts, put_together, toy_model
 
 import minichar
+import minichar.api
+from minichar.api import progress as progress_module
+from minichar.devices.cpu import CPU
+from minichar.engine.config import Config
 from minichar.training.trainer import Evaluated, Saved, Step
 
 TOY = {"rnn_size": 8, "num_layers": 1, "batch_size": 4, "seq_length": 6, "max_epochs": 1}
+OVERFITTING = TOY | {"rnn_size": 32, "max_epochs": 12, "eval_val_every": 50, "learning_rate": 0.02}
 
 
 @pytest.fixture
@@ -15,54 +31,231 @@ def text(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_public_names():
-    assert set(minichar.__all__) >= {
-        "load",
-        "save",
-        "CharRNN",
-        "Vocabulary",
-        "generate",
-        "train",
-        "MinicharError",
-    }
-    assert all(hasattr(minichar, name) for name in minichar.__all__)
+@pytest.fixture
+def model():
+    loaded = toy_model(scale=40.0)
+    return minichar.Model(loaded.config, loaded.vocabulary, loaded.parameters)
 
 
-@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
-def test_train_load_generate(text, kind):
-    events = []
-    model = minichar.train(kind(text), events.append, checkpoint_dir=kind(text / "out"), **TOY)
-    assert [type(event) for event in events[-3:]] == [Step, Evaluated, Saved]
-    assert isinstance(model, minichar.CharRNN)
-    back = minichar.load(events[-1].path)
+def train(data, **options):
+    return minichar.train(data, progress=False, **TOY | options)
+
+
+# The module
+
+
+def test_dir_lists_the_public_names_and_the_version_and_each_exists():
+    assert set(dir(minichar)) == {*minichar.__all__, "__version__"}
+    assert minichar.__all__ == minichar.api.__all__
+    assert all(getattr(minichar, name) is not None for name in dir(minichar))
+    assert minichar.__version__ == version("minichar")
+    with pytest.raises(AttributeError, match="lod"):
+        minichar.lod
+
+
+def test_names_and_version_are_known_without_importing_numpy():
+    code = "import sys, minichar; dir(minichar), minichar.__version__; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=ONE_THREAD).returncode == 0
+
+
+def test_every_public_class_function_and_method_has_a_docstring():
+    for name in minichar.__all__:
+        public = getattr(minichar, name)
+        assert inspect.getdoc(public), name
+        if inspect.isclass(public):
+            for member, value in vars(public).items():
+                assert member.startswith("_") or not callable(value) or inspect.getdoc(value), (name, member)
+
+
+# Generating
+
+
+def test_generate_returns_the_text_that_the_stream_yields(model):
+    pieces = list(model.stream("abc", 50))
+    assert all(pieces)
+    assert len(pieces) > 10
+    generated = model.generate("abc", 50)
+    assert generated == "".join(pieces)
+    assert len(generated) == 50
+    assert generated == "".join(minichar.generate(model, 50, "abc"))
+
+
+@pytest.mark.parametrize(
+    ("options", "equivalent"),
+    [
+        ({"temperature": 0.3}, {"choice": minichar.Choice(temperature=0.3)}),
+        ({"top_k": 2}, {"choice": minichar.Choice(top_k=2)}),
+        ({"top_p": 0.4}, {"choice": minichar.Choice(top_p=0.4)}),
+        ({"argmax": True}, {"choice": minichar.Choice(argmax=True)}),
+        ({"seed": 5}, {"seed": 5}),
+        ({"stop": ["ab", "cd"]}, {"stop": ["ab", "cd"]}),
+        ({"stop": "ad"}, {"stop": ["ad"]}),
+        ({"prime": "aéb", "unknown": "skip"}, {"prime": "ab"}),
+        ({"prime": "ab"}, {"prime": "ab"}),
+        ({"length": 7}, {"length": 7}),
+    ],
+)
+def test_each_option_of_generate_acts(model, options, equivalent):
+    """Each does what the function `minichar.generate` does, and changes the text."""
+    assert model.generate(**options) == "".join(minichar.generate(model, **equivalent))
+    assert model.generate(**options) != model.generate()
+
+
+def test_without_a_seed_each_text_is_another(model):
+    assert model.generate(length=200, seed=None) != model.generate(length=200, seed=None)
+
+
+def test_a_stream_has_no_limit_of_length_and_a_string_must_have_one(model):
+    stream = model.stream(length=0)
+    assert len("".join(next(stream) for _ in range(3000))) >= 3000
+    for stop in ((), "", [""]):
+        with pytest.raises(minichar.MinicharError, match="stream"):
+            model.generate(length=0, stop=stop)
+    assert "a" not in model.generate(length=0, stop="a")
+
+
+# Measuring
+
+
+def test_surprisal_is_minus_the_log_probability_of_each_next_character(model):
+    """Against the network stepped one character at a time, over more than two chunks."""
+    text = model.generate(length=250)
+    ids = model.vocabulary.encode(text)
+    network = model.network(1, 1)
+    expected = []
+    for k, following in pairwise(ids):
+        logits = network.step(0, np.array([k]))[:, 0]
+        network.carry()
+        expected.append(-np.log(np.exp(logits[following]) / np.exp(logits).sum()))
+    surprisal = model.surprisal(text)
+    assert surprisal.shape == (250,)
+    assert surprisal.dtype == "float64"
+    assert np.isnan(surprisal[0])
+    np.testing.assert_allclose(surprisal[1:], expected, rtol=1e-12)
+
+
+def test_evaluate_is_the_mean_surprisal(model):
+    text = model.generate(length=250)
+    result = model.evaluate(text)
+    assert isinstance(result, minichar.Evaluation)
+    assert result.characters == 249
+    assert result.loss == pytest.approx(np.nanmean(model.surprisal(text)), rel=1e-12)
+    assert result.bits == pytest.approx(result.loss / np.log(2))
+    assert result.perplexity == pytest.approx(np.exp(result.loss))
+
+
+def test_unknown_characters_are_named_or_skipped(model):
+    for measure in (model.evaluate, model.surprisal, model.generate):
+        with pytest.raises(minichar.MinicharError, match=r"'é'.*'ü'") as caught:
+            measure("abécaü")
+        assert "\n" not in str(caught.value)
+    assert model.evaluate("abécaüd", unknown="skip") == model.evaluate("abcad")
+    surprisal = model.surprisal("éabécaüd", unknown="skip")
+    assert np.isnan(surprisal).tolist() == [True, True, False, True, False, False, True, False]
+    np.testing.assert_array_equal(surprisal[[2, 4, 5, 7]], model.surprisal("abcad")[1:])
+
+
+def test_an_unknown_id_stands_for_unknown_characters():
+    loaded = toy_model(unknown=True)
+    model = minichar.Model(loaded.config, loaded.vocabulary, loaded.parameters)
+    surprisal = model.surprisal("abécd", unknown="unk")
+    assert np.isnan(surprisal).tolist() == [True] + [False] * 4
+    assert model.evaluate("abécd", unknown="unk").loss == pytest.approx(surprisal[1:].mean())
+
+
+def test_short_texts(model):
+    assert model.surprisal("").shape == (0,)
+    assert np.isnan(model.surprisal("a")).tolist() == [True]
+    for text in ("", "a", "éaé"):
+        with pytest.raises(minichar.MinicharError, match="at least 2"):
+            model.evaluate(text, unknown="skip")
+
+
+# Loading and saving
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_a_saved_model_loads_equal(model, tmp_path, suffix):
+    needed = {".safetensors": "safetensors", ".pt": "torch"}.get(suffix)
+    if needed and not find_spec(needed):
+        pytest.skip(f"needs {needed}")
+    model.save(tmp_path / f"model{suffix}")
+    back = minichar.load(tmp_path / f"model{suffix}")
     np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
-    assert back.vocabulary == model.vocabulary == minichar.Vocabulary("".join(sorted(set(TEXT))))
-    written = "".join(minichar.generate(back, length=50, prime="the "))
-    assert len(written) == 50
-    assert written == "".join(minichar.generate(model, length=50, prime="the "))
+    assert (type(back), back.config, back.vocabulary) == (minichar.Model, model.config, model.vocabulary)
+    assert back.generate(length=30) == model.generate(length=30)
 
 
-def test_train_is_what_the_command_line_does(text):
-    assert minichar.train("input.txt", **TOY).details["settings"]["checkpoint_dir"] == "cv"
-    assert len(list((text / "cv").iterdir())) == 1
+def test_save_replaces_a_file_and_converts_the_dtype(model, tmp_path):
+    (tmp_path / "m.npz").write_text("old")
+    model.save(str(tmp_path / "m.npz"), dtype="float16")
+    assert parts(tmp_path / "m.npz")[1]["readout.W"].dtype == "float16"
+    with pytest.raises(minichar.MinicharError, match="int8"):
+        model.save(tmp_path / "m.npz", dtype="int8")
+    for name in ("m", "m.txt", "m.pkl"):
+        with pytest.raises(minichar.MinicharError, match=r"\.npz, \.safetensors, \.pt, \.onnx"):
+            model.save(tmp_path / name)
 
 
-def test_a_model_of_ones_own(tmp_path):
+def test_the_functions_still_save_and_load_a_plain_model(tmp_path):
     model = toy_model()
     minichar.save(tmp_path / "own.npz", model)
     np.testing.assert_array_equal(minichar.load(tmp_path / "own.npz").parameters.flat, model.parameters.flat)
 
 
-def test_a_mistake_is_one_kind_of_error(text):
-    for data, settings in (("nothing", {}), (text, {"rnn_size": 0}), (text, {"learning_rate": "fast"})):
-        with pytest.raises(minichar.MinicharError):
-            minichar.train(data, **settings)
-    assert not (text / "cv").exists()
+def test_a_folder_loads_its_best_checkpoint(text):
+    best = train(text, **OVERFITTING)
+    for folder in ("cv", text / "cv"):
+        np.testing.assert_array_equal(minichar.load(folder).parameters.flat, best.parameters.flat)
+    np.testing.assert_array_equal(minichar.load().parameters.flat, best.parameters.flat)
+    with pytest.raises(minichar.MinicharError, match="no checkpoint in"):
+        minichar.load(text)
 
 
-def test_a_setting_that_does_not_exist_is_a_fault_of_the_program(text):
-    with pytest.raises(TypeError, match="rnnsize"):
-        minichar.train(text, rnnsize=3)
+def test_an_unknown_device_is_refused(text, model):
+    for call in (
+        lambda: minichar.load("cv", device="tpu"),
+        lambda: train(text, device="tpu"),
+        lambda: minichar.Model.create(model.vocabulary, device="tpu"),
+    ):
+        with pytest.raises(minichar.MinicharError, match="no device is called 'tpu'"):
+            call()
+
+
+def test_models_compute_on_the_device_that_was_asked_for(text, device, monkeypatch):
+    for module in ("training", "loading"):
+        monkeypatch.setattr(
+            f"minichar.api.{module}.open_backend", {device.name: device, "cpu": CPU}.__getitem__
+        )
+    model = minichar.train(text, device=device.name, progress=False, **TOY)
+    assert model.parameters.backend.name == device.name
+    loaded = minichar.load("cv", device=device.name)
+    assert loaded.parameters.backend.name == device.name
+    np.testing.assert_allclose(loaded.surprisal(TEXT), minichar.load("cv").surprisal(TEXT), rtol=1e-4)
+    assert repr(loaded).endswith(f"on {device.name}, float32")
+    tuned = minichar.train(text, init_from="cv", device=device.name, progress=False, **TOY)
+    assert tuned.parameters.backend.name == device.name
+
+
+def test_an_exact_model_has_the_same_methods(model):
+    assert len(model.exact().generate(length=20)) == 20
+
+
+def test_a_model_describes_itself_in_three_lines(text, model):
+    trained = repr(train("input.txt")).splitlines()
+    loss = re.escape(os.listdir("cv")[0].rpartition("_")[2].removesuffix(".npz"))
+    expected = [
+        r"minichar\.Model: LSTM, 1 layer of 8, \d+ characters, [\d,]+ parameters",
+        rf"  trained on input\.txt for 1\.00 epochs, validation loss {loss} nats per character",
+        r"  on cpu, float32",
+    ]
+    assert len(trained) == 3
+    assert all(map(re.fullmatch, expected, trained)), trained
+    assert repr(model).splitlines()[1:] == ["  no record of its training", "  on cpu, float64"]
+    assert "not validated" in repr(train(text, val_frac=0.0))
+    for damaged in (None, "x", [], {"path": 3}):
+        model.details = {"origin": damaged, "epoch": damaged, "val_loss": damaged}
+        assert len(repr(model).splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -73,7 +266,248 @@ def test_a_setting_that_does_not_exist_is_a_fault_of_the_program(text):
         ({"model": "rnn", "dropout": 0.25}, "RNN, 2 layers of 4, dropout 0.25, 6 characters"),
     ],
 )
-def test_a_model_says_what_it_is(config, words):
+def test_a_summary_names_cell_sizes_and_parameters(config, words):
     model = toy_model(**config)
     assert model.summary().startswith(words)
     assert model.summary().endswith(f" {sum(view.size for _, view in model.parameters.items())} parameters")
+
+
+def test_create_takes_the_configuration_as_keywords():
+    vocabulary = minichar.Vocabulary("abc")
+    options = {"model": "gru", "rnn_size": 5, "num_layers": 3, "dropout": 0.5, "gru_reset": "before"}
+    model = minichar.Model.create(vocabulary, **options, seed=4, dtype="float64")
+    assert model.config == Config(3, **options)
+    same = minichar.CharRNN.new(Config(3, **options), vocabulary, 4, "float64")
+    np.testing.assert_array_equal(model.parameters.flat, same.parameters.flat)
+    assert minichar.Model.create(vocabulary).config == Config(3)
+    assert model.history == []
+
+
+# Training
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
+@pytest.mark.parametrize("data", [".", "input.txt"])
+def test_a_text_is_a_file_or_a_folder(text, kind, data):
+    events = []
+    model = train(kind(text / data), on_event=events.append, checkpoint_dir=kind(text / "out"))
+    assert [type(event) for event in events[-3:]] == [Step, Evaluated, Saved]
+    back = minichar.load(events[-1].path)
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
+    assert back.vocabulary == model.vocabulary == minichar.Vocabulary("".join(sorted(set(TEXT))))
+    assert model.generate("the ", 50) == back.generate("the ", 50)
+
+
+def test_the_checkpoint_folder_is_that_of_the_command(text):
+    assert train("input.txt").details["settings"]["checkpoint_dir"] == "cv"
+    assert len(list((text / "cv").iterdir())) == 1
+
+
+def test_the_model_returned_is_the_best_and_not_the_last(text):
+    events = []
+    model = train(text, on_event=events.append, **OVERFITTING)
+    measured = [event for event in events if isinstance(event, Evaluated)]
+    saved = [event for event in events if isinstance(event, Saved)]
+    losses = [event.val.loss for event in measured]
+    best = int(np.argmin(losses))
+    assert best < len(losses) - 1, "the run must overfit for this test to show anything"
+    np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[best].path).parameters.flat)
+    assert model.details["val_loss"] == losses[best]
+
+
+def test_without_validation_the_model_is_the_last(text):
+    events = []
+    model = train(text, val_frac=0.0, eval_val_every=20, max_epochs=2, on_event=events.append)
+    saved = [event for event in events if isinstance(event, Saved)]
+    assert len(saved) > 1
+    np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[-1].path).parameters.flat)
+    assert [row["val_loss"] for row in model.history] == [None] * len(saved)
+    assert model.details["epoch"] == 2.0
+
+
+def test_the_history_has_a_row_for_each_measurement(text):
+    events = []
+    model = train(text, on_event=events.append, start_ss=0.9, decay_ss=0.1, min_ss=0.1, **OVERFITTING)
+    measured = [event for event in events if isinstance(event, Evaluated)]
+    assert len(measured) > 3
+    assert [list(row) for row in model.history] == [
+        [
+            "iteration",
+            "epoch",
+            "train_loss",
+            "val_loss",
+            "fit_loss",
+            "learning_rate",
+            "teacher_forcing_ratio",
+        ]
+    ] * len(measured)
+    for row, event in zip(model.history, measured, strict=True):
+        assert (row["iteration"], row["epoch"]) == (event.iteration, event.epoch)
+        assert row["train_loss"] == event.train_loss
+        assert (row["val_loss"], row["fit_loss"]) == (event.val.loss, event.fit.loss)
+        assert row["learning_rate"] == event.learning_rate
+    assert model.history[0]["teacher_forcing_ratio"] > model.history[-1]["teacher_forcing_ratio"] > 0
+
+
+def test_the_history_is_in_the_checkpoint_and_survives_saving(text):
+    model = train(text, **OVERFITTING)
+    best = minichar.load("cv").history
+    assert model.history[: len(best)] == best
+    assert len(best) < len(model.history)
+    model.save("saved.npz")
+    assert minichar.load("saved.npz").history == model.history
+
+
+@pytest.mark.parametrize("history", [None, 3, [3], [{}], {"a": 1}])
+def test_a_damaged_history_is_one_line(text, history):
+    train(text)
+    header, arrays = parts(next((text / "cv").glob("*.npz")))
+    header["training"]["history"] = history
+    with pytest.raises(minichar.MinicharError, match="history"):
+        minichar.load(put_together(text / "damaged.npz", header, arrays))
+
+
+def test_training_resumes_where_it_stopped(text):
+    whole = train(text, max_epochs=3, checkpoint_dir="whole")
+    train(text, max_epochs=1, checkpoint_dir="parts")
+    for given in ("parts", text / "parts"):
+        resumed = minichar.train(resume=given, max_epochs=3, checkpoint_dir="rest", progress=False)
+        np.testing.assert_array_equal(resumed.parameters.flat, whole.parameters.flat)
+        assert resumed.history[-1]["val_loss"] == whole.history[-1]["val_loss"]
+        assert [row["epoch"] for row in resumed.history] == [1.0, 3.0]
+
+
+def test_training_starts_from_the_weights_of_another_model(text):
+    first = train(text, checkpoint_dir="first")
+    (text / "other.txt").write_text(TEXT.upper() + TEXT)
+    weights = first.parameters.flat.copy()
+    for given in ("first", text / "first", first):
+        kept = train(text, init_from=given, learning_rate=1e-30)
+        np.testing.assert_allclose(kept.parameters.flat, weights, atol=1e-20)
+        other = train("other.txt", init_from=given, learning_rate=1e-30)
+        assert len(other.vocabulary) > len(first.vocabulary)
+        i, j = other.vocabulary.encode("q"), first.vocabulary.encode("q")
+        np.testing.assert_allclose(
+            other.parameters["readout.W"][i], first.parameters["readout.W"][j], atol=1e-20
+        )
+    train(text, init_from=first, max_epochs=2)
+    np.testing.assert_array_equal(first.parameters.flat, weights, "the model given is not changed")
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest(text):
+    for wrong, right in (
+        ("learning_rat", "learning_rate"),
+        ("hidden_size", "rnn_size"),
+        ("wibble", None),
+        ("rnnsize", "rnn_size"),
+        ("devise", "device"),
+        ("init_form", "init_from"),
+    ):
+        suggestion = f"; did you mean '{right}'?" if right else ""
+        with pytest.raises(TypeError) as caught:
+            minichar.train(text, **{wrong: 3})
+        assert str(caught.value) == f"train() has no option '{wrong}'{suggestion}"
+
+
+def test_the_signature_lists_every_option_with_its_default():
+    parameters = inspect.signature(minichar.train).parameters
+    for field in fields(minichar.Settings):
+        assert parameters[field.name].default == field.default
+    assert list(parameters)[:4] == ["data", "device", "progress", "init_from"]
+
+
+def test_a_mistake_is_one_line_that_names_the_keyword(text):
+    for data, options, words in (
+        ("nothing", {}, "nothing"),
+        (text, {"rnn_size": 0}, "rnn_size"),
+        (text, {"learning_rate": "fast"}, "learning_rate"),
+        (text, {"init_from": "a", "resume": "b"}, "init_from.*resume"),
+        (TEXT, {}, "save the text to a file"),
+    ):
+        with pytest.raises(minichar.MinicharError, match=words) as caught:
+            train(data, **options)
+        assert "--" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not (text / "cv").exists()
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_without_progress_nothing_is_printed(text, capfd):
+    train(text)
+    assert capfd.readouterr() == ("", "")
+
+
+LINE = r"epoch (\d\.\d\d)/3  loss \d\.\d{3}(  validation \d\.\d{3})?  [\d,]+ characters/s  \d+:\d\d:\d\d left"
+
+
+def test_in_a_log_progress_is_a_line_for_each_measurement(text, capfd):
+    minichar.train(text, eval_val_every=20, **TOY | {"max_epochs": 3})
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert [re.fullmatch(LINE, line)[1] for line in lines][-1] == "3.00"
+    assert len(lines) == len(minichar.load("cv").history) or len(lines) > 2
+    assert "validation" in lines[0]
+    assert lines[-1].endswith(" 0:00:00 left")
+
+
+def test_on_a_terminal_progress_is_one_line_rewritten(text, monkeypatch):
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    model = minichar.train(text, **TOY | {"max_epochs": 3})
+    printed = sys.stderr.getvalue()
+    assert printed.count("\n") == 1
+    assert printed.endswith("\n")
+    states = printed.strip("\r\n").split("\r")
+    assert len(states) == model.history[-1]["iteration"] + 1  # each step, and the measurement
+    assert all(re.fullmatch(LINE, state.rstrip()) for state in states)
+    assert {len(state) for state in states} == {79}
+
+
+def test_the_line_ends_when_training_fails(text, monkeypatch):
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with pytest.raises(minichar.MinicharError, match="training failed"):
+        minichar.train(text, **TOY | {"learning_rate": 1e6, "grad_clip": 0.0})
+    assert sys.stderr.getvalue().endswith("\n")
+
+
+def test_progress_begins_with_notes_about_the_text(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_bytes(TEXT.replace("\n", "\r\n").encode())
+    minichar.train("input.txt", **TOY)
+    notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "CR LF" in notes[0]
+
+
+# The loop by hand
+
+
+def test_a_loop_by_hand_trains_exactly_as_train_does(text):
+    """The loop of docs/howto/training-loop.md, with the names that it imports."""
+    options = {"rnn_size": 8, "num_layers": 2, "batch_size": 4, "seq_length": 6, "max_epochs": 2, "seed": 7}
+    trained = minichar.train(text, use_ss=False, progress=False, grad_clip=0.3, **options)
+
+    corpus = minichar.load_corpus(text)
+    split = minichar.split_text(corpus.ids, 4, 6)
+    model = minichar.Model.create(corpus.vocabulary, rnn_size=8, num_layers=2, seed=7)
+    network = model.network(split.T, split.B)
+    gradient = network.gradient.flat
+    optimiser = minichar.RMSprop(model.parameters, decay=0.95)
+    limit = 0.3 / split.T
+    for _ in range(2):
+        network.reset()
+        for inputs, targets in split.train:
+            network.learn(minichar.teacher_forcing(inputs), targets)
+            np.clip(gradient, -limit, limit, out=gradient)
+            optimiser.step(gradient, learning_rate=2e-3)
+            network.carry()
+    np.testing.assert_array_equal(model.parameters.flat, trained.parameters.flat)

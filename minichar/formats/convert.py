@@ -163,7 +163,32 @@ def convert(
     return path
 
 
-def _write(path: Path, model: CharRNN, to: str, dtype: str, sequence: bool) -> None:
+def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None = None) -> None:
+    """Write a model, without the state of its training, in the format of the suffix of `path`.
+
+    Parameters
+    ----------
+    model : CharRNN
+    path : path-like
+        An existing file is replaced.
+    dtype : {"float16", "float32", "float64"}, optional
+        Of the weights in the file; the model's own by default.
+
+    Raises
+    ------
+    MinicharError
+        If the suffix is not that of a format, a weight is too large for `dtype`, or the file cannot
+        be written.
+    """
+    if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
+        raise MinicharError(f"dtype is {dtype!r}; it must be one of {', '.join(checkpoint.WEIGHT_DTYPES)}")
+    to = format_of(path)
+    if to not in TARGETS:
+        raise MinicharError(f"cannot write {path}: its suffix must be one of .{', .'.join(TARGETS)}")
+    _write(Path(path), model, to, dtype, sequence=False)
+
+
+def _write(path: Path, model: CharRNN, to: str, dtype: str | None, sequence: bool) -> None:
     """Write a model and no state of a training."""
     if to == "npz":
         checkpoint.save(path, model, dtype=dtype)

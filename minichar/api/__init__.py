@@ -1,0 +1,36 @@
+"""The Python API: the names that `minichar` itself has, imported when the first of them is used."""
+
+from minichar.api.loading import load
+from minichar.api.model import Model
+from minichar.api.training import train
+from minichar.checkpoints.checkpoint import save
+from minichar.engine.network import teacher_forcing
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import generate, generate_many
+from minichar.text.batches import split_text
+from minichar.text.corpus import load_corpus
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.evaluation import Evaluation
+from minichar.training.optimiser import RMSprop
+from minichar.training.settings import Settings
+
+__all__ = [
+    "CharRNN",
+    "Choice",
+    "Evaluation",
+    "MinicharError",
+    "Model",
+    "RMSprop",
+    "Settings",
+    "Vocabulary",
+    "generate",
+    "generate_many",
+    "load",
+    "load_corpus",
+    "save",
+    "split_text",
+    "teacher_forcing",
+    "train",
+]

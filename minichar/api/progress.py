@@ -1,0 +1,69 @@
+"""The line on standard error that shows how far `minichar.train` has come."""
+
+import sys
+from datetime import timedelta
+from time import monotonic
+
+from minichar.training.events import Evaluated, Event, Step
+from minichar.training.start import Run
+
+REFRESH = 0.1
+"""Seconds between two updates of the line on a terminal; each brings a loss from the device."""
+INTERVAL = 10.0
+"""Seconds between two lines anywhere else, such as in a log file."""
+WIDTH = 79
+
+
+class Progress:
+    """Shows the epoch, the losses, the speed and the time left; use it in a ``with`` block.
+
+    A terminal has one line that is rewritten. Elsewhere a line is printed at each measurement of the
+    validation loss, and every `INTERVAL` seconds between them.
+
+    Parameters
+    ----------
+    run : Run
+        Its notes are printed first.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.trainer, self.first = run.trainer, run.trainer.iteration
+        self.live = sys.stderr.isatty()
+        self.begun = self.shown_at = monotonic()
+        self.validation = ""
+        self.shown = False
+        for note in run.notes:
+            print(f"note: {note}", file=sys.stderr)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live and self.shown:
+            print(file=sys.stderr)
+
+    def show(self, event: Event) -> None:
+        """Update the line if the event is a measurement, or a step when an update is due."""
+        match event:
+            case Evaluated():
+                if event.val is not None:
+                    self.validation = f"  validation {event.val.loss:.3f}"
+                self.write(event.epoch, event.train_loss)
+            case Step() if monotonic() - self.shown_at >= (REFRESH if self.live else INTERVAL):
+                self.write(event.epoch, event.loss)
+
+    def write(self, epoch: float, loss: float) -> None:
+        """Write the line. Speed and time left include the time for validation and checkpoints."""
+        trainer, now = self.trainer, monotonic()
+        done = trainer.iteration - self.first
+        seconds = (now - self.begun) / done  # per chunk
+        speed = trainer.split.T * trainer.split.B / max(seconds, 1e-9)
+        left = timedelta(seconds=round(seconds * (trainer.iterations - trainer.iteration)))
+        line = (
+            f"epoch {epoch:.2f}/{trainer.settings.max_epochs}  loss {loss:.3f}{self.validation}  "
+            f"{speed:,.0f} characters/s  {left} left"
+        )
+        if self.live:
+            line = f"\r{line:<{WIDTH}}"
+        print(line, end="" if self.live else "\n", file=sys.stderr, flush=True)
+        self.shown, self.shown_at = True, now
