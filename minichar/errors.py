@@ -1,10 +1,53 @@
-"""The one exception that stands for a mistake a person can mend."""
+"""The one exception for mistakes that the user can fix."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option named in an error message, so that every caller reads the name they typed.
+
+    Attributes
+    ----------
+    name : str
+        The Python name: ``rnn_size``.
+    value : object, optional
+        A value to show with it.
+    """
+
+    name: str
+    value: object = None
+
+    def __str__(self) -> str:
+        """The option in Python: ``rnn_size`` or ``rnn_size=64``."""
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line: ``--rnn-size`` or ``--rnn-size 64``."""
+        flag = f"--{self.name.replace('_', '-')}"
+        return flag if self.value is None else f"{flag} {self.value}"
 
 
 class MinicharError(Exception):
-    """What was wrong, where, and what to do, in one line.
+    """One line that says what is wrong, where, and how to fix it.
 
-    The command line prints the line and exits with status 1; a caller of the
-    Python API catches it. Faults of the program itself are left to Python's own
-    exceptions, with their traceback.
+    The command line prints the line and exits with status 1; the Python API raises the exception.
+    Bugs in minichar itself raise Python's own exceptions, with a traceback.
+
+    Parameters
+    ----------
+    *parts : str or Option
+        The message in pieces. ``str(error)`` spells options as Python does.
     """
+
+    def __init__(self, *parts: str | Option) -> None:
+        super().__init__(*parts)
+
+    def __str__(self) -> str:
+        return "".join(map(str, self.args))
+
+    @property
+    def with_flags(self) -> str:
+        """The message with options spelled as on the command line."""
+        return "".join(part.flag if isinstance(part, Option) else part for part in self.args)

@@ -8,9 +8,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "minichar"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-ROOTS = {"errors", "extras", "files"}
+ROOTS = {"checks", "errors", "extras", "files"}
 MODEL = {"model", "engine", "text", "devices"}
 MAY_IMPORT = {
+    "checks": set(),
     "errors": set(),
     "extras": set(),
     "files": set(),
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "__init__": {"api"},
     "__main__": {"cli"},
 }
-"""For each package, the packages it may import, besides itself and the three root modules."""
+"""For each package, the packages it may import, besides itself and the root modules."""
 OTHERS = {
     "cli": {"click"},
     "devices": {"cupy", "dpnp"},

@@ -36,10 +36,11 @@ def vocabulary(V: int) -> Vocabulary:
 def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
     """Learn one chunk again and again."""
     step = TrainingStep(model, work.seq_length, work.batch_size, Settings())
+    step.set_rates(2e-3, work.true_share)
     ids, generator = work.ids(), backend.uniform(1)  # (T+1, B)
 
     def unit() -> None:
-        step.learn(ids[:-1], ids[1:], work.true_share, 2e-3, generator)
+        step.learn(ids[:-1], ids[1:], generator)
         float(backend.to_host(step.loss))  # waits for the device
 
     return unit

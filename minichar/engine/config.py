@@ -1,21 +1,26 @@
-"""What a network is made of, and the values its weights start from."""
+"""The configuration of a network, and its initial weights."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from minichar.checks import BELOW_1, between, check, one_of
 from minichar.engine.cell import Cell
 from minichar.engine.cells import CELLS, models
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError
 
 GRU_RESETS = ("after", "before")
-MAX_SIZE = 1 << 20
+
+CellName = Annotated[str, one_of(models)]
+GruReset = Annotated[str, one_of(GRU_RESETS)]
+Size = Annotated[int, between(1, 1 << 20)]
+DropProbability = Annotated[float, BELOW_1]
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a network is made of.
+    """The configuration of a network.
 
     Attributes
     ----------
@@ -28,35 +33,26 @@ class Config:
     num_layers : int
         L.
     dropout : float
-        Drop probability while training, in [0, 1).
-    gru_reset : str
-        ``after`` or ``before``: where a GRU's reset gate acts (`minichar.engine.gru`).
+        Drop probability during training, in [0, 1).
+    gru_reset : {"after", "before"}
+        Where a GRU's reset gate acts: after the product (`minichar.engine.gru`) or before it
+        (`minichar.engine.gru_reset_before`).
 
     Raises
     ------
     MinicharError
-        If a value is out of its range.
+        If a value has the wrong type or is out of range.
     """
 
-    vocab_size: int
-    model: str = "lstm"
-    rnn_size: int = 128
-    num_layers: int = 2
-    dropout: float = 0.0
-    gru_reset: str = "after"
+    vocab_size: Size
+    model: CellName = "lstm"
+    rnn_size: Size = 128
+    num_layers: Size = 2
+    dropout: DropProbability = 0.0
+    gru_reset: GruReset = "after"
 
     def __post_init__(self) -> None:
-        for name, choices in (("model", models()), ("gru_reset", GRU_RESETS)):
-            if getattr(self, name) not in choices:
-                raise MinicharError(
-                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
-                )
-        for name in ("vocab_size", "rnn_size", "num_layers"):
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= MAX_SIZE:
-                raise MinicharError(f"{name} is {value!r}; it must be a whole number from 1 to {MAX_SIZE}")
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise MinicharError(f"dropout is {self.dropout!r}; it must be at least 0 and below 1")
+        check(self)
 
     @property
     def cell(self) -> Cell:

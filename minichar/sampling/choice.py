@@ -5,11 +5,12 @@ next character ~ p
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from minichar.checks import ABOVE_0, UP_TO_1, at_least, check
 from minichar.engine.draw import draw_by_weight, likeliest
-from minichar.errors import MinicharError
 
 
 @dataclass(frozen=True)
@@ -19,41 +20,35 @@ class Choice:
     Attributes
     ----------
     temperature : float
-        Logits are divided by it: below 1 safer and more repetitive, above 1 bolder and more mistaken.
+        Divides the logits. Below 1 the text is more conservative and repetitive, above 1 more
+        diverse, with more mistakes.
     top_k : int
-        Draw among the k likeliest characters only; 0 for all.
+        Sample from the k most likely characters only; 0 for all.
     top_p : float
-        Draw among the fewest characters that hold this share of the probability; 1 for all.
+        Sample from the smallest set of characters whose total probability reaches p; 1 for all.
     argmax : bool
-        Take the likeliest always; the other options then mean nothing.
+        Always take the most likely character, and ignore the other options.
 
     Raises
     ------
     MinicharError
-        If a value is out of its range.
+        If a value has the wrong type or is out of range.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: Annotated[float, ABOVE_0] = 1.0
+    top_k: Annotated[int, at_least(0)] = 0
+    top_p: Annotated[float, UP_TO_1] = 1.0
     argmax: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise MinicharError(
-                f"temperature is {self.temperature}; it must be above 0 (--argmax is its limit at 0)"
-            )
-        if self.top_k < 0:
-            raise MinicharError(f"top-k is {self.top_k}; it must be 0 (all characters) or more")
-        if not 0 < self.top_p <= 1:
-            raise MinicharError(f"top-p is {self.top_p}; it must be above 0 and at most 1 (all characters)")
+        check(self)
 
     def ids(
         self, logits: np.ndarray, u: np.ndarray, temperature: np.ndarray | float | None = None
     ) -> np.ndarray:
         """Return the ids ``(B,)`` chosen from logits ``(V, B)`` with uniform numbers `u` ``(B,)``.
 
-        A `temperature` for each column ``(B,)`` takes the place of the choice's own.
+        `temperature`, one per column ``(B,)``, replaces the choice's own.
         """
         if self.argmax:
             return likeliest(logits)

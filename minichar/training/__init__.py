@@ -1,1 +1,1 @@
-"""Training: truncated BPTT chunk by chunk, clipping, RMSprop, schedules, scheduled sampling."""
+"""Training: truncated BPTT, gradient clipping, RMSprop, schedules and scheduled sampling."""

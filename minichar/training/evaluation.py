@@ -1,8 +1,8 @@
-"""Measuring a model on text it does not learn from.
+"""Evaluation: the loss of a model on a text.
 
-The loss is the mean over all characters, read in order with the state carried along.
-It depends on where the state starts: from zero, as generation does, or carried on
-from the text before. The losses of the first and the last chunk show how much.
+The loss is the mean over all characters, read in order, with the state carried from chunk
+to chunk. It depends on the initial state: zero, as in generation, or carried over from the
+text before. Compare the losses of the first and the last chunk to see how much.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,13 +13,13 @@ import numpy as np
 
 from minichar.devices.backend import Array
 from minichar.engine.network import Network, teacher_forcing
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 
 PARTS = ("train", "val", "test")
 LARGEST_LOSS = 700
-"""Nats whose exponential still is a float."""
+"""A loss, in nats, whose exponential is still a finite float."""
 
 Chunk = tuple[Array, Array]
 Watch = Callable[[Iterable[Chunk]], Iterable[Chunk]]
@@ -50,17 +50,17 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """How many equally likely characters would be as hard to guess: e to the nats."""
+        """exp(loss): the number of equally likely characters that would be as hard to predict."""
         return exp(self.loss) if self.loss < LARGEST_LOSS else inf
 
 
 def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
-    """Return the loss over `chunks`, starting from the state that `network` has.
+    """Return the loss over `chunks`, starting from the current state of `network`.
 
     Parameters
     ----------
     network : Network
-        Without dropout masks; its state is carried from chunk to chunk and left at the end.
+        Without dropout masks. Afterwards it has the state at the end of the last chunk.
     chunks : iterable of (inputs, targets)
         Arrays of int ``(n, B)``, n ≤ T.
     """
@@ -82,20 +82,29 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     split : Split
     part : {"train", "val", "test"}
     start : {"zero", "carried"}
-        Begin from a zero state, or from the state that the parts before leave. Only a
-        split by columns can carry it on: there, each stream goes on into the next part.
+        Start from a zero state, or carry the state over from the parts before. The latter needs
+        a split by columns, where each stream continues into the next part.
     watch : callable, optional
-        Passes the chunks through, so that a caller can see them go by.
+        Yields the chunks it is given; a caller can count them for a progress bar.
 
     Raises
     ------
     MinicharError
-        If the part is empty, or its state cannot be carried on.
+        If the part is empty, or the state cannot be carried over.
     """
     if not len(getattr(split, part)):
-        raise MinicharError(f"the {part} part of the text is empty: choose another --part or other fractions")
+        raise MinicharError(
+            f"the {part} part of the text is empty: choose another ",
+            Option("part"),
+            " or change the fractions",
+        )
     if start == "carried" and split.how != "columns":
-        raise MinicharError("--start carried needs --split columns: in other splits no stream goes on")
+        raise MinicharError(
+            Option("start", "carried"),
+            " needs ",
+            Option("split", "columns"),
+            ": in other splits, no stream continues into the next part",
+        )
     network = model.network(split.T, split.B)
     to_device = model.parameters.backend.to_device
     if start == "carried":
@@ -107,7 +116,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
 
 
 def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
-    """Return the loss of a whole text read as one stream from a zero state, every character but the first.
+    """Return the loss on a whole text, read as one stream from a zero state; all characters but the first.
 
     Parameters
     ----------
@@ -115,7 +124,7 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
     ids : array of int, (N,)
         N ≥ 2.
     T : int
-        Characters a chunk; it does not change the result.
+        Characters per chunk; it does not change the result.
     watch : callable, optional
         As in `evaluate_part`.
     """

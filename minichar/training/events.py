@@ -1,8 +1,9 @@
-"""What a training run tells while it goes on."""
+"""The events of a training run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from minichar.devices.backend import Array
 from minichar.training.evaluation import Evaluation
@@ -10,7 +11,7 @@ from minichar.training.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class Step:
-    """One chunk was learned."""
+    """One training step is done."""
 
     iteration: int
     epoch: float
@@ -19,20 +20,29 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """The chunk's mean loss in nats per character, before the update.
+        """The mean loss of the chunk before the update, in nats per character.
 
-        Asking brings it from the device and checks it, which need not be done for every chunk.
+        Reading it copies the value from the device and checks it, so read it only when needed.
         """
         return self.look(self.value)
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The model was measured.
+    """The model was evaluated.
 
-    `train_loss` is the mean since the time before, with dropout and scheduled sampling as they were.
-    `val` is measured without them, and `fit` is what the same measurement gives on as much of the text
-    that was learned; both are None without a validation part.
+    Attributes
+    ----------
+    iteration : int
+        Training steps done.
+    epoch : float
+    train_loss : float
+        Mean loss since the previous evaluation, with dropout and scheduled sampling.
+    val, fit : Evaluation or None
+        On the validation part, and on as many training chunks; both without dropout and scheduled
+        sampling. None without a validation part.
+    learning_rate, teacher_forcing_ratio : float
+        Those of the epoch.
     """
 
     iteration: int
@@ -41,12 +51,21 @@ class Evaluated:
     val: Evaluation | None
     fit: Evaluation | None
     learning_rate: float
-    true_share: float
+    teacher_forcing_ratio: float
+
+    def row(self) -> dict[str, Any]:
+        """Return the row for a checkpoint's history and for the log, as plain JSON values.
+
+        In the files, the teacher-forcing ratio has always been called ``true_share``.
+        """
+        row = asdict(self)
+        row["true_share"] = row.pop("teacher_forcing_ratio")
+        return row
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint was written; `best` if none before had a lower validation loss."""
+    """A checkpoint was saved; `best` if no earlier one has a lower validation loss."""
 
     path: Path
     best: bool

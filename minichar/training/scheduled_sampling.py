@@ -1,13 +1,13 @@
 """Scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015, arXiv:1506.03099).
 
-    x_t = true character              with probability `share`, the share of true input
-    x_t = the model's own prediction  of step t-1, otherwise
+    m_t ~ Bernoulli(ratio)                   ratio is the teacher-forcing ratio
+    x_t = true character                     where m_t = 1
+    x_t = the model's prediction at t-1      elsewhere
 
-A coin for each character of the batch. The prediction is drawn from the model's
-distribution, or its likeliest character. The gradient does not pass through the
-choice, and the backward pass sees the characters that were *fed*. The first
-character of a chunk is always true, whatever its coin: its prediction belongs to the
-chunk before.
+Each character of the batch has its own m_t. The prediction is sampled from the model's
+distribution, or is its most likely character. The gradient does not flow through the
+choice, and the backward pass uses the characters that were *fed*. The first character of
+a chunk is always true, since its prediction would come from the chunk before.
 """
 
 from collections.abc import Callable
@@ -20,32 +20,33 @@ SS_FEEDS = ("sample", "argmax")
 
 
 class ScheduledSampling:
-    """A feed (`minichar.engine.network.Feed`) that mixes true characters with predictions.
+    """A feed (`minichar.engine.network.Feed`) that mixes true characters and predictions.
 
     Parameters
     ----------
     inputs : array of int, (T, B)
-        The true characters; they may change from chunk to chunk.
-    feed : str
-        ``sample`` draws the prediction, ``argmax`` takes the likeliest.
+        The true characters. The array is read at each step, so its contents may change.
+    feed : {"sample", "argmax"}
+        Sample the prediction, or take the most likely character.
     backend : Backend
     """
 
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
-        self.true = backend.zeros(inputs.shape, bool)  # (T, B)
+        # Allocated once: a recorded step reads both at these addresses.
+        self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 
-    def flip(self, share: float, generator: Uniform) -> None:
-        """Flip the coins of the next chunk: true with probability `share`."""
-        self.true[...] = generator.random(self.inputs.shape) < share
+    def draw_mask(self, ratio: float, generator: Uniform) -> None:
+        """Draw the Bernoulli mask of the next chunk: True, with probability `ratio`, for a true character."""
+        self.mask[...] = generator.random(self.inputs.shape) < ratio
         if self.feed == "sample":
             self.u[...] = generator.random(self.inputs.shape)
 
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
-        """Return the ids ``(B,)`` to feed at step `t`, where `look` gives the logits of the step before."""
+        """Return the ids ``(B,)`` to feed at step `t`; `look` returns the logits of step t-1."""
         if t == 0:
             return self.inputs[0]
         logits = look()  # (V, B)
         predicted = draw(self.xp, logits, self.u[t]) if self.feed == "sample" else likeliest(logits)  # (B,)
-        return self.xp.where(self.true[t], self.inputs[t], predicted)
+        return self.xp.where(self.mask[t], self.inputs[t], predicted)

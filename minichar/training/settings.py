@@ -1,144 +1,97 @@
-"""Everything a training run is told, checked in one place."""
+"""Every option of a training run, with its default and its range."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-from minichar.engine.cells import models
-from minichar.engine.config import GRU_RESETS
-from minichar.errors import MinicharError
+from minichar.checks import ABOVE_0, BELOW_1, FROM_0, UP_TO_1, at_least, between, check, one_of, rule
+from minichar.engine.config import CellName, DropProbability, GruReset, Size
 from minichar.training.scheduled_sampling import SS_FEEDS
-from minichar.training.schedules import SS_SCHEDULES, learning_rate, true_share
+from minichar.training.schedules import SS_SCHEDULES, learning_rate, teacher_forcing_ratio
 
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
+MAX_NAME = 100
+"""The longest `savefile`, in bytes: file systems allow 255 for a checkpoint's whole name."""
+
+NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""NUL, and surrogates except those that stand for a byte that is not UTF-8 (PEP 383)."""
+FILE_NAME = rule(
+    lambda value: not NOT_IN_NAMES.search(str(value)), "text without characters that file names cannot have"
+)
+PART_OF_A_NAME = rule(
+    lambda value: not {*value} & {"/", "\\"} and len(value.encode("utf-8", "surrogatepass")) <= MAX_NAME,
+    f"part of a file name: without slashes, and at most {MAX_NAME} bytes",
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of `minichar train` that decide its result; the command's help explains each.
+    """The options of ``minichar train`` that determine the result; ``--help`` describes each.
 
-    Units: `eval_val_every` counts chunks (steps of the optimiser), `max_epochs` and
-    `learning_rate_decay_after` epochs; `grad_clip` is on char-rnn's scale, the gradient
-    summed over time and averaged over the batch; `clip_norm` on that of the mean loss.
+    Units: `eval_val_every` is in chunks (optimiser steps), `max_epochs` and
+    `learning_rate_decay_after` in epochs. `grad_clip` is on char-rnn's scale, where the gradient is
+    summed over time and averaged over the batch; `clip_norm` is on the scale of the mean loss.
 
     Raises
     ------
     MinicharError
-        If a value is out of its range.
+        If a value has the wrong type or is out of range.
     """
 
-    data: str | None = None
-    encoding: str = "utf-8"
-    min_freq: int = 0
-    split: str = "columns"
+    data: Annotated[Path | None, FILE_NAME] = None
+    encoding: Annotated[str, FILE_NAME] = "utf-8"
+    min_freq: Annotated[int, at_least(0)] = 0
+    split: Annotated[str, one_of(SPLITS)] = "columns"
     train_frac: float = 0.95
     val_frac: float = 0.05
-    model: str = "lstm"
-    rnn_size: int = 128
-    num_layers: int = 2
-    dropout: float = 0.0
-    gru_reset: str = "after"
-    seq_length: int = 50
-    batch_size: int = 50
-    max_epochs: int = 50
-    learning_rate: float = 2e-3
-    learning_rate_decay: float = 0.97
-    learning_rate_decay_after: int = 10
-    decay_rate: float = 0.95
-    grad_clip: float = 5.0
-    clip_norm: float = 0.0
+    model: CellName = "lstm"
+    rnn_size: Size = 128
+    num_layers: Size = 2
+    dropout: DropProbability = 0.0
+    gru_reset: GruReset = "after"
+    seq_length: Annotated[int, at_least(1)] = 50
+    batch_size: Annotated[int, at_least(1)] = 50
+    max_epochs: Annotated[int, at_least(1)] = 50
+    learning_rate: Annotated[float, ABOVE_0] = 2e-3
+    learning_rate_decay: Annotated[float, UP_TO_1] = 0.97
+    learning_rate_decay_after: Annotated[int, at_least(0)] = 10
+    decay_rate: Annotated[float, BELOW_1] = 0.95
+    grad_clip: Annotated[float, FROM_0] = 5.0
+    clip_norm: Annotated[float, FROM_0] = 0.0
     use_ss: bool = True
-    start_ss: float = 1.0
-    decay_ss: float = 0.005
-    min_ss: float = 0.9
-    ss_schedule: str = "linear"
-    ss_feed: str = "sample"
-    seed: int = 123
-    dtype: str = "float32"
-    eval_val_every: int = 1000
-    sample_every: int = 1
-    checkpoint_dir: str = "cv"
-    savefile: str = ""
-    keep: int = 0
+    start_ss: Annotated[float, between(0, 1)] = 1.0
+    decay_ss: Annotated[float, between(0, 1)] = 0.005
+    min_ss: Annotated[float, between(0, 1)] = 0.9
+    ss_schedule: Annotated[str, one_of(SS_SCHEDULES)] = "linear"
+    ss_feed: Annotated[str, one_of(SS_FEEDS)] = "sample"
+    seed: Annotated[int, at_least(0)] = 123
+    dtype: Annotated[str, one_of(DTYPES)] = "float32"
+    eval_val_every: Annotated[int, at_least(1)] = 1000
+    sample_every: Annotated[int, at_least(0)] = 1
+    checkpoint_dir: Annotated[Path, FILE_NAME] = Path("cv")
+    savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""
+    keep: Annotated[int, at_least(0)] = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, kind = getattr(self, field.name), field.type
-            if not isinstance(value, int | float if kind is float else kind):  # type: ignore[arg-type]
-                raise MinicharError(f"{flag(field.name)} is {value!r}; it must be {KINDS.get(kind, 'text')}")
-            if isinstance(value, str) and NOT_IN_NAMES.search(value):
-                raise MinicharError(f"{flag(field.name)} is {value!r}; it must be text that a name can have")
-        for name, (holds, range_) in RANGES.items():
-            value = getattr(self, name)
-            if not holds(value):
-                raise MinicharError(f"{flag(name)} is {value}; it must be {range_}")
-        for name, choices in {"model": models(), **CHOICES}.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise MinicharError(f"{flag(name)} is {value!r}; it must be one of {', '.join(choices)}")
-        if (
-            not len(self.savefile.encode("utf-8", "surrogatepass")) <= 100
-            or "/" in self.savefile
-            or "\\" in self.savefile
-        ):
-            raise MinicharError(
-                f"--savefile is {self.savefile!r}; it must be a short plain name, for a part of another"
-            )
+        check(self)
 
     @property
     def run_name(self) -> str:
-        """The part of a checkpoint's name that tells runs apart: `savefile`, or else the model."""
+        """The name of the run in its checkpoints' names: `savefile`, or by default the model."""
         return self.savefile or self.model
 
     def learning_rate_at(self, e: int) -> float:
-        """Return η of epoch `e` = 0, 1, …"""
+        """Return the learning rate of epoch `e` = 0, 1, …"""
         return learning_rate(e, self.learning_rate, self.learning_rate_decay, self.learning_rate_decay_after)
 
-    def true_share_at(self, e: int) -> float:
-        """Return the share of true input of epoch `e` = 0, 1, …"""
+    def teacher_forcing_ratio_at(self, e: int) -> float:
+        """Return the teacher-forcing ratio of epoch `e` = 0, 1, …"""
         if not self.use_ss:
             return 1.0
-        return true_share(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)
+        return teacher_forcing_ratio(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)
 
-
-KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "yes or no"}
-"""What a field of each type must be, in words."""
-
-
-NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
-"""NUL, and surrogates but those by which Python stands for a byte that is not UTF-8."""
-
-
-def flag(name: str) -> str:
-    """Return the option of the command line that sets the field `name`."""
-    return f"--{name.replace('_', '-')}"
-
-
-def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
-    return (lambda v: type(v) is int and v >= least), f"a whole number, at least {least}"
-
-
-_SHARE = (lambda v: 0 <= v <= 1), "from 0 to 1"
-_POSITIVE = (lambda v: 0 < v < float("inf")), "above 0"
-_NOT_NEGATIVE = (lambda v: 0 <= v < float("inf")), "0 (off) or more"
-
-RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("rnn_size", "num_layers", "seq_length", "batch_size"), _whole(1)),
-    **dict.fromkeys(("max_epochs", "eval_val_every"), _whole(1)),
-    **dict.fromkeys(("min_freq", "learning_rate_decay_after", "seed", "sample_every", "keep"), _whole(0)),
-    **dict.fromkeys(("start_ss", "decay_ss", "min_ss"), _SHARE),
-    **dict.fromkeys(("grad_clip", "clip_norm"), _NOT_NEGATIVE),
-    "learning_rate": _POSITIVE,
-    "learning_rate_decay": ((lambda v: 0 < v <= 1), "above 0, at most 1"),
-    **dict.fromkeys(("dropout", "decay_rate"), ((lambda v: 0 <= v < 1), "at least 0, below 1")),
-}
-
-CHOICES: dict[str, Sequence[str]] = {
-    "gru_reset": GRU_RESETS,
-    "split": SPLITS,
-    "ss_schedule": SS_SCHEDULES,
-    "ss_feed": SS_FEEDS,
-    "dtype": DTYPES,
-}
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values, from which ``Settings(**values)`` makes them again."""
+        return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}

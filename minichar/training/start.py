@@ -1,21 +1,20 @@
-"""Three ways to begin: from nothing, from the weights of another model, or where a run was stopped."""
+"""Three ways to start training: from random weights, from a trained model, or from a checkpoint of a run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from minichar.checkpoints.checkpoint import TrainingState, load, load_training
-from minichar.checkpoints.naming import is_checkpoint
+from minichar.checkpoints.checkpoint import TrainingState, load_training
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.settings import Settings, flag
+from minichar.training.settings import Settings
 from minichar.training.trainer import Trainer
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset")
@@ -24,21 +23,35 @@ FIXED = (
     *("encoding", "min_freq", "split", "train_frac", "val_frac"),
     *("seq_length", "batch_size", "seed", "dtype"),
 )
-"""What a resumed run cannot change and still be the same run."""
+"""Settings that a resumed run cannot change."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trainer ready to go, the text it learns, and what the user should know of both."""
+    """A training run that is ready to start.
+
+    Attributes
+    ----------
+    trainer : Trainer
+    corpus : Corpus
+        The text to train on.
+    notes : tuple of str
+        Messages for the user about the text and the model.
+    untrained : bool
+        Whether the weights are random.
+    changes : dict
+        The settings in which a resumed run differs from its checkpoint.
+    """
 
     trainer: Trainer
     corpus: Corpus
     notes: tuple[str, ...]
     untrained: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 def begin(settings: Settings, backend: Backend = CPU) -> Run:
-    """Begin from random weights, the same on every device."""
+    """Start from random weights, which are the same on every device."""
     corpus = read_corpus(settings)
     config = Config(
         len(corpus.vocabulary),
@@ -49,108 +62,126 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
         settings.gru_reset,
     )
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
-    return replace(_run(model, settings, corpus, crowded(settings.checkpoint_dir)), untrained=True)
+    return replace(_run(model, settings, corpus), untrained=True)
 
 
-def crowded(folder: str) -> list[str]:
-    """Say if a new run's folder has checkpoints already, of which `minichar sample` may take one."""
-    if not any(map(is_checkpoint, Path(folder).glob("*.npz"))):
-        return []
-    return [
-        f"{folder}/ holds other checkpoints, and minichar sample takes the lowest loss of all: "
-        "--checkpoint-dir gives this run a folder of its own"
-    ]
-
-
-def begin_from(settings: Settings, path: str, given: Iterable[str] = (), backend: Backend = CPU) -> Run:
-    """Begin from the weights in a checkpoint, matched to the new text character by character.
+def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) -> Run:
+    """Start from the weights of a trained model, matched to the new text character by character.
 
     Parameters
     ----------
     settings : Settings
-        The checkpoint's architecture takes the place of theirs.
-    path : str
+        Their architecture is replaced by the model's.
+    model : CharRNN
+        It is not changed. The run uses its device.
     given : iterable of str
-        The settings that the user named: one that contradicts the checkpoint is an error.
+        The settings that the user chose. Those of the architecture must agree with the model.
+
+    Raises
+    ------
+    MinicharError
+        If the text cannot be read, or a setting contradicts the model.
     """
-    old = load(path, backend)
-    corpus = read_corpus(settings)
     for name in ARCHITECTURE:
-        if name in given and getattr(settings, name) != getattr(old.config, name):
+        wanted, found = getattr(settings, name), getattr(model.config, name)
+        if name in given and wanted != found:
             raise MinicharError(
-                f"{flag(name)} {getattr(settings, name)} contradicts {path}, which has "
-                f"{getattr(old.config, name)}: leave the option out to train that model further"
+                Option(name, wanted),
+                " contradicts the model of ",
+                Option("init_from"),
+                f", where it is {found}: leave it out to train that model",
             )
-    architecture = {name: getattr(old.config, name) for name in ARCHITECTURE}
-    settings = replace(settings, **architecture)
-    config = replace(old.config, vocab_size=len(corpus.vocabulary), dropout=settings.dropout)
-    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
-    copy_weights(old, model)
-    return _run(model, settings, corpus, vocabulary_notes(old.vocabulary, corpus.vocabulary))
+    corpus = read_corpus(settings)
+    settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
+    config = replace(model.config, vocab_size=len(corpus.vocabulary), dropout=settings.dropout)
+    new = CharRNN.new(
+        config, corpus.vocabulary, settings.seed, settings.dtype, backend=model.parameters.backend
+    )
+    copy_weights(model, new)
+    return _run(new, settings, corpus, vocabulary_notes(model.vocabulary, corpus.vocabulary))
 
 
-def resume(path: str, changes: dict[str, Any], backend: Backend = CPU) -> Run:
-    """Go on with a run exactly where its checkpoint left it.
+def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
+    """Continue a run exactly where its checkpoint was saved.
 
     Parameters
     ----------
-    path : str
+    path : Path
     changes : dict
-        Settings to change. Those that would make it another run are refused. Checkpoints go to the
-        folder of `path` unless it is among them, and only this process's own are ever deleted.
+        Settings to change. By default checkpoints are saved to the folder of `path`, and only those
+        of this process are ever deleted.
+    backend : Backend
+
+    Raises
+    ------
+    MinicharError
+        If the checkpoint cannot be resumed, its text is missing or has changed, or a change would make
+        it a different run.
     """
     model, state = load_training(path, backend)
     saved = settings_of(model, path)
+    settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
+    changed = {name: getattr(settings, name) for name in changes}
+    changed = {name: value for name, value in changed.items() if value != getattr(saved, name)}
     for name in FIXED:
-        if name in changes and changes[name] != getattr(saved, name):
+        if name in changed:
             raise MinicharError(
-                f"{flag(name)} {changes[name]} would make it another run than {path}, which has "
-                f"{getattr(saved, name)}: leave it out, or begin a new run with --init-from"
+                Option(name, changed[name]),
+                f" would make it a different run than {path}, where it is {getattr(saved, name)}: "
+                "leave it out, or start a new run with ",
+                Option("init_from"),
             )
-    settings = replace(saved, **{"checkpoint_dir": str(Path(path).parent)} | changes)
-    # No cache: a checkpoint from elsewhere must not choose where a file is written.
+    # No cache: an untrusted checkpoint must not choose where a file is written.
     corpus = read_corpus(settings, cache="data" in changes)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
-            f"{corpus.path} is not the text that {path} was trained on: "
-            "give that one with --data, or begin a new run with --init-from"
+            f"{corpus.path} is not the text that {path} was trained on: name that text with ",
+            Option("data"),
+            ", or start a new run with ",
+            Option("init_from"),
         )
     model.config = replace(model.config, dropout=settings.dropout)
-    notes = [
-        f"{flag(name)} is now {value}" for name, value in changes.items() if value != getattr(saved, name)
-    ]
+    notes = []
     device = state.progress.get("device")
     if device != backend.kind:
-        drawn = "; dropout and scheduled sampling draw other numbers from here on"
+        drawn = "; dropout and scheduled sampling draw different random numbers from here on"
         draws = settings.dropout or settings.use_ss
-        notes.append(f"it ran on {device} before: sums are rounded otherwise{drawn if draws else ''}")
-    run = _run(model, settings, corpus, notes, state)
+        notes.append(f"it ran on {device} before: sums round differently{drawn if draws else ''}")
+    run = replace(_run(model, settings, corpus, notes, state), changes=changed)
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(
-            f"{path} has done its {settings.max_epochs} epochs: give a larger --max-epochs to go on"
+            f"{path} has completed its {settings.max_epochs} epochs: set a larger ",
+            Option("max_epochs"),
+            " to continue",
         )
     return run
 
 
-def settings_of(model: CharRNN, path: str) -> Settings:
-    """Return the settings that the model of the checkpoint `path` was trained with."""
+def settings_of(model: CharRNN, path: Path) -> Settings:
+    """Return the settings that the model in the checkpoint `path` was trained with.
+
+    Raises
+    ------
+    MinicharError
+        If they are missing or damaged.
+    """
     try:
         return Settings(**model.details["settings"])
     except (KeyError, TypeError, MinicharError) as error:
         raise MinicharError(
-            f"{path} does not say how it was trained: its settings are missing or damaged ({error})"
+            f"{path} cannot be used: its training settings are missing or damaged ({error})"
         ) from error
 
 
 def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
-    """Read the text that the settings name, with a cache beside it or without."""
+    """Read the text of the settings, with or without a cache next to it."""
     return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
 
 
 def lay_out(corpus: Corpus, settings: Settings) -> Split:
-    """Cut the text into chunks as the settings say."""
+    """Split the text into chunks according to the settings."""
     return split_text(
         corpus.ids,
         settings.batch_size,
@@ -162,11 +193,10 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 
 
 def copy_weights(old: CharRNN, new: CharRNN) -> None:
-    """Copy every weight of `old` into `new`, whose vocabulary may differ.
+    """Copy the weights of `old` to `new`, whose vocabulary may differ.
 
-    A character's weights are its column of ``layer1.Wx`` and its row of ``readout.W``. They
-    are found by the character, never by its id; a character `old` does not know keeps its
-    fresh values.
+    A character's own weights are its column of ``layer1.Wx`` and its row of ``readout.W``. They
+    are matched by character, not by id; those of characters that `old` does not know are unchanged.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)
@@ -176,7 +206,8 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
         new_ids.append(new.vocabulary.unknown_id)
     backend = new.parameters.backend
     for name, view in new.parameters.items():
-        source, values = backend.to_host(old.parameters[name]), backend.to_host(view).copy()
+        source = old.parameters.backend.to_host(old.parameters[name])
+        values = backend.to_host(view).copy()
         if name == "layer1.Wx":
             values[:, new_ids] = source[:, old_ids]
         elif name == "readout.W":
@@ -187,7 +218,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
 
 
 def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
-    """Say which characters a model meets for the first time, and which it will not meet again."""
+    """Return notes on the characters that are new to a model, and on those it no longer needs."""
     notes = []
     fresh = [character for character in new.characters if character not in old]
     gone = [character for character in old.characters if character not in new]
@@ -205,7 +236,7 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
 
 
 def listed(characters: list[str], most: int = 20) -> str:
-    """Return the characters as people can read them, at most `most` of them."""
+    """Return up to `most` of the characters, quoted, and how many more there are."""
     more = f" and {len(characters) - most} more" if len(characters) > most else ""
     return " ".join(repr(character) for character in characters[:most]) + more
 

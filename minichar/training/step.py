@@ -1,13 +1,12 @@
-"""One training step: forward, loss, backward, clip, RMSprop, and the state carried on.
+"""One training step: forward pass, loss, backward pass, clipping, RMSprop.
 
-Everything it reads and writes lies in arrays that stay where they are, on the device. Per
-chunk the characters go in; nothing comes out, until somebody asks for the loss. That is
-what lets a backend record the whole step and replay it (`Backend.recorded`).
+A step works on arrays that are allocated once, on the device, so a backend can record it and
+replay it (`Backend.recorded`). Each chunk costs one copy to the device and none back until
+the loss is asked for.
 """
 
 import numpy as np
 
-from minichar.devices.backend import Array
 from minichar.devices.random import Uniform
 from minichar.engine.network import Feed, teacher_forcing
 from minichar.model import CharRNN
@@ -17,24 +16,25 @@ from minichar.training.settings import Settings
 
 
 class TrainingStep:
-    """Learns one chunk after another.
+    """Trains a model on one chunk after another.
 
     Parameters
     ----------
     model : CharRNN
         Trained in place.
     T, B : int
+        Time steps and sequences in a chunk.
     settings : Settings
 
     Attributes
     ----------
     loss : array, ()
-        Of the last chunk, before its update, in nats per character; on the device.
+        The mean loss of the last chunk before its update, in nats per character, on the device.
     total, worst : array, ()
         Sum and maximum of the losses since they were last set to zero.
     limit : array, ()
-        A loss above it, or none at all, changes no parameter, so that whoever looks later can
-        still see which one went bad.
+        Where the loss is above it, or NaN, the parameters are not updated, so that the first bad
+        parameter can be found afterwards.
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings) -> None:
@@ -45,7 +45,7 @@ class TrainingStep:
         self.chunk = self.backend.zeros((2, T, B), "int64")  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), parameters.dtype)
-        self.total = self.backend.zeros((), "float64")  # many are added up
+        self.total = self.backend.zeros((), "float64")  # float32 would lose digits in a long sum
         self.worst = self.backend.zeros((), parameters.dtype)
         self.limit = self.backend.zeros((), parameters.dtype)
         self.limit[...] = float(np.finfo(parameters.dtype).max)
@@ -53,42 +53,41 @@ class TrainingStep:
         forced = teacher_forcing(self.chunk[0])
         self.learn_forced = self.backend.recorded(lambda: self._learn(forced))
         self.learn_mixed = self.backend.recorded(lambda: self._learn(self.mixed))
+        self.set_rates(settings.learning_rate_at(0), settings.teacher_forcing_ratio_at(0))
 
-    def learn(
-        self, inputs: np.ndarray, targets: np.ndarray, share: float, learning_rate: float, generator: Uniform
-    ) -> None:
-        """Learn one chunk.
+    @np.errstate(over="ignore")  # a rate too large for the dtype is infinite, and the loss shows it
+    def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:
+        """Set the rates of the chunks to come. At a ratio of 1, scheduled sampling costs nothing."""
+        self.learning_rate[...] = learning_rate
+        self.teacher_forcing_ratio = teacher_forcing_ratio
+        self.update = self.learn_mixed if teacher_forcing_ratio < 1.0 else self.learn_forced
+
+    def learn(self, inputs: np.ndarray, targets: np.ndarray, generator: Uniform) -> None:
+        """Train on one chunk.
 
         Parameters
         ----------
         inputs, targets : array of int, (T, B), on the host
-        share : float
-            The share of true input; at 1 scheduled sampling costs nothing.
-        learning_rate : float
         generator : Uniform
-            For dropout masks and coins.
+            Draws the masks of scheduled sampling and dropout.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
-        self.learning_rate[...] = learning_rate
-        if share < 1.0:
-            self.mixed.flip(share, generator)
+        if self.teacher_forcing_ratio < 1.0:
+            self.mixed.draw_mask(self.teacher_forcing_ratio, generator)
         self.network.draw_masks(generator)
-        if share < 1.0:
-            self.learn_mixed()
-        else:
-            self.learn_forced()
+        self.update()
 
     def _learn(self, feed: Feed) -> None:
         network, settings, xp = self.network, self.settings, self.backend.xp
         self.loss[...] = network.learn(feed, self.chunk[1])
         self.total += self.loss
-        self.worst[...] = xp.maximum(self.worst, self.loss)  # a NaN stays
-        g: Array = network.gradient.flat
+        self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
+        g = network.gradient.flat  # (size,)
         if settings.grad_clip:
-            # char-rnn clips the gradient summed over time; ours is that of the mean over time.
+            # char-rnn clips the gradient summed over time; this one is averaged over time.
             clip_elements(xp, g, settings.grad_clip / self.T)
         if settings.clip_norm:
             clip_norm(xp, g, settings.clip_norm)
-        xp.copyto(g, 0.0, where=xp.logical_not(self.loss <= self.limit))  # a NaN compares as False
+        xp.copyto(g, 0.0, where=xp.logical_not(self.loss <= self.limit))  # true for a NaN as well
         self.optimiser.step(g, self.learning_rate)
         network.carry()

@@ -1,14 +1,12 @@
 """The training loop.
 
-    for each chunk: forward, loss, backward, clip, RMSprop; carry the state on
-    now and then: validate, save
+    for each chunk: forward pass, loss, backward pass, clipping, RMSprop
+    every `eval_val_every` chunks: evaluate, save a checkpoint
 
-It computes and saves; it prints nothing. What happens is told as events, which the
-command line shows and a program may ignore.
+The trainer prints nothing. It yields events, which the command line shows.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import islice
 from math import isfinite, log
 from pathlib import Path
@@ -20,7 +18,7 @@ from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import check_folder
 from minichar.checkpoints.naming import checkpoint_path, to_delete, unused
 from minichar.devices.backend import Array
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.training.evaluation import evaluate
@@ -29,9 +27,9 @@ from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
 EXPLODED = 3.0
-"""A loss this many times that of a model that knows nothing means that training has failed.
+"""Training has failed when the loss exceeds the first loss by this factor, as in char-rnn.
 
-char-rnn's rule, where that is the first loss; a run that begins with trained weights has ln V instead.
+For a run that starts from trained weights, the uniform baseline ln V replaces the first loss if it is higher.
 """
 
 
@@ -43,12 +41,13 @@ class Trainer:
     model : CharRNN
         Trained in place.
     split : Split
-        The chunks to learn from and to measure on.
+        The chunks to train on and to validate on.
     settings : Settings
     origin : dict
-        What the text was, kept in the checkpoint to tell another one apart: ``path``, ``digest``.
+        ``path`` and ``digest`` of the text; checkpoints store them, so that a resumed run can detect
+        another text.
     resumed : checkpoint.TrainingState, optional
-        Where to go on from.
+        The state to continue from.
     """
 
     def __init__(
@@ -63,8 +62,8 @@ class Trainer:
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings)
         self.eval_network = model.network(split.T, split.B)
-        # Masks and coins have a generator of their own, so that drawing the initial weights, or a sample
-        # of text on the way, changes nothing of the run.
+        # Separate from the generator of the initial weights and from that of samples, so that neither
+        # changes the masks.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
@@ -78,17 +77,17 @@ class Trainer:
 
     @property
     def iterations(self) -> int:
-        """How many chunks the whole run will have learned."""
+        """The number of training steps in the whole run."""
         return self.settings.max_epochs * len(self.split.train)
 
     @property
     def epoch(self) -> float:
-        """Epochs done, with their fraction."""
+        """Epochs done, as a fraction."""
         return self.iteration / len(self.split.train)
 
     @property
     def checkpoints(self) -> list[Path]:
-        """The run's checkpoints that are there: those that its history measured, then this process's."""
+        """The run's existing checkpoints: those in its history, then those saved by this process."""
         folder, name = self.settings.checkpoint_dir, self.settings.run_name
         measured = (
             checkpoint_path(folder, name, row["epoch"], row["val"]["loss"], False)
@@ -98,18 +97,18 @@ class Trainer:
         return [path for path in (*measured, *self.saved) if path.is_file()]
 
     def stop(self) -> None:
-        """Ask the run to save and end after the chunk it is at; safe in a signal handler."""
+        """Make the run save a checkpoint and end after the current chunk; safe in a signal handler."""
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
-        """Train until `max_epochs`, a `stop`, or a loss that says training has failed.
+        """Train until `max_epochs` or `stop`, yielding events.
 
         Raises
         ------
         MinicharError
-            If the loss is not finite or has exploded (`EXPLODED`), or a checkpoint cannot be written.
+            If the loss is not finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
         """
-        check_folder(Path(self.settings.checkpoint_dir))
+        check_folder(self.settings.checkpoint_dir)
         measured_at = self.iteration
         while self.iteration < self.iterations and not self.stopping:
             loss = self.learn()
@@ -125,27 +124,30 @@ class Trainer:
             self.look(self.step.worst)
             yield self.save(None)
 
-    @np.errstate(over="ignore", invalid="ignore")  # the loss tells what went wrong
+    @np.errstate(over="ignore", invalid="ignore")  # `check` reports what they lead to
     def learn(self) -> Array:
-        """Learn the next chunk; return its loss ``()``, which is still on the device."""
-        settings = self.settings
-        e, k = divmod(self.iteration, len(self.split.train))
+        """Train on the next chunk; return its loss ``()``, on the device."""
+        k = self.iteration % len(self.split.train)
         if k == 0:
             self.step.network.reset()
-        self.step.learn(
-            *self.split.train[k], settings.true_share_at(e), settings.learning_rate_at(e), self.generator
-        )
+            self.set_rates()
+        self.step.learn(*self.split.train[k], self.generator)
         self.iteration += 1
         self.learned += 1
         return self.step.loss.copy()
 
+    def set_rates(self) -> None:
+        """Set the learning rate and the teacher-forcing ratio of the current epoch."""
+        e = self.iteration // len(self.split.train)
+        self.step.set_rates(self.settings.learning_rate_at(e), self.settings.teacher_forcing_ratio_at(e))
+
     def look(self, loss: Array) -> float:
-        """Bring a loss to the host and see that it is healthy.
+        """Copy a loss to the host and check it.
 
         Raises
         ------
         MinicharError
-            If it says that training has failed.
+            If training has failed.
         """
         value = float(self.backend.to_host(loss))
         self.check(value)
@@ -153,7 +155,7 @@ class Trainer:
 
     @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
-        """Measure on the validation chunks from a zero state, and note it in the history."""
+        """Evaluate on the validation part from a zero state, and add a row to the history."""
         self.look(self.step.worst)
         train_loss = self.look(self.step.total / self.learned)
         if not self.backend.to_host(self.backend.xp.isfinite(self.model.parameters.flat).all()):
@@ -173,35 +175,38 @@ class Trainer:
             val,
             fit,
             self.settings.learning_rate_at(e),
-            self.settings.true_share_at(e),
+            self.settings.teacher_forcing_ratio_at(e),
         )
         self.step.total[...] = self.step.worst[...] = 0.0
         self.learned = 0
-        self.history.append(asdict(evaluated))
+        self.history.append(evaluated.row())
         return evaluated
 
     def begin_with(self, first_loss: float) -> None:
-        """Take note of the first loss and of the limit that follows from it."""
-        # A model that begins well trained may lose much of it and still know more than nothing.
+        """Set the first loss, and from it the limit."""
+        # The loss of a trained model may rise a lot on another text and still be below the uniform baseline.
         self.limit = EXPLODED * max(first_loss, log(self.model.config.vocab_size))
         self.first_loss = first_loss
         self.step.limit[...] = self.limit
 
     def check(self, loss: float) -> None:
-        """Raise if `loss` says that training has failed."""
+        """Raise a `MinicharError` if `loss` is not finite or exceeds the limit."""
         if self.first_loss is None:
             self.begin_with(loss)
         if isfinite(loss) and loss <= self.limit:
             return
         limit = f"; the first was {self.first_loss:.4g}" if isfinite(loss) else ""
-        good = f"{self.saved[-1]} is good" if self.saved else "No checkpoint was written yet"
+        good = f"The last good checkpoint is {self.saved[-1]}" if self.saved else "No checkpoint was saved"
         raise MinicharError(
             f"training failed: loss {loss:.4g} by epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
-            f"{good}; try a lower --learning-rate or --grad-clip"
+            f"{good}; try a lower ",
+            Option("learning_rate"),
+            " or ",
+            Option("grad_clip"),
         )
 
     def bad_parameter(self) -> str:
-        """Say which parameter went bad: the first that is not finite, or else the largest."""
+        """Return a sentence that names the first parameter that is not finite, or else the largest."""
         xp, to_host = self.backend.xp, self.backend.to_host
         largest = {name: float(to_host(xp.abs(view).max())) for name, view in self.model.parameters.items()}
         for name, value in largest.items():
@@ -211,7 +216,7 @@ class Trainer:
         return f"Parameter {name} has grown to {largest[name]:.3g}"
 
     def save(self, val_loss: float | None) -> Saved:
-        """Write a checkpoint; its name holds the validation loss, or says that the run was interrupted."""
+        """Save a checkpoint, with the validation loss in its name, or ``interrupted`` without one."""
         settings = self.settings
         best = val_loss is not None and val_loss <= self.best_loss
         if val_loss is not None and best:
@@ -225,7 +230,7 @@ class Trainer:
             "val_loss": val_loss,
             "epoch": self.epoch,
             "origin": self.origin,
-            "settings": asdict(settings),
+            "settings": settings.to_json(),
         }
         self.saved = [*(p for p in self.saved if p != path), path]
         checkpoint.save(path, self.model, self._state())
@@ -254,14 +259,15 @@ class Trainer:
         progress = resumed.progress
         try:
             if resumed.state.shape != self.step.network.state.shape or progress["iteration"] < 1:
-                raise ValueError("its carried state or its position is of another run")
+                raise ValueError("its carried state or its position belongs to another run")
             self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
             self.step.network.state = self.backend.to_device(resumed.state)
             self.iteration = int(progress["iteration"])
+            self.set_rates()
             self.begin_with(float(progress["first_loss"]))
             self.learned, total = int(progress["learned"]), float(progress["total"])
             if not (0 <= self.learned <= self.iteration and isfinite(total)):
-                raise ValueError("no losses add up to its total")
+                raise ValueError("its sum of losses is impossible")
             self.step.total[...] = total
             self.history = list(progress["history"])
             measured = (row["val"]["loss"] for row in self.history if row["val"])

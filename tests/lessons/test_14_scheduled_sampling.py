@@ -56,7 +56,7 @@ def network(generator):
 def feed(inputs, share, how, generator):
     """The engine's: what is not true is the model's own, drawn ("sample") or its likeliest ("argmax")."""
     mixed = ScheduledSampling(inputs, how, CPU)
-    mixed.flip(share, generator)
+    mixed.draw_mask(share, generator)
     return mixed
 
 
@@ -139,11 +139,11 @@ def test_what_it_computes_and_what_it_does_not_see_add_up_to_the_gradient_of_the
 EXERCISE = """
 In minichar/training/scheduled_sampling.py, in __call__, change
 
-    return self.xp.where(self.true[t], self.inputs[t], predicted)
+    return self.xp.where(self.mask[t], self.inputs[t], predicted)
 
 to
 
-    return self.xp.where(self.true[t], predicted, self.inputs[t])
+    return self.xp.where(self.mask[t], predicted, self.inputs[t])
 
 so that the coin decides the wrong way round. Do the gradient checks notice?
 """

@@ -100,9 +100,9 @@ class TestRecording:
     class Baked(TrainingStep):
         """A step made wrong on purpose: the learning rate is a number of Python, not an array."""
 
-        def learn(self, inputs, targets, share, learning_rate, generator):
+        def set_rates(self, learning_rate, ratio):
             self.rate = learning_rate
-            super().learn(inputs, targets, share, learning_rate, generator)
+            super().set_rates(learning_rate, ratio)
 
         def _learn(self, feed):
             array, self.learning_rate = self.learning_rate, self.rate

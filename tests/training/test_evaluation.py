@@ -166,7 +166,7 @@ class TestEvaluatePart:
 
     def test_a_tail_split_has_no_state_to_carry(self, model, ids):
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2, how="tail")
-        with pytest.raises(MinicharError, match="--split columns") as caught:
+        with pytest.raises(MinicharError, match="start=.carried. needs split=.columns.") as caught:
             evaluate_part(model, split, "val", "carried")
         assert "\n" not in str(caught.value)
         assert evaluate_part(model, split, "val", "zero").loss == pytest.approx(

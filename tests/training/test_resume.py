@@ -8,11 +8,12 @@ from minichar.training.start import begin, resume
 from minichar.training.trainer import Evaluated, Saved, Step
 
 RANDOM = {"dropout": 0.3, "start_ss": 0.8, "decay_ss": 0.1, "min_ss": 0.5}
+RATES = {"learning_rate_decay": 0.5, "learning_rate_decay_after": 0}
 
 
 @pytest.fixture
 def settings_of(tmp_path):
-    return lambda **changes: toy_settings(tmp_path, **RANDOM | {"max_epochs": 3} | changes)
+    return lambda **changes: toy_settings(tmp_path, **RANDOM | RATES | {"max_epochs": 3} | changes)
 
 
 def everything(trainer):
@@ -39,7 +40,7 @@ def in_two(settings, n, total):
     """Learn `n` chunks, stop, and go on from the checkpoint until `total`; return trainer and events."""
     first = begin(settings).trainer
     take(first, n)
-    second = resume(str(first.saved[-1]), {}).trainer
+    second = resume(first.saved[-1], {}).trainer
     assert_same(first, second)
     events = take(second, total)
     assert second.iteration == total
@@ -128,7 +129,7 @@ def test_several_times(settings_of):
     for n in (5, 6, 31, 45, 60):
         take(trainer, n)
         if n < 60:
-            trainer = resume(str(trainer.saved[-1]), {}).trainer
+            trainer = resume(trainer.saved[-1], {}).trainer
     assert_same(whole, trainer)
 
 
@@ -137,7 +138,7 @@ def test_from_a_checkpoint_that_was_no_stop(settings_of):
     settings = settings_of(eval_val_every=15)
     whole = begin(settings).trainer
     list(whole.run())
-    second = resume(str(whole.saved[0]), {}).trainer
+    second = resume(whole.saved[0], {}).trainer
     assert second.iteration == 15
     list(second.run())
     assert_same(whole, second)
@@ -149,7 +150,7 @@ def test_a_run_that_is_made_longer(settings_of):
     list(whole.run())
     short = begin(settings_of(max_epochs=2)).trainer
     list(short.run())
-    longer = resume(str(short.saved[-1]), {"max_epochs": 3}).trainer
+    longer = resume(short.saved[-1], {"max_epochs": 3}).trainer
     list(longer.run())
     np.testing.assert_array_equal(longer.model.parameters.flat, whole.model.parameters.flat)
 
@@ -159,7 +160,7 @@ def test_keep_deletes_only_what_this_process_wrote(settings_of):
     settings = settings_of(eval_val_every=10, keep=2)
     trainer = begin(settings).trainer
     take(trainer, 35)
-    second = resume(str(trainer.saved[-1]), {}).trainer
+    second = resume(trainer.saved[-1], {}).trainer
     assert second.saved == []
     list(second.run())
     assert len(second.saved) <= 3

@@ -22,7 +22,7 @@ def fed(backend):
     def run(share, T=20, B=60, feed="sample", seed=1):
         inputs = backend.to_device(np.full((T, B), TRUE))
         next_ids = ScheduledSampling(inputs, feed, backend)
-        next_ids.flip(share, backend.uniform(seed))
+        next_ids.draw_mask(share, backend.uniform(seed))
         logits = backend.to_device(certain(OTHER, B))
         return np.array([backend.to_host(next_ids(t, lambda: logits)) for t in range(T)])
 
@@ -30,7 +30,7 @@ def fed(backend):
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
-class TestTheCoin:
+class TestTheMask:
     def test_a_share_of_one_feeds_the_text(self, feed, fed):
         assert (fed(1.0, feed=feed) == TRUE).all()
 
@@ -41,11 +41,11 @@ class TestTheCoin:
 
     def test_true_characters_have_their_share(self, feed, fed):
         true = fed(0.8, B=100, feed=feed)[1:] == TRUE
-        # 19 · 100 = 1900 coins; the standard deviation of the share is √(0.8 · 0.2 / 1900) = 0.009
+        # 19 · 100 = 1900 draws; the standard deviation of their mean is √(0.8 · 0.2 / 1900) = 0.009
         assert true.mean() == pytest.approx(0.8, abs=0.036)
 
-    def test_there_is_a_coin_for_each_character(self, feed, fed):
-        """Not one for a whole step, nor one for a whole sequence."""
+    def test_each_character_has_its_own_draw(self, feed, fed):
+        """Not one per step, nor one per sequence."""
         true = fed(0.5, feed=feed)[1:] == TRUE  # (T-1, B)
         for axis in (0, 1):
             assert true.any(axis=axis).all()
@@ -57,14 +57,14 @@ class TestTheCoin:
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
-def test_each_chunk_flips_its_own_coins_where_the_ones_before_lay(feed, backend, host):
-    """A recorded step reads coins and numbers where they were when it was recorded."""
+def test_each_chunk_draws_its_own_mask_into_the_same_array(feed, backend, host):
+    """A recorded step reads the mask and the uniform numbers at the addresses it was recorded with."""
     mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
-    uniform, (true, u) = backend.uniform(1), (mixed.true, mixed.u)
-    mixed.flip(0.5, uniform)
+    uniform, (true, u) = backend.uniform(1), (mixed.mask, mixed.u)
+    mixed.draw_mask(0.5, uniform)
     before = host(true).copy(), host(u).copy()
-    mixed.flip(0.5, uniform)
-    assert mixed.true is true
+    mixed.draw_mask(0.5, uniform)
+    assert mixed.mask is true
     assert mixed.u is u
     assert (host(true) != before[0]).any()
     assert (host(u) != before[1]).any() == (feed == "sample")
@@ -73,7 +73,7 @@ def test_each_chunk_flips_its_own_coins_where_the_ones_before_lay(feed, backend,
 def test_a_chunk_is_read_from_where_the_inputs_lie(backend, host):
     inputs = backend.zeros((3, 2), "int64")
     mixed = ScheduledSampling(inputs, "argmax", backend)
-    mixed.flip(1.0, backend.uniform(1))
+    mixed.draw_mask(1.0, backend.uniform(1))
     inputs[...] = backend.to_device(np.arange(6).reshape(3, 2))
     logits = backend.to_device(certain(OTHER, 2))
     for t in range(3):
@@ -83,7 +83,7 @@ def test_a_chunk_is_read_from_where_the_inputs_lie(backend, host):
 def test_a_true_character_comes_from_its_own_place_in_the_text(backend, host, generator):
     inputs = generator.integers(3, size=(20, 40))
     next_ids = ScheduledSampling(backend.to_device(inputs), "argmax", backend)
-    next_ids.flip(0.5, backend.uniform(1))
+    next_ids.draw_mask(0.5, backend.uniform(1))
     logits = backend.to_device(certain(OTHER, 40))
     ids = np.array([host(next_ids(t, lambda: logits)) for t in range(20)])
     np.testing.assert_array_equal(ids[ids != OTHER], inputs[ids != OTHER])
@@ -93,7 +93,7 @@ def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     p, B = np.array([0.1, 0.2, 0.3, 0.4]), 10_000
     logits = backend.to_device(np.repeat(np.log(p)[:, None], B, axis=1))
     next_ids = ScheduledSampling(backend.zeros((3, B), "int64"), "sample", backend)
-    next_ids.flip(0.0, backend.uniform(1))
+    next_ids.draw_mask(0.0, backend.uniform(1))
     first, second = host(next_ids(1, lambda: logits)), host(next_ids(2, lambda: logits))
     for ids in (first, second):
         # The standard deviation of a share is at most √(0.4 · 0.6 / 10000) = 0.005
@@ -104,7 +104,7 @@ def test_sample_draws_from_the_distribution_of_the_model(backend, host):
 def test_argmax_takes_the_likeliest(backend, host, generator):
     logits = generator.normal(size=(V, 40))
     next_ids = ScheduledSampling(backend.zeros((2, 40), "int64"), "argmax", backend)
-    next_ids.flip(0.0, backend.uniform(1))
+    next_ids.draw_mask(0.0, backend.uniform(1))
     np.testing.assert_array_equal(host(next_ids(1, lambda: backend.to_device(logits))), logits.argmax(axis=0))
 
 
@@ -121,7 +121,7 @@ class TestInTheNetwork:
             ids = backend.to_device(generator.integers(self.V, size=(2, self.T, self.B)))
             inputs, targets = ids  # each (T, B)
             feed = ScheduledSampling(inputs, "argmax", backend)
-            feed.flip(share, backend.uniform(1))
+            feed.draw_mask(share, backend.uniform(1))
             network.learn(feed, targets)
             return network, inputs
 

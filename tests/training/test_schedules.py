@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minichar.training.schedules import SS_SCHEDULES, learning_rate, true_share
+from minichar.training.schedules import SS_SCHEDULES, learning_rate, teacher_forcing_ratio
 from minichar.training.settings import Settings
 
 
@@ -31,23 +31,23 @@ def test_a_decay_of_one_keeps_the_rate():
 
 def test_linear_shares_worked_by_hand():
     # The defaults: 1 - 0.005 · e, which is 0.9 at epoch 20, and no less after.
-    shares = [true_share(e, "linear", 1.0, 0.005, 0.9) for e in (0, 1, 10, 20, 21, 1000)]
+    shares = [teacher_forcing_ratio(e, "linear", 1.0, 0.005, 0.9) for e in (0, 1, 10, 20, 21, 1000)]
     assert shares == pytest.approx([1.0, 0.995, 0.95, 0.9, 0.9, 0.9], rel=1e-15)
 
 
 def test_exponential_shares_worked_by_hand():
     # k = 1 - 0.5:  0.8, 0.8 · 0.5, 0.8 · 0.25, then the floor
-    shares = [true_share(e, "exponential", 0.8, 0.5, 0.15) for e in range(4)]
+    shares = [teacher_forcing_ratio(e, "exponential", 0.8, 0.5, 0.15) for e in range(4)]
     assert shares == pytest.approx([0.8, 0.4, 0.2, 0.15], rel=1e-15)
 
 
 def test_inverse_sigmoid_shares_worked_by_hand():
     # k = 1 / 0.1 = 10:  10 / (10 + e⁰) = 10/11,  10 / (10 + e¹),  10 / (10 + e²)
-    shares = [true_share(e, "inverse-sigmoid", 1.0, 0.1, 0.0) for e in (0, 10, 20)]
+    shares = [teacher_forcing_ratio(e, "inverse-sigmoid", 1.0, 0.1, 0.0) for e in (0, 10, 20)]
     assert shares == pytest.approx([10 / 11, 10 / (10 + exp(1)), 10 / (10 + exp(2))], rel=1e-14)
     # A long run does not overflow, and one that does not decay starts where it stays.
-    assert true_share(1_000_000, "inverse-sigmoid", 1.0, 0.5, 0.25) == 0.25
-    assert true_share(7, "inverse-sigmoid", 0.75, 0.0, 0.0) == 0.75
+    assert teacher_forcing_ratio(1_000_000, "inverse-sigmoid", 1.0, 0.5, 0.25) == 0.25
+    assert teacher_forcing_ratio(7, "inverse-sigmoid", 0.75, 0.0, 0.0) == 0.75
 
 
 @given(
@@ -58,7 +58,7 @@ def test_inverse_sigmoid_shares_worked_by_hand():
     e=st.integers(0, 10_000),
 )
 def test_a_share_never_rises_and_never_passes_its_floor(schedule, start, decay, minimum, e):
-    now, later = (true_share(epoch, schedule, start, decay, minimum) for epoch in (e, e + 1))
+    now, later = (teacher_forcing_ratio(epoch, schedule, start, decay, minimum) for epoch in (e, e + 1))
     assert minimum <= later <= now <= max(start, minimum)
 
 
@@ -73,5 +73,5 @@ def test_settings_hand_their_own_numbers_to_the_schedules():
         min_ss=0.15,
     )
     assert [settings.learning_rate_at(e) for e in range(4)] == [0.8, 0.8, 0.8, 0.4]
-    assert [settings.true_share_at(e) for e in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.15])
-    assert Settings(use_ss=False, start_ss=0.5).true_share_at(3) == 1.0
+    assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.15])
+    assert Settings(use_ss=False, start_ss=0.5).teacher_forcing_ratio_at(3) == 1.0

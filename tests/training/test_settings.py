@@ -1,5 +1,9 @@
-from dataclasses import asdict, fields
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 from minichar.errors import MinicharError
@@ -7,8 +11,8 @@ from minichar.training.settings import Settings
 
 
 def test_the_defaults_are_char_rnns():
-    """The options that char-rnn and char-rnn-chinese have, with the values they have there."""
-    assert asdict(Settings()) == {
+    """The options of char-rnn and char-rnn-chinese have the defaults they have there."""
+    assert Settings().to_json() == {
         "data": None,
         "encoding": "utf-8",
         "min_freq": 0,
@@ -40,7 +44,7 @@ def test_the_defaults_are_char_rnns():
         "eval_val_every": 1000,
         "sample_every": 1,
         "checkpoint_dir": "cv",
-        "savefile": "lstm",
+        "savefile": "",
         "keep": 0,
     }
 
@@ -77,13 +81,14 @@ NAN, INF = float("nan"), float("inf")
         ("ss_schedule", ("cosine",)),
         ("ss_feed", ("beam",)),
         ("dtype", ("float16", "int32")),
-        ("savefile", ("", "a/b", "..\\a")),
+        ("savefile", ("a/b", "..\\a", "x" * 101, "汉" * 34)),
     ],
 )
 def test_a_value_out_of_range_names_the_option(name, values):
     for value in values:
-        with pytest.raises(MinicharError, match=f"^--{name.replace('_', '-')} is .*; it must be "):
+        with pytest.raises(MinicharError, match=f"^{name} is .*; it must be ") as caught:
             Settings(**{name: value})
+        assert caught.value.with_flags.startswith(f"--{name.replace('_', '-')} is ")
 
 
 @pytest.mark.parametrize(
@@ -108,27 +113,55 @@ def test_the_ends_of_a_range_are_in_it(name, value):
 
 
 OF_ANOTHER_TYPE = {
-    int: ("7", 2.5, None, []),
-    float: ("0.5", None, [], 1j),
+    int: ("7", 2.5, None, [], True, float("nan")),
+    float: ("0.5", None, [], 1j, False, 10**400),
     bool: ("yes", 1, None),
     str: (7, None, b"x", ["a"]),
-    str | None: (7, b"x", ["a"]),
+    Path: (7, None, b"x", ["a"]),
+    Path | None: (7, b"x", ["a"]),
 }
 
 
-@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
-def test_a_value_of_another_type_names_the_option(field):
-    for value in OF_ANOTHER_TYPE[field.type]:
-        with pytest.raises(MinicharError, match=f"^--{field.name.replace('_', '-')} is .*; it must be "):
-            Settings(**{field.name: value})
+@pytest.mark.parametrize(("name", "kind"), get_type_hints(Settings).items())
+def test_a_value_of_another_type_names_the_option(name, kind):
+    for value in OF_ANOTHER_TYPE[kind]:
+        with pytest.raises(MinicharError, match=f"^{name} is .*; it must be "):
+            Settings(**{name: value})
+
+
+def test_values_are_stored_in_the_declared_type():
+    """So that a checkpoint can hold them as JSON, and resuming compares like with like."""
+    settings = Settings(
+        rnn_size=np.int64(7), dropout=np.float32(0.5), grad_clip=1, data="a.txt", checkpoint_dir="out"
+    )
+    values = asdict(settings)
+    assert {name: type(values[name]) for name in ("rnn_size", "dropout", "grad_clip")} == {
+        "rnn_size": int,
+        "dropout": float,
+        "grad_clip": float,
+    }
+    assert (settings.data, settings.checkpoint_dir) == (Path("a.txt"), Path("out"))
+
+
+def test_settings_survive_json():
+    settings = Settings(data=Path("texts/a.txt"), checkpoint_dir=Path("out"), model="gru", dropout=0.25)
+    stored = json.loads(json.dumps(settings.to_json()))
+    assert (stored["data"], stored["checkpoint_dir"]) == ("texts/a.txt", "out")
+    assert Settings(**stored) == settings
 
 
 @pytest.mark.parametrize("name", ["data", "encoding", "checkpoint_dir", "savefile"])
-def test_text_that_no_file_can_be_called(name):
+def test_characters_that_no_file_name_can_have(name):
     for value in ("a\0b", "\ud800", "\udfff"):
-        with pytest.raises(MinicharError, match=f"^--{name.replace('_', '-')} is .*; it must be text that"):
+        with pytest.raises(MinicharError, match=f"^{name} is .*; it must be text without"):
             Settings(**{name: value})
     assert getattr(Settings(**{name: "é汉\udcff"}), name)  # the last is a byte 0xff in a name on Linux
+
+
+@pytest.mark.parametrize("model", ["lstm", "gru"])
+def test_a_run_is_named_after_its_model(model):
+    assert Settings(model=model).run_name == model
+    assert Settings(model=model, savefile="mine").run_name == "mine"
 
 
 def test_the_learning_rate_falls_after_an_epoch():
@@ -136,8 +169,11 @@ def test_the_learning_rate_falls_after_an_epoch():
     assert [settings.learning_rate_at(e) for e in range(5)] == [0.5, 0.5, 0.25, 0.125, 0.0625]
 
 
-def test_the_share_of_true_input():
+def test_the_teacher_forcing_ratio_falls_each_epoch():
     settings = Settings(start_ss=0.75, decay_ss=0.25, min_ss=0.125)
-    assert [settings.true_share_at(e) for e in range(4)] == [0.75, 0.5, 0.25, 0.125]
-    assert Settings(start_ss=0.75, use_ss=False).true_share_at(3) == 1.0
-    assert Settings(start_ss=0.5, decay_ss=0.5, min_ss=0, ss_schedule="exponential").true_share_at(2) == 0.125
+    assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == [0.75, 0.5, 0.25, 0.125]
+    assert Settings(start_ss=0.75, use_ss=False).teacher_forcing_ratio_at(3) == 1.0
+    assert (
+        Settings(start_ss=0.5, decay_ss=0.5, min_ss=0, ss_schedule="exponential").teacher_forcing_ratio_at(2)
+        == 0.125
+    )

@@ -106,7 +106,7 @@ def test_what_an_evaluation_says(trainer_of):
         assert event.train_loss == pytest.approx(np.mean(losses[start:end]))
         e = (end - 1) // len(trainer.split.train)
         assert event.learning_rate == 0.01 * 0.5**e
-        assert event.true_share == pytest.approx(0.9 - 0.1 * e)
+        assert event.teacher_forcing_ratio == pytest.approx(0.9 - 0.1 * e)
     network = trainer.model.network(trainer.split.T, trainer.split.B)
     assert evaluated[-1].val == evaluate(network, trainer.split.val)
     assert [row["iteration"] for row in trainer.history] == ends[1:]
@@ -148,7 +148,7 @@ def test_the_rate_and_the_share_of_each_epoch_are_used(trainer_of, monkeypatch):
     )
     mixed = trainer.step.mixed
     watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
-    watch(monkeypatch, mixed, "flip", lambda share, generator: shares.append((share, mixed.feed)))
+    watch(monkeypatch, mixed, "draw_mask", lambda share, generator: shares.append((share, mixed.feed)))
     list(trainer.run())
     n = len(trainer.split.train)
     assert rates == [0.016] * 2 * n + [0.008] * n + [0.004] * n
@@ -274,7 +274,7 @@ def test_a_loss_three_times_the_first_stops_the_run(trainer_of, watched):
     assert trainer.iteration <= (8 if watched else 10)
     assert f"the first was {trainer.first_loss:.4g}" in error
     assert "Parameter readout.W has grown to " in error
-    assert "try a lower --learning-rate" in error
+    assert "try a lower learning_rate or grad_clip" in error
     assert len(checkpoints) == 1
 
 
@@ -337,7 +337,7 @@ def test_a_model_that_begins_well_trained_may_lose_much_of_it(trainer_of):
 def test_a_failure_before_the_first_checkpoint_says_so(trainer_of):
     trainer = trainer_of()
     trainer.check(1.0)
-    with pytest.raises(MinicharError, match="No checkpoint was written yet; try a lower --learning-rate"):
+    with pytest.raises(MinicharError, match="No checkpoint was saved; try a lower learning_rate"):
         trainer.check(np.nan)
 
 

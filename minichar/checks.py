@@ -1,0 +1,140 @@
+"""Check the fields of a dataclass against the rules in their annotations.
+
+    @dataclass(frozen=True)
+    class Example:
+        size: Annotated[int, at_least(1)] = 128
+        data: Path | None = None
+
+        def __post_init__(self) -> None:
+            check(self)
+
+The error names the field as an `Option`: ``size is 0; it must be at least 1`` in Python,
+``--size is 0; …`` on the command line.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from numbers import Real
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from minichar.errors import MinicharError, Option
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition on a value.
+
+    Attributes
+    ----------
+    holds : callable
+        Whether a value satisfies it.
+    words : callable
+        Returns the end of the sentence "it must be …".
+    """
+
+    holds: Callable[[Any], bool]
+    words: Callable[[], str]
+
+
+def rule(holds: Callable[[Any], bool], words: str) -> Rule:
+    """Return the rule that ``holds(value)``, with a fixed description."""
+    return Rule(holds, lambda: words)
+
+
+def at_least(low: int) -> Rule:
+    """Return the rule ``value ≥ low``."""
+    return rule(lambda value: value >= low, f"at least {low}")
+
+
+def between(low: float, high: float) -> Rule:
+    """Return the rule ``low ≤ value ≤ high``."""
+    return rule(lambda value: low <= value <= high, f"from {low} to {high}")
+
+
+def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
+    """Return the rule that the value is one of `names`; a function is asked for them at each check."""
+
+    def known() -> Sequence[str]:
+        return names() if callable(names) else names
+
+    return Rule(lambda value: value in known(), lambda: f"one of {', '.join(known())}")
+
+
+ABOVE_0 = rule(lambda value: 0 < value < float("inf"), "above 0")
+FROM_0 = rule(lambda value: 0 <= value < float("inf"), "at least 0")
+BELOW_1 = rule(lambda value: 0 <= value < 1, "at least 0 and below 1")
+UP_TO_1 = rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+
+def check(instance: object) -> None:
+    """Check every field of a dataclass, and store each value in its declared type.
+
+    A NumPy integer becomes an int, an int where a float is declared a float, and a string where
+    a path is declared a `Path`.
+
+    Raises
+    ------
+    MinicharError
+        If a field has a value of another type, or breaks a rule.
+    """
+    for name, (kind, rules) in declared(type(instance)).items():
+        value = getattr(instance, name)
+        convert, words = KINDS[kind]
+        try:
+            converted = convert(value)
+        except (TypeError, OverflowError):
+            raise wrong(name, value, words) from None
+        for broken in (rule for rule in rules if not rule.holds(converted)):
+            raise wrong(name, converted, broken.words())
+        object.__setattr__(instance, name, converted)
+
+
+def wrong(name: str, value: object, words: str) -> MinicharError:
+    """Return the error that the option `name` must not have this value."""
+    shown = str(value) if isinstance(value, Path) else repr(value)
+    return MinicharError(Option(name), f" is {shown}; it must be {words}")
+
+
+@cache
+def declared(kind: type) -> dict[str, tuple[Any, tuple[Rule, ...]]]:
+    """Return the type and the rules of every field of a dataclass."""
+    fields = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        base, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        fields[name] = base, tuple(rules)
+    return fields
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    return convert
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError
+    return float(value)
+
+
+KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
+    int: (_integer, "an integer"),
+    float: (_number, "a number"),
+    bool: (_exactly(bool), "True or False"),
+    str: (_exactly(str), "text"),
+    Path: (Path, "a path"),
+    Path | None: (lambda value: None if value is None else Path(value), "a path"),
+}
+"""For each declared type, the conversion to it, and what an error calls it."""
