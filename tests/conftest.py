@@ -1,18 +1,26 @@
 import numpy as np
 import pytest
+from cells import ARGUMENTS
 from devices import DEVICES, open_device
 from hypothesis import settings
 
-# A slow machine is no failure.
+# A slow machine is not a failure.
 settings.register_profile("minichar", deadline=None)
 settings.load_profile("minichar")
 
-CELLS = {
-    "rnn": {"model": "rnn"},
-    "lstm": {"model": "lstm"},
-    "gru-after": {"model": "gru", "gru_reset": "after"},
-    "gru-before": {"model": "gru", "gru_reset": "before"},
-}
+DEVICE_CELL = "lstm"
+
+
+def pytest_collection_modifyitems(items):
+    """A test that takes both a cell and a device runs with each cell on the CPU, and with one elsewhere."""
+    items[:] = [item for item in items if not one_of_many(getattr(item, "callspec", None))]
+
+
+def one_of_many(callspec):
+    """Whether it is about another cell than the one that the devices other than the CPU run."""
+    params = callspec.params if callspec else {}
+    device = params.get("backend", params.get("device", "cpu"))
+    return device != "cpu" and params.get("cell", DEVICE_CELL) != DEVICE_CELL
 
 
 @pytest.fixture
@@ -21,10 +29,16 @@ def generator():
     return np.random.default_rng(123)
 
 
-@pytest.fixture(params=CELLS.values(), ids=CELLS.keys())
+@pytest.fixture(params=ARGUMENTS)
 def cell(request):
-    """The arguments of `Config` that choose a cell; a test that takes it runs once for each of the four."""
-    return request.param
+    """The arguments of `Config` that choose a cell; a test that takes it runs once for each."""
+    return ARGUMENTS[request.param]
+
+
+@pytest.fixture(params=ARGUMENTS)
+def every_cell(request):
+    """The same, for a test that needs every cell on every device."""
+    return ARGUMENTS[request.param]
 
 
 @pytest.fixture(params=DEVICES)

@@ -1,8 +1,8 @@
-"""The network once more, as naively as can be: one example, one step, one unit, one number at a time.
+"""The network again, as naively as possible: one sequence, one step, one unit, one number at a time.
 
-Nothing of the engine is used but the names and the layout of its parameters. The
-characters come in as one-hot vectors, each gate has its own matrices, and every
-product is a loop. Slow, and plain enough to be checked by eye against the equations.
+It shares only the names and the layout of the parameters with the engine. The inputs are
+one-hot vectors, each gate has its own matrices, and every product is a loop. It is slow, and
+plain enough to be checked against the equations by eye.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ def sigmoid(a):
 
 @dataclass
 class Gate:
-    """The weights of one gate: H rows, a column for each hidden unit or input."""
+    """The weights of one gate: H rows, one column per hidden unit or input."""
 
     recurrent: list
     input: list
@@ -23,14 +23,14 @@ class Gate:
     input_bias: list
 
     def from_state(self, j, h):
-        """What unit j hears from the hidden state."""
+        """Return the pre-activation of unit j from the hidden state."""
         total = self.recurrent_bias[j]
         for k in range(len(h)):
             total += self.recurrent[j][k] * h[k]
         return total
 
     def from_input(self, j, x):
-        """What unit j hears from the input."""
+        """Return the pre-activation of unit j from the input."""
         total = self.input_bias[j]
         for k in range(len(x)):
             total += self.input[j][k] * x[k]
@@ -43,19 +43,19 @@ class Gate:
 def gate_of(parameters, layer, H, number, matrix="W", row=None):
     """Cut the rows of one gate out of the engine's parameters.
 
-    `number` is the gate's place in ``Wx``, and in `matrix` too unless `row` gives another.
+    `number` is the gate's position in ``Wx``, and in `matrix` too unless `row` gives another.
     """
     there = slice(number * H, (number + 1) * H)
     here = there if row is None else slice(row * H, (row + 1) * H)
     names = dict(parameters.items())
     W = names[f"layer{layer}.{matrix}"][here].tolist()
     if f"layer{layer}.U" in names:
-        # The state and the input have a matrix and a bias each.
+        # The state and the input each have a matrix and a bias.
         U = names[f"layer{layer}.U"][here].tolist()
         recurrent, recurrent_bias = [u[:H] for u in U], [u[H] for u in U]
         inputs = [w[:-1] for w in W]
     else:
-        # One matrix holds both, and one bias.
+        # Both share a matrix and a bias.
         recurrent, recurrent_bias = [w[:H] for w in W], [0.0] * H
         inputs = [w[H:-1] for w in W]
     if layer == 1:
@@ -110,20 +110,17 @@ def gru_before_step(parameters, layer, states, x):
     return [[(1 - z[j]) * n[j] + z[j] * h_prev[j] for j in range(H)]]
 
 
-def step_of(config):
-    if config.model == "gru":
-        return gru_after_step if config.gru_reset == "after" else gru_before_step
-    return {"rnn": rnn_step, "lstm": lstm_step}[config.model]
+STEPS = {"rnn": rnn_step, "lstm": lstm_step, "gru": gru_after_step, "gru-reset-before": gru_before_step}
 
 
 def one_sequence(config, parameters, inputs, targets, states, masks):
-    """Read one sequence.
+    """Run the network over one sequence.
 
     Parameters
     ----------
     inputs, targets : list of int, T of them
     states : list of list of list
-        For each layer, its states, each of H numbers. Changed in place.
+        For each layer, its states, each of H numbers; updated in place.
     masks : list or None
         For each layer, T lists of H numbers.
 
@@ -131,7 +128,7 @@ def one_sequence(config, parameters, inputs, targets, states, masks):
     -------
     The sum of -log p[target] over the sequence, in nats.
     """
-    step, V = step_of(config), config.vocab_size
+    step, V = STEPS[config.cell.name], config.vocab_size
     readout = parameters["readout.W"].tolist()
     total = 0.0
     for t in range(len(inputs)):
@@ -152,7 +149,7 @@ def one_sequence(config, parameters, inputs, targets, states, masks):
 
 
 def read_chunk(config, parameters, inputs, targets, state, masks=None):
-    """Read a chunk; return the mean loss in nats per character and the state after it.
+    """Run the network over a chunk; return the mean loss in nats per character and the state after it.
 
     Parameters
     ----------
@@ -160,9 +157,9 @@ def read_chunk(config, parameters, inputs, targets, state, masks=None):
     parameters : Parameters
     inputs, targets : array of int, (T, B)
     state : array, ``config.state_shape(B)``
-        Left as it is.
+        Not changed.
     masks : list of array, each (T, H, B), optional
-        The dropout masks, one a layer.
+        The dropout masks, one per layer.
     """
     T, B = inputs.shape
     after = state.copy()

@@ -1,106 +1,144 @@
-"""What CuPy itself makes of the cells' element-wise functions, which needs no GPU to see.
+"""What CuPy itself makes of the cells' functions, which needs no GPU to see.
 
-`cupy.fuse` follows a function once and writes the source of one kernel. Here the real one
-does so, without launching anything, and the source is read line by line with NumPy's numbers:
-it must write what the same function writes on the CPU.
+`cupy.fuse` traces a function once and writes the source of one kernel. Here the real one does so
+without launching anything, and the source is read line by line with NumPy's numbers: it must compute
+what the same function computes on the CPU.
 """
 
 import re
 
 import numpy as np
 import pytest
+from cells import ODD, arguments_of
 
-from minichar.engine import functions, gru, gru_before, lstm, rnn
+from minichar.devices.cupy import CuPyBackend
+from minichar.engine.cell import CELLS
 
 cupy = pytest.importorskip("cupy", reason="needs CuPy: cupy-cuda12x")
 fusion = pytest.importorskip("cupy._core.fusion", reason="this CuPy fuses in another way")
-
-FUSED = {
-    "rnn backward": (rnn.elementwise_backward, 3),
-    "sigmoid": (functions.sigmoid, 2),
-    "sigmoid slope": (functions.sigmoid_slope, 2),
-    "lstm": (lstm.elementwise, 9),
-    "lstm backward": (lstm.elementwise_backward, 13),
-    "gru": (gru.elementwise, 9),
-    "gru backward": (gru.elementwise_backward, 13),
-    "gru-before gates": (gru_before.gates, 4),
-    "gru-before blend": (gru_before.candidate_and_blend, 4),
-    "gru-before blend backward": (gru.blend_backward, 7),
-    "gru-before reset backward": (gru_before.reset_backward, 6),
-}
 
 CONSTANT = re.compile(r"const \w+ (v\d+) = (\S+);")
 DECLARATION = re.compile(r"(\w+ v\d+(_\d+)?;\s*)+")
 CAST = re.compile(r"(v[\d_]+) = static_cast< (\w+) >\((v[\d_]+)\);")
 CALL = re.compile(r"cupy_(\w+)\((.*), (v[\d_]+)\);")
+COPY = re.compile(r"(v\d+) = (v\d+);")
+COPIES = re.compile(r"(v\d+ = v\d+;\s*)+")
 DTYPES = {"float": "float32", "double": "float64"}
 
 
 def array_without_memory(shape, dtype):
-    """Return an array of CuPy's whose memory nobody ever touches."""
+    """Return an array of CuPy's whose memory is never touched."""
     memory = cupy.cuda.UnownedMemory(1 << 20, 1 << 20, None, 0)
     return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0))
 
 
-def kernel_of(function, n, shape, dtype):
-    """Return the kernel that CuPy makes of ``function(xp, *n arrays)``."""
+def kernel_of(function, arrays, name):
+    """Return the kernel that CuPy makes of a function of arrays like these."""
     state = fusion._thread_local
     state.history, state.is_old_fusing = fusion._FusionHistory(), True
     try:
-        arrays = [array_without_memory(shape, dtype) for _ in range(n)]
-        kernel, _ = state.history.get_fusion(lambda *arrays: function(cupy, *arrays), arrays, "fused")
+        there = [array_without_memory(array.shape, array.dtype) for array in arrays]
+        kernel, _ = state.history.get_fusion(function, there, name)
     finally:
         state.history, state.is_old_fusing = None, False
     return kernel
 
 
-def run(source, arrays):
-    """Run the lines of a kernel; `arrays` are its parameters v0, v1, … and are written to."""
-    values = {f"v{i}": array.copy() for i, array in enumerate(arrays)}
-    lines = [line for line in source.splitlines() if line and not line.startswith("//")]
-    for line in lines:
+def run(kernel, arrays):
+    """Run the lines of a kernel on NumPy's arrays; return what it returns."""
+    values = {f"v{i}": array for i, array in enumerate(arrays)}
+    for line in kernel.operation.splitlines():
         if match := CONSTANT.fullmatch(line):
             values[match[1]] = float(match[2])
         elif match := CAST.fullmatch(line):
-            values[match[1]] = np.asarray(values[match[3]]).astype(DTYPES[match[2]])
+            uninitialised = np.nan  # what a call writes is cast before it, too
+            values[match[1]] = np.asarray(values.get(match[3], uninitialised)).astype(DTYPES[match[2]])
         elif match := CALL.fullmatch(line):
-            inputs = [values[name] for name in match[2].split(", ")]
-            values[match[3]] = getattr(np, match[1])(*inputs)
+            values[match[3]] = getattr(np, match[1])(*(values[name] for name in match[2].split(", ")))
+        elif COPIES.fullmatch(line):
+            values |= {name: values[source].copy() for name, source in COPY.findall(line)}
         else:
-            assert DECLARATION.fullmatch(line), line
-    for i, array in enumerate(arrays):
-        array[...] = values[f"v{i}"]
+            assert line.startswith("//") or DECLARATION.fullmatch(line), line
+    results = tuple(values[parameter.name] for parameter in kernel.out_params)
+    return results if kernel.return_tuple else results[0]
+
+
+class TracedCuPy:
+    """CuPy, but for its kernels: they run by NumPy, on NumPy's arrays. Each function is traced once."""
+
+    def __init__(self):
+        self.kernels = []
+
+    def __getattr__(self, name):
+        return getattr(cupy, name)
+
+    def fuse(self, *, kernel_name):
+        def decorate(function):
+            traced = []
+
+            def fused(*arrays):
+                if not traced:
+                    traced.append(kernel_of(function, arrays, kernel_name))
+                    self.kernels += traced
+                return run(traced[0], arrays)
+
+            return fused
+
+        return decorate
+
+
+def flat(values):
+    """Return the arrays in nested tuples and lists, in order."""
+    return [
+        array for value in values for array in (flat(value) if isinstance(value, tuple | list) else [value])
+    ]
+
+
+STAGES = [
+    pytest.param(cell, number, way, id=f"{cell.name}-{number}-{way}")
+    for cell in (*CELLS.values(), ODD)
+    for number in range(len(cell.stages))
+    for way in ("forward", "backward")
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", FUSED)
-def test_the_kernel_writes_what_numpy_writes(name, dtype, generator):
-    function, n = FUSED[name]
-    kernel = kernel_of(function, n, (3, 2), dtype)
-    here = [generator.uniform(-0.9, 0.9, (3, 2)).astype(dtype) for _ in range(n)]
-    there, before = [array.copy() for array in here], [array.copy() for array in here]
-    function(np, *here)
-    run(kernel.operation, there)
-    for i, (one, other) in enumerate(zip(here, there, strict=True)):
-        np.testing.assert_array_equal(one, other, err_msg=f"argument {i}")
-    written = [not (one == other).all() for one, other in zip(here, before, strict=True)]
-    assert [not parameter.is_const for parameter in kernel.in_params] == written
-    assert kernel.nout == 0  # nothing is allocated
+@pytest.mark.parametrize(("cell", "number", "way"), STAGES)
+def test_the_kernel_computes_what_numpy_computes(cell, number, way, dtype, generator):
+    stage, xp = cell.stages[number], TracedCuPy()
+    function = getattr(stage, way)
+    fused = CuPyBackend(0, xp).fuse(function)
+    for _ in range(2):  # traced, then from memory
+        arguments = arguments_of(cell, number, generator, dtype)
+        if way == "backward":
+            *results, cache = stage.forward(np, *arguments)
+            arguments = [*generator.normal(size=(len(results), *results[0].shape)).astype(dtype), cache]
+        wanted, found = function(np, *arguments), fused(*arguments)
+        assert [len(value) if isinstance(value, tuple) else None for value in found] == [
+            len(value) if isinstance(value, tuple) else None for value in wanted
+        ]
+        made = 0
+        for one, other in zip(flat(found), flat(wanted), strict=True):
+            assert one.dtype == dtype
+            np.testing.assert_allclose(one, other, rtol=4 * np.finfo(dtype).eps)
+            if any(np.shares_memory(other, argument) for argument in flat(arguments)):
+                assert np.shares_memory(one, other)  # a result that is an argument is not copied
+            else:
+                made += 1
+    (kernel,) = xp.kernels
+    assert isinstance(kernel, cupy.ElementwiseKernel)
+    assert all(parameter.is_const for parameter in kernel.in_params)
+    assert kernel.nout == made
 
 
-def test_every_fused_function_is_here(cell):
-    """Nothing of the cells goes through `Backend.elementwise` without being looked at."""
-    from minichar.devices.backend import Backend
-    from minichar.engine.config import Config
-    from minichar.engine.gradcheck import toy_network
+def test_a_kernel_is_named_after_its_function():
+    """As profilers show it."""
+    xp = TracedCuPy()
+    CuPyBackend(0, xp).fuse(CELLS["lstm"].stages[0].backward)(*np.ones((2, 3, 2)), tuple(np.ones((6, 3, 2))))
+    assert xp.kernels[0].name == "lstm_backward"
 
-    seen = set()
 
-    class Noting(Backend):
-        def elementwise(self, function):
-            seen.add(function)
-            return super().elementwise(function)
-
-    toy_network(Config(3, **cell, rnn_size=2), 2, 1, np.random.default_rng(1), Noting())
-    assert seen
-    assert seen <= {function for function, _ in FUSED.values()}
+@pytest.mark.parametrize("function", [lambda a: cupy.matmul(a, a), lambda a: cupy.sum(a, axis=0)])
+def test_what_is_not_element_wise_makes_no_such_kernel(function):
+    with pytest.raises((TypeError, AssertionError)):
+        assert isinstance(kernel_of(function, [np.ones((3, 3))], "wrong"), cupy.ElementwiseKernel)

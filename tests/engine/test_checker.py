@@ -19,7 +19,7 @@ from minichar.engine.gradcheck import (
 )
 from minichar.engine.network import Network, teacher_forcing
 
-T, B, V, H = 5, 2, 8, 3
+T, B, V, H = 3, 2, 8, 3
 
 
 def toy(cell, generator, backend=CPU):
@@ -30,7 +30,7 @@ def toy(cell, generator, backend=CPU):
 
 
 def spoil(monkeypatch, names, change):
-    """Let every backward pass end by changing an element of middling size in each of the named gradients."""
+    """Make every backward pass end by changing an element of middling size in each of the named gradients."""
     right = Network.backward
 
     def wrong(network):
@@ -50,8 +50,8 @@ def test_one_element_wrong_by_one_part_in_a_million_fails_in_every_parameter(cel
     assert not any(row.passed for row in check_network(network, feed, targets))
 
 
-def test_only_the_parameter_that_is_wrong_fails(cell, generator, monkeypatch):
-    network, feed, targets = toy(cell, generator)
+def test_only_the_parameter_that_is_wrong_fails(generator, monkeypatch):
+    network, feed, targets = toy({"model": "rnn"}, generator)
     for name in network.config.shapes():
         with monkeypatch.context() as patch:
             spoil(patch, [name], lambda g: -g)
@@ -66,9 +66,8 @@ def test_a_gradient_that_is_not_a_number_fails(generator, monkeypatch):
     assert [row.name for row in rows if not row.passed] == ["layer1.W"]
 
 
-@pytest.mark.parametrize("part", [1e-6, -1e-6])
 def test_along_a_direction_one_part_in_a_million_is_seen_on_every_device(
-    cell, part, backend, generator, monkeypatch
+    cell, backend, generator, monkeypatch
 ):
     network, feed, targets = toy(cell, generator, backend)
     direction = generator.normal(size=network.parameters.size)  # (size,)
@@ -77,7 +76,7 @@ def test_along_a_direction_one_part_in_a_million_is_seen_on_every_device(
 
     def wrong(network):
         right(network)
-        network.gradient.flat[...] = network.gradient.flat * (1 + part)
+        network.gradient.flat[...] = network.gradient.flat * (1 - 1e-6)
 
     monkeypatch.setattr(Network, "backward", wrong)
     assert directional_error(network, feed, targets, direction) == pytest.approx(1e-6, rel=1e-3)
@@ -118,20 +117,20 @@ def test_both_methods_know_the_derivative_of_a_cubic():
     np.testing.assert_array_equal(theta, [0.5, -2.0, 3.0])
 
 
-def test_the_checker_leaves_the_parameters_the_state_and_the_masks_as_they_are(cell, generator):
-    network, feed, targets = toy(cell, generator)
-    before = network.parameters.flat.copy(), network.state, network.dropouts[0].mask.copy()
+def test_the_checker_leaves_the_parameters_the_state_and_the_masks_as_they_are(generator):
+    network, feed, targets = toy({"model": "lstm"}, generator)
+    before = network.parameters.flat.copy(), network.state, network.masks[0].copy()
     check_network(network, feed, targets)
-    after = network.parameters.flat, network.state, network.dropouts[0].mask
+    after = network.parameters.flat, network.state, network.masks[0]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 class TestStepSize:
     @pytest.fixture
-    def errors(self, cell, generator):
+    def errors(self, generator):
         """Return the error of a method with a step h, on the whole gradient of a toy network."""
-        network, feed, targets = toy(cell, generator)
+        network, feed, targets = toy({"model": "lstm"}, generator)
         network.learn(feed, targets)
         dtypes = {complex_step: "complex128", central_difference: "float64"}
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from naive import read_chunk
+from cells import ARGUMENTS
+from naive import STEPS, read_chunk
 
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import toy_network
@@ -9,18 +10,17 @@ from minichar.engine.network import teacher_forcing
 T, B, V, H = 5, 2, 8, 3
 
 
-@pytest.mark.parametrize("dropout", [0, 0.4])
-@pytest.mark.parametrize("L", [1, 2, 3])
+@pytest.mark.parametrize(("L", "dropout"), [(1, 0.4), (2, 0.0), (3, 0.4)])
+@pytest.mark.parametrize("cell", STEPS)
 def test_the_engine_agrees_with_the_naive_reference(cell, L, dropout, generator):
-    config = Config(V, **cell, rnn_size=H, num_layers=L, dropout=dropout)
+    config = Config(V, **ARGUMENTS[cell], rnn_size=H, num_layers=L, dropout=dropout)
     network = toy_network(config, T, B, generator)
-    masks = [drop.mask for drop in network.dropouts] if dropout else None
+    masks = network.masks if dropout else None
     state = network.state
     for _ in range(2):  # two chunks, so that the state is carried
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
         loss, state = read_chunk(config, network.parameters, inputs, targets, state, masks)
-        logits = network.forward(teacher_forcing(inputs))
-        assert float(network.loss.forward(logits, targets)) == pytest.approx(loss, rel=1e-12)
+        assert float(network.measure(teacher_forcing(inputs), targets)) == pytest.approx(loss, rel=1e-12)
         network.carry()
         np.testing.assert_allclose(network.state, state, rtol=0, atol=1e-12)
 
@@ -29,13 +29,8 @@ def test_the_reference_tells_the_cells_apart(generator):
     """With the same seed no two cells agree, so agreement above means something."""
     inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
     losses = []
-    for cell in (
-        {"model": "rnn"},
-        {"model": "lstm"},
-        {"model": "gru"},
-        {"model": "gru", "gru_reset": "before"},
-    ):
-        config = Config(V, **cell, rnn_size=H, num_layers=1)
+    for cell in STEPS:
+        config = Config(V, **ARGUMENTS[cell], rnn_size=H, num_layers=1)
         network = toy_network(config, T, B, np.random.default_rng(1))
         losses.append(read_chunk(config, network.parameters, inputs, targets, network.state)[0])
     assert np.diff(sorted(losses)).min() > 1e-3

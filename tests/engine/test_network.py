@@ -1,4 +1,4 @@
-"""How the network goes through time: chunks, carried states, feeds; on every device."""
+"""The network over time: chunks, carried states, feeds, batches and dropout, on every device."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ T, B, V, H = 5, 2, 8, 3
 
 @pytest.fixture
 def network(cell, generator, backend):
-    """Two layers with random weights and a random state, nothing dropped."""
+    """Two layers with random weights and a random state, without dropout."""
     return toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator, backend)
 
 
@@ -30,7 +30,7 @@ def text(generator, backend):
 
 @pytest.fixture
 def same(host):
-    """Fail unless two arrays are equal but for rounding, which another place in memory may change."""
+    """Fail unless two arrays are equal but for rounding, which may depend on the position in memory."""
     return lambda value, wanted: np.testing.assert_allclose(host(value), host(wanted), rtol=1e-12, atol=1e-14)
 
 
@@ -46,7 +46,7 @@ def another(network, T=T, B=B):
 
 
 def loss_and_gradient(network, inputs, targets):
-    """Run `n` = len(inputs) steps forward and back; return copies of loss, logits and gradient."""
+    """Run `n` = len(inputs) steps forward and backward; return copies of loss, logits and gradient."""
     loss = network.learn(teacher_forcing(inputs), targets)
     return loss, network.logits().copy(), network.gradient.flat.copy()
 
@@ -106,7 +106,7 @@ class TestChunks:
         assert relative_error(host(network.gradient["layer1.W"]), host(long.gradient["layer1.W"])) > 1e-3
 
     def test_a_backward_pass_leaves_nothing_behind_for_the_next(self, network, text, same):
-        """The gradient is that of one chunk, not a sum; the walk back starts from zero each time."""
+        """The gradient is that of one chunk, not a sum; the backward pass starts from zero each time."""
         inputs, targets = text
         for chunk in (slice(0, T), slice(T, 2 * T)):
             fresh = another(network)
@@ -117,7 +117,7 @@ class TestChunks:
                 same(value, wanted)
             network.carry()
 
-    def test_a_pass_after_a_longer_one_sees_nothing_of_it(self, network, text, same):
+    def test_a_pass_after_a_longer_one_is_not_affected_by_it(self, network, text, same):
         inputs, targets = text
         loss_and_gradient(network, inputs[:T], targets[:T])
         n = 2
@@ -159,7 +159,7 @@ class TestState:
         inputs = text[0, :T]
         same(network.forward(teacher_forcing(inputs)), another(network).forward(teacher_forcing(inputs)))
 
-    def test_it_goes_on_from_where_it_was_read(self, network, text, same):
+    def test_another_network_continues_from_it(self, network, text, same):
         inputs, _ = text
         network.forward(teacher_forcing(inputs[:T]))
         network.carry()
@@ -168,7 +168,7 @@ class TestState:
         feed = teacher_forcing(inputs[T:])
         same(other.forward(feed), network.forward(feed))
 
-    def test_carrying_goes_to_where_the_last_pass_ended_whatever_went_before(self, network, text, same):
+    def test_what_is_carried_is_the_state_after_the_last_pass(self, network, text, same):
         """A full pass, then two single steps: the state after the second of them is carried."""
         inputs, _ = text
         start = network.state
@@ -189,7 +189,7 @@ class TestState:
 
 class TestFeed:
     def test_step_by_step_is_the_same_as_a_whole_chunk(self, network, text, same):
-        """Generation runs a network of T = 1; training one of a whole chunk. They are the same code."""
+        """Generation runs a network of T = 1, training one of a whole chunk, with the same code."""
         inputs = text[0, :T]
         single = another(network, 1)
         single.state = network.state
@@ -252,9 +252,9 @@ class TestDropoutInTheNetwork:
     def test_it_acts_between_the_layers_and_before_the_read_out(self, dropping, text, host):
         """Where a unit is always dropped, its columns in layer 2 and in ``readout.W`` get no gradient."""
         inputs, targets = text
-        for dropout in dropping.dropouts:
-            dropout.mask[...] = 1.0
-            dropout.mask[:, 1] = 0.0
+        for mask in dropping.masks:
+            mask[...] = 1.0
+            mask[:, 1] = 0.0
         loss_and_gradient(dropping, inputs[:T], targets[:T])
         gradient = {name: host(g) for name, g in dropping.gradient.items()}
         assert not gradient["readout.W"][:, 1].any()
@@ -264,12 +264,12 @@ class TestDropoutInTheNetwork:
         assert gradient["layer2.W"][:, [first_input, first_input + 2]].all()
 
     def test_it_does_not_act_on_the_carried_state(self, dropping, text, host, same):
-        """With all of layer 1 dropped, layer 1 still hears itself: its state moves as without dropout."""
+        """With all of layer 1 dropped, layer 1 still reads its own state, which moves as without dropout."""
         inputs, _ = text
         undropped = another(dropping)
         undropped.state = dropping.state
-        for dropout in dropping.dropouts:
-            dropout.mask[...] = 0.0
+        for mask in dropping.masks:
+            mask[...] = 0.0
         for network in (dropping, undropped):
             network.forward(teacher_forcing(inputs[:T]))
             network.carry()

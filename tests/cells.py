@@ -1,0 +1,69 @@
+"""The cells that tests run: the registered ones, and an odd one.
+
+No one would use `ODD`. It has everything that a cell may have and minichar's own have not: three
+states, a first stage with two products that passes all it has on to a second, pre-activations in
+its caches, and biases in both stages.
+"""
+
+import numpy as np
+
+from minichar.engine.cell import Cell, Product, Stage
+from minichar.engine.cells import models
+
+ARGUMENTS = {name: {"model": name} for name in models()}
+"""The arguments of `Config` that choose each cell, by its name."""
+ARGUMENTS["gru-reset-before"] = {"model": "gru", "gru_reset": "before"}
+
+
+def first(xp, w, r, c_prev, m_prev):
+    p = xp.tanh(w[0] + r[0])
+    c = c_prev + w[1] * r[1]
+    return p * m_prev, c, m_prev, (w[0], r[0], w[1], r[1], m_prev)
+
+
+def first_backward(xp, ds, dc, dm, cache):
+    w_p, r_p, w_q, r_q, m_prev = cache
+    p = xp.tanh(w_p + r_p)
+    dp = ds * m_prev * (1.0 - p * p)
+    return (dp, dc * r_q), (dp, dc * w_q), dc, dm + ds * p
+
+
+def second(xp, a, c, m):
+    h = xp.tanh(a[0] * c)
+    return h, c, 0.5 * m + a[0], (a[0], c, h)
+
+
+def second_backward(xp, dh, dc, dm, cache):
+    a_n, c, h = cache
+    d = dh * (1.0 - h * h)
+    return (d * c + dm,), dc + d * a_n, 0.5 * dm
+
+
+ODD = Cell(
+    name="odd",
+    title="odd cell",
+    states="hcm",
+    stages=(
+        Stage(
+            (Product("W", "pq", reads_x=False), Product("R", "uv", reads_state=False)),
+            first,
+            first_backward,
+            cache="a_p a_u a_q a_v m_prev",
+        ),
+        Stage((Product("Wn", "n"),), second, second_backward, cache="a_n c h"),
+    ),
+    biases={"q": 2.0, "n": -3.0},
+)
+
+
+H, B = 3, 2
+
+
+def arguments_of(cell, number, generator, dtype="float64"):
+    """Return random arguments for a stage: a block ``(G, H, B)`` per product, then what is passed to it."""
+    passed = len(cell.states) - 1 + cell.takes_h_prev
+    for stage in cell.stages[: number + 1]:
+        blocks = [generator.normal(size=(len(product.gates), H, B)) for product in stage.products]
+        arguments = [*blocks, *generator.uniform(-0.9, 0.9, (passed, H, B))]
+        passed = len(stage.forward(np, *arguments)) - 2  # less what the next product reads, and the cache
+    return [argument.astype(dtype) for argument in arguments]

@@ -1,0 +1,29 @@
+import numpy as np
+
+from minichar.engine.functions import sigmoid
+
+
+def test_the_sigmoid_is_its_textbook_formula(backend, host):
+    a = np.linspace(-6, 6, 25)
+    np.testing.assert_allclose(
+        host(sigmoid(backend.xp, backend.to_device(a))), 1 / (1 + np.exp(-a)), rtol=1e-13
+    )
+
+
+def test_it_cannot_overflow():
+    np.testing.assert_array_equal(sigmoid(np, np.array([-1000.0, 0.0, 1000.0])), [0.0, 0.5, 1.0])
+
+
+def test_gates_in_a_tuple_are_those_of_a_block(generator):
+    """A block reaches a fused cell as a tuple."""
+    block = generator.normal(size=(3, 4, 2))
+    gates = sigmoid(np, tuple(block))
+    assert isinstance(gates, tuple)
+    np.testing.assert_array_equal(gates, sigmoid(np, block))
+
+
+def test_the_pre_activation_stays_as_it_is(generator):
+    a = generator.normal(size=(3, 4, 2))
+    kept = a.copy()
+    sigmoid(np, a)
+    np.testing.assert_array_equal(a, kept)

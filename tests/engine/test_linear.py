@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from minichar.engine.linear import Linear
+
+# Two gates of H rows over H hidden units and D inputs.
+T, B, V, H, D = 5, 2, 8, 3, 4
+G = 2 * H
+
+
+@pytest.fixture
+def linear(backend, generator):
+    """Make a product of random weights, whose gradients hold something else, and run T steps of it."""
+
+    def make(reads_h=True, reads_x=True, reads_ids=False):
+        K = H * reads_h + D * reads_x
+        W, Wx = generator.normal(size=(G, K + 1)), generator.normal(size=(G, V))
+        arrays = [backend.to_device(array) for array in (W, np.full_like(W, 7.0), Wx, np.full_like(Wx, 7.0))]
+        W, dW, Wx, dWx = arrays
+        return Linear(W, dW, 2, H * reads_h, T, B, backend, *((Wx, dWx) if reads_ids else ()))
+
+    return make
+
+
+@pytest.fixture
+def text(backend, generator):
+    """The states, inputs and characters of T steps."""
+    h, x = generator.normal(size=(T, H, B)), generator.normal(size=(T, D, B))
+    return h, x, generator.integers(V, size=(T, B))
+
+
+PARTS = {
+    "state and inputs": {},
+    "the state alone": {"reads_x": False},
+    "inputs alone": {"reads_h": False},
+    "state and characters": {"reads_x": False, "reads_ids": True},
+    "characters alone": {"reads_h": False, "reads_x": False, "reads_ids": True},
+}
+
+
+@pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("n", [T, 2])
+def test_the_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
+    """Over T steps and, with more in memory, over fewer; against the equations at the head of the file."""
+    layer, (h, x, ids) = linear(**reads), text
+    W = host(layer.W)
+    parts = [part for part, read in ((h, layer.reads_h), (x, layer.reads_x)) if read]
+    s = np.concatenate([*parts, np.ones((T, 1, B))], axis=1)  # (T, K+1, B)
+    a = W @ s
+    if layer.reads_ids:
+        a += host(layer.Wx)[:, ids].transpose(1, 0, 2)
+    da = generator.normal(size=(T, G, B))
+    for t in range(T):
+        read = backend.to_device(ids[t] if layer.reads_ids else x[t])
+        result = host(layer.step(t, backend.to_device(h[t]), read))
+        assert result.shape == (2, H, B)
+        np.testing.assert_allclose(result.reshape(G, B), a[t], rtol=1e-12, atol=1e-14)
+        layer.keep(t, tuple(backend.to_device(gate) for gate in da[t].reshape(2, H, B)))
+        if layer.reads_h:
+            dh = host(layer.state_gradient(t))
+            np.testing.assert_allclose(dh, W[:, :H].T @ da[t], rtol=1e-12, atol=1e-14)
+
+    dx = host(layer.backward(n, backend.to_device(ids[:n])))  # (n, D, B)
+    assert dx.shape == (n, D * layer.reads_x, B)
+    if layer.reads_x:
+        np.testing.assert_allclose(dx, W[:, -1 - D : -1].T @ da[:n], rtol=1e-12, atol=1e-14)
+    dW = sum(np.outer(da[t, :, b], s[t, :, b]) for t in range(n) for b in range(B))
+    np.testing.assert_allclose(host(layer.dW), dW, rtol=1e-12, atol=1e-14)
+    if layer.reads_ids:
+        dWx = sum(np.outer(da[t, :, b], np.eye(V)[ids[t, b]]) for t in range(n) for b in range(B))
+        np.testing.assert_allclose(host(layer.dWx), dWx, rtol=1e-12, atol=1e-14)
+
+
+def test_what_only_the_backward_pass_needs_is_not_allocated_before(linear, text, backend):
+    layer = linear()
+    layer.step(0, *map(backend.to_device, (text[0][0], text[1][0])))
+    assert "da" not in vars(layer)
+
+
+def test_the_result_of_a_step_is_not_overwritten_by_the_next(linear, text, backend, host):
+    """So a cell may cache its pre-activation."""
+    layer, (h, _, ids) = linear(reads_x=False, reads_ids=True), text
+    first = layer.step(0, backend.to_device(h[0]), backend.to_device(ids[0]))
+    kept = host(first).copy()
+    layer.step(1, backend.to_device(h[1]), backend.to_device(ids[1]))
+    np.testing.assert_array_equal(host(first), kept)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from minichar.devices.cpu import CPU
+from minichar.engine import loss
+
+V, N = 8, 10
+
+
+@pytest.fixture
+def both(backend):
+    """Run the loss and its gradient from and to the host."""
+
+    def run(logits, targets):
+        value, cache = loss.forward(backend.xp, backend.to_device(logits.copy()), backend.to_device(targets))
+        return float(backend.to_host(value)), backend.to_host(loss.backward(backend.xp, cache))
+
+    return run
+
+
+def test_it_is_the_mean_of_the_naive_log_softmax_and_its_gradient_p_minus_one_hot(both, generator):
+    logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
+    p = np.exp(logits) / np.exp(logits).sum(axis=0)
+    value, dlogits = both(logits, targets)
+    assert value == pytest.approx(-np.mean([np.log(p[k, j]) for j, k in enumerate(targets)]), rel=1e-13)
+    np.testing.assert_allclose(dlogits, (p - np.eye(V)[targets].T) / N, rtol=1e-13)
+
+
+def test_uniform_logits_give_ln_V(both):
+    assert both(np.full((V, N), 3.0), np.arange(N) % V)[0] == pytest.approx(np.log(V), rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_huge_logits_do_no_harm(dtype, both):
+    logits = np.zeros((V, N), dtype)
+    logits[0], logits[1] = 1e4, -1e4  # certain of character 0
+    for target, nats in ((0, 0.0), (1, 2e4), (2, 1e4)):
+        value, dlogits = both(logits, np.full(N, target))
+        assert value == nats
+        assert dlogits.dtype == dtype
+        assert np.isfinite(dlogits).all()
+
+
+def test_the_gradient_overwrites_the_logits_and_the_targets_stay(generator):
+    """With a large vocabulary they are by far the largest arrays of a chunk."""
+    logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
+    kept = targets.copy()
+    _, cache = loss.forward(CPU.xp, logits, targets)
+    assert loss.backward(CPU.xp, cache) is logits
+    np.testing.assert_array_equal(targets, kept)
