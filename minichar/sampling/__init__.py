@@ -1,1 +1,1 @@
-"""Generating text: choosing a character from logits, and streams of text side by side."""
+"""Text generation: sampling a character from logits, and several texts in one batch."""

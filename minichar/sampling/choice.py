@@ -54,21 +54,21 @@ class Choice:
             return likeliest(logits)
         if temperature is None:
             temperature = self.temperature
-        # The largest is taken off first: however small the temperature, 0 / temperature is 0.
+        # Subtract the largest logit first: 0 / temperature is 0 even for a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
         if 0 < self.top_k < len(scaled):
             kth = np.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
             scaled[scaled < kth] = -np.inf
         if self.top_p < 1:
-            self._cut_to_top_p(scaled)
+            self._mask_beyond_top_p(scaled)
         return draw_by_weight(np, np.exp(scaled), u)  # the largest of `scaled` is 0
 
-    def _cut_to_top_p(self, scaled: np.ndarray) -> None:
+    def _mask_beyond_top_p(self, scaled: np.ndarray) -> None:
         order = np.argsort(-scaled, axis=0, kind="stable")  # (V, B)
-        p = np.exp(np.take_along_axis(scaled, order, axis=0))  # (V, B)
+        p = np.exp(np.take_along_axis(scaled, order, axis=0))  # (V, B), not normalised
         cumulative = np.cumsum(p, axis=0)  # (V, B)
-        likelier = cumulative - p  # (V, B): the weight of all that come before
-        kept = likelier < self.top_p * cumulative[-1]  # (V, B); the likeliest always is
+        before = cumulative - p  # (V, B), the total of all more likely characters
+        kept = before < self.top_p * cumulative[-1]  # (V, B); the most likely character always is
         np.put_along_axis(kept, order, kept.copy(), axis=0)
         scaled[~kept] = -np.inf

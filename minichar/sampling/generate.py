@@ -1,9 +1,9 @@
-"""Text from a model: prime it, then draw a character and feed it back, again and again.
+"""Generate text: feed the prime, then sample a character and feed it back, repeatedly.
 
     logits ← network(last character)
-    next character ~ softmax(logits / temperature), cut (`minichar.sampling.choice`)
+    next character ~ softmax(logits / temperature), truncated (`minichar.sampling.choice`)
 
-The same `Network.step` as in training, for all texts at once (`minichar.sampling.streams`).
+This uses the same `Network.step` as training, on a batch of texts (`minichar.sampling.streams`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from minichar.devices.cpu import host_generator
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.streams import Stream, Streams
@@ -21,7 +21,7 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""A word of the seed that weights and training do not use, so that samples have numbers of their own."""
+"""Part of the seed, different from those of weights and training, for independent random numbers."""
 MAX_SAMPLES = 4096
 
 
@@ -34,10 +34,11 @@ def sample_ids(
     ----------
     model : CharRNN
     prime : array of int, (N,)
-        What every stream reads first, from a zero state. Empty: the first character is drawn evenly.
+        Ids that every stream reads first, from a zero state. If empty, the first character is drawn
+        uniformly.
     choice : Choice
     generators : sequence of B numpy.random.Generator
-        One a stream, so a stream does not depend on its neighbours' luck.
+        One per stream, so that a stream does not depend on the others.
     """
     streams = Streams(model, len(generators))
     for generator in generators:
@@ -49,9 +50,20 @@ def sample_ids(
 
 
 class StopFilter:
-    """Lets text through until one of the stop strings is complete.
+    """Pass text through until a stop string is complete.
 
-    What might be the beginning of a stop string is held back until it is known not to be.
+    A possible prefix of a stop string is buffered until it is known not to be one.
+
+    Parameters
+    ----------
+    stops : sequence of str
+
+    Attributes
+    ----------
+    held : str
+        The buffered text.
+    stopped : bool
+        Whether a stop string was completed.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -61,7 +73,7 @@ class StopFilter:
         self.stopped = False
 
     def push(self, character: str) -> str:
-        """Take one character; return what is now sure to belong to the text."""
+        """Add one character, and return the text that is now known not to be part of a stop string."""
         if not self.held and character not in self.beginnings:
             return character
         self.held += character
@@ -76,13 +88,13 @@ class StopFilter:
         return text
 
     def end(self) -> str:
-        """Return what is still held back, when no more is to come."""
+        """Return the buffered text at the end of generation."""
         text, self.held = self.held, ""
         return text
 
 
 def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") -> np.ndarray:
-    """Return the ids of the prime text; a line break, if the model knows it, where nothing is left of it.
+    """Return the ids of the prime; if it is empty, those of a line break, if the model knows it.
 
     Raises
     ------
@@ -105,18 +117,18 @@ def generate_many(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[list[str]]:
-    """Yield what each of `num_samples` texts grows by, step after step, all in one batch.
+    """Generate `num_samples` texts in one batch. Each step yields the next piece of every text.
 
-    The first text is the one `generate` gives for the same seed, up to rounding in the products of
-    a batch; with an exact model (`CharRNN.exact`) to the last character. Parameters and errors as
-    `generate`.
+    The first text is that of `generate` with the same seed, up to rounding in the products of a
+    batch; with an exact model (`CharRNN.exact`) it is identical. Other parameters and errors are
+    those of `generate`.
     """
     if length < 0:
-        raise MinicharError(f"length is {length}; it must be 0 (no end) or more")
+        raise MinicharError(Option("length"), f" is {length}; it must be 0 (no limit) or more")
     if not 1 <= num_samples <= MAX_SAMPLES:
-        raise MinicharError(f"num-samples is {num_samples}; it must be from 1 to {MAX_SAMPLES}")
+        raise MinicharError(Option("num_samples"), f" is {num_samples}; it must be from 1 to {MAX_SAMPLES}")
     if seed < 0:
-        raise MinicharError(f"seed is {seed}; it must be 0 or more")
+        raise MinicharError(Option("seed"), f" is {seed}; it must be 0 or more")
     characters = model.vocabulary.characters
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]
@@ -137,29 +149,29 @@ def generate(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[str]:
-    """Yield generated text piece by piece as it is made; the prime is not repeated.
+    """Yield generated text piece by piece, without the prime.
 
-    What is wrong with the arguments is raised when the first piece is asked for.
+    Invalid arguments raise an error when the first piece is requested.
 
     Parameters
     ----------
     model : CharRNN
     length : int
-        Characters to make, 0 for no end.
+        Number of characters to generate; 0 for no limit.
     prime : str
-        What the model reads first. Empty: it starts as after a line break.
+        Text that the model reads first. If empty, the model starts after a line break.
     seed : int
         The same seed gives the same text.
     stop : sequence of str
         Strings that end the text; they are not part of it.
     unknown : {"error", "skip", "unk"}
-        What to do with a character of `prime` that the model does not know.
+        How to handle characters of `prime` that the model does not know (`Vocabulary.encode`).
     choice : Choice
 
     Raises
     ------
     MinicharError
-        If `prime` holds unknown characters and `unknown` is ``error``, or a value is out of range.
+        If `prime` has unknown characters and `unknown` is ``error``, or a value is out of range.
     """
     for (piece,) in generate_many(model, 1, length, prime, seed, stop, unknown, choice):
         yield piece

@@ -1,12 +1,12 @@
-"""Texts that one model writes at the same time, each a column of one batch.
+"""Generate several texts at the same time, each in one column of a batch.
 
-    step    every column reads one character: of its prime, or the one it wrote last
-            every column that has read all draws the next from its own logits, by its own numbers
+    step    every column reads one character: the next of its prime, or the last one it generated
+            every column that has read its prime samples the next from its own logits
 
-Between two steps a text may join or leave, and each draws from a generator of its own. What a
-text becomes depends on its company only by rounding: the terms of a product are summed in an
-order that changes with the number of columns, which turns a draw now and then. With an exact
-model (`CharRNN.exact`) it does not depend on it at all.
+Texts can join and leave between steps, and each has its own random generator. A text depends on
+the others only through rounding: the order of the sums in a product changes with the number of
+columns, and so, rarely, does a sampled character. With an exact model (`CharRNN.exact`) a text
+does not depend on the others at all.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 
 BLOCK = 256
-"""How many uniform numbers a stream draws at once."""
+"""How many random numbers a stream draws at a time."""
 
 
 class Stream:
@@ -30,17 +30,17 @@ class Stream:
     Parameters
     ----------
     prime : iterable of int
-        Ids that it reads first, from a zero state. None: its first character is drawn evenly.
+        Ids to read first, from a zero state. If empty, the first character is drawn uniformly.
     choice : Choice
     generator : numpy.random.Generator
-        One number is taken for each character, whatever becomes of it.
+        It gives one number for each character, also where `given` replaces the result.
     given : mapping of int to int, optional
-        Ids to write at these places, counted from 0, in place of what is drawn.
+        Ids by position, counted from 0, that replace the sampled ones.
 
     Attributes
     ----------
     length : int
-        How many characters it has written.
+        How many characters have been generated.
     """
 
     def __init__(
@@ -50,50 +50,51 @@ class Stream:
         generator: np.random.Generator,
         given: Mapping[int, int] | None = None,
     ) -> None:
-        self.coming = deque(int(k) for k in prime)
-        self.temperature, self.cut = choice.temperature, replace(choice, temperature=1.0)
-        self.kind = repr(self.cut)  # texts of a kind are cut alike; a string, since it remembers its hash
+        self.pending = deque(int(k) for k in prime)
+        self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
+        self.group = repr(self.choice)  # streams with equal choices sample together; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
 
-    def write(self, k: int) -> int:
-        """Add the drawn id `k`, or the given one; return which it was. It is read at the next step."""
+    def append(self, k: int) -> int:
+        """Append the sampled id `k` or the given one, to be read at the next step, and return it."""
         if self.given:
             k = self.given.get(self.length, k)
-        self.coming.append(k)
+        self.pending.append(k)
         self.length += 1
         return k
 
 
 def uniform_numbers(generator: np.random.Generator) -> Iterator[float]:
-    """Return uniform numbers without end."""
+    """Return an endless iterator of uniform random numbers in [0, 1)."""
     return chain.from_iterable(generator.random(BLOCK).tolist() for _ in repeat(None))
 
 
 class Streams:
-    """The texts in the making, and the network that writes them.
+    """A batch of texts, and the network that generates them.
 
     Parameters
     ----------
     model : CharRNN
-    room : int
-        How many texts are expected. More make it grow, and few of many make it shrink.
+    columns : int
+        The initial number of columns. It doubles when they are all in use, and halves when at most
+        a quarter of them are.
 
     Attributes
     ----------
     streams : list of Stream
-        Text b is column b of the network; columns to the right of the last text are idle.
+        Stream b is column b of the network. Columns after the last stream are idle.
     """
 
-    def __init__(self, model: CharRNN, room: int = 1) -> None:
+    def __init__(self, model: CharRNN, columns: int = 1) -> None:
         self.model, self.backend = model, model.parameters.backend
         self.unknown_id = model.vocabulary.unknown_id
         self.streams: list[Stream] = []
-        self.network = self.model.network(1, room)
+        self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream) -> None:
-        """Give the text a column, its state zero."""
+        """Add a text in a new column with a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)
@@ -101,7 +102,7 @@ class Streams:
         self._begin(b)
 
     def leave(self, stream: Stream) -> None:
-        """Take the text out; the last column moves into its place."""
+        """Remove a text. The last column moves into its place."""
         b, last = self.streams.index(stream), len(self.streams) - 1
         for layer in self.network.layers:
             layer.start[:, :, b] = layer.start[:, :, last]
@@ -111,16 +112,16 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Let every text read a character, and those that have read all write one.
+        """Feed every text one character, and sample one for each text that has read its prime.
 
         Returns
         -------
         streams : list of n Stream
-            Those that wrote.
+            The texts that got a character.
         ids : array of int, (n,)
-            What they wrote.
+            Their new ids.
         scores : array of float64, (V, n)
-            The logits they chose from: that of the unknown id is -inf, so it is never drawn.
+            The logits they were sampled from. That of the unknown id is -inf, so it is never drawn.
 
         Raises
         ------
@@ -128,18 +129,18 @@ class Streams:
             If the logits are not finite.
         """
         network, streams = self.network, self.streams
-        unread = [b for b, stream in enumerate(streams) if not stream.coming]  # without a prime
+        empty = [b for b, stream in enumerate(streams) if not stream.pending]  # without a prime
         fed = np.zeros(network.B, dtype=np.intp)  # (B,)
-        fed[: len(streams)] = [stream.coming.popleft() if stream.coming else 0 for stream in streams]
+        fed[: len(streams)] = [stream.pending.popleft() if stream.pending else 0 for stream in streams]
         with np.errstate(over="ignore", invalid="ignore"):
             logits = network.step(0, self.backend.to_device(fed))  # (V, B)
         network.carry()
-        for b in unread:  # nothing was read: every character is as likely as another
+        for b in empty:  # nothing was read, so every character is equally likely
             self._begin(b)
             logits[:, b] = 0.0
-        writing = [b for b, stream in enumerate(streams) if not stream.coming]
-        writers = [streams[b] for b in writing]
-        columns = writing if len(writing) < network.B else slice(None)  # all, which is usual, the quicker way
+        ready = [b for b, stream in enumerate(streams) if not stream.pending]
+        sampled = [streams[b] for b in ready]
+        columns = ready if len(ready) < network.B else slice(None)  # a slice is faster, and the usual case
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(
@@ -147,15 +148,15 @@ class Streams:
             )
         if self.unknown_id is not None:
             scores[self.unknown_id] = -np.inf
-        ids = np.array([s.write(k) for s, k in zip(writers, choose(writers, scores), strict=True)], np.intp)
-        return writers, ids, scores
+        drawn = zip(sampled, choose(sampled, scores), strict=True)
+        return sampled, np.array([stream.append(k) for stream, k in drawn], np.intp), scores
 
     def _begin(self, b: int) -> None:
         for layer in self.network.layers:
             layer.start[:, :, b] = 0.0
 
     def _resize(self, B: int) -> None:
-        """Go on with a network of `B` columns."""
+        """Continue with a network of `B` columns."""
         network, n = self.model.network(1, B), min(B, self.network.B)
         for layer, old in zip(network.layers, self.network.layers, strict=True):
             layer.start[:, :, :n] = old.start[:, :, :n]
@@ -163,14 +164,14 @@ class Streams:
 
 
 def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:
-    """Return an id for each stream from its column of scores ``(V, n)``; texts that cut alike go together."""
+    """Return an id for each stream from its column of scores ``(V, n)``."""
     u = np.array([next(stream.numbers) for stream in streams])  # (n,)
     temperature = np.array([stream.temperature for stream in streams])  # (n,)
     ids = np.empty(len(streams), dtype=np.intp)  # (n,)
-    alike: dict[str, list[int]] = {}
+    groups: dict[str, list[int]] = {}
     for j, stream in enumerate(streams):
-        alike.setdefault(stream.kind, []).append(j)
-    for columns in alike.values():
-        these = columns if len(alike) > 1 else slice(None)
-        ids[these] = streams[columns[0]].cut.ids(scores[:, these], u[these], temperature[these])
+        groups.setdefault(stream.group, []).append(j)
+    for columns in groups.values():
+        these = columns if len(groups) > 1 else slice(None)
+        ids[these] = streams[columns[0]].choice.ids(scores[:, these], u[these], temperature[these])
     return ids.tolist()

@@ -1,0 +1,106 @@
+from itertools import accumulate
+
+import numpy as np
+import pytest
+
+from minichar import Choice, MinicharError
+
+
+def naive_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
+    """The probability of each character, from one column of logits, by sorting and adding."""
+    weights = np.exp((logits - logits.max()) / temperature)
+    likeliest_first = sorted(range(len(logits)), key=lambda k: -weights[k])
+    kept = likeliest_first[: top_k or None]
+    total = sum(weights[k] for k in kept)
+    before = list(accumulate([weights[k] for k in kept], initial=0.0))
+    kept = [k for k, so_far in zip(kept, before, strict=False) if so_far < top_p * total]
+    p = np.zeros(len(logits))
+    p[kept] = weights[kept]
+    return p / p.sum()
+
+
+def frequencies(choice, logits, n=4000):
+    """The frequency of each character over evenly spaced uniform numbers, accurate to 1/n."""
+    u = (np.arange(n) + 0.5) / n
+    ids = choice.ids(np.repeat(logits[:, None], n, axis=1), u)
+    return np.bincount(ids, minlength=len(logits)) / n
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.5},
+        {"temperature": 3.0},
+        {"top_k": 1},
+        {"top_k": 3},
+        {"top_k": 7},
+        {"top_k": 100},
+        {"top_p": 0.9},
+        {"top_p": 0.5},
+        {"top_p": 1e-9},
+        {"top_p": 1 - 1e-12},
+        {"top_k": 4, "top_p": 0.7},
+        {"temperature": 2.0, "top_k": 5, "top_p": 0.8},
+    ],
+    ids=str,
+)
+def test_characters_are_drawn_with_their_probability(options, generator):
+    for _ in range(5):
+        logits = generator.normal(0, 2, size=7)
+        expected = naive_probabilities(logits, **options)
+        found = frequencies(Choice(**options), logits)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        assert not found[expected == 0].any()
+
+
+def test_columns_are_independent(generator):
+    logits, u = generator.normal(0, 2, size=(7, 50)), generator.random(50)
+    for choice in (Choice(), Choice(top_k=2), Choice(top_p=0.6), Choice(argmax=True)):
+        together = choice.ids(logits.copy(), u)
+        alone = [choice.ids(logits[:, [b]], u[[b]])[0] for b in range(50)]
+        assert together.tolist() == alone
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.25, [0]), (0.26, [0, 1]), (0.5, [0, 1]), (0.51, [0, 1, 2]), (0.75, [0, 1, 2])]
+)
+def test_top_p_keeps_the_smallest_set_that_reaches_p(top_p, kept):
+    """With four equal logits a share of 1/4 or 1/2 is reached exactly, and no more is kept."""
+    assert np.flatnonzero(frequencies(Choice(top_p=top_p), np.zeros(4))).tolist() == kept
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-300, 5e-324])
+def test_a_tiny_temperature_takes_the_most_likely_character(temperature, generator):
+    logits = generator.normal(size=(7, 100))
+    ids = Choice(temperature).ids(logits, generator.random(100))
+    assert ids.tolist() == logits.argmax(axis=0).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1e6, 1e300, 1.7e308])
+def test_a_huge_temperature_draws_uniformly(temperature, generator):
+    found = frequencies(Choice(temperature), generator.normal(size=8))
+    np.testing.assert_allclose(found, 1 / 8, atol=1e-3)
+
+
+@pytest.mark.parametrize("u", [0.0, 0.5, np.nextafter(1, 0)])
+@pytest.mark.parametrize("temperature", [1e-300, 1.0, 1.7e308])
+def test_masked_characters_are_never_drawn(u, temperature, generator):
+    logits = generator.normal(size=(6, 40))
+    logits[[0, 3, 5]] = -np.inf
+    for choice in (Choice(temperature), Choice(temperature, top_k=5), Choice(temperature, top_p=1 - 1e-16)):
+        assert set(choice.ids(logits.copy(), np.full(40, u))) <= {1, 2, 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        *(({"temperature": t}, "temperature") for t in (0, -1, float("nan"), float("inf"))),
+        ({"top_k": -1}, "top.k"),
+        *(({"top_p": p}, "top.p") for p in (0, -0.1, 1.1, float("nan"))),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused(options, words):
+    with pytest.raises(MinicharError, match=words):
+        Choice(**options)
