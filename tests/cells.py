@@ -45,7 +45,7 @@ ODD = Cell(
     states="hcm",
     stages=(
         Stage(
-            (Product("W", "pq", reads_x=False), Product("R", "uv", reads_state=False)),
+            (Product("P", "pq", reads_x=False), Product("R", "uv", reads_state=False)),
             first,
             first_backward,
             cache="a_p a_u a_q a_v m_prev",

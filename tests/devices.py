@@ -12,7 +12,7 @@ DEVICES = ("cpu", "opencl", "cupy-double", pytest.param("gpu", marks=pytest.mark
 
 
 def open_device(name):
-    """Return a backend that nothing has been copied to yet; skip the test if the machine has no such device."""
+    """Return a backend nothing has been copied to yet; skip the test if this machine has no such device."""
     if name == "cpu":
         return NumPyBackend()
     if name == "cupy-double":

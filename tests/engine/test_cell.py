@@ -93,8 +93,8 @@ def test_every_registered_cell_is_chosen_by_some_arguments():
 class TestShapes:
     def test_what_each_product_reads_has_its_columns_and_each_gate_its_rows(self):
         """H = 3 units; D = 5 inputs, or V = 11 characters instead."""
-        assert ODD.shapes(3, 5, 11) == {"W": (6, 3 + 1), "R": (6, 5 + 1), "Wn": (3, 3 + 5 + 1)}
-        assert ODD.shapes(3, 0, 11) == {"W": (6, 4), "R": (6, 1), "Wn": (3, 4), "Wx": (6 + 3, 11)}
+        assert ODD.shapes(3, 5, 11) == {"P": (6, 3 + 1), "R": (6, 5 + 1), "Wn": (3, 3 + 5 + 1)}
+        assert ODD.shapes(3, 0, 11) == {"P": (6, 4), "R": (6, 1), "Wn": (3, 4), "Wx": (6 + 3, 11)}
 
     def test_only_the_products_that_read_x_have_rows_of_Wx(self):
         rows = [(product.name, there.start, there.stop) for product, there in ODD.input_rows(3)]

@@ -33,10 +33,10 @@ def test_biases_begin_where_the_cell_declares_them(odd):
     parameters = Parameters(odd.shapes(), "float64")
     initialise(odd, parameters, np.random.default_rng(1))
     for layer in ("layer1.", "layer2."):
-        W, R, Wn = (parameters[layer + name] for name in ("W", "R", "Wn"))
-        np.testing.assert_array_equal(W[:, -1] == 2.0, [False] * H + [True] * H)  # gates p q
+        P, R, Wn = (parameters[layer + name] for name in ("P", "R", "Wn"))
+        np.testing.assert_array_equal(P[:, -1] == 2.0, [False] * H + [True] * H)  # gates p q
         np.testing.assert_array_equal(Wn[:, -1] == -3.0, [True] * H)
-        for drawn in (W[:, :-1], R, Wn[:, :-1], W[:H]):
+        for drawn in (P[:, :-1], R, Wn[:, :-1], P[:H]):
             assert abs(drawn).max() <= 0.08
 
 

@@ -1,0 +1,66 @@
+"""Machines with other packages and devices than this one."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from minichar.devices.choose import open_backend
+from minichar.errors import MinicharError
+
+
+@pytest.fixture
+def error_of():
+    """Return the one line that says why a device cannot be used."""
+
+    def message(name):
+        with pytest.raises(MinicharError) as caught:
+            open_backend(name)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    return message
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch):
+    """Neither CuPy nor dpnp."""
+    for package in ("cupy", "dpctl", "dpnp"):
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+@pytest.fixture
+def broken_cupy(monkeypatch, tmp_path):
+    """A CuPy that fails while it is imported, with an error of two lines."""
+    (tmp_path / "cupy.py").write_text("raise AttributeError('NumPy has no such thing\\nany more')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch):
+    """Install the test double of CuPy, and return it."""
+
+    def install(**options):
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(**options))
+        return sys.modules["cupy"]
+
+    return install
+
+
+@pytest.fixture
+def fake_opencl(monkeypatch):
+    """Install a dpctl that finds `n` OpenCL devices."""
+
+    def install(n):
+        devices = [SimpleNamespace(name=f"device {i}") for i in range(n)]
+        dpctl = SimpleNamespace(
+            get_devices=lambda backend: devices if backend == "opencl" else [],
+            SyclQueue=lambda device, property: SimpleNamespace(sycl_device=device),
+        )
+        monkeypatch.setitem(sys.modules, "dpctl", dpctl)
+        monkeypatch.setitem(sys.modules, "dpnp", SimpleNamespace(__version__="0"))
+
+    return install

@@ -1,0 +1,54 @@
+import pytest
+
+from minichar.devices.choose import open_backend
+from minichar.devices.cpu import CPU
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "tpu", "GPU", "cpu:0", "cpu:", "auto:0", "gpu:", "gpu:x", "gpu:-1", "gpu:1.0", "gpu:0:0"),
+        *("gpu :0", "opencl:", "opencl:x", "opencl:²"),
+    ],
+)
+def test_an_unknown_name(name, error_of):
+    message = error_of(name)
+    assert message.startswith(f"no device is called {name!r}")
+    assert "auto, cpu, gpu, gpu:N, opencl or opencl:N" in message
+
+
+def test_the_cpu_is_always_there():
+    assert open_backend("cpu") is CPU
+    assert CPU.name == CPU.kind == "cpu"
+
+
+@pytest.mark.usefixtures("nothing_installed")
+@pytest.mark.parametrize(
+    ("name", "package", "extra"), [("gpu:3", "CuPy", "gpu"), ("opencl:1", "dpnp", "opencl")]
+)
+def test_a_missing_package(name, package, extra, error_of):
+    message = error_of(name)
+    assert f"--device {extra}: it needs {package} (" in message
+    assert message.endswith(f"pip install 'minichar[{extra}]'")
+
+
+class TestAuto:
+    def test_it_takes_a_gpu_that_computes(self, fake_cupy):
+        fake_cupy()
+        assert open_backend("auto").name == "gpu:0"
+        assert open_backend().name == "gpu:0"
+
+    def test_it_takes_the_cpu_where_no_gpu_is_found(self, fake_cupy, fake_opencl):
+        fake_opencl(1)
+        fake_cupy(error=35)
+        assert open_backend("auto") is CPU
+        fake_cupy(count=0)
+        assert open_backend("auto") is CPU
+
+    @pytest.mark.usefixtures("nothing_installed")
+    def test_it_takes_the_cpu_where_nothing_is_installed(self):
+        assert open_backend("auto") is CPU
+
+    @pytest.mark.usefixtures("broken_cupy")
+    def test_it_takes_the_cpu_where_cupy_is_broken(self):
+        assert open_backend("auto") is CPU

@@ -1,0 +1,52 @@
+"""The tables of devices in the documentation."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from minichar.cli import main
+from minichar.devices.choose import open_backend
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["README.md", "docs/devices.md"])
+def rows(request):
+    lines = (ROOT / request.param).read_text("utf-8").splitlines()
+    return [line.split("|")[1:-1] for line in lines if re.match(r"\| `(cpu|gpu|opencl|auto)`", line)]
+
+
+def kind(row):
+    return re.search(r"`(\w+)", row[0])[1]
+
+
+def test_there_is_a_row_for_every_kind_of_name(rows):
+    names = [re.findall("`([^`]+)`", row[0]) for row in rows]
+    assert names == [["cpu"], ["gpu", "gpu:N"], ["opencl", "opencl:N"], ["auto"]]
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_what_a_device_needs_is_what_its_error_says_and_what_pyproject_has(rows, error_of):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for row in rows:
+        name, needs = kind(row), row[2]
+        if name in ("cpu", "auto"):
+            assert needs.strip() == "nothing more"
+            open_backend(name)
+        else:
+            (command,) = re.findall("`(pip install [^`]+)`", needs)
+            assert error_of(name).endswith(command)
+            assert f"minichar[{name}]" in command
+            assert extras[name]
+
+
+def test_how_it_is_checked_is_a_command(rows):
+    for row in rows:
+        program, command, *options = re.search("`([^`]+)`", row[3])[1].split()
+        assert program == "minichar"
+        assert options in ([], ["--device", kind(row)])
+        assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0

@@ -1,0 +1,116 @@
+"""An OpenCL device: opening it, and what keeps it from deadlocks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from devices import open_device
+
+import minichar
+from minichar.devices.choose import open_backend
+from minichar.devices.deadlock import avoid_deadlocks
+
+
+def test_without_a_device(fake_opencl, error_of):
+    fake_opencl(0)
+    message = error_of("opencl")
+    assert "no OpenCL driver answers" in message
+    assert message.endswith("pip install 'minichar[opencl]'")
+
+
+def test_a_number_beyond_the_devices(fake_opencl, error_of):
+    fake_opencl(2)
+    assert open_backend("opencl").name == "opencl:0"
+    assert open_backend("opencl:1").queue.sycl_device.name == "device 1"
+    message = error_of("opencl:2")
+    assert message == "--device opencl:2: there is no such device; 2 found, counted from 0"
+
+
+class TestDriver:
+    """The driver that comes with the package, where the loader does not look for it."""
+
+    def test_it_is_found_without_a_variable_that_the_user_sets(self):
+        pytest.importorskip("dpnp", reason="--device opencl needs dpnp")
+        environment = {name: value for name, value in os.environ.items() if name != "OCL_ICD_FILENAMES"}
+        program = "from minichar.devices.choose import open_backend; print(open_backend('opencl').describe())"
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment | {"PYTHONPATH": str(Path(minichar.__file__).parent.parent)},
+            capture_output=True,
+            text=True,
+        )
+        assert result.stdout.startswith("dpnp "), result.stderr
+        assert " on opencl:0, " in result.stdout
+
+    @pytest.fixture
+    def driver(self, monkeypatch, tmp_path, fake_opencl):
+        """A Python environment with a driver in it."""
+        fake_opencl(1)
+        monkeypatch.setattr(sys, "prefix", str(tmp_path))
+        monkeypatch.setattr("site.getuserbase", lambda: str(tmp_path / "none"))
+        monkeypatch.delenv("OCL_ICD_FILENAMES", raising=False)
+        driver = tmp_path / "lib" / "libintelocl.so"
+        driver.parent.mkdir()
+        driver.touch()
+        yield driver
+        os.environ.pop("OCL_ICD_FILENAMES", None)  # before monkeypatch brings back what was there
+
+    def test_the_variable_names_it(self, driver):
+        open_backend("opencl")
+        assert os.environ["OCL_ICD_FILENAMES"] == str(driver)
+
+    def test_what_the_user_chose_is_kept(self, driver, monkeypatch):
+        monkeypatch.setenv("OCL_ICD_FILENAMES", "/mine.so")
+        open_backend("opencl")
+        assert os.environ["OCL_ICD_FILENAMES"] == "/mine.so"
+
+    def test_without_one_the_system_decides(self, driver):
+        driver.unlink()
+        open_backend("opencl")
+        assert "OCL_ICD_FILENAMES" not in os.environ
+
+
+def test_it_computes_in_order():
+    """On a queue of its own, so an array made on dpnp's default one by mistake is an error everywhere."""
+    assert open_device("opencl").queue.is_in_order
+
+
+class TestDeadlock:
+    """A function that waits must not hold Python's interpreter lock, which what it waits for may need."""
+
+    def test_copies_wait_first_and_once_however_often_the_device_is_opened(self):
+        events = []
+        vector = SimpleNamespace(_is_available=lambda: True)
+        copying = SimpleNamespace(_copy_from_numpy_into=lambda there, array: events.append(("copy", array)))
+        for _ in range(3):
+            avoid_deadlocks(vector, copying)
+        there = SimpleNamespace(sycl_queue=SimpleNamespace(wait=lambda: events.append("wait")))
+        copying._copy_from_numpy_into(there, 5)
+        assert events == ["wait", ("copy", 5)]
+        assert not vector._is_available()
+
+    def test_dpnp_does_not_use_vector_functions_that_wait(self):
+        open_device("opencl")
+        vector = pytest.importorskip("dpnp.backend.extensions.vm._vm_impl", exc_type=ImportError)
+        assert not vector._is_available()
+
+    def test_dpnp_writes_numbers_into_an_array_by_a_function_that_waits_first(self, monkeypatch):
+        opencl = open_device("opencl")
+        copying = pytest.importorskip("dpnp.tensor._copy_utils", exc_type=ImportError)
+        copy, calls = copying._copy_from_numpy_into, []
+        assert copy.__module__ == "minichar.devices.deadlock"
+        monkeypatch.setattr(
+            copying, "_copy_from_numpy_into", lambda *args: (calls.append(args), copy(*args))[1]
+        )
+        array = opencl.zeros((3, 4), "float32")
+        array[:, 1] = 2.0
+        assert len(calls) == 1
+        np.testing.assert_array_equal(opencl.to_host(array), [[0, 2, 0, 0]] * 3)
+
+    def test_a_dpnp_without_these_modules_opens_too(self, fake_opencl):
+        fake_opencl(1)
+        assert open_backend("opencl").name == "opencl:0"

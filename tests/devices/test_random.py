@@ -1,0 +1,84 @@
+"""Uniform random numbers on every device."""
+
+import json
+
+import numpy as np
+import pytest
+
+from minichar.devices.cpu import CPU, host_generator
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_numbers_are_uniform(dtype, backend, host):
+    N = 20_000
+    uniform = backend.uniform(1, 2)
+    numbers = np.concatenate([host(uniform.random((N // 4, 2), dtype)).ravel() for _ in range(2)])
+    assert numbers.dtype == dtype
+    assert numbers.shape == (N,)
+    assert numbers.min() >= 0
+    assert numbers.max() <= 1
+    counts = np.histogram(numbers, bins=10, range=(0, 1))[0]
+    chi_square = ((counts - N / 10) ** 2 / (N / 10)).sum()
+    assert chi_square < 27.9  # 999 of 1000 samples are below, with 9 degrees of freedom
+    # No number depends on the one before it, nor on the one beside it in the block before.
+    for lag in (1, 2, N // 2):
+        correlation = np.corrcoef(numbers[lag:], numbers[:-lag])[0, 1]
+        assert abs(correlation) < 4 / np.sqrt(N - lag)
+
+
+def test_they_are_double_precision_unless_told_otherwise(backend):
+    assert str(backend.uniform(1).random((2,)).dtype) == "float64"
+
+
+def test_the_words_decide(backend, host):
+    def numbers(*words):
+        return host(backend.uniform(*words).random((50,)))
+
+    np.testing.assert_array_equal(numbers(1, 2), numbers(1, 2))
+    for other in ((1,), (2, 1), (1, 3), (1, 2, 1)):
+        assert (numbers(*other) != numbers(1, 2)).all()
+
+
+def test_two_streams_do_not_disturb_each_other(backend, host):
+    alone = backend.uniform(1)
+    wanted = [host(alone.random((4,))) for _ in range(3)]
+    first, second = backend.uniform(1), backend.uniform(2)
+    for numbers in wanted:
+        np.testing.assert_array_equal(host(first.random((4,))), numbers)
+        second.random((9,))
+
+
+def test_a_block_follows_another(backend, host):
+    uniform = backend.uniform(1)
+    assert (host(uniform.random((50,))) != host(uniform.random((50,)))).all()
+
+
+def test_the_state_survives_json_and_continues_the_stream(backend, host):
+    uniform = backend.uniform(1)
+    uniform.random((3, 2), "float32")
+    state = json.loads(json.dumps(uniform.state))
+    wanted = [host(uniform.random((4,), dtype)) for dtype in ("float32", "float64", "float32")]
+    other = backend.uniform(1)
+    other.state = state
+    for numbers in wanted:
+        np.testing.assert_array_equal(host(other.random((4,), str(numbers.dtype))), numbers)
+
+
+def test_a_state_does_not_change_by_itself(backend):
+    uniform = backend.uniform(1)
+    state = uniform.state
+    uniform.random((3,))
+    assert uniform.state != state
+
+
+@pytest.mark.parametrize("state", [{}, {"blocks": "many"}, {"blocks": -1}, None])
+def test_a_damaged_state_is_refused(state, backend):
+    """By one of the errors that the trainer turns into one line."""
+    with pytest.raises((AttributeError, KeyError, TypeError, ValueError, OverflowError)):
+        backend.uniform(1).state = state
+
+
+def test_those_of_the_host_are_numpys():
+    wanted = np.random.default_rng((3, 4)).random(5)
+    np.testing.assert_array_equal(host_generator(3, 4).random(5), wanted)
+    np.testing.assert_array_equal(CPU.uniform(3, 4).random((5,)), wanted)
