@@ -1,51 +1,55 @@
-"""Lesson 6. A linear layer and a batch: dx = Wᵀ da, and dW a sum over all who used it.
+"""Lesson 6. A linear layer and a batch: dx = Wᵀ @ da, and dW is a sum over every use of W.
 
-G outputs, K inputs. Every output hears every input, and has a bias of its own:
+A linear layer has K inputs and G outputs. Every output depends on every input, and has a bias:
 
     a_j = Σ_k W_jk x_k + b_j
 
-Backward, suppose da is known. The weight W_jk touches the loss through a_j alone. The input x_k
-touches it through every a_j, so it gets a sum, as the weight used twice of lesson 1 did:
+For the backward pass, suppose da is known. The loss depends on the weight W_jk through a_j
+alone. It depends on the input x_k through every a_j, so dx_k is a sum, as in lesson 1 for a
+weight used twice:
 
     dW_jk = da_j x_k                 db_j = da_j              dx_k = Σ_j W_jk da_j
 
-As matrices: dW = da xᵀ (a column times a row) and dx = Wᵀ da. Forward, W carries from x to a;
-backward, its transpose carries from da to dx. No inverse is asked for.
+In matrices, dW = da @ xᵀ, a column times a row, and dx = Wᵀ @ da. The forward pass multiplies by
+W and the backward pass by its transpose. No inverse is needed.
 
-A batch of B sequences is B columns, and each column goes its own way. Only W is shared: every
-column used it, so its gradient is the sum over the columns. With X (K, B) and dA (G, B),
+A batch of B sequences is a matrix with B columns. The columns do not interact, but all of them use
+the same W, so its gradient is the sum over the columns. With x (K, B) and da (G, B), the product
+da @ xᵀ computes that sum. It is a sum and not a mean, because the loss has taken the mean already
+(lesson 5).
 
-    A = W X + b                      dW = dA Xᵀ               dX = Wᵀ dA
+Time works in the same way. T steps of B sequences are T·B columns that used the same W. The engine
+lays them side by side: one product computes dW for a whole chunk, and one dx.
 
-The product dA Xᵀ does that sum by itself. It is a sum, not a mean: the mean has been taken in the
-loss (lesson 5). Time is no different. T steps of B sequences are T·B columns that used the same
-W, so the engine lays all of them side by side: one product for dW of the chunk, one for dX.
+The engine has two refinements. It puts a 1 below x, so that the bias is the last column of W:
 
-Two tricks of the engine. It puts a 1 below x, and then the bias is the last column of W:
+    s  = [x; 1]
+    a  = W @ s
+    dW = da @ sᵀ                     the bias too
+    dx = W_xᵀ @ da                   W_x is W without its last column
 
-    s = [x; 1]         a = W s         dW = da sᵀ  (bias too)         dx = Wᵀ da, W without bias
-
-And the first layer reads characters. A character is a *one-hot* vector, 1 at its own place k, so
-Wx @ onehot(k) is column k of Wx: look it up, do not multiply. Backward, column k of dWx is the sum
-of da over all the places where character k was read, and 0 if it never was.
+And the first layer reads characters. A character k is a *one-hot* vector, 1 at k and 0 elsewhere,
+so Wx @ onehot(k) is column k of Wx: the engine looks it up instead of multiplying. In the backward
+pass, column k of dWx is the sum of da over all places where character k was read.
 """
 
 import numpy as np
-from minichar.engine.onehot import OneHot
 
 from minichar.devices.cpu import CPU
 from minichar.engine.gradcheck import complex_step
 from minichar.engine.linear import Linear
 
-G, K, T, B, V = 4, 3, 2, 5, 6  # all different: a matrix the wrong way round does not fit
+G, K, T, B, V = 4, 3, 2, 5, 6  # all different, so that a transposed matrix does not fit
 generator = np.random.default_rng(6)
 W = generator.normal(size=(G, K + 1))  # bias last
+Wx = generator.normal(size=(G, V))
 x = generator.normal(size=(T, K, B))
 da = generator.normal(size=(T, G, B))
+ids = np.array([[5, 0, 0, 2, 5], [5, 5, 1, 2, 0]])  # (T, B); characters 3 and 4 do not occur
 
 
-def naive(W, x, da):
-    """Every number by itself: a, dx and dW, with the bias in the last column."""
+def loops(W, x, da):
+    """Compute a, dx and dW one number at a time, with the bias in the last column of W."""
     a, dx, dW = np.zeros((T, G, B)), np.zeros((T, K, B)), np.zeros((G, K + 1))
     for t in range(T):
         for b in range(B):
@@ -61,38 +65,43 @@ def naive(W, x, da):
 
 def engine(W, x, da):
     dW = np.zeros_like(W)
-    layer = Linear(W, dW, T, B, CPU)
-    layer.x[:T] = x
-    a = np.array([layer.step(t) for t in range(T)])
-    give(layer, da)
-    layer.weight_gradient(T)
-    return a, layer.input_gradient(T), dW
-
-
-def give(layer, da):
-    """Tell the engine's layer the gradient of its outputs, step by step."""
+    layer = Linear(W, dW, gates=1, H=0, T=T, B=B, backend=CPU)
+    a = np.array([layer.step(t, h=None, x=x[t])[0] for t in range(T)])
     for t in range(T):
-        layer.da[...] = da[t]
-        layer.keep(t)
+        layer.keep(t, (da[t],))
+    dx = layer.backward(T, ids=None)
+    return a, dx, dW
+
+
+def engine_reading_characters(da):
+    """A first layer: its input is a character, and its only other column is the bias."""
+    dWx = np.zeros_like(Wx)
+    bias, dbias = np.zeros((G, 1)), np.zeros((G, 1))
+    layer = Linear(bias, dbias, gates=1, H=0, T=T, B=B, backend=CPU, Wx=Wx, dWx=dWx)
+    a = np.array([layer.step(t, h=None, x=ids[t])[0] for t in range(T)])
+    for t in range(T):
+        layer.keep(t, (da[t],))
+    layer.backward(T, ids)
+    return a, dWx
 
 
 def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_forward_each_output_hears_every_input_and_its_bias():
-    close(engine(W, x, da)[0], naive(W, x, da)[0])
+def test_each_output_depends_on_every_input_and_its_bias():
+    close(engine(W, x, da)[0], loops(W, x, da)[0])
 
 
-def test_each_input_gets_the_sum_over_the_outputs_that_heard_it():
-    close(engine(W, x, da)[1], naive(W, x, da)[1])
+def test_each_input_gets_the_sum_over_the_outputs():
+    close(engine(W, x, da)[1], loops(W, x, da)[1])
 
 
-def test_each_weight_gets_the_sum_over_all_columns_that_used_it():
-    close(engine(W, x, da)[2], naive(W, x, da)[2])
+def test_each_weight_gets_the_sum_over_all_columns():
+    close(engine(W, x, da)[2], loops(W, x, da)[2])
 
 
-def test_a_batch_is_nothing_but_its_sequences_one_after_the_other():
+def test_the_gradient_of_a_batch_is_the_sum_over_its_sequences():
     one_by_one = np.zeros_like(W)
     for b in range(B):
         alone = np.zeros_like(da)
@@ -102,40 +111,26 @@ def test_a_batch_is_nothing_but_its_sequences_one_after_the_other():
 
 
 def test_the_complex_step_agrees():
-    """With da given, the loss whose gradient by a is da is Σ da ∘ a."""
+    """Σ da ∘ a is a loss whose gradient with respect to a is the given da."""
 
-    def by_W(theta):
+    def of_W(theta):
         return (da * engine(theta.reshape(W.shape), x, da)[0]).sum()
 
-    def by_x(theta):
-        s = np.concatenate([theta.reshape(x.shape), np.ones((T, 1, B))], axis=1)
-        return (da * (W @ s)).sum()
+    def of_x(theta):
+        return (da * engine(W.astype("complex128"), theta.reshape(x.shape), da)[0]).sum()
 
-    close(engine(W, x, da)[2], complex_step(by_W, W.reshape(-1)).reshape(W.shape))
-    close(engine(W, x, da)[1], complex_step(by_x, x.reshape(-1)).reshape(x.shape))
-
-
-def reader():
-    """A first layer: the same W, and a column of Wx for each character that it reads."""
-    Wx, dW, dWx = generator.normal(size=(G, V)), np.zeros_like(W), np.full((G, V), 9.0)
-    layer = Linear(W, dW, T, B, CPU, OneHot(Wx, dWx, B, CPU))
-    layer.x[:T] = x
-    give(layer, da)
-    return layer, Wx, dWx
+    close(engine(W, x, da)[2], complex_step(of_W, W.reshape(-1)).reshape(W.shape))
+    close(engine(W, x, da)[1], complex_step(of_x, x.reshape(-1)).reshape(x.shape))
 
 
-ids = np.array([[5, 0, 0, 2, 5], [5, 5, 1, 2, 0]])  # (T, B); nobody reads 3 or 4
-
-
-def test_a_character_adds_its_column():
-    layer, Wx, dWx = reader()
+def test_a_character_selects_its_column():
+    a, _ = engine_reading_characters(da)
     for t in range(T):
-        close(layer.step(t, ids[t]), naive(W, x, da)[0][t] + Wx @ np.eye(V)[:, ids[t]])
+        close(a[t], Wx @ np.eye(V)[:, ids[t]])
 
 
 def test_a_column_gets_the_gradient_of_every_place_where_its_character_was_read():
-    layer, Wx, dWx = reader()
-    layer.weight_gradient(T, ids)
+    _, dWx = engine_reading_characters(da)
     expected = np.zeros((G, V))
     for t in range(T):
         for b in range(B):
@@ -144,7 +139,7 @@ def test_a_column_gets_the_gradient_of_every_place_where_its_character_was_read(
 
 
 EXERCISE = """
-In tests/lessons/test_06_linear_layer.py, in naive, change
+In tests/lessons/test_06_linear_layer.py, in loops, change
 
     dW[j, k] += da[t, j, b] * x[t, k, b]
 
@@ -152,12 +147,12 @@ to
 
     dW[j, k] = da[t, j, b] * x[t, k, b]
 
-What does dW hold now? Which test goes red, and why is it only one?
+What does dW contain now? Which test fails, and why only that one?
 """
 
 ANSWER = """
-dW then holds what the last step and the last sequence left there, in place of the sum over all:
-test_each_weight_gets_the_sum_over_all_columns_that_used_it. Only that one compares with the loops;
-the others hold the engine to its own parts and to the complex step. An = for a += is the most usual
-mistake of all in a backward pass by hand.
+dW contains the product of the last step and the last sequence instead of the sum over all. So
+test_each_weight_gets_the_sum_over_all_columns fails. It is the only test that compares the engine's
+dW with the loops; the others compare the engine with itself or with the complex step. Writing =
+instead of += is the most common mistake in a hand-written backward pass.
 """

@@ -1,24 +1,29 @@
-"""Lesson 7. One RNN step: a product and a tanh, and the way back through both.
+"""Lesson 7. One RNN step: a product and a tanh, forward and backward.
 
-A recurrent network keeps a state h, its memory of all it has read. A step reads an input x, looks
-at the state before, and makes the next (Elman 1990):
+A recurrent network has a *hidden state* h, its memory of everything it has read. One step takes
+the previous state and an input x, and computes the next state (Elman 1990):
 
-    a = W [h_prev; x; 1]             H rows; the columns: H for h_prev, D for x, one for the bias
+    a = W @ [h_prev; x; 1]           W has H rows, and columns for h_prev, for x and for the bias
     h = tanh(a)
 
-It is lesson 6 with lesson 4 on top, so the way back is theirs, last line first. Somebody gives us
-dh, the gradient of the loss by the state that the step made. Then
+That is lesson 6 followed by lesson 4, and so is the backward pass, last line first. It starts
+from dh, the gradient of the loss with respect to the new state:
 
-    da = dh ∘ (1 - h∘h)                      through tanh, unit by unit: ∘ is entry by entry
-    [dh_prev; dx] = Wᵀ da                    through the product; W without its bias column
-    dW = da [h_prev; x; 1]ᵀ                  for the weights, summed over the batch
+    da = da_h = dh ∘ (1 - h ∘ h)     through tanh, entry by entry
+    dh_prev = W_hᵀ @ da              through the product: W_h is the first H columns of W,
+    dx = W_xᵀ @ da                   W_x those of x
+    dW = da @ [h_prev; x; 1]ᵀ        summed over the batch
 
-That is all there is to the backward pass of an RNN. Two gradients leave the step: dx goes down to
-the layer below, dh_prev goes to the step before.
+This is the whole backward pass of an RNN. Two gradients leave the step: dx goes to the layer
+below, and dh_prev to the step before.
 
-Only dh_prev is in a hurry, since the step before waits for it. So the engine's
-`step_backward(t, dh)` makes da and dh_prev, and leaves da behind. dx and dW wait until all steps
-are done: then one product makes dx for the whole chunk, and one dW.
+In minichar a *cell* is what is specific to one kind of network: here `h = tanh(a)` and its
+backward line. A cell is a pair of functions, `forward` and `backward`. What they share is the
+*cache*, the values that the forward pass keeps for the backward pass; for an RNN it is h alone.
+The products are the same for every cell, and a *layer* computes them.
+
+Only dh_prev is urgent, because the step before waits for it. So the layer keeps the da of every
+step and computes dx and dW for a whole chunk at the end, with one product each.
 """
 
 from math import tanh
@@ -26,8 +31,9 @@ from math import tanh
 import numpy as np
 
 from minichar.devices.cpu import CPU
+from minichar.engine import rnn
 from minichar.engine.gradcheck import complex_step
-from minichar.engine.rnn import RNN
+from minichar.engine.layer import Layer
 
 H, D, B = 3, 4, 2
 generator = np.random.default_rng(7)
@@ -37,112 +43,106 @@ x = generator.normal(size=(D, B))
 dh = generator.normal(size=(H, B))
 
 
-def naive_forward(W, h_prev, x):
-    """Unit by unit, for one sequence: lists of H and of D numbers."""
+def step(W, h_prev, x):
+    """One step: the product, then the engine's cell."""
+    s = np.concatenate([h_prev, x, np.ones((1, B))])
+    a = W @ s
+    h, cache = rnn.forward(np, (a,))
+    return h, cache, s
+
+
+def step_backward(W, s, dh, cache):
+    """The engine's cell, then the products."""
+    ((da,),) = rnn.backward(np, dh, cache)
+    dh_prev = W[:, :H].T @ da
+    dx = W[:, H:-1].T @ da
+    dW = da @ s.T
+    return dh_prev, dx, dW
+
+
+def loops(W, h_prev, x, dh):
+    """The same for one sequence, one number at a time: h, dh_prev, dx and dW."""
     s = [*h_prev, *x, 1.0]
-    return [tanh(sum(W[j][k] * s[k] for k in range(H + D + 1))) for j in range(H)]
-
-
-def naive_backward(W, h_prev, x, dh):
-    """What the step gives back to h_prev, x and W, for one sequence."""
-    s, h = [*h_prev, *x, 1.0], naive_forward(W, h_prev, x)
+    h = [tanh(sum(W[j][k] * s[k] for k in range(H + D + 1))) for j in range(H)]
     ds = [0.0] * (H + D)
     dW = [[0.0] * (H + D + 1) for j in range(H)]
     for j in range(H):
         da_j = dh[j] * (1 - h[j] ** 2)  # h = tanh(a)
         for k in range(H + D):
-            ds[k] += W[j][k] * da_j  # a = W s, into s
+            ds[k] += W[j][k] * da_j  # a = W @ s, with respect to s
         for k in range(H + D + 1):
-            dW[j][k] = da_j * s[k]  # a = W s, into W
-    return ds[:H], ds[H:], dW
-
-
-def engine(W, h_prev, x):
-    """The engine's layer, one step forward. It has room for a second step, to show an index that is off."""
-    W = W.astype(np.result_type(W, h_prev, x))  # complex if one of them is
-    layer = RNN({"W": W}, {"W": np.zeros_like(W)}, H, T=2, B=B, backend=CPU)
-    layer.states[0][0], layer.x[0] = h_prev, x
-    layer.step(0, None)
-    return layer
-
-
-def engine_backward():
-    layer = engine(W, h_prev, x)
-    (dh_prev,) = layer.step_backward(0, dh.copy())
-    layer.weight_gradients(1, None)
-    return dh_prev, layer.input_gradient(1)[0], layer.gradients["W"]
+            dW[j][k] = da_j * s[k]  # a = W @ s, with respect to W
+    return h, ds[:H], ds[H:], dW
 
 
 def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_the_engine_makes_the_same_state_as_the_loops():
+def test_a_step_computes_what_the_loops_compute():
+    h, cache, s = step(W, h_prev, x)
+    dh_prev, dx, dW = step_backward(W, s, dh, cache)
+    sum_of_dW = np.zeros_like(W)
     for b in range(B):
-        close(engine(W, h_prev, x).h[1, :, b], naive_forward(W, h_prev[:, b], x[:, b]))
+        expected = loops(W, h_prev[:, b], x[:, b], dh[:, b])
+        for found, column in zip((h, dh_prev, dx), expected, strict=False):
+            close(found[:, b], column)
+        sum_of_dW += expected[3]
+    close(dW, sum_of_dW)
 
 
-def test_the_engine_gives_the_state_before_the_same_gradient():
-    dh_prev, dx, dW = engine_backward()
-    for b in range(B):
-        close(dh_prev[:, b], naive_backward(W, h_prev[:, b], x[:, b], dh[:, b])[0])
+def test_the_complex_step_agrees_on_every_gradient():
+    """Σ dh ∘ h is a loss whose gradient with respect to h is the given dh."""
+
+    def gradient(f, at):
+        return complex_step(lambda theta: (dh * f(theta.reshape(at.shape))[0]).sum(), at.reshape(-1))
+
+    h, cache, s = step(W, h_prev, x)
+    dh_prev, dx, dW = step_backward(W, s, dh, cache)
+    close(dh_prev.reshape(-1), gradient(lambda h_prev: step(W, h_prev, x), h_prev))
+    close(dx.reshape(-1), gradient(lambda x: step(W, h_prev, x), x))
+    close(dW.reshape(-1), gradient(lambda W: step(W, h_prev, x), W))
 
 
-def test_the_engine_gives_the_input_the_same_gradient():
-    dh_prev, dx, dW = engine_backward()
-    for b in range(B):
-        close(dx[:, b], naive_backward(W, h_prev[:, b], x[:, b], dh[:, b])[1])
+def test_the_layer_takes_the_same_step():
+    dW = np.zeros_like(W)
+    layer = Layer(rnn.RNN, {"W": W}, {"W": dW}, H, T=1, B=B, backend=CPU)
+    layer.start[0] = h_prev
+    h, cache, s = step(W, h_prev, x)
+    close(layer.step(0, x), h)
+    _, expected_dx, expected_dW = step_backward(W, s, dh, cache)
+    close(layer.backward(dh[None], ids=None)[0], expected_dx)
+    close(dW, expected_dW)
 
 
-def test_the_engine_gives_the_weights_the_sum_over_the_batch():
-    dh_prev, dx, dW = engine_backward()
-    close(dW, sum(np.array(naive_backward(W, h_prev[:, b], x[:, b], dh[:, b])[2]) for b in range(B)))
-
-
-def slope(f, at):
-    """The derivative of the number f(at) by every entry of `at`, by the complex step of lesson 3."""
-    return complex_step(lambda theta: f(theta.reshape(at.shape)), at.reshape(-1)).reshape(at.shape)
-
-
-def test_the_complex_step_agrees_on_all_three():
-    def loss(W, h_prev, x):
-        """Σ dh ∘ h, whose gradient by h is dh."""
-        return (dh * engine(W, h_prev, x).h[1]).sum()
-
-    dh_prev, dx, dW = engine_backward()
-    close(dh_prev, slope(lambda h_prev: loss(W, h_prev, x), h_prev))
-    close(dx, slope(lambda x: loss(W, h_prev, x), x))
-    close(dW, slope(lambda W: loss(W, h_prev, x), W))
-
-
-def test_a_saturated_unit_learns_nothing_and_passes_nothing_back():
+def test_a_saturated_unit_passes_no_gradient():
     heavy = W.copy()
     heavy[0, -1] = 50.0  # a bias that drives unit 0 to 1
-    layer = engine(heavy, h_prev, x)
-    only_unit_0 = np.zeros_like(dh)
-    only_unit_0[0] = 1.0
-    (dh_prev,) = layer.step_backward(0, only_unit_0)
-    assert layer.h[1, 0].min() > 0.999999
-    assert abs(dh_prev).max() < 1e-12
+    h, cache, s = step(heavy, h_prev, x)
+    of_unit_0 = np.zeros_like(dh)
+    of_unit_0[0] = 1.0
+    dh_prev, dx, dW = step_backward(heavy, s, of_unit_0, cache)
+    assert h[0].min() > 0.999999
+    assert max(abs(d).max() for d in (dh_prev, dx, dW)) < 1e-12
 
 
 EXERCISE = """
-In minichar/engine/rnn.py, in step_backward, change
+In minichar/engine/rnn.py, in backward, change
 
-    self.elementwise_backward(dh, self.h[t + 1], self.gates.da)
+    da_h = dh * (1.0 - h * h)
 
 to
 
-    self.elementwise_backward(dh, self.h[t], self.gates.da)
+    da_h = dh * (1.0 - h)
 
-It takes the slope at the state before the step instead of the one after: one index off, no shape
-is wrong, nothing crashes. What goes red?
+The shapes are the same, and nothing crashes. For which values of h is this slope correct? Which
+tests do not notice?
 """
 
 ANSWER = """
-Everything that comes after da: test_the_engine_gives_the_state_before_the_same_gradient,
-test_the_engine_gives_the_input_the_same_gradient,
-test_the_engine_gives_the_weights_the_sum_over_the_batch,
-test_the_complex_step_agrees_on_all_three and
-test_a_saturated_unit_learns_nothing_and_passes_nothing_back. Only the forward pass stays green.
+1 - h is correct at h = 0 and h = 1. It is too small in between and too large for negative h.
+test_a_step_computes_what_the_loops_compute and test_the_complex_step_agrees_on_every_gradient fail.
+The test of the saturated unit passes, because its h is 1. The test of the layer passes because both
+of its sides use the cell you changed: a test needs a reference that does not share the code under
+test.
 """

@@ -1,30 +1,34 @@
-"""Lesson 8. Through time: BPTT is the chain rule along every path, walked once.
+"""Lesson 8. Through time: backpropagation through time sums over all paths in a single pass.
 
-Run the step of lesson 7 T times, each on the state that the last one left, and ask after every
-step for a loss. *Unrolled*, that is a deep network of T layers which all have the same weight:
+Repeat the step of lesson 7 T times, each time from the state of the step before, with a loss after
+every step. *Unrolled*, this is a network T layers deep, and every layer has the same weights. Here
+is one unit, with a weight w_h for its state and a weight w_x for its input:
 
-    h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T           h_t = tanh(w h_{t-1} + u x_t)
+    h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T           h_t = tanh(w_h h_{t-1} + w_x x_t)
              │       │             │
              ▼       ▼             ▼
              L_1     L_2           L_T           loss = L_1 + … + L_T
 
-How does w change the loss? Through every step s in which it is used, and from there through every
-later state up to every step t with a loss: one term for each pair s ≤ t, T(T + 1)/2 paths.
+How does the loss depend on w_h? Through every step s that uses it, and from there through all the
+later states up to every step t that has a loss. There is one path for each pair s ≤ t, T(T + 1)/2
+in all:
 
-    dw = Σ_t Σ_{s≤t}  dL_t/dh_t · (slope of h_t by h_s) · (1 - h_s²) h_{s-1}
+    dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · (slope of h_t in h_s) · (1 - h_s²) h_{s-1}
 
-where the slope of h_t by h_s is the product of w (1 - h_r²) over the steps r = s+1 … t between.
-Nobody adds that up path by path. A state h_t has two ways to the loss, its own L_t and the next
-state, so its gradient is the sum of two. Walk from the end, and carry the second along:
+where the slope of h_t in h_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t.
 
-    dh_t     = dL_t/dh_t + what came back from step t+1           (after the last step: nothing)
-    da_t     = dh_t (1 - h_t²)
-    dw      += da_t h_{t-1}              du += da_t x_t
-    dh_{t-1} = w da_t                    to be carried to the step before
+You need not add up path by path. The loss depends on h_t in two ways, through L_t and through the
+next state, so dh_t is the sum of two gradients. Start at the last step, where the second is 0:
 
-All the paths in T steps. This is *backpropagation through time* (Werbos 1990). In the engine it is
-`Recurrent.backward`, and each cell only says how to do one step back. When layers are stacked,
-what comes from above is dL_t/dh_t: a layer's dx is the dh from above of the layer below it.
+    dh_t  = dL_t/dh_t + w_h da_{t+1}         at the last step, only dL_T/dh_T
+    da_t  = dh_t (1 - h_t²)
+    dw_h += da_t h_{t-1}                     dw_x += da_t x_t
+
+T such steps sum over all paths. This is *backpropagation through time*, BPTT (Werbos 1990). In the
+engine it is the loop of `Layer.backward`, and the same loop serves every cell.
+
+When layers are stacked, the layer above provides dL_t/dh_t: its dx is the `dh_above` of the layer
+below it.
 """
 
 from itertools import pairwise
@@ -36,119 +40,118 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
+from minichar.engine.layer import Layer
 from minichar.engine.network import teacher_forcing
 from minichar.engine.rnn import RNN
 
-w, u, h_0 = 0.8, 0.5, 0.3
+w_h, w_x, h_0 = 0.8, 0.5, 0.3
 x = [0.9, -0.4, 0.7, 0.1, -0.8]  # x_1 … x_T
-c = [0.2, 1.0, -0.5, 0.3, 0.6]  # the loss of step t is c_t h_t, so dL_t/dh_t = c_t
+dh_above = [0.2, 1.0, -0.5, 0.3, 0.6]  # the loss is Σ dh_above_t h_t, so dL_t/dh_t = dh_above_t
 T = len(x)
 
 
-def states(w, u):
+def states(w_h, w_x):
     h = [h_0]
     for x_t in x:
-        h.append(tanh(w * h[-1] + u * x_t))
+        h.append(tanh(w_h * h[-1] + w_x * x_t))
     return h
 
 
-def loss(w, u):
-    return sum(c_t * h_t for c_t, h_t in zip(c, states(w, u)[1:], strict=True))
+def loss(w_h, w_x):
+    return sum(d * h for d, h in zip(dh_above, states(w_h, w_x)[1:], strict=True))
+
+
+def slope_of_state(h, t, s):
+    """The slope of h_t in h_s."""
+    return prod(w_h * (1 - h[r] ** 2) for r in range(s + 1, t + 1))
 
 
 def path_by_path():
-    """dw as the sum over all pairs s ≤ t."""
-    h, dw = states(w, u), 0.0
+    """dw_h as the sum over all pairs s ≤ t."""
+    h, dw_h = states(w_h, w_x), 0.0
     for t in range(1, T + 1):
         for s in range(1, t + 1):
-            between = prod(w * (1 - h[r] ** 2) for r in range(s + 1, t + 1))
-            dw += c[t - 1] * between * (1 - h[s] ** 2) * h[s - 1]
-    return dw
+            dw_h += dh_above[t - 1] * slope_of_state(h, t, s) * (1 - h[s] ** 2) * h[s - 1]
+    return dw_h
 
 
-def one_walk_back():
-    h, dw, du, carried = states(w, u), 0.0, 0.0, 0.0
+def one_pass():
+    h, dw_h, dw_x, dh = states(w_h, w_x), 0.0, 0.0, 0.0
     for t in range(T, 0, -1):
-        dh = c[t - 1] + carried
-        da = dh * (1 - h[t] ** 2)
-        dw += da * h[t - 1]
-        du += da * x[t - 1]
-        carried = w * da
-    return dw, du
+        da = (dh + dh_above[t - 1]) * (1 - h[t] ** 2)
+        dw_h += da * h[t - 1]
+        dw_x += da * x[t - 1]
+        dh = w_h * da
+    return dw_h, dw_x
 
 
-def engine():
-    """The engine's RNN with one unit and one input; then its weights are the row [w, u, bias]."""
-    W = np.array([[w, u, 0.0]])
-    layer = RNN({"W": W}, {"W": np.zeros_like(W)}, H=1, T=T, B=1, backend=CPU)
-    layer.states[0][0] = h_0
+def engine(dh_above):
+    """The engine's RNN with one unit and one input: its weights are the row [w_h, w_x, bias]."""
+    W = np.array([[w_h, w_x, 0.0]])
+    dW = np.zeros_like(W)
+    layer = Layer(RNN, {"W": W}, {"W": dW}, H=1, T=T, B=1, backend=CPU)
+    layer.start[0] = h_0
     for t in range(T):
-        layer.x[t] = x[t]
-        layer.step(t, None)
-    return layer
+        layer.step(t, np.array([[x[t]]]))
+    dx = layer.backward(np.reshape(dh_above, (T, 1, 1)), ids=None)
+    return dW[0], dx[:, 0, 0]
 
 
-def test_a_push_on_the_weight_is_felt_through_every_step():
-    push = 1e-6
-    assert path_by_path() == pytest.approx((loss(w + push, u) - loss(w - push, u)) / (2 * push), rel=1e-8)
+def test_the_sum_over_all_paths_is_the_derivative():
+    h = 1e-6
+    measured = (loss(w_h + h, w_x) - loss(w_h - h, w_x)) / (2 * h)
+    assert path_by_path() == pytest.approx(measured, rel=1e-8)
 
 
-def test_one_walk_back_collects_every_path():
-    assert one_walk_back()[0] == pytest.approx(path_by_path(), rel=1e-13)
+def test_one_pass_sums_over_every_path():
+    assert one_pass()[0] == pytest.approx(path_by_path(), rel=1e-13)
 
 
-def test_the_engine_walks_back_the_same_way():
-    layer = engine()
-    layer.backward(np.reshape(c, (T, 1, 1)), None)
-    assert layer.gradients["W"][0, :2] == pytest.approx(one_walk_back(), rel=1e-13)
+def test_the_engine_does_the_same_pass():
+    dW, dx = engine(dh_above)
+    assert dW[:2] == pytest.approx(one_pass(), rel=1e-13)
 
 
-def test_without_the_carried_part_each_step_learns_for_itself_only():
-    """What is left are the paths with s = t: the network could not learn to remember."""
-    alone = sum(
-        c_t * (1 - h_t**2) * h_prev for c_t, (h_prev, h_t) in zip(c, pairwise(states(w, u)), strict=True)
-    )
-    assert abs(alone - path_by_path()) > 0.1 * abs(path_by_path())
+def test_without_what_is_passed_on_only_the_paths_within_one_step_remain():
+    """A network trained with that gradient cannot learn to remember."""
+    h = states(w_h, w_x)
+    within = sum(d * (1 - h_t**2) * h_prev for d, (h_prev, h_t) in zip(dh_above, pairwise(h), strict=True))
+    assert abs(within - path_by_path()) > 0.1 * abs(path_by_path())
 
 
-def test_a_gradient_of_the_last_step_alone_reaches_every_input():
-    layer = engine()
-    last = np.zeros((T, 1, 1))
-    last[-1] = 1.0
-    layer.backward(last, None)
-    dx = layer.input_gradient(T)[:, 0, 0]  # (T,)
-    h = states(w, u)
+def test_a_loss_at_the_last_step_alone_reaches_every_input():
+    dW, dx = engine([0.0] * (T - 1) + [1.0])
+    h = states(w_h, w_x)
     for s in range(1, T + 1):
-        between = prod(w * (1 - h[r] ** 2) for r in range(s + 1, T + 1))
-        assert dx[s - 1] == pytest.approx(between * (1 - h[s] ** 2) * u, rel=1e-13)
+        assert dx[s - 1] == pytest.approx(slope_of_state(h, T, s) * (1 - h[s] ** 2) * w_x, rel=1e-13)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_a_whole_network_of_so_many_layers_agrees_with_the_complex_step(layers):
-    """Characters in, `layers` RNNs on top of each other, read-out, softmax; every weight of each."""
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_stacked_layers_agree_with_the_complex_step(num_layers):
+    """Characters, `num_layers` RNN layers, read-out and softmax: every weight of each is checked."""
     generator = np.random.default_rng(8)
-    network = toy_network(Config(vocab_size=8, model="rnn", rnn_size=3, num_layers=layers), 5, 2, generator)
+    config = Config(vocab_size=8, model="rnn", rnn_size=3, num_layers=num_layers)
+    network = toy_network(config, T=5, B=2, generator=generator)
     inputs, targets = generator.integers(8, size=(2, 5, 2))  # each (T, B)
     for row in check_network(network, teacher_forcing(inputs), targets):
         assert row.complex_error < 1e-13, row.name
 
 
 EXERCISE = """
-In minichar/engine/recurrent.py, in backward, change
+In minichar/engine/layer.py, in Layer.backward, change
 
-    dh += dh_above[t]
+    results = [dh + dh_above[t], *others]
 
 to
 
-    dh = dh_above[t]
+    results = [dh_above[t], *others]
 
-so that nothing is carried back from the step after. Which tests go red? Which of them speak of one
-unit, and which of a network?
+so that no gradient is passed on from the step after. Which tests fail? Which of them are about one
+unit, and which about a whole network?
 """
 
 ANSWER = """
-Three. Of one unit speak test_the_engine_walks_back_the_same_way and
-test_a_gradient_of_the_last_step_alone_reaches_every_input (it reaches only the last), of networks
-test_a_whole_network_of_so_many_layers_agrees_with_the_complex_step, for each number of layers. It
-is green where step_backward is called by hand, since the sum is then taken in the lesson.
+Two are about one unit: test_the_engine_does_the_same_pass and
+test_a_loss_at_the_last_step_alone_reaches_every_input, where it now reaches only the last. One is
+about networks: test_stacked_layers_agree_with_the_complex_step, for every number of layers.
 """

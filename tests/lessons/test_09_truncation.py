@@ -1,26 +1,28 @@
-"""Lesson 9. Truncation and the carried state: the values cross the edge, the gradients do not.
+"""Lesson 9. Truncation and the carried state: states cross the end of a chunk, gradients do not.
 
-A text has a million characters; nobody can unroll a million steps. So the text is read in chunks
-of T steps (`--seq-length`, 50), and after each chunk comes a step of learning. Two things could
-cross the edge from one chunk to the next:
+A text may have a million characters, and you cannot unroll a million steps. So the text is split
+into chunks of T steps (`--seq-length`, 50 by default), with one update of the weights per chunk.
+Two things could cross from one chunk to the next:
 
-    the state      forward     h_T of one chunk is h_0 of the next             carried
-    its gradient   backward    dh_0 of a chunk would join dh_T of the one before    cut: taken as 0
+    the state      forward     h_T of one chunk is h_0 of the next             carried over
+    its gradient   backward    dh_0 of a chunk would join dh_T of the last     dropped: taken as 0
 
-The state is carried, so the network *reads* without a gap and may use what it saw a thousand steps
-ago. The gradient is cut, so it is *taught* to remember only over what is inside one chunk. It is
-not only to save memory: the chunk before was read with weights that have changed since.
+The state is carried over, so the network *reads* without a break and may use what it read a
+thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
+chunk. Memory is one reason. The other is that the previous chunk was read with other weights: they
+have been updated since.
 
-What is lost? Two chunks, with losses L1 and L2. The true gradient has three parts:
+What is lost? Take two chunks with losses L1 and L2. The true gradient has three parts:
 
     dW  =  L1 through chunk 1  +  L2 through chunk 2  +  L2 through chunk 1
-           kept                   kept                   cut: it would come over the edge, by dh_0
+           kept                   kept                   dropped: it would arrive through dh_0
 
-So a truncated gradient is biased, but it is not wrong: it is the exact gradient of a loss in which
-the state that a chunk starts from is a constant, a number that fell from the sky. The checks below
-say both. Put the third part back by hand and nothing is missing.
+The truncated gradient is therefore biased, but it is not wrong. It is the exact gradient of a
+loss that treats the initial state of each chunk as a constant. The tests below verify both
+statements. They also add the third part by hand, and the full gradient comes back.
 
-Where a text begins anew there is nothing to carry, and the state is set to 0 (`reset`).
+This is *truncated* backpropagation through time. Where a text begins there is nothing to carry
+over, and the state is set to 0 (`reset`).
 """
 
 import numpy as np
@@ -28,6 +30,7 @@ import numpy as np
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
+from minichar.engine.layer import Layer
 from minichar.engine.network import Network, teacher_forcing
 from minichar.engine.rnn import RNN
 
@@ -35,79 +38,76 @@ H, D, T, B = 3, 2, 4, 2
 generator = np.random.default_rng(9)
 W = generator.normal(size=(H, H + D + 1)) * 0.7
 x = generator.normal(size=(2 * T, D, B))
-dh_above = generator.normal(size=(2 * T, H, B))  # the losses, as Σ dh_above ∘ h
+dh_above = generator.normal(size=(2 * T, H, B))  # the loss is Σ dh_above ∘ h
 
 
-def read(x, start=0.0):
-    """A layer that has read x from the state `start`."""
-    layer = RNN({"W": W}, {"W": np.zeros_like(W)}, H, len(x), B, CPU)
-    layer.states[0][0] = start
-    for t in range(len(x)):
-        layer.x[t] = x[t]
-        layer.step(t, None)
-    return layer
+def run(x, start=0.0):
+    """A layer that has read x from the state `start`, and the states after each step."""
+    layer = Layer(RNN, {"W": W}, {"W": np.zeros_like(W)}, H, len(x), B, CPU)
+    layer.start[0] = start
+    return layer, read(layer, x)
+
+
+def read(layer, x):
+    return np.array([layer.step(t, x_t) for t, x_t in enumerate(x)])  # (n, H, B)
 
 
 def gradient(layer, dh_above):
-    layer.backward(dh_above, None)
-    return layer.gradients["W"]
+    layer.backward(dh_above, ids=None)
+    return layer.linears[0].dW
 
 
 def two_chunks():
-    first = read(x[:T])
-    return first, read(x[T:], start=first.h[T])
+    first, h = run(x[:T])
+    second, _ = run(x[T:], start=h[-1])
+    return first, second
 
 
-def test_with_the_state_carried_two_chunks_read_as_one():
-    first, second = two_chunks()
-    np.testing.assert_array_equal(np.concatenate([first.h[1:], second.h[1:]]), read(x).h[1:])
+def test_with_the_state_carried_over_two_chunks_read_like_one():
+    _, first = run(x[:T])
+    _, second = run(x[T:], start=first[-1])
+    np.testing.assert_array_equal(np.concatenate([first, second]), run(x)[1])
 
 
-def test_the_engine_carries_the_last_state_to_the_first_place():
-    layer = read(x[:T])
+def test_the_engine_carries_the_last_state_over():
+    layer, _ = run(x[:T])
     layer.carry(T)
-    for t in range(T):
-        layer.x[t] = x[T + t]
-        layer.step(t, None)
-    np.testing.assert_array_equal(layer.h[1:], read(x).h[T + 1 :])
+    np.testing.assert_array_equal(read(layer, x[T:]), run(x)[1][T:])
 
 
-def test_cut_at_the_edge_the_gradient_of_both_chunks_is_not_the_whole_one():
+def test_the_truncated_gradients_do_not_add_up_to_the_full_one():
     first, second = two_chunks()
     kept = gradient(first, dh_above[:T]) + gradient(second, dh_above[T:])
-    whole = gradient(read(x), dh_above)
-    assert abs(kept - whole).max() > 0.01 * abs(whole).max()
+    full = gradient(run(x)[0], dh_above)
+    assert abs(kept - full).max() > 0.01 * abs(full).max()
 
 
-def test_what_is_missing_is_what_would_come_in_over_the_edge():
+def test_what_is_missing_is_the_gradient_of_the_carried_state():
     first, second = two_chunks()
-    dh = np.zeros((H, B))
-    for t in reversed(range(T)):
-        (dh,) = second.step_backward(t, dh + dh_above[T + t])  # after t = 0: at the edge
-    mended = dh_above[:T].copy()
-    mended[-1] += dh
     kept = gradient(second, dh_above[T:])
-    np.testing.assert_allclose(gradient(first, mended) + kept, gradient(read(x), dh_above), rtol=1e-12)
+    dh_0 = second.linears[0].state_gradient(0)  # what `backward` drops after its last step
+    mended = dh_above[:T].copy()
+    mended[-1] += dh_0
+    np.testing.assert_allclose(gradient(first, mended) + kept, gradient(run(x)[0], dh_above), rtol=1e-12)
 
 
-def test_nothing_of_one_walk_back_is_left_over_for_the_next():
-    layer = read(x[:T])
+def test_a_backward_pass_leaves_nothing_behind_for_the_next():
+    layer, _ = run(x[:T])
     once = gradient(layer, dh_above[:T]).copy()
     np.testing.assert_array_equal(gradient(layer, dh_above[:T]), once)
 
 
 def test_the_truncated_gradient_is_exact_if_the_carried_state_is_a_constant():
-    config = Config(vocab_size=7, model="rnn", rnn_size=3)
-    network = toy_network(config, T, B, generator)
-    network.forward(teacher_forcing(generator.integers(7, size=(T, B))))  # some chunk before
+    network = toy_network(Config(vocab_size=7, model="rnn", rnn_size=3), T, B, generator)
+    network.forward(teacher_forcing(generator.integers(7, size=(T, B))))  # an earlier chunk
     network.carry()
-    np.testing.assert_array_equal(network.state[:, 0], [layer.h[T] for layer in network.layers])
+    np.testing.assert_array_equal(network.state, [layer.states[T] for layer in network.layers])
     inputs, targets = generator.integers(7, size=(2, T, B))  # each (T, B)
     for row in check_network(network, teacher_forcing(inputs), targets):
         assert row.complex_error < 1e-13
 
 
-def test_a_reset_makes_what_follows_a_beginning():
+def test_after_a_reset_the_network_reads_as_if_the_text_began_there():
     config = Config(vocab_size=7, model="lstm", rnn_size=3)
     network = toy_network(config, T, B, generator)
     fresh = Network(config, network.parameters, T, B)
@@ -118,21 +118,21 @@ def test_a_reset_makes_what_follows_a_beginning():
 
 
 EXERCISE = """
-In minichar/engine/recurrent.py, in carry, change
+In minichar/engine/layer.py, in carry, change
 
-    state[0] = state[n]
+    for start, state in zip(self.states[0], self.states[n], strict=True):
 
 to
 
-    state[0] = state[n - 1]
+    for start, state in zip(self.states[0], self.states[n - 1], strict=True):
 
-so that the next chunk starts one step too early. No gradient check can see this, since each chunk
-by itself is differentiated rightly. Which tests do?
+so that the next chunk starts one step too early. No gradient check can detect this, because the
+gradient of each chunk by itself is right. Which tests do?
 """
 
 ANSWER = """
-test_the_engine_carries_the_last_state_to_the_first_place, which reads on and compares, and in
-test_the_truncated_gradient_is_exact_if_the_carried_state_is_a_constant the line that looks at the
-state itself, before any gradient. Each chunk has the right gradient for the state that it got; what
-is wrong with that state, only a test of values can tell.
+test_the_engine_carries_the_last_state_over, which reads on and compares, and
+test_the_truncated_gradient_is_exact_if_the_carried_state_is_a_constant, in the line that compares
+the states, before any gradient. Each chunk has the correct gradient for the state it was given.
+Only a test of values can tell that the state is wrong.
 """

@@ -1,32 +1,35 @@
-"""Lesson 15. RMSprop on a ravine: each weight a step of its own size.
+"""Lesson 15. RMSprop in a ravine: every weight takes steps of its own size.
 
-The gradient is right. How long a step should be taken along it? Plain descent has one η for all:
+The gradient is correct. How far should a step along it go? Plain gradient descent has one learning
+rate η for all weights:
 
     θ ← θ - η g
 
-Try it in a *ravine*, a loss that is steep across and flat along:
+Try it in a *ravine*, a loss that is steep in one direction and flat in the other:
 
-    loss = ½ (s u² + v²)             g = (s u, v)              with s = 100
+    loss = ½ (100 θ₁² + θ₂²)         g = (100 θ₁, θ₂)
 
-Across, a step makes u ← (1 - ηs) u: it must be that η < 2/s, or u swings out further every time.
-Along, v ← (1 - η) v: with such an η it takes some s/2 steps to make v a third. The steepest weight
-dictates the pace of all, and the more they differ, the slower.
+In the steep direction a step multiplies θ₁ by 1 - 100 η. With η > 0.02 that factor is below -1,
+and θ₁ oscillates with growing amplitude. In the flat direction a step multiplies θ₂ by 1 - η, and
+with such a small η it takes more than 50 steps to reduce θ₂ to a third. The steepest direction
+limits the learning rate of all weights: the larger the ratio of the slopes, the slower the
+training.
 
-*RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by the size that it usually has,
-the root of a running mean of its square:
+*RMSprop* (Tieleman & Hinton 2012) divides the gradient of each weight by its usual size, the root
+of a running mean of its square:
 
     m ← α m + (1 - α) g∘g            m starts at 0; α = 0.95
-    θ ← θ - η g / (√m + ε)           ε = 1e-8: no division by 0
+    θ ← θ - η g / (√m + ε)           ε = 1e-8 avoids a division by 0
 
-If g is always c, then m → c², and the step is η, with the sign of c and whatever the size of c.
-So every weight moves at the same pace, steep or flat, and the loss times 1000 is the same path. Two
-consequences. Now η is a *distance*: how far a weight goes in a step, 0.002 by default. And it does
-not settle. At the minimum g is small, m forgets that it ever was large, the steps grow back to the
-size of η and throw the weight out again. So η is lowered with time (`--learning-rate-decay`).
+If g is constant, m approaches g², and the step approaches η, whatever the size of g. So all weights
+move at the same speed, in steep and flat directions, and a loss 1000 times larger gives the same
+path. This has two consequences. First, η is now a *distance*: how far a weight moves in one step,
+0.002 by default. Second, the weights do not settle. At a minimum g is small, m decays, and the
+steps grow back to about η and overshoot. So η should decrease over time (`--learning-rate-decay`).
 
-The start is a stumble. After the first step m is (1 - α) g² and not g², so that step is η/√(1 - α),
-4.5 times η with α = 0.95. Adam would correct for it. Torch's RMSprop, char-rnn's, does not, and
-minichar follows it.
+The first step is longer than the others. After it, m is (1 - α) g² instead of g², so that step is
+η/√(1 - α), or 4.5 η with α = 0.95. Adam corrects for this. Torch's RMSprop, which char-rnn uses,
+does not, and minichar follows it.
 """
 
 from math import sqrt
@@ -35,17 +38,17 @@ import numpy as np
 import pytest
 
 from minichar.engine.parameters import Parameters
-from minichar.training.optimiser import RMSprop
+from minichar.training import optimiser
 
-START = np.array([1.0, 1.0])  # u, v
-SLOPES = np.array([100.0, 1.0])  # s and 1
+START = np.array([1.0, 1.0])
+SLOPES = np.array([100.0, 1.0])
 
 
 def gradient(theta, scale=1.0):
     return scale * SLOPES * theta
 
 
-def plain_descent(steps, rate):
+def gradient_descent(steps, rate):
     theta = START.copy()
     for _ in range(steps):
         theta = theta - rate * gradient(theta)
@@ -53,50 +56,54 @@ def plain_descent(steps, rate):
 
 
 def by_hand(steps, rate, alpha=0.95):
-    """RMSprop, one weight at a time: every place it has been in."""
+    """RMSprop, one weight at a time: θ after every step."""
     theta, m = [*START], [0.0, 0.0]
-    places = []
+    path = []
     for _ in range(steps):
         g = gradient(np.array(theta))
         for j in range(2):
             m[j] = alpha * m[j] + (1 - alpha) * g[j] ** 2
             theta[j] = theta[j] - rate * g[j] / (sqrt(m[j]) + 1e-8)
-        places.append(list(theta))
-    return np.array(places)
+        path.append(list(theta))
+    return np.array(path)
 
 
-def engine(steps, rate, alpha=0.95, scale=1.0):
+def optimiser_and_parameters(alpha=0.95):
     parameters = Parameters({"theta": (2,)}, "float64")
-    parameters.flat[...] = START
-    rmsprop = RMSprop(parameters, alpha)
-    places = []
+    return optimiser.RMSprop(parameters, alpha), parameters.flat
+
+
+def engine(steps, rate, scale=1.0):
+    rmsprop, theta = optimiser_and_parameters()
+    theta[...] = START
+    path = []
     for _ in range(steps):
-        rmsprop.step(gradient(parameters.flat, scale), rate)
-        places.append(parameters.flat.copy())
-    return np.array(places)
+        rmsprop.step(gradient(theta, scale), rate)
+        path.append(theta.copy())
+    return np.array(path)
 
 
-def test_plain_descent_swings_out_of_the_ravine_when_the_step_is_too_long():
-    assert abs(plain_descent(50, rate=0.021)[0]) > 100
+def test_gradient_descent_oscillates_and_diverges_if_the_learning_rate_is_too_large():
+    assert abs(gradient_descent(50, rate=0.021)[0]) > 100
 
 
-def test_plain_descent_crawls_along_it_when_the_step_is_short_enough():
-    u, v = plain_descent(50, rate=0.01)
-    assert u == pytest.approx(0.0)
-    assert v == pytest.approx(0.99**50)  # 0.6: hardly under way
+def test_gradient_descent_crawls_if_the_learning_rate_is_small_enough():
+    steep, flat = gradient_descent(50, rate=0.01)
+    assert steep == pytest.approx(0.0)
+    assert flat == pytest.approx(0.99**50)  # 0.6: hardly any progress
 
 
-def test_rmsprop_goes_down_both_at_the_same_pace():
-    places = engine(100, rate=0.01)
-    np.testing.assert_allclose(places[:, 0], places[:, 1], rtol=1e-6)
-    assert places[-1].max() < 0.1 < 0.3 < plain_descent(100, rate=0.01)[1]
+def test_rmsprop_descends_in_both_directions_at_the_same_speed():
+    path = engine(100, rate=0.01)
+    np.testing.assert_allclose(path[:, 0], path[:, 1], rtol=1e-6)
+    assert path[-1].max() < 0.1 < 0.3 < gradient_descent(100, rate=0.01)[1]
 
 
 def test_the_engine_takes_the_steps_of_the_loop_above():
     np.testing.assert_allclose(engine(50, rate=0.01), by_hand(50, rate=0.01), rtol=1e-12)
 
 
-def test_a_loss_a_thousand_times_larger_makes_the_same_path():
+def test_a_loss_a_thousand_times_larger_gives_the_same_path():
     np.testing.assert_allclose(engine(50, rate=0.01, scale=1000.0), engine(50, rate=0.01), rtol=1e-5)
 
 
@@ -104,47 +111,46 @@ def test_the_first_step_is_longer_by_one_over_the_root_of_one_minus_alpha():
     np.testing.assert_allclose(START - engine(1, rate=0.01)[0], 0.01 / sqrt(1 - 0.95), rtol=1e-6)
 
 
-def test_under_a_gradient_that_stays_the_same_the_step_becomes_the_learning_rate():
-    parameters = Parameters({"theta": (2,)}, "float64")
-    rmsprop = RMSprop(parameters, 0.95)
+def test_with_a_constant_gradient_the_step_approaches_the_learning_rate():
+    rmsprop, theta = optimiser_and_parameters()
     for _ in range(300):
-        before = parameters.flat.copy()
+        before = theta.copy()
         rmsprop.step(np.array([1e-3, -50.0]), 0.01)
-    np.testing.assert_allclose(parameters.flat - before, [-0.01, 0.01], rtol=1e-4)
+    np.testing.assert_allclose(theta - before, [-0.01, 0.01], rtol=1e-4)
 
 
-def test_where_the_gradient_is_zero_nothing_moves_and_nothing_is_divided_by_zero():
-    parameters = Parameters({"theta": (2,)}, "float64")
+def test_with_a_zero_gradient_nothing_moves_and_nothing_is_divided_by_zero():
+    rmsprop, theta = optimiser_and_parameters()
     with np.errstate(all="raise"):
-        RMSprop(parameters, 0.95).step(np.zeros(2), 0.01)
-    np.testing.assert_array_equal(parameters.flat, [0.0, 0.0])
+        rmsprop.step(np.zeros(2), 0.01)
+    np.testing.assert_array_equal(theta, [0.0, 0.0])
 
 
-def test_it_does_not_settle_at_the_minimum_but_is_thrown_out_again():
-    u = abs(engine(400, rate=0.01)[:, 0])
-    assert u[200:300].min() < 1e-9
-    assert u[300:].max() > 0.005
+def test_it_does_not_settle_at_the_minimum():
+    steep = abs(engine(400, rate=0.01)[:, 0])
+    assert steep[200:300].min() < 1e-9
+    assert steep[300:].max() > 0.005
 
 
 EXERCISE = """
-In minichar/training/rmsprop.py, in step, change
+In minichar/training/optimiser.py, in RMSprop.step, change
 
-    xp.sqrt(m, out=scratch)
+    self.theta -= g / (self.xp.sqrt(m) + EPSILON) * learning_rate
 
 to
 
-    xp.multiply(m, 1.0, out=scratch)
+    self.theta -= g / (m + EPSILON) * learning_rate
 
-so that the root is forgotten. Think of the units of g, m and θ: what would a loss a thousand times
-larger do now? Then see what goes red.
+without the root. Think of the units of g, m and θ: what would a loss a thousand times larger do
+now? Then run the tests.
 """
 
 ANSWER = """
-g/m has the unit of 1/g: a loss a thousand times larger would make steps a thousand times shorter. Red
-are test_rmsprop_goes_down_both_at_the_same_pace,
+g/m has the unit of 1/g, so a loss a thousand times larger makes the steps a thousand times shorter.
+These tests fail: test_rmsprop_descends_in_both_directions_at_the_same_speed,
 test_the_engine_takes_the_steps_of_the_loop_above,
-test_a_loss_a_thousand_times_larger_makes_the_same_path,
+test_a_loss_a_thousand_times_larger_gives_the_same_path,
 test_the_first_step_is_longer_by_one_over_the_root_of_one_minus_alpha,
-test_under_a_gradient_that_stays_the_same_the_step_becomes_the_learning_rate and
-test_it_does_not_settle_at_the_minimum_but_is_thrown_out_again.
+test_with_a_constant_gradient_the_step_approaches_the_learning_rate and
+test_it_does_not_settle_at_the_minimum.
 """
