@@ -24,9 +24,9 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The option on the command line: ``--rnn-size`` or ``--rnn-size 64``."""
+        """The option on the command line: ``--rnn-size``, ``--rnn-size 64``, or ``--force`` for True."""
         flag = f"--{self.name.replace('_', '-')}"
-        return flag if self.value is None else f"{flag} {self.value}"
+        return flag if self.value is None or self.value is True else f"{flag} {self.value}"
 
 
 class MinicharError(Exception):

@@ -12,6 +12,7 @@ and, if it can be resumed,
     header          training: position, random state, history
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,7 +25,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
@@ -83,7 +84,7 @@ def host_weights(model: CharRNN, dtype: str | None, path: Path) -> dict[str, np.
 
 
 def save(
-    path: Path,
+    path: str | os.PathLike[str],
     model: CharRNN,
     training: TrainingState | None = None,
     dtype: str | None = None,
@@ -92,7 +93,7 @@ def save(
 
     Parameters
     ----------
-    path : Path
+    path : path-like
     model : CharRNN
     training : TrainingState, optional
         Without it the checkpoint cannot be resumed.
@@ -104,7 +105,7 @@ def save(
     MinicharError
         If the file cannot be written, or a weight is too large for `dtype`.
     """
-    header = header_of(model)
+    path, header = Path(path), header_of(model)
     arrays = host_weights(model, dtype, path)
     if training is not None:
         header["training"] = training.progress
@@ -137,7 +138,9 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
         progress = archive.header.get("training")
         if not isinstance(progress, dict):
             raise MinicharError(
-                f"{path} has no training state to resume from; use --init-from to start from its weights"
+                f"{path} has no training state to resume from; use ",
+                Option("init_from"),
+                " to start from its weights",
             )
         arrays = {name: archive.read(name) for name in ("mean_square", "state")}
     fits = arrays["mean_square"].shape == (model.parameters.size,) and arrays["state"].ndim == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.files import replacing
 from minichar.text.datasets import dataset_path, place, pydocs_text
 from minichar.text.reading import Source, check_encoding, read_file
@@ -47,7 +48,7 @@ class Corpus:
 
 
 def load_corpus(
-    data: Path | None = None,
+    data: str | os.PathLike[str] | None = None,
     *,
     encoding: str = "utf-8",
     min_freq: int = 0,
@@ -61,7 +62,7 @@ def load_corpus(
 
     Parameters
     ----------
-    data : Path, optional
+    data : path-like, optional
         A text file, or a folder that contains ``input.txt``. By default the built-in text, which is
         always UTF-8, in ``data/pydocs/input.txt``; it is written there if it does not exist.
     encoding : str
@@ -116,8 +117,10 @@ def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -
     if strangers := sorted(seen - set(vocabulary.characters)):
         named = name_some(strangers, lambda c: f"{counts[ord(c)]:,} times")
         raise MinicharError(
-            f"{name!r} has characters that the vocabulary lacks: {named}; remove them, "
-            "or use a model trained with --min-freq 1 or more, which has an id for unknown characters"
+            f"{name!r} has characters that the vocabulary lacks: {named}; remove them, ",
+            "or use a model trained with ",
+            Option("min_freq", 1),
+            " or more, which has an id for unknown characters",
         )
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.files import replacing
 from minichar.text.download import Progress, download
 
@@ -38,7 +38,7 @@ def pydocs_text() -> str:
         from pydoc_data.topics import topics
     except ImportError:
         raise MinicharError(
-            "this Python was installed without its help topics: choose a text with --data"
+            "this Python was installed without its help topics: choose a text with ", Option("data")
         ) from None
     return "\n".join(topics[name] for name in sorted(topics))
 
@@ -62,7 +62,7 @@ def pystdlib_text() -> str:
             with suppress(UnicodeDecodeError):
                 sources.append(path.read_text(encoding="utf-8"))
     if not sources:
-        raise MinicharError(f"{str(root)!r} has no source files: choose a text with --data")
+        raise MinicharError(f"{str(root)!r} has no source files: choose a text with ", Option("data"))
     return "\n".join(sources)
 
 
@@ -219,7 +219,9 @@ def fetch(
         wanted = dataset.sha256 or _sha256(dataset.make([]).encode())
         if _holds(path, wanted):
             return path
-        raise MinicharError(f"{str(path)!r} contains a different text: move it away, or use --force")
+        raise MinicharError(
+            f"{str(path)!r} contains a different text: move it away, or use ", Option("force", True)
+        )
     content = _make(dataset, progress, base_url or BASE_URL)
     try:
         place(path, content)

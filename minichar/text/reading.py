@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.text.datasets import DATASETS, dataset_path
 from minichar.text.vocabulary import CODE_POINTS, code_points
 
@@ -112,7 +112,7 @@ class Source:
             try:
                 piece = whole_line_ends.decode(block, final=stop == len(self.raw))
             except UnicodeError as exc:
-                raise MinicharError(self._explain(exc, stop)) from None
+                raise self._undecodable(exc, stop) from None
             if start == 0 and piece.startswith("\ufeff"):
                 changes["BOM"] += 1
                 piece = piece[1:]
@@ -145,8 +145,10 @@ class Source:
             counts[: len(seen)] += seen
         if counts[0]:
             raise MinicharError(
-                f"{self.name!r} contains NUL characters, so it looks like a binary file: "
-                "choose a text file, or use --encoding utf-16-le if it is UTF-16"
+                f"{self.name!r} contains NUL characters, so it looks like a binary file: ",
+                "choose a text file, or use ",
+                Option("encoding", "utf-16-le"),
+                " if it is UTF-16",
             )
         if counts.sum() < 2:
             size = "only one character" if counts.any() else "empty"
@@ -163,25 +165,31 @@ class Source:
             notes.append("the text looks like a web page: the model will learn the markup too")
         return tuple(notes)
 
-    def _explain(self, exc: UnicodeError, stop: int) -> str:
-        """Return a message about a decoding error; the decoder was given the bytes up to `stop`."""
+    def _undecodable(self, exc: UnicodeError, stop: int) -> MinicharError:
+        """Return the error that explains `exc`; the decoder was given the bytes up to `stop`."""
+        option = Option("encoding")
         if not isinstance(exc, UnicodeDecodeError):
-            return f"{self.name!r} is not {self.encoding} text ({exc}): set its encoding with --encoding"
+            return MinicharError(
+                f"{self.name!r} is not {self.encoding} text ({exc}): set ", option, " to the right one"
+            )
         offset = stop - len(exc.object) + exc.start
         where = f"{self.name!r} is not {self.encoding} text at byte offset {offset:,} ({exc.reason})"
         wide = self.encoding.startswith(("utf-16", "utf-32"))
         bom = next((name for mark, name in BOMS.items() if self.raw.startswith(mark)), None)
         if bom and not wide:
-            return f"{where}: it starts with the byte-order mark of UTF-{bom[-2:]}, so use --encoding {bom}"
+            mark = f"the byte-order mark of UTF-{bom[-2:]}"
+            return MinicharError(f"{where}: it starts with {mark}, so use ", Option("encoding", bom))
         zeros = b"\0" in self.raw
         if zeros and not wide:
-            return f"{where}: it looks like a binary file, so choose a text file"
+            return MinicharError(f"{where}: it looks like a binary file, so choose a text file")
         if stop == len(self.raw) and exc.end == len(exc.object):
-            return f"{where}, at its end: it may be truncated, so get it again, or use another --encoding"
+            return MinicharError(
+                f"{where}, at its end: it may be truncated, so get it again, or set another ", option
+            )
         for encoding in LIKELY_ENCODINGS:
             if not zeros and _plausible(self.raw, encoding):
-                return f"{where}: try --encoding {encoding}, which decodes it"
-        return f"{where}: set its encoding with --encoding"
+                return MinicharError(f"{where}: try ", Option("encoding", encoding), ", which decodes it")
+        return MinicharError(f"{where}: set ", option, " to the right one")
 
 
 def _plausible(raw: bytes, encoding: str) -> bool:

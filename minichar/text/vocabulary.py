@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 
 CODE_POINTS = 0x110000  # the number of Unicode code points
 PIECE = 1 << 20  # characters looked up at a time, to bound the memory for a long text
@@ -90,10 +90,12 @@ class Vocabulary:
             If `min_freq` is negative or so high that no character is left.
         """
         if min_freq < 0:
-            raise MinicharError(f"min_freq is {min_freq}: it must be 0 or more")
+            raise MinicharError(Option("min_freq"), f" is {min_freq}; it must be 0 or more")
         kept = np.flatnonzero(np.asarray(counts) >= max(min_freq, 1))
         if not kept.size:
-            raise MinicharError(f"no character occurs {max(min_freq, 1)} times: lower min_freq or add text")
+            raise MinicharError(
+                f"no character occurs {max(min_freq, 1)} times: lower ", Option("min_freq"), " or add text"
+            )
         return cls("".join(map(chr, kept)), unknown=min_freq > 0)
 
     @property
@@ -134,7 +136,7 @@ class Vocabulary:
             vocabulary has no unknown id, or if `unknown` is none of the three.
         """
         if unknown not in ("error", "skip", "unk"):
-            raise MinicharError(f"unknown is {unknown!r}: it must be 'error', 'skip' or 'unk'")
+            raise MinicharError(Option("unknown"), f" is {unknown!r}; it must be 'error', 'skip' or 'unk'")
         if unknown == "unk" and not self.unknown:
             raise MinicharError("this vocabulary has no id for unknown characters: use 'skip' or 'error'")
         ids = np.empty(len(text), self.dtype)  # (N,)
@@ -151,8 +153,10 @@ class Vocabulary:
             return ids
         missing_characters = sorted(set(text) - set(self.characters), key=text.index)
         named = name_some(missing_characters, lambda c: positions(text, c))
-        options = "skip or unk" if self.unknown else "skip"
-        raise MinicharError(f"not in the vocabulary: {named}; leave them out, or use --unknown {options}")
+        raise MinicharError(
+            f"not in the vocabulary: {named}; leave them out, or use ",
+            Option("unknown", "unk" if self.unknown else "skip"),
+        )
 
     def decode(self, ids: ArrayLike) -> str:
         """Return the text of ids. The unknown id becomes U+FFFD, the replacement character.

@@ -94,7 +94,7 @@ def test_a_checkpoint_without_training_state_cannot_be_resumed(model, tmp_path):
     header, arrays = parts(tmp_path / "toy.npz")
     assert arrays.keys() == model.parameters.shapes.keys()
     assert "training" not in header
-    with pytest.raises(MinicharError, match="no training state to resume from; use --init-from"):
+    with pytest.raises(MinicharError, match="no training state to resume from; use init_from"):
         load_training(tmp_path / "toy.npz")
 
 

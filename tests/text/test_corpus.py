@@ -107,7 +107,7 @@ def test_a_given_vocabulary_without_an_unknown_id_must_have_every_character(text
         load_corpus(text_file, vocabulary=Vocabulary("".join(sorted(set(VERSE) - set("\n吟")))))
     line = str(caught.value)
     assert r"lacks: '\n' (U+000A) 2 times, '吟' (U+541F) 1 times; " in line
-    assert "--min-freq 1" in line
+    assert "min_freq=1" in line
     everything = Vocabulary("".join(sorted(set(VERSE + "more"))))
     assert text_of(load_corpus(text_file, vocabulary=everything)) == VERSE
 

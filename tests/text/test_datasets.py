@@ -151,7 +151,7 @@ def test_a_different_text_is_replaced_only_with_force(tmp_path):
     path = tmp_path / "toy" / "input.txt"
     path.parent.mkdir()
     path.write_text("my own work")
-    assert "contains a different text: move it away, or use --force" in error_of("toy", tmp_path)
+    assert "contains a different text: move it away, or use force=True" in error_of("toy", tmp_path)
     assert path.read_text() == "my own work"
     assert fetch("toy", tmp_path, force=True).read_bytes() == TEXT.encode()
 

@@ -72,7 +72,7 @@ def test_there_is_an_unknown_id_unless_min_freq_is_0():
     assert Vocabulary("ab") != Vocabulary("ab", unknown=True)
 
 
-@pytest.mark.parametrize(("min_freq", "says"), [(4, "no character occurs 4 times"), (-1, "0 or more")])
+@pytest.mark.parametrize(("min_freq", "says"), [(4, "no character occurs 4 times"), (-1, "min_freq is -1")])
 def test_an_invalid_min_freq_is_refused(min_freq, says):
     with pytest.raises(MinicharError, match=says):
         Vocabulary.from_counts(counts_of("aaabbc"), min_freq)
@@ -119,8 +119,8 @@ def test_missing_characters_are_listed_with_their_positions():
     assert r"'\x00' (U+0000) at position 5" in str(caught.value)
     assert "more" not in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith("use --unknown skip or unk")
-    with pytest.raises(MinicharError, match=r"use --unknown skip$"):
+    assert str(caught.value).endswith("use unknown='unk'")
+    with pytest.raises(MinicharError, match=r"use unknown='skip'$"):
         Vocabulary("abc").encode("d")
 
 
