@@ -89,13 +89,14 @@ def opponent(work: Work) -> Work | None:
     """Return what a work is held against.
 
     Dropout and scheduled sampling against training without them, many streams against
-    one, all else against PyTorch; None where it is not installed.
+    one, all else against PyTorch; None where it is not installed or has no such cell.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return replace(work, kind="train")
     if work.kind == "sample-many":
         return replace(work, kind="sample")
-    return replace(work, engine="pytorch") if find_spec("torch") else None
+    comparable = work.config().cell.torch is not None and find_spec("torch")
+    return replace(work, engine="pytorch") if comparable else None
 
 
 def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lambda: None) -> Result:

@@ -21,6 +21,7 @@ import numpy as np
 
 from minichar.bench.work import Work
 from minichar.devices.blas import THREAD_VARIABLES
+from minichar.engine.cell import CELLS, Cell
 from minichar.errors import MinicharError
 
 SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}
@@ -41,7 +42,7 @@ class Worker:
     def __init__(self, work: Work) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, work), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, work, work.config().cell), daemon=True)
         with threads_limited(work.threads):
             self.process.start()
         theirs.close()
@@ -82,8 +83,9 @@ class Worker:
         return answer
 
 
-def serve(connection: Connection, work: Work) -> None:
+def serve(connection: Connection, work: Work, cell: Cell) -> None:
     """Answer questions until there is nobody to ask them."""
+    CELLS.setdefault(cell.name, cell)  # a new process does not know a cell of the user's own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
     unit: Callable[[], None] | None = None
     while True:

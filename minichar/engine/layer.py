@@ -53,9 +53,10 @@ class Layer:
             LayerStage(stage, [linear(p) for p in stage.products], T, backend) for stage in cell.stages
         ]
         self.linears = [linear for stage in self.stages for linear in stage.linears]
-        self.start = backend.zeros((len(cell.states), H, B), weights["W"].dtype)  # (S, H, B)
+        dtype = weights[cell.products[0].name].dtype
+        self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
-        self.zero = backend.zeros((H, B), weights["W"].dtype)  # (H, B)
+        self.zero = backend.zeros((H, B), dtype)  # (H, B)
 
     def step(self, t: int, x: Array) -> Array:
         """Take step t from x ``(D, B)``, or in the first layer characters ``(B,)``; return h ``(H, B)``."""

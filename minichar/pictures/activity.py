@@ -135,8 +135,9 @@ class _Spread:
     """Counts the values of the gates of one layer."""
 
     def __init__(self, config: Config) -> None:
-        self.names = config.cell.shown
-        self.low = -1.0 if self.names == config.cell.unit else 0.0
+        unit = config.cell.unit
+        self.names = list(config.cell.shown) or [unit]
+        self.low = -1.0 if self.names == [unit] else 0.0
         self.counts = {name: np.zeros(BINS, dtype=np.int64) for name in self.names}
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
