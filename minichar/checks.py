@@ -15,7 +15,6 @@ The error names the field as an `Option`: ``size is 0; it must be at least 1`` i
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -98,7 +97,6 @@ def wrong(name: str, value: object, words: str) -> MinicharError:
     return MinicharError(Option(name), f" is {shown}; it must be {words}")
 
 
-@cache
 def declared(kind: type) -> dict[str, tuple[Any, tuple[Rule, ...]]]:
     """Return the type and the rules of every field of a dataclass."""
     fields = {}

@@ -1,6 +1,10 @@
-"""The command line: parse, call, print. Each command is a file, imported when it is asked for."""
+"""The command line: parse arguments, call the packages below, print results.
+
+Each command is a module that is imported when the command is used.
+"""
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -10,30 +14,32 @@ import click
 from minichar.errors import MinicharError
 
 COMMANDS = {
-    "train": "Learn a text and save checkpoints.",
-    "sample": "Write text with a trained model.",
-    "eval": "Measure a model's loss on a text.",
-    "inspect": "Show what a checkpoint holds.",
-    "plot": "Draw the loss of one or more runs.",
-    "convert": "Turn a model into another format, or a small file for sampling.",
-    "serve": "Show models in the browser.",
-    "worker": "Write texts for a server, on any machine.",
-    "gradcheck": "Prove every hand-written gradient.",
-    "lessons": "Learn how it learns: a course of lessons that are tests.",
-    "doctor": "Show what this machine can compute with.",
-    "bench": "Measure how fast it is, beside PyTorch.",
-    "data": "List and fetch texts to learn from.",
+    "train": "Train a model on a text.",
+    "sample": "Generate text with a trained model.",
+    "eval": "Evaluate a model on a text.",
+    "inspect": "Show the contents of a checkpoint.",
+    "plot": "Plot the loss of one or more training runs.",
+    "convert": "Convert a model to another format.",
+    "serve": "Serve models to web browsers.",
+    "worker": "Generate text for a server, on any machine.",
+    "gradcheck": "Check every hand-written gradient.",
+    "lessons": "Take the course: lessons that are tests.",
+    "doctor": "Show which devices this machine can use.",
+    "bench": "Measure the speed, compared with PyTorch.",
+    "data": "List and download training texts.",
 }
+INTERRUPTED = 130
+"""The exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 
 class LazyGroup(click.Group):
-    """Imports a command's file only when the command is used, so ``--help`` is quick.
+    """A group that imports a command only when it is used, so that ``--help`` is fast.
 
-    A mistake of the user's ends in one line and exit status 1.
+    User errors end in one line on standard error and exit status 1.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order a newcomer needs them."""
+        """Return the commands in the order of ``--help``."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -42,23 +48,35 @@ class LazyGroup(click.Group):
             return None
         return getattr(import_module(f"minichar.cli.{name}"), "command")  # noqa: B009  (a module's attribute)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest similar names for an unknown one."""
+        similar = get_close_matches(args[0], COMMANDS)
+        if args[0] not in COMMANDS and similar and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any."""
+        """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn a known mistake into one line."""
+        """Run the command; turn user errors into one line."""
         try:
             return super().invoke(ctx)
         except MinicharError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(error.with_flags) from error
         except MemoryError as error:
             raise click.ClickException(
-                f"not enough memory ({error}): a smaller --rnn-size, --batch-size or --seq-length needs less"
+                f"out of memory ({error}): reduce --rnn-size, --batch-size or --seq-length"
             ) from error
+        except KeyboardInterrupt:
+            click.echo("\nAborted!", err=True)
+            ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            raise  # Click ends quietly
+            raise  # Click exits quietly
         except OSError as error:
             raise click.ClickException(str(error)) from error
 
@@ -76,11 +94,11 @@ def main() -> None:
     """Character-level language models in plain NumPy.
 
     \b
-    A first evening:
-      minichar train                        learn the built-in text, some minutes
-      minichar sample                       write some, with the best checkpoint
-      minichar data get tinyshakespeare     fetch a better text
+    Quick start:
+      minichar train                        train on the built-in text, a few minutes
+      minichar sample                       generate text with the best checkpoint
+      minichar data get tinyshakespeare     download a better text
       minichar train --data data/tinyshakespeare
-    """  # noqa: D301  (the backspace tells Click to keep the lines)
-    if isinstance(sys.stdout, TextIOWrapper):  # a character that the terminal cannot show becomes a ?
+    """  # noqa: D301  (\b tells Click to keep the line breaks)
+    if isinstance(sys.stdout, TextIOWrapper):  # characters that the terminal cannot show become ?
         sys.stdout.reconfigure(errors="replace")

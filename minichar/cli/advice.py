@@ -1,48 +1,51 @@
-"""A coach's words about sizes and losses, after the advice in char-rnn's README."""
+"""Advice on model size and losses, after the README of char-rnn."""
 
 OVERFITTING = 0.15
-"""A validation loss this many nats above the training loss says that the model learns by heart."""
+"""A validation loss this many nats above the training loss means overfitting."""
 UNDERFITTING = 0.02
-"""Losses closer than this many nats say that the model could learn more."""
+"""Losses closer than this many nats mean that a larger model would do better."""
 LEVEL = 0.002
-"""A validation loss that falls by less than this many nats between two measurements stays where it is."""
+"""The validation loss is level when it falls by less than this many nats between two evaluations."""
 FEW_UPDATES = 500
-"""With fewer steps than this, hardly any network learns anything."""
+"""Almost no network learns anything in fewer training steps."""
 
 
 def size_advice(parameters: int, characters: int) -> str:
-    """Say how the number of parameters suits the number of characters to learn from.
+    """Return how the number of parameters compares with the number of training characters.
 
-    char-rnn's rule: the two should be of about the same order of magnitude.
+    char-rnn's rule: both should be of the same order of magnitude.
     """
     ratio = parameters / characters
     if ratio > 4:
-        return "many more parameters, it may learn them by heart; --dropout 0.5 or a smaller --rnn-size helps"
+        return "large model for this text, may overfit: try --dropout 0.5 or a smaller --rnn-size"
     if ratio < 1 / 10:
-        return "far fewer parameters, a larger --rnn-size would learn more, in more time"
-    return "parameters of the same order, as it should be"
+        return "small model for this text: a larger --rnn-size learns more, but takes longer"
+    return "model size suits this text"
 
 
 def updates_advice(updates: int) -> str:
-    """Say what to do if a run is to change its weights only a few times; else nothing."""
+    """Return advice for a run with few training steps; else an empty string."""
     if updates >= FEW_UPDATES:
         return ""
-    return (
-        f"only {updates:,} updates in all: more --max-epochs, or a smaller --batch-size or --seq-length, help"
-    )
+    return f"only {updates:,} steps: raise --max-epochs, or lower --batch-size or --seq-length"
 
 
 def fit_advice(train_loss: float, val_loss: float, before: float = float("inf")) -> str:
-    """Say what it tells when the two losses part or stay together; else nothing.
+    """Return advice on overfitting or underfitting; an empty string if there is neither.
 
-    All in nats per character, and measured alike: a training loss with dropout or scheduled
-    sampling is higher for that alone. `before` is the lowest validation loss of earlier measurements.
+    Parameters
+    ----------
+    train_loss, val_loss : float
+        In nats per character, both measured without dropout and scheduled sampling, which raise a
+        training loss.
+    before : float
+        The lowest validation loss of earlier evaluations.
     """
     gap = val_loss - train_loss
     if gap > OVERFITTING:
-        return f"overfitting: validation {gap:.2f} above training; --dropout or a smaller --rnn-size helps"
+        return f"overfitting: validation {gap:.2f} above training; try --dropout or a smaller --rnn-size"
     if gap < UNDERFITTING and before - val_loss < LEVEL:
-        return "level: it may have learned all there is; if not, a larger --rnn-size or another rate helps"
+        return "level: training may be done; if not, try a larger --rnn-size or another --learning-rate"
     if gap < UNDERFITTING:
-        return "underfitting: training and validation stay together; more epochs, then a larger --rnn-size"
+        return "underfitting: validation close to training; train longer, then try a larger --rnn-size"
     return ""

@@ -24,24 +24,34 @@ CORES = os.cpu_count() or 1
 
 
 @click.command("bench", cls=GroupedCommand)
-@work_("--what", default=("train",), multiple=True, type=click.Choice(KINDS), help="May be given again.")
-@work_("--model", default=("lstm",), multiple=True, type=CellName(), help="May be given again.")
-@work_("--gru-reset", default="after", type=click.Choice(GRU_RESETS), help="Where a GRU's reset gate acts.")
+@work_("--what", default=("train",), multiple=True, type=click.Choice(KINDS), help="Can be repeated.")
+@work_("--model", default=("lstm",), multiple=True, type=CellName(), help="Can be repeated.")
+@work_(
+    "--gru-reset",
+    default="after",
+    type=click.Choice(GRU_RESETS),
+    help="After the product or before it.",
+)
 @sizes(
     "--rnn-size",
     default=(128,),
     multiple=True,
     metavar="H",
     type=COUNT,
-    help="Hidden units; may be given again.",
+    help="Hidden units. Can be repeated.",
 )
-@sizes("--num-layers", default=2, metavar="L", type=COUNT, help="Layers.")
-@sizes("--vocab-size", default=65, metavar="V", type=COUNT, help="Characters.")
-@sizes("--seq-length", default=50, metavar="T", type=COUNT, help="Time steps in a chunk.")
-@sizes("--batch-size", default=50, metavar="B", type=COUNT, help="Sequences.")
-@measuring("--threads", default=0, type=click.IntRange(0, CORES), help="For products; 0 for one a core.")
-@measuring("--rounds", default=5, type=COUNT, help="How often each side has its turn.")
-@measuring("--json", "as_json", is_flag=True, help="Print everything, the raw times too, as JSON.")
+@sizes("--num-layers", default=2, metavar="L", type=COUNT, help="Number of layers.")
+@sizes("--vocab-size", default=65, metavar="V", type=COUNT, help="Number of characters.")
+@sizes("--seq-length", default=50, metavar="T", type=COUNT, help="Time steps per chunk.")
+@sizes("--batch-size", default=50, metavar="B", type=COUNT, help="Sequences per batch.")
+@measuring(
+    "--threads",
+    default=0,
+    type=click.IntRange(0, CORES),
+    help="Threads of the products. 0: one per core.",
+)
+@measuring("--rounds", default=5, type=COUNT, help="How often each side is measured.")
+@measuring("--json", "as_json", is_flag=True, help="Print the results and raw times as JSON.")
 @device
 def command(
     what: tuple[str, ...],
@@ -57,15 +67,15 @@ def command(
     as_json: bool,
     device: Backend,
 ) -> None:
-    """Measure how fast it is, beside PyTorch.
+    """Measure the speed, compared with PyTorch.
 
-    Both do the same work in turn, each in a process of its own. The ratio is minichar's
-    speed by the other's, above 1 faster. Dropout (0.5) and scheduled sampling (share 0.9)
-    are held against training without them, 64 streams of text at once against one.
-    Without PyTorch, minichar is measured alone.
+    Both do the same work in turn, in separate processes. The ratio is minichar's speed divided by
+    PyTorch's. Training with dropout (0.5) or scheduled sampling (ratio 0.9) is compared
+    with training without it, and 64 streams of generated text with one. Without PyTorch, only
+    minichar is measured.
 
-    Each speed is the median of all units of the work (a chunk learned or read, or 200
-    characters written), each ratio that of the rounds. An idle machine gives the same figures twice.
+    A speed is the median over all units of work: a chunk in training or evaluation, 200 characters
+    in generation. A ratio is the median over the rounds. Run it on an idle machine.
     """
     works = [
         Work(
@@ -83,7 +93,10 @@ def command(
         )
         for kind, cell, H in product(what, model, rnn_size)
     ]
-    if any(opponent(work) is None for work in works):
+    alone = [work.config().cell for work in works if opponent(work) is None]
+    for title in sorted({cell.title for cell in alone if cell.torch is None}):
+        click.echo(f"{title} has no PyTorch form to compare with", err=True)
+    if any(cell.torch for cell in alone):
         click.echo("PyTorch is not installed: pip install 'minichar[bench]' to compare", err=True)
     with threads_limited(threads):
         sides = [device.describe()]
@@ -94,7 +107,7 @@ def command(
         results = [compare(work, rounds, lambda: bar.update(1)) for work in works]
     if any(result.disturbed for result in results):
         click.echo(
-            f"the rounds of a work differ by a factor of {DISTURBED:g}: an idle machine gives better figures",
+            f"warning: rounds differ by a factor of {DISTURBED:g}; measure again on an idle machine",
             err=True,
         )
     if as_json:

@@ -1,4 +1,4 @@
-"""``minichar data``: texts to begin with."""
+"""``minichar data``: named training texts."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from pathlib import Path
 
 import click
 
+from minichar.cli.options import PATH, GroupedCommand, argument
 from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch
 from minichar.text.download import Progress
 
 
 @click.group("data")
 def command() -> None:
-    """Get a text to train on.
+    """List and download training texts.
 
-    Any text file of your own will do as well: `minichar train --data my.txt`. These few are here to
-    start with, and so that results can be compared.
+    Any text file works: `minichar train --data my.txt`. These are a start, and the same for
+    everyone, so results are comparable.
     """
 
 
 @command.command("list")
 def list_datasets() -> None:
-    """Show the texts that have a name."""
+    """List the texts by name."""
     rows = [("NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE")]
     rows += [(d.name, _size(d), d.language, d.source, d.licence) for d in DATASETS.values()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -35,22 +36,22 @@ def list_datasets() -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-@command.command("get")
-@click.argument("name", type=click.Choice(list(DATASETS)))
+@command.command("get", cls=GroupedCommand)
+@argument("name", f"One of {', '.join(DATASETS)}.", type=click.Choice(list(DATASETS)), metavar="NAME")
 @click.option(
     "--dir",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("data"),
     show_default=True,
-    help="Folder for texts; this one goes to DIR/NAME/input.txt.",
+    metavar="DIR",
+    help="The folder for texts; this one is saved as DIR/NAME/input.txt.",
 )
-@click.option("--force", is_flag=True, help="Replace a different text that is already there.")
+@click.option("--force", is_flag=True, help="Replace a different text of the same name.")
 def get(name: str, folder: Path, force: bool) -> None:
-    """Get the text NAME and print where it is.
+    """Save a text as DIR/NAME/input.txt and print its path.
 
-    Texts from the network are downloaded from a fixed version and checked, so that yours is the same
-    as everyone's, to the byte. `minichar data list` shows what there is.
+    Downloads are pinned to a version and verified, so everyone has the same bytes.
     """
     dataset = DATASETS[name]
     click.echo(f"{name}: {dataset.description}", err=True)
@@ -58,7 +59,7 @@ def get(name: str, folder: Path, force: bool) -> None:
     with _progress_bar(dataset, shown=not kept) as progress:
         path = fetch(name, folder, force=force, progress=progress)
     if kept:
-        click.echo("already there, and as it should be", err=True)
+        click.echo("already there, verified", err=True)
     click.echo(path)
     click.echo(f"next: minichar train --data {shlex.quote(str(path.parent))}", err=True)
 

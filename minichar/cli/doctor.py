@@ -2,14 +2,15 @@
 
 import click
 
+from minichar.cli.options import GroupedCommand
 from minichar.devices.doctor import examine
 
 
-@click.command("doctor")
+@click.command("doctor", cls=GroupedCommand)
 def command() -> None:
-    """Show what this machine can compute with, and what to do about what it cannot.
+    """Show which devices this machine can use, and how to fix those it cannot.
 
-    Each device is opened and timed with a product of two large matrices.
+    Each device is opened and timed on a product of two large matrices.
     """
     for finding in examine():
         click.echo(f"{finding.what:8}{finding.found}")

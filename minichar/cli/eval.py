@@ -3,18 +3,19 @@
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
 from minichar.checkpoints.naming import find_checkpoint
-from minichar.cli.options import GroupedCommand, device, group
+from minichar.cli.options import PATH, GroupedCommand, checkpoint, device, group
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
-from minichar.training.settings import SPLITS, Settings, flag
+from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import lay_out, settings_of
 
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
@@ -25,46 +26,57 @@ reading = group("Reading")
 
 
 @click.command("eval", cls=GroupedCommand)
-@click.argument("checkpoint", required=False)
+@checkpoint
 @text(
     "--data",
     metavar="PATH",
-    help="A folder with input.txt, or a text file.  [default: what it was trained on]",
+    type=PATH,
+    help="A text file, or a folder with input.txt.  [default: the training text]",
 )
-@text("--encoding", help="Of the file.  [default: as in training]", show_default=False)
+@text("--encoding", help="The encoding of the file.  [default: as in training]", show_default=False)
 @text(
     "--split",
     type=click.Choice([*SPLITS, "whole"]),
     show_default=False,
-    help="The split whose part is measured, or the whole text as one stream.  [default: as in training]",
+    help="How to split the text, or whole: read it as one stream.  [default: as in training]",
 )
-@text("--train-frac", type=float, show_default=False, help="Share to learn from.  [default: as in training]")
-@text("--val-frac", type=float, show_default=False, help="Share to validate on.  [default: as in training]")
-@text("--part", default="val", type=click.Choice(PARTS), help="Which part of the split.")
+@text(
+    "--train-frac",
+    type=float,
+    show_default=False,
+    help="Fraction for training.  [default: as in training]",
+)
+@text(
+    "--val-frac",
+    type=float,
+    show_default=False,
+    help="Fraction for validation.  [default: as in training]",
+)
+@text("--part", default="val", type=click.Choice(PARTS), help="The part of the split to evaluate on.")
 @reading(
     "--start",
     default="zero",
     type=click.Choice(["zero", "carried"]),
-    help="Begin from a zero state, as generation does, or carried on from the parts before.",
+    help="Start from a zero state, as in generation, or carry the state over from the parts before.",
 )
 @reading(
     "--batch-size",
     type=click.IntRange(1),
     show_default=False,
     metavar="B",
-    help="Streams.  [default: as in training]",
+    help="Number of streams.  [default: as in training]",
 )
 @reading(
     "--seq-length",
     type=click.IntRange(1),
     show_default=False,
     metavar="T",
-    help="Characters a chunk.  [default: as in training]",
+    help="Characters per chunk.  [default: as in training]",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @device
 def command(
-    checkpoint: str | None,
+    checkpoint: Path | None,
     split: str | None,
     part: str,
     start: str,
@@ -72,18 +84,18 @@ def command(
     device: Backend,
     **given: Any,
 ) -> None:
-    """Measure a model's loss on a text.
+    """Evaluate a model on a text.
 
-    Nats per character say how surprised the model is by the next one, bits are nats divided
-    by ln 2, and the perplexity is how many equally likely characters would be as hard to
-    guess. Losses compare only on the same text, split and start, so these are printed too.
+    Reports the cross-entropy loss in nats per character, in bits per character (nats / ln 2), and as
+    a perplexity (e to the nats). Losses are comparable only on the same text, split and start, so
+    these are printed as well.
     """
     if split == "whole" and start == "carried":
-        raise click.UsageError("--split whole has no parts before, so its start is always zero")
-    path = str(find_checkpoint(checkpoint))
+        raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
+    path = find_checkpoint(checkpoint)
     model = load_model(path, device)
     if given["data"] is None and "settings" not in model.details:
-        raise MinicharError(f"{path} does not say what it was trained on: name a text with --data")
+        raise MinicharError(f"{path} does not name its training text: choose a text with --data")
     trained = settings_of(model, path) if "settings" in model.details else Settings()
     given["split"] = split if split in SPLITS else None
     settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
@@ -106,17 +118,17 @@ def command(
         what = "whole, one stream from a zero state"
     else:
         laid_out = lay_out(corpus, settings)
-        other = [flag(name) for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
+        other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
         if other and model.details.get("settings") and same_text:
             click.echo(
-                f"{' and '.join(other)} differ from training, so this part was partly learned from: "
-                "leave them out to measure on what was held out",
+                f"warning: {' and '.join(other)} differ from training, so this part overlaps the "
+                "training text; omit them to evaluate on held-out text",
                 err=True,
             )
         for note in laid_out.notes:
             click.echo(note, err=True)
         result = evaluate_part(model, laid_out, part, start, watch)
-        begun = "from a zero state" if start == "zero" else "carried on from the parts before"
+        begun = "from a zero state" if start == "zero" else "carried over from the parts before"
         streams = f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''}"
         what = f"{part} part of the {laid_out.how} split, {streams} {begun}"
     click.echo(f"model       {path}: {model.summary()}, on {device.name}")

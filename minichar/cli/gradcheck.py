@@ -16,21 +16,24 @@ chunk = group("Chunk")
 @click.command("gradcheck", cls=GroupedCommand)
 @network_("--model", default="lstm", type=CellName(), help="The cell.")
 @network_(
-    "--gru-reset", default="after", type=click.Choice(GRU_RESETS), help="Where a GRU's reset gate acts."
+    "--gru-reset",
+    default="after",
+    type=click.Choice(GRU_RESETS),
+    help="After the product or before it.",
 )
-@network_("--num-layers", default=2, metavar="L", help="Layers.")
-@network_("--rnn-size", default=5, metavar="H", help="Hidden units. The check takes time as H⁴.")
-@network_("--dropout", default=0.3, metavar="P", help="Drop probability; the masks are held fixed.")
-@chunk("--vocab-size", default=7, metavar="V", help="Characters.")
+@network_("--num-layers", default=2, metavar="L", help="Number of layers.")
+@network_("--rnn-size", default=5, metavar="H", help="Hidden units. The time grows as H⁴.")
+@network_("--dropout", default=0.3, metavar="P", help="Drop probability; the masks are fixed.")
+@chunk("--vocab-size", default=7, metavar="V", help="Number of characters.")
 @chunk("--seq-length", default=6, metavar="T", type=click.IntRange(1), help="Time steps.")
 @chunk("--batch-size", default=3, metavar="B", type=click.IntRange(1), help="Sequences.")
 @chunk(
     "--true-share",
     default=0.7,
     type=click.FloatRange(0, 1),
-    help="Share of true input in scheduled sampling.",
+    help="Teacher-forcing ratio of scheduled sampling.",
 )
-@chunk("--seed", default=123, type=click.IntRange(0), help="Of weights, state, masks, coins and characters.")
+@chunk("--seed", default=123, type=click.IntRange(0), help="Random seed.")
 @device
 @click.pass_context
 def command(
@@ -47,12 +50,12 @@ def command(
     seed: int,
     device: Backend,
 ) -> None:
-    """Prove every hand-written gradient, element by element.
+    """Check every element of every hand-written gradient.
 
-    For each parameter, the largest error of the hand-written gradient as a share of its
-    largest entry: against the complex step, which is exact to rounding, and against the
-    central difference, which everybody knows and which stops near 1e-9. The state is
-    carried in, dropout and scheduled sampling are on. Exit status 1 if one fails.
+    Prints, for each parameter, the maximum error relative to its largest gradient: against the
+    complex-step derivative, which is exact up to rounding, and against the central difference, whose
+    own error is near 1e-9. The initial state is not zero, and dropout and scheduled sampling are
+    on. The exit status is 1 if any parameter fails.
     """
     generator = host_generator(seed)
     config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset)
@@ -60,7 +63,7 @@ def command(
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
     inputs, targets = device.to_device(ids)  # each (T, B)
     feed = ScheduledSampling(inputs, "sample", device)
-    feed.flip(true_share, device.uniform(seed))
+    feed.draw_mask(true_share, device.uniform(seed))
     rows = check_network(network, feed, targets)
 
     width = max(len(row.name) for row in rows)

@@ -1,6 +1,7 @@
-"""Help in groups, and the options that several commands share."""
+"""Help in sections, and the options and arguments that several commands share."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,44 +9,66 @@ import click
 from minichar.devices.choose import open_backend
 from minichar.engine.cells import models
 
+PATH = click.Path(path_type=Path)
+
+Decorator = Callable[[Any], Any]
+
 
 class GroupedOption(click.Option):
-    """An option that stands under a heading of its own in ``--help``."""
+    """An option with a section of its own in ``--help``."""
 
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
 
 
+class DescribedArgument(click.Argument):
+    """An argument with a description for ``--help``, in every version of Click."""
+
+    def __init__(self, *args: Any, description: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.description = description
+
+
 class GroupedCommand(click.Command):
-    """A command whose ``--help`` lists the options under their headings, in the order declared."""
+    """A command whose ``--help`` lists arguments and options in sections, in the order declared."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section a group."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                sections.setdefault(getattr(parameter, "group", "Other"), []).append(record)
+        """Write the arguments, then each group of options, then the options without a group."""
+        parameters = self.get_params(ctx)
+        grouped = any(isinstance(parameter, GroupedOption) for parameter in parameters)
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        others = []
+        for parameter in parameters:
+            if isinstance(parameter, DescribedArgument):
+                sections["Arguments"].append((parameter.make_metavar(ctx), parameter.description))
+            elif (record := parameter.get_help_record(ctx)) is None:
+                continue
+            elif isinstance(parameter, GroupedOption):
+                sections.setdefault(parameter.group, []).append(record)
+            else:
+                others.append(record)
+        sections["Other options" if grouped else "Options"] = others
         for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 class CellName(click.Choice[str]):
-    """The name of a registered cell, whenever it was registered."""
+    """The name of a registered cell, including cells registered later."""
 
     def __init__(self) -> None:
         super().__init__([])
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names there are now."""
+        """The names that are registered now."""
         return tuple(models())
 
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:
-        """Ignore what Click keeps when the option is declared."""
+        """Ignore the names that Click stores when the option is declared."""
 
 
 device = click.option(
@@ -54,15 +77,28 @@ device = click.option(
     show_default=True,
     metavar="DEVICE",
     callback=lambda ctx, parameter, name: open_backend(name),
-    help="cpu, gpu, gpu:N, opencl or opencl:N; auto takes an NVIDIA GPU if one answers, else the CPU.",
+    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU if there is one, else the CPU.",
 )
-"""Where to compute; the command gets an open `Backend`."""
+"""The device to compute on; the command receives an open `Backend`."""
 
 
-def group(heading: str) -> Callable[..., Callable[[Any], Any]]:
-    """Return a decorator like `click.option` for options under `heading`, with their defaults shown."""
+def argument(name: str, description: str, **attributes: Any) -> Decorator:
+    """Return a decorator like `click.argument`, with a description for ``--help``."""
+    return click.argument(name, cls=DescribedArgument, description=description, **attributes)
 
-    def option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
+
+checkpoint = argument(
+    "checkpoint",
+    "A checkpoint, or a folder: its checkpoint with the lowest validation loss.  [default: cv]",
+    required=False,
+    type=PATH,
+)
+
+
+def group(heading: str) -> Callable[..., Decorator]:
+    """Return a decorator like `click.option` for the section `heading`, which shows defaults."""
+
+    def option(*names: str, **attributes: Any) -> Decorator:
         attributes.setdefault("show_default", True)
         return click.option(*names, cls=GroupedOption, group=heading, **attributes)
 

@@ -6,33 +6,42 @@ from pathlib import Path
 import click
 
 from minichar.checkpoints.naming import find_checkpoint
+from minichar.cli.options import PATH, GroupedCommand, argument
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import save_figure
 from minichar.pictures.terminal import MARKS, text_plot
 
 
-@click.command("plot")
-@click.argument("checkpoints", nargs=-1, metavar="[CKPT]...")
+@click.command("plot", cls=GroupedCommand)
+@argument(
+    "checkpoints",
+    "Checkpoints of training, or folders: the newest checkpoint of each, which has the longest "
+    "history.  [default: cv]",
+    nargs=-1,
+    metavar="[CHECKPOINT]...",
+    type=PATH,
+)
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Draw an .svg or a .png with Matplotlib (pip install 'minichar[plot]').  [default: text]",
+    type=PATH,
+    help="Save a figure, .svg or .png (needs Matplotlib: pip install 'minichar[plot]').  "
+    "[default: plot as text]",
 )
-def command(checkpoints: tuple[str, ...], output: Path | None) -> None:
-    """Draw the loss of one or more runs over their epochs.
+def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
+    """Plot the loss of one or more training runs by epoch.
 
-    Each CKPT is a checkpoint of training, or a folder, whose newest checkpoint holds the longest
-    history; without any, the folder is cv/. Below the training and the validation loss, whose
-    best is marked, stand the learning rate and the share of true input.
+    Shows the training loss and the validation loss with its minimum marked, and below them the
+    learning rate and the teacher-forcing ratio.
 
-    Without -o the plot is made of letters, on standard output. With it, the path is printed.
+    Without -o the plot is text on standard output. With -o, the path of the figure is printed.
     """
     if len(checkpoints) > len(MARKS):
-        raise click.UsageError(f"at most {len(MARKS)} runs can be told apart in one plot")
+        raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     curves = [
-        read_curve(find_checkpoint(given, newest=True), given or "cv") for given in checkpoints or (None,)
+        read_curve(find_checkpoint(given, newest=True), str(given or "cv"))
+        for given in checkpoints or (None,)
     ]
     if output is None:
         click.echo(text_plot(curves, min(shutil.get_terminal_size().columns, 100)), nl=False)

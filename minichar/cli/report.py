@@ -1,11 +1,10 @@
-"""What a person sees while a model learns: what it is, how it goes, what to try next.
+"""The output of ``minichar train``: the run, its progress, and advice.
 
-Everything goes to standard error, but the path of the best checkpoint at the end.
+Everything goes to standard error, except the path of the best checkpoint at the end.
 """
 
 import json
 import sys
-from dataclasses import asdict
 from math import inf, log
 from pathlib import Path
 from time import monotonic
@@ -13,37 +12,37 @@ from typing import Any
 
 import click
 
-from minichar.checkpoints.naming import loss_in_name
+from minichar.checkpoints.naming import is_checkpoint, loss_in_name
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.sampling.generate import generate
 from minichar.training.events import Evaluated, Event, Saved, Step
 from minichar.training.start import Run
 
 SAMPLE_LENGTH = 70
 REFRESH = 0.1
-"""Seconds between two looks at the loss for the progress bar: each brings it from the device."""
+"""Minimum seconds between updates of the progress bar; each copies the loss from the device."""
 CLEAR_LINE = "\r\x1b[K"
 
 
 class Report:
-    """Shows the events of a run; use it in a ``with`` block.
+    """Prints the events of a run. Use it in a ``with`` block.
 
     Parameters
     ----------
     run : Run
     print_every : int
-        Chunks between two lines, without a progress bar and in the log.
-    log_path : str, optional
-        Where to add a JSON object for each line.
+        Chunks between two lines, in the log and without a progress bar.
+    log_path : Path, optional
+        The file to append JSON lines to.
     quiet : bool
         No progress bar, even on a terminal.
     """
 
-    def __init__(self, run: Run, print_every: int, log_path: str | None, quiet: bool) -> None:
+    def __init__(self, run: Run, print_every: int, log_path: Path | None, quiet: bool) -> None:
         self.run, self.trainer, self.print_every = run, run.trainer, print_every
         self.log_path = log_path
-        self.log()  # that it cannot be written shows now
+        self.log()  # fails now if the file cannot be written
         self.characters = run.trainer.split.B * run.trainer.split.T
         self.speed = Speed()
         self.last: Path | None = None
@@ -56,7 +55,7 @@ class Report:
             file=sys.stderr,
             hidden=quiet or not sys.stderr.isatty(),
             bar_template="%(label)s [%(bar)s] %(info)s",
-            width=10,  # so that the line fits a terminal of 80 columns
+            width=10,  # the line fits 80 columns
         )
 
     def __enter__(self) -> "Report":
@@ -71,27 +70,34 @@ class Report:
         click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
 
     def introduce(self) -> None:
-        """Say what is about to be learned, by what, on what."""
+        """Describe the text, the model and the device."""
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
-        learned = len(split.train) * self.characters
+        folder = self.trainer.settings.checkpoint_dir
+        trained = len(split.train) * self.characters
         lines = [
             f"text       {corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocabulary):,} different",
             *(f"           {note}" for note in self.run.notes),
-            f"split      {split.how}: chunks to learn {len(split.train):,}, to validate {len(split.val):,}, "
-            f"to test {len(split.test):,}, each of {split.B} × {split.T} characters",
+            f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
+            f"{len(split.test):,} test chunks of {split.B}×{split.T}",
             f"model      {model.summary()}",
-            f"           to learn {learned:,} characters: {size_advice(model.parameters.size, learned)}",
-            f"computes   {self.trainer.backend.describe()}",
+            f"           {size_advice(model.parameters.size, trained)}",
+            f"device     {self.trainer.backend.describe()}",
         ]
         if advice := updates_advice(self.trainer.iterations):
             lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
+            lines += [f"           {Option(name).flag} is now {v}" for name, v in self.run.changes.items()]
+        elif any(map(is_checkpoint, folder.glob("*.npz"))):
+            lines += [
+                f"warning    {folder}/ has other checkpoints: minichar sample takes the best of all.",
+                "           Set --checkpoint-dir to keep this run apart",
+            ]
         for line in lines:
             click.echo(line, err=True)
 
     def show(self, event: Event) -> None:
-        """Show one event of the trainer."""
+        """Print one event."""
         match event:
             case Step():
                 self.show_step(event)
@@ -102,12 +108,12 @@ class Report:
                 self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
 
     def show_step(self, step: Step) -> None:
-        """Move the progress bar; now and then a line."""
+        """Advance the progress bar; every `print_every` chunks, print and log a line."""
         self.speed.count(self.characters)
         if step.iteration == 1:
             uniform = log(len(self.run.corpus.vocabulary))
-            word = "untrained " if self.run.untrained else "first     "
-            self.say(f"{word} loss {step.loss:.3f}; guessing evenly would be ln V = {uniform:.3f}")
+            label = "untrained " if self.run.untrained else "first     "
+            self.say(f"{label} loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
         due = step.iteration % self.print_every == 0
         if due or (not self.bar.hidden and monotonic() - self.shown_at >= REFRESH):
             self.shown_at = monotonic()
@@ -128,31 +134,30 @@ class Report:
             )
 
     def show_evaluated(self, evaluated: Evaluated) -> None:
-        """Print the losses, what they tell, and a line of generated text."""
+        """Print and log the losses, with advice and a line of generated text."""
         train, val = evaluated.train_loss, evaluated.val
         line = f"epoch {evaluated.epoch:.2f}  train {train:.4f}"
         if val:
-            line += (
-                f"  validation {val.loss:.4f} nats = {val.bits:.3f} bits per character"
-                f"  ({self.trainer.split.how} split, from a zero state; "
-                f"first chunk {val.first:.3f}, last {val.last:.3f})"
-            )
+            line += f"  validation {val.loss:.4f} nats = {val.bits:.3f} bits per character"
         self.say(line)
+        if val:
+            self.say(f"           validation: first chunk {val.first:.3f}, last {val.last:.3f}")
         fit = evaluated.fit
         if val and fit and evaluated.epoch >= 1:
             earlier = [row["val"]["loss"] for row in self.trainer.history[:-1] if row["val"]]
             if advice := fit_advice(fit.loss, val.loss, min(earlier, default=inf)):
-                self.say(f"           {advice} (training measured as validation is: {fit.loss:.4f})")
+                self.say(f"           {advice}")
+                self.say(f"           training loss without dropout and sampling: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
             text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=evaluated.iteration))
-            self.say(f"           writes: {text.replace(chr(10), ' / ')}")
-        self.log({"event": "evaluation"} | asdict(evaluated))
+            self.say(f"           sample: {text.replace(chr(10), ' / ')}")
+        self.log({"event": "evaluation"} | evaluated.row())
         self.speed.restart()
 
     def log(self, *records: dict[str, Any]) -> None:
-        """Add a line for each record to the log, if one is kept."""
+        """Append the records to the log, if there is one."""
         if self.log_path is None:
             return
         try:
@@ -162,29 +167,29 @@ class Report:
             raise MinicharError(f"cannot write the log {self.log_path}: {error.strerror}") from error
 
     def finish(self) -> None:
-        """Say what to do next, and print the path of the checkpoint to use."""
+        """Print the next commands, and the path of the best checkpoint on standard output."""
         if self.trainer.stopping and self.last:
-            click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; go on with", err=True)
+            click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; resume with", err=True)
             click.echo(f"  minichar train --resume {self.last}", err=True)
         chosen = min(reversed(self.trainer.checkpoints), key=loss_in_name, default=None)
         if chosen:
-            click.echo(f"write with it: minichar sample {chosen}", err=True)
+            click.echo(f"generate text: minichar sample {chosen}", err=True)
             click.echo(chosen)
 
 
 class Speed:
-    """Characters a second, over the last second or so."""
+    """The speed in characters per second, over about the last second."""
 
     def __init__(self) -> None:
         self.value = 0.0
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new measurement: what came before was no training."""
+        """Start a new measurement, after an interval without training."""
         self.since, self.counted = monotonic(), 0
 
     def count(self, characters: int) -> None:
-        """Note that so many characters were learned."""
+        """Count characters of a training step."""
         self.counted += characters
         elapsed = monotonic() - self.since
         if elapsed >= 1 or not self.value:

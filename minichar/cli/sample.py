@@ -2,12 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from minichar.checkpoints.naming import find_checkpoint
-from minichar.cli.options import GroupedCommand, device, group
+from minichar.cli.options import PATH, GroupedCommand, checkpoint, device, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
@@ -15,69 +16,69 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, generate, generate_many
 
-writing = group("Writing")
-priming = group("Beginning")
-ending = group("Ending")
+sampling = group("Sampling")
+prompt = group("Prompt")
+ending = group("Length")
 
 
 @click.command("sample", cls=GroupedCommand)
-@click.argument("checkpoint", required=False)
-@writing(
+@checkpoint
+@sampling(
     "--temperature",
     default=1.0,
-    help="Below 1: safer, more repetitive. Above 1: bolder, more mistakes. Any number above 0.",
+    help="Above 0. Below 1: more conservative and repetitive. Above 1: more diverse, more mistakes.",
 )
-@writing(
+@sampling(
     "--sample/--argmax",
     "drawn",
     default=True,
-    help="Draw each character by its probability, or always take the likeliest.",
+    help="Sample each character from its distribution, or always take the most likely one.",
 )
-@writing("--top-k", default=0, metavar="K", help="Draw among the K likeliest characters only. 0: all.")
-@writing(
+@sampling("--top-k", default=0, metavar="K", help="Sample from the K most likely characters only. 0: all.")
+@sampling(
     "--top-p",
     default=1.0,
     metavar="P",
-    help="Draw among the fewest characters that hold this share of the probability. 1: all.",
+    help="Sample from the smallest set of characters with total probability P. 1: all.",
 )
-@writing("--seed", default=123, help="Same seed, same text.")
-@writing(
+@sampling("--seed", default=123, help="The same seed generates the same text.")
+@sampling(
     "--num-samples",
     default=1,
     metavar="N",
-    help="Write N texts at once, in one batch; they are printed when all are done.",
+    help="Generate N texts in one batch; they are printed when all are complete.",
 )
-@writing(
+@sampling(
     "--exact",
     is_flag=True,
-    help="Slower; a seed then gives the same text to the last character however many are written at once.",
+    help="Slower: makes the text of a seed independent of --num-samples, to the last character.",
 )
-@priming("--primetext", default="", metavar="TEXT", help="What the text begins with.")
-@priming("--prime-file", metavar="FILE", help="The same from a file; - reads standard input.")
-@priming(
+@prompt("--primetext", default="", metavar="TEXT", help="Text to continue.")
+@prompt("--prime-file", metavar="FILE", type=PATH, help="A file with the text to continue; - for stdin.")
+@prompt(
     "--unknown",
     default="error",
     type=click.Choice(["error", "skip", "unk"]),
-    help="Characters of the beginning that the model never saw: refuse, leave out, or read as unknown.",
+    help="For prompt characters that are not in the vocabulary: fail, skip, or use the unknown id.",
 )
 @ending(
     "--length",
     default=2000,
     metavar="N",
-    help="Characters to write after the beginning. 0: no end but --stop and Ctrl-C.",
+    help="Number of characters to generate. 0: until --stop or Ctrl-C.",
 )
 @ending(
     "--stop",
     multiple=True,
     metavar="STR",
     default=["\n" * 5],
-    show_default="five line breaks",
-    help="End where this text is about to be written; can be given several times. --stop '' alone: never.",
+    show_default=False,
+    help="Stop before this string. Can be repeated. --stop '' never stops.  [default: five line breaks]",
 )
-@click.option("--quiet", is_flag=True, help="Nothing on standard error.")
+@click.option("--quiet", is_flag=True, help="Print nothing on standard error.")
 @device
 def command(
-    checkpoint: str | None,
+    checkpoint: Path | None,
     drawn: bool,
     temperature: float,
     top_k: int,
@@ -85,7 +86,7 @@ def command(
     seed: int,
     num_samples: int,
     primetext: str,
-    prime_file: str | None,
+    prime_file: Path | None,
     unknown: Unknown,
     length: int,
     stop: tuple[str, ...],
@@ -93,16 +94,14 @@ def command(
     exact: bool,
     device: Backend,
 ) -> None:
-    """Write text with a trained model.
+    """Generate text with a trained model.
 
-    CHECKPOINT is a file, or a folder, of which the checkpoint of lowest validation loss is
-    used; without it the folder is cv/. The text goes to standard output as it is made,
-    everything else to standard error.
+    The text is printed on standard output while it is generated, everything else on standard error.
     """
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
     if prime_file is not None:
         if primetext:
-            raise click.UsageError("--primetext and --prime-file both say how to begin: give one of them")
+            raise click.UsageError("--primetext and --prime-file exclude each other")
         primetext = read_prime(prime_file)
     path = find_checkpoint(checkpoint)
     model = load_model(path, device)
@@ -120,31 +119,31 @@ def command(
     }
     try:
         if num_samples == 1:
-            write_stream(model, options)
+            print_stream(model, options)
         else:
-            write_many(model, num_samples, options, quiet)
+            print_many(model, num_samples, options, quiet)
         sys.stdout.flush()
     except OSError as error:
-        # Python would complain once more when it exits.
+        # Otherwise Python reports the error once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
+        if not isinstance(error, BrokenPipeError):  # a reader such as head has closed the pipe
             raise MinicharError(f"cannot write the text: {error.strerror}") from error
 
 
-def write_stream(model: CharRNN, options: dict[str, Any]) -> None:
-    """Print one text as it is made."""
+def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
+    """Print one text while it is generated."""
     pieces = generate(model, **options)
-    first = next(pieces, "")  # what is wrong with the beginning shows before anything is printed
+    first = next(pieces, "")  # errors in the prompt are raised before anything is printed
     print(options["prime"], first, sep="", end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
 
 
-def write_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
-    """Print several texts, each when all are done, an empty line between two."""
+def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
+    """Print several texts when all are complete, with an empty line after each."""
     if options["length"] == 0:
-        raise MinicharError("--length 0 never ends, so only one text can be written: leave --num-samples out")
+        raise click.UsageError("--length 0 has no end and allows only one text: omit --num-samples")
     steps = generate_many(model, num_samples, **options)
     for i, pieces in enumerate(zip(*steps, strict=True), start=1):
         if not quiet:
@@ -152,12 +151,12 @@ def write_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet:
         print(options["prime"], *pieces, sep="", end="\n\n", flush=True)
 
 
-def read_prime(path: str) -> str:
-    """Return the text of a file, or of standard input where `path` is ``-``."""
+def read_prime(path: Path) -> str:
+    """Return the text of a file, or of standard input if `path` is ``-``."""
     try:
-        with click.open_file(path, encoding="utf-8-sig") as file:
+        with click.open_file(str(path), encoding="utf-8-sig") as file:
             return file.read()
     except OSError as error:
         raise MinicharError(f"cannot read --prime-file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise MinicharError(f"--prime-file {path} is not UTF-8 at byte {error.start}") from error
+        raise MinicharError(f"--prime-file {path} is not UTF-8: invalid byte {error.start}") from error

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -10,10 +11,11 @@ import click
 from click.core import ParameterSource
 
 from minichar.checkpoints.naming import find_checkpoint
-from minichar.cli.options import CellName, GroupedCommand, device, group
+from minichar.cli.options import PATH, CellName, GroupedCommand, device, group
 from minichar.cli.report import Report
 from minichar.devices.backend import Backend
 from minichar.engine.config import GRU_RESETS
+from minichar.formats.convert import load_model
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import DTYPES, SPLITS, Settings
@@ -22,29 +24,30 @@ from minichar.training.trainer import Trainer
 
 DEFAULT = Settings()
 PATIENCE = 0.5
-"""Seconds in which a second Ctrl-C is the same nervous press, and does not keep the first from saving."""
+"""Seconds after the first Ctrl-C in which another one is ignored, so that a double press still saves."""
 
 text = group("Text")
 model = group("Model")
-learning = group("Learning")
+training = group("Training")
 ss = group("Scheduled sampling")
-saving = group("Saving and going on")
-showing = group("What is shown")
+saving = group("Checkpoints")
+output = group("Output")
 
 
-@click.command("train", cls=GroupedCommand)
+@click.command("train", cls=GroupedCommand, context_settings={"allow_extra_args": True})
 @text(
-    "--data", metavar="PATH", help="A folder with input.txt, or a text file.  [default: the built-in pydocs]"
+    "--data",
+    metavar="PATH",
+    type=PATH,
+    help="A text file, or a folder with input.txt.  [default: the built-in text, pydocs]",
 )
-@text(
-    "--encoding", default=DEFAULT.encoding, help="How the file's bytes become characters: utf-8, gb18030, …"
-)
+@text("--encoding", default=DEFAULT.encoding, help="The encoding of the file, such as utf-8 or gb18030.")
 @text(
     "--min-freq",
     default=DEFAULT.min_freq,
     metavar="N",
-    help="Characters seen fewer than N times become one unknown id, which is never generated. "
-    "Makes a Chinese vocabulary smaller and training faster. 0 keeps all.",
+    help="Characters that occur fewer than N times share one unknown id, which is never generated. "
+    "Makes a Chinese vocabulary smaller and training faster. 0: keep all.",
 )
 @text(
     "--split",
@@ -53,31 +56,31 @@ showing = group("What is shown")
     help="columns: validate on the last part of every stream (char-rnn). "
     "tail: on the end of the text, which is harder (torch-rnn, nanoGPT).",
 )
-@text("--train-frac", default=DEFAULT.train_frac, help="Share of the text to learn from.")
-@text("--val-frac", default=DEFAULT.val_frac, help="Share to measure on; what is left is for testing.")
+@text("--train-frac", default=DEFAULT.train_frac, help="Fraction of the text for training.")
+@text("--val-frac", default=DEFAULT.val_frac, help="Fraction for validation; the rest is for testing.")
 @model(
     "--model",
     default=DEFAULT.model,
     type=CellName(),
-    help="The cell. lstm remembers longest, gru is nearly as good and faster, rnn is the simplest.",
+    help="The cell. lstm has the longest memory, gru is almost as good and faster, rnn is the simplest.",
 )
 @model(
     "--rnn-size",
     default=DEFAULT.rnn_size,
     metavar="H",
-    help="Hidden units of a layer. More learns more, but twice as many take up to four times as long.",
+    help="Hidden units per layer. Twice as many learn more and take up to four times as long.",
 )
 @model(
     "--num-layers",
     default=DEFAULT.num_layers,
     metavar="L",
-    help="Layers, one on the other. 2 or 3 are usual.",
+    help="Number of stacked layers, usually 2 or 3.",
 )
 @model(
     "--dropout",
     default=DEFAULT.dropout,
     metavar="P",
-    help="Share of units silenced at random while learning. Try 0.25 to 0.5 when the model overfits.",
+    help="Drop probability during training. Try 0.25 to 0.5 if the model overfits.",
 )
 @model(
     "--gru-reset",
@@ -85,155 +88,165 @@ showing = group("What is shown")
     type=click.Choice(GRU_RESETS),
     help="Where a GRU's reset gate acts: after the product (PyTorch) or before it (char-rnn).",
 )
-@learning(
+@training(
     "--seq-length",
     default=DEFAULT.seq_length,
     metavar="T",
-    help="Characters the gradient looks back on. Longer can teach longer patterns.",
+    help="Time steps of truncated backpropagation. Longer sequences can teach longer patterns.",
 )
-@learning(
+@training(
     "--batch-size",
     default=DEFAULT.batch_size,
     metavar="B",
-    help="Streams read side by side. More is faster a character, but makes fewer updates.",
+    help="Sequences per batch. Larger batches are faster per character but make fewer updates.",
 )
-@learning("--max-epochs", default=DEFAULT.max_epochs, metavar="N", help="How often the whole text is read.")
-@learning(
+@training(
+    "--max-epochs", default=DEFAULT.max_epochs, metavar="N", help="Number of passes over the training text."
+)
+@training(
     "--learning-rate",
     default=DEFAULT.learning_rate,
-    help="Size of an update. Too large and the loss explodes, too small and nothing happens.",
+    help="Step size. If it is too large the loss explodes, if it is too small training is slow.",
 )
-@learning(
+@training(
     "--learning-rate-decay",
     default=DEFAULT.learning_rate_decay,
-    help="The rate is multiplied by this each epoch: smaller steps settle lower.",
+    help="Factor on the learning rate after each epoch.",
 )
-@learning(
+@training(
     "--learning-rate-decay-after",
     default=DEFAULT.learning_rate_decay_after,
     metavar="N",
-    help="Epochs before that begins.",
+    help="Number of epochs before the learning rate decays.",
 )
-@learning(
+@training(
     "--decay-rate",
     default=DEFAULT.decay_rate,
-    help="RMSprop's memory of past gradients, from 0 to 1: near 1 evens the steps out, lower follows faster.",
+    help="RMSprop's decay of the mean square, from 0 to 1. Near 1 averages over more steps.",
 )
-@learning(
+@training(
     "--grad-clip",
     default=DEFAULT.grad_clip,
-    help="Clip every element of the gradient (summed over T, averaged over B) to ±this. 0: off.",
+    help="Clip each element of the gradient (summed over T, averaged over B) to ± this. 0: off.",
 )
-@learning(
+@training(
     "--clip-norm",
     default=DEFAULT.clip_norm,
-    help="Shorten the gradient of the mean loss to this length. 0: off.",
+    help="Clip the norm of the gradient of the mean loss to this. 0: off.",
 )
-@learning("--seed", default=DEFAULT.seed, help="Start of the random numbers: same seed, same run.")
-@learning(
+@training("--seed", default=DEFAULT.seed, help="Random seed. The same seed gives the same run.")
+@training(
     "--dtype",
     default=DEFAULT.dtype,
     type=click.Choice(DTYPES),
-    help="float64 is twice as slow and rarely better.",
+    help="float64 is half as fast and rarely better.",
 )
 @ss(
     "--use-ss/--no-use-ss",
     default=DEFAULT.use_ss,
-    help="Now and then feed the model its own prediction, so that it learns to recover from its mistakes.",
+    help="Sometimes feed the model its own prediction, so that it learns to recover from mistakes.",
 )
-@ss("--start-ss", default=DEFAULT.start_ss, help="Share of true characters in the first epoch.")
-@ss(
-    "--decay-ss", default=DEFAULT.decay_ss, help="How fast it falls: d in the schedules below, e epochs done."
-)
-@ss("--min-ss", default=DEFAULT.min_ss, help="The share never falls below this.")
+@ss("--start-ss", default=DEFAULT.start_ss, help="Teacher-forcing ratio of the first epoch.")
+@ss("--decay-ss", default=DEFAULT.decay_ss, help="Decay of the ratio per epoch: d in --ss-schedule.")
+@ss("--min-ss", default=DEFAULT.min_ss, help="Minimum teacher-forcing ratio.")
 @ss(
     "--ss-schedule",
     default=DEFAULT.ss_schedule,
     type=click.Choice(SS_SCHEDULES),
-    help="linear: start - d·e; exponential: start·(1 - d)^e; "
-    "inverse-sigmoid: start / (1 + d·exp(d·e)), flat first, then faster: try d = 0.2.",
+    help="The ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
+    "inverse-sigmoid: start / (1 + d·exp(d·e)), flat at first; try d = 0.2.",
 )
 @ss(
     "--ss-feed",
     default=DEFAULT.ss_feed,
     type=click.Choice(SS_FEEDS),
-    help="The prediction fed: drawn from the model's distribution, or its likeliest character.",
+    help="Sample the prediction from the model's distribution, or take the most likely character.",
 )
 @saving(
     "--init-from",
-    metavar="CKPT",
-    help="Begin with the weights of a checkpoint, or of the best in a folder, on this text. "
-    "Its characters are matched one by one.",
+    metavar="MODEL",
+    type=PATH,
+    help="Start from the weights of a model (.npz, .safetensors or .pt), or of the best checkpoint in a "
+    "folder. Characters are matched one by one, so the text may be a new one.",
 )
 @saving(
     "--resume",
     "checkpoint",
-    metavar="CKPT",
-    help="Go on with a run exactly where it was stopped, from its last checkpoint or the newest in a folder. "
-    "It remembers its options; --max-epochs may grow.",
+    metavar="CHECKPOINT",
+    type=PATH,
+    help="Continue a run exactly where it stopped, from a checkpoint or the newest one in a folder. "
+    "Its options are kept; --max-epochs may grow.",
 )
-@saving("--checkpoint-dir", default=DEFAULT.checkpoint_dir, metavar="DIR", help="Where checkpoints go.")
+@saving(
+    "--checkpoint-dir",
+    default=DEFAULT.checkpoint_dir,
+    metavar="DIR",
+    type=PATH,
+    help="The folder for checkpoints.",
+)
 @saving(
     "--savefile",
     default=DEFAULT.savefile,
     metavar="NAME",
-    help="Checkpoints are called lm_NAME_epoch<epoch>_<validation loss>.npz.",
+    show_default=False,
+    help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  [default: the --model]",
 )
 @saving(
     "--eval-val-every",
     default=DEFAULT.eval_val_every,
     metavar="N",
-    help="Measure and save after every N chunks of B×T characters, and at the end.",
+    help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end.",
 )
 @saving(
-    "--keep", default=DEFAULT.keep, metavar="N", help="Keep the N best checkpoints and the newest. 0: all."
+    "--keep",
+    default=DEFAULT.keep,
+    metavar="N",
+    help="Keep the N best checkpoints and the newest. 0: keep all.",
 )
-@showing(
+@output(
     "--print-every",
     default=100,
     metavar="N",
     type=click.IntRange(1),
-    help="Without a progress bar, and in the log, a line every N chunks.",
+    help="Print a line every N chunks (without a progress bar) and log it.",
 )
-@showing(
+@output(
     "--sample-every",
     default=DEFAULT.sample_every,
     metavar="N",
-    help="A line of generated text at every Nth measurement. 0: never.",
+    help="Show a line of generated text every N evaluations. 0: never.",
 )
-@showing("--log", metavar="FILE.jsonl", help="Add every loss to this file, a JSON object a line.")
-@showing("--quiet", is_flag=True, show_default=False, help="No progress bar.")
+@output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file, as JSON lines.")
+@output("--quiet", is_flag=True, show_default=False, help="No progress bar.")
 @device
-@click.argument("misplaced", nargs=-1, metavar="")
 @click.pass_context
 def command(
     ctx: click.Context,
-    misplaced: tuple[str, ...],
-    init_from: str | None,
-    checkpoint: str | None,
+    init_from: Path | None,
+    checkpoint: Path | None,
     print_every: int,
-    log: str | None,
+    log: Path | None,
     quiet: bool,
     device: Backend,
     **options: Any,
 ) -> None:
-    """Learn a text, character by character.
+    """Train a model on a text, character by character.
 
-    The loss is in nats per character: how surprised the model is, on average, by the next
-    one. It starts near ln V, V being the number of different characters. Checkpoints go to
-    cv/ with the validation loss in their names; Ctrl-C saves one before it leaves. The path
-    of the best is printed on standard output at the end.
+    The loss is the cross-entropy in nats per character. An untrained model starts near ln V, where V
+    is the number of different characters. Checkpoints are saved to cv/ with the validation loss in
+    their names; Ctrl-C saves a checkpoint and exits. The path of the best checkpoint is printed on
+    standard output, everything else on standard error.
     """
-    if misplaced:
-        raise click.UsageError(f"a text is named with --data: minichar train --data {misplaced[0]}")
+    if ctx.args:
+        raise click.UsageError(f"unexpected argument. Use --data: minichar train --data {ctx.args[0]}")
     given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if checkpoint and init_from:
-        raise click.UsageError("--resume goes on with a run and --init-from begins one: give one of them")
+        raise click.UsageError("--resume and --init-from exclude each other")
     if checkpoint:
-        path = str(find_checkpoint(checkpoint, newest=True))
+        path = find_checkpoint(checkpoint, newest=True)
         run = resume(path, {name: options[name] for name in given}, device)
     elif init_from:
-        run = begin_from(Settings(**options), str(find_checkpoint(init_from)), given, device)
+        run = begin_from(Settings(**options), load_model(find_checkpoint(init_from), device), given)
     else:
         run = begin(Settings(**options), device)
 
@@ -247,9 +260,9 @@ def command(
 
 @contextmanager
 def stopping(trainer: Trainer) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM stop the trainer, which saves; a second one, after `PATIENCE`, ends at once.
+    """Let Ctrl-C and SIGTERM stop the trainer, which then saves; a second one after `PATIENCE` exits at once.
 
-    Yields the list that the received signal is put in.
+    Yields a list that will hold the signal received.
     """
     received: list[int] = []
     stopped_at: list[float] = []

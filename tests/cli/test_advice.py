@@ -6,12 +6,12 @@ from minichar.cli.advice import fit_advice, size_advice, updates_advice
 @pytest.mark.parametrize(
     ("parameters", "characters", "words"),
     [
-        (500_000, 100_000, "many more parameters"),
-        (400_000, 100_000, "parameters of the same order"),
-        (240_000, 465_000, "parameters of the same order"),
-        (10_000, 100_000, "parameters of the same order"),
-        (9_999, 100_000, "far fewer parameters"),
-        (1, 1, "parameters of the same order"),
+        (500_000, 100_000, "large model for this text"),
+        (400_000, 100_000, "model size suits this text"),
+        (240_000, 465_000, "model size suits this text"),
+        (10_000, 100_000, "model size suits this text"),
+        (9_999, 100_000, "small model for this text"),
+        (1, 1, "model size suits this text"),
     ],
 )
 def test_sizes(parameters, characters, words):
@@ -26,7 +26,7 @@ def test_each_advice_names_an_option():
 @pytest.mark.parametrize(
     ("train", "val", "words"),
     [
-        (1.0, 1.3, "overfitting: validation 0.30 above training; --dropout"),
+        (1.0, 1.3, "overfitting: validation 0.30 above training; try --dropout"),
         (1.0, 1.16, "overfitting"),
         (1.0, 1.15, ""),
         (1.0, 1.05, ""),
@@ -46,7 +46,7 @@ def test_losses_that_do_not_move(before, word):
     assert fit_advice(1.5, 1.5, before).startswith(word)
 
 
-@pytest.mark.parametrize(("updates", "words"), [(100, "only 100 updates"), (499, "only 499"), (500, "")])
+@pytest.mark.parametrize(("updates", "words"), [(100, "only 100 steps"), (499, "only 499"), (500, "")])
 def test_few_updates(updates, words):
     assert updates_advice(updates).startswith(words)
     assert bool(updates_advice(updates)) == bool(words)

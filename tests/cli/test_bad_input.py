@@ -103,7 +103,7 @@ def test_a_text_that_fails_to_be_read(refused, home, monkeypatch):
 def test_too_short_a_text(refused, home):
     (home / "x.txt").write_text("the river")
     assert re.search(
-        r"has 9 characters, too few to train .*: use at least \d+", refused("train", "--data", "x.txt")
+        r"has 9 characters, too few for .*: use at least \d+", refused("train", "--data", "x.txt")
     )
 
 
@@ -141,7 +141,7 @@ def test_no_character_is_frequent_enough(refused):
         ("--seed", (-1,)),
         ("--keep", (-1,)),
         ("--sample-every", (-1,)),
-        ("--savefile", ("", "a/b", "../x")),
+        ("--savefile", ("a/b", "../x")),
         ("--encoding", ("klingon", "", "base64", "rot13")),
     ],
 )
@@ -172,7 +172,7 @@ def test_an_option_that_is_no_such_thing(refused, option, value):
 
 def test_fractions_that_do_not_sum(refused):
     fractions = ["--train-frac", 0.7, "--val-frac", 0.4]
-    assert "both together at most 1" in refused("train", "--data", "input.txt", *fractions)
+    assert "their sum at most 1" in refused("train", "--data", "input.txt", *fractions)
 
 
 # Checkpoints
@@ -215,9 +215,12 @@ def change_array(path, name, array):
 
 DAMAGE = {
     "missing": (lambda p: p.unlink(), "no such checkpoint: x.npz"),
-    "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or no .npz file"),
-    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is empty, truncated, or no .npz file"),
-    "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or no .npz file"),
+    "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or not an .npz file"),
+    "truncated": (
+        lambda p: p.write_bytes(p.read_bytes()[:-300]),
+        "it is empty, truncated, or not an .npz file",
+    ),
+    "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or not an .npz file"),
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
     "a zip": (lambda p: replace_member(p, "readme.txt", b"hello"), "'readme.txt', which is not an array"),
     "later version": (
@@ -237,10 +240,10 @@ DAMAGE = {
     "extra array": (lambda p: change_array(p, "extra", np.zeros(2)), "extra should be absent"),
     "shape": (lambda p: change_array(p, "readout.W", np.zeros((2, 2))), "readout.W should be"),
     "NaN": (lambda p: change_array(p, "readout.W", np.full((27, 9), np.nan, "f4")), "not finite"),
-    "compressed": (compress, "(save with numpy.savez)"),
+    "compressed": (compress, "(save it with numpy.savez)"),
     "vocabulary": (
         lambda p: change(p, vocabulary={"characters": "ab", "unknown": False}),
-        "2 characters and its",
+        "2 characters but its config says",
     ),
     "header": (lambda p: change(p, config=None), "its header is incomplete or wrong"),
     "deep header": (lambda p: put_together(p, '{"a":' * 9000, parts(p)[1]), "its header is not JSON"),

@@ -84,7 +84,7 @@ def test_a_terminal_sees_a_progress_bar_but_only_for_a_download(run, monkeypatch
     assert "100%" in first.stderr
     second = run("get", "tang300")
     assert second.stdout == first.stdout
-    assert "already there" in second.stderr
+    assert "already there, verified" in second.stderr
     assert "Downloading" not in second.stderr
     assert "Downloading" not in run("get", "pydocs").stderr
 

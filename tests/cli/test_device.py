@@ -52,7 +52,7 @@ def shown(device):
 
 def test_train_sample_and_eval_name_it_and_use_it(run, device, shown):
     trained = run(*TRAIN, "--device", device)
-    (computes,) = (line for line in trained.stderr.splitlines() if line.startswith("computes"))
+    (computes,) = (line for line in trained.stderr.splitlines() if line.startswith("device"))
     assert (f"on {shown}" if device != "cpu" else "NumPy") in computes
     path = trained.stdout.strip()
 
@@ -116,8 +116,8 @@ class TestResume:
 
     def test_on_another_device_it_says_what_changes(self, run, path, device):
         note = (
-            "it ran on cpu before: sums are rounded otherwise; "
-            "dropout and scheduled sampling draw other numbers from here on"
+            "it ran on cpu before: sums round differently; "
+            "dropout and scheduled sampling draw different random numbers from here on"
         )
         stderr = self.resume(run, path, device)
         assert "resumed    at epoch 1.00" in stderr
@@ -125,7 +125,7 @@ class TestResume:
 
     def test_without_chance_nothing_is_drawn(self, run, device):
         path = run(*TRAIN, "--dropout", "0", "--no-use-ss", "--device", "cpu").stdout.strip()
-        note = "it ran on cpu before: sums are rounded otherwise\n"
+        note = "it ran on cpu before: sums round differently\n"
         assert (note in self.resume(run, path, device)) == (device != "cpu")
 
     def test_on_the_same_device_nothing_changes(self, run, device):

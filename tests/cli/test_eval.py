@@ -68,7 +68,7 @@ def test_a_state_that_is_carried_on(cli, train, part):
     model = load(path)
     found = numbers(cli("eval", path, "--start", "carried", "--part", part))
     assert_agrees(found, evaluate_part(model, split_of(model), part, "carried"))
-    assert found["what"].endswith("4 streams carried on from the parts before")
+    assert found["what"].endswith("4 streams carried over from the parts before")
     from_zero = numbers(cli("eval", path, "--part", part))
     assert (found["nats"] == from_zero["nats"]) == (part == "train")
 
@@ -128,8 +128,8 @@ def test_notes_go_to_standard_error(cli, train, home):
     [
         (["--part", "test"], 1, "the test part of the text is empty"),
         (["--split", "tail", "--start", "carried"], 1, "--start carried needs --split columns"),
-        (["--split", "whole", "--start", "carried"], 2, "its start is always zero"),
-        (["--train-frac", 0.9, "--val-frac", 0.2], 1, "both together at most 1"),
+        (["--split", "whole", "--start", "carried"], 2, "always starts from a zero state"),
+        (["--train-frac", 0.9, "--val-frac", 0.2], 1, "their sum at most 1"),
         (["--batch-size", 0], 2, "--batch-size"),
         (["--seq-length", -1], 2, "--seq-length"),
         (["--encoding", "klingon"], 1, "unknown encoding 'klingon'"),
@@ -147,7 +147,7 @@ def test_mistakes(cli, train, arguments, status, words):
 def test_a_model_that_does_not_say_what_it_learned(cli, home):
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     result = cli("eval", "toy.npz", status=1)
-    assert "does not say what it was trained on: name a text with --data" in result.stderr
+    assert "does not name its training text: choose a text with --data" in result.stderr
     assert NUMBERS.fullmatch(cli("eval", "toy.npz", "--data", "input.txt", "--batch-size", 4).stdout)
 
 
@@ -156,7 +156,7 @@ def test_settings_that_are_damaged(cli, train, settings):
     header, arrays = parts(train())
     header["details"]["settings"] = settings
     result = cli("eval", put_together("forged.npz", header, arrays), status=1)
-    assert "forged.npz does not say how it was trained: its settings are missing or damaged" in result.stderr
+    assert "forged.npz cannot be used: its training settings are missing or damaged" in result.stderr
 
 
 def test_a_loss_beyond_all_bounds(cli, train):
@@ -180,7 +180,7 @@ def test_a_text_that_has_changed_since_training_is_said(cli, train, home):
 def test_another_layout_measures_on_what_was_learned_and_says_so(cli, train, option, value):
     """Which characters are held out depends on it."""
     said = cli("eval", train(), option, value).stderr
-    assert f"{option} differ from training, so this part was partly learned from" in said
+    assert f"{option} differ from training, so this part overlaps the training text" in said
 
 
 def test_weights_that_overflow_are_one_line(cli, home):

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +7,8 @@ from toys import parts, put_together, toy_model
 
 from minichar import generate, load
 from minichar.checkpoints.checkpoint import save
-from minichar.engine import gradcheck, lstm
-from minichar.engine.loss import SoftmaxCrossEntropy
+from minichar.engine import gradcheck, loss, lstm
+from minichar.engine.cell import CELLS
 
 # inspect
 
@@ -19,15 +20,15 @@ def test_inspect_shows_what_is_in_a_checkpoint(cli, train):
     assert f"model      {model.summary()}" in shown
     assert "dropout 0.25" in shown
     assert f"vocabulary {model.vocabulary.characters!r}\n" in shown
-    assert "state of training: yes, --resume can go on" in shown
+    assert "resumable  yes, with minichar train --resume" in shown
     for name, view in model.parameters.items():
         size = " × ".join(map(str, view.shape))
-        assert re.search(rf"  {name} +{size} +{view.size:,}  largest {abs(view).max():.3g}\n", shown)
+        assert re.search(rf"  {name} +{size} +{view.size:,}  max \|w\| {abs(view).max():.3g}\n", shown)
     for name, value in model.details["settings"].items():
         assert re.search(rf"^  {name} +{re.escape(repr(value))}$", shown, re.MULTILINE), name
     history = parts(path)[0]["training"]["history"]
     assert len(history) >= 2
-    rows = shown.split("share of true input\n")[1].splitlines()
+    rows = shown.split("teacher forcing\n")[1].splitlines()
     for row, line in zip(history, rows, strict=True):
         epoch, train_loss, val, rate, share = map(float, line.split())
         assert (epoch, train_loss, val) == pytest.approx(
@@ -44,8 +45,8 @@ def test_inspect_without_a_validation_part(cli, train):
 def test_inspect_a_model_for_sampling_only(cli, home):
     save("toy.npz", toy_model("\n\x1b☃", unknown=True))
     shown = cli("inspect", "toy.npz").stdout
-    assert "state of training: no, for sampling only" in shown
-    assert r"vocabulary '\n\x1b☃', and one unknown id" in shown
+    assert "resumable  no, for sampling only" in shown
+    assert r"vocabulary '\n\x1b☃' and an unknown id" in shown
     assert "history" not in shown
 
 
@@ -79,7 +80,7 @@ def test_inspect_a_damaged_header(cli, train, where, value):
     places[where][where] = value
     result = cli("inspect", put_together("forged.npz", header, arrays), status=1)
     assert result.stderr.startswith(
-        "Error: forged.npz is not a checkpoint minichar can read: its settings or its"
+        "Error: forged.npz is not a checkpoint minichar can read: its settings or history"
     )
     assert result.stdout == ""
 
@@ -114,7 +115,8 @@ def test_convert_does_not_write_over_a_file(cli, train, home):
     (home / "there.npz").write_text("mine")
     result = cli("convert", path, "there.npz", status=1)
     assert (
-        result.stderr == "Error: there.npz exists already: give another name, or --force to write over it\n"
+        result.stderr
+        == "Error: there.npz already exists: choose another name, or use --force to overwrite it\n"
     )
     assert (home / "there.npz").read_text() == "mine"
     cli("convert", path, "there.npz", "--force")
@@ -159,13 +161,13 @@ def test_gradcheck_repeats_itself(cli):
 
 
 def test_gradcheck_finds_a_broken_backward_pass(cli, monkeypatch):
-    backward = lstm.LSTM.step_backward
+    def broken(xp, dh, dc, cache):
+        da, dc_prev = lstm.backward(xp, dh, dc, cache)
+        return da, dc_prev * (1 + 1e-6)
 
-    def broken(self, t, *dstates):
-        dh_prev, dc_prev = backward(self, t, *dstates)
-        return dh_prev, dc_prev * (1 + 1e-6)
-
-    monkeypatch.setattr(lstm.LSTM, "step_backward", broken)
+    (stage,) = lstm.LSTM.stages
+    wrong = replace(lstm.LSTM, stages=(replace(stage, backward=broken),))
+    monkeypatch.setitem(CELLS, "lstm", wrong)
     result = cli("gradcheck", "--rnn-size", 3, status=1)
     verdicts = {row.split()[0]: row.split()[-1] for row in result.stdout.splitlines()[1:]}
     assert verdicts["layer1.W"] == "FAILED"
@@ -173,8 +175,8 @@ def test_gradcheck_finds_a_broken_backward_pass(cli, monkeypatch):
 
 
 def test_gradcheck_finds_a_broken_loss(cli, monkeypatch):
-    backward = SoftmaxCrossEntropy.backward
-    monkeypatch.setattr(SoftmaxCrossEntropy, "backward", lambda self: backward(self) * (1 + 1e-6))
+    backward = loss.backward
+    monkeypatch.setattr(loss, "backward", lambda xp, cache: backward(xp, cache) * (1 + 1e-6))
     result = cli("gradcheck", "--rnn-size", 3, "--num-layers", 1, status=1)
     assert [row.split()[-1] for row in result.stdout.splitlines()[1:]] == ["FAILED"] * 3
 

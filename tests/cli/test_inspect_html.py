@@ -123,7 +123,7 @@ def test_characters_beyond_16_bits_and_the_unknown_one(look, home):
 def test_a_long_text_is_cut_and_that_is_said(cli, train, home):
     path = train()
     result = cli("inspect", path, "--text", "input.txt", "--html", "a.html", "--length", 100)
-    assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters (--length)\n"
+    assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters; see --length\n"
     assert Reader((home / "a.html").read_text(encoding="utf-8")).data["text"] == TEXT[:100]
     assert cli("inspect", path, "--text", "input.txt", "--html", "a.html").stderr == ""
     assert (
@@ -153,8 +153,8 @@ def test_another_encoding_and_notes(cli, train, home):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--text", "input.txt"], 2, "--text and --html go together"),
-        (["--html", "x.html"], 2, "--text and --html go together"),
+        (["--text", "input.txt"], 2, "--text and --html must be given together"),
+        (["--html", "x.html"], 2, "--text and --html must be given together"),
         (["--text", "nowhere", "--html", "x.html"], 1, "'nowhere' does not exist"),
         (["--text", "empty", "--html", "x.html"], 1, "'empty' is empty"),
         (["--text", "bytes", "--html", "x.html"], 1, "at byte offset 0"),

@@ -10,7 +10,7 @@ from toys import ONE_THREAD
 
 import minichar.cli
 from minichar.cli import COMMANDS, main
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 
 
 def test_version(cli):
@@ -23,40 +23,72 @@ def test_help(cli, option):
     for name, words in COMMANDS.items():
         assert re.search(rf"^  {name} +{words}$", text, re.MULTILINE)
     lines = text.splitlines()
-    assert "  A first evening:" in lines
-    assert any(line.startswith("    minichar train  ") for line in lines), "one command a line"
+    assert "  Quick start:" in lines
+    assert any(line.startswith("    minichar train  ") for line in lines), "one command per line"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_each_command(cli, name):
-    text = cli(name, "--help").stdout
-    assert text.startswith(f"Usage: minichar {name} ")
-    for line in text.splitlines():
-        assert len(line) <= 100
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_listed_with_its_own_words(name):
+def subcommands(name):
+    """The words and the Click command of a command, or of each command in a group."""
     command = main.get_command(click.Context(main), name)
-    assert isinstance(command, click.Command)
-    assert command.help
+    children = getattr(command, "commands", {})
+    return {(name, child): children[child] for child in children} or {(name,): command}
 
 
-def test_every_option_has_words(cli):
-    for name in COMMANDS:
-        command = main.get_command(click.Context(main), name)
-        for parameter in command.params:
-            assert isinstance(parameter, click.Argument) or parameter.help, (name, parameter.name)
+def sections_of(text):
+    """The first column of each section of a help text, by heading, in any version of Click."""
+    sections, heading = {}, None
+    for line in text.splitlines():
+        if re.fullmatch(r"\S.*:", line):
+            heading = sections.setdefault(line.removesuffix(":"), [])
+        elif heading is not None and (match := re.match(r"  (\S.*?)(?:  |$)", line)):
+            heading.append(match[1])
+    return sections
 
 
-def test_no_such_command(cli):
-    result = cli("tarin", status=2)
-    assert "No such command 'tarin'" in result.stderr
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_every_parameter_with_a_description_in_a_section(cli, name):
+    for words, command in subcommands(name).items():
+        text = cli(*words, "--help").stdout
+        assert text.startswith(f"Usage: minichar {' '.join(words)} ")
+        assert command.help
+        assert all(len(line) <= 100 for line in text.splitlines())
+        sections = sections_of(text)
+        arguments = [p for p in command.params if isinstance(p, click.Argument)]
+        assert len(sections.pop("Arguments", [])) == len(arguments), text
+        assert all(p.description for p in arguments)
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        assert sum(map(len, sections.values())) == len(options) + 1, text  # and --help
+        assert all(p.help for p in options)
+        assert list(sections)[-1] in ("Options", "Other options")
+        assert sections[list(sections)[-1]][-1] == "-h, --help"
+        assert all(row.startswith("-") for rows in sections.values() for row in rows), (
+            "an argument among them"
+        )
+
+
+def test_an_argument_is_described_in_a_section_of_its_own(cli):
+    text = cli("sample", "--help").stdout
+    assert re.search(r"^Arguments:\n  \[CHECKPOINT\]  A checkpoint, or a folder", text, re.MULTILINE)
+    assert sections_of(text)["Arguments"] == ["[CHECKPOINT]"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("tarin", "No such command 'tarin'. Did you mean train?"),
+        ("evla", "No such command 'evla'. Did you mean eval?"),
+        ("xyzzy", "No such command 'xyzzy'."),
+    ],
+)
+def test_no_such_command(cli, given, words):
+    result = cli(given, status=2)
+    assert result.stderr.splitlines()[-1] == f"Error: {words}"
     assert result.stdout == ""
 
 
 def test_no_such_option(cli):
-    assert re.search("Error: No such option.*--rnnsize", cli("train", "--rnnsize", 3, status=2).stderr)
+    stderr = cli("train", "--rnnsize", 3, status=2).stderr
+    assert re.search("Error: No such option.*--rnnsize.*--rnn-size", stderr)
 
 
 def test_a_command_is_imported_when_it_is_used():
@@ -84,10 +116,14 @@ def failing(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MinicharError("a mistake: mend it"), "Error: a mistake: mend it\n"),
+        (MinicharError("a mistake: fix it"), "Error: a mistake: fix it\n"),
+        (
+            MinicharError(Option("top_k", 3), " contradicts ", Option("gru_reset")),
+            "Error: --top-k 3 contradicts --gru-reset\n",
+        ),
         (
             MemoryError("Unable to allocate 15 TiB"),
-            "Error: not enough memory (Unable to allocate 15 TiB): a smaller",
+            "Error: out of memory (Unable to allocate 15 TiB): reduce --rnn-size",
         ),
         (OSError(28, "No space left on device"), "Error: [Errno 28] No space left on device\n"),
         (PermissionError(13, "Permission denied", "x"), "Error: [Errno 13] Permission denied: 'x'\n"),
@@ -102,7 +138,13 @@ def test_a_mistake_is_one_line_and_status_1(cli, failing, error, words):
     assert result.stdout == ""
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(cli, failing):
+def test_ctrl_c_is_exit_status_130(cli, failing):
+    failing(KeyboardInterrupt())
+    result = cli("train", status=130)
+    assert (result.stdout, result.stderr) == ("", "\nAborted!\n")
+
+
+def test_a_bug_keeps_its_traceback(cli, failing):
     failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli("train")
@@ -111,7 +153,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(cli, failing):
 def test_a_network_larger_than_any_memory(cli, home):
     before = os.listdir(home)
     result = cli("train", "--data", "input.txt", "--rnn-size", 2**20, "--num-layers", 1, status=1)
-    assert result.stderr.startswith("Error: not enough memory (")
+    assert result.stderr.startswith("Error: out of memory (")
     assert [name for name in os.listdir(home) if not name.endswith(".minichar.npz")] == before
 
 

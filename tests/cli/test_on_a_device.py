@@ -4,7 +4,7 @@ import pytest
 from toys import TEXT, TOY, toy_model
 
 from minichar.checkpoints.checkpoint import load_training, save
-from minichar.devices.backend import Backend
+from minichar.devices.cpu import NumPyBackend
 
 TRAIN = ("train", "--data", "input.txt", *TOY)
 COMMANDS = {
@@ -51,7 +51,7 @@ def test_the_device_that_is_opened_computes(cli, arguments, opened, device):
 
 
 def test_without_the_option_it_is_auto(cli, arguments, opened):
-    backend = Backend()
+    backend = NumPyBackend()
     asked = opened(backend)
     cli(*arguments)
     assert asked == ["auto"]
@@ -66,5 +66,5 @@ def test_a_model_of_another_format_is_brought_to_the_device(cli, home, opened, d
     opened(device)
     on_device = cli("sample", f"toy{suffix}", "--length", 30)
     assert f", on {device.name}\n" in on_device.stderr
-    opened(Backend())
+    opened(NumPyBackend())
     assert on_device.stdout == cli("sample", "toy.npz", "--length", 30).stdout

@@ -121,7 +121,7 @@ def test_more_runs_than_letters(cli, train):
     ("content", "words"),
     [
         (None, "no such checkpoint"),
-        (b"", "it is empty, truncated, or no .npz file"),
+        (b"", "it is empty, truncated, or not an .npz file"),
         (b"PK\x03\x04", "it is empty"),
     ],
 )

@@ -73,7 +73,7 @@ def test_argmax(cli, toy):
 
 def test_help(cli):
     text = cli("sample", "--help").stdout
-    assert [text.index(heading) for heading in ("Writing:", "Beginning:", "Ending:")]
+    assert [text.index(heading) for heading in ("Sampling:", "Prompt:", "Length:")]
     assert all(parameter.opts[0] in text for parameter in command.params if parameter.name != "checkpoint")
 
 
@@ -123,14 +123,16 @@ def test_a_beginning_from_a_pipe(process, toy):
 
 
 def test_a_beginning_said_twice(cli, toy):
-    assert "give one of them" in cli("sample", toy, "--primetext", "a", "--prime-file", "-", status=2).stderr
+    assert (
+        "exclude each other" in cli("sample", toy, "--primetext", "a", "--prime-file", "-", status=2).stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (None, "cannot read --prime-file prime.txt: No such file"),
-        (b"ab\xff", "prime.txt is not UTF-8 at byte 2"),
+        (b"ab\xff", "prime.txt is not UTF-8: invalid byte 2"),
         ("ab☃".encode(), "'☃' (U+2603) at position 2"),
     ],
     ids=["missing", "bytes", "unknown"],
@@ -238,23 +240,23 @@ def test_exact_texts_are_those_of_an_exact_model(cli, home):
 
 
 def test_several_texts_without_end(cli, toy):
-    result = cli("sample", toy, "--num-samples", 2, "--length", 0, status=1)
-    assert "--length 0 never ends" in result.stderr
+    result = cli("sample", toy, "--num-samples", 2, "--length", 0, status=2)
+    assert "--length 0 has no end" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--temperature", 0], "temperature is 0.0; it must be above 0 (--argmax is its limit at 0)"),
-        (["--temperature", -1], "temperature is -1.0"),
-        (["--temperature", "nan"], "temperature is nan"),
-        (["--temperature", "inf"], "temperature is inf"),
-        (["--top-k", -1], "top-k is -1"),
-        (["--top-p", 0], "top-p is 0.0"),
-        (["--top-p", 1.5], "top-p is 1.5"),
-        (["--length", -1], "length is -1"),
-        (["--num-samples", 0], "num-samples is 0"),
-        (["--seed", -1], "seed is -1"),
+        (["--temperature", 0], "--temperature is 0.0; it must be above 0"),
+        (["--temperature", -1], "--temperature is -1.0"),
+        (["--temperature", "nan"], "--temperature is nan"),
+        (["--temperature", "inf"], "--temperature is inf"),
+        (["--top-k", -1], "--top-k is -1; it must be at least 0"),
+        (["--top-p", 0], "--top-p is 0.0"),
+        (["--top-p", 1.5], "--top-p is 1.5; it must be above 0 and at most 1"),
+        (["--length", -1], "--length is -1"),
+        (["--num-samples", 0], "--num-samples is 0"),
+        (["--seed", -1], "--seed is -1"),
     ],
 )
 def test_values_out_of_range(cli, toy, arguments, words):
