@@ -2,11 +2,12 @@
 
 import signal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
-from minichar.cli.options import GroupedCommand, group
+from minichar.cli.options import PATH, GroupedCommand, argument, group
 from minichar.extras import need
 
 part = partial(need, extra="web", what="a worker")
@@ -14,30 +15,34 @@ working = group("Work")
 
 
 @click.command("worker", cls=GroupedCommand)
-@click.argument("checkpoints", nargs=-1)
-@working("--redis", "url", required=True, metavar="URL", help="Such as redis://127.0.0.1:6379/0.")
-@working(
-    "--columns", default=64, type=click.IntRange(1, 1024), help="Texts of a model written at the same time."
+@argument(
+    "checkpoints",
+    "Checkpoints, or folders whose checkpoints are all loaded.  [default: the best in cv]",
+    nargs=-1,
+    metavar="[CHECKPOINT]...",
+    type=PATH,
 )
+@working("--redis", "url", required=True, metavar="URL", help="For example redis://127.0.0.1:6379/0.")
+@working("--columns", default=64, type=click.IntRange(1, 1024), help="Texts generated at once, per model.")
 @working(
     "--pace",
     default=2000.0,
     type=click.FloatRange(0),
     metavar="N",
-    help="Characters a second that a text gets at most. 0: no limit.",
+    help="Maximum speed of each text, in characters per second. 0: no limit.",
 )
-def command(checkpoints: tuple[str, ...], url: str, columns: int, pace: float) -> None:
-    """Write texts for servers started with minichar serve --redis.
+def command(checkpoints: tuple[Path, ...], url: str, columns: int, pace: float) -> None:
+    """Generate texts for minichar serve --redis.
 
-    CHECKPOINT as for serve. Start any number, on any machines. Ctrl-C lets the texts that are being
-    written come to their end; what a worker had that is killed, another writes on.
+    Run any number of workers, on any machines. Ctrl-C stops a worker
+    after it has finished its current texts; if a worker dies, another continues its texts.
     """
     models = part("minichar.web.models").load_models(checkpoints)
     worker = part("minichar.web.worker").Worker(url, models, columns, pace)
 
     def stop(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)  # the second time, at once
-        click.echo("finishing what is being written; once more to stop at once", err=True)
+        signal.signal(number, signal.SIG_DFL)  # a second signal stops at once
+        click.echo("finishing the current texts (press Ctrl-C again to stop at once)", err=True)
         worker.stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,31 +1,29 @@
-"""The HTTP interface: what ``openapi.json`` describes, and the page."""
+"""The HTTP interface described by ``openapi.json``, and the web page."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 import flask
 from werkzeug.exceptions import HTTPException
 
-from minichar.web.desk import Desk
-from minichar.web.guests import RETRY_AFTER, Guests, body
+from minichar.web.body import json_body
+from minichar.web.job import Busy
+from minichar.web.legacy import legacy_routes
 from minichar.web.metrics import Metrics
-from minichar.web.old import old_routes
+from minichar.web.queue import JobQueue
+from minichar.web.rate_limit import RETRY_AFTER, ConcurrencyLimit
 from minichar.web.request import OPENAPI, BadRequest, Request
-from minichar.web.scheduler import Busy
-from minichar.web.telling import STILL_HERE, event, read_all, told
+from minichar.web.sse import KEEP_ALIVE, document, event, events
 
-BODY = 64 * 1024
-"""The largest request, in bytes."""
-LONGEST = 2**31
-PAGE = {
-    "/": ("index.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/words.js": ("words.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
+MAX_BODY = 64 * 1024
+"""Largest accepted request body, in bytes."""
+MAX_EVENT_ID = 2**31 - 1
+SCRIPTS = ("alternatives.js", "generate.js", "page.js", "state.js", "text.js", "words.js")
+PAGE = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "icon.svg", *SCRIPTS)}
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -37,76 +35,76 @@ HEADERS = {
 }
 
 
-def make_app(desk: Desk, per_client: int = 0) -> flask.Flask:
-    """Return the application.
+def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
+    """Create the Flask application.
 
     Parameters
     ----------
-    desk : Desk
-        Who writes the texts.
+    queue : JobQueue
+        Generates the texts.
     per_client : int
-        How many requests a visitor may have at the same time; 0 for no limit.
+        Maximum number of concurrent requests per client; 0 for no limit.
     """
     app = flask.Flask("minichar", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = BODY
-    guests, metrics = Guests(per_client), Metrics(desk)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    limit, metrics = ConcurrencyLimit(per_client), Metrics(queue)
 
     @contextmanager
-    def visit() -> Iterator[Callable[[], None]]:
-        """Count the visitor in; he stays where he is answered by a stream, which calls what is yielded."""
-        leave = guests.enter(flask.request.remote_addr or "")
+    def counted() -> Iterator[Callable[[], None]]:
+        """Count the request until the yielded function is called, or until the block raises."""
+        release = limit.acquire(flask.request.remote_addr or "")
         try:
-            yield leave
+            yield release
         except BaseException:
-            leave()
+            release()
             raise
 
-    def events(job: str, request: Request, after: int, leave: Callable[[], None]) -> flask.Response:
-        """Answer with the text's events after the first characters."""
-        begin = {"job": job, "model": request.model, "seed": request.seed, "from": after}
+    def stream(job_id: str, request: Request, after: int, release: Callable[[], None]) -> flask.Response:
+        """Respond with the events after the first `after` characters."""
+        begin = {"job": job_id, "model": request.model, "seed": request.seed, "from": after}
 
-        def stream() -> Iterator[str]:
+        def generate() -> Iterator[str]:
             yield event("begin", after, begin)
-            for piece in metrics.counted(desk.follow(job, after)):
-                yield STILL_HERE if piece is None else "".join(told(piece, request.alternatives))
+            for update in metrics.count(queue.follow(job_id, after)):
+                yield KEEP_ALIVE if update is None else "".join(events(update, request.alternatives))
 
-        response = flask.Response(stream(), mimetype="text/event-stream")
-        response.call_on_close(leave)
+        response = flask.Response(generate(), mimetype="text/event-stream")
+        response.call_on_close(release)
         return response
 
     @app.post("/api/generate")
     def generate() -> flask.Response:
-        with visit() as leave:
-            data = body()
-            request = Request.of(data)
-            job = desk.submit(request)
-            request = desk.request(job)
+        with counted() as release:
+            data = json_body()
+            job_id = queue.submit(Request.from_json(data))
+            request = queue.request(job_id)
             if data.get("stream", True):
-                return events(job, request, request.start, leave)
-            whole: dict[str, Any] = {"model": request.model, "seed": request.seed, "from": request.start}
-            whole |= read_all(metrics.counted(desk.follow(job, request.start)), request.alternatives)
-            leave()
-            return flask.jsonify(whole)
+                return stream(job_id, request, request.start, release)
+            result: dict[str, Any] = {"model": request.model, "seed": request.seed, "from": request.start}
+            result |= document(metrics.count(queue.follow(job_id, request.start)), request.alternatives)
+            release()
+            return flask.jsonify(result)
 
     @app.get("/api/generate/<job>")
     def resume(job: str) -> flask.Response:
+        given = flask.request.headers.get("Last-Event-ID", "0")
         try:
-            after = int(flask.request.headers.get("Last-Event-ID", "0"))
+            after = int(given)
         except ValueError:
-            raise BadRequest("Last-Event-ID is not a whole number") from None
-        if not 0 <= after < LONGEST:
-            raise BadRequest("Last-Event-ID must be 0 or more, and no more than the text has")
-        with visit() as leave:
-            return events(job, desk.request(job), after, leave)
+            after = -1
+        if not 0 <= after <= MAX_EVENT_ID:
+            raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
+        with counted() as release:
+            return stream(job, queue.request(job), after, release)
 
     @app.delete("/api/generate/<job>")
     def cancel(job: str) -> tuple[str, int]:
-        desk.cancel(job)
+        queue.cancel(job)
         return "", 204
 
     @app.get("/api/models")
     def models() -> flask.Response:
-        return flask.jsonify(models=[model.shown() for model in desk.models()])
+        return flask.jsonify(models=[model.public() for model in queue.models()])
 
     @app.get("/api/openapi.json")
     def openapi() -> flask.Response:
@@ -115,19 +113,20 @@ def make_app(desk: Desk, per_client: int = 0) -> flask.Flask:
     @app.get("/healthz")
     def health() -> tuple[flask.Response, int]:
         try:
-            number = len(desk.models())
+            number = len(queue.models())
         except Busy:
             number = 0
         return flask.jsonify(status="ok" if number else "unavailable", models=number), 200 if number else 503
 
     @app.get("/metrics")
-    def measures() -> flask.Response:
+    def prometheus() -> flask.Response:
         return flask.Response(metrics.text(), content_type="text/plain; version=0.0.4")
 
-    app.register_blueprint(old_routes(desk))
+    app.register_blueprint(legacy_routes(queue))
 
-    for path, (name, kind) in PAGE.items():
+    for path, name in PAGE.items():
         content = files("minichar.web").joinpath("page", name).read_bytes()
+        kind = TYPES[PurePath(name).suffix]
         app.add_url_rule(
             path, name, lambda content=content, kind=kind: flask.Response(content, mimetype=kind)
         )
@@ -140,14 +139,14 @@ def make_app(desk: Desk, per_client: int = 0) -> flask.Flask:
         return response
 
     @app.errorhandler(HTTPException)
-    def refused(error: HTTPException) -> flask.Response:
-        response = flask.make_response(error.get_response())  # with the headers that belong to it
+    def http_error(error: HTTPException) -> flask.Response:
+        response = flask.make_response(error.get_response())  # keeps headers such as Retry-After
         response.data = flask.json.dumps({"error": error.description or error.name})
         response.mimetype = "application/json"
         return response
 
     @app.errorhandler(BadRequest)
-    def mistaken(error: BadRequest) -> tuple[flask.Response, int]:
+    def bad_request(error: BadRequest) -> tuple[flask.Response, int]:
         return flask.jsonify(error=str(error)), 400
 
     @app.errorhandler(Busy)
@@ -155,7 +154,7 @@ def make_app(desk: Desk, per_client: int = 0) -> flask.Flask:
         return flask.jsonify(error=str(error)), 503, {"Retry-After": str(RETRY_AFTER)}
 
     @app.errorhandler(KeyError)
-    def unknown(error: KeyError) -> tuple[flask.Response, int]:
-        return flask.jsonify(error="there is no such text, or no more"), 404
+    def not_found(error: KeyError) -> tuple[flask.Response, int]:
+        return flask.jsonify(error="no such job, or it has expired"), 404
 
     return app

@@ -1,4 +1,4 @@
-"""What ``/metrics`` tells Prometheus."""
+"""Prometheus metrics, served at ``/metrics``."""
 
 import time
 from collections.abc import Iterator
@@ -7,62 +7,62 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from minichar.web.desk import Desk
-from minichar.web.scheduler import Busy, Piece
+from minichar.web.job import Busy, Update
+from minichar.web.queue import JobQueue
 
 BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 
-class Gauges(Collector):
-    """What a desk has to do at the moment it is asked."""
+class JobGauge(Collector):
+    """Reads the number of unfinished jobs from the queue at scrape time."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, queue: JobQueue) -> None:
+        self.queue = queue
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge."""
-        gauge = GaugeMetricFamily("minichar_texts", "Texts at the moment.", labels=["state"])
+        """Yield the gauge, without values while Redis is unreachable."""
+        gauge = GaugeMetricFamily("minichar_jobs", "Unfinished jobs.", labels=["state"])
         try:
-            for state, number in self.desk.loads().items():
+            for state, number in self.queue.job_counts().items():
                 gauge.add_metric([state], number)
         except Busy:
-            pass  # Redis does not answer, so nothing is known
+            pass
         yield gauge
 
 
 class Metrics:
-    """The counters of one server.
+    """The metrics of one server.
 
     Parameters
     ----------
-    desk : Desk
+    queue : JobQueue
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, queue: JobQueue) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(Gauges(desk))
+        self.registry.register(JobGauge(queue))
         self.requests = Counter(
-            "minichar_requests", "Requests answered.", ["route", "status"], registry=self.registry
+            "minichar_requests", "HTTP requests answered.", ["route", "status"], registry=self.registry
         )
         self.characters = Counter("minichar_characters", "Characters sent.", registry=self.registry)
         self.first = Histogram(
             "minichar_first_character_seconds",
-            "From a request to its first character.",
+            "Time from a request to the first character of its text.",
             registry=self.registry,
             buckets=BUCKETS,
         )
 
-    def counted(self, pieces: Iterator[Piece | None]) -> Iterator[Piece | None]:
-        """Pass the pieces of a text on, counting."""
-        began, waiting = time.monotonic(), True
-        for piece in pieces:
-            if piece is not None and piece.text:
-                self.characters.inc(len(piece.text))
+    def count(self, updates: Iterator[Update | None]) -> Iterator[Update | None]:
+        """Yield `updates` unchanged, counting characters and timing the first one."""
+        start, waiting = time.monotonic(), True
+        for update in updates:
+            if update is not None and update.text:
+                self.characters.inc(len(update.text))
                 if waiting:
-                    self.first.observe(time.monotonic() - began)
+                    self.first.observe(time.monotonic() - start)
                 waiting = False
-            yield piece
+            yield update
 
     def text(self) -> bytes:
-        """Return all of them as Prometheus reads them."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The models of a server or a worker, loaded when it starts."""
+"""The models of a server or worker, loaded at startup."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,18 +14,21 @@ from minichar.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a visitor is told of a model.
+    """A description of a model.
 
     Attributes
     ----------
     name : str
-        The file's name without its suffix, and the beginning of its SHA-256: a share link means this
-        file and no other.
-    summary, origin : str
+        The file name without its suffix, plus the first 8 digits of the file's SHA-256, so that a
+        shared link identifies one particular file.
+    summary : str
+        Cell, layers, units and number of parameters, for display.
+    origin : str
+        The path of the training text, or empty if unknown.
     characters : str
-        Its vocabulary.
+        The characters of the vocabulary.
     unknown : bool
-        Whether it has an id for all others.
+        Whether the vocabulary has an id for unknown characters.
     """
 
     name: str
@@ -36,11 +39,11 @@ class ModelInfo:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Its characters with their ids."""
+        """The vocabulary."""
         return Vocabulary(self.characters, self.unknown)
 
-    def shown(self) -> dict[str, Any]:
-        """Return it as the schema ``Model`` has it."""
+    def public(self) -> dict[str, Any]:
+        """Return the fields of the schema ``Model``."""
         return {
             "name": self.name,
             "summary": self.summary,
@@ -49,34 +52,42 @@ class ModelInfo:
         }
 
     def dump(self) -> dict[str, Any]:
-        """Return its fields, from which it can be made again."""
+        """Return all fields; ``ModelInfo(**info.dump())`` restores the object."""
         return asdict(self)
 
 
-def load_models(given: Sequence[str]) -> dict[str, CharRNN]:
-    """Return models by their names, the default first.
+def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
+    """Load models.
 
     Parameters
     ----------
-    given : sequence of str
-        Files, and folders of which all checkpoints are taken, the best first. None: the best in ``cv``.
+    paths : sequence of str
+        Files, and folders whose checkpoints are all loaded, the best first. If empty, the best
+        checkpoint in ``cv`` is loaded.
+
+    Returns
+    -------
+    dict of str to CharRNN
+        Models by name, the default first.
 
     Raises
     ------
     MinicharError
-        If a file cannot be read, or a folder holds no checkpoint.
+        If a file cannot be read, or a folder contains no checkpoint.
     """
-    paths = [path for one in given for path in (all_checkpoints(one) if Path(one).is_dir() else [Path(one)])]
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += all_checkpoints(path) if path.is_dir() else [path]
     models = {}
-    for path in paths or [find_checkpoint(None)]:
-        model = load_model(path)
-        models[f"{path.stem}-{sha256(path.read_bytes()).hexdigest()[:8]}"] = model
+    for file in files or [find_checkpoint(None)]:
+        model = load_model(file)
+        models[f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:8]}"] = model
     return models
 
 
 def describe(name: str, model: CharRNN) -> ModelInfo:
-    """Return what a visitor is told of a model."""
+    """Return the description of a model."""
     origin = model.details.get("origin")
-    learned = str(origin.get("path", "")) if isinstance(origin, dict) else ""
+    path = str(origin.get("path", "")) if isinstance(origin, dict) else ""
     vocabulary = model.vocabulary
-    return ModelInfo(name, model.summary(), learned, vocabulary.characters, vocabulary.unknown)
+    return ModelInfo(name, model.summary(), path, vocabulary.characters, vocabulary.unknown)

@@ -1,4 +1,4 @@
-"""What a visitor asks for, checked against the schemas of ``openapi.json``."""
+"""A request for a text, validated against the schemas of ``openapi.json``."""
 
 import json
 import secrets
@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from typing import Any, Self
 
-import numpy as np
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
@@ -18,36 +17,37 @@ from minichar.sampling.streams import Stream
 from minichar.text.vocabulary import Vocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
-SHOWN = 200
-"""How much of what was wrong an error repeats."""
+MAX_MESSAGE = 200
+"""Longest part of a validation message that an error repeats, in characters."""
 
 
 class BadRequest(MinicharError):
-    """The visitor's mistake."""
+    """The request is invalid."""
 
 
-def check(data: Any, schema: str) -> dict[str, Any]:
-    """Return `data` with the schema's defaults filled in.
+def validate(data: Any, schema: str) -> dict[str, Any]:
+    """Validate `data`; return it with the defaults of the schema filled in.
 
     Raises
     ------
     BadRequest
-        If it is not what the schema describes.
+        If `data` does not match the schema.
     """
-    wanted = OPENAPI["components"]["schemas"][schema]
-    error = best_match(Draft202012Validator(wanted).iter_errors(data))
+    expected = OPENAPI["components"]["schemas"][schema]
+    error = best_match(Draft202012Validator(expected).iter_errors(data))
     if error is not None:
-        place = ".".join(map(str, error.absolute_path)) or "the request"
-        said = error.message if len(error.message) <= SHOWN else f"…{error.message[-SHOWN:]}"
-        raise BadRequest(f"{place}: {said}")
+        field, message = ".".join(map(str, error.absolute_path)) or "the request", error.message
+        if len(message) > MAX_MESSAGE:  # the end says what is wrong, the beginning repeats the value
+            message = f"…{message[-MAX_MESSAGE:]}"
+        raise BadRequest(f"{field}: {message}")
     return {
-        name: value["default"] for name, value in wanted["properties"].items() if "default" in value
+        name: field["default"] for name, field in expected["properties"].items() if "default" in field
     } | data
 
 
 @dataclass(frozen=True)
 class Request:
-    """All that decides a text, and from where on it is wanted; described in the schema ``Generate``."""
+    """Everything that determines a text, and where to start; see the schema ``Generate``."""
 
     model: str
     prime: str
@@ -64,20 +64,20 @@ class Request:
     alternatives: bool
 
     @classmethod
-    def of(cls, data: Any) -> Self:
-        """Return the request that this JSON value describes; a seed is chosen where it has none.
+    def from_json(cls, data: Any) -> Self:
+        """Validate a JSON value and return the request; a missing seed is drawn at random.
 
         Raises
         ------
         BadRequest
-            If the value is not as the schema says.
+            If the value does not match the schema.
         """
-        given = check(data, "Generate")
+        given = validate(data, "Generate")
         seed = given.get("seed")
         return cls(
             model=given.get("model", ""),
             prime=given["prime"],
-            length=int(given["length"]),  # JSON's 5.0 is a whole number, too
+            length=int(given["length"]),  # 5.0 is a valid JSON Schema integer
             seed=secrets.randbelow(2**32) if seed is None else int(seed),
             temperature=float(given["temperature"]),
             top_k=int(given["top_k"]),
@@ -85,45 +85,45 @@ class Request:
             argmax=given["argmax"],
             stop=tuple(given["stop"]),
             unknown=given["unknown"],
-            branches=tuple((int(place), character) for place, character in given["branches"]),
+            branches=tuple((int(position), character) for position, character in given["branches"]),
             start=int(given["from"]),
             alternatives=given["alternatives"],
         )
 
     @classmethod
-    def read(cls, text: str) -> Self:
-        """Return the request that `dump` wrote."""
+    def load(cls, text: str) -> Self:
+        """Return the request that `dump` serialized."""
         data = json.loads(text)
-        branches = tuple((place, character) for place, character in data["branches"])
+        branches = tuple((position, character) for position, character in data["branches"])
         return cls(**data | {"stop": tuple(data["stop"]), "branches": branches})
 
     def dump(self) -> str:
-        """Return it as JSON."""
+        """Serialize to JSON."""
         return json.dumps(asdict(self))
 
-    def of_model(self, name: str) -> Self:
-        """Return the request for the model of this name."""
+    def with_model(self, name: str) -> Self:
+        """Return a copy for the model of this name."""
         return replace(self, model=name)
 
-    def stream(self, vocabulary: Vocabulary, written: str = "") -> Stream:
-        """Return the text's stream; `written` is how it is known to begin.
+    def stream(self, vocabulary: Vocabulary, known: str = "") -> Stream:
+        """Create the stream that generates the text.
+
+        Parameters
+        ----------
+        vocabulary : Vocabulary
+        known : str
+            The beginning of the text, if it was generated before.
 
         Raises
         ------
         BadRequest
-            If the model does not know a character.
+            If a character is not in the vocabulary.
         """
         try:
             prime = prime_ids(vocabulary, self.prime, self.unknown)
-            given = {place: int(vocabulary.encode(character)[0]) for place, character in self.branches}
+            given = {position: int(vocabulary.encode(character)[0]) for position, character in self.branches}
         except MinicharError as error:
             raise BadRequest(str(error).partition("; leave them out")[0]) from error
-        given |= dict(enumerate(vocabulary.encode(written).tolist()))
+        given |= dict(enumerate(vocabulary.encode(known).tolist()))
         choice = Choice(self.temperature, self.top_k, self.top_p, self.argmax)
         return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given)
-
-
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Return softmax(scores) of each column ``(V, n)``: the model's own, at temperature 1."""
-    p = np.exp(scores - scores.max(axis=0))  # (V, n)
-    return p / p.sum(axis=0)

@@ -1,300 +1,171 @@
-"""All texts of one model, written by one thread as columns of one batch.
-
-`Scheduler` decides who is written and when; a `Writing` is one text in the making, written by
-the scheduler's thread and read by others.
-"""
+"""Generates all texts of one model as columns of one batch, in one thread."""
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling.generate import StopFilter
 from minichar.sampling.streams import Stream, Streams
-from minichar.web.request import Request, probabilities
+from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Detail, Job
 
-PUBLISH = 0.05
-"""Seconds between two pieces of a text for its readers."""
-PATIENCE = 1.0
-"""Seconds a reader waits before he is told that there is nothing new."""
-ABANDONED = 10.0
-"""Seconds without a reader after which a text is given up."""
 ALTERNATIVES = 5
-
-Detail = tuple[float, list[tuple[str, float]]]
-"""The probability of a character, and the likeliest characters with theirs."""
-
-
-class Busy(MinicharError):
-    """There is no room for one more text."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What is new of a text.
-
-    Attributes
-    ----------
-    text : str
-    details : list of Detail
-        One a character, or none at all.
-    end : int
-        How many characters the text has with this piece.
-    reason : str or None
-        Why there is no more (``Reason`` in ``openapi.json``).
-    error : str
-        What went wrong, where that is the reason.
-    restarted : bool
-        Another worker goes on from here.
-    """
-
-    text: str
-    details: list[Detail]
-    end: int
-    reason: str | None = None
-    error: str = ""
-    restarted: bool = False
-
-
-class Writing:
-    """One text in the making.
-
-    Parameters
-    ----------
-    request : Request
-    stream : Stream
-
-    Attributes
-    ----------
-    text : str
-        What has been published.
-    reason : str or None
-        Why it ended.
-    """
-
-    def __init__(self, request: Request, stream: Stream) -> None:
-        self.request, self.stream = request, stream
-        self.text, self.details, self.error = "", list[Detail](), ""
-        self.reason: str | None = None
-        self._stop = StopFilter(request.stop)
-        self._fresh, self._fresh_details = list[str](), list[Detail]()
-        self._done: str | None = None
-        self._changed = threading.Condition()
-        self.began, self.first = time.monotonic(), 0.0
-        self.seen, self.unread = self.began, 0.0
-
-    # The scheduler's side
-
-    def write(self, character: str, detail: Detail | None) -> bool:
-        """Add one character; return whether the text is complete."""
-        self._fresh.append(self._stop.push(character))
-        if detail is not None:
-            self._fresh_details.append(detail)
-        if self._stop.stopped:
-            self._done = "stop"
-        elif self.stream.length >= self.request.length:
-            self._fresh.append(self._stop.end())
-            self._done = "length"
-        return self._done is not None
-
-    def publish(self) -> None:
-        """Show the readers what is new."""
-        fresh = "".join(self._fresh)
-        if not fresh and self._done is None:
-            return
-        self._fresh.clear()
-        with self._changed:
-            self.text += fresh
-            known = len(self.text) - len(self.details)  # what a stop string holds back keeps its details back
-            self.details += self._fresh_details[:known]
-            del self._fresh_details[:known]
-            self.first = self.first or time.monotonic() - self.began
-            self.reason = self._done
-            self._changed.notify_all()
-
-    def end(self, reason: str, error: str = "") -> None:
-        """End it before its time."""
-        with self._changed:
-            if self.reason is None:
-                self.reason = self._done = reason
-                self.error = error
-                self._changed.notify_all()
-
-    def give_up_unread(self, passed: float) -> None:
-        """End it if nobody has read it for long; `passed` is how many seconds ago this was asked before."""
-        self.unread += passed
-        if self.unread > ABANDONED:
-            self.end("cancelled")
-
-    # The readers' side
-
-    def follow(self, after: int) -> Iterator[Piece | None]:
-        """Yield what comes after the first `after` characters, to the end; None where nothing comes for long.
-
-        Following it keeps it from being given up.
-        """
-        while True:
-            self.seen, self.unread = time.monotonic(), 0.0
-            with self._changed:
-                if len(self.text) <= after and self.reason is None:
-                    self._changed.wait(PATIENCE)
-                text, details, reason = self.text[after:], self.details[after:], self.reason
-            if not text and reason is None:
-                yield None
-                continue
-            after += len(text)
-            yield Piece(text, details, after, reason, self.error)
-            if reason is not None:
-                return
+"""How many of the most likely characters a `Detail` contains."""
 
 
 class Scheduler:
-    """Writes texts with one model, in a thread of its own.
+    """Runs the jobs of one model in a background thread.
 
     Parameters
     ----------
     model : CharRNN
     columns : int
-        How many texts are written at the same time.
+        Maximum number of jobs that run at the same time.
     queue : int
-        How many more may wait.
+        Maximum number of further jobs that wait.
     pace : float
-        Characters a second that a text gets at most; 0 for as many as can be. Reading the prime, and
-        what is known of a text, is not slowed.
+        Maximum speed of each text, in characters per second; 0 for no limit. Reading the prime and
+        replaying known text are not limited.
+
+    Attributes
+    ----------
+    running : dict of Stream to Job
+    waiting : deque of Job
     """
 
     def __init__(self, model: CharRNN, columns: int, queue: int, pace: float) -> None:
-        self.model, self.columns, self.room = model, columns, columns + queue
+        self.model, self.columns, self.capacity = model, columns, columns + queue
         self.interval = 1 / pace if pace else 0.0
-        self.writings: dict[Stream, Writing] = {}
-        self.waiting: deque[Writing] = deque()
+        self.running: dict[Stream, Job] = {}
+        self.waiting: deque[Job] = deque()
         self.closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
-    def begin(self, writing: Writing) -> None:
-        """Let a text be written as soon as there is a column for it.
+    def submit(self, job: Job) -> None:
+        """Queue a job.
 
         Raises
         ------
         Busy
-            If as many wait as may.
+            If the queue is full or the scheduler is closed.
         """
         with self._changed:
-            if self.closing or len(self.writings) + len(self.waiting) >= self.room:
-                raise Busy("too many texts are being written: try again in a moment")
-            self.waiting.append(writing)
+            if self.closing or len(self.running) + len(self.waiting) >= self.capacity:
+                raise Busy("too many texts are being generated: try again in a moment")
+            self.waiting.append(job)
             self._changed.notify()
 
     def close(self) -> None:
-        """End all texts and the thread."""
+        """End all jobs and stop the thread."""
         with self._changed:
             self.closing = True
             self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
-        # More threads in a product wait for each other, for milliseconds, where the cores are busy.
+        # On busy cores the threads of a multi-threaded product wait milliseconds for each other.
         with threadpool_limits(1, "blas"):
             while not self.closing:
                 try:
-                    self._write()
+                    self._generate()
                 except MinicharError as error:
-                    self._end_all("error", str(error))
-                except Exception:  # the next text may well be written
-                    logging.exception("a text could not be written")
-                    self._end_all("error", "the server has a fault, which its log tells")
-            self._end_all("closing")
+                    self._finish_all("error", str(error))
+                except Exception:  # a bug triggered by one request must not stop the server
+                    logging.exception("generation failed")
+                    self._finish_all("error", "internal error; the server log has details")
+            self._finish_all("closing")
 
-    def _end_all(self, reason: str, error: str = "") -> None:
+    def _finish_all(self, reason: str, error: str = "") -> None:
         with self._changed:
-            ended = [*self.writings.values(), *self.waiting]
-            self.writings.clear()
+            jobs = [*self.running.values(), *self.waiting]
+            self.running.clear()
             self.waiting.clear()
-        for writing in ended:
-            writing.end(reason, error)
+        for job in jobs:
+            job.finish(reason, error)
 
-    def _write(self) -> None:
-        """Go step after step until it is closed."""
+    def _generate(self) -> None:
+        """Run one step after another until the scheduler is closed."""
         streams = Streams(self.model.exact())
         published = due = time.monotonic()
         while self._admit(streams):
-            writers, ids, scores = streams.step()
-            self._hand_out(streams, writers, ids, scores)
+            generating, ids, scores = streams.step()
+            self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
-            if now - published >= PUBLISH:
-                # Where the whole machine stood still, its readers did, too.
-                self._publish(streams, min(now - published, PATIENCE))
+            if now - published >= PUBLISH_INTERVAL:
+                # After a long pause of the whole machine, the readers had no chance to read either.
+                self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            due = max(due + self.interval, now - PUBLISH)  # what a slow step lost is caught up, within limits
-            if len(writers) == len(streams.streams) and due > now:
+            due = max(due + self.interval, now - PUBLISH_INTERVAL)  # catch up slow steps, within limits
+            if len(generating) == len(streams.streams) and due > now:
                 time.sleep(due - now)
 
     def _admit(self, streams: Streams) -> bool:
-        """Give columns to those who wait; wait where there is no text. Return False when it is closed."""
+        """Move waiting jobs into free columns, blocking while there are no jobs; return False once closed."""
         with self._changed:
-            while not self.closing and not self.waiting and not self.writings:
+            while not self.closing and not self.waiting and not self.running:
                 self._changed.wait()
-            while self.waiting and len(self.writings) < self.columns:
-                writing = self.waiting.popleft()
-                self.writings[writing.stream] = writing
-                streams.join(writing.stream)
+            while self.waiting and len(self.running) < self.columns:
+                job = self.waiting.popleft()
+                self.running[job.stream] = job
+                streams.join(job.stream)
             return not self.closing
 
-    def _hand_out(self, streams: Streams, writers: list[Stream], ids: np.ndarray, scores: np.ndarray) -> None:
-        """Give each text its character; take those out that are complete."""
+    def _dispatch(
+        self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
+    ) -> None:
+        """Append each character to its job and remove completed jobs."""
         characters = self.model.vocabulary.characters
-        details = self._details(writers, ids, scores)
-        for j, (stream, k) in enumerate(zip(writers, ids.tolist(), strict=True)):
-            writing = self.writings[stream]
-            complete = writing.write(characters[k], details.get(j))
-            if complete or not writing.text:
-                writing.publish()
+        details = self._details(generating, ids, scores)
+        for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
+            job = self.running[stream]
+            complete = job.append(characters[k], details.get(j))
+            if complete or not job.text:
+                job.publish()
             if complete:
-                self._leave(streams, stream)
+                self._remove(streams, stream)
 
-    def _details(self, writers: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, Detail]:
-        """Return the details of the texts that want them, by their places among the writers."""
-        wanted = [j for j, stream in enumerate(writers) if self.writings[stream].request.alternatives]
+    def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, Detail]:
+        """Return the details for the jobs that requested them, by column of `scores` ``(V, n)``."""
+        wanted = [j for j, stream in enumerate(generating) if self.running[stream].request.alternatives]
         if not wanted:
             return {}
         p = probabilities(scores[:, wanted])  # (V, n)
-        n = min(ALTERNATIVES, len(self.model.vocabulary.characters))
-        likeliest = np.argsort(-p, axis=0, kind="stable")[:n]  # (5, n)
         characters = self.model.vocabulary.characters
+        most_likely = np.argsort(-p, axis=0, kind="stable")[: min(ALTERNATIVES, len(characters))]  # (5, n)
         return {
             j: (
                 round(float(p[ids[j], i]), 5),
-                [(characters[k], round(float(p[k, i]), 5)) for k in likeliest[:, i].tolist()],
+                [(characters[k], round(float(p[k, i]), 5)) for k in most_likely[:, i].tolist()],
             )
             for i, j in enumerate(wanted)
         }
 
-    def _publish(self, streams: Streams, passed: float) -> None:
-        """Show what is new of every text; take those out that were stopped or given up.
-
-        `passed` is how many seconds ago it was done before.
-        """
-        for stream, writing in list(self.writings.items()):
-            writing.publish()
-            writing.give_up_unread(passed)
-            if writing.reason is not None:
-                self._leave(streams, stream)
+    def _publish(self, streams: Streams, elapsed: float) -> None:
+        """Publish new text; remove jobs that were cancelled or abandoned in the last `elapsed` seconds."""
+        for stream, job in list(self.running.items()):
+            job.publish()
+            job.cancel_if_abandoned(elapsed)
+            if job.reason is not None:
+                self._remove(streams, stream)
         with self._changed:
-            for writing in list(self.waiting):
-                writing.give_up_unread(passed)
-                if writing.reason is not None:
-                    self.waiting.remove(writing)
+            for job in list(self.waiting):
+                job.cancel_if_abandoned(elapsed)
+                if job.reason is not None:
+                    self.waiting.remove(job)
 
-    def _leave(self, streams: Streams, stream: Stream) -> None:
+    def _remove(self, streams: Streams, stream: Stream) -> None:
         streams.leave(stream)
         with self._changed:
-            del self.writings[stream]
+            del self.running[stream]
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Return the softmax of each column of `scores`, ``(V, n)``: probabilities at temperature 1."""
+    p = np.exp(scores - scores.max(axis=0))  # (V, n)
+    return p / p.sum(axis=0)

@@ -10,16 +10,16 @@ from typing import Any
 from cheroot.wsgi import Server
 
 from minichar.errors import MinicharError
-from minichar.web.app import BODY
+from minichar.web.app import MAX_BODY
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-HEADER = 16 * 1024
-"""The largest head of a request, in bytes."""
+MAX_HEADER = 16 * 1024
+"""Largest accepted request header, in bytes."""
 TIMEOUT = 10
-"""Seconds that a visitor may let the server wait for a byte, or to take one."""
-SPARE = 64
-"""Threads beyond those for texts, so that short requests and slow visitors find one."""
+"""Seconds that the server waits for a client to send or to accept data."""
+SPARE_THREADS = 64
+"""Threads in addition to one per text, for short requests and slow clients."""
 
 
 def serve(
@@ -30,43 +30,30 @@ def serve(
     on_ready: Callable[[str], None],
     close: Callable[[], None],
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM.
+    """Serve an application until SIGINT or SIGTERM.
 
     Parameters
     ----------
     app : WSGI application
     host : str
     port : int
-        0 for any that is free.
+        0 for any free port.
     texts : int
-        How many texts may be sent at the same time.
+        How many texts may be streamed at the same time.
     on_ready : callable
-        Is given the address once visitors can come.
+        Called with the URL once the server accepts connections.
     close : callable
-        Ends the texts that are being sent, when the server is to stop.
+        Ends the streams in progress when the server stops.
 
     Raises
     ------
     MinicharError
-        If the address cannot be had.
+        If the server cannot listen on this address.
     """
-    server = Server(
-        (host, port),
-        whole_body(app),
-        numthreads=texts + SPARE,
-        request_queue_size=1024,
-        timeout=TIMEOUT,
-        shutdown_timeout=2,
-    )
-    server.max_request_header_size, server.max_request_body_size = HEADER, BODY
-    try:
-        server.prepare()
-    except OSError as error:
-        raise MinicharError(f"cannot serve at {host} port {port}: {error}; choose another --port") from error
+    server = listen(app, host, port, texts)
     try:
         with interruptible():
-            shown = f"[{host}]" if ":" in host else host
-            on_ready(f"http://{shown}:{server.bind_addr[1]}/")
+            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.bind_addr[1]}/")
             server.serve()
     except KeyboardInterrupt:
         pass
@@ -75,30 +62,53 @@ def serve(
         server.stop()
 
 
-def whole_body(app: WSGIApp) -> WSGIApp:
-    """Return the application behind a reader of bodies: it is called when a body is there.
+def listen(app: WSGIApp, host: str, port: int, texts: int) -> Server:
+    """Return a server that listens, and answers once its ``serve`` method is called.
 
-    So a body that does not come is the server's to refuse, with 408, and never holds up the application.
+    Parameters and errors as for `serve`.
+    """
+    server = Server(
+        (host, port),
+        buffer_body(app),
+        numthreads=texts + SPARE_THREADS,
+        request_queue_size=1024,
+        timeout=TIMEOUT,
+        shutdown_timeout=2,
+    )
+    server.max_request_header_size, server.max_request_body_size = MAX_HEADER, MAX_BODY
+    try:
+        server.prepare()
+    except OSError as error:
+        raise MinicharError(
+            f"cannot listen on {host} port {port}: {error}; choose another port with --port"
+        ) from error
+    return server
+
+
+def buffer_body(app: WSGIApp) -> WSGIApp:
+    """Return a WSGI application that calls `app` once the whole body has been received.
+
+    If a client does not send its body in time, the server answers 408, and `app` is not called.
     """
 
-    def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def buffered(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             if environ.get("CONTENT_LENGTH", "").startswith("-"):
-                raise ValueError("a body of less than nothing")
-            body = environ["wsgi.input"].read(BODY + 1)
+                raise ValueError("negative Content-Length")
+            body = environ["wsgi.input"].read(MAX_BODY + 1)
         except TimeoutError:
             raise
-        except (ValueError, OSError):  # chunks that are none, or that never end
+        except (ValueError, OSError):  # malformed or endless chunks
             start_response("400 Bad Request", [("Content-Length", "0"), ("Connection", "close")])
             return []
         return app(environ | {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response)
 
-    return call
+    return buffered
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, and both of them even where a shell had them ignored."""
+    """Raise KeyboardInterrupt on SIGINT and SIGTERM, even if the parent process ignores them."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -112,7 +122,7 @@ def interruptible() -> Iterator[None]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach it."""
+    """Return whether `host` is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,9 +1,10 @@
-"""A worker: takes texts from the queue in Redis, writes them, and leaves them there piece by piece."""
+"""A worker: takes jobs from Redis and publishes their texts there."""
 
 import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from uuid import uuid4
 
@@ -12,21 +13,22 @@ import redis
 
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
+from minichar.web.job import PUBLISH_INTERVAL, Job, Update
 from minichar.web.models import describe
+from minichar.web.redis_queue import HEARTBEAT_TIMEOUT, Store, queue_name
 from minichar.web.request import Request
-from minichar.web.scheduler import PUBLISH, Piece, Scheduler, Writing
-from minichar.web.shared import HEARTBEAT, Store, queue_of
+from minichar.web.scheduler import Scheduler
 
-SIGNS = HEARTBEAT / 5
-"""Seconds between two signs of life."""
-POLL = 100
-"""Milliseconds between two looks into an empty queue, at most."""
-ATTEMPTS = 5
-"""Workers that may die over a text before it is given up: it may be what kills them."""
+HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
+"""Seconds between two heartbeats."""
+POLL_INTERVAL = 100
+"""Longest time between two polls of an empty queue, in milliseconds."""
+MAX_ATTEMPTS = 5
+"""How many workers may start a job: one that keeps killing its workers must not be redelivered for ever."""
 
 
 class Worker:
-    """Writes texts of its models until it is stopped.
+    """Runs jobs from Redis until it is stopped.
 
     Parameters
     ----------
@@ -34,89 +36,102 @@ class Worker:
         Of Redis.
     models : dict of str to CharRNN
     columns : int
-        How many texts of a model it writes at the same time.
+        Maximum number of jobs per model that run at the same time.
     pace : float
-        As `Scheduler`.
+        Passed to the `Scheduler` of each model.
+
+    Attributes
+    ----------
+    stopping : threading.Event
+        Set it to stop the worker.
     """
 
     def __init__(self, url: str, models: dict[str, CharRNN], columns: int, pace: float) -> None:
-        self.store = Store(url, patience=20)
+        self.store = Store(url, retries=20)
         self.schedulers = {name: Scheduler(model, columns, columns, pace) for name, model in models.items()}
         self.infos = {name: describe(name, model) for name, model in models.items()}
-        self.name = str(uuid4())
+        self.id = str(uuid4())
         self.announcement = json.dumps(
             {"models": [info.dump() for info in self.infos.values()], "columns": columns}
         )
         for name in models:
             dramatiq.Actor(
-                partial(self.write, name),
+                partial(self.generate, name),
                 broker=self.store.broker,
-                actor_name=queue_of(name),
-                queue_name=queue_of(name),
+                actor_name=queue_name(name),
+                queue_name=queue_name(name),
                 priority=0,
                 options={},
             )
         self.consumers = dramatiq.Worker(
-            self.store.broker, worker_threads=columns * len(models), worker_timeout=POLL
+            self.store.broker, worker_threads=columns * len(models), worker_timeout=POLL_INTERVAL
         )
-        self.consumers.queue_prefetch = columns  # what it fetches, nobody else can write
+        self.consumers.queue_prefetch = columns  # prefetched jobs are not available to other workers
         self.stopping = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Work until `stopping` is set; what is being written then is written to its end."""
+        """Run jobs until `stopping` is set, then finish the jobs in progress.
+
+        Parameters
+        ----------
+        on_ready : callable
+            Called once, after the first heartbeat.
+        """
         self.consumers.start()
         try:
-            self._live(on_ready)
+            self._send_heartbeats(on_ready)
         finally:
-            self.store.remove("worker", self.name)
+            with suppress(redis.RedisError):  # the announcement expires anyway
+                self.store.remove("worker", self.id)
             self.consumers.stop()
             for scheduler in self.schedulers.values():
                 scheduler.close()
 
-    def _live(self, on_ready: Callable[[], None]) -> None:
-        """Say again and again that it is there: a consumer that has all it can take sends no sign of life."""
+    def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
+        """Announce this worker, and keep its consumers alive: one that is fully occupied does not poll."""
         ready = False
         while not self.stopping.is_set():
             try:
-                self.store.put("worker", self.name, self.announcement, HEARTBEAT)
+                self.store.put("worker", self.id, self.announcement, HEARTBEAT_TIMEOUT)
                 for name in self.schedulers:
-                    self.store.broker.do_qsize(queue_of(name))
+                    self.store.broker.do_qsize(queue_name(name))
             except redis.RedisError:
-                pass  # it is tried again in a moment
+                pass  # the next heartbeat tries again
             else:
                 if not ready:
                     on_ready()
                 ready = True
-            self.stopping.wait(SIGNS)
+            self.stopping.wait(HEARTBEAT_INTERVAL)
 
-    def write(self, name: str, job: str) -> None:
-        """Write a text, from where another worker left it if there was one."""
+    def generate(self, model: str, job_id: str) -> None:
+        """Run a job, continuing after the text that a previous worker published."""
         store = self.store
-        asked = store.get("request", job)
-        if asked is None:
-            return  # it expired
-        request = Request.read(asked)
-        left = [piece for _, piece in store.pieces(job)]
-        if any(piece.reason for piece in left):
+        serialized = store.get("request", job_id)
+        if serialized is None:
+            return  # expired
+        request = Request.load(serialized)
+        published = [update for _, update in store.updates(job_id)]
+        if any(update.reason for update in published):
             return
         text = ""
-        for piece in left:
-            text = text[: piece.end - len(piece.text)] + piece.text
-        attempts = store.count("attempts", job)
-        if attempts > ATTEMPTS:
-            store.add(job, Piece("", [], len(text), "error", "the workers that began this text all died"))
+        for update in published:
+            text = text[: update.end - len(update.text)] + update.text
+        attempts = store.increment("attempts", job_id)
+        if attempts > MAX_ATTEMPTS:
+            error = f"gave up: {MAX_ATTEMPTS} workers died while generating this text"
+            store.add(job_id, Update("", [], len(text), "error", error))
             return
         if attempts > 1:
-            store.add(job, Piece("", [], len(text), restarted=True))
+            store.add(job_id, Update("", [], len(text), restarted=True))
         try:
-            writing = Writing(request, request.stream(self.infos[name].vocabulary, text))
-            self.schedulers[name].begin(writing)
+            job = Job(request, request.stream(self.infos[model].vocabulary, text))
+            self.schedulers[model].submit(job)
         except MinicharError as error:
-            store.add(job, Piece("", [], len(text), "error", str(error)))
+            store.add(job_id, Update("", [], len(text), "error", str(error)))
             return
-        for new in writing.follow(len(text)):
+        for new in job.follow(len(text)):
             if new is not None:
-                store.add(job, new)
-                time.sleep(0 if new.reason else PUBLISH)
-            if store.unwanted(job):
-                writing.end("cancelled")
+                store.add(job_id, new)
+                time.sleep(0 if new.reason else PUBLISH_INTERVAL)
+            if store.abandoned(job_id):
+                job.finish("cancelled")

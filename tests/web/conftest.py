@@ -1,4 +1,4 @@
-"""Real servers, workers and a Redis, on free ports of this machine, for as long as a test needs them."""
+"""Servers, workers and a Redis on free local ports, stopped when the test ends."""
 
 import re
 import subprocess
@@ -8,36 +8,52 @@ import threading
 import pytest
 from toys import ONE_THREAD, toy_model
 
+from minichar import Choice, generate
 from minichar.checkpoints.checkpoint import save
+
+FAST_FAILOVER = (
+    "from minichar.web import redis_queue; redis_queue.HEARTBEAT_TIMEOUT = 1.0; "
+    "from minichar.cli import main; main()"
+)
 
 
 @pytest.fixture(scope="session")
 def model():
-    from visiting import CHARACTERS
+    from web_helpers import CHARACTERS
 
     return toy_model(CHARACTERS, rnn_size=12, scale=14.0)
 
 
+@pytest.fixture(scope="session")
+def sampled(model):
+    """What `minichar sample --exact` generates with the model."""
+
+    def sampled(n, prime="", seed=5, stop=("\n" * 5,), model=model, **choice):
+        return "".join(generate(model.exact(), n, prime, seed, stop, choice=Choice(**choice)))
+
+    return sampled
+
+
 @pytest.fixture
-def desk(model):
-    """A desk that writes with the model, so that a long text takes some seconds."""
-    from minichar.web.desk import OwnDesk
+def queue(model):
+    """A queue slow enough that a long text takes seconds."""
+    from minichar.web.queue import LocalQueue
 
-    desk = OwnDesk({"toy": model}, columns=8, queue=4, pace=5000)
-    yield desk
-    desk.close()
+    queue = LocalQueue({"toy": model}, columns=8, queue=4, pace=5000)
+    yield queue
+    queue.close()
 
 
 @pytest.fixture
-def client(desk):
-    from minichar.web.app import make_app
+def client(queue):
+    from minichar.web.app import create_app
 
-    return make_app(desk).test_client()
+    return create_app(queue).test_client()
 
 
 @pytest.fixture
 def folder(tmp_path, model):
-    """A folder with the model as its checkpoint, and another."""
+    """A folder with a checkpoint of the model, and another one."""
     folder = tmp_path / "cv"
     folder.mkdir()
     save(folder / "lm_lstm_epoch1.00_1.2345.npz", model)
@@ -47,43 +63,46 @@ def folder(tmp_path, model):
 
 @pytest.fixture
 def start(folder):
-    """Start commands as real processes; each is returned when it has said that it is ready."""
-    started = []
+    """Start a command in a process of its own, and wait for the line that says it is ready."""
+    children = []
 
-    def start(*arguments, ready):
-        command = [sys.executable, "-m", "minichar", *map(str, arguments)]
+    def start(*arguments, ready, python=("-m", "minichar")):
         child = subprocess.Popen(
-            command, stderr=subprocess.PIPE, encoding="utf-8", env=ONE_THREAD, cwd=folder.parent
+            [sys.executable, *python, *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=ONE_THREAD,
+            cwd=folder.parent,
         )
-        started.append(child)
-        child.said = ""
+        children.append(child)
+        child.output = ""
         for line in child.stderr:
-            child.said += line
+            child.output += line
             if found := re.search(ready, line):
                 child.found = found
                 break
         else:
-            pytest.fail(f"it ended with {child.wait()}: {child.said}")
+            pytest.fail(f"exited with {child.wait()}: {child.output}")
 
-        def listen():
+        def read():
             for line in child.stderr:
-                child.said += line
+                child.output += line
 
-        child.listener = threading.Thread(target=listen)
-        child.listener.start()
+        child.reader = threading.Thread(target=read)
+        child.reader.start()
         return child
 
     yield start
-    for child in started:
+    for child in children:
         child.kill()
         child.wait()
-        child.listener.join()
+        child.reader.join()
         child.stderr.close()
 
 
 @pytest.fixture
 def serve(start):
-    """Start a server; its port is ``found[1]``."""
+    """Start `minichar serve`; its port is ``found[1]``."""
     return lambda *arguments, port=0: start(
         "serve", "--port", port, *arguments, ready=r"serving at http://127\.0\.0\.1:(\d+)/"
     )
@@ -91,13 +110,15 @@ def serve(start):
 
 @pytest.fixture
 def work(start, redis_url):
-    """Start a worker."""
-    return lambda *arguments: start("worker", "--redis", redis_url, *arguments, ready="ready for work")
+    """Start `minichar worker`, with a short heartbeat timeout."""
+    return lambda *arguments: start(
+        "worker", "--redis", redis_url, *arguments, ready="ready for work", python=("-c", FAST_FAILOVER)
+    )
 
 
 @pytest.fixture(scope="session")
-def redis_of_all(tmp_path_factory):
-    from visiting import free_port, redis_server
+def redis_port(tmp_path_factory):
+    from web_helpers import free_port, redis_server
 
     port = free_port()
     with redis_server(port, tmp_path_factory.mktemp("redis")):
@@ -105,10 +126,10 @@ def redis_of_all(tmp_path_factory):
 
 
 @pytest.fixture
-def redis_url(redis_of_all):
-    """The address of an empty Redis."""
+def redis_url(redis_port):
+    """The URL of an empty Redis."""
     redis = pytest.importorskip("redis")
-    url = f"redis://127.0.0.1:{redis_of_all}/0"
+    url = f"redis://127.0.0.1:{redis_port}/0"
     with redis.Redis.from_url(url) as client:
         client.flushall()
     return url

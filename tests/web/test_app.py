@@ -1,76 +1,71 @@
-"""The application is what ``openapi.json`` says, and no more."""
+"""The application does what ``openapi.json`` describes, and nothing else."""
 
 import json
+import re
 
 import pytest
-from visiting import CHARACTERS, Events, patiently
+from web_helpers import CHARACTERS, Events, wait_for
 
-from minichar import Choice, generate
-from minichar.web.app import HEADERS, make_app
-from minichar.web.desk import Desk, Unavailable
+from minichar.web.app import HEADERS, PAGE, create_app
+from minichar.web.job import Busy, Update
+from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import OPENAPI
-from minichar.web.scheduler import Busy, Piece
 
 jsonschema = pytest.importorskip("jsonschema")
-PAGES = {"/", "/page.css", "/page.js", "/words.js", "/icon.svg"}
 
 
-def conforms(value, schema):
-    """Hold a value to a schema of the file, with the references in it."""
+def validate(value, schema):
+    """Validate a value against a schema that may refer to others in the document."""
     jsonschema.Draft202012Validator(schema | {"components": OPENAPI["components"]}).validate(value)
 
 
-@pytest.fixture
-def ask(client):
-    """Send a request; the answer must be one that the file describes."""
-
-    def ask(method, path, value=None, route=None, **options):
-        if value is not None:
-            options |= {"data": json.dumps(value), "content_type": "application/json"}
-        response = client.open(path, method=method, **options)
-        described = OPENAPI["paths"][route or path][method.lower()]["responses"]
-        assert str(response.status_code) in described, response.text
-        answer = described[str(response.status_code)]
-        if "$ref" in answer:
-            answer = OPENAPI["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-        for name, header in answer.get("headers", {}).items():
-            conforms(int(response.headers[name]), header["schema"])
-        kinds = answer.get("content", {})
-        assert (response.mimetype in kinds) if kinds else not response.data
-        if response.mimetype == "application/json":
-            conforms(response.json, kinds["application/json"]["schema"])
-        if response.mimetype == "text/event-stream":
-            for name, _, data in Events(response.data.splitlines(keepends=True)).rest().all:
-                conforms(data, {"$ref": f"#/components/schemas/{name.capitalize()}"})
-        assert {name: response.headers[name] for name in HEADERS} == HEADERS
-        return response
-
-    return ask
-
-
-def events(response):
+def events_of(response):
     return Events(response.data.splitlines(keepends=True)).rest()
 
 
-def sampled(model, n, prime="", seed=1, **choice):
-    return "".join(generate(model.exact(), n, prime, seed, ["\n" * 5], choice=Choice(**choice)))
+@pytest.fixture
+def send(client):
+    """Send a request and check that the document describes the response."""
+
+    def send(method, path, value=None, route=None, **options):
+        if value is not None:
+            options |= {"data": json.dumps(value), "content_type": "application/json"}
+        response = client.open(path, method=method, **options)
+        responses = OPENAPI["paths"][route or path][method.lower()]["responses"]
+        assert str(response.status_code) in responses, response.text
+        described = responses[str(response.status_code)]
+        if "$ref" in described:
+            described = OPENAPI["components"]["responses"][described["$ref"].rpartition("/")[2]]
+        for name, header in described.get("headers", {}).items():
+            validate(int(response.headers[name]), header["schema"])
+        types = described.get("content", {})
+        assert (response.mimetype in types) if types else not response.data
+        if response.mimetype == "application/json":
+            validate(response.json, types["application/json"]["schema"])
+        if response.mimetype == "text/event-stream":
+            for name, _, data in events_of(response).all:
+                validate(data, {"$ref": f"#/components/schemas/{name.capitalize()}"})
+        assert {name: response.headers[name] for name in HEADERS} == HEADERS
+        return response
+
+    return send
 
 
-def test_the_file_is_openapi_and_every_example_of_a_schema_is_one():
+def test_the_schemas_are_valid_and_so_are_their_defaults():
     assert OPENAPI["openapi"].startswith("3.1")
     for schema in OPENAPI["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
         for field in schema.get("properties", {}).values():
             if "default" in field:
-                conforms(field["default"], field)
+                validate(field["default"], field)
 
 
-def test_every_route_is_in_the_file_and_the_other_way_round(client):
+def test_the_document_describes_exactly_the_routes_that_exist(client):
     served = {
         (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
-        if rule.rule not in PAGES
+        if rule.rule not in PAGE
     }
     described = {
         (path, method)
@@ -81,21 +76,21 @@ def test_every_route_is_in_the_file_and_the_other_way_round(client):
     assert served == described
 
 
-def test_whole(ask, model):
-    asked = {"prime": "山中", "length": 80, "seed": 5, "temperature": 0.7, "top_k": 9, "stream": False}
-    answer = ask("POST", "/api/generate", asked).json
-    expected = sampled(model, 80, "山中", 5, temperature=0.7, top_k=9)
-    assert answer == {"model": "toy", "seed": 5, "from": 0, "text": expected, "reason": "length"}
-    assert ask("POST", "/api/generate", asked | {"from": 33}).json["text"] == expected[33:]
-    details = ask("POST", "/api/generate", asked | {"alternatives": True, "from": 70}).json["details"]
+def test_a_text_as_one_document(send, sampled):
+    data = {"prime": "山中", "length": 80, "seed": 5, "temperature": 0.7, "top_k": 9, "stream": False}
+    expected = sampled(80, "山中", temperature=0.7, top_k=9)
+    response = send("POST", "/api/generate", data).json
+    assert response == {"model": "toy", "seed": 5, "from": 0, "text": expected, "reason": "length"}
+    assert send("POST", "/api/generate", data | {"from": 33}).json["text"] == expected[33:]
+    details = send("POST", "/api/generate", data | {"alternatives": True, "from": 70}).json["details"]
     assert len(details) == 10
 
 
-def test_as_events(ask, model):
-    told = events(ask("POST", "/api/generate", {"length": 300, "seed": 5, "alternatives": True}))
-    assert told.text == sampled(model, 300, seed=5)
-    assert len(told.details) == 300
-    (first, at, begin), *texts, (last, end, why) = told.all
+def test_a_text_as_events(send, sampled):
+    events = events_of(send("POST", "/api/generate", {"length": 300, "seed": 5, "alternatives": True}))
+    assert events.text == sampled(300)
+    assert len(events.details) == 300
+    (first, at, begin), *texts, (last, end, why) = events.all
     assert (first, at, begin["model"], begin["seed"]) == ("begin", 0, "toy", 5)
     assert (last, end, why) == ("end", 300, {"reason": "length"})
     length = 0
@@ -104,72 +99,85 @@ def test_as_events(ask, model):
         assert (name, number) == ("text", length)
 
 
-def test_reading_on(ask, model):
-    begin = events(ask("POST", "/api/generate", {"length": 200, "seed": 3})).all[0][2]
-    path, route, whole = f"/api/generate/{begin['job']}", "/api/generate/{job}", sampled(model, 200, seed=3)
-    for known in (0, 1, 77, 200):
-        told = events(ask("GET", path, route=route, headers={"Last-Event-ID": str(known)}))
-        assert told.text == whole[known:]
-        assert told.all[-1] == ("end", 200, {"reason": "length"})
-    for wrong in ("-1", "x", "1.5", str(2**31), "9" * 5000):
-        response = ask("GET", path, route=route, headers={"Last-Event-ID": wrong})
+def test_resuming_after_the_last_event(send, sampled):
+    begin = events_of(send("POST", "/api/generate", {"length": 200, "seed": 5})).all[0][2]
+    path, route, whole = f"/api/generate/{begin['job']}", "/api/generate/{job}", sampled(200)
+    for n in (0, 1, 77, 200):
+        events = events_of(send("GET", path, route=route, headers={"Last-Event-ID": str(n)}))
+        assert events.text == whole[n:]
+        assert events.all[-1] == ("end", 200, {"reason": "length"})
+    for invalid in ("-1", "x", "1.5", str(2**31), "9" * 5000):
+        response = send("GET", path, route=route, headers={"Last-Event-ID": invalid})
         assert response.status_code == 400
-    assert ask("GET", "/api/generate/none", route=route).status_code == 404
-    assert ask("DELETE", path, route=route).status_code == 204
-    assert ask("DELETE", "/api/generate/none", route=route).status_code == 204
+        assert "Last-Event-ID" in response.json["error"]
+    assert send("GET", "/api/generate/none", route=route).status_code == 404
+    assert send("DELETE", path, route=route).status_code == 204
+    assert send("DELETE", "/api/generate/none", route=route).status_code == 204
 
 
-def test_what_else_can_be_got(ask):
-    (model,) = ask("GET", "/api/models").json["models"]
+def test_models_health_and_metrics(send):
+    (model,) = send("GET", "/api/models").json["models"]
     assert (model["name"], model["vocabulary"]) == ("toy", CHARACTERS)
-    assert ask("GET", "/healthz").json == {"status": "ok", "models": 1}
-    assert ask("GET", "/api/openapi.json").json == OPENAPI
-    ask("POST", "/api/generate", {"length": 30, "stream": False})
-    said = ask("GET", "/metrics").text
-    assert 'minichar_requests_total{route="/api/generate",status="200"} 1.0' in said
-    assert "minichar_characters_total 30.0" in said
-    assert "minichar_first_character_seconds_count 1.0" in said
-    assert 'minichar_texts{state="waiting"} 0.0' in said
+    assert send("GET", "/healthz").json == {"status": "ok", "models": 1}
+    assert send("GET", "/api/openapi.json").json == OPENAPI
+    send("POST", "/api/generate", {"length": 30, "stream": False})
+    metrics = send("GET", "/metrics").text
+    assert 'minichar_requests_total{route="/api/generate",status="200"} 1.0' in metrics
+    assert "minichar_characters_total 30.0" in metrics
+    assert "minichar_first_character_seconds_count 1.0" in metrics
+    assert 'minichar_jobs{state="waiting"} 0.0' in metrics
 
 
-def test_as_the_old_page_asks(ask, model):
-    sid = ask("POST", "/api", {"primetext": "山☃中", "temperature": "0.7", "seed": "5"}).json["sid"]
-    answer = patiently(lambda: (said := ask("POST", "/res", {"sid": sid}).json["responds"]) != "0" and said)
-    assert answer == "山☃中" + sampled(model, 1000, "山中", 5, temperature=0.7) + "……"
-    assert ask("POST", "/res", {"sid": "none"}).json["responds"] == "0"
-    assert ask("POST", "/res", {"sid": 7}).json["responds"] == "0"
-    for wrong in ({}, {"primetext": 1}, {"primetext": "", "seed": "x"}, {"primetext": "", "temperature": 99}):
-        assert ask("POST", "/api", wrong).status_code == 400
+def test_the_legacy_routes(send, sampled):
+    sid = send("POST", "/api", {"primetext": "山☃中", "temperature": "0.7", "seed": "5"}).json["sid"]
+
+    def poll():
+        responds = send("POST", "/res", {"sid": sid}).json["responds"]
+        return responds != "0" and responds
+
+    assert wait_for(poll) == "山☃中" + sampled(1000, "山中", temperature=0.7) + "……"
+    assert send("POST", "/res", {"sid": "none"}).json["responds"] == "0"
+    assert send("POST", "/res", {"sid": 7}).json["responds"] == "0"
+    for invalid in (
+        {},
+        {"primetext": 1},
+        {"primetext": "", "seed": "x"},
+        {"primetext": "", "temperature": 99},
+    ):
+        assert send("POST", "/api", invalid).status_code == 400
+
+
+JSON = {"content_type": "application/json"}
 
 
 @pytest.mark.parametrize(
     ("options", "status"),
     [
-        ({"data": b"", "content_type": "application/json"}, 400),
-        ({"data": b"{", "content_type": "application/json"}, 400),
-        ({"data": b"[]", "content_type": "application/json"}, 400),
-        ({"data": b"null", "content_type": "application/json"}, 400),
-        ({"data": b"[" * 60000, "content_type": "application/json"}, 400),
-        ({"data": b'{"length": NaN}', "content_type": "application/json"}, 400),
-        ({"data": b'{"length": 1e999}', "content_type": "application/json"}, 400),
-        ({"data": b'{"seed": ' + b"9" * 6000 + b"}", "content_type": "application/json"}, 400),
-        ({"data": b'{"prime": "\xff\xfe"}', "content_type": "application/json"}, 400),
-        ({"data": b'{"model": "../../etc/passwd"}', "content_type": "application/json"}, 400),
-        ({"data": b"{}" + b" " * 70000, "content_type": "application/json"}, 413),
+        ({"data": b""} | JSON, 400),
+        ({"data": b"{"} | JSON, 400),
+        ({"data": b"[]"} | JSON, 400),
+        ({"data": b"null"} | JSON, 400),
+        ({"data": b"[" * 60000} | JSON, 400),
+        ({"data": b'{"length": NaN}'} | JSON, 400),
+        ({"data": b'{"length": 1e999}'} | JSON, 400),
+        ({"data": b'{"seed": ' + b"9" * 6000 + b"}"} | JSON, 400),
+        ({"data": b'{"prime": "\xff\xfe"}'} | JSON, 400),
+        ({"data": b'{"model": "../../etc/passwd"}'} | JSON, 400),
+        ({"data": b"{}" + b" " * 70000} | JSON, 413),
         ({"data": b"{}"}, 415),
         ({"data": b"{}", "content_type": "text/plain"}, 415),
     ],
 )
-def test_a_body_that_is_none(ask, options, status):
+def test_invalid_bodies_are_rejected_with_one_line(send, options, status):
     for path in ("/api/generate", "/api", "/res"):
-        response = ask("POST", path, **options)
-        if path == "/api/generate" or response.status_code != 200:  # the old routes look at fewer fields
+        response = send("POST", path, **options)
+        if path == "/api/generate" or response.status_code != 200:  # the legacy routes ignore unknown fields
             assert response.status_code == status
         if response.status_code != 200:
             assert "\n" not in response.json["error"]
 
 
-def test_the_policy_lets_in_nothing_but_what_comes_from_here(client):
+def test_the_content_security_policy_allows_only_this_server(client):
     policy = client.get("/").headers["Content-Security-Policy"]
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert directives.pop("default-src") == "'none'"
@@ -186,41 +194,58 @@ def test_other_methods_and_paths(client):
         assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
-@pytest.mark.parametrize("path", sorted(PAGES))
-def test_the_page_needs_nothing_from_elsewhere(client, path):
+@pytest.mark.parametrize("path", sorted(PAGE))
+def test_the_page_loads_nothing_from_elsewhere(client, path):
     response = client.get(path)
     assert response.status_code == 200
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     content = response.text.replace("http://www.w3.org/2000/svg", "")
-    for outside in ("://", '"//', "'//", "`//", "(//", "@import"):
-        assert outside not in content
-    for unsafe in ("onclick", "style=", "eval(", "innerHTML", "insertAdjacentHTML", "document.write"):
+    for external in ("://", '"//', "'//", "`//", "(//", "@import"):
+        assert external not in content
+    for unsafe in ("onclick", "style=", "eval(", "innerHTML =", "insertAdjacentHTML", "document.write"):
         assert unsafe not in content
 
 
-def test_a_full_server(client):
-    """The desk has 8 columns, and 4 more may wait."""
+def test_both_languages_have_the_same_words(client):
+    """And the same placeholders; the page uses no others."""
+    languages = [
+        dict(re.findall(r'^    (\w+): "(.*)",$', part, re.MULTILINE))
+        for part in client.get("/words.js").text.split("  zh: {")
+    ]
+    placeholders = [{k: set(re.findall(r"{\w+}", v)) for k, v in words.items()} for words in languages]
+    assert placeholders[0] == placeholders[1]
+    page = "".join(client.get(path).text for path in PAGE)
+    used = re.findall(r'data-word="(\w+)"', page)
+    used += re.findall(r'(?:\bt|setStatus)\("(\w+)"', page)
+    assert len(used) > 20
+    assert set(used) <= languages[0].keys()
+
+
+def test_a_full_server_answers_503(client):
+    """The queue runs 8 jobs and holds 4 more."""
     held = [client.post("/api/generate", json={"length": 20000}) for _ in range(12)]
-    refused = client.post("/api/generate", json={})
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    rejected = client.post("/api/generate", json={})
+    assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
     for response in held:
         job = json.loads(next(response.response).decode().partition("data: ")[2])["job"]
         assert client.delete(f"/api/generate/{job}").status_code == 204
         response.close()
-    patiently(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
+    wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
 
 
-def test_a_text_that_ended_long_ago_is_forgotten(client, monkeypatch):
-    first, second = (events(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab")
+def test_an_ended_job_expires(client, monkeypatch):
+    first, second = (
+        events_of(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab"
+    )
     assert client.get(f"/api/generate/{first}").status_code == 200
-    monkeypatch.setattr("minichar.web.desk.KEPT", 0)
+    monkeypatch.setattr("minichar.web.queue.KEEP", 0)
     assert client.post("/api/generate", json={"length": 5}).status_code == 200
     for job in (first, second):
         assert client.get(f"/api/generate/{job}").status_code == 404
 
 
-class Refusing(Desk):
-    """Has one model, and refuses."""
+class FailingQueue(JobQueue):
+    """A queue whose methods raise an error; `models` raises it only if there are none to return."""
 
     def __init__(self, models, error):
         self.infos, self.error = models, error
@@ -231,39 +256,45 @@ class Refusing(Desk):
         return self.infos
 
     def submit(self, request):
-        self.choose(request)
+        self.resolve(request)
         raise self.error
 
-    def request(self, job):
+    def request(self, job_id):
         raise self.error
 
     follow = cancel = request
 
-    def loads(self):
+    def job_counts(self):
         raise self.error
 
     def close(self):
         pass
 
 
-@pytest.mark.parametrize("error", [Busy("full"), Unavailable("nobody")])
-def test_a_refusal_says_when_to_come_again(desk, error):
-    client = make_app(Refusing(desk.models(), error)).test_client()
-    response = client.post("/api/generate", json={})
-    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
-    assert response.json == {"error": str(error)}
+@pytest.mark.parametrize("error", [Busy("full"), Unavailable("no Redis")])
+def test_a_busy_server_says_when_to_retry(queue, error):
+    client = create_app(FailingQueue(queue.models(), error)).test_client()
+    requests = [
+        client.post("/api/generate", json={}),
+        client.get("/api/generate/x"),
+        client.delete("/api/generate/x"),
+        client.post("/res", json={"sid": "x"}),
+        create_app(FailingQueue(None, error)).test_client().get("/api/models"),
+    ]
+    for response in requests:
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+        assert response.json == {"error": str(error)}
     assert client.post("/api", json={"primetext": ""}).json == {"sid": 0}
     assert client.get("/metrics").status_code == 200
-    client = make_app(Refusing(None, error)).test_client()
-    health = client.get("/healthz")
+    health = create_app(FailingQueue(None, error)).test_client().get("/healthz")
     assert (health.status_code, health.json) == (503, {"status": "unavailable", "models": 0})
-    client = make_app(Refusing([], error)).test_client()
+    client = create_app(FailingQueue([], error)).test_client()
     assert "no worker" in client.post("/api/generate", json={}).json["error"]
 
 
-def test_a_visitor_has_a_limit(desk):
-    """He may ask again when a request has ended, was refused, or was left."""
-    client = make_app(desk, per_client=2).test_client()
+def test_the_limit_per_client(queue):
+    """A request counts until it has finished, was rejected, or the client disconnected."""
+    client = create_app(queue, per_client=2).test_client()
     held = [client.post("/api/generate", json={"length": 20000}) for _ in range(2)]
     for response in held:
         next(response.response)
@@ -278,16 +309,16 @@ def test_a_visitor_has_a_limit(desk):
     held[1].close()
 
 
-def test_an_error_in_the_making_is_told(desk, monkeypatch):
-    damaged, taken_over = Piece("", [], 2, "error", "damaged"), Piece("", [], 2, restarted=True)
-    pieces = [None, Piece("ab", [], 2), taken_over, damaged]
-    monkeypatch.setattr(desk, "follow", lambda job, after: iter(pieces))
-    client = make_app(desk).test_client()
-    told = events(client.post("/api/generate", json={"seed": 1}))
-    assert [(name, data) for name, _, data in told.all[1:]] == [
+def test_failover_and_errors_reach_the_client(queue, monkeypatch):
+    failed, restarted = Update("", [], 2, "error", "damaged"), Update("", [], 2, restarted=True)
+    updates = [None, Update("ab", [], 2), restarted, failed]
+    monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
+    client = create_app(queue).test_client()
+    events = events_of(client.post("/api/generate", json={"seed": 1}))
+    assert [(name, data) for name, _, data in events.all[1:]] == [
         ("text", {"text": "ab"}),
         ("notice", {"what": "restarted"}),
         ("end", {"reason": "error", "error": "damaged"}),
     ]
-    whole = client.post("/api/generate", json={"seed": 1, "stream": False}).json
-    assert (whole["text"], whole["reason"], whole["error"]) == ("ab", "error", "damaged")
+    document = client.post("/api/generate", json={"seed": 1, "stream": False}).json
+    assert (document["text"], document["reason"], document["error"]) == ("ab", "error", "damaged")

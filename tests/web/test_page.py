@@ -1,25 +1,25 @@
 """The page, in a real browser."""
 
+import json
 import os
-import re
 import shutil
-import signal
 
 import pytest
-from visiting import asked, free_port, missing, patiently
+from toys import toy_model
+from web_helpers import free_port, missing, server_in_thread, wait_for
 
-from minichar import Choice, generate
+from minichar.web import job
+from minichar.web.queue import LocalQueue
 
 try:
     from playwright.sync_api import expect, sync_playwright
 except ImportError:
     if "CI" in os.environ:
         raise
-    pytest.skip("no playwright here", allow_module_level=True)
+    pytest.skip("playwright is not installed", allow_module_level=True)
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-SLOW = 20000
+LONG = 20000
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,25 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def queue(model):
+    return LocalQueue({"toy": model, "other": toy_model("\n abc", rnn_size=5)}, 8, 4, pace=5000)
+
+
+@pytest.fixture(scope="module")
+def port(queue):
+    with server_in_thread(queue) as port:
+        yield port
+
+
 @pytest.fixture
 def visit(chromium):
-    """Open the page; whatever it fetches comes from its own server, and nothing in it goes wrong."""
+    """Open the page, and check that it raises no error and loads nothing from other servers."""
     problems, contexts = [], []
 
     def visit(port, link="", **options):
-        desk = {"viewport": {"width": 1200, "height": 800}, "locale": "en"}
-        context = chromium.new_context(**desk | options)
+        desktop = {"viewport": {"width": 1200, "height": 800}, "locale": "en"}
+        context = chromium.new_context(**desktop | options)
         contexts.append(context)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
@@ -56,89 +67,89 @@ def visit(chromium):
     assert problems == []
 
 
-def write(page, prime="", length=300, seed=5, **others):
+def generate(page, prime="", length=300, seed=5, **others):
     for name, value in {"prime": prime, "length": length, "seed": seed, **others}.items():
         page.fill(f"#{name}", str(value))
-    page.click("#write")
+    page.click("#generate")
 
 
 def text_of(page):
-    """What was written after the prime."""
+    """The generated text, without the prime."""
     return page.locator("#text").text_content().removeprefix(page.locator("#text .prime").text_content())
 
 
-def long(page, n):
-    """Wait until so many characters are there."""
-    patiently(lambda: page.locator("#text [data-i]").count() >= n)
+def wait_for_characters(page, n):
+    wait_for(lambda: page.locator("#text [data-i]").count() >= n)
 
 
-def ended(page, words="As long as you wished"):
+def expect_status(page, words="Length limit reached"):
     expect(page.locator("#status")).to_contain_text(words, timeout=30000)
 
 
-def sampled(model, n, prime="", seed=5, temperature=0.8):
-    return "".join(generate(model.exact(), n, prime, seed, ["\n" * 5], choice=Choice(temperature)))
+def show_surprisal(page, n):
+    page.check("#surprisal")
+    expect(page.locator("#text .known")).to_have_count(n)
 
 
-def test_a_chinese_beginning_stop_continue(visit, serve, model):
-    page = visit(serve().found[1])
-    write(page, "山中", SLOW)
-    long(page, 200)
+def test_stop_and_continue(visit, port, sampled):
+    page = visit(port)
+    generate(page, "山中", LONG)
+    wait_for_characters(page, 100)
     page.click("#stop")
-    ended(page, "Stopped")
+    expect_status(page, "Stopped")
     n = len(text_of(page))
-    assert 200 <= n < SLOW
-    page.wait_for_timeout(300)
-    assert len(text_of(page)) == n
+    assert 100 <= n < LONG
     page.click("#continue")
-    long(page, n + 500)
+    wait_for_characters(page, n + 100)
     page.click("#stop")
     text = text_of(page)
-    assert text == sampled(model, len(text), "山中")
+    assert text == sampled(len(text), "山中", temperature=0.8)
     assert page.locator("#text .prime").text_content() == "山中"
+    page.fill("#length", "50")  # replaces the text
+    page.click("#generate")
+    expect_status(page, "50 characters, seed 5")
+    assert text_of(page) == text[:50]
 
 
-def test_a_finished_text_goes_on(visit, serve, model):
-    page = visit(serve().found[1])
-    write(page, "a", 100)
-    ended(page)
+def test_continue_a_text_that_has_ended(visit, port, sampled):
+    page = visit(port)
+    generate(page, "a", 100)
+    expect_status(page)
     page.fill("#length", "150")
     page.click("#continue")
-    long(page, 250)
-    ended(page)
-    assert text_of(page) == sampled(model, 250, "a")
-    write(page, "a", 2000, until="山")
-    ended(page, "The stop text came")
-    assert text_of(page) == sampled(model, 2000, "a").partition("山")[0]
+    wait_for_characters(page, 250)
+    expect_status(page)
+    assert text_of(page) == sampled(250, "a", temperature=0.8)
+    generate(page, "a", 500, until="山")
+    expect_status(page, "Stop string reached")
+    whole = sampled(500, "a", temperature=0.8)
+    assert text_of(page) == whole.partition("山")[0]
     page.click("#continue")
-    long(page, 2000)
-    assert text_of(page) == sampled(model, 2000, "a")
+    wait_for_characters(page, 500)
+    assert text_of(page) == whole
     page.click("#copy")
-    ended(page, "Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == "a" + text_of(page)
+    expect_status(page, "Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "a" + whole
 
 
-def test_surprise_and_a_branch(visit, serve, model):
-    page = visit(serve().found[1])
-    write(page, "山", 200)
-    ended(page)
+def test_surprisal_a_branch_and_a_link_to_it(visit, port):
+    page = visit(port)
+    generate(page, "山", 200, temperature=0.6)
+    expect_status(page)
     assert page.locator("#text .known").count() == 0
-    page.check("#surprise")
-    expect(page.locator("#text .known")).to_have_count(200)
+    show_surprisal(page, 200)
     page.hover("#text [data-i='30']")
     card = page.locator("#card")
     expect(card).to_be_visible()
     expect(card.locator("button")).to_have_count(5)
     before = text_of(page)
-    names = [button.locator(".char").text_content() for button in card.locator("button").all()]
-    percents = [
-        float(button.locator(".percent").text_content().split()[0]) for button in card.locator("button").all()
-    ]
+    names = card.locator("button .char").all_text_contents()
+    percents = [float(text.split()[0]) for text in card.locator("button .percent").all_text_contents()]
     assert percents == sorted(percents, reverse=True)
     other = next(i for i, name in enumerate(names) if name != before[30] and name not in "↵␣")
     page.click("#text [data-i='30']")
     card.locator("button").nth(other).click()
-    ended(page)
+    expect_status(page)
     text = text_of(page)
     assert text[:31] == before[:30] + names[other]
     assert len(text) == 200
@@ -146,63 +157,57 @@ def test_surprise_and_a_branch(visit, serve, model):
     expect(page.locator("#text .branch")).to_have_text(names[other])
     expect(page.locator("#text .known")).to_have_count(200)
 
-
-def test_a_link_gives_the_same_text(visit, serve, model):
-    port = serve().found[1]
-    page = visit(port)
-    write(page, "山 a", 300, temperature=0.6)
-    ended(page)
-    page.check("#surprise")
-    expect(page.locator("#text .known")).to_have_count(300)
-    page.click("#text [data-i='100']")
-    page.locator("#card button").last.click()
-    ended(page)
     page.click("#share")
-    ended(page, "The link is copied")
+    expect_status(page, "Link copied")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == page.url
-    other = visit(port, f"#{link.partition('#')[2]}", locale="zh-CN")
-    ended(other, "已写到所需长度")
-    assert text_of(other) == text_of(page)
-    assert other.input_value("#temperature") == "0.6"
+    shared = visit(port, f"#{link.partition('#')[2]}", locale="zh-CN")
+    expect_status(shared, "已达到长度上限")
+    assert text_of(shared) == text
+    assert shared.input_value("#temperature") == "0.6"
 
 
-@pytest.mark.parametrize("link", ["#", "#s=x", "#s=1&b={", "#s=1&b=[[1]]&m=../x", "#s=1&t=99", "#<script>"])
-def test_a_link_that_is_none(visit, serve, link):
-    page = visit(serve().found[1], link)
-    page.wait_for_timeout(300)
-    write(page, "a", 30, temperature=1)
-    ended(page)
+def test_malformed_links(visit, port):
+    page = visit(port, "#s=x")
+    for link in ("#", "#s=1&b={", "#s=1&b=[[1]]&m=../x", "#s=1&t=99", "#<script>"):
+        page.evaluate("link => { location.hash = link }", link)
+    page.goto(f"http://127.0.0.1:{port}/#s=1&b=[[1]]")
+    page.reload()
+    expect_status(page, "branches")
+    generate(page, "a", 30, temperature=1)
+    expect_status(page)
     assert len(text_of(page)) == 30
+    page = visit(port, "#s=5&n=20&m=gone")
+    expect_status(page, "The model in this link is not available")
+    assert len(text_of(page)) == 20
 
 
-def test_tags_are_text(visit, serve):
-    """Given, and written."""
+def test_tags_are_shown_as_text(visit, port):
+    """In the prime and in the generated text."""
     branches = "[" + ",".join(f'[{i},"{c}"]' for i, c in enumerate("<script>a.a.a</script>")) + "]"
-    page = visit(serve().found[1], f"#s=5&n=60&p=<script>&u=[]&b={branches}")
-    ended(page)
+    page = visit(port, f"#s=5&n=60&p=<script>&u=[]&b={branches}")
+    expect_status(page)
     assert text_of(page).startswith("<script>a.a.a</script>")
-    assert page.locator("#text script").count() == 0
-    page.check("#surprise")
-    expect(page.locator("#text .known")).to_have_count(60)
+    show_surprisal(page, 60)
     page.hover("#text [data-i='0']")
+    expect(page.locator("#card")).to_be_visible()
     assert page.locator("main script, #card script").count() == 0
 
 
-def test_by_keyboard_alone(visit, serve):
-    page = visit(serve().found[1])
+def test_keyboard_only(visit, port):
+    page = visit(port)
     page.focus("#prime")
     page.keyboard.type("山")
     page.fill("#length", "60")
     page.press("#length", "Enter")
-    ended(page)
-    page.focus("#surprise")
+    expect_status(page)
+    page.focus("#surprisal")
     page.keyboard.press("Space")
     expect(page.locator("#text .known")).to_have_count(60)
     page.focus("#text")
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    expect(page.locator("#text .at")).to_have_attribute("data-i", "2")
+    expect(page.locator("#text .selected")).to_have_attribute("data-i", "2")
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")
     expect(page.locator("#card button").nth(1)).to_be_focused()
@@ -213,81 +218,80 @@ def test_by_keyboard_alone(visit, serve):
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
-    ended(page)
-    assert page.locator("#text .branch").count() == 1
+    expect_status(page)
+    expect(page.locator("#text .branch")).to_have_count(1)
 
 
-def test_two_languages_and_a_phone(visit, serve):
-    port = serve("cv").found[1]
+def test_chinese_on_a_phone(visit, port):
     page = visit(port, viewport={"width": 360, "height": 740}, locale="zh-CN", has_touch=True)
-    expect(page.locator("#write")).to_have_text("开始")
+    expect(page.locator("#generate")).to_have_text("生成")
     assert page.locator("html").get_attribute("lang") == "zh"
     page.click("#language")
-    expect(page.locator("#write")).to_have_text("Write")
+    expect(page.locator("#generate")).to_have_text("Generate")
     assert not page.locator("[data-word]:empty").count()
     expect(page.locator("#model option")).to_have_count(2)
-    write(page, "山", 200)
-    ended(page)
-    page.check("#surprise")
-    expect(page.locator("#text .known")).to_have_count(200)
+    generate(page, "山", 200)
+    expect_status(page)
+    show_surprisal(page, 200)
     page.tap("#text [data-i='199']")
     expect(page.locator("#card")).to_be_visible()
-    page.wait_for_timeout(300)
-    size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert size[0] <= size[1]
-    character = page.locator("#text [data-i='199']").bounding_box()
-    card = page.locator("#card").bounding_box()
-    assert character["y"] + character["height"] < card["y"] or card["y"] + card["height"] < character["y"]
+    wait_for(lambda: card_is_beside(page, 199))
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     for button in page.locator("button:visible").all():
         assert button.bounding_box()["height"] >= 40
 
 
-def test_what_the_model_does_not_know_is_told(visit, serve):
-    page = visit(serve().found[1])
-    write(page, "a☃")
-    expect(page.locator("#status")).to_contain_text("U+2603")
-    expect(page.locator("#status")).to_have_class("wrong")
-    write(page, "a", 20)
-    ended(page)
+def card_is_beside(page, i):
+    """Whether the card leaves the character visible, above or below it."""
+    character = page.locator(f"#text [data-i='{i}']").bounding_box()
+    card = page.locator("#card").bounding_box()
+    return character["y"] + character["height"] < card["y"] or card["y"] + card["height"] < character["y"]
 
 
-def test_a_visitor_who_leaves(visit, serve):
-    port = serve().found[1]
-
-    def writing():
-        with asked(port, "GET", "/metrics") as response:
-            return int(float(re.search(r'texts{state="writing"} (\S+)', response.read().decode())[1]))
-
+def test_errors_and_notices_of_the_server(visit, port):
     page = visit(port)
-    write(page, "a", SLOW)
-    long(page, 10)
-    assert writing() == 1
+    generate(page, "a☃")
+    expect_status(page, "U+2603")
+    expect(page.locator("#status")).to_have_class("error")
+    events = [
+        ("begin", {"job": "x", "model": "toy", "seed": 5, "from": 0}),
+        ("notice", {"what": "restarted"}),
+        ("text", {"text": "a"}),
+        ("end", {"reason": "length"}),
+    ]
+    body = "".join(f"event: {name}\nid: 0\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    page.route("**/api/generate", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    page.evaluate(
+        """() => {
+            const status = document.getElementById("status");
+            window.seen = [];
+            new MutationObserver(() => seen.push(status.textContent)).observe(status, { childList: true });
+        }"""
+    )
+    generate(page, "a", 20)
+    expect_status(page)
+    assert "A worker failed. Another one is continuing." in page.evaluate("seen")
+
+
+def test_leaving_the_page_cancels_the_text(visit, port, queue):
+    page = visit(port)
+    generate(page, "a", LONG)
+    wait_for_characters(page, 10)
+    assert queue.job_counts()["running"] == 1
     page.close()
-    patiently(lambda: writing() == 0, 8)
+    wait_for(lambda: queue.job_counts()["running"] == 0, job.ABANDONED_AFTER - 2)
 
 
-def test_a_server_that_is_restarted(visit, serve, model):
-    """It forgot everything, and the page asks for the rest of the same text."""
+def test_a_killed_server_that_is_started_again(visit, serve, sampled):
+    """The new server does not know the job; the page requests the rest of the same text."""
     port = free_port()
-    server = serve(port=port)
+    server = serve("--pace", 500, port=port)
     page = visit(port)
-    write(page, "山", 6000)
-    long(page, 100)
-    server.send_signal(signal.SIGKILL)
+    generate(page, "山", 2000)
+    wait_for_characters(page, 50)
+    server.kill()
     server.wait()
-    ended(page, "The connection is lost")
-    serve(port=port)
-    ended(page)
-    assert text_of(page) == sampled(model, 6000, "山")
-
-
-def test_a_worker_that_is_killed(visit, serve, work, redis_url, folder, model):
-    first = work("--pace", 4000, folder / "lm_lstm_epoch1.00_1.2345.npz")
-    page = visit(serve("--redis", redis_url).found[1])
-    write(page, "山", SLOW)
-    long(page, 100)
-    work("--pace", 4000, folder)
-    first.kill()
-    ended(page, "A worker died")
-    ended(page)
-    assert text_of(page) == sampled(model, SLOW, "山")
+    expect_status(page, "Connection lost")
+    serve("--pace", 0, port=port)
+    expect_status(page)
+    assert text_of(page) == sampled(2000, "山", temperature=0.8)

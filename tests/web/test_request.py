@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from visiting import CHARACTERS
+from web_helpers import CHARACTERS
 
 from minichar.text.vocabulary import Vocabulary
 from minichar.web.request import OPENAPI, BadRequest, Request
@@ -12,16 +12,15 @@ PROPERTIES = OPENAPI["components"]["schemas"]["Generate"]["properties"]
 
 
 def test_an_empty_request_has_the_defaults_of_the_schema():
-    request = Request.of({})
+    request = Request.from_json({})
     assert (request.prime, request.length, request.temperature, request.start) == ("", 500, 1.0, 0)
     assert request.stop == ("\n" * 5,)
     assert not request.alternatives
 
 
-def test_a_seed_is_chosen_where_none_is_given():
-    seeds = {Request.of({}).seed for _ in range(20)}
-    assert len(seeds) > 15
-    assert Request.of({"seed": 0}).seed == 0
+def test_a_missing_seed_is_drawn_at_random():
+    assert len({Request.from_json({}).seed for _ in range(20)}) > 15
+    assert Request.from_json({"seed": 0}).seed == 0
 
 
 @pytest.mark.parametrize(
@@ -44,20 +43,18 @@ def test_a_seed_is_chosen_where_none_is_given():
         "path": ("../x", "cv/x.npz"),
     }.items(),
 )
-def test_values_beyond_the_schema_are_refused_by_name(name, values):
+def test_invalid_values_are_rejected_with_the_name_of_the_field(name, values):
     for value in values:
         with pytest.raises(BadRequest, match=name) as caught:
-            Request.of({name: value})
+            Request.from_json({name: value})
         assert len(str(caught.value)) < 300
         assert "\n" not in str(caught.value).replace("\\n", "")
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
-def test_limits_are_reached(name):
-    limits = PROPERTIES[name]
-    for bound in ("minimum", "maximum"):
-        if bound in limits:
-            Request.of({name: limits[bound]})
+def test_bounds_are_inclusive(name):
+    for bound in PROPERTIES[name].keys() & {"minimum", "maximum"}:
+        Request.from_json({name: PROPERTIES[name][bound]})
 
 
 json_values = st.recursive(
@@ -68,22 +65,22 @@ json_values = st.recursive(
 
 
 @given(json_values | st.dictionaries(st.sampled_from(sorted(PROPERTIES)), json_values))
-def test_whatever_is_sent_is_a_request_or_refused(data):
+def test_any_json_value_is_rejected_or_survives_serialization(data):
     try:
-        request = Request.of(data)
+        request = Request.from_json(data)
     except BadRequest:
         return
-    assert Request.read(request.dump()) == request
+    assert Request.load(request.dump()) == request
 
 
-def test_json_has_whole_numbers_with_a_point():
-    request = Request.of(json.loads('{"length": 5.0, "seed": 7.0, "branches": [[1.0, "a"]]}'))
+def test_integers_may_have_a_decimal_point():
+    request = Request.from_json(json.loads('{"length": 5.0, "seed": 7.0, "branches": [[1.0, "a"]]}'))
     assert (request.length, request.seed, request.branches) == (5, 7, ((1, "a"),))
     assert isinstance(request.length, int)
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         ({"prime": "山☃"}, r"'☃' \(U\+2603\) at position 1"),
         ({"prime": "\ud800"}, "U\\+D800"),
@@ -91,7 +88,7 @@ def test_json_has_whole_numbers_with_a_point():
         ({"prime": "☃", "unknown": "unk"}, "no id for unknown"),
     ],
 )
-def test_characters_that_the_model_does_not_know(data, words):
-    with pytest.raises(BadRequest, match=words) as caught:
-        Request.of(data).stream(Vocabulary(CHARACTERS))
+def test_unknown_characters_are_reported_without_command_line_advice(data, message):
+    with pytest.raises(BadRequest, match=message) as caught:
+        Request.from_json(data).stream(Vocabulary(CHARACTERS))
     assert "--unknown" not in str(caught.value)

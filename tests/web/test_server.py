@@ -1,82 +1,50 @@
-"""The server on a real socket, with visitors that are slow, wrong, or gone."""
+"""The server on a real socket, with clients that are slow, malformed or gone."""
 
 import json
 import socket
-import threading
-import time
 from http.client import HTTPConnection
 
 import pytest
-from visiting import Events, asked, patiently
+from web_helpers import Events, request, server_in_thread, wait_for
 
-from minichar.web import scheduler, server
-from minichar.web.app import make_app
+from minichar.web import job as job_module
+from minichar.web import server
+from minichar.web.queue import LocalQueue
 
 POST = b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-ASK = b'{"length": 3, "stream": false }'
+BODY = b'{"length": 3, "stream": false }'
+WHOLE = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
-@pytest.fixture
-def port(desk, monkeypatch):
-    """A server in a thread of this process, soon out of patience."""
-    monkeypatch.setattr(server, "TIMEOUT", 1)
-    monkeypatch.setattr(scheduler, "ABANDONED", 2.5)
-    monkeypatch.setattr(server, "interruptible", stopping := Stopping())
-    ready, addresses = threading.Event(), []
-
-    def on_ready(address):
-        addresses.append(address)
-        ready.set()
-
-    thread = threading.Thread(
-        target=server.serve, args=(make_app(desk), "127.0.0.1", 0, 12, on_ready, desk.close)
-    )
-    made = []
-    monkeypatch.setattr(server, "Server", lambda *a, **k: made.append(Cheroot(*a, **k)) or made[-1])
-    Cheroot = stopping.cheroot
-    thread.start()
-    assert ready.wait(10)
-    yield int(addresses[0].rpartition(":")[2].rstrip("/"))
-    made[0].interrupt = KeyboardInterrupt()
-    thread.join(20)
-    assert not thread.is_alive()
+@pytest.fixture(scope="module")
+def queue(model):
+    return LocalQueue({"toy": model}, columns=8, queue=4, pace=5000)
 
 
-class Stopping:
-    """In a thread there are no signals."""
-
-    def __init__(self):
-        from cheroot.wsgi import Server
-
-        self.cheroot = Server
-
-    def __call__(self):
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        return False
+@pytest.fixture(scope="module")
+def port(queue):
+    """One server for all tests, so each also shows that it has survived the tests before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "TIMEOUT", 0.5)
+        patch.setattr(job_module, "ABANDONED_AFTER", 1.0)
+        patch.setattr(job_module, "READ_TIMEOUT", 0.1)
+        with server_in_thread(queue) as port:
+            yield port
 
 
-def raw(port, data, half=False):
-    """Send bytes, and perhaps no more to come; return the status line of the answer."""
+def status_line(port, data, half_close=False):
+    """Send bytes and return the status line of the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
         try:
             connection.sendall(data)
-            if half:
+            if half_close:
                 connection.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the server has seen enough
+            pass  # the server has already answered and closed
         answer = b""
         while b"\r\n" not in answer and (more := connection.recv(65536)):
             answer += more
         return answer.partition(b"\r\n")[0].decode()
-
-
-def still_serves(port):
-    return raw(port, POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(ASK) + ASK)
 
 
 MALFORMED = {
@@ -84,94 +52,86 @@ MALFORMED = {
     "no version": b"GET /\r\n\r\n",
     "no path": b"GET  HTTP/1.1\r\n\r\n",
     "no colon": b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
-    "length less than nothing": POST + b"Content-Length: -5\r\n\r\n{}",
-    "length no number": POST + b"Content-Length: abc\r\n\r\n{}",
+    "negative length": POST + b"Content-Length: -5\r\n\r\n{}",
+    "length is not a number": POST + b"Content-Length: abc\r\n\r\n{}",
     "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "chunk no chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "malformed chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
     "long path": b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     "long header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70000 + b"\r\n\r\n",
-    "long body said": POST + b"Content-Length: 999999999999\r\n\r\n{",
+    "long body announced": POST + b"Content-Length: 999999999999\r\n\r\n{",
     "long body sent": POST + b"Content-Length: 200000\r\n\r\n" + b"a" * 200000,
     "long chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n" + b"a" * 100000,
-    "stops in the line": b"POST /api/gen",
-    "stops in the headers": POST,
-    "stops in the body": POST + b"Content-Length: 100\r\n\r\n{",
+    "incomplete request line": b"POST /api/gen",
+    "incomplete headers": POST,
+    "incomplete body": POST + b"Content-Length: 100\r\n\r\n{",
 }
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_no_request_gets_a_4xx_and_the_server_goes_on(port, name):
-    assert raw(port, MALFORMED[name])[:10] == "HTTP/1.1 4"
-    assert still_serves(port) == "HTTP/1.1 200 OK"
+def test_a_malformed_request_is_answered_with_a_client_error(port, name):
+    assert status_line(port, MALFORMED[name]).startswith("HTTP/1.1 4")
+    if name.startswith("incomplete"):
+        assert status_line(port, MALFORMED[name], half_close=True).startswith("HTTP/1.1 4")
+    assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"
+    assert status_line(port, WHOLE, half_close=True) == "HTTP/1.1 200 OK"
 
 
-@pytest.mark.parametrize("name", [name for name in MALFORMED if name.startswith("stops")])
-def test_half_closed(port, name):
-    assert raw(port, MALFORMED[name], half=True)[:10] == "HTTP/1.1 4"
-    whole = POST + b"Content-Length: %d\r\n\r\n" % len(ASK) + ASK
-    assert raw(port, whole, half=True) == "HTTP/1.1 200 OK"
-    assert still_serves(port) == "HTTP/1.1 200 OK"
+def test_a_negative_length_does_not_read_to_the_end_of_the_connection():
+    """Where Cheroot lets it through; reading would block until the client closes the connection."""
+    statuses = []
+    app = server.buffer_body(lambda *arguments: pytest.fail("called"))
+    environ = {"CONTENT_LENGTH": "-5", "wsgi.input": None}
+    assert app(environ, lambda status, headers: statuses.append(status)) == []
+    assert statuses == ["400 Bad Request"]
 
 
-def test_slow_visitors_hold_up_nobody(port):
-    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
-    for connection in slow:
-        connection.sendall(POST[:20])
-    began = time.monotonic()
-    assert still_serves(port) == "HTTP/1.1 200 OK"
-    assert time.monotonic() - began < 1  # the slow ones are still being waited for
-    for connection in slow:
-        connection.close()
+def test_slow_clients_do_not_block_others(queue, monkeypatch):
+    monkeypatch.setattr(server, "TIMEOUT", 60)
+    local = LocalQueue(queue._models, columns=8, queue=4, pace=5000)
+    with server_in_thread(local) as port:
+        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+        for connection in slow:
+            connection.sendall(POST[:20])
+        assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"  # fails after 15 s if it has to wait for them
+        for connection in slow:
+            connection.close()
 
 
-def test_a_visitor_who_leaves_has_his_text_given_up(port, desk):
-    with asked(port, "POST", "/api/generate", {"length": 20000, "temperature": 1}) as response:
+def test_the_text_of_a_client_that_disconnects_is_cancelled(port, queue):
+    before = set(queue._jobs)
+    with request(port, "POST", "/api/generate", {"length": 20000}) as response:
         Events(response).until("text")
-        assert desk.loads()["writing"] == 1
-    patiently(lambda: desk.loads()["writing"] == 0, 15)
-    (writing,) = desk._jobs.values()
-    assert writing.reason == "cancelled"
-    assert len(writing.text) < 20000
+        assert queue.job_counts()["running"] == 1
+    wait_for(lambda: queue.job_counts()["running"] == 0)
+    (job,) = (job for job_id, job in queue._jobs.items() if job_id not in before)
+    assert job.reason == "cancelled"
+    assert len(job.text) < 20000
 
 
-def test_a_dropped_connection_is_read_on(port):
-    asking = {"length": 5000, "seed": 5}
-    with asked(port, "POST", "/api/generate", asking | {"stream": False}) as response:
-        whole = response.read().decode()
-    told = ""
-    with asked(port, "POST", "/api/generate", asking) as response:
-        events = Events(response)
-        job = events.until("begin")[2]["job"]
-        events.until("text")
-        told += events.text
-        known = events.all[-1][1]
-    with asked(port, "GET", f"/api/generate/{job}", Last_Event_ID=str(known)) as response:
-        told += Events(response).rest().text
-    assert told == json.loads(whole)["text"]
+def test_a_lost_connection_can_be_resumed(port, sampled):
+    with request(port, "POST", "/api/generate", {"length": 1500, "seed": 5}) as response:
+        first = Events(response)
+        job = first.until("begin")[2]["job"]
+        known = first.until("text")[1]
+    with request(port, "GET", f"/api/generate/{job}", Last_Event_ID=str(known)) as response:
+        rest = Events(response).rest()
+    assert first.text + rest.text == sampled(1500)
 
 
-def test_keeping_a_connection(port):
+def test_a_connection_can_be_reused(port):
     connection = HTTPConnection("127.0.0.1", port)
     for _ in range(3):
         connection.request("GET", "/healthz")
-        assert connection.getresponse().read()
+        assert json.load(connection.getresponse())["status"] == "ok"
     connection.close()
 
 
 @pytest.mark.parametrize(
-    ("host", "own"),
+    ("host", "loopback"),
     [
-        *((own, True) for own in ("127.0.0.1", "localhost", "::1", "127.9.9.9")),
-        *((other, False) for other in ("0.0.0.0", "::", "192.168.1.2", "example.org", "")),
+        *((host, True) for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9")),
+        *((host, False) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", "")),
     ],
 )
-def test_which_addresses_are_this_machines_own(host, own):
-    assert server.is_loopback(host) == own
-
-
-def test_a_body_of_less_than_nothing_is_not_read():
-    """It would be read to the end of the connection, whatever came."""
-    said = []
-    app = server.whole_body(lambda *arguments: pytest.fail("called"))
-    assert app({"CONTENT_LENGTH": "-5", "wsgi.input": None}, lambda *head: said.append(head)) == []
-    assert said[0][0] == "400 Bad Request"
+def test_which_hosts_are_loopback(host, loopback):
+    assert server.is_loopback(host) == loopback

@@ -1,10 +1,11 @@
-"""What visitors of the web demo do in tests, and a Redis of our own."""
+"""A client for the web demo, a server in a thread, and a private Redis."""
 
 import json
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -14,23 +15,23 @@ import pytest
 
 PACKAGES = ("flask", "cheroot", "jsonschema", "prometheus_client", "threadpoolctl", "redis", "dramatiq")
 CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))
-WAIT = 30
+TIMEOUT = 30
 
 
 def missing(what):
-    """Skip; where everything must be there, fail."""
+    """Skip the test, or fail it in CI, where everything must be installed."""
     if "CI" in os.environ:
-        pytest.fail(f"{what} must be there in CI")
-    pytest.skip(f"no {what} here")
+        pytest.fail(f"{what} must be installed in CI")
+    pytest.skip(f"{what} is not installed")
 
 
-def patiently(question, seconds=WAIT):
-    """Wait until the answer is true, and return it."""
+def wait_for(condition, seconds=TIMEOUT):
+    """Poll a condition until it is true, and return its value."""
     end = time.monotonic() + seconds
-    while not (answer := question()):
-        assert time.monotonic() < end, "waited in vain"
+    while not (value := condition()):
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
-    return answer
+    return value
 
 
 absent = [name for name in PACKAGES if find_spec(name) is None]
@@ -45,18 +46,18 @@ def free_port():
 
 @contextmanager
 def redis_server(port, folder):
-    """A Redis of our own."""
+    """Run a Redis server of the tests' own."""
     program = shutil.which("redis-server") or missing("redis-server")
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with open(folder / "redis.log", "w") as log, subprocess.Popen(command, stdout=log) as child:
         try:
-            patiently(lambda: answers(port))
+            wait_for(lambda: accepts_connections(port))
             yield child
         finally:
             child.terminate()
 
 
-def answers(port):
+def accepts_connections(port):
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -64,8 +65,26 @@ def answers(port):
     return True
 
 
+@contextmanager
+def server_in_thread(queue, texts=12):
+    """Serve a job queue from a thread of this process; yield the port."""
+    from minichar.web.app import create_app
+    from minichar.web.server import listen
+
+    server = listen(create_app(queue), "127.0.0.1", 0, texts)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server.bind_addr[1]
+    finally:
+        queue.close()
+        server.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
 class Events:
-    """The events of a response, as they come."""
+    """The server-sent events of a response, as they arrive."""
 
     def __init__(self, response):
         self.response, self.text, self.details, self.all = response, "", [], []
@@ -80,10 +99,10 @@ class Events:
                 name, _, value = line.partition(": ")
                 fields[name] = value
             elif fields:
-                yield self.take(fields)
+                yield self.add(fields)
                 fields = {}
 
-    def take(self, fields):
+    def add(self, fields):
         name, number, data = fields["event"], int(fields["id"]), json.loads(fields["data"])
         if name == "text":
             self.text += data["text"]
@@ -92,7 +111,7 @@ class Events:
         return self.all[-1]
 
     def until(self, wanted):
-        """Read on to the next event of this name."""
+        """Read up to the next event of this name."""
         return next(event for event in self if event[0] == wanted)
 
     def rest(self):
@@ -103,9 +122,9 @@ class Events:
 
 
 @contextmanager
-def asked(port, method, path, data=None, **headers):
-    """Send a request to a server and return the response, not yet read."""
-    connection = HTTPConnection("127.0.0.1", int(port), timeout=WAIT)
+def request(port, method, path, data=None, **headers):
+    """Send a request; yield the response before its body is read."""
+    connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT)
     try:
         body = None if data is None else json.dumps(data)
         headers = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}

@@ -1,0 +1,160 @@
+"""A text being generated: appended to by a scheduler's thread, followed by readers in other threads."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from minichar.errors import MinicharError
+from minichar.sampling.generate import StopFilter
+from minichar.sampling.streams import Stream
+from minichar.web.request import Request
+
+PUBLISH_INTERVAL = 0.05
+"""Seconds between two updates."""
+READ_TIMEOUT = 1.0
+"""Seconds that a reader waits for an update before it is told that there is none."""
+ABANDONED_AFTER = 10.0
+"""Seconds without a reader after which a job is cancelled."""
+
+Detail = tuple[float, list[tuple[str, float]]]
+"""The probability of a character, and the most likely characters with their probabilities."""
+
+
+class Busy(MinicharError):
+    """The queue is full."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """The part of a text that a reader does not have yet.
+
+    Attributes
+    ----------
+    text : str
+    details : list of Detail
+        One per character, or empty if the request did not ask for them.
+    end : int
+        Length of the text up to the end of this update.
+    reason : str or None
+        Why the text ended (``Reason`` in ``openapi.json``); None if it has not.
+    error : str
+        The error message, if the reason is ``error``.
+    restarted : bool
+        Whether another worker continues from here.
+    """
+
+    text: str
+    details: list[Detail]
+    end: int
+    reason: str | None = None
+    error: str = ""
+    restarted: bool = False
+
+
+class Job:
+    """A text being generated.
+
+    Parameters
+    ----------
+    request : Request
+    stream : Stream
+
+    Attributes
+    ----------
+    text : str
+        The published text.
+    details : list of Detail
+        The details of the published text.
+    reason : str or None
+        Why it ended; None if it has not.
+    error : str
+        The error message, if the reason is ``error``.
+    last_read : float
+        When a reader last asked for an update, in seconds of the monotonic clock.
+    """
+
+    def __init__(self, request: Request, stream: Stream) -> None:
+        self.request, self.stream = request, stream
+        self.text, self.details, self.error = "", list[Detail](), ""
+        self.reason: str | None = None
+        self.last_read, self._unread = time.monotonic(), 0.0
+        self._stop = StopFilter(request.stop)
+        self._new_text, self._new_details = list[str](), list[Detail]()
+        self._completed: str | None = None
+        self._changed = threading.Condition()
+
+    def append(self, character: str, detail: Detail | None) -> bool:
+        """Add one character; return whether the text is complete."""
+        self._new_text.append(self._stop.push(character))
+        if detail is not None:
+            self._new_details.append(detail)
+        if self._stop.stopped:
+            self._completed = "stop"
+        elif self.stream.length >= self.request.length:
+            self._new_text.append(self._stop.end())
+            self._completed = "length"
+        return self._completed is not None
+
+    def publish(self) -> None:
+        """Make the appended characters visible to readers."""
+        new = "".join(self._new_text)
+        if not new and self._completed is None:
+            return
+        self._new_text.clear()
+        with self._changed:
+            self.text += new
+            # The details of a possible stop-string prefix are buffered with it.
+            n = len(self.text) - len(self.details)
+            self.details += self._new_details[:n]
+            del self._new_details[:n]
+            if self.reason is None:
+                self.reason = self._completed
+            self._changed.notify_all()
+
+    def finish(self, reason: str, error: str = "") -> None:
+        """End the job early; has no effect on a job that has ended."""
+        with self._changed:
+            if self.reason is None:
+                self.reason = self._completed = reason
+                self.error = error
+                self._changed.notify_all()
+
+    def cancel_if_abandoned(self, elapsed: float) -> None:
+        """Cancel the job if it has no reader.
+
+        Parameters
+        ----------
+        elapsed : float
+            Seconds since the previous call.
+        """
+        self._unread += elapsed
+        if self._unread > ABANDONED_AFTER:
+            self.finish("cancelled")
+
+    def follow(self, after: int) -> Iterator[Update | None]:
+        """Yield updates until the text ends.
+
+        Parameters
+        ----------
+        after : int
+            How many characters the reader already has.
+
+        Yields
+        ------
+        Update or None
+            None if there was no update within `READ_TIMEOUT` seconds.
+        """
+        while True:
+            self.last_read, self._unread = time.monotonic(), 0.0
+            with self._changed:
+                if len(self.text) <= after and self.reason is None:
+                    self._changed.wait(READ_TIMEOUT)
+                text, details, reason = self.text[after:], self.details[after:], self.reason
+            if not text and reason is None:
+                yield None
+                continue
+            after += len(text)
+            yield Update(text, details, after, reason, self.error)
+            if reason is not None:
+                return

@@ -1,0 +1,53 @@
+"""The two polling routes of the char-rnn-chinese demo, for front ends written for it."""
+
+import flask
+
+from minichar.web.body import json_body
+from minichar.web.job import Busy
+from minichar.web.queue import JobQueue
+from minichar.web.request import BadRequest, Request, validate
+
+LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
+NOT_READY = "0"
+
+
+def legacy_routes(queue: JobQueue) -> flask.Blueprint:
+    """Return a blueprint with ``/api``, which submits a job, and ``/res``, which polls it."""
+    routes = flask.Blueprint("legacy", __name__)
+
+    @routes.post("/api")
+    def submit() -> flask.Response:
+        data = validate(json_body(), "Legacy")
+        try:
+            temperature, seed = float(data.get("temperature", 1)), int(data.get("seed", 0))
+        except ValueError:
+            raise BadRequest("temperature and seed must be numbers") from None
+        settings = {
+            "temperature": temperature,
+            "seed": seed,
+            "length": LENGTH,
+            "stop": STOP,
+            "unknown": "skip",
+        }
+        request = Request.from_json(settings | {"prime": data["primetext"]})
+        try:
+            return flask.jsonify(sid=queue.submit(request))
+        except Busy:
+            return flask.jsonify(sid=0)
+
+    @routes.post("/res")
+    def poll() -> flask.Response:
+        job_id = json_body().get("sid")
+        if not isinstance(job_id, str):
+            return flask.jsonify(responds=NOT_READY)
+        try:
+            request = queue.request(job_id)
+        except KeyError:
+            return flask.jsonify(responds=NOT_READY)
+        update = next(queue.follow(job_id, 0))
+        if update is None or update.reason is None:
+            return flask.jsonify(responds=NOT_READY)
+        ellipsis = ELLIPSIS if update.reason == "length" else ""
+        return flask.jsonify(responds=request.prime + update.text + ellipsis)
+
+    return routes

@@ -1,0 +1,145 @@
+"""Job queues: the interface that the HTTP server uses, and a queue within the server's own process."""
+
+import secrets
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from minichar.model import CharRNN
+from minichar.web.job import Busy, Job, Update
+from minichar.web.models import ModelInfo, describe
+from minichar.web.request import BadRequest, Request
+from minichar.web.scheduler import Scheduler
+
+KEEP = 600.0
+"""Seconds that a text can still be read after it has ended."""
+
+
+class Unavailable(Busy):
+    """No worker, or no connection to Redis."""
+
+
+class JobQueue(ABC):
+    """Accepts requests and streams the generated texts."""
+
+    @abstractmethod
+    def models(self) -> list[ModelInfo]:
+        """Return the available models, the default first."""
+
+    @abstractmethod
+    def submit(self, request: Request) -> str:
+        """Queue a request and return the id of its job.
+
+        Raises
+        ------
+        BadRequest
+            If there is no such model, or a character is not in its vocabulary.
+        Busy
+            If the queue is full.
+        """
+
+    @abstractmethod
+    def request(self, job_id: str) -> Request:
+        """Return the request of a job.
+
+        Raises
+        ------
+        KeyError
+            If there is no such job.
+        """
+
+    @abstractmethod
+    def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
+        """Yield updates after the first `after` characters until the text ends; None on a timeout."""
+
+    @abstractmethod
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job; an unknown id is ignored."""
+
+    @abstractmethod
+    def job_counts(self) -> dict[str, int]:
+        """Return the number of unfinished jobs by state."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release all resources."""
+
+    def resolve(self, request: Request) -> tuple[Request, ModelInfo]:
+        """Return the request with its model's name filled in, and the model."""
+        models = self.models()
+        if not models:
+            raise Unavailable("no worker is available: try again in a moment")
+        wanted = request.model or models[0].name
+        for model in models:
+            if model.name == wanted:
+                return request.with_model(wanted), model
+        raise BadRequest(f"no model is named {wanted!r}: /api/models lists the available models")
+
+
+class LocalQueue(JobQueue):
+    """Runs jobs in threads of this process.
+
+    Parameters
+    ----------
+    models : dict of str to CharRNN
+    columns, queue, pace
+        Passed to the `Scheduler` of each model.
+    """
+
+    def __init__(self, models: dict[str, CharRNN], columns: int, queue: int, pace: float) -> None:
+        self._models, self._options = models, (columns, queue, pace)
+        self._infos = [describe(name, model) for name, model in models.items()]
+        self._schedulers: dict[str, Scheduler] = {}
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+
+    def models(self) -> list[ModelInfo]:
+        """Return the available models, the default first."""
+        return self._infos
+
+    def submit(self, request: Request) -> str:
+        """Queue a request and return the id of its job."""
+        request, model = self.resolve(request)
+        job = Job(request, request.stream(model.vocabulary))
+        with self._lock:
+            self._expire()
+            if model.name not in self._schedulers:
+                self._schedulers[model.name] = Scheduler(self._models[model.name], *self._options)
+            self._schedulers[model.name].submit(job)
+            job_id = secrets.token_urlsafe(12)
+            self._jobs[job_id] = job
+        return job_id
+
+    def request(self, job_id: str) -> Request:
+        """Return the request of a job."""
+        return self._jobs[job_id].request
+
+    def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
+        """Yield updates after the first `after` characters until the text ends; None on a timeout."""
+        return self._jobs[job_id].follow(after)
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job; an unknown id is ignored."""
+        if job_id in self._jobs:
+            self._jobs[job_id].finish("cancelled")
+
+    def job_counts(self) -> dict[str, int]:
+        """Return the number of running and waiting jobs."""
+        schedulers = list(self._schedulers.values())
+        return {
+            "running": sum(len(scheduler.running) for scheduler in schedulers),
+            "waiting": sum(len(scheduler.waiting) for scheduler in schedulers),
+        }
+
+    def close(self) -> None:
+        """End all jobs."""
+        for scheduler in self._schedulers.values():
+            scheduler.close()
+
+    def _expire(self) -> None:
+        """Forget the jobs that ended more than `KEEP` seconds ago."""
+        now = time.monotonic()
+        for job_id, job in list(self._jobs.items()):
+            if job.reason is not None and now - job.last_read > KEEP:
+                del self._jobs[job_id]

@@ -1,0 +1,53 @@
+"""Limits the number of concurrent requests per client."""
+
+from collections import Counter
+from collections.abc import Callable
+from threading import Lock
+
+from werkzeug.exceptions import TooManyRequests
+
+RETRY_AFTER = 2
+"""Seconds after which a rejected client may retry."""
+
+
+class ConcurrencyLimit:
+    """Counts the requests in progress of each client.
+
+    Parameters
+    ----------
+    limit : int
+        Maximum number of concurrent requests per client; 0 for no limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.active, self.lock = limit, Counter[str](), Lock()
+
+    def acquire(self, client: str) -> Callable[[], None]:
+        """Count one more request.
+
+        Returns
+        -------
+        callable
+            Ends the request; calling it again has no effect.
+
+        Raises
+        ------
+        TooManyRequests
+            If the client is at its limit.
+        """
+        with self.lock:
+            if self.limit and self.active[client] >= self.limit:
+                raise TooManyRequests(
+                    f"you already have {self.limit} requests in progress: wait for one to finish",
+                    retry_after=RETRY_AFTER,
+                )
+            self.active[client] += 1
+        held = [client]
+
+        def release() -> None:
+            with self.lock:
+                if held:
+                    self.active[held.pop()] -= 1
+                self.active += Counter()  # drops the zeros
+
+        return release

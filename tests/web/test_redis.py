@@ -1,0 +1,261 @@
+"""Servers and workers sharing a real Redis."""
+
+import signal
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+from web_helpers import Events, free_port, redis_server, request, server_in_thread, wait_for
+
+from minichar import MinicharError
+from minichar.web import redis_queue, worker
+from minichar.web.job import Busy, Update
+from minichar.web.queue import Unavailable
+from minichar.web.redis_queue import RedisQueue, Store
+from minichar.web.request import BadRequest, Request
+from minichar.web.worker import Worker
+
+LONG = {"length": 20000, "seed": 5}
+BEST = "lm_lstm_epoch1.00_1.2345.npz"
+
+
+@pytest.fixture
+def queue(redis_url):
+    queue = RedisQueue(redis_url, queue=1)
+    yield queue
+    queue.close()
+
+
+@contextmanager
+def worker_in_thread(url, model, columns=2):
+    """Run a worker in a thread of this process."""
+    one, ready = Worker(url, {"toy": model}, columns, pace=3000.0), threading.Event()
+    thread = threading.Thread(target=one.run, args=(ready.set,))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield one
+    finally:
+        one.stopping.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def running_worker(redis_url, model, monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
+    with worker_in_thread(redis_url, model) as one:
+        yield one
+
+
+def text_of(queue, job_id, after=0):
+    updates = [update for update in queue.follow(job_id, after) if update]
+    return "".join(update.text for update in updates), updates[-1].reason
+
+
+# In this process
+
+
+def test_a_text_equals_that_of_sample(queue, running_worker, sampled):
+    job_id = queue.submit(Request.from_json({"length": 500, "seed": 5, "alternatives": True}))
+    whole = sampled(500)
+    assert text_of(queue, job_id) == (whole, "length")
+    assert text_of(queue, job_id, 123) == (whole[123:], "length")
+    assert text_of(queue, job_id, 500) == ("", "length")
+    assert sum(len(update.details) for update in queue.follow(job_id, 0) if update) == 500
+    assert queue.request(job_id).seed == 5
+    wait_for(lambda: queue.job_counts() == {"unfinished": 0})
+
+
+def test_cancelled_and_abandoned_jobs_end(queue, running_worker, monkeypatch):
+    job_id = queue.submit(Request.from_json(LONG))
+    assert any(queue.follow(job_id, 0))
+    queue.cancel(job_id)
+    text, reason = text_of(queue, job_id)
+    assert reason == "cancelled"
+    assert len(text) < 20000
+
+    monkeypatch.setattr(redis_queue, "ABANDONED_AFTER", 0.3)
+    job_id = queue.submit(Request.from_json(LONG))
+    next(queue.follow(job_id, 0))
+    wait_for(lambda: any(u.reason == "cancelled" for _, u in running_worker.store.updates(job_id)))
+
+
+def test_a_full_queue_rejects_jobs(queue, redis_url, model):
+    with worker_in_thread(redis_url, model, columns=1):
+        jobs = [queue.submit(Request.from_json(LONG)) for _ in range(2)]
+        with pytest.raises(Busy, match="too many"):
+            queue.submit(Request.from_json(LONG))
+        for job_id in jobs:
+            queue.cancel(job_id)
+        wait_for(lambda: queue.job_counts() == {"unfinished": 0})
+        assert queue.submit(Request.from_json({"length": 5}))
+
+
+def test_no_worker_and_invalid_requests(queue, redis_url, model):
+    with pytest.raises(Unavailable, match="no worker"):
+        queue.submit(Request.from_json({}))
+    assert queue.models() == []
+    with worker_in_thread(redis_url, model):
+        assert [model.name for model in queue.models()] == ["toy"]
+        for invalid in ({"model": "other"}, {"prime": "☃"}):
+            with pytest.raises(BadRequest):
+                queue.submit(Request.from_json(invalid))
+        with pytest.raises(KeyError):
+            queue.request("none")
+    assert queue.models() == []
+
+
+def test_every_key_expires(queue, running_worker):
+    job_id = queue.submit(Request.from_json({"length": 50}))
+    text_of(queue, job_id)
+    queue.cancel(job_id)
+    wait_for(lambda: queue.job_counts() == {"unfinished": 0})
+    client = running_worker.store.client
+    # Those with more colons and underscores belong to Dramatiq.
+    keys = [k for k in client.scan_iter("minichar:*") if k.count(":") == 2 and "__" not in k]
+    kinds = {"request", "text", "seen", "cancelled", "attempts", "worker"}
+    assert {key.split(":")[1] for key in keys} == kinds
+    for key in keys:
+        assert 0 < client.pttl(key) <= 600_000
+
+
+def test_characters_published_twice_are_read_once(queue):
+    """A worker that was only slow may continue after another has taken over its job."""
+    store = queue._store
+    for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7), ("h", 8)):
+        store.add("job", Update(text, [], end))
+    store.add("job", Update("", [], 8, "length"))
+    store.add("job", Update("x", [], 9))
+    assert text_of(queue, "job") == ("abcdefgh", "length")
+    assert text_of(queue, "job", 4) == ("efgh", "length")
+
+
+def test_a_worker_continues_the_text_already_published(queue, running_worker, sampled):
+    """Even if it would have generated something else itself: what a client has read does not change."""
+    plain = sampled(300)
+    other = next(c for c in "abc" if c != plain[89])
+    branched = Request.from_json({"length": 300, "seed": 5, "branches": [[89, other]]})
+    whole, _ = text_of(queue, queue.submit(branched))
+    store = running_worker.store
+    store.put("request", "left", Request.from_json({"model": "toy", "length": 300, "seed": 5}).dump(), 60)
+    store.put("seen", "left", "", 60)
+    store.increment("attempts", "left")
+    for start, end in ((0, 50), (40, 90)):  # published by two workers
+        store.add("left", Update(whole[start:end], [], end))
+    running_worker.generate("toy", "left")
+    updates = [update for update in queue.follow("left", 0) if update]
+    assert "".join(update.text for update in updates) == whole
+    assert [update.end for update in updates if update.restarted] == [90]
+    before = list(store.updates("left"))
+    running_worker.generate("toy", "left")  # has no effect on a text that has ended
+    assert list(store.updates("left")) == before
+
+
+def test_jobs_that_no_worker_can_finish(queue, running_worker):
+    store = running_worker.store
+    store.put("request", "deadly", Request.from_json({"model": "toy"}).dump(), 60)
+    for _ in range(worker.MAX_ATTEMPTS):
+        store.increment("attempts", "deadly")
+    running_worker.generate("toy", "deadly")
+    (update,) = (update for update in queue.follow("deadly", 0) if update)
+    assert (update.reason, "5 workers died" in update.error) == ("error", True)
+
+    store.put("request", "unknown", Request.from_json({"model": "toy", "prime": "☃"}).dump(), 60)
+    running_worker.generate("toy", "unknown")
+    (update,) = (update for update in queue.follow("unknown", 0) if update)
+    assert "not in the vocabulary" in update.error
+
+    running_worker.generate("toy", "expired")
+    assert list(store.updates("expired")) == []
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://127.0.0.1:99999/0", "http://x", "x"])
+def test_an_unreachable_redis_is_one_line(url):
+    with pytest.raises(MinicharError, match=r"^cannot connect to Redis at .*$"):
+        Store(url, retries=0)
+
+
+def test_a_worker_and_a_server_survive_a_restart_of_redis(tmp_path, model, sampled, monkeypatch):
+    monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    with redis_server(port, tmp_path) as first, ExitStack() as second:
+        queue = RedisQueue(url, queue=1)
+        with worker_in_thread(url, model):
+            queue._store.put("request", "job", Request.from_json({"model": "toy"}).dump(), 60)
+            updates = queue.follow("job", 7)
+            assert next(updates) is None
+            first.kill()
+            first.wait()
+            assert [update for update in updates if update] == [Update("", [], 7, "closing")]
+            for call in (
+                queue.models,
+                queue.job_counts,
+                lambda: queue.request("x"),
+                lambda: queue.cancel("x"),
+            ):
+                with pytest.raises(Unavailable, match="Redis does not respond"):
+                    call()
+            second.enter_context(redis_server(port, tmp_path))
+            wait_for(queue.models)
+            job_id = queue.submit(Request.from_json({"length": 50, "seed": 5}))
+            assert text_of(queue, job_id) == (sampled(50), "length")
+        queue.close()
+
+
+# In processes of their own
+
+
+@pytest.fixture
+def port(queue):
+    with server_in_thread(queue) as port:
+        yield port
+
+
+def test_another_worker_continues_the_texts_of_a_killed_one(port, work, folder, sampled):
+    """The client is notified, and receives every character once."""
+    first = work("--pace", 500, folder / BEST)
+    with request(port, "POST", "/api/generate", LONG | {"length": 2000}) as response:
+        events = Events(response)
+        events.until("text")
+        first.kill()
+        work("--pace", 0, folder / BEST)
+        assert 0 < events.until("notice")[1] < 2000
+        events.rest()
+    assert events.text == sampled(2000)
+    assert events.all[-1][1:] == (2000, {"reason": "length"})
+
+
+def test_a_stopped_worker_finishes_its_texts(port, work, folder, sampled):
+    only = work("--pace", 1000, folder / BEST)
+    with request(port, "POST", "/api/generate", LONG | {"length": 500}) as response:
+        events = Events(response)
+        events.until("text")
+        only.send_signal(signal.SIGINT)
+        assert events.rest().text == sampled(500)
+        assert events.all[-1][1:] == (500, {"reason": "length"})
+    assert only.wait(20) == 0
+    only.reader.join()
+    assert "finishing the current texts" in only.output
+    assert only.output.endswith("stopped\n")
+    with request(port, "GET", "/healthz") as response:
+        assert response.status == 503
+
+
+def test_a_text_survives_a_killed_server(redis_url, serve, work, folder, sampled):
+    work("--pace", 1500, folder / BEST)
+    port = free_port()
+    server = serve("--redis", redis_url, port=port)
+    with request(port, "POST", "/api/generate", LONG | {"length": 1500}) as response:
+        events = Events(response)
+        job_id = events.until("begin")[2]["job"]
+        events.until("text")
+        server.kill()
+        with suppress(OSError):
+            events.rest()
+    serve("--redis", redis_url, port=port)
+    with request(port, "GET", f"/api/generate/{job_id}", Last_Event_ID=str(len(events.text))) as response:
+        rest = Events(response).rest()
+    assert events.text + rest.text == sampled(1500)
