@@ -1,4 +1,4 @@
-"""`minichar.convert.convert` with what it says beside what it writes."""
+"""`minichar.formats.convert.convert`, returning its notes together with the path."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,1 +1,1 @@
-"""Models and arrays in the files of other libraries, one format per file."""
+"""Models and arrays in the file formats of other libraries, one format per module."""

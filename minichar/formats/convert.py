@@ -1,12 +1,12 @@
-"""Models between formats: who reads a file, who writes one, and what is lost on the way.
+"""Convert models between file formats, chosen by suffix.
 
-    npz            read    written    minichar's own, with or without the state of a training
-    safetensors    read    written    PyTorch's names
-    pt             read    written    PyTorch's names
-    onnx                   written    a graph that runs by itself
-    pickle         read               arrays without a model, CuPy's or NumPy's, which become a plain .npz
+    npz            read    write    minichar's own format, with or without training state
+    safetensors    read    write    PyTorch's names
+    pt             read    write    PyTorch's names
+    onnx                   write    a graph for onnxruntime
+    pickle         read             NumPy or CuPy arrays without a model, converted to a plain .npz
 
-The suffix says the format. No GPU and no CuPy is needed, wherever a file comes from.
+Conversion needs neither a GPU nor CuPy.
 """
 
 import os
@@ -21,9 +21,10 @@ from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import Archive, write_archive
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.files import writing
 from minichar.formats import arrays, onnx, pytorch, safetensors
+from minichar.formats.state_dict import has_vocabulary
 from minichar.model import CharRNN
 from minichar.text.corpus import load_corpus
 from minichar.text.vocabulary import Vocabulary
@@ -44,8 +45,8 @@ TARGETS = ("npz", *WRITERS)
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a file holds: a model, with the state of its training if it has one, or arrays alone."""
+class Content:
+    """The content of a file: a model, with its training state if there is one, or only arrays."""
 
     model: CharRNN | None = None
     training: checkpoint.TrainingState | None = None
@@ -54,37 +55,38 @@ class Held:
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
-    """Return the format that the suffix of `path` says; None for a suffix that says none."""
+    """Return the format of the suffix of `path`; None for an unknown suffix."""
     return SUFFIXES.get(Path(path).suffix.lower())
 
 
 def load_model(
     path: str | os.PathLike[str], backend: Backend = CPU, vocabulary: Vocabulary | None = None
 ) -> CharRNN:
-    """Return the model in a ``.npz``, ``.safetensors`` or ``.pt`` file; any other is read as ``.npz``.
+    """Return the model in a file: ``.safetensors``, ``.pt``, or with any other suffix ``.npz``.
 
     Parameters
     ----------
     path : path-like
     backend : Backend
-        Where the weights are to live.
+        The device of the weights.
     vocabulary : Vocabulary, optional
-        For a PyTorch state dict, which does not know its characters.
+        The vocabulary of a PyTorch state dict that minichar did not write.
 
     Raises
     ------
     MinicharError
-        If the file is missing, damaged, hostile or of no format that holds a model to read.
+        If the file is missing, damaged or malicious, or its format cannot be read.
     """
+    path = Path(path)
     kind = format_of(path)
     if kind in READERS:
-        return READERS[kind](Path(path), vocabulary, backend)
+        return READERS[kind](path, vocabulary, backend)
     if kind == "onnx":
-        raise MinicharError(f"{path} cannot be read: .onnx is only written; use the file it came from")
+        raise MinicharError(f"cannot read {path}: .onnx is write-only; use the file it was converted from")
     if kind == "pickle":
-        raise MinicharError(f"{path} is no model: a pickle holds arrays only")
+        raise MinicharError(f"{path} has no model: minichar reads only arrays from a pickle")
     if vocabulary is not None:
-        raise MinicharError(f"{path} knows its characters: leave --vocab-from out")
+        raise has_vocabulary(path)
     return checkpoint.load(path, backend)
 
 
@@ -96,67 +98,67 @@ def convert(
     to: str | None = None,
     inference: bool = True,
     sequence: bool = False,
-    vocab_from: str | None = None,
+    vocab_from: str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write what `source` holds in another format.
+    """Write the content of `source` in another format.
 
     Parameters
     ----------
     source : path-like
-        A file of any format that is read.
+        A file of any readable format.
     target : path-like, optional
-        By default the source's name with the suffix of the format; an ``.npz`` then becomes
-        an ``.inference.npz``.
+        By default the name of `source` with the suffix of the new format. If the format stays the
+        same, ``.inference`` is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
-        Of the weights in the file: float32 by default, or as they are where a training can go
-        on or there is no model. float16 is half the size and good to three digits.
+        The dtype of the weights in the file. By default float32, or unchanged if the training state
+        is kept or there is no model. float16 halves the size and keeps three digits.
     force : bool
-        Write over an existing file.
+        Overwrite an existing file.
     to : {"npz", "safetensors", "pt", "onnx"}, optional
-        The format; by default the suffix of `target` says it.
+        The new format; by default that of the suffix of `target`.
     inference : bool
-        Leave the state of the training out of an ``.npz``, as is usual; False keeps it, so that the
-        copy can be resumed. No other format has room for it.
+        Drop the training state from an ``.npz``. With False it is kept, so that training can resume.
+        Other formats cannot store it.
     sequence : bool
-        An ``.onnx`` that reads a whole run at once, not a character.
-    vocab_from : str, optional
-        For a PyTorch state dict without characters: the text it was trained on, whose
-        characters in code-point order are the ids, or a model that knows them.
+        Write an ``.onnx`` that reads a whole sequence, not one character.
+    vocab_from : path-like, optional
+        For a PyTorch state dict that minichar did not write: the text it was trained on, whose
+        characters in code-point order are the ids, or a model with the same vocabulary.
     on_note : callable, optional
-        Is told what the file does not hold, a line at a time.
+        Called with each note about what the new file lacks.
 
     Returns
     -------
     Path
-        What was written.
+        The new file.
 
     Raises
     ------
     MinicharError
-        If `source` cannot be read, `target` exists, or its format cannot hold the model.
+        If `source` cannot be read, `target` exists, or its format cannot represent the model.
     """
     source = Path(source)
     if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
-        raise MinicharError(f"dtype is {dtype!r}; it must be one of {', '.join(checkpoint.WEIGHT_DTYPES)}")
+        raise wrong_dtype(dtype)
     to, path = _target(source, target, to)
     _check_free(source, path, force)
     if sequence and to != "onnx":
-        raise MinicharError(f"--sequence is about .onnx, and {path} is to be {to}")
+        raise MinicharError(Option("sequence", True), f" is for .onnx only, but the format of {path} is {to}")
 
-    held = _read(source, inference and to == "npz", vocab_from)
-    if held.model is None:
+    content = _read(source, inference and to == "npz", vocab_from)
+    if content.model is None:
         if to != "npz":
-            raise MinicharError(f"{source} holds arrays and no model of minichar: they can only become .npz")
-        write_archive(path, {}, arrays.cast(held.arrays, dtype, path))
-        notes = held.notes
-    elif held.training is not None and to == "npz" and dtype in (None, held.model.parameters.dtype):
-        checkpoint.save(path, held.model, held.training)
+            raise MinicharError(f"{source} has arrays but no model: convert it to .npz")
+        write_archive(path, {}, arrays.cast(content.arrays, dtype, path))
+        notes = content.notes
+    elif content.training is not None and to == "npz" and dtype in (None, content.model.parameters.dtype):
+        checkpoint.save(path, content.model, content.training)
         notes = ()
     else:
         dtype = dtype or "float32"
-        _write(path, held.model, to, dtype, sequence)
-        notes = tuple(_lost(held.model, held.training is not None, to, dtype))
+        _write(path, content.model, to, dtype, sequence)
+        notes = tuple(_lost(content.model, content.training is not None, to, dtype))
     if on_note is not None:
         for note in notes:
             on_note(note)
@@ -164,7 +166,7 @@ def convert(
 
 
 def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None = None) -> None:
-    """Write a model, without the state of its training, in the format of the suffix of `path`.
+    """Write a model, without training state, in the format of the suffix of `path`.
 
     Parameters
     ----------
@@ -172,7 +174,7 @@ def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None =
     path : path-like
         An existing file is replaced.
     dtype : {"float16", "float32", "float64"}, optional
-        Of the weights in the file; the model's own by default.
+        The dtype of the weights in the file; by default the model's own.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None =
         be written.
     """
     if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
-        raise MinicharError(f"dtype is {dtype!r}; it must be one of {', '.join(checkpoint.WEIGHT_DTYPES)}")
+        raise wrong_dtype(dtype)
     to = format_of(path)
     if to not in TARGETS:
         raise MinicharError(f"cannot write {path}: its suffix must be one of .{', .'.join(TARGETS)}")
@@ -189,7 +191,7 @@ def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None =
 
 
 def _write(path: Path, model: CharRNN, to: str, dtype: str | None, sequence: bool) -> None:
-    """Write a model and no state of a training."""
+    """Write a model without training state."""
     if to == "npz":
         checkpoint.save(path, model, dtype=dtype)
         return
@@ -199,71 +201,82 @@ def _write(path: Path, model: CharRNN, to: str, dtype: str | None, sequence: boo
         file.write(data)
 
 
+def wrong_dtype(dtype: str) -> MinicharError:
+    """Return the error for an unknown dtype."""
+    choices = ", ".join(checkpoint.WEIGHT_DTYPES)
+    return MinicharError(Option("dtype"), f" is {dtype!r}; it must be one of {choices}")
+
+
 def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None) -> tuple[str, Path]:
     """Return the format to write and the path to write to."""
     if to not in (None, *TARGETS):
-        raise MinicharError(f"to is {to!r}; it must be one of {', '.join(TARGETS)}")
+        raise MinicharError(Option("to"), f" is {to!r}; it must be one of {', '.join(TARGETS)}")
     if target is None:
         to = to or "npz"
         kind = format_of(source)
         stem = source.with_suffix("") if kind else source
         return to, Path(f"{stem}{'.inference' if to == (kind or 'npz') else ''}.{to}")
-    said = format_of(target)
-    if said == "pickle":
-        raise MinicharError(f"cannot write {target}: pickles are only read, a plain .npz takes their place")
-    chosen = to or said
+    by_suffix = format_of(target)
+    if by_suffix == "pickle":
+        raise MinicharError(f"cannot write {target}: pickles are read-only; write an .npz instead")
+    chosen = to or by_suffix
     if chosen is None:
-        raise MinicharError(f"the suffix of {target} is none of .{', .'.join(TARGETS)}: say which with --to")
-    if said not in (None, chosen):
-        raise MinicharError(f"--to {to} contradicts the suffix of {target}: leave one of them out")
+        suffixes = f".{', .'.join(TARGETS)}"
+        raise MinicharError(
+            f"the suffix of {target} is not one of {suffixes}: choose the format with ", Option("to")
+        )
+    if by_suffix not in (None, chosen):
+        raise MinicharError(Option("to", to), f" contradicts the suffix of {target}: leave out one of them")
     return chosen, Path(target)
 
 
 def _check_free(source: Path, path: Path, force: bool) -> None:
-    """See that nothing is at `path` that should stay."""
+    """Check that no file would be overwritten by mistake."""
     if not path.exists():
         return
     if source.exists() and path.samefile(source):
-        raise MinicharError(f"{path} is both what to read and where to write: give another name")
+        raise MinicharError(f"{path} is both the source and the target: choose another name")
     if not force:
-        raise MinicharError(f"{path} exists already: give another name, or --force to write over it")
+        raise MinicharError(
+            f"{path} already exists: choose another name, or use ", Option("force", True), " to overwrite it"
+        )
 
 
-def _read(source: Path, inference: bool, vocab_from: str | None) -> Held:
-    """Return what is in a file, and with `inference` no state of a training."""
+def _read(source: Path, inference: bool, vocab_from: str | os.PathLike[str] | None) -> Content:
+    """Return the content of a file, with `inference` without training state."""
     kind = format_of(source) or "npz"
     if kind == "pickle":
-        found, ignored = arrays.read_pickled(source)
-        return Held(arrays=found, notes=ignored)
+        found, notes = arrays.read_pickled(source)
+        return Content(arrays=found, notes=notes)
     if kind != "npz":
-        return Held(load_model(source, vocabulary=_vocabulary(vocab_from)))
+        return Content(load_model(source, vocabulary=_vocabulary(vocab_from)))
     with Archive(source, kinds=arrays.KINDS) as archive:
         if not archive.header and not archive.shapes:
-            raise archive.damaged("it holds nothing")
+            raise archive.damaged("it is an empty archive")
         if not archive.header:
-            return Held(arrays={name: archive.read(name) for name in archive.shapes})
+            return Content(arrays={name: archive.read(name) for name in archive.shapes})
         in_training = isinstance(archive.header.get("training"), dict)
     if in_training and not inference and vocab_from is None:
-        return Held(*checkpoint.load_training(source))
-    return Held(load_model(source, vocabulary=_vocabulary(vocab_from)))
+        return Content(*checkpoint.load_training(source))
+    return Content(load_model(source, vocabulary=_vocabulary(vocab_from)))
 
 
-def _vocabulary(path: str | None) -> Vocabulary | None:
-    """Return the vocabulary of a text, or of a model."""
+def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
+    """Return the vocabulary of a text or of a model."""
     if path is None:
         return None
     return load_corpus(path).vocabulary if format_of(path) is None else load_model(path).vocabulary
 
 
 def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[str]:
-    """Say what a file of format `to` does not hold of a model, or does not say by itself."""
+    """Yield notes on what a file of format `to` lacks, and on how to use it."""
     if in_training:
-        yield f"left out: the state of training, which only an .npz of {model.parameters.dtype} can hold"
+        yield f"dropped the training state: only an .npz of {model.parameters.dtype} can store it"
     if to == "npz":
         return
     if model.config.dropout:
-        yield f"left out: dropout {model.config.dropout:g}, which acts in training only; the metadata says it"
+        yield f"dropped dropout {model.config.dropout:g}: it acts only in training, and the metadata has it"
     if model.vocabulary.unknown:
-        yield "the last id stands for all unknown characters: leave it out when you draw"
+        yield "the last id stands for all unknown characters: exclude it when you sample"
     if to == "onnx" and dtype == "float64":
-        yield "onnxruntime's RNN, LSTM and GRU compute in float32 only on a CPU: it may refuse this file"
+        yield "onnxruntime's RNN, LSTM and GRU support only float32 on a CPU: it may refuse this float64 file"

@@ -1,19 +1,20 @@
-"""``.onnx``: a graph of ONNX's own RNN, LSTM and GRU operators, for onnxruntime on any machine. Write only.
+"""``.onnx``: a graph of ONNX's RNN, LSTM or GRU operators, for onnxruntime on any machine. Write-only.
 
     step       ids (B,),   h, c (L, B, H)  →  logits (B, V),     h_next, c_next (L, B, H)
     sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
 
-c and c_next in an LSTM only; ids are int64; B and T are free. Feed zeros first, then what
-came out. One operator a layer, with W (1, G, D), R (1, G, H) and both biases (1, 2G).
+Only an LSTM has c and c_next; ids are int64; B and T are free. Start with zero states, then feed
+h_next and c_next back. Each layer is one operator with W (1, G, D), R (1, G, H) and both biases
+(1, 2G). Its rows are ordered
 
-              rows        ours
+              ONNX        ours
     RNN       h           h
     LSTM      i o f c     i f o g
     GRU       z r h       r z n       h = (1 - z) ∘ n + z ∘ h_prev in both
 
-``linear_before_reset`` is 1 where the reset gate acts after the product, 0 where before.
-The characters and the configuration are the JSON text ``minichar`` of the model's metadata.
-float16 weights are stored so and computed with as float32, as everywhere in minichar.
+and ``linear_before_reset`` is 1 if the reset gate acts after the product, 0 if before.
+Vocabulary and configuration are JSON in the model's metadata, under ``minichar``. float16 weights
+are stored as float16 and cast to float32 for computing, as everywhere in minichar.
 """
 
 import json
@@ -33,19 +34,25 @@ from minichar.model import CharRNN
 
 OPSET = 17
 IR_VERSION = 8
-"""Of opset 17: later versions say nothing these graphs need, and fewer runtimes read them."""
+"""The version of opset 17. These graphs need nothing newer, and more runtimes read it."""
 MAX_BYTES = (2 << 30) - 1
-"""What protobuf can hold in one message."""
+"""The largest protobuf message."""
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
-    """Return the file that holds `model` with `weights`: a step, or with `sequence` a whole run."""
+    """Return the content of a file with `model` and `weights`, for one step or for a sequence.
+
+    Raises
+    ------
+    MinicharError
+        If the cell has no ONNX form, the package is missing, or the model is too large.
+    """
     form = model.config.cell.onnx
     if form is None:
-        raise MinicharError(f"cannot write {path}: {model.config.cell.title} has no ONNX form; use .npz")
+        raise MinicharError(f"cannot convert to {path}: {model.config.cell.title} has no ONNX form; use .npz")
     onnx = need("onnx", "onnx")
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
-        raise MinicharError(f"cannot write {path}: an .onnx file holds less than 2 GiB; .npz holds more")
+        raise MinicharError(f"cannot write {path}: the model is too large for .onnx (2 GiB); use .npz")
     made = onnx.helper.make_model(
         Graph(onnx, model.config, form, weights).build(sequence),
         producer_name="minichar",
@@ -58,16 +65,16 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
 
 
 class Graph:
-    """The nodes and constants of one graph, as they are put together.
+    """A builder of one graph, with its nodes and constants so far.
 
     Parameters
     ----------
     onnx : module
     config : Config
     form : Counterpart
-        The operator that computes the same as the cell.
+        The ONNX operator that is equivalent to the cell.
     weights : dict of str to array
-        Ours, in the dtype of the file.
+        Our weights, in the dtype of the file.
     """
 
     def __init__(self, onnx: Any, config: Config, form: Counterpart, weights: dict[str, np.ndarray]) -> None:
@@ -79,7 +86,7 @@ class Graph:
         self.constants: list[Any] = []
 
     def build(self, sequence: bool) -> Any:
-        """Return the graph of a step, or of a whole run."""
+        """Return the graph of one step, or of a sequence."""
         H, V, L = self.config.rnn_size, self.config.vocab_size, self.config.num_layers
         layers = range(1, L + 1)
         run: list[str | int] = ["T"] if sequence else []
@@ -111,16 +118,16 @@ class Graph:
         return self.onnx.helper.make_graph(self.nodes, "minichar", inputs, outputs, self.constants)
 
     def layer(self, layer: int, x: str) -> str:
-        """Add layer 1 … L over x ``(T, B, D)``; return its h ``(T, B, H)``."""
+        """Add layer 1 … L with the input x ``(T, B, D)``; return the name of its h ``(T, B, H)``."""
         gates = split(self.config, self.weights, layer, self.form)
         b = np.concatenate([gates.b_input, gates.b_recurrent])  # (2G,)
         arrays = {"W": gates.W_input, "R": gates.W_recurrent, "b": b}
         constants = [self.constant(f"layer{layer}.{name}", array[None]) for name, array in arrays.items()]
         attributes = {"hidden_size": self.config.rnn_size, **self.form.attributes}
-        whole = ""  # every sequence is as long as the run
+        lengths = ""  # omitted: every sequence has length T
         before = [f"{name}{layer}" for name in self.states]
         after = [f"{name}{layer}_next" for name in self.states]
-        y = self.node(self.form.name, [x, *constants, whole, *before], f"y{layer}", *after, **attributes)
+        y = self.node(self.form.name, [x, *constants, lengths, *before], f"y{layer}", *after, **attributes)
         direction = self.constant(f"direction_axis{layer}", [1])
         return self.node("Squeeze", [y, direction], f"x{layer + 1}")  # y is (T, 1, B, H)
 
@@ -130,7 +137,7 @@ class Graph:
         return outputs[0]
 
     def constant(self, name: str, values: ArrayLike, dtype: DTypeLike | None = None) -> str:
-        """Add a constant; return its name, or that of its float32 where it is float16."""
+        """Add a constant; return its name, or for float16 the name of its cast to float32."""
         array = np.asarray(values, dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         if array.dtype != np.float16:

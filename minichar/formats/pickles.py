@@ -1,10 +1,10 @@
-"""Pickles that hold arrays, CuPy's among them: read, never unpickled.
+"""Read pickles of NumPy and CuPy arrays without unpickling.
 
-A pickle is a program for a stack machine, and its instruction REDUCE calls whatever function
-the file names. The machine here calls none: `pickletools` takes the program apart, and a
-name must be one that `minichar.formats.stand_ins` knows, which puts a few lines of ours in
-its place. Lists, tuples, dicts, numbers and text are built as usual. Bytes come from the
-file, so no array is larger than it, and instructions are counted.
+A pickle is a program for a stack machine, and its instruction REDUCE can call any function by name.
+The machine in this module calls none of them: `pickletools` parses the program, and every name must
+be one that `minichar.formats.stand_ins` replaces by a harmless function of its own. Lists, tuples,
+dicts, numbers and strings are built as usual. Bytes come from the file, so no array is larger than
+the file, and the number of instructions is limited.
 """
 
 import pickletools
@@ -22,16 +22,17 @@ PUSHED = {
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
-"""The instructions that push their own argument."""
+"""Instructions that push their argument."""
 
 
 def read_pickle(path: Path) -> Any:
-    """Return what a pickle holds: containers, numbers, text, and each array as an `Array`.
+    """Return the content of a pickle: containers, numbers and strings, and every array as an `Array`.
 
     Raises
     ------
     MinicharError
-        If the file cannot be read, is damaged, too large, or names anything but arrays and containers.
+        If the file cannot be read, is damaged or too large, or names anything but arrays and
+        containers.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -40,15 +41,15 @@ def read_pickle(path: Path) -> Any:
     except OSError as error:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
-        raise MinicharError(f"{path} is no pickle of arrays minichar can read: {error}") from error
-    except Exception as error:  # there is no end to what a program of nonsense can do wrong
+        raise MinicharError(f"{path} is not a pickle of arrays that minichar can read: {error}") from error
+    except Exception as error:  # an invalid program can fail in any way
         raise MinicharError(
-            f"{path} is no pickle of arrays minichar can read: it is empty, truncated or damaged"
+            f"{path} is not a pickle of arrays that minichar can read: it is empty, truncated or damaged"
         ) from error
 
 
 class Machine:
-    """The stack machine that a pickle is a program for; `run` returns what it leaves."""
+    """The stack machine that runs a pickle."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -56,7 +57,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, program: bytes) -> Any:
-        """Run the instructions up to STOP, which must be the end."""
+        """Run the instructions up to STOP, which must be last, and return the top of the stack."""
         for count, (opcode, argument, position) in enumerate(pickletools.genops(program)):
             if count == MAX_INSTRUCTIONS:
                 raise Refused(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
@@ -65,11 +66,11 @@ class Machine:
             elif opcode.name != "STOP":
                 self.step(opcode.name, argument)
             elif position != len(program) - 1:
-                raise Refused("it goes on after its end; only one pickle a file is read")
+                raise Refused("there is data after its end; only one pickle per file is read")
         return self.stack.pop()
 
     def step(self, instruction: str, argument: Any) -> None:
-        """Do what one instruction says."""
+        """Run one instruction."""
         match instruction:
             case "PROTO" | "FRAME":
                 pass
@@ -122,30 +123,30 @@ class Machine:
                 self.stack[-1].build(state)
             case _:
                 named = f" {argument[:80]!r}" if isinstance(argument, str) else ""
-                raise Refused(f"its instruction {instruction}{named} is none that arrays need")
+                raise Refused(f"its instruction {instruction}{named} is not needed for arrays")
 
     def push(self, value: Any) -> None:
-        """Put a value on the stack."""
+        """Push a value."""
         self.stack.append(value)
 
     def pop(self, n: int) -> list[Any]:
-        """Take the last `n` values off the stack."""
+        """Pop the last `n` values, in the order they were pushed."""
         values = self.stack[-n:]
         del self.stack[-n:]
         if len(values) < n:
-            raise Refused("it takes more off its stack than is there")
+            raise Refused("it pops more values than are on its stack")
         return values
 
     def pop_to_mark(self) -> list[Any]:
-        """Take all values off the stack down to the last mark."""
+        """Pop all values down to the last mark."""
         values, self.stack = self.stack, self.marks.pop()
         return values
 
 
 def with_items(target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
-    """Set keys and values, which alternate; a key is text or a number, so that its hash is quick."""
+    """Set alternating keys and values. Keys are strings or small ints, since hashing others can be slow."""
     for key, value in zip(items[::2], items[1::2], strict=True):
         if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 63):
-            raise Refused("a dict in it has a key that is neither text nor a small number")
+            raise Refused("a dict in it has a key that is neither a string nor a 64-bit integer")
         target[key] = value
     return target

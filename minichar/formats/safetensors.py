@@ -1,7 +1,7 @@
-"""``.safetensors``: a state dict (`minichar.formats.state_dict`) in a file that holds nothing but tensors.
+"""``.safetensors``: a state dict (`minichar.formats.state_dict`) in a file of tensors only.
 
-Our header is the text ``minichar`` of the file's metadata. The `safetensors` package
-checks every size against the file's before it gives out a tensor.
+Our header is a string in the file's metadata, under ``minichar``. The `safetensors` package checks
+every size against the size of the file before it returns a tensor.
 """
 
 import json
@@ -22,14 +22,14 @@ KEY = "minichar"
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return the file that holds `model` with `weights`."""
+    """Return the content of a file with `model` and `weights`; errors are those of `to_state_dict`."""
     numpy = need("safetensors.numpy", "safetensors")
     tensors = to_state_dict(model.config, weights, path)
     return numpy.save(tensors, metadata={KEY: json.dumps(header_of(model))})
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
-    """Return the model in the file; parameters and errors as `from_state_dict`."""
+    """Return the model in a file; parameters and errors are those of `from_state_dict`."""
     safetensors = need("safetensors", "safetensors")
     try:
         with safetensors.safe_open(path, framework="np") as file:
@@ -39,6 +39,6 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except (safetensors.SafetensorError, TypeError) as error:
         raise MinicharError(
-            f"{path} is no .safetensors file minichar can read: {first_line(error)}"
+            f"{path} is not a .safetensors file that minichar can read: {first_line(error)}"
         ) from error
     return from_state_dict(tensors, metadata.get(KEY), path, vocabulary, backend)

@@ -1,4 +1,4 @@
-"""The names and layouts of PyTorch's modules, whatever file the tensors travel in.
+"""PyTorch's state dict: the names and layouts of its modules, in any file format.
 
     rnn = nn.RNN | nn.LSTM | nn.GRU (V, H, num_layers=L)
         rnn.weight_ih_l{k}   (G, V) in layer k = 0, (G, H) above      G = H, 4H or 3H
@@ -9,12 +9,12 @@
         decoder.weight       (V, H)
         decoder.bias         (V,)
 
-PyTorch's LSTM has its rows in the order i f g o, ours are i f o g. Its GRU has r z n and
-``h = (1 - z) ∘ n + z ∘ h_prev`` as ours, and resets after the product, always. It wants a
-one-hot x of (T, B, V). Where we have one bias, bias_hh is zero, and reading adds the two.
+The rows of PyTorch's LSTM are ordered i f g o, ours i f o g. Its GRU has r z n and
+``h = (1 - z) ∘ n + z ∘ h_prev`` as ours, and always resets after the product. The input is one-hot,
+(T, B, V). If we have a single bias, bias_hh is zero, and reading adds the two.
 
-Characters and configuration are JSON beside the tensors, the header of our ``.npz``.
-A state dict without it tells its configuration by its shapes, but not its characters.
+Vocabulary and configuration are stored with the tensors as JSON, the header of our ``.npz``. Without
+it the configuration follows from the shapes, but the vocabulary is unknown.
 """
 
 import re
@@ -28,10 +28,10 @@ from minichar.checkpoints.archive import Damaged, parse_header
 from minichar.checkpoints.checkpoint import check_arrays, fill, read_header
 from minichar.devices.backend import Backend
 from minichar.engine.cell import Counterpart
-from minichar.engine.cells import CELLS
+from minichar.engine.cells import CELLS, models
 from minichar.engine.config import Config
 from minichar.engine.parameters import Shapes
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.formats.gates import Gates, join, split
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -40,18 +40,18 @@ PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def torch_form(config: Config, path: Path) -> Counterpart:
-    """Return PyTorch's form of the cell.
+    """Return the PyTorch module that is equivalent to the cell.
 
     Raises
     ------
     MinicharError
-        That `path` cannot be written or read, if there is none.
+        If there is none; the message names `path`.
     """
     form = config.cell.torch
     if form is None:
-        other = " (.onnx has one)" if config.cell.onnx else ""
+        others = ".npz or .onnx" if config.cell.onnx else ".npz"
         raise MinicharError(
-            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch form{other}; use .npz"
+            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch form; use {others}"
         )
     return form
 
@@ -68,12 +68,12 @@ def shapes(config: Config, form: Counterpart) -> Shapes:
 
 
 def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Return our weights under PyTorch's names, each array in one piece.
+    """Return our weights under PyTorch's names, as contiguous arrays.
 
     Raises
     ------
     MinicharError
-        If PyTorch has no such network.
+        If PyTorch has no equivalent module.
     """
     form = torch_form(config, path)
     W = weights["readout.W"]
@@ -81,7 +81,7 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
     for k in range(config.num_layers):
         gates = split(config, weights, k + 1, form)
         tensors |= {f"rnn.{part}_l{k}": array for part, array in zip(PARTS, gates, strict=True)}
-    # Whoever writes bytes writes a slice of a matrix as if it were the whole.
+    # safetensors writes the memory of an array, and gets a slice of a matrix wrong.
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
@@ -98,44 +98,46 @@ def from_state_dict(
     ----------
     tensors : dict of str to array
     header : str or None
-        The JSON beside them.
+        The JSON stored with the tensors.
     path : Path
-        Where they come from, for the errors.
+        The file, for error messages.
     vocabulary : Vocabulary or None
-        For a state dict without a header, and for no other.
+        The vocabulary of a state dict without a header.
     backend : Backend
 
     Raises
     ------
     MinicharError
-        If names, shapes, values, header or vocabulary are not as they should be.
+        If names, shapes, values, header or vocabulary do not fit.
     """
 
-    def damaged(why: str) -> MinicharError:
-        return MinicharError(f"{path} holds no model minichar can read: {why}")
+    def damaged(*why: str | Option) -> MinicharError:
+        return MinicharError(f"{path} has no model that minichar can read: ", *why)
 
     details: dict[str, Any] = {}
     if header is not None:
         if vocabulary is not None:
-            raise MinicharError(f"{path} knows its characters: leave --vocab-from out")
+            raise has_vocabulary(path)
         config, vocabulary, details = read_header(parse_header(header, damaged), damaged)
     else:
         config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
         if vocabulary is None:
             raise damaged(
-                "it does not say which characters its ids are; "
-                "give the text it was trained on, or a model of it, as --vocab-from"
+                "it does not store its vocabulary; give the text it was trained on, or a model of it, as ",
+                Option("vocab_from"),
             )
         if len(vocabulary) != config.vocab_size:
             raise damaged(
-                f"its network knows {config.vocab_size} characters and --vocab-from has {len(vocabulary)}"
+                f"its network has {config.vocab_size} characters, but ",
+                Option("vocab_from"),
+                f" has {len(vocabulary)}",
             )
 
-    # A deep network has many tensors: where the file has not, they are not even named.
+    # A damaged header can claim millions of layers. Do not list their tensors if there are fewer.
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     check_arrays(expected, tensors, damaged)
-    if tensors["decoder.weight"].dtype == np.float16:  # the sum of two biases may need the range
+    if tensors["decoder.weight"].dtype == np.float16:  # the sum of two biases can exceed its range
         tensors = {name: array.astype("float32") for name, array in tensors.items()}
     weights = {"readout.W": np.column_stack([tensors["decoder.weight"], tensors["decoder.bias"]])}
     for k in range(config.num_layers):
@@ -144,15 +146,23 @@ def from_state_dict(
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)
 
 
+def has_vocabulary(path: Path) -> MinicharError:
+    """Return the error for a vocabulary given with a file that stores its own."""
+    return MinicharError(f"{path} stores its vocabulary: leave out ", Option("vocab_from"))
+
+
 def config_of(found: Shapes, damaged: Damaged) -> Config:
-    """Return the configuration that the shapes of a state dict tell."""
+    """Return the configuration that follows from the shapes of a state dict.
+
+    Among cells with the same number of gates, the first registered is meant: PyTorch's own.
+    """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]
-        models = {len(cell.torch.gates) * H: name for name, cell in CELLS.items() if cell.torch}
-        model = models[G]
+        forms = {name: CELLS[name].torch for name in models()}
+        model = next(name for name, form in forms.items() if form and len(form.gates) * H == G)
         layers = sum(re.fullmatch(r"rnn\.weight_hh_l\d+", name) is not None for name in found)
         return Config(V, model, H, layers)
-    except (KeyError, ValueError, MinicharError) as error:
+    except (KeyError, StopIteration, ValueError, MinicharError) as error:
         raise damaged(
             "it has no rnn.weight_ih_l0 and rnn.weight_hh_l0 of an nn.RNN, nn.LSTM or nn.GRU"
         ) from error

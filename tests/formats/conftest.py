@@ -1,4 +1,4 @@
-"""Small models on random weights: B, T, V, H and L all different, so that no transposition can hide."""
+"""Small models with random weights. B, T, V, H and L are all different, so that transpositions show."""
 
 import warnings
 
@@ -17,13 +17,13 @@ CHARACTERS = "\nabcdé詩"
 
 @pytest.fixture(params=["rnn", "lstm", "gru"])
 def in_pytorch(request):
-    """The cells that PyTorch has, as arguments of `Config`."""
+    """The arguments of `Config` for each cell that PyTorch has."""
     return {"model": request.param}
 
 
 @pytest.fixture
 def make():
-    """Return a function that makes a model with weights large enough to bend every gate."""
+    """Return a function that makes a model with weights large enough to make every gate nonlinear."""
 
     def make(layers=2, dtype="float32", unknown=False, details=None, **config):
         vocabulary = Vocabulary(CHARACTERS[: V - unknown], unknown)
@@ -50,13 +50,13 @@ def saved(make, tmp_path):
 
 @pytest.fixture
 def ids():
-    """A run of characters, ``(T, B)``."""
+    """A chunk of random ids, ``(T, B)``."""
     return np.random.default_rng(2).integers(V, size=(T, B))  # (T, B)
 
 
 @pytest.fixture
 def state():
-    """Return a function that makes a state to begin from, ``(L, states, H, B)``."""
+    """Return a function that makes an initial state, ``(L, states, H, B)``."""
     return lambda model: np.random.default_rng(3).normal(0, 0.5, model.config.state_shape(B))
 
 
@@ -80,7 +80,7 @@ def package():
 
     def package(name):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what others say of themselves while they load
+            warnings.simplefilter("ignore")  # some packages warn when they are imported
             return pytest.importorskip(name, reason=f"needs {name} (pip install '.[formats-test]')")
 
     return package

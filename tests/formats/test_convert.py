@@ -1,94 +1,332 @@
+"""`convert` in every direction, from Python and from the command line."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
-from toys import listing, parts, take, toy_model, toy_settings
+from click.testing import CliRunner
+from converting import Converted, convert
 
-from minichar import MinicharError, generate, load
-from minichar.checkpoints.checkpoint import load_training, save
-from minichar.formats.convert import convert
-from minichar.training.start import begin
+import minichar
+import minichar.extras as extras
+from minichar.checkpoints.archive import write_archive
+from minichar.checkpoints.checkpoint import TrainingState, load, load_training, save
+from minichar.cli import main
+from minichar.errors import MinicharError
+from minichar.formats.convert import load_model, save_model
+
+READABLE = {".npz": (), ".safetensors": ("safetensors",), ".pt": ("torch",)}
+
+
+@pytest.fixture(params=READABLE)
+def readable(request, package):
+    """The suffix of each format that is both read and written."""
+    for name in READABLE[request.param]:
+        package(name)
+    return request.param
 
 
 @pytest.fixture
-def source(tmp_path, cell):
-    """A checkpoint of training."""
-    trainer = begin(toy_settings(tmp_path, **cell)).trainer
-    take(trainer, 10)
-    return trainer.saved[-1]
+def trained(make, tmp_path):
+    """Return a function that saves a checkpoint with training state; it returns model, state and path."""
+
+    def trained(dtype="float32", **options):
+        model = make(dtype=dtype, **options)
+        values = np.random.default_rng(4)
+        state = TrainingState(
+            values.random(model.parameters.size).astype(dtype),
+            values.random(model.config.state_shape(2)).astype(dtype),
+            {"iteration": 7, "history": [], "random": {"state": 2**100}},
+        )
+        path = tmp_path / "lm_lstm_epoch1.00_2.0000.npz"
+        save(path, model, state)
+        return model, state, path
+
+    return trained
 
 
-def test_what_is_for_sampling_stays_and_the_rest_goes(source):
-    path = convert(str(source))
-    assert path == source.with_name(source.name.removesuffix(".npz") + ".inference.npz")
-    old, new = load(source), load(path)
-    header, arrays = parts(path)
-    assert arrays.keys() == old.parameters.shapes.keys()
-    assert header.keys() == {"format", "version", "config", "vocabulary", "details"}
-    assert (new.config, new.vocabulary, new.details) == (old.config, old.vocabulary, old.details)
-    np.testing.assert_array_equal(new.parameters.flat, old.parameters.flat)
-    assert path.stat().st_size < 0.75 * source.stat().st_size
-    with pytest.raises(MinicharError, match="--init-from can start from it"):
-        load_training(path)
+@pytest.fixture
+def cli():
+    """Run ``minichar`` with these arguments."""
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_the_text_is_the_same(source):
-    path = convert(str(source))
-    old, new = ("".join(generate(load(p), 300, seed=4)) for p in (source, path))
-    assert old == new
+def text_of(model):
+    return "".join(minichar.generate(model, length=300, seed=5))
 
 
-def test_half_precision(source, tmp_path):
-    path = convert(str(source), str(tmp_path / "half.npz"), "float16")
-    assert {array.dtype.name for array in parts(path)[1].values()} == {"float16"}
-    np.testing.assert_allclose(load(path).parameters.flat, load(source).parameters.flat, rtol=1e-3, atol=1e-7)
-    assert load(path).parameters.dtype == "float32"
-    weights = sum(array.nbytes for array in parts(path)[1].values())
-    assert weights * 2 == sum(array.nbytes for array in parts(convert(str(source)))[1].values())
+def contents(path):
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays}
 
 
-def test_a_model_of_double_precision_becomes_single(tmp_path):
-    save(tmp_path / "double.npz", toy_model(dtype="float64"))
-    path = convert(str(tmp_path / "double.npz"))
-    assert {array.dtype.name for array in parts(path)[1].values()} == {"float32"}
+def test_models_round_trip_through_every_readable_format(saved, readable, cell):
+    if cell.get("gru_reset") == "before" and readable != ".npz":
+        pytest.skip("PyTorch has no such GRU")
+    model, path = saved(unknown=True, dropout=0.5, **cell)
+    there = convert(path, path.with_name(f"there{readable}")).path
+    assert text_of(minichar.load(there)) == text_of(model)
+    back = minichar.load(convert(there, path.with_name("back.npz")).path)
+    assert (back.config, back.vocabulary, back.details) == (model.config, model.vocabulary, model.details)
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
 
 
-def test_a_converted_model_can_be_converted(source, tmp_path):
-    once = convert(str(source))
-    twice = convert(str(once), str(tmp_path / "twice.npz"))
-    assert once.read_bytes() == twice.read_bytes()
+def test_save_model_writes_the_format_of_the_suffix(make, tmp_path, readable):
+    model = make()
+    save_model(model, tmp_path / f"model{readable}")
+    np.testing.assert_array_equal(
+        load_model(tmp_path / f"model{readable}").parameters.flat, model.parameters.flat
+    )
+    with pytest.raises(MinicharError, match=r"its suffix must be one of \.npz, \.safetensors, \.pt, \.onnx"):
+        save_model(model, tmp_path / "model.h5")
+    with pytest.raises(MinicharError, match="dtype is 'int8'"):
+        save_model(model, tmp_path / f"model{readable}", dtype="int8")
 
 
-def test_an_existing_file_is_left_alone(source, tmp_path):
-    (tmp_path / "there.npz").write_text("mine")
-    with pytest.raises(MinicharError, match=r"there\.npz exists already: give another name, or --force"):
-        convert(str(source), str(tmp_path / "there.npz"))
-    assert (tmp_path / "there.npz").read_text() == "mine"
-    assert load(convert(str(source), str(tmp_path / "there.npz"), force=True)).config == load(source).config
+def test_commands_give_the_same_output_for_every_readable_format(saved, readable, cli, tmp_path):
+    _, path = saved()
+    text = tmp_path / "text.txt"
+    text.write_text("abcdé詩\n" * 30, encoding="utf-8")
+    there = convert(path, path.with_name(f"there{readable}")).path
+    for command, *arguments in (
+        ["sample", "--length", "50"],
+        ["eval", "--data", text, "--split", "whole"],
+        ["inspect"],
+    ):
+        one, other = cli(command, path, *arguments), cli(command, there, *arguments)
+        assert one.exit_code == other.exit_code == 0, other.output
+        assert other.stdout.replace(str(there), str(path)) == one.stdout
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_a_folder_in_the_place_of_the_target(source, tmp_path, force):
-    (tmp_path / "folder.npz").mkdir()
-    with pytest.raises(MinicharError, match=r"exists already|cannot write"):
-        convert(str(source), str(tmp_path / "folder.npz"), force=force)
-    assert (tmp_path / "folder.npz").is_dir()
+def test_the_default_target_is_an_inference_file(trained, cli):
+    model, _, path = trained()
+    result = cli("convert", path)
+    small = path.with_suffix(".inference.npz")
+    assert result.stdout == f"{small}\n"
+    assert f"{path.stat().st_size:,} bytes" in result.stderr
+    assert f"{small.stat().st_size:,}" in result.stderr
+    assert contents(small).keys() == {"header", *model.parameters.shapes}
+    assert small.stat().st_size < 0.75 * path.stat().st_size
+    with pytest.raises(MinicharError, match="no training state"):
+        load_training(small)
+    np.testing.assert_array_equal(load(small).parameters.flat, model.parameters.flat)
+    assert convert(small, path.with_name("twice.npz")).path.read_bytes() == small.read_bytes()
 
 
-def test_a_weight_too_large_for_half_precision(tmp_path):
-    model = toy_model(dtype="float32")
-    model.parameters["readout.W"][0, 0] = 70_000
-    save(tmp_path / "large.npz", model)
-    before = listing(tmp_path)
-    with pytest.raises(MinicharError, match=r"readout\.W holds values that float16 cannot"):
-        convert(str(tmp_path / "large.npz"), dtype="float16")
-    assert listing(tmp_path) == before
+def test_the_default_target_keeps_the_stem(saved, tmp_path, package):
+    package("safetensors")
+    _, path = saved()
+    there = convert(path, to="safetensors").path
+    assert there.name == "model.safetensors"
+    assert convert(there, to="safetensors").path.name == "model.inference.safetensors"
+    assert convert(path.rename(tmp_path / "model_1.5")).path == tmp_path / "model_1.5.inference.npz"
 
 
-def test_a_missing_source(tmp_path):
-    with pytest.raises(MinicharError, match="no such checkpoint"):
-        convert(str(tmp_path / "nothing.npz"))
-    assert listing(tmp_path) == {}
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_state_is_copied_exactly(trained, dtype):
+    model, state, path = trained(dtype, dropout=0.5)
+    for options in ({}, {"dtype": dtype}):
+        converted = convert(path, path.with_name("copy.npz"), force=True, inference=False, **options)
+        assert converted.notes == ()
+        assert converted.path.read_bytes() == path.read_bytes()
+    copy, training = load_training(converted.path)
+    assert copy.config == model.config
+    assert training.progress == state.progress
+    np.testing.assert_array_equal(training.mean_square, state.mean_square)
 
 
-def test_a_source_without_the_usual_ending(source, tmp_path):
-    plain = source.rename(tmp_path / "model_1.5")
-    assert convert(str(plain)) == tmp_path / "model_1.5.inference.npz"
+def test_training_state_is_kept_only_on_request(trained, cli):
+    _, _, path = trained()
+    small, whole = path.with_name("small.npz"), path.with_name("whole.npz")
+    for target, options in ((small, []), (whole, ["--training"])):
+        assert cli("convert", path, target, *options).exit_code == 0
+        assert ("mean_square" in contents(target)) == (target == whole)
+
+
+def test_a_note_says_when_training_state_is_dropped(trained, package):
+    package("onnx")
+    _, _, path = trained()
+    dropped = "dropped the training state: only an .npz of float32 can store it"
+    assert convert(path, path.with_name("half.npz"), dtype="float16", inference=False).notes == (dropped,)
+    assert convert(path, to="onnx").notes == (dropped,)
+    assert convert(path, path.with_name("small.npz")).notes == ()
+
+
+def test_weights_are_written_in_float32_by_default(trained, package):
+    package("safetensors")
+    model, _, path = trained("float64")
+    assert load_model(convert(path).path).parameters.dtype == "float32"
+    assert load_model(convert(path, to="safetensors").path).parameters.dtype == "float32"
+    wide = convert(path, path.with_name("wide.npz"), dtype="float64").path
+    np.testing.assert_array_equal(load_model(wide).parameters.flat, model.parameters.flat)
+    half = contents(convert(path, path.with_name("half.npz"), dtype="float16").path)
+    assert {str(half[name].dtype) for name in model.parameters.shapes} == {"float16"}
+
+
+def test_an_archive_of_plain_arrays_becomes_another(tmp_path):
+    arrays = {
+        "W": np.arange(6.0).reshape(2, 3),
+        "k": np.arange(3),
+        "mask": np.array([True]),
+        "z": np.array(1j),
+    }
+    path = tmp_path / "weights.npz"
+    np.savez(path, **arrays)  # cupy.savez calls this
+    same = convert(path, tmp_path / "same.npz").path
+    half = convert(path, tmp_path / "half.npz", dtype="float16").path
+    assert {name: (array.dtype, array.tolist()) for name, array in contents(same).items()} == {
+        name: (array.dtype, array.tolist()) for name, array in arrays.items()
+    }
+    assert {name: str(array.dtype) for name, array in contents(half).items()} == {
+        "W": "float16",
+        "k": "int64",
+        "mask": "bool",
+        "z": "complex128",
+    }
+
+
+def test_plain_arrays_too_large_for_the_dtype_are_refused(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, W=np.array([np.inf, 1.0]))
+    convert(path, tmp_path / "half.npz", dtype="float16")  # infinity stays infinity
+    np.savez(path, W=np.array([1e6]))
+    with pytest.raises(MinicharError, match="W has values that float16 cannot represent"):
+        convert(path, tmp_path / "other.npz", dtype="float16")
+    assert not (tmp_path / "other.npz").exists()
+
+
+def test_an_array_can_have_any_name(tmp_path):
+    """numpy.savez takes names as keywords, so that these two would fail."""
+    path = tmp_path / "odd.npz"
+    write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
+    copy = contents(convert(path, tmp_path / "copy.npz").path)
+    assert {name: array.tolist() for name, array in copy.items()} == {
+        "file": [0, 1],
+        "allow_pickle": [0, 1, 2],
+    }
+
+
+def test_npz_conversion_needs_no_optional_package(trained):
+    _, _, path = trained()
+    program = (
+        "import sys\n"
+        "for name in ('cupy', 'dpnp', 'torch', 'onnx', 'safetensors'):\n"
+        "    sys.modules[name] = None\n"
+        "import runpy\n"
+        f"sys.argv = ['minichar', 'convert', {str(path)!r}]\n"
+        "runpy.run_module('minichar', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).exists()
+
+
+@pytest.mark.parametrize("to", ["safetensors", "pt", "onnx"])
+def test_a_missing_package_is_a_one_line_error(saved, cli, monkeypatch, to):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}\nand more")
+
+    monkeypatch.setattr(extras, "import_module", missing)
+    _, path = saved()
+    extra = {"pt": "torch"}.get(to, to)
+    result = cli("convert", path, "--to", to)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "Error: this format needs a package that cannot be imported (No module named "
+    )
+    assert result.stderr.endswith(f"'): pip install 'minichar[{extra}]'\n")
+    if to != "onnx":
+        path.with_suffix(f".{to}").write_bytes(b"x")
+        assert f"pip install 'minichar[{extra}]'" in cli("sample", path.with_suffix(f".{to}")).stderr
+
+
+def test_onnx_is_write_only(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x08")
+    with pytest.raises(MinicharError, match=r"cannot read .*model\.onnx: \.onnx is write-only"):
+        load_model(path)
+
+
+WRONG = {
+    "missing": (["none.npz"], "no such checkpoint: none.npz"),
+    "folder": (["."], "no checkpoint in ./: train one"),
+    "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
+    "itself": (["model.npz", "model.npz", "--force"], "model.npz is both the source and the target"),
+    "itself by another name": (
+        ["model.npz", "./sub/../model.npz", "--force"],
+        "both the source and the target",
+    ),
+    "exists": (
+        ["model.npz", "other.npz"],
+        "other.npz already exists: choose another name, or use --force to",
+    ),
+    "suffix": (
+        ["model.npz", "model.h5"],
+        "the suffix of model.h5 is not one of .npz, .safetensors, .pt, .onnx: choose the format with --to",
+    ),
+    "no suffix": (["model.npz", "model"], "the suffix of model is not one of"),
+    "contradiction": (
+        ["model.npz", "model.pt", "--to", "onnx"],
+        "--to onnx contradicts the suffix of model.pt",
+    ),
+    "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
+    "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
+    "vocabulary known": (["model.npz", "new.npz", "--vocab-from", "model.npz"], "leave out --vocab-from"),
+    "empty": (["empty.npz", "new.npz"], "empty, truncated, or not an .npz file"),
+    "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
+    "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
+    "file as folder": (["model.npz", "other.npz/model.npz"], "choose another folder"),
+    "folder as file": (["model.npz", "sub", "--to", "npz", "--force"], "cannot write sub: it is a folder"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
+def test_mistakes_are_one_line_errors_and_write_nothing(saved, cli, tmp_path, monkeypatch, case):
+    arguments, message = case
+    monkeypatch.chdir(tmp_path)
+    saved()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "other.npz").write_bytes(b"mine")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    zipfile.ZipFile(tmp_path / "nothing.npz", "w").close()
+    write_archive(Path("foreign.npz"), {"format": "other"}, {"a": np.arange(2)})
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    result = cli("convert", *arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_force_overwrites_and_to_decides_for_an_unknown_suffix(saved, tmp_path):
+    model, path = saved()
+    (tmp_path / "model.bin").write_bytes(b"mine")
+    assert convert(path, tmp_path / "model.bin", force=True, to="npz") == Converted(
+        tmp_path / "model.bin", ()
+    )
+    assert text_of(load_model(tmp_path / "model.bin")) == text_of(model)
+
+
+def test_invalid_arguments_of_the_python_call_are_refused(saved):
+    _, path = saved()
+    with pytest.raises(MinicharError, match="dtype is 'int8'"):
+        convert(path, dtype="int8")
+    with pytest.raises(MinicharError, match="to is 'h5'"):
+        convert(path, to="h5")
+
+
+def test_a_trained_model_is_evaluated_and_resumed_after_conversion(tmp_path, monkeypatch, cli, package):
+    package("safetensors")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_text("Sing, quick brown fox, of 26 letters; the lazy dog sleeps on.\n" * 40)
+    options = ["--max-epochs", 1, "--rnn-size", 8, "--batch-size", 2, "--seq-length", 10, "--quiet"]
+    path = cli("train", "--data", "my.txt", *options).stdout.strip()
+    result = cli("convert", path, "my.safetensors")
+    assert "dropped the training state" in result.stderr
+    assert cli("eval", "my.safetensors").stdout.splitlines()[1:] == cli("eval", path).stdout.splitlines()[1:]
+    assert cli("convert", path, "copy.npz", "--training").exit_code == 0
+    assert cli("train", "--resume", "copy.npz", "--max-epochs", 2, "--quiet").exit_code == 0

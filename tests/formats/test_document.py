@@ -1,4 +1,4 @@
-"""docs/formats.md: every command and block runs as it stands; its table and README's are true throughout."""
+"""docs/formats.md: every command and code block runs, and its table and README's are correct."""
 
 import pickle
 import re
@@ -22,7 +22,7 @@ CHECKPOINT = "cv/lm_lstm_epoch2.00_1.8000.npz"
 
 @pytest.fixture
 def home(make, tmp_path, monkeypatch, package):
-    """A folder with every file that the document names before a command makes it."""
+    """A folder with every file that the document uses and no command creates."""
     torch = package("torch")
     model = make(model="lstm")
     (tmp_path / "cv").mkdir()
@@ -65,7 +65,7 @@ def table(request):
     return {row[0]: (row[1] == "yes", row[2] == "yes", row[3]) for row in rows}
 
 
-def test_the_table_says_what_the_program_does(table):
+def test_the_table_agrees_with_the_program(table):
     assert len(table) == 6
     named = set()
     for first, (reads, writes, needs) in table.items():
@@ -78,7 +78,7 @@ def test_the_table_says_what_the_program_does(table):
     assert named == set(SUFFIXES)
 
 
-def test_the_extras_are_declared(table):
+def test_the_extras_in_the_table_are_declared(table):
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = pyproject["project"]["optional-dependencies"]
     for _, _, needs in table.values():

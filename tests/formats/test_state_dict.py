@@ -10,7 +10,7 @@ import minichar
 from minichar.checkpoints.checkpoint import header_of, save
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
-from minichar.formats import pytorch, safetensors
+from minichar.formats import pytorch
 from minichar.formats.convert import load_model
 from minichar.formats.state_dict import from_state_dict, to_state_dict
 
@@ -30,7 +30,7 @@ def suffix(request, package):
 
 @pytest.fixture
 def tensors_in(torch, package):
-    """Return a function that reads a file as a user of PyTorch does, without minichar."""
+    """Return a function that reads a file with PyTorch, without minichar."""
 
     def tensors_in(path):
         if path.suffix == ".pt":
@@ -42,7 +42,7 @@ def tensors_in(torch, package):
 
 @pytest.fixture
 def write(torch, package):
-    """Return a function that writes a file as a user of PyTorch does, without minichar."""
+    """Return a function that writes a file with PyTorch, without minichar."""
 
     def write(path, tensors, header=None):
         tensors = {name: torch.as_tensor(value).contiguous() for name, value in tensors.items()}
@@ -63,7 +63,7 @@ def write(torch, package):
 
 @pytest.fixture
 def parts(make):
-    """Return a function that gives a model's tensors and header, to be spoiled."""
+    """Return a function that returns a model's tensors and header, to be changed."""
 
     def parts(model):
         weights = {name: np.array(view) for name, view in model.parameters.items()}
@@ -74,7 +74,7 @@ def parts(make):
 
 
 def modules_of(torch, model, dtype):
-    """Return PyTorch's own modules for this model."""
+    """Return PyTorch's modules for this model."""
     config = model.config
     cell = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[config.model]
     rnn = cell(config.vocab_size, config.rnn_size, config.num_layers, dtype=dtype)
@@ -93,9 +93,9 @@ def logits_of(torch, modules, model, ids, state):
         return modules["decoder"](y).numpy().transpose(0, 2, 1)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-5), ("float64", 1e-12)])
-def test_our_file_computes_the_same_in_pytorch(
+def test_pytorch_computes_the_same_from_our_file(
     saved, run, ids, state, torch, tensors_in, suffix, in_pytorch, layers, dtype, limit
 ):
     model, path = saved(layers=layers, dtype=dtype, **in_pytorch)
@@ -108,15 +108,15 @@ def test_our_file_computes_the_same_in_pytorch(
     np.testing.assert_allclose(logits_of(torch, modules, model, ids, begin), expected, rtol=0, atol=limit)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_pytorchs_own_weights_compute_the_same_here(
+@pytest.mark.parametrize("layers", [1, 3])
+def test_minichar_computes_the_same_from_pytorchs_file(
     tmp_path, make, run, ids, state, torch, write, suffix, in_pytorch, layers
 ):
     text = tmp_path / "text.txt"
     text.write_text("éa\ncbd詩", encoding="utf-8")
     like = make(layers=layers, dtype="float64", **in_pytorch)
     torch.manual_seed(1)
-    modules = modules_of(torch, like, torch.float64)  # both biases are random here
+    modules = modules_of(torch, like, torch.float64)  # both biases are random
     path = write(tmp_path / f"foreign{suffix}", modules.state_dict())
     assert convert(path, dtype="float64", vocab_from=str(text)).path == tmp_path / "foreign.npz"
     model = minichar.load(tmp_path / "foreign.npz")
@@ -130,23 +130,13 @@ def test_pytorchs_own_weights_compute_the_same_here(
 def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, parts, write, suffix):
     model, path = saved()
     foreign = write(tmp_path / f"foreign{suffix}", parts(model)[0])
-    with pytest.raises(MinicharError, match=r"does not say which characters.*--vocab-from"):
+    with pytest.raises(MinicharError, match=r"does not store its vocabulary.*as vocab_from$"):
         convert(foreign)
-    convert(foreign, vocab_from=str(path))
+    convert(foreign, vocab_from=path)
     assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary
 
 
-def test_there_and_back_is_the_same_model(saved, suffix, in_pytorch):
-    model, path = saved(unknown=True, dropout=0.5, **in_pytorch)
-    there = convert(path, path.with_suffix(suffix)).path
-    back = load_model(convert(there, path.with_name("back.npz")).path)
-    assert back.config == model.config
-    assert back.vocabulary == model.vocabulary
-    assert back.details == model.details
-    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
-
-
-def test_float16_becomes_float32_again(saved, tensors_in, suffix):
+def test_float16_weights_are_loaded_as_float32(saved, tensors_in, suffix):
     model, path = saved(model="gru")
     small = convert(path, path.with_suffix(suffix), dtype="float16").path
     assert str(tensors_in(small)["decoder.weight"].dtype) == "torch.float16"
@@ -155,17 +145,24 @@ def test_float16_becomes_float32_again(saved, tensors_in, suffix):
     np.testing.assert_allclose(back.parameters.flat, model.parameters.flat, rtol=1e-3, atol=1e-6)
 
 
-def test_a_gru_that_resets_before_is_refused(saved, suffix):
+def test_a_gru_that_resets_before_the_product_is_refused(saved, parts, write, suffix):
     _, path = saved(model="gru", gru_reset="before")
-    with pytest.raises(MinicharError, match=r"PyTorch has no GRU that resets before the product, \.onnx has"):
+    message = r"GRU \(reset before the product\) has no PyTorch form; use \.npz or \.onnx$"
+    with pytest.raises(MinicharError, match=message):
         convert(path, path.with_suffix(suffix))
     assert os.listdir(path.parent) == ["model.npz"]
 
+    after, _ = saved("after.npz", model="gru")
+    tensors, header = parts(after)
+    header = header.replace('"gru_reset": "after"', '"gru_reset": "before"')
+    with pytest.raises(MinicharError, match=message):
+        load_model(write(path.with_suffix(suffix), tensors, header))
 
-def test_dropout_and_the_unknown_id_are_remarked_upon(saved, suffix):
+
+def test_notes_are_given_on_dropout_and_the_unknown_id(saved, suffix):
     _, path = saved(dropout=0.25, unknown=True)
     notes = convert(path, path.with_suffix(suffix)).notes
-    assert notes[0].startswith("left out: dropout 0.25")
+    assert notes[0].startswith("dropped dropout 0.25")
     assert notes[1].startswith("the last id stands for all unknown characters")
     _, plain = saved("plain.npz")
     assert convert(plain, plain.with_suffix(suffix)).notes == ()
@@ -184,17 +181,17 @@ def spoil(**changes):
 
 
 WRONG = {
-    "missing": (spoil(rnn__bias_hh_l1=None), r"rnn\.bias_hh_l1 should be \(12,\) and is absent"),
+    "missing": (spoil(rnn__bias_hh_l1=None), r"rnn\.bias_hh_l1 should be \(12,\) but is absent"),
     "extra": (spoil(rnn__weight_hr_l0=lambda _: np.ones(2, "f4")), "weight_hr_l0 should be absent"),
-    "transposed": (spoil(decoder__weight=lambda w: w.T.copy()), r"should be \(7, 3\) and is \(3, 7\)"),
-    "nan": (spoil(decoder__bias=lambda b: b * np.float32("nan")), "decoder.bias holds values that are not"),
+    "transposed": (spoil(decoder__weight=lambda w: w.T.copy()), r"should be \(7, 3\) but is \(3, 7\)"),
+    "nan": (spoil(decoder__bias=lambda b: b * np.float32("nan")), "decoder.bias has values that are not"),
     "mixed": (spoil(decoder__bias=lambda b: b.astype("f8")), "dtypes float32, float64"),
     "integers": (spoil(decoder__bias=lambda b: b.astype("i4")), "dtypes float32, int32"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
-def test_wrong_tensors_are_refused_by_name(tmp_path, make, parts, write, suffix, case):
+def test_wrong_tensors_are_named(tmp_path, make, parts, write, suffix, case):
     change, message = case
     tensors, header = parts(make())
     change(tensors)
@@ -217,9 +214,7 @@ def test_wrong_headers_are_refused(tmp_path, make, parts, write, suffix, header,
         load_model(write(tmp_path / f"wrong{suffix}", parts(make())[0], header))
 
 
-def test_a_header_that_promises_a_giant_is_refused_before_memory_is_taken(
-    tmp_path, make, parts, write, suffix
-):
+def test_a_header_with_huge_sizes_is_refused_before_memory_is_allocated(tmp_path, make, parts, write, suffix):
     tensors, header = parts(make())
     giant = json.loads(header)
     giant["config"] |= {"rnn_size": 1 << 20, "num_layers": 1 << 20}
@@ -230,7 +225,7 @@ def test_a_header_that_promises_a_giant_is_refused_before_memory_is_taken(
         load_model(write(tmp_path / f"giant{suffix}", tensors, json.dumps(giant)))
 
 
-def test_foreign_shapes_that_are_no_network_are_refused(tmp_path, make, parts, write, suffix):
+def test_state_dicts_that_do_not_fit_are_refused(tmp_path, make, parts, write, suffix):
     tensors, header = parts(make())
     path = write(tmp_path / f"odd{suffix}", {"weight": np.ones((2, 2), "f4")})
     with pytest.raises(MinicharError, match=r"no rnn\.weight_ih_l0"):
@@ -239,15 +234,15 @@ def test_foreign_shapes_that_are_no_network_are_refused(tmp_path, make, parts, w
     with pytest.raises(MinicharError, match=r"no rnn\.weight_ih_l0"):
         load_model(path)
     path = write(tmp_path / f"odd{suffix}", tensors)
-    with pytest.raises(MinicharError, match="knows 7 characters and --vocab-from has 2"):
+    with pytest.raises(MinicharError, match="has 7 characters, but vocab_from has 2"):
         load_model(path, vocabulary=minichar.Vocabulary("ab"))
     path = write(tmp_path / f"odd{suffix}", tensors, header)
-    with pytest.raises(MinicharError, match="leave --vocab-from out"):
+    with pytest.raises(MinicharError, match="stores its vocabulary: leave out vocab_from"):
         load_model(path, vocabulary=minichar.Vocabulary("ab"))
 
 
 @pytest.mark.parametrize("share", [0, 3, 0.5, 0.9, 0.999])
-def test_truncated_files_are_one_line(saved, suffix, share):
+def test_truncated_files_are_one_line_errors(saved, suffix, share):
     _, path = saved()
     whole = convert(path, path.with_suffix(suffix)).path
     data = whole.read_bytes()
@@ -256,7 +251,7 @@ def test_truncated_files_are_one_line(saved, suffix, share):
         load_model(whole)
 
 
-def test_a_missing_file_and_a_folder_are_one_line(tmp_path, suffix):
+def test_missing_files_and_folders_are_errors(tmp_path, suffix):
     with pytest.raises(MinicharError, match="No such file"):
         load_model(tmp_path / f"none{suffix}")
     folder = tmp_path / f"folder{suffix}"
@@ -270,29 +265,29 @@ class Evil:
         return os.mkdir, ("evil",)
 
 
-def test_a_pt_file_runs_nothing(tmp_path, torch, monkeypatch):
+def test_a_pt_file_never_runs_code(tmp_path, torch, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"decoder.weight": Evil()}, "evil.pt")
-    with pytest.raises(MinicharError, match="more in it than tensors and plain values"):
+    with pytest.raises(MinicharError, match="has more than tensors and plain values"):
         load_model("evil.pt")
     assert os.listdir() == ["evil.pt"]
 
 
-def test_a_pt_file_that_is_no_state_dict_is_refused(tmp_path, torch):
+def test_a_pt_file_that_is_not_a_state_dict_is_refused(tmp_path, torch):
     path = tmp_path / "other.pt"
     for other in ([1, 2], {"model": {"decoder.weight": torch.ones(2)}}, {1: torch.ones(2)}):
         torch.save(other, path)
-        with pytest.raises(MinicharError, match="no state dict"):
+        with pytest.raises(MinicharError, match="not a state dict"):
             load_model(path)
     torch.save({"decoder.weight": torch.ones(2, dtype=torch.bfloat16)}, path)
-    with pytest.raises(MinicharError, match="NumPy has no such tensors"):
+    with pytest.raises(MinicharError, match="cannot be converted to NumPy"):
         load_model(path)
     torch.save({"minichar.json": torch.ones(2)}, path)
-    with pytest.raises(MinicharError, match="no tensor of bytes"):
+    with pytest.raises(MinicharError, match="not a tensor of bytes"):
         load_model(path)
 
 
-def test_a_pt_file_cannot_be_larger_inside_than_outside(tmp_path, torch, make, parts):
+def test_a_pt_file_whose_content_is_larger_than_the_file_is_refused(tmp_path, torch, make, parts):
     path = tmp_path / "large.pt"
     torch.save({"decoder.weight": torch.zeros(1).expand(1 << 15, 1 << 15)}, path)
     with pytest.raises(MinicharError, match="larger than the file"):
@@ -302,14 +297,17 @@ def test_a_pt_file_cannot_be_larger_inside_than_outside(tmp_path, torch, make, p
     with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as deflated:
         for name in plain.namelist():
             deflated.writestr(name, plain.read(name))
-    with pytest.raises(MinicharError, match="what it holds is larger than the file"):
+    with pytest.raises(MinicharError, match="its content is larger than the file"):
         load_model(packed)
 
 
-def test_bfloat16_is_refused(tmp_path, torch, write):
-    path = write(tmp_path / "b.safetensors", {"decoder.weight": torch.ones(2, dtype=torch.bfloat16)})
-    with pytest.raises(MinicharError, match="minichar can read"):
-        load_model(path)
+def test_a_model_in_bfloat16_is_refused(tmp_path, torch, make, parts, write, suffix):
+    tensors, header = parts(make())
+    tensors = {name: torch.as_tensor(array).bfloat16() for name, array in tensors.items()}
+    with pytest.raises(
+        MinicharError, match=r"that minichar can read: .*(dtypes bfloat16|converted to NumPy)"
+    ):
+        load_model(write(tmp_path / f"model{suffix}", tensors, header))
 
 
 def test_a_weight_too_large_for_float16_is_refused(make, tmp_path, suffix):
@@ -317,12 +315,12 @@ def test_a_weight_too_large_for_float16_is_refused(make, tmp_path, suffix):
     model.parameters["layer1.Wx"][0, 0] = 1e6
     path = tmp_path / "large.npz"
     save(path, model)
-    with pytest.raises(MinicharError, match=r"layer1\.Wx holds values that float16 cannot"):
+    with pytest.raises(MinicharError, match=r"layer1\.Wx has values that float16 cannot represent"):
         convert(path, path.with_suffix(suffix), dtype="float16")
     assert os.listdir(tmp_path) == ["large.npz"]
 
 
-def test_the_sum_of_two_float16_biases_may_be_larger_than_float16(make, parts):
+def test_the_sum_of_two_float16_biases_may_exceed_float16(make, parts):
     model = make()
     tensors, header = parts(model)
     tensors = {name: array.astype("f2") for name, array in tensors.items()}
@@ -331,12 +329,11 @@ def test_the_sum_of_two_float16_biases_may_be_larger_than_float16(make, parts):
     assert back.parameters["layer1.W"][0, -1] == np.float32(np.float16(60000)) * 2
 
 
-def test_both_files_hold_the_same_tensors(saved, tensors_in, package):
+def test_both_formats_store_the_same_tensors(saved, tensors_in, package):
     package("safetensors")
     package("torch")
     _, path = saved()
     found = [tensors_in(convert(path, path.with_suffix(suffix)).path) for suffix in SUFFIXES]
     del found[1][pytorch.KEY]
-    assert safetensors.KEY == "minichar"
     assert found[0].keys() == found[1].keys()
     assert all((found[0][name] == found[1][name]).all() for name in found[0])

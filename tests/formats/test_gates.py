@@ -1,0 +1,78 @@
+"""The layout of other libraries, against the equations and for a cell with other orders of gates."""
+
+import numpy as np
+import pytest
+
+from minichar.engine.cell import CELLS, Cell, Counterpart, Product, Stage
+from minichar.engine.config import Config
+from minichar.errors import MinicharError
+from minichar.formats.convert import load_model, save_model
+from minichar.formats.gates import join, split
+from minichar.formats.state_dict import config_of
+from minichar.model import CharRNN
+from minichar.text.vocabulary import Vocabulary
+
+
+def unusable(*arguments):
+    raise AssertionError("the test does not compute with this cell")
+
+
+@pytest.fixture
+def odd_cell(monkeypatch):
+    """A cell whose two products have their gates in different orders; PyTorch has none like it."""
+    products = (Product("U", "zr", reads_x=False), Product("W", "rz", reads_state=False), Product("Wn", "n"))
+    stage = Stage(products, unusable, unusable, cache="")
+    cell = Cell("odd", "Odd cell", "h", (stage,))
+    monkeypatch.setitem(CELLS, "odd", cell)
+    return cell
+
+
+def test_rows_of_every_gate_are_in_their_place(make):
+    model = make(model="lstm")
+    weights = dict(model.parameters.items())
+    i, f, o, g = np.split(weights["layer2.W"], 4)  # each (H, H + H + 1)
+    theirs = split(model.config, weights, 2, Counterpart("LSTM", "iofg"))
+    expected = np.concatenate([i, o, f, g])
+    np.testing.assert_array_equal(theirs.W_recurrent, expected[:, :3])
+    np.testing.assert_array_equal(theirs.W_input, expected[:, 3:6])
+    np.testing.assert_array_equal(theirs.b_input, expected[:, 6])
+    np.testing.assert_array_equal(theirs.b_recurrent, 0)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_products_may_order_their_gates_differently(odd_cell, layer):
+    config = Config(5, "odd", 3, 2)
+    values = np.random.default_rng(1)
+    weights = {name: values.normal(size=shape) for name, shape in config.shapes().items()}
+    form = Counterpart("Odd", "nzr")
+    theirs = split(config, weights, layer, form)
+    U, W, Wn = (weights[f"layer{layer}.{name}"] for name in ("U", "W", "Wn"))
+    np.testing.assert_array_equal(theirs.W_recurrent, np.concatenate([Wn[:, :3], U[:3, :3], U[3:, :3]]))
+    np.testing.assert_array_equal(theirs.b_recurrent, np.concatenate([np.zeros(3), U[:3, -1], U[3:, -1]]))
+    np.testing.assert_array_equal(theirs.b_input, np.concatenate([Wn[:, -1], W[3:, -1], W[:3, -1]]))
+    back = join(config, theirs, layer, form)
+    assert back.keys() == {name for name in weights if name.startswith(f"layer{layer}.")}
+    for name, array in back.items():
+        np.testing.assert_array_equal(array, weights[name])
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "onnx"])
+def test_a_cell_without_a_counterpart_is_a_one_line_error(odd_cell, tmp_path, suffix):
+    model = CharRNN.new(Config(3, "odd", 2, 1), Vocabulary("abc"), 1)
+    form = "ONNX" if suffix == "onnx" else "PyTorch"
+    message = rf"^cannot convert to .*odd\.{suffix}: Odd cell has no {form} form; use \.npz$"
+    with pytest.raises(
+        MinicharError, match=message if suffix == "onnx" else message.replace("to ", "to or from ", 1)
+    ):
+        save_model(model, tmp_path / f"odd.{suffix}")
+    assert list(tmp_path.iterdir()) == []
+    save_model(model, tmp_path / "odd.npz")
+    np.testing.assert_array_equal(load_model(tmp_path / "odd.npz").parameters.flat, model.parameters.flat)
+
+
+def test_an_own_cell_does_not_take_the_place_of_pytorchs(monkeypatch):
+    """The shapes of a state dict give only the number of gates."""
+    stage = Stage((Product("W", "abcd"),), unusable, unusable, cache="")
+    monkeypatch.setitem(CELLS, "own", Cell("own", "Own", "h", (stage,), torch=Counterpart("Own", "abcd")))
+    shapes = {"rnn.weight_ih_l0": (12, 7), "rnn.weight_hh_l0": (12, 3)}
+    assert config_of(shapes, MinicharError) == Config(7, "lstm", 3, 1)
