@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import pairwise
@@ -377,6 +376,14 @@ def test_training_resumes_where_it_stopped(text):
         assert [row["epoch"] for row in resumed.history] == [1.0, 3.0]
 
 
+def test_a_folder_resumes_from_its_newest_checkpoint(text):
+    """Not from the best one, which is an earlier one here."""
+    done = train(text, **OVERFITTING).history[-1]["iteration"]
+    events = []
+    minichar.train(resume="cv", max_epochs=13, on_event=events.append, progress=False)
+    assert events[0].iteration == done + 1
+
+
 def test_training_starts_from_the_weights_of_another_model(text):
     first = train(text, checkpoint_dir="first")
     (text / "other.txt").write_text(TEXT.upper() + TEXT)
@@ -411,8 +418,8 @@ def test_a_misspelt_option_is_answered_with_the_nearest(text):
 
 def test_the_signature_lists_every_option_with_its_default():
     parameters = inspect.signature(minichar.train).parameters
-    for field in fields(minichar.Settings):
-        assert parameters[field.name].default == field.default
+    for name, default in minichar.Settings().to_json().items():
+        assert parameters[name].default == default
     assert list(parameters)[:4] == ["data", "device", "progress", "init_from"]
 
 
@@ -422,6 +429,7 @@ def test_a_mistake_is_one_line_that_names_the_keyword(text):
         (text, {"rnn_size": 0}, "rnn_size"),
         (text, {"learning_rate": "fast"}, "learning_rate"),
         (text, {"init_from": "a", "resume": "b"}, "init_from.*resume"),
+        (text, {"init_from": toy_model(), "rnn_size": 5}, "rnn_size=5 contradicts"),
         (TEXT, {}, "save the text to a file"),
     ):
         with pytest.raises(minichar.MinicharError, match=words) as caught:

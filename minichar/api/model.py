@@ -284,7 +284,7 @@ class Model(CharRNN):
 
 
 def training_of(details: Mapping[str, Any]) -> str:
-    """Say how a model was trained, in one line.
+    """Return one line on how a model was trained.
 
     The details come from a file, where they may be missing or of any type.
     """

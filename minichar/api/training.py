@@ -3,11 +3,10 @@
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import fields
 from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from minichar.api.loading import load, load_on, rows
 from minichar.api.model import Model
@@ -112,10 +111,11 @@ def train(
 def documented() -> Signature:
     """Return the signature of `train` with each option and its default in place of ``**options``."""
     *own, _ = signature(train).parameters.values()
+    types, defaults = get_type_hints(Settings), Settings().to_json()
     options = [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-        for field in fields(Settings)
-        if field.name != "data"
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
+        for name, default in defaults.items()
+        if name != "data"
     ]
     return Signature([*own, *options], return_annotation=Model)
 
