@@ -1,1 +1,1 @@
-"""Pictures of a run and of what a network does: loss curves, and a page to look inside."""
+"""Loss curves, and an interactive page of a model's hidden states."""

@@ -1,10 +1,10 @@
-"""What a network does at each character of a text: its states, its surprise, its gates.
+"""The states, surprise and gates of a network at each character of a text.
 
 state       of each unit, from -1 to 1         after reading the character
 surprise    -log p(character | those before)   nats
 gates       of each layer, over all its units
 
-Which value of a cell is its unit's state, and which gates are shown, is declared with the cell.
+Each cell declares which of its values is shown as the state of a unit, and which gates are shown.
 """
 
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 
 CHUNK = 100
-"""Characters read at a time; it changes no result."""
+"""Characters read at a time. The result does not depend on it."""
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
-"""A gate this close to an end of its range is saturated there, as in Karpathy et al. 2015."""
+"""A gate is saturated within this distance from an end of its range, as in Karpathy et al. 2015."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """How the values of one gate of one layer are spread, over all its units and the whole text.
+    """The distribution of one gate of one layer, over all its units and the whole text.
 
     Attributes
     ----------
     layer : int
-        From 1.
+        Counted from 1.
     name : str
     low, high : float
         The range of its values.
     shares : array, (BINS,)
-        Share of the values in each of equal parts of the range.
+        A histogram: the fraction of values in each of equal parts of the range.
     left, right : float
-        Shares of the values that are saturated at the low and at the high end.
+        The fraction of values that are saturated at the low and at the high end.
     """
 
     layer: int
@@ -52,18 +52,18 @@ class Gate:
 
 @dataclass(frozen=True)
 class Activity:
-    """What a network does while it reads N characters from a zero state.
+    """The activity of a network while it reads N characters from a zero state.
 
     Attributes
     ----------
     states : array, (L, H, N)
         From -1 to 1.
     surprise : array, (N,)
-        In nats; nan for the first character, which nothing came before.
+        In nats; nan for the first character, which is not predicted.
     likeliest : array of int, (N, up to 5)
-        The ids that were likeliest at each character, the best first; meaningless for the first.
+        The most likely ids at each position, in descending order; undefined for the first character.
     probability : array, (N, up to 5)
-        How likely they were.
+        Their probabilities.
     gates : list of Gate
     """
 
@@ -75,7 +75,7 @@ class Activity:
 
 
 def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
-    """Let a model read characters and note what it does.
+    """Feed characters to a model and record its activity.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
     Raises
     ------
     MinicharError
-        If the weights are so damaged that the logits are not finite.
+        If the logits are not finite, because the weights are damaged.
     """
     config, N, k = model.config, len(ids), min(ALTERNATIVES, model.config.vocab_size)
     to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host
@@ -112,9 +112,9 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
                 state[:, start + t] = values[config.cell.unit]
                 spread.add(values)
 
-        # What is predicted after reading a character is about the next.
+        # The logits after a character predict the next one.
         log_p = log_softmax(logits.astype("float64"))  # (n, V)
-        following = ids[start + 1 : start + 1 + n].astype(np.intp)  # (n,), at the end one fewer
+        following = ids[start + 1 : start + 1 + n].astype(np.intp)  # (n,), one fewer at the end
         log_p = log_p[: len(following)]
         there = slice(start + 1, start + 1 + len(following))
         surprise[there] = -np.take_along_axis(log_p, following[:, None], axis=1)[:, 0]
@@ -126,13 +126,13 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log p of each row of logits ``(n, V)``."""
+    """Return the logarithm of the softmax of each row of logits ``(n, V)``."""
     shifted = logits - logits.max(axis=1, keepdims=True)  # (n, V)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 class _Spread:
-    """Counts the values of the gates of one layer."""
+    """Histograms of the gates of one layer."""
 
     def __init__(self, config: Config) -> None:
         unit = config.cell.unit
@@ -142,14 +142,14 @@ class _Spread:
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
     def add(self, values: dict[str, np.ndarray]) -> None:
-        """Count the values of one step, by name."""
+        """Add the values of one step, by name."""
         for name in self.names:
             self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
             self.left[name] += int((values[name] < self.low + SATURATED).sum())
             self.right[name] += int((values[name] > 1.0 - SATURATED).sum())
 
     def gates(self, layer: int) -> list[Gate]:
-        """Return what was counted."""
+        """Return the histograms as fractions."""
         total = next(iter(self.counts.values())).sum()
         return [
             Gate(

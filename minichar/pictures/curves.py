@@ -1,8 +1,8 @@
-"""The loss history that a checkpoint carries, as curves to draw."""
+"""The loss history in a checkpoint, as curves."""
 
-import os
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from minichar.checkpoints.archive import Archive
@@ -10,16 +10,16 @@ from minichar.checkpoints.archive import Archive
 
 @dataclass(frozen=True)
 class Curve:
-    """What one run measured, a value a measurement; losses in nats per character.
+    """The measurements of one run. Losses are in nats per character.
 
     Attributes
     ----------
     name : str
-        What to call the run.
-    epochs, train, learning_rate, true_share : tuple of float
-        `train` is the mean since the measurement before.
+        The name of the run in the legend.
+    epochs, train, learning_rate, teacher_forcing_ratio : tuple of float
+        One value per measurement. `train` is the mean since the previous measurement.
     val : tuple of float or None
-        None where the run has no validation part.
+        None for a run without a validation part.
     """
 
     name: str
@@ -27,11 +27,11 @@ class Curve:
     train: tuple[float, ...]
     val: tuple[float | None, ...]
     learning_rate: tuple[float, ...]
-    true_share: tuple[float, ...]
+    teacher_forcing_ratio: tuple[float, ...]
 
     @property
     def best(self) -> tuple[float, float] | None:
-        """The epoch and the loss of the lowest validation loss, the first where several have it."""
+        """The epoch and the value of the lowest validation loss; among equals the first."""
         measured = [
             (loss, epoch) for epoch, loss in zip(self.epochs, self.val, strict=True) if loss is not None
         ]
@@ -41,38 +41,36 @@ class Curve:
         return epoch, loss
 
 
-def read_curve(path: str | os.PathLike[str], name: str) -> Curve:
+def read_curve(path: Path, name: str) -> Curve:
     """Return the history in a checkpoint.
 
     Raises
     ------
     MinicharError
-        If the file is no checkpoint, or holds no measurement.
+        If the file is not a checkpoint, or has no measurements.
     """
     with Archive(path) as archive:
         training = archive.header.get("training")
         if not isinstance(training, dict):
-            raise archive.damaged("it has no history to draw; name a checkpoint of training")
+            raise archive.damaged("it has no history to plot; choose a checkpoint with training state")
         try:
             rows = [_row(row) for row in training["history"]]
         except (KeyError, TypeError, ValueError) as error:
             raise archive.damaged(f"its history is damaged ({error})") from error
         if not rows:
-            raise archive.damaged(
-                "its run was stopped before the first measurement, so there is nothing to draw"
-            )
+            raise archive.damaged("its run stopped before the first measurement, so there is nothing to plot")
     return Curve(name, *zip(*rows, strict=True))
 
 
 def _row(row: dict[str, Any]) -> tuple[float, float, float | None, float, float]:
     val = _number(row["val"]["loss"]) if row["val"] else None
-    epoch, train, learning_rate, true_share = (
+    epoch, train, learning_rate, ratio = (
         _number(row[field]) for field in ("epoch", "train_loss", "learning_rate", "true_share")
     )
-    return epoch, train, val, learning_rate, true_share
+    return epoch, train, val, learning_rate, ratio
 
 
 def _number(value: Any) -> float:
     if not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a finite number")
     return float(value)

@@ -1,4 +1,4 @@
-"""Loss curves as a figure of Matplotlib's."""
+"""Loss curves as a Matplotlib figure."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,46 +11,46 @@ from minichar.pictures.curves import Curve
 
 FORMATS = (".svg", ".png")
 STYLE = {
-    "svg.fonttype": "none",  # letters stay letters, in the fonts of whoever looks
-    "svg.hashsalt": "minichar",  # the same curves, the same file
-    "text.parse_math": False,  # a $ in a name is a $
+    "svg.fonttype": "none",  # keep text as text, in the reader's fonts
+    "svg.hashsalt": "minichar",  # make the file reproducible
+    "text.parse_math": False,  # a $ in a name is not mathematics
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's, which colour-blind readers tell apart."""
+"""The palette of Okabe and Ito, which colour-blind readers can distinguish."""
 
 
 def figure_format(path: Path) -> str:
-    """Return the format that the suffix of `path` says, ``svg`` or ``png``.
+    """Return the format of the suffix of `path`, ``svg`` or ``png``.
 
     Raises
     ------
     MinicharError
-        If it says another.
+        If the suffix is neither.
     """
     if path.suffix.lower() not in FORMATS:
-        raise MinicharError(f"cannot draw {path}: its name must end in {' or '.join(FORMATS)}")
+        raise MinicharError(f"cannot plot to {path}: its name must end in {' or '.join(FORMATS)}")
     return path.suffix.lower().removeprefix(".")
 
 
 def save_figure(curves: Sequence[Curve], path: Path) -> None:
-    """Draw the losses over the epochs, the learning rate and the share of true input below.
+    """Plot the losses by epoch, and below them the learning rate and the teacher-forcing ratio.
 
     Raises
     ------
     MinicharError
-        If the suffix of `path` is no format, Matplotlib is missing, or the file cannot be written.
+        If the suffix is not a known format, Matplotlib is missing, or the file cannot be written.
     """
     kind = figure_format(path)
     matplotlib = need("matplotlib", "plot", what="a figure")
     figure_module = need("matplotlib.figure", "plot", what="a figure")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box in its place
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it is drawn as a box
         figure = figure_module.Figure(figsize=(8, 6), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-        shares = below.twinx()
+        ratios = below.twinx()
         for i, curve in enumerate(curves):
             colour = COLOURS[i % len(COLOURS)]
-            style = {"color": colour, "marker": "."}  # the marker shows a run of one measurement
+            style = {"color": colour, "marker": "."}  # without markers a single measurement is invisible
             label = f"{curve.name}: training"
             above.plot(curve.epochs, curve.train, "--", **style, alpha=0.6, label=label, gid="training")
             if curve.best:
@@ -60,14 +60,14 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
                 above.plot(curve.epochs, val, **style, label=label, gid="validation")
                 above.plot(epoch, loss, "o", color=colour, markersize=8, gid="best")
             below.plot(curve.epochs, curve.learning_rate, **style, gid="rate")
-            shares.plot(curve.epochs, curve.true_share, ":", **style, gid="share")
+            ratios.plot(curve.epochs, curve.teacher_forcing_ratio, ":", **style, gid="ratio")
         above.set_ylabel("loss, nats per character")
         above.legend()
         above.grid(alpha=0.3)
         below.set_ylabel("learning rate (—)")
         below.set_xlabel("epoch")
         below.set_ylim(bottom=0)
-        shares.set_ylabel("true input (···)")
-        shares.set_ylim(0, 1.05)
+        ratios.set_ylabel("teacher-forcing ratio (···)")
+        ratios.set_ylim(0, 1.05)
         with writing(path) as file:
             figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)

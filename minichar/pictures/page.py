@@ -1,8 +1,7 @@
-"""One HTML page to look inside a model: states, surprise and gates over a text.
+"""A self-contained HTML page with the states, surprise and gates of a model over a text.
 
-The page holds everything it needs and asks nothing of a network, which its own
-Content-Security-Policy forbids. Text reaches it as JSON only and is put on the page
-as text, so no character of it can become markup.
+The page loads nothing from a network; its Content-Security-Policy forbids it. Text is passed to the
+page only as JSON and inserted only as text nodes, so it cannot become markup.
 """
 
 import json
@@ -17,7 +16,7 @@ from minichar.pictures.activity import read_activity
 from minichar.pictures.traits import correlations, traits
 
 MAX_UNITS = 256
-"""Units a page holds, so that it opens at once; of more, those that look easiest to interpret."""
+"""The maximum number of units on a page, so that it opens quickly. The most interpretable are kept."""
 
 
 def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
@@ -29,7 +28,7 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
     ids : array of int, (N,)
         The text to show.
     about : str
-        What model and text are called, in a line.
+        One line that names the model and the text.
 
     Raises
     ------
@@ -61,7 +60,7 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
             }
             for u in order
         ],
-        # A byte a state, unit after unit: 127 is 1.
+        # One signed byte per state, unit by unit; 127 stands for 1.
         "states": b64encode(np.round(states[order] * 127).astype(np.int8).tobytes()).decode(),
         "gates": [
             {
@@ -76,5 +75,5 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
 
 
 def as_script(data: Any) -> str:
-    """Return JSON that may stand in a ``<script>``: ASCII, and without the < that could end it."""
+    """Return JSON that is safe in a ``<script>``: ASCII, without any < that could end the element."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""Loss curves in letters, for a terminal without pictures."""
+"""Loss curves as text, for a terminal."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,22 @@ from minichar.pictures.curves import Curve
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 AXIS = 8
-"""Columns that the loss axis takes on the left."""
+"""The width of the loss axis on the left, in columns."""
 
 
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
     """Return the curves as lines of text.
 
-    A run's validation losses are its small letter and the best of them the capital; the dots
-    are the training losses. Where several fall on one place, the best is seen first.
+    The validation losses of a run are marked by a lowercase letter, the best by the capital, and
+    training losses by dots. If several marks share a position, the best is drawn on top, then
+    validation.
 
     Parameters
     ----------
     curves : sequence of Curve
         At most 26.
     width, height : int
-        Columns of a line, and lines of the plotting area.
+        The width of a line in columns, and the height of the plotting area in lines.
     """
     columns = max(width - AXIS, 20)
     losses = [loss for c in curves for loss in (*c.train, *c.val) if loss is not None]
@@ -60,10 +61,11 @@ def _legend(mark: str, curve: Curve) -> str:
         best = f"validation, best {loss:.4f} at epoch {epoch:.2f} ({mark.upper()})"
     return (
         f"{mark}  {curve.name}: {best}; · training, last {curve.train[-1]:.4f}\n"
-        f"   learning rate {_course(curve.learning_rate)}, share of true input {_course(curve.true_share)}"
+        f"   learning rate {_first_to_last(curve.learning_rate)}, "
+        f"teacher-forcing ratio {_first_to_last(curve.teacher_forcing_ratio)}"
     )
 
 
-def _course(values: Sequence[float]) -> str:
+def _first_to_last(values: Sequence[float]) -> str:
     first, last = values[0], values[-1]
     return f"{first:.3g}" if first == last else f"{first:.3g} → {last:.3g}"

@@ -1,8 +1,8 @@
-"""What a text does at each character, as numbers that a unit's state may follow.
+"""Traits of a text at each character, to correlate with the states of units.
 
-Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that count the
-position in a line or know that they are inside quotes, by looking. Here each unit is
-held against some such traits, and the largest correlation says what to look at first.
+Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found by inspection cells that track the
+position in a line, or whether it is inside quotes. This module correlates every unit with such traits;
+the largest correlations show which units to look at first.
 """
 
 import numpy as np
@@ -12,10 +12,9 @@ OPENING, CLOSING = "“«「『", "”»」』"
 
 
 def traits(text: str) -> dict[str, np.ndarray]:
-    """Return the traits of a text by name, each ``(N,)``: what holds once the character is read.
+    """Return the traits of a text by name, each ``(N,)``: their values after reading each character.
 
-    A line break is the beginning of the line that follows it. A quotation that is not
-    closed ends with its paragraph.
+    A line break belongs to the line after it. An unclosed quotation ends with its paragraph.
     """
     position, indentation, inside, length = (np.zeros(len(text)) for _ in range(4))  # each (N,)
     lengths = iter([len(line) for line in text.split("\n")])
@@ -46,7 +45,7 @@ def traits(text: str) -> dict[str, np.ndarray]:
 
 
 def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return Pearson's r of every unit with every trait, ``(U, K)``; 0 where one of the two never changes.
+    """Return Pearson's r of every unit with every trait, ``(U, K)``; 0 if one of the two is constant.
 
     Parameters
     ----------
@@ -57,9 +56,9 @@ def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _standard(rows: np.ndarray) -> np.ndarray:
-    """Return rows of mean 0 and standard deviation 1; a row that never changes becomes zeros."""
+    """Return rows with mean 0 and standard deviation 1. A constant row becomes zeros."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True))
-    # Rounding leaves a constant row a deviation that is not quite 0.
+    # Rounding gives a constant row a tiny deviation.
     constant = deviation <= 1e-9 * (1 + abs(rows).max(axis=1, keepdims=True))
     return np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))

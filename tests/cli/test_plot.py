@@ -61,7 +61,7 @@ def test_svg(cli, runs, home):
         assert f"{name}: validation, best {val[epoch]:.4f} at epoch {epoch:.2f}" in words
         assert f"{name}: training" in words
     assert "learning rate" in words
-    assert "true input" in words
+    assert "teacher-forcing ratio" in words
     assert sum(element.get("id") == "best" for element in tree.iter(f"{SVG}g")) == 2
     before = listing(home)
     cli("plot", *runs, "-o", "loss.svg")
@@ -100,7 +100,8 @@ def test_without_matplotlib(cli, train, home, monkeypatch):
 def test_other_formats(cli, train, name):
     train()
     assert (
-        f"cannot draw {name}: its name must end in .svg or .png" in cli("plot", "-o", name, status=1).stderr
+        f"cannot plot to {name}: its name must end in .svg or .png"
+        in cli("plot", "-o", name, status=1).stderr
     )
 
 
@@ -140,7 +141,7 @@ def test_an_empty_folder(cli, home):
 def test_a_model_for_sampling_only(cli, home):
     save("toy.npz", toy_model())
     assert (
-        "toy.npz is not a checkpoint minichar can read: it has no history"
+        "toy.npz is not a checkpoint minichar can read: it has no history to plot"
         in cli("plot", "toy.npz", status=1).stderr
     )
 
@@ -173,5 +174,5 @@ def test_a_curve_holds_what_was_measured(train):
     assert curve.train == tuple(row["train_loss"] for row in rows)
     assert curve.val == tuple(row["val"]["loss"] for row in rows)
     assert curve.learning_rate == tuple(row["learning_rate"] for row in rows)
-    assert curve.true_share == tuple(row["true_share"] for row in rows)
+    assert curve.teacher_forcing_ratio == tuple(row["true_share"] for row in rows)
     assert curve.best == min(((row["epoch"], row["val"]["loss"]) for row in rows), key=lambda pair: pair[1])

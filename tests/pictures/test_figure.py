@@ -12,7 +12,7 @@ CURVE = Curve("x", (1, 2, 3), (5.0, 3.0, 2.0), (4.0, 2.5, 3.5), (0.02, 0.01, 0.0
 
 @pytest.fixture
 def drawn(tmp_path):
-    """Draw curves; return the points of each line of a kind, x to the right and y upward."""
+    """Plot curves; return functions for the points of each kind of line and mark, with y upward."""
     pytest.importorskip("matplotlib")
 
     def drawn(*curves):
@@ -40,10 +40,10 @@ def drawn(tmp_path):
         ("training", CURVE.train),
         ("validation", CURVE.val),
         ("rate", CURVE.learning_rate),
-        ("share", CURVE.true_share),
+        ("ratio", CURVE.teacher_forcing_ratio),
     ],
 )
-def test_lines_go_as_the_numbers_do(drawn, kind, values):
+def test_lines_have_the_shape_of_their_values(drawn, kind, values):
     (line,) = drawn(CURVE)[0](kind)
     xs, ys = zip(*line, strict=True)
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
@@ -59,11 +59,11 @@ def test_both_losses_are_on_one_scale_and_the_best_is_marked(drawn):
     assert marks("best") == [pytest.approx(validation[1])]
 
 
-def test_each_run_has_its_line_and_its_mark(drawn):
+def test_each_run_with_validation_has_a_line_and_a_mark(drawn):
     points, marks = drawn(CURVE, CURVE, Curve("y", (1,), (2.0,), (None,), (0.1,), (1.0,)))
     assert (len(points("validation")), len(marks("best"))) == (2, 2)
 
 
-def test_one_measurement_is_seen(drawn):
+def test_a_single_measurement_is_visible(drawn):
     _, marks = drawn(Curve("y", (1,), (2.0,), (None,), (0.1,), (1.0,)))
     assert len(marks("training")) == 1

@@ -10,12 +10,12 @@ def curve(name, train, val):
 
 
 def place(plot, mark):
-    """Line and column of every such mark in the plotting area."""
+    """The row and column of every occurrence of a mark in the plotting area."""
     area = plot.split("└")[0].splitlines()[1:]
     return [(row, match.start()) for row, line in enumerate(area) for match in re.finditer(mark, line)]
 
 
-def test_a_lower_loss_is_lower_and_a_later_epoch_further_right():
+def test_losses_go_up_and_epochs_go_right():
     plot = text_plot([curve("x", (5.0, 5.0, 5.0), (4.0, 1.0, 2.0))], width=60, height=9)
     (first, best, last) = place(plot, "[aA]")[0], place(plot, "A")[0], place(plot, "a")[1]
     assert [row for row, _ in (first, last, best)] == sorted({2, 8, 6})
@@ -24,16 +24,16 @@ def test_a_lower_loss_is_lower_and_a_later_epoch_further_right():
     assert [row for row, _ in place(plot, "·")] == [0, 0, 0]
 
 
-def test_the_axis_says_the_losses():
+def test_the_axes_have_labels():
     plot = text_plot([curve("x", (5.0, 4.0), (4.0, 1.0))], height=9)
     assert [float(label) for label in re.findall(r"([\d.]+) ┤", plot)] == [5.0, 3.0, 1.0]
     assert re.search(r"^ +0 +epoch 2$", plot, re.MULTILINE)
 
 
-def test_the_legend_names_every_run_and_its_best():
+def test_the_legend_lists_every_run_with_its_best_loss():
     plot = text_plot([curve("one", (5.0, 4.0), (4.0, 1.0)), curve("two", (3.0, 3.0), (None, None))])
     assert "a  one: validation, best 1.0000 at epoch 2.00 (A); · training, last 4.0000\n" in plot
-    assert "   learning rate 0.01 → 0.005, share of true input 1\n" in plot
+    assert "   learning rate 0.01 → 0.005, teacher-forcing ratio 1\n" in plot
     assert "b  two: no validation part; · training, last 3.0000\n" in plot
     assert not place(plot, "[bB]")
 
@@ -44,6 +44,14 @@ def test_lines_fit_the_terminal():
         assert max(map(len, lines)) <= width
 
 
-def test_one_measurement_and_equal_losses():
+def test_a_best_loss_is_drawn_over_validation_and_training():
+    """Every training loss coincides with a validation loss."""
+    plot = text_plot([curve("x", (3.0, 2.0), (2.0, 1.0)), curve("y", (3.0, 1.0), (3.0, 2.0))], height=9)
+    assert [row for row, _ in place(plot, "A")] == [8]
+    assert [row for row, _ in place(plot, "B")] == [4]
+    assert len(place(plot, "·")) == 0
+
+
+def test_single_and_equal_measurements_are_plotted():
     assert place(text_plot([curve("x", (2.0,), (2.0,))]), "A")
     assert len(place(text_plot([curve("x", (2.0, 2.0), (2.0, 2.0))]), "[aA]")) == 2

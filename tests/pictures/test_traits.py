@@ -12,11 +12,11 @@ def test_position_in_line():
     assert of("ab\n\nc\n", "position in line") == [1, 2, 0, 0, 1, 0]
 
 
-def test_line_length_is_that_of_the_line_the_reader_is_in():
+def test_line_length_is_that_of_the_current_line():
     assert of("ab\n\nc\nabc", "line length") == [2, 2, 0, 1, 1, 3, 3, 3, 3]
 
 
-def test_indentation_counts_what_stands_before_the_first_word():
+def test_indentation_counts_the_spaces_before_the_first_word():
     assert of("  a b\n\tc \nd", "indentation") == [1, 2, 2, 2, 2, 0, 1, 1, 1, 0, 0]
 
 
@@ -27,7 +27,7 @@ def test_indentation_counts_what_stands_before_the_first_word():
         ("a“b”c", "01100"),
         ("a「b」c", "01100"),
         ('"a\nb"', "11110"),
-        ('"a\n\nb', "11100"),  # not closed: it ends with its paragraph
+        ('"a\n\nb', "11100"),  # unclosed, so it ends with its paragraph
         ("it's", "0000"),
     ],
 )
@@ -46,13 +46,13 @@ def test_correlations_are_pearsons(generator):
     np.testing.assert_allclose(correlations(states, values), expected, atol=1e-12)
 
 
-def test_a_copy_and_its_opposite(generator):
+def test_a_copy_correlates_perfectly_and_its_negative_inversely(generator):
     values = generator.normal(size=(1, 50))
     np.testing.assert_allclose(correlations(np.vstack([3 * values + 1, -values]), values), [[1], [-1]])
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e6])
-def test_what_never_changes_follows_nothing(generator, constant):
+def test_a_constant_has_no_correlation(generator, constant):
     values = generator.normal(size=(1, 50))
     still = np.full((1, 50), constant)
     assert correlations(still, values) == 0
