@@ -1,7 +1,7 @@
-"""The site: ``sphinx-build -W docs build/site``. It asks nothing of a network, to build or to read.
+"""The documentation site: ``sphinx-build -W docs build/site``. Nothing is fetched to build or to read it.
 
-Chapters, commands, API pages and figures are made from the source at every build and not
-committed: what is built from what runs cannot be out of date.
+Chapters, commands, API pages and figures are generated from the source at every build and are
+not committed, so they cannot be out of date.
 """
 
 import sys
@@ -41,8 +41,8 @@ smartquotes = False
 default_role = "code"
 highlight_language = "text"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True  # `CPU`, not what it is made of
-autodoc_typehints = "none"  # the signatures have them
+autodoc_preserve_defaults = True  # `CPU` instead of its repr
+autodoc_typehints = "none"  # the signatures show them
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -55,7 +55,7 @@ html_extra_path = ["figures/inside.html"]
 html_css_files = ["minichar.css"]
 html_show_sphinx = False
 html_copy_source = False
-html_show_search_summary = False  # it is fetched, which a page opened as a file may not do
+html_show_search_summary = False  # it is fetched, which browsers forbid for a page opened as a file
 html_use_index = False
 html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}

@@ -1,10 +1,11 @@
-"""The figures of the documentation: each a script that draws, most from a run of the engine itself."""
+"""The figures of the documentation: one script each. The plots are measured with the engine."""
 
 from importlib import import_module
 from pathlib import Path
 
 SCRIPTS = ("data_flow", "unrolled", "cells", "truncation", "v_shape", "vanishing", "losses")
 FOLDER = Path(__file__).parent
+ENGINE = FOLDER.parents[1] / "minichar" / "engine"
 
 
 def draw_all() -> None:
@@ -14,7 +15,8 @@ def draw_all() -> None:
 
 
 def draw_if_stale() -> None:
-    """Run every script if one of them is newer than a figure, or there are none yet."""
+    """Run every script if a script or the engine is newer than a figure, or if there are no figures."""
+    sources = [*FOLDER.glob("*.py"), *ENGINE.glob("*.py")]
     drawn = [path.stat().st_mtime for path in FOLDER.glob("*.svg")]
-    if not drawn or min(drawn) < max(path.stat().st_mtime for path in FOLDER.glob("*.py")):
+    if not drawn or min(drawn) < max(path.stat().st_mtime for path in sources):
         draw_all()

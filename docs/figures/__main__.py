@@ -1,4 +1,4 @@
-"""``python -m figures``, in ``docs``: draw them all."""
+"""``python -m figures``, in ``docs``: draw all figures."""
 
 from . import draw_all
 

@@ -1,4 +1,4 @@
-"""The inside of the three cells: what flows where in one step."""
+"""One step of each cell as a diagram."""
 
 from matplotlib.axes import Axes
 
@@ -6,7 +6,7 @@ from .draw import BLUE, GREEN, INK, ORANGE, box, canvas, dot, figure, path
 
 
 def main() -> None:
-    """Draw the three."""
+    """Draw the three cells."""
     figure(rnn, 5, 2.2, "rnn")
     figure(lstm, 5.4, 4.3, "lstm")
     figure(gru, 5.4, 4.0, "gru")
@@ -32,7 +32,7 @@ def rnn(ax: Axes) -> None:
 def lstm(ax: Axes) -> None:
     """``c = f ∘ c_prev + i ∘ g``, ``h = o ∘ tanh(c)``."""
     canvas(ax, 11, 8.6)
-    # The cell state, straight through.
+    # The cell state.
     ax.text(0, 7.6, "c_prev", va="center_baseline")
     path(ax, (1.5, 7.6), (2.65, 7.6), colour=GREEN)
     dot(ax, 3, 7.6, "∘")
@@ -40,18 +40,18 @@ def lstm(ax: Axes) -> None:
     dot(ax, 5.6, 7.6, "+")
     path(ax, (5.95, 7.6), (10.2, 7.6), colour=GREEN)
     ax.text(10.35, 7.6, "c", va="center_baseline")
-    # Gates and candidate, from one product.
+    # Gates and candidate.
     for x, gate, function in ((3, "f", "σ"), (4.8, "i", "σ"), (6.4, "g", "tanh"), (8.4, "o", "σ")):
         box(ax, x, 3.7, function, ORANGE, w=1.25)
         ax.text(x + 0.15, 4.4, gate)
         path(ax, (x, 2.35), (x, 3.3))
-    box(ax, 5.7, 1.95, "W · [h_prev; x; 1]", BLUE, w=7.2)
+    box(ax, 5.7, 1.95, "W @ [h_prev; x; 1]", BLUE, w=7.2)
     path(ax, (3, 4.1), (3, 7.25))
     dot(ax, 5.6, 5.9, "∘")
     path(ax, (4.8, 4.1), (4.8, 5.9), (5.25, 5.9))
     path(ax, (6.4, 4.1), (6.4, 5.9), (5.95, 5.9))
     path(ax, (5.6, 6.25), (5.6, 7.25))
-    # What is shown of it.
+    # The output gate.
     box(ax, 9.4, 6.2, "tanh", ORANGE, w=1.25)
     path(ax, (9.4, 7.6), (9.4, 6.6))
     dot(ax, 9.4, 4.9, "∘")
@@ -68,7 +68,7 @@ def lstm(ax: Axes) -> None:
 def gru(ax: Axes) -> None:
     """Reset after the product: ``n = tanh(a_n + r ∘ u_n)``, ``h = (1 - z) ∘ n + z ∘ h_prev``."""
     canvas(ax, 11, 8)
-    # The state, through the update gate.
+    # The blend.
     ax.text(0, 7.1, "h_prev", va="center_baseline")
     path(ax, (1.5, 7.1), (8.05, 7.1), colour=GREEN)
     dot(ax, 8.4, 7.1, "∘")
@@ -76,20 +76,20 @@ def gru(ax: Axes) -> None:
     dot(ax, 9.6, 7.1, "+")
     path(ax, (9.95, 7.1), (10.4, 7.1), colour=GREEN)
     ax.text(10.55, 7.1, "h", va="center_baseline")
-    # Two products.
-    box(ax, 3.1, 2.6, "U · [h_prev; 1]", BLUE, w=3.4)
+    # The products.
+    box(ax, 3.1, 2.6, "U @ [h_prev; 1]", BLUE, w=3.4)
     path(ax, (2, 7.1), (2, 3.0), colour=GREEN)
-    box(ax, 6.8, 1.1, "W · [x; 1]", BLUE, w=5.2)
+    box(ax, 6.8, 1.1, "W @ [x; 1]", BLUE, w=5.2)
     path(ax, (10.4, 1.1), (9.4, 1.1))
     ax.text(10.6, 1.1, "x", va="center_baseline")
-    # Reset and update.
+    # The gates.
     for x, gate in ((5.0, "r"), (8.4, "z")):
         box(ax, x, 3.9, "σ", ORANGE, w=1.1)
         ax.text(x + 0.15, 4.4, gate)
         path(ax, (x, 1.5), (x, 3.5))
         ax.plot([4.8, x], [2.6, 2.6], color=INK, lw=1.4)
     path(ax, (8.4, 4.3), (8.4, 6.75))
-    # Candidate.
+    # The candidate.
     dot(ax, 3.9, 5.2, "∘")
     path(ax, (3.9, 3.0), (3.9, 4.85))
     path(ax, (5.0, 4.3), (5.0, 5.2), (4.25, 5.2))

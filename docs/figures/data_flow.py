@@ -1,38 +1,38 @@
-"""How data flows through a step of training, and from there to a text."""
+"""The flow of data through a training step, and on to generated text."""
 
 from matplotlib.axes import Axes
 
 from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure
 
-WAY = [
+STAGES = [
     ("text", "my.txt", GREEN),
     ("ids", "(N,) integers", GREEN),
-    ("chunks", "(T, B) ids, and the next ones", GREEN),
+    ("chunks", "inputs and targets, (T, B) ids", GREEN),
     ("network", "logits (T, V, B)", BLUE),
     ("loss", "mean of −log p, nats per character", BLUE),
-    ("gradient", "a twin of all weights", ORANGE),
-    ("clip", "no element beyond ±5 / T", ORANGE),
+    ("gradient", "same shapes as the weights", ORANGE),
+    ("clip", "each element to ±grad_clip / T", ORANGE),
     ("RMSprop", "θ ← θ − η g / (√m + ε)", ORANGE),
     ("checkpoint", "weights, m, state, history", GREEN),
-    ("sample", "draw a character, feed it back", GREEN),
+    ("generate", "sample a character, feed it back", GREEN),
 ]
 
 
 def main() -> None:
-    """Draw it from top to bottom, so that it fits a phone."""
+    """Draw it from top to bottom, which fits a phone."""
     figure(draw, 4.6, 6.6, "data_flow")
 
 
 def draw(ax: Axes) -> None:
-    """Draw."""
+    """Fill the axes."""
     canvas(ax, 8, 11.6)
-    for i, (name, what, colour) in enumerate(WAY):
+    for i, (name, what, colour) in enumerate(STAGES):
         y = 11 - 1.15 * i
         box(ax, 1.8, y, name, colour, w=2.6)
         ax.text(3.4, y, what, va="center_baseline")
         if i:
             arrow(ax, (1.8, y + 0.75), (1.8, y + 0.4))
-    # The weights that RMSprop has changed are those of the next step.
+    # The next chunk uses the updated weights.
     top, bottom = 11 - 1.15 * 3, 11 - 1.15 * 7
     ax.plot([0.5, 0.15, 0.15], [bottom, bottom, top], color=ORANGE, lw=1.4)
     arrow(ax, (0.15, top), (0.5, top), ORANGE)

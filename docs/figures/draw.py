@@ -1,8 +1,7 @@
-"""What the figures share: ink that follows the page's colours, boxes, arrows, and how a figure is saved.
+"""Boxes, arrows and colours of the figures, and how a figure is saved.
 
-A figure is an SVG that the site puts into its page. Its ink becomes ``currentColor``, so it
-is dark on a light page and light on a dark one; the other colours are chosen to be told
-apart on both.
+A figure is an SVG that the site inlines. Its ink becomes ``currentColor``, dark on a light page
+and light on a dark one; the other colours are readable on both.
 """
 
 import re
@@ -37,38 +36,38 @@ STYLE = {
 
 
 def figure(draw: Callable[[Axes], None], width: float, height: float, name: str) -> None:
-    """Make a figure of `width` × `height` inches, let `draw` fill its axes, save it as `name`.svg."""
+    """Save a figure of `width` × `height` inches as `name`.svg; `draw` fills its axes."""
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), layout="constrained")
         draw(fig.subplots())
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
-    # Several figures may stand on one page, where an id is there once.
+    # A page may inline several figures, and an id must be unique in it.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
 
 
 def powers(axis: Axis) -> None:
-    """Label a logarithmic axis 1e-3, as Python writes it."""
+    """Label a logarithmic axis with 1e-3 instead of a superscript."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{round(log10(value))}"))
 
 
 def canvas(ax: Axes, width: float, height: float) -> None:
-    """Turn axes into a sheet of `width` × `height` to draw on, equal in both directions."""
+    """Turn axes into a blank canvas of `width` × `height` units, equal in both directions."""
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
 
 
 def box(ax: Axes, x: float, y: float, words: str, colour: str = INK, w: float = 1.6, h: float = 0.8) -> None:
-    """Draw a box with words, centred at (x, y)."""
+    """Draw a box with text, centred at (x, y)."""
     corner, style = (x - w / 2, y - h / 2), "round,pad=0,rounding_size=0.12"
     ax.add_patch(FancyBboxPatch(corner, w, h, style, fc=to_rgba(colour, 0.18), ec=colour, lw=1.4))
     ax.text(x, y, words, ha="center", va="center_baseline")
 
 
 def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
-    """Draw an operation of two lines that meet: a circle with a sign."""
+    """Draw an operation with two inputs: a circle with a sign."""
     ax.plot(x, y, "o", markersize=17, mfc="none", mec=colour, mew=1.4)
     ax.text(x, y, sign, ha="center", va="center_baseline")
 
@@ -87,6 +86,6 @@ def arrow(ax: Axes, start: Point, end: Point, colour: str = INK) -> None:
 
 
 def path(ax: Axes, *points: Point, colour: str = INK) -> None:
-    """Draw a line along points, with an arrow head at its end."""
+    """Draw a line through points, with an arrow head at its end."""
     ax.plot(*zip(*points[:-1], strict=True), color=colour, lw=1.4, solid_joinstyle="round")
     arrow(ax, points[-2], points[-1], colour)

@@ -1,6 +1,6 @@
-"""Two runs on a small part of Python's help: one that overfits, and one that dropout holds back.
+"""Two runs on a small part of Python's help text: one overfits, one is regularised with dropout.
 
-Takes some seconds of training. The second model is also looked into: `inside.html` is that page.
+Training takes some seconds. `inside.html` is the page that shows the units of the second model.
 """
 
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 import minichar
-from minichar.checkpoints.naming import best_checkpoint, newest_checkpoint
+from minichar.checkpoints.naming import newest_checkpoint
 from minichar.pictures.curves import Curve, read_curve
 from minichar.pictures.page import make_page
 from minichar.text.datasets import pydocs_text
@@ -31,26 +31,31 @@ RUN = {
 }
 
 
-def train(folder: Path, dropout: float) -> Curve:
-    """Train on the text in `folder`; return what was measured."""
+def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
+    """Train on the text in `folder`; return the best model and the loss curves."""
     name = f"dropout {dropout:g}"
-    minichar.train(folder / "input.txt", checkpoint_dir=str(folder / name), dropout=dropout, keep=1, **RUN)
-    return read_curve(newest_checkpoint(folder / name), name)
+    cv = folder / name
+    model = minichar.train(
+        folder / "input.txt", progress=False, checkpoint_dir=str(cv), dropout=dropout, keep=1, **RUN
+    )
+    return model, read_curve(newest_checkpoint(cv), name)
 
 
 def main() -> None:
-    """Train and draw."""
+    """Train both and draw."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         text = pydocs_text()[:CHARACTERS]
         (folder / "input.txt").write_text(text, encoding="utf-8")
-        curves = [train(folder, dropout) for dropout in (0.0, 0.5)]
-        model = minichar.load(best_checkpoint(folder / curves[1].name))
-    page = make_page(model, model.vocabulary.encode(text[-SHOWN:]), "One layer of 64 reads Python's help")
+        _, without = train(folder, 0.0)
+        model, with_dropout = train(folder, 0.5)
+    page = make_page(
+        model, model.vocabulary.encode(text[-SHOWN:]), "One layer of 64 units reads Python's help"
+    )
     (FOLDER / "inside.html").write_text(page, encoding="utf-8")
 
     def draw(ax: Axes) -> None:
-        for curve, colour in zip(curves, (ORANGE, BLUE), strict=True):
+        for curve, colour in ((without, ORANGE), (with_dropout, BLUE)):
             ax.plot(curve.epochs, curve.train, "--", color=colour, lw=1.5, label=f"{curve.name}: training")
             ax.plot(curve.epochs, curve.val, color=colour, label=f"{curve.name}: validation")
             ax.plot(*curve.best, "o", color=colour, mec=INK)

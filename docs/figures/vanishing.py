@@ -1,8 +1,4 @@
-"""How much of a gradient is left after so many steps back through time, in each of the cells.
-
-Fresh networks as `minichar train` begins with, and the gradient of one loss at the last of
-100 steps, measured at the states before it.
-"""
+"""The gradient of earlier inputs in each cell, for fresh networks and a loss at the last step only."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,37 +9,32 @@ from minichar.engine.parameters import Parameters
 
 from .draw import BLUE, GREEN, ORANGE, figure, powers
 
-T, B, V, H = 100, 20, 40, 64
-CELLS = (("rnn", "RNN", ORANGE), ("gru", "GRU", GREEN), ("lstm", "LSTM", BLUE))
+T, B, V, H = 101, 20, 40, 64
+MODELS = (("rnn", "RNN", ORANGE), ("gru", "GRU", GREEN), ("lstm", "LSTM", BLUE))
 
 
 def gradient_norms(model: str) -> np.ndarray:
-    """Return the length of the gradient of all states before each of the last k = 0 … T-1 steps."""
+    """Return the norm of dx of a second layer, 0 … T-1 steps before the loss, relative to the first."""
     generator = np.random.default_rng(3)
-    config = Config(V, model, H, 1)
+    config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")
     initialise(config, parameters, generator)
     network = Network(config, parameters, T, B)
-    inputs = generator.integers(V, size=(T, B))
-    network.forward(teacher_forcing(inputs))
-    (layer,) = network.layers
-    dstates = tuple(np.zeros((H, B)) for _ in layer.states)
-    dstates[0][...] = generator.normal(size=(H, B))
-    norms = [1.0]
-    start = np.linalg.norm(dstates[0])
-    for t in reversed(range(T)):
-        dstates = tuple(d.copy() for d in layer.step_backward(t, *dstates))
-        norms.append(float(np.sqrt(sum((d**2).sum() for d in dstates)) / start))
-    return np.array(norms)
+    network.forward(teacher_forcing(generator.integers(V, size=(T, B))))
+    dh_above = np.zeros((T, H, B))
+    dh_above[-1] = generator.normal(size=(H, B))
+    dx = network.layers[1].backward(dh_above, None)  # (T, H, B)
+    norms = np.linalg.norm(dx, axis=(1, 2))[::-1]  # (T,)
+    return norms / norms[0]
 
 
 def main() -> None:
     """Measure and draw."""
 
     def draw(ax: Axes) -> None:
-        for model, name, colour in CELLS:
+        for model, name, colour in MODELS:
             ax.semilogy(gradient_norms(model), color=colour, label=name)
-        ax.set(xlabel="steps back", ylabel="gradient left", ylim=(1e-30, 10))
+        ax.set(xlabel="steps before the loss", ylabel="relative gradient", ylim=(1e-30, 10))
         powers(ax.yaxis)
         ax.legend()
 

@@ -1,19 +1,20 @@
-"""The API reference: a page for the public names, and one for each part of the package."""
+"""The API reference: one page for the public names, and one for each package."""
 
 import inspect
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 import minichar
 
-PARTS = ("engine", "text", "training", "formats", "pictures")
+PACKAGES = ("devices", "engine", "text", "checkpoints", "sampling", "training", "formats", "pictures")
 
 INDEX = """\
 # Python API
 
-The names below are the whole public interface. The rest of the package, {parts}, is
-documented to be read, and may change from one version to the next.
+These names are the public interface. The packages below it, {packages}, are documented to be
+read, and may change between versions.
 
 ```{{eval-rst}}
 {names}
@@ -28,22 +29,22 @@ documented to be read, and may change from one version to the next.
 
 
 def write_api(folder: Path) -> None:
-    """Write ``folder/index.md`` and a page for each part."""
-    for part in PARTS:
-        package = import_module(f"minichar.{part}")
-        modules = [f"minichar.{part}.{module.name}" for module in iter_modules(package.__path__)]
-        (folder / f"{part}.md").write_text(page(f"minichar.{part}", modules), encoding="utf-8")
+    """Write ``folder/index.md`` and a page for each package."""
+    for name in PACKAGES:
+        package = import_module(f"minichar.{name}")
+        modules = [f"minichar.{name}.{module.name}" for module in iter_modules(package.__path__)]
+        (folder / f"{name}.md").write_text(page(f"minichar.{name}", modules), encoding="utf-8")
     others = [module.name for module in iter_modules(minichar.__path__) if not module.ispkg]
-    top = page("Other modules", [f"minichar.{name}" for name in others if name not in ("__main__", "api")])
+    top = page("Other modules", [f"minichar.{name}" for name in others if name != "__main__"])
     (folder / "others.md").write_text(top, encoding="utf-8")
-    parts = ", ".join(f"[{part}]({part}.md)" for part in PARTS) + " and [others](others.md)"
+    packages = ", ".join(f"[{name}]({name}.md)" for name in PACKAGES) + " and [other modules](others.md)"
     names = "\n".join(public(name) for name in minichar.__all__)
-    index = INDEX.format(parts=parts, names=names, entries="\n".join([*PARTS, "others"]))
+    index = INDEX.format(packages=packages, names=names, entries="\n".join([*PACKAGES, "others"]))
     (folder / "index.md").write_text(index, encoding="utf-8")
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page of modules: what each says of itself, as it stands for its equations, then its names."""
+    """Return a page of modules: the docstring of each, verbatim for its equations, then its names."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
@@ -55,10 +56,19 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the directive for one public name; what links to it leads to the page of its module."""
+    """Return the directive for one public name; links to the name lead to the page of its module."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):
         kind = "autoexception" if issubclass(what, Exception) else "autoclass"
     members = "   :members:\n" if kind == "autoclass" else ""
-    return f".. {kind}:: minichar.{name}\n   :no-index:\n{members}"
+    return f".. {kind}:: minichar.{name}{own_signature(what)}\n   :no-index:\n{members}"
+
+
+def own_signature(what: Any) -> str:
+    """Return the signature that an object sets for itself, which autodoc cannot match with its source."""
+    if not hasattr(what, "__signature__"):
+        return ""
+    signature = inspect.signature(what)
+    parameters = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))

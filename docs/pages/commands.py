@@ -1,4 +1,4 @@
-"""The command reference: a page a command, made from Click's own declarations, as ``--help`` is."""
+"""The command reference: one page per command, generated like ``--help`` from Click's declarations."""
 
 import inspect
 import re
@@ -11,8 +11,8 @@ from minichar.cli import COMMANDS, main
 INDEX = """\
 # Commands
 
-Made from what `--help` says, which `minichar COMMAND --help` shows in a terminal too. Options may
-be written with underscores, `--rnn_size`.
+The text is that of `minichar COMMAND --help`. Options may also be written with underscores:
+`--rnn_size`.
 
 | command | what it does |
 |---|---|
@@ -38,7 +38,7 @@ def write_commands(folder: Path) -> None:
 
 
 def section(command: click.Command, name: str, parent: click.Context, level: int) -> str:
-    """Return a command's heading, usage, words and options, and the same of its own commands below it."""
+    """Return a command's heading, usage, help and options, then those of its subcommands."""
     context = click.Context(command, info_name=name, parent=parent)
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts = [
@@ -68,15 +68,15 @@ def words(command: click.Command) -> list[str]:
 
 
 def paragraph(text: str) -> str:
-    """Return a paragraph as Markdown; one that Click keeps as it stands is kept."""
+    """Return a paragraph as Markdown; one that Click prints verbatim becomes a block."""
     if text.startswith("\b"):
         return f"```text\n{text.removeprefix(chr(8)).strip(chr(10))}\n```"
     return escaped(text)
 
 
 def escaped(text: str) -> str:
-    """Return text in which nothing but code is markup; an option is code."""
-    parts = re.split(r"(`[^`]*`)", text)  # every second is code already
+    """Escape text so that only code is markup; options become code."""
+    parts = re.split(r"(`[^`]*`)", text)  # every second part is code already
     parts[::2] = [
         re.sub(r"(--[a-z][a-z-]+)", r"`\1`", re.sub(r"([*\[<$])", r"\\\1", part)) for part in parts[::2]
     ]

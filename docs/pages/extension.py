@@ -1,4 +1,4 @@
-"""The extension that the site's configuration loads: MathML, figures, and what docstrings need."""
+"""The Sphinx extension of the site: MathML, inline figures, and fixes for docstrings."""
 
 import re
 from pathlib import Path
@@ -11,16 +11,16 @@ from sphinx.util.docutils import SphinxDirective
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
-"""Characters of code that fit a line of a phone's table."""
+"""How many characters of code fit on a line of a table on a phone."""
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
 SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
 
 
 class Picture(SphinxDirective):
-    """A figure of ``docs/figures``, put into the page so that its ink follows the page's colours.
+    """A figure of ``docs/figures``, inlined so that it takes the colours of the page.
 
-    ``{picture} NAME`` with the caption as content.
+    The argument is the figure's name, the content its caption.
     """
 
     required_arguments = 1
@@ -38,19 +38,19 @@ class Picture(SphinxDirective):
 
 
 def visit_math(translator: Any, node: nodes.math) -> None:
-    """Write maths as MathML, which browsers draw themselves."""
+    """Write inline maths as MathML, which browsers render natively."""
     translator.body.append(convert(node.astext()))
     raise nodes.SkipNode
 
 
 def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
-    """Write a line of maths of its own."""
+    """Write displayed maths as MathML."""
     translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 
-def mend_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep indented equations as they stand; leave out what a module says, which its page shows."""
+def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep indented equations verbatim; drop module docstrings, which their page shows already."""
     if what == "module":
         lines.clear()
         return
@@ -58,45 +58,45 @@ def mend_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, li
         app.env.temp_data[name] = list(lines)
         return
     header, sections = split_sections(lines)
-    mended: list[str] = []
+    fixed: list[str] = []
     for line in header:
-        begins = line.startswith("    ") and mended and not mended[-1].strip()
-        within = len(mended) > 1 and mended[-2].startswith("    ")
-        if begins and not within and not any(before.endswith("::") for before in mended[-2:]):
-            mended += ["::", ""]
-        mended.append(line)
+        begins = line.startswith("    ") and fixed and not fixed[-1].strip()
+        within = len(fixed) > 1 and fixed[-2].startswith("    ")
+        if begins and not within and not any(before.endswith("::") for before in fixed[-2:]):
+            fixed += ["::", ""]
+        fixed.append(line)
     for line in sections:
         several = SEVERAL.fullmatch(line)
-        mended += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
-    # "V." alone would begin a list, numbered in Roman.
-    lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in mended]
+        fixed += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
+    # A line that begins with "V." would begin a list with Roman numerals.
+    lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in fixed]
 
 
-def keep_words(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Undo what was read into the docstring of a value: that the words before a colon are its type."""
+def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Undo Napoleon's reading of a value's docstring, where it takes text before a colon for a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
 
 
 def split_sections(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Split a docstring where its first section, such as Parameters, begins."""
+    """Split a docstring before its first section, such as Parameters."""
     rules = [i for i, line in enumerate(lines) if SECTION.fullmatch(line)]
     begin = rules[0] - 1 if rules else len(lines)
     return lines[:begin], lines[begin:]
 
 
 def keep_together(app: Sphinx, doctree: nodes.document) -> None:
-    """Mark options and short code, so that no line ends within them."""
+    """Mark short code, such as options, so that it is not broken across lines."""
     for literal in doctree.findall(nodes.literal):
         if len(literal.astext()) <= SHORT:
             literal["classes"].append("short")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register them."""
+    """Register the directive, the maths renderer and the events."""
     app.add_directive("picture", Picture)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("doctree-read", keep_together)
-    app.connect("autodoc-process-docstring", mend_docstring, priority=100)  # before NumPy's sections are read
-    app.connect("autodoc-process-docstring", keep_words, priority=900)  # and after
+    app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
+    app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
     return {"parallel_read_safe": True}

@@ -1,8 +1,8 @@
-"""The course: lessons that are tests. Found, listed, told, and run.
+"""The course: find, read and run the lessons.
 
-A lesson is a file ``test_NN_name.py``. Its docstring is the story, with the first line
-``Lesson N. Title: summary.``; the string ``EXERCISE`` at its end is for the reader to do.
-In the sources they are in ``tests/lessons``; a wheel brings them along as data.
+A lesson is a test file ``test_NN_name.py``. Its docstring is the text of the lesson, with the
+first line ``Lesson N. Title: summary.``. It ends with two strings, ``EXERCISE`` and ``ANSWER``.
+A source tree has the lessons in ``tests/lessons``; a wheel installs them as data files.
 """
 
 import ast
@@ -28,12 +28,15 @@ class Lesson:
     Attributes
     ----------
     path : Path
+        The test file.
     number : int
+        1, 2, …
     title, summary : str
-        A few words, and a line.
+        From the first line of the docstring.
     story : str
         The whole docstring.
     exercise, answer : str
+        A change to make in one file, and the tests that fail after it.
     """
 
     path: Path
@@ -46,23 +49,23 @@ class Lesson:
 
 
 def find_lessons() -> list[Lesson]:
-    """Return the lessons in their order.
+    """Return the lessons in order.
 
     Raises
     ------
     MinicharError
-        If they did not come along with this installation.
+        If this installation has none.
     """
     files = sorted(SOURCES.glob("test_*.py")) or sorted(installed())
     if not files:
         raise MinicharError(
-            "this installation came without the lessons: get minichar's sources and pip install -e '.[test]'"
+            "the lessons are not installed: get minichar's sources and run pip install -e '.[test]' there"
         )
     return [read_lesson(path) for path in files]
 
 
 def installed() -> Iterator[Path]:
-    """Yield the lessons that a wheel brought along."""
+    """Yield the lessons that a wheel has installed."""
     with suppress(metadata.PackageNotFoundError):
         for file in metadata.files("minichar") or []:
             path = Path(str(file.locate())).resolve()
@@ -71,7 +74,7 @@ def installed() -> Iterator[Path]:
 
 
 def read_lesson(path: Path) -> Lesson:
-    """Read a lesson without running it."""
+    """Parse a lesson without importing it."""
     module = ast.parse(path.read_text(encoding="utf-8"))
     story = ast.get_docstring(module) or ""
     number, title, summary = re.match(FIRST_LINE, story).groups()  # type: ignore[union-attr]
@@ -87,22 +90,22 @@ def read_lesson(path: Path) -> Lesson:
 
 
 def get_lesson(number: int) -> Lesson:
-    """Return a lesson by its number.
+    """Return the lesson with that number.
 
     Raises
     ------
     MinicharError
-        If there is none of that number.
+        If there is none.
     """
     lessons = find_lessons()
     for lesson in lessons:
         if lesson.number == number:
             return lesson
-    raise MinicharError(f"there is no lesson {number}: the lessons go from 1 to {len(lessons)}")
+    raise MinicharError(f"there is no lesson {number}: choose one from 1 to {len(lessons)}")
 
 
 def run_lesson(lesson: Lesson) -> int:
-    """Run a lesson's tests, printing to standard output; return pytest's exit status.
+    """Run a lesson's tests, printing to standard output, and return pytest's exit status.
 
     Raises
     ------
@@ -113,12 +116,12 @@ def run_lesson(lesson: Lesson) -> int:
         pytest = import_module("pytest")
     except ImportError as error:
         raise MinicharError(
-            f"a lesson is run by pytest ({error}): pip install 'minichar[test]', or in minichar's sources, "
-            "so that an exercise changes the code that runs, pip install -e '.[test]'"
+            f"lessons need pytest ({error}): run pip install -e '.[test]' in minichar's sources, or, "
+            "to read without doing the exercises, pip install 'minichar[test]'"
         ) from error
-    # A lesson stands alone: no options of the environment, no settings, fixtures or cache of the folder
-    # that it happens to lie in.
+    # The result must not depend on pytest options in the environment, or on the settings, fixtures and
+    # cache of the folder that contains the lesson.
     os.environ.pop("PYTEST_ADDOPTS", None)
     alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
-    # Some lessons draw what they measure, so what they print is shown.
+    # Some lessons print what they measure.
     return int(pytest.main([*alone, "--verbose", "--no-header", "--capture=no", str(lesson.path)]))

@@ -41,6 +41,7 @@ import pytest
 
 from minichar.engine import gradcheck
 from minichar.engine.config import Config
+from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.network import teacher_forcing
 
 w, x, target = 0.4, 1.2, 0.6
@@ -102,9 +103,9 @@ def test_the_engine_differentiates_with_respect_to_each_weight_in_turn():
 def test_on_a_whole_network_it_is_ten_thousand_times_more_accurate_than_a_central_difference():
     generator = np.random.default_rng(3)
     config = Config(vocab_size=7, model="rnn", rnn_size=5)
-    network = gradcheck.toy_network(config, T=6, B=2, generator=generator)
+    network = toy_network(config, T=6, B=2, generator=generator)
     inputs, targets = generator.integers(7, size=(2, 6, 2))  # each (T, B)
-    for row in gradcheck.check_network(network, teacher_forcing(inputs), targets):
+    for row in check_network(network, teacher_forcing(inputs), targets):
         assert row.complex_error < 1e-14
         assert row.central_error > 1e4 * row.complex_error
 
