@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from cells import ARGUMENTS
@@ -9,6 +11,13 @@ settings.register_profile("minichar", deadline=None)
 settings.load_profile("minichar")
 
 DEVICE_CELL = "lstm"
+
+
+def pytest_configure(config):
+    """Keep the kernels that an OpenCL device compiles for the next run of the tests."""
+    if cache := getattr(config, "cache", None):
+        os.environ.setdefault("SYCL_CACHE_PERSISTENT", "1")
+        os.environ.setdefault("SYCL_CACHE_DIR", str(cache.mkdir("opencl")))
 
 
 def pytest_collection_modifyitems(items):

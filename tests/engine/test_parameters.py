@@ -5,10 +5,11 @@ import pytest
 from cells import ARGUMENTS
 
 from minichar.devices.cpu import CPU
-from minichar.engine.config import MAX_SIZE, Config, initialise
+from minichar.engine.config import Config, initialise
 from minichar.engine.parameters import Parameters
 from minichar.errors import MinicharError
 
+MAX_SIZE = 1 << 20
 SHAPES = {"b": (2, 3), "a": (4,), "c": (1, 2)}
 
 # char-rnn keeps two bias vectors per gate. Its numbers of parameters, for V = 65 and L × H:
@@ -67,7 +68,7 @@ class TestConfig:
             ({"model": "transformer"}, "must be one of gru, lstm, rnn"),
             ({"gru_reset": "during"}, "must be one of after, before"),
             ({"vocab_size": 0}, "vocab_size is 0"),
-            ({"vocab_size": MAX_SIZE + 1}, "whole number from 1"),
+            ({"vocab_size": MAX_SIZE + 1}, "vocab_size is 1048577"),
             ({"rnn_size": -1}, "rnn_size is -1"),
             ({"rnn_size": 128.0}, "rnn_size is 128.0"),
             ({"num_layers": True}, "num_layers is True"),
@@ -78,7 +79,7 @@ class TestConfig:
             ({"dropout": "0.5"}, "dropout is '0.5'"),
         ],
     )
-    def test_a_value_out_of_range_is_told_in_one_line(self, wrong, words):
+    def test_a_value_out_of_range_is_reported_in_one_line(self, wrong, words):
         with pytest.raises(MinicharError, match=words) as caught:
             Config(**{"vocab_size": 65} | wrong)
         assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ from minichar.engine.config import Config
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network, teacher_forcing
 
-T, B, V, H = 7, 3, 5, 4
+T, B, V, H = 5, 3, 7, 4
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def again(network, monkeypatch, piece):
     return other
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", [1, 2])
 def test_in_pieces_the_loss_and_the_gradient_are_the_same(steps, network, text, host, monkeypatch):
     inputs, targets = text
     pieces = again(network, monkeypatch, steps * V * B + 1)

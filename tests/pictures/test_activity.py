@@ -26,7 +26,7 @@ def test_the_mean_surprise_is_the_loss(model, ids):
 
 
 def test_states_gates_and_alternatives_are_those_of_one_long_run(model, ids):
-    """One network with room for the whole text, its arrays read directly."""
+    """Of one network with room for the whole text."""
     found = read_activity(model, ids)
     network = model.network(len(ids), 1)
     logits = network.forward(teacher_forcing(ids[:, None].astype("int64")))[:-1, :, 0]  # (N-1, V)
@@ -35,8 +35,9 @@ def test_states_gates_and_alternatives_are_those_of_one_long_run(model, ids):
     assert (found.likeliest[1:] == best).all()
     np.testing.assert_allclose(found.probability[1:], np.take_along_axis(p, best, axis=1), rtol=1e-12)
     for layer, states in zip(network.layers, found.states, strict=True):
-        kept = np.tanh(layer.c[1:]) if model.config.model == "lstm" else layer.h[1:]
-        np.testing.assert_allclose(states, kept[:, :, 0].T, rtol=1e-12)
+        after = np.array([step[-1] for step in layer.states[1:]])[:, :, 0]  # (N, H), of an LSTM c, else h
+        wanted = np.tanh(after) if model.config.model == "lstm" else after
+        np.testing.assert_allclose(states, wanted.T, rtol=1e-12)
 
 
 NAMES = {"lstm": "ifo", "gru": "rz", "rnn": "h"}
@@ -51,13 +52,13 @@ def test_gates(model, ids):
     for gate in gates:
         assert gate.shares.sum() == pytest.approx(1)
         assert 0 <= gate.left + gate.right <= 1
-        edge = 2 if gate.low == 0 else 1  # parts of the histogram that make up a tenth of 0…1, or of -1…1
+        edge = 2 if gate.low == 0 else 1  # the bins of a tenth of 0…1, or of -1…1
         assert gate.left == pytest.approx(gate.shares[:edge].sum())
         assert gate.right == pytest.approx(gate.shares[-edge:].sum())
 
 
 @pytest.mark.parametrize(
-    ("cell", "weight", "row", "name"),
+    ("arguments", "weight", "row", "name"),
     [
         ({"model": "lstm"}, "layer1.W", 0, "i"),
         ({"model": "lstm"}, "layer1.W", 1, "f"),
@@ -70,8 +71,8 @@ def test_gates(model, ids):
     ],
 )
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_gate_that_its_bias_holds_shut_or_open(cell, weight, row, name, sign, ids):
-    model = toy_model(unknown=True, scale=1.0, **cell)
+def test_a_gate_that_its_bias_keeps_closed_or_open(arguments, weight, row, name, sign, ids):
+    model = toy_model(unknown=True, scale=1.0, **arguments)
     H = model.config.rnn_size
     model.parameters[weight][row * H : (row + 1) * H, -1] = 200 * sign
     for gate in read_activity(model, ids).gates:
@@ -79,7 +80,7 @@ def test_a_gate_that_its_bias_holds_shut_or_open(cell, weight, row, name, sign, 
         assert (share == 1) == ((gate.layer, gate.name) == (1, name))
 
 
-def test_the_chunks_change_nothing(model, ids, monkeypatch):
+def test_the_result_does_not_depend_on_the_length_of_a_chunk(model, ids, monkeypatch):
     expected = read_activity(model, ids)
     monkeypatch.setattr(activity, "CHUNK", 7)
     found = read_activity(model, ids)
@@ -96,7 +97,7 @@ def test_short_texts(N):
     assert np.isfinite(found.surprise).sum() == N - 1
 
 
-def test_weights_that_overflow_are_one_line(ids):
+def test_weights_that_overflow_are_reported_in_one_line(ids):
     model = toy_model(unknown=True, dtype="float32")
     model.parameters.flat[...] = 50
     model.parameters["readout.W"][...] = np.finfo("float32").max

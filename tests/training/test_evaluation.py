@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary("abcdefgh")
 
 
 def model_on(backend, cell, generator):
-    """Return a model whose state matters much, with a dropout that evaluation must not use."""
+    """Return a model whose loss depends on its state, with a dropout that evaluation must not apply."""
     config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
     model = CharRNN.new(config, VOCABULARY, seed=1, dtype="float64", backend=backend)
     model.parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, model.parameters.size))
@@ -49,7 +49,7 @@ class TestEvaluation:
         assert Evaluation(1.0, 0.0, 0.0, 1).perplexity == pytest.approx(e)
         assert Evaluation(1.0, 0.0, 0.0, 1).bits == pytest.approx(1.4426950408889634)  # 1 / ln 2
 
-    def test_a_loss_beyond_all_measure_has_an_infinite_perplexity(self):
+    def test_the_perplexity_of_a_huge_loss_is_infinite(self):
         assert Evaluation(1e6, 0.0, 0.0, 1).perplexity == inf
 
 
@@ -69,7 +69,7 @@ class TestEvaluate:
         assert result.first == pytest.approx(first, rel=1e-12)
         assert result.last == pytest.approx(last, rel=1e-12)
         assert result.characters == 12 * B
-        np.testing.assert_allclose(network.state, state, atol=1e-12)  # left for who goes on
+        np.testing.assert_allclose(network.state, state, atol=1e-12)  # so that the caller can continue
 
     def test_it_starts_from_the_state_of_the_network(self, model, generator):
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
@@ -82,7 +82,7 @@ class TestEvaluate:
 
 
 class TestEvaluateWhole:
-    @pytest.mark.parametrize("T", [1, 7, 50, 149, 150, 151, 1000])
+    @pytest.mark.parametrize("T", [1, 7, 149, 150, 151])
     def test_the_result_does_not_depend_on_the_length_of_a_chunk(self, model, ids, T):
         column = ids.astype(int)[:, None]
         result = evaluate_whole(model, ids, T)
@@ -95,7 +95,7 @@ class TestEvaluateWhole:
         assert result.loss == pytest.approx(naive_loss(model, column[:1], column[1:])[0], rel=1e-12)
         assert result.characters == 1
 
-    def test_a_caller_can_watch(self, model, ids):
+    def test_a_caller_can_count_the_chunks(self, model, ids):
         seen = []
 
         def watch(chunks):
@@ -122,13 +122,13 @@ class TestEvaluatePart:
         return losses
 
     @pytest.mark.parametrize("part", ["train", "val", "test"])
-    def test_from_zero_it_reads_the_part_alone(self, model, split, part):
+    def test_from_zero_the_part_alone_is_read(self, model, split, part):
         chunks = getattr(split, part)
         result = evaluate_part(model, split, part, "zero")
         assert result.loss == pytest.approx(self.unbroken(model, chunks)[0], rel=1e-12)
         assert result.characters == len(chunks) * T * B
 
-    def test_carried_it_comes_from_the_parts_before(self, model, split):
+    def test_carried_the_parts_before_are_read_first(self, model, split):
         losses = self.unbroken(model, split.train, split.val, split.test)
         for part, loss in zip(("train", "val", "test"), losses, strict=True):
             result = evaluate_part(model, split, part, "carried")
@@ -137,7 +137,7 @@ class TestEvaluatePart:
         zero = evaluate_part(model, split, "val", "zero")
         assert abs(zero.first - evaluate_part(model, split, "val", "carried").first) > 1e-6
 
-    def test_a_caller_sees_the_chunks_before_go_by_too(self, model, split):
+    def test_a_caller_sees_the_chunks_of_the_parts_before_too(self, model, split):
         seen = []
 
         def watch(chunks):
@@ -148,7 +148,7 @@ class TestEvaluatePart:
         evaluate_part(model, split, "val", "carried", watch)
         assert len(seen) == len(split.train) + len(split.val)
 
-    def test_a_model_in_training_is_not_disturbed(self, model, split):
+    def test_a_model_in_training_is_not_affected(self, model, split):
         before = model.parameters.flat.copy()
         network = model.network(T, B)
         network.forward(teacher_forcing(split.train[0][0]))
@@ -158,7 +158,7 @@ class TestEvaluatePart:
         np.testing.assert_array_equal(model.parameters.flat, before)
         np.testing.assert_array_equal(network.state, state)
 
-    def test_an_empty_part_is_told_in_one_line(self, model, ids):
+    def test_an_empty_part_is_reported_in_one_line(self, model, ids):
         split = split_text(ids, B, T, train_frac=0.8, val_frac=0.2)
         with pytest.raises(MinicharError, match="the test part of the text is empty") as caught:
             evaluate_part(model, split, "test", "zero")
@@ -166,7 +166,7 @@ class TestEvaluatePart:
 
     def test_a_tail_split_has_no_state_to_carry(self, model, ids):
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2, how="tail")
-        with pytest.raises(MinicharError, match="start=.carried. needs split=.columns.") as caught:
+        with pytest.raises(MinicharError, match=r"start=.carried. needs split=.columns.") as caught:
             evaluate_part(model, split, "val", "carried")
         assert "\n" not in str(caught.value)
         assert evaluate_part(model, split, "val", "zero").loss == pytest.approx(
@@ -175,7 +175,7 @@ class TestEvaluatePart:
 
 
 class TestOnADevice:
-    """The same losses as on the CPU, from chunks that lie on the host."""
+    """The same losses as on the CPU, from chunks on the host."""
 
     @pytest.fixture
     def there(self, cell, device):
@@ -202,7 +202,7 @@ class TestOnADevice:
         wanted = evaluate_whole(here, ids, 50)
         assert evaluate_whole(there, ids, 25).loss == pytest.approx(wanted.loss, rel=1e-12)
 
-    def test_what_crosses_is_each_chunk_and_its_loss(self, there, device, ids):
+    def test_each_chunk_and_its_loss_are_copied_once(self, there, device, ids):
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
         before = dict(device.crossings)
         evaluate_part(there, split, "train", "zero")

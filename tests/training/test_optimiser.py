@@ -1,10 +1,74 @@
+"""The optimiser: clipping, then RMSprop."""
+
 from math import sqrt
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from minichar.devices.cpu import CPU
 from minichar.engine.parameters import Parameters
-from minichar.training.optimiser import EPSILON, RMSprop
+from minichar.training.optimiser import EPSILON, RMSprop, clip_elements, clip_norm
+
+NUMBERS = st.floats(-1e3, 1e3, allow_subnormal=False)
+GRADIENTS = st.lists(NUMBERS, min_size=1, max_size=6).map(np.array)
+LIMITS = st.floats(1e-3, 1e3)
+
+
+def clipped(clip, g, limit, backend=CPU):
+    """Return a copy that was clipped on the device."""
+    g = backend.to_device(np.array(g, dtype="float64"))
+    clip(backend.xp, g, limit)
+    return backend.to_host(g)
+
+
+def test_elements_are_clipped_at_the_limit(backend):
+    result = clipped(clip_elements, [0.5, -2.0, 7.0, -0.1], 1.0, backend)
+    np.testing.assert_array_equal(result, [0.5, -1.0, 1.0, -0.1])
+
+
+def test_a_long_gradient_is_shortened(backend):
+    # ‖(3, -4)‖ = √(9 + 16) = 5;  (3, -4) · 2/5 = (1.2, -1.6)
+    np.testing.assert_allclose(clipped(clip_norm, [3.0, -4.0], 2.0, backend), [1.2, -1.6], rtol=1e-15)
+
+
+def test_a_short_gradient_stays(backend):
+    np.testing.assert_array_equal(clipped(clip_norm, [3.0, -4.0], 6.0, backend), [3.0, -4.0])
+
+
+@pytest.mark.parametrize("clip", [clip_elements, clip_norm])
+def test_a_zero_gradient_stays_zero(clip):
+    np.testing.assert_array_equal(clipped(clip, np.zeros(3), 1.0), np.zeros(3))
+
+
+@pytest.mark.parametrize("clip", [clip_elements, clip_norm])
+def test_float32_stays_float32_and_in_place(clip, backend, host):
+    g = backend.to_device(np.array([3.0, -4.0], dtype="float32"))
+    view = g[:]
+    clip(backend.xp, g, 1.0)
+    assert view.dtype == "float32"
+    assert abs(host(view)).max() <= 1
+
+
+@given(g=GRADIENTS, limit=LIMITS)
+def test_no_element_exceeds_its_limit_and_the_others_stay(g, limit):
+    result = clipped(clip_elements, g, limit)
+    assert (abs(result) <= limit).all()
+    inside = abs(g) <= limit
+    np.testing.assert_array_equal(result[inside], g[inside])
+    np.testing.assert_array_equal(np.sign(result), np.sign(g))
+
+
+@given(g=GRADIENTS, limit=LIMITS)
+def test_the_norm_never_exceeds_its_limit_and_the_direction_stays(g, limit):
+    result, norm = clipped(clip_norm, g, limit), np.sqrt((g * g).sum())
+    assert np.linalg.norm(result) <= limit * (1 + 1e-12)
+    if norm <= limit:
+        np.testing.assert_array_equal(result, g)
+    else:
+        assert np.linalg.norm(result) == pytest.approx(limit, rel=1e-12)
+        np.testing.assert_allclose(result * (norm / limit), g, rtol=1e-12, atol=1e-300)
 
 
 @pytest.fixture
@@ -27,7 +91,7 @@ def test_the_first_step_worked_by_hand(parameters_of, backend, host):
     np.testing.assert_allclose(host(parameters["W"]), [0.8, -0.8], rtol=1e-7)
 
 
-def test_epsilon_is_one_in_a_hundred_million_and_stands_outside_the_root(parameters_of, backend, host):
+def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
     assert EPSILON == 1e-8
     parameters = parameters_of([0.0])
     optimiser = RMSprop(parameters, decay=0.75)
@@ -37,10 +101,8 @@ def test_epsilon_is_one_in_a_hundred_million_and_stands_outside_the_root(paramet
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.95])
-@pytest.mark.parametrize("rate_lies", ["on the host", "on the device"])
-def test_three_steps_agree_with_a_loop_over_scalars(
-    decay, rate_lies, parameters_of, backend, host, generator
-):
+@pytest.mark.parametrize("rate_is", ["a number", "an array"])
+def test_three_steps_agree_with_a_loop_over_scalars(decay, rate_is, parameters_of, backend, host, generator):
     start, gradients = generator.normal(size=5), generator.normal(size=(3, 5))
     rates = [0.1, 0.1, 0.01]
     parameters = parameters_of(start)
@@ -48,7 +110,7 @@ def test_three_steps_agree_with_a_loop_over_scalars(
     on_device = backend.zeros((), "float64")
     for g, rate in zip(gradients, rates, strict=True):
         on_device[...] = rate
-        optimiser.step(backend.to_device(g), rate if rate_lies == "on the host" else on_device)
+        optimiser.step(backend.to_device(g), rate if rate_is == "a number" else on_device)
 
     for j in range(5):
         theta, m = start[j], 0.0
@@ -59,13 +121,13 @@ def test_three_steps_agree_with_a_loop_over_scalars(
         assert host(optimiser.mean_square)[j] == pytest.approx(m, rel=1e-12)
 
 
-def test_no_gradient_no_step(parameters_of, backend, host):
+def test_a_zero_gradient_changes_nothing(parameters_of, backend, host):
     parameters = parameters_of([1.0, 2.0])
     RMSprop(parameters, decay=0.95).step(backend.zeros((2,), "float64"), learning_rate=0.1)
     np.testing.assert_array_equal(host(parameters["W"]), [1.0, 2.0])
 
 
-def test_the_gradient_is_left_as_it_is_and_float32_stays(parameters_of, backend, host, generator):
+def test_the_gradient_is_not_changed_and_float32_stays_float32(parameters_of, backend, host, generator):
     parameters = parameters_of(generator.normal(size=4), "float32")
     kept = generator.normal(size=4).astype("float32")
     g = backend.to_device(kept.copy())
@@ -83,7 +145,7 @@ def test_it_agrees_with_pytorch(generator):
     theirs = torch.from_numpy(start.copy()).requires_grad_()
     their_optimiser = torch.optim.RMSprop([theirs], lr=2e-3, alpha=0.95, eps=1e-8)
     optimiser = RMSprop(parameters, decay=0.95)
-    # Gradients of all sizes, some of which ε outweighs.
+    # Gradients of all sizes, some of them smaller than ε.
     for scale in (1.0, 1e-4, 1e-8, 1e-9, 1.0):
         g = generator.normal(size=20) * scale
         optimiser.step(g, learning_rate=2e-3)

@@ -1,4 +1,4 @@
-"""A run that is stopped and goes on is the run that was never stopped, to the last bit."""
+"""A run that is stopped and resumed is the run that was never stopped, to the last bit."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def assert_same(trainer, other):
 
 
 def in_two(settings, n, total):
-    """Learn `n` chunks, stop, and go on from the checkpoint until `total`; return trainer and events."""
+    """Train on `n` chunks, stop, and resume until `total`; return trainer and events."""
     first = begin(settings).trainer
     take(first, n)
     second = resume(first.saved[-1], {}).trainer
@@ -62,7 +62,7 @@ def test_n_steps_and_n_steps_are_2n_steps(settings_of, cell):
 
 
 def test_the_files_of_both_are_the_same(settings_of):
-    """Weights, mean square, state and every number of the header, as they were written."""
+    """Weights, mean square, state and every number in the header."""
     settings = settings_of()
     whole = begin(settings).trainer
     take(whole, 40)
@@ -75,7 +75,7 @@ def test_the_files_of_both_are_the_same(settings_of):
 
 
 @pytest.mark.parametrize("n", [1, "end - 1", "end", "end + 1"])
-def test_wherever_it_is_stopped(settings_of, n):
+def test_it_may_be_stopped_anywhere(settings_of, n):
     settings = settings_of()
     whole = begin(settings).trainer
     end = len(whole.split.train)
@@ -85,8 +85,8 @@ def test_wherever_it_is_stopped(settings_of, n):
 
 
 @pytest.mark.parametrize("every", [7, 10])
-def test_with_measurements_on_the_way(settings_of, every):
-    """Stopped between two of them, and at one; their losses and the means between them are the same."""
+def test_evaluations_before_and_after_a_stop(settings_of, every):
+    """Stopped between two of them, and at one: their losses and the means between them are the same."""
     settings = settings_of(eval_val_every=every)
     whole = begin(settings).trainer
     events = take(whole, 55)
@@ -113,7 +113,7 @@ def test_with_measurements_on_the_way(settings_of, every):
     ],
     ids=str,
 )
-def test_whatever_the_options(settings_of, changes):
+def test_every_option_that_affects_training(settings_of, changes):
     settings = settings_of(**changes)
     whole = begin(settings).trainer
     total = min(whole.iterations, 50)
@@ -133,8 +133,8 @@ def test_several_times(settings_of):
     assert_same(whole, trainer)
 
 
-def test_from_a_checkpoint_that_was_no_stop(settings_of):
-    """Any checkpoint of a run will do, not only the one it was stopped at."""
+def test_any_checkpoint_of_a_run_can_be_resumed(settings_of):
+    """Not only the one it was stopped at."""
     settings = settings_of(eval_val_every=15)
     whole = begin(settings).trainer
     list(whole.run())
@@ -145,7 +145,7 @@ def test_from_a_checkpoint_that_was_no_stop(settings_of):
     assert second.saved[-1] == whole.saved[-1]
 
 
-def test_a_run_that_is_made_longer(settings_of):
+def test_more_epochs_on_resuming(settings_of):
     whole = begin(settings_of(max_epochs=3)).trainer
     list(whole.run())
     short = begin(settings_of(max_epochs=2)).trainer
@@ -156,7 +156,7 @@ def test_a_run_that_is_made_longer(settings_of):
 
 
 def test_keep_deletes_only_what_this_process_wrote(settings_of):
-    """What a checkpoint says of other files is not to be trusted with deleting them."""
+    """A checkpoint may be anyone's, so what it says about other files must not delete them."""
     settings = settings_of(eval_val_every=10, keep=2)
     trainer = begin(settings).trainer
     take(trainer, 35)

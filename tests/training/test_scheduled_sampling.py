@@ -19,10 +19,10 @@ def certain(character, B):
 def fed(backend):
     """Return what is fed ``(T, B)`` where the text is all TRUE and the model sure of OTHER."""
 
-    def run(share, T=20, B=60, feed="sample", seed=1):
+    def run(ratio, T=20, B=60, feed="sample", seed=1):
         inputs = backend.to_device(np.full((T, B), TRUE))
         next_ids = ScheduledSampling(inputs, feed, backend)
-        next_ids.draw_mask(share, backend.uniform(seed))
+        next_ids.draw_mask(ratio, backend.uniform(seed))
         logits = backend.to_device(certain(OTHER, B))
         return np.array([backend.to_host(next_ids(t, lambda: logits)) for t in range(T)])
 
@@ -31,15 +31,15 @@ def fed(backend):
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
 class TestTheMask:
-    def test_a_share_of_one_feeds_the_text(self, feed, fed):
+    def test_a_ratio_of_one_feeds_the_text(self, feed, fed):
         assert (fed(1.0, feed=feed) == TRUE).all()
 
-    def test_a_share_of_zero_feeds_the_model_after_the_first_character(self, feed, fed):
+    def test_a_ratio_of_zero_feeds_the_model_after_the_first_character(self, feed, fed):
         ids = fed(0.0, feed=feed)
         assert (ids[0] == TRUE).all()
         assert (ids[1:] == OTHER).all()
 
-    def test_true_characters_have_their_share(self, feed, fed):
+    def test_true_characters_are_as_many_as_the_ratio_says(self, feed, fed):
         true = fed(0.8, B=100, feed=feed)[1:] == TRUE
         # 19 · 100 = 1900 draws; the standard deviation of their mean is √(0.8 · 0.2 / 1900) = 0.009
         assert true.mean() == pytest.approx(0.8, abs=0.036)
@@ -60,17 +60,17 @@ class TestTheMask:
 def test_each_chunk_draws_its_own_mask_into_the_same_array(feed, backend, host):
     """A recorded step reads the mask and the uniform numbers at the addresses it was recorded with."""
     mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
-    uniform, (true, u) = backend.uniform(1), (mixed.mask, mixed.u)
+    uniform, (mask, u) = backend.uniform(1), (mixed.mask, mixed.u)
     mixed.draw_mask(0.5, uniform)
-    before = host(true).copy(), host(u).copy()
+    before = host(mask).copy(), host(u).copy()
     mixed.draw_mask(0.5, uniform)
-    assert mixed.mask is true
+    assert mixed.mask is mask
     assert mixed.u is u
-    assert (host(true) != before[0]).any()
+    assert (host(mask) != before[0]).any()
     assert (host(u) != before[1]).any() == (feed == "sample")
 
 
-def test_a_chunk_is_read_from_where_the_inputs_lie(backend, host):
+def test_the_inputs_are_read_at_each_step(backend, host):
     inputs = backend.zeros((3, 2), "int64")
     mixed = ScheduledSampling(inputs, "argmax", backend)
     mixed.draw_mask(1.0, backend.uniform(1))
@@ -80,7 +80,7 @@ def test_a_chunk_is_read_from_where_the_inputs_lie(backend, host):
         np.testing.assert_array_equal(host(mixed(t, lambda: logits)), [2 * t, 2 * t + 1])
 
 
-def test_a_true_character_comes_from_its_own_place_in_the_text(backend, host, generator):
+def test_a_true_character_is_the_one_at_that_position(backend, host, generator):
     inputs = generator.integers(3, size=(20, 40))
     next_ids = ScheduledSampling(backend.to_device(inputs), "argmax", backend)
     next_ids.draw_mask(0.5, backend.uniform(1))
@@ -113,15 +113,15 @@ class TestInTheNetwork:
 
     @pytest.fixture
     def run(self, cell, backend, generator):
-        """Run a chunk forward and back; return network and inputs."""
+        """Run a chunk forward and backward; return network and inputs."""
 
-        def run(share):
+        def run(ratio):
             config = Config(self.V, **cell, rnn_size=self.H, num_layers=2)
             network = toy_network(config, self.T, self.B, generator, backend)
             ids = backend.to_device(generator.integers(self.V, size=(2, self.T, self.B)))
             inputs, targets = ids  # each (T, B)
             feed = ScheduledSampling(inputs, "argmax", backend)
-            feed.draw_mask(share, backend.uniform(1))
+            feed.draw_mask(ratio, backend.uniform(1))
             network.learn(feed, targets)
             return network, inputs
 
@@ -133,7 +133,7 @@ class TestInTheNetwork:
         np.testing.assert_array_equal(fed[0], host(inputs)[0])
         np.testing.assert_array_equal(fed[1:], host(network.logits())[:-1].argmax(axis=1))
 
-    def test_the_gradient_lands_on_the_characters_that_were_fed(self, run, host):
+    def test_the_gradient_is_that_of_the_characters_that_were_fed(self, run, host):
         network, inputs = run(0.3)
         fed = host(network.fed)
         assert set(fed.flat) != set(host(inputs).flat)

@@ -1,0 +1,63 @@
+"""A trained model on a device: the same text as on the CPU, and few copies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minichar.checkpoints.checkpoint import load, save
+from minichar.devices.cpu import CPU
+from minichar.engine.config import Config
+from minichar.model import CharRNN
+from minichar.sampling.generate import Choice, generate, generate_many
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.start import copy_weights
+
+VOCABULARY = Vocabulary(" abcdes")
+
+
+@pytest.fixture
+def models(device, generator, tmp_path):
+    """The same model of large weights on the CPU and on the device."""
+    config = Config(len(VOCABULARY), rnn_size=6, num_layers=2, dropout=0.4)
+    here = CharRNN.new(config, VOCABULARY, 1, "float64")
+    here.parameters.flat[...] = generator.uniform(-1, 1, here.parameters.size)
+    save(tmp_path / "model.npz", here)
+    return here, load(tmp_path / "model.npz", device)
+
+
+@pytest.mark.parametrize("choice", [Choice(), Choice(0.7, top_k=3, top_p=0.9)])
+def test_it_generates_the_same_text_on_every_device(models, choice):
+    here, there = ("".join(generate(model, 20, "bad", seed=5, choice=choice)) for model in models)
+    assert len(here) == 20
+    assert there == here
+
+
+def test_and_the_same_texts_in_a_batch(models):
+    here, there = (list(generate_many(model, 3, 12, seed=5)) for model in models)
+    assert there == here
+
+
+def test_a_character_costs_one_copy_each_way(models, device):
+    pieces = generate(models[1], 10)
+    next(pieces)
+    before = dict(device.crossings)
+    next(pieces)
+    assert {way: device.crossings[way] - before[way] for way in before} == {"to_device": 1, "to_host": 1}
+
+
+def test_weights_are_matched_to_another_vocabulary_on_the_device(models, device):
+    other = Vocabulary("bcdx")
+    for old, backend in zip(models, (CPU, device), strict=True):
+        new = CharRNN.new(replace(old.config, vocab_size=4), other, 2, "float64", backend)
+        fresh = {name: backend.to_host(view).copy() for name, view in new.parameters.items()}
+        copy_weights(old, new)
+        theirs = {name: backend.to_host(view) for name, view in old.parameters.items()}
+        ours = {name: backend.to_host(view) for name, view in new.parameters.items()}
+        there = VOCABULARY.encode("bcd")
+        here = other.encode("bcd")
+        (x,) = other.encode("x")
+        np.testing.assert_array_equal(ours["layer1.Wx"][:, here], theirs["layer1.Wx"][:, there])
+        np.testing.assert_array_equal(ours["readout.W"][here], theirs["readout.W"][there])
+        np.testing.assert_array_equal(ours["readout.W"][x], fresh["readout.W"][x])
+        np.testing.assert_array_equal(ours["layer2.W"], theirs["layer2.W"])

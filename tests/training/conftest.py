@@ -1,0 +1,10 @@
+import pytest
+from toys import TEXT, toy_settings
+
+from minichar.training.start import begin
+
+
+@pytest.fixture
+def trainer_of(tmp_path):
+    """Make a trainer of a toy run with these settings."""
+    return lambda text=TEXT, **changes: begin(toy_settings(tmp_path, text, **changes)).trainer

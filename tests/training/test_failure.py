@@ -1,0 +1,159 @@
+"""Training that fails: when it stops, and what it says."""
+
+import re
+
+import numpy as np
+import pytest
+from toys import listing
+
+from minichar.checkpoints.checkpoint import load
+from minichar.errors import MinicharError
+from minichar.training.trainer import Step
+
+
+def sabotage(trainer, iteration, name, change, watched=False):
+    """Run, and after so many chunks change a parameter; return the checkpoints at that time, and the error.
+
+    If the run is `watched`, the loss of every chunk is read.
+    """
+    before = None
+    try:
+        for event in trainer.run():
+            if watched and isinstance(event, Step):
+                assert np.isfinite(event.loss)
+            if isinstance(event, Step) and event.iteration == iteration:
+                before = listing(trainer.settings.checkpoint_dir)
+                change(trainer.model.parameters[name])
+    except MinicharError as error:
+        assert listing(trainer.settings.checkpoint_dir) == before
+        return before, str(error)
+    raise AssertionError("the run did not fail")
+
+
+@pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("name", ["layer1.W", "readout.W"])
+def test_a_weight_that_is_not_finite_stops_the_run(trainer_of, value, name, watched):
+    """If its losses are read, at that of the next chunk; an infinity behind a tanh shows a chunk later.
+
+    If not, at the next evaluation, before anything is saved.
+    """
+    trainer = trainer_of(eval_val_every=5)
+    checkpoints, error = sabotage(trainer, 12, name, lambda view: view.__setitem__((1, 2), value), watched)
+    assert re.match(r"training failed: loss .*Parameter (layer\d|readout)\.W is no longer finite", error)
+    assert trainer.iteration <= (15 if not watched else 13 if np.isnan(value) else 14)
+    if np.isnan(value):
+        assert f"Parameter {name} " in error
+    assert len(checkpoints) == 2
+    for path in trainer.saved:
+        assert np.isfinite(load(path).parameters.flat).all()
+
+
+@pytest.mark.parametrize("name", ["layer1.W", "layer2.W", "readout.W"])
+def test_the_parameter_that_is_not_finite_is_named(trainer_of, name):
+    trainer = trainer_of()
+    trainer.learn()
+    trainer.model.parameters[name][1, 2] = np.nan
+    with pytest.raises(MinicharError, match=rf"training failed: .*Parameter {name} is no longer finite"):
+        trainer.look(trainer.backend.xp.asarray(np.nan))
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_loss_three_times_the_first_stops_the_run(trainer_of, watched):
+    trainer = trainer_of(eval_val_every=5)
+    checkpoints, error = sabotage(trainer, 7, "readout.W", lambda view: view.__imul__(3e4), watched)
+    assert trainer.iteration <= (8 if watched else 10)
+    assert f"the first was {trainer.first_loss:.4g}" in error
+    assert "Parameter readout.W has grown to " in error
+    assert "try a lower learning_rate or grad_clip" in error
+    assert len(checkpoints) == 1
+
+
+def test_a_single_bad_loss_that_was_not_read_stops_the_run_at_the_next_evaluation(trainer_of):
+    trainer = trainer_of(eval_val_every=5)
+
+    def one_chunk_was_bad():
+        for event in trainer.run():
+            if isinstance(event, Step) and event.iteration == 7:
+                trainer.step.worst[...] = (
+                    3.1 * trainer.first_loss
+                )  # the mean of five chunks is below the limit
+
+    with pytest.raises(MinicharError, match=r"training failed: loss [\d.]+ by epoch .*the first was"):
+        one_chunk_was_bad()
+    assert trainer.iteration == 10
+    assert len(trainer.saved) == 1
+
+
+def test_an_interruption_after_a_bad_loss_that_was_not_read_saves_nothing(trainer_of):
+    trainer = trainer_of(eval_val_every=100)
+
+    def interrupted():
+        for event in trainer.run():
+            if isinstance(event, Step) and event.iteration == 3:
+                trainer.step.worst[...] = 3.1 * trainer.first_loss
+                trainer.stop()
+
+    with pytest.raises(MinicharError, match="training failed"):
+        interrupted()
+    assert trainer.saved == []
+
+
+def test_a_high_first_loss_is_trained_on(trainer_of):
+    trainer = trainer_of()
+    trainer.model.parameters["readout.W"][...] *= 1e5
+    before = trainer.model.parameters.flat.copy()
+    assert trainer.look(trainer.learn()) > 100
+    assert (trainer.model.parameters.flat != before).any()
+
+
+def test_the_limit_is_three_times_the_first_loss(trainer_of):
+    trainer = trainer_of()
+    trainer.check(5.0)
+    trainer.check(15.0)
+    trainer.check(0.1)
+    for loss in (15.001, np.nan, np.inf, -np.inf):
+        with pytest.raises(MinicharError, match="training failed"):
+            trainer.check(loss)
+
+
+def test_the_limit_of_a_trained_model_is_that_of_the_uniform_baseline(trainer_of):
+    """Its loss may rise a lot on another text."""
+    trainer = trainer_of()
+    untrained = np.log(trainer.model.config.vocab_size)
+    trainer.check(0.001)
+    trainer.check(2.9 * untrained)
+    with pytest.raises(MinicharError, match="training failed"):
+        trainer.check(3.1 * untrained)
+
+
+def test_a_failure_before_the_first_checkpoint_says_so(trainer_of):
+    trainer = trainer_of()
+    trainer.check(1.0)
+    with pytest.raises(MinicharError, match="No checkpoint was saved; try a lower learning_rate"):
+        trainer.check(np.nan)
+
+
+def test_a_first_loss_that_is_not_finite(trainer_of):
+    with pytest.raises(MinicharError, match="training failed: loss nan by epoch 0"):
+        trainer_of().check(np.nan)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
+def test_a_model_that_its_last_update_made_bad_is_not_saved(trainer_of, value):
+    trainer = trainer_of(eval_val_every=5)
+    checkpoints, error = sabotage(trainer, 10, "readout.W", lambda view: view.__setitem__(0, value))
+    assert re.match(r"training failed: .*Parameter readout\.W", error)
+    assert len(checkpoints) == 1
+
+
+@pytest.mark.parametrize(("learning_rate", "val_frac"), [(1e10, 0.05), (1e38, 0.0), (1e300, 0.05)])
+def test_a_rate_far_too_large_gives_no_warning_and_no_checkpoint(trainer_of, cell, learning_rate, val_frac):
+    """Warnings are errors in these tests."""
+    trainer = trainer_of(
+        learning_rate=learning_rate, eval_val_every=1, val_frac=val_frac, clip_norm=1, **cell
+    )
+    with pytest.raises(MinicharError, match=r"training failed: .*Parameter (layer\d|readout)\."):
+        list(trainer.run())
+    for path in trainer.saved:
+        assert np.isfinite(load(path).parameters.flat).all()
