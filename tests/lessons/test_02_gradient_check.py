@@ -19,7 +19,9 @@ But floating-point numbers have 16 digits. f(w + h) and f(w - h) are known to ab
 ε = 2.2e-16. As h shrinks they agree in more and more digits, and the subtraction cancels those.
 This is the *round-off error*, about ε|f| / h. It grows as h shrinks.
 
-    error  ≈  h²/6 |f'''|  +  ε|f| / h          smallest near h = ∛(3ε |f| / |f'''|), about 1e-5
+    error  ≈  h²/6 |f'''|  +  ε|f| / h
+
+The sum is smallest near h = ∛(3ε |f| / |f'''|), about 1e-5.
 
 Here is the relative error, measured on the loss of lesson 1. It is a V on its side: one arm has
 slope 2, and the other, ragged one has slope -1.

@@ -3,8 +3,8 @@
 The network ends in one score for each character, the *logits*. Softmax turns them into
 probabilities. The loss is the surprise at the character that follows in the text, the target:
 
-    p_k  = exp(logits_k) / Σ_j exp(logits_j)         each between 0 and 1; their sum is 1
-    loss = -log p_target                             in nats; 0 if the model was certain and right
+    p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
+    loss = -log p_target                       in nats; 0 if p_target is 1
 
 The long derivation goes back through p, as lesson 1 would. One line differentiates the logarithm.
 The next differentiates softmax, where every logit changes every probability; [j = k] is 1 if j
@@ -16,7 +16,7 @@ equals k, and 0 otherwise:
 since the slope of p_j in logits_k is p_j ([j = k] - p_k), by the quotient rule. Insert the first
 line into the second. Only j = target remains, and p_target cancels:
 
-    dlogits = p - onehot(target)                     onehot(k) is 1 at k and 0 elsewhere
+    dlogits = p - onehot(target)               onehot(k) is 1 at k and 0 elsewhere
 
 The short derivation shows why the result is so simple. Write the loss without a fraction,
 

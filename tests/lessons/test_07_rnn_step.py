@@ -3,15 +3,17 @@
 A recurrent network has a *hidden state* h, its memory of everything it has read. One step takes
 the previous state and an input x, and computes the next state (Elman 1990):
 
-    a = W @ [h_prev; x; 1]           W has H rows, and columns for h_prev, for x and for the bias
+    a = W @ [h_prev; x; 1]
     h = tanh(a)
+
+W has H rows. Its columns are W_h for h_prev, W_x for x, and the bias.
 
 That is lesson 6 followed by lesson 4, and so is the backward pass, last line first. It starts
 from dh, the gradient of the loss with respect to the new state:
 
     da = da_h = dh ∘ (1 - h ∘ h)     through tanh, entry by entry
-    dh_prev = W_hᵀ @ da              through the product: W_h is the first H columns of W,
-    dx = W_xᵀ @ da                   W_x those of x
+    dh_prev = W_hᵀ @ da              through the product
+    dx = W_xᵀ @ da
     dW = da @ [h_prev; x; 1]ᵀ        summed over the batch
 
 This is the whole backward pass of an RNN. Two gradients leave the step: dx goes to the layer

@@ -4,8 +4,8 @@ A text may have a million characters, and you cannot unroll a million steps. So 
 into chunks of T steps (`--seq-length`, 50 by default), with one update of the weights per chunk.
 Two things could cross from one chunk to the next:
 
-    the state      forward     h_T of one chunk is h_0 of the next             carried over
-    its gradient   backward    dh_0 of a chunk would join dh_T of the last     dropped: taken as 0
+    state      forward     h_T of one chunk is h_0 of the next          carried over
+    gradient   backward    dh_0 of a chunk would add to dh_T before     dropped: taken as 0
 
 The state is carried over, so the network *reads* without a break and may use what it read a
 thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
@@ -15,7 +15,7 @@ have been updated since.
 What is lost? Take two chunks with losses L1 and L2. The true gradient has three parts:
 
     dW  =  L1 through chunk 1  +  L2 through chunk 2  +  L2 through chunk 1
-           kept                   kept                   dropped: it would arrive through dh_0
+           kept                   kept                   dropped, as dh_0 is
 
 The truncated gradient is therefore biased, but it is not wrong. It is the exact gradient of a
 loss that treats the initial state of each chunk as a constant. The tests below verify both

@@ -1,9 +1,11 @@
 """Lesson 10. Vanishing and exploding: a product of a hundred slopes, and what clipping does.
 
-How much does an input from 100 steps ago matter for the loss now? By lesson 8 its gradient is
-today's, with one more factor for every step in between. In an RNN (lesson 7),
+How much does an input from 100 steps ago matter for the loss now? Its gradient contains one more
+factor for every step in between (lesson 8). In an RNN (lesson 7),
 
-    dh_{t-1} = W_hᵀ @ (dh_t ∘ (1 - h_t ∘ h_t))               dx_t = W_xᵀ @ (dh_t ∘ (1 - h_t ∘ h_t))
+    da_t     = dh_t ∘ (1 - h_t ∘ h_t)
+    dh_{t-1} = W_hᵀ @ da_t
+    dx_t     = W_xᵀ @ da_t
 
 A product of 100 similar factors is either tiny or huge: 0.9¹⁰⁰ is 3e-5, 1.1¹⁰⁰ is 1e4. Here are
 fresh networks of 64 units, with a loss at the last step only. The numbers are the length of dx
@@ -20,19 +22,20 @@ so many steps back, relative to dx of the last step:
 The RNN loses 60 % in every step. After 20 steps its gradient is below the rounding error of
 float32, so training cannot use it. An LSTM has a second path, along its cell state (lesson 11):
 
-    c_t = f ∘ c_{t-1} + …      so      dc_{t-1} = dc_t ∘ f + …      only the gate: no W_hᵀ, no tanh
+    c_t = f ∘ c_{t-1} + …      so      dc_{t-1} = dc_t ∘ f + …
 
-With f = 1 nothing would be lost. Fresh weights are small, so a gate starts near the sigmoid of its
-bias: 0.5 for a forget bias of 0, 0.73 for the usual 1, 0.99 for 5. (The path through h adds a
-little.) In a GRU, z has the role of f, and starts at 0.5. Gradients still vanish in such networks.
-What changes is that a gate decides how fast, so a network can *learn* what to keep and how long.
+This path has only the gate: no W_hᵀ and no tanh. With f = 1 nothing would be lost. Fresh weights
+are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget bias of 0, 0.73 for the
+usual 1, 0.99 for 5. (The path through h adds a little.) In a GRU, z has the role of f, and starts
+at 0.5. Gradients still vanish in such networks. What changes is that a gate decides how fast, so a
+network can *learn* what to keep and how long.
 
 Large recurrent weights do the opposite. In the last row the gradient explodes, and an update of
 that size would destroy the weights. So gradients are *clipped* first (Pascanu, Mikolov & Bengio
 2013):
 
-    by norm       g ← g · min(1, limit / ‖g‖)           shorter, in the same direction
-    by element    g ← min(max(g, -limit), limit)        each entry by itself; the direction changes
+    by norm      g ← g · min(1, limit / ‖g‖)        shorter, in the same direction
+    by element   g ← min(max(g, -limit), limit)     the direction changes
 
 Clipping turns a huge update into a small one. It does not help against vanishing, because it never
 makes a gradient longer.

@@ -21,7 +21,8 @@ in two places, and weights of one variant do not work in the other.
     a = W @ [x; 1]                           rows r, z, n
     r, z = σ(a_r + u_r), σ(a_z + u_z)
     n = tanh(a_n + r ∘ u_n)
-        dr, du_n = da_n ∘ u_n, da_n ∘ r      a sum passes its gradient on: du_r, du_z = da_r, da_z
+        dr, du_n = da_n ∘ u_n, da_n ∘ r
+        du_r, du_z = da_r, da_z              a sum passes its gradient on
 
 *Reset before* the product (char-rnn). The gates have one matrix, the candidate another, Wn:
 

@@ -21,8 +21,8 @@ With a new mask in the backward pass, the gradient would belong to no loss at al
 Where is it applied? Between layers and before the read-out, but not between h_prev and h (Zaremba
 et al. 2014). A state would have to survive T masks there, and 0.7⁵⁰ is 2e-8. With two layers:
 
-    x of layer 2       = mask_1 ∘ h of layer 1           dh of layer 1 = mask_1 ∘ dx of layer 2
-    x of the read-out  = mask_2 ∘ h of layer 2           dh of layer 2 = mask_2 ∘ dx of the read-out
+    x of layer 2      = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
+    x of the read-out = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the read-out
 
 The training loss that minichar prints is measured with dropped units. For that reason alone it is
 higher than the loss of the same network without dropout.
