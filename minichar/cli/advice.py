@@ -17,17 +17,17 @@ def size_advice(parameters: int, characters: int) -> str:
     """
     ratio = parameters / characters
     if ratio > 4:
-        return "large model for this text, may overfit: try --dropout 0.5 or a smaller --rnn-size"
+        return "large for this text: try --dropout 0.5 or a smaller --rnn-size"
     if ratio < 1 / 10:
-        return "small model for this text: a larger --rnn-size learns more, but takes longer"
-    return "model size suits this text"
+        return "small for this text: a larger --rnn-size learns more but takes longer"
+    return "size suits this text"
 
 
 def updates_advice(updates: int) -> str:
     """Return advice for a run with few training steps; else an empty string."""
     if updates >= FEW_UPDATES:
         return ""
-    return f"only {updates:,} steps: raise --max-epochs, or lower --batch-size or --seq-length"
+    return f"only {updates:,} steps: raise --max-epochs or lower --batch-size, --seq-length"
 
 
 def fit_advice(train_loss: float, val_loss: float, before: float = float("inf")) -> str:
@@ -43,9 +43,9 @@ def fit_advice(train_loss: float, val_loss: float, before: float = float("inf"))
     """
     gap = val_loss - train_loss
     if gap > OVERFITTING:
-        return f"overfitting: validation {gap:.2f} above training; try --dropout or a smaller --rnn-size"
+        return f"overfitting (gap {gap:.2f}): try --dropout or a smaller --rnn-size"
     if gap < UNDERFITTING and before - val_loss < LEVEL:
-        return "level: training may be done; if not, try a larger --rnn-size or another --learning-rate"
+        return "level: training is done, or needs a larger --rnn-size or another rate"
     if gap < UNDERFITTING:
-        return "underfitting: validation close to training; train longer, then try a larger --rnn-size"
+        return "underfitting: train longer, then try a larger --rnn-size"
     return ""

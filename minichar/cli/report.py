@@ -19,7 +19,7 @@ from minichar.sampling.generate import generate
 from minichar.training.events import Evaluated, Event, Saved, Step
 from minichar.training.start import Run
 
-SAMPLE_LENGTH = 70
+SAMPLE_LENGTH = 60
 REFRESH = 0.1
 """Minimum seconds between updates of the progress bar; each copies the loss from the device."""
 CLEAR_LINE = "\r\x1b[K"
@@ -152,7 +152,7 @@ class Report:
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
             text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=evaluated.iteration))
-            self.say(f"           sample: {text.replace(chr(10), ' / ')}")
+            self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
         self.log({"event": "evaluation"} | evaluated.row())
         self.speed.restart()
 

@@ -239,7 +239,7 @@ def command(
     """
     if ctx.args:
         raise click.UsageError(f"unexpected argument. Use --data: minichar train --data {ctx.args[0]}")
-    given = {name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from exclude each other")
     if checkpoint:

@@ -6,12 +6,12 @@ from minichar.cli.advice import fit_advice, size_advice, updates_advice
 @pytest.mark.parametrize(
     ("parameters", "characters", "words"),
     [
-        (500_000, 100_000, "large model for this text"),
-        (400_000, 100_000, "model size suits this text"),
-        (240_000, 465_000, "model size suits this text"),
-        (10_000, 100_000, "model size suits this text"),
-        (9_999, 100_000, "small model for this text"),
-        (1, 1, "model size suits this text"),
+        (500_000, 100_000, "large for this text"),
+        (400_000, 100_000, "size suits this text"),
+        (240_000, 465_000, "size suits this text"),
+        (10_000, 100_000, "size suits this text"),
+        (9_999, 100_000, "small for this text"),
+        (1, 1, "size suits this text"),
     ],
 )
 def test_sizes(parameters, characters, words):
@@ -26,7 +26,7 @@ def test_each_advice_names_an_option():
 @pytest.mark.parametrize(
     ("train", "val", "words"),
     [
-        (1.0, 1.3, "overfitting: validation 0.30 above training; try --dropout"),
+        (1.0, 1.3, "overfitting (gap 0.30): try --dropout"),
         (1.0, 1.16, "overfitting"),
         (1.0, 1.15, ""),
         (1.0, 1.05, ""),

@@ -1,6 +1,6 @@
-"""What cannot work ends in one line that says so, with nothing half-written.
+"""Invalid input ends in a one-line error and leaves no partial files.
 
-Every case runs through the command line, and the folder is the same after as before.
+Every case runs through the command line and checks that the folder is unchanged.
 """
 
 import io
@@ -20,7 +20,7 @@ from minichar.checkpoints.checkpoint import save
 
 @pytest.fixture
 def refused(cli, home):
-    """Run a command that must fail: one line of error, nothing on standard output, nothing left behind."""
+    """Run a command that must fail: one error line, no standard output, no files left behind."""
 
     def refused(*arguments, status=1):
         before = listing(home)
@@ -57,7 +57,7 @@ def refused(cli, home):
     ],
     ids=["missing", "empty", "BOM", "one", "one wide", "binary", "bytes", "truncated", "latin-1", "utf-16"],
 )
-def test_a_text_that_is_none(refused, train, home, content, words):
+def test_an_invalid_text(refused, train, home, content, words):
     path = train()
     if content is not None:
         (home / "x.txt").write_bytes(content)
@@ -73,7 +73,7 @@ def test_a_folder_without_a_text(refused, home):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
 def test_a_text_that_cannot_be_read(refused, home, kind):
-    """The tests may run as root, who may read anything, so here are things that nobody can."""
+    """These cannot be read even by root, which the tests may run as."""
     path = home / "x" / "input.txt"
     path.parent.mkdir()
     if kind == "folder":
@@ -86,7 +86,7 @@ def test_a_text_that_cannot_be_read(refused, home, kind):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")
-def test_a_text_one_may_not_read(refused, home):
+def test_a_text_without_read_permission(refused, home):
     (home / "x.txt").write_text("the river")
     (home / "x.txt").chmod(0)
     assert "Permission denied" in refused("train", "--data", "x.txt")
@@ -166,7 +166,7 @@ def test_an_option_out_of_range(refused, option, values):
         ("--unheard-of", 1),
     ],
 )
-def test_an_option_that_is_no_such_thing(refused, option, value):
+def test_an_option_of_the_wrong_kind(refused, option, value):
     refused("train", "--data", "input.txt", *TOY, option, value, status=2)
 
 
@@ -251,8 +251,8 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_checkpoint_that_is_none(refused, train, home, damage):
-    """For every command that reads one."""
+def test_an_invalid_checkpoint(refused, train, home, damage):
+    """In every command that reads a checkpoint."""
     os.rename(train(), "x.npz")
     hurt, words = DAMAGE[damage]
     hurt(home / "x.npz")
@@ -267,7 +267,7 @@ def test_a_checkpoint_that_is_none(refused, train, home, damage):
 
 
 def test_a_folder_in_the_place_of_a_checkpoint(refused, home):
-    """Commands choose a checkpoint of a folder: in this one is none."""
+    """A folder stands for one of its checkpoints; this one is empty."""
     (home / "x").mkdir()
     for arguments in (
         ["sample", "x"],
@@ -284,7 +284,7 @@ def test_a_folder_in_the_place_of_a_checkpoint(refused, home):
 @pytest.mark.parametrize(
     "array", [None, np.zeros(3), np.array(["a"]), np.full((1, 2, 8, 4), np.inf)], ids=str
 )
-def test_a_state_of_training_that_is_none(refused, train, home, name, array):
+def test_an_invalid_training_state(refused, train, home, name, array):
     os.rename(train("--max-epochs", 1), "x.npz")
     change_array(home / "x.npz", name, array)
     refused("train", "--resume", "x.npz", "--max-epochs", 2)
@@ -307,7 +307,7 @@ def test_a_file_in_the_place_of_the_checkpoint_folder(refused, home):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc on this system")
-def test_a_folder_that_nobody_can_write_to(refused):
+def test_a_folder_that_cannot_be_written(refused):
     error = refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "/proc/self/cv")
     assert "cannot write to /proc/self/cv/: No such file or directory" in error
 
@@ -334,14 +334,14 @@ main()
 
 
 def on_a_full_disk(room, *arguments):
-    """Run a command in a process whose files have room for so many bytes, as on a full disk."""
+    """Run a command in a process with a limit on file sizes, as on a full disk."""
     command = [sys.executable, "-c", FULL, str(room), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, timeout=60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on files here")
 def test_a_full_disk_while_training(train, home):
-    """The checkpoint that stands under the same name survives."""
+    """An existing checkpoint of the same name survives."""
     arguments = ["train", "--data", "input.txt", *TOY]
     train()
     before = listing(home)

@@ -101,7 +101,7 @@ def test_a_command_is_imported_when_it_is_used():
 
 @pytest.fixture
 def failing(monkeypatch):
-    """Let a command end in an exception."""
+    """Make a command raise an exception."""
 
     def failing(error):
         @click.command()
@@ -130,7 +130,7 @@ def failing(monkeypatch):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_mistake_is_one_line_and_status_1(cli, failing, error, words):
+def test_a_user_error_is_one_line_and_status_1(cli, failing, error, words):
     failing(error)
     result = cli("train", status=1)
     assert result.stderr.startswith(words)

@@ -101,28 +101,28 @@ def test_no_checkpoint_to_choose(cli):
     assert result.stderr == "Error: no checkpoint in cv/: train one with 'minichar train'\n"
 
 
-def test_the_same_seed_writes_the_same_text(cli, toy):
+def test_the_same_seed_generates_the_same_text(cli, toy):
     once, again, other = (cli("sample", toy, "--seed", seed).stdout for seed in (1, 1, 2))
     assert once == again != other
 
 
-# The beginning
+# The prompt
 
 
-def test_a_beginning_from_a_file(cli, toy, home):
+def test_a_prompt_from_a_file(cli, toy, home):
     (home / "prime.txt").write_bytes("\ufeffab\r\ncd".encode())
     expected = "ab\ncd" + text_of(toy, 30, "ab\ncd") + "\n"
     assert cli("sample", toy, "--prime-file", "prime.txt", "--length", 30).stdout == expected
     assert cli("sample", toy, "--prime-file", "-", "--length", 30, stdin="ab\ncd").stdout == expected
 
 
-def test_a_beginning_from_a_pipe(process, toy):
+def test_a_prompt_from_a_pipe(process, toy):
     child = process("sample", toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
     stdout, _ = child.communicate("ab", timeout=60)
     assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
 
 
-def test_a_beginning_said_twice(cli, toy):
+def test_two_prompts(cli, toy):
     assert (
         "exclude each other" in cli("sample", toy, "--primetext", "a", "--prime-file", "-", status=2).stderr
     )
@@ -137,7 +137,7 @@ def test_a_beginning_said_twice(cli, toy):
     ],
     ids=["missing", "bytes", "unknown"],
 )
-def test_a_file_that_cannot_be_the_beginning(cli, toy, home, content, words):
+def test_an_invalid_prompt_file(cli, toy, home, content, words):
     if content is not None:
         (home / "prime.txt").write_bytes(content)
     result = cli("sample", toy, "--prime-file", "prime.txt", status=1)
@@ -156,7 +156,7 @@ def test_a_character_that_the_model_never_saw(cli, home):
         assert cli(*options, "--unknown", unknown).stdout == expected
 
 
-# The end
+# Stopping
 
 
 def test_stop_strings(cli, toy):
@@ -174,7 +174,7 @@ def test_five_line_breaks_end_a_text(cli, toy, monkeypatch):
 
 
 def test_endless_text_into_a_closed_pipe(toy):
-    """As `head -c 100` does it: what was asked for comes, and no word of complaint."""
+    """As with `head -c 1000`: the text arrives and there is no error message."""
     command = [sys.executable, "-m", "minichar", "sample", toy, "--length", "0"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD)
     with child:
@@ -186,7 +186,7 @@ def test_endless_text_into_a_closed_pipe(toy):
     assert stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}\n"
 
 
-def test_the_text_comes_as_it_is_made(process, toy):
+def test_the_text_is_streamed(process, toy):
     child = process("sample", toy, "--length", 0, "--quiet")
     assert child.stdout.read(10) == text_of(toy, 10)
     child.send_signal(signal.SIGINT)
@@ -228,7 +228,7 @@ def test_several_texts(cli, toy):
 
 
 def test_exact_texts_are_those_of_an_exact_model(cli, home):
-    """With large weights a last bit grows, so a float32 model soon writes something else."""
+    """Large weights amplify rounding, so a float32 model soon generates another text."""
     model = toy_model(dtype="float32", rnn_size=64)
     model.parameters.flat[...] *= 20
     save("toy.npz", model)

@@ -56,11 +56,11 @@ OTHER = {
     "savefile": "mine",
     "keep": 1,
 }
-"""Every option with a value that is not its default."""
+"""A value other than the default for every option."""
 
 
 def arguments_for(values, joined):
-    """The values as a person would give them, the words of an option joined by hyphens or underscores."""
+    """The values as command-line arguments, with option names joined by hyphens or underscores."""
     arguments = []
     for name, value in values.items():
         option = name.replace("_", joined)
@@ -70,7 +70,7 @@ def arguments_for(values, joined):
 
 @pytest.fixture
 def begun(monkeypatch):
-    """Catch the settings that a command would begin with."""
+    """Catch the settings that a command would start training with."""
     caught = []
 
     def begin(settings, backend):
@@ -96,7 +96,7 @@ def test_every_option_is_taken_with_hyphens_and_with_underscores(cli, begun, joi
     }
 
 
-def test_the_options_that_are_no_settings(cli, begun):
+def test_options_that_are_not_settings(cli, begun):
     for joined in "-_":
         cli(
             "train",
@@ -149,7 +149,7 @@ def test_help_says_what_each_option_does_under_a_heading(cli):
         assert re.search(rf"{option} .*?\[default: {default}", shown), option
 
 
-def test_what_a_person_sees(cli):
+def test_the_output_of_a_run(cli):
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 25, "--print-every", 10)
     V = len(set(TEXT))
     said = result.stderr
@@ -160,7 +160,7 @@ def test_what_a_person_sees(cli):
     assert f"text       input.txt: {len(TEXT)} characters, {V} different" in said
     assert re.search(r"split      columns: 3\d training, 2 validation, 0 test chunks of 4×6\n", said)
     assert f"LSTM, 1 layer of 8, {V} characters, {parameters:,} parameters" in said
-    assert "           model size suits this text\n" in said
+    assert "           size suits this text\n" in said
     assert re.search(r"device     NumPy [\d.]+ with \S+ \S+, (up to \d+ threads|1 thread)", said)
     first = re.search(r"untrained  loss ([\d.]+) \(uniform baseline: ln V = ([\d.]+)\)", said)
     assert float(first[1]) == pytest.approx(log(V), abs=0.1)
@@ -178,15 +178,16 @@ def test_what_a_person_sees(cli):
     assert measured[-1][0] == "2.00"
     for _, nats, bits in measured:
         assert float(bits) == pytest.approx(float(nats) / log(2), abs=2e-3)
-    assert len(re.findall(r"^           sample: .{70,}$", said, re.MULTILINE)) == 3
+    assert len(re.findall(r"^           sample: .{60}$", said, re.MULTILINE)) == 3
     assert said.count("(best so far)") >= 1
     assert f"saved {path} (best so far)" in said
     assert f"generate text: minichar sample {path}" in said
+    assert max(map(len, said.splitlines())) <= 80
     assert "\r" not in said
     assert "\x1b" not in said
 
 
-def test_a_folder_with_other_checkpoints_and_few_updates_are_told(cli):
+def test_warnings_about_other_checkpoints_and_few_steps(cli):
     arguments = ["train", "--data", "input.txt", *TOY]
     first = cli(*arguments).stderr
     assert "other checkpoints" not in first
@@ -199,13 +200,13 @@ def test_a_text_named_without_its_option(cli):
     assert "minichar train --data input.txt" in cli("train", "input.txt", status=2).stderr
 
 
-def test_a_word_when_the_losses_part_or_stay_together(cli, monkeypatch):
+def test_advice_on_overfitting_and_underfitting(cli, monkeypatch):
     arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
     falling, level = [4.0, 3.9, 3.8, 3.7, 3.6], [4.0] * 5
     for losses, fit, word in (
-        (falling, 4.0, "underfitting: validation close to training"),
-        (level, 4.0, "level: training may be done"),
-        (level, 3.0, "overfitting: "),
+        (falling, 4.0, "underfitting: train longer"),
+        (level, 4.0, "level: training is done"),
+        (level, 3.0, "overfitting (gap 1.00): "),
     ):
         measure(monkeypatch, *losses, fit=fit)
         said = cli(*arguments).stderr
@@ -219,7 +220,7 @@ LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump v
 
 @pytest.mark.parametrize("options", [["--dropout", 0.5], ["--start-ss", 0.5, "--min-ss", 0.5]])
 def test_noise_in_the_training_loss_is_no_underfitting(cli, home, options):
-    """Dropout and fed predictions raise the training loss; what is learned by heart is overfitted still."""
+    """Dropout and scheduled sampling raise the training loss, but a memorised text is still overfitting."""
     (home / "learned.txt").write_text(
         "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump vexed quick foxes"
     )
@@ -238,18 +239,18 @@ def test_noise_in_the_training_loss_is_no_underfitting(cli, home, options):
     said = cli("train", *arguments, "--learning-rate", 0.01, "--max-epochs", 25, *options).stderr
     losses = re.search(r"epoch 25.00  train (\S+)  validation (\S+) nats", said)
     assert float(losses[1]) < float(losses[2])
-    assert "overfitting: " in said.split("epoch 25.00  train")[1]
+    assert "overfitting (gap " in said.split("epoch 25.00  train")[1]
 
 
 def measure(monkeypatch, *losses, fit=1.0):
-    """Make the next measurements find these losses on the validation part, and `fit` on the training part."""
+    """Make the next evaluations return these validation losses, and `fit` on the training part."""
     found = iter(x for loss in losses for x in (loss, fit))
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
 
 
 def test_many_parameters_for_a_short_text(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--rnn-size", 40, "--max-epochs", 1).stderr
-    assert "large model for this text, may overfit: try --dropout" in said
+    assert "large for this text: try --dropout" in said
 
 
 def test_notes_on_the_text_and_its_size_are_printed(cli, home):
@@ -262,7 +263,7 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
 
 @pytest.mark.parametrize("every", [0, 1, 2])
 def test_samples_on_the_way(cli, every):
-    """Every so many measurements; the run is the same with and without."""
+    """They do not change the run."""
     arguments = ["--eval-val-every", 10, "--dropout", 0.2, "--start-ss", 0.9]
     with_samples = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", every)
     writes = with_samples.stderr.count("sample: ")
@@ -297,7 +298,7 @@ def test_a_learners_first_command_reads_the_built_in_text(cli, home, monkeypatch
     assert (home / "data" / "pydocs" / "input.txt").read_text() == TEXT
 
 
-def test_init_from_takes_over_architecture_and_characters(cli, train, home):
+def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, home):
     first = train("--model", "gru")
     (home / "new.txt").write_text(TEXT.upper() + TEXT)
     options = [*TOY[2:], "--max-epochs", 1, "--savefile", "second"]  # the size is left out
@@ -369,10 +370,10 @@ def interrupt_at(monkeypatch, iteration, number):
 
 @pytest.fixture
 def handlers():
-    """Signals that nobody catches fail a test instead of ending all of them."""
+    """Make an uncaught signal fail the test instead of ending the test run."""
 
     def uncaught(number, frame):
-        raise AssertionError("nobody caught the signal")
+        raise AssertionError("uncaught signal")
 
     before = {number: signal.signal(number, uncaught) for number in (signal.SIGINT, signal.SIGTERM)}
     yield uncaught
@@ -381,7 +382,7 @@ def handlers():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(cli, home, monkeypatch, number, handlers):
+def test_a_signal_saves_and_prints_how_to_resume(cli, home, monkeypatch, number, handlers):
     interrupt_at(monkeypatch, 9, number)
     result = cli("train", "--data", "input.txt", *TOY, status=128 + number)
     (path,) = (home / "cv").iterdir()
@@ -392,7 +393,7 @@ def test_a_signal_saves_and_says_how_to_go_on(cli, home, monkeypatch, number, ha
     assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is handlers
 
 
-def test_after_an_interruption_the_best_is_printed_all_the_same(cli, home, monkeypatch):
+def test_the_best_checkpoint_is_printed_after_an_interruption(cli, home, monkeypatch):
     interrupt_at(monkeypatch, 25, signal.SIGINT)
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 10, status=130)
     assert Path(result.stdout.strip()) == best_checkpoint("cv")
@@ -400,7 +401,7 @@ def test_after_an_interruption_the_best_is_printed_all_the_same(cli, home, monke
 
 
 @pytest.mark.parametrize("patience", [0, 60])
-def test_a_second_signal_ends_at_once_unless_it_is_the_same_press(cli, home, monkeypatch, patience):
+def test_a_second_signal_exits_at_once_unless_it_is_a_double_press(cli, home, monkeypatch, patience):
     monkeypatch.setattr(train_module, "PATIENCE", patience)
     learn = Trainer.learn
 
@@ -417,7 +418,7 @@ def test_a_second_signal_ends_at_once_unless_it_is_the_same_press(cli, home, mon
 
 
 def test_a_stopped_process_goes_on_as_if_never_stopped(process, cli, home):
-    """A signal from outside at any moment; the weights at the end are those of a run without it."""
+    """Interrupted by an outside signal and resumed, it ends with the weights of an uninterrupted run."""
     options = ["--dropout", 0.3, "--start-ss", 0.8, "--quiet"]
     child = process("train", "--data", "input.txt", *TOY, *options, "--max-epochs", 100_000)
     for line in child.stderr:
@@ -445,7 +446,7 @@ def test_a_stopped_process_goes_on_as_if_never_stopped(process, cli, home):
     assert header["training"]["random"] == other_header["training"]["random"]
 
 
-def test_resuming_needs_no_options_and_refuses_other_ones(cli, train, home):
+def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, home):
     path = train("--max-epochs", 1)
     assert (
         "has completed its 1 epochs: set a larger --max-epochs"
@@ -462,7 +463,7 @@ def test_resuming_needs_no_options_and_refuses_other_ones(cli, train, home):
     assert "is not the text that" in result.stderr
 
 
-def test_the_best_of_a_resumed_run_may_lie_before(cli, train, monkeypatch):
+def test_the_best_checkpoint_of_a_resumed_run_may_be_an_earlier_one(cli, train, monkeypatch):
     best = train("--max-epochs", 1)
     measure(monkeypatch, 3.9)
     result = cli("train", "--resume", best, "--max-epochs", 2)
@@ -478,7 +479,7 @@ def test_the_best_and_not_the_last_is_printed(train, monkeypatch):
 
 
 def test_a_run_that_fails(cli, home):
-    """Exit status 1, the parameter's name, and the checkpoints before are as they were."""
+    """The exit status is 1, the parameter is named, and earlier checkpoints are unchanged."""
     arguments = ["train", "--data", "input.txt", *TOY, "--quiet"]
     cli(*arguments)
     before = listing(home)
@@ -526,9 +527,7 @@ def test_a_progress_bar_on_a_terminal(process):
     shown, stdout, status = on_a_terminal(process, *arguments, until=bar + time_left)
     assert status == 130
     assert len(re.findall(bar, shown)) > 5
-    assert max(map(len, re.findall(bar + time_left, shown))) < 80, (
-        "a longer line would not go back to its start"
-    )
+    assert max(map(len, re.findall(bar + time_left, shown))) < 80, "a longer line wraps and cannot be redrawn"
     assert re.search(r"\r\x1b\[Kepoch 1\.52  train .* validation ", shown), "lines stand above the bar"
     assert re.search(r"resume with\s+minichar train --resume cv/", shown)
     assert len(stdout.splitlines()) == 1
@@ -545,7 +544,7 @@ def test_no_progress_bar_when_quiet(process):
 
 
 def test_a_folder_stands_for_its_newest_or_its_best(cli, train):
-    """Newest to go on with, best for all else."""
+    """The newest to resume, the best for everything else."""
     train("--max-epochs", 1)
     assert "resumed    at epoch 1.00" in cli("train", "--resume", "cv", "--max-epochs", 2).stderr
     newest = max(Path("cv").glob("lm_*"), key=lambda path: path.stat().st_mtime)
