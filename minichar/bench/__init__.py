@@ -1,1 +1,1 @@
-"""How fast it is: minichar and PyTorch at the same work, in turn, each in a process of its own."""
+"""Benchmarks: minichar against PyTorch (``minichar bench``), and the load test of the web server."""

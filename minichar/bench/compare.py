@@ -1,8 +1,8 @@
-"""Two sides at the same work, in turn A B A B …, and what comes of it.
+"""Measures two sides alternately, A B A B …, and reports the ratio of their speeds.
 
-Each turn begins with a pause, in which the threads of the other side go to sleep, and
-with a unit that is not counted. The ratio of a round is that of its two turns, so what
-else the machine does at the time weighs on both; the result is the median of the rounds.
+Each turn starts with a pause, in which the threads of the other side go to sleep, and with one
+unit of work that is not counted. The ratio of a round compares its two turns, so that other load on
+the machine affects both. The result is the median over the rounds.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,28 +18,32 @@ from minichar.bench.work import Work
 from minichar.bench.worker import Worker
 
 WARM_UP = 3
+"""Units of work before the first measurement."""
 PAUSE = 0.05
+"""Seconds between two turns."""
 UNITS = 20
-"""The fewest units that are timed of each side, over all rounds."""
+"""Minimum number of timed units per side, over all rounds."""
 TURN = 0.2
-"""A turn lasts at least so many seconds."""
+"""Minimum duration of a turn, in seconds."""
 DISTURBED = 2.0
-"""On an idle machine the ratios of a work's rounds seldom differ by more than this factor."""
+"""On an idle machine, the ratios of the rounds rarely differ by more than this factor."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one work and of the one it is held against, if any.
+    """The measurements of one kind of work, and of the work it is compared with.
 
     Attributes
     ----------
-    work, against : Work
+    work : Work
+    against : Work or None
+        The work it is compared with, if any.
     seconds : dict of str to list of list of float
-        Of each unit in each round, for ``work`` and ``against``.
+        The duration of each unit in each round, for ``work`` and ``against``.
     peak : float
-        GFLOP/s of a large product in the same run.
+        Speed of a large matrix product in the same run, in GFLOP/s.
     memory : dict of str to int
-        Most bytes that each side's process held.
+        Peak memory of each side's process, in bytes.
     """
 
     work: Work
@@ -50,7 +54,7 @@ class Result:
 
     @property
     def ratios(self) -> list[float]:
-        """How many times as many characters a second as the other side, in each round."""
+        """The speed divided by the other side's, for each round; empty without another side."""
         if self.against is None:
             return []
         scale = self.work.characters / self.against.characters
@@ -59,37 +63,37 @@ class Result:
 
     @property
     def ratio(self) -> float | None:
-        """The median of `ratios`."""
+        """The median of `ratios`; None without another side."""
         return median(self.ratios) if self.ratios else None
 
     @property
     def disturbed(self) -> bool:
-        """Whether the rounds differ so much that the ratio means little."""
+        """Whether the rounds differ too much for the ratio to be reliable."""
         return bool(self.ratios) and max(self.ratios) > DISTURBED * min(self.ratios)
 
     def speed(self, side: str = "work") -> float:
-        """Return characters a second of a side, the median of all its units."""
+        """Return the speed of a side in characters per second: the median over all its units."""
         work = self.work if side == "work" else self.against
         assert work is not None
         return work.characters / median(s for turn in self.seconds[side] for s in turn)
 
     @property
     def gigaflops(self) -> float:
-        """GFLOP/s in products with weights (`Work.flop`)."""
+        """The speed of the products with weights (`Work.flop`), in GFLOP/s."""
         return self.speed() / self.work.characters * self.work.flop / 1e9
 
     def describe(self) -> dict[str, Any]:
-        """Return everything, the raw samples too, as plain JSON values."""
+        """Return all fields, including the raw times, as JSON values."""
         speeds = {side: self.speed(side) for side in self.seconds}
         derived = {"ratio": self.ratio, "characters_per_second": speeds, "gigaflops": self.gigaflops}
         return asdict(self) | derived
 
 
 def opponent(work: Work) -> Work | None:
-    """Return what a work is held against.
+    """Return the work that a work is compared with.
 
-    Dropout and scheduled sampling against training without them, many streams against
-    one, all else against PyTorch; None where it is not installed or has no such cell.
+    Dropout and scheduled sampling are compared with training without them, many streams with one,
+    everything else with PyTorch. None if PyTorch is not installed or has no such cell.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return replace(work, kind="train")
@@ -100,12 +104,20 @@ def opponent(work: Work) -> Work | None:
 
 
 def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lambda: None) -> Result:
-    """Measure a work and its opponent in turn, and call `after_round` after each.
+    """Measure a work and its opponent alternately.
+
+    Parameters
+    ----------
+    work : Work
+    rounds : int
+        How many turns each side has.
+    after_round : callable
+        Called after each round, to show progress.
 
     Raises
     ------
     MinicharError
-        If one of them cannot be done.
+        If a side cannot do the work.
     """
     against = opponent(work)
     with ExitStack() as stack:
@@ -141,7 +153,7 @@ HEADINGS = (
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """Return the cells of a result's line, under `HEADINGS`."""
+    """Return a line of the table, one string per heading."""
     work, against = result.work, result.against
     sizes = f"{work.kind} {work.model} {work.num_layers}×{work.rnn_size}"
     megabytes = " / ".join(f"{bytes_ / 1e6:.0f}" for bytes_ in result.memory.values())
@@ -165,7 +177,7 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def table(results: list[Result]) -> Iterator[str]:
-    """Yield the lines of the table, in Markdown."""
+    """Yield the lines of a Markdown table."""
     rows = [HEADINGS, *map(row, results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for i, cells in enumerate(rows):

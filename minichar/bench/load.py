@@ -1,10 +1,10 @@
-"""Visitors of ``minichar serve``: how many characters a second they get, and how long they wait.
+"""Load test of ``minichar serve``: throughput and latency for a growing number of clients.
 
-    python -m minichar.bench.load cv                     as it is used: a text gets 2,000 characters a second at most
-    python -m minichar.bench.load cv --pace 0            as fast as it can
+    python -m minichar.bench.load cv              each text limited to 2,000 characters/s (the default)
+    python -m minichar.bench.load cv --pace 0     no limit
 
-Each client asks for a text, reads it as it is written, and asks for the next, for some seconds.
-The server is started for it, and both run on this machine, on 127.0.0.1.
+Each client requests a text, reads it as it is generated, and requests the next, for a fixed time.
+Server and clients run on this machine, on 127.0.0.1.
 """
 
 import argparse
@@ -15,120 +15,208 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
 
-BODY = '{"prime": "The ", "length": %d, "seed": %d, "alternatives": %s}'
+HEADINGS = "| clients | characters/s | of one | first, ms: median, 99 % | gaps, ms: 99 % | dropped |"
+TIMEOUT = 60.0
+"""Seconds that a client waits for data."""
+RETRY_AFTER = 0.1
+"""Seconds that a client waits after a text that did not end normally."""
+WARM_UP = 1.0
+"""Seconds of requests before the first measurement; the server prepares its model at the first one."""
 
 
-class Client(threading.Thread):
-    """One visitor.
+@dataclass
+class Measurement:
+    """What one client, or several together, received.
 
     Attributes
     ----------
-    characters, texts : int
-        What he got.
-    firsts, gaps : list of float
-        Seconds to the first character of each text, and between two pieces.
+    characters : int
+        Received in time.
+    first, gaps : list of float
+        Seconds to the first character of each text, and between two updates of a text.
     dropped : list of str
-        What ended otherwise than it should.
+        The reason for each text that did not end normally.
     """
 
-    def __init__(self, port, number, length, alternatives, begin, end):
+    characters: int = 0
+    first: list[float] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+    def add(self, other: "Measurement") -> None:
+        """Add the measurement of another client."""
+        self.characters += other.characters
+        self.first += other.first
+        self.gaps += other.gaps
+        self.dropped += other.dropped
+
+
+@dataclass(frozen=True)
+class Load:
+    """What every client requests.
+
+    Attributes
+    ----------
+    length : int
+        Characters per text.
+    alternatives : bool
+        Whether to request the most likely characters.
+    """
+
+    length: int
+    alternatives: bool
+
+    def request(self, seed: int) -> bytes:
+        """Return an HTTP request for a text."""
+        fields = {"prime": "The ", "length": self.length, "seed": seed, "alternatives": self.alternatives}
+        body = json.dumps(fields)
+        headers = (
+            "POST /api/generate HTTP/1.1",
+            "Host: localhost",
+            "Connection: close",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        )
+        return ("\r\n".join(headers) + "\r\n\r\n" + body).encode()
+
+
+class Client(threading.Thread):
+    """A client that requests one text after another until `end`.
+
+    Parameters
+    ----------
+    port : int
+    seeds : iterator of int
+        A seed for each text.
+    load : Load
+    end : float
+        In seconds of the monotonic clock.
+    """
+
+    def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:
         super().__init__()
-        self.port, self.number, self.length, self.alternatives = port, number, length, alternatives
-        self.begin, self.end = begin, end
-        self.characters, self.texts, self.firsts, self.gaps, self.dropped = 0, 0, [], [], []
+        self.port, self.seeds, self.load, self.end = port, seeds, load, end
+        self.measured = Measurement()
 
-    def run(self):
-        """Ask until the time is over."""
-        self.begin.wait()
-        while time.monotonic() < self.end[0]:
+    def run(self) -> None:
+        """Request texts until the end; a text in progress is read to its end, but not counted."""
+        while time.monotonic() < self.end:
             try:
-                self.ask()
-            except Exception as error:
-                self.dropped.append(repr(error))
+                reason = self.read_text(next(self.seeds))
+            except (OSError, ValueError) as error:
+                reason = repr(error)
+            if reason not in ("length", "stop"):
+                self.measured.dropped.append(reason)
+                time.sleep(RETRY_AFTER)
 
-    def ask(self):
-        """Read one text, or what comes of it in time."""
-        seed = 1000 * self.number + self.texts
-        body = BODY % (self.length, seed, str(self.alternatives).lower())
-        head = "POST /api/generate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        asked, before, reason = time.monotonic(), None, None
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
-            connection.sendall((head + body).encode())
-            for line in connection.makefile("rb"):
-                if line.startswith(b'data: {"text"'):
-                    now = time.monotonic()
-                    if before is None:
-                        self.firsts.append(now - asked)
-                    else:
-                        self.gaps.append(now - before)
-                    before = now
-                    if now < self.end[0]:
-                        self.characters += len(json.loads(line[6:])["text"])
-                elif line.startswith(b'data: {"reason"'):
-                    reason = json.loads(line[6:])["reason"]
-        if reason not in ("length", "stop"):
-            self.dropped.append(f"ended with {reason}")
-        self.texts += 1
+    def read_text(self, seed: int) -> str:
+        """Read one text; return why it ended."""
+        sent, previous, reason = time.monotonic(), 0.0, "the connection was closed"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
+            connection.sendall(self.load.request(seed))
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    if line.startswith(b'data: {"text"'):
+                        now = time.monotonic()
+                        if previous:
+                            self.measured.gaps.append(now - previous)
+                        else:
+                            self.measured.first.append(now - sent)
+                        previous = now
+                        if now < self.end:
+                            self.measured.characters += len(json.loads(line.removeprefix(b"data: "))["text"])
+                    elif line.startswith(b'data: {"reason"'):
+                        reason = json.loads(line.removeprefix(b"data: "))["reason"]
+        return reason
 
 
-def measure(port, number, seconds, length, alternatives):
-    """Let so many clients ask for so long; return them."""
-    begin, end = threading.Event(), [0.0]
-    clients = [Client(port, i, length, alternatives, begin, end) for i in range(number)]
-    for client in clients:
-        client.start()
-    end[0] = time.monotonic() + seconds
-    begin.set()
-    for client in clients:
-        client.join()
-    return clients
+def measure(port: int, clients: int, seconds: float, load: Load) -> Measurement:
+    """Run clients at the same time and return what they received together."""
+    end = time.monotonic() + seconds
+    threads = [Client(port, count(1_000_000 * i), load, end) for i in range(clients)]
+    for thread in threads:
+        thread.start()
+    total = Measurement()
+    for thread in threads:
+        thread.join()
+        total.add(thread.measured)
+    return total
 
 
-def percentile(values, share):
-    """Return the value that this share of all does not exceed."""
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value that `share` of the values do not exceed; NaN without values."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
 
 
-def main():
-    """Print a table, a line a number of clients."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("checkpoint")
-    parser.add_argument("--pace", type=float, default=2000)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256])
-    parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--length", type=int, default=2000, help="characters of a text")
-    parser.add_argument("--alternatives", action="store_true", help="with the likeliest of each character")
-    options = parser.parse_args()
-    command = ["serve", options.checkpoint, "--port", "0", "--per-client", "0", "--pace", str(options.pace)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "minichar", *command], stderr=subprocess.PIPE, text=True
-    ) as server:
+def row(clients: int, measured: Measurement, seconds: float, single: float) -> str:
+    """Return a line of the table.
+
+    Parameters
+    ----------
+    clients : int
+    measured : Measurement
+    seconds : float
+        How long the clients ran.
+    single : float
+        Characters per second in the first line, to which `of one` refers.
+    """
+    rate = measured.characters / seconds
+    first = [1000 * percentile(measured.first, share) for share in (0.5, 0.99)]
+    gap = 1000 * percentile(measured.gaps, 0.99)
+    return (
+        f"| {clients} | {rate:,.0f} | {rate / single:.1f} × | {first[0]:.0f}, {first[1]:.0f} "
+        f"| {gap:.0f} | {len(measured.dropped)} |"
+    )
+
+
+@contextmanager
+def server(checkpoint: str, pace: float) -> Iterator[int]:
+    """Run ``minichar serve`` on a free port; yield the port."""
+    options = ["--port", "0", "--per-client", "0", "--pace", str(pace)]
+    command = [sys.executable, "-m", "minichar", "serve", checkpoint, *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
         try:
-            said = (re.search(r"serving at .*:(\d+)/", line) for line in server.stderr)
-            port = int(next(filter(None, said))[1])
-            measure(port, 1, 1, 200, False)  # the model is made ready by the first text
-            print("| clients | characters/s | of one | first, ms: median, 99 % | gaps, ms: 99 % | dropped |")
-            print("|---|---|---|---|---|---|")
-            one = None
-            for number in options.clients:
-                clients = measure(port, number, options.seconds, options.length, options.alternatives)
-                rate = sum(client.characters for client in clients) / options.seconds
-                one = one or rate
-                firsts = [1000 * first for client in clients for first in client.firsts]
-                gaps = [1000 * gap for client in clients for gap in client.gaps]
-                dropped = [reason for client in clients for reason in client.dropped]
-                print(
-                    f"| {number} | {rate:,.0f} | {rate / one:.1f} × | {percentile(firsts, 0.5):.0f}, "
-                    f"{percentile(firsts, 0.99):.0f} | {percentile(gaps, 0.99):.0f} | {len(dropped)} |",
-                    flush=True,
-                )
-                for reason in sorted(set(dropped)):
-                    print(f"dropped: {reason}", file=sys.stderr)
+            output = ""
+            for line in process.stderr:
+                output += line
+                if found := re.search(r"serving at .*:(\d+)/", line):
+                    yield int(found[1])
+                    break
+            else:
+                sys.exit(output.rstrip())
         finally:
-            server.terminate()
+            process.terminate()
+
+
+def main() -> None:
+    """Parse the command line, run the load test, and print a Markdown table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="checkpoint, or folder of checkpoints")
+    parser.add_argument("--pace", type=float, default=2000, help="as for minichar serve (default: 2000)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256], help="numbers of clients")
+    parser.add_argument("--seconds", type=float, default=30, help="duration of each line (default: 30)")
+    parser.add_argument("--length", type=int, default=2000, help="characters per text (default: 2000)")
+    parser.add_argument("--alternatives", action="store_true", help="request the most likely characters too")
+    options = parser.parse_args()
+    load = Load(options.length, options.alternatives)
+    with server(options.checkpoint, options.pace) as port:
+        measure(port, 1, WARM_UP, Load(200, False))
+        print(f"{HEADINGS}\n|---|---|---|---|---|---|")
+        single = 0.0
+        for clients in options.clients:
+            measured = measure(port, clients, options.seconds, load)
+            single = single or measured.characters / options.seconds or float("nan")
+            print(row(clients, measured, options.seconds, single), flush=True)
+            for reason in sorted(set(measured.dropped)):
+                print(f"dropped: {reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

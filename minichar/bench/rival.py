@@ -1,10 +1,9 @@
-"""PyTorch's side of the comparison, written as its documentation would have it.
+"""PyTorch's side of the benchmark: the same work in idiomatic PyTorch.
 
-`torch.nn`'s recurrent layers, cross-entropy, element-wise clipping and RMSprop in its
-for-each form, with the same sizes, initial state, order of arrays (T first) and threads.
-Sampling is a loop over its cells in ``inference_mode``, which is faster than its layers one
-step at a time. What was tried to make it faster, and which form of each choice won, stands
-in docs/performance.md.
+It uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the for-each
+implementation of RMSprop, with the same sizes, initial state, array order (T first) and threads.
+Sampling is a loop over cells in ``inference_mode``, which is faster than calling the layers step by
+step. docs/performance.md lists the alternatives that were measured.
 """
 
 from collections.abc import Callable
@@ -15,29 +14,35 @@ from minichar.bench.work import PIECE, Work
 from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
-"""Above this vocabulary an embedding, H wide, beats one-hot vectors."""
+"""With a larger vocabulary, an embedding of width H is faster than one-hot vectors."""
 
 
 def prepare(work: Work) -> Callable[[], None]:
-    """Return a function that does one unit of the work."""
+    """Return a function that does one unit of work.
+
+    Raises
+    ------
+    MinicharError
+        If PyTorch has no such cell.
+    """
     torch: Any = import_module("torch")
     if work.threads:
         torch.set_num_threads(work.threads)
     torch.manual_seed(1)
-    rival = Rival(torch, work)
+    model = TorchModel(torch, work)
     if work.trains:
-        return rival.learn
-    return rival.evaluate if work.kind == "evaluate" else rival.sample
+        return model.train
+    return model.evaluate if work.kind == "evaluate" else model.sample
 
 
-class Rival:
-    """The model and what it is fed.
+class TorchModel:
+    """The model, its optimiser and its input.
 
     Parameters
     ----------
     torch : module
     work : Work
-        Scheduled sampling has no counterpart here: PyTorch's layers run over a whole chunk.
+        Scheduled sampling is not supported: PyTorch's layers run over a whole chunk at once.
     """
 
     def __init__(self, torch: Any, work: Work) -> None:
@@ -46,10 +51,10 @@ class Rival:
         V, H = config.vocab_size, config.rnn_size
         device = torch.device("cuda" if work.device.startswith("gpu") else "cpu")
         self.embedding = nn.Embedding(V, H).to(device) if V > LARGEST_ONEHOT else None
-        form = config.cell.torch
-        if form is None:
-            raise MinicharError(f"{config.cell.title} has no PyTorch form to compare with")
-        layers = getattr(nn, form.name)
+        counterpart = config.cell.torch
+        if counterpart is None:
+            raise MinicharError(f"{config.cell.title} has no PyTorch counterpart to compare with")
+        layers = getattr(nn, counterpart.name)
         between = config.dropout if config.num_layers > 1 else 0.0
         inputs = V if self.embedding is None else H
         self.layers = layers(inputs, H, config.num_layers, dropout=between).to(device)
@@ -62,7 +67,7 @@ class Rival:
         self.inputs, self.targets = ids[:-1].contiguous(), ids[1:].contiguous()  # each (T, B)
         self.last = torch.zeros(work.streams, dtype=torch.long, device=device)  # (B,)
         self.state: Any = None
-        cell = getattr(nn, f"{form.name}Cell")
+        cell = getattr(nn, f"{counterpart.name}Cell")
         self.cells = [cell(inputs if layer == 0 else H, H).to(device) for layer in range(config.num_layers)]
         self.states: list[Any] = [None] * config.num_layers
         if not work.trains:
@@ -70,24 +75,24 @@ class Rival:
             self.dropout.eval()
 
     def logits(self, ids: Any) -> Any:
-        """Return the logits ``(T, B, V)`` of the characters `ids` ``(T, B)``, from the carried state."""
+        """Return the logits ``(T, B, V)`` for `ids` ``(T, B)``, starting from the carried state."""
         h, state = self.layers(self.vectors(ids), self.state)
         self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         return self.readout(self.dropout(h))
 
     def vectors(self, ids: Any) -> Any:
-        """Return a vector for each id, one-hot or embedded."""
+        """Return a one-hot vector or an embedding for each id."""
         if self.embedding is not None:
             return self.embedding(ids)
         return self.torch.nn.functional.one_hot(ids, self.work.vocab_size).to(self.readout.weight.dtype)
 
     def loss(self) -> Any:
-        """Return the mean loss of the chunk."""
+        """Return the mean loss over the chunk."""
         logits = self.logits(self.inputs)  # (T, B, V)
         return self.torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.targets.flatten())
 
-    def learn(self) -> None:
-        """Learn the chunk."""
+    def train(self) -> None:
+        """Train on the chunk."""
         torch = self.torch
         if self.optimiser is None:
             self.optimiser = torch.optim.RMSprop(self.parameters, lr=2e-3, alpha=0.95, foreach=True)
@@ -99,12 +104,12 @@ class Rival:
         loss.item()
 
     def evaluate(self) -> None:
-        """Measure the loss of the chunk."""
+        """Evaluate the chunk."""
         with self.torch.inference_mode():
             self.loss().item()
 
     def sample(self) -> None:
-        """Write `PIECE` characters a stream."""
+        """Generate `PIECE` characters per stream."""
         torch = self.torch
         with torch.inference_mode():
             for _ in range(PIECE):

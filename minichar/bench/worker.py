@@ -1,7 +1,7 @@
-"""A process that does one engine's work when told to, and measures itself.
+"""A process for each side of the benchmark, which times its own work.
 
-Each side has a process of its own: neither side's threads wait in the other's way, and
-the peak memory is its alone.
+In separate processes, the threads of one side cannot slow down the other, and each has its own peak
+memory.
 """
 
 import os
@@ -26,17 +26,18 @@ from minichar.errors import MinicharError
 
 SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}
 N = 2048
-"""Rows and columns of the product whose speed is the machine's own peak."""
+"""Rows and columns of the matrix product that measures the peak speed of the machine."""
 REPEATS = 5
+"""How often it is measured; the fastest counts."""
 
 
 class Worker:
-    """The process, as the one that asks it sees it. Use it in a ``with`` statement.
+    """A handle on the process; a context manager.
 
     Raises
     ------
     MinicharError
-        If the work cannot be prepared, with what its process said.
+        If the process cannot do the work, with the error message of the process.
     """
 
     def __init__(self, work: Work) -> None:
@@ -54,21 +55,21 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()  # which ends it, once it has answered
+        self.connection.close()  # ends the process after its current answer
         if kind is not None:
             self.process.terminate()
         self.process.join()
 
     def units(self, n: int) -> list[float]:
-        """Do `n` units of the work; return the seconds of each."""
+        """Do `n` units of work; return the seconds that each took."""
         return self.ask(n)
 
     def peak(self) -> float:
-        """Return the GFLOP/s of a large float32 product in this process's BLAS, the best of a few."""
+        """Return the peak speed of the BLAS in the process, in GFLOP/s."""
         return self.ask("peak")
 
     def memory(self) -> int:
-        """Return the most memory the process ever held, in bytes."""
+        """Return the peak memory of the process, in bytes."""
         return self.ask("memory")
 
     def ask(self, question: Any) -> Any:
@@ -77,16 +78,16 @@ class Worker:
             self.connection.send(question)
             answer = self.connection.recv()
         except (EOFError, OSError) as error:
-            raise MinicharError("a process of the bench died: has it too little memory?") from error
+            raise MinicharError("a benchmark process died (out of memory?): choose smaller sizes") from error
         if isinstance(answer, Exception):
-            raise MinicharError(f"the bench cannot do this work: {answer}")
+            raise MinicharError(f"cannot run this benchmark: {answer}")
         return answer
 
 
 def serve(connection: Connection, work: Work, cell: Cell) -> None:
-    """Answer questions until there is nobody to ask them."""
-    CELLS.setdefault(cell.name, cell)  # a new process does not know a cell of the user's own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    """Answer questions in the process until the connection is closed."""
+    CELLS.setdefault(cell.name, cell)  # a spawned process has not registered custom cells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     unit: Callable[[], None] | None = None
     while True:
         try:
@@ -98,7 +99,8 @@ def serve(connection: Connection, work: Work, cell: Cell) -> None:
                 unit = import_module(SIDES[work.engine]).prepare(work)
             connection.send(answer(question, unit))
         except Exception as error:
-            connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+            known = isinstance(error, MinicharError)
+            connection.send(RuntimeError(str(error) if known else f"{type(error).__name__}: {error}"))
 
 
 def answer(question: Any, unit: Callable[[], None]) -> Any:
@@ -111,24 +113,24 @@ def answer(question: Any, unit: Callable[[], None]) -> Any:
 
 
 def seconds(unit: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    begun = perf_counter()
+    """Return the duration of one call, in seconds."""
+    start = perf_counter()
     unit()
-    return perf_counter() - begun
+    return perf_counter() - start
 
 
 def peak() -> float:
-    """Return the GFLOP/s of a product of two N × N matrices in float32, the best of a few."""
+    """Return the speed of a product of two N × N float32 matrices, in GFLOP/s."""
     A = np.random.default_rng(0).random((N, N), dtype="float32")  # (N, N)
     out = np.empty_like(A)  # (N, N)
     return 2 * N**3 / min(seconds(lambda: np.matmul(A, A, out=out)) for _ in range(REPEATS)) / 1e9
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process ever held, in bytes."""
+    """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Unlike getrusage, it forgets what the process was before it became this program.
+        # getrusage would include the parent's memory, from before the new program was executed.
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
     import resource
 
@@ -137,7 +139,7 @@ def peak_memory() -> int:
 
 @contextmanager
 def threads_limited(threads: int) -> Iterator[None]:
-    """Let a process that is started here have so many threads for products; 0 for as many as it likes."""
+    """Set the thread count of processes started in the block; 0 leaves it unchanged."""
     kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     if threads:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))

@@ -95,7 +95,7 @@ def command(
     ]
     alone = [work.config().cell for work in works if opponent(work) is None]
     for title in sorted({cell.title for cell in alone if cell.torch is None}):
-        click.echo(f"{title} has no PyTorch form to compare with", err=True)
+        click.echo(f"{title} has no PyTorch counterpart to compare with", err=True)
     if any(cell.torch for cell in alone):
         click.echo("PyTorch is not installed: pip install 'minichar[bench]' to compare", err=True)
     with threads_limited(threads):

@@ -6,26 +6,25 @@ from minichar.bench.work import MANY, PIECE, Work
 from minichar.errors import MinicharError
 
 
-def test_the_arithmetic_of_a_chunk_counted_by_hand():
+def test_characters_and_operations_of_a_unit():
+    """Counted by hand: two operations per weight and character, three times as many in training."""
     work = Work(rnn_size=3, num_layers=2, vocab_size=7, seq_length=5, batch_size=2)
     first, second, readout = 4 * 3 * (3 + 1), 4 * 3 * (3 + 3 + 1), 7 * (3 + 1)
     assert work.characters == 10
     assert work.flop == 3 * 2 * 10 * (first + second + readout)
     assert Work(**work.describe() | {"kind": "evaluate"}).flop == 2 * 10 * (first + second + readout)
-
-
-def test_sampling_counts_what_is_written():
     assert Work("sample", batch_size=9).characters == PIECE
     assert Work("sample-many", batch_size=9).characters == MANY * PIECE
 
 
-def test_only_what_its_name_says_is_switched_on():
-    assert (Work("train").config().dropout, Work("train").true_share) == (0, 1)
-    assert (Work("dropout").config().dropout, Work("dropout").true_share) == (0.5, 1)
-    assert (Work("scheduled-sampling").config().dropout, Work("scheduled-sampling").true_share) == (0, 0.9)
+@pytest.mark.parametrize(
+    ("kind", "dropout", "ratio"), [("train", 0, 1), ("dropout", 0.5, 1), ("scheduled-sampling", 0, 0.9)]
+)
+def test_each_kind_of_training_enables_only_its_own_option(kind, dropout, ratio):
+    assert (Work(kind).config().dropout, Work(kind).teacher_forcing_ratio) == (dropout, ratio)
 
 
-def test_few_characters_make_up_most_of_what_is_read():
+def test_ids_have_the_skewed_distribution_of_a_text():
     ids = Work(vocab_size=7000, seq_length=50, batch_size=50).ids()
     assert ids.shape == (51, 50)
     assert ids.min() >= 0
@@ -40,8 +39,10 @@ def test_a_vocabulary_of_any_size(V):
     assert len(vocabulary(V)) == V
 
 
-def test_work_that_there_is_not():
-    with pytest.raises(MinicharError, match="no work called 'juggle' by 'minichar'"):
+def test_invalid_work_is_rejected():
+    with pytest.raises(
+        MinicharError, match="unknown work 'juggle' for engine 'minichar': choose one of train"
+    ):
         Work("juggle")
     with pytest.raises(MinicharError, match="rnn_size is 0"):
         Work(rnn_size=0)

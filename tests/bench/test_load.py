@@ -1,0 +1,34 @@
+import pytest
+from toys import toy_model
+from web_helpers import CHARACTERS, free_port, server_in_thread
+
+from minichar.bench.load import Load, Measurement, measure, percentile, row
+from minichar.web.queue import LocalQueue
+
+
+def test_clients_measure_what_they_receive():
+    model = toy_model("".join(sorted(set(CHARACTERS + "The "))), rnn_size=12)
+    with server_in_thread(LocalQueue({"toy": model}, columns=8, queue=4, pace=0)) as port:
+        measured = measure(port, 2, 0.5, Load(40, True))
+    texts = len(measured.first)
+    assert measured.dropped == []
+    assert texts >= 2
+    assert 40 * (texts - 2) <= measured.characters <= 40 * texts  # each last text may end too late
+    assert all(0 < seconds < 60 for seconds in measured.first + measured.gaps)
+
+
+def test_texts_that_fail_are_reported():
+    measured = measure(free_port(), 1, 0.05, Load(40, False))
+    assert measured.characters == 0
+    assert "refused" in measured.dropped[0]
+
+
+def test_a_line_of_the_table():
+    measured = Measurement(6000, [0.001 * i for i in range(1, 101)], [0.05], ["closing"])
+    assert row(8, measured, seconds=2, single=1000) == "| 8 | 3,000 | 3.0 × | 51, 100 | 50 | 1 |"
+    assert str(percentile([], 0.5)) == "nan"
+
+
+@pytest.mark.parametrize(("share", "value"), [(0, 1), (0.5, 6), (0.99, 10), (1, 10)])
+def test_percentiles(share, value):
+    assert percentile([10, *range(1, 10)], share) == value
