@@ -1,1 +1,1 @@
-"""Where arrays live and operations run: NumPy, CuPy or dpnp behind one protocol."""
+"""Devices: NumPy, CuPy or dpnp behind one protocol."""

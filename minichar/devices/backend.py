@@ -1,9 +1,8 @@
-"""The protocol that every device implements, so that no other file has to tell them apart.
+"""The protocol of a device, so that no other module depends on which device is in use.
 
-The engine asks a `Backend` for its array module ``xp``, which has NumPy's function names on
-every device, and for the few operations that each device does in its own way: moving arrays to
-it and back, random numbers, products, gathering and scattering columns, fusing element-wise
-functions, and recording a step to replay it.
+A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the few operations
+that differ between devices: copying arrays to and from the device, random numbers, products, gathering
+and scattering columns, fusing element-wise functions, and recording a training step to replay it.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +16,7 @@ from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
 
 Array = Any
-"""An array of the backend's module. The shape is in a comment on the line that makes one."""
+"""An array of the backend's module. Shapes are in comments where arrays are created."""
 Function = Callable[..., Any]
 
 
@@ -27,7 +26,7 @@ class Backend(ABC):
     Attributes
     ----------
     name : str
-        What the user calls it: ``cpu``, ``gpu:0``, ``opencl:0``.
+        The name for ``--device``: ``cpu``, ``gpu:0``, ``opencl:0``.
     xp : module
         The array module.
     crossings : dict of str to int
@@ -43,16 +42,16 @@ class Backend(ABC):
 
     @property
     def kind(self) -> str:
-        """The name without its number: ``cpu``, ``gpu`` or ``opencl``."""
+        """The name without the index: ``cpu``, ``gpu`` or ``opencl``."""
         return self.name.partition(":")[0]
 
     def to_device(self, array: Array) -> Array:
-        """Copy a host array to the device; shape and dtype stay."""
+        """Copy a host array to the device, with the same shape and dtype."""
         self.crossings["to_device"] += 1
         return self._to_device(array)
 
     def to_host(self, array: Array) -> np.ndarray:
-        """Copy a device array to the host; shape and dtype stay."""
+        """Copy a device array to the host, with the same shape and dtype."""
         self.crossings["to_host"] += 1
         return self._to_host(array)
 
@@ -68,24 +67,24 @@ class Backend(ABC):
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
-        """Return uniform random numbers drawn on the device; other words, an independent stream."""
+        """Return a generator of uniform numbers on the device. Different words give independent streams."""
 
     def matmul(self, W: Array, s: Array) -> Array:
         """Return ``W @ s``, the product of a layer's weights ``(G, K)`` and inputs ``(K, B)``."""
         return self.xp.matmul(W, s)
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """``out[:, j] = W[:, ids[j]]``: the columns of W ``(G, V)`` for ids ``(B,)`` into out ``(G, B)``.
+        """Set ``out[:, j] = W[:, ids[j]]`` for W ``(G, V)``, ids ``(B,)`` and out ``(G, B)``.
 
-        Ids out of range are not detected: the caller keeps them in 0 … V-1.
+        Ids are not checked: the caller ensures that they are in 0 … V-1.
         """
-        # Without mode="clip" NumPy fills a buffer of its own first and copies it into out.
+        # Without mode="clip" NumPy fills a temporary buffer and copies it to out.
         self.xp.take(W, ids, axis=1, out=out, mode="clip")
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
-        """``out[:, k] = Σ columns[:, j] over ids[j] = k``: columns ``(G, N)``, ids ``(N,)``, out ``(G, V)``.
+        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``. Shapes: ``(G, N)``, ``(N,)``, ``(G, V)``.
 
-        One product with the one-hot matrix of the ids that occur: a chunk of text holds few
+        This is one product with the one-hot matrix of the ids that occur. A chunk of text has few
         different characters, and a product is faster than a scattered sum.
         """
         xp = self.xp
@@ -96,7 +95,7 @@ class Backend(ABC):
         out[:, seen] = xp.matmul(columns, onehot)  # (G, S)
 
     def fuse(self, function: Function) -> Function:
-        """Return ``function(xp, *arguments)``, a pure element-wise function, as one call without ``xp``.
+        """Return a pure element-wise function ``function(xp, *arguments)`` as a function of `arguments`.
 
         Arguments and results are arrays of one shape ``(H, B)`` or tuples of them; an argument may
         also be a block of them, ``(G, H, B)``, which reaches the function as a block or as a tuple.
@@ -105,15 +104,15 @@ class Backend(ABC):
         return lambda *arguments: function(xp, *arguments)
 
     def recorded(self, step: Function) -> Function:
-        """Return `step`, a computation on arrays that stay in place, in its fastest form."""
+        """Return the fastest form of `step`, a computation on arrays at fixed addresses."""
         return step
 
     @abstractmethod
     def describe(self) -> str:
-        """Say what computes, such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
+        """Return library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
 
 
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
-    """Return the error that says why a device which is there cannot be used, in one line."""
+    """Return the one-line error for a device that cannot be used, with the reason."""
     why = f"{type(error).__name__}: {error}".splitlines()[0]
     return MinicharError(f"--device {device}: {what} ({why}): {remedy}")

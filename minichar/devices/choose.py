@@ -1,4 +1,4 @@
-"""From the name of a device to the device."""
+"""Open a device by name."""
 
 from contextlib import suppress
 
@@ -15,14 +15,14 @@ def open_backend(name: str = "auto") -> Backend:
     Parameters
     ----------
     name : str
-        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``; ``auto`` takes a CUDA GPU if one
-        answers and the CPU otherwise.
+        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``; ``auto`` is a CUDA GPU if one is
+        usable, and the CPU otherwise.
 
     Raises
     ------
     MinicharError
-        If there is no such device, saying whether the package, the driver or the device is
-        missing. A device that was asked for is never replaced by another.
+        If there is no such device; the message says whether the package, the driver or the device
+        is missing. A requested device is never replaced by another.
     """
     kind, colon, number = name.partition(":")
     if kind not in ("auto", "cpu", "gpu", "opencl") or (

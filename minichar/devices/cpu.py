@@ -1,5 +1,4 @@
-"""The CPU, by NumPy."""
-
+"""The CPU, with NumPy."""
 
 import numpy as np
 
@@ -9,17 +8,17 @@ from minichar.devices.random import Uniform
 
 
 class NumPyBackend(Backend):
-    """The CPU."""
+    """The CPU, with NumPy."""
 
     def __init__(self) -> None:
         super().__init__("cpu", np)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return uniform random numbers; other words, an independent stream."""
+        """Return a generator of uniform numbers. Different words give independent streams."""
         return Uniform(words)
 
     def describe(self) -> str:
-        """Say what computes."""
+        """Return library and hardware."""
         return describe_numpy()
 
     def _to_host(self, array: Array) -> np.ndarray:
@@ -30,5 +29,5 @@ CPU = NumPyBackend()
 
 
 def host_generator(*words: int) -> np.random.Generator:
-    """Return a generator on the host, for what must not depend on the device: weights and samples."""
+    """Return a generator on the host, for weights and samples, which must not depend on the device."""
     return np.random.default_rng(words)

@@ -1,4 +1,4 @@
-"""An NVIDIA GPU, by CuPy."""
+"""An NVIDIA GPU, with CuPy."""
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -12,30 +12,30 @@ from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
 
 NO_DEVICE = 100
-"""CUDA's error code where there is a driver but no GPU: cudaErrorNoDevice."""
+"""CUDA's error code for a driver without a GPU, cudaErrorNoDevice."""
 
 
 class CuPyBackend(Backend):
-    """An NVIDIA GPU, by CuPy."""
+    """An NVIDIA GPU, with CuPy."""
 
     def __init__(self, index: int, xp: ModuleType) -> None:
         super().__init__(f"gpu:{index}", xp)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return uniform random numbers drawn on the device; other words, an independent stream."""
+        """Return a generator of uniform numbers on the device. Different words give independent streams."""
         return CountedUniform(
             words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
         )
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """``out[:, j] = W[:, ids[j]]``."""
+        """Set ``out[:, j] = W[:, ids[j]]``."""
         self.xp.take(W, ids, axis=1, out=out)
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
-        """``out[:, k] = Σ columns[:, j] over ids[j] = k``, by one product with the one-hot matrix of all ids.
+        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``, by a product with a one-hot matrix ``(N, V)``.
 
-        Its size does not depend on which ids occur, as a recorded step needs. Atomic additions
-        would do with less memory, but in an order that changes from run to run.
+        A recorded step requires that the size does not depend on which ids occur. Atomic additions
+        would need less memory, but their order changes from run to run.
         """
         onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
         self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
@@ -69,11 +69,11 @@ class CuPyBackend(Backend):
         return call
 
     def recorded(self, step: Function) -> Function:
-        """Return `step` as a CUDA graph: recorded once warm, then replayed with one launch."""
+        """Return `step` as a CUDA graph: recorded after a warm-up, then replayed with one launch."""
         return CudaGraph(self.xp, step)
 
     def describe(self) -> str:
-        """Say what computes: CuPy, the CUDA versions (1000 · major + 10 · minor), the GPU and its memory."""
+        """Return CuPy's version, CUDA's versions (1000 · major + 10 · minor), the GPU and its memory."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
         return (
@@ -84,32 +84,32 @@ class CuPyBackend(Backend):
 
 
 def _by_gate(value: Any) -> Any:
-    """Return a block ``(G, H, B)`` as a tuple of G arrays; anything else as it is."""
+    """Return a block ``(G, H, B)`` as a tuple of G arrays; anything else unchanged."""
     return tuple(value) if getattr(value, "ndim", 0) == 3 else value
 
 
 def _flat(values: Iterable[Any]) -> Iterator[Array]:
-    """Yield arrays, and those in tuples of arrays."""
+    """Yield all arrays in a sequence of arrays and tuples of arrays."""
     for value in values:
         yield from value if isinstance(value, tuple) else (value,)
 
 
 def _nesting(value: Any) -> int | None:
-    """Return how many arrays a tuple has; None for an array."""
+    """Return the length of a tuple of arrays; None for an array."""
     return len(value) if isinstance(value, tuple) else None
 
 
 def _nested(nesting: list[int | None], arrays: Iterator[Array]) -> list[Any]:
-    """Put arrays in a row back into the tuples they came in."""
+    """Return arrays grouped into tuples again; the inverse of `_flat`."""
     return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
 
 
 def open_cupy(index: int) -> CuPyBackend:
-    """Return the CUDA GPU of this index, once it has multiplied."""
+    """Return the CUDA GPU with this index, after a test product on it."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")
-    except Exception as error:  # it is missing, or as old as only its own NumPy
+    except Exception as error:  # CuPy is missing, or too old for the installed NumPy
         raise unusable("gpu", "it needs CuPy", error, "pip install 'minichar[gpu]'") from error
     version = f"CuPy {cupy.__version__}"
     try:
@@ -123,7 +123,7 @@ def open_cupy(index: int) -> CuPyBackend:
     try:
         cupy.cuda.Device(index).use()
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
-    except Exception as error:  # CUDA's libraries are missing, its compiler is, the card is busy, …
+    except Exception as error:  # a CUDA library or its compiler is missing, the GPU is busy, …
         what = f"{version} cannot compute on it"
         raise unusable(name, what, error, "pip install 'minichar[gpu]'") from error
     return CuPyBackend(index, cupy)

@@ -1,27 +1,28 @@
-"""Two places where an OpenCL device's module would stand still for ever, and how it is kept from that.
+"""A workaround for two deadlocks in dpnp.
 
-What was started on the device gives its arguments back when it is done, for which it needs Python's
-interpreter lock. Two of dpnp's functions wait for what was started before *while they hold that lock*,
-so neither goes on: in a training run on a CPU that happens within some hundred or some ten thousand steps.
+When a task on the device finishes, it releases its arguments, which requires Python's global interpreter
+lock. Two functions of dpnp wait for earlier tasks while they hold that lock, so both sides wait for ever.
+Training on a CPU deadlocks after a few hundred to a few ten thousand steps.
 """
 
 from typing import Any
 
 
 def avoid_deadlocks(vector: Any, copying: Any) -> None:
-    """Change two modules of dpnp 0.20 so that nobody waits with the lock in hand.
+    """Patch two modules of dpnp 0.20 so that they do not wait while holding the lock.
 
     Parameters
     ----------
     vector : module
-        oneMKL's vector functions. dpnp's own element-wise functions take their place: they do not
-        wait, and are no slower here.
+        oneMKL's vector functions, which are disabled. dpnp's own element-wise functions do not wait,
+        and are as fast here.
     copying : module
-        How a host array or number gets into a device array. It waits, first without the lock.
+        Copies host arrays and numbers to device arrays. The patched function waits for the queue
+        without the lock before it copies.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into
-    if copy.__module__ == __name__:  # done before
+    if copy.__module__ == __name__:  # already patched
         return
 
     def copy_when_idle(there: Any, array: Any) -> None:

@@ -1,4 +1,4 @@
-"""What this machine can compute with: each device opened, described and timed, or why it cannot be had."""
+"""Check every device of this machine: open, describe and time it, or say why it is not available."""
 
 import platform
 import shutil
@@ -15,16 +15,16 @@ from minichar.errors import MinicharError
 
 DEVICES = ("cpu", "gpu", "opencl")
 N = 1024
-"""Rows and columns of the product that is timed."""
+"""The size of the timed matrix product."""
 REPEATS = 5
 MISSING = "not available"
 LITTLE_DISK = 1 << 30
-"""Bytes below which checkpoints may soon not fit."""
+"""The free disk space below which checkpoints may not fit, in bytes."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table: what was looked at, what was found, and whether it will do."""
+    """One line of the table: what was checked, what was found, and the verdict."""
 
     what: str
     found: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 def examine(folder: str = ".") -> Iterator[Finding]:
-    """Yield what is there, from Python to the free disk of `folder`."""
+    """Yield the findings, from Python to the free disk space of `folder`."""
     yield Finding(
         "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", True, "good"
     )
@@ -48,7 +48,7 @@ def examine(folder: str = ".") -> Iterator[Finding]:
 
 
 def examine_kind(kind: str) -> Iterator[Finding]:
-    """Yield every device of a kind; one line that says why where there is none."""
+    """Yield every device of a kind, or one finding that says why there is none."""
     finding = examine_device(kind)
     yield finding
     numbers = count(1)
@@ -59,13 +59,13 @@ def examine_kind(kind: str) -> Iterator[Finding]:
 
 
 def examine_device(name: str) -> Finding:
-    """Open a device and time a product on it; what is missing is told by the error of opening it."""
+    """Open a device and time a product on it. If it cannot be opened, the verdict is the error."""
     try:
         backend = open_backend(name)
         found = f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s"
     except MinicharError as error:
         return Finding(name, MISSING, False, str(error))
-    except Exception as error:  # whatever a driver or a library under it comes up with
+    except Exception as error:  # drivers and libraries raise errors of any kind
         return Finding(
             name, "opens and then fails", False, f"{type(error).__name__}: {error}".splitlines()[0]
         )
@@ -73,14 +73,14 @@ def examine_device(name: str) -> Finding:
 
 
 def gigaflops(backend: Backend) -> float:
-    """Return the speed of a float32 product of two N × N matrices, the median of a few."""
+    """Return the median speed of a float32 product of two N × N matrices, in GFLOP/s."""
     A = backend.to_device(host_generator(0).random((N, N), dtype="float32"))  # (N, N)
     out = backend.zeros((N, N), "float32")  # (N, N)
 
     def once() -> float:
         begun = perf_counter()
         backend.xp.matmul(A, A, out=out)
-        backend.to_host(out[:1, :1])  # waits for the device
+        backend.to_host(out[:1, :1])  # wait for the device
         return perf_counter() - begun
 
     once()

@@ -1,19 +1,19 @@
-"""Recording a step as a CUDA graph, so that its hundreds of kernels start with one launch."""
+"""Record a step as a CUDA graph, so that one launch starts its hundreds of kernels."""
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 WARM_UP = 2
-"""Calls before a step is recorded: kernels are compiled and memory is taken in these."""
+"""Calls before a step is recorded, in which kernels are compiled and memory is allocated."""
 
 
 class CudaGraph:
     """A step that runs a few times, is captured as a CUDA graph, and is replayed from then on.
 
-    It may read and write only arrays that stay where they are. What it allocates on the way
-    comes from a memory pool of its own, so a replay cannot write into anybody else's memory.
-    A step that calls what CuPy cannot capture runs as it is, every time.
+    The step may use only arrays at fixed addresses. Its temporaries are allocated from a separate
+    memory pool, so a replay cannot overwrite other memory. A step with calls that CuPy cannot
+    capture is never recorded, and runs normally.
     """
 
     def __init__(self, xp: ModuleType, step: Callable[[], None]) -> None:
@@ -46,7 +46,7 @@ class CudaGraph:
         try:
             self._run()
             recorded = True
-        except NotImplementedError:  # CuPy 14 has cuBLAS, and so every product, refuse to be captured
+        except NotImplementedError:  # CuPy 14 refuses to capture cuBLAS, so every matrix product
             pass
         finally:
             graph = self.stream.end_capture()

@@ -1,4 +1,4 @@
-"""An OpenCL device, by dpnp; the CPU is one where Intel's OpenCL runtime is installed."""
+"""An OpenCL device, with dpnp. With Intel's OpenCL runtime the CPU is one too."""
 
 import os
 import site
@@ -17,7 +17,7 @@ from minichar.errors import MinicharError
 
 
 class DpnpBackend(Backend):
-    """An OpenCL device, by dpnp; the CPU is one where Intel's OpenCL runtime is installed."""
+    """An OpenCL device, with dpnp."""
 
     def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
         super().__init__(f"opencl:{index}", xp)
@@ -28,7 +28,7 @@ class DpnpBackend(Backend):
         return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return uniform random numbers drawn on the device; other words, an independent stream."""
+        """Return a generator of uniform numbers on the device. Different words give independent streams."""
 
         def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
             state = self.xp.random.RandomState(seed, sycl_queue=self.queue)
@@ -37,7 +37,7 @@ class DpnpBackend(Backend):
         return CountedUniform(words, draw)
 
     def describe(self) -> str:
-        """Say what computes: dpnp and the device's name."""
+        """Return dpnp's version and the device's name."""
         return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 
     def _to_device(self, array: Array) -> Array:
@@ -45,9 +45,9 @@ class DpnpBackend(Backend):
 
 
 def open_dpnp(index: int) -> DpnpBackend:
-    """Return the OpenCL device of this index, in dpctl's order."""
-    # The wheel of Intel's OpenCL runtime brings the driver for CPUs, but the loader looks for it only where
-    # the system keeps its drivers. It reads this variable when dpnp is first imported.
+    """Return the OpenCL device with this index, in dpctl's order."""
+    # The wheel of Intel's OpenCL runtime contains a driver for CPUs, but the OpenCL loader searches only the
+    # system's drivers, unless this variable is set before dpnp is first imported.
     for prefix in (sys.prefix, site.getuserbase()):
         driver = os.path.join(prefix, "lib", "libintelocl.so")
         if os.path.exists(driver):
@@ -65,9 +65,9 @@ def open_dpnp(index: int) -> DpnpBackend:
     if index >= len(devices):
         found = f"{len(devices)} found, counted from 0"
         raise MinicharError(f"--device opencl:{index}: there is no such device; {found}")
-    with suppress(ImportError):  # another dpnp has other modules
+    with suppress(ImportError):  # other versions of dpnp have other modules
         vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
         avoid_deadlocks(import_module(vector), import_module(copying))
-    # Intel's OpenCL runtime for CPUs can stand still for ever where it chooses the order of its tasks
+    # With out-of-order queues Intel's OpenCL runtime for CPUs can deadlock
     # (github.com/IntelPython/dpctl/issues/1954).
     return DpnpBackend(index, dpnp, dpctl.SyclQueue(devices[index], property="in_order"))

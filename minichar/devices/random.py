@@ -1,4 +1,4 @@
-"""Uniform random numbers with a state that a checkpoint can hold."""
+"""Uniform random numbers with a state that can be saved in a checkpoint."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,18 +10,18 @@ Real = Literal["float32", "float64"]
 
 
 class Uniform:
-    """Uniform random numbers in [0, 1) from a generator on the device, whose state can be saved."""
+    """Uniform random numbers in [0, 1), with a state that can be saved."""
 
     def __init__(self, words: tuple[int, ...]) -> None:
         self.generator = np.random.default_rng(words)
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return fresh numbers of this shape and dtype."""
+        """Return new random numbers of this shape and dtype."""
         return self.generator.random(shape, dtype=dtype)
 
     @property
     def state(self) -> dict[str, Any]:
-        """All that decides the numbers to come, as plain JSON values."""
+        """The state of the generator, as plain JSON values."""
         return dict(self.generator.bit_generator.state)
 
     @state.setter
@@ -32,16 +32,17 @@ class Uniform:
 
 
 class CountedUniform(Uniform):
-    """The same where a device's generator cannot tell its state: every block has a generator of its own.
+    """Uniform random numbers on a device whose generator cannot save its state.
 
-    Block n is drawn with a seed made from the seed's words and n, so the count is the state.
+    Every block of numbers has its own generator. The seed of block n is made from the words of the
+    seed and n, so the number of blocks is the whole state.
     """
 
     def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], Real], Array]) -> None:
         self.words, self.draw, self.blocks = words, draw, 0
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return fresh numbers of this shape and dtype."""
+        """Return new random numbers of this shape and dtype."""
         seed = np.random.SeedSequence((*self.words, self.blocks)).generate_state(1)
         self.blocks += 1
         return self.draw(int(seed[0]), shape, dtype)
@@ -55,5 +56,5 @@ class CountedUniform(Uniform):
     def state(self, state: dict[str, Any]) -> None:
         blocks = int(state["blocks"])
         if blocks < 0:
-            raise ValueError(f"{blocks} blocks of random numbers cannot have been drawn")
+            raise ValueError(f"the number of random blocks is {blocks}; it must be 0 or more")
         self.blocks = blocks
