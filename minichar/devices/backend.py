@@ -82,10 +82,11 @@ class Backend(ABC):
         self.xp.take(W, ids, axis=1, out=out, mode="clip")
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
-        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``. Shapes: ``(G, N)``, ``(N,)``, ``(G, V)``.
+        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
 
-        This is one product with the one-hot matrix of the ids that occur. A chunk of text has few
-        different characters, and a product is faster than a scattered sum.
+        columns is ``(G, N)``, ids ``(N,)``, out ``(G, V)``. This is one product with the one-hot matrix
+        of the ids that occur. A chunk of text has few different characters, and a product is faster
+        than a scattered sum.
         """
         xp = self.xp
         seen, place = xp.unique(ids, return_inverse=True)  # (S,), (N,)
