@@ -1,4 +1,4 @@
-"""What the site's build makes from the source; that the site builds without a warning is for ``.ci/run``."""
+"""The pages that the site generates from the source; ``.ci/run`` builds the site with warnings as errors."""
 
 import re
 import sys
@@ -11,28 +11,30 @@ from minichar.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
-LESSON = '''"""Lesson 7. A step: down and back.
+LESSON = '''"""Lesson 7. A step: forward and backward.
 
 An idea, with `code`:
 
-    y = w x          the way there
-    dw = dy x        the way back
+    y = w x          forward
+    dw = dy x        backward
 
 And what follows.
 """
 
+from minichar.engine import lstm
 from minichar.engine.linear import Linear
 
 x = 2.0
 
 
-# Why it is so.
+# Why.
 def forward(w):
     return w * x
 
 
-def test_the_way_back_is_x():
+def test_the_slope_is_x():
     assert forward(1.5) - forward(0.5) == x
+    assert lstm.backward
 
 
 EXERCISE = """
@@ -44,7 +46,7 @@ and see.
 """
 
 ANSWER = """
-It goes red.
+It fails.
 """
 '''
 
@@ -64,18 +66,21 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     path.write_text(LESSON)
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
-        "# 7. A step\n\n*Down and back.*\n\nAn idea",
-        "    dw = dy x        the way back\n\nAnd what follows.",
-        "```py\nfrom minichar.engine.linear import Linear\n\nx = 2.0\n\n# Why it is so.\ndef forward(w):\n",
-        "### The way back is x\n\n```py\ndef test_the_way_back_is_x():\n",
+        "# 7. A step\n\n*Forward and backward.*\n\nAn idea",
+        "    dw = dy x        backward\n\nAnd what follows.",
+        "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
+        "import Linear\n\nx = 2.0\n\n# Why.\ndef forward(w):\n",
+        "### The slope is x\n\n```py\ndef test_the_slope_is_x():\n",
         "## Exercise\n\nChange\n\n    return w * x\n\nand see.",
-        "<summary>The answer</summary>\n\nIt goes red.\n\n</details>",
+        "<summary>The answer</summary>\n\nIt fails.\n\n</details>",
+        "<summary><code>minichar/engine/lstm.py</code></summary>",
         "<summary><code>minichar/engine/linear.py</code></summary>",
     ]
     places = [chapter.find(piece) for piece in in_order]
     assert -1 not in places
     assert places == sorted(places)
     assert "EXERCISE" not in chapter
+    assert "def forward(xp" not in chapter[: chapter.index("## Source files")]  # the lesson does not use it
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
@@ -89,7 +94,7 @@ def test_the_index_lists_the_chapters_in_order(pages, tmp_path):
     assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
 
 
-def test_every_option_is_in_its_commands_page(pages, tmp_path):
+def test_every_option_is_on_the_page_of_its_command(pages, tmp_path):
     pages[0].write_commands(tmp_path)
     for name in COMMANDS:
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
@@ -99,7 +104,7 @@ def test_every_option_is_in_its_commands_page(pages, tmp_path):
             assert re.search(rf"^`.*{option.opts[-1]}\b.*`\n: ", page, re.MULTILINE), (name, option.name)
 
 
-def test_words_of_help_cannot_become_markup(pages):
+def test_help_text_is_escaped_so_that_only_code_is_markup(pages):
     escaped = pages[0].escaped
     assert escaped("a*b [x] <y> $z") == r"a\*b \[x] \<y> \$z"
     assert escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"

@@ -1,4 +1,4 @@
-"""Draw the figures of docs/performance.md from fresh measurements: ``python docs/measured/speed.py``.
+"""Measure and draw the figures of docs/performance.md: ``python docs/measured/speed.py``.
 
 Needs Matplotlib (``pip install matplotlib``), an idle machine and two minutes.
 """
@@ -7,32 +7,20 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from unittest.mock import patch
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from minichar.bench import ours
 from minichar.bench.work import Work
-from minichar.devices.backend import Backend
+from minichar.devices.cpu import NumPyBackend
+from minichar.engine import loss
 from minichar.model import CharRNN
+from minichar.training.optimiser import RMSprop
 
 HERE = Path(__file__).parent
-KINDS = {
-    "products": ("matmul",),
-    "element by element": (
-        "multiply",
-        "add",
-        "subtract",
-        "divide",
-        "tanh",
-        "exp",
-        "sqrt",
-        "log",
-        "clip",
-        "maximum",
-    ),
-    "picking columns": ("take", "unique", "take_along_axis", "put_along_axis", "arange"),
-}
+KINDS = ("products", "cells", "loss", "optimiser", "character columns")
 GROWTH = {
     "rnn_size": ("H, hidden units", (64, 128, 256, 512)),
     "batch_size": ("B, sequences", (10, 25, 50, 100)),
@@ -43,7 +31,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Seconds of the fastest call: what else the machine does can only slow it down."""
+    """Seconds of the fastest call: other load on the machine can only slow a call down."""
 
     def once():
         begun = perf_counter()
@@ -54,47 +42,77 @@ def fastest(unit, times):
     return min(once() for _ in range(times))
 
 
-class Timed:
-    """NumPy with a clock: seconds by kind of function."""
+class Clock:
+    """Seconds by kind; what a timed function calls counts for that function."""
 
     def __init__(self):
         self.seconds = defaultdict(float)
+        self.running = False
+
+    def timed(self, kind, function):
+        """Return the function, with its time added to `kind`."""
+
+        def call(*arguments, **keywords):
+            if self.running:
+                return function(*arguments, **keywords)
+            self.running, begun = True, perf_counter()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                self.running = False
+                self.seconds[kind] += perf_counter() - begun
+
+        return call
+
+
+class TimedNumPy:
+    """NumPy with timed products."""
+
+    def __init__(self, clock):
+        self.matmul = clock.timed("products", np.matmul)
 
     def __getattr__(self, name):
-        function = getattr(np, name)
-        kind = next((kind for kind, names in KINDS.items() if name in names), None)
-        if kind is None:
-            return function
+        return getattr(np, name)
 
-        def timed(*arguments, **keywords):
-            begun = perf_counter()
-            result = function(*arguments, **keywords)
-            self.seconds[kind] += perf_counter() - begun
-            return result
 
-        setattr(self, name, timed)
-        return timed
+class TimedBackend(NumPyBackend):
+    """The CPU with timed products, cells and character columns."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock, self.xp = clock, TimedNumPy(clock)
+        self.take_columns = clock.timed("character columns", self.take_columns)
+        self.sum_columns = clock.timed("character columns", self.sum_columns)
+
+    def fuse(self, function):
+        """Return the timed function of a cell."""
+        return self.clock.timed("cells", super().fuse(function))
 
 
 def shares(work, times=20):
-    """Share of a training step's time by kind; what no function accounts for is Python and copies."""
-    backend = Backend()
-    backend.xp = Timed()
+    """Share of each kind in the time of a training step; the rest is copies and Python."""
+    clock = Clock()
+    backend = TimedBackend(clock)
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
-    unit = ours.training(work, model, backend)
     steps = []
-    for _ in range(times):
-        backend.xp.seconds.clear()
-        begun = perf_counter()
-        unit()
-        steps.append((perf_counter() - begun, dict(backend.xp.seconds)))
+    with (
+        patch.object(loss, "forward", clock.timed("loss", loss.forward)),
+        patch.object(loss, "backward", clock.timed("loss", loss.backward)),
+        patch.object(RMSprop, "step", clock.timed("optimiser", RMSprop.step)),
+    ):
+        unit = ours.training(work, model, backend)
+        for _ in range(times):
+            clock.seconds.clear()
+            begun = perf_counter()
+            unit()
+            steps.append((perf_counter() - begun, dict(clock.seconds)))
     total, seconds = min(steps, key=lambda step: step[0])
     found = {kind: seconds.get(kind, 0.0) / total for kind in KINDS}
-    return found | {"Python and copies": 1 - sum(found.values())}
+    return found | {"copies and Python": 1 - sum(found.values())}
 
 
 def draw_shares():
-    """Where the time of a training step goes, against H."""
+    """Share of each kind in the time of a training step, against H."""
     sizes = GROWTH["rnn_size"][1]
     rows = [shares(Work(rnn_size=H)) for H in sizes]
     figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
@@ -108,23 +126,23 @@ def draw_shares():
         left += values
     axes.set(xlim=(0, 1), xlabel="share of a training step, LSTM, L = 2, B = T = 50, V = 65")
     axes.invert_yaxis()
-    figure.legend(loc="outside upper center", ncols=4, fontsize="small")
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     figure.savefig(HERE / "shares.svg")
 
 
 def draw_growth():
-    """Time per character against each size, beside what the count of operations says."""
+    """Time per character against each size, and the number of operations for comparison."""
     figure, panels = plt.subplots(1, len(GROWTH), figsize=(13, 2.9), layout="constrained", sharey=True)
     for axes, (name, (label, values)) in zip(panels, GROWTH.items(), strict=True):
         works = [replace(Work(), **{name: value}) for value in values]
         times = np.array([fastest(ours.prepare(work), 15) / work.characters * 1e6 for work in works])
         flop = np.array([work.flop / work.characters for work in works])
         axes.loglog(values, times, "o-", label="measured")
-        axes.loglog(values, times[-1] * flop / flop[-1], "--", label="as operations grow")
+        axes.loglog(values, times[-1] * flop / flop[-1], "--", label="number of operations")
         axes.set_xlabel(label)
         axes.set_xticks(values, map(str, values))
         axes.minorticks_off()
-    panels[0].set_ylabel("µs a character")
+    panels[0].set_ylabel("µs per character")
     panels[0].legend(fontsize="small")
     figure.savefig(HERE / "growth.svg")
 
