@@ -1,4 +1,4 @@
-"""The double of CuPy must be at least as strict as CuPy, and honest about capture."""
+"""The test double of CuPy must be at least as strict as CuPy, and faithful about capture."""
 
 import numpy as np
 import pytest

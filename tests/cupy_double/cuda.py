@@ -1,0 +1,152 @@
+"""The parts of ``cupy.cuda`` and ``cupy.random`` that minichar uses."""
+
+import numpy as np
+
+from cupy_double.array import CUDARuntimeError, ndarray, real
+from cupy_double.device import Capture
+
+RealGenerator = real.random.Generator  # read now: the package looks it up under the name "cupy"
+INVALID_DEVICE = 101  # CUDA's error code
+
+
+class Known:
+    """A part of the namespace: it has no names that the real one has not."""
+
+    def __init__(self, device, there):
+        self._device, self._there = device, there
+        for name in (name for name in vars(type(self)) if not name.startswith("_")):
+            getattr(there, name)  # raises AttributeError if CuPy has none
+
+    def __getattr__(self, name):
+        getattr(self._there, name)
+        raise NotImplementedError(f"the double has no {name}")
+
+
+class Runtime(Known):
+    CUDARuntimeError = CUDARuntimeError
+
+    def _answer(self, value):
+        if self._device.error is not None:
+            raise CUDARuntimeError(self._device.error)
+        return value
+
+    def getDeviceCount(self):
+        return self._answer(self._device.count)
+
+    def getDeviceProperties(self, device):
+        if not 0 <= device < self._device.count:
+            raise CUDARuntimeError(INVALID_DEVICE)
+        return self._answer({"name": b"Double", "totalGlobalMem": 8_000_000_000})
+
+    def driverGetVersion(self):
+        return 12080 if self._device.error is None else 0
+
+    def runtimeGetVersion(self):
+        return real.cuda.runtime.runtimeGetVersion()
+
+
+class Cuda(Known):
+    def __init__(self, device):
+        super().__init__(device, real.cuda)
+        self.runtime = Runtime(device, real.cuda.runtime)
+        self._null = Stream(device)
+
+    def Device(self, device=None):
+        return DeviceHandle(self._device, device)
+
+    def Stream(self, null=False, non_blocking=False, ptds=False, priority=None):
+        return Stream(self._device)
+
+    def get_current_stream(self, device_id=-1):
+        return self._device.streams[-1] if self._device.streams else self._null
+
+    def MemoryPool(self, allocator=None):
+        return MemoryPool(self._device, real.cuda.MemoryPool)
+
+    def using_allocator(self, allocator=None):
+        return UsingAllocator(self._device, allocator)
+
+
+class DeviceHandle(Known):
+    def __init__(self, device, index):
+        super().__init__(device, real.cuda.Device)
+        self._index = index
+
+    def use(self):
+        if not 0 <= self._index < self._device.count:
+            raise CUDARuntimeError(INVALID_DEVICE)
+        self._device.used = self._index
+
+
+class Stream(Known):
+    def __init__(self, device):
+        super().__init__(device, real.cuda.Stream)
+
+    def __enter__(self):
+        self._device.streams.append(self)
+        return self
+
+    def __exit__(self, *exception):
+        self._device.streams.pop()
+
+    def synchronize(self):
+        self._device.wait("synchronize")
+
+    def begin_capture(self, mode=None):
+        if self._device.streams[-1:] != [self]:
+            raise RuntimeError("the stream to capture is not the current one, so no call would be recorded")
+        self._device.wait("begin_capture")
+        self._device.capture = Capture()
+
+    def end_capture(self):
+        capture, self._device.capture = self._device.capture, None
+        capture.end()
+        return Graph(self._device, capture)
+
+
+class Graph(Known):
+    def __init__(self, device, capture):
+        super().__init__(device, real.cuda.Graph)
+        self._capture = capture
+        self._launches = 0
+
+    def launch(self, stream=None):
+        self._device.wait("launch")
+        self._launches += 1
+        for call in self._capture.calls:
+            call()
+
+
+class MemoryPool(Known):
+    def malloc(self, size):
+        raise NotImplementedError("the double allocates nothing")
+
+
+class UsingAllocator:
+    def __init__(self, device, allocator):
+        self.device, self.allocator = device, allocator
+
+    def __enter__(self):
+        self.before, self.device.allocator = self.device.allocator, self.allocator
+
+    def __exit__(self, *exception):
+        self.device.allocator = self.before
+
+
+class Random(Known):
+    def __init__(self, device):
+        super().__init__(device, real.random)
+
+    def default_rng(self, seed=None):
+        self._device.wait("a new generator")
+        return Generator(self._device, seed)
+
+
+class Generator(Known):
+    def __init__(self, device, seed):
+        super().__init__(device, RealGenerator)
+        self._generator = np.random.default_rng(seed)
+
+    def random(self, size=None, dtype=np.float64, out=None):
+        self._device.wait("random numbers")  # their state would be baked into the graph
+        return ndarray(np.asarray(self._generator.random(size, dtype)), self._device)

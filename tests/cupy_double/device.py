@@ -1,0 +1,92 @@
+"""What the module and its arrays share: the stream in use, what is being captured, what was copied."""
+
+import numpy as np
+
+from cupy_double.array import CUDARuntimeError, bare, flat, ndarray
+
+CAPTURE_UNSUPPORTED = 900  # CUDA's error code
+PRODUCTS = (np.matmul, np.dot, np.tensordot)
+
+
+class Device:
+    """The state of the device."""
+
+    def __init__(self, count, error, captures_products):
+        self.count, self.error, self.captures_products = count, error, captures_products
+        self.used = None
+        self.streams = []
+        self.allocator = None
+        self.capture = None
+        self.fusing = False
+        self.crossings = {"to_device": 0, "to_host": 0}
+
+    def cross(self, where):
+        """Count a copy of an array, or of one of its numbers, between host and device."""
+        self.wait(where)
+        self.crossings[where] += 1
+
+    def wait(self, what):
+        """Make the host wait for the device, which a capture does not allow."""
+        if self.capture is not None:
+            raise CUDARuntimeError(CAPTURE_UNSUPPORTED)
+        if self.fusing:
+            raise TypeError(f"{what} in a fused function")
+
+    def call(self, function, *args, **kwargs):
+        """Call a function of NumPy on arrays of this device; record it if a capture is on."""
+        if self.fusing and (not isinstance(function, np.ufunc) or function.signature):
+            raise TypeError(f"a fused function called {function}, which is not element by element")
+        if self.capture is not None and function in PRODUCTS and not self.captures_products:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+        written = kwargs.get("out")
+        if written is not None:
+            self.save(written)
+        plain = bare(args), bare(kwargs)
+        result = function(*plain[0], **plain[1])
+        if isinstance(result, tuple):
+            return tuple(map(self.wrapped, result))
+        if written is not None:
+            self.record(lambda: function(*plain[0], **plain[1]))
+            return written
+        if not isinstance(result, np.ndarray | np.generic):
+            return result  # a shape, a dtype
+        array = np.asarray(result)
+        self.made(array, [a for a in flat(plain) if isinstance(a, np.ndarray)])
+        if self.capture is not None and array is self.capture.fresh.get(id(array)):
+            self.record(lambda: np.copyto(array, function(*plain[0], **plain[1]), casting="unsafe"))
+        return self.wrapped(array)
+
+    def made(self, array, sources):
+        """Note an array that was allocated and is not a view of one of the sources."""
+        if self.capture is None or any(np.may_share_memory(array, source) for source in sources):
+            return
+        if self.allocator is None:
+            raise RuntimeError("a recorded step took memory from the pool that all streams share")
+        self.capture.fresh[id(array)] = array
+
+    def save(self, array):
+        """Store what a call under capture is about to overwrite."""
+        if self.capture is not None:
+            self.capture.undo.append((array._a, array._a.copy()))
+
+    def record(self, call):
+        """Store a call under capture."""
+        if self.capture is not None:
+            self.capture.calls.append(call)
+
+    def wrapped(self, value):
+        return ndarray(np.asarray(value), self)
+
+
+class Capture:
+    """What happens between `begin_capture` and `end_capture`."""
+
+    def __init__(self):
+        self.calls, self.undo, self.fresh = [], [], {}
+
+    def end(self):
+        """Undo what was written; the contents of what was allocated are undefined."""
+        for array, values in reversed(self.undo):
+            array[...] = values
+        for array in self.fresh.values():
+            array[...] = np.nan if array.dtype.kind in "fc" else 0

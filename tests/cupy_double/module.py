@@ -1,0 +1,152 @@
+"""The module itself."""
+
+import inspect
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from cupy_double.array import bare, ndarray, real
+from cupy_double.cuda import Cuda, Random
+from cupy_double.device import Device
+from minichar.devices.choose import open_backend
+
+WAITING = ("unique", "nonzero", "flatnonzero", "argwhere", "bincount", "repeat", "array_equal", "allclose")
+"""Functions that make the host wait for the device, since their result has a size or a truth value."""
+
+
+class Ufunc:
+    """An element-wise function, with the keywords that CuPy's have."""
+
+    def __init__(self, name, device):
+        self.real, self.numpy, self.device = getattr(real, name), getattr(np, name), device
+
+    def __call__(self, *args, out=None, casting="same_kind", dtype=None):
+        nin = self.real.nin
+        if not nin <= len(args) <= nin + (out is None):
+            raise TypeError(f"Wrong number of arguments for {self.real!r}")
+        if len(args) > nin:
+            out = args[nin]
+        if out is not None and not isinstance(out, ndarray):
+            raise TypeError("return arrays must be of ArrayType")
+        if not any(isinstance(a, ndarray) for a in args):
+            bare(args)  # a host array is refused first
+            raise TypeError(f"{self.real!r} of plain numbers would go to the device unasked")
+        keywords = {"casting": casting} | ({"dtype": dtype} if dtype else {})
+        if out is not None:
+            keywords["out"] = out
+        return self.device.call(self.numpy, *args[:nin], **keywords)
+
+    def at(self, a, indices, b=None):
+        device, plain = self.device, (a._a, bare(indices), bare(b))
+        if device.fusing:
+            raise TypeError("a scattered operation in a fused function")
+        device.save(a)
+        self.numpy.at(*plain)
+        device.record(lambda: self.numpy.at(*plain))
+
+
+class DoubleOfCuPy(ModuleType):
+    """The module.
+
+    Parameters
+    ----------
+    count : int
+        How many GPUs there are.
+    error : int, optional
+        The status that CUDA's runtime fails with, such as 35: the driver is too old.
+    captures_products : bool
+        Whether products can be recorded, as cuBLAS allows and CuPy 14 does not.
+    """
+
+    def __init__(self, count=1, error=None, captures_products=False):
+        super().__init__("cupy")
+        self.device_ = Device(count, error, captures_products)
+        self.__version__ = real.__version__
+        self.ndarray = ndarray
+        self.cuda = Cuda(self.device_)
+        self.random = Random(self.device_)
+
+    @property
+    def crossings(self):
+        return self.device_.crossings
+
+    def __getattr__(self, name):
+        value = getattr(real, name)  # raises AttributeError if CuPy has none
+        if isinstance(value, ModuleType):
+            raise NotImplementedError(f"the double has no cupy.{name}")
+        if not callable(value) or isinstance(value, type):
+            return value  # a number such as pi, a dtype
+        if isinstance(value, real.ufunc):
+            return Ufunc(name, self.device_)
+        return self._function(name, inspect.signature(value))
+
+    def _function(self, name, signature):
+        device = self.device_
+
+        def function(*args, **kwargs):
+            bound = signature.bind(*args, **kwargs)
+            if device.fusing:
+                raise TypeError(f"a fused function called {name}, which is not element by element")
+            if name in WAITING or (name == "where" and len(bound.arguments) == 1):
+                device.wait(name)
+            if name == "take":
+                # CuPy's wraps an index out of range around the end.
+                kwargs = kwargs | {"mode": "wrap"}
+            if name in ("put_along_axis", "copyto"):
+                target, *_ = bound.arguments.values()
+                plain = bare(args), bare(kwargs)
+                device.save(target)
+                getattr(np, name)(*plain[0], **plain[1])
+                device.record(lambda: getattr(np, name)(*plain[0], **plain[1]))
+                return None
+            return device.call(getattr(np, name), *args, **kwargs)
+
+        return function
+
+    def asarray(self, a, dtype=None, order=None, *, copy=None, blocking=False):
+        if isinstance(a, ndarray):
+            return self.device_.call(np.asarray, a, dtype, order)
+        self.device_.cross("to_device")
+        return ndarray(np.array(a, dtype, order=order, copy=True), self.device_)
+
+    array = asarray
+
+    def asnumpy(self, a, stream=None, order="C", out=None, *, blocking=True):
+        if not isinstance(a, ndarray):
+            return np.asarray(a, order=order)
+        return a.get(stream, order, out, blocking)
+
+    def fuse(self, *, kernel_name):
+        """Return a decorator for functions that call element-wise functions only."""
+        device = self.device_
+
+        def decorate(function):
+            def fused(*arrays):
+                for i, one in enumerate(arrays):
+                    for other in arrays[:i]:
+                        if np.may_share_memory(one._a, other._a) and not same_place(one._a, other._a):
+                            raise ValueError(f"{kernel_name}: two arrays overlap, so elements would race")
+                device.fusing = True
+                try:
+                    return function(*arrays)
+                finally:
+                    device.fusing = False
+
+            return fused
+
+        return decorate
+
+
+def open_double(name="gpu", **options):
+    """Return the backend of a GPU, opened by minichar with the double in place of CuPy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", DoubleOfCuPy(**options))
+        return open_backend(name)
+
+
+def same_place(one, other):
+    return (
+        one.__array_interface__["data"] == other.__array_interface__["data"] and one.strides == other.strides
+    )
