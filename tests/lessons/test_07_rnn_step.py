@@ -22,10 +22,11 @@ below, and dh_prev to the step before.
 In minichar a *cell* is what is specific to one kind of network: here `h = tanh(a)` and its
 backward line. A cell is a pair of functions, `forward` and `backward`. What they share is the
 *cache*, the values that the forward pass keeps for the backward pass; for an RNN it is h alone.
-The products are the same for every cell, and a *layer* computes them.
+Pre-activations are named after the gate they belong to. An RNN has one, h, so da is da_h. The
+products are the same for every cell, and a *layer* computes them.
 
-Only dh_prev is urgent, because the step before waits for it. So the layer keeps the da of every
-step and computes dx and dW for a whole chunk at the end, with one product each.
+Only dh_prev is needed at once, because the step before depends on it. So the layer keeps the da of
+every step and computes dx and dW for a whole chunk at the end, with one product each.
 """
 
 from math import tanh
