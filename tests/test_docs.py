@@ -1,37 +1,44 @@
-"""Every command and every Python block in the documents is run, as it stands, on small texts.
+"""Every command and every Python block in README and the docs is run, as written, on short texts.
 
-Only what makes a command slow is changed, or needs what not every machine has: the texts are
-short, a network to be trained is narrow and trains for two epochs, what would be downloaded
-lies there already, and the CPU stands in for other devices. The two commands that set up an
-environment are run by ``.ci/run``, word for word.
+Only three things are changed: training runs are narrow and short, the benchmark does each piece of work
+once and in this process, and the CPU stands in for other devices. Downloads are replaced by texts that are
+already there. The two commands that set up an environment are run by ``.ci/run``, word for word.
 """
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import string
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from minichar.bench import compare
+from minichar.bench.worker import SIDES, answer
 from minichar.cli import main
 from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
-MADE = ("course", "commands", "api")
-"""Folders of pages that the site's build makes from the source."""
-DOCUMENTS = sorted(
-    path
-    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    if path.relative_to(ROOT).parts[1:2] not in [(name,) for name in MADE]
-)
+GENERATED = ("course", "commands", "api")
+"""Folders of pages that the documentation build generates from the source."""
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(
+        path
+        for path in (ROOT / "docs").rglob("*.md")
+        if path.relative_to(ROOT / "docs").parts[0] not in GENERATED
+    ),
+]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
+TRAIN = re.compile(r"(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
@@ -43,37 +50,61 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def blocks(language: str) -> list[str]:
-    found = [match for path in DOCUMENTS for match in FENCE.finditer(path.read_text(encoding="utf-8"))]
+def blocks(language: str, documents: list[Path] = DOCUMENTS) -> list[str]:
+    found = [match for path in documents for match in FENCE.finditer(path.read_text(encoding="utf-8"))]
     return [match[2] for match in found if match[1] == language]
 
 
 def commands() -> list[str]:
+    """The lines of all ``sh`` blocks, then the commands in tables."""
     text = "".join(blocks("sh")).replace("\\\n", " ")
-    tables = [
-        line
-        for path in DOCUMENTS
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line[:1] == "|"
-    ]
-    text += "".join(f"{command}\n" for command in re.findall(r"`(minichar [^`]+)`", "".join(tables)))
+    for path in DOCUMENTS:
+        rows = re.findall(r"^\|.*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        text += "".join(f"{command}\n" for command in re.findall(r"`(minichar [^`]+)`", "".join(rows)))
     lines = [re.sub(r"\s+#.*", "", line).strip() for line in text.splitlines()]
     return [line for line in lines if line]
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder with short texts where the documents expect long ones."""
+    """A folder with short texts where the documents expect long ones, and the how-to's own cell."""
     for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", POEM), ("tang300", POEM)):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         (folder / "input.txt").write_text(line * 40, encoding="utf-8")
     (tmp_path / "my.txt").write_text(LINE * 40, encoding="utf-8")
     (tmp_path / "novel.txt").write_text(POEM * 40, encoding="gb18030")
+    mgu, _ = blocks("py", [ROOT / "docs" / "howto" / "own-cell.md"])
+    (tmp_path / "mgu.py").write_text(mgu, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     monkeypatch.setattr(datasets, "_holds", lambda path, sha256: True)
+    monkeypatch.setattr(compare, "Worker", Worker)
+    for name, value in {"WARM_UP": 0, "PAUSE": 0, "UNITS": 1, "TURN": 0}.items():
+        monkeypatch.setattr(compare, name, value)
     return tmp_path
+
+
+class Worker:
+    """The bench's worker without a process of its own: starting one takes longer than the work."""
+
+    def __init__(self, work):
+        self.unit = import_module(SIDES[work.engine]).prepare(work)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def units(self, n):
+        return answer(n, self.unit)
+
+    def memory(self):
+        return answer("memory", self.unit)
+
+    def peak(self):
+        return 1.0
 
 
 READY = {
@@ -81,18 +112,18 @@ READY = {
     "minichar worker": "ready for work",
     "redis-server": "Ready to accept",
 }
-"""What the documents start and leave running, and what each says when it can be used."""
+"""Commands that keep running, and what each prints once it can be used."""
 
 
 class Servers:
-    """They run on free ports, for as long as the test runs."""
+    """Commands that keep running until the end of the test, on free ports."""
 
     def __init__(self) -> None:
         self.children: list[subprocess.Popen] = []
         self.ports: dict[str, int] = {}
 
     def translate(self, command: str) -> str:
-        """Put the ports that are used in the place of those that the documents name."""
+        """Replace the ports in the documents by those in use."""
         return re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda m: str(self.ports.get(m[0], m[0])), command)
 
     def start(self, command: str) -> None:
@@ -119,8 +150,8 @@ def servers():
     servers.stop()
 
 
-def there(command: str) -> bool:
-    """Return whether this machine has what the command needs; in CI it must."""
+def available(command: str) -> bool:
+    """Whether this machine has what the command needs; in CI it must."""
     needs = {"redis": "redis-server", "curl": "curl"}
     programs = [program for word, program in needs.items() if word in command]
     modules = {
@@ -134,23 +165,27 @@ def there(command: str) -> bool:
     return "CI" in os.environ or (all(map(shutil.which, programs)) and all(map(find_spec, imported)))
 
 
-def run(command: str) -> str:
-    """Run one line as a shell would; return what it prints on standard output."""
-    if command.startswith("minichar data get"):
-        result = CliRunner().invoke(main, command.split()[1:])
-        assert result.exit_code == 0, f"{command}\n{result.output}"
-        return result.stdout
-    # Not every machine has these; where they are there, the tests of each device run on them.
+def run(command: str) -> None:
+    """Run one line, in this process if it is nothing but a `minichar` command: that is faster."""
+    # Each device has tests of its own, which run where it exists.
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
-    if command.startswith("minichar train") and "--resume" not in command:
+    if TRAIN.match(command) and "--resume" not in command:
         command += SMALL
-    if re.match(r"(\w+=\S+ )*minichar bench", command):
-        command = command.replace("minichar bench", f"minichar bench{QUICK}")
-    done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8", timeout=120)
-    assert done.returncode == 0, f"{command}\n{done.stderr}"
-    return done.stdout
+    if "minichar bench" in command:  # what the variables before it set is read when a process starts
+        command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
+        command = re.sub(r"--rnn-size \d+", "--rnn-size 8", command)
+    command, _, target = command.partition(" > ")
+    program, *words = shlex.split(command)
+    if program == "minichar" and "|" not in words and words[0] != "lessons":  # which runs pytest
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, f"{command}\n{result.output}{result.exception!r}"
+        if target:
+            Path(target).write_text(result.stdout, encoding="utf-8")
+    else:
+        done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8", timeout=120)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
 def test_the_first_screen_gives_exactly_two_commands():
@@ -160,18 +195,18 @@ def test_the_first_screen_gives_exactly_two_commands():
 
 
 def test_every_command_and_every_python_block(home, servers):
-    """In the order of the documents; the Python blocks last, since they use what the commands made."""
-    run("minichar train")  # as the first of the commands that set up does
+    """In the order of the documents. Python blocks run last, since they read files that commands write."""
+    run("minichar train")  # as the first setup command does
     ran = 0
     for command in commands():
         if command.startswith(SETUP):
             continue
         for name in re.findall(r"cv/\S*\.npz", command):
             if not Path(name).exists():
-                # A document names a checkpoint after an epoch and a loss that our short run did not reach.
+                # The epoch and loss in a document's checkpoint name are not those of our short run.
                 newest = max(Path("cv").glob("lm_*.npz"), key=lambda path: path.stat().st_mtime)
                 shutil.copy(newest, name)
-        if not there(command):
+        if not available(command):
             continue
         command = servers.translate(command)
         if command.startswith(tuple(READY)):
@@ -179,10 +214,28 @@ def test_every_command_and_every_python_block(home, servers):
         else:
             run(command)
         ran += 1
-    assert ran >= 15
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+    assert ran >= 60
     assert blocks("python")
+    for block in blocks("python"):
+        exec(compile(block, "a Python block of the docs", "exec"), {})
+
+
+def test_the_cell_that_readme_shows_is_the_one_in_the_source():
+    (shown,) = blocks("py", [ROOT / "README.md"])
+    assert shown.startswith("def forward(")
+    assert "\ndef backward(" in shown
+    assert shown in (ROOT / "minichar" / "engine" / "lstm.py").read_text(encoding="utf-8")
+
+
+def test_every_source_file_that_a_document_names_exists():
+    """Links from Markdown, and paths in backticks such as ``minichar/engine/lstm.py``."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            generated = any(f"/{name}/" in f"/{link}" for name in GENERATED)
+            assert generated or (path.parent / link).exists(), f"{path.name} links to {link}"
+        for name in re.findall(r"`((?:minichar|tests|docs)/[\w/]+(?:\.\w+|/))`", text):
+            assert (ROOT / name).exists(), f"{path.name} names {name}"
 
 
 def test_every_option_named_in_the_documents_exists():

@@ -1,0 +1,181 @@
+"""docs/howto/own-cell.md: one file gives a cell every command, or one line that says what does not exist."""
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from minichar.cli import main
+from minichar.engine import lstm
+from minichar.engine.cell import CELLS, Cell, Product, Stage
+from minichar.engine.config import Config
+from minichar.engine.gradcheck import check_network, toy_network
+from minichar.engine.network import teacher_forcing
+
+PAGE = (Path(__file__).parents[1] / "docs" / "howto" / "own-cell.md").read_text(encoding="utf-8")
+SMALL = "--rnn-size 8 --batch-size 5 --device cpu"
+CODE, PROGRAM = re.findall(r"^```py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with ``mgu.py``, whose cell is registered for these tests only, and a text."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        (home / "mgu.py").write_text(CODE, encoding="utf-8")
+        (home / "data" / "pydocs").mkdir(parents=True)
+        (home / "data" / "pydocs" / "input.txt").write_text("abc def, ghi.\n" * 300, encoding="utf-8")
+        patch.chdir(home)
+        patch.syspath_prepend(home)
+        import_module("mgu")
+        yield home
+    del CELLS["mgu"], sys.modules["mgu"]
+
+
+@pytest.fixture(scope="module")
+def cv(home):
+    """The folder of a short training run."""
+    result = minichar(f"train --model mgu --dropout 0.2 {SMALL} --max-epochs 2")
+    assert "MGU, 2 layers of 8" in result.stderr
+    assert Path(result.stdout.strip()).name.startswith("lm_mgu_epoch2.00_")
+    return home / "cv"
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """A cell that declares only what it must."""
+    stage = Stage((Product("Q", "ifog"),), lstm.forward, lstm.backward, "i f o g c_prev tanh_c")
+    monkeypatch.setitem(CELLS, "bare", Cell("bare", "bare cell", "hc", (stage,)))
+
+
+def minichar(command, exit_code=0):
+    """Run a command; it ends with this status, and never with a traceback."""
+    result = CliRunner().invoke(main, command.split())
+    assert result.exit_code == exit_code, f"{command}\n{result.output}{result.exception!r}"
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def refusal(command):
+    """Run a command that must fail; return the one line of its error."""
+    (line,) = [line for line in minichar(command, 1).stderr.splitlines() if line.startswith("Error: ")]
+    assert minichar(command, 1).stderr.endswith(f"{line}\n")
+    return line
+
+
+@pytest.mark.usefixtures("home")
+def test_its_gradient_is_exact():
+    """Every parameter of two layers with dropout, by the complex step."""
+    generator = np.random.default_rng(3)
+    network = toy_network(Config(7, "mgu", 5, 2, dropout=0.3), 6, 4, generator)
+    inputs, targets = generator.integers(7, size=(2, 6, 4))
+    rows = check_network(network, teacher_forcing(inputs), targets)
+    assert [row.name for row in rows] == [
+        *("layer1.W", "layer1.Wn", "layer1.Wx", "layer2.W", "layer2.Wn", "readout.W")
+    ]
+    assert max(row.complex_error for row in rows) <= 1e-12
+
+
+@pytest.mark.usefixtures("home")
+def test_it_computes_the_equations_of_the_page():
+    """Step by step, with the two products written out."""
+    generator = np.random.default_rng(4)
+    network = toy_network(Config(7, "mgu", 5, 1), 6, 4, generator)
+    p, h = network.parameters, network.state[0, 0]  # (H, B)
+    ids = generator.integers(7, size=(6, 4))
+    network.forward(teacher_forcing(ids))
+    for t in range(6):
+        x = p["layer1.Wx"][:, ids[t]]  # (2H, B)
+        ones = np.ones((1, 4))
+        f = 1 / (1 + np.exp(-(p["layer1.W"] @ np.vstack([h, ones]) + x[:5])))
+        n = np.tanh(p["layer1.Wn"] @ np.vstack([f * h, ones]) + x[5:])
+        h = (1 - f) * h + f * n
+        np.testing.assert_allclose(network.layers[0].states[t + 1][0], h, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("home")
+def test_gradcheck_passes_and_help_names_it():
+    assert minichar("gradcheck --model mgu --device cpu").stdout.count("passed") == 6
+    for command in ("train", "gradcheck", "bench"):
+        assert re.search(r"--model \S*mgu", minichar(f"{command} --help").stdout)
+
+
+@pytest.mark.usefixtures("cv")
+def test_it_samples_evaluates_and_resumes():
+    text = minichar("sample --length 30 --seed 5 --device cpu").stdout
+    assert len(text) >= 30
+    assert minichar("sample --exact --length 30 --seed 5 --device cpu").stdout
+    assert "MGU" in minichar("eval --device cpu").stdout
+    resumed = minichar("train --resume cv --max-epochs 3 --checkpoint-dir cv-resumed --device cpu").stdout
+    assert "lm_mgu_epoch3.00_" in resumed
+
+
+@pytest.mark.usefixtures("cv")
+def test_it_is_plotted_and_inspected():
+    assert "validation" in minichar("plot").stdout
+    assert "layer2.Wn" in minichar("inspect").stdout
+    minichar("inspect --text data/pydocs --html mgu.html")
+    page = Path("mgu.html").read_text(encoding="utf-8")
+    gates = re.findall(r'"layer":(\d),"name":"(\w)"', page)
+    assert gates == [("1", "f"), ("2", "f")]
+
+
+@pytest.mark.usefixtures("cv")
+def test_it_is_converted_to_npz_and_sampled_from_there():
+    minichar("convert cv mgu.npz")
+    again = minichar("sample mgu.npz --length 30 --seed 5 --device cpu").stdout
+    assert again == minichar("sample cv --length 30 --seed 5 --device cpu").stdout
+
+
+@pytest.mark.usefixtures("cv")
+def test_a_form_that_does_not_exist_is_one_line():
+    """In the words of the page's table."""
+    rows = re.findall(r"^\| `convert cv-mgu (.*?)` \| (MGU .*?) \|$", PAGE, re.MULTILINE)
+    assert rows
+    targets = {target: words for files, words in rows for target in files.split("`, `")}
+    assert targets.keys() == {"mgu.pt", "mgu.safetensors", "mgu.onnx"}
+    for target, words in targets.items():
+        assert words in refusal(f"convert cv {target}")
+        assert not Path(target).exists()
+
+
+@pytest.mark.usefixtures("home", "bare")
+def test_the_benchmark_measures_it_alone():
+    """In processes of their own, which must learn of a cell even if no file they import registers it."""
+    result = minichar(f"bench --model mgu --model bare {SMALL} --seq-length 4 --rounds 1")
+    for name, title in (("mgu", "MGU"), ("bare", "bare cell")):
+        assert f"| train {name} 2×8 " in result.stdout
+        assert f"{title} has no PyTorch counterpart to compare with\n" in result.stderr
+    assert "| MGU has no PyTorch counterpart to compare with |" in PAGE
+
+
+@pytest.mark.usefixtures("home")
+def test_the_program_on_the_page_trains():
+    names = {}
+    exec(compile(PROGRAM.replace("max_epochs=5", "max_epochs=1"), "own-cell.md", "exec"), names)
+    assert names["model"].config.model == "mgu"
+
+
+@pytest.mark.usefixtures("cv")
+def test_where_it_is_not_registered_its_checkpoint_is_refused():
+    cell = CELLS.pop("mgu")
+    try:
+        assert "model is 'mgu'" in refusal("sample")
+    finally:
+        CELLS["mgu"] = cell
+
+
+@pytest.mark.usefixtures("home", "bare")
+def test_a_cell_may_leave_out_what_is_optional_and_name_its_weights_freely():
+    """Without gates to show, the page shows the units."""
+    minichar(f"train --model bare {SMALL} --max-epochs 1 --checkpoint-dir cv-bare")
+    minichar("inspect cv-bare --text data/pydocs --html bare.html")
+    page = Path("bare.html").read_text(encoding="utf-8")
+    assert re.findall(r'"layer":(\d),"name":"(\w)","low":(-?\d)', page) == [
+        ("1", "h", "-1"),
+        ("2", "h", "-1"),
+    ]
