@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from minichar.devices.backend import Array
 from minichar.training.evaluation import Evaluation
@@ -16,15 +19,16 @@ class Step:
     iteration: int
     epoch: float
     value: Array = field(repr=False)
-    look: Callable[[Array], float] = field(repr=False, compare=False)
+    to_host: Callable[[Array], np.ndarray] = field(repr=False, compare=False)
 
-    @property
+    @cached_property
     def loss(self) -> float:
         """The mean loss of the chunk before the update, in nats per character.
 
-        Reading it copies the value from the device and checks it, so read it only when needed.
+        The first access copies it from the device, so read it only when needed. The trainer checks
+        a loss that has been read before it goes on.
         """
-        return self.look(self.value)
+        return float(self.to_host(self.value))
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,12 @@ class Trainer:
         measured_at = self.iteration
         while self.iteration < self.iterations and not self.stopping:
             loss = self.learn()
+            step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
             if self.first_loss is None:
-                self.look(loss)
-            yield Step(self.iteration, self.epoch, loss, self.look)
+                self.check(step.loss)
+            yield step
+            if "loss" in vars(step):  # it has been copied to the host, so checking it costs nothing
+                self.check(step.loss)
             if self.iteration % self.settings.eval_val_every == 0 or self.iteration == self.iterations:
                 measured_at = self.iteration
                 evaluated = self.validate()

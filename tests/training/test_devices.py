@@ -176,7 +176,7 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_a
         loss = trainer.learn()
         for count, start in zip(counts, before, strict=True):
             assert {way: count[way] - start[way] for way in count} == {"to_device": 1, "to_host": 0}
-        event = Step(trainer.iteration, trainer.epoch, loss, trainer.look)
+        event = Step(trainer.iteration, trainer.epoch, loss, trainer.backend.to_host)
         repr(event)
         event.loss
         for count, start in zip(counts, before, strict=True):

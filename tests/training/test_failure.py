@@ -20,7 +20,7 @@ def sabotage(trainer, iteration, name, change, watched=False):
     try:
         for event in trainer.run():
             if watched and isinstance(event, Step):
-                assert np.isfinite(event.loss)
+                assert isinstance(event.loss, float)  # reading it never raises; the trainer does
             if isinstance(event, Step) and event.iteration == iteration:
                 before = listing(trainer.settings.checkpoint_dir)
                 change(trainer.model.parameters[name])
