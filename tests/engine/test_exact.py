@@ -5,6 +5,7 @@ import pytest
 from toys import toy_model
 
 from minichar.engine.exact import exact
+from minichar.engine.network import Network, teacher_forcing
 from minichar.engine.parameters import Parameters
 
 
@@ -67,3 +68,20 @@ def test_a_function_gives_a_number_the_same_value_at_every_position(name, genera
         np.testing.assert_array_equal(f(x[:, b].copy()), together[:, b])
     for n in (1, 2, 3, 5, 8, 33):
         np.testing.assert_array_equal(f(np.ascontiguousarray(x[:, :n])), together[:, :n])
+
+
+def test_a_network_of_an_exact_copy_gives_a_sequence_the_same_logits_and_state_in_any_batch(cell, generator):
+    model = toy_model(dtype="float32", rnn_size=64, **cell)
+    parameters = exact(model.parameters)
+    inputs = generator.integers(6, size=(5, 7))  # (T, B)
+
+    def run(columns):
+        network = Network(model.config, parameters, 5, inputs[:, columns].shape[1])
+        logits = network.forward(teacher_forcing(inputs[:, columns]))
+        network.carry()
+        return logits, network.state
+
+    together = run(slice(None))
+    for b in range(7):
+        for array, whole in zip(run(slice(b, b + 1)), together, strict=True):
+            np.testing.assert_array_equal(array[..., 0], whole[..., b])
