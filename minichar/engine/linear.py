@@ -1,12 +1,15 @@
-"""The product of weights and inputs over time: step by step where a step waits for it, else once a chunk.
+"""The product of weights and inputs over time.
 
-s = [h; x; 1]                 the inputs with a one below, so the bias is W's last column
-a = W @ s  (+ Wx[:, k]        where x is a character k: its column of Wx is Wx @ onehot(k))
+    s = [h; x; 1]                 the inputs with a one below, so the bias is W's last column
+    a = W @ s  (+ Wx[:, k]        where x is a character k: its column of Wx is Wx @ onehot(k))
 
-dh = W_hᵀ @ da                step by step, since step t-1 waits for it
-dx = W_xᵀ @ da                one product over all T·B columns
-dW = Σ_t da_t @ s_tᵀ          one product over all T·B columns
-dWx[:, k] = Σ da              over the steps and sequences whose character is k
+    dh = W_hᵀ @ da                step by step, since step t-1 waits for it
+    dx = W_xᵀ @ da                one product over all T·B columns
+    dW = Σ_t da_t @ s_tᵀ          one product over all T·B columns
+    dWx[:, k] = Σ da              over the steps and sequences whose character is k
+
+One product over a whole chunk is faster than T small ones, so only what the next step waits for
+is computed step by step.
 """
 
 from functools import cached_property

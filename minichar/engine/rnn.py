@@ -1,7 +1,10 @@
 """The plain recurrent cell (Elman 1990).
 
-a = W @ [h_prev; x; 1]
-h = tanh(a)
+    a = W @ [h_prev; x; 1]
+    h = tanh(a)
+
+Every step back in time multiplies the gradient by 1 - h² and by the recurrent weights, so over
+many steps it vanishes or explodes (Bengio, Simard & Frasconi 1994).
 """
 
 from types import ModuleType
@@ -22,8 +25,8 @@ def backward(xp: ModuleType, dh: Array, cache: tuple[Array]) -> Any:
     (h,) = cache
 
     # h = tanh(a)
-    da_h = dh * (1.0 - h * h)
-    return ((da_h,),)
+    da = dh * (1.0 - h * h)
+    return ((da,),)
 
 
 RNN = register(

@@ -11,7 +11,7 @@ W has H rows. Its columns are W_h for h_prev, W_x for x, and the bias.
 That is lesson 6 followed by lesson 4, and so is the backward pass, last line first. It starts
 from dh, the gradient of the loss with respect to the new state:
 
-    da = da_h = dh ∘ (1 - h ∘ h)     through tanh, entry by entry
+    da = dh ∘ (1 - h ∘ h)            through tanh, entry by entry
     dh_prev = W_hᵀ @ da              through the product
     dx = W_xᵀ @ da
     dW = da @ [h_prev; x; 1]ᵀ        summed over the batch
@@ -22,8 +22,7 @@ below, and dh_prev to the step before.
 In minichar a *cell* is what is specific to one kind of network: here `h = tanh(a)` and its
 backward line. A cell is a pair of functions, `forward` and `backward`. What they share is the
 *cache*, the values that the forward pass keeps for the backward pass; for an RNN it is h alone.
-Pre-activations are named after the gate they belong to. An RNN has one, h, so da is da_h. The
-products are the same for every cell, and a *layer* computes them.
+The products are the same for every cell, and a *layer* computes them.
 
 Only dh_prev is needed at once, because the step before depends on it. So the layer keeps the da of
 every step and computes dx and dW for a whole chunk at the end, with one product each.
@@ -132,11 +131,11 @@ def test_a_saturated_unit_passes_no_gradient():
 EXERCISE = """
 In minichar/engine/rnn.py, in backward, change
 
-    da_h = dh * (1.0 - h * h)
+    da = dh * (1.0 - h * h)
 
 to
 
-    da_h = dh * (1.0 - h)
+    da = dh * (1.0 - h)
 
 The shapes are the same, and nothing crashes. For which values of h is this slope correct? Which
 tests do not notice?
