@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from minichar.api.loading import load, load_on, rows
 from minichar.api.model import Model
 from minichar.api.progress import Progress
-from minichar.checkpoints.naming import find_checkpoint, loss_in_name
+from minichar.checkpoints.naming import find_checkpoint
 from minichar.devices.choose import open_backend
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
@@ -102,8 +102,12 @@ def train(
             if on_event is not None:
                 on_event(event)
 
-    best = min(reversed(trainer.checkpoints), key=loss_in_name)  # the newest of equally good ones
-    model = load_on(trainer.backend, best)
+    if trainer.best is None:
+        raise MinicharError(
+            f"the checkpoints of this run are gone from {trainer.settings.checkpoint_dir}/: "
+            "was the folder changed while training?"
+        )
+    model = load_on(trainer.backend, trainer.best)
     model.details["history"] = rows(trainer.history)
     return model
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from minichar.checkpoints.naming import is_checkpoint, loss_in_name
+from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.errors import MinicharError, Option
 from minichar.sampling.generate import generate
@@ -171,10 +171,10 @@ class Report:
         if self.trainer.stopping and self.last:
             click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; resume with", err=True)
             click.echo(f"  minichar train --resume {self.last}", err=True)
-        chosen = min(reversed(self.trainer.checkpoints), key=loss_in_name, default=None)
-        if chosen:
-            click.echo(f"generate text: minichar sample {chosen}", err=True)
-            click.echo(chosen)
+        best = self.trainer.best
+        if best:
+            click.echo(f"generate text: minichar sample {best}", err=True)
+            click.echo(best)
 
 
 class Speed:

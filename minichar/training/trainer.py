@@ -16,7 +16,7 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import check_folder
-from minichar.checkpoints.naming import checkpoint_path, to_delete, unused
+from minichar.checkpoints.naming import checkpoint_path, loss_in_name, to_delete, unused
 from minichar.devices.backend import Array
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
@@ -86,15 +86,20 @@ class Trainer:
         return self.iteration / len(self.split.train)
 
     @property
-    def checkpoints(self) -> list[Path]:
-        """The run's existing checkpoints: those in its history, then those saved by this process."""
+    def best(self) -> Path | None:
+        """The run's checkpoint with the lowest loss, the newest of equally good ones.
+
+        Considered are the checkpoints in its history and those that this process saved, if the
+        files still exist.
+        """
         folder, name = self.settings.checkpoint_dir, self.settings.run_name
         measured = (
             checkpoint_path(folder, name, row["epoch"], row["val"]["loss"], False)
             for row in self.history
             if row["val"]
         )
-        return [path for path in (*measured, *self.saved) if path.is_file()]
+        existing = [path for path in (*measured, *self.saved) if path.is_file()]
+        return min(reversed(existing), key=loss_in_name, default=None)
 
     def stop(self) -> None:
         """Make the run save a checkpoint and end after the current chunk; safe in a signal handler."""
