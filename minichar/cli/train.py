@@ -222,6 +222,7 @@ output = group("Output")
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     init_from: Path | None,
     checkpoint: Path | None,
     print_every: int,

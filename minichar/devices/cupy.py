@@ -49,7 +49,6 @@ class CuPyBackend(Backend):
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
         nesting: dict[str, Any] = {}
 
-        @xp.fuse(kernel_name=where)
         def flat(*arrays: Array) -> tuple[Array, ...]:
             results = function(xp, *_nested(nesting["arguments"], iter(arrays)))
             known = {id(array): k for k, array in enumerate(arrays)}
@@ -57,11 +56,13 @@ class CuPyBackend(Backend):
             nesting["sources"] = [known.get(id(result)) for result in _flat(results)]
             return tuple(array for array in _flat(results) if id(array) not in known)
 
+        kernel = xp.fuse(kernel_name=where)(flat)
+
         def call(*arguments: Any) -> list[Any]:
             tuples = [_by_gate(argument) for argument in arguments]
             arrays = list(_flat(tuples))
             nesting["arguments"] = [_nesting(argument) for argument in tuples]
-            made = flat(*arrays)
+            made = kernel(*arrays)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in nesting["sources"])
             return _nested(nesting["results"], results)
