@@ -148,6 +148,12 @@ def test_a_cached_corpus_equals_the_original(tmp_path, min_freq):
     assert len(second.notes) == 2
 
 
+def test_the_cache_has_the_permissions_of_the_text(tmp_path, text_file):
+    text_file.chmod(0o600)
+    load_corpus(text_file)
+    assert (tmp_path / "verse.txt.minichar.npz").stat().st_mode & 0o777 == 0o600
+
+
 def test_caching_can_be_turned_off(tmp_path, text_file):
     assert text_of(load_corpus(text_file, cache=False)) == VERSE
     assert list(tmp_path.iterdir()) == [text_file]

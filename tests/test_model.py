@@ -1,0 +1,36 @@
+import numpy as np
+
+from minichar import CharRNN, Vocabulary
+from minichar.engine.config import Config
+
+
+def new(seed=1, **config):
+    return CharRNN.new(
+        Config(3, **{"rnn_size": 2, "num_layers": 1} | config), Vocabulary("abc"), seed, "float64"
+    )
+
+
+def test_a_seed_gives_these_weights():
+    """Initial weights are uniform in ±0.08 and depend only on the seed."""
+    model = new()
+    np.testing.assert_allclose(
+        model.parameters["layer1.W"][0], [0.00189146, 0.07207419, -0.05693446], atol=1e-8
+    )
+    assert abs(model.parameters["readout.W"]).max() < 0.08
+    assert (model.parameters.flat != new(seed=2).parameters.flat).any()
+
+
+def test_the_summary_names_cell_sizes_and_parameters():
+    assert new().summary() == "LSTM, 1 layer of 2, 3 characters, 57 parameters"
+    gru = new(model="gru", num_layers=2, dropout=0.25)
+    assert (
+        gru.summary()
+        == "GRU (reset after the product), 2 layers of 2, dropout 0.25, 3 characters, 87 parameters"
+    )
+
+
+def test_the_origin_is_the_path_of_the_training_text():
+    model = new()
+    assert model.origin() == ""
+    model.details["origin"] = {"path": "my.txt"}
+    assert model.origin() == ", trained on 'my.txt'"
