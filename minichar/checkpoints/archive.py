@@ -84,7 +84,7 @@ class Archive:
     """
 
     def __init__(self, path: Path, kinds: str = "fiu") -> None:
-        self.path, self.kinds = Path(path), kinds
+        self.path, self.kinds = path, kinds
         try:
             self.zip = zipfile.ZipFile(self.path)
         except FileNotFoundError:

@@ -78,7 +78,7 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return every file in `folder` with a checkpoint's name, unsorted."""
-    return [path for path in Path(folder).iterdir() if PATTERN.fullmatch(path.name)]
+    return [path for path in folder.iterdir() if PATTERN.fullmatch(path.name)]
 
 
 def first_checkpoint(folder: Path, order: Callable[[Path], Any]) -> Path:
@@ -89,12 +89,12 @@ def first_checkpoint(folder: Path, order: Callable[[Path], Any]) -> Path:
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
 
 
-def find_checkpoint(given: str | Path | None, newest: bool = False) -> Path:
+def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
     """Return the checkpoint that the user named: a file, or a checkpoint in a folder.
 
     Parameters
     ----------
-    given : path-like or None
+    given : Path or None
         A file or a folder; None is the folder ``cv``.
     newest : bool
         In a folder, take the newest checkpoint, to resume from, instead of the best.
@@ -104,7 +104,7 @@ def find_checkpoint(given: str | Path | None, newest: bool = False) -> Path:
     MinicharError
         If the folder has no checkpoint.
     """
-    path = Path("cv" if given is None else given)
+    path = Path("cv") if given is None else given
     if given is not None and not path.is_dir():
         return path
     return newest_checkpoint(path) if newest else best_checkpoint(path)

@@ -167,7 +167,7 @@ DATASETS = {
 
 def dataset_path(name: str, folder: Path = Path("data")) -> Path:
     """Return where `fetch` writes the text: ``folder/name/input.txt``."""
-    return Path(folder, name, "input.txt")
+    return folder / name / "input.txt"
 
 
 def place(path: Path, content: bytes) -> None:
