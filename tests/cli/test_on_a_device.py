@@ -1,5 +1,7 @@
 """What ``--device`` opens is where a command computes, whatever file its model comes from."""
 
+from pathlib import Path
+
 import pytest
 from toys import TEXT, TOY, toy_model
 
@@ -24,7 +26,7 @@ def arguments(request, cli):
     save("toy.npz", toy_model("".join(sorted(set(TEXT))), rnn_size=8, num_layers=1))
     if request.param == "resume":
         path = cli(*TRAIN, "--device", "cpu").stdout.strip()
-        save("stopped.npz", *load_training(path))
+        save("stopped.npz", *load_training(Path(path)))
     return COMMANDS[request.param]
 
 

@@ -1,6 +1,7 @@
 import re
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from toys import listing, parts, put_together, toy_model
@@ -169,7 +170,7 @@ def test_a_damaged_history(cli, train, where, value):
 def test_a_curve_holds_what_was_measured(train):
     path = train("--eval-val-every", 20, "--decay-ss", 0.1, "--min-ss", 0.5)
     rows = parts(path)[0]["training"]["history"]
-    curve = read_curve(path, "name")
+    curve = read_curve(Path(path), "name")
     assert curve.epochs == tuple(row["epoch"] for row in rows)
     assert curve.train == tuple(row["train_loss"] for row in rows)
     assert curve.val == tuple(row["val"]["loss"] for row in rows)

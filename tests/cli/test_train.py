@@ -155,7 +155,7 @@ def test_the_output_of_a_run(cli):
     said = result.stderr
     path = Path(result.stdout.strip())
     assert result.stdout == f"{path}\n"
-    assert path == best_checkpoint("cv")
+    assert path == best_checkpoint(Path("cv"))
     parameters = load(path).parameters.size
     assert f"text       input.txt: {len(TEXT)} characters, {V} different" in said
     assert re.search(r"split      columns: 3\d training, 2 validation, 0 test chunks of 4×6\n", said)
@@ -396,7 +396,7 @@ def test_a_signal_saves_and_prints_how_to_resume(cli, home, monkeypatch, number,
 def test_the_best_checkpoint_is_printed_after_an_interruption(cli, home, monkeypatch):
     interrupt_at(monkeypatch, 25, signal.SIGINT)
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 10, status=130)
-    assert Path(result.stdout.strip()) == best_checkpoint("cv")
+    assert Path(result.stdout.strip()) == best_checkpoint(Path("cv"))
     assert re.search(r"--resume cv/lm_lstm_epoch0\.\d\d_interrupted\.npz", result.stderr)
 
 
