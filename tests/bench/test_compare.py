@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from minichar.bench import compare as comparing
 from minichar.bench import ours
+from minichar.bench import worker as worker_process
 from minichar.bench.compare import Result, compare, opponent, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import Worker, threads_limited
@@ -23,6 +24,7 @@ SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3
 def quick(monkeypatch):
     monkeypatch.setattr(comparing, "UNITS", 2)
     monkeypatch.setattr(comparing, "TURN", 0)
+    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # products of a second or two
 
 
 def result(ours, theirs, work=SMALL, against=SMALL):
@@ -73,7 +75,7 @@ def test_both_sides_are_measured_in_every_round():
     assert [len(turns) for turns in measured.seconds.values()] == [2, 2]
     assert all(second > 0 for turns in measured.seconds.values() for turn in turns for second in turn)
     assert all(size > 10**7 for size in measured.memory.values())
-    assert measured.peak > 0
+    assert measured.peak == 100
     assert json.loads(json.dumps(measured.describe()))["ratio"] == measured.ratio
 
 
@@ -127,6 +129,13 @@ def test_a_process_ends_with_its_context():
     assert worker.process.exitcode == -signal.SIGTERM
 
 
+def test_the_peak_is_that_of_the_fastest_product(monkeypatch):
+    monkeypatch.setattr(worker_process, "N", 100)
+    seconds = iter([0.02, 0.01, 0.05, 0.03, 0.04])
+    monkeypatch.setattr(worker_process, "seconds", lambda product: [product(), next(seconds)][1])
+    assert worker_process.answer("peak", None) == pytest.approx(2 * 100**3 / 0.01 / 1e9)
+
+
 def test_the_table_is_markdown():
     lines = [*table([result([[1.0]], [[2.0]])])]
     assert {line.count("|") for line in lines} == {10}
@@ -156,11 +165,11 @@ def test_more_threads_than_cores_are_rejected():
 
 def test_the_command_with_pytorch_as_json():
     pytest.importorskip("torch")
-    done = CliRunner().invoke(main, [*BENCH, "--threads", "1", "--json"])
+    done = CliRunner().invoke(main, [*BENCH, "--threads", "1", "--what", "evaluate", "--json"])
     assert done.exit_code == 0, done.output
     assert done.stderr.startswith("NumPy ")
-    (train,) = json.loads(done.stdout)
-    assert train["work"]["kind"] == "train"
-    assert train["against"]["engine"] == "pytorch"
-    assert train["ratio"] > 0
-    assert len(train["seconds"]["against"][0]) >= 2
+    (evaluate,) = json.loads(done.stdout)
+    assert evaluate["work"]["kind"] == "evaluate"
+    assert evaluate["against"]["engine"] == "pytorch"
+    assert evaluate["ratio"] > 0
+    assert len(evaluate["seconds"]["against"][0]) >= 2

@@ -5,10 +5,12 @@ import re
 
 import pytest
 from web_helpers import CHARACTERS, Events, wait_for
+from werkzeug.exceptions import TooManyRequests
 
 from minichar.web.app import HEADERS, PAGE, create_app
 from minichar.web.job import Busy, Update
 from minichar.web.queue import JobQueue, Unavailable
+from minichar.web.rate_limit import ConcurrencyLimit
 from minichar.web.request import OPENAPI
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -215,7 +217,7 @@ def test_both_languages_have_the_same_words(client):
     placeholders = [{k: set(re.findall(r"{\w+}", v)) for k, v in words.items()} for words in languages]
     assert placeholders[0] == placeholders[1]
     page = "".join(client.get(path).text for path in PAGE)
-    used = re.findall(r'data-word="(\w+)"', page)
+    used = re.findall(r'data-(?:word|placeholder)="(\w+)"', page)
     used += re.findall(r'(?:\bt|setStatus)\("(\w+)"', page)
     assert len(used) > 20
     assert set(used) <= languages[0].keys()
@@ -309,13 +311,24 @@ def test_the_limit_per_client(queue):
     held[1].close()
 
 
+def test_ending_a_request_twice_counts_once():
+    limit = ConcurrencyLimit(1)
+    release = limit.acquire("a")
+    release()
+    release()
+    limit.acquire("a")
+    with pytest.raises(TooManyRequests):
+        limit.acquire("a")
+
+
 def test_failover_and_errors_reach_the_client(queue, monkeypatch):
     failed, restarted = Update("", [], 2, "error", "damaged"), Update("", [], 2, restarted=True)
     updates = [None, Update("ab", [], 2), restarted, failed]
     monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
     client = create_app(queue).test_client()
-    events = events_of(client.post("/api/generate", json={"seed": 1}))
-    assert [(name, data) for name, _, data in events.all[1:]] == [
+    response = client.post("/api/generate", json={"seed": 1})
+    assert b"\n: keep-alive\n\n" in response.data  # a write, which fails if the client has disconnected
+    assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
         ("text", {"text": "ab"}),
         ("notice", {"what": "restarted"}),
         ("end", {"reason": "error", "error": "damaged"}),

@@ -144,7 +144,7 @@ def test_surprisal_a_branch_and_a_link_to_it(visit, port):
     expect(card.locator("button")).to_have_count(5)
     before = text_of(page)
     names = card.locator("button .char").all_text_contents()
-    percents = [float(text.split()[0]) for text in card.locator("button .percent").all_text_contents()]
+    percents = [float(text.removesuffix("%")) for text in card.locator("button .percent").all_text_contents()]
     assert percents == sorted(percents, reverse=True)
     other = next(i for i, name in enumerate(names) if name != before[30] and name not in "↵␣")
     page.click("#text [data-i='30']")
@@ -229,6 +229,7 @@ def test_chinese_on_a_phone(visit, port):
     page.click("#language")
     expect(page.locator("#generate")).to_have_text("Generate")
     assert not page.locator("[data-word]:empty").count()
+    assert page.get_attribute("#seed", "placeholder") == "random"
     expect(page.locator("#model option")).to_have_count(2)
     generate(page, "山", 200)
     expect_status(page)
@@ -273,13 +274,18 @@ def test_errors_and_notices_of_the_server(visit, port):
     assert "A worker failed. Another one is continuing." in page.evaluate("seen")
 
 
-def test_leaving_the_page_cancels_the_text(visit, port, queue):
+@pytest.mark.parametrize(
+    "leave", [lambda page: page.click("#stop"), lambda page: page.close(run_before_unload=True)]
+)
+def test_stopping_and_leaving_cancel_the_text_on_the_server(visit, port, queue, leave, monkeypatch):
+    monkeypatch.setattr(job, "ABANDONED_AFTER", 1e9)
     page = visit(port)
     generate(page, "a", LONG)
     wait_for_characters(page, 10)
-    assert queue.job_counts()["running"] == 1
-    page.close()
-    wait_for(lambda: queue.job_counts()["running"] == 0, job.ABANDONED_AFTER - 2)
+    running = list(queue._jobs.values())[-1]
+    assert running.reason is None
+    leave(page)
+    assert wait_for(lambda: running.reason) == "cancelled"
 
 
 def test_a_killed_server_that_is_started_again(visit, serve, sampled):

@@ -179,6 +179,7 @@ def test_an_unreachable_redis_is_one_line(url):
 def test_a_worker_and_a_server_survive_a_restart_of_redis(tmp_path, model, sampled, monkeypatch):
     monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
+    monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.2)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     with redis_server(port, tmp_path) as first, ExitStack() as second:
@@ -244,8 +245,7 @@ def test_a_stopped_worker_finishes_its_texts(port, work, folder, sampled):
         assert response.status == 503
 
 
-def test_a_text_survives_a_killed_server(redis_url, serve, work, folder, sampled):
-    work("--pace", 1500, folder / BEST)
+def test_a_text_survives_a_killed_server(redis_url, serve, running_worker, sampled):
     port = free_port()
     server = serve("--redis", redis_url, port=port)
     with request(port, "POST", "/api/generate", LONG | {"length": 1500}) as response:

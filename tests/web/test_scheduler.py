@@ -45,10 +45,10 @@ def text_of(job, after=0):
 def test_concurrent_texts_equal_those_of_sample(job_of, sampled):
     """In float32 and at this size, rounding differs between batch widths and would change a character."""
     model = toy_model(CHARACTERS, dtype="float32", rnn_size=96, scale=10.0)
-    one = Scheduler(model, columns=24, queue=100, pace=0.0)
+    one = Scheduler(model, columns=16, queue=100, pace=0.0)
     settings = [
         {"seed": i, "length": 150 + 17 * (i % 7), "temperature": 0.5 + 0.1 * (i % 3), "prime": "ab"[: i % 3]}
-        for i in range(40)
+        for i in range(24)
     ]
     jobs = [job_of(model, **setting) for setting in settings]
     for job in jobs:
@@ -73,6 +73,25 @@ def test_a_stop_string_ends_the_text(job_of, scheduler, sampled):
     text, reason = text_of(job)
     assert (text, reason) == (sampled(2000, stop=["a", "中"]), "stop")
     assert len(job.details) == len(text)
+
+
+def test_details_are_published_with_their_characters(job_of):
+    """Even while a possible stop-string prefix is buffered."""
+    job = job_of(stop=["ab"])
+    published = []
+    for i, character in enumerate("xac"):
+        job.append(character, (float(i), []))
+        job.publish()
+        published.append((job.text, [p for p, _ in job.details]))
+    assert published == [("x", [0]), ("x", [0]), ("xac", [0, 1, 2])]
+
+
+def test_the_first_character_is_published_at_once(job_of, scheduler, monkeypatch):
+    monkeypatch.setattr(module, "PUBLISH_INTERVAL", 1e9)
+    job = job_of(length=20000)
+    scheduler(pace=50).submit(job)
+    wait_for(lambda: job.text)
+    assert len(job.text) == 1
 
 
 def test_details_are_the_probabilities_of_the_model(model, job_of, scheduler):

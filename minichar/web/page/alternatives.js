@@ -6,7 +6,7 @@ import { elementOf, redraw, surprisal } from "./text.js";
 
 let pinned = false; // opened by a click or a key, not by hovering
 
-const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 2 : 1)} %`;
+const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 2 : 1)}%`;
 const visible = (character) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[character] ?? character;
 const selected = () => $("text").querySelector(".selected");
 

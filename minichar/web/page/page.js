@@ -10,6 +10,9 @@ function setLanguage(language) {
   state.language = language;
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-word]")) element.textContent = t(element.dataset.word);
+  for (const element of document.querySelectorAll("[data-placeholder]")) {
+    element.placeholder = t(element.dataset.placeholder);
+  }
   $("card").setAttribute("aria-label", t("alternatives"));
   const other = { en: ["中文", "zh"], zh: ["English", "en"] }[language];
   [$("language").textContent, $("language").lang] = other;
