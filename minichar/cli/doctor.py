@@ -13,5 +13,4 @@ def command() -> None:
     Each device is opened and timed on a product of two large matrices.
     """
     for finding in examine():
-        click.echo(f"{finding.what:8}{finding.found}")
-        click.echo(f"{'':8}{'ok' if finding.good else 'no'}: {finding.verdict}")
+        click.echo(f"{finding.what:9}{'ok' if finding.ok else 'no':4}{finding.found}")

@@ -116,4 +116,4 @@ class Backend(ABC):
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
     """Return the one-line error for a device that cannot be used, with the reason."""
     why = f"{type(error).__name__}: {error}".splitlines()[0]
-    return MinicharError(f"--device {device}: {what} ({why}): {remedy}")
+    return MinicharError(f"device {device}: {what} ({why}): {remedy}")

@@ -120,7 +120,7 @@ def open_cupy(index: int) -> CuPyBackend:
         remedy = hidden if error.status == NO_DEVICE else "install or update the driver"
         raise unusable(name, f"{version} finds no usable NVIDIA GPU", error, remedy) from error
     if index >= count:
-        raise MinicharError(f"--device {name}: there is no such GPU; {count} found, counted from 0")
+        raise MinicharError(f"device {name}: there is no such GPU; {count} found, counted from 0")
     try:
         cupy.cuda.Device(index).use()
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))

@@ -17,34 +17,40 @@ DEVICES = ("cpu", "gpu", "opencl")
 N = 1024
 """The size of the timed matrix product."""
 REPEATS = 5
-MISSING = "not available"
 LITTLE_DISK = 1 << 30
 """The free disk space below which checkpoints may not fit, in bytes."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table: what was checked, what was found, and the verdict."""
+    """One line of the table.
+
+    Attributes
+    ----------
+    what : str
+        What was checked.
+    ok : bool
+        Whether it can be used.
+    found : str
+        What was found, or why it cannot be used and how to fix that.
+    """
 
     what: str
+    ok: bool
     found: str
-    good: bool
-    verdict: str
 
 
 def examine(folder: str = ".") -> Iterator[Finding]:
     """Yield the findings, from Python to the free disk space of `folder`."""
     yield Finding(
-        "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", True, "good"
+        "Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     )
     for kind in DEVICES:
         yield from examine_kind(kind)
-    yield Finding("auto", "what --device auto takes", True, open_backend("auto").name)
+    yield Finding("auto", True, f"the same as {open_backend('auto').name}")
     free = shutil.disk_usage(folder).free
     enough = free >= LITTLE_DISK
-    yield Finding(
-        "disk", f"{free / 1e9:.1f} GB free", enough, "good" if enough else "checkpoints may not fit"
-    )
+    yield Finding("disk", enough, f"{free / 1e9:.1f} GB free{'' if enough else ': checkpoints may not fit'}")
 
 
 def examine_kind(kind: str) -> Iterator[Finding]:
@@ -52,24 +58,32 @@ def examine_kind(kind: str) -> Iterator[Finding]:
     finding = examine_device(kind)
     yield finding
     numbers = count(1)
-    while finding.good and kind != "cpu":
-        finding = examine_device(f"{kind}:{next(numbers)}")
-        if finding.found != MISSING:
-            yield finding
+    while finding.ok and kind != "cpu":
+        try:
+            backend = open_backend(f"{kind}:{next(numbers)}")
+        except MinicharError:  # there are no more
+            return
+        finding = time_device(backend)
+        yield finding
 
 
 def examine_device(name: str) -> Finding:
-    """Open a device and time a product on it. If it cannot be opened, the verdict is the error."""
+    """Open a device and time a product on it, or say why it cannot be opened."""
     try:
         backend = open_backend(name)
-        found = f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s"
     except MinicharError as error:
-        return Finding(name, MISSING, False, str(error))
+        return Finding(name, False, str(error))
+    return time_device(backend)
+
+
+def time_device(backend: Backend) -> Finding:
+    """Describe an open device, and time a product on it."""
+    name = backend.kind if backend.name.endswith(":0") else backend.name
+    try:
+        return Finding(name, True, f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s")
     except Exception as error:  # drivers and libraries raise errors of any kind
-        return Finding(
-            name, "opens and then fails", False, f"{type(error).__name__}: {error}".splitlines()[0]
-        )
-    return Finding(name, found, True, "good")
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Finding(name, False, f"it can be opened, but not used: {why}")
 
 
 def gigaflops(backend: Backend) -> float:

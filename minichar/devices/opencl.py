@@ -59,12 +59,12 @@ def open_dpnp(index: int) -> DpnpBackend:
     devices = dpctl.get_devices(backend="opencl")
     if not devices:
         raise MinicharError(
-            "--device opencl: no OpenCL driver answers: install your device's, "
-            "or for the CPU pip install 'minichar[opencl]'"
+            "device opencl: no OpenCL driver found: install the one for your device, "
+            "or, to use the CPU, pip install 'minichar[opencl]'"
         )
     if index >= len(devices):
         found = f"{len(devices)} found, counted from 0"
-        raise MinicharError(f"--device opencl:{index}: there is no such device; {found}")
+        raise MinicharError(f"device opencl:{index}: there is no such device; {found}")
     with suppress(ImportError):  # other versions of dpnp have other modules
         vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
         avoid_deadlocks(import_module(vector), import_module(copying))

@@ -28,7 +28,7 @@ def test_the_cpu_is_always_there():
 )
 def test_a_missing_package(name, package, extra, error_of):
     message = error_of(name)
-    assert f"--device {extra}: it needs {package} (" in message
+    assert f"device {extra}: it needs {package} (" in message
     assert message.endswith(f"pip install 'minichar[{extra}]'")
 
 

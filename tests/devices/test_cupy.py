@@ -16,7 +16,7 @@ from minichar.devices.cpu import CPU
 def test_a_driver_that_is_missing_or_too_old_or_finds_no_gpu(status, why, remedy, fake_cupy, error_of):
     fake_cupy(error=status)
     message = error_of("gpu:3")
-    assert message.startswith("--device gpu:3: CuPy ")
+    assert message.startswith("device gpu:3: CuPy ")
     assert why in message
     assert message.endswith(remedy)
 
@@ -51,7 +51,7 @@ def test_the_gpu_of_that_number_is_used(fake_cupy):
 
 def test_a_number_beyond_the_gpus(fake_cupy, error_of):
     fake_cupy(count=3)
-    assert error_of("gpu:3") == "--device gpu:3: there is no such GPU; 3 found, counted from 0"
+    assert error_of("gpu:3") == "device gpu:3: there is no such GPU; 3 found, counted from 0"
     fake_cupy(count=0)
     assert "0 found" in error_of("gpu")
 
