@@ -96,6 +96,11 @@ class Layer:
             values |= zip(stage.cache.split(), kept.caches[t], strict=True)
         return values
 
+    def keep_caches(self, keep: bool) -> None:
+        """Say whether the steps to come keep their caches, which only a backward pass and `values` need."""
+        for stage in self.stages:
+            stage.keeps_caches = keep
+
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
         for start, state in zip(self.states[0], self.states[n], strict=True):
@@ -111,11 +116,14 @@ class LayerStage:
         self.cell_forward = backend.fuse(stage.forward)
         self.cell_backward = backend.fuse(stage.backward)
         self.caches: list[tuple[Array, ...]] = [()] * T
+        self.keeps_caches = True
 
     def forward(self, t: int, x: Array, state: Array, *passed: Array) -> list[Array]:
         """Return the results of step t; `state` is what the product reads."""
         a = [linear.step(t, state, x) for linear in self.linears]
-        *results, self.caches[t] = self.cell_forward(*a, *passed)
+        *results, cache = self.cell_forward(*a, *passed)
+        if self.keeps_caches:
+            self.caches[t] = cache
         return results
 
     def backward(self, t: int, *dresults: Array) -> list[Array]:

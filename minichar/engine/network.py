@@ -114,8 +114,13 @@ class Network:
         self.advance(t, ids)
         return self.look()
 
-    def run(self, feed: Feed, n: int | None = None) -> None:
-        """Run the layers for `n` steps (T by default) from the carried state."""
+    def run(self, feed: Feed, n: int | None = None, keep_caches: bool = True) -> None:
+        """Run the layers for `n` steps (T by default) from the carried state.
+
+        Without the caches, which only a backward pass needs, a chunk takes less memory and less time.
+        """
+        for layer in self.layers:
+            layer.keep_caches(keep_caches)
         for t in range(self.T if n is None else n):
             self.advance(t, feed(t, self.look))
 
@@ -131,7 +136,7 @@ class Network:
 
     def measure(self, feed: Feed, targets: Array) -> Array:
         """Run a chunk; return its mean loss against `targets` ``(n, B)``, a scalar array."""
-        self.run(feed, len(targets))
+        self.run(feed, len(targets), keep_caches=False)
         return self.readout.measure(targets)
 
     def learn(self, feed: Feed, targets: Array) -> Array:
