@@ -66,12 +66,13 @@ def accepts_connections(port):
 
 
 @contextmanager
-def server_in_thread(queue, texts=12):
+def server_in_thread(queue, port=0):
     """Serve a job queue from a thread of this process; yield the port."""
     from minichar.web.app import create_app
     from minichar.web.server import listen
 
-    server = listen(create_app(queue), "127.0.0.1", 0, texts)
+    server = listen(create_app(queue), "127.0.0.1", port, texts=12)
+    server.expiration_interval = 0.05  # how soon the thread notices that it should stop
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

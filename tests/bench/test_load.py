@@ -9,7 +9,7 @@ from minichar.web.queue import LocalQueue
 def test_clients_measure_what_they_receive():
     model = toy_model("".join(sorted(set(CHARACTERS + "The "))), rnn_size=12)
     with server_in_thread(LocalQueue({"toy": model}, columns=8, queue=4, pace=0)) as port:
-        measured = measure(port, 2, 0.5, Load(40, True))
+        measured = measure(port, 2, 0.3, Load(40, True))
     texts = len(measured.first)
     assert measured.dropped == []
     assert texts >= 2

@@ -9,6 +9,7 @@ from toys import toy_model
 from web_helpers import free_port, missing, server_in_thread, wait_for
 
 from minichar.web import job
+from minichar.web.models import load_models
 from minichar.web.queue import LocalQueue
 
 try:
@@ -177,7 +178,7 @@ def test_malformed_links(visit, port):
     generate(page, "a", 30, temperature=1)
     expect_status(page)
     assert len(text_of(page)) == 30
-    page = visit(port, "#s=5&n=20&m=gone")
+    page.evaluate("location.hash = '#s=5&n=20&m=gone'")
     expect_status(page, "The model in this link is not available")
     assert len(text_of(page)) == 20
 
@@ -288,7 +289,7 @@ def test_stopping_and_leaving_cancel_the_text_on_the_server(visit, port, queue, 
     assert wait_for(lambda: running.reason) == "cancelled"
 
 
-def test_a_killed_server_that_is_started_again(visit, serve, sampled):
+def test_a_killed_server_that_is_started_again(visit, serve, folder, sampled):
     """The new server does not know the job; the page requests the rest of the same text."""
     port = free_port()
     server = serve("--pace", 500, port=port)
@@ -298,6 +299,7 @@ def test_a_killed_server_that_is_started_again(visit, serve, sampled):
     server.kill()
     server.wait()
     expect_status(page, "Connection lost")
-    serve("--pace", 0, port=port)
-    expect_status(page)
+    models = load_models([folder / "lm_lstm_epoch1.00_1.2345.npz"])
+    with server_in_thread(LocalQueue(models, 8, 4, pace=0), port):
+        expect_status(page)
     assert text_of(page) == sampled(2000, "山", temperature=0.8)

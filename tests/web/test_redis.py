@@ -245,17 +245,16 @@ def test_a_stopped_worker_finishes_its_texts(port, work, folder, sampled):
         assert response.status == 503
 
 
-def test_a_text_survives_a_killed_server(redis_url, serve, running_worker, sampled):
-    port = free_port()
-    server = serve("--redis", redis_url, port=port)
-    with request(port, "POST", "/api/generate", LONG | {"length": 1500}) as response:
+def test_a_text_survives_a_killed_server(port, redis_url, serve, running_worker, sampled):
+    """The client resumes at another server."""
+    server = serve("--redis", redis_url)
+    with request(server.found[1], "POST", "/api/generate", LONG | {"length": 1500}) as response:
         events = Events(response)
         job_id = events.until("begin")[2]["job"]
         events.until("text")
         server.kill()
         with suppress(OSError):
             events.rest()
-    serve("--redis", redis_url, port=port)
     with request(port, "GET", f"/api/generate/{job_id}", Last_Event_ID=str(len(events.text))) as response:
         rest = Events(response).rest()
     assert events.text + rest.text == sampled(1500)
