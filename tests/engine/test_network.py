@@ -140,6 +140,23 @@ class TestChunks:
         assert (host(network.state) != host(before)).all()
 
 
+class TestCaches:
+    def test_an_evaluation_keeps_none(self, network, text):
+        network.measure(teacher_forcing(text[0, :T]), text[1, :T])
+        assert [stage.caches for layer in network.layers for stage in layer.stages] == [
+            [()] * T for layer in network.layers for _ in layer.stages
+        ]
+
+    def test_a_backward_pass_after_an_evaluation_has_its_own(self, network, text, same):
+        inputs, targets = text[:, :T]
+        loss, *expected = loss_and_gradient(network, inputs, targets)
+        other = teacher_forcing(text[0, T:])
+        same(network.measure(teacher_forcing(inputs), targets), loss)
+        network.measure(other, targets)
+        for value, wanted in zip(loss_and_gradient(network, inputs, targets), (loss, *expected), strict=True):
+            same(value, wanted)
+
+
 class TestState:
     def test_what_is_set_is_what_is_read(self, network, backend, generator, equal):
         values = backend.to_device(generator.normal(size=network.config.state_shape(B)))

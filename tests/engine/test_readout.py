@@ -34,7 +34,7 @@ def test_in_pieces_the_loss_and_the_gradient_are_the_same(steps, network, text, 
     inputs, targets = text
     pieces = again(network, monkeypatch, steps * V * B + 1)
     assert pieces.readout.piece == steps
-    for n in (T, 4, T):
+    for n in (T, 4):
         feed = teacher_forcing(inputs)
         wanted = float(host(network.learn(feed, targets[:n])))
         assert float(host(pieces.learn(feed, targets[:n]))) == pytest.approx(wanted, rel=1e-14)

@@ -52,6 +52,10 @@ def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
     return Trainer(model, split, settings, {}, state)
 
 
+BOTH_KINDS = pytest.mark.parametrize("backend", ["cpu", "cupy-double"], indirect=True)
+"""A device whose generator has a state, and one that counts blocks, as all others do."""
+
+
 class OnTheHost:
     """A device's random numbers for a run on the CPU."""
 
@@ -84,6 +88,7 @@ class TestParity:
         assert len(there.split.train) == 7
         np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
 
+    @BOTH_KINDS
     def test_another_seed_draws_other_masks(self, backend):
         first, second = (losses_of(trainer_on(backend, replace(EVERYTHING, seed=seed)), 3) for seed in (1, 2))
         assert abs(np.array(first) - second).max() > 1e-3
@@ -232,6 +237,7 @@ class TestRun:
             assert whole.generator.state == {"blocks": 2 * 14 + 2 * 7}
         assert [row["val"] for row in resumed.history] == [row["val"] for row in whole.history]
 
+    @BOTH_KINDS
     def test_another_state_of_the_random_numbers_would_be_seen(self, run, backend, monkeypatch):
         _, losses, paths = run("whole", max_epochs=1)
         kind = type(backend.uniform(1))
@@ -250,6 +256,7 @@ class TestRun:
             np.testing.assert_array_equal(state.mean_square, host(trainer.step.optimiser.mean_square))
             assert state.progress["device"] == backend.kind
 
+    @BOTH_KINDS
     def test_on_another_device_it_resumes_with_other_random_numbers(self, run, backend, tmp_path):
         """The state of a generator is of no use to another device's."""
         _, _, paths = run("first", max_epochs=1)
