@@ -19,7 +19,8 @@ def sigmoid(xp: ModuleType, a: Array) -> Array:
     """Return σ(a); of several gates at a time, a block ``(G, H, B)`` or a tuple, each gate's."""
     if isinstance(a, tuple):
         return tuple(sigmoid(xp, gate) for gate in a)
-    s = xp.tanh(0.5 * a)
+    s = 0.5 * a
+    xp.tanh(s, out=s)
     s *= 0.5
     s += 0.5
     return s

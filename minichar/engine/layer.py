@@ -39,7 +39,7 @@ class Layer:
     def __init__(
         self, cell: Cell, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
     ) -> None:
-        self.cell = cell
+        self.cell, self.xp = cell, backend.xp
         rows = dict(cell.input_rows(H)) if "Wx" in weights else {}
 
         def linear(product: Product) -> Linear:
@@ -56,7 +56,6 @@ class Layer:
         dtype = weights[cell.products[0].name].dtype
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
-        self.zero = backend.zeros((H, B), dtype)  # (H, B)
 
     def step(self, t: int, x: Array) -> Array:
         """Take step t from x ``(D, B)``, or in the first layer characters ``(B,)``; return h ``(H, B)``."""
@@ -78,14 +77,15 @@ class Layer:
             The characters that were *fed* to the forward pass; only the first layer reads them.
         """
         n = len(dh_above)
-        dh, *others = [self.zero] * len(self.cell.states)  # no gradient crosses the end of the chunk
+        dh, *others = self.xp.zeros_like(self.start)  # no gradient crosses the end of the chunk
         for t in reversed(range(n)):
-            results = [dh + dh_above[t], *others]
+            dh += dh_above[t]
+            results = [dh, *others]
             for stage in reversed(self.stages):
                 results = stage.backward(t, *results)
             dh, *others = results
             if self.cell.takes_h_prev:
-                dh = dh + others.pop(0)
+                dh += others.pop(0)
         dxs = [linear.backward(n, ids) for linear in self.linears]
         return sum(dx for dx in dxs if dx.shape[1])
 
