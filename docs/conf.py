@@ -1,7 +1,8 @@
-"""The documentation site: ``sphinx-build -W docs build/site``. Nothing is fetched to build or to read it.
+"""Sphinx configuration. Build the site with ``sphinx-build -W docs build/site``.
 
-Chapters, commands, API pages and figures are generated from the source at every build and are
-not committed, so they cannot be out of date.
+Neither building nor reading the site needs network access. Chapters, command pages, API pages and
+figures are generated from the source at every build and are not committed, so they are always up to
+date.
 """
 
 import sys
@@ -55,7 +56,7 @@ html_extra_path = ["figures/inside.html"]
 html_css_files = ["minichar.css"]
 html_show_sphinx = False
 html_copy_source = False
-html_show_search_summary = False  # it is fetched, which browsers forbid for a page opened as a file
+html_show_search_summary = False  # summaries are fetched, which browsers block for file:// pages
 html_use_index = False
 html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}

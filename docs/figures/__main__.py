@@ -1,4 +1,4 @@
-"""``python -m figures``, in ``docs``: draw all figures."""
+"""Draw all figures: run ``python -m figures`` in ``docs``."""
 
 from . import draw_all
 

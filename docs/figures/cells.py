@@ -66,7 +66,7 @@ def lstm(ax: Axes) -> None:
 
 
 def gru(ax: Axes) -> None:
-    """Reset after the product: ``n = tanh(a_n + r ∘ u_n)``, ``h = (1 - z) ∘ n + z ∘ h_prev``."""
+    """``n = tanh(a_n + r ∘ u_n)``, ``h = (1 - z) ∘ n + z ∘ h_prev``."""
     canvas(ax, 11, 8)
     # The blend.
     ax.text(0, 7.1, "h_prev", va="center_baseline")
@@ -76,7 +76,7 @@ def gru(ax: Axes) -> None:
     dot(ax, 9.6, 7.1, "+")
     path(ax, (9.95, 7.1), (10.4, 7.1), colour=GREEN)
     ax.text(10.55, 7.1, "h", va="center_baseline")
-    # The products.
+    # The matrix products.
     box(ax, 3.1, 2.6, "U @ [h_prev; 1]", BLUE, w=3.4)
     path(ax, (2, 7.1), (2, 3.0), colour=GREEN)
     box(ax, 6.8, 1.1, "W @ [x; 1]", BLUE, w=5.2)

@@ -1,4 +1,4 @@
-"""The flow of data through a training step, and on to generated text."""
+"""The data flow of a training step and of generation."""
 
 from matplotlib.axes import Axes
 
@@ -19,12 +19,12 @@ STAGES = [
 
 
 def main() -> None:
-    """Draw it from top to bottom, which fits a phone."""
+    """Draw the stages from top to bottom, which fits on a phone."""
     figure(draw, 4.6, 6.6, "data_flow")
 
 
 def draw(ax: Axes) -> None:
-    """Fill the axes."""
+    """Draw the stages and the arrows between them."""
     canvas(ax, 8, 11.6)
     for i, (name, what, colour) in enumerate(STAGES):
         y = 11 - 1.15 * i

@@ -1,7 +1,7 @@
-"""Boxes, arrows and colours of the figures, and how a figure is saved.
+"""Drawing functions for the figures.
 
-A figure is an SVG that the site inlines. Its ink becomes ``currentColor``, dark on a light page
-and light on a dark one; the other colours are readable on both.
+A figure is an SVG file that the site inlines. ``INK`` is replaced by ``currentColor``, which is dark
+in the light theme and light in the dark theme. The other colours are readable in both.
 """
 
 import re
@@ -36,25 +36,25 @@ STYLE = {
 
 
 def figure(draw: Callable[[Axes], None], width: float, height: float, name: str) -> None:
-    """Save a figure of `width` × `height` inches as `name`.svg; `draw` fills its axes."""
+    """Create a figure of `width` × `height` inches, call `draw` with its axes, and save `name`.svg."""
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), layout="constrained")
         draw(fig.subplots())
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
-    # A page may inline several figures, and an id must be unique in it.
+    # A page may inline several figures, and ids must be unique within a page.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
 
 
 def powers(axis: Axis) -> None:
-    """Label a logarithmic axis with 1e-3 instead of a superscript."""
+    """Label a logarithmic axis with numbers such as 1e-3 instead of superscripts."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{round(log10(value))}"))
 
 
 def canvas(ax: Axes, width: float, height: float) -> None:
-    """Turn axes into a blank canvas of `width` × `height` units, equal in both directions."""
+    """Turn axes into a blank canvas of `width` × `height` units with equal aspect ratio."""
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
 
@@ -67,7 +67,7 @@ def box(ax: Axes, x: float, y: float, words: str, colour: str = INK, w: float = 
 
 
 def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
-    """Draw an operation with two inputs: a circle with a sign."""
+    """Draw an operation with two inputs as a circle with a sign."""
     ax.plot(x, y, "o", markersize=17, mfc="none", mec=colour, mew=1.4)
     ax.text(x, y, sign, ha="center", va="center_baseline")
 
@@ -86,6 +86,6 @@ def arrow(ax: Axes, start: Point, end: Point, colour: str = INK) -> None:
 
 
 def path(ax: Axes, *points: Point, colour: str = INK) -> None:
-    """Draw a line through points, with an arrow head at its end."""
+    """Draw a line through the points, with an arrowhead at its end."""
     ax.plot(*zip(*points[:-1], strict=True), color=colour, lw=1.4, solid_joinstyle="round")
     arrow(ax, points[-2], points[-1], colour)

@@ -1,6 +1,7 @@
-"""Two runs on a small part of Python's help text: one overfits, one is regularised with dropout.
+"""Training and validation loss on a small part of Python's help text, with and without dropout.
 
-Training takes some seconds. `inside.html` is the page that shows the units of the second model.
+The run without dropout overfits. Training takes a few seconds. The script also writes `inside.html`,
+which shows the units of the model with dropout.
 """
 
 import tempfile
@@ -32,7 +33,7 @@ RUN = {
 
 
 def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
-    """Train on the text in `folder`; return the best model and the loss curves."""
+    """Train on the text in `folder`. Return the best model and the loss curves."""
     name = f"dropout {dropout:g}"
     cv = folder / name
     model = minichar.train(
@@ -42,7 +43,7 @@ def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
 
 
 def main() -> None:
-    """Train both and draw."""
+    """Train both models and draw their losses."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         text = pydocs_text()[:CHARACTERS]
@@ -50,7 +51,7 @@ def main() -> None:
         _, without = train(folder, 0.0)
         model, with_dropout = train(folder, 0.5)
     page = make_page(
-        model, model.vocabulary.encode(text[-SHOWN:]), "One layer of 64 units reads Python's help"
+        model, model.vocabulary.encode(text[-SHOWN:]), "An LSTM layer with 64 units reads Python's help"
     )
     (FOLDER / "inside.html").write_text(page, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What crosses the end of a chunk in truncated BPTT: states do, gradients do not."""
+"""Truncated BPTT: states cross the end of a chunk, gradients do not."""
 
 from itertools import pairwise
 
@@ -8,12 +8,12 @@ from .draw import BLUE, GREEN, INK, ORANGE, arrow, box, canvas, figure
 
 
 def main() -> None:
-    """Draw two chunks of three steps."""
+    """Draw two chunks of three steps each."""
     figure(draw, 5.6, 3.1, "truncation")
 
 
 def draw(ax: Axes) -> None:
-    """Fill the axes."""
+    """Draw the states, the losses and the arrows between them."""
     canvas(ax, 11.2, 6.2)
     xs = [1.2, 2.8, 4.4, 6.8, 8.4, 10.0]
     for i, x in enumerate(xs):

@@ -1,4 +1,4 @@
-"""Two layers, unrolled over four characters, with shapes."""
+"""Two layers unrolled over four characters, with array shapes."""
 
 from itertools import pairwise
 
@@ -10,12 +10,12 @@ TEXT = "cats."
 
 
 def main() -> None:
-    """Draw two layers of four steps."""
+    """Draw two layers over four steps."""
     figure(draw, 5.4, 5.2, "unrolled")
 
 
 def draw(ax: Axes) -> None:
-    """Fill the axes."""
+    """Draw one column of boxes per step."""
     canvas(ax, 10.6, 10)
     rows = (1.0, 3.2, 5.4, 7.3, 9.2)
     ids, layer1, layer2, readout, targets = rows

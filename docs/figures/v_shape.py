@@ -1,6 +1,6 @@
-"""The error of numerical gradients by step size: a V for central differences, flat for the complex step.
+"""The error of numerical gradients against the step size, for central differences and the complex step.
 
-Measured on a small LSTM with the engine's gradient check.
+The error is measured on a small LSTM with the engine's gradient check.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ T, B = 4, 2
 
 
 def main() -> None:
-    """Measure and draw."""
+    """Measure the errors and draw them."""
     generator = np.random.default_rng(1)
     network = toy_network(Config(5, "lstm", 3, 1), T, B, generator)
     inputs, targets = generator.integers(5, size=(2, T, B))

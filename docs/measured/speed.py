@@ -1,6 +1,7 @@
 """Measure and draw the figures of docs/performance.md: ``python docs/measured/speed.py``.
 
-Needs Matplotlib (``pip install matplotlib``), an idle machine and two minutes.
+The script needs Matplotlib (``pip install matplotlib``) and an otherwise idle machine. It takes about
+two minutes.
 """
 
 from collections import defaultdict
@@ -31,7 +32,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Seconds of the fastest call: other load on the machine can only slow a call down."""
+    """Return the time of the fastest call in seconds. Other load can only slow a call down."""
 
     def once():
         begun = perf_counter()
@@ -43,14 +44,14 @@ def fastest(unit, times):
 
 
 class Clock:
-    """Seconds by kind; what a timed function calls counts for that function."""
+    """Accumulated time in seconds by kind. Nested timed calls count towards the outermost call."""
 
     def __init__(self):
         self.seconds = defaultdict(float)
         self.running = False
 
     def timed(self, kind, function):
-        """Return the function, with its time added to `kind`."""
+        """Return a wrapper that adds the run time of `function` to `kind`."""
 
         def call(*arguments, **keywords):
             if self.running:
@@ -66,7 +67,7 @@ class Clock:
 
 
 class TimedNumPy:
-    """NumPy with timed products."""
+    """NumPy with timed matrix products."""
 
     def __init__(self, clock):
         self.matmul = clock.timed("products", np.matmul)
@@ -76,7 +77,7 @@ class TimedNumPy:
 
 
 class TimedBackend(NumPyBackend):
-    """The CPU with timed products, cells and character columns."""
+    """CPU backend with timed matrix products, cells and character columns."""
 
     def __init__(self, clock):
         super().__init__()
@@ -85,12 +86,12 @@ class TimedBackend(NumPyBackend):
         self.sum_columns = clock.timed("character columns", self.sum_columns)
 
     def fuse(self, function):
-        """Return the timed function of a cell."""
+        """Return a timed cell function."""
         return self.clock.timed("cells", super().fuse(function))
 
 
 def shares(work, times=20):
-    """Share of each kind in the time of a training step; the rest is copies and Python."""
+    """Return the fraction of the training step time that each kind takes. The rest is copies and Python."""
     clock = Clock()
     backend = TimedBackend(clock)
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
@@ -112,7 +113,7 @@ def shares(work, times=20):
 
 
 def draw_shares():
-    """Share of each kind in the time of a training step, against H."""
+    """Plot the fraction of the training step time that each kind takes, for several H."""
     sizes = GROWTH["rnn_size"][1]
     rows = [shares(Work(rnn_size=H)) for H in sizes]
     figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
@@ -131,7 +132,7 @@ def draw_shares():
 
 
 def draw_growth():
-    """Time per character against each size, and the number of operations for comparison."""
+    """Plot the time per character against each size, with the number of operations for comparison."""
     figure, panels = plt.subplots(1, len(GROWTH), figsize=(13, 2.9), layout="constrained", sharey=True)
     for axes, (name, (label, values)) in zip(panels, GROWTH.items(), strict=True):
         works = [replace(Work(), **{name: value}) for value in values]

@@ -1,1 +1,1 @@
-"""What the site's build makes from the source: chapters, commands, the API."""
+"""Pages generated from the source: course chapters, the command reference and the API reference."""

@@ -1,4 +1,4 @@
-"""The API reference: one page for the public names, and one for each package."""
+"""The API reference: one page for the public names and one page per package."""
 
 import inspect
 from importlib import import_module
@@ -13,8 +13,8 @@ PACKAGES = ("devices", "engine", "text", "checkpoints", "sampling", "training", 
 INDEX = """\
 # Python API
 
-These names are the public interface. The packages below it, {packages}, are documented to be
-read, and may change between versions.
+The names on this page are the public interface. The internal packages ({packages}) are documented
+for reference and may change between versions.
 
 ```{{eval-rst}}
 {names}
@@ -44,7 +44,7 @@ def write_api(folder: Path) -> None:
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page of modules: the docstring of each, verbatim for its equations, then its names."""
+    """Return a page with the docstring of each module, verbatim to keep its equations, and its members."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
@@ -56,7 +56,7 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the directive for one public name; links to the name lead to the page of its module."""
+    """Return the directive for one public name. Cross-references point to the page of its module."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):
@@ -66,7 +66,7 @@ def public(name: str) -> str:
 
 
 def own_signature(what: Any) -> str:
-    """Return the signature that an object sets for itself, which autodoc cannot match with its source."""
+    """Return an object's ``__signature__`` as text, because autodoc reads the signature from the source."""
     if not hasattr(what, "__signature__"):
         return ""
     signature = inspect.signature(what)

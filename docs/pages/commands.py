@@ -1,4 +1,4 @@
-"""The command reference: one page per command, generated like ``--help`` from Click's declarations."""
+"""The command reference: one page per command, generated from the Click commands."""
 
 import inspect
 import re
@@ -11,10 +11,10 @@ from minichar.cli import COMMANDS, main
 INDEX = """\
 # Commands
 
-The text is that of `minichar COMMAND --help`. Options may also be written with underscores:
-`--rnn_size`.
+These pages contain the text of `minichar COMMAND --help`. Options can also be written with
+underscores: `--rnn_size`.
 
-| command | what it does |
+| command | description |
 |---|---|
 {rows}
 
@@ -38,7 +38,7 @@ def write_commands(folder: Path) -> None:
 
 
 def section(command: click.Command, name: str, parent: click.Context, level: int) -> str:
-    """Return a command's heading, usage, help and options, then those of its subcommands."""
+    """Return the heading, usage, help and options of a command and its subcommands."""
     context = click.Context(command, info_name=name, parent=parent)
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts = [
@@ -63,20 +63,20 @@ def section(command: click.Command, name: str, parent: click.Context, level: int
 
 
 def words(command: click.Command) -> list[str]:
-    """Return the paragraphs of a command's help."""
+    """Return the paragraphs of a command's help text."""
     return inspect.cleandoc(command.help or "").split("\n\n")
 
 
 def paragraph(text: str) -> str:
-    """Return a paragraph as Markdown; one that Click prints verbatim becomes a block."""
+    """Return a paragraph as Markdown. A paragraph that Click prints verbatim becomes a code block."""
     if text.startswith("\b"):
         return f"```text\n{text.removeprefix(chr(8)).strip(chr(10))}\n```"
     return escaped(text)
 
 
 def escaped(text: str) -> str:
-    """Escape text so that only code is markup; options become code."""
-    parts = re.split(r"(`[^`]*`)", text)  # every second part is code already
+    """Escape Markdown in text, except for code. Format options as code."""
+    parts = re.split(r"(`[^`]*`)", text)  # every second part is code
     parts[::2] = [
         re.sub(r"(--[a-z][a-z-]+)", r"`\1`", re.sub(r"([*\[<$])", r"\\\1", part)) for part in parts[::2]
     ]

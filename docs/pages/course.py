@@ -1,9 +1,9 @@
-"""The course: one chapter per lesson, made from the test files themselves.
+"""The course: one chapter per lesson, generated from the lesson's test file.
 
-A lesson opens with its text, whose indented blocks are equations and drawings. Then come the
-functions of the engine that it is about, its own code, and its tests, whose names are sentences.
-``EXERCISE`` and ``ANSWER`` end it. All of it is read from the source, so a chapter cannot differ
-from the code that runs.
+A chapter starts with the lesson's docstring, whose indented blocks are equations and drawings. It
+continues with the engine functions that the lesson uses, the lesson's code and its tests, with test
+names as headings. It ends with ``EXERCISE`` and ``ANSWER``. Everything is read from the source, so
+a chapter always matches the code.
 """
 
 import ast
@@ -16,27 +16,27 @@ SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
 FIGURES = {
-    "gradient_check": ("v_shape", "The error of a numerical gradient of a small LSTM, measured."),
+    "gradient_check": ("v_shape", "The measured error of a numerical gradient of a small LSTM."),
     "rnn_step": ("rnn", "One step of an RNN."),
     "through_time": ("unrolled", "Two layers, unrolled over four characters."),
     "truncation": ("truncation", "States cross the end of a chunk, gradients do not."),
-    "vanishing": ("vanishing", "The gradient of earlier inputs in fresh networks, measured."),
-    "lstm": ("lstm", "One step of an LSTM. ∘ multiplies entry by entry."),
-    "gru": ("gru", "One step of a GRU with its reset after the product."),
+    "vanishing": ("vanishing", "The measured gradient of earlier inputs in untrained networks."),
+    "lstm": ("lstm", "One step of an LSTM. ∘ is element-wise multiplication."),
+    "gru": ("gru", "One step of a GRU with the reset gate applied after the matrix product."),
 }
-"""The figure of a lesson, by a word in the lesson's file name, and the figure's caption."""
+"""Map a word in a lesson's file name to the lesson's figure and its caption."""
 
 INDEX = """\
 # The course
 
-Each chapter is a test file of `tests/lessons/`. It explains an idea, derives the backward pass line by
-line, shows the code that implements it, and then checks every claim with a test. You need to know Python
-and first-year calculus. [Notation](../notation.md) lists the letters. Each chapter ends with an
-exercise: change one line and see which tests fail.
+Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
+line, shows the code that implements it, and checks every claim with a test. You need to know Python and
+first-year calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise:
+change one line and see which tests fail.
 
-To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same folder, so
-that the files you edit are the files that run. `minichar lessons` lists the chapters, and `minichar
-lessons 1` prints the first and runs its tests.
+To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
+directory, so that your changes to the source take effect. `minichar lessons` lists the chapters, and
+`minichar lessons 1` prints the first chapter and runs its tests.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -80,7 +80,7 @@ def chapter(path: Path, package: Path) -> str:
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
     page += [
         "## Tests",
-        f"What follows is `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`.",
+        f"This is the code of `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`.",
     ]
     code, start = "", docstring.end_lineno or 0
     for node in body:
@@ -102,7 +102,7 @@ def chapter(path: Path, package: Path) -> str:
 
 
 def source_files(body: list[ast.stmt]) -> dict[str, str]:
-    """Return the file of each name that a lesson imports from the engine or from training.
+    """Return the file of each name that a lesson imports from ``engine`` or ``training``.
 
     ``from minichar.engine import lstm`` gives ``{"lstm": "engine/lstm.py"}``, and
     ``from minichar.engine.linear import Linear`` gives ``{"Linear": "engine/linear.py"}``.
@@ -120,7 +120,7 @@ def source_files(body: list[ast.stmt]) -> dict[str, str]:
 
 
 def used_definitions(path: Path, body: list[ast.stmt], files: dict[str, str]) -> list[str]:
-    """Return the source of the functions and classes of a file that a lesson uses as ``module.name``."""
+    """Return the source of the functions and classes in a file that a lesson uses as ``module.name``."""
     used = {
         node.attr
         for statement in body
@@ -138,17 +138,17 @@ def used_definitions(path: Path, body: list[ast.stmt], files: dict[str, str]) ->
 
 
 def sentence(name: str) -> str:
-    """Turn the name of a test into a heading."""
+    """Return the name of a test as a heading."""
     words = name.removeprefix("test_").replace("_", " ")
     return words[0].upper() + words[1:]
 
 
 def fenced(code: str) -> str:
-    """Return a block of Python."""
+    """Return a Python code block."""
     return f"```py\n{code.strip(chr(10))}\n```"
 
 
 def details(summary: str, content: str) -> str:
-    """Return a block that is folded until the reader opens it."""
+    """Return a collapsible block, closed by default."""
     shown = re.sub(r"`(.*?)`", r"<code>\1</code>", summary)
     return f"<details>\n<summary>{shown}</summary>\n\n{content}\n\n</details>"

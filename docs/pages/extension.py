@@ -1,4 +1,4 @@
-"""The Sphinx extension of the site: MathML, inline figures, and fixes for docstrings."""
+"""Sphinx extension for the site: MathML, inline figures, and docstring fixes."""
 
 import re
 from pathlib import Path
@@ -11,23 +11,23 @@ from sphinx.util.docutils import SphinxDirective
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
-"""How many characters of code fit on a line of a table on a phone."""
+"""Maximum number of code characters that fit on a line of a table on a phone."""
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
 SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
 
 
 class Picture(SphinxDirective):
-    """A figure of ``docs/figures``, inlined so that it takes the colours of the page.
+    """A figure from ``docs/figures``, inlined so that it uses the colours of the page.
 
-    The argument is the figure's name, the content its caption.
+    The argument is the name of the figure. The content is its caption.
     """
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return the figure."""
+        """Return the figure node."""
         svg = (Path(self.env.srcdir) / "figures" / f"{self.arguments[0]}.svg").read_text(encoding="utf-8")
         caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
         label = nodes.Text("".join(node.astext() for node in caption)).replace('"', "&quot;")
@@ -50,7 +50,7 @@ def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
 
 
 def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep indented equations verbatim; drop module docstrings, which their page shows already."""
+    """Keep indented equations verbatim. Drop module docstrings, which ``api.page`` includes."""
     if what == "module":
         lines.clear()
         return
@@ -68,12 +68,12 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
     for line in sections:
         several = SEVERAL.fullmatch(line)
         fixed += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
-    # A line that begins with "V." would begin a list with Roman numerals.
+    # A line that begins with "V." would start a list with Roman numerals.
     lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in fixed]
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Undo Napoleon's reading of a value's docstring, where it takes text before a colon for a type."""
+    """Restore the docstring of a value, in which Napoleon parses text before a colon as a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
 
@@ -86,7 +86,7 @@ def split_sections(lines: list[str]) -> tuple[list[str], list[str]]:
 
 
 def keep_together(app: Sphinx, doctree: nodes.document) -> None:
-    """Mark short code, such as options, so that it is not broken across lines."""
+    """Mark short code such as options, so that it is not broken across lines."""
     for literal in doctree.findall(nodes.literal):
         if len(literal.astext()) <= SHORT:
             literal["classes"].append("short")

@@ -2,7 +2,7 @@
 
 Training asks one question about every weight: if this weight were slightly larger, how much
 would the loss change? The answer is the derivative of the loss with respect to the weight.
-All fifteen lessons are about computing it. Start with the smallest network there is: one
+All fifteen lessons are about computing it. Start with the smallest possible network: one
 input x, one weight w, and a target for its output y.
 
     forward, read down               backward, read up
@@ -11,7 +11,7 @@ input x, one weight w, and a target for its output y.
     y = tanh(a)                      da = dy · (1 - y²)
     loss = (y - target)²             dy = 2 (y - target)
 
-`da` is short for "the derivative of the loss with respect to a", and likewise for every letter.
+`da` is short for "the derivative of the loss with respect to a", and likewise for other variables.
 Each line on the left computes one new value from the line above it. Each line on the right
 differentiates the line beside it, starting from the last one. That is the chain rule:
 
@@ -20,15 +20,15 @@ differentiates the line beside it, starting from the last one. That is the chain
 There are three lines, so there are three slopes. The slope of (y - target)² is 2 (y - target).
 The slope of tanh(a) is 1 - tanh²(a) = 1 - y² (lesson 4 derives it). The slope of w x in w is x.
 
-A line of the backward pass needs two things only: the derivative from the line below it, and
-what the forward pass computed, here x, y and target. It needs to know nothing else about the
-network. A network with a million weights is differentiated in the same way.
+Each line of the backward pass needs only two things: the derivative from the line below it, and
+values from the forward pass (here x, y and target). It does not depend on the rest of the
+network, so a network with a million weights is differentiated in the same way.
 
-Recurrent networks rest on one more rule. If a weight is used twice, the loss depends on it
-along two paths, and its derivative is the sum over both.
+Recurrent networks need one more rule. If a weight is used twice, the loss depends on it along
+two paths, and its derivative is the sum over both.
 
-To train is to repeat w ← w - η dw, a small step against the derivative. The factor η > 0 is the
-learning rate.
+Training repeats the update w ← w - η dw, a small step against the derivative. The factor η > 0
+is the learning rate.
 """
 
 from math import atanh, tanh
@@ -60,11 +60,11 @@ def backward(w):
 
 
 def slope(f, at):
-    """The slope of f, measured with a small change to either side."""
+    """The slope of f, measured with a small change in each direction."""
     return (f(at + h) - f(at - h)) / (2 * h)
 
 
-def test_a_small_change_of_the_weight_changes_the_loss_by_dw_times_that_change():
+def test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change():
     dy, da, dw = backward(w)
     assert slope(lambda w: forward(w)[2], w) == pytest.approx(dw, rel=1e-8)
 
@@ -80,7 +80,7 @@ def test_a_weight_used_twice_gets_the_sum_over_both_uses():
     def twice(first, second):
         return (tanh(second * tanh(first * x)) - target) ** 2
 
-    # First as if each use had a weight of its own, then as the one weight they share.
+    # First with a separate weight for each use, then with one shared weight.
     y1 = tanh(w * x)
     y2 = tanh(w * y1)
     da2 = 2 * (y2 - target) * (1 - y2 * y2)
@@ -97,7 +97,7 @@ def test_a_step_against_the_derivative_lowers_the_loss_and_a_step_along_it_raise
     assert forward(w - 0.01 * dw)[2] < forward(w)[2] < forward(w + 0.01 * dw)[2]
 
 
-def test_a_hundred_steps_find_the_weight_that_meets_the_target():
+def test_a_hundred_steps_find_the_weight_that_reaches_the_target():
     trained = w
     for _ in range(100):
         trained -= 0.5 * backward(trained)[2]
@@ -126,17 +126,17 @@ to
 
     da = dy * (1 - a * a)  # y = tanh(a)
 
-which uses the wrong value in the slope. Before you run the lesson again, predict which tests
-fail, and pay attention to those that still pass.
+This uses the wrong value in the slope. Before you run the lesson again, predict which tests will
+fail. Pay attention to those that still pass.
 """
 
 ANSWER = """
 These tests fail, because they compare da and dw with a measured slope or with the engine:
-test_a_small_change_of_the_weight_changes_the_loss_by_dw_times_that_change,
+test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change,
 test_each_backward_line_is_the_derivative_with_respect_to_one_value and
 test_the_engine_computes_the_same_gradients.
 
 The two tests about training still pass. The wrong derivative has the right sign, so each step
-still lowers the loss. A network with a wrong gradient often trains, only less well, and the
+still lowers the loss. A network with a wrong gradient often still trains, just less well, so the
 mistake goes unnoticed. That is why the next lesson is about checking gradients.
 """

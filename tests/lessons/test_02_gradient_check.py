@@ -1,7 +1,7 @@
-"""Lesson 2. A gradient check: measure the slope, and see why the error is shaped like a V.
+"""Lesson 2. A gradient check: measure the slope, and see why the error is V-shaped.
 
-You have derived a derivative by hand. Is it right? Change w a little to both sides and measure
-how the loss changes:
+You have derived a derivative by hand. Is it correct? Increase and decrease w a little, and
+measure how much the loss changes:
 
     central difference      f'(w)  ≈  (f(w + h) - f(w - h)) / 2h
 
@@ -10,21 +10,21 @@ How accurate is that? By Taylor's theorem, with all derivatives taken at w,
     f(w + h) = f + h f' + h²/2 f'' + h³/6 f''' + …
     f(w - h) = f - h f' + h²/2 f'' - h³/6 f''' + …
 
-Subtract the two lines: f and f'' cancel. Divide by 2h: f' + h²/6 f''' + … remains, so the method
-is off by h²/6 f'''. This is the *truncation error*. Make h ten times smaller and it becomes a
-hundred times smaller. (Step to one side only, (f(w + h) - f(w)) / h, and f'' does not cancel:
+Subtract the two lines: f and f'' cancel. Divide by 2h: f' + h²/6 f''' + … remains, so the error
+of the method is h²/6 f'''. This is the *truncation error*. If h is ten times smaller, it is a
+hundred times smaller. (In a one-sided difference, (f(w + h) - f(w)) / h, f'' does not cancel, and
 the error is h/2 f''.)
 
-But floating-point numbers have 16 digits. f(w + h) and f(w - h) are known to about ε|f|, with
-ε = 2.2e-16. As h shrinks they agree in more and more digits, and the subtraction cancels those.
+But floating-point numbers have 16 digits. f(w + h) and f(w - h) are accurate to about ε|f|, with
+ε = 2.2e-16. As h shrinks, they agree in more and more digits, which the subtraction cancels.
 This is the *round-off error*, about ε|f| / h. It grows as h shrinks.
 
     error  ≈  h²/6 |f'''|  +  ε|f| / h
 
 The sum is smallest near h = ∛(3ε |f| / |f'''|), about 1e-5.
 
-Here is the relative error, measured on the loss of lesson 1. It is a V on its side: one arm has
-slope 2, and the other, ragged one has slope -1.
+Here is the relative error, measured on the loss of lesson 1. It is a V on its side. One arm has
+slope 2. The other is ragged and has slope -1.
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                           *
@@ -43,7 +43,7 @@ slope 2, and the other, ragged one has slope -1.
 
 A central difference is accurate to nine or ten digits at best: near 1e-10 here, near 1e-9 in a
 real network. That is enough to find a wrong line of code, but not to verify the last digits.
-Lesson 3 shows a method that can.
+Lesson 3 shows a method that can verify those.
 """
 
 from math import log10, tanh
@@ -61,7 +61,7 @@ def f(w):
 
 
 def slope(w):
-    """f' by hand: the three backward lines of lesson 1 in one."""
+    """f' by hand: the three backward lines of lesson 1, combined."""
     y = tanh(w * x)
     return 2 * (y - target) * (1 - y * y) * x
 
@@ -79,21 +79,21 @@ def error(approximation):
 
 
 def drawing(errors):
-    """One row per h; the further right the star, the larger the error."""
+    """One row per h. The further right the star, the larger the error."""
     lines = ["    h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2"]
     for h, e in errors.items():
         lines.append(f"    {h:.0e}  {' ' * round(5 * (log10(max(e, 1e-13)) + 13))}*")
     return "\n".join(lines)
 
 
-def test_where_truncation_dominates_a_ten_times_smaller_step_is_a_hundred_times_better():
+def test_where_truncation_dominates_a_ten_times_smaller_step_is_a_hundred_times_more_accurate():
     """The right arm of the V has slope 2."""
     for h in (1e-1, 1e-2, 1e-3):
         assert error(central(h)) / error(central(h / 10)) == pytest.approx(100, rel=0.05)
 
 
-def test_where_round_off_dominates_a_smaller_step_is_worse():
-    """The left arm is ragged, so take the worst of several steps of similar size."""
+def test_where_round_off_dominates_a_smaller_step_is_less_accurate():
+    """The left arm is ragged, so take the largest error of several similar step sizes."""
 
     def worst(h):
         return max(error(central(h * (1 + k / 10))) for k in range(10))
@@ -103,7 +103,7 @@ def test_where_round_off_dominates_a_smaller_step_is_worse():
 
 def test_round_off_stays_within_the_precision_of_f():
     for h in (1e-7, 1e-9, 1e-11):
-        allowed = 4 * np.finfo("float64").eps / h  # a few roundings of tanh and (y - target)², over h
+        allowed = 4 * np.finfo("float64").eps / h  # a few rounding errors, divided by h
         assert abs(central(h) - slope(w)) < allowed
 
 
@@ -113,16 +113,16 @@ def test_the_best_step_is_in_between():
     assert errors[1e-5] < 1e-9
     drawn = drawing({10.0**-k: error(central(10.0**-k)) for k in range(1, 14)})
     print(f"\n{drawn}")  # shown by `minichar lessons 2` and `pytest -s`
-    assert "\n".join(drawn.splitlines()[:5]) in __doc__  # the round-off below it depends on the machine
+    assert "\n".join(drawn.splitlines()[:5]) in __doc__  # the other rows depend on the machine's rounding
 
 
-def test_a_one_sided_difference_is_off_by_h_instead_of_h_squared():
+def test_the_error_of_a_one_sided_difference_is_of_order_h_instead_of_h_squared():
     assert error(one_sided(1e-3)) / error(one_sided(1e-4)) == pytest.approx(10, rel=0.05)
     assert min(error(one_sided(10.0**-k)) for k in range(14)) > 10 * error(central(1e-5))
 
 
-def test_the_engine_changes_one_weight_at_a_time_in_the_same_way():
-    """The first weight has its old value again when the second is changed."""
+def test_the_engine_changes_one_weight_at_a_time():
+    """The first weight is restored before the second is changed."""
     found = gradcheck.central_difference(lambda theta: f(theta[0]) * theta[1], np.array([w, 5.0]), h=1e-4)
     assert found[0] == pytest.approx(5.0 * central(1e-4), rel=1e-9)
     assert found[1] == pytest.approx(f(w), rel=1e-9)
@@ -144,11 +144,11 @@ to
 
     gradient[j] = (above - loss(theta)).real / h
 
-Which tests fail? The new line is a known method too. Which one?
+Which tests fail? The new line is also a known method. Which one?
 """
 
 ANSWER = """
-It is the one-sided difference. test_the_engine_changes_one_weight_at_a_time_in_the_same_way fails,
+It is the one-sided difference. test_the_engine_changes_one_weight_at_a_time fails,
 because f'' no longer cancels. So does
 test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected: its first assertion is that a correct
 derivative passes. With an error of h/2 f'', the method now rejects a correct gradient.

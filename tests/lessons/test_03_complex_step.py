@@ -1,7 +1,7 @@
 """Lesson 3. The complex step: a derivative accurate to the last digit, because nothing cancels.
 
-The V of lesson 2 has a left arm because f(w + h) - f(w - h) cancels. So avoid the subtraction:
-step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
+The V in lesson 2 has a left arm because digits cancel in f(w + h) - f(w - h). To avoid the
+subtraction, step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
 
     f(w + ih) = f + ih f' - h²/2 f'' - ih³/6 f''' + …
 
@@ -9,9 +9,9 @@ Take the imaginary part and divide by h:
 
     Im f(w + ih) / h = f' - h²/6 f''' + …
 
-f itself is in the real part, so it drops out without a subtraction. The truncation error is the
-same as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60, and f'
-is accurate to all of its 16 digits. The V has lost an arm:
+f itself is in the real part, so it drops out without a subtraction. The truncation error has the
+same size as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60,
+and f' is accurate to all of its 16 digits. The V loses its left arm:
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                            *
@@ -23,13 +23,13 @@ is accurate to all of its 16 digits. The V has lost an arm:
     1e-07  *
     1e-08  *                 and likewise down to 1e-300
 
-There is a price. f must be computed in complex numbers, from operations that have a complex
-derivative: + - × /, exp, log, tanh, powers. It must not use abs(), which discards the phase, nor
-compare two complex numbers. The forward pass of the engine follows these rules. Softmax has to
-subtract the largest logit, and selects it by `.real`; lesson 5 explains why that is allowed.
+There is a restriction. f must be computed in complex numbers, from operations that have a complex
+derivative: + - × /, exp, log, tanh, powers. It must not use abs(), which discards the phase, or
+compare complex numbers. The forward pass of the engine follows these rules. Softmax has to
+subtract the largest logit, and selects it by `.real`. Lesson 5 explains why that is allowed.
 
-minichar verifies all of its gradients in this way, to about 1e-15: in `minichar gradcheck`, in
-its tests, and in every lesson from here on.
+minichar uses the complex step to verify all of its gradients to about 1e-15: in
+`minichar gradcheck`, in its tests, and in every lesson from here on.
 
 Squire & Trapp 1998, "Using complex variables to estimate derivatives of real functions".
 """
@@ -48,7 +48,7 @@ w, x, target = 0.4, 1.2, 0.6
 
 
 def f(w):
-    """The loss of lessons 1 and 2. The line is the same; this tanh also takes complex numbers."""
+    """The loss of lessons 1 and 2. `cmath.tanh` also accepts complex numbers."""
     return (tanh(w * x) - target) ** 2
 
 
@@ -83,14 +83,14 @@ def test_a_tiny_step_loses_no_digits():
         assert error(h) < 1e-14
 
 
-def test_for_a_cube_it_can_be_checked_by_hand():
+def test_the_complex_step_of_a_cube_worked_by_hand():
     """(w + ih)³ = w³ + 3iw²h - 3wh² - ih³, so Im / h = 3w² - h²."""
     assert complex_step(lambda w: w**3, 2.0, h=0.5) == 3 * 2.0**2 - 0.5**2
     assert complex_step(lambda w: w**3, 2.0) == 3 * 2.0**2
 
 
-def test_abs_breaks_it_but_the_square_root_of_a_square_does_not():
-    """Both are |w|, with slope -1 at -2. The abs() of a complex number is its length, which is real."""
+def test_abs_breaks_the_complex_step_but_the_square_root_of_a_square_does_not():
+    """Both functions are |w|, whose slope at -2 is -1. The abs() of a complex number is real."""
     assert complex_step(abs, -2.0) == 0.0
     assert complex_step(lambda w: (w * w) ** 0.5, -2.0) == pytest.approx(-1.0)
 
@@ -100,7 +100,7 @@ def test_the_engine_differentiates_with_respect_to_each_weight_in_turn():
     assert found == pytest.approx([slope(w) * 8, f(w).real * 12], rel=1e-14)
 
 
-def test_on_a_whole_network_it_is_ten_thousand_times_more_accurate_than_a_central_difference():
+def test_on_a_whole_network_the_complex_step_is_ten_thousand_times_more_accurate_than_a_central_difference():
     generator = np.random.default_rng(3)
     config = Config(vocab_size=7, model="rnn", rnn_size=5)
     network = toy_network(config, T=6, B=2, generator=generator)
@@ -119,14 +119,14 @@ to
 
     return abs(tanh(w * x) - target) ** 2
 
-For real w the value is the same, and a central difference would not notice. Which tests fail here,
-and how large is the error they report?
+For real w the value is the same, so a central difference would give the same result. Which tests
+fail here, and how large is the error they report?
 """
 
 ANSWER = """
-The abs() of a complex number is real, so the imaginary part is lost and the derivative comes out
-as 0: an error of 1, or 100 %. These tests fail:
+The abs() of a complex number is real, so the imaginary part is lost and the computed derivative
+is 0: an error of 1, or 100 %. These tests fail:
 test_the_imaginary_part_is_the_step_times_the_derivative,
 test_a_large_step_has_the_truncation_error_of_lesson_2, test_a_tiny_step_loses_no_digits and
-test_the_engine_differentiates_with_respect_to_each_weight_in_turn. The failure is loud, not subtle.
+test_the_engine_differentiates_with_respect_to_each_weight_in_turn. This mistake is easy to find.
 """

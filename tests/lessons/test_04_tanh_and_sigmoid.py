@@ -1,34 +1,34 @@
-"""Lesson 4. Tanh and sigmoid: two slopes that depend on the value alone.
+"""Lesson 4. Tanh and sigmoid: two slopes that are functions of the value.
 
 Between its matrix products, a network needs a non-linearity. The cells of this engine use two:
-tanh, from -1 to 1, for content, and the sigmoid σ, from 0 to 1, for gates.
+tanh, between -1 and 1, for content, and the sigmoid σ, between 0 and 1, for gates.
 
     tanh(a) = (eᵃ - e⁻ᵃ) / (eᵃ + e⁻ᵃ)                σ(a) = 1 / (1 + e⁻ᵃ)
 
-The slope of tanh: call the numerator p and the denominator q. Then p' = q and q' = p, so
+For the slope of tanh, call the numerator p and the denominator q. Then p' = q and q' = p, so
 
     tanh' = (p' q - p q') / q² = (q² - p²) / q² = 1 - tanh²
 
-The slope of σ: multiply the numerator and the denominator of 1 / (1 + e⁻ᵃ) by e^(a/2). It is a
-tanh, scaled and shifted:
+For the slope of σ, multiply the numerator and the denominator of 1 / (1 + e⁻ᵃ) by e^(a/2). The
+result is a scaled and shifted tanh:
 
     σ(a) = e^(a/2) / (e^(a/2) + e^(-a/2)) = ½ tanh(½a) + ½
     σ'   = ¼ (1 - tanh²(½a))                      by the chain rule, ½ · ½
          = ¼ (1 - (2σ - 1)²)                      since tanh(½a) = 2σ - 1
          = σ (1 - σ)
 
-Both slopes need the *value* only, not a. So the forward pass keeps the values, and each line of
-the backward pass is as short as these two:
+Both slopes depend only on the *value* of the function. So the forward pass keeps the values and
+not a, and the backward pass is one line for each function:
 
     y = tanh(a)          da = dy ∘ (1 - y ∘ y)
     s = σ(a)             da = ds ∘ s ∘ (1 - s)
 
-∘ multiplies entry by entry. Remember the size of the slopes: that of tanh is at most 1, that of σ
-at most ¼, both at a = 0. Where the value is near its limit, the slope is almost 0. The unit is
-*saturated*, and hardly any gradient passes through it. Lesson 10 multiplies a hundred such slopes.
+∘ is element-wise multiplication. The slope of tanh is at most 1 and the slope of σ at most ¼,
+both at a = 0. Where the value is near its limit, the slope is almost 0. The unit is *saturated*,
+and hardly any gradient passes through it. Lesson 10 multiplies a hundred such slopes.
 
-The engine computes σ from tanh for two reasons: e⁻ᵃ overflows at a = -1000, where tanh does not,
-and tanh is a function of complex numbers too, which lesson 3 needs.
+The engine computes σ from tanh for two reasons. At a = -1000, e⁻ᵃ overflows and tanh does not.
+And NumPy's tanh accepts complex numbers, which the complex step (lesson 3) needs.
 """
 
 from math import exp
@@ -58,7 +58,7 @@ def test_the_sigmoid_is_its_textbook_formula():
 
 
 def test_the_slope_of_tanh_is_one_minus_its_square():
-    """The loss is a sum of tanhs, one for each a: its derivative with respect to each a is that slope."""
+    """The derivative of Σ tanh(a) with respect to each a is the slope at that a."""
     reference = complex_step(lambda a: np.tanh(a).sum(), a)
     np.testing.assert_allclose(slope_of_tanh(np.tanh(a)), reference, rtol=0, atol=1e-15)
 
@@ -82,7 +82,7 @@ def test_a_saturated_unit_passes_hardly_any_gradient():
 
 
 def test_no_input_is_too_large_for_the_engine():
-    """NumPy warns of an overflow; here the warning is an error."""
+    """`np.errstate` turns an overflow warning into an error."""
     with np.errstate(all="raise"):
         np.testing.assert_array_equal(sigmoid(np.array([-1000.0, 0.0, 1000.0])), [0.0, 0.5, 1.0])
 
@@ -96,14 +96,13 @@ to
 
     s = xp.tanh(a)
 
-The result is still between 0 and 1, still ½ at a = 0, and still a smooth step. What is different,
-and does the slope s (1 - s) still belong to it?
+The result is still between 0 and 1, still ½ at a = 0, and still a smooth step. What is different?
+Is s (1 - s) still its slope?
 """
 
 ANSWER = """
-The result is now σ(2a), whose slope is twice as large: 2 s (1 - s). A slope written in terms of the
-value belongs to one function only. If you change the function, you must change its backward line
-too. test_the_sigmoid_is_its_textbook_formula and
+The result is now σ(2a), whose slope is twice as large: 2 s (1 - s). If you change a function, you
+must also change its backward line. test_the_sigmoid_is_its_textbook_formula and
 test_the_slope_of_the_sigmoid_is_the_value_times_one_minus_the_value fail. The tests of saturation
-and of the steepest point pass, because they look at s (1 - s) alone.
+and of the steepest point still pass, because they only check s (1 - s).
 """

@@ -1,20 +1,20 @@
 """Lesson 5. Softmax with cross-entropy: why the gradient is p - onehot(target).
 
-The network ends in one score for each character, the *logits*. Softmax turns them into
-probabilities. The loss is the surprise at the character that follows in the text, the target:
+The network outputs one score for each character, the *logits*. Softmax turns them into
+probabilities. The loss is -log of the probability of the target, the next character of the text:
 
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
 
-The long derivation goes back through p, as lesson 1 would. One line differentiates the logarithm.
-The next differentiates softmax, where every logit changes every probability; [j = k] is 1 if j
-equals k, and 0 otherwise:
+The long derivation differentiates line by line, as in lesson 1. First differentiate the
+logarithm. Then differentiate softmax, in which every probability depends on every logit. [j = k]
+is 1 if j equals k, and 0 otherwise:
 
     dp_j      = -[j = target] / p_target
     dlogits_k = Σ_j dp_j · p_j ([j = k] - p_k)
 
-since the slope of p_j in logits_k is p_j ([j = k] - p_k), by the quotient rule. Insert the first
-line into the second. Only j = target remains, and p_target cancels:
+By the quotient rule, the derivative of p_j with respect to logits_k is p_j ([j = k] - p_k).
+Substitute the first line into the second. Only the term j = target remains, and p_target cancels:
 
     dlogits = p - onehot(target)               onehot(k) is 1 at k and 0 elsewhere
 
@@ -22,17 +22,17 @@ The short derivation shows why the result is so simple. Write the loss without a
 
     loss = log Σ_j exp(logits_j) - logits_target
 
-and differentiate: the first term gives p, the second onehot(target). Nothing is divided by a tiny
-p_target, nothing overflows, and every entry is between -1 and 1. A model that is certain and
-wrong gets the full gradient. (With a squared error of p it would get almost none, as a test below
-shows: the logarithm undoes the saturation of the exponential.)
+and differentiate it: the first term gives p, and the second gives onehot(target). There is no
+division by a tiny p_target, nothing overflows, and every entry is between -1 and 1. A confident
+wrong prediction gets the full gradient. (With the squared error of p it would get almost none, as
+a test below shows. The logarithm cancels the saturation of the exponential.)
 
-The loss of a chunk is the mean over its N characters, which adds one factor:
+The loss of a chunk is the mean over its N characters, which adds a factor of 1/N:
 
     dlogits = (p - onehot(target)) / N
 
-Adding the same number to all logits does not change p. So the engine subtracts the largest logit
-first, and no exponential is larger than exp(0) = 1.
+Adding a constant to all logits does not change p. So the engine first subtracts the largest
+logit, and no exponential is larger than exp(0) = 1.
 """
 
 from math import exp, log
@@ -45,7 +45,7 @@ from minichar.engine.gradcheck import complex_step
 
 V, N = 5, 6
 generator = np.random.default_rng(5)
-logits = generator.normal(size=(V, N)) * 2  # a column per character
+logits = generator.normal(size=(V, N)) * 2  # one column per character
 targets = generator.integers(V, size=N)
 
 
@@ -55,7 +55,7 @@ def softmax(logits):
 
 
 def long_derivation(logits, target):
-    """The loss of one character and its gradient, through p."""
+    """The loss of one character and its gradient, computed through p."""
     p = softmax(logits)
     dp = [-1 / p[j] if j == target else 0.0 for j in range(V)]
     dlogits = [sum(dp[j] * p[j] * ((j == k) - p[k]) for j in range(V)) for k in range(V)]
@@ -71,7 +71,7 @@ def engine(logits, targets):
     return value, loss.backward(np, cache)
 
 
-def test_the_derivation_through_p_ends_at_p_minus_onehot():
+def test_the_derivation_through_p_gives_p_minus_onehot():
     for scores, target in (([0.0, 1.0, -2.0, 0.5, 3.0], 1), ([-1.0, 0.0, 0.0, 4.0, 2.0], 3)):
         assert long_derivation(scores, target)[1] == pytest.approx(p_minus_onehot(scores, target))
 
@@ -92,17 +92,17 @@ def test_the_complex_step_agrees_to_the_last_digit():
     np.testing.assert_allclose(engine(logits, targets)[1], reference, rtol=0, atol=1e-15)
 
 
-def test_a_number_added_to_all_logits_changes_nothing():
-    """So the entries of each column of the gradient sum to 0."""
+def test_adding_a_constant_to_all_logits_changes_nothing():
+    """It follows that each column of the gradient sums to 0."""
     np.testing.assert_allclose(engine(logits + 100, targets)[1], engine(logits, targets)[1], atol=1e-14)
     np.testing.assert_allclose(engine(logits, targets)[1].sum(axis=0), 0, atol=1e-15)
 
 
-def test_a_model_that_knows_nothing_has_a_loss_of_ln_V():
+def test_uniform_logits_have_a_loss_of_ln_V():
     assert float(engine(np.zeros((V, N)), targets)[0]) == pytest.approx(log(V))
 
 
-def test_certain_and_wrong_gets_the_full_gradient_but_almost_none_with_a_squared_error():
+def test_a_confident_wrong_prediction_gets_the_full_gradient_but_almost_none_with_a_squared_error():
     scores, target = [20.0, 0.0, 0.0, 0.0, 0.0], 1
     p = softmax(scores)
     assert p_minus_onehot(scores, target)[target] == pytest.approx(-1.0)
@@ -111,7 +111,7 @@ def test_certain_and_wrong_gets_the_full_gradient_but_almost_none_with_a_squared
     assert max(map(abs, squared)) < 1e-7
 
 
-def test_no_logit_is_too_large():
+def test_huge_logits_do_not_overflow():
     value, dlogits = engine(np.array([[1000.0], [0.0], [-1000.0]]), np.array([1]))
     assert float(value) == 1000.0
     np.testing.assert_array_equal(dlogits[:, 0], [1.0, -1.0, 0.0])
@@ -126,15 +126,15 @@ to
 
     xp.put_along_axis(p, targets, p_target * 1.0, axis=0)
 
-so that onehot(target) is no longer subtracted. What would a step against this gradient do to the
-logits? Which test passes although the gradient is badly wrong?
+Now onehot(target) is no longer subtracted. What would a step against this gradient do to the
+logits? Which test of the gradient still passes?
 """
 
 ANSWER = """
-Every logit would be lowered, the target's too, in proportion to its probability: nothing tells the
-model which character was right. These tests fail:
+Every logit would be lowered in proportion to its probability, including the logit of the target.
+The gradient no longer depends on which character was correct. These tests fail:
 test_the_engine_computes_the_mean_loss_and_p_minus_onehot_over_N,
-test_the_complex_step_agrees_to_the_last_digit, test_a_number_added_to_all_logits_changes_nothing
-(its second line) and test_no_logit_is_too_large. The derivation through p still passes: it uses
-the loops of the lesson and not the engine.
+test_the_complex_step_agrees_to_the_last_digit, test_adding_a_constant_to_all_logits_changes_nothing
+(its second line) and test_huge_logits_do_not_overflow. The test of the derivation through p still
+passes, because it uses the loops in the lesson and not the engine.
 """

@@ -10,18 +10,18 @@ weight used twice:
 
     dW_jk = da_j x_k                 db_j = da_j              dx_k = Σ_j W_jk da_j
 
-In matrices, dW = da @ xᵀ, a column times a row, and dx = Wᵀ @ da. The forward pass multiplies by
-W and the backward pass by its transpose. No inverse is needed.
+In matrix notation, dW = da @ xᵀ, a column times a row, and dx = Wᵀ @ da. The forward pass
+multiplies by W, and the backward pass multiplies by its transpose.
 
 A batch of B sequences is a matrix with B columns. The columns do not interact, but all of them use
-the same W, so its gradient is the sum over the columns. With x (K, B) and da (G, B), the product
-da @ xᵀ computes that sum. It is a sum and not a mean, because the loss has taken the mean already
+the same W, so its gradient is the sum over the columns. With x (K, B) and da (G, B), the matrix
+product da @ xᵀ computes that sum. It is a sum and not a mean, because the loss is already a mean
 (lesson 5).
 
-Time works in the same way. T steps of B sequences are T·B columns that used the same W. The engine
-lays them side by side: one product computes dW for a whole chunk, and one dx.
+Time works in the same way. T steps of B sequences are T·B columns that use the same W. The engine
+stores them side by side. One matrix product computes dW for a whole chunk, and another computes dx.
 
-The engine has two refinements. It puts a 1 below x, so that the bias is the last column of W:
+The engine does two things differently. It appends a 1 to x, so the bias is the last column of W:
 
     s  = [x; 1]
     a  = W @ s
@@ -29,8 +29,8 @@ The engine has two refinements. It puts a 1 below x, so that the bias is the las
     dx = W_xᵀ @ da                   W_x is W without its last column
 
 And the first layer reads characters. A character k is a *one-hot* vector, 1 at k and 0 elsewhere,
-so Wx @ onehot(k) is column k of Wx: the engine looks it up instead of multiplying. In the backward
-pass, column k of dWx is the sum of da over all places where character k was read.
+so Wx @ onehot(k) is column k of Wx. The engine looks it up instead of multiplying. In the backward
+pass, column k of dWx is the sum of da over all occurrences of character k in the input.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ from minichar.devices.cpu import CPU
 from minichar.engine.gradcheck import complex_step
 from minichar.engine.linear import Linear
 
-G, K, T, B, V = 4, 3, 2, 5, 6  # all different, so that a transposed matrix does not fit
+G, K, T, B, V = 4, 3, 2, 5, 6  # all different, so that a transposed matrix has the wrong shape
 generator = np.random.default_rng(6)
 W = generator.normal(size=(G, K + 1))  # bias last
 Wx = generator.normal(size=(G, V))
@@ -49,7 +49,7 @@ ids = np.array([[5, 0, 0, 2, 5], [5, 5, 1, 2, 0]])  # (T, B); characters 3 and 4
 
 
 def loops(W, x, da):
-    """Compute a, dx and dW one number at a time, with the bias in the last column of W."""
+    """Compute a, dx and dW one element at a time, with the bias in the last column of W."""
     a, dx, dW = np.zeros((T, G, B)), np.zeros((T, K, B)), np.zeros((G, K + 1))
     for t in range(T):
         for b in range(B):
@@ -74,7 +74,7 @@ def engine(W, x, da):
 
 
 def engine_reading_characters(da):
-    """A first layer: its input is a character, and its only other column is the bias."""
+    """A first layer, whose W has only the bias column."""
     dWx = np.zeros_like(Wx)
     bias, dbias = np.zeros((G, 1)), np.zeros((G, 1))
     layer = Linear(bias, dbias, gates=1, H=0, T=T, B=B, backend=CPU, Wx=Wx, dWx=dWx)
@@ -93,11 +93,11 @@ def test_each_output_depends_on_every_input_and_its_bias():
     close(engine(W, x, da)[0], loops(W, x, da)[0])
 
 
-def test_each_input_gets_the_sum_over_the_outputs():
+def test_the_gradient_of_each_input_is_the_sum_over_the_outputs():
     close(engine(W, x, da)[1], loops(W, x, da)[1])
 
 
-def test_each_weight_gets_the_sum_over_all_columns():
+def test_the_gradient_of_each_weight_is_the_sum_over_all_columns():
     close(engine(W, x, da)[2], loops(W, x, da)[2])
 
 
@@ -111,7 +111,7 @@ def test_the_gradient_of_a_batch_is_the_sum_over_its_sequences():
 
 
 def test_the_complex_step_agrees():
-    """Σ da ∘ a is a loss whose gradient with respect to a is the given da."""
+    """The gradient of the loss Σ da ∘ a with respect to a is da."""
 
     def of_W(theta):
         return (da * engine(theta.reshape(W.shape), x, da)[0]).sum()
@@ -123,13 +123,13 @@ def test_the_complex_step_agrees():
     close(engine(W, x, da)[1], complex_step(of_x, x.reshape(-1)).reshape(x.shape))
 
 
-def test_a_character_selects_its_column():
+def test_a_character_selects_its_column_of_Wx():
     a, _ = engine_reading_characters(da)
     for t in range(T):
         close(a[t], Wx @ np.eye(V)[:, ids[t]])
 
 
-def test_a_column_gets_the_gradient_of_every_place_where_its_character_was_read():
+def test_the_gradient_of_a_column_is_the_sum_over_all_occurrences_of_its_character():
     _, dWx = engine_reading_characters(da)
     expected = np.zeros((G, V))
     for t in range(T):
@@ -151,8 +151,8 @@ What does dW contain now? Which test fails, and why only that one?
 """
 
 ANSWER = """
-dW contains the product of the last step and the last sequence instead of the sum over all. So
-test_each_weight_gets_the_sum_over_all_columns fails. It is the only test that compares the engine's
-dW with the loops; the others compare the engine with itself or with the complex step. Writing =
-instead of += is the most common mistake in a hand-written backward pass.
+dW now contains only the term of the last sequence at the last step, instead of the sum. So
+test_the_gradient_of_each_weight_is_the_sum_over_all_columns fails. It is the only test that
+compares the engine's dW with the loops. The others compare the engine with itself or with the
+complex step. Writing = instead of += is a common mistake in a hand-written backward pass.
 """

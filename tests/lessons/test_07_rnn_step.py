@@ -1,31 +1,31 @@
-"""Lesson 7. One RNN step: a product and a tanh, forward and backward.
+"""Lesson 7. One RNN step: a matrix product and a tanh, forward and backward.
 
-A recurrent network has a *hidden state* h, its memory of everything it has read. One step takes
-the previous state and an input x, and computes the next state (Elman 1990):
+A recurrent network has a *hidden state* h, its memory of everything it has read. One step
+computes the next state from the previous state and an input x (Elman 1990):
 
     a = W @ [h_prev; x; 1]
     h = tanh(a)
 
 W has H rows. Its columns are W_h for h_prev, W_x for x, and the bias.
 
-That is lesson 6 followed by lesson 4, and so is the backward pass, last line first. It starts
-from dh, the gradient of the loss with respect to the new state:
+This is the linear layer of lesson 6 followed by the tanh of lesson 4. The backward pass starts
+with the last line, from dh, the gradient of the loss with respect to the new state:
 
-    da = dh ∘ (1 - h ∘ h)            through tanh, entry by entry
-    dh_prev = W_hᵀ @ da              through the product
+    da = dh ∘ (1 - h ∘ h)            through tanh, element by element
+    dh_prev = W_hᵀ @ da              through the matrix product
     dx = W_xᵀ @ da
     dW = da @ [h_prev; x; 1]ᵀ        summed over the batch
 
-This is the whole backward pass of an RNN. Two gradients leave the step: dx goes to the layer
-below, and dh_prev to the step before.
+This is the whole backward pass of one RNN step. dx is passed to the layer below, and dh_prev to
+the previous step.
 
-In minichar a *cell* is what is specific to one kind of network: here `h = tanh(a)` and its
-backward line. A cell is a pair of functions, `forward` and `backward`. What they share is the
-*cache*, the values that the forward pass keeps for the backward pass; for an RNN it is h alone.
-The products are the same for every cell, and a *layer* computes them.
+In minichar, a *cell* is the part that is specific to one kind of network: here `h = tanh(a)` and
+its backward line. A cell is a pair of functions, `forward` and `backward`. `forward` returns a
+*cache*, the values that `backward` needs. For an RNN, the cache is only h. The matrix products are
+the same for every cell, and a *layer* computes them.
 
-Only dh_prev is needed at once, because the step before depends on it. So the layer keeps the da of
-every step and computes dx and dW for a whole chunk at the end, with one product each.
+Only dh_prev is needed immediately, because the previous step depends on it. So the layer keeps da
+for every step and computes dx and dW for the whole chunk at the end, with one matrix product each.
 """
 
 from math import tanh
@@ -46,7 +46,7 @@ dh = generator.normal(size=(H, B))
 
 
 def step(W, h_prev, x):
-    """One step: the product, then the engine's cell."""
+    """One step: the matrix product, then the engine's cell."""
     s = np.concatenate([h_prev, x, np.ones((1, B))])
     a = W @ s
     h, cache = rnn.forward(np, (a,))
@@ -54,7 +54,7 @@ def step(W, h_prev, x):
 
 
 def step_backward(W, s, dh, cache):
-    """The engine's cell, then the products."""
+    """The engine's cell, then the matrix products."""
     ((da,),) = rnn.backward(np, dh, cache)
     dh_prev = W[:, :H].T @ da
     dx = W[:, H:-1].T @ da
@@ -63,7 +63,7 @@ def step_backward(W, s, dh, cache):
 
 
 def loops(W, h_prev, x, dh):
-    """The same for one sequence, one number at a time: h, dh_prev, dx and dW."""
+    """Compute h, dh_prev, dx and dW for one sequence, one element at a time."""
     s = [*h_prev, *x, 1.0]
     h = [tanh(sum(W[j][k] * s[k] for k in range(H + D + 1))) for j in range(H)]
     ds = [0.0] * (H + D)
@@ -94,7 +94,7 @@ def test_a_step_computes_what_the_loops_compute():
 
 
 def test_the_complex_step_agrees_on_every_gradient():
-    """Σ dh ∘ h is a loss whose gradient with respect to h is the given dh."""
+    """The gradient of the loss Σ dh ∘ h with respect to h is dh."""
 
     def gradient(f, at):
         return complex_step(lambda theta: (dh * f(theta.reshape(at.shape))[0]).sum(), at.reshape(-1))
@@ -106,7 +106,7 @@ def test_the_complex_step_agrees_on_every_gradient():
     close(dW.reshape(-1), gradient(lambda W: step(W, h_prev, x), W))
 
 
-def test_the_layer_takes_the_same_step():
+def test_the_engine_layer_computes_the_same_step():
     dW = np.zeros_like(W)
     layer = Layer(rnn.RNN, {"W": W}, {"W": dW}, H, T=1, B=B, backend=CPU)
     layer.start[0] = h_prev
@@ -138,13 +138,13 @@ to
     da = dh * (1.0 - h)
 
 The shapes are the same, and nothing crashes. For which values of h is this slope correct? Which
-tests do not notice?
+tests still pass?
 """
 
 ANSWER = """
 1 - h is correct at h = 0 and h = 1. It is too small in between and too large for negative h.
 test_a_step_computes_what_the_loops_compute and test_the_complex_step_agrees_on_every_gradient fail.
-The test of the saturated unit passes, because its h is 1. The test of the layer passes because both
-of its sides use the cell you changed: a test needs a reference that does not share the code under
-test.
+The test of the saturated unit passes, because its h is 1. The test of the layer passes, because it
+compares two computations that both use the cell you changed. A test needs a reference that does
+not share the code under test.
 """

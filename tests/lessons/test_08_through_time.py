@@ -1,31 +1,31 @@
 """Lesson 8. Through time: backpropagation through time sums over all paths in a single pass.
 
-Repeat the step of lesson 7 T times, each time from the state of the step before, with a loss after
-every step. *Unrolled*, this is a network T layers deep, and every layer has the same weights. Here
-is one unit, with a weight w_h for its state and a weight w_x for its input:
+Repeat the step of lesson 7 T times, each time from the previous state, with a loss after every
+step. *Unrolled*, this is a network with T layers that all share the same weights. Here is one unit,
+with a weight w_h for its state and a weight w_x for its input:
 
     h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T           h_t = tanh(w_h h_{t-1} + w_x x_t)
              │       │             │
              ▼       ▼             ▼
              L_1     L_2           L_T           loss = L_1 + … + L_T
 
-How does the loss depend on w_h? Through every step s that uses it, and from there through all the
-later states up to every step t that has a loss. There is one path for each pair s ≤ t, T(T + 1)/2
-in all:
+How does the loss depend on w_h? Every step s uses it. The state h_s affects the loss of step s and
+the losses of all later steps t. There is one path for each pair s ≤ t, T(T + 1)/2 in total:
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · (slope of h_t in h_s) · (1 - h_s²) h_{s-1}
 
 where the slope of h_t in h_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t.
 
-You need not add up path by path. The loss depends on h_t in two ways, through L_t and through the
-next state, so dh_t is the sum of two gradients. Start at the last step, where the second is 0:
+You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t
+and through the next state, so dh_t is the sum of two gradients. Start at the last step, where the
+second gradient is 0:
 
     dh_t  = dL_t/dh_t + w_h da_{t+1}         at the last step, only dL_T/dh_T
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
 T such steps sum over all paths. This is *backpropagation through time*, BPTT (Werbos 1990). In the
-engine it is the loop of `Layer.backward`, and the same loop serves every cell.
+engine it is the loop in `Layer.backward`, which is the same for every cell.
 
 When layers are stacked, the layer above provides dL_t/dh_t: its dx is the `dh_above` of the layer
 below it.
@@ -107,13 +107,13 @@ def test_one_pass_sums_over_every_path():
     assert one_pass()[0] == pytest.approx(path_by_path(), rel=1e-13)
 
 
-def test_the_engine_does_the_same_pass():
+def test_the_engine_computes_the_same_gradient():
     dW, dx = engine(dh_above)
     assert dW[:2] == pytest.approx(one_pass(), rel=1e-13)
 
 
-def test_without_what_is_passed_on_only_the_paths_within_one_step_remain():
-    """A network trained with that gradient cannot learn to remember."""
+def test_without_the_gradient_from_the_next_step_only_the_paths_within_one_step_remain():
+    """A network trained with this gradient does not learn to remember."""
     h = states(w_h, w_x)
     within = sum(d * (1 - h_t**2) * h_prev for d, (h_prev, h_t) in zip(dh_above, pairwise(h), strict=True))
     assert abs(within - path_by_path()) > 0.1 * abs(path_by_path())
@@ -128,7 +128,7 @@ def test_a_loss_at_the_last_step_alone_reaches_every_input():
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_stacked_layers_agree_with_the_complex_step(num_layers):
-    """Characters, `num_layers` RNN layers, read-out and softmax: every weight of each is checked."""
+    """Every weight of a network with `num_layers` RNN layers is checked."""
     generator = np.random.default_rng(8)
     config = Config(vocab_size=8, model="rnn", rnn_size=3, num_layers=num_layers)
     network = toy_network(config, T=5, B=2, generator=generator)
@@ -146,12 +146,13 @@ to
 
     results = [dh_above[t], *others]
 
-so that no gradient is passed on from the step after. Which tests fail? Which of them are about one
-unit, and which about a whole network?
+Now no gradient is passed from one step to the previous one. Which tests fail? Which of them test
+one unit, and which test a whole network?
 """
 
 ANSWER = """
-Two are about one unit: test_the_engine_does_the_same_pass and
-test_a_loss_at_the_last_step_alone_reaches_every_input, where it now reaches only the last. One is
-about networks: test_stacked_layers_agree_with_the_complex_step, for every number of layers.
+Two tests of one unit fail: test_the_engine_computes_the_same_gradient and
+test_a_loss_at_the_last_step_alone_reaches_every_input, where the gradient now reaches only the last
+input. One test of networks fails: test_stacked_layers_agree_with_the_complex_step, for every number
+of layers.
 """

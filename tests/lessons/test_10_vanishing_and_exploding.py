@@ -1,15 +1,15 @@
 """Lesson 10. Vanishing and exploding: a product of a hundred slopes, and what clipping does.
 
-How much does an input from 100 steps ago matter for the loss now? Its gradient contains one more
+How much does an input from 100 steps ago affect the current loss? Its gradient contains one
 factor for every step in between (lesson 8). In an RNN (lesson 7),
 
     da_t     = dh_t ∘ (1 - h_t ∘ h_t)
     dh_{t-1} = W_hᵀ @ da_t
     dx_t     = W_xᵀ @ da_t
 
-A product of 100 similar factors is either tiny or huge: 0.9¹⁰⁰ is 3e-5, 1.1¹⁰⁰ is 1e4. Here are
-fresh networks of 64 units, with a loss at the last step only. The numbers are the length of dx
-so many steps back, relative to dx of the last step:
+A product of 100 similar factors is either tiny or huge: 0.9¹⁰⁰ is 3e-5, and 1.1¹⁰⁰ is 1e4. The
+table is measured on untrained networks with 64 units and a loss at the last step only. Each number
+is the norm of dx that many steps back, relative to dx at the last step:
 
     steps back               1         10         50        100
     RNN                3.6e-01    3.7e-05    5.4e-22    6.6e-43
@@ -19,26 +19,27 @@ so many steps back, relative to dx of the last step:
     GRU                5.1e-01    2.9e-03    1.2e-12    2.4e-24
     RNN, large W       1.3e+00    1.5e+01    6.7e+05    1.2e+12
 
-The RNN loses 60 % in every step. After 20 steps its gradient is below the rounding error of
-float32, so training cannot use it. An LSTM has a second path, along its cell state (lesson 11):
+The gradient of the RNN shrinks by about 60 % at every step. After 20 steps it is below the rounding
+error of float32, so it has no effect on training. An LSTM has a second path, along its cell state
+(lesson 11):
 
     c_t = f ∘ c_{t-1} + …      so      dc_{t-1} = dc_t ∘ f + …
 
-This path has only the gate: no W_hᵀ and no tanh. With f = 1 nothing would be lost. Fresh weights
-are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget bias of 0, 0.73 for the
-usual 1, 0.99 for 5. (The path through h adds a little.) In a GRU, z has the role of f, and starts
-at 0.5. Gradients still vanish in such networks. What changes is that a gate decides how fast, so a
-network can *learn* what to keep and how long.
+The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1 nothing would be
+lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
+bias of 0, 0.73 for the usual 1, and 0.99 for 5. (The path through h adds a little.) In a GRU, z
+plays the role of f and starts at 0.5. Gradients still vanish in such networks, but a gate controls
+how fast, so the network can *learn* what to keep and for how long.
 
-Large recurrent weights do the opposite. In the last row the gradient explodes, and an update of
-that size would destroy the weights. So gradients are *clipped* first (Pascanu, Mikolov & Bengio
-2013):
+Large recurrent weights have the opposite effect. In the last row the gradient explodes, and an
+update of that size would destroy the weights. So gradients are *clipped* first (Pascanu, Mikolov &
+Bengio 2013):
 
     by norm      g ← g · min(1, limit / ‖g‖)        shorter, in the same direction
     by element   g ← min(max(g, -limit), limit)     the direction changes
 
-Clipping turns a huge update into a small one. It does not help against vanishing, because it never
-makes a gradient longer.
+Clipping turns a huge update into a small one. It does not prevent vanishing gradients, because it
+never makes a gradient longer.
 """
 
 from functools import cache
@@ -55,14 +56,14 @@ H, V, T, B = 64, 20, 101, 4
 
 
 def lengths(model, forget_bias=None, recurrent=None):
-    """The length of dx of a fresh second layer, 0 … T-1 steps before the loss, relative to the first."""
+    """The norm of dx of an untrained second layer, 0 … T-1 steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(1)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")
     initialise(config, parameters, generator)
     if forget_bias is not None:
         parameters["layer2.W"][H : 2 * H, -1] = forget_bias
-    if recurrent is not None:  # scaled so that a product with W_h lengthens a vector about so many times
+    if recurrent is not None:  # scaled so that W_h lengthens a vector by about this factor
         parameters["layer2.W"][:, :H] = generator.normal(size=(H, H)) * recurrent / np.sqrt(H)
     network = Network(config, parameters, T, B)
     network.forward(teacher_forcing(generator.integers(V, size=(T, B))))
@@ -101,7 +102,7 @@ def test_in_a_fresh_rnn_the_gradient_shrinks_by_the_same_factor_in_every_step():
     assert logs[100] - logs[50] == pytest.approx(logs[50] - logs[0], rel=0.1)
 
 
-def test_a_fresh_gru_keeps_more_of_it_and_a_fresh_lstm_most():
+def test_the_gradient_shrinks_less_in_a_fresh_gru_and_least_in_a_fresh_lstm():
     assert measured()["LSTM, bias 1"][100] > 1e6 * measured()["GRU"][100]
     assert measured()["GRU"][100] > 1e6 * measured()["RNN"][100]
 
@@ -130,7 +131,7 @@ def test_clipping_by_element_changes_the_direction():
 
 
 @pytest.mark.parametrize("clip", [optimiser.clip_norm, optimiser.clip_elements])
-def test_neither_changes_a_short_gradient_so_neither_helps_against_vanishing(clip):
+def test_clipping_does_not_change_a_short_gradient_and_so_does_not_prevent_vanishing(clip):
     g = np.array([1e-20, -3.0])
     clip(np, g, 5.0)
     np.testing.assert_array_equal(g, [1e-20, -3.0])
@@ -145,13 +146,13 @@ to
 
     parameters["layer2.W"][:H, -1] = forget_bias
 
-These rows belong to the input gate. Guess first: does an LSTM with a wide open input gate remember
-longer, too?
+These rows belong to the input gate. Guess first: does an LSTM with a wide open input gate also
+remember longer?
 """
 
 ANSWER = """
-No. The input gate decides what is written to the cell state. How long it stays there depends on the
-forget gate: there is no i in dc_{t-1} = dc_t ∘ f.
+No. The input gate controls what is written to the cell state. The forget gate controls how long it
+stays there: there is no i in dc_{t-1} = dc_t ∘ f.
 test_the_forget_bias_determines_how_long_an_lstm_remembers and
 test_the_table_shows_what_the_engine_computes fail.
 """

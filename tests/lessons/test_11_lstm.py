@@ -1,8 +1,8 @@
 """Lesson 11. The LSTM, gate by gate: three gates around a cell state, and their gradients.
 
-An LSTM has two states: the cell state c, which stores, and the hidden state h, which the rest of
-the network sees (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added f). One product computes
-four pre-activations of H rows each:
+An LSTM has two states: the cell state c, which is its memory, and the hidden state h, which is its
+output (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added f). One matrix product computes four
+pre-activations with H rows each:
 
     a = W @ [h_prev; x; 1]           rows i, f, o, g
     i, f, o = σ(a_i), σ(a_f), σ(a_o)
@@ -11,8 +11,8 @@ four pre-activations of H rows each:
     h = o ∘ tanh(c)
 
 The candidate g, between -1 and 1, is the new content. Three gates, between 0 and 1, control the
-cell state: the forget gate f how much of the old content is kept, the input gate i how much of the
-candidate is written, the output gate o how much of the content is shown.
+cell state. The forget gate f controls how much of the old content is kept, the input gate i how
+much of the candidate is written, and the output gate o how much of the content is output.
 
 The backward pass starts from dh and dc, the gradients of the two states, and differentiates the
 last line first. c affects the loss in two ways, through h and through the next step, so its
@@ -30,12 +30,12 @@ gradient is a sum:
         da_i, da_f, da_o = di ∘ i ∘ (1 - i), df ∘ f ∘ (1 - f), do ∘ o ∘ (1 - o)
         da_g = dg ∘ (1 - g ∘ g)
 
-These lines are the cell. Around them is the product of lesson 7, as for an RNN:
+These lines are the cell. The matrix product of lesson 7 is differentiated as for an RNN:
 
     dh_prev, dx, dW = W_hᵀ @ da, W_xᵀ @ da, da @ [h_prev; x; 1]ᵀ
 
 In a product, the gradient of one factor is dc times *the other factor*. So if c_prev is 0, the
-forget gate has nothing to learn from, and if f is 0, no gradient reaches c_prev. The line
+gradient of the forget gate is 0, and if f is 0, no gradient reaches c_prev. The line
 dc_prev = dc ∘ f is the path that lesson 10 measures.
 """
 
@@ -54,7 +54,7 @@ x = generator.normal(size=(D, B))
 
 
 def step(W, h_prev, c_prev, x):
-    """One step: the product, then the engine's cell."""
+    """One step: the matrix product, then the engine's cell."""
     s = np.concatenate([h_prev, x, np.ones((1, B))])
     a = (W @ s).reshape(4, H, B)
     h, c, cache = lstm.forward(np, a, c_prev)
@@ -62,7 +62,7 @@ def step(W, h_prev, c_prev, x):
 
 
 def step_backward(W, s, dh, dc, cache):
-    """The engine's cell, then the products."""
+    """The engine's cell, then the matrix products."""
     da, dc_prev = lstm.backward(np, dh, dc, cache)
     da = np.concatenate(da)  # (4H, B)
     dh_prev = W[:, :H].T @ da
@@ -76,14 +76,14 @@ def sigmoid(a):
 
 
 def one_unit(a_i, a_f, a_o, a_g, c_prev):
-    """The cell for one unit of one sequence: every letter is a number."""
+    """The cell for one unit of one sequence, in scalars."""
     i, f, o, g = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o), tanh(a_g)
     c = f * c_prev + i * g
     return o * tanh(c), c
 
 
 def one_unit_backward(a_i, a_f, a_o, a_g, c_prev, dh, dc):
-    """The gradients of its five inputs, each measured with a small change of that input alone."""
+    """The gradients of its five inputs, each measured with a central difference."""
     inputs, small = [a_i, a_f, a_o, a_g, c_prev], 1e-6
 
     def loss(inputs):
@@ -112,34 +112,34 @@ def close(found, expected, atol=1e-14):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=atol)
 
 
-def test_forward_each_unit_computes_the_equations_above():
+def test_each_unit_computes_the_equations_above():
     by_hand_h, by_hand_c = np.vectorize(one_unit)(*a, c_prev)
     close(h, by_hand_h)
     close(c, by_hand_c)
 
 
-def test_the_input_gate_learns_from_the_candidate():
+def test_the_gradient_of_the_input_gate():
     close(da[0], measured_i, atol=1e-8)
 
 
-def test_the_forget_gate_learns_from_the_old_cell_state():
+def test_the_gradient_of_the_forget_gate():
     close(da[1], measured_f, atol=1e-8)
 
 
-def test_the_output_gate_learns_from_the_cell_state_it_shows():
+def test_the_gradient_of_the_output_gate():
     close(da[2], measured_o, atol=1e-8)
 
 
-def test_the_candidate_learns_as_far_as_the_input_gate_is_open():
+def test_the_gradient_of_the_candidate():
     close(da[3], measured_g, atol=1e-8)
 
 
-def test_the_gradient_flows_back_along_the_cell_state_through_the_forget_gate():
+def test_the_gradient_of_the_previous_cell_state():
     close(dc_prev, measured_c_prev, atol=1e-8)
 
 
 def test_the_complex_step_agrees_on_every_gradient():
-    """Σ dh ∘ h + dc ∘ c is a loss whose gradients with respect to h and c are the given ones."""
+    """The gradients of the loss Σ dh ∘ h + dc ∘ c with respect to h and c are dh and dc."""
 
     def gradient(f, at):
         def loss(theta):
@@ -164,15 +164,15 @@ to
 
     dc = dh * o * (1.0 - tanh_c * tanh_c)
 
-so that the gradient from the step after is forgotten. Guess first: which gate still learns
-correctly, and why?
+This drops the gradient from the next step. Guess first: which gate still has the correct gradient,
+and why?
 """
 
 ANSWER = """
-The output gate: its gradient comes from dh alone. Everything that passes through c is wrong:
-test_the_input_gate_learns_from_the_candidate, test_the_forget_gate_learns_from_the_old_cell_state,
-test_the_candidate_learns_as_far_as_the_input_gate_is_open,
-test_the_gradient_flows_back_along_the_cell_state_through_the_forget_gate and
+The output gate: its gradient depends only on dh. Every gradient that passes through c is wrong:
+test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
+test_the_gradient_of_the_candidate,
+test_the_gradient_of_the_previous_cell_state and
 test_the_complex_step_agrees_on_every_gradient fail. With this mistake the path along the cell state
 is cut, and the LSTM forgets as fast as an RNN.
 """

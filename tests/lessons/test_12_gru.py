@@ -1,7 +1,7 @@
-"""Lesson 12. The GRU and its two resets: a blend of old and new, and two places for r.
+"""Lesson 12. The GRU and its two variants: a blend of old and new, and two places for the reset gate.
 
-A GRU (Cho et al. 2014) has a hidden state and no cell state. It computes a candidate n and blends.
-A z of 1 keeps the old state, a z of 0 takes the candidate:
+A GRU (Cho et al. 2014) has a hidden state and no cell state. It blends the old state with a
+candidate n. With z = 1 it keeps the old state, and with z = 0 it replaces it with the candidate:
 
     h = (1 - z) ∘ n + z ∘ h_prev
         dn, dz, dh_prev = dh ∘ (1 - z), dh ∘ (h_prev - n), dh ∘ z
@@ -12,19 +12,21 @@ A z of 1 keeps the old state, a z of 0 takes the candidate:
     r, z = σ(…)
         da_r, da_z = dr ∘ r ∘ (1 - r), dz ∘ z ∘ (1 - z)
 
-The second gate, r, lets the candidate ignore part of the past. Two versions of the paper put it
-in two places, and weights of one variant do not work in the other.
+The second gate, the reset gate r, lets the candidate ignore part of the past. Two versions of the
+paper apply it in different places, and weights of one variant do not work in the other.
 
-*Reset after* the product (PyTorch, cuDNN, the default here). State and input have a matrix each:
+*Reset gate applied after the matrix product* (PyTorch, cuDNN, the default here). The state and the
+input have separate matrices:
 
     u = U @ [h_prev; 1]                      rows r, z, n
     a = W @ [x; 1]                           rows r, z, n
     r, z = σ(a_r + u_r), σ(a_z + u_z)
     n = tanh(a_n + r ∘ u_n)
         dr, du_n = da_n ∘ u_n, da_n ∘ r
-        du_r, du_z = da_r, da_z              a sum passes its gradient on
+        du_r, du_z = da_r, da_z              both terms of a sum have the same gradient
 
-*Reset before* the product (char-rnn). The gates have one matrix, the candidate another, Wn:
+*Reset gate applied before the matrix product* (char-rnn). The gates have one matrix, and the
+candidate has a separate one, Wn:
 
     a = W @ [h_prev; x; 1]                   rows r, z
     r, z = σ(a_r), σ(a_z)
@@ -33,9 +35,9 @@ in two places, and weights of one variant do not work in the other.
         drh = Wn_hᵀ @ da_n                   the gradient of r ∘ h_prev
         dr, dh_prev = drh ∘ h_prev, dh_prev + drh ∘ r
 
-In both, h_prev affects the loss through the blend, through the candidate and through the gates, so
-dh_prev is a sum of three. The first part has no matrix in it: where z is near 1, the gradient
-passes a step almost unchanged.
+In both variants, h_prev affects the loss through the blend, through the candidate and through the
+gates, so dh_prev is a sum of three terms. The first term contains no matrix. Where z is near 1, the
+gradient is passed to the previous step almost unchanged.
 """
 
 import numpy as np
@@ -89,7 +91,7 @@ def before_backward(h_prev, x, W, Wn):
 
 
 def by_complex_step(forward, arguments):
-    """The gradient of each argument; Σ dh ∘ h is a loss whose gradient with respect to h is dh."""
+    """The gradient of each argument. The gradient of the loss Σ dh ∘ h with respect to h is dh."""
     for k, at in enumerate(arguments):
 
         def loss(theta, k=k, at=at):
@@ -102,13 +104,13 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_reset_after_the_product_the_complex_step_agrees_on_every_gradient():
+def test_with_the_reset_after_the_complex_step_agrees_on_every_gradient():
     arguments = (h_prev, x, U, W)
     for found, expected in zip(after_backward(*arguments), by_complex_step(after, arguments), strict=True):
         close(found, expected)
 
 
-def test_reset_before_the_product_the_complex_step_agrees_on_every_gradient():
+def test_with_the_reset_before_the_complex_step_agrees_on_every_gradient():
     arguments = (h_prev, x, W_rz, Wn)
     for found, expected in zip(before_backward(*arguments), by_complex_step(before, arguments), strict=True):
         close(found, expected)
@@ -122,19 +124,19 @@ def test_an_update_gate_of_1_keeps_the_state_and_its_gradient():
 
 
 def with_reset_bias(bias):
-    """The states that both variants compute from the same weights, with a bias for r."""
+    """The states that both variants compute with the same weights and this bias for r."""
     U_same, W_same = U.copy(), W.copy()
-    W_same[:H, -1], U_same[2 * H :, -1] = bias, 0.0  # only one of the two has a bias inside the reset
+    W_same[:H, -1], U_same[2 * H :, -1] = bias, 0.0  # only one variant multiplies a bias by r
     both = np.concatenate([U_same[:, :-1], W_same[:, :-1], U_same[:, -1:] + W_same[:, -1:]], axis=1)
     return after(h_prev, x, U_same, W_same)[0], before(h_prev, x, both[: 2 * H], both[2 * H :])[0]
 
 
-def test_with_the_reset_gate_fully_open_or_closed_both_variants_compute_the_same():
+def test_with_the_reset_gate_fully_open_or_closed_both_variants_agree():
     for bias in (-50.0, 50.0):
         close(*with_reset_bias(bias))
 
 
-def test_with_the_reset_gate_half_open_they_do_not():
+def test_with_the_reset_gate_half_open_they_differ():
     assert abs(np.subtract(*with_reset_bias(0.0))).max() > 1e-2
 
 
@@ -147,12 +149,12 @@ to
 
     dr, du_n = da_n * h_prev, da_n * r
 
-as if the reset gate scaled the state itself, as it does in the other variant. What fails? Would
-training with this gradient crash?
+In the other variant, the reset gate does scale the state. Which test fails? Would training with
+this gradient crash?
 """
 
 ANSWER = """
-test_reset_after_the_product_the_complex_step_agrees_on_every_gradient fails. Training would not
-crash: u_n and h_prev have the same shape, and the network would train, only less well. The test of
-the update gate passes, because with z = 1 the gradient of the candidate is 0.
+test_with_the_reset_after_the_complex_step_agrees_on_every_gradient fails. Training would not
+crash, because u_n and h_prev have the same shape. The network would still train, just less well.
+The test of the update gate passes, because with z = 1 the gradient of the candidate is 0.
 """

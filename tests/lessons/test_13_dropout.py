@@ -1,31 +1,32 @@
-"""Lesson 13. Dropout: the same mask forward and backward, and nothing to rescale afterwards.
+"""Lesson 13. Dropout: the same mask forward and backward, and no rescaling after training.
 
-A network with more weights than its text has characters can memorise the text. *Dropout*
-(Srivastava et al. 2014) makes that harder. During training each unit is set to 0 with probability
-p, independently at every step, so that no unit can rely on another one.
+A network with more weights than the training text has characters can memorise the text. *Dropout*
+(Srivastava et al. 2014) makes that harder. During training, each unit is set to 0 with probability
+p, independently at every step, so units cannot rely on each other.
 
     mask = 0 with probability p, else 1 / (1 - p)
     y    = mask ∘ h
 
 Why 1 / (1 - p)? Because the mean of y is then (1 - p) · h / (1 - p) + p · 0 = h. The layer above
-sees values of the usual size, and after training the mask is left out with no other change. This
-is called *inverted* dropout.
+receives values of the usual size, and after training the mask is omitted without any other change.
+This is called *inverted* dropout.
 
-The mask is random, but once it is drawn it is a constant. So the backward pass is that of a
-product with a constant:
+The mask is random, but once it is drawn it is a constant. So the backward pass multiplies by the
+same constant:
 
     dh = mask ∘ dy                   the same mask: a dropped unit gets no gradient
 
-With a new mask in the backward pass, the gradient would belong to no loss at all.
+With a new mask in the backward pass, the result would not be the gradient of any loss.
 
-Where is it applied? Between layers and before the read-out, but not between h_prev and h (Zaremba
-et al. 2014). A state would have to survive T masks there, and 0.7⁵⁰ is 2e-8. With two layers:
+Where is the mask applied? Between layers and before the read-out, but not between h_prev and h
+(Zaremba et al. 2014). Otherwise a state would be multiplied by T masks, and with p = 0.3 it would
+remain nonzero with probability 0.7⁵⁰ = 2e-8 after 50 steps. With two layers:
 
     x of layer 2      = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
     x of the read-out = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the read-out
 
-The training loss that minichar prints is measured with dropped units. For that reason alone it is
-higher than the loss of the same network without dropout.
+The training loss that minichar prints is measured with dropout active. It is therefore higher than
+the loss of the same network without dropout.
 """
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_the_mean_does_not_change(generator):
     assert (y == 0).mean() == pytest.approx(p, abs=0.01)
 
 
-def test_every_step_and_every_chunk_has_its_own_mask(generator):
+def test_every_step_and_every_chunk_has_a_different_mask(generator):
     network = toy_network(Config(V, "rnn", rnn_size=50, num_layers=1, dropout=p), T, B, generator)
     masks = []
     for _ in range(2):
@@ -86,7 +87,7 @@ def test_the_gradient_passes_through_the_same_mask(generator):
 
 
 def test_the_state_passed_to_the_next_step_is_never_dropped(generator):
-    """So the states of the first layer are the same, whatever its mask."""
+    """It follows that the states of the first layer do not depend on its mask."""
     network = toy_network(Config(V, "rnn", H, num_layers=2, dropout=0.9), T, B, generator)
     feed = teacher_forcing(generator.integers(V, size=(T, B)))
     states, logits = [], []
@@ -99,7 +100,7 @@ def test_the_state_passed_to_the_next_step_is_never_dropped(generator):
 
 
 @pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
-def test_with_fixed_masks_the_complex_step_agrees_through_two_layers(model, generator):
+def test_with_fixed_masks_the_complex_step_agrees(model, generator):
     network = toy_network(Config(V, model, H, num_layers=2, dropout=p), T, B, generator)
     inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
     for row in check_network(network, teacher_forcing(inputs), targets):
@@ -115,11 +116,11 @@ to
 
     return dy
 
-as if the mask were applied in the forward pass only. Which tests fail? Would they fail if p were 0?
+Now the mask is applied in the forward pass only. Which tests fail? Would they fail with p = 0?
 """
 
 ANSWER = """
 test_the_gradient_passes_through_the_same_mask and
-test_with_fixed_masks_the_complex_step_agrees_through_two_layers. With p = 0 both would pass:
-every entry of the mask is then 1. A check with a part switched off proves nothing about that part.
+test_with_fixed_masks_the_complex_step_agrees fail. With p = 0 both would pass, because every entry
+of the mask is then 1. A test with dropout disabled does not test dropout.
 """

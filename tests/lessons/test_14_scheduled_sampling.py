@@ -1,23 +1,23 @@
-"""Lesson 14. Scheduled sampling: reading its own predictions, and what the gradient leaves out.
+"""Lesson 14. Scheduled sampling: training on the model's own predictions, and a biased gradient.
 
-In training, the network reads the characters of the text: *teacher forcing*. When it generates, it
-reads its own predictions. It has never seen its own mistakes, and one leads to the next. *Scheduled
-sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) lets it practise. A Bernoulli mask decides for
-each character: it comes from the text with a probability called the *teacher-forcing ratio*, and is
-the model's own prediction otherwise,
+During training, the network reads the characters of the text. This is *teacher forcing*. During
+generation, it reads its own predictions. It was never trained on its own mistakes, so one mistake
+leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) trains it on them. A
+Bernoulli mask selects the source of each input character. With a probability called the
+*teacher-forcing ratio* it is taken from the text. Otherwise it is the model's own prediction,
 
     k ~ p = softmax(logits of step t-1)          then        x_t = onehot(k)
 
-What is the gradient of that? The choice is a step function of the weights: change a weight a
-little, and k stays the same or jumps. The slope of a step function is 0 wherever it exists. So k
-is treated as a constant, as a dropout mask is: no gradient passes through the choice to the logits
-of step t-1. Two things follow.
+What is its gradient? The choice is a step function of the weights: change a weight a little, and k
+stays the same or jumps. The slope of a step function is 0 wherever it exists. So k is treated as a
+constant, like a dropout mask, and no gradient passes through the choice to the logits of step t-1.
+This has two consequences.
 
-First, the backward pass must use the characters that were *fed*, not those of the text: column k
-of dWx belongs to the character that was read.
+First, the backward pass must use the characters that were *fed*, not the characters of the text.
+Column k of dWx belongs to the character that was read.
 
 Second, the gradient is biased. The quantity to minimise is the expected loss over the choices.
-With a single choice it is a sum over the V possible characters,
+With a single choice, it is a sum over the V possible characters,
 
     E[L] = Σ_k p_k L_k                           L_k is the loss if k is fed
 
@@ -26,10 +26,10 @@ and by the product rule its derivative with respect to a weight θ has two parts
     dE/dθ = Σ_k p_k dL_k/dθ   +   Σ_k dp_k/dθ L_k
             computed              left out
 
-The first part says: given what you read, predict better. The second says: predict what makes the
-rest easier. Scheduled sampling leaves it out. The last test below computes both parts and the
-whole, and verifies that they add up. (The second part can be estimated from samples, with high
-variance. minichar does not: the method helps even with the bias.)
+The first part improves the predictions for the inputs that were read. The second part changes the
+probabilities of those inputs. Scheduled sampling leaves it out. The last test below computes both
+parts and the full gradient, and verifies that they add up. (The second part can be estimated from
+samples, with high variance. minichar does not do this: the method helps despite the bias.)
 """
 
 import numpy as np
@@ -56,13 +56,13 @@ def network(generator):
 
 
 def feed(inputs, ratio, choice, generator):
-    """The engine's feed; predictions are drawn ("sample"), or are the most likely character ("argmax")."""
+    """The engine's feed. Predictions are sampled ("sample") or the argmax of the logits ("argmax")."""
     mixed = ScheduledSampling(inputs, choice, CPU)
     mixed.draw_mask(ratio, generator)
     return mixed
 
 
-def test_a_ratio_of_1_is_teacher_forcing(network, generator):
+def test_a_ratio_of_1_is_pure_teacher_forcing(network, generator):
     inputs = generator.integers(V, size=(T, B))
     network.forward(feed(inputs, 1.0, "sample", generator))
     np.testing.assert_array_equal(network.fed, inputs)
@@ -83,7 +83,7 @@ def test_a_character_is_drawn_with_its_probability(generator):
 
 
 def test_the_choice_is_a_step_function_of_the_logits():
-    """As one logit grows, the character stays the same or jumps; there is no slope in between."""
+    """As one logit grows, the character stays the same or jumps."""
     logits, u = np.zeros((V, 1)), np.array([0.5])
     first = np.eye(V)[:, :1]  # (V, 1)
     ids = [int(draw.draw(np, logits + growth * first, u)[0]) for growth in np.linspace(0.0, 6.0, 601)]
@@ -100,16 +100,16 @@ def test_with_the_fed_characters_fixed_the_complex_step_agrees(network, generato
         assert row.complex_error < 1e-13, row.name
 
 
-def test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_text(network, generator):
+def test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs(network, generator):
     inputs, targets = np.zeros((T, B), dtype=int), generator.integers(V, size=(T, B))
     network.learn(feed(inputs, 0.0, "sample", generator), targets)
     was_fed = np.isin(np.arange(V), network.fed)
-    assert was_fed.sum() > 1  # more than character 0, the only one of the text
+    assert was_fed.sum() > 1  # more than character 0, the only character in the inputs
     np.testing.assert_array_equal(network.gradient["layer1.Wx"].any(axis=0), was_fed)
 
 
-def test_the_computed_part_and_the_one_left_out_add_up_to_the_gradient_of_the_expected_loss(generator):
-    """Two steps of one sequence. The second character is drawn, so there are V outcomes to sum over."""
+def test_the_computed_and_the_omitted_part_add_up_to_the_gradient_of_the_expected_loss(generator):
+    """Run two steps of one sequence. The second character is sampled, so there are V possible outcomes."""
     network = toy_network(Config(V, "lstm", 4, num_layers=1), T=2, B=1, generator=generator)
     targets, theta = np.array([[1], [4]]), network.parameters.flat
     parameters = network.parameters.twin("complex128")
@@ -117,7 +117,7 @@ def test_the_computed_part_and_the_one_left_out_add_up_to_the_gradient_of_the_ex
     twin.state = network.state
 
     def outcomes(theta):
-        """p_k and L_k for every k, as functions of θ."""
+        """p_k and L_k for every k, as a function of θ."""
         parameters.flat[...] = theta
         p, L = np.zeros(V, "complex128"), np.zeros(V, "complex128")
         for k in range(V):
@@ -146,12 +146,12 @@ to
 
     return self.xp.where(self.mask[t], predicted, self.inputs[t])
 
-so that the two sources are swapped. Do the gradient checks notice?
+This swaps the two sources. Do the gradient checks fail?
 """
 
 ANSWER = """
-No, and they should not: the gradient is correct for whatever was fed. The tests that look at what
-was fed do: test_a_ratio_of_1_is_teacher_forcing,
-test_with_a_ratio_of_0_it_reads_its_own_predictions_after_the_first_character, and the assertion on
-was_fed in test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_text.
+No, and they should not: the gradient is correct for the characters that were fed. The tests that
+check which characters were fed do fail: test_a_ratio_of_1_is_pure_teacher_forcing,
+test_with_a_ratio_of_0_it_reads_its_own_predictions_after_the_first_character, and
+test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs in the assertion on was_fed.
 """

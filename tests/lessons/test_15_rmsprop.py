@@ -1,35 +1,34 @@
-"""Lesson 15. RMSprop in a ravine: every weight takes steps of its own size.
+"""Lesson 15. RMSprop in a ravine: a step size for every weight.
 
-The gradient is correct. How far should a step along it go? Plain gradient descent has one learning
-rate η for all weights:
+The gradient is correct. How large should a step be? Plain gradient descent has one learning rate η
+for all weights:
 
     θ ← θ - η g
 
-Try it in a *ravine*, a loss that is steep in one direction and flat in the other:
+Apply it to a *ravine*, a loss that is steep in one direction and flat in the other:
 
     loss = ½ (100 θ₁² + θ₂²)         g = (100 θ₁, θ₂)
 
-In the steep direction a step multiplies θ₁ by 1 - 100 η. With η > 0.02 that factor is below -1,
-and θ₁ oscillates with growing amplitude. In the flat direction a step multiplies θ₂ by 1 - η, and
-with such a small η it takes more than 50 steps to reduce θ₂ to a third. The steepest direction
-limits the learning rate of all weights: the larger the ratio of the slopes, the slower the
-training.
+In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02 that factor is below -1,
+and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, and
+with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third. The steepest direction limits the
+learning rate of all weights. The larger the ratio of the slopes, the slower the training.
 
-*RMSprop* (Tieleman & Hinton 2012) divides the gradient of each weight by its usual size, the root
+*RMSprop* (Tieleman & Hinton 2012) divides the gradient of each weight by its typical size, the root
 of a running mean of its square:
 
     m ← α m + (1 - α) g∘g            m starts at 0; α = 0.95
     θ ← θ - η g / (√m + ε)           ε = 1e-8 avoids a division by 0
 
-If g is constant, m approaches g², and the step approaches η, whatever the size of g. So all weights
-move at the same speed, in steep and flat directions, and a loss 1000 times larger gives the same
+If g is constant, m approaches g², and the step approaches η for any size of g. So all weights move
+at the same speed in steep and flat directions, and a loss that is 1000 times larger gives the same
 path. This has two consequences. First, η is now a *distance*: how far a weight moves in one step,
 0.002 by default. Second, the weights do not settle. At a minimum g is small, m decays, and the
 steps grow back to about η and overshoot. So η should decrease over time (`--learning-rate-decay`).
 
-The first step is longer than the others. After it, m is (1 - α) g² instead of g², so that step is
+The first step is longer than the others. There, m is (1 - α) g² instead of g², so the step is
 η/√(1 - α), or 4.5 η with α = 0.95. Adam corrects for this. Torch's RMSprop, which char-rnn uses,
-does not, and minichar follows it.
+does not, and neither does minichar.
 """
 
 from math import sqrt
@@ -56,7 +55,7 @@ def gradient_descent(steps, rate):
 
 
 def by_hand(steps, rate, alpha=0.95):
-    """RMSprop, one weight at a time: θ after every step."""
+    """RMSprop, one weight at a time; return θ after every step."""
     theta, m = [*START], [0.0, 0.0]
     path = []
     for _ in range(steps):
@@ -87,7 +86,7 @@ def test_gradient_descent_oscillates_and_diverges_if_the_learning_rate_is_too_la
     assert abs(gradient_descent(50, rate=0.021)[0]) > 100
 
 
-def test_gradient_descent_crawls_if_the_learning_rate_is_small_enough():
+def test_gradient_descent_is_slow_in_the_flat_direction_if_the_learning_rate_is_small_enough():
     steep, flat = gradient_descent(50, rate=0.01)
     assert steep == pytest.approx(0.0)
     assert flat == pytest.approx(0.99**50)  # 0.6: hardly any progress
@@ -99,7 +98,7 @@ def test_rmsprop_descends_in_both_directions_at_the_same_speed():
     assert path[-1].max() < 0.1 < 0.3 < gradient_descent(100, rate=0.01)[1]
 
 
-def test_the_engine_takes_the_steps_of_the_loop_above():
+def test_the_engine_agrees_with_the_loop_above():
     np.testing.assert_allclose(engine(50, rate=0.01), by_hand(50, rate=0.01), rtol=1e-12)
 
 
@@ -119,14 +118,14 @@ def test_with_a_constant_gradient_the_step_approaches_the_learning_rate():
     np.testing.assert_allclose(theta - before, [-0.01, 0.01], rtol=1e-4)
 
 
-def test_with_a_zero_gradient_nothing_moves_and_nothing_is_divided_by_zero():
+def test_a_zero_gradient_changes_nothing_and_causes_no_division_by_zero():
     rmsprop, theta = optimiser_and_parameters()
     with np.errstate(all="raise"):
         rmsprop.step(np.zeros(2), 0.01)
     np.testing.assert_array_equal(theta, [0.0, 0.0])
 
 
-def test_it_does_not_settle_at_the_minimum():
+def test_rmsprop_does_not_settle_at_the_minimum():
     steep = abs(engine(400, rate=0.01)[:, 0])
     assert steep[200:300].min() < 1e-9
     assert steep[300:].max() > 0.005
@@ -141,16 +140,17 @@ to
 
     self.theta -= g / (m + EPSILON) * learning_rate
 
-without the root. Think of the units of g, m and θ: what would a loss a thousand times larger do
-now? Then run the tests.
+This omits the root. Think of the units of g, m and θ: how would a loss that is a thousand times
+larger affect the steps now? Then run the tests.
 """
 
 ANSWER = """
-g/m has the unit of 1/g, so a loss a thousand times larger makes the steps a thousand times shorter.
+g/m has the unit of 1/g, so a loss that is a thousand times larger makes the steps a thousand times
+shorter.
 These tests fail: test_rmsprop_descends_in_both_directions_at_the_same_speed,
-test_the_engine_takes_the_steps_of_the_loop_above,
+test_the_engine_agrees_with_the_loop_above,
 test_a_loss_a_thousand_times_larger_gives_the_same_path,
 test_the_first_step_is_longer_by_one_over_the_root_of_one_minus_alpha,
 test_with_a_constant_gradient_the_step_approaches_the_learning_rate and
-test_it_does_not_settle_at_the_minimum.
+test_rmsprop_does_not_settle_at_the_minimum.
 """
