@@ -140,11 +140,11 @@ def test_stacked_layers_agree_with_the_complex_step(num_layers):
 EXERCISE = """
 In minichar/engine/layer.py, in Layer.backward, change
 
-    results = [dh + dh_above[t], *others]
+    dh += dh_above[t]
 
 to
 
-    results = [dh_above[t], *others]
+    dh = dh_above[t]
 
 Now no gradient is passed from one step to the previous one. Which tests fail? Which of them test
 one unit, and which test a whole network?
