@@ -1,4 +1,4 @@
-"""Every registered cell alone: its pairs of functions, and what it declares."""
+"""Unit tests of every registered cell."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def cell(request):
 
 
 def slopes(function, arguments, h=1e-30):
-    """Return the derivative of a function with respect to each element of each argument, by complex step."""
+    """Return the complex-step derivative of a function with respect to each element of each argument."""
     moved = [argument.astype("complex128") for argument in arguments]
     found = [np.empty_like(argument) for argument in arguments]
     for argument, gradient in zip(moved, found, strict=True):
@@ -32,7 +32,7 @@ STAGES = [(cell, number) for cell in (*CELLS.values(), ODD) for number in range(
 
 
 @pytest.mark.parametrize(("cell", "number"), STAGES, ids=lambda part: getattr(part, "name", str(part)))
-def test_the_gradient_of_every_result_by_every_argument(cell, number, generator):
+def test_the_gradient_of_every_result_with_respect_to_every_argument(cell, number, generator):
     stage, arguments = cell.stages[number], arguments_of(cell, number, generator)
     *results, cache = stage.forward(np, *arguments)
     weights = generator.normal(size=(len(results), H, B))  # (results, H, B)
@@ -52,8 +52,8 @@ def test_the_gradient_of_every_result_by_every_argument(cell, number, generator)
         assert len(gradient) == len(product.gates)
 
 
-def test_gates_in_a_tuple_give_the_same_as_in_a_block(cell, generator):
-    """As a fused cell gets them."""
+def test_a_tuple_of_gates_and_a_block_give_the_same_results(cell, generator):
+    """Fused cells receive tuples."""
     for number, stage in enumerate(cell.stages):
         arguments = arguments_of(cell, number, generator)
         there = [tuple(argument) if argument.ndim == 3 else argument for argument in arguments]
@@ -62,8 +62,8 @@ def test_gates_in_a_tuple_give_the_same_as_in_a_block(cell, generator):
         np.testing.assert_array_equal([*results, *cache], [*others, *other_cache])
 
 
-def test_the_stages_fit_together(cell, generator):
-    results = [None] * (len(cell.states) + cell.takes_h_prev)  # the state, then what the first stage takes
+def test_each_stage_accepts_the_results_of_the_previous_one(cell, generator):
+    results = [None] * (len(cell.states) + cell.takes_h_prev)  # placeholders for the inputs of stage 1
     for number, stage in enumerate(cell.stages):
         assert sum(product.reads_state for product in stage.products) == 1
         arguments = arguments_of(cell, number, generator)
@@ -73,7 +73,7 @@ def test_the_stages_fit_together(cell, generator):
     assert len(results) == len(cell.states)
 
 
-def test_it_declares_what_it_has(cell):
+def test_the_declared_names_exist(cell):
     gates = "".join(product.gates for product in cell.products)
     cached = {name for stage in cell.stages for name in stage.cache.split()}
     assert cell.unit in {*cell.states, *cached}
@@ -85,22 +85,22 @@ def test_it_declares_what_it_has(cell):
         assert all(sorted(product.gates) == sorted(set(product.gates)) for product in cell.products)
 
 
-def test_every_registered_cell_is_chosen_by_some_arguments():
-    """So the tests that take a cell run with each."""
+def test_every_registered_cell_has_config_arguments():
+    """The `cell` fixture is parametrised over `ARGUMENTS`."""
     assert {Config(8, **arguments).cell.name for arguments in ARGUMENTS.values()} == set(CELLS)
 
 
 class TestShapes:
-    def test_what_each_product_reads_has_its_columns_and_each_gate_its_rows(self):
-        """H = 3 units; D = 5 inputs, or V = 11 characters instead."""
+    def test_shapes_of_the_weights(self):
+        """H = 3, with D = 5 inputs or V = 11 characters."""
         assert ODD.shapes(3, 5, 11) == {"P": (6, 3 + 1), "R": (6, 5 + 1), "Wn": (3, 3 + 5 + 1)}
         assert ODD.shapes(3, 0, 11) == {"P": (6, 4), "R": (6, 1), "Wn": (3, 4), "Wx": (6 + 3, 11)}
 
-    def test_only_the_products_that_read_x_have_rows_of_Wx(self):
+    def test_only_products_that_read_x_have_rows_in_Wx(self):
         rows = [(product.name, there.start, there.stop) for product, there in ODD.input_rows(3)]
         assert rows == [("R", 0, 6), ("Wn", 6, 9)]
 
-    def test_rows_of_Wx_are_those_of_its_shape(self, cell):
+    def test_the_rows_of_Wx_are_contiguous_and_match_its_shape(self, cell):
         rows = [there for _, there in cell.input_rows(H)]
         assert [there.start for there in rows] == [0, *(there.stop for there in rows[:-1])]
         assert rows[-1].stop == cell.shapes(H, 0, 8)["Wx"][0]
@@ -112,27 +112,27 @@ class TestRegistry:
         monkeypatch.setitem(CELLS, ODD.name, ODD)
         del CELLS[ODD.name]
 
-    def test_a_new_cell_is_a_model_like_any_other(self):
+    def test_a_registered_cell_is_a_model(self):
         assert ODD.name not in models()
         assert register(ODD) is ODD
         assert ODD.name in models()
         assert Config(8, ODD.name).cell is ODD
 
-    def test_a_second_cell_of_a_name_is_refused_and_the_first_stays(self):
+    def test_a_second_cell_with_the_same_name_is_rejected(self):
         first = CELLS["lstm"]
         with pytest.raises(MinicharError, match="a cell called 'lstm' is registered already"):
             register(replace(ODD, name="lstm"))
         assert CELLS["lstm"] is first
         assert register(first) is first
 
-    def test_a_variant_is_not_a_model_of_its_own(self):
+    def test_a_variant_is_not_a_model(self):
         register(replace(ODD, variant=True))
         assert ODD.name not in models()
         with pytest.raises(MinicharError, match="model is 'odd'"):
             Config(8, ODD.name)
 
 
-def test_a_product_reads_state_and_input_unless_it_says_otherwise():
+def test_by_default_a_product_reads_state_and_input():
     product = Product("W", "h")
     assert (product.reads_state, product.reads_x) == (True, True)
     assert Cell("x", "x", "h", ()).products == ()

@@ -1,4 +1,4 @@
-"""The checker is checked: it must see a gradient that is wrong, and know the limits of its two methods."""
+"""The gradient check must detect wrong gradients; the accuracy of its two methods."""
 
 import numpy as np
 import pytest
@@ -23,14 +23,14 @@ T, B, V, H = 3, 2, 8, 3
 
 
 def toy(cell, generator, backend=CPU):
-    """Return a network of two layers with dropout, its feed and its targets."""
+    """Return a two-layer network with dropout, its feed and its targets."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # each (T, B)
     return network, teacher_forcing(inputs), targets
 
 
 def spoil(monkeypatch, names, change):
-    """Make every backward pass end by changing an element of middling size in each of the named gradients."""
+    """Change one element of median size in each named gradient at the end of every backward pass."""
     right = Network.backward
 
     def wrong(network):
@@ -38,19 +38,19 @@ def spoil(monkeypatch, names, change):
         for name in names:
             g = network.gradient[name].reshape(-1)  # a view
             order = np.argsort(abs(g))
-            position = order[(np.count_nonzero(g == 0) + g.size) // 2]  # the median of those that are not 0
+            position = order[(np.count_nonzero(g == 0) + g.size) // 2]  # the median of the nonzero elements
             g[position] = change(g[position])
 
     monkeypatch.setattr(Network, "backward", wrong)
 
 
-def test_one_element_wrong_by_one_part_in_a_million_fails_in_every_parameter(cell, generator, monkeypatch):
+def test_a_relative_error_of_1e_6_in_one_element_of_every_parameter_fails(cell, generator, monkeypatch):
     network, feed, targets = toy(cell, generator)
     spoil(monkeypatch, network.config.shapes(), lambda g: g * (1 + 1e-6))
     assert not any(row.passed for row in check_network(network, feed, targets))
 
 
-def test_only_the_parameter_that_is_wrong_fails(generator, monkeypatch):
+def test_only_the_parameter_with_the_wrong_gradient_fails(generator, monkeypatch):
     network, feed, targets = toy({"model": "rnn"}, generator)
     for name in network.config.shapes():
         with monkeypatch.context() as patch:
@@ -59,16 +59,14 @@ def test_only_the_parameter_that_is_wrong_fails(generator, monkeypatch):
         assert [row.name for row in rows if not row.passed] == [name]
 
 
-def test_a_gradient_that_is_not_a_number_fails(generator, monkeypatch):
+def test_a_nan_gradient_fails(generator, monkeypatch):
     network, feed, targets = toy({"model": "lstm"}, generator)
     spoil(monkeypatch, ["layer1.W"], lambda g: float("nan"))
     rows = check_network(network, feed, targets)
     assert [row.name for row in rows if not row.passed] == ["layer1.W"]
 
 
-def test_along_a_direction_one_part_in_a_million_is_seen_on_every_device(
-    cell, backend, generator, monkeypatch
-):
+def test_the_directional_check_detects_a_relative_error_of_1e_6(cell, backend, generator, monkeypatch):
     network, feed, targets = toy(cell, generator, backend)
     direction = generator.normal(size=network.parameters.size)  # (size,)
     assert directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
@@ -83,7 +81,7 @@ def test_along_a_direction_one_part_in_a_million_is_seen_on_every_device(
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_along_a_direction_what_is_not_finite_fails(bad, generator, monkeypatch):
+def test_the_directional_check_fails_for_values_that_are_not_finite(bad, generator, monkeypatch):
     network, feed, targets = toy({"model": "lstm"}, generator)
     spoil(monkeypatch, ["layer1.W"], lambda g: bad)
     direction = generator.normal(size=network.parameters.size)  # (size,)
@@ -104,7 +102,7 @@ def test_a_row_passes_only_if_both_errors_are_within_their_limits(complex_error,
     assert Row("W", (1,), complex_error, central_error).passed == passed
 
 
-def test_both_methods_know_the_derivative_of_a_cubic():
+def test_both_methods_on_a_cubic():
     def cubic(theta):
         return complex((theta**3).sum())
 
@@ -112,12 +110,12 @@ def test_both_methods_know_the_derivative_of_a_cubic():
     slopes = [0.75, 12.0, 27.0]  # 3 θ²
     np.testing.assert_allclose(complex_step(cubic, theta), slopes, rtol=1e-15)
     np.testing.assert_allclose(central_difference(cubic, theta), slopes, rtol=1e-9)
-    # The central difference of a cubic is off by exactly h².
+    # The error of the central difference of a cubic is exactly h².
     np.testing.assert_allclose(central_difference(cubic, theta, 0.1), np.array(slopes) + 0.01, rtol=1e-12)
     np.testing.assert_array_equal(theta, [0.5, -2.0, 3.0])
 
 
-def test_the_checker_leaves_the_parameters_the_state_and_the_masks_as_they_are(generator):
+def test_the_checker_does_not_change_parameters_state_or_masks(generator):
     network, feed, targets = toy({"model": "lstm"}, generator)
     before = network.parameters.flat.copy(), network.state, network.masks[0].copy()
     check_network(network, feed, targets)
@@ -126,10 +124,20 @@ def test_the_checker_leaves_the_parameters_the_state_and_the_masks_as_they_are(g
         np.testing.assert_array_equal(one, other)
 
 
+def test_the_loss_to_differentiate_stays_the_same_while_the_network_runs_on(generator):
+    network, feed, targets = toy({"model": "lstm"}, generator)
+    network.learn(feed, targets)
+    loss, theta = loss_of(network, "float64", targets), network.parameters.flat
+    before = loss(theta)
+    network.carry()
+    network.run(teacher_forcing((network.fed + 1) % V))
+    assert loss(theta) == before
+
+
 class TestStepSize:
     @pytest.fixture
     def errors(self, generator):
-        """Return the error of a method with a step h, on the whole gradient of a toy network."""
+        """Return a function that computes the error of a method with step h on a toy network."""
         network, feed, targets = toy({"model": "lstm"}, generator)
         network.learn(feed, targets)
         dtypes = {complex_step: "complex128", central_difference: "float64"}
@@ -140,7 +148,7 @@ class TestStepSize:
 
         return error
 
-    def test_too_large_a_step_is_seen_as_wrong(self, errors):
+    def test_a_step_that_is_too_large_exceeds_the_limits(self, errors):
         assert errors(central_difference, 0.1) > CENTRAL_LIMIT
         assert errors(complex_step, 0.1) > COMPLEX_LIMIT
 
@@ -150,13 +158,13 @@ class TestStepSize:
         assert too_large > 100 * best
         assert too_small > 100 * best
 
-    def test_that_of_the_complex_step_has_none(self, errors):
+    def test_the_error_of_the_complex_step_does_not_depend_on_a_small_h(self, errors):
         for h in (1e-10, 1e-30, 1e-100, 1e-200):
             assert errors(complex_step, h) < 1e-14
 
 
 class TestRelativeError:
-    def test_it_is_the_largest_difference_as_a_share_of_the_largest_entry(self):
+    def test_largest_difference_divided_by_the_largest_entry(self):
         assert relative_error(np.array([1.0, -3.0]), np.array([1.5, -4.0])) == 0.25
 
     def test_the_sign_counts(self):
@@ -165,10 +173,10 @@ class TestRelativeError:
     def test_two_zero_gradients_agree(self):
         assert relative_error(np.zeros(3), np.zeros(3)) == 0.0
 
-    def test_a_gradient_where_there_should_be_none_is_infinitely_wrong(self):
+    def test_a_nonzero_gradient_with_a_zero_reference_has_infinite_error(self):
         assert relative_error(np.array([0.0, 1e-9]), np.zeros(2)) == float("inf")
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-    def test_what_is_not_finite_is_within_no_limit(self, bad):
+    def test_values_that_are_not_finite_exceed_every_limit(self, bad):
         assert not relative_error(np.array([bad, 1.0]), np.ones(2)) <= 1e300
         assert not relative_error(np.ones(2), np.array([bad, 1.0])) <= 1e300

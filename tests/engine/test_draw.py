@@ -8,7 +8,7 @@ JUST_BELOW_1 = np.nextafter(1.0, 0.0)
 
 @pytest.fixture
 def draw(backend):
-    """`draw` on the device, from and to the host."""
+    """`draw` on the device, with host arrays as arguments and result."""
 
     def drawn(logits, u):
         return backend.to_host(module.draw(backend.xp, backend.to_device(logits), backend.to_device(u)))
@@ -20,7 +20,7 @@ def softmax(logits):
     return np.exp(logits) / np.exp(logits).sum()
 
 
-def test_evenly_spread_numbers_draw_each_character_in_proportion(draw):
+def test_evenly_spaced_numbers_draw_each_character_in_proportion_to_its_probability(draw):
     logits, N = np.array([0.3, -1.0, 2.0, 0.0, -3.0]), 10_000
     u = (np.arange(N) + 0.5) / N
     ids = draw(np.repeat(logits[:, None], N, axis=1), u)
@@ -36,26 +36,26 @@ def test_random_numbers_draw_characters_from_the_softmax(draw, generator):
     assert chi_square < 20.5  # 999 of 1000 samples are below, with 5 degrees of freedom
 
 
-def test_each_column_has_a_distribution_of_its_own(draw):
+def test_each_column_has_a_different_distribution(draw):
     logits = np.log(np.array([[0.1, 0.7], [0.2, 0.2], [0.7, 0.1]]))  # (V, B)
     np.testing.assert_array_equal(draw(logits, np.array([0.65, 0.65])), [2, 0])
     np.testing.assert_array_equal(draw(logits, np.array([0.05, 0.95])), [0, 2])
     np.testing.assert_array_equal(draw(logits, np.array([0.15, 0.75])), [1, 1])
 
 
-def test_a_column_of_small_logits_does_not_vanish_beside_one_of_large_logits(draw):
+def test_a_column_with_large_logits_does_not_affect_a_column_with_small_logits(draw):
     logits = np.array([[1e4, -1e4], [0.0, 0.0]])  # (V, B)
     np.testing.assert_array_equal(draw(logits, np.array([0.5, 0.5])), [0, 1])
 
 
-def test_a_number_just_below_1_reaches_a_rare_character(draw):
-    """In float64; float32 has no such number."""
+def test_a_number_just_below_1_draws_the_last_character_even_if_it_is_rare(draw):
+    """Uses float64; float32 cannot represent this number."""
     assert draw(np.log(np.array([[1.0], [1e-9]])), np.array([JUST_BELOW_1])) == [1]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_minus_infinity_is_never_drawn(dtype, draw, generator):
-    """Not even in float32, where a u just below 1 becomes 1."""
+def test_a_logit_of_minus_infinity_is_never_drawn(dtype, draw, generator):
+    """In float32, a u just below 1 is rounded to 1."""
     possible, u = [[0], [2], [4], [1, 3], [0, 4]], [0.0, 1e-300, 0.5, JUST_BELOW_1]
     columns = [(ids, number) for ids in possible for number in u]
     logits = np.full((5, len(columns)), -np.inf, dtype)  # (V, B)
@@ -67,7 +67,7 @@ def test_minus_infinity_is_never_drawn(dtype, draw, generator):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_minus_infinity_is_never_drawn_from_a_large_vocabulary(dtype, draw, generator):
+def test_a_logit_of_minus_infinity_is_never_drawn_from_a_large_vocabulary(dtype, draw, generator):
     logits = generator.normal(size=(7000, 200)).astype(dtype)
     logits[-100:] = -np.inf
     logits[::2] = -np.inf
@@ -76,11 +76,11 @@ def test_minus_infinity_is_never_drawn_from_a_large_vocabulary(dtype, draw, gene
     assert np.isfinite(logits[ids, np.arange(200)]).all()
 
 
-def test_huge_logits_do_no_harm(draw):
+def test_huge_logits_do_not_overflow(draw):
     logits = np.array([[1e4], [0.0], [-1e4]])
     assert draw(logits, np.array([JUST_BELOW_1])) == [0]
 
 
-def test_the_likeliest_is_the_largest_of_each_column(backend, host):
+def test_likeliest_is_the_argmax_of_each_column(backend, host):
     logits = backend.to_device(np.array([[0.0, 3.0], [5.0, -np.inf], [1.0, 2.0]]))  # (V, B)
     np.testing.assert_array_equal(host(module.likeliest(logits)), [1, 0])

@@ -10,16 +10,16 @@ T, H, B = 100, 20, 3
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_mask_is_zero_or_one_over_the_keep_probability(dtype, backend, host):
+def test_mask_values_are_zero_and_one_over_the_keep_probability(dtype, backend, host):
     mask = backend.zeros((T, H, B), dtype)
     draw_mask(0.4, backend.uniform(123), mask, backend)
     mask = host(mask)
     np.testing.assert_allclose(np.unique(mask), [0.0, 1 / 0.6], rtol=np.finfo(dtype).eps)
-    # The standard deviation of the share of 6000 that are kept is √(0.6 · 0.4 / 6000) = 0.0063.
+    # The standard deviation of the fraction of 6000 units that is kept is √(0.6 · 0.4 / 6000) = 0.0063.
     assert (mask > 0).mean() == pytest.approx(0.6, abs=0.025)
 
 
-def test_no_step_unit_or_sequence_shares_its_mask_with_the_next():
+def test_adjacent_steps_units_and_sequences_have_different_masks():
     mask = np.zeros((T, H, B))
     draw_mask(0.4, CPU.uniform(123), mask, CPU)
     for axis in range(3):
@@ -27,7 +27,7 @@ def test_no_step_unit_or_sequence_shares_its_mask_with_the_next():
         assert (ahead[1:] != ahead[:-1]).reshape(len(ahead) - 1, -1).any(axis=1).all()
 
 
-def test_what_the_mask_scales_its_gradient_is_scaled_by(generator):
+def test_forward_and_backward_multiply_by_the_mask(generator):
     mask = np.array([0.0, 2.0])
     h, dy = generator.normal(size=(2, 5, 2))
     np.testing.assert_array_equal(forward(h, mask), h * [0, 2])
@@ -38,8 +38,8 @@ class TestInTheNetwork:
     def network(self, dropout, generator, backend=CPU):
         return toy_network(Config(5, "rnn", 4, 2, dropout), 3, 2, generator, backend)
 
-    def test_each_layer_and_each_chunk_has_its_own_masks_in_the_same_place(self, backend, host, generator):
-        """A recorded step reads a mask where it was when it was recorded."""
+    def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, backend, host, generator):
+        """A recorded step reads a mask at the address that it had during recording."""
         network = self.network(0.4, generator, backend)
         first, second = network.masks
         before = host(first).copy()
@@ -48,7 +48,7 @@ class TestInTheNetwork:
         assert network.masks[0] is first
         assert (host(first) != before).any()
 
-    def test_without_dropout_there_are_none_and_no_random_number_is_drawn(self, generator):
+    def test_without_dropout_there_are_no_masks_and_no_random_numbers_are_drawn(self, generator):
         network = self.network(0.0, generator)
         uniform = CPU.uniform(1)
         before = uniform.state

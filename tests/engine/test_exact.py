@@ -10,7 +10,7 @@ from minichar.engine.parameters import Parameters
 
 
 def rounded(W):
-    """Return a matrix as the exact products use it, and the device that multiplies it exactly."""
+    """Return a matrix rounded for exact products, and the backend that multiplies it exactly."""
     parameters = Parameters({"layer1.W": W.shape}, str(W.dtype))
     parameters["layer1.W"][...] = W
     copy = exact(parameters)
@@ -18,7 +18,7 @@ def rounded(W):
 
 
 @pytest.mark.parametrize(("scale", "K"), [(1e-30, 129), (0.08, 5), (0.08, 1025), (1e30, 129)])
-def test_a_product_is_the_same_bit_for_bit_at_every_width_and_position(scale, K, generator):
+def test_a_matrix_product_is_bitwise_identical_at_every_width_and_position(scale, K, generator):
     W, backend = rounded(generator.normal(0, scale, (32, K)).astype("float32"))
     s = generator.uniform(-1, 1, (K, 70))
     together = backend.matmul(W, s.copy())
@@ -29,18 +29,18 @@ def test_a_product_is_the_same_bit_for_bit_at_every_width_and_position(scale, K,
 
 
 @pytest.mark.parametrize("scale", [1e-5, 0.3, 50.0])
-def test_no_sum_is_rounded(scale, generator):
-    """Even where all terms have one sign, so that the sum is as large as it can be."""
+def test_sums_are_not_rounded(scale, generator):
+    """All terms have the same sign, which makes the sum as large as possible."""
     W, backend = rounded(np.abs(generator.normal(0, scale, (3, 400))))
     s = generator.uniform(0.9, 1, (400, 2))
-    product = backend.matmul(W, s)  # which rounds s
+    product = backend.matmul(W, s)  # rounds s in place
     for g in range(3):
         for b in range(2):
             terms = (Fraction(w) * Fraction(x) for w, x in zip(W[g].tolist(), s[:, b].tolist(), strict=True))
             assert Fraction(product[g, b]) == sum(terms)
 
 
-def test_the_grids_are_as_fine_as_float32(generator):
+def test_rounding_to_the_grids_is_as_accurate_as_float32(generator):
     exact_W = generator.normal(0, 0.3, (512, 257))
     s = generator.uniform(-1, 1, (257, 50))
     truth = exact_W @ s
@@ -49,7 +49,7 @@ def test_the_grids_are_as_fine_as_float32(generator):
     assert error < np.abs(exact_W.astype("f4") @ s.astype("f4") - truth).max()
 
 
-def test_the_weights_of_characters_and_zeros_are_not_rounded():
+def test_character_weights_and_zeros_are_not_rounded():
     parameters = toy_model(dtype="float32").parameters
     parameters["layer2.W"][...] = 0
     copy = exact(parameters)
@@ -59,8 +59,8 @@ def test_the_weights_of_characters_and_zeros_are_not_rounded():
 
 
 @pytest.mark.parametrize("name", ["tanh", "exp"])
-def test_a_function_gives_a_number_the_same_value_at_every_position(name, generator):
-    """NumPy does not promise it. Without it, a text would depend on its column again."""
+def test_a_function_gives_the_same_value_at_every_position(name, generator):
+    """NumPy does not guarantee this. Without it, a generated sequence would depend on its column."""
     f, x = getattr(np, name), generator.normal(0, 3, (37, 70))
     together = f(x)
     for b in range(70):
@@ -70,7 +70,7 @@ def test_a_function_gives_a_number_the_same_value_at_every_position(name, genera
         np.testing.assert_array_equal(f(np.ascontiguousarray(x[:, :n])), together[:, :n])
 
 
-def test_a_network_of_an_exact_copy_gives_a_sequence_the_same_logits_and_state_in_any_batch(cell, generator):
+def test_with_exact_parameters_logits_and_state_do_not_depend_on_the_batch(cell, generator):
     model = toy_model(dtype="float32", rnn_size=64, **cell)
     parameters = exact(model.parameters)
     inputs = generator.integers(6, size=(5, 7))  # (T, B)

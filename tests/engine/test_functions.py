@@ -10,19 +10,19 @@ def test_the_sigmoid_is_its_textbook_formula(backend, host):
     )
 
 
-def test_it_cannot_overflow():
+def test_large_arguments_do_not_overflow():
     np.testing.assert_array_equal(sigmoid(np, np.array([-1000.0, 0.0, 1000.0])), [0.0, 0.5, 1.0])
 
 
-def test_gates_in_a_tuple_are_those_of_a_block(generator):
-    """A block reaches a fused cell as a tuple."""
+def test_a_tuple_of_gates_and_a_block_give_the_same_result(generator):
+    """Fused cells receive tuples."""
     block = generator.normal(size=(3, 4, 2))
     gates = sigmoid(np, tuple(block))
     assert isinstance(gates, tuple)
     np.testing.assert_array_equal(gates, sigmoid(np, block))
 
 
-def test_the_pre_activation_stays_as_it_is(generator):
+def test_the_argument_is_not_changed(generator):
     a = generator.normal(size=(3, 4, 2))
     kept = a.copy()
     sigmoid(np, a)

@@ -1,4 +1,4 @@
-"""The gradient of the whole network against the complex step."""
+"""The gradient of the whole network, compared with complex-step differentiation."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ from minichar.engine.network import Network, teacher_forcing
 from minichar.engine.parameters import Parameters
 from minichar.training.scheduled_sampling import ScheduledSampling
 
-# No two sizes, sums or products of them that occur as an axis are equal, so a transposed matrix cannot
-# hide: T·B = 10; H+1, 2H+1 = 4, 7; 2H, 3H, 4H = 6, 9, 12.
+# All axis lengths differ, so a transposed matrix has the wrong shape: T·B = 10; H+1, 2H+1 = 4, 7;
+# 2H, 3H, 4H = 6, 9, 12.
 T, B, V, H = 5, 2, 8, 3
 
 
@@ -38,7 +38,7 @@ def feed_of(inputs, ss_feed, backend):
 
 
 def assert_all_passed(network, rows):
-    """Fail unless every parameter has a gradient, and every gradient is right."""
+    """Assert that every parameter has a nonzero gradient and that every gradient is correct."""
     assert [row.name for row in rows] == list(network.config.shapes())
     for row in rows:
         assert network.gradient[row.name].any(), row
@@ -50,7 +50,7 @@ def assert_all_passed(network, rows):
     ("L", "dropout", "ss_feed"), [(1, 0.0, "off"), (2, 0.4, "argmax"), (3, 0.4, "sample")]
 )
 def test_every_element_of_every_gradient(cell, L, dropout, ss_feed, generator):
-    """From a carried, nonzero state: `toy_network` sets one."""
+    """`toy_network` sets a nonzero initial state."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=L, dropout=dropout), T, B, generator)
     assert network.state.all()
     inputs, targets = characters(generator)
@@ -59,8 +59,8 @@ def test_every_element_of_every_gradient(cell, L, dropout, ss_feed, generator):
     assert_all_passed(network, rows)
 
 
-def test_every_element_on_another_device(device, generator):
-    """The smallest network that has everything, since a device takes its time for a small operation."""
+def test_every_element_on_every_other_device(device, generator):
+    """Uses a very small network, because small operations are slow on these devices."""
     T, B, V, H = 2, 1, 3, 2
     network = toy_network(Config(V, "rnn", H, 1, dropout=0.4), T, B, generator, device)
     inputs, targets = characters(generator, T, B, V, device)
@@ -78,7 +78,7 @@ def test_the_gradient_under_scheduled_sampling_on_every_device(ss_feed, backend,
 
 
 def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
-    """After a whole chunk, so that there is something in memory to leak into it."""
+    """Runs after a full chunk, so that stale values would be detected."""
     n = 3
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)
@@ -94,7 +94,7 @@ def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
     assert host(network.gradient.flat) @ direction == pytest.approx(slope, rel=COMPLEX_LIMIT)
 
 
-def test_the_gradient_at_real_sizes_along_a_direction(cell, generator):
+def test_the_directional_derivative_at_realistic_sizes(cell, generator):
     T = 20
     config = Config(65, **cell, rnn_size=64, num_layers=2, dropout=0.4)
     parameters = Parameters(config.shapes(), "float64")
@@ -106,8 +106,8 @@ def test_the_gradient_at_real_sizes_along_a_direction(cell, generator):
     assert directional_error(network, teacher_forcing(inputs), targets, direction) <= 1e-11
 
 
-def test_every_device_computes_the_gradient_of_the_cpu(every_cell, backend, generator):
-    """In float64 to its precision, and in float32 to its own."""
+def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend, generator):
+    """The tolerance is a multiple of the machine epsilon of each dtype."""
     T = 4
     config = Config(65, **every_cell, rnn_size=32, num_layers=2)
     exact = Parameters(config.shapes(), "float64")

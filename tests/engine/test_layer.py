@@ -1,4 +1,4 @@
-"""A cell over time, on the CPU."""
+"""`Layer`: a cell over time, on the CPU."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ T, B, V, H = 5, 2, 8, 3
 
 @pytest.fixture
 def odd(monkeypatch):
-    """The configuration of a network of odd cells."""
+    """Configuration of a network with the `ODD` cell."""
     monkeypatch.setitem(CELLS, ODD.name, ODD)
     return Config(V, ODD.name, H, 2, dropout=0.4)
 
 
-def test_a_cell_with_everything_has_the_right_gradient(odd, generator):
-    """Pre-activations in its cache are still there in the backward pass."""
+def test_a_cell_with_every_feature_has_the_correct_gradient(odd, generator):
+    """Pre-activations in the cache are still valid in the backward pass."""
     network = toy_network(odd, 3, B, generator)
     inputs, targets = generator.integers(V, size=(2, 3, B))
     rows = check_network(network, teacher_forcing(inputs), targets)
@@ -29,7 +29,7 @@ def test_a_cell_with_everything_has_the_right_gradient(odd, generator):
     assert all(row.passed for row in rows), rows
 
 
-def test_biases_begin_where_the_cell_declares_them(odd):
+def test_initial_biases_are_those_declared_by_the_cell(odd):
     parameters = Parameters(odd.shapes(), "float64")
     initialise(odd, parameters, np.random.default_rng(1))
     for layer in ("layer1.", "layer2."):
@@ -41,7 +41,7 @@ def test_biases_begin_where_the_cell_declares_them(odd):
 
 
 def values_of(cell, generator):
-    """Run a layer; return each step's values as they were right after it, and the layer."""
+    """Run a layer. Return it, its initial state, and copies of the values right after each step."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=1), T, B, generator)
     (layer,) = network.layers
     start = layer.start.copy()
@@ -52,7 +52,7 @@ def values_of(cell, generator):
     return layer, start, seen
 
 
-def test_its_values_are_those_of_their_step_also_after_later_steps(cell, generator):
+def test_the_values_of_a_step_do_not_change_in_later_steps(cell, generator):
     layer, _, seen = values_of(cell, generator)
     for t, values in enumerate(seen):
         assert list(layer.values(t)) == list(values)
@@ -73,8 +73,8 @@ EQUATIONS = {
 
 
 @pytest.mark.parametrize("model", EQUATIONS)
-def test_each_value_has_its_own_name(model, generator):
-    """By the equations of the cell: two names that were exchanged would break them."""
+def test_values_are_named_correctly(model, generator):
+    """The named values satisfy the equations of the cell, so no two names are swapped."""
     _, start, seen = values_of({"model": model}, generator)
     before = dict(zip("hc", start, strict=False))
     for values in seen:

@@ -3,14 +3,14 @@ import pytest
 
 from minichar.engine.linear import Linear
 
-# Two gates of H rows over H hidden units and D inputs.
+# Two gates with H rows each, H hidden units and D inputs.
 T, B, V, H, D = 5, 2, 8, 3, 4
 G = 2 * H
 
 
 @pytest.fixture
 def linear(backend, generator):
-    """Make a product of random weights, whose gradients hold something else, and run T steps of it."""
+    """Return a function that creates a `Linear` with random weights and nonzero initial gradients."""
 
     def make(reads_h=True, reads_x=True, reads_ids=False):
         K = H * reads_h + D * reads_x
@@ -24,7 +24,7 @@ def linear(backend, generator):
 
 @pytest.fixture
 def text(backend, generator):
-    """The states, inputs and characters of T steps."""
+    """States, inputs and characters for T steps."""
     h, x = generator.normal(size=(T, H, B)), generator.normal(size=(T, D, B))
     return h, x, generator.integers(V, size=(T, B))
 
@@ -40,8 +40,8 @@ PARTS = {
 
 @pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("n", [T, 2])
-def test_the_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
-    """Over T steps and, with more in memory, over fewer; against the equations at the head of the file."""
+def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
+    """Compare T steps, and fewer steps after a full chunk, with the equations in ``linear.py``."""
     layer, (h, x, ids) = linear(**reads), text
     W = host(layer.W)
     parts = [part for part, read in ((h, layer.reads_h), (x, layer.reads_x)) if read]
@@ -71,14 +71,14 @@ def test_the_product_and_its_gradients(reads, n, linear, text, backend, host, ge
         np.testing.assert_allclose(host(layer.dWx), dWx, rtol=1e-12, atol=1e-14)
 
 
-def test_what_only_the_backward_pass_needs_is_not_allocated_before(linear, text, backend):
+def test_memory_for_the_backward_pass_is_not_allocated_by_the_forward_pass(linear, text, backend):
     layer = linear()
     layer.step(0, *map(backend.to_device, (text[0][0], text[1][0])))
     assert "da" not in vars(layer)
 
 
-def test_the_result_of_a_step_is_not_overwritten_by_the_next(linear, text, backend, host):
-    """So a cell may cache its pre-activation."""
+def test_the_result_of_a_step_is_not_overwritten_by_the_next_step(linear, text, backend, host):
+    """Cells may cache their pre-activations."""
     layer, (h, _, ids) = linear(reads_x=False, reads_ids=True), text
     first = layer.step(0, backend.to_device(h[0]), backend.to_device(ids[0]))
     kept = host(first).copy()

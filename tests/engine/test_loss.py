@@ -9,7 +9,7 @@ V, N = 8, 10
 
 @pytest.fixture
 def both(backend):
-    """Run the loss and its gradient from and to the host."""
+    """Return a function that computes the loss and its gradient, with host arrays in and out."""
 
     def run(logits, targets):
         value, cache = loss.forward(backend.xp, backend.to_device(logits.copy()), backend.to_device(targets))
@@ -18,7 +18,7 @@ def both(backend):
     return run
 
 
-def test_it_is_the_mean_of_the_naive_log_softmax_and_its_gradient_p_minus_one_hot(both, generator):
+def test_the_loss_is_the_mean_negative_log_softmax_and_its_gradient_is_p_minus_onehot(both, generator):
     logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
     p = np.exp(logits) / np.exp(logits).sum(axis=0)
     value, dlogits = both(logits, targets)
@@ -31,9 +31,9 @@ def test_uniform_logits_give_ln_V(both):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_huge_logits_do_no_harm(dtype, both):
+def test_huge_logits_do_not_overflow(dtype, both):
     logits = np.zeros((V, N), dtype)
-    logits[0], logits[1] = 1e4, -1e4  # certain of character 0
+    logits[0], logits[1] = 1e4, -1e4  # p(0) = 1
     for target, nats in ((0, 0.0), (1, 2e4), (2, 1e4)):
         value, dlogits = both(logits, np.full(N, target))
         assert value == nats
@@ -41,8 +41,8 @@ def test_huge_logits_do_no_harm(dtype, both):
         assert np.isfinite(dlogits).all()
 
 
-def test_the_gradient_overwrites_the_logits_and_the_targets_stay(generator):
-    """With a large vocabulary they are by far the largest arrays of a chunk."""
+def test_the_gradient_overwrites_the_logits_but_not_the_targets(generator):
+    """With a large vocabulary, the logits are by far the largest array of a chunk."""
     logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
     kept = targets.copy()
     _, cache = loss.forward(CPU.xp, logits, targets)

@@ -1,4 +1,4 @@
-"""The network over time: chunks, carried states, feeds, batches and dropout, on every device."""
+"""`Network` on every device: chunks, carried states, feeds, batches and dropout."""
 
 import numpy as np
 import pytest
@@ -18,41 +18,43 @@ T, B, V, H = 5, 2, 8, 3
 
 @pytest.fixture
 def network(cell, generator, backend):
-    """Two layers with random weights and a random state, without dropout."""
+    """Two-layer network with random weights and a random state, without dropout."""
     return toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator, backend)
 
 
 @pytest.fixture
 def text(generator, backend):
-    """Inputs and targets of two chunks, each ``(2T, B)``."""
+    """Inputs and targets for two chunks, each ``(2T, B)``."""
     return backend.to_device(generator.integers(V, size=(2, 2 * T, B)))
 
 
 @pytest.fixture
 def same(host):
-    """Fail unless two arrays are equal but for rounding, which may depend on the position in memory."""
+    """Assert that two arrays are equal up to rounding, which may depend on memory layout."""
     return lambda value, wanted: np.testing.assert_allclose(host(value), host(wanted), rtol=1e-12, atol=1e-14)
 
 
 @pytest.fixture
 def equal(host):
-    """Fail unless two arrays are equal to the last bit."""
+    """Assert that two arrays are bitwise identical."""
     return lambda value, wanted: np.testing.assert_array_equal(host(value), host(wanted))
 
 
 def another(network, T=T, B=B):
-    """Return a network with the same weights, a zero state and workspaces of its own."""
+    """Return a network with the same weights, a zero state and separate workspaces."""
     return Network(network.config, network.parameters, T, B)
 
 
 def loss_and_gradient(network, inputs, targets):
-    """Run `n` = len(inputs) steps forward and backward; return copies of loss, logits and gradient."""
+    """Run the forward and backward pass over `inputs`. Return copies of loss, logits and gradient."""
     loss = network.learn(teacher_forcing(inputs), targets)
     return loss, network.logits().copy(), network.gradient.flat.copy()
 
 
 class TestChunks:
-    def test_two_chunks_with_carried_state_are_one_long_sequence(self, network, text, host, same):
+    def test_two_chunks_with_carried_state_are_equivalent_to_one_long_sequence(
+        self, network, text, host, same
+    ):
         inputs, targets = text
         long = another(network, 2 * T)
         long.state = network.state
@@ -68,7 +70,7 @@ class TestChunks:
         long.carry()
         same(network.state, long.state)
 
-    def test_uneven_chunks_are_one_long_sequence_too(self, network, text, same):
+    def test_uneven_chunks_are_equivalent_to_one_long_sequence(self, network, text, same):
         inputs, _ = text
         long = another(network, 2 * T)
         long.state = network.state
@@ -82,21 +84,21 @@ class TestChunks:
             network.carry()
         same(network.state, long.state)
 
-    def test_gradients_do_not_cross_from_one_chunk_into_the_one_before(self, network, text, host, generator):
+    def test_gradients_do_not_cross_chunk_boundaries(self, network, text, host, generator):
         inputs, targets = text
         first, second = slice(0, T), slice(T, 2 * T)
         start = network.state
         network.forward(teacher_forcing(inputs[first]))
         network.carry()
 
-        # The gradient of the second chunk takes the state it starts from as a constant.
+        # The gradient of the second chunk treats its initial state as a constant.
         direction = generator.normal(size=network.parameters.size)  # (size,)
         feed = teacher_forcing(inputs[second])
         assert directional_error(network, feed, targets[second], direction) <= COMPLEX_LIMIT
         if network.parameters.backend.kind == "cpu":
             assert all(row.passed for row in check_network(network, feed, targets[second]))
 
-        # Through both chunks in one, the gradient of the second chunk's loss is another.
+        # When both chunks are one sequence, the gradient of the second chunk's loss is different.
         long = another(network, 2 * T)
         long.state = start
         long.learn(teacher_forcing(inputs), targets)
@@ -105,8 +107,8 @@ class TestChunks:
         long.backward()
         assert relative_error(host(network.gradient["layer1.W"]), host(long.gradient["layer1.W"])) > 1e-3
 
-    def test_a_backward_pass_leaves_nothing_behind_for_the_next(self, network, text, same):
-        """The gradient is that of one chunk, not a sum; the backward pass starts from zero each time."""
+    def test_a_backward_pass_does_not_affect_the_next(self, network, text, same):
+        """Gradients do not accumulate over chunks."""
         inputs, targets = text
         for chunk in (slice(0, T), slice(T, 2 * T)):
             fresh = another(network)
@@ -117,7 +119,7 @@ class TestChunks:
                 same(value, wanted)
             network.carry()
 
-    def test_a_pass_after_a_longer_one_is_not_affected_by_it(self, network, text, same):
+    def test_a_pass_is_not_affected_by_an_earlier_longer_one(self, network, text, same):
         inputs, targets = text
         loss_and_gradient(network, inputs[:T], targets[:T])
         n = 2
@@ -128,8 +130,8 @@ class TestChunks:
         for value, wanted in zip(result, expected, strict=True):
             same(value, wanted)
 
-    def test_the_same_chunk_again_gives_the_same_again(self, network, text, host, equal):
-        """Neither pass moves the state that the chunk starts from; only `carry` does."""
+    def test_repeating_a_chunk_gives_the_same_result(self, network, text, host, equal):
+        """Only `carry` changes the initial state of a chunk."""
         inputs, targets = text
         before = network.state
         first = loss_and_gradient(network, inputs[:T], targets[:T])
@@ -158,25 +160,25 @@ class TestCaches:
 
 
 class TestState:
-    def test_what_is_set_is_what_is_read(self, network, backend, generator, equal):
+    def test_the_state_that_is_set_is_returned(self, network, backend, generator, equal):
         values = backend.to_device(generator.normal(size=network.config.state_shape(B)))
         network.state = values
         equal(network.state, values)
 
-    def test_what_is_read_is_a_copy(self, network, equal):
+    def test_the_returned_state_is_a_copy(self, network, equal):
         kept = network.state
         copy = kept.copy()
         network.reset()
         equal(kept, copy)
 
-    def test_reset_sets_it_to_zero(self, network, text, host, same):
+    def test_reset_sets_the_state_to_zero(self, network, text, host, same):
         assert host(network.state).any()
         network.reset()
         assert not host(network.state).any()
         inputs = text[0, :T]
         same(network.forward(teacher_forcing(inputs)), another(network).forward(teacher_forcing(inputs)))
 
-    def test_another_network_continues_from_it(self, network, text, same):
+    def test_another_network_can_continue_from_the_state(self, network, text, same):
         inputs, _ = text
         network.forward(teacher_forcing(inputs[:T]))
         network.carry()
@@ -185,8 +187,8 @@ class TestState:
         feed = teacher_forcing(inputs[T:])
         same(other.forward(feed), network.forward(feed))
 
-    def test_what_is_carried_is_the_state_after_the_last_pass(self, network, text, same):
-        """A full pass, then two single steps: the state after the second of them is carried."""
+    def test_the_carried_state_is_the_state_after_the_last_pass(self, network, text, same):
+        """After a full pass and two single steps, the state after the second step is carried."""
         inputs, _ = text
         start = network.state
         network.forward(teacher_forcing(inputs[:T]))
@@ -199,14 +201,14 @@ class TestState:
         other.carry()
         same(network.state, other.state)
 
-    def test_a_state_of_the_wrong_number_of_layers_is_refused(self, network):
+    def test_a_state_with_the_wrong_number_of_layers_is_rejected(self, network):
         with pytest.raises(ValueError, match="zip"):
             network.state = network.state[:1]
 
 
 class TestFeed:
-    def test_step_by_step_is_the_same_as_a_whole_chunk(self, network, text, same):
-        """Generation runs a network of T = 1, training one of a whole chunk, with the same code."""
+    def test_single_steps_and_a_whole_chunk_give_the_same_logits(self, network, text, same):
+        """Generation uses a network with T = 1. Training uses a whole chunk."""
         inputs = text[0, :T]
         single = another(network, 1)
         single.state = network.state
@@ -215,7 +217,7 @@ class TestFeed:
             same(single.step(0, inputs[t]), whole[t])
             single.carry()
 
-    def test_the_feed_of_step_t_sees_the_logits_of_step_t_minus_1(self, network, text, equal):
+    def test_the_feed_of_step_t_receives_the_logits_of_step_t_minus_1(self, network, text, equal):
         inputs = text[0, :T]
         seen = []
 
@@ -228,7 +230,7 @@ class TestFeed:
         for t in range(1, T):
             equal(seen[t][1], logits[t - 1])
 
-    def test_it_may_feed_what_the_model_predicts(self, network, backend, host):
+    def test_a_feed_can_return_the_predictions_of_the_model(self, network, backend, host):
         first = backend.to_device(np.array([1, 2]))
         network.forward(lambda t, look: look().argmax(axis=0) if t else first)
         fed = host(network.fed)
@@ -247,7 +249,7 @@ class TestBatch:
         result = permuted.forward(teacher_forcing(backend.to_device(inputs[:, order])))
         np.testing.assert_allclose(host(result), logits[..., order], rtol=1e-12, atol=1e-14)
 
-    def test_a_sequence_does_not_see_its_neighbour(self, network, text, backend, host):
+    def test_a_sequence_does_not_affect_its_neighbour(self, network, text, backend, host):
         inputs = host(text)[0, :T]
         logits = host(network.forward(teacher_forcing(backend.to_device(inputs)))).copy()
         changed = inputs.copy()
@@ -266,8 +268,8 @@ class TestDropoutInTheNetwork:
         config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
         return toy_network(config, T, B, generator, backend)
 
-    def test_it_acts_between_the_layers_and_before_the_read_out(self, dropping, text, host):
-        """Where a unit is always dropped, its columns in layer 2 and in ``readout.W`` get no gradient."""
+    def test_dropout_is_applied_between_the_layers_and_before_the_read_out(self, dropping, text, host):
+        """If a unit is always dropped, its columns in layer 2 and in ``readout.W`` have zero gradient."""
         inputs, targets = text
         for mask in dropping.masks:
             mask[...] = 1.0
@@ -276,12 +278,12 @@ class TestDropoutInTheNetwork:
         gradient = {name: host(g) for name, g in dropping.gradient.items()}
         assert not gradient["readout.W"][:, 1].any()
         assert gradient["readout.W"][:, [0, 2]].all()
-        first_input = 0 if "layer2.U" in gradient else H  # column of W where the inputs begin
+        first_input = 0 if "layer2.U" in gradient else H  # first input column of W
         assert not gradient["layer2.W"][:, first_input + 1].any()
         assert gradient["layer2.W"][:, [first_input, first_input + 2]].all()
 
-    def test_it_does_not_act_on_the_carried_state(self, dropping, text, host, same):
-        """With all of layer 1 dropped, layer 1 still reads its own state, which moves as without dropout."""
+    def test_dropout_is_not_applied_to_the_carried_state(self, dropping, text, host, same):
+        """If the whole output of layer 1 is dropped, its state is the same as without dropout."""
         inputs, _ = text
         undropped = another(dropping)
         undropped.state = dropping.state
@@ -293,7 +295,7 @@ class TestDropoutInTheNetwork:
         same(dropping.state[0], undropped.state[0])
         assert (host(dropping.state[1]) != host(undropped.state[1])).all()
 
-    def test_a_network_that_never_draws_masks_drops_nothing(self, dropping, text, same):
+    def test_before_masks_are_drawn_dropout_is_inactive(self, dropping, text, same):
         fresh = another(dropping)
         feed = teacher_forcing(text[0, :T])
         without = Network(

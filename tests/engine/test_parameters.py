@@ -1,4 +1,4 @@
-"""Parameters, the configuration that says which there are, and the values they start from."""
+"""Parameters, the configuration that determines their shapes, and their initial values."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from minichar.errors import MinicharError
 MAX_SIZE = 1 << 20
 SHAPES = {"b": (2, 3), "a": (4,), "c": (1, 2)}
 
-# char-rnn keeps two bias vectors per gate. Its numbers of parameters, for V = 65 and L × H:
+# char-rnn has two bias vectors per gate. These are its parameter counts for V = 65 and each (L, H):
 SIZES = ((2, 128), (2, 256), (2, 512), (3, 512))
 CHAR_RNN = {
     "rnn": (66_369, 230_977, 855_105, 1_380_417),
@@ -21,12 +21,12 @@ CHAR_RNN = {
 }
 
 
-BIASES_LESS = {"rnn": 1, "lstm": 4, "gru": 0, "gru-reset-before": 3}
-"""How many gates of each cell have one bias where char-rnn has two."""
+FEWER_BIASES = {"rnn": 1, "lstm": 4, "gru": 0, "gru-reset-before": 3}
+"""Number of gates in each cell with one bias where char-rnn has two."""
 
 
 class TestParameters:
-    def test_views_share_the_memory_of_the_vector(self, backend, host):
+    def test_views_share_memory_with_the_flat_vector(self, backend, host):
         parameters = Parameters(SHAPES, backend=backend)
         parameters.flat[...] = backend.to_device(np.arange(12))
         np.testing.assert_array_equal(host(parameters["b"]), [[0, 1, 2], [3, 4, 5]])
@@ -35,7 +35,7 @@ class TestParameters:
             view[...] = ord(name)
         assert bytes(host(parameters.flat).astype("uint8")) == b"bbbbbbaaaacc"
 
-    def test_they_are_stored_in_the_given_order_without_a_gap(self):
+    def test_parameters_are_stored_contiguously_in_the_given_order(self):
         parameters = Parameters(SHAPES)
         assert [name for name, _ in parameters.items()] == ["b", "a", "c"]
         assert parameters.size == 6 + 4 + 2
@@ -43,12 +43,12 @@ class TestParameters:
             np.concatenate([view.ravel() for _, view in parameters.items()]), parameters.flat
         )
 
-    def test_they_start_at_zero_in_float32(self, backend, host):
+    def test_parameters_are_initially_zero_in_float32(self, backend, host):
         parameters = Parameters(SHAPES, backend=backend)
         assert parameters.dtype == "float32"
         assert not host(parameters.flat).any()
 
-    def test_a_twin_has_the_layout_and_nothing_else(self, backend, host):
+    def test_a_twin_has_the_same_layout_and_separate_zeros(self, backend, host):
         parameters = Parameters(SHAPES, "float64", backend)
         parameters.flat[...] = 1.0
         twin = parameters.twin()
@@ -84,17 +84,17 @@ class TestConfig:
             Config(**{"vocab_size": 65} | wrong)
         assert "\n" not in str(caught.value)
 
-    def test_the_ends_of_the_ranges_are_allowed(self):
+    def test_the_limits_of_the_ranges_are_allowed(self):
         Config(1, rnn_size=1, num_layers=1, dropout=0)
         Config(MAX_SIZE, rnn_size=MAX_SIZE, num_layers=MAX_SIZE, dropout=0.999)
 
-    @pytest.mark.parametrize("cell", BIASES_LESS)
-    def test_the_number_of_parameters_is_char_rnns_less_the_second_bias(self, cell):
-        """In a GRU with the reset after the product, r acts on one bias of n, so all gates keep both."""
+    @pytest.mark.parametrize("cell", FEWER_BIASES)
+    def test_the_number_of_parameters_is_that_of_char_rnn_without_the_second_bias(self, cell):
+        """With the reset gate applied after the matrix product, all gates of a GRU need both biases."""
         for (L, H), count in zip(SIZES, CHAR_RNN[ARGUMENTS[cell]["model"]], strict=True):
             config = Config(65, **ARGUMENTS[cell], rnn_size=H, num_layers=L)
             size = sum(int(np.prod(shape)) for shape in config.shapes().values())
-            assert size + BIASES_LESS[cell] * H * L == count, config
+            assert size + FEWER_BIASES[cell] * H * L == count, config
 
     def test_names_and_shapes_of_a_two_layer_network(self):
         H, V = 3, 8
@@ -130,14 +130,14 @@ class TestInitialise:
 
     def test_weights_are_uniform_around_zero(self):
         weights = self.fresh(Config(65, "gru", 64), 1).flat
-        # The standard deviation of a uniform number in ±0.08 is 0.08/√3; there are over 50,000 numbers.
+        # The standard deviation of a uniform number in ±0.08 is 0.08/√3. There are over 50,000 weights.
         assert abs(weights).max() <= 0.08
         assert abs(weights).max() > 0.0799
         assert weights.mean() == pytest.approx(0, abs=0.001)
         assert weights.std() == pytest.approx(0.08 / np.sqrt(3), rel=0.02)
 
-    def test_the_forget_bias_of_an_lstm_is_one_in_every_layer_and_no_other_bias_is(self):
-        """Its gates are i f o g."""
+    def test_only_the_forget_bias_of_an_lstm_is_initialised_to_one(self):
+        """The order of the gates is i f o g."""
         H = 5
         parameters = self.fresh(Config(8, "lstm", H, 3), 1)
         for layer in (1, 2, 3):
@@ -145,7 +145,7 @@ class TestInitialise:
             np.testing.assert_array_equal(bias == 1.0, np.repeat([False, True, False, False], H))
         assert np.count_nonzero(abs(parameters.flat) > 0.08) == 3 * H
 
-    def test_the_same_seed_gives_the_same_weights_in_either_precision_on_every_device(self, backend, host):
+    def test_the_same_seed_gives_the_same_weights_for_every_dtype_and_device(self, backend, host):
         config = Config(8, "lstm", 3)
         exact = self.fresh(config, 1)
         for dtype in ("float32", "float64"):

@@ -1,4 +1,4 @@
-"""The read-out, and the pieces in which it computes."""
+"""The read-out, which computes the logits in pieces."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def text(backend, generator):
 
 
 def again(network, monkeypatch, piece):
-    """Return the same network with pieces of so many logits."""
+    """Return a copy of the network that computes at most `piece` logits at a time."""
     monkeypatch.setattr(readout, "PIECE", piece)
     other = Network(network.config, network.parameters, T, B)
     other.state = network.state
@@ -30,7 +30,7 @@ def again(network, monkeypatch, piece):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_in_pieces_the_loss_and_the_gradient_are_the_same(steps, network, text, host, monkeypatch):
+def test_loss_and_gradient_do_not_depend_on_the_piece_size(steps, network, text, host, monkeypatch):
     inputs, targets = text
     pieces = again(network, monkeypatch, steps * V * B + 1)
     assert pieces.readout.piece == steps
@@ -44,14 +44,14 @@ def test_in_pieces_the_loss_and_the_gradient_are_the_same(steps, network, text, 
         np.testing.assert_allclose(host(pieces.logits()), host(network.logits()), rtol=1e-13, atol=1e-15)
 
 
-def test_logits_by_hand(network, text, host):
+def test_the_logits_are_a_matrix_product_plus_bias(network, text, host):
     logits = host(network.forward(teacher_forcing(text[0])))
     W, x = host(network.readout.W), host(network.readout.x)
     for t in range(T):
         np.testing.assert_allclose(logits[t], W[:, :-1] @ x[t] + W[:, -1:], rtol=1e-13)
 
 
-def test_the_memory_of_logits_does_not_grow_with_the_chunk(monkeypatch):
+def test_the_memory_for_logits_does_not_grow_with_the_chunk_length(monkeypatch):
     monkeypatch.setattr(readout, "PIECE", 2 * V * B)
     network = toy_network(Config(V, "rnn", H, 1), 50, B, np.random.default_rng(1))
     ids = np.zeros((50, B), dtype=int)
@@ -59,11 +59,11 @@ def test_the_memory_of_logits_does_not_grow_with_the_chunk(monkeypatch):
     assert network.readout.workspace.size == 2 * V * B
 
 
-def test_a_feed_that_does_not_look_costs_no_products(network, text, monkeypatch):
+def test_logits_are_not_computed_early_for_a_feed_that_does_not_use_them(network, text, monkeypatch):
     monkeypatch.setattr(network.readout, "logits", None)
     network.learn(teacher_forcing(text[0]), text[1])
 
 
-def test_what_only_training_needs_is_not_allocated_before(network, text):
+def test_memory_for_training_is_not_allocated_during_generation(network, text):
     network.step(0, text[0][0])
     assert not {"dx", "workspace"} & vars(network.readout).keys()

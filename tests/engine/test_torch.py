@@ -1,4 +1,4 @@
-"""PyTorch as an oracle: the same weights must give the same loss and the same gradients."""
+"""Comparison with PyTorch: the same weights must give the same loss and gradients."""
 
 import numpy as np
 import pytest
@@ -7,31 +7,31 @@ from minichar.engine.config import Config
 from minichar.engine.gradcheck import relative_error, toy_network
 from minichar.engine.network import teacher_forcing
 
-torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs it installed")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 T, B, V, H = 5, 2, 8, 3
 
-# Where each of PyTorch's blocks of H rows lies among ours.
+# Position of each of PyTorch's blocks of H rows in minichar's order.
 BLOCKS = {
     "rnn": (0,),
-    "lstm": (0, 1, 3, 2),  # ours i f o g, theirs i f g o
-    "gru": (0, 1, 2),  # both r z n, both h = (1 - z) ∘ n + z ∘ h_prev
+    "lstm": (0, 1, 3, 2),  # minichar i f o g, PyTorch i f g o
+    "gru": (0, 1, 2),  # both use r z n and h = (1 - z) ∘ n + z ∘ h_prev
 }
 
 
 def rows_of(model):
-    """Return the rows of ours in PyTorch's order."""
+    """Return the indices of minichar's rows in PyTorch's order."""
     return np.concatenate([np.arange(block * H, (block + 1) * H) for block in BLOCKS[model]])
 
 
 def split(names, layer, model):
-    """Cut the arrays of one layer as PyTorch does: input and recurrent weights, and their biases."""
+    """Split the arrays of one layer as in PyTorch: input and recurrent weights, and their biases."""
     W, rows = names[f"layer{layer}.W"], rows_of(model)
     if model == "gru":
         U = names[f"layer{layer}.U"]
         parts = {"weight_ih": W[:, :-1], "weight_hh": U[:, :-1], "bias_ih": W[:, -1], "bias_hh": U[:, -1]}
     else:
-        # One bias: PyTorch's second is zero, and its gradient equals the first's.
+        # minichar has one bias. PyTorch's second bias is zero and has the same gradient as the first.
         zero = np.zeros(len(W))
         parts = {"weight_ih": W[:, H:-1], "weight_hh": W[:, :H], "bias_ih": W[:, -1], "bias_hh": zero}
     if layer == 1:
@@ -40,7 +40,7 @@ def split(names, layer, model):
 
 
 def torch_modules(network):
-    """Return PyTorch's recurrent and read-out layer with the weights of `network`."""
+    """Return PyTorch's recurrent and read-out layers with the weights of `network`."""
     config = network.config
     cls = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[config.model]
     recurrent = cls(V, H, config.num_layers, dtype=torch.float64)
@@ -87,7 +87,7 @@ def test_loss_state_and_gradients_agree_with_pytorch(model, L, generator):
             for name, g in split(gradients, layer, model).items():
                 theirs = getattr(recurrent, name).grad.numpy()
                 if model != "gru" and name.startswith("bias_hh"):
-                    continue  # there is no such bias in ours
+                    continue  # minichar has no second bias
                 assert relative_error(g, theirs) < 1e-9, name
         assert relative_error(gradients["readout.W"][:, :-1], readout.weight.grad.numpy()) < 1e-9
         assert relative_error(gradients["readout.W"][:, -1], readout.bias.grad.numpy()) < 1e-9
