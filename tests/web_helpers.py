@@ -1,4 +1,4 @@
-"""A client for the web demo, a server in a thread, and a private Redis."""
+"""Helpers for web tests: an HTTP client, a server in a thread and a Redis server."""
 
 import json
 import os
@@ -19,14 +19,14 @@ TIMEOUT = 30
 
 
 def missing(what):
-    """Skip the test, or fail it in CI, where everything must be installed."""
+    """Skip the test; in CI, fail it, because all dependencies must be installed there."""
     if "CI" in os.environ:
         pytest.fail(f"{what} must be installed in CI")
     pytest.skip(f"{what} is not installed")
 
 
 def wait_for(condition, seconds=TIMEOUT):
-    """Poll a condition until it is true, and return its value."""
+    """Poll a condition until it is true and return its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "timed out"
@@ -46,7 +46,7 @@ def free_port():
 
 @contextmanager
 def redis_server(port, folder):
-    """Run a Redis server of the tests' own."""
+    """Run a separate Redis server for the tests."""
     program = shutil.which("redis-server") or missing("redis-server")
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with open(folder / "redis.log", "w") as log, subprocess.Popen(command, stdout=log) as child:
@@ -67,12 +67,12 @@ def accepts_connections(port):
 
 @contextmanager
 def server_in_thread(queue, port=0):
-    """Serve a job queue from a thread of this process; yield the port."""
+    """Serve a job queue in a thread of this process and yield the port."""
     from minichar.web.app import create_app
     from minichar.web.server import listen
 
     server = listen(create_app(queue), "127.0.0.1", port, texts=12)
-    server.expiration_interval = 0.05  # how soon the thread notices that it should stop
+    server.expiration_interval = 0.05  # limits the time until the thread stops
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
@@ -85,7 +85,7 @@ def server_in_thread(queue, port=0):
 
 
 class Events:
-    """The server-sent events of a response, as they arrive."""
+    """Iterator over the server-sent events of a response."""
 
     def __init__(self, response):
         self.response, self.text, self.details, self.all = response, "", [], []
@@ -112,11 +112,11 @@ class Events:
         return self.all[-1]
 
     def until(self, wanted):
-        """Read up to the next event of this name."""
+        """Read up to the next event named `wanted`, and return it."""
         return next(event for event in self if event[0] == wanted)
 
     def rest(self):
-        """Read to the end."""
+        """Read all remaining events and return self."""
         for _ in self:
             pass
         return self
@@ -124,7 +124,7 @@ class Events:
 
 @contextmanager
 def request(port, method, path, data=None, **headers):
-    """Send a request; yield the response before its body is read."""
+    """Send a request and yield the response before reading its body."""
     connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT)
     try:
         body = None if data is None else json.dumps(data)

@@ -1,1 +1,1 @@
-"""Benchmarks: minichar against PyTorch (``minichar bench``), and the load test of the web server."""
+"""Benchmarks that compare minichar with PyTorch (``minichar bench``), and a load test for the web server."""

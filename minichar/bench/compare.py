@@ -1,8 +1,9 @@
-"""Measures two sides alternately, A B A B …, and reports the ratio of their speeds.
+"""Compare the throughput of two benchmarks by running them alternately.
 
-Each turn starts with a pause, in which the threads of the other side go to sleep, and with one
-unit of work that is not counted. The ratio of a round compares its two turns, so that other load on
-the machine affects both. The result is the median over the rounds.
+A round runs each benchmark once. Before each run there is a pause, so the threads of the other
+benchmark can go to sleep, and one warm-up iteration. Each round gives one ratio of the two throughputs;
+because the runs of a round are close in time, other load on the machine usually affects both. The
+result is the median ratio over all rounds.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,32 +19,33 @@ from minichar.bench.work import Work
 from minichar.bench.worker import Worker
 
 WARM_UP = 3
-"""Units of work before the first measurement."""
+"""Warm-up iterations before the first measurement."""
 PAUSE = 0.05
-"""Seconds between two turns."""
+"""Seconds before each run."""
 UNITS = 20
-"""Minimum number of timed units per side, over all rounds."""
+"""Minimum number of timed iterations per benchmark, over all rounds."""
 TURN = 0.2
-"""Minimum duration of a turn, in seconds."""
+"""Minimum duration of a run, in seconds."""
 DISTURBED = 2.0
-"""On an idle machine, the ratios of the rounds rarely differ by more than this factor."""
+"""Factor between the largest and smallest ratio above which a result is considered unreliable."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """The measurements of one kind of work, and of the work it is compared with.
+    """Measurements of a benchmark and of the baseline it is compared with.
 
     Attributes
     ----------
     work : Work
+        The benchmark.
     against : Work or None
-        The work it is compared with, if any.
+        The baseline, if any.
     seconds : dict of str to list of list of float
-        The duration of each unit in each round, for ``work`` and ``against``.
+        Duration of each iteration in each round, for ``work`` and ``against``.
     peak : float
-        Speed of a large matrix product in the same run, in GFLOP/s.
+        Speed of a large matrix product, in GFLOP/s, measured in the process of ``work``.
     memory : dict of str to int
-        Peak memory of each side's process, in bytes.
+        Peak memory of each process, in bytes.
     """
 
     work: Work
@@ -54,7 +56,7 @@ class Result:
 
     @property
     def ratios(self) -> list[float]:
-        """The speed divided by the other side's, for each round; empty without another side."""
+        """Throughput relative to the baseline in each round; empty if there is no baseline."""
         if self.against is None:
             return []
         scale = self.work.characters / self.against.characters
@@ -63,23 +65,23 @@ class Result:
 
     @property
     def ratio(self) -> float | None:
-        """The median of `ratios`; None without another side."""
+        """The median of `ratios`; None if there is no baseline."""
         return median(self.ratios) if self.ratios else None
 
     @property
     def disturbed(self) -> bool:
-        """Whether the rounds differ too much for the ratio to be reliable."""
+        """Whether the ratios of the rounds vary too much to be reliable."""
         return bool(self.ratios) and max(self.ratios) > DISTURBED * min(self.ratios)
 
     def speed(self, side: str = "work") -> float:
-        """Return the speed of a side in characters per second: the median over all its units."""
+        """Return the median throughput of ``work`` or ``against``, in characters per second."""
         work = self.work if side == "work" else self.against
         assert work is not None
         return work.characters / median(s for turn in self.seconds[side] for s in turn)
 
     @property
     def gigaflops(self) -> float:
-        """The speed of the products with weights (`Work.flop`), in GFLOP/s."""
+        """Speed of the matrix products with weights (`Work.flop`), in GFLOP/s."""
         return self.speed() / self.work.characters * self.work.flop / 1e9
 
     def describe(self) -> dict[str, Any]:
@@ -90,10 +92,11 @@ class Result:
 
 
 def opponent(work: Work) -> Work | None:
-    """Return the work that a work is compared with.
+    """Return the baseline for a benchmark.
 
-    Dropout and scheduled sampling are compared with training without them, many streams with one,
-    everything else with PyTorch. None if PyTorch is not installed or has no such cell.
+    Training with dropout or scheduled sampling is compared with plain training, and sampling many
+    streams with sampling one stream. All other benchmarks are compared with PyTorch; the result is None
+    if PyTorch is not installed or does not implement the cell.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return replace(work, kind="train")
@@ -104,20 +107,20 @@ def opponent(work: Work) -> Work | None:
 
 
 def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lambda: None) -> Result:
-    """Measure a work and its opponent alternately.
+    """Run a benchmark and its baseline alternately.
 
     Parameters
     ----------
     work : Work
     rounds : int
-        How many turns each side has.
+        Number of rounds.
     after_round : callable
-        Called after each round, to show progress.
+        Called after each round, for example to report progress.
 
     Raises
     ------
     MinicharError
-        If a side cannot do the work.
+        If one implementation cannot run the benchmark.
     """
     against = opponent(work)
     with ExitStack() as stack:
@@ -140,20 +143,20 @@ def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lam
 
 
 HEADINGS = (
-    "work",
+    "benchmark",
     "characters/s",
-    "against",
+    "baseline",
     "characters/s",
     "ratio",
-    "of the rounds",
+    "range",
     "GFLOP/s",
-    "of peak",
+    "% of peak",
     "peak memory",
 )
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """Return a line of the table, one string per heading."""
+    """Return a row of the table, with one string per column."""
     work, against = result.work, result.against
     sizes = f"{work.kind} {work.model} {work.num_layers}×{work.rnn_size}"
     megabytes = " / ".join(f"{bytes_ / 1e6:.0f}" for bytes_ in result.memory.values())

@@ -1,10 +1,10 @@
-"""Load test of ``minichar serve``: throughput and latency for a growing number of clients.
+"""Load test for ``minichar serve``: throughput and latency for increasing numbers of clients.
 
-    python -m minichar.bench.load cv              each text limited to 2,000 characters/s (the default)
+    python -m minichar.bench.load cv              at most 2,000 characters/s per request (the default)
     python -m minichar.bench.load cv --pace 0     no limit
 
-Each client requests a text, reads it as it is generated, and requests the next, for a fixed time.
-Server and clients run on this machine, on 127.0.0.1.
+For a fixed time, each client sends a request, reads the response as it is streamed, and then sends the
+next request. The server and the clients run on this machine, on 127.0.0.1.
 """
 
 import argparse
@@ -20,27 +20,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
-HEADINGS = "| clients | characters/s | of one | first, ms: median, 99 % | gaps, ms: 99 % | dropped |"
+HEADINGS = "| clients | characters/s | vs. 1 client | first, ms (p50, p99) | gap, ms (p99) | failed |"
 TIMEOUT = 60.0
-"""Seconds that a client waits for data."""
+"""Seconds to wait for data."""
 RETRY_AFTER = 0.1
-"""Seconds that a client waits after a text that did not end normally."""
+"""Seconds to wait after a failed request."""
 WARM_UP = 1.0
-"""Seconds of requests before the first measurement; the server prepares its model at the first one."""
+"""Seconds of requests before the first measurement; the first request initializes the model."""
 
 
 @dataclass
 class Measurement:
-    """What one client, or several together, received.
+    """Measurements of one or more clients.
 
     Attributes
     ----------
     characters : int
-        Received in time.
+        Number of characters received before the end of the test.
     first, gaps : list of float
-        Seconds to the first character of each text, and between two updates of a text.
+        Seconds from each request to its first character, and between successive updates.
     dropped : list of str
-        The reason for each text that did not end normally.
+        The reason for each request that failed.
     """
 
     characters: int = 0
@@ -49,7 +49,7 @@ class Measurement:
     dropped: list[str] = field(default_factory=list)
 
     def add(self, other: "Measurement") -> None:
-        """Add the measurement of another client."""
+        """Add the measurements of another client."""
         self.characters += other.characters
         self.first += other.first
         self.gaps += other.gaps
@@ -58,12 +58,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Load:
-    """What every client requests.
+    """Request parameters used by every client.
 
     Attributes
     ----------
     length : int
-        Characters per text.
+        Number of characters per request.
     alternatives : bool
         Whether to request the most likely characters.
     """
@@ -72,7 +72,7 @@ class Load:
     alternatives: bool
 
     def request(self, seed: int) -> bytes:
-        """Return an HTTP request for a text."""
+        """Return an HTTP request with this seed."""
         fields = {"prime": "The ", "length": self.length, "seed": seed, "alternatives": self.alternatives}
         body = json.dumps(fields)
         headers = (
@@ -86,16 +86,16 @@ class Load:
 
 
 class Client(threading.Thread):
-    """A client that requests one text after another until `end`.
+    """Client that sends requests one after another until `end`.
 
     Parameters
     ----------
     port : int
     seeds : iterator of int
-        A seed for each text.
+        Seeds of the requests.
     load : Load
     end : float
-        In seconds of the monotonic clock.
+        When to stop, in seconds of the monotonic clock.
     """
 
     def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:
@@ -104,7 +104,7 @@ class Client(threading.Thread):
         self.measured = Measurement()
 
     def run(self) -> None:
-        """Request texts until the end; a text in progress is read to its end, but not counted."""
+        """Send requests until the end; the last response is read completely but only counted up to `end`."""
         while time.monotonic() < self.end:
             try:
                 reason = self.read_text(next(self.seeds))
@@ -115,7 +115,7 @@ class Client(threading.Thread):
                 time.sleep(RETRY_AFTER)
 
     def read_text(self, seed: int) -> str:
-        """Read one text; return why it ended."""
+        """Send one request, read its response, and return the reason why generation ended."""
         sent, previous, reason = time.monotonic(), 0.0, "the connection was closed"
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             connection.sendall(self.load.request(seed))
@@ -136,7 +136,7 @@ class Client(threading.Thread):
 
 
 def measure(port: int, clients: int, seconds: float, load: Load) -> Measurement:
-    """Run clients at the same time and return what they received together."""
+    """Run clients concurrently and return their combined measurements."""
     end = time.monotonic() + seconds
     threads = [Client(port, count(1_000_000 * i), load, end) for i in range(clients)]
     for thread in threads:
@@ -148,35 +148,35 @@ def measure(port: int, clients: int, seconds: float, load: Load) -> Measurement:
     return total
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that `share` of the values do not exceed; NaN without values."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+def percentile(values: Sequence[float], fraction: float) -> float:
+    """Return the quantile of `values` at `fraction`; NaN if there are no values."""
+    return sorted(values)[min(len(values) - 1, int(fraction * len(values)))] if values else float("nan")
 
 
 def row(clients: int, measured: Measurement, seconds: float, single: float) -> str:
-    """Return a line of the table.
+    """Return a row of the table.
 
     Parameters
     ----------
     clients : int
     measured : Measurement
     seconds : float
-        How long the clients ran.
+        Duration of the test.
     single : float
-        Characters per second in the first line, to which `of one` refers.
+        Throughput in the first row, in characters per second.
     """
     rate = measured.characters / seconds
-    first = [1000 * percentile(measured.first, share) for share in (0.5, 0.99)]
+    first = [1000 * percentile(measured.first, fraction) for fraction in (0.5, 0.99)]
     gap = 1000 * percentile(measured.gaps, 0.99)
     return (
-        f"| {clients} | {rate:,.0f} | {rate / single:.1f} × | {first[0]:.0f}, {first[1]:.0f} "
+        f"| {clients} | {rate:,.0f} | {rate / single:.1f}× | {first[0]:.0f}, {first[1]:.0f} "
         f"| {gap:.0f} | {len(measured.dropped)} |"
     )
 
 
 @contextmanager
 def server(checkpoint: str, pace: float) -> Iterator[int]:
-    """Run ``minichar serve`` on a free port; yield the port."""
+    """Run ``minichar serve`` on a free port and yield the port."""
     options = ["--port", "0", "--per-client", "0", "--pace", str(pace)]
     command = [sys.executable, "-m", "minichar", "serve", checkpoint, *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -199,12 +199,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="checkpoint, or folder of checkpoints")
+    parser.add_argument("checkpoint", help="checkpoint, or directory of checkpoints")
     parser.add_argument("--pace", type=float, default=2000, help="as for minichar serve (default: 2000)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256], help="numbers of clients")
-    parser.add_argument("--seconds", type=float, default=30, help="duration of each line (default: 30)")
-    parser.add_argument("--length", type=int, default=2000, help="characters per text (default: 2000)")
-    parser.add_argument("--alternatives", action="store_true", help="request the most likely characters too")
+    parser.add_argument("--seconds", type=float, default=30, help="duration of each test (default: 30)")
+    parser.add_argument("--length", type=int, default=2000, help="characters per request (default: 2000)")
+    parser.add_argument("--alternatives", action="store_true", help="also request alternatives")
     options = parser.parse_args()
     load = Load(options.length, options.alternatives)
     with server(options.checkpoint, options.pace) as port:
@@ -216,7 +216,7 @@ def main() -> None:
             single = single or measured.characters / options.seconds or float("nan")
             print(row(clients, measured, options.seconds, single), flush=True)
             for reason in sorted(set(measured.dropped)):
-                print(f"dropped: {reason}", file=sys.stderr)
+                print(f"failed: {reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""minichar's side of the benchmark: the inner loops of ``minichar train``, ``eval`` and ``sample``."""
+"""minichar benchmarks: the inner loops of ``minichar train``, ``eval`` and ``sample``."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ SURROGATES = range(0xD800, 0xE000)
 
 
 def prepare(work: Work) -> Callable[[], None]:
-    """Return a function that does one unit of work."""
+    """Return a function that runs one iteration of the benchmark."""
     backend = open_backend(work.device)
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     if work.trains:
@@ -28,13 +28,13 @@ def prepare(work: Work) -> Callable[[], None]:
 
 
 def vocabulary(V: int) -> Vocabulary:
-    """Return a vocabulary of V characters."""
+    """Return a vocabulary with V characters."""
     points = (point for point in range(FIRST, FIRST + V + len(SURROGATES)) if point not in SURROGATES)
     return Vocabulary("".join(chr(point) for point, _ in zip(points, range(V), strict=False)))
 
 
 def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
-    """Return a function that trains on the same chunk at each call."""
+    """Return a function that trains on the same chunk in each call."""
     step = TrainingStep(model, work.seq_length, work.batch_size, Settings())
     step.set_rates(2e-3, work.teacher_forcing_ratio)
     ids, generator = work.ids(), backend.uniform(1)  # (T+1, B)
@@ -47,7 +47,7 @@ def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]
 
 
 def evaluation(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
-    """Return a function that evaluates the same chunk at each call."""
+    """Return a function that evaluates the same chunk in each call."""
     network = model.network(work.seq_length, work.batch_size)
     ids = backend.to_device(work.ids())  # (T+1, B)
 
@@ -59,7 +59,7 @@ def evaluation(work: Work, model: CharRNN, backend: Backend) -> Callable[[], Non
 
 
 def sampling(work: Work, model: CharRNN) -> Callable[[], None]:
-    """Return a function that generates `PIECE` characters per stream at each call."""
+    """Return a function that generates `PIECE` characters per stream in each call."""
     generators = [host_generator(i) for i in range(work.streams)]
     prime = model.vocabulary.encode(model.vocabulary.characters[0])
     steps = sample_ids(model, prime, Choice(), generators)

@@ -1,9 +1,9 @@
-"""PyTorch's side of the benchmark: the same work in idiomatic PyTorch.
+"""PyTorch benchmarks: the same computations as in `minichar.bench.ours`, in idiomatic PyTorch.
 
-It uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the for-each
-implementation of RMSprop, with the same sizes, initial state, array order (T first) and threads.
-Sampling is a loop over cells in ``inference_mode``, which is faster than calling the layers step by
-step. docs/performance.md lists the alternatives that were measured.
+Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
+implementation of RMSprop. Sizes, initial state, array layout (T first) and thread count are the same as
+in minichar. Sampling is a loop over cells in ``inference_mode``, which is faster than calling the layers
+one step at a time. docs/performance.md lists the alternatives that were measured.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from minichar.bench.work import PIECE, Work
 from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
-"""With a larger vocabulary, an embedding of width H is faster than one-hot vectors."""
+"""Largest vocabulary for one-hot input; above it, an embedding of width H is faster."""
 
 
 def prepare(work: Work) -> Callable[[], None]:
-    """Return a function that does one unit of work.
+    """Return a function that runs one iteration of the benchmark.
 
     Raises
     ------
     MinicharError
-        If PyTorch has no such cell.
+        If PyTorch does not implement the cell.
     """
     torch: Any = import_module("torch")
     if work.threads:
@@ -36,13 +36,13 @@ def prepare(work: Work) -> Callable[[], None]:
 
 
 class TorchModel:
-    """The model, its optimiser and its input.
+    """PyTorch model with its optimiser and input.
 
     Parameters
     ----------
     torch : module
     work : Work
-        Scheduled sampling is not supported: PyTorch's layers run over a whole chunk at once.
+        Scheduled sampling is not supported, because PyTorch's layers process a whole chunk at once.
     """
 
     def __init__(self, torch: Any, work: Work) -> None:

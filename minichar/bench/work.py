@@ -1,4 +1,4 @@
-"""The unit of measurement: a piece of work, its number of characters and of floating-point operations."""
+"""Benchmark parameters, and the numbers of characters and floating-point operations per iteration."""
 
 from dataclasses import asdict, dataclass
 from math import prod
@@ -12,30 +12,32 @@ from minichar.errors import MinicharError
 KINDS = ("train", "dropout", "scheduled-sampling", "evaluate", "sample", "sample-many")
 ENGINES = ("minichar", "pytorch")
 MANY = 64
-"""Streams that ``sample-many`` generates at once."""
+"""Number of streams that ``sample-many`` generates in parallel."""
 PIECE = 200
-"""Characters per stream in one unit of sampling."""
+"""Characters per stream in one iteration of sampling."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Work for one engine.
+    """A benchmark of one implementation.
 
-    One *unit* of it is a chunk in training and evaluation, and `PIECE` characters per stream in sampling.
+    In training and evaluation, one *iteration* processes one chunk. In sampling, it generates `PIECE`
+    characters per stream.
 
     Attributes
     ----------
     kind : str
-        One of `KINDS`. ``dropout`` and ``scheduled-sampling`` are training with these enabled.
+        One of `KINDS`. ``dropout`` and ``scheduled-sampling`` are training with that option enabled.
     engine : str
         ``minichar`` or ``pytorch``.
-    model, gru_reset, rnn_size, num_layers, vocab_size : as `Config`
+    model, gru_reset, rnn_size, num_layers, vocab_size
+        See `Config`.
     seq_length, batch_size : int
-        T and B. Sampling ignores B: it has one stream, or `MANY`.
+        T and B. Sampling ignores B and generates 1 or `MANY` streams.
     threads : int
-        Threads of the BLAS and PyTorch; 0 for their default.
+        Number of threads used by the BLAS and PyTorch; 0 for their defaults.
     device : str
-        As ``--device``.
+        Device name, as for ``--device``.
 
     Raises
     ------
@@ -58,8 +60,8 @@ class Work:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.engine not in ENGINES:
             raise MinicharError(
-                f"unknown work {self.kind!r} for engine {self.engine!r}: choose one of {', '.join(KINDS)} "
-                f"and one of {', '.join(ENGINES)}"
+                f"unknown benchmark {self.kind!r} for engine {self.engine!r}: choose one of "
+                f"{', '.join(KINDS)} and one of {', '.join(ENGINES)}"
             )
         self.config()
 
@@ -70,7 +72,7 @@ class Work:
 
     @property
     def trains(self) -> bool:
-        """Whether it includes the backward pass and the update."""
+        """Whether an iteration includes the backward pass and the update."""
         return self.kind in ("train", "dropout", "scheduled-sampling")
 
     @property
@@ -85,21 +87,22 @@ class Work:
 
     @property
     def characters(self) -> int:
-        """Characters per unit."""
+        """Number of characters per iteration."""
         return self.streams * (PIECE if self.kind.startswith("sample") else self.seq_length)
 
     @property
     def flop(self) -> float:
-        """Floating-point operations per unit, in products with weights.
+        """Number of floating-point operations per iteration in matrix products with weights.
 
-        Two per weight and character, times three in training: forward, Wᵀ @ da and dW. ``Wx`` is not
-        counted, as its columns are gathered and not multiplied; neither are element-wise functions.
+        There are two operations per weight and character in the forward pass. Training takes three
+        times as many, because it also computes Wᵀ @ da and dW. Element-wise functions are not counted.
+        ``Wx`` is not counted either, because its columns are gathered, not multiplied.
         """
         weights = sum(prod(shape) for name, shape in self.config().shapes().items() if "Wx" not in name)
         return 2.0 * weights * self.characters * (3 if self.trains else 1)
 
     def ids(self) -> np.ndarray:
-        """Return random ids, ``(T+1, B)``, with few frequent and many rare characters, as in a text."""
+        """Return random ids, ``(T+1, B)``, with the skewed distribution of natural text."""
         u = np.random.default_rng(1).random((self.seq_length + 1, self.batch_size))  # (T+1, B)
         return (self.vocab_size**u).astype(np.intp) - 1  # (T+1, B)
 

@@ -1,7 +1,7 @@
-"""A process for each side of the benchmark, which times its own work.
+"""Processes that run and time the benchmarks.
 
-In separate processes, the threads of one side cannot slow down the other, and each has its own peak
-memory.
+Each implementation runs in a separate process, so its threads cannot slow down the other
+implementation, and its peak memory can be measured separately.
 """
 
 import os
@@ -26,18 +26,18 @@ from minichar.errors import MinicharError
 
 SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}
 N = 2048
-"""Rows and columns of the matrix product that measures the peak speed of the machine."""
+"""Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5
-"""How often it is measured; the fastest counts."""
+"""Number of measurements of the peak speed; the fastest one is used."""
 
 
 class Worker:
-    """A handle on the process; a context manager.
+    """Handle for a benchmark process, used as a context manager.
 
     Raises
     ------
     MinicharError
-        If the process cannot do the work, with the error message of the process.
+        If the benchmark fails in the process; contains the message of the original error.
     """
 
     def __init__(self, work: Work) -> None:
@@ -55,17 +55,17 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()  # ends the process after its current answer
+        self.connection.close()  # the process exits after its current answer
         if kind is not None:
             self.process.terminate()
         self.process.join()
 
     def units(self, n: int) -> list[float]:
-        """Do `n` units of work; return the seconds that each took."""
+        """Run `n` iterations and return their durations in seconds."""
         return self.ask(n)
 
     def peak(self) -> float:
-        """Return the peak speed of the BLAS in the process, in GFLOP/s."""
+        """Measure and return the peak speed of the BLAS in the process, in GFLOP/s."""
         return self.ask("peak")
 
     def memory(self) -> int:
@@ -73,20 +73,20 @@ class Worker:
         return self.ask("memory")
 
     def ask(self, question: Any) -> Any:
-        """Send a question and wait for its answer."""
+        """Send a request to the process and return its answer."""
         try:
             self.connection.send(question)
             answer = self.connection.recv()
         except (EOFError, OSError) as error:
-            raise MinicharError("a benchmark process died (out of memory?): choose smaller sizes") from error
+            raise MinicharError("a benchmark process died (out of memory?): try smaller sizes") from error
         if isinstance(answer, Exception):
             raise MinicharError(f"cannot run this benchmark: {answer}")
         return answer
 
 
 def serve(connection: Connection, work: Work, cell: Cell) -> None:
-    """Answer questions in the process until the connection is closed."""
-    CELLS.setdefault(cell.name, cell)  # a spawned process has not registered custom cells
+    """Handle requests in the process until the connection is closed."""
+    CELLS.setdefault(cell.name, cell)  # custom cells are not registered in a spawned process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     unit: Callable[[], None] | None = None
     while True:
@@ -104,7 +104,7 @@ def serve(connection: Connection, work: Work, cell: Cell) -> None:
 
 
 def answer(question: Any, unit: Callable[[], None]) -> Any:
-    """Return the answer to one question."""
+    """Handle one request."""
     if question == "peak":
         return peak()
     if question == "memory":
@@ -120,7 +120,7 @@ def seconds(unit: Callable[[], object]) -> float:
 
 
 def peak() -> float:
-    """Return the speed of a product of two N × N float32 matrices, in GFLOP/s."""
+    """Return the speed of multiplying two N × N float32 matrices, in GFLOP/s."""
     A = np.random.default_rng(0).random((N, N), dtype="float32")  # (N, N)
     out = np.empty_like(A)  # (N, N)
     return 2 * N**3 / min(seconds(lambda: np.matmul(A, A, out=out)) for _ in range(REPEATS)) / 1e9
@@ -130,7 +130,7 @@ def peak_memory() -> int:
     """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # getrusage would include the parent's memory, from before the new program was executed.
+        # getrusage includes the memory of the parent process before exec.
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
     import resource
 
@@ -139,7 +139,7 @@ def peak_memory() -> int:
 
 @contextmanager
 def threads_limited(threads: int) -> Iterator[None]:
-    """Set the thread count of processes started in the block; 0 leaves it unchanged."""
+    """Set the thread count of processes that are started in the block; 0 leaves it unchanged."""
     kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     if threads:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))

@@ -1,27 +1,28 @@
-"""Text generation over HTTP: one server alone, or several servers and workers sharing Redis.
+"""Text generation over HTTP, on one server or on several servers and workers that share Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ queue.py ─────── Scheduler (one per model)
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
 
-**The request determines the text.** Model, seed, prime, settings and branches determine every
-character, on any machine and whatever else is running, because the models are exact
-(`minichar.engine.exact`). The text is the one that ``minichar sample --exact`` generates. No session
-state is needed: reconnecting, "continue", a server restart and a worker failure are all handled by
-requesting the same text from character n on. For that reason an event's id is the number of
-characters up to its end.
+**Reproducible output.** The model, seed, prompt, settings and branches determine every generated
+character. The machine and the other jobs have no effect, because the models use exact arithmetic
+(`minichar.engine.exact`). The output equals that of ``minichar sample --exact``, so no session state
+is needed. To reconnect, to continue, or to recover from a server restart or a worker failure, the same
+request is sent again with the number of characters to skip. The id of an event is therefore the total
+number of characters generated up to that event.
 
-**Batching.** A `Scheduler` generates all texts of one model as columns of one batch. A new text joins
-at the next step and reads its prime there; a finished text leaves. A step takes at least ``1/pace``
-seconds while every text is generating, so a single client cannot take all of the CPU.
+**Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job is added at
+the next step, where it starts to read its prompt; a finished job is removed. While every job is
+generating, a step takes at least ``1/pace`` seconds, so a single client cannot use the whole CPU.
 
-**Streaming.** A `Job` is a text being generated. A reader passes the number of characters it already
-has and waits for more. New text is published every `PUBLISH_INTERVAL` seconds, and immediately at the
-beginning and the end. A job without a reader for `ABANDONED_AFTER` seconds is cancelled.
+**Streaming.** A `Job` generates the text for one request. A reader passes the number of characters it
+already has and waits for more. The first and the last characters are published immediately, and the
+others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFTER` seconds without a
+reader.
 
-**Redis.** Dramatiq provides the queue, worker heartbeats and the redelivery of a dead worker's jobs.
-The text is stored in a Redis stream. The next worker continues after the text already stored, and the
-client receives a notice.
+**Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
+workers. Generated text is stored in a Redis stream. The next worker continues after the stored text,
+and the client receives a notice.
 
-**Untrusted input.** Every request is validated against ``openapi.json``. Models are looked up by name
-among those loaded at startup: no file path comes from a request.
+**Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
+among the models loaded at startup, and no file path is taken from a request.
 """

@@ -1,4 +1,4 @@
-"""The HTTP interface described by ``openapi.json``, and the web page."""
+"""Flask application for the web page and the HTTP API described in ``openapi.json``."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
     Parameters
     ----------
     queue : JobQueue
-        Generates the texts.
+        The queue that runs the jobs.
     per_client : int
         Maximum number of concurrent requests per client; 0 for no limit.
     """
@@ -51,7 +51,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
 
     @contextmanager
     def counted() -> Iterator[Callable[[], None]]:
-        """Count the request until the yielded function is called, or until the block raises."""
+        """Count the request as in progress until the yielded function is called or the block raises."""
         release = limit.acquire(flask.request.remote_addr or "")
         try:
             yield release
@@ -60,7 +60,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
             raise
 
     def stream(job_id: str, request: Request, after: int, release: Callable[[], None]) -> flask.Response:
-        """Respond with the events after the first `after` characters."""
+        """Return a streaming response that skips the first `after` characters."""
         begin = {"job": job_id, "model": request.model, "seed": request.seed, "from": after}
 
         def generate() -> Iterator[str]:
@@ -140,7 +140,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> flask.Response:
-        response = flask.make_response(error.get_response())  # keeps headers such as Retry-After
+        response = flask.make_response(error.get_response())  # preserves headers such as Retry-After
         response.data = flask.json.dumps({"error": error.description or error.name})
         response.mimetype = "application/json"
         return response

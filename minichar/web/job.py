@@ -1,4 +1,4 @@
-"""A text being generated: appended to by a scheduler's thread, followed by readers in other threads."""
+"""A generation job: a scheduler thread appends characters, and readers in other threads receive them."""
 
 import threading
 import time
@@ -11,14 +11,14 @@ from minichar.sampling.streams import Stream
 from minichar.web.request import Request
 
 PUBLISH_INTERVAL = 0.05
-"""Seconds between two updates."""
+"""Seconds between updates."""
 READ_TIMEOUT = 1.0
-"""Seconds that a reader waits for an update before it is told that there is none."""
+"""Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
 
 Detail = tuple[float, list[tuple[str, float]]]
-"""The probability of a character, and the most likely characters with their probabilities."""
+"""The probability of a character, and the most likely alternatives with their probabilities."""
 
 
 class Busy(MinicharError):
@@ -27,21 +27,21 @@ class Busy(MinicharError):
 
 @dataclass(frozen=True)
 class Update:
-    """The part of a text that a reader does not have yet.
+    """New text for a reader.
 
     Attributes
     ----------
     text : str
     details : list of Detail
-        One per character, or empty if the request did not ask for them.
+        One per character, or empty if the request did not ask for alternatives.
     end : int
-        Length of the text up to the end of this update.
+        Total number of characters generated, including this update.
     reason : str or None
-        Why the text ended (``Reason`` in ``openapi.json``); None if it has not.
+        Why generation ended (``Reason`` in ``openapi.json``); None while it is in progress.
     error : str
         The error message, if the reason is ``error``.
     restarted : bool
-        Whether another worker continues from here.
+        Whether a different worker generates the following text.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Update:
 
 
 class Job:
-    """A text being generated.
+    """The generation of text for one request.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ class Job:
     details : list of Detail
         The details of the published text.
     reason : str or None
-        Why it ended; None if it has not.
+        Why the job ended; None while it is in progress.
     error : str
         The error message, if the reason is ``error``.
     last_read : float
-        When a reader last asked for an update, in seconds of the monotonic clock.
+        Time at which a reader last asked for an update, in seconds of the monotonic clock.
     """
 
     def __init__(self, request: Request, stream: Stream) -> None:
@@ -85,7 +85,7 @@ class Job:
         self._changed = threading.Condition()
 
     def append(self, character: str, detail: Detail | None) -> bool:
-        """Add one character; return whether the text is complete."""
+        """Append one character and return whether the text is complete."""
         self._new_text.append(self._stop.push(character))
         if detail is not None:
             self._new_details.append(detail)
@@ -104,7 +104,7 @@ class Job:
         self._new_text.clear()
         with self._changed:
             self.text += new
-            # The details of a possible stop-string prefix are buffered with it.
+            # While a possible stop-string prefix is buffered, its details are buffered too.
             n = len(self.text) - len(self.details)
             self.details += self._new_details[:n]
             del self._new_details[:n]
@@ -113,7 +113,7 @@ class Job:
             self._changed.notify_all()
 
     def finish(self, reason: str, error: str = "") -> None:
-        """End the job early; has no effect on a job that has ended."""
+        """End the job, unless it has already ended."""
         with self._changed:
             if self.reason is None:
                 self.reason = self._completed = reason
@@ -121,7 +121,7 @@ class Job:
                 self._changed.notify_all()
 
     def cancel_if_abandoned(self, elapsed: float) -> None:
-        """Cancel the job if it has no reader.
+        """Cancel the job if it has had no reader for `ABANDONED_AFTER` seconds.
 
         Parameters
         ----------
@@ -133,12 +133,12 @@ class Job:
             self.finish("cancelled")
 
     def follow(self, after: int) -> Iterator[Update | None]:
-        """Yield updates until the text ends.
+        """Yield updates until the job ends.
 
         Parameters
         ----------
         after : int
-            How many characters the reader already has.
+            Number of characters that the reader already has.
 
         Yields
         ------

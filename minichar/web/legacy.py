@@ -1,4 +1,4 @@
-"""The two polling routes of the char-rnn-chinese demo, for front ends written for it."""
+"""Polling routes that are compatible with front ends of the char-rnn-chinese demo."""
 
 import flask
 

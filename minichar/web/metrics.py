@@ -14,13 +14,13 @@ BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 
 class JobGauge(Collector):
-    """Reads the number of unfinished jobs from the queue at scrape time."""
+    """Gauge that reads the number of unfinished jobs from the queue at scrape time."""
 
     def __init__(self, queue: JobQueue) -> None:
         self.queue = queue
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge, without values while Redis is unreachable."""
+        """Yield the gauge; it has no values while Redis is unreachable."""
         gauge = GaugeMetricFamily("minichar_jobs", "Unfinished jobs.", labels=["state"])
         try:
             for state, number in self.queue.job_counts().items():
@@ -31,7 +31,7 @@ class JobGauge(Collector):
 
 
 class Metrics:
-    """The metrics of one server.
+    """Metrics of one server.
 
     Parameters
     ----------
@@ -42,18 +42,18 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(JobGauge(queue))
         self.requests = Counter(
-            "minichar_requests", "HTTP requests answered.", ["route", "status"], registry=self.registry
+            "minichar_requests", "HTTP responses sent.", ["route", "status"], registry=self.registry
         )
         self.characters = Counter("minichar_characters", "Characters sent.", registry=self.registry)
         self.first = Histogram(
             "minichar_first_character_seconds",
-            "Time from a request to the first character of its text.",
+            "Time from a request to its first generated character.",
             registry=self.registry,
             buckets=BUCKETS,
         )
 
     def count(self, updates: Iterator[Update | None]) -> Iterator[Update | None]:
-        """Yield `updates` unchanged, counting characters and timing the first one."""
+        """Yield `updates` unchanged; count the characters and measure the time to the first one."""
         start, waiting = time.monotonic(), True
         for update in updates:
             if update is not None and update.text:
@@ -64,5 +64,5 @@ class Metrics:
             yield update
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus's text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The models of a server or worker, loaded at startup."""
+"""Models that a server or worker loads at startup."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,17 +14,17 @@ from minichar.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A description of a model.
+    """Description of a model.
 
     Attributes
     ----------
     name : str
-        The file name without its suffix, plus the first 8 digits of the file's SHA-256, so that a
-        shared link identifies one particular file.
+        The file name without its suffix, followed by the first 8 hexadecimal digits of the file's
+        SHA-256 hash, so a shared link identifies a specific file.
     summary : str
-        Cell, layers, units and number of parameters, for display.
+        The cell and the numbers of layers, units and parameters, for display.
     origin : str
-        The path of the training text, or empty if unknown.
+        Path of the training text; empty if unknown.
     characters : str
         The characters of the vocabulary.
     unknown : bool
@@ -43,7 +43,7 @@ class ModelInfo:
         return Vocabulary(self.characters, self.unknown)
 
     def public(self) -> dict[str, Any]:
-        """Return the fields of the schema ``Model``."""
+        """Return the fields of the ``Model`` schema."""
         return {
             "name": self.name,
             "summary": self.summary,
@@ -52,28 +52,28 @@ class ModelInfo:
         }
 
     def dump(self) -> dict[str, Any]:
-        """Return all fields; ``ModelInfo(**info.dump())`` restores the object."""
+        """Return all fields as a dictionary; ``ModelInfo(**info.dump())`` restores the object."""
         return asdict(self)
 
 
 def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
-    """Load models.
+    """Load models from files and directories.
 
     Parameters
     ----------
     paths : sequence of str
-        Files, and folders whose checkpoints are all loaded, the best first. If empty, the best
-        checkpoint in ``cv`` is loaded.
+        Files and directories. All checkpoints in a directory are loaded, best first. If `paths` is
+        empty, the best checkpoint in ``cv`` is loaded.
 
     Returns
     -------
     dict of str to CharRNN
-        Models by name, the default first.
+        Models by name, default first.
 
     Raises
     ------
     MinicharError
-        If a file cannot be read, or a folder contains no checkpoint.
+        If a file cannot be read or a directory contains no checkpoint.
     """
     files: list[Path] = []
     for path in map(Path, paths):

@@ -1,4 +1,4 @@
-"""Job queues: the interface that the HTTP server uses, and a queue within the server's own process."""
+"""The job-queue interface used by the HTTP server, and an in-process implementation."""
 
 import secrets
 import threading
@@ -13,19 +13,19 @@ from minichar.web.request import BadRequest, Request
 from minichar.web.scheduler import Scheduler
 
 KEEP = 600.0
-"""Seconds that a text can still be read after it has ended."""
+"""Seconds for which a job remains readable after it has ended."""
 
 
 class Unavailable(Busy):
-    """No worker, or no connection to Redis."""
+    """No worker is available, or Redis cannot be reached."""
 
 
 class JobQueue(ABC):
-    """Accepts requests and streams the generated texts."""
+    """Interface of a queue that accepts requests and streams the generated text."""
 
     @abstractmethod
     def models(self) -> list[ModelInfo]:
-        """Return the available models, the default first."""
+        """Return the available models, default first."""
 
     @abstractmethod
     def submit(self, request: Request) -> str:
@@ -34,7 +34,7 @@ class JobQueue(ABC):
         Raises
         ------
         BadRequest
-            If there is no such model, or a character is not in its vocabulary.
+            If there is no such model or a character is not in its vocabulary.
         Busy
             If the queue is full.
         """
@@ -51,40 +51,40 @@ class JobQueue(ABC):
 
     @abstractmethod
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates after the first `after` characters until the text ends; None on a timeout."""
+        """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
 
     @abstractmethod
     def cancel(self, job_id: str) -> None:
-        """Cancel a job; an unknown id is ignored."""
+        """Cancel a job; do nothing if the id is unknown."""
 
     @abstractmethod
     def job_counts(self) -> dict[str, int]:
-        """Return the number of unfinished jobs by state."""
+        """Return the number of unfinished jobs in each state."""
 
     @abstractmethod
     def close(self) -> None:
         """Release all resources."""
 
     def resolve(self, request: Request) -> tuple[Request, ModelInfo]:
-        """Return the request with its model's name filled in, and the model."""
+        """Return the request with the name of its model filled in, and the description of the model."""
         models = self.models()
         if not models:
-            raise Unavailable("no worker is available: try again in a moment")
+            raise Unavailable("no worker is available: try again later")
         wanted = request.model or models[0].name
         for model in models:
             if model.name == wanted:
                 return request.with_model(wanted), model
-        raise BadRequest(f"no model is named {wanted!r}: /api/models lists the available models")
+        raise BadRequest(f"no model named {wanted!r}: see /api/models for the available models")
 
 
 class LocalQueue(JobQueue):
-    """Runs jobs in threads of this process.
+    """Queue that runs jobs in threads of this process.
 
     Parameters
     ----------
     models : dict of str to CharRNN
     columns, queue, pace
-        Passed to the `Scheduler` of each model.
+        Arguments for the `Scheduler` of each model.
     """
 
     def __init__(self, models: dict[str, CharRNN], columns: int, queue: int, pace: float) -> None:
@@ -95,7 +95,7 @@ class LocalQueue(JobQueue):
         self._lock = threading.Lock()
 
     def models(self) -> list[ModelInfo]:
-        """Return the available models, the default first."""
+        """Return the available models, default first."""
         return self._infos
 
     def submit(self, request: Request) -> str:
@@ -116,11 +116,11 @@ class LocalQueue(JobQueue):
         return self._jobs[job_id].request
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates after the first `after` characters until the text ends; None on a timeout."""
+        """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
         return self._jobs[job_id].follow(after)
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a job; an unknown id is ignored."""
+        """Cancel a job; do nothing if the id is unknown."""
         if job_id in self._jobs:
             self._jobs[job_id].finish("cancelled")
 
@@ -133,12 +133,12 @@ class LocalQueue(JobQueue):
         }
 
     def close(self) -> None:
-        """End all jobs."""
+        """Stop all schedulers and end their jobs."""
         for scheduler in self._schedulers.values():
             scheduler.close()
 
     def _expire(self) -> None:
-        """Forget the jobs that ended more than `KEEP` seconds ago."""
+        """Delete ended jobs that have not been read for `KEEP` seconds."""
         now = time.monotonic()
         for job_id, job in list(self._jobs.items()):
             if job.reason is not None and now - job.last_read > KEEP:

@@ -1,4 +1,4 @@
-"""Limits the number of concurrent requests per client."""
+"""A limit on the number of concurrent requests per client."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +11,7 @@ RETRY_AFTER = 2
 
 
 class ConcurrencyLimit:
-    """Counts the requests in progress of each client.
+    """Limit on the number of concurrent requests per client.
 
     Parameters
     ----------
@@ -23,17 +23,17 @@ class ConcurrencyLimit:
         self.limit, self.active, self.lock = limit, Counter[str](), Lock()
 
     def acquire(self, client: str) -> Callable[[], None]:
-        """Count one more request.
+        """Add a request for `client`.
 
         Returns
         -------
         callable
-            Ends the request; calling it again has no effect.
+            Function that ends the request; further calls have no effect.
 
         Raises
         ------
         TooManyRequests
-            If the client is at its limit.
+            If the client has reached the limit.
         """
         with self.lock:
             if self.limit and self.active[client] >= self.limit:
@@ -48,6 +48,6 @@ class ConcurrencyLimit:
             with self.lock:
                 if held:
                     self.active[held.pop()] -= 1
-                self.active += Counter()  # drops the zeros
+                self.active += Counter()  # removes zero counts
 
         return release

@@ -1,14 +1,14 @@
-"""A job queue in Redis, served by workers on any number of machines.
+"""A job queue in Redis for workers on any number of machines.
 
     minichar:request:JOB      the request
-    minichar:text:JOB         a stream of the updates, in the order of publication
+    minichar:text:JOB         a stream of updates, in publication order
     minichar:seen:JOB         exists while the job has a reader
     minichar:cancelled:JOB    exists if the job was cancelled
-    minichar:attempts:JOB     how many workers have started the job
+    minichar:attempts:JOB     the number of workers that have started the job
     minichar:worker:ID        the models of a worker; exists while the worker sends heartbeats
 
-Dramatiq provides the queue, the heartbeats of the consumers and the redelivery of a dead worker's
-jobs. Every key expires.
+Dramatiq provides the queue and the consumer heartbeats, and redelivers the jobs of dead workers.
+Every key expires.
 """
 
 import json
@@ -37,14 +37,14 @@ NAMESPACE = "minichar"
 
 
 class Store:
-    """The data that servers and workers share in Redis.
+    """Data shared by servers and workers in Redis.
 
     Parameters
     ----------
     url : str
         For example ``redis://127.0.0.1:6379/0``.
     retries : int
-        How often a failed command is retried, with a backoff of up to two seconds.
+        Number of retries of a failed command, with a backoff of up to two seconds.
 
     Raises
     ------
@@ -54,14 +54,14 @@ class Store:
 
     def __init__(self, url: str, retries: int) -> None:
         try:
-            self.client: Any = redis.Redis.from_url(  # Any: its types differ between versions
+            self.client: Any = redis.Redis.from_url(  # the types differ between versions of redis-py
                 url, decode_responses=True, retry=Retry(ExponentialBackoff(cap=2, base=0.05), retries)
             )
             redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)).ping()
         except (redis.RedisError, ValueError) as error:
             raise MinicharError(f"cannot connect to Redis at {url}: {error}") from error
-        # With maintenance_chance at its maximum, every command of a consumer sends a heartbeat and
-        # looks for dead consumers.
+        # At the maximum maintenance_chance, every consumer command sends a heartbeat and checks for
+        # dead consumers.
         self.broker = RedisBroker(
             url=url,
             middleware=[],
@@ -89,7 +89,7 @@ class Store:
         return int(number)
 
     def add(self, job_id: str, update: Update) -> None:
-        """Append an update to a text."""
+        """Append an update to the text of a job."""
         with self.client.pipeline() as pipeline:
             pipeline.xadd(key("text", job_id), {"update": json.dumps(asdict(update))})
             for kind in ("text", "request"):
@@ -97,7 +97,7 @@ class Store:
             pipeline.execute()
 
     def updates(self, job_id: str, last: str = "0", wait: float = 0.0) -> Iterator[tuple[str, Update]]:
-        """Yield the updates after the entry `last` with their entry ids, waiting for the first one.
+        """Yield the updates after stream entry `last`, each with its entry id.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class Store:
         last : str
             Id of a stream entry; "0" for all updates.
         wait : float
-            Seconds to wait if there is no update yet.
+            Maximum number of seconds to wait for the first update.
         """
         found: Any = self.client.xread({key("text", job_id): last}, block=int(1000 * wait) or None)
         for _, entries in found:
@@ -113,12 +113,12 @@ class Store:
                 yield entry, Update(**json.loads(fields["update"]))
 
     def abandoned(self, job_id: str) -> bool:
-        """Return whether a job was cancelled or has no reader."""
+        """Return whether a job has been cancelled or has no reader."""
         seen, cancelled = self.client.mget(key("seen", job_id), key("cancelled", job_id))
         return seen is None or cancelled is not None
 
     def workers(self) -> list[dict[str, Any]]:
-        """Return the announcements of all live workers."""
+        """Return the announcement of each live worker."""
         keys = sorted(self.client.scan_iter(key("worker", "*"), count=1000))
         return [json.loads(value) for value in self.client.mget(keys) if value] if keys else []
 
@@ -129,26 +129,26 @@ def key(kind: str, name: str) -> str:
 
 
 def queue_name(model: str) -> str:
-    """Return the queue of a model: a hash, since Dramatiq restricts the characters of queue names."""
+    """Return the queue name of a model, hashed because Dramatiq restricts the allowed characters."""
     return f"model-{sha256(model.encode()).hexdigest()[:16]}"
 
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Raise `Unavailable` instead of a Redis error."""
+    """Convert Redis errors to `Unavailable`."""
     try:
         yield
     except redis.RedisError as error:
-        raise Unavailable("Redis does not respond: try again in a moment") from error
+        raise Unavailable("Redis does not respond: try again later") from error
 
 
 class RedisQueue(JobQueue):
-    """Sends jobs to workers through Redis.
+    """Queue that sends jobs to workers through Redis.
 
     Parameters
     ----------
     url : str
-        Of Redis.
+        Redis URL.
     queue : int
         Maximum number of waiting jobs per model.
     """
@@ -166,7 +166,7 @@ class RedisQueue(JobQueue):
     def submit(self, request: Request) -> str:
         """Queue a request and return the id of its job."""
         request, model = self.resolve(request)
-        request.stream(model.vocabulary)  # reports unknown characters before the job is queued
+        request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
         store, queue, job_id = self._store, queue_name(model.name), secrets.token_urlsafe(12)
         with redis_errors():
             columns = sum(
@@ -175,7 +175,7 @@ class RedisQueue(JobQueue):
                 if any(m["name"] == model.name for m in worker["models"])
             )
             if store.broker.do_qsize(queue) >= columns + self._queue:
-                raise Busy("too many texts are being generated: try again in a moment")
+                raise Busy("too many requests are in progress: try again later")
             store.put("request", job_id, request.dump(), KEEP)
             store.put("seen", job_id, "", ABANDONED_AFTER)
             store.broker.enqueue(Message(queue, queue, (job_id,), {}, {}))
@@ -190,7 +190,7 @@ class RedisQueue(JobQueue):
         return Request.load(text)
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates after the first `after` characters until the text ends; None on a timeout."""
+        """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
         last = "0"
         try:
             while True:
@@ -200,7 +200,7 @@ class RedisQueue(JobQueue):
                     yield None
                 for entry, update in found:
                     last = entry
-                    # A worker that was only slow may publish the same characters as its successor.
+                    # A slow worker that was considered dead may publish the same characters as its successor.
                     start = len(update.text) - max(0, min(len(update.text), update.end - after))
                     after = max(after, update.end)
                     text, details = update.text[start:], update.details[start:]
@@ -212,7 +212,7 @@ class RedisQueue(JobQueue):
             yield Update("", [], after, "closing")
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a job; an unknown id is ignored."""
+        """Cancel a job; do nothing if the id is unknown."""
         with redis_errors():
             self._store.put("cancelled", job_id, "", KEEP)
 
@@ -223,5 +223,5 @@ class RedisQueue(JobQueue):
             return {"unfinished": sum(self._store.broker.do_qsize(queue) for queue in queues)}
 
     def close(self) -> None:
-        """Close the connection; workers continue the jobs that still have a reader."""
+        """Close the connection to Redis; workers continue the jobs that still have a reader."""
         self._store.client.close()

@@ -1,4 +1,4 @@
-"""A request for a text, validated against the schemas of ``openapi.json``."""
+"""A generation request, validated against the schemas in ``openapi.json``."""
 
 import json
 import secrets
@@ -18,15 +18,15 @@ from minichar.text.vocabulary import Vocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
-"""Longest part of a validation message that an error repeats, in characters."""
+"""Maximum number of characters of a validation message that are included in an error."""
 
 
 class BadRequest(MinicharError):
-    """The request is invalid."""
+    """Invalid request."""
 
 
 def validate(data: Any, schema: str) -> dict[str, Any]:
-    """Validate `data`; return it with the defaults of the schema filled in.
+    """Validate `data` and return it with the schema's defaults filled in.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     error = best_match(Draft202012Validator(expected).iter_errors(data))
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or "the request", error.message
-        if len(message) > MAX_MESSAGE:  # the end says what is wrong, the beginning repeats the value
+        if len(message) > MAX_MESSAGE:  # the value comes first, the reason last
             message = f"…{message[-MAX_MESSAGE:]}"
         raise BadRequest(f"{field}: {message}")
     return {
@@ -47,7 +47,7 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that determines a text, and where to start; see the schema ``Generate``."""
+    """Parameters of a generation request, as defined by the ``Generate`` schema."""
 
     model: str
     prime: str
@@ -65,7 +65,7 @@ class Request:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Validate a JSON value and return the request; a missing seed is drawn at random.
+        """Create a request from a JSON value; a missing seed is drawn at random.
 
         Raises
         ------
@@ -92,27 +92,27 @@ class Request:
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """Return the request that `dump` serialized."""
+        """Restore a request that was serialized by `dump`."""
         data = json.loads(text)
         branches = tuple((position, character) for position, character in data["branches"])
         return cls(**data | {"stop": tuple(data["stop"]), "branches": branches})
 
     def dump(self) -> str:
-        """Serialize to JSON."""
+        """Serialize the request to JSON."""
         return json.dumps(asdict(self))
 
     def with_model(self, name: str) -> Self:
-        """Return a copy for the model of this name."""
+        """Return a copy that uses the model with this name."""
         return replace(self, model=name)
 
     def stream(self, vocabulary: Vocabulary, known: str = "") -> Stream:
-        """Create the stream that generates the text.
+        """Create the stream that generates text for this request.
 
         Parameters
         ----------
         vocabulary : Vocabulary
         known : str
-            The beginning of the text, if it was generated before.
+            The beginning of the text, if it has already been generated.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Generates all texts of one model as columns of one batch, in one thread."""
+"""Scheduler that runs all jobs for one model as columns of one batch, in one thread."""
 
 import logging
 import threading
@@ -14,22 +14,22 @@ from minichar.sampling.streams import Stream, Streams
 from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Detail, Job
 
 ALTERNATIVES = 5
-"""How many of the most likely characters a `Detail` contains."""
+"""Number of most likely characters in a `Detail`."""
 
 
 class Scheduler:
-    """Runs the jobs of one model in a background thread.
+    """Scheduler that runs the jobs for one model in a background thread.
 
     Parameters
     ----------
     model : CharRNN
     columns : int
-        Maximum number of jobs that run at the same time.
+        Maximum number of jobs that run concurrently.
     queue : int
-        Maximum number of further jobs that wait.
+        Maximum number of waiting jobs.
     pace : float
-        Maximum speed of each text, in characters per second; 0 for no limit. Reading the prime and
-        replaying known text are not limited.
+        Maximum generation speed of each job, in characters per second; 0 for no limit. The limit
+        does not apply to reading the prompt or replaying known text.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Scheduler:
         """
         with self._changed:
             if self.closing or len(self.running) + len(self.waiting) >= self.capacity:
-                raise Busy("too many texts are being generated: try again in a moment")
+                raise Busy("too many requests are in progress: try again later")
             self.waiting.append(job)
             self._changed.notify()
 
@@ -69,14 +69,14 @@ class Scheduler:
         self._thread.join()
 
     def _run(self) -> None:
-        # On busy cores the threads of a multi-threaded product wait milliseconds for each other.
+        # On busy cores, the threads of a matrix product spend milliseconds waiting for each other.
         with threadpool_limits(1, "blas"):
             while not self.closing:
                 try:
                     self._generate()
                 except MinicharError as error:
                     self._finish_all("error", str(error))
-                except Exception:  # a bug triggered by one request must not stop the server
+                except Exception:  # a request that triggers a bug must not stop the server
                     logging.exception("generation failed")
                     self._finish_all("error", "internal error; the server log has details")
             self._finish_all("closing")
@@ -90,7 +90,7 @@ class Scheduler:
             job.finish(reason, error)
 
     def _generate(self) -> None:
-        """Run one step after another until the scheduler is closed."""
+        """Run steps until the scheduler is closed."""
         streams = Streams(self.model.exact())
         published = due = time.monotonic()
         while self._admit(streams):
@@ -98,15 +98,15 @@ class Scheduler:
             self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= PUBLISH_INTERVAL:
-                # After a long pause of the whole machine, the readers had no chance to read either.
+                # If the whole machine was suspended, the readers could not read either.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            due = max(due + self.interval, now - PUBLISH_INTERVAL)  # catch up slow steps, within limits
+            due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, within limits
             if len(generating) == len(streams.streams) and due > now:
                 time.sleep(due - now)
 
     def _admit(self, streams: Streams) -> bool:
-        """Move waiting jobs into free columns, blocking while there are no jobs; return False once closed."""
+        """Assign waiting jobs to free columns; block while there are no jobs. Return False once closed."""
         with self._changed:
             while not self.closing and not self.waiting and not self.running:
                 self._changed.wait()
@@ -119,7 +119,7 @@ class Scheduler:
     def _dispatch(
         self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
     ) -> None:
-        """Append each character to its job and remove completed jobs."""
+        """Append each character to its job, and remove completed jobs."""
         characters = self.model.vocabulary.characters
         details = self._details(generating, ids, scores)
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
@@ -131,7 +131,7 @@ class Scheduler:
                 self._remove(streams, stream)
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, Detail]:
-        """Return the details for the jobs that requested them, by column of `scores` ``(V, n)``."""
+        """Return the requested details, keyed by column of `scores` ``(V, n)``."""
         wanted = [j for j, stream in enumerate(generating) if self.running[stream].request.alternatives]
         if not wanted:
             return {}
@@ -147,7 +147,7 @@ class Scheduler:
         }
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
-        """Publish new text; remove jobs that were cancelled or abandoned in the last `elapsed` seconds."""
+        """Publish new text and remove ended jobs; `elapsed` is the time since the last call, in seconds."""
         for stream, job in list(self.running.items()):
             job.publish()
             job.cancel_if_abandoned(elapsed)
@@ -166,6 +166,6 @@ class Scheduler:
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Return the softmax of each column of `scores`, ``(V, n)``: probabilities at temperature 1."""
+    """Return the softmax over each column of `scores`, ``(V, n)``, at temperature 1."""
     p = np.exp(scores - scores.max(axis=0))  # (V, n)
     return p / p.sum(axis=0)

@@ -1,4 +1,4 @@
-"""The HTTP server: Cheroot, with the limits that a public demo needs."""
+"""HTTP server based on Cheroot, with limits suitable for a public demo."""
 
 import ipaddress
 import signal
@@ -15,11 +15,11 @@ from minichar.web.app import MAX_BODY
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 MAX_HEADER = 16 * 1024
-"""Largest accepted request header, in bytes."""
+"""Maximum size of the request headers, in bytes."""
 TIMEOUT = 10
-"""Seconds that the server waits for a client to send or to accept data."""
+"""Seconds to wait for a client to send or receive data."""
 SPARE_THREADS = 64
-"""Threads in addition to one per text, for short requests and slow clients."""
+"""Number of threads for short requests and slow clients, in addition to one per stream."""
 
 
 def serve(
@@ -30,25 +30,25 @@ def serve(
     on_ready: Callable[[str], None],
     close: Callable[[], None],
 ) -> None:
-    """Serve an application until SIGINT or SIGTERM.
+    """Serve an application until SIGINT or SIGTERM is received.
 
     Parameters
     ----------
     app : WSGI application
     host : str
     port : int
-        0 for any free port.
+        Port number; 0 for any free port.
     texts : int
-        How many texts may be streamed at the same time.
+        Maximum number of concurrent streams.
     on_ready : callable
-        Called with the URL once the server accepts connections.
+        Called with the URL when the server is ready to accept connections.
     close : callable
-        Ends the streams in progress when the server stops.
+        Called to end all streams when the server stops.
 
     Raises
     ------
     MinicharError
-        If the server cannot listen on this address.
+        If the server cannot listen on the given address and port.
     """
     server = listen(app, host, port, texts)
     try:
@@ -63,9 +63,9 @@ def serve(
 
 
 def listen(app: WSGIApp, host: str, port: int, texts: int) -> Server:
-    """Return a server that listens, and answers once its ``serve`` method is called.
+    """Return a listening server; call its ``serve`` method to handle requests.
 
-    Parameters and errors as for `serve`.
+    See `serve` for the parameters and errors.
     """
     server = Server(
         (host, port),
@@ -86,9 +86,9 @@ def listen(app: WSGIApp, host: str, port: int, texts: int) -> Server:
 
 
 def buffer_body(app: WSGIApp) -> WSGIApp:
-    """Return a WSGI application that calls `app` once the whole body has been received.
+    """Return a WSGI application that receives the whole request body before it calls `app`.
 
-    If a client does not send its body in time, the server answers 408, and `app` is not called.
+    If a client does not send the body in time, the server returns status 408 and does not call `app`.
     """
 
     def buffered(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -98,7 +98,7 @@ def buffer_body(app: WSGIApp) -> WSGIApp:
             body = environ["wsgi.input"].read(MAX_BODY + 1)
         except TimeoutError:
             raise
-        except (ValueError, OSError):  # malformed or endless chunks
+        except (ValueError, OSError):  # malformed or oversized chunks
             start_response("400 Bad Request", [("Content-Length", "0"), ("Connection", "close")])
             return []
         return app(environ | {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response)
@@ -108,7 +108,7 @@ def buffer_body(app: WSGIApp) -> WSGIApp:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT and SIGTERM, even if the parent process ignores them."""
+    """Raise KeyboardInterrupt on SIGINT and SIGTERM, even if the process inherited ignored signals."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -122,7 +122,7 @@ def interruptible() -> Iterator[None]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is reachable from this machine only."""
+    """Return whether `host` is a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Turns the updates of a job into server-sent events, or into one JSON document."""
+"""Conversion of job updates to server-sent events or a JSON document."""
 
 import json
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from typing import Any
 from minichar.web.job import Update
 
 KEEP_ALIVE = ": keep-alive\n\n"
-"""A comment; writing it fails if the client has disconnected."""
+"""A comment event; sending it reveals whether the client has disconnected."""
 
 
 def event(name: str, id: int, data: dict[str, Any]) -> str:
-    """Return one server-sent event. JSON contains no line breaks, so the data is one line."""
+    """Return a server-sent event; the data is a single line because JSON escapes line breaks."""
     return f"event: {name}\nid: {id}\ndata: {json.dumps(data)}\n\n"
 
 
 def events(update: Update, alternatives: bool) -> Iterator[str]:
-    """Yield the events of an update."""
+    """Yield the server-sent events for an update."""
     if update.restarted:
         yield event("notice", update.end, {"what": "restarted"})
     if update.text:
@@ -28,7 +28,7 @@ def events(update: Update, alternatives: bool) -> Iterator[str]:
 
 
 def document(updates: Iterator[Update | None], alternatives: bool) -> dict[str, Any]:
-    """Read all updates; return the fields of the schema ``Document`` that depend on them."""
+    """Consume all updates and return the fields of the ``Document`` schema that depend on them."""
     received = [update for update in updates if update is not None]
     last = received[-1]
     result: dict[str, Any] = {"text": "".join(update.text for update in received), "reason": last.reason}

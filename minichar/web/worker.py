@@ -1,4 +1,4 @@
-"""A worker: takes jobs from Redis and publishes their texts there."""
+"""Worker that takes jobs from Redis and publishes the generated text there."""
 
 import json
 import threading
@@ -20,30 +20,30 @@ from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
 
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
-"""Seconds between two heartbeats."""
+"""Seconds between heartbeats."""
 POLL_INTERVAL = 100
-"""Longest time between two polls of an empty queue, in milliseconds."""
+"""Maximum time between polls of an empty queue, in milliseconds."""
 MAX_ATTEMPTS = 5
-"""How many workers may start a job: one that keeps killing its workers must not be redelivered for ever."""
+"""Number of workers that may start a job; the limit stops the redelivery of jobs that kill workers."""
 
 
 class Worker:
-    """Runs jobs from Redis until it is stopped.
+    """Worker that runs jobs from Redis until it is stopped.
 
     Parameters
     ----------
     url : str
-        Of Redis.
+        Redis URL.
     models : dict of str to CharRNN
     columns : int
-        Maximum number of jobs per model that run at the same time.
+        Maximum number of concurrent jobs per model.
     pace : float
-        Passed to the `Scheduler` of each model.
+        Maximum generation speed of each job (see `Scheduler`).
 
     Attributes
     ----------
     stopping : threading.Event
-        Set it to stop the worker.
+        Set this event to stop the worker.
     """
 
     def __init__(self, url: str, models: dict[str, CharRNN], columns: int, pace: float) -> None:
@@ -70,7 +70,7 @@ class Worker:
         self.stopping = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Run jobs until `stopping` is set, then finish the jobs in progress.
+        """Run jobs until `stopping` is set, then complete the running jobs.
 
         Parameters
         ----------
@@ -81,14 +81,14 @@ class Worker:
         try:
             self._send_heartbeats(on_ready)
         finally:
-            with suppress(redis.RedisError):  # the announcement expires anyway
+            with suppress(redis.RedisError):  # the announcement will expire
                 self.store.remove("worker", self.id)
             self.consumers.stop()
             for scheduler in self.schedulers.values():
                 scheduler.close()
 
     def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
-        """Announce this worker, and keep its consumers alive: one that is fully occupied does not poll."""
+        """Announce this worker, and send heartbeats for consumers that are too busy to poll."""
         ready = False
         while not self.stopping.is_set():
             try:
@@ -96,7 +96,7 @@ class Worker:
                 for name in self.schedulers:
                     self.store.broker.do_qsize(queue_name(name))
             except redis.RedisError:
-                pass  # the next heartbeat tries again
+                pass  # retried at the next heartbeat
             else:
                 if not ready:
                     on_ready()
@@ -104,7 +104,7 @@ class Worker:
             self.stopping.wait(HEARTBEAT_INTERVAL)
 
     def generate(self, model: str, job_id: str) -> None:
-        """Run a job, continuing after the text that a previous worker published."""
+        """Run a job, starting after the text that previous workers published."""
         store = self.store
         serialized = store.get("request", job_id)
         if serialized is None:
@@ -118,7 +118,7 @@ class Worker:
             text = text[: update.end - len(update.text)] + update.text
         attempts = store.increment("attempts", job_id)
         if attempts > MAX_ATTEMPTS:
-            error = f"gave up: {MAX_ATTEMPTS} workers died while generating this text"
+            error = f"job failed: {MAX_ATTEMPTS} workers died while running it"
             store.add(job_id, Update("", [], len(text), "error", error))
             return
         if attempts > 1:

@@ -24,7 +24,7 @@ SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3
 def quick(monkeypatch):
     monkeypatch.setattr(comparing, "UNITS", 2)
     monkeypatch.setattr(comparing, "TURN", 0)
-    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # products of a second or two
+    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # measuring it takes a second or two
 
 
 def result(ours, theirs, work=SMALL, against=SMALL):
@@ -33,18 +33,18 @@ def result(ours, theirs, work=SMALL, against=SMALL):
     )
 
 
-def test_the_ratio_is_the_median_over_the_rounds():
-    """In the second round both sides were disturbed, in the third only one."""
+def test_ratio_is_the_median_over_the_rounds():
+    """Other load affected both runs of the second round and only one run of the third."""
     assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
 
 
-def test_the_ratio_is_one_of_characters_per_second():
-    """The two sides may have units of different sizes."""
+def test_ratio_compares_characters_per_second():
+    """The benchmark and its baseline may have different numbers of characters per iteration."""
     many = replace(SMALL, kind="sample-many")
     assert result([[2.0]], [[1.0]], many, replace(SMALL, kind="sample")).ratio == 32
 
 
-def test_rounds_that_differ_too_much_are_reported():
+def test_varying_ratios_are_reported():
     assert result([[1], [1], [1]], [[2], [3], [4.1]]).disturbed
     assert not result([[1], [1], [1]], [[2], [3], [3.9]]).disturbed
 
@@ -56,7 +56,7 @@ def test_speeds():
     assert one.gigaflops == pytest.approx(SMALL.flop / 3 / 1e9)
 
 
-def test_what_each_kind_of_work_is_compared_with(monkeypatch):
+def test_baseline_of_each_benchmark(monkeypatch):
     monkeypatch.setattr(comparing, "find_spec", lambda name: object())
     assert opponent(replace(SMALL, kind="dropout")) == SMALL
     assert opponent(replace(SMALL, kind="scheduled-sampling")) == SMALL
@@ -67,7 +67,7 @@ def test_what_each_kind_of_work_is_compared_with(monkeypatch):
     assert opponent(SMALL) is None
 
 
-def test_both_sides_are_measured_in_every_round():
+def test_benchmark_and_baseline_run_in_every_round():
     rounds = []
     measured = compare(replace(SMALL, kind="dropout"), 2, lambda: rounds.append(1))
     assert measured.against == SMALL
@@ -80,7 +80,7 @@ def test_both_sides_are_measured_in_every_round():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_work_runs(kind):
+def test_every_benchmark_runs(kind):
     unit = ours.prepare(replace(SMALL, kind=kind))
     assert unit() is unit() is None
 
@@ -95,7 +95,7 @@ def test_training_reduces_the_loss(cell):
     assert float(step.loss) < first - 0.1
 
 
-def test_the_thread_count_applies_to_the_child_process_only(monkeypatch):
+def test_thread_count_applies_to_child_processes_only(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with threads_limited(3):
@@ -104,12 +104,12 @@ def test_the_thread_count_applies_to_the_child_process_only(monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_work_that_fails_is_one_line():
+def test_failing_benchmark_error_is_one_line():
     with pytest.raises(MinicharError, match=r"^cannot run this benchmark: no device is called 'abacus'"):
         Worker(replace(SMALL, device="abacus")).__enter__()
 
 
-def test_a_process_that_dies_is_one_line():
+def test_dying_process_error_is_one_line():
     with Worker(SMALL) as worker:
         worker.process.kill()
         worker.process.join()
@@ -117,26 +117,26 @@ def test_a_process_that_dies_is_one_line():
             worker.units(1)
 
 
-def test_a_process_ends_with_its_context():
-    """After its current answer, or at once if the caller was interrupted."""
+def test_process_exits_with_its_context():
+    """It exits after its current answer, or immediately if the caller was interrupted."""
     with Worker(SMALL) as worker:
         assert len(worker.units(3)) == 3
     assert worker.process.exitcode == 0
 
     worker = Worker(SMALL).__enter__()
-    worker.connection.send(10**9)  # units
+    worker.connection.send(10**9)  # iterations
     worker.__exit__(KeyboardInterrupt, None, None)
     assert worker.process.exitcode == -signal.SIGTERM
 
 
-def test_the_peak_is_that_of_the_fastest_product(monkeypatch):
+def test_peak_uses_the_fastest_measurement(monkeypatch):
     monkeypatch.setattr(worker_process, "N", 100)
     seconds = iter([0.02, 0.01, 0.05, 0.03, 0.04])
-    monkeypatch.setattr(worker_process, "seconds", lambda product: [product(), next(seconds)][1])
+    monkeypatch.setattr(worker_process, "seconds", lambda multiply: [multiply(), next(seconds)][1])
     assert worker_process.answer("peak", None) == pytest.approx(2 * 100**3 / 0.01 / 1e9)
 
 
-def test_the_table_is_markdown():
+def test_table_is_markdown():
     lines = [*table([result([[1.0]], [[2.0]])])]
     assert {line.count("|") for line in lines} == {10}
     assert len({len(line) for line in lines}) == 1
@@ -148,7 +148,7 @@ SIZES = "--rnn-size 8 --num-layers 1 --vocab-size 11 --seq-length 4 --batch-size
 BENCH = ["bench", "--device", "cpu", *SIZES.split(), "--rounds", "1"]
 
 
-def test_the_command_without_pytorch(monkeypatch):
+def test_command_without_pytorch(monkeypatch):
     monkeypatch.setattr(comparing, "find_spec", lambda name: None)
     done = CliRunner().invoke(main, [*BENCH, "--threads", "1"])
     assert done.exit_code == 0, done.output
@@ -163,7 +163,7 @@ def test_more_threads_than_cores_are_rejected():
     assert "'--threads': 100000 is not in the range" in done.stderr
 
 
-def test_the_command_with_pytorch_as_json():
+def test_command_with_pytorch_as_json():
     pytest.importorskip("torch")
     done = CliRunner().invoke(main, [*BENCH, "--threads", "1", "--what", "evaluate", "--json"])
     assert done.exit_code == 0, done.output

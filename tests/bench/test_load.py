@@ -13,22 +13,24 @@ def test_clients_measure_what_they_receive():
     texts = len(measured.first)
     assert measured.dropped == []
     assert texts >= 2
-    assert 40 * (texts - 2) <= measured.characters <= 40 * texts  # each last text may end too late
+    assert (
+        40 * (texts - 2) <= measured.characters <= 40 * texts
+    )  # each client may have one unfinished request
     assert all(0 < seconds < 60 for seconds in measured.first + measured.gaps)
 
 
-def test_texts_that_fail_are_reported():
+def test_failed_requests_are_reported():
     measured = measure(free_port(), 1, 0.05, Load(40, False))
     assert measured.characters == 0
     assert "refused" in measured.dropped[0]
 
 
-def test_a_line_of_the_table():
+def test_table_row():
     measured = Measurement(6000, [0.001 * i for i in range(1, 101)], [0.05], ["closing"])
-    assert row(8, measured, seconds=2, single=1000) == "| 8 | 3,000 | 3.0 × | 51, 100 | 50 | 1 |"
+    assert row(8, measured, seconds=2, single=1000) == "| 8 | 3,000 | 3.0× | 51, 100 | 50 | 1 |"
     assert str(percentile([], 0.5)) == "nan"
 
 
-@pytest.mark.parametrize(("share", "value"), [(0, 1), (0.5, 6), (0.99, 10), (1, 10)])
-def test_percentiles(share, value):
-    assert percentile([10, *range(1, 10)], share) == value
+@pytest.mark.parametrize(("fraction", "value"), [(0, 1), (0.5, 6), (0.99, 10), (1, 10)])
+def test_percentiles(fraction, value):
+    assert percentile([10, *range(1, 10)], fraction) == value

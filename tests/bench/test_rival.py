@@ -1,4 +1,4 @@
-"""PyTorch must do the same work, or the comparison is worthless."""
+"""Check that the PyTorch benchmarks perform the same computations as minichar."""
 
 from dataclasses import replace
 from math import log
@@ -19,12 +19,12 @@ COMPARABLE = {name: cell for name, cell in CELLS.items() if cell.torch is not No
 
 
 @pytest.mark.parametrize("model", COMPARABLE)
-def test_it_has_the_same_weights_and_trains(model):
+def test_model_has_the_same_weights_and_trains(model):
     torch.manual_seed(0)
     work = replace(SMALL, model=model)
     one = rival.TorchModel(torch, work)
     gates = len(COMPARABLE[model].torch.gates)
-    # One bias per gate more than minichar's: PyTorch has two, and only a GRU's candidate needs both.
+    # PyTorch has two biases per gate; minichar has two only for the candidate of a GRU.
     expected = gates * 8 * (8 + 11 + 2) + gates * 8 * (8 + 8 + 2) + 11 * (8 + 1)
     assert sum(p.numel() for p in one.parameters) == expected
     first = one.loss().item()
@@ -34,18 +34,18 @@ def test_it_has_the_same_weights_and_trains(model):
     assert one.loss().item() < first - 0.1
 
 
-def test_a_cell_without_a_counterpart_is_one_line():
+def test_error_for_a_cell_without_counterpart_is_one_line():
     with pytest.raises(MinicharError, match=r"^GRU \(.*\) has no PyTorch counterpart to compare with$"):
         rival.prepare(replace(SMALL, model="gru", gru_reset="before"))
 
 
-def test_a_large_vocabulary_uses_an_embedding():
+def test_large_vocabulary_uses_an_embedding():
     work = replace(SMALL, vocab_size=300)
     assert rival.TorchModel(torch, work).embedding.weight.shape == (300, 8)
     rival.prepare(work)()
 
 
-def test_it_carries_its_state_and_uses_dropout_only_in_training():
+def test_state_is_carried_and_dropout_used_only_in_training():
     one = rival.TorchModel(torch, replace(SMALL, kind="evaluate"))
     one.evaluate()
     before = one.state[0]
@@ -56,7 +56,7 @@ def test_it_carries_its_state_and_uses_dropout_only_in_training():
 
 
 @pytest.mark.parametrize("model", COMPARABLE)
-def test_it_samples_as_many_characters(model, monkeypatch):
+def test_number_of_sampled_characters(model, monkeypatch):
     drawn = []
     multinomial = torch.multinomial
     monkeypatch.setattr(torch, "multinomial", lambda p, n: drawn.append(p.shape) or multinomial(p, n))
@@ -64,7 +64,7 @@ def test_it_samples_as_many_characters(model, monkeypatch):
     assert drawn == [(1, 11)] * PIECE
 
 
-def test_its_cells_compute_what_its_layers_compute():
+def test_sampling_cells_agree_with_the_layers():
     one = rival.TorchModel(torch, replace(SMALL, kind="sample"))
     for layer, cell in enumerate(one.cells):
         for name, parameter in cell.named_parameters():

@@ -6,8 +6,8 @@ from minichar.bench.work import MANY, PIECE, Work
 from minichar.errors import MinicharError
 
 
-def test_characters_and_operations_of_a_unit():
-    """Counted by hand: two operations per weight and character, three times as many in training."""
+def test_characters_and_operations_per_iteration():
+    """The expected numbers are two operations per weight and character, times three in training."""
     work = Work(rnn_size=3, num_layers=2, vocab_size=7, seq_length=5, batch_size=2)
     first, second, readout = 4 * 3 * (3 + 1), 4 * 3 * (3 + 3 + 1), 7 * (3 + 1)
     assert work.characters == 10
@@ -20,11 +20,11 @@ def test_characters_and_operations_of_a_unit():
 @pytest.mark.parametrize(
     ("kind", "dropout", "ratio"), [("train", 0, 1), ("dropout", 0.5, 1), ("scheduled-sampling", 0, 0.9)]
 )
-def test_each_kind_of_training_enables_only_its_own_option(kind, dropout, ratio):
+def test_each_training_benchmark_enables_only_one_option(kind, dropout, ratio):
     assert (Work(kind).config().dropout, Work(kind).teacher_forcing_ratio) == (dropout, ratio)
 
 
-def test_ids_have_the_skewed_distribution_of_a_text():
+def test_ids_have_the_skewed_distribution_of_natural_text():
     ids = Work(vocab_size=7000, seq_length=50, batch_size=50).ids()
     assert ids.shape == (51, 50)
     assert ids.min() >= 0
@@ -35,13 +35,13 @@ def test_ids_have_the_skewed_distribution_of_a_text():
 
 
 @pytest.mark.parametrize("V", [1, 65, 0xD800 - 0x20, 0xD801])
-def test_a_vocabulary_of_any_size(V):
+def test_vocabulary_size(V):
     assert len(vocabulary(V)) == V
 
 
-def test_invalid_work_is_rejected():
+def test_invalid_parameters_are_rejected():
     with pytest.raises(
-        MinicharError, match="unknown work 'juggle' for engine 'minichar': choose one of train"
+        MinicharError, match="unknown benchmark 'juggle' for engine 'minichar': choose one of train"
     ):
         Work("juggle")
     with pytest.raises(MinicharError, match="rnn_size is 0"):

@@ -1,4 +1,4 @@
-"""The application does what ``openapi.json`` describes, and nothing else."""
+"""Check the application against ``openapi.json``."""
 
 import json
 import re
@@ -17,7 +17,7 @@ jsonschema = pytest.importorskip("jsonschema")
 
 
 def validate(value, schema):
-    """Validate a value against a schema that may refer to others in the document."""
+    """Validate a value against a schema that may contain references."""
     jsonschema.Draft202012Validator(schema | {"components": OPENAPI["components"]}).validate(value)
 
 
@@ -27,7 +27,7 @@ def events_of(response):
 
 @pytest.fixture
 def send(client):
-    """Send a request and check that the document describes the response."""
+    """Send a request and check the response against the OpenAPI document."""
 
     def send(method, path, value=None, route=None, **options):
         if value is not None:
@@ -53,7 +53,7 @@ def send(client):
     return send
 
 
-def test_the_schemas_are_valid_and_so_are_their_defaults():
+def test_schemas_and_their_defaults_are_valid():
     assert OPENAPI["openapi"].startswith("3.1")
     for schema in OPENAPI["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
@@ -62,7 +62,7 @@ def test_the_schemas_are_valid_and_so_are_their_defaults():
                 validate(field["default"], field)
 
 
-def test_the_document_describes_exactly_the_routes_that_exist(client):
+def test_openapi_lists_exactly_the_existing_routes(client):
     served = {
         (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
         for rule in client.application.url_map.iter_rules()
@@ -78,7 +78,7 @@ def test_the_document_describes_exactly_the_routes_that_exist(client):
     assert served == described
 
 
-def test_a_text_as_one_document(send, sampled):
+def test_generating_text_as_one_document(send, sampled):
     data = {"prime": "山中", "length": 80, "seed": 5, "temperature": 0.7, "top_k": 9, "stream": False}
     expected = sampled(80, "山中", temperature=0.7, top_k=9)
     response = send("POST", "/api/generate", data).json
@@ -88,7 +88,7 @@ def test_a_text_as_one_document(send, sampled):
     assert len(details) == 10
 
 
-def test_a_text_as_events(send, sampled):
+def test_generating_text_as_events(send, sampled):
     events = events_of(send("POST", "/api/generate", {"length": 300, "seed": 5, "alternatives": True}))
     assert events.text == sampled(300)
     assert len(events.details) == 300
@@ -101,7 +101,7 @@ def test_a_text_as_events(send, sampled):
         assert (name, number) == ("text", length)
 
 
-def test_resuming_after_the_last_event(send, sampled):
+def test_resuming_with_last_event_id(send, sampled):
     begin = events_of(send("POST", "/api/generate", {"length": 200, "seed": 5})).all[0][2]
     path, route, whole = f"/api/generate/{begin['job']}", "/api/generate/{job}", sampled(200)
     for n in (0, 1, 77, 200):
@@ -130,7 +130,7 @@ def test_models_health_and_metrics(send):
     assert 'minichar_jobs{state="waiting"} 0.0' in metrics
 
 
-def test_the_legacy_routes(send, sampled):
+def test_legacy_routes(send, sampled):
     sid = send("POST", "/api", {"primetext": "山☃中", "temperature": "0.7", "seed": "5"}).json["sid"]
 
     def poll():
@@ -170,7 +170,7 @@ JSON = {"content_type": "application/json"}
         ({"data": b"{}", "content_type": "text/plain"}, 415),
     ],
 )
-def test_invalid_bodies_are_rejected_with_one_line(send, options, status):
+def test_invalid_bodies_are_rejected_with_one_line_errors(send, options, status):
     for path in ("/api/generate", "/api", "/res"):
         response = send("POST", path, **options)
         if path == "/api/generate" or response.status_code != 200:  # the legacy routes ignore unknown fields
@@ -179,7 +179,7 @@ def test_invalid_bodies_are_rejected_with_one_line(send, options, status):
             assert "\n" not in response.json["error"]
 
 
-def test_the_content_security_policy_allows_only_this_server(client):
+def test_content_security_policy_allows_only_this_server(client):
     policy = client.get("/").headers["Content-Security-Policy"]
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert directives.pop("default-src") == "'none'"
@@ -187,7 +187,7 @@ def test_the_content_security_policy_allows_only_this_server(client):
     assert directives.keys() >= {"base-uri", "form-action", "frame-ancestors"}
 
 
-def test_other_methods_and_paths(client):
+def test_unknown_methods_and_paths_are_rejected(client):
     assert client.get("/api/generate").status_code == 405
     assert client.post("/healthz").status_code == 405
     for path in ("/page/../app.py", "/..%2f..%2fapp.py", "/page.js/", "/nothing", "//etc/passwd"):
@@ -197,7 +197,7 @@ def test_other_methods_and_paths(client):
 
 
 @pytest.mark.parametrize("path", sorted(PAGE))
-def test_the_page_loads_nothing_from_elsewhere(client, path):
+def test_page_loads_nothing_from_other_servers(client, path):
     response = client.get(path)
     assert response.status_code == 200
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -208,8 +208,8 @@ def test_the_page_loads_nothing_from_elsewhere(client, path):
         assert unsafe not in content
 
 
-def test_both_languages_have_the_same_words(client):
-    """And the same placeholders; the page uses no others."""
+def test_both_languages_define_all_strings(client):
+    """Both languages must have the same keys and placeholders, and every key used must exist."""
     languages = [
         dict(re.findall(r'^    (\w+): "(.*)",$', part, re.MULTILINE))
         for part in client.get("/words.js").text.split("  zh: {")
@@ -223,8 +223,8 @@ def test_both_languages_have_the_same_words(client):
     assert set(used) <= languages[0].keys()
 
 
-def test_a_full_server_answers_503(client):
-    """The queue runs 8 jobs and holds 4 more."""
+def test_full_queue_returns_503(client):
+    """The queue accepts 8 running and 4 waiting jobs."""
     held = [client.post("/api/generate", json={"length": 20000}) for _ in range(12)]
     rejected = client.post("/api/generate", json={})
     assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
@@ -235,7 +235,7 @@ def test_a_full_server_answers_503(client):
     wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
 
 
-def test_an_ended_job_expires(client, monkeypatch):
+def test_ended_jobs_expire(client, monkeypatch):
     first, second = (
         events_of(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab"
     )
@@ -247,7 +247,7 @@ def test_an_ended_job_expires(client, monkeypatch):
 
 
 class FailingQueue(JobQueue):
-    """A queue whose methods raise an error; `models` raises it only if there are none to return."""
+    """A queue whose methods raise an error; `models` raises it only if `models` is None."""
 
     def __init__(self, models, error):
         self.infos, self.error = models, error
@@ -274,7 +274,7 @@ class FailingQueue(JobQueue):
 
 
 @pytest.mark.parametrize("error", [Busy("full"), Unavailable("no Redis")])
-def test_a_busy_server_says_when_to_retry(queue, error):
+def test_busy_responses_include_retry_after(queue, error):
     client = create_app(FailingQueue(queue.models(), error)).test_client()
     requests = [
         client.post("/api/generate", json={}),
@@ -294,8 +294,8 @@ def test_a_busy_server_says_when_to_retry(queue, error):
     assert "no worker" in client.post("/api/generate", json={}).json["error"]
 
 
-def test_the_limit_per_client(queue):
-    """A request counts until it has finished, was rejected, or the client disconnected."""
+def test_limit_per_client(queue):
+    """A request counts until it is completed or rejected, or until the client disconnects."""
     client = create_app(queue, per_client=2).test_client()
     held = [client.post("/api/generate", json={"length": 20000}) for _ in range(2)]
     for response in held:
@@ -311,7 +311,7 @@ def test_the_limit_per_client(queue):
     held[1].close()
 
 
-def test_ending_a_request_twice_counts_once():
+def test_releasing_a_request_twice_has_no_effect():
     limit = ConcurrencyLimit(1)
     release = limit.acquire("a")
     release()
@@ -321,13 +321,13 @@ def test_ending_a_request_twice_counts_once():
         limit.acquire("a")
 
 
-def test_failover_and_errors_reach_the_client(queue, monkeypatch):
+def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
     failed, restarted = Update("", [], 2, "error", "damaged"), Update("", [], 2, restarted=True)
     updates = [None, Update("ab", [], 2), restarted, failed]
     monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
     client = create_app(queue).test_client()
     response = client.post("/api/generate", json={"seed": 1})
-    assert b"\n: keep-alive\n\n" in response.data  # a write, which fails if the client has disconnected
+    assert b"\n: keep-alive\n\n" in response.data  # fails to send if the client has disconnected
     assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
         ("text", {"text": "ab"}),
         ("notice", {"what": "restarted"}),

@@ -1,4 +1,4 @@
-"""``minichar serve`` and ``minichar worker``, in processes of their own where that matters."""
+"""Tests of ``minichar serve`` and ``minichar worker``, in separate processes where necessary."""
 
 import json
 import signal
@@ -17,13 +17,13 @@ from minichar.web import server
 
 @pytest.fixture
 def command(folder, monkeypatch):
-    """Run a command next to ``cv/``, in this process."""
+    """Run a command in this process, in the parent directory of ``cv/``."""
     monkeypatch.chdir(folder.parent)
     return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def run(folder, *arguments):
-    """Run Python next to ``cv/``, in a process of its own."""
+    """Run Python in a separate process, in the parent directory of ``cv/``."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, env=ONE_THREAD)
 
@@ -33,7 +33,7 @@ def models(port):
         return [model["name"] for model in json.load(response)["models"]]
 
 
-def test_serve_the_best_checkpoint_until_ctrl_c(serve, command):
+def test_serve_uses_the_best_checkpoint_and_stops_on_ctrl_c(serve, command):
     child = serve()
     port = child.found[1]
     (name,) = models(port)
@@ -54,7 +54,7 @@ def test_serve_the_best_checkpoint_until_ctrl_c(serve, command):
     assert "Traceback" not in child.output
 
 
-def test_serve_two_models_until_a_signal_ends_their_texts(serve, folder):
+def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
     best, other = sorted(folder.iterdir())
     child = serve(other, best)
     port = child.found[1]
@@ -92,7 +92,7 @@ def test_errors_are_one_line(command, arguments, status, words):
     assert words in last
 
 
-def test_a_port_in_use(folder):
+def test_port_in_use(folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = run(folder, "-m", "minichar", "serve", "--port", port)
@@ -102,7 +102,7 @@ def test_a_port_in_use(folder):
     assert last.endswith("choose another port with --port")
 
 
-def test_the_warning_about_a_public_address_and_the_open_option(command, monkeypatch):
+def test_public_address_warning_and_open_option(command, monkeypatch):
     monkeypatch.setattr(server, "serve", lambda *arguments: arguments[4]("http://there/"))
     opened = []
     monkeypatch.setattr("click.launch", opened.append)
@@ -113,7 +113,7 @@ def test_the_warning_about_a_public_address_and_the_open_option(command, monkeyp
     assert opened == ["http://there/"]
 
 
-def test_all_checkpoints_of_a_folder_the_best_first(command, monkeypatch, folder):
+def test_serve_lists_the_checkpoints_in_a_directory_best_first(command, monkeypatch, folder):
     names = []
     monkeypatch.setattr(
         server, "serve", lambda app, *_: names.extend(app.test_client().get("/api/models").json["models"])
@@ -123,7 +123,7 @@ def test_all_checkpoints_of_a_folder_the_best_first(command, monkeypatch, folder
 
 
 @pytest.mark.parametrize("arguments", [["serve"], ["worker", "--redis", "redis://127.0.0.1:1/0"]])
-def test_a_missing_package_is_named_with_its_extra(folder, arguments):
+def test_missing_package_error_names_the_extra(folder, arguments):
     without = "import sys; sys.modules['jsonschema'] = None; from minichar.cli import main; main()"
     done = run(folder, "-c", without, *arguments)
     assert done.returncode == 1

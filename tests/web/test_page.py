@@ -1,4 +1,4 @@
-"""The page, in a real browser."""
+"""Tests of the web page in Chromium."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def port(queue):
 
 @pytest.fixture
 def visit(chromium):
-    """Open the page, and check that it raises no error and loads nothing from other servers."""
+    """Open the page; at teardown, fail if it raised an error or contacted another server."""
     problems, contexts = [], []
 
     def visit(port, link="", **options):
@@ -75,7 +75,7 @@ def generate(page, prime="", length=300, seed=5, **others):
 
 
 def text_of(page):
-    """The generated text, without the prime."""
+    """Return the generated text, without the prompt."""
     return page.locator("#text").text_content().removeprefix(page.locator("#text .prime").text_content())
 
 
@@ -106,13 +106,13 @@ def test_stop_and_continue(visit, port, sampled):
     text = text_of(page)
     assert text == sampled(len(text), "山中", temperature=0.8)
     assert page.locator("#text .prime").text_content() == "山中"
-    page.fill("#length", "50")  # replaces the text
+    page.fill("#length", "50")  # starts again
     page.click("#generate")
     expect_status(page, "50 characters, seed 5")
     assert text_of(page) == text[:50]
 
 
-def test_continue_a_text_that_has_ended(visit, port, sampled):
+def test_continue_after_the_end(visit, port, sampled):
     page = visit(port)
     generate(page, "a", 100)
     expect_status(page)
@@ -133,7 +133,7 @@ def test_continue_a_text_that_has_ended(visit, port, sampled):
     assert page.evaluate("navigator.clipboard.readText()") == "a" + whole
 
 
-def test_surprisal_a_branch_and_a_link_to_it(visit, port):
+def test_surprisal_branching_and_shared_link(visit, port):
     page = visit(port)
     generate(page, "山", 200, temperature=0.6)
     expect_status(page)
@@ -183,8 +183,7 @@ def test_malformed_links(visit, port):
     assert len(text_of(page)) == 20
 
 
-def test_tags_are_shown_as_text(visit, port):
-    """In the prime and in the generated text."""
+def test_tags_in_the_prompt_and_output_are_shown_as_text(visit, port):
     branches = "[" + ",".join(f'[{i},"{c}"]' for i, c in enumerate("<script>a.a.a</script>")) + "]"
     page = visit(port, f"#s=5&n=60&p=<script>&u=[]&b={branches}")
     expect_status(page)
@@ -195,7 +194,7 @@ def test_tags_are_shown_as_text(visit, port):
     assert page.locator("main script, #card script").count() == 0
 
 
-def test_keyboard_only(visit, port):
+def test_keyboard_navigation(visit, port):
     page = visit(port)
     page.focus("#prime")
     page.keyboard.type("山")
@@ -244,13 +243,13 @@ def test_chinese_on_a_phone(visit, port):
 
 
 def card_is_beside(page, i):
-    """Whether the card leaves the character visible, above or below it."""
+    """Return whether the card is entirely above or below the character."""
     character = page.locator(f"#text [data-i='{i}']").bounding_box()
     card = page.locator("#card").bounding_box()
     return character["y"] + character["height"] < card["y"] or card["y"] + card["height"] < character["y"]
 
 
-def test_errors_and_notices_of_the_server(visit, port):
+def test_server_errors_and_notices_are_shown(visit, port):
     page = visit(port)
     generate(page, "a☃")
     expect_status(page, "U+2603")
@@ -272,13 +271,13 @@ def test_errors_and_notices_of_the_server(visit, port):
     )
     generate(page, "a", 20)
     expect_status(page)
-    assert "A worker failed. Another one is continuing." in page.evaluate("seen")
+    assert "A worker failed. Another worker is continuing." in page.evaluate("seen")
 
 
 @pytest.mark.parametrize(
     "leave", [lambda page: page.click("#stop"), lambda page: page.close(run_before_unload=True)]
 )
-def test_stopping_and_leaving_cancel_the_text_on_the_server(visit, port, queue, leave, monkeypatch):
+def test_stopping_or_leaving_cancels_the_job(visit, port, queue, leave, monkeypatch):
     monkeypatch.setattr(job, "ABANDONED_AFTER", 1e9)
     page = visit(port)
     generate(page, "a", LONG)
@@ -289,8 +288,8 @@ def test_stopping_and_leaving_cancel_the_text_on_the_server(visit, port, queue, 
     assert wait_for(lambda: running.reason) == "cancelled"
 
 
-def test_a_killed_server_that_is_started_again(visit, serve, folder, sampled):
-    """The new server does not know the job; the page requests the rest of the same text."""
+def test_page_recovers_from_a_server_restart(visit, serve, folder, sampled):
+    """The job no longer exists after the restart, so the page submits the request again."""
     port = free_port()
     server = serve("--pace", 500, port=port)
     page = visit(port)

@@ -1,4 +1,4 @@
-"""Servers and workers sharing a real Redis."""
+"""Tests of servers and workers that share a Redis server."""
 
 import signal
 import threading
@@ -53,10 +53,10 @@ def text_of(queue, job_id, after=0):
     return "".join(update.text for update in updates), updates[-1].reason
 
 
-# In this process
+# Tests in this process
 
 
-def test_a_text_equals_that_of_sample(queue, running_worker, sampled):
+def test_output_equals_minichar_sample(queue, running_worker, sampled):
     job_id = queue.submit(Request.from_json({"length": 500, "seed": 5, "alternatives": True}))
     whole = sampled(500)
     assert text_of(queue, job_id) == (whole, "length")
@@ -67,7 +67,7 @@ def test_a_text_equals_that_of_sample(queue, running_worker, sampled):
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
 
 
-def test_cancelled_and_abandoned_jobs_end(queue, running_worker, monkeypatch):
+def test_cancelled_and_abandoned_jobs_stop(queue, running_worker, monkeypatch):
     job_id = queue.submit(Request.from_json(LONG))
     assert any(queue.follow(job_id, 0))
     queue.cancel(job_id)
@@ -81,7 +81,7 @@ def test_cancelled_and_abandoned_jobs_end(queue, running_worker, monkeypatch):
     wait_for(lambda: any(u.reason == "cancelled" for _, u in running_worker.store.updates(job_id)))
 
 
-def test_a_full_queue_rejects_jobs(queue, redis_url, model):
+def test_full_queue_rejects_jobs(queue, redis_url, model):
     with worker_in_thread(redis_url, model, columns=1):
         jobs = [queue.submit(Request.from_json(LONG)) for _ in range(2)]
         with pytest.raises(Busy, match="too many"):
@@ -92,7 +92,7 @@ def test_a_full_queue_rejects_jobs(queue, redis_url, model):
         assert queue.submit(Request.from_json({"length": 5}))
 
 
-def test_no_worker_and_invalid_requests(queue, redis_url, model):
+def test_requests_without_a_worker_and_invalid_requests(queue, redis_url, model):
     with pytest.raises(Unavailable, match="no worker"):
         queue.submit(Request.from_json({}))
     assert queue.models() == []
@@ -112,7 +112,7 @@ def test_every_key_expires(queue, running_worker):
     queue.cancel(job_id)
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
     client = running_worker.store.client
-    # Those with more colons and underscores belong to Dramatiq.
+    # Keys with more colons or with double underscores belong to Dramatiq.
     keys = [k for k in client.scan_iter("minichar:*") if k.count(":") == 2 and "__" not in k]
     kinds = {"request", "text", "seen", "cancelled", "attempts", "worker"}
     assert {key.split(":")[1] for key in keys} == kinds
@@ -121,7 +121,7 @@ def test_every_key_expires(queue, running_worker):
 
 
 def test_characters_published_twice_are_read_once(queue):
-    """A worker that was only slow may continue after another has taken over its job."""
+    """A slow worker may continue to publish after another worker has taken over its job."""
     store = queue._store
     for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7), ("h", 8)):
         store.add("job", Update(text, [], end))
@@ -131,8 +131,8 @@ def test_characters_published_twice_are_read_once(queue):
     assert text_of(queue, "job", 4) == ("efgh", "length")
 
 
-def test_a_worker_continues_the_text_already_published(queue, running_worker, sampled):
-    """Even if it would have generated something else itself: what a client has read does not change."""
+def test_worker_continues_the_published_text(queue, running_worker, sampled):
+    """The published text is kept even if this worker would have generated different text."""
     plain = sampled(300)
     other = next(c for c in "abc" if c != plain[89])
     branched = Request.from_json({"length": 300, "seed": 5, "branches": [[89, other]]})
@@ -148,11 +148,11 @@ def test_a_worker_continues_the_text_already_published(queue, running_worker, sa
     assert "".join(update.text for update in updates) == whole
     assert [update.end for update in updates if update.restarted] == [90]
     before = list(store.updates("left"))
-    running_worker.generate("toy", "left")  # has no effect on a text that has ended
+    running_worker.generate("toy", "left")  # has no effect on a job that has ended
     assert list(store.updates("left")) == before
 
 
-def test_jobs_that_no_worker_can_finish(queue, running_worker):
+def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):
     store = running_worker.store
     store.put("request", "deadly", Request.from_json({"model": "toy"}).dump(), 60)
     for _ in range(worker.MAX_ATTEMPTS):
@@ -171,12 +171,12 @@ def test_jobs_that_no_worker_can_finish(queue, running_worker):
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://127.0.0.1:99999/0", "http://x", "x"])
-def test_an_unreachable_redis_is_one_line(url):
+def test_unreachable_redis_error_is_one_line(url):
     with pytest.raises(MinicharError, match=r"^cannot connect to Redis at .*$"):
         Store(url, retries=0)
 
 
-def test_a_worker_and_a_server_survive_a_restart_of_redis(tmp_path, model, sampled, monkeypatch):
+def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch):
     monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.2)
@@ -206,7 +206,7 @@ def test_a_worker_and_a_server_survive_a_restart_of_redis(tmp_path, model, sampl
         queue.close()
 
 
-# In processes of their own
+# Tests with separate processes
 
 
 @pytest.fixture
@@ -215,8 +215,8 @@ def port(queue):
         yield port
 
 
-def test_another_worker_continues_the_texts_of_a_killed_one(port, work, folder, sampled):
-    """The client is notified, and receives every character once."""
+def test_jobs_of_a_killed_worker_are_continued(port, work, folder, sampled):
+    """The client receives a notice, and every character exactly once."""
     first = work("--pace", 500, folder / BEST)
     with request(port, "POST", "/api/generate", LONG | {"length": 2000}) as response:
         events = Events(response)
@@ -229,7 +229,7 @@ def test_another_worker_continues_the_texts_of_a_killed_one(port, work, folder, 
     assert events.all[-1][1:] == (2000, {"reason": "length"})
 
 
-def test_a_stopped_worker_finishes_its_texts(port, work, folder, sampled):
+def test_stopped_worker_completes_its_jobs(port, work, folder, sampled):
     only = work("--pace", 1000, folder / BEST)
     with request(port, "POST", "/api/generate", LONG | {"length": 500}) as response:
         events = Events(response)
@@ -239,14 +239,13 @@ def test_a_stopped_worker_finishes_its_texts(port, work, folder, sampled):
         assert events.all[-1][1:] == (500, {"reason": "length"})
     assert only.wait(20) == 0
     only.reader.join()
-    assert "finishing the current texts" in only.output
+    assert "finishing the current requests" in only.output
     assert only.output.endswith("stopped\n")
     with request(port, "GET", "/healthz") as response:
         assert response.status == 503
 
 
-def test_a_text_survives_a_killed_server(port, redis_url, serve, running_worker, sampled):
-    """The client resumes at another server."""
+def test_client_resumes_on_another_server(port, redis_url, serve, running_worker, sampled):
     server = serve("--redis", redis_url)
     with request(server.found[1], "POST", "/api/generate", LONG | {"length": 1500}) as response:
         events = Events(response)

@@ -11,14 +11,14 @@ from minichar.web.request import OPENAPI, BadRequest, Request
 PROPERTIES = OPENAPI["components"]["schemas"]["Generate"]["properties"]
 
 
-def test_an_empty_request_has_the_defaults_of_the_schema():
+def test_empty_request_uses_the_schema_defaults():
     request = Request.from_json({})
     assert (request.prime, request.length, request.temperature, request.start) == ("", 500, 1.0, 0)
     assert request.stop == ("\n" * 5,)
     assert not request.alternatives
 
 
-def test_a_missing_seed_is_drawn_at_random():
+def test_missing_seed_is_drawn_at_random():
     assert len({Request.from_json({}).seed for _ in range(20)}) > 15
     assert Request.from_json({"seed": 0}).seed == 0
 
@@ -43,7 +43,7 @@ def test_a_missing_seed_is_drawn_at_random():
         "path": ("../x", "cv/x.npz"),
     }.items(),
 )
-def test_invalid_values_are_rejected_with_the_name_of_the_field(name, values):
+def test_errors_for_invalid_values_name_the_field(name, values):
     for value in values:
         with pytest.raises(BadRequest, match=name) as caught:
             Request.from_json({name: value})
@@ -65,7 +65,7 @@ json_values = st.recursive(
 
 
 @given(json_values | st.dictionaries(st.sampled_from(sorted(PROPERTIES)), json_values))
-def test_any_json_value_is_rejected_or_survives_serialization(data):
+def test_requests_can_be_serialized_and_restored(data):
     try:
         request = Request.from_json(data)
     except BadRequest:
@@ -88,7 +88,7 @@ def test_integers_may_have_a_decimal_point():
         ({"prime": "☃", "unknown": "unk"}, "no id for unknown"),
     ],
 )
-def test_unknown_characters_are_reported_without_command_line_advice(data, message):
+def test_errors_for_unknown_characters_mention_no_command_line_options(data, message):
     with pytest.raises(BadRequest, match=message) as caught:
         Request.from_json(data).stream(Vocabulary(CHARACTERS))
     assert "--unknown" not in str(caught.value)

@@ -42,8 +42,8 @@ def text_of(job, after=0):
     return "".join(update.text for update in updates), updates[-1].reason
 
 
-def test_concurrent_texts_equal_those_of_sample(job_of, sampled):
-    """In float32 and at this size, rounding differs between batch widths and would change a character."""
+def test_output_of_concurrent_jobs_equals_minichar_sample(job_of, sampled):
+    """In float32 and at this size, without exact arithmetic, the batch size would affect the output."""
     model = toy_model(CHARACTERS, dtype="float32", rnn_size=96, scale=10.0)
     one = Scheduler(model, columns=16, queue=100, pace=0.0)
     settings = [
@@ -59,7 +59,7 @@ def test_concurrent_texts_equal_those_of_sample(job_of, sampled):
     one.close()
 
 
-def test_a_reader_gets_only_what_it_does_not_have(job_of, scheduler):
+def test_follow_skips_the_characters_already_read(job_of, scheduler):
     job = job_of(length=300)
     scheduler().submit(job)
     whole, _ = text_of(job)
@@ -67,7 +67,7 @@ def test_a_reader_gets_only_what_it_does_not_have(job_of, scheduler):
         assert text_of(job, n) == (whole[n:], "length")
 
 
-def test_a_stop_string_ends_the_text(job_of, scheduler, sampled):
+def test_stop_string_ends_the_job(job_of, scheduler, sampled):
     job = job_of(length=2000, stop=["a", "中"], alternatives=True)
     scheduler().submit(job)
     text, reason = text_of(job)
@@ -75,8 +75,7 @@ def test_a_stop_string_ends_the_text(job_of, scheduler, sampled):
     assert len(job.details) == len(text)
 
 
-def test_details_are_published_with_their_characters(job_of):
-    """Even while a possible stop-string prefix is buffered."""
+def test_details_are_buffered_with_a_possible_stop_string(job_of):
     job = job_of(stop=["ab"])
     job.append("x", (0.1, []))
     job.append("a", (0.2, []))
@@ -87,7 +86,7 @@ def test_details_are_published_with_their_characters(job_of):
     assert (job.text, job.details) == ("xac", [(0.1, []), (0.2, []), (0.3, [])])
 
 
-def test_the_first_character_is_published_at_once(job_of, scheduler, monkeypatch):
+def test_first_character_is_published_immediately(job_of, scheduler, monkeypatch):
     monkeypatch.setattr(module, "PUBLISH_INTERVAL", 1e9)
     job = job_of(length=20000)
     scheduler(pace=50).submit(job)
@@ -95,8 +94,8 @@ def test_the_first_character_is_published_at_once(job_of, scheduler, monkeypatch
     assert len(job.text) == 1
 
 
-def test_details_are_the_probabilities_of_the_model(model, job_of, scheduler):
-    """At temperature 1 and before top-k, whatever the settings."""
+def test_details_are_the_model_probabilities(model, job_of, scheduler):
+    """Temperature and top-k have no effect on the details."""
     one = scheduler()
     for options in ({}, {"temperature": 0.3, "top_k": 2}):
         job = job_of(length=40, prime="ab", alternatives=True, **options)
@@ -115,7 +114,7 @@ def test_details_are_the_probabilities_of_the_model(model, job_of, scheduler):
         assert len(job.details) == 40
 
 
-def test_a_branch_changes_only_what_follows(job_of, scheduler, sampled):
+def test_branch_changes_only_the_text_after_it(job_of, scheduler, sampled):
     plain = sampled(60, stop=())
     character = next(c for c in "abc" if c != plain[20])
     job = job_of(length=60, branches=[[20, character]])
@@ -125,7 +124,7 @@ def test_a_branch_changes_only_what_follows(job_of, scheduler, sampled):
     assert text[21:] != plain[21:]
 
 
-def test_a_full_queue_rejects_jobs_until_others_are_cancelled(job_of, scheduler, sampled):
+def test_full_queue_rejects_jobs_until_others_are_cancelled(job_of, scheduler, sampled):
     one = scheduler(columns=1, queue=1)
     running, waiting = job_of(length=20000), job_of(length=19999)
     one.submit(running)
@@ -141,7 +140,7 @@ def test_a_full_queue_rejects_jobs_until_others_are_cancelled(job_of, scheduler,
     assert text_of(next_job) == (sampled(30, stop=()), "length")
 
 
-def test_a_job_without_a_reader_is_cancelled(job_of, scheduler, sampled, monkeypatch):
+def test_job_without_a_reader_is_cancelled(job_of, scheduler, sampled, monkeypatch):
     monkeypatch.setattr(job_module, "ABANDONED_AFTER", 0.15)
     one = scheduler(columns=1, queue=1, pace=1000)
     read, running, waiting = (job_of(length=n) for n in (400, 20000, 20000))
@@ -154,13 +153,13 @@ def test_a_job_without_a_reader_is_cancelled(job_of, scheduler, sampled, monkeyp
     assert text_of(read) == (sampled(400, stop=()), "length")
 
 
-def test_the_pace_limits_generation_but_not_reading_the_prime(job_of, scheduler, monkeypatch):
+def test_pace_limits_generation_but_not_reading_the_prompt(job_of, scheduler, monkeypatch):
     slept = []
     monkeypatch.setattr(module.time, "sleep", slept.append)
     job = job_of(prime="ab" * 100, length=3)
     scheduler(pace=1e-3).submit(job)
     assert text_of(job)[1] == "length"
-    assert len(slept) == 2  # after each character but the last
+    assert len(slept) == 2  # after each character except the last
 
 
 def test_closing_ends_all_jobs(job_of, scheduler):
@@ -179,11 +178,11 @@ def test_closing_ends_all_jobs(job_of, scheduler):
         one.submit(job_of())
 
 
-def test_an_error_of_the_model_ends_the_text(model, job_of):
+def test_model_error_ends_the_job(model, job_of):
     damaged = type(model)(model.config, model.vocabulary, model.parameters.twin())
     damaged.parameters.flat[...] = 1e308
     one = Scheduler(damaged, 2, 0, 0.0)
-    for _ in range(2):  # the scheduler survives the first
+    for _ in range(2):  # the scheduler still runs after the first error
         job = job_of(damaged)
         one.submit(job)
         assert text_of(job) == ("", "error")
@@ -191,7 +190,9 @@ def test_an_error_of_the_model_ends_the_text(model, job_of):
     one.close()
 
 
-def test_a_bug_ends_the_text_but_not_the_server(job_of, scheduler, sampled, monkeypatch, caplog):
+def test_unexpected_exception_ends_the_job_but_not_the_scheduler(
+    job_of, scheduler, sampled, monkeypatch, caplog
+):
     def fail(*arguments):
         raise RuntimeError("boom")
 

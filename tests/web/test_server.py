@@ -1,4 +1,4 @@
-"""The server on a real socket, with clients that are slow, malformed or gone."""
+"""Tests of the server with slow clients, malformed requests and lost connections."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ def queue(model):
 
 @pytest.fixture(scope="module")
 def port(queue):
-    """One server for all tests, so each also shows that it has survived the tests before."""
+    """One server for all tests, so each test also checks that the server still runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "TIMEOUT", 0.25)
         patch.setattr(job_module, "READ_TIMEOUT", 0.1)
@@ -39,7 +39,7 @@ def status_line(port, data, half_close=False):
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the server has already answered and closed
+            pass  # the server has already responded and closed the connection
         answer = b""
         while b"\r\n" not in answer and (more := connection.recv(65536)):
             answer += more
@@ -67,7 +67,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_malformed_request_is_answered_with_a_client_error(port, name):
+def test_malformed_requests_return_a_client_error(port, name):
     assert status_line(port, MALFORMED[name]).startswith("HTTP/1.1 4")
     if name.startswith("incomplete"):
         assert status_line(port, MALFORMED[name], half_close=True).startswith("HTTP/1.1 4")
@@ -75,8 +75,8 @@ def test_a_malformed_request_is_answered_with_a_client_error(port, name):
     assert status_line(port, WHOLE, half_close=True) == "HTTP/1.1 200 OK"
 
 
-def test_a_negative_length_does_not_read_to_the_end_of_the_connection():
-    """Where Cheroot lets it through; reading would block until the client closes the connection."""
+def test_negative_content_length_is_rejected_without_reading():
+    """Some versions of Cheroot accept it; reading would block until the client disconnects."""
     statuses = []
     app = server.buffer_body(lambda *arguments: pytest.fail("called"))
     environ = {"CONTENT_LENGTH": "-5", "wsgi.input": None}
@@ -91,12 +91,12 @@ def test_slow_clients_do_not_block_others(queue, monkeypatch):
         slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
         for connection in slow:
             connection.sendall(POST[:20])
-        assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"  # fails after 15 s if it has to wait for them
+        assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"  # fails after 15 s if the server blocks
         for connection in slow:
             connection.close()
 
 
-def test_the_text_of_a_client_that_disconnects_is_cancelled(port, queue, monkeypatch):
+def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):
     before = set(queue._jobs)
     with request(port, "POST", "/api/generate", {"length": 20000}) as response:
         Events(response).until("text")
@@ -107,7 +107,7 @@ def test_the_text_of_a_client_that_disconnects_is_cancelled(port, queue, monkeyp
     assert len(job.text) < 20000
 
 
-def test_a_lost_connection_can_be_resumed(port, sampled):
+def test_resuming_after_a_lost_connection(port, sampled):
     with request(port, "POST", "/api/generate", {"length": 1500, "seed": 5}) as response:
         first = Events(response)
         job = first.until("begin")[2]["job"]
@@ -117,7 +117,7 @@ def test_a_lost_connection_can_be_resumed(port, sampled):
     assert first.text + rest.text == sampled(1500)
 
 
-def test_a_connection_can_be_reused(port):
+def test_keep_alive_connection(port):
     connection = HTTPConnection("127.0.0.1", port)
     for _ in range(3):
         connection.request("GET", "/healthz")
@@ -132,5 +132,5 @@ def test_a_connection_can_be_reused(port):
         *((host, False) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", "")),
     ],
 )
-def test_which_hosts_are_loopback(host, loopback):
+def test_is_loopback(host, loopback):
     assert server.is_loopback(host) == loopback

@@ -1,4 +1,4 @@
-// The card with the most likely characters at one position, and branching to one of them.
+// A card that lists the most likely characters at one position, and branching to one of them.
 
 import { fillDetails, run } from "./generate.js";
 import { $, state, t } from "./state.js";
@@ -60,7 +60,7 @@ function place(card, box) {
   card.style.top = `${(below ? box.bottom + 4 : box.top - height - 4) + scrollY}px`;
 }
 
-// Replace the character at position i and regenerate what follows.
+// Replace the character at position i and regenerate the text after it.
 function branch(i, character) {
   const { request } = state;
   const branches = [...request.branches.filter(([position]) => position < i), [i, character]];
@@ -79,7 +79,7 @@ function toggle() {
   $("scale").hidden = !on;
   close();
   if (!on) return;
-  if (state.running) run(); // the rest arrives with details; the beginning is filled in at the end
+  if (state.running) run(); // restart with details; those of earlier characters are requested at the end
   else fillDetails();
 }
 

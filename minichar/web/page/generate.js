@@ -1,7 +1,7 @@
-// Requests texts and reads them as they are generated.
+// Sends generation requests and reads the streamed text.
 //
-// A request determines its text. After any interruption - a lost connection, a server restart, the
-// Stop button - the page requests the same text again, starting after the characters it has.
+// The output of a request is reproducible. After an interruption (a lost connection, a server restart
+// or the Stop button), the page sends the same request again and skips the characters it already has.
 
 import { $, MAX_LENGTH, setError, setStatus, state } from "./state.js";
 import { append, redraw, setDetails } from "./text.js";
@@ -32,8 +32,8 @@ function send(request, job, have, signal) {
 
 const jobUrl = (job) => `api/generate/${encodeURIComponent(job)}`;
 
-// Read a text after its first `have` characters, reconnecting as often as necessary. Return the data
-// of the end event, or null if the request was rejected or replaced by another.
+// Stream the text after the first `have` characters, reconnecting when necessary. Return the data of
+// the end event, or null if the request was rejected or superseded.
 async function follow(request, have, onText) {
   state.running?.abort();
   const running = (state.running = new AbortController());
@@ -45,7 +45,7 @@ async function follow(request, have, onText) {
     try {
       const response = await send(request, job, have, running.signal);
       if (response.status === 404 && job) {
-        job = null; // expired, or the server was restarted: submit the request again
+        job = null; // the job has expired or the server has been restarted: submit the request again
         continue;
       }
       if (!response.ok) {
@@ -81,7 +81,7 @@ async function follow(request, have, onText) {
   return null;
 }
 
-// Generate from the end of the current text until it ends.
+// Generate text after the current text.
 export async function run() {
   state.reason = undefined;
   const end = await follow(state.request, state.text.length, (text, start, details) => {
@@ -99,7 +99,7 @@ function showEnd(reason) {
   setStatus(`ended_${reason}`, { n: state.text.length, seed: state.request.seed });
 }
 
-// Request the current text again with details, if some characters have none.
+// Request details for the current text if any are missing.
 export async function fillDetails() {
   const { text, details, request, status } = state;
   if (!text.length || text.every((_, i) => details[i])) return;

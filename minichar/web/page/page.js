@@ -1,4 +1,4 @@
-// The settings, shared links, and what the buttons do.
+// Settings, shared links and event handlers of the buttons.
 
 import { close as closeAlternatives } from "./alternatives.js";
 import { begin, continueText, pause, stop } from "./generate.js";
@@ -60,7 +60,7 @@ function linkTo({ model, prime, temperature, length, seed, top_k, stop, branches
   return `${location.origin}${location.pathname}#${all}`;
 }
 
-// Return the request in the address bar, or null.
+// Return the request encoded in the address bar, or null.
 function linkedRequest() {
   const link = new URLSearchParams(location.hash.slice(1));
   if (!link.has("s")) return null;

@@ -1,20 +1,20 @@
-// What the page shows, and its status line.
+// The state of the page, and the status line.
 
 import { words } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 
-export const MAX_LENGTH = 20000; // of a text, as in openapi.json
+export const MAX_LENGTH = 20000; // maximum text length, as in openapi.json
 
 export const state = {
   language: "en",
   models: [],
-  request: null, // the request for the whole text
-  text: [], // its characters so far
-  details: [], // [probability, [[character, probability], …]] per character, where known
-  job: null, // the id of its job on the server
-  reason: undefined, // why it ended
-  running: null, // AbortController of the connection
+  request: null, // the request for the complete text
+  text: [], // the characters received so far
+  details: [], // [probability, [[character, probability], …]] for each character, if known
+  job: null, // the job id on the server
+  reason: undefined, // why generation ended
+  running: null, // AbortController of the current connection
   status: { key: "", values: {}, error: "" },
 };
 

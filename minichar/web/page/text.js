@@ -1,14 +1,14 @@
-// Renders the text: one element per character, coloured by its surprisal.
+// Renders the text with one element per character, coloured by surprisal.
 
 import { $, state } from "./state.js";
 
-const LEVELS = [0.5, 1, 2, 3.5, 5]; // surprisal in nats where the colour changes
+const LEVELS = [0.5, 1, 2, 3.5, 5]; // surprisal thresholds between colours, in nats
 
 export const surprisal = (p) => -Math.log(Math.max(p, 1e-5));
 
 function characterElement(i) {
   const element = document.createElement("span");
-  element.textContent = state.text[i]; // not innerHTML: a model may generate tags
+  element.textContent = state.text[i]; // not innerHTML, because generated text may contain tags
   element.dataset.i = i;
   setClasses(element, i);
   return element;
@@ -22,7 +22,7 @@ function setClasses(element, i) {
   element.className = [...level, ...branch, ...line].join(" ");
 }
 
-// Render everything again.
+// Render the whole text.
 export function redraw() {
   const prime = document.createElement("span");
   prime.className = "prime";
@@ -30,7 +30,7 @@ export function redraw() {
   $("text").replaceChildren(prime, ...state.text.map((_, i) => characterElement(i)));
 }
 
-// Append text, and keep the end in view if it is.
+// Append text; if the end is in view, scroll to the new end.
 export function append(text, details) {
   const area = $("text");
   const atEnd = area.scrollHeight - area.scrollTop - area.clientHeight < 40;
@@ -51,4 +51,4 @@ export function setDetails(start, details) {
   });
 }
 
-export const elementOf = (i) => $("text").children[i + 1]; // the first child is the prime
+export const elementOf = (i) => $("text").children[i + 1]; // the first child is the prompt
