@@ -1,4 +1,4 @@
-"""Machines with other packages and devices than this one."""
+"""Fixtures that simulate machines with different packages and devices."""
 
 import sys
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from minichar.errors import MinicharError
 
 @pytest.fixture
 def error_of():
-    """Return the one line that says why a device cannot be used."""
+    """Return a function that returns the one-line error of a device that cannot be opened."""
 
     def message(name):
         with pytest.raises(MinicharError) as caught:
@@ -24,22 +24,22 @@ def error_of():
 
 @pytest.fixture
 def nothing_installed(monkeypatch):
-    """Neither CuPy nor dpnp."""
+    """Make CuPy and dpnp unavailable."""
     for package in ("cupy", "dpctl", "dpnp"):
         monkeypatch.setitem(sys.modules, package, None)
 
 
 @pytest.fixture
 def broken_cupy(monkeypatch, tmp_path):
-    """A CuPy that fails while it is imported, with an error of two lines."""
-    (tmp_path / "cupy.py").write_text("raise AttributeError('NumPy has no such thing\\nany more')")
+    """Make ``import cupy`` fail with a two-line error."""
+    (tmp_path / "cupy.py").write_text("raise AttributeError('NumPy has no such attribute\\nany more')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
 
 
 @pytest.fixture
 def fake_cupy(monkeypatch):
-    """Install the test double of CuPy, and return it."""
+    """Return a function that installs the test double of CuPy and returns it."""
 
     def install(**options):
         from cupy_double import DoubleOfCuPy
@@ -52,7 +52,7 @@ def fake_cupy(monkeypatch):
 
 @pytest.fixture
 def fake_opencl(monkeypatch):
-    """Install a dpctl that finds `n` OpenCL devices."""
+    """Return a function that installs a fake dpctl with `n` OpenCL devices."""
 
     def install(n):
         devices = [SimpleNamespace(name=f"device {i}") for i in range(n)]

@@ -7,7 +7,7 @@ from minichar.devices.cpu import CPU
 
 @pytest.mark.parametrize("variable", THREAD_VARIABLES)
 @pytest.mark.parametrize(("value", "words"), [("1", "1 thread"), ("3", "up to 3 threads")])
-def test_the_threads_are_what_the_variable_says(variable, value, words, monkeypatch):
+def test_the_thread_count_is_read_from_the_environment(variable, value, words, monkeypatch):
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, value)
@@ -23,8 +23,8 @@ def test_the_threads_are_what_the_variable_says(variable, value, words, monkeypa
         (None, "with an unknown BLAS, "),
     ],
 )
-def test_what_computes_is_described_whatever_numpy_knows_of_it(monkeypatch, blas, words):
-    """NumPy leaves out of its build information what it does not know."""
+def test_the_description_names_the_blas_if_numpy_reports_it(monkeypatch, blas, words):
+    """NumPy omits unknown entries from its build information."""
     dependencies = {} if blas is None else {"blas": blas}
     monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": dependencies})
     assert words in describe_numpy()

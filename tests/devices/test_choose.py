@@ -17,7 +17,7 @@ def test_an_unknown_name(name, error_of):
     assert "auto, cpu, gpu, gpu:N, opencl or opencl:N" in message
 
 
-def test_the_cpu_is_always_there():
+def test_the_cpu_is_always_available():
     assert open_backend("cpu") is CPU
     assert CPU.name == CPU.kind == "cpu"
 
@@ -33,12 +33,12 @@ def test_a_missing_package(name, package, extra, error_of):
 
 
 class TestAuto:
-    def test_it_takes_a_gpu_that_computes(self, fake_cupy):
+    def test_auto_selects_a_working_gpu(self, fake_cupy):
         fake_cupy()
         assert open_backend("auto").name == "gpu:0"
         assert open_backend().name == "gpu:0"
 
-    def test_it_takes_the_cpu_where_no_gpu_is_found(self, fake_cupy, fake_opencl):
+    def test_auto_selects_the_cpu_if_no_gpu_is_found(self, fake_cupy, fake_opencl):
         fake_opencl(1)
         fake_cupy(error=35)
         assert open_backend("auto") is CPU
@@ -46,9 +46,9 @@ class TestAuto:
         assert open_backend("auto") is CPU
 
     @pytest.mark.usefixtures("nothing_installed")
-    def test_it_takes_the_cpu_where_nothing_is_installed(self):
+    def test_auto_selects_the_cpu_if_no_package_is_installed(self):
         assert open_backend("auto") is CPU
 
     @pytest.mark.usefixtures("broken_cupy")
-    def test_it_takes_the_cpu_where_cupy_is_broken(self):
+    def test_auto_selects_the_cpu_if_cupy_is_broken(self):
         assert open_backend("auto") is CPU

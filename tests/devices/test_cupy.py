@@ -1,4 +1,4 @@
-"""A GPU: opening it. What it computes is tested with the other devices, its kernels in test_fusion.py."""
+"""Opening a GPU. Its computations are tested with the other devices, its kernels in test_fusion.py."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from minichar.devices.cpu import CPU
         (100, "no CUDA-capable", "whether CUDA_VISIBLE_DEVICES hides it"),
     ],
 )
-def test_a_driver_that_is_missing_or_too_old_or_finds_no_gpu(status, why, remedy, fake_cupy, error_of):
+def test_a_missing_or_old_driver_or_a_missing_gpu(status, why, remedy, fake_cupy, error_of):
     fake_cupy(error=status)
     message = error_of("gpu:3")
     assert message.startswith("device gpu:3: CuPy ")
@@ -22,13 +22,13 @@ def test_a_driver_that_is_missing_or_too_old_or_finds_no_gpu(status, why, remedy
 
 
 @pytest.mark.usefixtures("broken_cupy")
-def test_a_package_that_fails_while_it_is_imported(error_of):
+def test_a_failing_import(error_of):
     message = error_of("gpu")
-    assert "needs CuPy (AttributeError: NumPy has no such thing): pip install" in message
+    assert "needs CuPy (AttributeError: NumPy has no such attribute): pip install" in message
 
 
 def test_a_gpu_that_cannot_compute(fake_cupy, error_of):
-    """As where CUDA's libraries are missing: `auto` does not take it."""
+    """If CUDA's libraries are missing, for example, `auto` does not select the GPU."""
     cupy = fake_cupy()
 
     def ones(*args):
@@ -40,7 +40,7 @@ def test_a_gpu_that_cannot_compute(fake_cupy, error_of):
     assert open_backend("auto") is CPU
 
 
-def test_the_gpu_of_that_number_is_used(fake_cupy):
+def test_the_gpu_with_the_given_number_is_used(fake_cupy):
     cupy = fake_cupy(count=3)
     assert open_backend("gpu").name == "gpu:0"
     assert cupy.device_.used == 0
@@ -49,14 +49,14 @@ def test_the_gpu_of_that_number_is_used(fake_cupy):
     assert cupy.device_.used == 2
 
 
-def test_a_number_beyond_the_gpus(fake_cupy, error_of):
+def test_a_gpu_number_out_of_range(fake_cupy, error_of):
     fake_cupy(count=3)
     assert error_of("gpu:3") == "device gpu:3: there is no such GPU; 3 found, counted from 0"
     fake_cupy(count=0)
     assert "0 found" in error_of("gpu")
 
 
-def test_its_description_names_the_versions_the_gpu_and_its_memory(fake_cupy):
+def test_the_description_contains_the_versions_the_gpu_and_its_memory(fake_cupy):
     cupy = fake_cupy(count=2)
     assert open_backend("gpu:1").describe() == (
         f"CuPy {cupy.__version__}, CUDA driver 12080, runtime {cupy.cuda.runtime.runtimeGetVersion()}, "

@@ -1,4 +1,4 @@
-"""The test double of CuPy must be at least as strict as CuPy, and faithful about capture."""
+"""The test double must be at least as strict as CuPy and capture graphs in the same way."""
 
 import numpy as np
 import pytest
@@ -20,18 +20,18 @@ H = np.ones((2, 3))
 
 class TestNames:
     @pytest.mark.parametrize("name", ["put", "take", "vdot", "nosuch", "float_", "asanyarray", "mat"])
-    def test_it_has_what_cupy_has_and_nothing_else(self, xp, name):
+    def test_the_double_has_the_names_of_cupy_and_no_others(self, xp, name):
         assert hasattr(xp, name) == hasattr(real, name)
 
     @pytest.mark.parametrize("name", ["tofile", "searchsorted", "ctypes", "setflags", "itemset"])
-    def test_so_do_its_arrays(self, a, name):
+    def test_arrays_have_the_names_of_cupy_arrays_and_no_others(self, a, name):
         assert hasattr(a, name) == hasattr(real.ndarray, name)
 
-    def test_a_function_takes_the_keywords_of_cupys(self, xp, a):
+    def test_functions_accept_the_same_keywords_as_in_cupy(self, xp, a):
         ids = xp.asarray(np.array([0, 5]))
         with pytest.raises(TypeError, match="mode"):
             xp.take(a, ids, axis=1, mode="clip")
-        np.testing.assert_array_equal(xp.take(a, ids, axis=1).get(), [[1, 3], [4, 6]])  # around the end
+        np.testing.assert_array_equal(xp.take(a, ids, axis=1).get(), [[1, 3], [4, 6]])  # indices wrap around
         with pytest.raises(TypeError, match="where"):
             xp.add(a, a, where=True)
         with pytest.raises(TypeError, match="initial"):
@@ -39,14 +39,14 @@ class TestNames:
         with pytest.raises(TypeError, match="order"):
             xp.add(a, a, order="C")
 
-    def test_a_method_takes_the_keywords_of_cupys(self, a):
+    def test_methods_accept_the_same_keywords_as_in_cupy(self, a):
         with pytest.raises(TypeError, match="where"):
             a.sum(where=True)
         with pytest.raises(TypeError, match="mode"):
             a.take([0], mode="clip")
         assert a.sum(axis=0, keepdims=True).shape == (1, 3)
 
-    def test_the_signature_of_every_method_can_be_read(self):
+    def test_the_signature_of_every_method_can_be_parsed(self):
         def parsed(name):
             try:
                 method_signature(name)
@@ -59,7 +59,7 @@ class TestNames:
         assert {name for name in methods if not parsed(name)} <= {"mdspan"}
         assert len(methods) > 40
 
-    def test_parts_of_the_namespace_have_no_names_of_their_own(self, xp):
+    def test_submodules_have_no_additional_names(self, xp):
         with pytest.raises(AttributeError):
             xp.cuda.nosuch
         with pytest.raises(AttributeError):
@@ -96,11 +96,11 @@ class TestMixing:
             lambda xp, a: range(a.sum()),
         ],
     )
-    def test_an_array_of_the_host_is_refused(self, xp, a, use):
+    def test_host_arrays_are_rejected(self, xp, a, use):
         with pytest.raises((TypeError, ValueError)):
             use(xp, a)
 
-    def test_so_it_is_in_assignments(self, a):
+    def test_host_arrays_are_rejected_in_assignments(self, a):
         with pytest.raises(TypeError):
             a[...] = H
         with pytest.raises(TypeError):
@@ -114,7 +114,7 @@ class TestMixing:
             host[...] = a
         np.testing.assert_array_equal(a.get(), [[1, 2, 3], [4, 5, 6]])
 
-    def test_numbers_are_welcome(self, xp, a):
+    def test_scalars_are_accepted(self, xp, a):
         np.testing.assert_array_equal((np.float64(1) + a * 2).get(), 1 + 2 * a.get())
         a[0] = 7
         a -= 1.0
@@ -136,7 +136,7 @@ class TestMixing:
 
 
 class TestFuse:
-    def test_element_wise_functions_go_through(self, xp, a):
+    def test_element_wise_functions_can_be_fused(self, xp, a):
         out = xp.zeros_like(a)
 
         @xp.fuse(kernel_name="square")
@@ -158,12 +158,12 @@ class TestFuse:
             lambda xp, a: a.reshape(-1),
         ],
     )
-    def test_others_do_not(self, xp, a, function):
+    def test_other_functions_cannot_be_fused(self, xp, a, function):
         with pytest.raises(TypeError):
             xp.fuse(kernel_name="bad")(lambda a: function(xp, a))(a)
-        a + a  # the module has recovered
+        a + a  # other operations still work
 
-    def test_arrays_that_overlap_would_race(self, xp, a):
+    def test_overlapping_arrays_raise_an_error(self, xp, a):
         flat = a.reshape(-1)
         with pytest.raises(ValueError, match="race"):
             xp.fuse(kernel_name="shift")(lambda x, y: xp.add(x, 1.0, out=y))(flat[:-1], flat[1:])
@@ -172,7 +172,7 @@ class TestFuse:
 class TestCapture:
     @pytest.fixture
     def captured(self, xp):
-        """Capture a function and return its graph."""
+        """Return a function that captures another function and returns the graph."""
 
         def capture(function):
             stream = xp.cuda.Stream(non_blocking=True)
@@ -186,13 +186,13 @@ class TestCapture:
 
         return capture
 
-    def test_a_call_has_no_effect_until_the_launch_and_one_with_each(self, xp, a, captured):
+    def test_a_captured_call_takes_effect_at_each_launch(self, xp, a, captured):
         start = a.get()
 
         def step():
             nonlocal squares
             a[0] += 1.0
-            squares = a * a  # allocated under capture
+            squares = a * a  # allocated during capture
 
         squares = None
         graph = captured(step)
@@ -203,14 +203,14 @@ class TestCapture:
             np.testing.assert_array_equal(a.get(), start + np.array([[n], [0]]))
             np.testing.assert_array_equal(squares.get(), a.get() ** 2)
 
-    def test_the_graph_reads_the_arrays_as_they_are_at_the_launch(self, xp, a, captured):
+    def test_the_graph_reads_the_current_values_of_arrays_at_launch(self, xp, a, captured):
         rate, out = xp.asarray(np.array(2.0)), xp.zeros_like(a)
         graph = captured(lambda: xp.multiply(a, rate, out=out))
         rate[...] = 3.0
         graph.launch()
         np.testing.assert_array_equal(out.get(), 3 * a.get())
 
-    def test_a_number_of_python_stays_what_it_was(self, xp, a, captured):
+    def test_a_python_number_is_a_constant_in_the_graph(self, xp, a, captured):
         rate, out = 2.0, xp.zeros_like(a)
         graph = captured(lambda: xp.multiply(a, rate, out=out))
         rate = 3.0
@@ -236,16 +236,16 @@ class TestCapture:
             lambda xp, a: xp.cuda.get_current_stream().synchronize(),
         ],
     )
-    def test_the_host_cannot_wait_for_the_device(self, xp, a, captured, function):
+    def test_synchronisation_during_capture_raises_an_error(self, xp, a, captured, function):
         with pytest.raises(CUDARuntimeError, match="Capture"):
             captured(lambda: function(xp, a))
 
-    def test_a_generator_made_before_cannot_be_recorded_either(self, xp, captured):
+    def test_an_existing_generator_cannot_be_captured(self, xp, captured):
         generator = xp.random.default_rng(1)
         with pytest.raises(CUDARuntimeError, match="Capture"):
             captured(lambda: generator.random(3))
 
-    def test_memory_comes_from_a_pool_of_its_own(self, xp, a):
+    def test_capture_requires_a_separate_memory_pool(self, xp, a):
         stream = xp.cuda.Stream()
         with stream:
             stream.begin_capture()
@@ -253,12 +253,12 @@ class TestCapture:
                 a * 2.0
             stream.end_capture()
 
-    def test_another_stream_than_the_current_is_not_captured(self, xp):
+    def test_only_the_current_stream_can_be_captured(self, xp):
         with pytest.raises(RuntimeError, match="current"):
             xp.cuda.Stream().begin_capture()
 
 
-def test_the_runtime_fails_as_cudas(xp):
+def test_the_runtime_raises_the_same_errors_as_cuda(xp):
     assert xp.cuda.runtime.getDeviceCount() == 1
     with pytest.raises(CUDARuntimeError, match="InvalidDevice"):
         xp.cuda.Device(1).use()

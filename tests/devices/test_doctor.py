@@ -14,7 +14,7 @@ from minichar.devices import doctor
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A small product; and no dpnp, which the last test brings back."""
+    """Use small matrices and make dpnp unavailable. The last test restores dpnp."""
     monkeypatch.setattr(doctor, "N", 32)
     monkeypatch.setitem(sys.modules, "dpctl", None)
 
@@ -32,12 +32,12 @@ def findings():
     return {finding.what: finding for finding in doctor.examine()}
 
 
-def test_what_is_looked_at(double):
+def test_checks_every_device(double):
     double()
     assert list(findings()) == ["Python", "cpu", "gpu", "opencl", "auto", "disk"]
 
 
-def test_python_and_numpy_are_named_with_the_blas_and_its_speed(double):
+def test_reports_python_numpy_blas_and_speed(double):
     double()
     found = findings()
     assert platform.python_version() in found["Python"].found
@@ -47,7 +47,7 @@ def test_python_and_numpy_are_named_with_the_blas_and_its_speed(double):
     assert found["cpu"].found.endswith(" GFLOP/s")
 
 
-def test_a_gpu_is_named_with_its_versions_and_memory(double):
+def test_reports_the_versions_and_memory_of_a_gpu(double):
     cupy = double()
     found = findings()
     assert found["gpu"].ok
@@ -57,20 +57,20 @@ def test_a_gpu_is_named_with_its_versions_and_memory(double):
     assert found["auto"].found == "the same as gpu:0"
 
 
-def test_every_device_of_a_kind_is_looked_at(double):
+def test_checks_every_gpu(double):
     double(count=3)
     assert [what for what in findings() if "gpu" in what] == ["gpu", "gpu:1", "gpu:2"]
     assert "on gpu:2: Double" in findings()["gpu:2"].found
 
 
-def test_a_package_that_breaks_is_told_once(monkeypatch, tmp_path):
+def test_a_broken_package_is_reported_once(monkeypatch, tmp_path):
     (tmp_path / "cupy.py").write_text("raise AttributeError('too old')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     assert [what for what in findings() if "gpu" in what] == ["gpu"]
 
 
-def test_what_cannot_be_had_says_what_to_do(double):
+def test_an_unavailable_device_is_reported_with_a_remedy(double):
     double(error=35)
     found = findings()
     assert found["cpu"].ok
@@ -81,8 +81,8 @@ def test_what_cannot_be_had_says_what_to_do(double):
     assert found["auto"].found == "the same as cpu"
 
 
-def test_a_device_that_opens_and_then_fails_is_told_in_a_line(double):
-    """As CuPy does where CUDA's libraries are missing."""
+def test_a_device_that_fails_after_opening_is_reported_in_one_line(double):
+    """CuPy behaves like this if CUDA's libraries are missing."""
     cupy = double()
 
     def matmul(*args, **kwargs):
@@ -98,25 +98,25 @@ def test_a_device_that_opens_and_then_fails_is_told_in_a_line(double):
     ("free", "ok", "found"),
     [(10 << 30, True, "10.7 GB free"), (1 << 20, False, "0.0 GB free: checkpoints may not fit")],
 )
-def test_a_disk_that_is_nearly_full(free, ok, found, double, monkeypatch):
+def test_a_nearly_full_disk(free, ok, found, double, monkeypatch):
     double()
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     disk = findings()["disk"]
     assert (disk.ok, disk.found) == (ok, found)
 
 
-def test_the_speed_is_that_of_the_product(monkeypatch):
-    """2 N³ operations in the median of a few times, in 10⁹ a second."""
+def test_the_speed_is_the_median_over_several_matrix_products(monkeypatch):
+    """A product of two N × N matrices takes 2 N³ operations."""
     backend = doctor.open_backend("cpu")
     ticks = iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 5.0])
     monkeypatch.setattr(doctor, "perf_counter", lambda: next(ticks))
     before = backend.crossings["to_host"]
     assert doctor.gigaflops(backend) == pytest.approx(2 * 32**3 / 3.0 / 1e9)
-    assert backend.crossings["to_host"] - before == 6  # each waits for the device
+    assert backend.crossings["to_host"] - before == 6  # each copy waits for the device
 
 
-def test_the_command_prints_one_line_for_each_and_succeeds(double):
-    """A missing device is a finding, not a failure."""
+def test_the_command_prints_one_line_per_finding_and_exits_with_0(double):
+    """A missing device does not change the exit status."""
     double(error=35)
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 0
@@ -127,7 +127,7 @@ def test_the_command_prints_one_line_for_each_and_succeeds(double):
     assert lines[4] == "auto     ok  the same as cpu"
 
 
-def test_opencl_for_real(double, monkeypatch):
+def test_a_real_opencl_device(double, monkeypatch):
     monkeypatch.delitem(sys.modules, "dpctl")
     dpctl = pytest.importorskip("dpctl", reason="--device opencl needs dpnp")
     double(error=35)

@@ -1,4 +1,4 @@
-"""The tables of devices in the documentation."""
+"""The device tables in the docs."""
 
 import re
 import tomllib
@@ -23,13 +23,13 @@ def kind(row):
     return re.search(r"`(\w+)", row[0])[1]
 
 
-def test_there_is_a_row_for_every_kind_of_name(rows):
+def test_there_is_a_row_for_every_device_name(rows):
     names = [re.findall("`([^`]+)`", row[0]) for row in rows]
     assert names == [["cpu"], ["gpu", "gpu:N"], ["opencl", "opencl:N"], ["auto"]]
 
 
 @pytest.mark.usefixtures("nothing_installed")
-def test_what_a_device_needs_is_what_its_error_says_and_what_pyproject_has(rows, error_of):
+def test_requirements_match_the_error_message_and_pyproject(rows, error_of):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     for row in rows:
@@ -44,7 +44,7 @@ def test_what_a_device_needs_is_what_its_error_says_and_what_pyproject_has(rows,
             assert extras[name]
 
 
-def test_how_it_is_checked_is_a_command(rows):
+def test_the_check_is_a_valid_command(rows):
     for row in rows:
         program, command, *options = re.search("`([^`]+)`", row[3])[1].split()
         assert program == "minichar"

@@ -1,8 +1,8 @@
-"""What CuPy itself makes of the cells' functions, which needs no GPU to see.
+"""The kernels that CuPy generates for the cell functions, checked without a GPU.
 
-`cupy.fuse` traces a function once and writes the source of one kernel. Here the real one does so
-without launching anything, and the source is read line by line with NumPy's numbers: it must compute
-what the same function computes on the CPU.
+`cupy.fuse` traces a function once and generates the source of one kernel. These tests generate the
+source without launching the kernel and interpret it line by line with NumPy. The results must agree
+with the function on the CPU.
 """
 
 import re
@@ -14,8 +14,8 @@ from cells import ODD, arguments_of
 from minichar.devices.cupy import CuPyBackend
 from minichar.engine.cell import CELLS
 
-cupy = pytest.importorskip("cupy", reason="needs CuPy: cupy-cuda12x")
-fusion = pytest.importorskip("cupy._core.fusion", reason="this CuPy fuses in another way")
+cupy = pytest.importorskip("cupy", reason="CuPy is not installed (cupy-cuda12x)")
+fusion = pytest.importorskip("cupy._core.fusion", reason="this version of CuPy has no cupy._core.fusion")
 
 CONSTANT = re.compile(r"const \w+ (v\d+) = (\S+);")
 DECLARATION = re.compile(r"(\w+ v\d+(_\d+)?;\s*)+")
@@ -27,13 +27,13 @@ DTYPES = {"float": "float32", "double": "float64"}
 
 
 def array_without_memory(shape, dtype):
-    """Return an array of CuPy's whose memory is never touched."""
+    """Return a CuPy array whose memory is never accessed."""
     memory = cupy.cuda.UnownedMemory(1 << 20, 1 << 20, None, 0)
     return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0))
 
 
 def kernel_of(function, arrays, name):
-    """Return the kernel that CuPy makes of a function of arrays like these."""
+    """Return the kernel that CuPy generates for a function with arguments like `arrays`."""
     state = fusion._thread_local
     state.history, state.is_old_fusing = fusion._FusionHistory(), True
     try:
@@ -45,13 +45,13 @@ def kernel_of(function, arrays, name):
 
 
 def run(kernel, arrays):
-    """Run the lines of a kernel on NumPy's arrays; return what it returns."""
+    """Interpret the source of a kernel with NumPy arrays as arguments, and return its results."""
     values = {f"v{i}": array for i, array in enumerate(arrays)}
     for line in kernel.operation.splitlines():
         if match := CONSTANT.fullmatch(line):
             values[match[1]] = float(match[2])
         elif match := CAST.fullmatch(line):
-            uninitialised = np.nan  # what a call writes is cast before it, too
+            uninitialised = np.nan  # outputs are cast before they are assigned
             values[match[1]] = np.asarray(values.get(match[3], uninitialised)).astype(DTYPES[match[2]])
         elif match := CALL.fullmatch(line):
             values[match[3]] = getattr(np, match[1])(*(values[name] for name in match[2].split(", ")))
@@ -64,7 +64,7 @@ def run(kernel, arrays):
 
 
 class TracedCuPy:
-    """CuPy, but for its kernels: they run by NumPy, on NumPy's arrays. Each function is traced once."""
+    """CuPy with kernels that are interpreted with NumPy. Each function is traced once."""
 
     def __init__(self):
         self.kernels = []
@@ -88,7 +88,7 @@ class TracedCuPy:
 
 
 def flat(values):
-    """Return the arrays in nested tuples and lists, in order."""
+    """Flatten nested tuples and lists of arrays."""
     return [
         array for value in values for array in (flat(value) if isinstance(value, tuple | list) else [value])
     ]
@@ -104,11 +104,11 @@ STAGES = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("cell", "number", "way"), STAGES)
-def test_the_kernel_computes_what_numpy_computes(cell, number, way, dtype, generator):
+def test_the_kernel_computes_the_same_results_as_numpy(cell, number, way, dtype, generator):
     stage, xp = cell.stages[number], TracedCuPy()
     function = getattr(stage, way)
     fused = CuPyBackend(0, xp).fuse(function)
-    for _ in range(2):  # traced, then from memory
+    for _ in range(2):  # the first call traces the function, the second reuses the kernel
         arguments = arguments_of(cell, number, generator, dtype)
         if way == "backward":
             *results, cache = stage.forward(np, *arguments)
@@ -122,7 +122,7 @@ def test_the_kernel_computes_what_numpy_computes(cell, number, way, dtype, gener
             assert one.dtype == dtype
             np.testing.assert_allclose(one, other, rtol=4 * np.finfo(dtype).eps)
             if any(np.shares_memory(other, argument) for argument in flat(arguments)):
-                assert np.shares_memory(one, other)  # a result that is an argument is not copied
+                assert np.shares_memory(one, other)  # an argument that is returned is not copied
             else:
                 made += 1
     (kernel,) = xp.kernels
@@ -132,13 +132,13 @@ def test_the_kernel_computes_what_numpy_computes(cell, number, way, dtype, gener
 
 
 def test_a_kernel_is_named_after_its_function():
-    """As profilers show it."""
+    """Profilers show this name."""
     xp = TracedCuPy()
     CuPyBackend(0, xp).fuse(CELLS["lstm"].stages[0].backward)(*np.ones((2, 3, 2)), tuple(np.ones((6, 3, 2))))
     assert xp.kernels[0].name == "lstm_backward"
 
 
 @pytest.mark.parametrize("function", [lambda a: cupy.matmul(a, a), lambda a: cupy.sum(a, axis=0)])
-def test_what_is_not_element_wise_makes_no_such_kernel(function):
+def test_a_function_that_is_not_element_wise_gives_no_element_wise_kernel(function):
     with pytest.raises((TypeError, AssertionError)):
         assert isinstance(kernel_of(function, [np.ones((3, 3))], "wrong"), cupy.ElementwiseKernel)

@@ -1,4 +1,4 @@
-"""Recorded steps: a CUDA graph on a GPU, the step itself elsewhere."""
+"""Recorded steps: a CUDA graph on a GPU, an ordinary function call on other devices."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from minichar.devices.graph import CudaGraph
 
 @pytest.fixture
 def counting(backend):
-    """A step that adds an array to another, the calls of its function, the sum, and that array."""
+    """Return a recorded step that adds an array to a sum, the list of its calls, the sum and the array."""
     one, total = backend.to_device(np.ones(3)), backend.zeros((3,), "float64")
     calls = []
 
@@ -20,12 +20,12 @@ def counting(backend):
     return backend.recorded(step), calls, total, one
 
 
-def test_each_call_takes_one_step(counting, host):
+def test_each_call_runs_one_step(counting, host):
     step, _, total, one = counting
     for n in range(1, 7):
         step()
         np.testing.assert_array_equal(host(total), [n] * 3)
-    one[...] = 10.0  # what it reads may change in place
+    one[...] = 10.0  # its input arrays may change in place
     step()
     np.testing.assert_array_equal(host(total), [16] * 3)
 
@@ -38,7 +38,7 @@ def test_only_a_gpu_records(counting, backend):
     assert isinstance(step, CudaGraph) == (backend.kind == "gpu")
 
 
-def test_it_runs_on_a_stream_of_its_own_and_restores_the_current_one(fake_cupy):
+def test_a_graph_uses_a_separate_stream_and_restores_the_current_one(fake_cupy):
     fake_cupy()
     gpu = open_backend("gpu")
     cuda, seen = gpu.xp.cuda, []

@@ -1,4 +1,4 @@
-"""A trained model on a device: the same text as on the CPU, and few copies."""
+"""A trained model on a device generates the same text as on the CPU, with few copies."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary(" abcdes")
 
 @pytest.fixture
 def models(device, generator, tmp_path):
-    """The same model of large weights on the CPU and on the device."""
+    """The same model with large weights, on the CPU and on the device."""
     config = Config(len(VOCABULARY), rnn_size=6, num_layers=2, dropout=0.4)
     here = CharRNN.new(config, VOCABULARY, 1, "float64")
     here.parameters.flat[...] = generator.uniform(-1, 1, here.parameters.size)
@@ -33,12 +33,12 @@ def test_it_generates_the_same_text_on_every_device(models, choice):
     assert there == here
 
 
-def test_and_the_same_texts_in_a_batch(models):
+def test_batched_generation_is_the_same_on_every_device(models):
     here, there = (list(generate_many(model, 3, 12, seed=5)) for model in models)
     assert there == here
 
 
-def test_a_character_costs_one_copy_each_way(models, device):
+def test_each_character_needs_one_copy_in_each_direction(models, device):
     pieces = generate(models[1], 10)
     next(pieces)
     before = dict(device.crossings)
@@ -46,7 +46,7 @@ def test_a_character_costs_one_copy_each_way(models, device):
     assert {way: device.crossings[way] - before[way] for way in before} == {"to_device": 1, "to_host": 1}
 
 
-def test_weights_are_matched_to_another_vocabulary_on_the_device(models, device):
+def test_weights_are_matched_to_a_new_vocabulary_on_the_device(models, device):
     other = Vocabulary("bcdx")
     for old, backend in zip(models, (CPU, device), strict=True):
         new = CharRNN.new(replace(old.config, vocab_size=4), other, 2, "float64", backend)

@@ -1,4 +1,4 @@
-"""An OpenCL device: opening it, and what keeps it from deadlocks."""
+"""Opening an OpenCL device, and the prevention of deadlocks."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_without_a_device(fake_opencl, error_of):
     assert message.endswith("pip install 'minichar[opencl]'")
 
 
-def test_a_number_beyond_the_devices(fake_opencl, error_of):
+def test_a_device_number_out_of_range(fake_opencl, error_of):
     fake_opencl(2)
     assert open_backend("opencl").name == "opencl:0"
     assert open_backend("opencl:1").queue.sycl_device.name == "device 1"
@@ -31,9 +31,9 @@ def test_a_number_beyond_the_devices(fake_opencl, error_of):
 
 
 class TestDriver:
-    """The driver that comes with the package, where the loader does not look for it."""
+    """The driver bundled with the package, in a directory that the OpenCL loader does not search."""
 
-    def test_it_is_found_without_a_variable_that_the_user_sets(self):
+    def test_the_driver_is_found_without_an_environment_variable(self):
         pytest.importorskip("dpnp", reason="--device opencl needs dpnp")
         environment = {name: value for name, value in os.environ.items() if name != "OCL_ICD_FILENAMES"}
         program = "from minichar.devices.choose import open_backend; print(open_backend('opencl').describe())"
@@ -48,7 +48,7 @@ class TestDriver:
 
     @pytest.fixture
     def driver(self, monkeypatch, tmp_path, fake_opencl):
-        """A Python environment with a driver in it."""
+        """Create a Python environment that contains a driver."""
         fake_opencl(1)
         monkeypatch.setattr(sys, "prefix", str(tmp_path))
         monkeypatch.setattr("site.getuserbase", lambda: str(tmp_path / "none"))
@@ -57,32 +57,32 @@ class TestDriver:
         driver.parent.mkdir()
         driver.touch()
         yield driver
-        os.environ.pop("OCL_ICD_FILENAMES", None)  # before monkeypatch brings back what was there
+        os.environ.pop("OCL_ICD_FILENAMES", None)  # before monkeypatch restores the original value
 
-    def test_the_variable_names_it(self, driver):
+    def test_the_variable_is_set_to_the_driver(self, driver):
         open_backend("opencl")
         assert os.environ["OCL_ICD_FILENAMES"] == str(driver)
 
-    def test_what_the_user_chose_is_kept(self, driver, monkeypatch):
+    def test_an_existing_value_is_kept(self, driver, monkeypatch):
         monkeypatch.setenv("OCL_ICD_FILENAMES", "/mine.so")
         open_backend("opencl")
         assert os.environ["OCL_ICD_FILENAMES"] == "/mine.so"
 
-    def test_without_one_the_system_decides(self, driver):
+    def test_without_a_bundled_driver_the_variable_is_not_set(self, driver):
         driver.unlink()
         open_backend("opencl")
         assert "OCL_ICD_FILENAMES" not in os.environ
 
 
-def test_it_computes_in_order():
-    """On a queue of its own, so an array made on dpnp's default one by mistake is an error everywhere."""
+def test_the_queue_is_in_order():
+    """minichar uses a separate queue, so mixing in an array from dpnp's default queue is an error."""
     assert open_device("opencl").queue.is_in_order
 
 
 class TestDeadlock:
-    """A function that waits must not hold Python's interpreter lock, which what it waits for may need."""
+    """A blocking function must not hold the GIL, because the task it waits for may need it."""
 
-    def test_copies_wait_first_and_once_however_often_the_device_is_opened(self):
+    def test_copies_wait_exactly_once_even_if_the_device_is_opened_several_times(self):
         events = []
         vector = SimpleNamespace(_is_available=lambda: True)
         copying = SimpleNamespace(_copy_from_numpy_into=lambda there, array: events.append(("copy", array)))
@@ -93,12 +93,12 @@ class TestDeadlock:
         assert events == ["wait", ("copy", 5)]
         assert not vector._is_available()
 
-    def test_dpnp_does_not_use_vector_functions_that_wait(self):
+    def test_dpnp_does_not_use_blocking_vector_functions(self):
         open_device("opencl")
         vector = pytest.importorskip("dpnp.backend.extensions.vm._vm_impl", exc_type=ImportError)
         assert not vector._is_available()
 
-    def test_dpnp_writes_numbers_into_an_array_by_a_function_that_waits_first(self, monkeypatch):
+    def test_dpnp_assigns_scalars_with_the_patched_copy_function(self, monkeypatch):
         opencl = open_device("opencl")
         copying = pytest.importorskip("dpnp.tensor._copy_utils", exc_type=ImportError)
         copy, calls = copying._copy_from_numpy_into, []
@@ -111,6 +111,6 @@ class TestDeadlock:
         assert len(calls) == 1
         np.testing.assert_array_equal(opencl.to_host(array), [[0, 2, 0, 0]] * 3)
 
-    def test_a_dpnp_without_these_modules_opens_too(self, fake_opencl):
+    def test_a_dpnp_without_these_modules_can_be_opened(self, fake_opencl):
         fake_opencl(1)
         assert open_backend("opencl").name == "opencl:0"

@@ -20,17 +20,17 @@ def test_the_numbers_are_uniform(dtype, backend, host):
     counts = np.histogram(numbers, bins=10, range=(0, 1))[0]
     chi_square = ((counts - N / 10) ** 2 / (N / 10)).sum()
     assert chi_square < 27.9  # 999 of 1000 samples are below, with 9 degrees of freedom
-    # No number depends on the one before it, nor on the one beside it in the block before.
+    # Numbers are uncorrelated with their neighbours and with the same position in the previous block.
     for lag in (1, 2, N // 2):
         correlation = np.corrcoef(numbers[lag:], numbers[:-lag])[0, 1]
         assert abs(correlation) < 4 / np.sqrt(N - lag)
 
 
-def test_they_are_double_precision_unless_told_otherwise(backend):
+def test_the_default_dtype_is_float64(backend):
     assert str(backend.uniform(1).random((2,)).dtype) == "float64"
 
 
-def test_the_words_decide(backend, host):
+def test_the_numbers_depend_on_the_seed_words(backend, host):
     def numbers(*words):
         return host(backend.uniform(*words).random((50,)))
 
@@ -39,7 +39,7 @@ def test_the_words_decide(backend, host):
         assert (numbers(*other) != numbers(1, 2)).all()
 
 
-def test_two_streams_do_not_disturb_each_other(backend, host):
+def test_two_streams_are_independent(backend, host):
     alone = backend.uniform(1)
     wanted = [host(alone.random((4,))) for _ in range(3)]
     first, second = backend.uniform(1), backend.uniform(2)
@@ -48,12 +48,12 @@ def test_two_streams_do_not_disturb_each_other(backend, host):
         second.random((9,))
 
 
-def test_a_block_follows_another(backend, host):
+def test_consecutive_blocks_differ(backend, host):
     uniform = backend.uniform(1)
     assert (host(uniform.random((50,))) != host(uniform.random((50,)))).all()
 
 
-def test_the_state_survives_json_and_continues_the_stream(backend, host):
+def test_a_state_restored_from_json_continues_the_stream(backend, host):
     uniform = backend.uniform(1)
     uniform.random((3, 2), "float32")
     state = json.loads(json.dumps(uniform.state))
@@ -64,7 +64,7 @@ def test_the_state_survives_json_and_continues_the_stream(backend, host):
         np.testing.assert_array_equal(host(other.random((4,), str(numbers.dtype))), numbers)
 
 
-def test_a_state_does_not_change_by_itself(backend):
+def test_the_returned_state_is_a_copy(backend):
     uniform = backend.uniform(1)
     state = uniform.state
     uniform.random((3,))
@@ -72,13 +72,13 @@ def test_a_state_does_not_change_by_itself(backend):
 
 
 @pytest.mark.parametrize("state", [{}, {"blocks": "many"}, {"blocks": -1}, None])
-def test_a_damaged_state_is_refused(state, backend):
-    """By one of the errors that the trainer turns into one line."""
+def test_an_invalid_state_is_rejected(state, backend):
+    """It raises one of the errors that the trainer converts to a one-line message."""
     with pytest.raises((AttributeError, KeyError, TypeError, ValueError, OverflowError)):
         backend.uniform(1).state = state
 
 
-def test_those_of_the_host_are_numpys():
+def test_the_host_uses_numpy_generators():
     wanted = np.random.default_rng((3, 4)).random(5)
     np.testing.assert_array_equal(host_generator(3, 4).random(5), wanted)
     np.testing.assert_array_equal(CPU.uniform(3, 4).random((5,)), wanted)

@@ -143,13 +143,13 @@ class TestChunks:
 
 
 class TestCaches:
-    def test_an_evaluation_keeps_none(self, network, text):
+    def test_an_evaluation_stores_no_caches(self, network, text):
         network.measure(teacher_forcing(text[0, :T]), text[1, :T])
         assert [stage.caches for layer in network.layers for stage in layer.stages] == [
             [()] * T for layer in network.layers for _ in layer.stages
         ]
 
-    def test_a_backward_pass_after_an_evaluation_has_its_own(self, network, text, same):
+    def test_an_evaluation_does_not_affect_a_later_backward_pass(self, network, text, same):
         inputs, targets = text[:, :T]
         loss, *expected = loss_and_gradient(network, inputs, targets)
         other = teacher_forcing(text[0, T:])
