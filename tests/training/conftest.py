@@ -6,5 +6,5 @@ from minichar.training.start import begin
 
 @pytest.fixture
 def trainer_of(tmp_path):
-    """Make a trainer of a toy run with these settings."""
+    """Return a function that creates the trainer of a toy run with the given settings."""
     return lambda text=TEXT, **changes: begin(toy_settings(tmp_path, text, **changes)).trainer

@@ -1,4 +1,4 @@
-"""Training on every device: the same losses, few crossings, and resuming exactly."""
+"""Training on every device: the same losses, few copies, and exact resuming."""
 
 from dataclasses import replace
 
@@ -21,7 +21,8 @@ TEXT = "a sad cab bade a bad dad" * 5
 VOCABULARY = Vocabulary("".join(sorted(set(TEXT))))
 T, B = 3, 3
 
-# Everything on. An epoch has 7 chunks; each has another learning rate and teacher-forcing ratio.
+# All options enabled. An epoch has 7 chunks. The learning rate and the teacher-forcing ratio change
+# after every epoch.
 EVERYTHING = Settings(
     seq_length=T,
     batch_size=B,
@@ -42,7 +43,7 @@ LSTM = {"model": "lstm"}
 
 
 def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
-    """Return a trainer over the same fresh weights on every device, or over those of a checkpoint."""
+    """Return a trainer with the same initial weights on every device, or with those of a checkpoint."""
     split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.55, val_frac=0.45)
     if resumed is None:
         config = Config(len(VOCABULARY), **cell, rnn_size=6, num_layers=L, dropout=settings.dropout)
@@ -53,11 +54,11 @@ def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
 
 
 BOTH_KINDS = pytest.mark.parametrize("backend", ["cpu", "cupy-double"], indirect=True)
-"""A device whose generator has a state, and one that counts blocks, as all others do."""
+"""Run once with NumPy's generator, and once with a generator that counts blocks, as on other devices."""
 
 
 class OnTheHost:
-    """A device's random numbers for a run on the CPU."""
+    """Random numbers generated on a device and copied to the host, for a run on the CPU."""
 
     def __init__(self, device, *words):
         self.device, self.uniform = device, device.uniform(*words)
@@ -71,8 +72,8 @@ def losses_of(trainer, n):
 
 
 class TestParity:
-    def test_ten_steps_without_randomness_agree_with_numpy(self, device):
-        """In float32, from the same seed: the losses, and the weights that they lead to."""
+    def test_ten_steps_without_random_numbers_agree_with_the_cpu(self, device):
+        """Compares the losses and the final weights, in float32 and from the same seed."""
         settings = replace(EVERYTHING, dtype="float32", dropout=0.0, use_ss=False)
         here, there = (trainer_on(backend, settings) for backend in (CPU, device))
         np.testing.assert_allclose(losses_of(there, 10), losses_of(here, 10), rtol=0, atol=1e-5)
@@ -80,8 +81,8 @@ class TestParity:
         np.testing.assert_allclose(weights, here.model.parameters.flat, rtol=0, atol=1e-4)
 
     @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
-    def test_with_the_devices_own_random_numbers_numpy_gives_the_same_losses(self, ss_feed, device):
-        """With everything on, over three epochs: the rates change, and a recorded step must follow."""
+    def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(self, ss_feed, device):
+        """The rates change over three epochs, and a recorded step must use the current ones."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
         here, there = (trainer_on(backend, settings, L=1) for backend in (CPU, device))
         here.generator = OnTheHost(device, settings.seed, 1)
@@ -89,16 +90,16 @@ class TestParity:
         np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
 
     @BOTH_KINDS
-    def test_another_seed_draws_other_masks(self, backend):
+    def test_a_different_seed_gives_different_losses(self, backend):
         first, second = (losses_of(trainer_on(backend, replace(EVERYTHING, seed=seed)), 3) for seed in (1, 2))
         assert abs(np.array(first) - second).max() > 1e-3
 
 
 class TestRecording:
-    """A step that is recorded once and replayed must follow what changes from chunk to chunk."""
+    """A recorded step must use the current inputs and rates at every replay."""
 
-    class Baked(TrainingStep):
-        """A step made wrong on purpose: the learning rate is a Python number, not an array."""
+    class ConstantRate(TrainingStep):
+        """A faulty step whose learning rate is a Python number instead of an array."""
 
         def set_rates(self, learning_rate, ratio):
             self.rate = learning_rate
@@ -111,7 +112,7 @@ class TestRecording:
 
     @pytest.fixture
     def gpu(self):
-        """The test double of CuPy, which records products, as cuBLAS allows and CuPy 14 does not."""
+        """A test double that can capture matrix products, which cuBLAS allows but CuPy 14 does not."""
         from cupy_double import open_double
 
         return open_double(captures_products=True)
@@ -121,27 +122,27 @@ class TestRecording:
         here, there = (trainer_on(backend, settings) for backend in (CPU, gpu))
         return abs(np.array(losses_of(here, 20)) - losses_of(there, 20))
 
-    def test_a_learning_rate_baked_into_the_recording_would_be_seen(self, gpu, monkeypatch):
+    def test_a_constant_learning_rate_in_the_recording_would_be_detected(self, gpu, monkeypatch):
         assert self.difference(gpu).max() < 1e-5
-        monkeypatch.setattr(trainer_module, "TrainingStep", self.Baked)
+        monkeypatch.setattr(trainer_module, "TrainingStep", self.ConstantRate)
         difference = self.difference(gpu)
-        assert difference[:8].max() < 1e-5  # the first epoch, and the first loss after it
+        assert difference[:8].max() < 1e-5  # the first epoch and the first loss of the second
         assert difference[8:].min() > 1e-4
 
-    def test_the_step_is_replayed_and_not_run_again(self, gpu, monkeypatch):
+    def test_a_recorded_step_is_replayed(self, gpu, monkeypatch):
         calls = []
         right = TrainingStep._learn
         monkeypatch.setattr(
             TrainingStep, "_learn", lambda step, feed: (calls.append(feed), right(step, feed))[0]
         )
         trainer = trainer_on(gpu, EVERYTHING)
-        losses_of(trainer, 7)  # an epoch of teacher forcing: two calls to warm up, one to record
+        losses_of(trainer, 7)  # an epoch of teacher forcing: two warm-up calls and one recording
         assert len(calls) == 3
-        losses_of(trainer, 10)  # scheduled sampling has a recording of its own
+        losses_of(trainer, 10)  # scheduled sampling has a separate recording
         assert len(calls) == 6
 
-    def test_where_products_cannot_be_recorded_it_runs_every_time(self, gpu, monkeypatch):
-        """As with CuPy 14. What the attempt did is undone, and the losses are the same."""
+    def test_if_matrix_products_cannot_be_captured_every_step_runs_normally(self, gpu, monkeypatch):
+        """This is the case with CuPy 14. The failed capture has no effect on the losses."""
         from cupy_double import open_double
 
         settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
@@ -150,7 +151,7 @@ class TestRecording:
         assert plain.step.learn_forced.graph is None
         assert plain.backend.xp.device_.capture is None
 
-    def test_a_host_that_looked_inside_a_step_would_be_seen(self, gpu, monkeypatch):
+    def test_reading_a_value_inside_a_recorded_step_would_be_detected(self, gpu, monkeypatch):
         right = TrainingStep._learn
 
         def wrong(step, feed):
@@ -166,14 +167,14 @@ class TestRecording:
 @pytest.mark.parametrize(
     ("dropout", "ratio", "ss_feed"), [(0.0, 1.0, "sample"), (0.3, 0.5, "sample"), (0.3, 0.5, "argmax")]
 )
-def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_asked_for(
+def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_read(
     dropout, ratio, ss_feed, backend
 ):
-    """Inputs and targets, stacked. Masks are drawn on the device."""
+    """Inputs and targets are stacked in one array. Masks are drawn on the device."""
     settings = replace(EVERYTHING, dropout=dropout, start_ss=ratio, min_ss=ratio, ss_feed=ss_feed)
     trainer = trainer_on(backend, settings)
     counts = [backend.crossings]
-    if hasattr(backend.xp, "crossings"):  # the double counts the copies of its own arrays, too
+    if hasattr(backend.xp, "crossings"):  # the test double also counts copies of its arrays
         counts.append(backend.xp.crossings)
     steps = 2 if backend.kind == "opencl" else 5  # on a GPU, through warm-up, recording and replay
     for _ in range(steps):
@@ -188,8 +189,8 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_a
             assert {way: count[way] - start[way] for way in count} == {"to_device": 1, "to_host": 1}
 
 
-def test_a_run_whose_losses_are_not_read_copies_only_the_first_one_back(backend, tmp_path):
-    """Later ones are compared with it."""
+def test_a_run_whose_losses_are_not_read_copies_only_the_first_loss_back(backend, tmp_path):
+    """Later losses are compared with the first one."""
     settings = replace(EVERYTHING, checkpoint_dir=str(tmp_path), max_epochs=1, eval_val_every=99)
     trainer = trainer_on(backend, settings)
     start = backend.crossings["to_host"]
@@ -200,11 +201,11 @@ def test_a_run_whose_losses_are_not_read_copies_only_the_first_one_back(backend,
 
 
 class TestRun:
-    """The whole loop: training, evaluation, checkpoints, resume."""
+    """The complete training loop: steps, evaluation, checkpoints and resuming."""
 
     @pytest.fixture
     def run(self, backend, tmp_path):
-        """Run a trainer to its end; return it, the losses, and the paths of its checkpoints."""
+        """Return a function that runs a trainer and returns it, its losses and its checkpoint paths."""
 
         def run(folder, resumed=None, **changes):
             changes = {"max_epochs": 2, "checkpoint_dir": str(tmp_path / folder)} | changes
@@ -223,8 +224,8 @@ class TestRun:
 
         return run
 
-    def test_it_resumes_exactly(self, run, backend, host):
-        """From the middle of an epoch, to the last bit, with dropout and scheduled sampling."""
+    def test_a_run_resumes_exactly(self, run, backend, host):
+        """Resuming in the middle of an epoch, with dropout and scheduled sampling, is bitwise exact."""
         whole, losses, paths = run("whole")
         assert len(paths) == 3
         resumed, rest, _ = run("resumed", resumed=paths[0])
@@ -233,12 +234,12 @@ class TestRun:
         np.testing.assert_array_equal(host(resumed.model.parameters.flat), host(whole.model.parameters.flat))
         assert resumed.generator.state == whole.generator.state
         if backend.kind != "cpu":
-            # Two dropout masks for each of 14 chunks; in the second epoch two more blocks for each of 7.
+            # Two dropout masks for each of 14 chunks, and two more blocks for each of 7 in the second epoch.
             assert whole.generator.state == {"blocks": 2 * 14 + 2 * 7}
         assert [row["val"] for row in resumed.history] == [row["val"] for row in whole.history]
 
     @BOTH_KINDS
-    def test_another_state_of_the_random_numbers_would_be_seen(self, run, backend, monkeypatch):
+    def test_a_different_generator_state_would_be_detected(self, run, backend, monkeypatch):
         _, losses, paths = run("whole", max_epochs=1)
         kind = type(backend.uniform(1))
         monkeypatch.setattr(kind, "state", property(kind.state.fget, lambda uniform, state: None))
@@ -257,8 +258,8 @@ class TestRun:
             assert state.progress["device"] == backend.kind
 
     @BOTH_KINDS
-    def test_on_another_device_it_resumes_with_other_random_numbers(self, run, backend, tmp_path):
-        """The state of a generator is of no use to another device's."""
+    def test_resuming_on_another_device_uses_a_new_generator_state(self, run, backend, tmp_path):
+        """The generator state of one device cannot be used on another."""
         _, _, paths = run("first", max_epochs=1)
         model, state = load_training(paths[0], backend)
         state.progress["device"], state.progress["random"] = "another", {"of": "another"}
@@ -267,8 +268,8 @@ class TestRun:
         losses_of(elsewhere, 1)
 
     @pytest.mark.parametrize("value", [np.nan, 1e30])
-    def test_a_loss_that_says_it_has_failed_changes_no_parameter(self, value, backend, host):
-        """The losses are not read meanwhile: on a GPU the step is a recording."""
+    def test_a_failed_loss_does_not_change_the_parameters(self, value, backend, host):
+        """The losses are not read in between. On a GPU, the step is recorded."""
         trainer = trainer_on(backend, EVERYTHING)
         trainer.look(trainer.learn())
         trainer.model.parameters["readout.W"][...] *= value
@@ -279,7 +280,7 @@ class TestRun:
         with pytest.raises(MinicharError, match=r"training failed: .*Parameter readout\.W"):
             trainer.look(trainer.step.worst)
 
-    def test_a_run_that_explodes_is_stopped_and_the_parameter_named(self, backend, tmp_path):
+    def test_a_diverging_run_is_stopped_and_the_parameter_is_named(self, backend, tmp_path):
         settings = replace(
             EVERYTHING, checkpoint_dir=str(tmp_path), learning_rate=1e300, dtype="float32", eval_val_every=2
         )

@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary("abcdefgh")
 
 
 def model_on(backend, cell, generator):
-    """Return a model whose loss depends on its state, with a dropout that evaluation must not apply."""
+    """Return a model whose loss depends on its state. Evaluation must not apply its dropout."""
     config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
     model = CharRNN.new(config, VOCABULARY, seed=1, dtype="float64", backend=backend)
     model.parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, model.parameters.size))
@@ -36,7 +36,7 @@ def ids(generator):
 
 
 def naive_loss(model, inputs, targets, state=None):
-    """Return the mean loss of one unbroken run, and the state after it."""
+    """Return the mean loss over one continuous sequence, and the final state."""
     state = np.zeros(model.config.state_shape(inputs.shape[1])) if state is None else state
     return read_chunk(model.config, model.parameters, inputs, targets, state)
 
@@ -54,7 +54,7 @@ class TestEvaluation:
 
 
 class TestEvaluate:
-    def test_chunks_weigh_as_much_as_they_have_characters(self, model, generator):
+    def test_chunks_are_weighted_by_their_number_of_characters(self, model, generator):
         inputs, targets = generator.integers(V, size=(2, 12, B))  # each (12, B)
         cuts = [(0, 5), (5, 7), (7, 12)]
         network = model.network(T, B)
@@ -71,7 +71,7 @@ class TestEvaluate:
         assert result.characters == 12 * B
         np.testing.assert_allclose(network.state, state, atol=1e-12)  # so that the caller can continue
 
-    def test_it_starts_from_the_state_of_the_network(self, model, generator):
+    def test_evaluation_starts_from_the_state_of_the_network(self, model, generator):
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
         state = generator.uniform(-0.9, 0.9, model.config.state_shape(B))
         network = model.network(T, B)
@@ -83,7 +83,7 @@ class TestEvaluate:
 
 class TestEvaluateWhole:
     @pytest.mark.parametrize("T", [1, 7, 149, 150, 151])
-    def test_the_result_does_not_depend_on_the_length_of_a_chunk(self, model, ids, T):
+    def test_the_result_does_not_depend_on_the_chunk_length(self, model, ids, T):
         column = ids.astype(int)[:, None]
         result = evaluate_whole(model, ids, T)
         assert result.loss == pytest.approx(naive_loss(model, column[:-1], column[1:])[0], rel=1e-12)
@@ -95,7 +95,7 @@ class TestEvaluateWhole:
         assert result.loss == pytest.approx(naive_loss(model, column[:1], column[1:])[0], rel=1e-12)
         assert result.characters == 1
 
-    def test_a_caller_can_count_the_chunks(self, model, ids):
+    def test_the_watch_function_receives_every_chunk(self, model, ids):
         seen = []
 
         def watch(chunks):
@@ -113,7 +113,7 @@ class TestEvaluatePart:
         return split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
 
     def unbroken(self, model, *parts):
-        """Return the losses of `parts` read on from one to the next, from a zero state."""
+        """Return the losses of consecutive parts, read from a zero state."""
         losses, state = [], None
         for part in parts:
             inputs, targets = (np.concatenate(pieces) for pieces in zip(*part, strict=True))
@@ -122,13 +122,13 @@ class TestEvaluatePart:
         return losses
 
     @pytest.mark.parametrize("part", ["train", "val", "test"])
-    def test_from_zero_the_part_alone_is_read(self, model, split, part):
+    def test_from_a_zero_state_only_the_part_is_read(self, model, split, part):
         chunks = getattr(split, part)
         result = evaluate_part(model, split, part, "zero")
         assert result.loss == pytest.approx(self.unbroken(model, chunks)[0], rel=1e-12)
         assert result.characters == len(chunks) * T * B
 
-    def test_carried_the_parts_before_are_read_first(self, model, split):
+    def test_from_a_carried_state_the_earlier_parts_are_read_first(self, model, split):
         losses = self.unbroken(model, split.train, split.val, split.test)
         for part, loss in zip(("train", "val", "test"), losses, strict=True):
             result = evaluate_part(model, split, part, "carried")
@@ -137,7 +137,7 @@ class TestEvaluatePart:
         zero = evaluate_part(model, split, "val", "zero")
         assert abs(zero.first - evaluate_part(model, split, "val", "carried").first) > 1e-6
 
-    def test_a_caller_sees_the_chunks_of_the_parts_before_too(self, model, split):
+    def test_the_watch_function_also_receives_the_chunks_of_earlier_parts(self, model, split):
         seen = []
 
         def watch(chunks):
@@ -175,11 +175,11 @@ class TestEvaluatePart:
 
 
 class TestOnADevice:
-    """The same losses as on the CPU, from chunks on the host."""
+    """Evaluation on a device gives the same losses as on the CPU."""
 
     @pytest.fixture
     def there(self, cell, device):
-        """The same model on the device as on the CPU."""
+        """The model on the device."""
         return model_on(device, cell, np.random.default_rng(123))
 
     @pytest.fixture
@@ -198,7 +198,7 @@ class TestOnADevice:
             assert getattr(result, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
         assert result.characters == wanted.characters
 
-    def test_a_whole_text_with_a_short_chunk_at_its_end(self, there, here, ids):
+    def test_a_whole_text_with_a_short_last_chunk(self, there, here, ids):
         wanted = evaluate_whole(here, ids, 50)
         assert evaluate_whole(there, ids, 25).loss == pytest.approx(wanted.loss, rel=1e-12)
 

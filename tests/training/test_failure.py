@@ -1,4 +1,4 @@
-"""Training that fails: when it stops, and what it says."""
+"""Failing training runs: when they stop, and their error messages."""
 
 import re
 
@@ -12,9 +12,9 @@ from minichar.training.trainer import Step
 
 
 def sabotage(trainer, iteration, name, change, watched=False):
-    """Run, and after so many chunks change a parameter; return the checkpoints at that time, and the error.
+    """Run, change a parameter after `iteration` chunks, and return the checkpoints so far and the error.
 
-    If the run is `watched`, the loss of every chunk is read.
+    If `watched` is true, the loss of every chunk is read.
     """
     before = None
     try:
@@ -33,10 +33,10 @@ def sabotage(trainer, iteration, name, change, watched=False):
 @pytest.mark.parametrize("watched", [True, False])
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 @pytest.mark.parametrize("name", ["layer1.W", "readout.W"])
-def test_a_weight_that_is_not_finite_stops_the_run(trainer_of, value, name, watched):
-    """If its losses are read, at that of the next chunk; an infinity behind a tanh shows a chunk later.
+def test_a_non_finite_weight_stops_the_run(trainer_of, value, name, watched):
+    """If losses are read, NaN stops the run at the next chunk, and infinity at most one chunk later.
 
-    If not, at the next evaluation, before anything is saved.
+    Otherwise the run stops at the next evaluation, before a checkpoint is saved.
     """
     trainer = trainer_of(eval_val_every=5)
     checkpoints, error = sabotage(trainer, 12, name, lambda view: view.__setitem__((1, 2), value), watched)
@@ -50,7 +50,7 @@ def test_a_weight_that_is_not_finite_stops_the_run(trainer_of, value, name, watc
 
 
 @pytest.mark.parametrize("name", ["layer1.W", "layer2.W", "readout.W"])
-def test_the_parameter_that_is_not_finite_is_named(trainer_of, name):
+def test_the_non_finite_parameter_is_named(trainer_of, name):
     trainer = trainer_of()
     trainer.learn()
     trainer.model.parameters[name][1, 2] = np.nan
@@ -69,15 +69,14 @@ def test_a_loss_three_times_the_first_stops_the_run(trainer_of, watched):
     assert len(checkpoints) == 1
 
 
-def test_a_single_bad_loss_that_was_not_read_stops_the_run_at_the_next_evaluation(trainer_of):
+def test_a_single_bad_unread_loss_stops_the_run_at_the_next_evaluation(trainer_of):
     trainer = trainer_of(eval_val_every=5)
 
     def one_chunk_was_bad():
         for event in trainer.run():
             if isinstance(event, Step) and event.iteration == 7:
-                trainer.step.worst[...] = (
-                    3.1 * trainer.first_loss
-                )  # the mean of five chunks is below the limit
+                # The mean loss over the five chunks is still below the limit.
+                trainer.step.worst[...] = 3.1 * trainer.first_loss
 
     with pytest.raises(MinicharError, match=r"training failed: loss [\d.]+ by epoch .*the first was"):
         one_chunk_was_bad()
@@ -85,7 +84,7 @@ def test_a_single_bad_loss_that_was_not_read_stops_the_run_at_the_next_evaluatio
     assert len(trainer.saved) == 1
 
 
-def test_an_interruption_after_a_bad_loss_that_was_not_read_saves_nothing(trainer_of):
+def test_an_interruption_after_a_bad_unread_loss_saves_nothing(trainer_of):
     trainer = trainer_of(eval_val_every=100)
 
     def interrupted():
@@ -99,7 +98,7 @@ def test_an_interruption_after_a_bad_loss_that_was_not_read_saves_nothing(traine
     assert trainer.saved == []
 
 
-def test_a_high_first_loss_is_trained_on(trainer_of):
+def test_a_high_first_loss_does_not_stop_the_run(trainer_of):
     trainer = trainer_of()
     trainer.model.parameters["readout.W"][...] *= 1e5
     before = trainer.model.parameters.flat.copy()
@@ -117,8 +116,8 @@ def test_the_limit_is_three_times_the_first_loss(trainer_of):
             trainer.check(loss)
 
 
-def test_the_limit_of_a_trained_model_is_that_of_the_uniform_baseline(trainer_of):
-    """Its loss may rise a lot on another text."""
+def test_the_limit_of_a_trained_model_is_three_times_the_uniform_baseline(trainer_of):
+    """The loss of a trained model may rise considerably on different training text."""
     trainer = trainer_of()
     untrained = np.log(trainer.model.config.vocab_size)
     trainer.check(0.001)
@@ -127,20 +126,20 @@ def test_the_limit_of_a_trained_model_is_that_of_the_uniform_baseline(trainer_of
         trainer.check(3.1 * untrained)
 
 
-def test_a_failure_before_the_first_checkpoint_says_so(trainer_of):
+def test_the_error_says_if_no_checkpoint_was_saved(trainer_of):
     trainer = trainer_of()
     trainer.check(1.0)
     with pytest.raises(MinicharError, match="No checkpoint was saved; try a lower learning_rate"):
         trainer.check(np.nan)
 
 
-def test_a_first_loss_that_is_not_finite(trainer_of):
+def test_a_non_finite_first_loss(trainer_of):
     with pytest.raises(MinicharError, match="training failed: loss nan by epoch 0"):
         trainer_of().check(np.nan)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
-def test_a_model_that_its_last_update_made_bad_is_not_saved(trainer_of, value):
+def test_a_model_damaged_by_the_last_update_is_not_saved(trainer_of, value):
     trainer = trainer_of(eval_val_every=5)
     checkpoints, error = sabotage(trainer, 10, "readout.W", lambda view: view.__setitem__(0, value))
     assert re.match(r"training failed: .*Parameter readout\.W", error)
@@ -148,8 +147,10 @@ def test_a_model_that_its_last_update_made_bad_is_not_saved(trainer_of, value):
 
 
 @pytest.mark.parametrize(("learning_rate", "val_frac"), [(1e10, 0.05), (1e38, 0.0), (1e300, 0.05)])
-def test_a_rate_far_too_large_gives_no_warning_and_no_checkpoint(trainer_of, cell, learning_rate, val_frac):
-    """Warnings are errors in these tests."""
+def test_a_learning_rate_that_is_far_too_large_causes_no_warning_and_no_bad_checkpoint(
+    trainer_of, cell, learning_rate, val_frac
+):
+    """The test suite turns warnings into errors."""
     trainer = trainer_of(
         learning_rate=learning_rate, eval_val_every=1, val_frac=val_frac, clip_norm=1, **cell
     )

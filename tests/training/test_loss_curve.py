@@ -1,6 +1,7 @@
-"""The losses of short runs. Literal ones would change with anything that affects a run.
+"""The losses of short training runs.
 
-If you change them on purpose, say why in the commit.
+Any change that affects training changes the expected values. If you change them deliberately, give
+the reason in the commit message.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ TEXT = " ".join(WORDS[(k * k + k // 3) % len(WORDS)] for k in range(80))
 
 
 def trainer_of(text, cell, *, H=16, L=2, dropout=0.0, **settings):
-    """Return a trainer of a new model in float64, with three quarters of `text` to train on."""
+    """Return a trainer for a new float64 model that trains on three quarters of `text`."""
     vocabulary = Vocabulary("".join(sorted(set(text))))
     settings = Settings(dtype="float64", seed=5, **settings)
     config = Config(len(vocabulary), **cell, rnn_size=H, num_layers=L, dropout=dropout)
@@ -32,9 +33,9 @@ def trainer_of(text, cell, *, H=16, L=2, dropout=0.0, **settings):
     return Trainer(model, split, settings, {})
 
 
-# Ten chunks of a run with everything on. An epoch has six, so before the last four the state is reset,
-# the learning rate halved and the teacher-forcing ratio lowered. Some elements are clipped.
-LITERAL = {
+# The losses of ten chunks with all options enabled. An epoch has six chunks. Before the seventh, the state
+# is reset, the learning rate is halved and the teacher-forcing ratio is lowered. Some elements are clipped.
+EXPECTED = {
     "rnn": [
         *(2.7831192151826256, 2.732858084286961, 2.60527938913026, 2.567451666607314),
         *(2.440625770992968, 2.351492020548341, 2.5987467089964436, 2.4374083639929967),
@@ -58,8 +59,8 @@ LITERAL = {
 }
 
 
-@pytest.mark.parametrize("name", LITERAL)
-def test_the_first_ten_losses_do_not_change(name):
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_first_ten_losses(name):
     trainer = trainer_of(
         TEXT,
         ARGUMENTS[name],
@@ -76,7 +77,7 @@ def test_the_first_ten_losses_do_not_change(name):
     )
 
     assert len(trainer.split.train) == 6
-    assert [float(trainer.learn()) for _ in range(10)] == pytest.approx(LITERAL[name], rel=1e-9)
+    assert [float(trainer.learn()) for _ in range(10)] == pytest.approx(EXPECTED[name], rel=1e-9)
 
 
 def test_the_first_loss_is_near_the_uniform_baseline(cell):
@@ -87,10 +88,10 @@ def test_the_first_loss_is_near_the_uniform_baseline(cell):
     assert float(trainer.learn()) == pytest.approx(np.log(V), rel=0.02)
 
 
-def test_every_epoch_runs_over_the_text_once_from_a_zero_state(cell):
-    """With steps too small to matter, each epoch is an evaluation of the training part."""
+def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
+    """With a negligible learning rate, each epoch gives the losses of an evaluation."""
     trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4, learning_rate=1e-12, use_ss=False)
-    trainer.model.parameters.flat[...] *= 10  # so that the loss depends on the state
+    trainer.model.parameters.flat[...] *= 10  # makes the loss depend on the state
     wanted = evaluate_part(trainer.model, trainer.split, "train", "zero")
     for _ in range(2):
         losses = [float(trainer.learn()) for _ in range(6)]
@@ -100,7 +101,7 @@ def test_every_epoch_runs_over_the_text_once_from_a_zero_state(cell):
 
 
 def test_a_short_text_is_memorised(cell):
-    """Only the state makes that possible: each of its spaces is followed by another word."""
+    """This requires the state, because different words follow a space."""
     text = "one by one two by two "
     trainer = trainer_of(text * 20, cell, H=24, L=1, seq_length=22, batch_size=2, learning_rate=0.01)
     losses = [float(trainer.learn()) for _ in range(250)]

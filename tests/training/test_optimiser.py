@@ -1,4 +1,4 @@
-"""The optimiser: clipping, then RMSprop."""
+"""Gradient clipping and RMSprop."""
 
 from math import sqrt
 
@@ -17,7 +17,7 @@ LIMITS = st.floats(1e-3, 1e3)
 
 
 def clipped(clip, g, limit, backend=CPU):
-    """Return a copy that was clipped on the device."""
+    """Return a copy of `g`, clipped on the device."""
     g = backend.to_device(np.array(g, dtype="float64"))
     clip(backend.xp, g, limit)
     return backend.to_host(g)
@@ -33,7 +33,7 @@ def test_a_long_gradient_is_shortened(backend):
     np.testing.assert_allclose(clipped(clip_norm, [3.0, -4.0], 2.0, backend), [1.2, -1.6], rtol=1e-15)
 
 
-def test_a_short_gradient_stays(backend):
+def test_a_short_gradient_is_not_changed(backend):
     np.testing.assert_array_equal(clipped(clip_norm, [3.0, -4.0], 6.0, backend), [3.0, -4.0])
 
 
@@ -43,7 +43,7 @@ def test_a_zero_gradient_stays_zero(clip):
 
 
 @pytest.mark.parametrize("clip", [clip_elements, clip_norm])
-def test_float32_stays_float32_and_in_place(clip, backend, host):
+def test_clipping_is_in_place_and_keeps_float32(clip, backend, host):
     g = backend.to_device(np.array([3.0, -4.0], dtype="float32"))
     view = g[:]
     clip(backend.xp, g, 1.0)
@@ -52,7 +52,7 @@ def test_float32_stays_float32_and_in_place(clip, backend, host):
 
 
 @given(g=GRADIENTS, limit=LIMITS)
-def test_no_element_exceeds_its_limit_and_the_others_stay(g, limit):
+def test_no_element_exceeds_the_limit_and_the_others_are_not_changed(g, limit):
     result = clipped(clip_elements, g, limit)
     assert (abs(result) <= limit).all()
     inside = abs(g) <= limit
@@ -61,7 +61,7 @@ def test_no_element_exceeds_its_limit_and_the_others_stay(g, limit):
 
 
 @given(g=GRADIENTS, limit=LIMITS)
-def test_the_norm_never_exceeds_its_limit_and_the_direction_stays(g, limit):
+def test_the_norm_never_exceeds_the_limit_and_the_direction_is_kept(g, limit):
     result, norm = clipped(clip_norm, g, limit), np.sqrt((g * g).sum())
     assert np.linalg.norm(result) <= limit * (1 + 1e-12)
     if norm <= limit:
@@ -96,13 +96,13 @@ def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
     parameters = parameters_of([0.0])
     optimiser = RMSprop(parameters, decay=0.75)
     optimiser.step(backend.to_device(np.array([2e-8])), learning_rate=1.0)
-    # √m = √(0.25 · 4e-16) = 1e-8, so θ = -2e-8 / (1e-8 + 1e-8) = -1. Inside the root ε would make it -2e-4.
+    # √m = √(0.25 · 4e-16) = 1e-8, so θ = -2e-8 / (1e-8 + 1e-8) = -1. With ε inside the root, θ = -2e-4.
     np.testing.assert_allclose(host(parameters["W"]), [-1.0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.95])
 @pytest.mark.parametrize("rate_is", ["a number", "an array"])
-def test_three_steps_agree_with_a_loop_over_scalars(decay, rate_is, parameters_of, backend, host, generator):
+def test_three_steps_agree_with_a_loop_over_elements(decay, rate_is, parameters_of, backend, host, generator):
     start, gradients = generator.normal(size=5), generator.normal(size=(3, 5))
     rates = [0.1, 0.1, 0.01]
     parameters = parameters_of(start)
@@ -127,7 +127,7 @@ def test_a_zero_gradient_changes_nothing(parameters_of, backend, host):
     np.testing.assert_array_equal(host(parameters["W"]), [1.0, 2.0])
 
 
-def test_the_gradient_is_not_changed_and_float32_stays_float32(parameters_of, backend, host, generator):
+def test_a_step_keeps_the_gradient_and_the_dtype(parameters_of, backend, host, generator):
     parameters = parameters_of(generator.normal(size=4), "float32")
     kept = generator.normal(size=4).astype("float32")
     g = backend.to_device(kept.copy())
@@ -137,15 +137,15 @@ def test_the_gradient_is_not_changed_and_float32_stays_float32(parameters_of, ba
     assert parameters.dtype == optimiser.mean_square.dtype == "float32"
 
 
-def test_it_agrees_with_pytorch(generator):
-    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs it installed")
+def test_rmsprop_agrees_with_pytorch(generator):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     start = generator.normal(size=20)
     parameters = Parameters({"W": (20,)}, "float64")
     parameters.flat[...] = start
     theirs = torch.from_numpy(start.copy()).requires_grad_()
     their_optimiser = torch.optim.RMSprop([theirs], lr=2e-3, alpha=0.95, eps=1e-8)
     optimiser = RMSprop(parameters, decay=0.95)
-    # Gradients of all sizes, some of them smaller than ε.
+    # Gradients of different sizes, some smaller than ε.
     for scale in (1.0, 1e-4, 1e-8, 1e-9, 1.0):
         g = generator.normal(size=20) * scale
         optimiser.step(g, learning_rate=2e-3)

@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed is the run that was never stopped, to the last bit."""
+"""A run that is stopped and resumed is bitwise identical to an uninterrupted run."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def assert_same(trainer, other):
 
 
 def in_two(settings, n, total):
-    """Train on `n` chunks, stop, and resume until `total`; return trainer and events."""
+    """Train on `n` chunks, stop, and resume until `total`. Return the trainer and its events."""
     first = begin(settings).trainer
     take(first, n)
     second = resume(first.saved[-1], {}).trainer
@@ -47,8 +47,8 @@ def in_two(settings, n, total):
     return second, events
 
 
-def test_n_steps_and_n_steps_are_2n_steps(settings_of, cell):
-    """Across the end of an epoch, with dropout and scheduled sampling, for every cell."""
+def test_n_steps_plus_n_resumed_steps_equal_2n_steps(settings_of, cell):
+    """The run crosses the end of an epoch and uses dropout and scheduled sampling."""
     settings = settings_of(**cell)
     whole = begin(settings).trainer
     n = len(whole.split.train) * 2 // 3
@@ -61,8 +61,8 @@ def test_n_steps_and_n_steps_are_2n_steps(settings_of, cell):
     assert [step.loss for step in steps[n:]] == [step.loss for step in later_steps]
 
 
-def test_the_files_of_both_are_the_same(settings_of):
-    """Weights, mean square, state and every number in the header."""
+def test_the_checkpoints_of_both_runs_are_the_same(settings_of):
+    """Compares the weights, the mean square, the state and every value in the header."""
     settings = settings_of()
     whole = begin(settings).trainer
     take(whole, 40)
@@ -75,7 +75,7 @@ def test_the_files_of_both_are_the_same(settings_of):
 
 
 @pytest.mark.parametrize("n", [1, "end - 1", "end", "end + 1"])
-def test_it_may_be_stopped_anywhere(settings_of, n):
+def test_a_run_can_be_stopped_anywhere(settings_of, n):
     settings = settings_of()
     whole = begin(settings).trainer
     end = len(whole.split.train)
@@ -85,8 +85,8 @@ def test_it_may_be_stopped_anywhere(settings_of, n):
 
 
 @pytest.mark.parametrize("every", [7, 10])
-def test_evaluations_before_and_after_a_stop(settings_of, every):
-    """Stopped between two of them, and at one: their losses and the means between them are the same."""
+def test_evaluations_after_a_stop_are_the_same(settings_of, every):
+    """The run is stopped between two evaluations (7) or at one (10)."""
     settings = settings_of(eval_val_every=every)
     whole = begin(settings).trainer
     events = take(whole, 55)
@@ -121,7 +121,7 @@ def test_every_option_that_affects_training(settings_of, changes):
     assert_same(whole, in_two(settings, total // 2, total)[0])
 
 
-def test_several_times(settings_of):
+def test_a_run_can_be_stopped_several_times(settings_of):
     settings = settings_of()
     whole = begin(settings).trainer
     take(whole, 60)
@@ -134,7 +134,7 @@ def test_several_times(settings_of):
 
 
 def test_any_checkpoint_of_a_run_can_be_resumed(settings_of):
-    """Not only the one it was stopped at."""
+    """The checkpoint does not have to be the last one."""
     settings = settings_of(eval_val_every=15)
     whole = begin(settings).trainer
     list(whole.run())
@@ -155,8 +155,8 @@ def test_more_epochs_on_resuming(settings_of):
     np.testing.assert_array_equal(longer.model.parameters.flat, whole.model.parameters.flat)
 
 
-def test_keep_deletes_only_what_this_process_wrote(settings_of):
-    """A checkpoint may be anyone's, so what it says about other files must not delete them."""
+def test_keep_deletes_only_checkpoints_of_this_process(settings_of):
+    """Checkpoints are untrusted, so a file name in a checkpoint must not cause a deletion."""
     settings = settings_of(eval_val_every=10, keep=2)
     trainer = begin(settings).trainer
     take(trainer, 35)

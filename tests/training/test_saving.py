@@ -1,4 +1,4 @@
-"""The checkpoints of a run: their names, the best one, stopping, and which are kept."""
+"""The checkpoints of a run: file names, the best checkpoint, stopping, and ``keep``."""
 
 import os
 
@@ -18,7 +18,7 @@ def names(trainer):
     return sorted(os.listdir(trainer.settings.checkpoint_dir))
 
 
-def test_the_name_and_the_content_agree(trainer_of):
+def test_the_file_name_agrees_with_the_content(trainer_of):
     trainer = trainer_of(eval_val_every=20, savefile="toy")
     n = len(trainer.split.train)
     events = list(trainer.run())
@@ -35,8 +35,8 @@ def test_the_name_and_the_content_agree(trainer_of):
     np.testing.assert_array_equal(load(saved[-1].path).parameters.flat, trainer.model.parameters.flat)
 
 
-def test_every_new_lowest_loss_is_the_best(trainer_of, monkeypatch):
-    losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # each evaluated on val, then on train
+def test_a_checkpoint_is_the_best_if_no_earlier_loss_is_lower(trainer_of, monkeypatch):
+    losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # one for val and one for train
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24))
     trainer = trainer_of(eval_val_every=6, max_epochs=1)
     assert 30 < trainer.iterations <= 36
@@ -44,7 +44,7 @@ def test_every_new_lowest_loss_is_the_best(trainer_of, monkeypatch):
     assert best == [True, True, False, True, True, False]
 
 
-def test_without_a_validation_part_nothing_is_evaluated(trainer_of):
+def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):
     trainer = trainer_of(val_frac=0, train_frac=1, eval_val_every=25, max_epochs=1)
     events = list(trainer.run())
     assert [event.val for event in events if isinstance(event, Evaluated)] == [None, None]
@@ -54,14 +54,14 @@ def test_without_a_validation_part_nothing_is_evaluated(trainer_of):
     assert best_checkpoint(trainer.settings.checkpoint_dir) == trainer.saved[-1]
 
 
-def test_stopping_saves_at_once(trainer_of):
+def test_stopping_saves_a_checkpoint_immediately(trainer_of):
     trainer = trainer_of()
     events = take(trainer, 7)
     assert [type(event) for event in events] == [Step] * 7 + [Saved]
     assert names(trainer) == [f"lm_lstm_epoch{7 / len(trainer.split.train):.2f}_interrupted.npz"]
 
 
-def test_a_stopped_run_does_not_overwrite_the_checkpoint_of_another(trainer_of):
+def test_a_stopped_run_does_not_overwrite_a_checkpoint_of_another_run(trainer_of):
     first, second = trainer_of(), trainer_of(seed=5)
     take(first, 7)
     before = first.saved[0].read_bytes()
@@ -86,7 +86,7 @@ def test_stopping_before_the_first_chunk_saves_nothing(trainer_of):
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3])
-def test_keep(trainer_of, keep):
+def test_keep_keeps_the_best_checkpoints_and_the_last_one(trainer_of, keep):
     trainer = trainer_of(keep=keep, eval_val_every=4, learning_rate=0.02, max_epochs=1)
     written = [event.path for event in trainer.run() if isinstance(event, Saved)]
     assert len(written) > 6
@@ -105,7 +105,7 @@ def test_keep_does_not_delete_other_files(trainer_of, tmp_path):
     assert set(others) < set(names(trainer))
 
 
-def test_a_checkpoint_may_be_deleted_meanwhile(trainer_of):
+def test_a_checkpoint_may_be_deleted_during_training(trainer_of):
     trainer = trainer_of(keep=1, eval_val_every=4, max_epochs=1)
     for event in trainer.run():
         if isinstance(event, Saved):
@@ -113,10 +113,10 @@ def test_a_checkpoint_may_be_deleted_meanwhile(trainer_of):
     assert names(trainer) == []
 
 
-def test_a_folder_that_cannot_be_written_is_reported_before_training(trainer_of, tmp_path, monkeypatch):
+def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of, tmp_path, monkeypatch):
     (tmp_path / "cv").write_text("a file")
     trainer = trainer_of()
     monkeypatch.setattr(trainer, "learn", None)
-    with pytest.raises(MinicharError, match=r"cannot write to .*/cv/: File exists; choose another folder"):
+    with pytest.raises(MinicharError, match=r"cannot write to .*/cv/: File exists; choose another directory"):
         list(trainer.run())
     assert (tmp_path / "cv").read_text() == "a file"

@@ -9,7 +9,7 @@ V, TRUE, OTHER = 4, 0, 3
 
 
 def certain(character, B):
-    """Return logits ``(V, B)`` of a model that is sure of one character."""
+    """Return logits ``(V, B)`` that give one character a probability of 1."""
     logits = np.full((V, B), -50.0)
     logits[character] = 50.0
     return logits
@@ -17,7 +17,7 @@ def certain(character, B):
 
 @pytest.fixture
 def fed(backend):
-    """Return what is fed ``(T, B)`` where the text is all TRUE and the model sure of OTHER."""
+    """Return a function that returns the fed ids ``(T, B)``; all inputs are TRUE, all predictions OTHER."""
 
     def run(ratio, T=20, B=60, feed="sample", seed=1):
         inputs = backend.to_device(np.full((T, B), TRUE))
@@ -39,25 +39,25 @@ class TestTheMask:
         assert (ids[0] == TRUE).all()
         assert (ids[1:] == OTHER).all()
 
-    def test_true_characters_are_as_many_as_the_ratio_says(self, feed, fed):
+    def test_the_fraction_of_true_characters_is_the_ratio(self, feed, fed):
         true = fed(0.8, B=100, feed=feed)[1:] == TRUE
-        # 19 · 100 = 1900 draws; the standard deviation of their mean is √(0.8 · 0.2 / 1900) = 0.009
+        # The standard deviation of the mean of 19 · 100 = 1900 draws is √(0.8 · 0.2 / 1900) = 0.009.
         assert true.mean() == pytest.approx(0.8, abs=0.036)
 
-    def test_each_character_has_its_own_draw(self, feed, fed):
-        """Not one per step, nor one per sequence."""
+    def test_each_character_is_drawn_independently(self, feed, fed):
+        """The mask is not shared by a whole step or a whole sequence."""
         true = fed(0.5, feed=feed)[1:] == TRUE  # (T-1, B)
         for axis in (0, 1):
             assert true.any(axis=axis).all()
             assert not true.all(axis=axis).any()
 
-    def test_the_seed_decides(self, feed, fed):
+    def test_the_mask_depends_on_the_seed(self, feed, fed):
         np.testing.assert_array_equal(fed(0.5, feed=feed, seed=7), fed(0.5, feed=feed, seed=7))
         assert (fed(0.5, feed=feed, seed=7) != fed(0.5, feed=feed, seed=8)).any()
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
-def test_each_chunk_draws_its_own_mask_into_the_same_array(feed, backend, host):
+def test_each_chunk_draws_a_new_mask_into_the_same_array(feed, backend, host):
     """A recorded step reads the mask and the uniform numbers at the addresses it was recorded with."""
     mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
     uniform, (mask, u) = backend.uniform(1), (mixed.mask, mixed.u)
@@ -80,7 +80,7 @@ def test_the_inputs_are_read_at_each_step(backend, host):
         np.testing.assert_array_equal(host(mixed(t, lambda: logits)), [2 * t, 2 * t + 1])
 
 
-def test_a_true_character_is_the_one_at_that_position(backend, host, generator):
+def test_a_true_character_is_the_input_at_the_same_position(backend, host, generator):
     inputs = generator.integers(3, size=(20, 40))
     next_ids = ScheduledSampling(backend.to_device(inputs), "argmax", backend)
     next_ids.draw_mask(0.5, backend.uniform(1))
@@ -96,12 +96,12 @@ def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     next_ids.draw_mask(0.0, backend.uniform(1))
     first, second = host(next_ids(1, lambda: logits)), host(next_ids(2, lambda: logits))
     for ids in (first, second):
-        # The standard deviation of a share is at most √(0.4 · 0.6 / 10000) = 0.005
+        # The standard deviation of a fraction is at most √(0.4 · 0.6 / 10000) = 0.005.
         np.testing.assert_allclose(np.bincount(ids) / B, p, atol=0.02)
-    assert (first != second).mean() == pytest.approx(1 - (p**2).sum(), abs=0.02)  # drawn anew each step
+    assert (first != second).mean() == pytest.approx(1 - (p**2).sum(), abs=0.02)  # the steps are independent
 
 
-def test_argmax_takes_the_likeliest(backend, host, generator):
+def test_argmax_feeds_the_most_likely_character(backend, host, generator):
     logits = generator.normal(size=(V, 40))
     next_ids = ScheduledSampling(backend.zeros((2, 40), "int64"), "argmax", backend)
     next_ids.draw_mask(0.0, backend.uniform(1))
@@ -113,7 +113,7 @@ class TestInTheNetwork:
 
     @pytest.fixture
     def run(self, cell, backend, generator):
-        """Run a chunk forward and backward; return network and inputs."""
+        """Return a function that runs the forward and backward pass and returns network and inputs."""
 
         def run(ratio):
             config = Config(self.V, **cell, rnn_size=self.H, num_layers=2)
@@ -127,13 +127,13 @@ class TestInTheNetwork:
 
         return run
 
-    def test_argmax_feeds_the_likeliest_of_the_step_before(self, run, host):
+    def test_argmax_feeds_the_most_likely_character_of_the_previous_step(self, run, host):
         network, inputs = run(0.0)
         fed = host(network.fed)
         np.testing.assert_array_equal(fed[0], host(inputs)[0])
         np.testing.assert_array_equal(fed[1:], host(network.logits())[:-1].argmax(axis=1))
 
-    def test_the_gradient_is_that_of_the_characters_that_were_fed(self, run, host):
+    def test_the_gradient_belongs_to_the_fed_characters(self, run, host):
         network, inputs = run(0.3)
         fed = host(network.fed)
         assert set(fed.flat) != set(host(inputs).flat)

@@ -8,44 +8,44 @@ from minichar.training.schedules import SS_SCHEDULES, learning_rate, teacher_for
 from minichar.training.settings import Settings
 
 
-def test_learning_rates_worked_by_hand():
-    # Halved when epoch 3 has ended: epochs 1, 2 and 3 run at 0.8, then 0.8/2, 0.8/4, 0.8/8.
+def test_learning_rate_example():
+    # Epochs 1 to 3 use 0.8. The rate is halved after epoch 3 and after each later epoch.
     rates = [learning_rate(e, start=0.8, decay=0.5, after=3) for e in range(6)]
     assert rates == [0.8, 0.8, 0.8, 0.4, 0.2, 0.1]
 
 
 @pytest.mark.parametrize("after", [0, 1, 10])
-def test_the_learning_rate_follows_the_rule_of_char_rnn(after):
-    """Its training loop, literally: when an epoch has ended, multiply if it was number `after` or later."""
+def test_the_learning_rate_schedule_is_that_of_char_rnn(after):
+    """In char-rnn, the rate is multiplied at the end of every epoch from number `after` on."""
     rate, decay = 2e-3, 0.97
     for e in range(30):
         assert learning_rate(e, 2e-3, decay, after) == pytest.approx(rate, rel=1e-12)
-        epoch = e + 1  # counted from 1, as there
+        epoch = e + 1  # char-rnn counts from 1
         if epoch >= after:
             rate = rate * decay
 
 
-def test_a_decay_of_one_keeps_the_rate():
+def test_a_decay_of_one_keeps_the_learning_rate():
     assert learning_rate(100, 2e-3, 1.0, 0) == 2e-3
 
 
-def test_linear_shares_worked_by_hand():
-    # The defaults: 1 - 0.005 · e, which is 0.9 at epoch 20, and no less after.
-    shares = [teacher_forcing_ratio(e, "linear", 1.0, 0.005, 0.9) for e in (0, 1, 10, 20, 21, 1000)]
-    assert shares == pytest.approx([1.0, 0.995, 0.95, 0.9, 0.9, 0.9], rel=1e-15)
+def test_linear_schedule_example():
+    # The defaults: 1 - 0.005 · e, with a minimum of 0.9 that is reached at epoch 20.
+    ratios = [teacher_forcing_ratio(e, "linear", 1.0, 0.005, 0.9) for e in (0, 1, 10, 20, 21, 1000)]
+    assert ratios == pytest.approx([1.0, 0.995, 0.95, 0.9, 0.9, 0.9], rel=1e-15)
 
 
-def test_exponential_shares_worked_by_hand():
-    # k = 1 - 0.5:  0.8, 0.8 · 0.5, 0.8 · 0.25, then the floor
-    shares = [teacher_forcing_ratio(e, "exponential", 0.8, 0.5, 0.15) for e in range(4)]
-    assert shares == pytest.approx([0.8, 0.4, 0.2, 0.15], rel=1e-15)
+def test_exponential_schedule_example():
+    # k = 1 - 0.5:  0.8, 0.8 · 0.5, 0.8 · 0.25, then the minimum
+    ratios = [teacher_forcing_ratio(e, "exponential", 0.8, 0.5, 0.15) for e in range(4)]
+    assert ratios == pytest.approx([0.8, 0.4, 0.2, 0.15], rel=1e-15)
 
 
-def test_inverse_sigmoid_shares_worked_by_hand():
+def test_inverse_sigmoid_schedule_example():
     # k = 1 / 0.1 = 10:  10 / (10 + e⁰) = 10/11,  10 / (10 + e¹),  10 / (10 + e²)
-    shares = [teacher_forcing_ratio(e, "inverse-sigmoid", 1.0, 0.1, 0.0) for e in (0, 10, 20)]
-    assert shares == pytest.approx([10 / 11, 10 / (10 + exp(1)), 10 / (10 + exp(2))], rel=1e-14)
-    # A long run does not overflow, and one that does not decay starts where it stays.
+    ratios = [teacher_forcing_ratio(e, "inverse-sigmoid", 1.0, 0.1, 0.0) for e in (0, 10, 20)]
+    assert ratios == pytest.approx([10 / 11, 10 / (10 + exp(1)), 10 / (10 + exp(2))], rel=1e-14)
+    # A large e does not overflow, and with a decay of 0 the ratio is constant.
     assert teacher_forcing_ratio(1_000_000, "inverse-sigmoid", 1.0, 0.5, 0.25) == 0.25
     assert teacher_forcing_ratio(7, "inverse-sigmoid", 0.75, 0.0, 0.0) == 0.75
 
@@ -57,12 +57,14 @@ def test_inverse_sigmoid_shares_worked_by_hand():
     minimum=st.floats(0, 1),
     e=st.integers(0, 10_000),
 )
-def test_a_share_never_rises_and_never_passes_its_floor(schedule, start, decay, minimum, e):
+def test_the_teacher_forcing_ratio_never_rises_and_never_falls_below_its_minimum(
+    schedule, start, decay, minimum, e
+):
     now, later = (teacher_forcing_ratio(epoch, schedule, start, decay, minimum) for epoch in (e, e + 1))
     assert minimum <= later <= now <= max(start, minimum)
 
 
-def test_settings_hand_their_own_numbers_to_the_schedules():
+def test_settings_pass_their_values_to_the_schedules():
     settings = Settings(
         learning_rate=0.8,
         learning_rate_decay=0.5,

@@ -10,8 +10,8 @@ from minichar.errors import MinicharError
 from minichar.training.settings import Settings
 
 
-def test_the_defaults_are_char_rnns():
-    """The options of char-rnn and char-rnn-chinese have the defaults they have there."""
+def test_the_defaults():
+    """Options from char-rnn and char-rnn-chinese have the same defaults as in those projects."""
     assert Settings().to_json() == {
         "data": None,
         "encoding": "utf-8",
@@ -108,11 +108,11 @@ def test_a_value_out_of_range_names_the_option(name, values):
         ("learning_rate_decay_after", 0),
     ],
 )
-def test_the_ends_of_a_range_are_in_it(name, value):
+def test_the_limits_of_a_range_are_allowed(name, value):
     assert getattr(Settings(**{name: value}), name) == value
 
 
-OF_ANOTHER_TYPE = {
+WRONG_TYPES = {
     int: ("7", 2.5, None, [], True, float("nan")),
     float: ("0.5", None, [], 1j, False, 10**400),
     bool: ("yes", 1, None),
@@ -123,14 +123,14 @@ OF_ANOTHER_TYPE = {
 
 
 @pytest.mark.parametrize(("name", "kind"), get_type_hints(Settings).items())
-def test_a_value_of_another_type_names_the_option(name, kind):
-    for value in OF_ANOTHER_TYPE[kind]:
+def test_a_value_of_the_wrong_type_names_the_option(name, kind):
+    for value in WRONG_TYPES[kind]:
         with pytest.raises(MinicharError, match=f"^{name} is .*; it must be "):
             Settings(**{name: value})
 
 
-def test_values_are_stored_in_the_declared_type():
-    """So that a checkpoint can hold them as JSON, and resuming compares like with like."""
+def test_values_are_converted_to_the_declared_type():
+    """Checkpoints store them as JSON, and resuming compares them."""
     settings = Settings(
         rnn_size=np.int64(7), dropout=np.float32(0.5), grad_clip=1, data="a.txt", checkpoint_dir="out"
     )
@@ -143,7 +143,7 @@ def test_values_are_stored_in_the_declared_type():
     assert (settings.data, settings.checkpoint_dir) == (Path("a.txt"), Path("out"))
 
 
-def test_settings_survive_json():
+def test_settings_can_be_restored_from_json():
     settings = Settings(data=Path("texts/a.txt"), checkpoint_dir=Path("out"), model="gru", dropout=0.25)
     stored = json.loads(json.dumps(settings.to_json()))
     assert (stored["data"], stored["checkpoint_dir"]) == ("texts/a.txt", "out")
@@ -151,11 +151,11 @@ def test_settings_survive_json():
 
 
 @pytest.mark.parametrize("name", ["data", "encoding", "checkpoint_dir", "savefile"])
-def test_characters_that_no_file_name_can_have(name):
+def test_characters_that_are_not_allowed_in_a_file_name(name):
     for value in ("a\0b", "\ud800", "\udfff"):
         with pytest.raises(MinicharError, match=f"^{name} is .*; it must be text without"):
             Settings(**{name: value})
-    assert getattr(Settings(**{name: "é汉\udcff"}), name)  # the last is a byte 0xff in a name on Linux
+    assert getattr(Settings(**{name: "é汉\udcff"}), name)  # \udcff is the byte 0xff in a Linux file name
 
 
 @pytest.mark.parametrize("model", ["lstm", "gru"])
@@ -164,12 +164,12 @@ def test_a_run_is_named_after_its_model(model):
     assert Settings(model=model, savefile="mine").run_name == "mine"
 
 
-def test_the_learning_rate_falls_after_an_epoch():
+def test_the_learning_rate_decays_after_an_epoch():
     settings = Settings(learning_rate=0.5, learning_rate_decay=0.5, learning_rate_decay_after=2)
     assert [settings.learning_rate_at(e) for e in range(5)] == [0.5, 0.5, 0.25, 0.125, 0.0625]
 
 
-def test_the_teacher_forcing_ratio_falls_each_epoch():
+def test_the_teacher_forcing_ratio_decays_each_epoch():
     settings = Settings(start_ss=0.75, decay_ss=0.25, min_ss=0.125)
     assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == [0.75, 0.5, 0.25, 0.125]
     assert Settings(start_ss=0.75, use_ss=False).teacher_forcing_ratio_at(3) == 1.0

@@ -15,19 +15,19 @@ ALPHABET = "abcdefgh \n"
 
 @pytest.fixture
 def old(tmp_path, cell):
-    """A trained model of an alphabet of its own, with weights unlike any fresh ones."""
+    """A trained model with a different vocabulary."""
     model = toy_model("\n aceghxz", rnn_size=8, num_layers=2, dtype="float32", dropout=0.4, **cell)
     save(tmp_path / "old.npz", model)
     return model
 
 
 def weights_of(model, character):
-    """What belongs to one character: its column of Wx and its row of the read-out."""
+    """Return a character's column of Wx and its row of the read-out."""
     (k,) = model.vocabulary.encode(character)
     return model.parameters["layer1.Wx"][:, k], model.parameters["readout.W"][k]
 
 
-def test_a_run_begins_from_random_weights(tmp_path, cell):
+def test_a_new_run_starts_from_random_weights(tmp_path, cell):
     settings = toy_settings(tmp_path, dropout=0.25, **cell)
     run, again = begin(settings), begin(settings)
     model = run.trainer.model
@@ -40,7 +40,7 @@ def test_a_run_begins_from_random_weights(tmp_path, cell):
 
 
 def test_weights_are_matched_by_character(old, tmp_path):
-    """Every id differs between the two vocabularies, so a match by id would show."""
+    """Every id differs between the two vocabularies, so matching by id would fail."""
     settings = toy_settings(tmp_path, ALPHABET * 60, seed=5)
     run = begin_from(settings, load(tmp_path / "old.npz"))
     new, fresh = run.trainer.model, begin(replace(settings, **architecture(old))).trainer.model
@@ -61,7 +61,7 @@ def architecture(model):
     return {name: getattr(model.config, name) for name in names}
 
 
-def test_what_is_new_and_what_is_dropped_is_said(old, tmp_path):
+def test_new_and_dropped_characters_are_reported(old, tmp_path):
     run = begin_from(toy_settings(tmp_path, ALPHABET * 60), load(tmp_path / "old.npz"))
     assert run.notes == (
         "3 characters are new to the model and start from random weights: 'b' 'd' 'f'",
@@ -69,13 +69,13 @@ def test_what_is_new_and_what_is_dropped_is_said(old, tmp_path):
     )
 
 
-def test_the_same_characters_need_no_words(old, tmp_path):
+def test_the_same_vocabulary_gives_no_notes(old, tmp_path):
     run = begin_from(toy_settings(tmp_path, "\n aceghxz" * 60), load(tmp_path / "old.npz"))
     assert run.notes == ()
     np.testing.assert_array_equal(run.trainer.model.parameters.flat, old.parameters.flat)
 
 
-def test_many_new_characters_are_listed_in_part(tmp_path):
+def test_a_long_list_of_new_characters_is_abbreviated(tmp_path):
     save(tmp_path / "old.npz", toy_model("x", rnn_size=2, num_layers=1))
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 30))) * 20
     run = begin_from(toy_settings(tmp_path, text), load(tmp_path / "old.npz"))
@@ -83,7 +83,7 @@ def test_many_new_characters_are_listed_in_part(tmp_path):
     assert run.notes[0].endswith(f"{chr(0x4E13)!r} and 10 more")
 
 
-def test_a_model_of_none_of_the_characters(tmp_path):
+def test_vocabularies_without_a_common_character(tmp_path):
     old, new = toy_model("abc"), toy_model("xyz", seed=2)
     before = new.parameters["readout.W"].copy()
     copy_weights(old, new)
@@ -99,7 +99,7 @@ def test_the_unknown_id_is_matched_to_the_unknown_id():
 
 
 @pytest.mark.parametrize("unknown", [(True, False), (False, True)])
-def test_an_unknown_id_that_only_one_has_is_matched_to_none(unknown):
+def test_an_unknown_id_in_only_one_vocabulary_is_not_matched(unknown):
     old, new = toy_model("ab", unknown=unknown[0]), toy_model("abc", unknown=unknown[1], seed=2)
     before = new.parameters["readout.W"].copy()
     copy_weights(old, new)
@@ -107,7 +107,7 @@ def test_an_unknown_id_that_only_one_has_is_matched_to_none(unknown):
     np.testing.assert_array_equal(new.parameters["readout.W"][:2], old.parameters["readout.W"][:2])
 
 
-def test_the_checkpoints_architecture_is_taken(old, tmp_path):
+def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path):
     settings = toy_settings(tmp_path, model="rnn", rnn_size=3, num_layers=1)
     model = begin_from(settings, load(tmp_path / "old.npz")).trainer.model
     assert architecture(model) == architecture(old)
@@ -130,24 +130,24 @@ def test_an_option_that_agrees_with_the_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_dropout_is_what_the_new_run_says(old, tmp_path, dropout):
+def test_dropout_is_taken_from_the_new_settings(old, tmp_path, dropout):
     run = begin_from(toy_settings(tmp_path, dropout=dropout), load(tmp_path / "old.npz"))
     assert run.trainer.model.config.dropout == dropout
 
 
-def test_the_precision_is_what_the_new_run_says(old, tmp_path):
+def test_the_dtype_is_taken_from_the_new_settings(old, tmp_path):
     run = begin_from(toy_settings(tmp_path, dtype="float64"), load(tmp_path / "old.npz"))
     assert run.trainer.model.parameters.dtype == "float64"
 
 
 @pytest.mark.parametrize("min_freq", [0, 2])
-def test_an_unknown_id_that_the_model_did_not_have_is_said(tmp_path, min_freq):
+def test_a_new_unknown_id_is_reported(tmp_path, min_freq):
     save(tmp_path / "old.npz", toy_model())
     notes = begin_from(toy_settings(tmp_path, min_freq=min_freq), load(tmp_path / "old.npz")).notes
     assert any("the id for unknown characters is new" in note for note in notes) == (min_freq > 0)
 
 
-def test_a_run_that_begins_from_weights_takes_nothing_else(tmp_path):
+def test_only_the_weights_are_taken_from_init_from(tmp_path):
     first = begin(toy_settings(tmp_path)).trainer
     take(first, 20)
     trainer = begin_from(toy_settings(tmp_path), load(first.saved[-1])).trainer
@@ -157,12 +157,12 @@ def test_a_run_that_begins_from_weights_takes_nothing_else(tmp_path):
     np.testing.assert_array_equal(trainer.model.parameters.flat, first.model.parameters.flat)
 
 
-# What a resumed run can change. test_resume.py checks that it continues exactly.
+# Options of a resumed run. test_resume.py checks that resuming is exact.
 
 
 @pytest.fixture
 def stopped(tmp_path):
-    """The path of a checkpoint of a run of two epochs, stopped after 10 chunks."""
+    """The path of a checkpoint from a two-epoch run that was stopped after 10 chunks."""
     trainer = begin(toy_settings(tmp_path)).trainer
     take(trainer, 10)
     return trainer.saved[-1]
@@ -186,13 +186,13 @@ def stopped(tmp_path):
         ("dtype", "float64"),
     ],
 )
-def test_what_would_make_it_another_run(stopped, name, value):
+def test_options_that_cannot_change_on_resuming(stopped, name, value):
     error = f"^{name}={value!r} would make it a different run than .*leave it out, .* with init_from"
     with pytest.raises(MinicharError, match=error):
         resume(stopped, {name: value})
 
 
-def test_what_is_said_again_changes_nothing(stopped):
+def test_repeating_an_option_changes_nothing(stopped):
     run = resume(stopped, {"rnn_size": 8, "seed": 123})
     assert (run.notes, run.changes) == ((), {})
 
@@ -208,7 +208,7 @@ def test_what_is_said_again_changes_nothing(stopped):
         ("checkpoint_dir", Path("elsewhere")),
     ],
 )
-def test_what_may_change_is_said_and_done(stopped, name, value):
+def test_options_that_can_change_on_resuming(stopped, name, value):
     run = resume(stopped, {name: value})
     assert run.changes == {name: value}
     assert getattr(run.trainer.settings, name) == value
@@ -217,7 +217,7 @@ def test_what_may_change_is_said_and_done(stopped, name, value):
         assert run.trainer.step.network.config.dropout == 0.1
 
 
-def test_another_text(stopped, tmp_path):
+def test_a_different_training_text(stopped, tmp_path):
     (tmp_path / "input.txt").write_text(TEXT.replace("cat", "act"))
     with pytest.raises(
         MinicharError, match=r"input\.txt is not the text that .* was trained on: name that text"
@@ -225,19 +225,19 @@ def test_another_text(stopped, tmp_path):
         resume(stopped, {})
 
 
-def test_a_text_that_is_gone(stopped, tmp_path):
+def test_a_missing_training_text(stopped, tmp_path):
     (tmp_path / "input.txt").unlink()
     with pytest.raises(MinicharError, match="does not exist"):
         resume(stopped, {})
 
 
-def test_a_text_that_has_moved(stopped, tmp_path):
+def test_a_training_text_that_was_moved(stopped, tmp_path):
     (tmp_path / "input.txt").rename(tmp_path / "moved.txt")
     run = resume(stopped, {"data": str(tmp_path / "moved.txt")})
     assert run.trainer.iteration == 10
 
 
-def test_a_run_that_is_complete(tmp_path):
+def test_a_completed_run(tmp_path):
     trainer = begin(toy_settings(tmp_path, max_epochs=1)).trainer
     path = list(trainer.run())[-1].path
     with pytest.raises(
@@ -291,7 +291,7 @@ def test_a_checkpoint_for_sampling_only(tmp_path):
         ("training.random.uinteger", "x"),
     ],
 )
-def test_a_damaged_header_is_one_error(stopped, tmp_path, where, value):
+def test_a_damaged_header_raises_a_minichar_error(stopped, tmp_path, where, value):
     header, arrays = parts(stopped)
     set_at(header, where.split("."), value)
     path = put_together(tmp_path / "forged.npz", header, arrays)
@@ -299,8 +299,8 @@ def test_a_damaged_header_is_one_error(stopped, tmp_path, where, value):
         resume(path, {})
 
 
-def test_any_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
-    """Every value in turn is missing or another: the run goes on and saves, or the error is ours."""
+def test_every_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
+    """Each value is removed or replaced in turn. Resuming must succeed or raise a `MinicharError`."""
     monkeypatch.chdir(tmp_path)
     header, arrays = parts(stopped)
     refused = 0
@@ -318,14 +318,14 @@ def test_any_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 8, 5), (1, 2, 8, 4), (2, 1, 8, 4), (2, 2, 1, 1), (1, 1, 1, 1)])
-def test_a_state_of_another_shape(stopped, tmp_path, shape):
+def test_a_state_with_the_wrong_shape(stopped, tmp_path, shape):
     header, arrays = parts(stopped)
     path = put_together(tmp_path / "forged.npz", header, arrays | {"state": np.zeros(shape)})
     with pytest.raises(MinicharError, match="cannot be resumed"):
         resume(path, {})
 
 
-def test_a_checkpoint_does_not_choose_where_a_cache_is_written(stopped, tmp_path):
+def test_a_cache_is_not_written_to_a_path_from_a_checkpoint(stopped, tmp_path):
     header, _ = parts(stopped)
     text = Path(header["details"]["settings"]["data"])
     for cache in text.parent.glob("*.minichar.npz"):
@@ -337,7 +337,7 @@ def test_a_checkpoint_does_not_choose_where_a_cache_is_written(stopped, tmp_path
 
 
 def test_a_forged_checkpoint_neither_deletes_nor_writes_elsewhere(stopped, tmp_path):
-    """What it says of folders and of other checkpoints is not believed."""
+    """Paths in a checkpoint are not trusted."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     victims = [tmp_path / "lm_x_epoch1.00_9.0000.npz", elsewhere / "lm_mine_epoch1.00_9.0000.npz"]
@@ -354,10 +354,10 @@ def test_a_forged_checkpoint_neither_deletes_nor_writes_elsewhere(stopped, tmp_p
     assert {saved.parent for saved in run.trainer.saved} == {tmp_path}
 
 
-def test_a_checkpoint_that_is_missing():
+def test_a_missing_checkpoint():
     with pytest.raises(MinicharError, match=r"no such checkpoint: nothing\.npz"):
         resume(Path("nothing.npz"), {})
 
 
-def test_a_checkpoint_of_training_is_a_model_too(stopped):
+def test_a_training_checkpoint_can_be_loaded_as_a_model(stopped):
     assert load(stopped).details["settings"]["rnn_size"] == 8

@@ -1,4 +1,4 @@
-"""The training loop: its order, its rates, its evaluations."""
+"""The training loop: order of the chunks, learning rates, evaluations and clipping."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from minichar.training.trainer import Evaluated, Step
 
 
 def watch(monkeypatch, thing, method, note):
-    """Call `note` with the arguments of every call of a method, before it."""
+    """Call `note` with the arguments of a method before every call of the method."""
     original = getattr(thing, method)
 
     def watched(*arguments):
@@ -33,7 +33,7 @@ def test_each_epoch_trains_on_every_chunk_once_and_in_order(trainer_of, monkeypa
     assert [step.epoch for step in steps] == [i / n for i in range(1, 2 * n + 1)]
 
 
-def test_the_state_is_carried_within_an_epoch_and_zero_where_one_begins(trainer_of, monkeypatch):
+def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of, monkeypatch):
     trainer = trainer_of(max_epochs=3)
     network, before, after = trainer.step.network, [], []
     watch(monkeypatch, network, "learn", lambda feed, targets: before.append(network.state))
@@ -49,8 +49,8 @@ def test_the_state_is_carried_within_an_epoch_and_zero_where_one_begins(trainer_
             np.testing.assert_array_equal(state, after[i - 1])
 
 
-def test_losses_are_those_of_one_pass_over_the_text(trainer_of):
-    """At a rate too small to change a weight, they are those of an evaluation."""
+def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
+    """The learning rate is too small to change a weight."""
     trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64")
     read = evaluate(trainer.model.network(trainer.split.T, trainer.split.B), trainer.split.train)
     losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
@@ -60,14 +60,14 @@ def test_losses_are_those_of_one_pass_over_the_text(trainer_of):
     assert losses[:n] == losses[n:]
 
 
-def test_the_loss_falls(trainer_of):
+def test_the_loss_decreases(trainer_of):
     trainer = trainer_of(max_epochs=15, learning_rate=0.02)
     losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
     assert losses[0] == pytest.approx(np.log(len(trainer.model.vocabulary)), abs=0.1)
     assert np.mean(losses[-10:]) < 0.6 * losses[0]
 
 
-def test_events_in_their_order(trainer_of):
+def test_the_order_of_events(trainer_of):
     trainer = trainer_of(eval_val_every=25, max_epochs=2)
     kinds = [type(event).__name__ for event in trainer.run()]
     n = trainer.iterations
@@ -76,7 +76,7 @@ def test_events_in_their_order(trainer_of):
     assert kinds == ["Step"] * 25 + measured + ["Step"] * 25 + measured + ["Step"] * (n - 50) + measured
 
 
-def test_what_an_evaluation_reports(trainer_of):
+def test_the_contents_of_an_evaluation_event(trainer_of):
     settings = {"eval_val_every": 20, "learning_rate_decay_after": 1, "start_ss": 0.9, "min_ss": 0.5}
     trainer = trainer_of(**settings, learning_rate=0.01, learning_rate_decay=0.5, decay_ss=0.1)
     events = list(trainer.run())
@@ -92,7 +92,7 @@ def test_what_an_evaluation_reports(trainer_of):
     assert 1 < len(split.val) < len(split.train)
     chunks = {"val": split.val, "fit": [split.train[k] for k in range(len(split.val))]}
     for name, part in chunks.items():
-        network = trainer.model.network(split.T, split.B)  # its state is zero
+        network = trainer.model.network(split.T, split.B)  # with a zero state
         assert getattr(evaluated[-1], name) == evaluate(network, part)
     assert [row["iteration"] for row in trainer.history] == ends[1:]
 
@@ -109,7 +109,7 @@ def test_evaluating_does_not_affect_the_run(trainer_of):
     assert len(never.history) == 1
 
 
-def test_validation_is_without_dropout(trainer_of):
+def test_dropout_is_inactive_during_validation(trainer_of):
     trainer = trainer_of(dropout=0.5, eval_val_every=30)
     evaluated = next(event for event in trainer.run() if isinstance(event, Evaluated))
     network = trainer.model.network(trainer.split.T, trainer.split.B)
@@ -139,7 +139,7 @@ def test_the_learning_rate_and_the_ratio_of_each_epoch_are_used(trainer_of, monk
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_ss": False, "start_ss": 0.5, "min_ss": 0.1}])
-def test_at_a_ratio_of_one_no_random_number_is_drawn(trainer_of, changes, monkeypatch):
+def test_with_a_ratio_of_one_no_random_numbers_are_drawn(trainer_of, changes, monkeypatch):
     trainer = trainer_of(max_epochs=1, **changes)
     monkeypatch.setattr(trainer.step, "mixed", None)
     monkeypatch.setattr(trainer.step, "learn_mixed", None)
@@ -156,8 +156,8 @@ def test_masks_are_drawn_from_the_generator_of_the_run(trainer_of, changes):
     assert trainer.generator.state != before
 
 
-def test_scheduled_sampling_feeds_what_the_backward_pass_sees(trainer_of):
-    """At a ratio of 0, only the first character of a chunk is true; the rest are predictions."""
+def test_the_backward_pass_uses_the_characters_that_were_fed(trainer_of):
+    """With a ratio of 0, all characters but the first of a chunk are predictions."""
     trainer = trainer_of(start_ss=0.0, min_ss=0.0, ss_feed="argmax", learning_rate=1e-30)
     inputs, _ = trainer.split.train[0]
     trainer.learn()
@@ -167,15 +167,15 @@ def test_scheduled_sampling_feeds_what_the_backward_pass_sees(trainer_of):
 
 
 def first_gradient(trainer):
-    """Return the gradient that RMSprop is given for the first chunk."""
+    """Return the gradient that is passed to RMSprop for the first chunk."""
     seen, step = [], trainer.step.optimiser.step
     trainer.step.optimiser.step = lambda g, rate: (seen.append(g.copy()), step(g, rate))
     trainer.learn()
     return seen[0]
 
 
-def test_the_gradient_is_clipped_on_char_rnns_scale(trainer_of):
-    """The option limits the gradient summed over time; what is clipped is that of the mean over time."""
+def test_grad_clip_has_the_same_scale_as_in_char_rnn(trainer_of):
+    """The option limits the sum of the gradient over time. minichar clips the mean at `grad_clip / T`."""
     trainer = trainer_of(grad_clip=0)
     T, free = trainer.split.T, first_gradient(trainer)
     limit = float(np.median(abs(free[free != 0])))
@@ -184,7 +184,7 @@ def test_the_gradient_is_clipped_on_char_rnns_scale(trainer_of):
     assert (abs(free) > 2 * limit).any()
 
 
-def test_the_gradient_is_shortened(trainer_of):
+def test_clip_norm_shortens_the_gradient(trainer_of):
     free = first_gradient(trainer_of(grad_clip=0))
     length = np.linalg.norm(free)
     shortened = first_gradient(trainer_of(grad_clip=0, clip_norm=float(length) / 4))
@@ -193,7 +193,7 @@ def test_the_gradient_is_shortened(trainer_of):
     np.testing.assert_allclose(left, free, rtol=1e-6)
 
 
-def test_both_clippings_one_after_the_other(trainer_of):
+def test_grad_clip_is_applied_before_clip_norm(trainer_of):
     free = first_gradient(trainer_of(grad_clip=0))
     limit = float(abs(free).max()) / 2
     clipped = np.clip(free, -limit, limit)
