@@ -30,7 +30,7 @@ def test_each_call_runs_one_step(counting, host):
     np.testing.assert_array_equal(host(total), [16] * 3)
 
 
-def test_only_a_gpu_records(counting, backend):
+def test_only_a_gpu_records_steps(counting, backend):
     step, calls, _, _ = counting
     for _ in range(7):
         step()

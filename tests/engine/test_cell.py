@@ -44,7 +44,7 @@ def test_the_gradient_of_every_result_with_respect_to_every_argument(cell, numbe
     kept = [array.copy() for array in (*arguments, *cache, *weights)]
     gradients = stage.backward(np, *weights, cache)
     for array, before in zip((*arguments, *cache, *weights), kept, strict=True):
-        np.testing.assert_array_equal(array, before)  # neither function writes into its arguments
+        np.testing.assert_array_equal(array, before)  # neither function modifies its arguments
 
     for gradient, reference in zip(gradients, slopes(weighted, arguments), strict=True):
         np.testing.assert_allclose(np.array(gradient), reference, rtol=1e-12, atol=1e-15)

@@ -1,4 +1,4 @@
-"""The gradient check must detect wrong gradients; the accuracy of its two methods."""
+"""The gradient check: detection of wrong gradients, and accuracy of its two methods."""
 
 import numpy as np
 import pytest
@@ -124,7 +124,7 @@ def test_the_checker_does_not_change_parameters_state_or_masks(generator):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_loss_to_differentiate_stays_the_same_while_the_network_runs_on(generator):
+def test_the_loss_function_does_not_change_when_the_network_runs(generator):
     network, feed, targets = toy({"model": "lstm"}, generator)
     network.learn(feed, targets)
     loss, theta = loss_of(network, "float64", targets), network.parameters.flat

@@ -29,7 +29,7 @@ def characters(generator, T=T, B=B, V=V, backend=CPU):
 
 
 def feed_of(inputs, ss_feed, backend):
-    """Return teacher forcing, or a feed that mixes in the model's own predictions."""
+    """Return a teacher-forcing feed, or a feed that mixes in the model's own predictions."""
     if ss_feed == "off":
         return teacher_forcing(inputs)
     feed = ScheduledSampling(inputs, ss_feed, backend)

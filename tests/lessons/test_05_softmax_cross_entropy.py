@@ -106,7 +106,7 @@ def test_a_confident_wrong_prediction_gets_the_full_gradient_but_almost_none_wit
     scores, target = [20.0, 0.0, 0.0, 0.0, 0.0], 1
     p = softmax(scores)
     assert p_minus_onehot(scores, target)[target] == pytest.approx(-1.0)
-    dp = [2 * (p[j] - (j == target)) for j in range(V)]  # of Σ (p - onehot)²
+    dp = [2 * (p[j] - (j == target)) for j in range(V)]  # gradient of Σ (p - onehot)²
     squared = [sum(dp[j] * p[j] * ((j == k) - p[k]) for j in range(V)) for k in range(V)]
     assert max(map(abs, squared)) < 1e-7
 

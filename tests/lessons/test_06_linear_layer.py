@@ -21,16 +21,16 @@ product da @ xᵀ computes that sum. It is a sum and not a mean, because the los
 Time works in the same way. T steps of B sequences are T·B columns that use the same W. The engine
 stores them side by side. One matrix product computes dW for a whole chunk, and another computes dx.
 
-The engine does two things differently. It appends a 1 to x, so the bias is the last column of W:
+The engine does two things differently. First, it appends a 1 to x, so the bias is a column of W:
 
     s  = [x; 1]
     a  = W @ s
     dW = da @ sᵀ                     the bias too
     dx = W_xᵀ @ da                   W_x is W without its last column
 
-And the first layer reads characters. A character k is a *one-hot* vector, 1 at k and 0 elsewhere,
-so Wx @ onehot(k) is column k of Wx. The engine looks it up instead of multiplying. In the backward
-pass, column k of dWx is the sum of da over all occurrences of character k in the input.
+Second, the first layer reads characters. A character k is a *one-hot* vector, 1 at k and 0
+elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks it up instead of multiplying. In
+the backward pass, column k of dWx is the sum of da over all occurrences of character k in the input.
 """
 
 import numpy as np

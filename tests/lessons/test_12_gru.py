@@ -1,7 +1,7 @@
 """Lesson 12. The GRU and its two variants: a blend of old and new, and two places for the reset gate.
 
 A GRU (Cho et al. 2014) has a hidden state and no cell state. It blends the old state with a
-candidate n. With z = 1 it keeps the old state, and with z = 0 it replaces it with the candidate:
+candidate n. With z = 1 it keeps the old state, and with z = 0 the candidate is the new state:
 
     h = (1 - z) ∘ n + z ∘ h_prev
         dn, dz, dh_prev = dh ∘ (1 - z), dh ∘ (h_prev - n), dh ∘ z

@@ -100,7 +100,7 @@ def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
         assert np.mean(losses) == pytest.approx(wanted.loss, rel=1e-7)
 
 
-def test_a_short_text_is_memorised(cell):
+def test_a_short_repeated_phrase_is_memorised(cell):
     """This requires the state, because different words follow a space."""
     text = "one by one two by two "
     trainer = trainer_of(text * 20, cell, H=24, L=1, seq_length=22, batch_size=2, learning_rate=0.01)
