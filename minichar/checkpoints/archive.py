@@ -1,7 +1,7 @@
-"""One ``.npz`` file: arrays by name and a JSON header. Writing is atomic, and reading trusts nothing.
+"""Read and write ``.npz`` files that contain named arrays and a JSON header.
 
-Plain NumPy reads it: ``numpy.load(path)`` gives the arrays, and ``["header"]`` is the JSON as text.
-Files from elsewhere are untrusted: nothing is unpickled, and every size is checked against the size of
+Plain NumPy can read them: ``numpy.load(path)`` returns the arrays and, as ``"header"``, the JSON text.
+Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the size of
 the file before memory is allocated.
 """
 
@@ -21,19 +21,19 @@ from minichar.files import writing
 MAX_HEADER_BYTES = 64 << 20
 
 Damaged = Callable[[str], MinicharError]
-"""Makes the error for a file that cannot be read, from the reason."""
+"""Function that returns the error for a damaged file, given the reason."""
 
 
 def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an archive atomically. If the header is empty, write arrays only.
+    """Write an archive atomically. An empty header is omitted.
 
     Raises
     ------
     MinicharError
-        If the file cannot be written. An existing file at `path` is then unchanged.
+        If the file cannot be written. An existing file at `path` is not changed.
     """
     members = {"header": np.array(json.dumps(header))} if header else {}
-    # numpy.savez takes names as keywords, so it cannot store an array called "file".
+    # numpy.savez takes names as keyword arguments, so it cannot store an array named "file".
     with writing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in (members | dict(arrays)).items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
@@ -43,12 +43,12 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
 def check_folder(folder: Path) -> None:
     """Create `folder` if it does not exist, and check that files can be written to it.
 
-    Training calls this first, so that a read-only folder does not cost hours of work.
+    Training calls this function first, so it fails early if the directory is read-only.
 
     Raises
     ------
     MinicharError
-        If no file can be written.
+        If the directory is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,31 +56,31 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise MinicharError(
-            f"cannot write to {folder}/: {error.strerror or error}; choose another folder"
+            f"cannot write to {folder}/: {error.strerror or error}; choose another directory"
         ) from error
 
 
 class Archive:
-    """A verified ``.npz`` file, open for reading. Use it in a ``with`` block.
+    """A verified ``.npz`` file, open for reading. Use it in a ``with`` statement.
 
     Parameters
     ----------
     path : Path
     kinds : str
-        The allowed kinds of NumPy dtypes; by default floats and integers.
+        The allowed kinds of NumPy dtypes; by default, floats and integers.
 
     Attributes
     ----------
     header : dict
         The JSON header; empty if the file has none.
     shapes : dict of str to tuple of int
-        The shape of every array except the header.
+        The shape of each array except the header.
 
     Raises
     ------
     MinicharError
         If the file is missing, unreadable, truncated, compressed or not an ``.npz``, or contains
-        anything but plain numbers whose sizes fit the size of the file.
+        anything except plain numbers with sizes that match the file size.
     """
 
     def __init__(self, path: Path, kinds: str = "fiu") -> None:
@@ -89,7 +89,7 @@ class Archive:
             self.zip = zipfile.ZipFile(self.path)
         except FileNotFoundError:
             raise MinicharError(
-                f"no such checkpoint: {self.path}: choose a file or a folder written by minichar train"
+                f"no such checkpoint: {self.path}: choose a file or directory created by minichar train"
             ) from None
         except OSError as error:
             raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
@@ -99,7 +99,7 @@ class Archive:
             self.dtypes: dict[str, np.dtype] = {}
             self.shapes: dict[str, tuple[int, ...]] = {}
             members = self.zip.infolist()
-            # Members can overlap in the file, so each one's size is not enough.
+            # Members can overlap in the file, so their total size must be checked.
             if sum(member.file_size for member in members) > self.path.stat().st_size:
                 raise self.damaged("its arrays are larger than the file (save it with numpy.savez)")
             for member in members:
@@ -116,7 +116,7 @@ class Archive:
         self.zip.close()
 
     def damaged(self, why: str) -> MinicharError:
-        """Return the error for a file that cannot be read, with the reason."""
+        """Return the error for a file that cannot be read; `why` is the reason."""
         return MinicharError(f"{self.path} is not a checkpoint minichar can read: {why}")
 
     def read(self, name: str) -> np.ndarray:
@@ -124,13 +124,13 @@ class Archive:
         try:
             with self.zip.open(f"{name}.npy") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
-        except Exception as error:  # zipfile and NumPy raise many kinds of error on a damaged file
+        except Exception as error:  # zipfile and NumPy raise many exception types for damaged files
             raise self.damaged(f"array {name} is missing or damaged") from error
 
     def _check_member(self, member: zipfile.ZipInfo) -> None:
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in self.shapes:
-            raise self.damaged(f"it contains {member.filename!r}, which is not an array or a duplicate")
+            raise self.damaged(f"it contains {member.filename!r}, which is a duplicate or not an array")
         if member.compress_type != zipfile.ZIP_STORED:
             raise self.damaged(f"array {name} is compressed (save it with numpy.savez)")
         try:
@@ -141,14 +141,14 @@ class Archive:
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
                 data_bytes = member.file_size - file.tell()
-        except Exception as error:  # as in `read`
+        except Exception as error:  # see `read`
             raise self.damaged(f"array {name} is damaged") from error
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
             raise self.damaged(
                 f"array {name} has dtype {dtype}; only plain numbers are allowed, never pickled objects"
             )
         if prod(shape) * dtype.itemsize != data_bytes:
-            raise self.damaged(f"array {name} declares shape {shape} but has {data_bytes:,} bytes of data")
+            raise self.damaged(f"array {name} has shape {shape} but {data_bytes:,} bytes of data")
         self.shapes[name], self.dtypes[name] = shape, dtype
 
     def _read_header(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def parse_header(text: str, damaged: Damaged) -> dict[str, Any]:
     Raises
     ------
     MinicharError
-        Made by `damaged`, if the text is not a JSON object.
+        If `text` is not a JSON object. The error is created by `damaged`.
     """
     try:
         header = json.loads(text)

@@ -1,14 +1,14 @@
-"""Checkpoints: a model and, during training, everything needed to resume exactly.
+"""Save and load checkpoints, which contain a model and optionally the state for resuming training exactly.
 
-The archive (`minichar.checkpoints.archive`) contains
+Each archive (`minichar.checkpoints.archive`) contains
 
-    weights         layer1.W, layer1.Wx, …, readout.W       (out, in), in the dtype of training
+    weights         layer1.W, layer1.Wx, …, readout.W       (out, in), in the training dtype
     header          format, version, config, vocabulary, details
 
-and, if it can be resumed,
+and, if training can be resumed,
 
     mean_square     RMSprop's m                             (number of parameters,)
-    state           the carried state                       (L, states per layer, H, B)
+    state           carried hidden state                    (L, states per layer, H, B)
     header          training: position, random state, history
 """
 
@@ -36,16 +36,16 @@ WEIGHT_DTYPES = ("float16", "float32", "float64")
 
 @dataclass
 class TrainingState:
-    """The state of training, except the model.
+    """The training state, except for the model.
 
     Attributes
     ----------
     mean_square : array, (size,)
-        RMSprop's m.
+        RMSprop's running mean of squared gradients, m.
     state : array, (L, states per layer, H, B)
-        The carried state.
+        The hidden state at the start of the next chunk.
     progress : dict
-        Position, random state and history, as written by `minichar.training.trainer`.
+        Position, random state and history, as stored by `minichar.training.trainer`.
     """
 
     mean_square: np.ndarray
@@ -54,7 +54,7 @@ class TrainingState:
 
 
 def header_of(model: CharRNN) -> dict[str, Any]:
-    """Return everything a file stores about a model except its weights, as plain JSON values."""
+    """Return the header for a model: all stored data except the weights, as plain JSON values."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -65,12 +65,12 @@ def header_of(model: CharRNN) -> dict[str, Any]:
 
 
 def host_weights(model: CharRNN, dtype: str | None, path: Path) -> dict[str, np.ndarray]:
-    """Return the weights by name as NumPy arrays, in `dtype` or by default the model's own.
+    """Return the weights by name as NumPy arrays, in `dtype` or, by default, the model's dtype.
 
     Raises
     ------
     MinicharError
-        If a weight is too large for `dtype` or not finite; the message names `path`.
+        If a weight is too large for `dtype` or not finite. The message contains `path`.
     """
     weights = {}
     for name, view in model.parameters.items():
@@ -96,9 +96,9 @@ def save(
     path : path-like
     model : CharRNN
     training : TrainingState, optional
-        Without it the checkpoint cannot be resumed.
+        Without it, training cannot be resumed.
     dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the weights in the file; by default the model's own.
+        The dtype of the stored weights; by default, the model's dtype.
 
     Raises
     ------
@@ -114,24 +114,25 @@ def save(
 
 
 def load(path: Path, backend: Backend = CPU) -> CharRNN:
-    """Return the model in a checkpoint. float16 weights become float32.
+    """Return the model in a checkpoint. float16 weights are converted to float32.
 
     Raises
     ------
     MinicharError
-        If the file is missing, damaged, malicious, not a minichar checkpoint, or of a later version.
+        If the file is missing, damaged or malicious, is not a minichar checkpoint, or was written by a
+        later version.
     """
     with Archive(path) as archive:
         return _model(archive, backend)
 
 
 def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, TrainingState]:
-    """Return the model and its training state.
+    """Return the model and training state in a checkpoint.
 
     Raises
     ------
     MinicharError
-        As for `load`, and if the checkpoint has no training state.
+        If `load` would raise an error, or the checkpoint has no training state.
     """
     with Archive(path) as archive:
         model = _model(archive, backend)
@@ -145,7 +146,7 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
         arrays = {name: archive.read(name) for name in ("mean_square", "state")}
     fits = arrays["mean_square"].shape == (model.parameters.size,) and arrays["state"].ndim == 4
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
-        raise archive.damaged("its training state does not fit its model or is not finite")
+        raise archive.damaged("its training state does not match its model or is not finite")
     return model, TrainingState(arrays["mean_square"], arrays["state"], progress)
 
 
@@ -153,47 +154,47 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
     config, vocabulary, details = read_header(archive.header, archive.damaged)
     names = archive.shapes.keys() - {"mean_square", "state"}
     weights = {name: archive.read(name) for name in names}
-    # A damaged header can claim millions of layers. Do not list their arrays if the file is smaller.
+    # A damaged header can contain millions of layers. Do not list their arrays if the file has fewer.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
     check_arrays(expected, weights, archive.damaged)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)
 
 
 def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocabulary, dict[str, Any]]:
-    """Return the configuration, vocabulary and details in a header, from any file format.
+    """Return the configuration, vocabulary and details in a header.
 
     Raises
     ------
     MinicharError
-        Made by `damaged`, if the header is not one of `header_of`.
+        If the header was not created by `header_of`. The error is created by `damaged`.
     """
     if header.get("format") != FORMAT:
         raise damaged("it has no minichar header")
     if header.get("version") != VERSION:
         raise damaged(
-            f"it has format version {header.get('version')!r}, and this minichar reads {VERSION}: "
-            "upgrade minichar"
+            f"it has format version {header.get('version')!r}, but this minichar version supports only "
+            f"{VERSION}: upgrade minichar"
         )
     try:
         config = Config(**{name: header["config"][name] for name in (field.name for field in fields(Config))})
         vocabulary = Vocabulary(header["vocabulary"]["characters"], bool(header["vocabulary"]["unknown"]))
         details = dict(header["details"])
     except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:
-        raise damaged(f"its header is incomplete or wrong ({error})") from error
+        raise damaged(f"its header is incomplete or invalid ({error})") from error
     if len(vocabulary) != config.vocab_size:
         raise damaged(
-            f"its vocabulary has {len(vocabulary)} characters but its config says {config.vocab_size}"
+            f"its vocabulary has {len(vocabulary)} characters but its config specifies {config.vocab_size}"
         )
     return config, vocabulary, details
 
 
 def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Damaged) -> None:
-    """Check that `arrays` are as expected: names, shapes, a single dtype, finite values.
+    """Check that `arrays` have the expected names and shapes, one dtype, and finite values.
 
     Raises
     ------
     MinicharError
-        Made by `damaged`; it names the array.
+        If an array is invalid. The error is created by `damaged` and contains the name of the array.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         found = arrays[name].shape if name in arrays else "absent"
@@ -201,14 +202,16 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
             raise damaged(f"array {name} should be {expected.get(name, 'absent')} but is {found}")
     dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= set(WEIGHT_DTYPES):
-        raise damaged(f"its weights have dtypes {', '.join(sorted(dtypes))}")
+        raise damaged(
+            f"its weights have dtypes {', '.join(sorted(dtypes))}, not one of {', '.join(WEIGHT_DTYPES)}"
+        )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise damaged(f"array {name} has values that are not finite")
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Return parameters with the values of `weights`, already checked; float16 becomes float32."""
+    """Return parameters filled with valid `weights`. float16 is converted to float32."""
     dtype = str(weights["readout.W"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():

@@ -1,1 +1,1 @@
-"""Models and arrays in the file formats of other libraries, one format per module."""
+"""Readers and writers for the file formats of other libraries, one format per module."""

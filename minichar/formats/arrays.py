@@ -1,13 +1,13 @@
-"""Named arrays from a pickle, such as a dict of CuPy arrays.
+"""Read named arrays from a pickle, such as a dict of CuPy arrays.
 
     {"W": a, "adam": {"m": b}, "losses": [2.3, 1.9], "note": "…"}
 
     W             a
     adam.m        b
-    losses        array of 2
-                  (note is text and is skipped)
+    losses        array of length 2
+                  (note is text, so it is skipped)
 
-Names in nested containers are joined by dots. The items of a list are named 0, 1, …
+Nested names are joined with dots. List items are named 0, 1, …
 """
 
 from collections.abc import Iterator
@@ -22,22 +22,22 @@ from minichar.formats.pickles import read_pickle
 from minichar.formats.stand_ins import Array, Refused
 
 KINDS = "biufc"
-"""The kinds of NumPy dtypes that are numbers."""
+"""Numeric kinds of NumPy dtypes."""
 MAX_VALUES = 1 << 14
 MAX_DEPTH = 32
 SHOWN = 5
-"""Names listed in a note before "and n more"."""
+"""Maximum number of names listed in a note."""
 MAX_SHARING = 4
-"""An array can be stored once and named several times. This limits the total size to 4 times the file."""
+"""A pickle can store an array once and use it many times. This limits the total to 4 times the file size."""
 
 
 def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the arrays and numbers in a pickle by name, and notes on what was skipped.
+    """Return the arrays and numbers in a pickle by name, and notes about skipped values.
 
     Raises
     ------
     MinicharError
-        As for `read_pickle`, and if names clash or containers nest too deep.
+        If `read_pickle` raises an error, names are duplicated, or containers are nested too deeply.
     """
 
     def refused(why: str) -> MinicharError:
@@ -48,7 +48,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     skipped: list[str] = []
     room = MAX_SHARING * path.stat().st_size
     for count, (keys, value) in enumerate(leaves(pickled)):
-        name = ".".join(keys) or "arr_0"  # numpy.savez's name for an array that has none
+        name = ".".join(keys) or "arr_0"  # numpy.savez's name for an unnamed array
         if count == MAX_VALUES or len(keys) > MAX_DEPTH:
             raise refused(
                 f"it has more than {MAX_VALUES:,} values, or is nested deeper than {MAX_DEPTH} levels"
@@ -64,20 +64,22 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
             continue
         room -= array.nbytes
         if room < 0:
-            raise refused(f"its arrays are in total more than {MAX_SHARING} times as large as the file")
+            raise refused(
+                f"the total size of its arrays is more than {MAX_SHARING} times as large as the file"
+            )
         arrays[name] = array
     if not arrays:
         raise refused("it has no arrays")
     more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
-    note = f"not converted, since not numbers: {', '.join(skipped[:SHOWN])}{more}"
+    note = f"skipped non-numeric values: {', '.join(skipped[:SHOWN])}{more}"
     return arrays, (note,) if skipped else ()
 
 
 def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the values in nested containers with their keys, down to one level more than `MAX_DEPTH`.
+    """Yield the values in nested containers with their keys, down to one level below `MAX_DEPTH`.
 
-    Empty containers are values too. Otherwise a pickle of shared empty lists would loop without
-    yielding anything, so without reaching `MAX_VALUES`.
+    Empty containers count as values. Otherwise, nested empty lists that are shared could take
+    exponential time without reaching `MAX_VALUES`.
     """
     if isinstance(value, list | tuple) and not are_numbers(value):
         value = dict(enumerate(value))
@@ -89,28 +91,28 @@ def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether this is a list of numbers, such as a loss curve, which becomes one array."""
+    """Return whether all values are numbers, as in a loss curve, which becomes one array."""
     return bool(values) and all(type(value) in (bool, int, float) for value in values)
 
 
 def as_array(value: Any) -> np.ndarray | None:
-    """Return an array, a number or a list of numbers as an array; None for anything else."""
+    """Return an array, number or list of numbers as an array, and anything else as None."""
     if isinstance(value, Array):
         return value.to_numpy()
     if type(value) in (bool, int, float, list, tuple):
         with suppress(OverflowError):
             array = np.array(value)
-            return array if array.dtype.kind in KINDS else None  # ints of more than 64 bits become objects
+            return array if array.dtype.kind in KINDS else None  # ints over 64 bits become objects
     return None
 
 
 def cast(arrays: dict[str, np.ndarray], dtype: str | None, path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays, those of floating-point numbers cast to `dtype`.
+    """Return the arrays, with floating-point arrays cast to `dtype`.
 
     Raises
     ------
     MinicharError
-        If a number is too large for `dtype`; the message names `path`.
+        If a number is too large for `dtype`. The message contains `path`.
     """
     result = dict(arrays)
     for name, array in arrays.items():

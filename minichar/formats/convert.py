@@ -1,8 +1,8 @@
-"""Convert models between file formats, chosen by suffix.
+"""Convert models between file formats, selected by suffix.
 
-    npz            read    write    minichar's own format, with or without training state
-    safetensors    read    write    PyTorch's names
-    pt             read    write    PyTorch's names
+    npz            read    write    minichar's format, with or without training state
+    safetensors    read    write    PyTorch's tensor names
+    pt             read    write    PyTorch's tensor names
     onnx                   write    a graph for onnxruntime
     pickle         read             NumPy or CuPy arrays without a model, converted to a plain .npz
 
@@ -46,7 +46,7 @@ TARGETS = ("npz", *WRITERS)
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a file: a model, with its training state if there is one, or only arrays."""
+    """The content of a file: a model with optional training state, or only arrays."""
 
     model: CharRNN | None = None
     training: checkpoint.TrainingState | None = None
@@ -55,27 +55,27 @@ class Content:
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
-    """Return the format of the suffix of `path`; None for an unknown suffix."""
+    """Return the format for the suffix of `path`, or None if the suffix is unknown."""
     return SUFFIXES.get(Path(path).suffix.lower())
 
 
 def load_model(
     path: str | os.PathLike[str], backend: Backend = CPU, vocabulary: Vocabulary | None = None
 ) -> CharRNN:
-    """Return the model in a file: ``.safetensors``, ``.pt``, or with any other suffix ``.npz``.
+    """Return the model in a ``.safetensors``, ``.pt`` or (with any other suffix) ``.npz`` file.
 
     Parameters
     ----------
     path : path-like
     backend : Backend
-        The device of the weights.
+        Device for the weights.
     vocabulary : Vocabulary, optional
-        The vocabulary of a PyTorch state dict that minichar did not write.
+        The vocabulary for a PyTorch state dict that minichar did not write.
 
     Raises
     ------
     MinicharError
-        If the file is missing, damaged or malicious, or its format cannot be read.
+        If the file is missing, damaged or malicious, or has a format that minichar cannot read.
     """
     path = Path(path)
     kind = format_of(path)
@@ -101,42 +101,42 @@ def convert(
     vocab_from: str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write the content of `source` in another format.
+    """Convert a file to another format.
 
     Parameters
     ----------
     source : path-like
-        A file of any readable format.
+        A file in any readable format.
     target : path-like, optional
-        By default the name of `source` with the suffix of the new format. If the format stays the
-        same, ``.inference`` is inserted before the suffix.
+        By default, the name of `source` with the suffix of the new format. If the format does not
+        change, ``.inference`` is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the weights in the file. By default float32, or unchanged if the training state
-        is kept or there is no model. float16 halves the size and keeps three digits.
+        The dtype of the stored weights. By default, float32, or unchanged if the training state is
+        kept or there is no model. float16 halves the size and keeps three significant digits.
     force : bool
-        Overwrite an existing file.
+        Overwrite an existing target.
     to : {"npz", "safetensors", "pt", "onnx"}, optional
-        The new format; by default that of the suffix of `target`.
+        The new format; by default, the format for the suffix of `target`.
     inference : bool
-        Drop the training state from an ``.npz``. With False it is kept, so that training can resume.
+        Drop the training state from an ``.npz``. If False, keep it so that training can be resumed.
         Other formats cannot store it.
     sequence : bool
-        Write an ``.onnx`` that reads a whole sequence, not one character.
+        Write an ``.onnx`` graph for a whole sequence instead of one time step.
     vocab_from : path-like, optional
-        For a PyTorch state dict that minichar did not write: the text it was trained on, whose
-        characters in code-point order are the ids, or a model with the same vocabulary.
+        For a PyTorch state dict that minichar did not write: the training text, whose characters in
+        code-point order define the ids, or a model with the same vocabulary.
     on_note : callable, optional
-        Called with each note about what the new file lacks.
+        Called with each note about data that the new file does not contain.
 
     Returns
     -------
     Path
-        The new file.
+        The path of the new file.
 
     Raises
     ------
     MinicharError
-        If `source` cannot be read, `target` exists, or its format cannot represent the model.
+        If `source` cannot be read, `target` exists, or the new format cannot represent the model.
     """
     source = Path(source)
     if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
@@ -166,21 +166,20 @@ def convert(
 
 
 def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None = None) -> None:
-    """Write a model, without training state, in the format of the suffix of `path`.
+    """Write a model without training state. The suffix of `path` selects the format.
 
     Parameters
     ----------
     model : CharRNN
     path : path-like
-        An existing file is replaced.
+        An existing file is overwritten.
     dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the weights in the file; by default the model's own.
+        The dtype of the stored weights; by default, the model's dtype.
 
     Raises
     ------
     MinicharError
-        If the suffix is not that of a format, a weight is too large for `dtype`, or the file cannot
-        be written.
+        If the suffix is unknown, a weight is too large for `dtype`, or the file cannot be written.
     """
     if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
         raise wrong_dtype(dtype)
@@ -208,7 +207,7 @@ def wrong_dtype(dtype: str) -> MinicharError:
 
 
 def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None) -> tuple[str, Path]:
-    """Return the format to write and the path to write to."""
+    """Return the format and path of the new file."""
     if to not in (None, *TARGETS):
         raise MinicharError(Option("to"), f" is {to!r}; it must be one of {', '.join(TARGETS)}")
     if target is None:
@@ -231,7 +230,7 @@ def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None)
 
 
 def _check_free(source: Path, path: Path, force: bool) -> None:
-    """Check that no file would be overwritten by mistake."""
+    """Check that no file would be overwritten unintentionally."""
     if not path.exists():
         return
     if source.exists() and path.samefile(source):
@@ -243,7 +242,7 @@ def _check_free(source: Path, path: Path, force: bool) -> None:
 
 
 def _read(source: Path, inference: bool, vocab_from: str | os.PathLike[str] | None) -> Content:
-    """Return the content of a file, with `inference` without training state."""
+    """Return the content of a file, without the training state if `inference` is True."""
     kind = format_of(source) or "npz"
     if kind == "pickle":
         found, notes = arrays.read_pickled(source)
@@ -262,21 +261,21 @@ def _read(source: Path, inference: bool, vocab_from: str | os.PathLike[str] | No
 
 
 def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
-    """Return the vocabulary of a text or of a model."""
+    """Return the vocabulary of a text file or model."""
     if path is None:
         return None
     return load_corpus(path).vocabulary if format_of(path) is None else load_model(path).vocabulary
 
 
 def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[str]:
-    """Yield notes on what a file of format `to` lacks, and on how to use it."""
+    """Yield notes about data that format `to` cannot store, and about how to use the file."""
     if in_training:
-        yield f"dropped the training state: only an .npz of {model.parameters.dtype} can store it"
+        yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
     if to == "npz":
         return
     if model.config.dropout:
-        yield f"dropped dropout {model.config.dropout:g}: it acts only in training, and the metadata has it"
+        yield f"dropped dropout {model.config.dropout:g}: it is used only during training (see the metadata)"
     if model.vocabulary.unknown:
-        yield "the last id stands for all unknown characters: exclude it when you sample"
+        yield "the last id represents all unknown characters: exclude it when sampling"
     if to == "onnx" and dtype == "float64":
-        yield "onnxruntime's RNN, LSTM and GRU support only float32 on a CPU: it may refuse this float64 file"
+        yield "onnxruntime supports only float32 RNN, LSTM and GRU on CPUs: it may reject this float64 file"

@@ -1,20 +1,21 @@
-"""A layer in the layout of other libraries: separate input and recurrent weights, and two biases.
+"""Convert layers to and from a layout with separate input and recurrent weights and two biases.
 
     a = W_input @ x + b_input + W_recurrent @ h_prev + b_recurrent
 
-Both matrices have G = gates·H rows, one block of H rows per gate. Our weights (`minichar.engine`)
-correspond to theirs, gate by gate, as follows:
+This is the layout of PyTorch and ONNX. Both matrices have G = gates·H rows, one block of H rows per
+gate. They correspond to minichar's weights (`minichar.engine`), gate by gate, as follows:
 
              W_input (G, D)       W_recurrent (G, H)   b_input      b_recurrent
     RNN      Wx or W[:, H:-1]     W[:, :H]             W[:, -1]     0
     LSTM     Wx or W[:, H:-1]     W[:, :H]             W[:, -1]     0
     GRU
       after  Wx or W[:, :-1]      U[:, :-1]            W[:, -1]     U[:, -1]
-      before as for an RNN; gate n is in Wn
+      before as for an RNN, with gate n in Wn
 
-The first layer reads characters: its D is V and its W_input is Wx. Two biases are needed if the reset
-gate multiplies ``U @ [h_prev; 1]``, which contains only the second. Otherwise their sum matters.
-All of this follows from what each product of a cell reads (`minichar.engine.cell`).
+The input of the first layer is one-hot, so D is V and W_input is Wx. A GRU with its reset gate applied
+after the matrix product needs two biases, because the gate multiplies ``U @ [h_prev; 1]``, which contains
+only the second bias. In all other cells, only the sum of the biases matters. The table follows from the
+inputs of each matrix product in a cell (`minichar.engine.cell`).
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ Weights = dict[str, np.ndarray]
 
 
 class Gates(NamedTuple):
-    """The weights of one layer, all with G rows in the same order of gates.
+    """The weights of one layer. All arrays have G rows in the same gate order.
 
     Attributes
     ----------
@@ -45,20 +46,20 @@ class Gates(NamedTuple):
 
 
 def rows_of(gates: str, form: Counterpart, H: int) -> np.ndarray:
-    """Return the indices ``(gates·H,)`` of the rows of `gates` in a matrix in the order of `form`."""
+    """Return the row indices ``(gates·H,)`` of `gates` in a matrix with the gate order of `form`."""
     starts = [H * form.gates.index(gate) for gate in gates]
     return np.add.outer(starts, np.arange(H)).ravel()  # (gates·H,)
 
 
 def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: Counterpart) -> Gates:
-    """Return layer 1 … L of our `weights` in the layout of `form`."""
+    """Return the weights of one layer, counted from 1, in the layout of `form`."""
     cell, H, name = config.cell, config.rnn_size, f"layer{layer}."
     D, G = config.vocab_size if layer == 1 else H, len(form.gates) * H
     dtype = weights["readout.W"].dtype
     theirs = Gates(np.zeros((G, D), dtype), np.zeros((G, H), dtype), np.zeros(G, dtype), np.zeros(G, dtype))
     input_rows = dict(cell.input_rows(H))
     for product in cell.products:
-        W = weights[name + product.name]  # (gates·H, K+1), its columns [state; x; 1]
+        W = weights[name + product.name]  # (gates·H, K+1), with columns [state; x; 1]
         rows = rows_of(product.gates, form, H)
         if product.reads_state:
             theirs.W_recurrent[rows] = W[:, :H]
@@ -72,7 +73,7 @@ def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: C
 
 
 def join(config: Config, theirs: Gates, layer: int, form: Counterpart) -> Weights:
-    """Return layer 1 … L as our weights, from the layout of `form`."""
+    """Convert one layer, counted from 1, from the layout of `form` to minichar's weights."""
     cell, H, weights = config.cell, config.rnn_size, Weights()
     for product in cell.products:
         rows = rows_of(product.gates, form, H)

@@ -1,20 +1,20 @@
-"""``.onnx``: a graph of ONNX's RNN, LSTM or GRU operators, for onnxruntime on any machine. Write-only.
+"""Write ``.onnx`` files, which contain graphs of ONNX RNN, LSTM or GRU operators.
 
     step       ids (B,),   h, c (L, B, H)  →  logits (B, V),     h_next, c_next (L, B, H)
     sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
 
-Only an LSTM has c and c_next; ids are int64; B and T are free. Start with zero states, then feed
-h_next and c_next back. Each layer is one operator with W (1, G, D), R (1, G, H) and both biases
-(1, 2G). Its rows are ordered
+Only an LSTM has c and c_next. The dtype of ids is int64, and B and T are dynamic. Start with zero states,
+then pass h_next and c_next as the next h and c. Each layer is one operator with W (1, G, D), R (1, G, H)
+and both biases (1, 2G). The gate order of the rows is
 
-              ONNX        ours
+              ONNX        minichar
     RNN       h           h
     LSTM      i o f c     i f o g
     GRU       z r h       r z n       h = (1 - z) ∘ n + z ∘ h_prev in both
 
-and ``linear_before_reset`` is 1 if the reset gate acts after the product, 0 if before.
-Vocabulary and configuration are JSON in the model's metadata, under ``minichar``. float16 weights
-are stored as float16 and cast to float32 for computing, as everywhere in minichar.
+``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, and 0 if before.
+Vocabulary and configuration are stored as JSON in the model's metadata, under ``minichar``. float16
+weights are stored as float16 and cast to float32 at run time.
 """
 
 import json
@@ -34,22 +34,24 @@ from minichar.model import CharRNN
 
 OPSET = 17
 IR_VERSION = 8
-"""The version of opset 17. These graphs need nothing newer, and more runtimes read it."""
+"""The IR version for opset 17. Runtimes support older versions more widely."""
 MAX_BYTES = (2 << 30) - 1
-"""The largest protobuf message."""
+"""Maximum size of a protobuf message."""
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
-    """Return the content of a file with `model` and `weights`, for one step or for a sequence.
+    """Return the content of a file with `model` and `weights`, for one time step or a sequence.
 
     Raises
     ------
     MinicharError
-        If the cell has no ONNX form, the package is missing, or the model is too large.
+        If the cell has no ONNX counterpart, the onnx package is missing, or the model is too large.
     """
     form = model.config.cell.onnx
     if form is None:
-        raise MinicharError(f"cannot convert to {path}: {model.config.cell.title} has no ONNX form; use .npz")
+        raise MinicharError(
+            f"cannot convert to {path}: {model.config.cell.title} has no ONNX counterpart; use .npz"
+        )
     onnx = need("onnx", "onnx")
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: the model is too large for .onnx (2 GiB); use .npz")
@@ -65,7 +67,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
 
 
 class Graph:
-    """A builder of one graph, with its nodes and constants so far.
+    """Builder for a graph, with the nodes and constants added so far.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ class Graph:
     form : Counterpart
         The ONNX operator that is equivalent to the cell.
     weights : dict of str to array
-        Our weights, in the dtype of the file.
+        minichar's weights, in the dtype of the file.
     """
 
     def __init__(self, onnx: Any, config: Config, form: Counterpart, weights: dict[str, np.ndarray]) -> None:
@@ -86,7 +88,7 @@ class Graph:
         self.constants: list[Any] = []
 
     def build(self, sequence: bool) -> Any:
-        """Return the graph of one step, or of a sequence."""
+        """Return the graph for one time step or a sequence."""
         H, V, L = self.config.rnn_size, self.config.vocab_size, self.config.num_layers
         layers = range(1, L + 1)
         run: list[str | int] = ["T"] if sequence else []
@@ -118,7 +120,7 @@ class Graph:
         return self.onnx.helper.make_graph(self.nodes, "minichar", inputs, outputs, self.constants)
 
     def layer(self, layer: int, x: str) -> str:
-        """Add layer 1 … L with the input x ``(T, B, D)``; return the name of its h ``(T, B, H)``."""
+        """Add a layer with the input x ``(T, B, D)``, and return the name of its output h ``(T, B, H)``."""
         gates = split(self.config, self.weights, layer, self.form)
         b = np.concatenate([gates.b_input, gates.b_recurrent])  # (2G,)
         arrays = {"W": gates.W_input, "R": gates.W_recurrent, "b": b}
@@ -132,12 +134,12 @@ class Graph:
         return self.node("Squeeze", [y, direction], f"x{layer + 1}")  # y is (T, 1, B, H)
 
     def node(self, operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
-        """Add a node; return the name of its first output."""
+        """Add a node and return the name of its first output."""
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, outputs, **attributes))
         return outputs[0]
 
     def constant(self, name: str, values: ArrayLike, dtype: DTypeLike | None = None) -> str:
-        """Add a constant; return its name, or for float16 the name of its cast to float32."""
+        """Add a constant and return its name, or for float16, the name of its float32 cast."""
         array = np.asarray(values, dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         if array.dtype != np.float16:
@@ -145,6 +147,6 @@ class Graph:
         return self.node("Cast", [name], f"{name}.float32", to=self.onnx.TensorProto.FLOAT)
 
     def value(self, name: str, dtype: DTypeLike, *shape: str | int) -> Any:
-        """Return the declaration of an input or output."""
+        """Return the protobuf description of a graph input or output."""
         kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self.onnx.helper.make_tensor_value_info(name, kind, shape)

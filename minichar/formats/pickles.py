@@ -1,10 +1,10 @@
-"""Read pickles of NumPy and CuPy arrays without unpickling.
+"""Read pickles of NumPy and CuPy arrays without unpickling them.
 
-A pickle is a program for a stack machine, and its instruction REDUCE can call any function by name.
-The machine in this module calls none of them: `pickletools` parses the program, and every name must
-be one that `minichar.formats.stand_ins` replaces by a harmless function of its own. Lists, tuples,
-dicts, numbers and strings are built as usual. Bytes come from the file, so no array is larger than
-the file, and the number of instructions is limited.
+A pickle is a program for a stack machine, and its REDUCE instruction can call any function by name.
+The stack machine in this module never calls these functions. It parses the program with `pickletools` and
+allows only names for which `minichar.formats.stand_ins` has a harmless replacement. Lists, tuples, dicts,
+numbers and strings are created as usual. Array data is taken from the file, so no array is larger than the
+file, and the number of instructions is limited.
 """
 
 import pickletools
@@ -26,12 +26,12 @@ PUSHED = {
 
 
 def read_pickle(path: Path) -> Any:
-    """Return the content of a pickle: containers, numbers and strings, and every array as an `Array`.
+    """Return the content of a pickle: containers, numbers, strings, and an `Array` for each array.
 
     Raises
     ------
     MinicharError
-        If the file cannot be read, is damaged or too large, or names anything but arrays and
+        If the file cannot be read, is damaged or too large, or refers to anything except arrays and
         containers.
     """
     try:
@@ -42,14 +42,14 @@ def read_pickle(path: Path) -> Any:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
         raise MinicharError(f"{path} is not a pickle of arrays that minichar can read: {error}") from error
-    except Exception as error:  # an invalid program can fail in any way
+    except Exception as error:  # an invalid program can raise any exception
         raise MinicharError(
             f"{path} is not a pickle of arrays that minichar can read: it is empty, truncated or damaged"
         ) from error
 
 
 class Machine:
-    """The stack machine that runs a pickle."""
+    """Stack machine that executes a pickle."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -57,7 +57,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, program: bytes) -> Any:
-        """Run the instructions up to STOP, which must be last, and return the top of the stack."""
+        """Execute all instructions and return the top of the stack. The last instruction must be STOP."""
         for count, (opcode, argument, position) in enumerate(pickletools.genops(program)):
             if count == MAX_INSTRUCTIONS:
                 raise Refused(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
@@ -66,11 +66,11 @@ class Machine:
             elif opcode.name != "STOP":
                 self.step(opcode.name, argument)
             elif position != len(program) - 1:
-                raise Refused("there is data after its end; only one pickle per file is read")
+                raise Refused("it has trailing data; a file must contain only one pickle")
         return self.stack.pop()
 
     def step(self, instruction: str, argument: Any) -> None:
-        """Run one instruction."""
+        """Execute one instruction."""
         match instruction:
             case "PROTO" | "FRAME":
                 pass
@@ -123,14 +123,14 @@ class Machine:
                 self.stack[-1].build(state)
             case _:
                 named = f" {argument[:80]!r}" if isinstance(argument, str) else ""
-                raise Refused(f"its instruction {instruction}{named} is not needed for arrays")
+                raise Refused(f"its instruction {instruction}{named} is not allowed in a pickle of arrays")
 
     def push(self, value: Any) -> None:
         """Push a value."""
         self.stack.append(value)
 
     def pop(self, n: int) -> list[Any]:
-        """Pop the last `n` values, in the order they were pushed."""
+        """Pop the last `n` values, in the order in which they were pushed."""
         values = self.stack[-n:]
         del self.stack[-n:]
         if len(values) < n:
@@ -144,9 +144,9 @@ class Machine:
 
 
 def with_items(target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
-    """Set alternating keys and values. Keys are strings or small ints, since hashing others can be slow."""
+    """Add alternating keys and values. Keys must be strings or small ints, which are fast to hash."""
     for key, value in zip(items[::2], items[1::2], strict=True):
         if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 63):
-            raise Refused("a dict in it has a key that is neither a string nor a 64-bit integer")
+            raise Refused("it contains a dict with a key that is neither a string nor a 64-bit integer")
         target[key] = value
     return target

@@ -1,8 +1,8 @@
-"""``.pt``: a state dict (`minichar.formats.state_dict`) as written by ``torch.save``.
+"""Read and write ``.pt`` files: state dicts (`minichar.formats.state_dict`) saved with ``torch.save``.
 
-It is read with ``torch.load(…, weights_only=True)``, which allows only tensors and plain values, so
-our header is a tensor of bytes named ``minichar.json``. To load the rest into modules of your own,
-``pop("minichar.json")`` first.
+Files are read with ``torch.load(…, weights_only=True)``, which allows only tensors and plain values, so
+the header is stored as a byte tensor named ``minichar.json``. To load the other tensors into PyTorch
+modules, call ``pop("minichar.json")`` first.
 """
 
 import io
@@ -24,7 +24,7 @@ KEY = "minichar.json"
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return the content of a file with `model` and `weights`; errors are those of `to_state_dict`."""
+    """Return the content of a file with `model` and `weights`. For errors, see `to_state_dict`."""
     torch = need("torch", "torch")
     tensors = to_state_dict(model.config, weights, path)
     header = np.frombuffer(json.dumps(header_of(model)).encode(), dtype=np.uint8)
@@ -34,7 +34,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
-    """Return the model in a file; parameters and errors are those of `from_state_dict`."""
+    """Return the model in a file. For parameters and errors, see `from_state_dict`."""
     torch = need("torch", "torch")
 
     def damaged(why: str) -> MinicharError:
@@ -48,27 +48,27 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise damaged(
-            "it is empty, truncated, or not written by torch.save of PyTorch 1.6 or later"
+            "it is empty, truncated, or not written by torch.save in PyTorch 1.6 or later"
         ) from error
     if sum(member.file_size for member in members) > size:
         raise damaged("its content is larger than the file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds of error on a damaged file
-        raise damaged("it is damaged, or has more than tensors and plain values") from error
+    except Exception as error:  # torch.load raises many exception types for damaged files
+        raise damaged("it is damaged, or contains objects other than tensors and plain values") from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):
-        raise damaged("it is not a state dict, a dict of tensors by name")
+        raise damaged("it is not a state dict (a dict of named tensors)")
     try:
         tensors: dict[str, np.ndarray] = {name: tensor.detach().numpy() for name, tensor in state.items()}
     except (TypeError, RuntimeError) as error:
         raise damaged(f"a tensor cannot be converted to NumPy ({first_line(error)})") from error
-    # A tensor can repeat one stored number many times.
+    # A tensor with stride 0 can be larger than its stored data.
     if sum(array.nbytes for array in tensors.values()) > size:
         raise damaged("its tensors are larger than the file")
     header = tensors.pop(KEY, None)
     if header is not None and header.dtype != np.uint8:
-        raise damaged(f"its {KEY} is not a tensor of bytes")
+        raise damaged(f"its {KEY} is not a byte tensor")
     text = None if header is None else header.tobytes().decode("utf-8", "replace")
     return from_state_dict(tensors, text, path, vocabulary, backend)

@@ -1,7 +1,7 @@
-"""``.safetensors``: a state dict (`minichar.formats.state_dict`) in a file of tensors only.
+"""Read and write ``.safetensors`` files, which contain a state dict (`minichar.formats.state_dict`).
 
-Our header is a string in the file's metadata, under ``minichar``. The `safetensors` package checks
-every size against the size of the file before it returns a tensor.
+The header is stored as a string in the file's metadata, under ``minichar``. The `safetensors` package checks
+every size against the file size before it returns a tensor.
 """
 
 import json
@@ -22,14 +22,14 @@ KEY = "minichar"
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return the content of a file with `model` and `weights`; errors are those of `to_state_dict`."""
+    """Return the content of a file with `model` and `weights`. For errors, see `to_state_dict`."""
     numpy = need("safetensors.numpy", "safetensors")
     tensors = to_state_dict(model.config, weights, path)
     return numpy.save(tensors, metadata={KEY: json.dumps(header_of(model))})
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
-    """Return the model in a file; parameters and errors are those of `from_state_dict`."""
+    """Return the model in a file. For parameters and errors, see `from_state_dict`."""
     safetensors = need("safetensors", "safetensors")
     try:
         with safetensors.safe_open(path, framework="np") as file:

@@ -1,7 +1,7 @@
-"""PyTorch's state dict: the names and layouts of its modules, in any file format.
+"""Convert models to and from PyTorch state dicts, in any file format.
 
     rnn = nn.RNN | nn.LSTM | nn.GRU (V, H, num_layers=L)
-        rnn.weight_ih_l{k}   (G, V) in layer k = 0, (G, H) above      G = H, 4H or 3H
+        rnn.weight_ih_l{k}   (G, V) for k = 0, otherwise (G, H)      G = H, 4H or 3H
         rnn.weight_hh_l{k}   (G, H)
         rnn.bias_ih_l{k}     (G,)
         rnn.bias_hh_l{k}     (G,)
@@ -9,12 +9,13 @@
         decoder.weight       (V, H)
         decoder.bias         (V,)
 
-The rows of PyTorch's LSTM are ordered i f g o, ours i f o g. Its GRU has r z n and
-``h = (1 - z) ∘ n + z ∘ h_prev`` as ours, and always resets after the product. The input is one-hot,
-(T, B, V). If we have a single bias, bias_hh is zero, and reading adds the two.
+The gate order of an LSTM is i f g o in PyTorch and i f o g in minichar. In both, a GRU has the order r z n
+and ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the reset gate after the matrix product. The
+input is one-hot, (T, B, V). For weights with a single bias, bias_hh is written as zero, and both biases are
+added when they are read.
 
-Vocabulary and configuration are stored with the tensors as JSON, the header of our ``.npz``. Without
-it the configuration follows from the shapes, but the vocabulary is unknown.
+Vocabulary and configuration are stored with the tensors as JSON, in the same header as in ``.npz``. Without
+the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
 """
 
 import re
@@ -45,19 +46,19 @@ def torch_form(config: Config, path: Path) -> Counterpart:
     Raises
     ------
     MinicharError
-        If there is none; the message names `path`.
+        If there is no such module. The message contains `path`.
     """
     form = config.cell.torch
     if form is None:
         others = ".npz or .onnx" if config.cell.onnx else ".npz"
         raise MinicharError(
-            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch form; use {others}"
+            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch counterpart; use {others}"
         )
     return form
 
 
 def shapes(config: Config, form: Counterpart) -> Shapes:
-    """Return the name and shape of every tensor."""
+    """Return the name and shape of each tensor."""
     H, V = config.rnn_size, config.vocab_size
     G = len(form.gates) * H
     expected: Shapes = {"decoder.weight": (V, H), "decoder.bias": (V,)}
@@ -68,7 +69,7 @@ def shapes(config: Config, form: Counterpart) -> Shapes:
 
 
 def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Return our weights under PyTorch's names, as contiguous arrays.
+    """Return minichar's weights with PyTorch's names, as contiguous arrays.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
     for k in range(config.num_layers):
         gates = split(config, weights, k + 1, form)
         tensors |= {f"rnn.{part}_l{k}": array for part, array in zip(PARTS, gates, strict=True)}
-    # safetensors writes the memory of an array, and gets a slice of a matrix wrong.
+    # safetensors ignores strides, so it would store the wrong values of a slice.
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
@@ -100,15 +101,15 @@ def from_state_dict(
     header : str or None
         The JSON stored with the tensors.
     path : Path
-        The file, for error messages.
+        The file name for error messages.
     vocabulary : Vocabulary or None
-        The vocabulary of a state dict without a header.
+        The vocabulary for a state dict without a header.
     backend : Backend
 
     Raises
     ------
     MinicharError
-        If names, shapes, values, header or vocabulary do not fit.
+        If names, shapes, values, header or vocabulary are invalid or inconsistent.
     """
 
     def damaged(*why: str | Option) -> MinicharError:
@@ -123,21 +124,22 @@ def from_state_dict(
         config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
         if vocabulary is None:
             raise damaged(
-                "it does not store its vocabulary; give the text it was trained on, or a model of it, as ",
+                "it does not contain its vocabulary; pass its training text, ",
+                "or a model with the same vocabulary, as ",
                 Option("vocab_from"),
             )
         if len(vocabulary) != config.vocab_size:
             raise damaged(
-                f"its network has {config.vocab_size} characters, but ",
+                f"its vocabulary has {config.vocab_size} characters, but ",
                 Option("vocab_from"),
                 f" has {len(vocabulary)}",
             )
 
-    # A damaged header can claim millions of layers. Do not list their tensors if there are fewer.
+    # A damaged header can contain millions of layers. Do not list their tensors if the file has fewer.
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     check_arrays(expected, tensors, damaged)
-    if tensors["decoder.weight"].dtype == np.float16:  # the sum of two biases can exceed its range
+    if tensors["decoder.weight"].dtype == np.float16:  # the sum of two biases can overflow
         tensors = {name: array.astype("float32") for name, array in tensors.items()}
     weights = {"readout.W": np.column_stack([tensors["decoder.weight"], tensors["decoder.bias"]])}
     for k in range(config.num_layers):
@@ -147,14 +149,14 @@ def from_state_dict(
 
 
 def has_vocabulary(path: Path) -> MinicharError:
-    """Return the error for a vocabulary given with a file that stores its own."""
-    return MinicharError(f"{path} stores its vocabulary: leave out ", Option("vocab_from"))
+    """Return the error for a vocabulary passed with a file that already contains one."""
+    return MinicharError(f"{path} already contains its vocabulary: omit ", Option("vocab_from"))
 
 
 def config_of(found: Shapes, damaged: Damaged) -> Config:
-    """Return the configuration that follows from the shapes of a state dict.
+    """Infer the configuration from the shapes in a state dict.
 
-    Among cells with the same number of gates, the first registered is meant: PyTorch's own.
+    If several cells have the same number of gates, the first registered cell is used, which is PyTorch's.
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]
@@ -164,5 +166,5 @@ def config_of(found: Shapes, damaged: Damaged) -> Config:
         return Config(V, model, H, layers)
     except (KeyError, StopIteration, ValueError, MinicharError) as error:
         raise damaged(
-            "it has no rnn.weight_ih_l0 and rnn.weight_hh_l0 of an nn.RNN, nn.LSTM or nn.GRU"
+            "it has no rnn.weight_ih_l0 and rnn.weight_hh_l0 from an nn.RNN, nn.LSTM or nn.GRU"
         ) from error

@@ -1,10 +1,10 @@
-"""The states, surprise and gates of a network at each character of a text.
+"""Record the activity of a network while it reads text.
 
-state       of each unit, from -1 to 1         after reading the character
-surprise    -log p(character | those before)   nats
-gates       of each layer, over all its units
+state       of each unit after each character, from -1 to 1
+surprise    -log p(character | previous characters), in nats
+gates       distribution in each layer, over all units and characters
 
-Each cell declares which of its values is shown as the state of a unit, and which gates are shown.
+Each cell specifies which value is shown as the state of a unit, and which gates are shown.
 """
 
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 
 CHUNK = 100
-"""Characters read at a time. The result does not depend on it."""
+"""Number of characters per chunk. It does not affect the result."""
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
-"""A gate is saturated within this distance from an end of its range, as in Karpathy et al. 2015."""
+"""A gate within this distance of an end of its range is saturated, as in Karpathy et al. (2015)."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The distribution of one gate of one layer, over all its units and the whole text.
+    """The distribution of one gate in one layer, over all units and characters.
 
     Attributes
     ----------
     layer : int
-        Counted from 1.
+        The layer, counted from 1.
     name : str
     low, high : float
-        The range of its values.
+        The range of the values.
     shares : array, (BINS,)
-        A histogram: the fraction of values in each of equal parts of the range.
+        Histogram: the fraction of values in each of BINS equal bins.
     left, right : float
-        The fraction of values that are saturated at the low and at the high end.
+        The fractions of values that are saturated at the low and at the high end.
     """
 
     layer: int
@@ -59,11 +59,11 @@ class Activity:
     states : array, (L, H, N)
         From -1 to 1.
     surprise : array, (N,)
-        In nats; nan for the first character, which is not predicted.
+        In nats; nan for the first character, which has no prediction.
     likeliest : array of int, (N, up to 5)
         The most likely ids at each position, in descending order; undefined for the first character.
     probability : array, (N, up to 5)
-        Their probabilities.
+        The probabilities of the ids in `likeliest`.
     gates : list of Gate
     """
 
@@ -75,13 +75,13 @@ class Activity:
 
 
 def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
-    """Feed characters to a model and record its activity.
+    """Feed encoded text to a model and record its activity.
 
     Parameters
     ----------
     model : CharRNN
     ids : array of int, (N,)
-        N ≥ 1.
+        The encoded text, with N ≥ 1.
 
     Raises
     ------
@@ -112,9 +112,9 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
                 state[:, start + t] = values[config.cell.unit]
                 spread.add(values)
 
-        # The logits after a character predict the next one.
+        # The logits after each character predict the next character.
         log_p = log_softmax(logits.astype("float64"))  # (n, V)
-        following = ids[start + 1 : start + 1 + n].astype(np.intp)  # (n,), one fewer at the end
+        following = ids[start + 1 : start + 1 + n].astype(np.intp)  # (n,), or (n - 1,) in the last chunk
         log_p = log_p[: len(following)]
         there = slice(start + 1, start + 1 + len(following))
         surprise[there] = -np.take_along_axis(log_p, following[:, None], axis=1)[:, 0]
@@ -142,7 +142,7 @@ class _Spread:
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
     def add(self, values: dict[str, np.ndarray]) -> None:
-        """Add the values of one step, by name."""
+        """Add the values at one time step, by name."""
         for name in self.names:
             self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
             self.left[name] += int((values[name] < self.low + SATURATED).sum())

@@ -1,4 +1,4 @@
-"""The loss history in a checkpoint, as curves."""
+"""Loss curves from the history in a checkpoint."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -10,16 +10,16 @@ from minichar.checkpoints.archive import Archive
 
 @dataclass(frozen=True)
 class Curve:
-    """The measurements of one run. Losses are in nats per character.
+    """The measurements in one run. Losses are in nats per character.
 
     Attributes
     ----------
     name : str
         The name of the run in the legend.
     epochs, train, learning_rate, teacher_forcing_ratio : tuple of float
-        One value per measurement. `train` is the mean since the previous measurement.
+        One value per measurement. `train` is the mean training loss since the previous measurement.
     val : tuple of float or None
-        None for a run without a validation part.
+        Validation loss; None for a run without validation data.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Curve:
 
     @property
     def best(self) -> tuple[float, float] | None:
-        """The epoch and the value of the lowest validation loss; among equals the first."""
+        """The epoch and value of the lowest validation loss, at the first epoch that reached it."""
         measured = [
             (loss, epoch) for epoch, loss in zip(self.epochs, self.val, strict=True) if loss is not None
         ]
@@ -58,7 +58,7 @@ def read_curve(path: Path, name: str) -> Curve:
         except (KeyError, TypeError, ValueError) as error:
             raise archive.damaged(f"its history is damaged ({error})") from error
         if not rows:
-            raise archive.damaged("its run stopped before the first measurement, so there is nothing to plot")
+            raise archive.damaged("its run stopped before the first measurement; there is nothing to plot")
     return Curve(name, *zip(*rows, strict=True))
 
 

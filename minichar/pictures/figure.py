@@ -1,4 +1,4 @@
-"""Loss curves as a Matplotlib figure."""
+"""Plot loss curves with Matplotlib."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from minichar.pictures.curves import Curve
 
 FORMATS = (".svg", ".png")
 STYLE = {
-    "svg.fonttype": "none",  # keep text as text, in the reader's fonts
-    "svg.hashsalt": "minichar",  # make the file reproducible
-    "text.parse_math": False,  # a $ in a name is not mathematics
+    "svg.fonttype": "none",  # store text as text, not as paths
+    "svg.hashsalt": "minichar",  # make the output reproducible
+    "text.parse_math": False,  # do not interpret $ in names
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""The palette of Okabe and Ito, which colour-blind readers can distinguish."""
+"""The colour-blind-friendly palette of Okabe and Ito."""
 
 
 def figure_format(path: Path) -> str:
-    """Return the format of the suffix of `path`, ``svg`` or ``png``.
+    """Return the format for the suffix of `path`: ``svg`` or ``png``.
 
     Raises
     ------
     MinicharError
-        If the suffix is neither.
+        If the suffix is unknown.
     """
     if path.suffix.lower() not in FORMATS:
         raise MinicharError(f"cannot plot to {path}: its name must end in {' or '.join(FORMATS)}")
@@ -33,24 +33,29 @@ def figure_format(path: Path) -> str:
 
 
 def save_figure(curves: Sequence[Curve], path: Path) -> None:
-    """Plot the losses by epoch, and below them the learning rate and the teacher-forcing ratio.
+    """Plot the losses, learning rate and teacher-forcing ratio by epoch.
 
     Raises
     ------
     MinicharError
-        If the suffix is not a known format, Matplotlib is missing, or the file cannot be written.
+        If the suffix is unknown, Matplotlib is missing, or the file cannot be written.
     """
     kind = figure_format(path)
     matplotlib = need("matplotlib", "plot", what="a figure")
     figure_module = need("matplotlib.figure", "plot", what="a figure")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it is drawn as a box
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # missing glyphs are drawn as boxes
         figure = figure_module.Figure(figsize=(8, 6), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
         ratios = below.twinx()
         for i, curve in enumerate(curves):
             colour = COLOURS[i % len(COLOURS)]
-            style = {"color": colour, "marker": "."}  # without markers a single measurement is invisible
+            style = {
+                "color": colour,
+                "marker": ".",
+            }  # without markers, a single measurement would be invisible
             label = f"{curve.name}: training"
             above.plot(curve.epochs, curve.train, "--", **style, alpha=0.6, label=label, gid="training")
             if curve.best:

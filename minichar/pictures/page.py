@@ -1,7 +1,7 @@
-"""A self-contained HTML page with the states, surprise and gates of a model over a text.
+"""Create a self-contained HTML page that shows the states, surprise and gates of a model.
 
-The page loads nothing from a network; its Content-Security-Policy forbids it. Text is passed to the
-page only as JSON and inserted only as text nodes, so it cannot become markup.
+The page loads nothing from the network; its Content-Security-Policy forbids it. Text is passed to the
+page only as JSON and inserted only as text nodes, so it is never interpreted as markup.
 """
 
 import json
@@ -16,19 +16,19 @@ from minichar.pictures.activity import read_activity
 from minichar.pictures.traits import correlations, traits
 
 MAX_UNITS = 256
-"""The maximum number of units on a page, so that it opens quickly. The most interpretable are kept."""
+"""Maximum number of units on a page, to limit its size. The most interpretable units are kept."""
 
 
 def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
-    """Return the page.
+    """Return the HTML page.
 
     Parameters
     ----------
     model : CharRNN
     ids : array of int, (N,)
-        The text to show.
+        The encoded text to show.
     about : str
-        One line that names the model and the text.
+        Heading with the names of the model and the text.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
             }
             for u in order
         ],
-        # One signed byte per state, unit by unit; 127 stands for 1.
+        # One signed byte per state, grouped by unit; 127 represents 1.
         "states": b64encode(np.round(states[order] * 127).astype(np.int8).tobytes()).decode(),
         "gates": [
             {
@@ -75,5 +75,5 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
 
 
 def as_script(data: Any) -> str:
-    """Return JSON that is safe in a ``<script>``: ASCII, without any < that could end the element."""
+    """Return `data` as JSON that is safe in a ``<script>`` element: ASCII without the character <."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

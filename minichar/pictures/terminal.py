@@ -1,4 +1,4 @@
-"""Loss curves as text, for a terminal."""
+"""Plot loss curves as text for a terminal."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,21 @@ from minichar.pictures.curves import Curve
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 AXIS = 8
-"""The width of the loss axis on the left, in columns."""
+"""Width of the loss axis in columns."""
 
 
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
-    """Return the curves as lines of text.
+    """Return a plot of the curves as text.
 
-    The validation losses of a run are marked by a lowercase letter, the best by the capital, and
-    training losses by dots. If several marks share a position, the best is drawn on top, then
-    validation.
+    Each run has a letter: lowercase for validation losses, and uppercase for the best one. Training
+    losses are dots. If marks overlap, the best loss is drawn on top, then other validation losses.
 
     Parameters
     ----------
     curves : sequence of Curve
-        At most 26.
+        At most 26 curves.
     width, height : int
-        The width of a line in columns, and the height of the plotting area in lines.
+        The line width in columns, and the height of the plotting area in lines.
     """
     columns = max(width - AXIS, 20)
     losses = [loss for c in curves for loss in (*c.train, *c.val) if loss is not None]
@@ -55,7 +54,7 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
 
 
 def _legend(mark: str, curve: Curve) -> str:
-    best = "no validation part"
+    best = "no validation data"
     if curve.best:
         epoch, loss = curve.best
         best = f"validation, best {loss:.4f} at epoch {epoch:.2f} ({mark.upper()})"

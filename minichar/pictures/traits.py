@@ -1,8 +1,8 @@
-"""Traits of a text at each character, to correlate with the states of units.
+"""Compute traits of text at each character, and their correlations with the states of units.
 
-Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found by inspection cells that track the
-position in a line, or whether it is inside quotes. This module correlates every unit with such traits;
-the largest correlations show which units to look at first.
+By inspection, Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that track the position
+in a line or whether the text is inside quotes. This module correlates every unit with such traits. The
+largest correlations show which units to inspect first.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ OPENING, CLOSING = "“«「『", "”»」』"
 
 
 def traits(text: str) -> dict[str, np.ndarray]:
-    """Return the traits of a text by name, each ``(N,)``: their values after reading each character.
+    """Return the traits of `text` by name, each ``(N,)``, with one value per character.
 
-    A line break belongs to the line after it. An unclosed quotation ends with its paragraph.
+    A line break belongs to the following line. An unclosed quotation ends at the end of its paragraph.
     """
     position, indentation, inside, length = (np.zeros(len(text)) for _ in range(4))  # each (N,)
     lengths = iter([len(line) for line in text.split("\n")])
@@ -45,7 +45,7 @@ def traits(text: str) -> dict[str, np.ndarray]:
 
 
 def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return Pearson's r of every unit with every trait, ``(U, K)``; 0 if one of the two is constant.
+    """Return Pearson's r between all units and all traits, ``(U, K)``; 0 if a row is constant.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _standard(rows: np.ndarray) -> np.ndarray:
-    """Return rows with mean 0 and standard deviation 1. A constant row becomes zeros."""
+    """Scale rows to mean 0 and standard deviation 1. Constant rows become zeros."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True))
-    # Rounding gives a constant row a tiny deviation.
+    # The deviation of a constant row can be slightly above 0 because of rounding.
     constant = deviation <= 1e-9 * (1 + abs(rows).max(axis=1, keepdims=True))
     return np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))

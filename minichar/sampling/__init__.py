@@ -1,1 +1,1 @@
-"""Text generation: sampling a character from logits, and several texts in one batch."""
+"""Sample characters from logits, and generate one or several samples."""

@@ -1,6 +1,6 @@
-"""How the next character is chosen from its logits.
+"""Sample the next character from the logits.
 
-p = softmax(logits / temperature), cut to the top k and the top p
+p = softmax(logits / temperature), truncated to the top k and the top p
 next character ~ p
 """
 
@@ -15,19 +15,19 @@ from minichar.engine.draw import draw_by_weight, likeliest
 
 @dataclass(frozen=True)
 class Choice:
-    """How the next character is chosen.
+    """Options for sampling the next character.
 
     Attributes
     ----------
     temperature : float
-        Divides the logits. Below 1 the text is more conservative and repetitive, above 1 more
-        diverse, with more mistakes.
+        Divides the logits. Values below 1 make the text more conservative and repetitive. Values
+        above 1 make it more diverse, with more errors.
     top_k : int
-        Sample from the k most likely characters only; 0 for all.
+        Sample only from the k most likely characters; 0 for all.
     top_p : float
-        Sample from the smallest set of characters whose total probability reaches p; 1 for all.
+        Sample from the smallest set of characters with a total probability of at least p; 1 for all.
     argmax : bool
-        Always take the most likely character, and ignore the other options.
+        Greedy decoding: always choose the most likely character, and ignore the other options.
 
     Raises
     ------
@@ -46,15 +46,15 @@ class Choice:
     def ids(
         self, logits: np.ndarray, u: np.ndarray, temperature: np.ndarray | float | None = None
     ) -> np.ndarray:
-        """Return the ids ``(B,)`` chosen from logits ``(V, B)`` with uniform numbers `u` ``(B,)``.
+        """Return ids ``(B,)`` sampled from logits ``(V, B)`` with uniform random numbers `u` ``(B,)``.
 
-        `temperature`, one per column ``(B,)``, replaces the choice's own.
+        If given, `temperature` (a scalar or one value per column) overrides the attribute.
         """
         if self.argmax:
             return likeliest(logits)
         if temperature is None:
             temperature = self.temperature
-        # Subtract the largest logit first: 0 / temperature is 0 even for a tiny temperature.
+        # Subtract the largest logit first, because 0 / temperature is 0 even for a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
         if 0 < self.top_k < len(scaled):
@@ -68,7 +68,7 @@ class Choice:
         order = np.argsort(-scaled, axis=0, kind="stable")  # (V, B)
         p = np.exp(np.take_along_axis(scaled, order, axis=0))  # (V, B), not normalised
         cumulative = np.cumsum(p, axis=0)  # (V, B)
-        before = cumulative - p  # (V, B), the total of all more likely characters
-        kept = before < self.top_p * cumulative[-1]  # (V, B); the most likely character always is
+        before = cumulative - p  # (V, B), the total weight of all more likely characters
+        kept = before < self.top_p * cumulative[-1]  # (V, B), always including the most likely character
         np.put_along_axis(kept, order, kept.copy(), axis=0)
         scaled[~kept] = -np.inf

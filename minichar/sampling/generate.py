@@ -1,9 +1,9 @@
-"""Generate text: feed the prime, then sample a character and feed it back, repeatedly.
+"""Generate text by sampling one character at a time and feeding it back to the model.
 
     logits ← network(last character)
     next character ~ softmax(logits / temperature), truncated (`minichar.sampling.choice`)
 
-This uses the same `Network.step` as training, on a batch of texts (`minichar.sampling.streams`).
+It uses the same `Network.step` as training, on a batch of streams (`minichar.sampling.streams`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,24 +21,24 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""Part of the seed, different from those of weights and training, for independent random numbers."""
+"""Part of the random seed. Weights and training use other values, so their random numbers are independent."""
 MAX_SAMPLES = 4096
 
 
 def sample_ids(
     model: CharRNN, prime: np.ndarray, choice: Choice, generators: Sequence[np.random.Generator]
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of the next characters, ``(B,)``, without end.
+    """Yield the ids of the next characters, ``(B,)``, indefinitely.
 
     Parameters
     ----------
     model : CharRNN
     prime : array of int, (N,)
-        Ids that every stream reads first, from a zero state. If empty, the first character is drawn
-        uniformly.
+        Ids that every stream reads first, starting from a zero state. If empty, the first character is
+        drawn uniformly.
     choice : Choice
     generators : sequence of B numpy.random.Generator
-        One per stream, so that a stream does not depend on the others.
+        One per stream, so that streams are independent.
     """
     streams = Streams(model, len(generators))
     for generator in generators:
@@ -50,9 +50,9 @@ def sample_ids(
 
 
 class StopFilter:
-    """Pass text through until a stop string is complete.
+    """Filter that passes text through until a stop string is complete.
 
-    A possible prefix of a stop string is buffered until it is known not to be one.
+    A possible stop-string prefix is buffered until it can no longer become a stop string.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class StopFilter:
     held : str
         The buffered text.
     stopped : bool
-        Whether a stop string was completed.
+        Whether a stop string is complete.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ class StopFilter:
         self.stopped = False
 
     def push(self, character: str) -> str:
-        """Add one character, and return the text that is now known not to be part of a stop string."""
+        """Add one character, and return the text that cannot be part of a stop string."""
         if not self.held and character not in self.beginnings:
             return character
         self.held += character
@@ -94,7 +94,7 @@ class StopFilter:
 
 
 def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") -> np.ndarray:
-    """Return the ids of the prime; if it is empty, those of a line break, if the model knows it.
+    """Return the ids of the prime or, if it is empty, of a line break if the vocabulary has one.
 
     Raises
     ------
@@ -117,11 +117,11 @@ def generate_many(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[list[str]]:
-    """Generate `num_samples` texts in one batch. Each step yields the next piece of every text.
+    """Generate several samples in one batch. Each step yields the next piece of every sample.
 
-    The first text is that of `generate` with the same seed, up to rounding in the products of a
-    batch; with an exact model (`CharRNN.exact`) it is identical. Other parameters and errors are
-    those of `generate`.
+    The first sample equals the output of `generate` with the same seed, up to rounding in the matrix
+    products; with an exact model (`CharRNN.exact`), they are identical. For the other parameters and
+    errors, see `generate`.
     """
     if length < 0:
         raise MinicharError(Option("length"), f" is {length}; it must be 0 (no limit) or more")
@@ -149,9 +149,9 @@ def generate(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[str]:
-    """Yield generated text piece by piece, without the prime.
+    """Yield generated text in pieces, without the prime.
 
-    Invalid arguments raise an error when the first piece is requested.
+    Errors for invalid arguments are raised when the first piece is requested.
 
     Parameters
     ----------
@@ -161,17 +161,17 @@ def generate(
     prime : str
         Text that the model reads first. If empty, the model starts after a line break.
     seed : int
-        The same seed gives the same text.
+        Random seed. The same seed gives the same text.
     stop : sequence of str
-        Strings that end the text; they are not part of it.
+        Strings that end the text. They are not included in the output.
     unknown : {"error", "skip", "unk"}
-        How to handle characters of `prime` that the model does not know (`Vocabulary.encode`).
+        How to handle characters in `prime` that are not in the vocabulary (`Vocabulary.encode`).
     choice : Choice
 
     Raises
     ------
     MinicharError
-        If `prime` has unknown characters and `unknown` is ``error``, or a value is out of range.
+        If `prime` contains unknown characters and `unknown` is ``error``, or a value is out of range.
     """
     for (piece,) in generate_many(model, 1, length, prime, seed, stop, unknown, choice):
         yield piece

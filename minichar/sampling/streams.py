@@ -1,12 +1,12 @@
-"""Generate several texts at the same time, each in one column of a batch.
+"""Generate several streams of text at once, each in one column of a batch.
 
-    step    every column reads one character: the next of its prime, or the last one it generated
-            every column that has read its prime samples the next from its own logits
+    step    each column reads one character: the next one in its prime, or the last generated one
+            each column that has read its prime samples the next character from its logits
 
-Texts can join and leave between steps, and each has its own random generator. A text depends on
-the others only through rounding: the order of the sums in a product changes with the number of
-columns, and so, rarely, does a sampled character. With an exact model (`CharRNN.exact`) a text
-does not depend on the others at all.
+Streams can be added and removed between steps, and each stream has a separate random generator. Streams
+affect each other only through rounding: the order of the sums in a matrix product depends on the number
+of columns, so in rare cases a different character is sampled. With an exact model (`CharRNN.exact`),
+streams are independent.
 """
 
 from collections import deque
@@ -21,26 +21,27 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 
 BLOCK = 256
-"""How many random numbers a stream draws at a time."""
+"""Number of random numbers that a stream draws at a time."""
 
 
 class Stream:
-    """One text.
+    """One stream of generated text.
 
     Parameters
     ----------
     prime : iterable of int
-        Ids to read first, from a zero state. If empty, the first character is drawn uniformly.
+        Ids to read first, starting from a zero state. If empty, the first character is drawn
+        uniformly.
     choice : Choice
     generator : numpy.random.Generator
-        It gives one number for each character, also where `given` replaces the result.
+        Random generator. One number is drawn per character, even if `given` replaces the result.
     given : mapping of int to int, optional
-        Ids by position, counted from 0, that replace the sampled ones.
+        Ids that replace the sampled ids, by position, counted from 0.
 
     Attributes
     ----------
     length : int
-        How many characters have been generated.
+        Number of generated characters.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # streams with equal choices sample together; a str caches its hash
+        self.group = repr(self.choice)  # streams in a group are sampled together; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
 
     def append(self, k: int) -> int:
-        """Append the sampled id `k` or the given one, to be read at the next step, and return it."""
+        """Append the sampled id `k`, or its replacement in `given`, as the next input, and return it."""
         if self.given:
             k = self.given.get(self.length, k)
         self.pending.append(k)
@@ -67,24 +68,24 @@ class Stream:
 
 
 def uniform_numbers(generator: np.random.Generator) -> Iterator[float]:
-    """Return an endless iterator of uniform random numbers in [0, 1)."""
+    """Return an infinite iterator over uniform random numbers in [0, 1)."""
     return chain.from_iterable(generator.random(BLOCK).tolist() for _ in repeat(None))
 
 
 class Streams:
-    """A batch of texts, and the network that generates them.
+    """A batch of streams, and the network that generates their text.
 
     Parameters
     ----------
     model : CharRNN
     columns : int
-        The initial number of columns. It doubles when they are all in use, and halves when at most
-        a quarter of them are.
+        The initial number of columns. It doubles when all columns are in use, and halves when at
+        most a quarter of them are in use.
 
     Attributes
     ----------
     streams : list of Stream
-        Stream b is column b of the network. Columns after the last stream are idle.
+        Stream b is in column b of the network. Columns after the last stream are idle.
     """
 
     def __init__(self, model: CharRNN, columns: int = 1) -> None:
@@ -94,7 +95,7 @@ class Streams:
         self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream) -> None:
-        """Add a text in a new column with a zero state."""
+        """Add a stream in a new column with a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)
@@ -102,7 +103,7 @@ class Streams:
         self._begin(b)
 
     def leave(self, stream: Stream) -> None:
-        """Remove a text. The last column moves into its place."""
+        """Remove a stream. The last stream moves to its column."""
         b, last = self.streams.index(stream), len(self.streams) - 1
         for layer in self.network.layers:
             layer.start[:, :, b] = layer.start[:, :, last]
@@ -112,16 +113,16 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed every text one character, and sample one for each text that has read its prime.
+        """Feed one character to each stream, and sample the next character if its prime has been read.
 
         Returns
         -------
         streams : list of n Stream
-            The texts that got a character.
+            The streams for which a character was sampled.
         ids : array of int, (n,)
-            Their new ids.
+            The sampled ids.
         scores : array of float64, (V, n)
-            The logits they were sampled from. That of the unknown id is -inf, so it is never drawn.
+            The logits from which the ids were sampled; -inf for the unknown id, so it is never sampled.
 
         Raises
         ------
@@ -135,12 +136,12 @@ class Streams:
         with np.errstate(over="ignore", invalid="ignore"):
             logits = network.step(0, self.backend.to_device(fed))  # (V, B)
         network.carry()
-        for b in empty:  # nothing was read, so every character is equally likely
+        for b in empty:  # without input, all characters are equally likely
             self._begin(b)
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
-        columns = ready if len(ready) < network.B else slice(None)  # a slice is faster, and the usual case
+        columns = ready if len(ready) < network.B else slice(None)  # a slice is faster, and the common case
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(
@@ -156,7 +157,7 @@ class Streams:
             layer.start[:, :, b] = 0.0
 
     def _resize(self, B: int) -> None:
-        """Continue with a network of `B` columns."""
+        """Replace the network by one with `B` columns and the same states."""
         network, n = self.model.network(1, B), min(B, self.network.B)
         for layer, old in zip(network.layers, self.network.layers, strict=True):
             layer.start[:, :, :n] = old.start[:, :, :n]
@@ -164,7 +165,7 @@ class Streams:
 
 
 def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:
-    """Return an id for each stream from its column of scores ``(V, n)``."""
+    """Return an id for each stream, sampled from its column of scores ``(V, n)``."""
     u = np.array([next(stream.numbers) for stream in streams])  # (n,)
     temperature = np.array([stream.temperature for stream in streams])  # (n,)
     ids = np.empty(len(streams), dtype=np.intp)  # (n,)

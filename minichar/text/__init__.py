@@ -1,1 +1,1 @@
-"""Reading text, encoding characters as ids and cutting them into batches."""
+"""Read text, encode its characters as ids and split them into batches."""

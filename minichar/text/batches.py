@@ -1,13 +1,13 @@
-"""Cut a text into chunks for truncated backpropagation through time.
+"""Split encoded text into chunks for truncated backpropagation through time.
 
-The text is laid out as B streams. Each stream is a contiguous stretch of it, and a chunk is the next T
-characters of every stream::
+The text is laid out as B streams. Each stream is a contiguous part of the text, and a chunk contains the
+next T characters of every stream::
 
     stream 0   t h e   q u | i c k   b r | ...
     stream 1   o v e r   t | h e   l a z | ...
                chunk 0       chunk 1
 
-The hidden state at the end of one chunk is therefore the right state to start the next one from.
+The hidden state at the end of a chunk is therefore the correct initial state for the next chunk.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from numpy.typing import NDArray
 
 from minichar.errors import MinicharError
 
-MIN_T = 8  # a short text does not reduce T below this: shorter chunks give gradients too little context
-MAX_N = 1 << 62  # an upper bound on the length of any text
+MIN_T = 8  # T is not reduced below this for short text, because gradients need some context
+MAX_N = 1 << 62  # upper bound on the length of the text
 
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A sequence of n chunks. Iterating over it starts at the beginning of the streams.
+    """A sequence of n chunks. Every iteration starts at the beginning of the streams.
 
     Parameters
     ----------
     streams : ndarray of int, shape (B, n·T + 1)
-        Row b is stream b followed by one more character, the last target.
+        Row b contains stream b and one more character, the last target.
     T : int
-        Time steps per chunk.
+        Number of time steps per chunk.
     """
 
     streams: NDArray[np.integer]
@@ -50,18 +50,18 @@ class Chunks:
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the inputs and the targets of chunk k.
+        """Return the inputs and targets of chunk k.
 
         Returns
         -------
         inputs, targets : ndarray of intp, shape (T, B), contiguous
-            New arrays. `targets` are the inputs shifted by one character. Column b continues
+            New arrays. `targets` contains the inputs shifted by one character. Column b continues
             column b of chunk k - 1.
 
         Raises
         ------
         IndexError
-            If k is not in 0..n-1.
+            If k is outside [0, n).
         """
         if not 0 <= k < len(self):
             raise IndexError(f"chunk {k} is out of range for {len(self)} chunks")
@@ -73,17 +73,17 @@ class Chunks:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A text divided into training, validation and test chunks.
+    """Training, validation and test chunks.
 
     Attributes
     ----------
     train, val, test : Chunks
     B, T : int
-        The sizes in use. A short text makes them smaller than requested.
+        The batch size and sequence length in use, which are smaller than requested for short text.
     how : {"columns", "tail"}
-        How the text was split; see `split_text`.
+        The split method; see `split_text`.
     notes : tuple of str
-        Messages for the user, such as a reduced batch size.
+        Messages for the user, for example about a reduced batch size.
     """
 
     train: Chunks
@@ -97,20 +97,20 @@ class Split:
 
 @dataclass(frozen=True)
 class _Shares:
-    """The fractions of a text that go to train, val and test."""
+    """The fractions of the text for training and validation. The rest is for testing."""
 
     train: Fraction
     val: Fraction
     how: str
 
     def of(self, total: int) -> tuple[int, int, int]:
-        """Return how many of `total` items each part gets. Without a test part, val gets the remainder."""
+        """Return the number of items per part. Without a test part, val gets the remainder."""
         train = floor(total * self.train)
         val = total - train if self.train + self.val == 1 else floor(total * self.val)
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Return whether N characters give train, and val unless its share is 0, at least one chunk."""
+        """Return whether N characters give a training chunk and, if requested, a validation chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:
@@ -126,23 +126,23 @@ def split_text(
     val_frac: float = 0.05,
     how: str = "columns",
 ) -> Split:
-    """Divide a text into training, validation and test chunks.
+    """Split encoded text into training, validation and test chunks.
 
-    ``columns`` is char-rnn's split: the whole text is laid out as B streams, then the chunks are
-    divided, training first, validation next, test last. Every part contains a piece of each stream, so
-    validation text is close to training text. ``tail`` divides the text itself: validation and test
-    are its end, and each part is laid out as B streams of its own. Losses measured on different splits
+    ``columns`` is char-rnn's split. It lays out the whole text as B streams, then splits the chunks:
+    training first, then validation, then test. Every part contains a piece of each stream, so
+    validation text is close to training text. ``tail`` splits the text first: validation and test
+    text are at the end, and each part is laid out as B separate streams. Losses on different splits
     are not comparable.
 
     Parameters
     ----------
     ids : ndarray of int, shape (N,)
-        The text. The chunks are views of it, not copies.
+        The encoded text. The streams are views of it.
     B, T : int
-        Sequences per batch and time steps per chunk. If the text is too short to give train, and val
-        unless `val_frac` is 0, at least one chunk, B is halved down to 1, then T down to `MIN_T`.
+        Batch size and number of time steps per chunk. If the text is too short for one training chunk
+        and (unless `val_frac` is 0) one validation chunk, B is halved down to 1, then T down to `MIN_T`.
     train_frac, val_frac : float
-        Shares of the text, exact to a millionth. They sum to at most 1; the rest is the test part.
+        Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}
 
     Raises
@@ -162,7 +162,7 @@ def split_text(
         else:
             needed = bisect_left(range(MAX_N), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
-                f"the text has {N:,} characters, too few for a training and a validation chunk: "
+                f"the text has {N:,} characters, too few for one training and one validation chunk: "
                 f"use at least {needed:,}"
             )
     lay_out = _columns if how == "columns" else _tail
@@ -180,24 +180,26 @@ def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:
     if how not in ("columns", "tail"):
         raise MinicharError(f"unknown split {how!r}: use 'columns' or 'tail'")
     if not (isfinite(train_frac) and isfinite(val_frac)):
-        raise MinicharError(f"train share {train_frac} and validation share {val_frac}: both must be finite")
-    # In floating point 0.29 * 100 is below 29 and 0.95 + (1 - 0.95) is above 1. Fractions are exact.
+        raise MinicharError(
+            f"training fraction {train_frac} and validation fraction {val_frac}: both must be finite"
+        )
+    # In floating point, 0.29 * 100 is below 29 and 0.95 + (1 - 0.95) is above 1. Fractions are exact.
     train, val = (Fraction(share).limit_denominator(1_000_000) for share in (train_frac, val_frac))
     if train <= 0 or val < 0 or train + val > 1:
         raise MinicharError(
-            f"train share {train_frac} and validation share {val_frac}: the first must be above 0, "
+            f"training fraction {train_frac} and validation fraction {val_frac}: the first must be above 0, "
             "the second at least 0, and their sum at most 1"
         )
     return _Shares(train, val, how)
 
 
 def _count_chunks(N: int, B: int, T: int) -> int:
-    """Return the number of chunks in N characters. The last character can only be a target."""
+    """Return the number of chunks in N characters. The last character is used only as a target."""
     return max(N - 1, 0) // (B * T)
 
 
 def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
-    """Return a view of shape (B, n·T + 1): B streams, each with the character that follows it."""
+    """Return B streams, each with the character after it, as a view of shape (B, n·T + 1)."""
     length = _count_chunks(len(ids), B, T) * T
     if not length:
         return ids[:0].reshape(B, 0)  # (B, 0)

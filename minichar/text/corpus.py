@@ -1,4 +1,4 @@
-"""Turn a text file into ids, and cache them next to the file."""
+"""Encode a text file as ids, and cache the ids next to the file."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from minichar.text.datasets import dataset_path, place, pydocs_text
 from minichar.text.reading import Source, check_encoding, read_file
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
 
-CACHE_VERSION = 1  # increase it when the same bytes and settings would give different ids
+CACHE_VERSION = 1  # increase this if the ids for the same bytes and settings change
 IN_MEMORY = "pydocs (in memory)"
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text as ids, with its origin.
+    """Encoded text and its origin.
 
     Attributes
     ----------
     ids : ndarray of unsigned int, shape (N,)
-        One per character, of the smallest type that holds V.
+        One per character, in the smallest type that holds V.
     vocabulary : Vocabulary
     path : str
-        The file that was read, or "pydocs (in memory)".
+        The text file, or "pydocs (in memory)".
     digest : str
         SHA-256 of the file's bytes, in hexadecimal.
     notes : tuple of str
-        Messages for the user: what was changed while reading, and what looks wrong.
+        Messages for the user about changes to the text and possible problems.
     """
 
     ids: NDArray[np.unsignedinteger]
@@ -55,32 +55,32 @@ def load_corpus(
     vocabulary: Vocabulary | None = None,
     cache: bool = True,
 ) -> Corpus:
-    """Read a text and encode it as ids.
+    """Read a text file and encode it as ids.
 
-    A byte-order mark is removed, and CR LF and lone CR become LF. Memory use stays below four times
-    the size of the file for up to 65,535 different characters.
+    A byte-order mark is removed, and CR LF and lone CR are converted to LF. Memory use is below four
+    times the file size for up to 65,535 different characters.
 
     Parameters
     ----------
     data : path-like, optional
-        A text file, or a folder that contains ``input.txt``. By default the built-in text, which is
-        always UTF-8, in ``data/pydocs/input.txt``; it is written there if it does not exist.
+        A text file, or a directory that contains ``input.txt``. By default, the built-in text (always
+        UTF-8) in ``data/pydocs/input.txt``, which is created if it does not exist.
     encoding : str
-        The file's encoding, by its Python name.
+        The file's encoding, as a Python codec name.
     min_freq : int
-        Characters that occur less often share the unknown id. With 0 there is no unknown id.
+        Characters that occur less often share the unknown id. With 0, there is no unknown id.
     vocabulary : Vocabulary, optional
-        Use this vocabulary, for example that of a trained model. Characters it lacks become its
-        unknown id. `min_freq` is then ignored and nothing is cached.
+        Vocabulary to use, for example from a trained model. Characters that it does not contain are
+        encoded as its unknown id. With a vocabulary, `min_freq` is ignored and nothing is cached.
     cache : bool
-        Whether to cache the ids next to the text, in ``<file name>.minichar.npz``. The cache is used
-        only for exactly the same bytes and settings, and can be deleted at any time.
+        Whether to cache the ids next to the file, in ``<file name>.minichar.npz``. The cache is used
+        only for identical bytes and settings, and can be deleted at any time.
 
     Raises
     ------
     MinicharError
         If the file cannot be read or decoded, looks like a binary file, has fewer than two
-        characters, or has a character that `vocabulary` has no id for.
+        characters, or contains a character that has no id in `vocabulary`.
     """
     encoding = check_encoding("utf-8" if data is None else encoding)
     path, raw = _read_default() if data is None else read_file(Path(data))
@@ -102,7 +102,7 @@ def load_corpus(
 
 
 def _read_default() -> tuple[Path | None, bytes]:
-    """Read the default text from ``data/pydocs``, writing it there first; if that fails, use memory."""
+    """Return the default text from ``data/pydocs``, creating the file if possible."""
     path = dataset_path("pydocs")
     try:
         if not path.exists():
@@ -115,9 +115,9 @@ def _read_default() -> tuple[Path | None, bytes]:
 def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -> None:
     seen = set(map(chr, np.flatnonzero(counts)))
     if strangers := sorted(seen - set(vocabulary.characters)):
-        named = name_some(strangers, lambda c: f"{counts[ord(c)]:,} times")
+        named = name_some(strangers, lambda c: f"{counts[ord(c)]:,} time{'' if counts[ord(c)] == 1 else 's'}")
         raise MinicharError(
-            f"{name!r} has characters that the vocabulary lacks: {named}; remove them, ",
+            f"{name!r} contains characters that are not in the vocabulary: {named}; remove them, ",
             "or use a model trained with ",
             Option("min_freq", 1),
             " or more, which has an id for unknown characters",
@@ -136,9 +136,9 @@ def _encode(source: Source, vocabulary: Vocabulary, N: int) -> NDArray[np.unsign
 
 
 class _Cache:
-    """The cached ids of one text for one set of settings.
+    """The cached ids of one text file for one set of settings.
 
-    A file that `save` could not have written is treated as no cache.
+    A file that `save` could not have written counts as a cache miss.
     """
 
     def __init__(self, text: Path, digest: str, encoding: str, min_freq: int) -> None:
@@ -148,14 +148,14 @@ class _Cache:
         self.key = {"version": CACHE_VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
 
     def load(self, limit: int) -> tuple[NDArray[np.unsignedinteger], Vocabulary, tuple[str, ...]] | None:
-        """Return ids, vocabulary and notes, or None; `limit` is the size of the text in bytes."""
+        """Return the ids, vocabulary and notes, or None if there is no cache for `limit` bytes of text."""
         try:
             if not self.path.is_file():
                 return None
-            # Given a path, np.load would leave a damaged archive open.
+            # If np.load opened the file, it would not close a damaged archive.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                # There is at most one id and one code point per byte of text, each of at most 4 bytes;
-                # 64 KiB is for the header and the notes.
+                # Each byte of text adds at most one id and one code point, with at most 4 bytes each.
+                # The header and notes need at most 64 KiB.
                 if sum(member.file_size for member in arrays.zip.infolist()) > 8 * limit + 65536:
                     return None
                 header = json.loads(str(arrays["header"]))
@@ -165,11 +165,11 @@ class _Cache:
             vocabulary = Vocabulary(characters, self.unknown)
             sound = ids.ndim == 1 and ids.dtype == vocabulary.dtype and ids.max() < len(vocabulary)
             return (ids, vocabulary, tuple(map(str, header["notes"]))) if sound else None
-        except Exception:  # NumPy, zipfile and json raise many kinds of error on a damaged file
+        except Exception:  # NumPy, zipfile and json raise many exception types for damaged files
             return None
 
     def save(self, ids: NDArray[np.unsignedinteger], vocabulary: Vocabulary, notes: tuple[str, ...]) -> None:
-        """Write the cache, unless the folder cannot be written to."""
+        """Write the cache if the directory is writable."""
         header = np.array(json.dumps({"key": self.key, "notes": notes}))
         points = code_points(vocabulary.characters)
         with suppress(OSError), replacing(self.path, like=self.text) as file:

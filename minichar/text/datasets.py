@@ -1,4 +1,4 @@
-"""Data sets to start with: two that come with Python, three to download and verify."""
+"""Built-in data sets: two are part of Python, and three are downloaded and verified."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ BASE_URL = "https://raw.githubusercontent.com"
 CHAR_RNN = "karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 CHINESE_POETRY = "chinese-poetry/chinese-poetry/99ebbef7e1345c0985c44b9fd96a3f9e776f117b/全唐诗"
 
-# Tests, tables, generated files and two old tools are not part of the standard library's text.
+# Tests, tables, generated files and two old tools are excluded from the standard library's source code.
 NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
 
 
 def pydocs_text() -> str:
     """Return Python's help topics, about 465,000 characters of English prose.
 
-    The text is the same for every installation of one Python version.
+    The text is the same for all installations of a Python version.
 
     Raises
     ------
     MinicharError
-        If this Python was installed without its help topics.
+        If this Python installation has no help topics.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError:
         raise MinicharError(
-            "this Python was installed without its help topics: choose a text with ", Option("data")
+            "this Python installation has no help topics: choose a text file with ", Option("data")
         ) from None
     return "\n".join(topics[name] for name in sorted(topics))
 
 
 def pystdlib_text() -> str:
-    """Return the source code of the standard library, several million characters of Python.
+    """Return the source code of Python's standard library, several million characters.
 
-    Files are ordered by path, without tests, tables and generated files.
+    Files are sorted by path. Tests, tables and generated files are excluded.
 
     Raises
     ------
     MinicharError
-        If this Python was installed without source files.
+        If this Python installation has no source files.
     """
     root = Path(sysconfig.get_path("stdlib"))
     names = sys.stdlib_module_names
@@ -62,34 +62,34 @@ def pystdlib_text() -> str:
             with suppress(UnicodeDecodeError):
                 sources.append(path.read_text(encoding="utf-8"))
     if not sources:
-        raise MinicharError(f"{str(root)!r} has no source files: choose a text with ", Option("data"))
+        raise MinicharError(f"{str(root)!r} has no source files: choose a text file with ", Option("data"))
     return "\n".join(sources)
 
 
 def poems_text(sources: list[bytes]) -> str:
-    """Return poems given as JSON in plain text: a title, one verse per line, blank lines between poems."""
+    """Convert poems from JSON to plain text, with one verse per line and blank lines between poems."""
     poems = [poem for source in sources for poem in json.loads(source)]
     return "\n\n".join("\n".join([poem["title"], *poem["paragraphs"]]) for poem in poems) + "\n"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: one text, by name.
+    """A named data set.
 
     Attributes
     ----------
     name, description, language, source, licence : str
-        For ``minichar data list``.
+        Shown by ``minichar data list``.
     characters : int
-        The length of the text; approximate if it depends on the Python version.
+        The number of characters; approximate if it depends on the Python version.
     make : callable
-        Makes the text from a list of downloaded files, each as bytes.
+        Function that returns the text, given the content of the downloaded files as a list of bytes.
     files : tuple of str
         Paths to download, relative to the base URL; empty if no download is needed.
     download_bytes : int
-        The total size of these files.
+        The total size of `files`.
     sha256 : str or None
-        SHA-256 of the text in UTF-8; None if it depends on the Python version.
+        SHA-256 of the UTF-8 text; None if it depends on the Python version.
     """
 
     name: str
@@ -151,7 +151,7 @@ DATASETS = {
         ),
         Dataset(
             name="quantangshi",
-            description="eighteen thousand poems of the Complete Tang Poems",
+            description="18,000 poems from the Complete Tang Poems",
             language="Chinese",
             source="github.com/chinese-poetry/chinese-poetry",
             licence="public domain, compiled under MIT",
@@ -166,12 +166,12 @@ DATASETS = {
 
 
 def dataset_path(name: str, folder: Path = Path("data")) -> Path:
-    """Return where `fetch` writes the text: ``folder/name/input.txt``."""
+    """Return the path at which `fetch` stores a data set: ``folder/name/input.txt``."""
     return folder / name / "input.txt"
 
 
 def place(path: Path, content: bytes) -> None:
-    """Write a file atomically, creating its folders. Raises OSError if that fails."""
+    """Write a file atomically, creating its parent directories. Raises OSError on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)
@@ -185,31 +185,31 @@ def fetch(
     progress: Progress | None = None,
     base_url: str | None = None,
 ) -> Path:
-    """Make or download a data set, verify it and write it to ``folder/name/input.txt``.
+    """Create or download a data set, verify it and write it to ``folder/name/input.txt``.
 
     Parameters
     ----------
     name : str
         One of `DATASETS`.
     folder : Path
-        The folder of all data sets. An existing file with the right content is kept.
+        The directory that contains all data sets. An existing file with the correct content is kept.
     force : bool
-        Replace an existing file with other content.
+        Replace an existing file with different content.
     progress : callable, optional
-        Called with the size of each downloaded block, in bytes.
+        Called with the size of each downloaded block in bytes.
     base_url : str, optional
-        Another server with the same files, instead of `BASE_URL`.
+        URL of a mirror to use instead of `BASE_URL`.
 
     Returns
     -------
     Path
-        The file.
+        The path of the text file.
 
     Raises
     ------
     MinicharError
-        If there is no such data set, a different text is already there, the download fails or its
-        SHA-256 is wrong, or the file cannot be written. No partial file is left behind.
+        If the name is unknown, a file with different content exists, the download fails or its
+        SHA-256 is wrong, or the file cannot be written. A failure leaves no partial file.
     """
     if name not in DATASETS:
         raise MinicharError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
@@ -220,7 +220,7 @@ def fetch(
         if _holds(path, wanted):
             return path
         raise MinicharError(
-            f"{str(path)!r} contains a different text: move it away, or use ", Option("force", True)
+            f"{str(path)!r} already exists with different content: move it, or use ", Option("force", True)
         )
     content = _make(dataset, progress, base_url or BASE_URL)
     try:
@@ -236,11 +236,12 @@ def _make(dataset: Dataset, progress: Progress | None, base_url: str) -> bytes:
     sources = download(base_url, dataset.files, dataset.download_bytes, progress)
     try:
         content = dataset.make(sources).encode()
-    except (ValueError, LookupError, TypeError, RecursionError):  # not JSON, or JSON without poems
+    except (ValueError, LookupError, TypeError, RecursionError):  # invalid JSON, or JSON without poems
         content = b""
     if _sha256(content) != dataset.sha256:
         raise MinicharError(
-            f"the download from {base_url} is not {dataset.name}: its SHA-256 differs; try again later"
+            f"the download from {base_url} does not match {dataset.name}: its SHA-256 differs; "
+            "try again later"
         )
     return content
 

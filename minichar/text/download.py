@@ -1,4 +1,4 @@
-"""Download files over HTTPS. Every failure becomes a one-line error."""
+"""Download files over HTTPS. Every failure raises a one-line error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from minichar.errors import MinicharError
 
-TIMEOUT = 30.0  # seconds without data before a download fails
+TIMEOUT = 30.0  # seconds without data after which a download fails
 BLOCK = 1 << 16  # bytes per read
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -27,13 +27,13 @@ def download(
     Parameters
     ----------
     base_url : str
-        The prefix of every path: an https URL, or an http URL of the local machine.
+        The prefix of every path: an https URL, or an http URL on the local machine.
     paths : sequence of str
         Paths below `base_url`, not percent-encoded.
     limit : int
-        The maximum number of bytes for all files together, whatever the server announces.
+        The maximum total size of all files in bytes, regardless of the Content-Length headers.
     progress : callable, optional
-        Called with the size of each received block, in bytes.
+        Called with the size of each received block in bytes.
 
     Returns
     -------
@@ -74,18 +74,18 @@ def _read(opener: urllib.request.OpenerDirector, url: str, limit: int, progress:
             content += block
             if len(content) > limit:
                 raise MinicharError(
-                    f"cannot download {url}: the server sends more than the expected {limit:,} bytes; "
+                    f"cannot download {url}: the server sent more than the expected {limit:,} bytes; "
                     "try again later"
                 )
             if progress:
                 progress(len(block))
-        if response.length:  # the number of announced bytes that are missing
+        if response.length:  # the number of missing bytes
             raise MinicharError(f"cannot download {url}: the connection was closed early; try again later")
     return bytes(content)
 
 
 class _SameScheme(urllib.request.HTTPRedirectHandler):
-    """Follow redirects only within a scheme: never from https to http, ftp or file."""
+    """Redirect handler that never follows redirects to a different scheme, such as from https to http."""
 
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme

@@ -1,4 +1,4 @@
-"""Find a text file, decode it piece by piece, and report clearly what is wrong with it."""
+"""Read and decode text files, with error messages that suggest a fix."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from minichar.errors import MinicharError, Option
 from minichar.text.datasets import DATASETS, dataset_path
 from minichar.text.vocabulary import CODE_POINTS, code_points
 
-PIECE = 1 << 20  # bytes decoded at a time: as one str, a text can take four times the size of its file
-BOMS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
+PIECE = 1 << 20  # bytes decoded at a time, because a str can take four times the size of its file
+BOMS = {  # UTF-32 first, because its little-endian mark starts with the UTF-16 mark
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-LIKELY_ENCODINGS = ("utf-8", "gb18030", "cp1252")  # the strictest first: cp1252 decodes almost anything
+LIKELY_ENCODINGS = ("utf-8", "gb18030", "cp1252")  # strictest first: cp1252 can decode almost any bytes
 
 
 def read_file(data: Path) -> tuple[Path, bytes]:
-    """Read a text file, or the ``input.txt`` of a folder, as bytes.
+    """Read a text file, or the ``input.txt`` in a directory, as bytes.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def read_file(data: Path) -> tuple[Path, bytes]:
     Raises
     ------
     MinicharError
-        If there is no such file, it is not a regular file, or it cannot be read.
+        If the file does not exist, is not a regular file, or cannot be read.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data
@@ -48,26 +48,26 @@ def read_file(data: Path) -> tuple[Path, bytes]:
     except OSError as exc:
         raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
     if exists:
-        raise MinicharError(f"{str(path)!r} is not a regular file: copy the text into one and use that")
+        raise MinicharError(f"{str(path)!r} is not a regular file: copy its content to a regular file")
     if data.name in DATASETS and data == dataset_path(data.name).parent:
         raise MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
     raise MinicharError(
-        f"{str(path)!r} does not exist: choose a text file, or a folder that contains input.txt"
+        f"{str(path)!r} does not exist: choose a text file, or a directory that contains input.txt"
     )
 
 
 def check_encoding(encoding: str) -> str:
-    """Return the canonical Python name of a text encoding.
+    """Return Python's canonical name for a text encoding.
 
     Raises
     ------
     MinicharError
-        If Python has no such text encoding.
+        If Python does not have this text encoding.
     """
     try:
         codecs.getincrementaldecoder(encoding)
         b"a".decode(encoding)
-    except UnicodeDecodeError:  # one byte is not a whole character in utf-16, for example
+    except UnicodeDecodeError:  # for example utf-16, in which one byte is not a complete character
         pass
     except (LookupError, ValueError):
         raise MinicharError(f"unknown encoding {encoding!r}: try utf-8, gb18030 or cp1252") from None
@@ -76,7 +76,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of a text file, decoded each time the text is read.
+    """The bytes of a text file, decoded on every pass.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Source:
     encoding : str
         As returned by `check_encoding`.
     name : str
-        The name of the text in messages.
+        The name to use in messages.
     """
 
     raw: bytes
@@ -92,17 +92,17 @@ class Source:
     name: str
 
     def pieces(self, changes: Counter[str]) -> Iterator[str]:
-        """Yield the text in order, without a byte-order mark and with LF for every line end.
+        """Yield the decoded text in order, without a byte-order mark and with LF line endings.
 
         Parameters
         ----------
         changes : Counter
-            Counts the replacements, under "BOM", "CR LF" and "CR".
+            Counter for the replacements, with the keys "BOM", "CR LF" and "CR".
 
         Raises
         ------
         MinicharError
-            At the first bytes that cannot be decoded.
+            If the bytes cannot be decoded.
         """
         decoder = codecs.getincrementaldecoder(self.encoding)()
         whole_line_ends = io.IncrementalNewlineDecoder(decoder, translate=False)
@@ -124,19 +124,19 @@ class Source:
             yield piece
 
     def count(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Count how often each character occurs.
+        """Count the occurrences of each character.
 
         Returns
         -------
         counts : ndarray of int64, shape (0x110000,)
             The number of occurrences of each code point.
         notes : tuple of str
-            Messages for the user: what reading changes in the text, and what looks wrong.
+            Messages for the user about changes to the text and possible problems.
 
         Raises
         ------
         MinicharError
-            If the bytes cannot be decoded, or the text has a NUL or fewer than two characters.
+            If the bytes cannot be decoded, or the text has NUL or fewer than two characters.
         """
         counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
         changes: Counter[str] = Counter()
@@ -151,8 +151,8 @@ class Source:
                 " if it is UTF-16",
             )
         if counts.sum() < 2:
-            size = "only one character" if counts.any() else "empty"
-            raise MinicharError(f"{self.name!r} is {size}: a text needs at least two characters")
+            size = "has only one character" if counts.any() else "is empty"
+            raise MinicharError(f"{self.name!r} {size}: at least two characters are needed")
         return counts, self._notes(changes)
 
     def _notes(self, changes: Counter[str]) -> tuple[str, ...]:
@@ -160,17 +160,17 @@ class Source:
         marked = self.encoding.startswith("utf") and self.raw.startswith((codecs.BOM_UTF8, *BOMS))
         notes = ["removed a byte-order mark"] if marked or changes["BOM"] else []
         if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
-            notes.append(f"converted {ends} line ends to LF")
+            notes.append(f"converted {ends} line endings to LF")
         if self.raw[:1000].lstrip().lower().startswith((b"<!doctype html", b"<html")):
             notes.append("the text looks like a web page: the model will learn the markup too")
         return tuple(notes)
 
     def _undecodable(self, exc: UnicodeError, stop: int) -> MinicharError:
-        """Return the error that explains `exc`; the decoder was given the bytes up to `stop`."""
+        """Return the error for `exc`; `stop` is the end of the last block that was decoded."""
         option = Option("encoding")
         if not isinstance(exc, UnicodeDecodeError):
             return MinicharError(
-                f"{self.name!r} is not {self.encoding} text ({exc}): set ", option, " to the right one"
+                f"{self.name!r} is not {self.encoding} text ({exc}): set ", option, " to the correct encoding"
             )
         offset = stop - len(exc.object) + exc.start
         where = f"{self.name!r} is not {self.encoding} text at byte offset {offset:,} ({exc.reason})"
@@ -184,12 +184,12 @@ class Source:
             return MinicharError(f"{where}: it looks like a binary file, so choose a text file")
         if stop == len(self.raw) and exc.end == len(exc.object):
             return MinicharError(
-                f"{where}, at its end: it may be truncated, so get it again, or set another ", option
+                f"{where}, at its end: it may be truncated; get a complete copy, or try a different ", option
             )
         for encoding in LIKELY_ENCODINGS:
             if not zeros and _plausible(self.raw, encoding):
                 return MinicharError(f"{where}: try ", Option("encoding", encoding), ", which decodes it")
-        return MinicharError(f"{where}: set ", option, " to the right one")
+        return MinicharError(f"{where}: set ", option, " to the correct encoding")
 
 
 def _plausible(raw: bytes, encoding: str) -> bool:
@@ -199,8 +199,8 @@ def _plausible(raw: bytes, encoding: str) -> bool:
         return False
     if encoding != "gb18030":
         return True
-    # gb18030 decodes most Western text too: it combines each accented letter with the one after it, which
-    # is ASCII. In Chinese text nearly every character has two bytes outside ASCII.
+    # gb18030 also decodes most Western text: it combines each accented letter with the next letter, which
+    # is ASCII. In Chinese text, nearly every character has two bytes outside ASCII.
     bytes_outside = len(raw.translate(None, bytes(range(128))))
     characters_outside = len(text) - len(text.encode("ascii", "ignore"))
     return bytes_outside > 1.5 * characters_outside

@@ -1,4 +1,4 @@
-"""The characters of a model and their integer ids."""
+"""Mapping between characters and integer ids."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from minichar.errors import MinicharError, Option
 
 CODE_POINTS = 0x110000  # the number of Unicode code points
-PIECE = 1 << 20  # characters looked up at a time, to bound the memory for a long text
-SHOWN = 5  # characters listed in an error message before "and n more"
+PIECE = 1 << 20  # characters looked up at a time, to limit memory use for long text
+SHOWN = 5  # maximum number of characters listed in an error message
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
-    """Return the code point of each character of `text`, lone surrogates included.
+    """Return the code point of each character of `text`, including lone surrogates.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
 
 
 def positions(text: str, character: str) -> str:
-    """Return the first few positions of a character in `text`, in words."""
+    """Return a phrase with the first few positions of a character in `text`."""
     found = [i for i, c in enumerate(text) if c == character]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     plural = "s" if len(found) > 1 else ""
@@ -43,16 +43,16 @@ def positions(text: str, character: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The V ids of a model: one per character and, if `unknown`, a last one for all other characters.
+    """A mapping from characters to ids, with an optional id for unknown characters.
 
-    Two vocabularies are equal if they give every character the same id.
+    Vocabularies are equal if they map every character to the same id.
 
     Parameters
     ----------
     characters : str
         The known characters in code-point order, without duplicates. A character's id is its index.
     unknown : bool
-        Whether there is an unknown id, the last, for every other character.
+        Whether the last id represents all unknown characters.
 
     Raises
     ------
@@ -81,13 +81,13 @@ class Vocabulary:
         counts : array of int, shape (0x110000,)
             The number of occurrences of each code point.
         min_freq : int
-            Rarer characters share the unknown id. With 0 every character that occurs is kept, and
+            Rarer characters share the unknown id. With 0, every character that occurs is kept, and
             there is no unknown id.
 
         Raises
         ------
         MinicharError
-            If `min_freq` is negative or so high that no character is left.
+            If `min_freq` is negative, or so high that no character is left.
         """
         if min_freq < 0:
             raise MinicharError(Option("min_freq"), f" is {min_freq}; it must be 0 or more")
@@ -100,7 +100,7 @@ class Vocabulary:
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of every character that is not in `characters`; None if there is none."""
+        """The id for characters that are not in `characters`, or None if there is no such id."""
         return len(self.characters) if self.unknown else None
 
     @property
@@ -115,15 +115,15 @@ class Vocabulary:
         return len(character) == 1 and character in self.characters
 
     def encode(self, text: str, unknown: str = "error") -> NDArray[np.unsignedinteger]:
-        """Return the ids of a text.
+        """Return the ids of the characters in `text`.
 
         Parameters
         ----------
         text : str
-            N characters.
+            Text with N characters.
         unknown : {"error", "skip", "unk"}
-            How to handle a character that is not in the vocabulary: raise an error, leave the
-            character out, or use the unknown id.
+            How to handle a character that is not in the vocabulary: raise an error, omit the
+            character, or use the unknown id.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class Vocabulary:
         ------
         MinicharError
             If a character is missing and `unknown` is "error", if `unknown` is "unk" and the
-            vocabulary has no unknown id, or if `unknown` is none of the three.
+            vocabulary has no unknown id, or if `unknown` has any other value.
         """
         if unknown not in ("error", "skip", "unk"):
             raise MinicharError(Option("unknown"), f" is {unknown!r}; it must be 'error', 'skip' or 'unk'")
@@ -159,17 +159,17 @@ class Vocabulary:
         )
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of ids. The unknown id becomes U+FFFD, the replacement character.
+        """Return the text for `ids`. The unknown id becomes U+FFFD, the replacement character.
 
         Parameters
         ----------
         ids : array of int
-            Of any shape; read in C order.
+            An array of any shape, read in C order.
 
         Raises
         ------
         IndexError
-            If an id is negative, or V or more.
+            If an id is outside [0, V).
         """
         indices = np.asarray(ids, dtype=np.intp).ravel()  # (N,)
         if indices.size and (indices.min() < 0 or indices.max() >= len(self)):
@@ -179,7 +179,7 @@ class Vocabulary:
 
     @cached_property
     def _table(self) -> NDArray[np.unsignedinteger]:
-        """The id of every code point, shape (0x110000,); V where the vocabulary lacks the character."""
+        """The id of each code point, shape (0x110000,); V for characters that are not in the vocabulary."""
         table = np.full(CODE_POINTS, len(self), self.dtype)  # (0x110000,)
         table[code_points(self.characters)] = np.arange(len(self.characters))
         return table

@@ -40,7 +40,7 @@ def same(archive):
     return header == HEADER and arrays.keys() == ARRAYS.keys() and as_written(arrays)
 
 
-def test_reading_gives_what_was_written(path):
+def test_an_archive_round_trips(path):
     assert same(read_all(path))
 
 
@@ -51,10 +51,10 @@ def test_plain_numpy_reads_an_archive(path):
         np.testing.assert_array_equal(file["a"], ARRAYS["a"])
 
 
-def test_shapes_are_known_before_any_array_is_read(path, monkeypatch):
+def test_shapes_are_available_before_any_array_is_read(path, monkeypatch):
     monkeypatch.setattr(np.lib.format, "read_array", None)
     with pytest.raises(MinicharError):
-        Archive(path)  # reading the header needs it
+        Archive(path)  # the header is also an array
     monkeypatch.undo()
     with Archive(path) as archive:
         assert archive.shapes == {"a": (2, 3), "b.c": (0,), "n": ()}
@@ -65,7 +65,7 @@ def test_an_archive_written_by_plain_numpy_has_an_empty_header(tmp_path):
     assert read_all(tmp_path / "plain.npz")[0] == {}
 
 
-def test_missing_files_and_folders_are_errors(tmp_path):
+def test_missing_files_and_directories_are_errors(tmp_path):
     for name in ("missing.npz", "no/folder/missing.npz"):
         with pytest.raises(MinicharError, match=r"no such checkpoint: .*missing\.npz"):
             Archive(tmp_path / name)
@@ -73,7 +73,7 @@ def test_missing_files_and_folders_are_errors(tmp_path):
         Archive(tmp_path)
 
 
-def test_every_truncated_file_is_refused(path):
+def test_every_truncated_file_is_rejected(path):
     content = path.read_bytes()
     for length in {*range(0, len(content), 11), *range(len(content) - 60, len(content))}:
         path.write_bytes(content[:length])
@@ -82,7 +82,7 @@ def test_every_truncated_file_is_refused(path):
 
 
 def test_flipped_bytes_never_change_a_value(path):
-    """Damage is reported, or hides an array, or is in unused bytes."""
+    """Damage raises an error, hides an array, or affects only unused bytes."""
     content = path.read_bytes()
     generator = random.Random(1)
     with zipfile.ZipFile(path) as file:
@@ -107,7 +107,7 @@ def test_flipped_bytes_never_change_a_value(path):
 @pytest.mark.parametrize(
     "content", [b"", b"not a zip file", b"PK\x03\x04" * 9], ids=["empty", "text", "zip magic"]
 )
-def test_a_file_that_is_not_a_zip_is_refused(path, content):
+def test_a_file_that_is_not_a_zip_is_rejected(path, content):
     path.write_bytes(content)
     with pytest.raises(MinicharError, match=r"empty, truncated, or not an \.npz file"):
         Archive(path)
@@ -115,18 +115,18 @@ def test_a_file_that_is_not_a_zip_is_refused(path, content):
 
 def test_members_must_be_arrays_without_duplicates(path):
     replace_member(path, "readme.txt", b"hello")
-    with pytest.raises(MinicharError, match=r"'readme\.txt', which is not an array"):
+    with pytest.raises(MinicharError, match=r"'readme\.txt', which is a duplicate or not an array"):
         Archive(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.npy", npy("<f8", (1,), bytes(8)))
         with pytest.warns(UserWarning, match="Duplicate name"):
             file.writestr("a.npy", npy("<f8", (1,), bytes(8)))
-    with pytest.raises(MinicharError, match=r"'a\.npy', which is not an array or a duplicate"):
+    with pytest.raises(MinicharError, match=r"'a\.npy', which is a duplicate or not an array"):
         Archive(path)
 
 
 class Bomb:
-    """Unpickling it creates a folder."""
+    """Object that creates a directory when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -144,7 +144,7 @@ def test_an_array_of_objects_is_never_unpickled(path, tmp_path, name):
         read_all(path)
     assert not (tmp_path / "boom").exists()
     np.lib.format.read_array(io.BytesIO(file.getvalue()), allow_pickle=True)
-    assert (tmp_path / "boom").exists(), "the test's own pickle has no effect"
+    assert (tmp_path / "boom").exists(), "the pickle in this test has no effect"
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_only_plain_numbers_are_allowed(path, dtype):
 @pytest.mark.parametrize(
     "shape", [(10**12,), (2**40, 2**40), (10**30,), (3,), (2, 3, 2), (-1,), (-2, -3), (), (0,)]
 )
-def test_a_shape_that_does_not_fit_its_data_is_refused_before_allocation(path, shape):
+def test_a_shape_that_does_not_match_the_data_is_rejected_before_allocation(path, shape):
     replace_member(path, "a.npy", npy("<f8", shape, bytes(40)))
-    with pytest.raises(MinicharError, match=r"declares shape .* but has 40 bytes of data"):
+    with pytest.raises(MinicharError, match=r"has shape .* but 40 bytes of data"):
         Archive(path)
 
 
 @pytest.mark.parametrize("shape", [(-1, -5), (-5, -1)])
-def test_negative_lengths_with_a_fitting_product_are_refused(path, shape):
+def test_negative_axis_lengths_with_the_correct_size_are_rejected(path, shape):
     replace_member(path, "a.npy", npy("<f8", shape, bytes(40)))
     with pytest.raises(MinicharError, match="array a is missing or damaged"):
         read_all(path)
@@ -188,7 +188,7 @@ def test_negative_lengths_with_a_fitting_product_are_refused(path, shape):
     ],
     ids=["empty", "magic", "version", "cut", "dtype", "dtype list", "shape", "keys", "bracket", "NUL"],
 )
-def test_a_damaged_array_header_is_refused(path, content):
+def test_a_damaged_array_header_is_rejected(path, content):
     replace_member(path, "a.npy", content)
     with pytest.raises(MinicharError, match="array a"):
         read_all(path)
@@ -203,14 +203,14 @@ def test_a_compressed_bomb_is_not_decompressed(path, monkeypatch):
         Archive(path)
 
 
-def test_a_compressed_array_is_refused(path):
+def test_a_compressed_array_is_rejected(path):
     replace_member(path, "a.npy", npy("<f8", (2,), bytes(range(16))), zipfile.ZIP_DEFLATED)
     with pytest.raises(MinicharError, match="compressed"):
         Archive(path)
 
 
-def test_overlapping_members_are_refused(path):
-    """Many members with the same bytes could need far more memory than the size of the file."""
+def test_overlapping_members_are_rejected(path):
+    """Members that share bytes in the file could need far more memory than the file size."""
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.npy", npy("<f8", (2**16,), bytes(2**19)))
         first = file.infolist()[0]
@@ -268,7 +268,7 @@ def test_reading_a_missing_array_is_an_error(path):
 
 
 def test_a_full_disk_leaves_the_old_file_unchanged(path, monkeypatch):
-    """Writing can fail at any byte: there is one error, and no temporary file remains."""
+    """A write error at any byte raises one exception and leaves no temporary file."""
     before = path.read_bytes()
     size = len(before)
     for room in (0, 1, 100, 300, size // 2, size - 200, size - 30, size - 1):
@@ -319,12 +319,12 @@ def test_the_new_file_is_complete_and_flushed_before_the_rename(path, monkeypatc
     assert read_all(path)[0] == {"new": True}
 
 
-def test_folders_are_created(tmp_path):
+def test_directories_are_created(tmp_path):
     write_archive(tmp_path / "a" / "b" / "toy.npz", HEADER, ARRAYS)
     assert same(read_all(tmp_path / "a" / "b" / "toy.npz"))
 
 
-def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
+def test_a_file_instead_of_the_directory_is_an_error(tmp_path):
     (tmp_path / "cv").write_text("a file")
     for write in (
         lambda: write_archive(tmp_path / "cv" / "x.npz", {}, {}),
@@ -335,6 +335,6 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     assert (tmp_path / "cv").read_text() == "a file"
 
 
-def test_checking_a_folder_creates_it_empty(tmp_path):
+def test_check_folder_creates_an_empty_directory(tmp_path):
     check_folder(tmp_path / "cv")
     assert os.listdir(tmp_path / "cv") == []

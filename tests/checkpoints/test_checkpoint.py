@@ -33,7 +33,7 @@ def model(cell):
 
 @pytest.fixture
 def path(tmp_path):
-    """A checkpoint that can be resumed."""
+    """A checkpoint with training state."""
     lstm = toy_model()
     save(tmp_path / "toy.npz", lstm, toy_state(lstm))
     return tmp_path / "toy.npz"
@@ -41,7 +41,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def forge(path):
-    """Change a valid checkpoint: `change` gets its header and its arrays."""
+    """Return a function that modifies a valid checkpoint; `change` receives the header and arrays."""
 
     def forge(change):
         header, arrays = parts(path)
@@ -110,7 +110,7 @@ def test_float16_weights_are_loaded_as_float32(tmp_path):
 @pytest.mark.parametrize(
     ("value", "dtype"), [(1e6, "float16"), (1e300, "float32"), (np.nan, None), (np.inf, None)]
 )
-def test_a_weight_that_the_dtype_cannot_represent_is_refused(path, value, dtype):
+def test_a_weight_that_the_dtype_cannot_represent_is_rejected(path, value, dtype):
     model = toy_model()
     model.parameters["layer2.W"][1, 2] = value
     before = path.read_bytes()
@@ -121,7 +121,7 @@ def test_a_weight_that_the_dtype_cannot_represent_is_refused(path, value, dtype)
 
 
 def test_flipped_bytes_never_change_a_model_silently(path):
-    """Loading a damaged file is an error, or gives the model and the state that were saved."""
+    """Loading a damaged file raises an error or returns the saved model and state."""
     content, (good, state) = path.read_bytes(), load_training(path)
     generator = random.Random(3)
     with zipfile.ZipFile(path) as file:
@@ -147,7 +147,7 @@ def test_flipped_bytes_never_change_a_model_silently(path):
     assert reported > 200
 
 
-def test_an_archive_without_a_minichar_header_is_refused(tmp_path):
+def test_an_archive_without_a_minichar_header_is_rejected(tmp_path):
     np.savez(tmp_path / "theirs.npz", weights=np.zeros(3))
     with pytest.raises(MinicharError, match=f"{DAMAGED}: it has no minichar header"):
         load(tmp_path / "theirs.npz")
@@ -157,30 +157,31 @@ def test_an_archive_without_a_minichar_header_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("version", [2, 0, "1", None, 1e308])
-def test_other_format_versions_are_refused(forge, version):
+def test_other_format_versions_are_rejected(forge, version):
     path = forge(lambda header, arrays: header.update(version=version))
     with pytest.raises(
-        MinicharError, match=r"it has format version .*, and this minichar reads 1: upgrade minichar"
+        MinicharError,
+        match=r"it has format version .*, but this minichar version supports only 1: upgrade minichar",
     ):
         load(path)
 
 
 @pytest.mark.parametrize("name", ["layer1.W", "layer1.Wx", "layer2.W", "readout.W"])
-def test_a_missing_weight_is_named(forge, name):
+def test_the_error_for_a_missing_weight_contains_its_name(forge, name):
     path = forge(lambda header, arrays: arrays.pop(name))
     with pytest.raises(MinicharError, match=rf"array {name} should be \(.*\) but is absent"):
         load(path)
 
 
 @pytest.mark.parametrize("name", ["mean_square", "state"])
-def test_a_missing_training_array_is_named(forge, name):
+def test_the_error_for_a_missing_training_array_contains_its_name(forge, name):
     path = forge(lambda header, arrays: arrays.pop(name))
     with pytest.raises(MinicharError, match=f"array {name} is missing"):
         load_training(path)
 
 
 @pytest.mark.parametrize("name", ["layer3.W", "layer1.U", "extra"])
-def test_an_extra_array_is_named(forge, name):
+def test_the_error_for_an_extra_array_contains_its_name(forge, name):
     path = forge(lambda header, arrays: arrays.update({name: np.zeros(2)}))
     with pytest.raises(MinicharError, match=rf"array {name} should be absent but is \(2,\)"):
         load(path)
@@ -210,25 +211,25 @@ def test_an_extra_array_is_named(forge, name):
     ],
     ids=str,
 )
-def test_an_invalid_config_is_refused_before_parameters_are_allocated(forge, change, monkeypatch):
+def test_an_invalid_config_is_rejected_before_parameters_are_allocated(forge, change, monkeypatch):
     monkeypatch.setattr("minichar.checkpoints.checkpoint.Parameters", None)
     path = forge(lambda header, arrays: header["config"].update(change))
     with pytest.raises(MinicharError, match=DAMAGED):
         load(path)
 
 
-def test_a_vocabulary_of_the_wrong_size_is_refused(forge):
+def test_a_vocabulary_with_the_wrong_size_is_rejected(forge):
     path = forge(lambda header, arrays: header["vocabulary"].update(unknown=True))
-    with pytest.raises(MinicharError, match="its vocabulary has 7 characters but its config says 6"):
+    with pytest.raises(MinicharError, match="its vocabulary has 7 characters but its config specifies 6"):
         load(path)
 
 
 @pytest.mark.parametrize(
     "characters",
     ["\n bacd", "aabcde", "", None, 6, ["\n", " ", "a", "b", "c", "d"], {"a": 1}],
-    ids=["order", "twice", "empty", "null", "number", "list", "object"],
+    ids=["unsorted", "duplicate", "empty", "null", "number", "list", "object"],
 )
-def test_an_invalid_vocabulary_is_refused(forge, characters):
+def test_an_invalid_vocabulary_is_rejected(forge, characters):
     path = forge(lambda header, arrays: header["vocabulary"].update(characters=characters))
     with pytest.raises(MinicharError, match=DAMAGED):
         load(path)
@@ -236,20 +237,20 @@ def test_an_invalid_vocabulary_is_refused(forge, characters):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["layer1.Wx", "mean_square", "state"])
-def test_values_that_are_not_finite_are_refused(forge, name, value):
+def test_values_that_are_not_finite_are_rejected(forge, name, value):
     path = forge(lambda header, arrays: arrays[name].flat.__setitem__(3, value))
     with pytest.raises(MinicharError, match="not finite"):
         load_training(path)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", ">f4", "longdouble"])
-def test_weights_of_an_unsupported_dtype_are_refused(forge, dtype):
+def test_weights_with_an_unsupported_dtype_are_rejected(forge, dtype):
     path = forge(lambda header, arrays: arrays.update({n: a.astype(dtype) for n, a in arrays.items()}))
     with pytest.raises(MinicharError, match="its weights have dtypes"):
         load(path)
 
 
-def test_weights_of_different_dtypes_are_refused(forge):
+def test_weights_with_different_dtypes_are_rejected(forge):
     path = forge(lambda header, arrays: arrays.update({"readout.W": arrays["readout.W"].astype("float32")}))
     with pytest.raises(MinicharError, match="its weights have dtypes float32, float64"):
         load(path)
@@ -260,14 +261,14 @@ def test_weights_of_different_dtypes_are_refused(forge):
     [{"mean_square": np.zeros(3)}, {"mean_square": np.zeros((1, 1))}, {"state": np.zeros(3)}],
     ids=["short", "matrix", "state"],
 )
-def test_a_training_state_that_does_not_fit_the_model_is_refused(forge, arrays):
+def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, arrays):
     path = forge(lambda header, there: there.update(arrays))
-    with pytest.raises(MinicharError, match="its training state does not fit its model"):
+    with pytest.raises(MinicharError, match="its training state does not match its model"):
         load_training(path)
 
 
-def test_any_wrong_value_in_the_header_is_accepted_or_a_minichar_error(path):
-    """Every value of the header in turn is missing or wrong."""
+def test_invalid_header_values_raise_only_minichar_errors(path):
+    """Each value in the header is removed or replaced by invalid values in turn."""
     header, arrays = parts(path)
     refused = 0
     for where in places(header):

@@ -15,7 +15,7 @@ from minichar.errors import MinicharError
 
 
 def touch(folder, *names):
-    """Create empty files, each newer than the one before."""
+    """Create empty files with increasing modification times."""
     for second, name in enumerate(names):
         (folder / name).touch()
         os.utime(folder / name, (second, second))
@@ -31,7 +31,7 @@ def touch(folder, *names):
         (2, 1.5, True, "lm_lstm_epoch2.00_1.5000.npz"),
     ],
 )
-def test_a_name_has_the_epoch_and_the_loss(epoch, val_loss, stopped, name):
+def test_the_name_contains_the_epoch_and_loss(epoch, val_loss, stopped, name):
     assert checkpoint_path(Path("cv"), "lstm", epoch, val_loss, stopped) == Path("cv", name)
 
 
@@ -76,7 +76,7 @@ def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
 
 
-def test_among_equal_losses_the_newest_is_best(tmp_path):
+def test_the_newest_checkpoint_wins_if_losses_are_equal(tmp_path):
     touch(tmp_path, *(f"lm_lstm_epoch{e}.00_1.5000.npz" for e in (3, 1, 2)))
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
 
@@ -88,7 +88,7 @@ def test_unmeasured_checkpoints_rank_below_every_loss(tmp_path):
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.01_99.0000.npz"
 
 
-def test_a_checkpoint_is_found_by_file_by_folder_or_in_cv(tmp_path, monkeypatch):
+def test_find_checkpoint_accepts_a_file_or_directory_and_defaults_to_cv(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MinicharError, match="no checkpoint in cv/"):
         find_checkpoint(None)
@@ -105,7 +105,7 @@ def test_a_checkpoint_is_found_by_file_by_folder_or_in_cv(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing", "a file"])
-def test_a_folder_without_checkpoints_is_an_error(tmp_path, folder):
+def test_a_directory_without_checkpoints_is_an_error(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a file").touch()
     with pytest.raises(MinicharError, match=f"no checkpoint in .*{folder}/: train one with 'minichar train'"):
@@ -113,7 +113,7 @@ def test_a_folder_without_checkpoints_is_an_error(tmp_path, folder):
 
 
 def run(*losses):
-    """The checkpoints of a run, oldest first."""
+    """Return the checkpoint paths of a run, oldest first."""
     return [checkpoint_path(Path("cv"), "lstm", e, loss, True) for e, loss in enumerate(losses)]
 
 

@@ -1,4 +1,4 @@
-"""Small models with random weights. B, T, V, H and L are all different, so that transpositions show."""
+"""Fixtures with small random models. B, T, V, H and L differ, so tests fail for transposed arrays."""
 
 import warnings
 
@@ -17,13 +17,13 @@ CHARACTERS = "\nabcdé詩"
 
 @pytest.fixture(params=["rnn", "lstm", "gru"])
 def in_pytorch(request):
-    """The arguments of `Config` for each cell that PyTorch has."""
+    """`Config` arguments for each cell in PyTorch. Tests using this fixture run once per cell."""
     return {"model": request.param}
 
 
 @pytest.fixture
 def make():
-    """Return a function that makes a model with weights large enough to make every gate nonlinear."""
+    """Return a function that creates a model with weights large enough for nonlinear gates."""
 
     def make(layers=2, dtype="float32", unknown=False, details=None, **config):
         vocabulary = Vocabulary(CHARACTERS[: V - unknown], unknown)
@@ -38,7 +38,7 @@ def make():
 
 @pytest.fixture
 def saved(make, tmp_path):
-    """Return a function that makes a model and saves it; it returns both."""
+    """Return a function that creates and saves a model, and returns the model and path."""
 
     def saved(name="model.npz", **options):
         model = make(**options)
@@ -56,13 +56,13 @@ def ids():
 
 @pytest.fixture
 def state():
-    """Return a function that makes an initial state, ``(L, states, H, B)``."""
+    """Return a function that creates an initial state, ``(L, states, H, B)``."""
     return lambda model: np.random.default_rng(3).normal(0, 0.5, model.config.state_shape(B))
 
 
 @pytest.fixture
 def run():
-    """Return a function that runs the engine: logits ``(T, V, B)`` and the last state."""
+    """Return a function that runs the engine and returns logits ``(T, V, B)`` and the final state."""
 
     def run(model, ids, state):
         network = model.network(T, B)
@@ -76,11 +76,11 @@ def run():
 
 @pytest.fixture
 def package():
-    """Return a function that imports an optional package or skips the test."""
+    """Return a function that imports an optional package, or skips the test if it is missing."""
 
     def package(name):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # some packages warn when they are imported
+            warnings.simplefilter("ignore")  # some packages emit warnings on import
             return pytest.importorskip(name, reason=f"needs {name} (pip install '.[formats-test]')")
 
     return package

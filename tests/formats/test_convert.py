@@ -1,4 +1,4 @@
-"""`convert` in every direction, from Python and from the command line."""
+"""Test `convert` between all formats, from Python and from the command line."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ READABLE = {".npz": (), ".safetensors": ("safetensors",), ".pt": ("torch",)}
 
 @pytest.fixture(params=READABLE)
 def readable(request, package):
-    """The suffix of each format that is both read and written."""
+    """Suffix of a format that can be read and written. Tests using this fixture run once per format."""
     for name in READABLE[request.param]:
         package(name)
     return request.param
@@ -31,7 +31,7 @@ def readable(request, package):
 
 @pytest.fixture
 def trained(make, tmp_path):
-    """Return a function that saves a checkpoint with training state; it returns model, state and path."""
+    """Return a function that saves a checkpoint with training state and returns model, state and path."""
 
     def trained(dtype="float32", **options):
         model = make(dtype=dtype, **options)
@@ -50,7 +50,7 @@ def trained(make, tmp_path):
 
 @pytest.fixture
 def cli():
-    """Run ``minichar`` with these arguments."""
+    """Return a function that runs ``minichar`` with the given arguments."""
     return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -65,7 +65,7 @@ def contents(path):
 
 def test_models_round_trip_through_every_readable_format(saved, readable, cell):
     if cell.get("gru_reset") == "before" and readable != ".npz":
-        pytest.skip("PyTorch has no such GRU")
+        pytest.skip("PyTorch has no equivalent GRU")
     model, path = saved(unknown=True, dropout=0.5, **cell)
     there = convert(path, path.with_name(f"there{readable}")).path
     assert text_of(minichar.load(there)) == text_of(model)
@@ -74,7 +74,7 @@ def test_models_round_trip_through_every_readable_format(saved, readable, cell):
     np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
 
 
-def test_save_model_writes_the_format_of_the_suffix(make, tmp_path, readable):
+def test_save_model_selects_the_format_by_suffix(make, tmp_path, readable):
     model = make()
     save_model(model, tmp_path / f"model{readable}")
     np.testing.assert_array_equal(
@@ -146,10 +146,10 @@ def test_training_state_is_kept_only_on_request(trained, cli):
         assert ("mean_square" in contents(target)) == (target == whole)
 
 
-def test_a_note_says_when_training_state_is_dropped(trained, package):
+def test_a_note_reports_dropped_training_state(trained, package):
     package("onnx")
     _, _, path = trained()
-    dropped = "dropped the training state: only an .npz of float32 can store it"
+    dropped = "dropped the training state: only a float32 .npz can store it"
     assert convert(path, path.with_name("half.npz"), dtype="float16", inference=False).notes == (dropped,)
     assert convert(path, to="onnx").notes == (dropped,)
     assert convert(path, path.with_name("small.npz")).notes == ()
@@ -166,7 +166,7 @@ def test_weights_are_written_in_float32_by_default(trained, package):
     assert {str(half[name].dtype) for name in model.parameters.shapes} == {"float16"}
 
 
-def test_an_archive_of_plain_arrays_becomes_another(tmp_path):
+def test_plain_arrays_are_converted(tmp_path):
     arrays = {
         "W": np.arange(6.0).reshape(2, 3),
         "k": np.arange(3),
@@ -188,7 +188,7 @@ def test_an_archive_of_plain_arrays_becomes_another(tmp_path):
     }
 
 
-def test_plain_arrays_too_large_for_the_dtype_are_refused(tmp_path):
+def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
     path = tmp_path / "weights.npz"
     np.savez(path, W=np.array([np.inf, 1.0]))
     convert(path, tmp_path / "half.npz", dtype="float16")  # infinity stays infinity
@@ -198,8 +198,8 @@ def test_plain_arrays_too_large_for_the_dtype_are_refused(tmp_path):
     assert not (tmp_path / "other.npz").exists()
 
 
-def test_an_array_can_have_any_name(tmp_path):
-    """numpy.savez takes names as keywords, so that these two would fail."""
+def test_array_names_are_not_restricted(tmp_path):
+    """numpy.savez fails for these names, because they are also its parameters."""
     path = tmp_path / "odd.npz"
     write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
     copy = contents(convert(path, tmp_path / "copy.npz").path)
@@ -252,7 +252,7 @@ def test_onnx_is_write_only(tmp_path):
 
 WRONG = {
     "missing": (["none.npz"], "no such checkpoint: none.npz"),
-    "folder": (["."], "no checkpoint in ./: train one"),
+    "directory": (["."], "no checkpoint in ./: train one"),
     "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
     "itself": (["model.npz", "model.npz", "--force"], "model.npz is both the source and the target"),
     "itself by another name": (
@@ -274,17 +274,17 @@ WRONG = {
     ),
     "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
     "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
-    "vocabulary known": (["model.npz", "new.npz", "--vocab-from", "model.npz"], "leave out --vocab-from"),
+    "vocabulary known": (["model.npz", "new.npz", "--vocab-from", "model.npz"], "omit --vocab-from"),
     "empty": (["empty.npz", "new.npz"], "empty, truncated, or not an .npz file"),
     "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
     "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
-    "file as folder": (["model.npz", "other.npz/model.npz"], "choose another folder"),
-    "folder as file": (["model.npz", "sub", "--to", "npz", "--force"], "cannot write sub: it is a folder"),
+    "file as directory": (["model.npz", "other.npz/model.npz"], "free disk space or choose another"),
+    "directory as file": (["model.npz", "sub", "--to", "npz", "--force"], "cannot write sub: it is a "),
 }
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
-def test_mistakes_are_one_line_errors_and_write_nothing(saved, cli, tmp_path, monkeypatch, case):
+def test_user_errors_are_one_line_and_write_nothing(saved, cli, tmp_path, monkeypatch, case):
     arguments, message = case
     monkeypatch.chdir(tmp_path)
     saved()
@@ -302,7 +302,7 @@ def test_mistakes_are_one_line_errors_and_write_nothing(saved, cli, tmp_path, mo
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
-def test_force_overwrites_and_to_decides_for_an_unknown_suffix(saved, tmp_path):
+def test_to_selects_the_format_for_an_unknown_suffix(saved, tmp_path):
     model, path = saved()
     (tmp_path / "model.bin").write_bytes(b"mine")
     assert convert(path, tmp_path / "model.bin", force=True, to="npz") == Converted(
@@ -311,7 +311,7 @@ def test_force_overwrites_and_to_decides_for_an_unknown_suffix(saved, tmp_path):
     assert text_of(load_model(tmp_path / "model.bin")) == text_of(model)
 
 
-def test_invalid_arguments_of_the_python_call_are_refused(saved):
+def test_invalid_python_arguments_are_rejected(saved):
     _, path = saved()
     with pytest.raises(MinicharError, match="dtype is 'int8'"):
         convert(path, dtype="int8")

@@ -1,4 +1,4 @@
-"""docs/formats.md: every command and code block runs, and its table and README's are correct."""
+"""Run every command and code block in docs/formats.md, and check its table and the table in README.md."""
 
 import pickle
 import re
@@ -22,7 +22,7 @@ CHECKPOINT = "cv/lm_lstm_epoch2.00_1.8000.npz"
 
 @pytest.fixture
 def home(make, tmp_path, monkeypatch, package):
-    """A folder with every file that the document uses and no command creates."""
+    """Directory with all files that the document uses but does not create."""
     torch = package("torch")
     model = make(model="lstm")
     (tmp_path / "cv").mkdir()
@@ -65,7 +65,7 @@ def table(request):
     return {row[0]: (row[1] == "yes", row[2] == "yes", row[3]) for row in rows}
 
 
-def test_the_table_agrees_with_the_program(table):
+def test_the_table_agrees_with_the_code(table):
     assert len(table) == 6
     named = set()
     for first, (reads, writes, needs) in table.items():

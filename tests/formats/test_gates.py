@@ -1,4 +1,4 @@
-"""The layout of other libraries, against the equations and for a cell with other orders of gates."""
+"""Test the conversion to the layout of other libraries, including a cell with different gate orders."""
 
 import numpy as np
 import pytest
@@ -14,12 +14,12 @@ from minichar.text.vocabulary import Vocabulary
 
 
 def unusable(*arguments):
-    raise AssertionError("the test does not compute with this cell")
+    raise AssertionError("this test must not compute with the cell")
 
 
 @pytest.fixture
 def odd_cell(monkeypatch):
-    """A cell whose two products have their gates in different orders; PyTorch has none like it."""
+    """A cell whose matrix products have different gate orders. PyTorch has no counterpart."""
     products = (Product("U", "zr", reads_x=False), Product("W", "rz", reads_state=False), Product("Wn", "n"))
     stage = Stage(products, unusable, unusable, cache="")
     cell = Cell("odd", "Odd cell", "h", (stage,))
@@ -27,7 +27,7 @@ def odd_cell(monkeypatch):
     return cell
 
 
-def test_rows_of_every_gate_are_in_their_place(make):
+def test_rows_have_the_gate_order_of_the_counterpart(make):
     model = make(model="lstm")
     weights = dict(model.parameters.items())
     i, f, o, g = np.split(weights["layer2.W"], 4)  # each (H, H + H + 1)
@@ -40,7 +40,7 @@ def test_rows_of_every_gate_are_in_their_place(make):
 
 
 @pytest.mark.parametrize("layer", [1, 2])
-def test_products_may_order_their_gates_differently(odd_cell, layer):
+def test_matrix_products_can_have_different_gate_orders(odd_cell, layer):
     config = Config(5, "odd", 3, 2)
     values = np.random.default_rng(1)
     weights = {name: values.normal(size=shape) for name, shape in config.shapes().items()}
@@ -60,7 +60,7 @@ def test_products_may_order_their_gates_differently(odd_cell, layer):
 def test_a_cell_without_a_counterpart_is_a_one_line_error(odd_cell, tmp_path, suffix):
     model = CharRNN.new(Config(3, "odd", 2, 1), Vocabulary("abc"), 1)
     form = "ONNX" if suffix == "onnx" else "PyTorch"
-    message = rf"^cannot convert to .*odd\.{suffix}: Odd cell has no {form} form; use \.npz$"
+    message = rf"^cannot convert to .*odd\.{suffix}: Odd cell has no {form} counterpart; use \.npz$"
     with pytest.raises(
         MinicharError, match=message if suffix == "onnx" else message.replace("to ", "to or from ", 1)
     ):
@@ -70,8 +70,8 @@ def test_a_cell_without_a_counterpart_is_a_one_line_error(odd_cell, tmp_path, su
     np.testing.assert_array_equal(load_model(tmp_path / "odd.npz").parameters.flat, model.parameters.flat)
 
 
-def test_an_own_cell_does_not_take_the_place_of_pytorchs(monkeypatch):
-    """The shapes of a state dict give only the number of gates."""
+def test_a_custom_cell_is_not_used_instead_of_a_pytorch_cell(monkeypatch):
+    """The shapes in a state dict specify only the number of gates."""
     stage = Stage((Product("W", "abcd"),), unusable, unusable, cache="")
     monkeypatch.setitem(CELLS, "own", Cell("own", "Own", "h", (stage,), torch=Counterpart("Own", "abcd")))
     shapes = {"rnn.weight_ih_l0": (12, 7), "rnn.weight_hh_l0": (12, 3)}

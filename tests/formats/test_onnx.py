@@ -24,7 +24,7 @@ def session(package):
 
 
 def states_of(model, state):
-    """Return the inputs of the graph from ``(L, states, H, B)``: h, and c in an LSTM, each ``(L, B, H)``."""
+    """Return the state inputs of the graph by name, each ``(L, B, H)``, from ``(L, states, H, B)``."""
     return {name: state[:, i].transpose(0, 2, 1) for i, name in enumerate(model.config.cell.states)}
 
 
@@ -58,7 +58,7 @@ def test_a_sequence_agrees_with_the_engine(saved, run, ids, state, onnx, session
         np.testing.assert_allclose(found, values, rtol=0, atol=1e-5)
 
 
-def test_one_file_runs_any_length_and_batch_size(saved, onnx, session):
+def test_one_file_supports_any_length_and_batch_size(saved, onnx, session):
     _, path = saved(model="gru")
     opened = session(convert(path, to="onnx", sequence=True).path)
     for T, B in ((1, 1), (9, 4)):
@@ -77,7 +77,7 @@ def test_float64_agrees_to_1e_12(saved, run, ids, state, onnx, cell):
     graph = evaluator(onnx.load(str(converted.path)))
     logits = graph.run(["logits"], {"ids": ids, **states_of(model, begin)})[0]
     np.testing.assert_allclose(logits, expected.transpose(0, 2, 1), rtol=0, atol=1e-12)
-    assert any("support only float32" in note for note in converted.notes)
+    assert any("supports only float32" in note for note in converted.notes)
 
 
 def test_float16_weights_are_stored_and_cast_to_float32(saved, run, ids, state, onnx, session):
@@ -92,7 +92,7 @@ def test_float16_weights_are_stored_and_cast_to_float32(saved, run, ids, state, 
     np.testing.assert_allclose(logits, expected.transpose(0, 2, 1), rtol=0, atol=2e-2)
 
 
-def test_the_metadata_has_vocabulary_and_configuration(saved, onnx, cell):
+def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx, cell):
     model, path = saved(dropout=0.25, unknown=True, **cell)
     converted = convert(path, to="onnx")
     made = onnx.load(str(converted.path))
@@ -103,11 +103,11 @@ def test_the_metadata_has_vocabulary_and_configuration(saved, onnx, cell):
     assert header["details"] == model.details
     assert [note.split(":")[0] for note in converted.notes] == [
         "dropped dropout 0.25",
-        "the last id stands for all unknown characters",
+        "the last id represents all unknown characters",
     ]
 
 
-def test_a_model_too_large_for_protobuf_is_refused(saved, onnx, monkeypatch):
+def test_a_model_too_large_for_protobuf_is_rejected(saved, onnx, monkeypatch):
     model, path = saved()
     monkeypatch.setattr(onnx_format, "MAX_BYTES", model.parameters.flat.nbytes)
     convert(path, to="onnx")

@@ -23,7 +23,7 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 @pytest.fixture
 def on_gpu(request, monkeypatch):
-    """Return a class whose instances pickle as CuPy arrays do: a call of ``array`` on a NumPy array."""
+    """Return a class whose instances are pickled like CuPy arrays, as a call to ``array``."""
     module = getattr(request, "param", "cupy._core.core")
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
@@ -47,7 +47,7 @@ def on_gpu(request, monkeypatch):
 
 @pytest.fixture
 def read(tmp_path, monkeypatch):
-    """Return a function that writes the bytes of a pickle and reads them, with `pickle` made unusable."""
+    """Return a function that writes pickle data to a file and reads it while `pickle` is disabled."""
 
     def forbidden(*args, **kwargs):
         raise AssertionError("the pickle was unpickled")
@@ -120,7 +120,7 @@ def test_nested_containers_become_named_arrays(read, on_gpu, protocol):
     }
     expected |= {"losses": np.array([2.5, 1.5]), "epoch": 7, "rate": np.float32(0.5), "done": True}
     same(found, expected)
-    assert notes == ("not converted, since not numbers: note, none, raw, empty, huge and 1 more",)
+    assert notes == ("skipped non-numeric values: note, none, raw, empty, huge and 1 more",)
 
 
 def test_a_single_array_has_numpys_default_name(read, on_gpu):
@@ -128,7 +128,7 @@ def test_a_single_array_has_numpys_default_name(read, on_gpu):
     same(read(pickle.dumps(on_gpu(a)))[0], {"arr_0": a})
 
 
-def test_names_of_numpy_1_and_2_are_known(read):
+def test_numpy_1_and_2_names_are_supported(read):
     data = pickle.dumps({"a": np.arange(3.0), "s": np.float64(2)}, 2)
     assert b"numpy._core" in data or b"numpy.core" in data
     for other in (b"numpy._core", b"numpy.core"):
@@ -136,7 +136,7 @@ def test_names_of_numpy_1_and_2_are_known(read):
         same(read(renamed)[0], {"a": np.arange(3.0), "s": 2.0})
 
 
-def test_pickles_of_python_2_have_bytes_as_text(read):
+def test_python_2_pickles_store_bytes_as_text(read):
     array = np.arange(2.0)
     program = b"".join(
         [
@@ -148,10 +148,10 @@ def test_pickles_of_python_2_have_bytes_as_text(read):
     same(read(program)[0], {"arr_0": array})
 
 
-def test_the_installed_cupy_pickles_under_a_known_name():
+def test_arrays_from_the_installed_cupy_are_supported():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        core = pytest.importorskip("cupy._core.core", reason="needs cupy-cuda12x, but no GPU")
+        core = pytest.importorskip("cupy._core.core", reason="needs cupy-cuda12x (no GPU required)")
     named = [argument for opcode, argument, _ in pickletools.genops(pickle.dumps(core.array, 2)) if argument]
     assert "cupy._core.core array" in named
     assert "cupy._core.core.array" in stand_ins.KNOWN
@@ -164,7 +164,7 @@ def test_convert_writes_a_plain_npz(tmp_path, on_gpu):
     )
     converted = convert(path, dtype="float16")
     assert converted.path == tmp_path / "weights.npz"
-    assert converted.notes == ("not converted, since not numbers: note",)
+    assert converted.notes == ("skipped non-numeric values: note",)
     with np.load(converted.path) as arrays:
         same(dict(arrays), {"file": np.arange(3, dtype="float16"), "ids": np.arange(3)})
 
@@ -181,7 +181,7 @@ def test_arrays_without_a_model_are_converted_only_to_npz(tmp_path):
 
 
 class Call:
-    """It pickles as a call."""
+    """Object that is pickled as a function call."""
 
     def __init__(self, function, *args, state=None):
         self.call = (function, args) if state is None else (function, args, state)
@@ -200,19 +200,19 @@ def chain():
 
 
 HOSTILE = {
-    "os.system": (pickle.dumps(Call(os.system, "touch evil")), r"it names '(posix|nt)\.system'"),
-    "eval": (pickle.dumps({"a": Call(eval, "1+1")}), r"names 'builtins\.eval'"),
-    "eval, protocol 0": (b"c__builtin__\neval\n(S'1+1'\ntR.", r"names '__builtin__\.eval'"),
+    "os.system": (pickle.dumps(Call(os.system, "touch evil")), r"it refers to '(posix|nt)\.system'"),
+    "eval": (pickle.dumps({"a": Call(eval, "1+1")}), r"refers to 'builtins\.eval'"),
+    "eval, protocol 0": (b"c__builtin__\neval\n(S'1+1'\ntR.", r"refers to '__builtin__\.eval'"),
     "inst": (b"(S'touch evil'\nios\nsystem\n.", "instruction INST 'os system'"),
-    "obj": (b"(cos\nsystem\nS'touch evil'\no.", r"names 'os\.system'"),
-    "getattr": (pickle.dumps(chain()), r"names 'builtins\.getattr'"),
+    "obj": (b"(cos\nsystem\nS'touch evil'\no.", r"refers to 'os\.system'"),
+    "getattr": (pickle.dumps(chain()), r"refers to 'builtins\.getattr'"),
     "nested name": (
         b"\x80\x04" + short("numpy") + short("ndarray.__class__") + b"\x93.",
-        r"names 'numpy\.ndarray\.__class__'",
+        r"refers to 'numpy\.ndarray\.__class__'",
     ),
     "module in the name": (
         b"\x80\x04" + short("os") + short("path.join") + b"\x93.",
-        r"names 'os\.path\.join'",
+        r"refers to 'os\.path\.join'",
     ),
     "extension": (b"\x80\x02\x82\x01.", "instruction EXT1"),
     "persistent": (b"Pname\n.", "instruction PERSID"),
@@ -220,27 +220,30 @@ HOSTILE = {
     "new object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "instruction NEWOBJ"),
     "torch": (
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
-        r"names 'torch\._utils\._rebuild_tensor_v2'",
+        r"refers to 'torch\._utils\._rebuild_tensor_v2'",
     ),
-    "cupy's other functions": (b"\x80\x02ccupy\nload\n)R.", r"names 'cupy\.load'"),
+    "cupy's other functions": (b"\x80\x02ccupy\nload\n)R.", r"refers to 'cupy\.load'"),
     "objects": (pickle.dumps(np.array([{}], dtype=object)), "dtype 'O8'"),
     "text arrays": (pickle.dumps(np.array(["ab"])), "dtype 'U2'"),
     "records": (pickle.dumps(np.zeros(1, dtype="f4,f4")), "dtype 'V8'"),
     "set": (pickle.dumps({1, 2}), "instruction EMPTY_SET"),
-    "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"names 'a\\nb\.ccc"),
-    "two pickles": (pickle.dumps(np.arange(2)) * 2, "data after its end"),
-    "a tuple as key": (pickle.dumps({(1, 2): np.arange(2)}), "neither a string nor a 64-bit integer"),
-    "a huge key": (pickle.dumps({1 << 63: np.arange(2)}), "neither a string nor a 64-bit integer"),
+    "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"refers to 'a\\nb\.ccc"),
+    "two pickles": (pickle.dumps(np.arange(2)) * 2, "trailing data"),
+    "tuple as key": (pickle.dumps({(1, 2): np.arange(2)}), "neither a string nor a 64-bit integer"),
+    "huge key": (pickle.dumps({1 << 63: np.arange(2)}), "neither a string nor a 64-bit integer"),
     "clash": (pickle.dumps({"a": {"b": np.arange(2)}, "a.b": np.arange(3)}), "'a.b' is a duplicate"),
     "unprintable": (pickle.dumps({"a\0b": np.arange(2)}), "not printable"),
     "nothing": (pickle.dumps({"note": "text"}), "it has no arrays"),
     "array never filled": (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.", "it has no arrays"),
-    "cupy array of text": (b"\x80\x02ccupy._core.core\narray\nU\x01a\x85R.", "not made from a NumPy array"),
+    "cupy array of text": (
+        b"\x80\x02ccupy._core.core\narray\nU\x01a\x85R.",
+        "not created from a NumPy array",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_pickles_are_refused_by_name_in_one_line(read, tmp_path, monkeypatch, case):
+def test_hostile_pickles_are_rejected_with_a_one_line_error(read, tmp_path, monkeypatch, case):
     data, message = case
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MinicharError, match=message) as caught:
@@ -251,15 +254,15 @@ def test_hostile_pickles_are_refused_by_name_in_one_line(read, tmp_path, monkeyp
 
 
 def declared(shape, dtype=b"f4", data=b"\0" * 8):
-    """A pickle of an array that declares `shape` and has `data`."""
+    """Return a pickle of an array with the given shape, dtype and data."""
     start = b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(C" + bytes([len(data)]) + data
     return start + b"cnumpy\ndtype\nX\2\0\0\0" + dtype + b"\x85R" + shape + b"X\1\0\0\0CtR."
 
 
 SHAPES = {
-    "huge": (b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85", "but has 8 bytes of data"),
-    "huge times zero": (b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86", "but has 8 bytes of data"),
-    "one too many": (b"K\x03\x85", r"declares shape \(3,\) but has 8 bytes of data"),
+    "huge": (b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85", "but 8 bytes of data"),
+    "huge times zero": (b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86", "but 8 bytes of data"),
+    "one too many": (b"K\x03\x85", r"with shape \(3,\) but 8 bytes of data"),
     "many axes": (b"(" + b"K\x02" * 200 + b"t", "an invalid shape"),
     "negative": (b"J\xff\xff\xff\xff\x85", "an invalid shape"),
     "a fraction": (b"G" + struct.pack(">d", 2.0) + b"\x85", "an invalid shape"),
@@ -269,15 +272,15 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("case", SHAPES.values(), ids=SHAPES.keys())
-def test_a_wrong_shape_is_refused_before_memory_is_allocated(read, case):
+def test_a_wrong_shape_is_rejected_before_memory_is_allocated(read, case):
     shape, message = case
     with pytest.raises(MinicharError, match=message):
         read(declared(shape))
 
 
-def test_an_array_with_a_fitting_shape_is_read(read):
+def test_an_array_with_the_correct_shape_is_read(read):
     same(read(declared(b"K\x02\x85"))[0], {"arr_0": np.zeros(2, dtype="f4")})
-    with pytest.raises(MinicharError, match="an array in it is damaged"):
+    with pytest.raises(MinicharError, match="it contains a damaged array"):
         read(declared(b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86", data=b""))
 
 
@@ -292,7 +295,7 @@ def test_a_declared_length_allocates_no_memory(read):
             read(program)
 
 
-def test_shared_and_recursive_containers_are_refused_quickly(read):
+def test_shared_and_recursive_containers_are_rejected_quickly(read):
     laughs = np.arange(2)
     for _ in range(30):
         laughs = [laughs] * 10
@@ -318,8 +321,8 @@ def test_shared_and_recursive_containers_are_refused_quickly(read):
             read(program)
 
 
-def test_a_string_of_bytes_used_often_is_not_copied(read, monkeypatch):
-    """Pickles of Python 2 have bytes as text, which is encoded to become an array."""
+def test_a_frequently_used_byte_string_is_not_copied(read, monkeypatch):
+    """Python 2 pickles store bytes as text, which must be encoded to create an array."""
     text = b"X" + struct.pack("<I", 1 << 16) + b"a" * (1 << 16) + b"\x940"
     array = b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nX\2\0\0\0f4\x85RM\x00\x40\x85t\x52"
     encoded = b"c_codecs\nencode\nh\x00X\6\0\0\0latin1\x86R"
@@ -333,11 +336,11 @@ def test_a_string_of_bytes_used_often_is_not_copied(read, monkeypatch):
 
 
 def tuple_key(keys):
-    """A dict whose key is `keys`, which Python itself would try to hash."""
+    """Return a pickle of a dict with the key `keys`, which is too slow to hash."""
     return b"\x80\x04}" + pickle.dumps(keys, 4)[11:-1] + b"Ns."
 
 
-def test_one_array_used_often_is_refused(read):
+def test_an_array_that_is_used_too_often_is_rejected(read):
     a = np.zeros(1000)
     tied, _ = read(pickle.dumps({str(i): a for i in range(4)}))
     assert len(tied) == 4
@@ -399,7 +402,7 @@ def test_every_truncated_pickle_is_a_one_line_error(read, on_gpu):
             read(data[:end])
 
 
-def test_a_pickle_with_a_changed_byte_is_read_or_refused(read, on_gpu, generator):
+def test_a_pickle_with_a_changed_byte_is_read_or_rejected(read, on_gpu, generator):
     data = pickle.dumps({"W": on_gpu(np.arange(6.0)), "n": [1, 2], "m": np.float32(1)}, 2)
     for at in range(len(data)):
         spoiled = bytearray(data)
@@ -408,7 +411,7 @@ def test_a_pickle_with_a_changed_byte_is_read_or_refused(read, on_gpu, generator
             read(bytes(spoiled))
 
 
-def test_missing_pickles_and_folders_are_one_line_errors(tmp_path):
+def test_missing_pickles_and_directories_are_one_line_errors(tmp_path):
     for path in (tmp_path / "none.pkl", tmp_path):
         with pytest.raises(MinicharError, match=r"cannot read [^\n]+$"):
             arrays_format.read_pickled(path)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -63,7 +64,7 @@ def write(torch, package):
 
 @pytest.fixture
 def parts(make):
-    """Return a function that returns a model's tensors and header, to be changed."""
+    """Return a function that returns the tensors and header of a model, for tests to modify."""
 
     def parts(model):
         weights = {name: np.array(view) for name, view in model.parameters.items()}
@@ -74,7 +75,7 @@ def parts(make):
 
 
 def modules_of(torch, model, dtype):
-    """Return PyTorch's modules for this model."""
+    """Return the PyTorch modules that are equivalent to the model."""
     config = model.config
     cell = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[config.model]
     rnn = cell(config.vocab_size, config.rnn_size, config.num_layers, dtype=dtype)
@@ -84,7 +85,7 @@ def modules_of(torch, model, dtype):
 
 
 def logits_of(torch, modules, model, ids, state):
-    """Return the logits ``(T, V, B)`` that PyTorch computes."""
+    """Return the logits ``(T, V, B)`` computed by PyTorch."""
     dtype = modules["decoder"].weight.dtype
     states = [torch.from_numpy(s.transpose(0, 2, 1).copy()).to(dtype) for s in state.swapaxes(0, 1)]
     onehot = torch.nn.functional.one_hot(torch.from_numpy(ids), model.config.vocab_size).to(dtype)
@@ -95,7 +96,7 @@ def logits_of(torch, modules, model, ids, state):
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-5), ("float64", 1e-12)])
-def test_pytorch_computes_the_same_from_our_file(
+def test_pytorch_computes_the_same_logits_from_a_minichar_file(
     saved, run, ids, state, torch, tensors_in, suffix, in_pytorch, layers, dtype, limit
 ):
     model, path = saved(layers=layers, dtype=dtype, **in_pytorch)
@@ -109,7 +110,7 @@ def test_pytorch_computes_the_same_from_our_file(
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_minichar_computes_the_same_from_pytorchs_file(
+def test_minichar_computes_the_same_logits_from_a_pytorch_file(
     tmp_path, make, run, ids, state, torch, write, suffix, in_pytorch, layers
 ):
     text = tmp_path / "text.txt"
@@ -130,7 +131,7 @@ def test_minichar_computes_the_same_from_pytorchs_file(
 def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, parts, write, suffix):
     model, path = saved()
     foreign = write(tmp_path / f"foreign{suffix}", parts(model)[0])
-    with pytest.raises(MinicharError, match=r"does not store its vocabulary.*as vocab_from$"):
+    with pytest.raises(MinicharError, match=r"does not contain its vocabulary.*as vocab_from$"):
         convert(foreign)
     convert(foreign, vocab_from=path)
     assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary
@@ -145,9 +146,10 @@ def test_float16_weights_are_loaded_as_float32(saved, tensors_in, suffix):
     np.testing.assert_allclose(back.parameters.flat, model.parameters.flat, rtol=1e-3, atol=1e-6)
 
 
-def test_a_gru_that_resets_before_the_product_is_refused(saved, parts, write, suffix):
-    _, path = saved(model="gru", gru_reset="before")
-    message = r"GRU \(reset before the product\) has no PyTorch form; use \.npz or \.onnx$"
+def test_a_gru_with_the_reset_before_the_matrix_product_is_rejected(saved, parts, write, suffix):
+    before, path = saved(model="gru", gru_reset="before")
+    title = re.escape(before.config.cell.title)
+    message = rf"{title} has no PyTorch counterpart; use \.npz or \.onnx$"
     with pytest.raises(MinicharError, match=message):
         convert(path, path.with_suffix(suffix))
     assert os.listdir(path.parent) == ["model.npz"]
@@ -159,11 +161,11 @@ def test_a_gru_that_resets_before_the_product_is_refused(saved, parts, write, su
         load_model(write(path.with_suffix(suffix), tensors, header))
 
 
-def test_notes_are_given_on_dropout_and_the_unknown_id(saved, suffix):
+def test_notes_mention_dropout_and_the_unknown_id(saved, suffix):
     _, path = saved(dropout=0.25, unknown=True)
     notes = convert(path, path.with_suffix(suffix)).notes
     assert notes[0].startswith("dropped dropout 0.25")
-    assert notes[1].startswith("the last id stands for all unknown characters")
+    assert notes[1].startswith("the last id represents all unknown characters")
     _, plain = saved("plain.npz")
     assert convert(plain, plain.with_suffix(suffix)).notes == ()
 
@@ -191,7 +193,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
-def test_wrong_tensors_are_named(tmp_path, make, parts, write, suffix, case):
+def test_the_error_for_a_wrong_tensor_contains_its_name(tmp_path, make, parts, write, suffix, case):
     change, message = case
     tensors, header = parts(make())
     change(tensors)
@@ -206,15 +208,17 @@ def test_wrong_tensors_are_named(tmp_path, make, parts, write, suffix, case):
         ("[1]", "not a JSON object"),
         ("{}", "no minichar header"),
         ('{"format": "minichar", "version": 9}', "upgrade minichar"),
-        ('{"format": "minichar", "version": 1}', "incomplete or wrong"),
+        ('{"format": "minichar", "version": 1}', "incomplete or invalid"),
     ],
 )
-def test_wrong_headers_are_refused(tmp_path, make, parts, write, suffix, header, message):
+def test_invalid_headers_are_rejected(tmp_path, make, parts, write, suffix, header, message):
     with pytest.raises(MinicharError, match=message):
         load_model(write(tmp_path / f"wrong{suffix}", parts(make())[0], header))
 
 
-def test_a_header_with_huge_sizes_is_refused_before_memory_is_allocated(tmp_path, make, parts, write, suffix):
+def test_a_header_with_huge_sizes_is_rejected_before_memory_is_allocated(
+    tmp_path, make, parts, write, suffix
+):
     tensors, header = parts(make())
     giant = json.loads(header)
     giant["config"] |= {"rnn_size": 1 << 20, "num_layers": 1 << 20}
@@ -225,7 +229,7 @@ def test_a_header_with_huge_sizes_is_refused_before_memory_is_allocated(tmp_path
         load_model(write(tmp_path / f"giant{suffix}", tensors, json.dumps(giant)))
 
 
-def test_state_dicts_that_do_not_fit_are_refused(tmp_path, make, parts, write, suffix):
+def test_inconsistent_state_dicts_are_rejected(tmp_path, make, parts, write, suffix):
     tensors, header = parts(make())
     path = write(tmp_path / f"odd{suffix}", {"weight": np.ones((2, 2), "f4")})
     with pytest.raises(MinicharError, match=r"no rnn\.weight_ih_l0"):
@@ -237,21 +241,21 @@ def test_state_dicts_that_do_not_fit_are_refused(tmp_path, make, parts, write, s
     with pytest.raises(MinicharError, match="has 7 characters, but vocab_from has 2"):
         load_model(path, vocabulary=minichar.Vocabulary("ab"))
     path = write(tmp_path / f"odd{suffix}", tensors, header)
-    with pytest.raises(MinicharError, match="stores its vocabulary: leave out vocab_from"):
+    with pytest.raises(MinicharError, match="already contains its vocabulary: omit vocab_from"):
         load_model(path, vocabulary=minichar.Vocabulary("ab"))
 
 
-@pytest.mark.parametrize("share", [0, 3, 0.5, 0.9, 0.999])
-def test_truncated_files_are_one_line_errors(saved, suffix, share):
+@pytest.mark.parametrize("kept", [0, 3, 0.5, 0.9, 0.999])
+def test_truncated_files_are_one_line_errors(saved, suffix, kept):
     _, path = saved()
     whole = convert(path, path.with_suffix(suffix)).path
     data = whole.read_bytes()
-    whole.write_bytes(data[: share if share == 3 else int(len(data) * share)])
+    whole.write_bytes(data[: kept if kept == 3 else int(len(data) * kept)])
     with pytest.raises(MinicharError, match=r"^[^\n]*$"):
         load_model(whole)
 
 
-def test_missing_files_and_folders_are_errors(tmp_path, suffix):
+def test_missing_files_and_directories_are_errors(tmp_path, suffix):
     with pytest.raises(MinicharError, match="No such file"):
         load_model(tmp_path / f"none{suffix}")
     folder = tmp_path / f"folder{suffix}"
@@ -268,12 +272,12 @@ class Evil:
 def test_a_pt_file_never_runs_code(tmp_path, torch, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"decoder.weight": Evil()}, "evil.pt")
-    with pytest.raises(MinicharError, match="has more than tensors and plain values"):
+    with pytest.raises(MinicharError, match="contains objects other than tensors and plain values"):
         load_model("evil.pt")
     assert os.listdir() == ["evil.pt"]
 
 
-def test_a_pt_file_that_is_not_a_state_dict_is_refused(tmp_path, torch):
+def test_a_pt_file_that_is_not_a_state_dict_is_rejected(tmp_path, torch):
     path = tmp_path / "other.pt"
     for other in ([1, 2], {"model": {"decoder.weight": torch.ones(2)}}, {1: torch.ones(2)}):
         torch.save(other, path)
@@ -283,11 +287,11 @@ def test_a_pt_file_that_is_not_a_state_dict_is_refused(tmp_path, torch):
     with pytest.raises(MinicharError, match="cannot be converted to NumPy"):
         load_model(path)
     torch.save({"minichar.json": torch.ones(2)}, path)
-    with pytest.raises(MinicharError, match="not a tensor of bytes"):
+    with pytest.raises(MinicharError, match="not a byte tensor"):
         load_model(path)
 
 
-def test_a_pt_file_whose_content_is_larger_than_the_file_is_refused(tmp_path, torch, make, parts):
+def test_a_pt_file_whose_content_is_larger_than_the_file_is_rejected(tmp_path, torch, make, parts):
     path = tmp_path / "large.pt"
     torch.save({"decoder.weight": torch.zeros(1).expand(1 << 15, 1 << 15)}, path)
     with pytest.raises(MinicharError, match="larger than the file"):
@@ -301,14 +305,14 @@ def test_a_pt_file_whose_content_is_larger_than_the_file_is_refused(tmp_path, to
         load_model(packed)
 
 
-def test_a_model_in_bfloat16_is_refused(tmp_path, torch, make, parts, write, suffix):
+def test_a_bfloat16_model_is_rejected(tmp_path, torch, make, parts, write, suffix):
     tensors, header = parts(make())
     tensors = {name: torch.as_tensor(array).bfloat16() for name, array in tensors.items()}
     with pytest.raises(MinicharError, match=r"that minichar can read: .*(bfloat16|converted to NumPy)"):
         load_model(write(tmp_path / f"model{suffix}", tensors, header))
 
 
-def test_a_weight_too_large_for_float16_is_refused(make, tmp_path, suffix):
+def test_a_weight_too_large_for_float16_is_rejected(make, tmp_path, suffix):
     model = make()
     model.parameters["layer1.Wx"][0, 0] = 1e6
     path = tmp_path / "large.npz"
@@ -318,7 +322,7 @@ def test_a_weight_too_large_for_float16_is_refused(make, tmp_path, suffix):
     assert os.listdir(tmp_path) == ["large.npz"]
 
 
-def test_the_sum_of_two_float16_biases_may_exceed_float16(make, parts):
+def test_the_sum_of_two_float16_biases_does_not_overflow(make, parts):
     model = make()
     tensors, header = parts(model)
     tensors = {name: array.astype("f2") for name, array in tensors.items()}

@@ -25,8 +25,7 @@ def test_the_mean_surprise_is_the_loss(model, ids):
     assert surprise[1:].mean() == pytest.approx(evaluate_whole(model, ids).loss, rel=1e-12)
 
 
-def test_states_gates_and_alternatives_are_those_of_one_long_run(model, ids):
-    """Of one network with room for the whole text."""
+def test_states_and_alternatives_equal_those_from_a_single_forward_pass(model, ids):
     found = read_activity(model, ids)
     network = model.network(len(ids), 1)
     logits = network.forward(teacher_forcing(ids[:, None].astype("int64")))[:-1, :, 0]  # (N-1, V)
@@ -35,7 +34,9 @@ def test_states_gates_and_alternatives_are_those_of_one_long_run(model, ids):
     assert (found.likeliest[1:] == best).all()
     np.testing.assert_allclose(found.probability[1:], np.take_along_axis(p, best, axis=1), rtol=1e-12)
     for layer, states in zip(network.layers, found.states, strict=True):
-        after = np.array([step[-1] for step in layer.states[1:]])[:, :, 0]  # (N, H), of an LSTM c, else h
+        after = np.array([step[-1] for step in layer.states[1:]])[
+            :, :, 0
+        ]  # (N, H): c in an LSTM, otherwise h
         wanted = np.tanh(after) if model.config.model == "lstm" else after
         np.testing.assert_allclose(states, wanted.T, rtol=1e-12)
 
@@ -43,7 +44,7 @@ def test_states_gates_and_alternatives_are_those_of_one_long_run(model, ids):
 NAMES = {"lstm": "ifo", "gru": "rz", "rnn": "h"}
 
 
-def test_gates(model, ids):
+def test_gate_histograms(model, ids):
     gates = read_activity(model, ids).gates
     names = NAMES[model.config.model]
     assert [(gate.layer, gate.name) for gate in gates] == [
@@ -52,7 +53,7 @@ def test_gates(model, ids):
     for gate in gates:
         assert gate.shares.sum() == pytest.approx(1)
         assert 0 <= gate.left + gate.right <= 1
-        edge = 2 if gate.low == 0 else 1  # the bins of a tenth of 0…1, or of -1…1
+        edge = 2 if gate.low == 0 else 1  # number of bins within 0.1 of an end
         assert gate.left == pytest.approx(gate.shares[:edge].sum())
         assert gate.right == pytest.approx(gate.shares[-edge:].sum())
 
@@ -71,16 +72,16 @@ def test_gates(model, ids):
     ],
 )
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_gate_that_its_bias_keeps_closed_or_open(arguments, weight, row, name, sign, ids):
+def test_a_large_bias_saturates_only_its_gate(arguments, weight, row, name, sign, ids):
     model = toy_model(unknown=True, scale=1.0, **arguments)
     H = model.config.rnn_size
     model.parameters[weight][row * H : (row + 1) * H, -1] = 200 * sign
     for gate in read_activity(model, ids).gates:
-        share = gate.right if sign > 0 else gate.left
-        assert (share == 1) == ((gate.layer, gate.name) == (1, name))
+        saturated = gate.right if sign > 0 else gate.left
+        assert (saturated == 1) == ((gate.layer, gate.name) == (1, name))
 
 
-def test_the_result_does_not_depend_on_the_length_of_a_chunk(model, ids, monkeypatch):
+def test_the_result_does_not_depend_on_the_chunk_length(model, ids, monkeypatch):
     expected = read_activity(model, ids)
     monkeypatch.setattr(activity, "CHUNK", 7)
     found = read_activity(model, ids)
@@ -90,14 +91,14 @@ def test_the_result_does_not_depend_on_the_length_of_a_chunk(model, ids, monkeyp
 
 
 @pytest.mark.parametrize("N", [1, 2, 100, 101])
-def test_short_texts(N):
+def test_short_text(N):
     found = read_activity(toy_model("ab"), np.zeros(N, "uint8"))
     assert found.states.shape == (2, 4, N)
     assert found.likeliest.shape == (N, 2)
     assert np.isfinite(found.surprise).sum() == N - 1
 
 
-def test_weights_that_overflow_are_reported_in_one_line(ids):
+def test_overflow_is_an_error(ids):
     model = toy_model(unknown=True, dtype="float32")
     model.parameters.flat[...] = 50
     model.parameters["readout.W"][...] = np.finfo("float32").max

@@ -12,7 +12,7 @@ CURVE = Curve("x", (1, 2, 3), (5.0, 3.0, 2.0), (4.0, 2.5, 3.5), (0.02, 0.01, 0.0
 
 @pytest.fixture
 def drawn(tmp_path):
-    """Plot curves; return functions for the points of each kind of line and mark, with y upward."""
+    """Return a function that plots curves and returns functions to query points and markers by kind."""
     pytest.importorskip("matplotlib")
 
     def drawn(*curves):
@@ -43,7 +43,7 @@ def drawn(tmp_path):
         ("ratio", CURVE.teacher_forcing_ratio),
     ],
 )
-def test_lines_have_the_shape_of_their_values(drawn, kind, values):
+def test_lines_are_proportional_to_the_values(drawn, kind, values):
     (line,) = drawn(CURVE)[0](kind)
     xs, ys = zip(*line, strict=True)
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
@@ -51,7 +51,7 @@ def test_lines_have_the_shape_of_their_values(drawn, kind, values):
     assert (ys[1] < ys[0]) == (values[1] < values[0])
 
 
-def test_both_losses_are_on_one_scale_and_the_best_is_marked(drawn):
+def test_both_losses_share_one_scale_and_the_best_loss_is_marked(drawn):
     points, marks = drawn(CURVE)
     (training,), (validation,) = points("training"), points("validation")
     unit = (training[0][1] - training[1][1]) / 2

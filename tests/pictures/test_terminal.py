@@ -10,12 +10,12 @@ def curve(name, train, val):
 
 
 def place(plot, mark):
-    """The row and column of every occurrence of a mark in the plotting area."""
+    """Return the row and column of every occurrence of `mark` in the plotting area."""
     area = plot.split("└")[0].splitlines()[1:]
     return [(row, match.start()) for row, line in enumerate(area) for match in re.finditer(mark, line)]
 
 
-def test_losses_go_up_and_epochs_go_right():
+def test_losses_increase_upwards_and_epochs_to_the_right():
     plot = text_plot([curve("x", (5.0, 5.0, 5.0), (4.0, 1.0, 2.0))], width=60, height=9)
     (first, best, last) = place(plot, "[aA]")[0], place(plot, "A")[0], place(plot, "a")[1]
     assert [row for row, _ in (first, last, best)] == sorted({2, 8, 6})
@@ -34,11 +34,11 @@ def test_the_legend_lists_every_run_with_its_best_loss():
     plot = text_plot([curve("one", (5.0, 4.0), (4.0, 1.0)), curve("two", (3.0, 3.0), (None, None))])
     assert "a  one: validation, best 1.0000 at epoch 2.00 (A); · training, last 4.0000\n" in plot
     assert "   learning rate 0.01 → 0.005, teacher-forcing ratio 1\n" in plot
-    assert "b  two: no validation part; · training, last 3.0000\n" in plot
+    assert "b  two: no validation data; · training, last 3.0000\n" in plot
     assert not place(plot, "[bB]")
 
 
-def test_lines_fit_the_terminal():
+def test_lines_are_not_wider_than_the_terminal():
     for width in (30, 80, 100):
         lines = text_plot([curve("x", (5.0, 4.0, 3.0), (4.0, 1.0, 2.0))], width).split("\n\n")[0].splitlines()
         assert max(map(len, lines)) <= width

@@ -12,7 +12,7 @@ def test_position_in_line():
     assert of("ab\n\nc\n", "position in line") == [1, 2, 0, 0, 1, 0]
 
 
-def test_line_length_is_that_of_the_current_line():
+def test_line_length_includes_the_whole_current_line():
     assert of("ab\n\nc\nabc", "line length") == [2, 2, 0, 1, 1, 3, 3, 3, 3]
 
 
@@ -27,7 +27,7 @@ def test_indentation_counts_the_spaces_before_the_first_word():
         ("a“b”c", "01100"),
         ("a「b」c", "01100"),
         ('"a\nb"', "11110"),
-        ('"a\n\nb', "11100"),  # unclosed, so it ends with its paragraph
+        ('"a\n\nb', "11100"),  # an unclosed quotation ends at the end of its paragraph
         ("it's", "0000"),
     ],
 )
@@ -40,13 +40,13 @@ def test_digits_and_sentence_ends():
     assert of("a.b! 。c", "sentence end") == [0, 1, 0, 1, 0, 1, 0]
 
 
-def test_correlations_are_pearsons(generator):
+def test_correlations_equal_pearsons_r(generator):
     states, values = generator.normal(size=(3, 50)), generator.normal(size=(2, 50))
     expected = np.corrcoef(states, values)[:3, 3:]
     np.testing.assert_allclose(correlations(states, values), expected, atol=1e-12)
 
 
-def test_a_copy_correlates_perfectly_and_its_negative_inversely(generator):
+def test_scaled_copies_have_a_correlation_of_1_or_minus_1(generator):
     values = generator.normal(size=(1, 50))
     np.testing.assert_allclose(correlations(np.vstack([3 * values + 1, -values]), values), [[1], [-1]])
 

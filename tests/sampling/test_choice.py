@@ -7,7 +7,7 @@ from minichar import Choice, MinicharError
 
 
 def naive_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
-    """The probability of each character, from one column of logits, by sorting and adding."""
+    """Return the probability of each character for one column of logits, computed naively."""
     weights = np.exp((logits - logits.max()) / temperature)
     likeliest_first = sorted(range(len(logits)), key=lambda k: -weights[k])
     kept = likeliest_first[: top_k or None]
@@ -20,7 +20,7 @@ def naive_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
 
 
 def frequencies(choice, logits, n=4000):
-    """The frequency of each character over evenly spaced uniform numbers, accurate to 1/n."""
+    """Return the frequency of each character over evenly spaced uniform numbers, accurate to 1/n."""
     u = (np.arange(n) + 0.5) / n
     ids = choice.ids(np.repeat(logits[:, None], n, axis=1), u)
     return np.bincount(ids, minlength=len(logits)) / n
@@ -45,7 +45,7 @@ def frequencies(choice, logits, n=4000):
     ],
     ids=str,
 )
-def test_characters_are_drawn_with_their_probability(options, generator):
+def test_characters_are_sampled_with_the_expected_probabilities(options, generator):
     for _ in range(5):
         logits = generator.normal(0, 2, size=7)
         expected = naive_probabilities(logits, **options)
@@ -66,26 +66,26 @@ def test_columns_are_independent(generator):
     ("top_p", "kept"), [(0.25, [0]), (0.26, [0, 1]), (0.5, [0, 1]), (0.51, [0, 1, 2]), (0.75, [0, 1, 2])]
 )
 def test_top_p_keeps_the_smallest_set_that_reaches_p(top_p, kept):
-    """With four equal logits a share of 1/4 or 1/2 is reached exactly, and no more is kept."""
+    """With four equal logits, 0.25 and 0.5 are reached exactly, so no further character is kept."""
     assert np.flatnonzero(frequencies(Choice(top_p=top_p), np.zeros(4))).tolist() == kept
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-300, 5e-324])
-def test_a_tiny_temperature_takes_the_most_likely_character(temperature, generator):
+def test_a_tiny_temperature_selects_the_most_likely_character(temperature, generator):
     logits = generator.normal(size=(7, 100))
     ids = Choice(temperature).ids(logits, generator.random(100))
     assert ids.tolist() == logits.argmax(axis=0).tolist()
 
 
 @pytest.mark.parametrize("temperature", [1e6, 1e300, 1.7e308])
-def test_a_huge_temperature_draws_uniformly(temperature, generator):
+def test_a_huge_temperature_samples_uniformly(temperature, generator):
     found = frequencies(Choice(temperature), generator.normal(size=8))
     np.testing.assert_allclose(found, 1 / 8, atol=1e-3)
 
 
 @pytest.mark.parametrize("u", [0.0, 0.5, np.nextafter(1, 0)])
 @pytest.mark.parametrize("temperature", [1e-300, 1.0, 1.7e308])
-def test_masked_characters_are_never_drawn(u, temperature, generator):
+def test_masked_characters_are_never_sampled(u, temperature, generator):
     logits = generator.normal(size=(6, 40))
     logits[[0, 3, 5]] = -np.inf
     for choice in (Choice(temperature), Choice(temperature, top_k=5), Choice(temperature, top_p=1 - 1e-16)):
@@ -101,6 +101,6 @@ def test_masked_characters_are_never_drawn(u, temperature, generator):
     ],
     ids=str,
 )
-def test_values_out_of_range_are_refused(options, words):
+def test_values_out_of_range_are_rejected(options, words):
     with pytest.raises(MinicharError, match=words):
         Choice(**options)

@@ -27,11 +27,11 @@ def text_of(*arguments, **options):
     return "".join(generate(*arguments, **options))
 
 
-# One text
+# One sample
 
 
-def test_a_fixed_model_and_seed_give_this_text():
-    """The text depends only on the weights, the seed and the options: not on a version or a machine."""
+def test_generated_text_is_reproducible():
+    """The text depends only on the weights, seed and options, not on the version or machine."""
     model = toy_model("\n abcd", rnn_size=4)
     model.parameters.flat[...] = (7 * np.arange(model.parameters.size) % 31 - 15) / 8
     steps = generate_many(model.exact(), 2, 40, prime="ab", seed=5, choice=Choice(0.7, top_k=5, top_p=0.95))
@@ -43,7 +43,7 @@ def test_a_fixed_model_and_seed_give_this_text():
 
 
 def naive_text(model, prime, seed, n, temperature=1.0):
-    """Read the whole text again from a zero state for every new character."""
+    """Generate each character by processing the whole text again from a zero state."""
     numbers = np.random.default_rng((seed, STREAM, 0)).random(BLOCK)
     text = prime
     for u in numbers[:n]:
@@ -54,19 +54,19 @@ def naive_text(model, prime, seed, n, temperature=1.0):
     return text[len(prime) :]
 
 
-def test_the_text_equals_that_of_a_naive_sampler(model):
+def test_generated_text_equals_the_output_of_a_naive_sampler(model):
     expected = naive_text(model, "ab\n", seed=5, n=40, temperature=0.8)
     assert text_of(model, 40, "ab\n", seed=5, choice=Choice(0.8)) == expected
 
 
-def test_the_seed_and_nothing_else_decides_the_text(lstm):
+def test_generated_text_depends_only_on_the_seed(lstm):
     text = text_of(lstm, BLOCK + 44, seed=7)
     assert len(text) == BLOCK + 44
     assert text == text_of(lstm, 700, seed=7)[: BLOCK + 44]
     assert text != text_of(lstm, BLOCK + 44, seed=8)
 
 
-def test_argmax_takes_the_most_likely_character_for_every_seed(lstm):
+def test_argmax_selects_the_most_likely_character_for_every_seed(lstm):
     texts = {text_of(lstm, 50, "ab", seed=seed, choice=Choice(argmax=True)) for seed in (1, 2)}
     assert texts == {naive_text(lstm, "ab", 1, 50, temperature=1e-300)}
 
@@ -119,7 +119,7 @@ def test_invalid_arguments_fail_before_the_first_character(lstm, options, words)
 
 
 @pytest.mark.parametrize("n", [0, MAX_SAMPLES + 1])
-def test_an_invalid_number_of_samples_is_refused(lstm, n):
+def test_an_invalid_number_of_samples_is_rejected(lstm, n):
     with pytest.raises(MinicharError, match=f"num_samples is {n}; it must be"):
         next(generate_many(lstm, n))
 
@@ -142,7 +142,7 @@ def test_without_a_line_break_the_first_character_is_drawn_uniformly():
 
 
 @pytest.mark.parametrize("unknown", ["skip", "unk"])
-def test_unknown_characters_of_the_prime_are_skipped_or_read_as_unknown(unknown):
+def test_unknown_characters_in_the_prime_are_skipped_or_encoded_as_unknown(unknown):
     model = toy_model("\n abcd", unknown=True)
     ids = prime_ids(model.vocabulary, "a☃b☃", unknown)
     assert ids.tolist() == ([2, 3] if unknown == "skip" else [2, 6, 3, 6])
@@ -157,7 +157,7 @@ def test_unknown_characters_of_the_prime_are_skipped_or_read_as_unknown(unknown)
     "choice", [Choice(), Choice(1e300), Choice(1e-300), Choice(argmax=True), Choice(top_k=1)]
 )
 def test_the_unknown_id_is_never_generated(choice):
-    """The model gives it a far larger logit than any other."""
+    """Its logit is far larger than the other logits."""
     model = toy_model("\nab", unknown=True)
     model.parameters["readout.W"][3, -1] = 1000
     assert set(text_of(model, 400, choice=choice)) <= set("\nab")
@@ -175,10 +175,10 @@ def test_masking_the_unknown_id_does_not_change_the_other_probabilities():
     assert text_of(model, 300) == text_of(plain, 300)
 
 
-# Several texts
+# Several samples
 
 
-def test_several_texts_are_generated_in_one_batch(lstm, monkeypatch):
+def test_several_samples_are_generated_in_one_batch(lstm, monkeypatch):
     made = []
     network = CharRNN.network
     monkeypatch.setattr(CharRNN, "network", lambda self, T, B: (made.append((T, B)), network(self, T, B))[1])
@@ -190,26 +190,26 @@ def test_several_texts_are_generated_in_one_batch(lstm, monkeypatch):
     assert len(set(texts)) == 5
 
 
-def test_a_text_does_not_depend_on_how_many_are_generated(model):
+def test_a_sample_does_not_depend_on_the_number_of_samples(model):
     few = ["".join(pieces) for pieces in zip(*generate_many(model, 2, 60, seed=9), strict=True)]
     many = ["".join(pieces) for pieces in zip(*generate_many(model, 4, 60, seed=9), strict=True)]
     assert many[:2] == few
     assert few[0] == text_of(model, 60, seed=9)
 
 
-def test_one_text_stops_while_the_others_continue(lstm, monkeypatch):
+def test_one_sample_stops_while_the_others_continue(lstm, monkeypatch):
     script = [lstm.vocabulary.encode(row) for row in ("aa", "bd", "cb", "dc", "aa")]
     with scripted(monkeypatch, script):
         steps = list(generate_many(lstm, 2, 5, stop=["bc"]))
     assert ["".join(pieces) for pieces in zip(*steps, strict=True)] == ["a", "ad"]
-    assert len(steps) == 4  # the second text stops at the fourth character
+    assert len(steps) == 4  # the second sample stops at the fourth character
 
 
 # Stop strings
 
 
 def pushed(text, stops):
-    """What `StopFilter` returns for a text that is pushed character by character."""
+    """Return the output of `StopFilter` for `text`, pushed one character at a time."""
     gate, out = StopFilter(stops), ""
     for read, character in enumerate(text, start=1):
         out += gate.push(character)
@@ -226,7 +226,7 @@ def pushed(text, stops):
 @example("aaab", "aab")
 @example("ababac", "abac")
 @example("\n" * 9, "\n" * 5)
-def test_a_text_ends_where_the_stop_string_begins(text, stop):
+def test_text_ends_where_the_stop_string_begins(text, stop):
     assert pushed(text, [stop]) == text.split(stop)[0]
 
 

@@ -28,7 +28,7 @@ def test_random_numbers_continue_across_blocks():
 
 
 class Batch:
-    """Texts that join and leave, and what has been generated for each."""
+    """A batch of streams, with the text generated so far by each."""
 
     def __init__(self, model):
         self.model, self.streams, self.texts = model, Streams(model), {}
@@ -56,7 +56,7 @@ event = st.one_of(visit, visit, st.integers(0, 40), st.just("steps"), st.just("s
 
 @settings(max_examples=50)
 @given(st.lists(event, max_size=40))
-def test_a_text_does_not_depend_on_the_others_in_its_batch(events):
+def test_a_stream_does_not_depend_on_other_streams(events):
     batch = Batch(MODEL)
     for happens in events:
         present = batch.streams.streams
@@ -70,8 +70,8 @@ def test_a_text_does_not_depend_on_the_others_in_its_batch(events):
     batch.check()
 
 
-def test_a_text_in_a_large_batch_equals_the_text_alone(cell):
-    """BLAS uses different code for one column, a few and many; with float32 products this test fails."""
+def test_streams_in_a_large_batch_equal_single_streams(cell):
+    """BLAS uses different kernels for different numbers of columns, so inexact models fail this test."""
     vocabulary = Vocabulary("\n " + "".join(map(chr, range(97, 123))))
     model = CharRNN.new(Config(len(vocabulary), rnn_size=128, num_layers=2, **cell), vocabulary, seed=1)
     model.parameters.flat[...] *= 8
@@ -84,7 +84,7 @@ def test_a_text_in_a_large_batch_equals_the_text_alone(cell):
     batch.check()
 
 
-def test_a_text_in_a_batch_on_a_device_equals_the_text_alone(device):
+def test_streams_in_a_batch_on_a_device_equal_single_streams(device):
     model = CharRNN.new(MODEL.config, MODEL.vocabulary, 1, backend=device)
     model.parameters.flat[...] *= 8
     batch = Batch(model.exact())
@@ -110,8 +110,8 @@ def test_the_number_of_columns_grows_and_shrinks():
     assert streams.streams == []
 
 
-def test_a_given_character_replaces_the_sampled_one():
-    """The text then continues as if the given character had been sampled."""
+def test_a_given_character_replaces_the_sampled_character():
+    """Generation continues as if the given character had been sampled."""
     text = alone(MODEL, 30, "ab", seed=3)
 
     def generated_with(given):
@@ -128,7 +128,7 @@ def test_a_given_character_replaces_the_sampled_one():
     assert generated_with(dict(enumerate(MODEL.vocabulary.encode(changed[:20])))) == changed
 
 
-def test_the_scores_are_those_the_ids_were_sampled_from():
+def test_scores_are_the_logits_used_for_sampling():
     streams = Streams(MODEL)
     for seed in range(3):
         streams.join(stream(MODEL, "ab"[: seed + 1], seed, Choice(argmax=True)))
@@ -138,7 +138,7 @@ def test_the_scores_are_those_the_ids_were_sampled_from():
         assert scores.argmax(axis=0).tolist() == ids.tolist()
 
 
-def test_without_a_prime_all_characters_start_equally_likely():
+def test_without_a_prime_the_first_character_is_uniformly_distributed():
     model = toy_model("abcde", unknown=True)
     streams = Streams(model)
     for seed in (1, 2):

@@ -11,11 +11,11 @@ from minichar.text.batches import MIN_T, Chunks, split_text
 
 
 def positions(N):
-    """Ids that are their own positions in the text."""
+    """Return N ids, each equal to its position in the text."""
     return np.arange(N, dtype=np.uint32)
 
 
-def test_two_streams_of_two_chunks_element_by_element():
+def test_two_chunks_of_two_streams():
     split = split_text(positions(14), B=2, T=3, train_frac=1, val_frac=0)
     assert len(split.train) == 2  # 13 // 6
     first, second = split.train
@@ -26,13 +26,13 @@ def test_two_streams_of_two_chunks_element_by_element():
 
 
 SIZES = {"N": st.integers(200, 500), "B": st.integers(1, 5), "T": st.integers(1, 7)}
-SHARES = st.sampled_from([(0.95, 0.05), (0.5, 0.5), (0.7, 0.2), (0.8, 0), (1, 0), (0.6, 0.1)])
+FRACTIONS = st.sampled_from([(0.95, 0.05), (0.5, 0.5), (0.7, 0.2), (0.8, 0), (1, 0), (0.6, 0.1)])
 
 
 @settings(max_examples=50)
-@given(**SIZES, shares=SHARES)
-def test_columns_layout_has_the_right_slices(N, B, T, shares):
-    split = split_text(positions(N), B, T, *shares)
+@given(**SIZES, fractions=FRACTIONS)
+def test_columns_split_the_streams(N, B, T, fractions):
+    split = split_text(positions(N), B, T, *fractions)
     assume(split.B == B and split.T == T)
     n = (N - 1) // (B * T)
     assert len(split.train) + len(split.val) + len(split.test) == n
@@ -44,11 +44,11 @@ def test_columns_layout_has_the_right_slices(N, B, T, shares):
 
 
 @settings(max_examples=50)
-@given(**SIZES, shares=SHARES)
-def test_tail_layout_splits_the_text_first(N, B, T, shares):
-    split = split_text(positions(N), B, T, *shares, how="tail")
+@given(**SIZES, fractions=FRACTIONS)
+def test_tail_splits_the_text(N, B, T, fractions):
+    split = split_text(positions(N), B, T, *fractions, how="tail")
     assume(split.B == B and split.T == T)
-    train, val = (Fraction(str(share)) for share in shares)
+    train, val = (Fraction(str(fraction)) for fraction in fractions)
     ends = [floor(N * train), N if train + val == 1 else floor(N * train) + floor(N * val), N]
     for part, start, end in zip((split.train, split.val, split.test), [0, *ends], ends, strict=False):
         n = max(end - start - 1, 0) // (B * T)
@@ -61,7 +61,7 @@ def test_tail_layout_splits_the_text_first(N, B, T, shares):
             assert targets.max() < end
 
 
-def test_tinyshakespeare_has_as_many_chunks_as_in_char_rnn():
+def test_number_of_tinyshakespeare_chunks_is_the_same_as_in_char_rnn():
     split = split_text(np.zeros(1_115_394, np.uint8), B=50, T=50)
     assert (len(split.train), len(split.val), len(split.test)) == (423, 23, 0)
     assert (split.B, split.T, split.how, split.notes) == (50, 50, "columns", ())
@@ -79,7 +79,7 @@ def test_tinyshakespeare_has_as_many_chunks_as_in_char_rnn():
         (11, 0.5, 0.25, (5, 2, 4)),
     ],
 )
-def test_shares_have_no_rounding_errors(n, train, val, expected):
+def test_fractions_have_no_rounding_errors(n, train, val, expected):
     split = split_text(positions(n + 1), 1, 1, train, val)
     assert (len(split.train), len(split.val), len(split.test)) == expected
 
@@ -96,7 +96,7 @@ def test_chunks_are_new_contiguous_arrays():
     assert ids[0] == 0
 
 
-def test_chunk_indices_out_of_range_raise():
+def test_chunk_indices_out_of_range_are_rejected():
     chunks = split_text(positions(100), B=2, T=5).train
     for k in (-1, len(chunks)):
         with pytest.raises(IndexError):
@@ -109,7 +109,7 @@ def test_streams_without_a_target_have_no_chunks():
 
 
 @pytest.mark.parametrize(("how", "B"), [("columns", 12), ("tail", 1)])
-def test_a_short_text_reduces_the_batch_size_first(how, B):
+def test_short_text_reduces_the_batch_size_first(how, B):
     split = split_text(positions(1500), B=50, T=50, how=how)
     assert (split.B, split.T) == (B, 50)
     (note,) = split.notes
@@ -124,7 +124,7 @@ def test_a_short_text_reduces_the_batch_size_first(how, B):
     [(60, (50, 50), (1, 25)), (2 * MIN_T + 1, (50, 50), (1, MIN_T)), (7, (2, 3), (1, 3))],
     ids=["halved", "at the minimum", "below the minimum as requested"],
 )
-def test_a_very_short_text_reduces_the_sequence_length_too(N, asked, used):
+def test_very_short_text_reduces_the_sequence_length_too(N, asked, used):
     split = split_text(positions(N), *asked)
     assert used == (split.B, split.T)
     assert len(split.train) > 0
@@ -137,33 +137,33 @@ def test_without_validation_one_chunk_is_enough():
 
 
 @pytest.mark.parametrize("how", ["columns", "tail"])
-@pytest.mark.parametrize("shares", [(0.95, 0.05), (0.8, 0.1), (1, 0), (0.5, 0.5), (0.01, 0.99)])
-def test_the_error_for_a_short_text_says_exactly_how_much_is_needed(how, shares):
+@pytest.mark.parametrize("fractions", [(0.95, 0.05), (0.8, 0.1), (1, 0), (0.5, 0.5), (0.01, 0.99)])
+def test_error_for_short_text_contains_the_minimum_length(how, fractions):
     with pytest.raises(MinicharError, match="the text has 5 characters") as caught:
-        split_text(positions(5), 50, 50, *shares, how=how)
+        split_text(positions(5), 50, 50, *fractions, how=how)
     needed = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
-    enough = split_text(positions(needed), 50, 50, *shares, how=how)
+    enough = split_text(positions(needed), 50, 50, *fractions, how=how)
     assert (enough.B, enough.T) == (1, MIN_T)
     with pytest.raises(MinicharError):
-        split_text(positions(needed - 1), 50, 50, *shares, how=how)
+        split_text(positions(needed - 1), 50, 50, *fractions, how=how)
 
 
 @pytest.mark.parametrize("N", [0, 1])
-def test_empty_and_one_character_texts_are_refused(N):
+def test_empty_and_one_character_text_is_rejected(N):
     with pytest.raises(MinicharError, match="at least"):
         split_text(positions(N), 1, 1, 1, 0)
 
 
 @pytest.mark.parametrize(
-    "shares",
+    "fractions",
     [(0, 0.5), (-0.1, 0.5), (1.1, 0), (0.9, 0.2), (0.9, -0.1), (float("nan"), 0), (0.5, float("inf"))],
 )
-def test_invalid_shares_are_refused(shares):
-    with pytest.raises(MinicharError, match="train share"):
-        split_text(positions(1000), 2, 5, *shares)
+def test_invalid_fractions_are_rejected(fractions):
+    with pytest.raises(MinicharError, match="training fraction"):
+        split_text(positions(1000), 2, 5, *fractions)
 
 
-def test_invalid_splits_and_sizes_are_refused():
+def test_invalid_splits_and_sizes_are_rejected():
     with pytest.raises(MinicharError, match="'rows'"):
         split_text(positions(1000), 2, 5, how="rows")
     for B, T in ((0, 5), (5, 0)):

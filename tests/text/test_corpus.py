@@ -31,7 +31,7 @@ def cache_file(text_file):
 
 @pytest.fixture
 def no_encoding(monkeypatch):
-    """Make encoding fail, so that ids can only come from a cache."""
+    """Make encoding fail, so that ids can be read only from the cache."""
 
     def fail(*args):
         raise AssertionError("the text was encoded again")
@@ -53,7 +53,7 @@ def test_a_text_file_is_encoded(text_file):
     assert corpus.notes == ()
 
 
-def test_a_folder_means_its_input_txt(tmp_path, text_file):
+def test_input_txt_is_read_from_a_directory(tmp_path, text_file):
     text_file.rename(tmp_path / "input.txt")
     corpus = load_corpus(tmp_path)
     assert text_of(corpus) == VERSE
@@ -66,14 +66,14 @@ def test_the_encoding_can_be_chosen(tmp_path):
     assert text_of(load_corpus(novel, encoding="GB18030")) == VERSE
 
 
-def test_line_ends_and_a_byte_order_mark_are_normalised_and_reported(tmp_path):
+def test_line_endings_and_a_byte_order_mark_are_normalised_and_reported(tmp_path):
     path = tmp_path / "war.txt"
     path.write_bytes("\ufeffWell, Prince,\rso Genoa\rand Lucca\r\nare now\n".encode())
     corpus = load_corpus(path)
     assert text_of(corpus) == "Well, Prince,\nso Genoa\nand Lucca\nare now\n"
-    assert corpus.notes == ("removed a byte-order mark", "converted 1 CR LF and 2 CR line ends to LF")
+    assert corpus.notes == ("removed a byte-order mark", "converted 1 CR LF and 2 CR line endings to LF")
     path.write_bytes(b"a\r\n" * 1200)
-    assert load_corpus(path).notes == ("converted 1,200 CR LF line ends to LF",)
+    assert load_corpus(path).notes == ("converted 1,200 CR LF line endings to LF",)
 
 
 @pytest.mark.parametrize("start", ["<!DOCTYPE html>\n<p>", "\n <html lang='en'><p>"])
@@ -102,11 +102,11 @@ def test_a_given_vocabulary_is_used_and_nothing_is_cached(tmp_path, text_file):
     assert list(tmp_path.iterdir()) == [text_file]
 
 
-def test_a_given_vocabulary_without_an_unknown_id_must_have_every_character(text_file):
+def test_a_given_vocabulary_without_an_unknown_id_must_contain_every_character(text_file):
     with pytest.raises(MinicharError) as caught:
         load_corpus(text_file, vocabulary=Vocabulary("".join(sorted(set(VERSE) - set("\n吟")))))
     line = str(caught.value)
-    assert r"lacks: '\n' (U+000A) 2 times, '吟' (U+541F) 1 times; " in line
+    assert r"not in the vocabulary: '\n' (U+000A) 2 times, '吟' (U+541F) 1 time; " in line
     assert "min_freq=1" in line
     everything = Vocabulary("".join(sorted(set(VERSE + "more"))))
     assert text_of(load_corpus(text_file, vocabulary=everything)) == VERSE
@@ -121,9 +121,9 @@ def test_the_default_text_is_written_to_data_and_not_overwritten(tmp_path, monke
     assert text_of(load_corpus()) == "mine now"
 
 
-def test_the_default_text_works_on_a_read_only_disk(tmp_path, monkeypatch):
+def test_the_default_text_is_available_on_a_read_only_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("data").write_text("a file where a folder should be")
+    Path("data").write_text("not a directory")
     corpus = load_corpus()
     assert text_of(corpus) == pydocs_text()
     assert corpus.path == "pydocs (in memory)"
@@ -193,21 +193,19 @@ DAMAGE = {
     "empty": lambda path: path.write_bytes(b""),
     "not an archive": lambda path: path.write_bytes(b"hello " * 100),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-40]),
-    "a changed id": lambda path: path.write_bytes(
-        path.read_bytes().replace(ids_in(path), b"\0" * len(VERSE))
-    ),
-    "one array": lambda path: path.write_bytes(npy(np.arange(3))),
+    "changed id": lambda path: path.write_bytes(path.read_bytes().replace(ids_in(path), b"\0" * len(VERSE))),
+    "single array": lambda path: path.write_bytes(npy(np.arange(3))),
     "pickle": lambda path: rewritten(path, ids=np.array([{}], dtype=object)),
     "no header": lambda path: rewritten(path, header=np.array("{}")),
-    "header that is a list": lambda path: rewritten(path, header=np.array("[]")),
+    "list as header": lambda path: rewritten(path, header=np.array("[]")),
     "ids too large": lambda path: rewritten(path, ids=np.full(27, 255, np.uint8)),
-    "ids of another type": lambda path: rewritten(path, ids=np.zeros(27, np.int64)),
-    "ids in two dimensions": lambda path: rewritten(path, ids=np.zeros((3, 9), np.uint8)),
+    "ids with the wrong dtype": lambda path: rewritten(path, ids=np.zeros(27, np.int64)),
+    "two-dimensional ids": lambda path: rewritten(path, ids=np.zeros((3, 9), np.uint8)),
     "no ids": lambda path: rewritten(path, ids=np.zeros(0, np.uint8)),
-    "far too many ids": lambda path: rewritten(path, ids=np.zeros(100_000, np.uint8)),
+    "too many ids": lambda path: rewritten(path, ids=np.zeros(100_000, np.uint8)),
     "invalid code points": lambda path: rewritten(path, code_points=np.array([2**31])),
     "characters out of order": lambda path: rewritten(path, code_points=np.array([99, 98] * 20)),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "directory": lambda path: (path.unlink(), path.mkdir()),
 }
 
 
@@ -221,8 +219,8 @@ def test_a_damaged_cache_is_replaced(text_file, cache_file, damage):
             assert arrays["ids"].shape == (len(VERSE),)
 
 
-def test_a_cache_larger_than_its_text_can_need_is_ignored(tmp_path):
-    """The limit is 8 bytes for each byte of text, and 64 KiB."""
+def test_an_oversized_cache_is_ignored(tmp_path):
+    """The limit is 8 bytes per byte of text, plus 64 KiB."""
     path = tmp_path / "text.txt"
     path.write_text("abcd")
     load_corpus(path)
@@ -236,7 +234,7 @@ def test_a_cache_larger_than_its_text_can_need_is_ignored(tmp_path):
             return sum(member.file_size for member in archive.infolist())
 
     limit = 8 * len("abcd") + 65536
-    note = "x" * ((limit - size_with("")) // 4)  # a character of the header takes 4 bytes
+    note = "x" * ((limit - size_with("")) // 4)  # each header character takes 4 bytes
     assert size_with(note) == limit
     assert load_corpus(path).notes == (note,)
     assert size_with(note + "x") == limit + 4

@@ -21,7 +21,7 @@ TEXT = "在嶽詠蟬\n西陸蟬聲唱，\n南冠客思侵。\n\n登幽州臺歌\
 
 @pytest.fixture
 def answers(monkeypatch):
-    """Add a data set called toy, and replace downloads by the contents of this list."""
+    """Add a data set named toy. Downloads return the items of the returned list."""
     toy = Dataset(
         name="toy",
         description="three poems",
@@ -54,7 +54,7 @@ def error_of(*args, **settings):
     return str(caught.value)
 
 
-def test_poems_have_a_title_then_one_verse_per_line():
+def test_poems_have_a_title_and_one_verse_per_line():
     assert poems_text(SOURCES) == TEXT
 
 
@@ -74,7 +74,7 @@ def test_help_topics_are_ordered_by_name(monkeypatch):
 
 def test_a_python_without_help_topics_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pydoc_data.topics", None)
-    with pytest.raises(MinicharError, match="without its help topics"):
+    with pytest.raises(MinicharError, match="has no help topics"):
         pydocs_text()
 
 
@@ -113,7 +113,7 @@ def test_downloads_are_pinned_to_a_commit_and_a_hash():
 
 
 @pytest.mark.usefixtures("answers")
-def test_a_download_is_written_to_its_folder(tmp_path):
+def test_a_download_is_written_to_its_directory(tmp_path):
     sizes = []
     path = fetch("toy", tmp_path / "new" / "data", progress=sizes.append)
     assert path == tmp_path / "new" / "data" / "toy" / "input.txt"
@@ -132,9 +132,9 @@ def test_pydocs_needs_no_network(tmp_path, monkeypatch):
     "wrong",
     [b"[]", b"<html>", b"\xff", b"{}", b"[1]", b'[{"title": "x"}]', b"[" * 100_000, SOURCES[0] + b" 1"],
 )
-def test_unexpected_content_is_refused(tmp_path, answers, wrong):
+def test_unexpected_content_is_rejected(tmp_path, answers, wrong):
     answers[0] = wrong
-    assert "is not toy: its SHA-256 differs" in error_of("toy", tmp_path)
+    assert "does not match toy: its SHA-256 differs" in error_of("toy", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -147,11 +147,11 @@ def test_an_existing_correct_file_is_kept(tmp_path, answers):
 
 
 @pytest.mark.usefixtures("answers")
-def test_a_different_text_is_replaced_only_with_force(tmp_path):
+def test_a_file_with_different_content_is_replaced_only_with_force(tmp_path):
     path = tmp_path / "toy" / "input.txt"
     path.parent.mkdir()
     path.write_text("my own work")
-    assert "contains a different text: move it away, or use force=True" in error_of("toy", tmp_path)
+    assert "already exists with different content: move it, or use force=True" in error_of("toy", tmp_path)
     assert path.read_text() == "my own work"
     assert fetch("toy", tmp_path, force=True).read_bytes() == TEXT.encode()
 
@@ -159,7 +159,7 @@ def test_a_different_text_is_replaced_only_with_force(tmp_path):
 @pytest.mark.usefixtures("answers")
 def test_unreadable_and_unwritable_files_are_errors(tmp_path, monkeypatch):
     (tmp_path / "toy" / "input.txt").mkdir(parents=True)
-    assert "contains a different text" in error_of("toy", tmp_path)
+    assert "already exists with different content" in error_of("toy", tmp_path)
     assert "cannot write" in error_of("toy", tmp_path, force=True)
     assert [p.name for p in (tmp_path / "toy").iterdir()] == ["input.txt"]
     (tmp_path / "file").write_text("")
@@ -170,7 +170,7 @@ def test_unreadable_and_unwritable_files_are_errors(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(type(path), "read_bytes", refuse)
-    assert "contains a different text" in error_of("toy", tmp_path / "other")
+    assert "already exists with different content" in error_of("toy", tmp_path / "other")
 
 
 def test_an_unknown_name_is_an_error(tmp_path):

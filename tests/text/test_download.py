@@ -18,7 +18,7 @@ from minichar.text.download import download
 
 @pytest.fixture
 def server(monkeypatch):
-    """A local web server: `answers` maps a path to a handler, and `asked` lists the requests."""
+    """Local web server. `answers` maps paths to handlers, and `asked` lists the requested paths."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -80,16 +80,16 @@ def test_a_redirect_within_the_scheme_is_followed(server):
 
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "https://127.0.0.1:1/x"])
-def test_a_redirect_to_another_scheme_is_refused(server, target):
+def test_a_redirect_to_another_scheme_is_rejected(server, target):
     server.answers["/file"] = sends(b"", status=302, Location=target)
     assert re.search(f"redirected to {target}|Redirection to url '{target}' is not allowed", error_of(server))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_redirect_to_an_invalid_url_is_refused(server):
+def test_a_redirect_to_an_invalid_url_is_rejected(server):
     server.answers["/file"] = sends(b"", status=302, Location="//[")
     assert "Invalid IPv6 URL" in error_of(server)
-    gc.collect()  # urllib leaves this response open; collect it where the warning is expected
+    gc.collect()  # urllib does not close this response; collect it here, where the warning is ignored
 
 
 def chunked(content):
@@ -112,7 +112,7 @@ def test_a_failed_download_is_a_one_line_error(server, answer, message):
 
 
 @pytest.mark.parametrize("announced", ["nothing", 1 << 40])
-def test_an_endless_body_is_refused(server, announced):
+def test_an_endless_body_is_rejected(server, announced):
     def endless(handler):
         sends(b"", announced)(handler)
         while not server.closing.is_set():
@@ -122,9 +122,9 @@ def test_an_endless_body_is_refused(server, announced):
     assert "more than the expected 1,000 bytes" in error_of(server)
 
 
-def test_the_size_limit_is_for_all_files_together(server):
+def test_the_size_limit_applies_to_the_total(server):
     server.answers |= {"/a": sends(b"x" * 600), "/b": sends(b"x" * 401)}
-    with pytest.raises(MinicharError, match="/b: the server sends more than the expected 400 bytes"):
+    with pytest.raises(MinicharError, match="/b: the server sent more than the expected 400 bytes"):
         download(server.url, ["a", "b"], 1000)
     assert len(download(server.url, ["a", "b"], 1001)) == 2
 
@@ -156,8 +156,8 @@ def test_only_https_or_http_on_the_local_machine_is_allowed(url):
     assert download("https://example.org", [], 0) == []
 
 
-def test_a_redirect_from_https_to_http_is_refused():
-    """This calls the redirect handler directly, since the test server has no HTTPS."""
+def test_a_redirect_from_https_to_http_is_rejected():
+    """Call the redirect handler directly, because the test server has no HTTPS."""
     handler = download_module._SameScheme("https")
     request = urllib.request.Request("https://example.org/file")
     arguments = (request, None, 302, "Found", HTTPMessage())
@@ -181,7 +181,7 @@ def test_a_redirect_from_https_to_http_is_refused():
 def test_a_data_set_is_downloaded_verified_and_written(
     server, monkeypatch, tmp_path, content, announced, words
 ):
-    """This covers HTTP, the checksum and the file; a failure leaves no file behind."""
+    """A failure leaves no file."""
     toy = Dataset(
         name="toy",
         description="a toy",

@@ -16,7 +16,7 @@ ENCODINGS = st.sampled_from(["utf-8", "gb18030", "utf-16", "utf-16-le", "utf-32"
 
 
 def error_of(data, **settings):
-    """The one-line error of loading this text."""
+    """Return the one-line error raised when `data` is loaded."""
     with pytest.raises(MinicharError) as caught:
         load_corpus(data, **settings)
     line = str(caught.value)
@@ -31,13 +31,13 @@ def written(folder, content):
 
 
 @given(TEXT, ENCODINGS, st.integers(12, 30))
-def test_pieces_join_to_the_whole_text(text, encoding, size):
+def test_joined_pieces_equal_the_whole_text(text, encoding, size):
     raw = text.encode(encoding)
     whole = raw.decode(encoding)
     changes = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PIECE", size)
-        joined = "".join(reading.Source(raw, encoding, "a text").pieces(changes))
+        joined = "".join(reading.Source(raw, encoding, "text.txt").pieces(changes))
     assert joined == whole.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     assert changes["BOM"] == whole.startswith("\ufeff")
     assert changes["CR LF"] == whole.count("\r\n")
@@ -56,18 +56,18 @@ def test_the_offset_of_invalid_bytes_is_exact(text, invalid, size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PIECE", size)
         with pytest.raises(MinicharError) as caught:
-            reading.Source(raw, "utf-8", "a text").count()
+            reading.Source(raw, "utf-8", "text.txt").count()
     assert f"at byte offset {expected.value.start:,} (" in str(caught.value)
 
 
-def test_a_wrong_encoding_is_reported_with_a_likely_one(tmp_path):
+def test_the_error_for_a_wrong_encoding_suggests_a_likely_encoding(tmp_path):
     novel = written(tmp_path, "他沿著江邊走，天色漸漸暗了。\n".encode("gb18030"))
     assert "not utf-8 text at byte offset 0" in error_of(novel)
     assert "try encoding='gb18030'" in error_of(novel)
     assert "try encoding='utf-8'" in error_of(written(tmp_path, "naïve".encode()), encoding="ascii")
     assert "try encoding='cp1252'" in error_of(written(tmp_path, "un été à la mer".encode("cp1252")))
     unknown = error_of(written(tmp_path, b"ab\x81\x20cd"))
-    assert unknown.endswith("(invalid start byte): set encoding to the right one")
+    assert unknown.endswith("(invalid start byte): set encoding to the correct encoding")
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_a_wrong_encoding_is_reported_with_a_likely_one(tmp_path):
 def test_gb18030_is_suggested_if_most_characters_have_both_bytes_outside_ascii(
     tmp_path, whole, halves, encoding
 ):
-    """In a Western text gb18030 takes an accented letter and the next letter for one character."""
+    """In Western text, gb18030 decodes an accented letter and the next letter as one character."""
     raw = "，".encode("gb18030") * whole + "ün".encode("cp1252") * halves + b" the end"
     assert len(raw.decode("gb18030")) == whole + halves + len(" the end")
     assert f"try encoding={encoding!r}," in error_of(written(tmp_path, raw))
 
 
-def test_a_truncated_text_is_reported(tmp_path):
+def test_truncated_text_is_reported(tmp_path):
     cut = error_of(written(tmp_path, "江邊".encode()[:-1]))
     assert "byte offset 3 (unexpected end of data)" in cut
     assert "may be truncated" in cut
@@ -109,7 +109,7 @@ def test_utf16_and_utf32_are_recognised_by_their_byte_order_mark(tmp_path, bom, 
     assert corpus.vocabulary.decode(corpus.ids) == "some text"
 
 
-def test_utf16_without_a_byte_order_mark_is_explained(tmp_path):
+def test_utf16_without_a_byte_order_mark_is_an_error(tmp_path):
     path = written(tmp_path, "some text".encode("utf-16-be"))
     assert "does not start with BOM" in error_of(path, encoding="utf-16")
     assert "set encoding" in error_of(path, encoding="utf-16")
@@ -120,7 +120,7 @@ def test_utf16_without_a_byte_order_mark_is_explained(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"PK\3\4\0\0\0\0", b"text with a \0 in it"]
 )
-def test_a_binary_file_is_refused(tmp_path, content):
+def test_a_binary_file_is_rejected(tmp_path, content):
     assert "looks like a binary file" in error_of(written(tmp_path, content))
 
 
@@ -133,12 +133,12 @@ def test_a_binary_file_is_refused(tmp_path, content):
         (b"\r\n", "only one character"),
     ],
 )
-def test_empty_and_one_character_texts_are_refused(tmp_path, content, says):
+def test_empty_and_one_character_text_is_rejected(tmp_path, content, says):
     assert says in error_of(written(tmp_path, content))
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "hex", "rot13", "", "a\0b"])
-def test_an_unknown_encoding_is_refused(tmp_path, encoding):
+def test_an_unknown_encoding_is_rejected(tmp_path, encoding):
     assert f"unknown encoding {encoding!r}" in error_of(written(tmp_path, b"text"), encoding=encoding)
 
 
@@ -148,7 +148,7 @@ def test_a_missing_file_is_an_error(tmp_path):
     assert f"{str(tmp_path / 'input.txt')!r} does not exist" in error_of(tmp_path)
 
 
-def test_the_error_for_a_missing_data_set_names_the_command_to_get_it(tmp_path, monkeypatch):
+def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "minichar data get tang300" in error_of(Path("data/tang300"))
     assert "minichar data get" not in error_of(Path("elsewhere/tang300"))
@@ -173,6 +173,6 @@ def test_an_unreadable_file_is_an_error(tmp_path, monkeypatch):
     assert error_of(path) == f"cannot read {str(path)!r}: Permission denied"
 
 
-def test_a_link_to_itself_is_an_error(tmp_path):
+def test_a_symlink_loop_is_an_error(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert "loop" in error_of(tmp_path / "loop")

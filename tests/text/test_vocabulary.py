@@ -7,7 +7,7 @@ import minichar.text.vocabulary as vocabulary_module
 from minichar.errors import MinicharError
 from minichar.text.vocabulary import CODE_POINTS, Vocabulary, code_points
 
-ANY_TEXT = st.text(st.characters())  # lone surrogates, NULs and astral characters among them
+ANY_TEXT = st.text(st.characters())  # including lone surrogates, NULs and astral characters
 
 
 def of(text, unknown=False):
@@ -19,7 +19,7 @@ def counts_of(text):
 
 
 @given(ANY_TEXT.filter(bool))
-def test_decoding_the_encoded_text_gives_the_text(text):
+def test_encoded_text_round_trips(text):
     vocabulary = of(text)
     ids = vocabulary.encode(text)
     assert ids.shape == (len(text),)
@@ -73,12 +73,12 @@ def test_there_is_an_unknown_id_unless_min_freq_is_0():
 
 
 @pytest.mark.parametrize(("min_freq", "says"), [(4, "no character occurs 4 times"), (-1, "min_freq is -1")])
-def test_an_invalid_min_freq_is_refused(min_freq, says):
+def test_an_invalid_min_freq_is_rejected(min_freq, says):
     with pytest.raises(MinicharError, match=says):
         Vocabulary.from_counts(counts_of("aaabbc"), min_freq)
 
 
-def test_an_empty_text_has_no_vocabulary():
+def test_empty_text_has_no_vocabulary():
     with pytest.raises(MinicharError, match="no character"):
         Vocabulary.from_counts(counts_of(""))
 
@@ -134,7 +134,7 @@ def test_long_lists_of_characters_and_positions_are_shortened():
 @pytest.mark.parametrize(
     ("unknown", "says"), [("unk", "no id for unknown"), ("ignore", "unknown is 'ignore'")]
 )
-def test_an_unusable_unknown_option_is_refused(unknown, says):
+def test_an_unusable_unknown_option_is_rejected(unknown, says):
     with pytest.raises(MinicharError, match=says):
         Vocabulary("abc").encode("abc", unknown)
 
@@ -147,6 +147,6 @@ def test_decode_accepts_lists_and_arrays_of_any_shape():
 
 
 @pytest.mark.parametrize("bad", [-1, 3])
-def test_decode_refuses_ids_out_of_range(bad):
+def test_decode_rejects_ids_out_of_range(bad):
     with pytest.raises(IndexError, match=r"must be in 0\.\.2"):
         Vocabulary("abc").decode([0, bad])
