@@ -71,7 +71,7 @@ def server_in_thread(queue, port=0):
     from minichar.web.app import create_app
     from minichar.web.server import listen
 
-    server = listen(create_app(queue), "127.0.0.1", port, texts=12)
+    server = listen(create_app(queue), "127.0.0.1", port, streams=12)
     server.expiration_interval = 0.05  # limits the time until the thread stops
     thread = threading.Thread(target=server.serve)
     thread.start()

@@ -26,7 +26,7 @@ def serve(
     app: WSGIApp,
     host: str,
     port: int,
-    texts: int,
+    streams: int,
     on_ready: Callable[[str], None],
     close: Callable[[], None],
 ) -> None:
@@ -38,7 +38,7 @@ def serve(
     host : str
     port : int
         Port number; 0 for any free port.
-    texts : int
+    streams : int
         Maximum number of concurrent streams.
     on_ready : callable
         Called with the URL when the server is ready to accept connections.
@@ -50,7 +50,7 @@ def serve(
     MinicharError
         If the server cannot listen on the given address and port.
     """
-    server = listen(app, host, port, texts)
+    server = listen(app, host, port, streams)
     try:
         with interruptible():
             on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.bind_addr[1]}/")
@@ -62,7 +62,7 @@ def serve(
         server.stop()
 
 
-def listen(app: WSGIApp, host: str, port: int, texts: int) -> Server:
+def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
     """Return a listening server; call its ``serve`` method to handle requests.
 
     See `serve` for the parameters and errors.
@@ -70,7 +70,7 @@ def listen(app: WSGIApp, host: str, port: int, texts: int) -> Server:
     server = Server(
         (host, port),
         buffer_body(app),
-        numthreads=texts + SPARE_THREADS,
+        numthreads=streams + SPARE_THREADS,
         request_queue_size=1024,
         timeout=TIMEOUT,
         shutdown_timeout=2,

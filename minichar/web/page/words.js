@@ -49,7 +49,7 @@ export const words = {
     length: "生成长度",
     seed: "随机种子",
     random: "随机",
-    topk: "Top-k（0 表示不限制）",
+    topk: "Top-k（0：不限）",
     until: "停止字符串",
     five_breaks: "连续五个换行符",
     generate: "生成",
