@@ -120,7 +120,7 @@ class TestRegistry:
 
     def test_a_second_cell_with_the_same_name_is_rejected(self):
         first = CELLS["lstm"]
-        with pytest.raises(MinicharError, match="a cell called 'lstm' is registered already"):
+        with pytest.raises(MinicharError, match="a cell named 'lstm' is already registered"):
             register(replace(ODD, name="lstm"))
         assert CELLS["lstm"] is first
         assert register(first) is first

@@ -18,7 +18,8 @@ differentiates the line beside it, starting from the last one. That is the chain
     derivative of the input  =  derivative of the output  ×  slope of this line
 
 There are three lines, so there are three slopes. The slope of (y - target)² is 2 (y - target).
-The slope of tanh(a) is 1 - tanh²(a) = 1 - y² (lesson 4 derives it). The slope of w x with respect to w is x.
+The slope of tanh(a) is 1 - tanh²(a) = 1 - y² (lesson 4 derives it). The slope of w x with respect
+to w is x.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and
 values from the forward pass (here x, y and target). It does not depend on the rest of the

@@ -30,7 +30,7 @@ The engine does two things differently. First, it appends a 1 to x, so the bias 
 
 Second, the first layer reads characters. A character k is a *one-hot* vector, 1 at k and 0
 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks it up instead of multiplying. In
-the backward pass, column k of dWx is the sum of da over all occurrences of character k in the input.
+the backward pass, column k of dWx is the sum of da over all occurrences of character k.
 """
 
 import numpy as np
