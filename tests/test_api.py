@@ -53,7 +53,7 @@ def test_dir_lists_the_public_names_and_the_version_and_each_exists():
         minichar.lod
 
 
-def test_names_and_version_are_known_without_importing_numpy():
+def test_names_and_version_do_not_import_numpy():
     code = "import sys, minichar; dir(minichar), minichar.__version__; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=ONE_THREAD).returncode == 0
 
@@ -67,7 +67,7 @@ def test_every_public_class_function_and_method_has_a_docstring():
                 assert member.startswith("_") or not callable(value) or inspect.getdoc(value), (name, member)
 
 
-# Generating
+# Generation
 
 
 def test_generate_returns_the_text_that_the_stream_yields(model):
@@ -95,17 +95,17 @@ def test_generate_returns_the_text_that_the_stream_yields(model):
         ({"length": 7}, {"length": 7}),
     ],
 )
-def test_each_option_of_generate_acts(model, options, equivalent):
-    """Each does what the function `minichar.generate` does, and changes the text."""
+def test_options_of_generate(model, options, equivalent):
+    """Each option matches `minichar.generate` and changes the generated text."""
     assert model.generate(**options) == "".join(minichar.generate(model, **equivalent))
     assert model.generate(**options) != model.generate()
 
 
-def test_without_a_seed_each_text_is_another(model):
+def test_seed_none_generates_different_text_each_time(model):
     assert model.generate(length=200, seed=None) != model.generate(length=200, seed=None)
 
 
-def test_a_stream_has_no_limit_of_length_and_a_string_must_have_one(model):
+def test_only_stream_allows_unlimited_length(model):
     stream = model.stream(length=0)
     assert len("".join(next(stream) for _ in range(3000))) >= 3000
     for stop in ((), "", [""]):
@@ -114,11 +114,11 @@ def test_a_stream_has_no_limit_of_length_and_a_string_must_have_one(model):
     assert "a" not in model.generate(length=0, stop="a")
 
 
-# Measuring
+# Evaluation
 
 
 def test_surprisal_is_minus_the_log_probability_of_each_next_character(model):
-    """Against the network stepped one character at a time, over more than two chunks."""
+    """Compare with a network that processes one character at a time, over several chunks."""
     text = model.generate(length=250)
     ids = model.vocabulary.encode(text)
     network = model.network(1, 1)
@@ -144,7 +144,7 @@ def test_evaluate_is_the_mean_surprisal(model):
     assert result.perplexity == pytest.approx(np.exp(result.loss))
 
 
-def test_unknown_characters_are_named_or_skipped(model):
+def test_unknown_characters_raise_or_are_skipped(model):
     for measure in (model.evaluate, model.surprisal, model.generate):
         with pytest.raises(minichar.MinicharError, match=r"'é'.*'ü'") as caught:
             measure("abécaü")
@@ -155,7 +155,7 @@ def test_unknown_characters_are_named_or_skipped(model):
     np.testing.assert_array_equal(surprisal[[2, 4, 5, 7]], model.surprisal("abcad")[1:])
 
 
-def test_an_unknown_id_stands_for_unknown_characters():
+def test_unknown_characters_use_the_unknown_id():
     loaded = toy_model(unknown=True)
     model = minichar.Model(loaded.config, loaded.vocabulary, loaded.parameters)
     surprisal = model.surprisal("abécd", unknown="unk")
@@ -163,7 +163,7 @@ def test_an_unknown_id_stands_for_unknown_characters():
     assert model.evaluate("abécd", unknown="unk").loss == pytest.approx(surprisal[1:].mean())
 
 
-def test_short_texts(model):
+def test_short_text(model):
     assert model.surprisal("").shape == (0,)
     assert np.isnan(model.surprisal("a")).tolist() == [True]
     for text in ("", "a", "éaé"):
@@ -175,7 +175,7 @@ def test_short_texts(model):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
-def test_a_saved_model_loads_equal(model, tmp_path, suffix):
+def test_saved_and_loaded_model_is_equal(model, tmp_path, suffix):
     needed = {".safetensors": "safetensors", ".pt": "torch"}.get(suffix)
     if needed and not find_spec(needed):
         pytest.skip(f"needs {needed}")
@@ -186,7 +186,7 @@ def test_a_saved_model_loads_equal(model, tmp_path, suffix):
     assert back.generate(length=30) == model.generate(length=30)
 
 
-def test_save_replaces_a_file_and_converts_the_dtype(model, tmp_path):
+def test_save_overwrites_a_file_and_converts_the_dtype(model, tmp_path):
     (tmp_path / "m.npz").write_text("old")
     model.save(str(tmp_path / "m.npz"), dtype="float16")
     assert parts(tmp_path / "m.npz")[1]["readout.W"].dtype == "float16"
@@ -197,13 +197,13 @@ def test_save_replaces_a_file_and_converts_the_dtype(model, tmp_path):
             model.save(tmp_path / name)
 
 
-def test_the_functions_still_save_and_load_a_plain_model(tmp_path):
+def test_save_and_load_functions(tmp_path):
     model = toy_model()
     minichar.save(tmp_path / "own.npz", model)
     np.testing.assert_array_equal(minichar.load(tmp_path / "own.npz").parameters.flat, model.parameters.flat)
 
 
-def test_a_folder_loads_its_best_checkpoint(text):
+def test_load_from_a_directory_uses_the_best_checkpoint(text):
     best = train(text, **OVERFITTING)
     for folder in ("cv", text / "cv"):
         np.testing.assert_array_equal(minichar.load(folder).parameters.flat, best.parameters.flat)
@@ -212,7 +212,7 @@ def test_a_folder_loads_its_best_checkpoint(text):
         minichar.load(text)
 
 
-def test_an_unknown_device_is_refused(text, model):
+def test_unknown_device_raises(text, model):
     for call in (
         lambda: minichar.load("cv", device="tpu"),
         lambda: train(text, device="tpu"),
@@ -222,7 +222,7 @@ def test_an_unknown_device_is_refused(text, model):
             call()
 
 
-def test_models_compute_on_the_device_that_was_asked_for(text, device, monkeypatch):
+def test_models_compute_on_the_requested_device(text, device, monkeypatch):
     for module in ("training", "loading"):
         monkeypatch.setattr(
             f"minichar.api.{module}.open_backend", {device.name: device, "cpu": CPU}.__getitem__
@@ -237,11 +237,11 @@ def test_models_compute_on_the_device_that_was_asked_for(text, device, monkeypat
     assert tuned.parameters.backend.name == device.name
 
 
-def test_an_exact_model_has_the_same_methods(model):
+def test_exact_model_has_the_same_methods(model):
     assert len(model.exact().generate(length=20)) == 20
 
 
-def test_a_model_describes_itself_in_three_lines(text, model):
+def test_repr_has_three_lines(text, model):
     trained = repr(train("input.txt")).splitlines()
     loss = re.escape(os.listdir("cv")[0].rpartition("_")[2].removesuffix(".npz"))
     expected = [
@@ -251,7 +251,7 @@ def test_a_model_describes_itself_in_three_lines(text, model):
     ]
     assert len(trained) == 3
     assert all(map(re.fullmatch, expected, trained)), trained
-    assert repr(model).splitlines()[1:] == ["  no record of its training", "  on cpu, float64"]
+    assert repr(model).splitlines()[1:] == ["  no training record", "  on cpu, float64"]
     assert "not validated" in repr(train(text, val_frac=0.0))
     for damaged in (None, "x", [], {"path": 3}):
         model.details = {"origin": damaged, "epoch": damaged, "val_loss": damaged}
@@ -264,17 +264,17 @@ def test_a_model_describes_itself_in_three_lines(text, model):
     ("config", "words"),
     [
         ({"num_layers": 1}, "LSTM, 1 layer of 4, 6 characters, "),
-        ({"model": "gru", "gru_reset": "before"}, "GRU (reset before the product), 2 layers of 4, "),
+        ({"model": "gru", "gru_reset": "before"}, "GRU (reset before the matrix product), 2 layers of 4, "),
         ({"model": "rnn", "dropout": 0.25}, "RNN, 2 layers of 4, dropout 0.25, 6 characters"),
     ],
 )
-def test_a_summary_names_cell_sizes_and_parameters(config, words):
+def test_summary(config, words):
     model = toy_model(**config)
     assert model.summary().startswith(words)
     assert model.summary().endswith(f" {sum(view.size for _, view in model.parameters.items())} parameters")
 
 
-def test_create_takes_the_configuration_as_keywords():
+def test_create():
     vocabulary = minichar.Vocabulary("abc")
     options = {"model": "gru", "rnn_size": 5, "num_layers": 3, "dropout": 0.5, "gru_reset": "before"}
     model = minichar.Model.create(vocabulary, **options, seed=4, dtype="float64")
@@ -290,7 +290,7 @@ def test_create_takes_the_configuration_as_keywords():
 
 @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
 @pytest.mark.parametrize("data", [".", "input.txt"])
-def test_a_text_is_a_file_or_a_folder(text, kind, data):
+def test_data_is_a_file_or_a_directory(text, kind, data):
     events = []
     model = train(kind(text / data), on_event=events.append, checkpoint_dir=kind(text / "out"))
     assert [type(event) for event in events[-3:]] == [Step, Evaluated, Saved]
@@ -300,24 +300,24 @@ def test_a_text_is_a_file_or_a_folder(text, kind, data):
     assert model.generate("the ", 50) == back.generate("the ", 50)
 
 
-def test_the_checkpoint_folder_is_that_of_the_command(text):
+def test_default_checkpoint_dir_is_cv(text):
     assert train("input.txt").details["settings"]["checkpoint_dir"] == "cv"
     assert len(list((text / "cv").iterdir())) == 1
 
 
-def test_the_model_returned_is_the_best_and_not_the_last(text):
+def test_train_returns_the_best_model(text):
     events = []
     model = train(text, on_event=events.append, **OVERFITTING)
     measured = [event for event in events if isinstance(event, Evaluated)]
     saved = [event for event in events if isinstance(event, Saved)]
     losses = [event.val.loss for event in measured]
     best = int(np.argmin(losses))
-    assert best < len(losses) - 1, "the run must overfit for this test to show anything"
+    assert best < len(losses) - 1, "this test needs a run that overfits"
     np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[best].path).parameters.flat)
     assert model.details["val_loss"] == losses[best]
 
 
-def test_without_validation_the_model_is_the_last(text):
+def test_train_without_validation_returns_the_last_model(text):
     events = []
     model = train(text, val_frac=0.0, eval_val_every=20, max_epochs=2, on_event=events.append)
     saved = [event for event in events if isinstance(event, Saved)]
@@ -327,7 +327,7 @@ def test_without_validation_the_model_is_the_last(text):
     assert model.details["epoch"] == 2.0
 
 
-def test_the_history_has_a_row_for_each_measurement(text):
+def test_history_has_one_row_per_evaluation(text):
     events = []
     model = train(text, on_event=events.append, start_ss=0.9, decay_ss=0.1, min_ss=0.1, **OVERFITTING)
     measured = [event for event in events if isinstance(event, Evaluated)]
@@ -351,7 +351,7 @@ def test_the_history_has_a_row_for_each_measurement(text):
     assert model.history[0]["teacher_forcing_ratio"] > model.history[-1]["teacher_forcing_ratio"] > 0
 
 
-def test_the_history_is_in_the_checkpoint_and_survives_saving(text):
+def test_history_is_saved_and_loaded(text):
     model = train(text, **OVERFITTING)
     best = minichar.load("cv").history
     assert model.history[: len(best)] == best
@@ -361,7 +361,7 @@ def test_the_history_is_in_the_checkpoint_and_survives_saving(text):
 
 
 @pytest.mark.parametrize("history", [None, 3, [3], [{}], {"a": 1}])
-def test_a_damaged_history_is_one_line(text, history):
+def test_damaged_history_raises(text, history):
     train(text)
     header, arrays = parts(next((text / "cv").glob("*.npz")))
     header["training"]["history"] = history
@@ -369,7 +369,7 @@ def test_a_damaged_history_is_one_line(text, history):
         minichar.load(put_together(text / "damaged.npz", header, arrays))
 
 
-def test_training_resumes_where_it_stopped(text):
+def test_resume_continues_where_the_run_stopped(text):
     whole = train(text, max_epochs=3, checkpoint_dir="whole")
     train(text, max_epochs=1, checkpoint_dir="parts")
     for given in ("parts", text / "parts"):
@@ -379,15 +379,15 @@ def test_training_resumes_where_it_stopped(text):
         assert [row["epoch"] for row in resumed.history] == [1.0, 3.0]
 
 
-def test_a_folder_resumes_from_its_newest_checkpoint(text):
-    """Not from the best one, which is an earlier one here."""
+def test_resume_from_a_directory_uses_the_newest_checkpoint(text):
+    """The best checkpoint of this run is an earlier one."""
     done = train(text, **OVERFITTING).history[-1]["iteration"]
     events = []
     minichar.train(resume="cv", max_epochs=13, on_event=events.append, progress=False)
     assert events[0].iteration == done + 1
 
 
-def test_training_starts_from_the_weights_of_another_model(text):
+def test_init_from_starts_from_the_weights_of_a_model(text):
     first = train(text, checkpoint_dir="first")
     (text / "other.txt").write_text(TEXT.upper() + TEXT)
     weights = first.parameters.flat.copy()
@@ -401,10 +401,10 @@ def test_training_starts_from_the_weights_of_another_model(text):
             other.parameters["readout.W"][i], first.parameters["readout.W"][j], atol=1e-20
         )
     train(text, init_from=first, max_epochs=2)
-    np.testing.assert_array_equal(first.parameters.flat, weights, "the model given is not changed")
+    np.testing.assert_array_equal(first.parameters.flat, weights, "init_from is not modified")
 
 
-def test_a_misspelt_option_is_answered_with_the_nearest(text):
+def test_unknown_option_suggests_a_similar_name(text):
     for wrong, right in (
         ("learning_rat", "learning_rate"),
         ("hidden_size", "rnn_size"),
@@ -426,7 +426,7 @@ def test_the_signature_lists_every_option_with_its_default():
     assert list(parameters)[:4] == ["data", "device", "progress", "init_from"]
 
 
-def test_a_mistake_is_one_line_that_names_the_keyword(text):
+def test_errors_are_one_line_and_name_the_keyword(text):
     for data, options, words in (
         ("nothing", {}, "nothing"),
         (text, {"rnn_size": 0}, "rnn_size"),
@@ -458,7 +458,7 @@ def test_without_progress_nothing_is_printed(text, capfd):
 LINE = r"epoch (\d\.\d\d)/3  loss \d\.\d{3}(  validation \d\.\d{3})?  [\d,]+ characters/s  \d+:\d\d:\d\d left"
 
 
-def test_in_a_log_progress_is_a_line_for_each_measurement(text, monkeypatch, capfd):
+def test_progress_without_a_terminal_prints_one_line_per_evaluation(text, monkeypatch, capfd):
     monkeypatch.setattr(progress_module, "INTERVAL", float("inf"))
     model = minichar.train(text, eval_val_every=20, **TOY | {"max_epochs": 3})
     printed = capfd.readouterr()
@@ -470,7 +470,7 @@ def test_in_a_log_progress_is_a_line_for_each_measurement(text, monkeypatch, cap
     assert lines[-1].endswith(" 0:00:00 left")
 
 
-def test_on_a_terminal_progress_is_one_line_rewritten(text, monkeypatch):
+def test_progress_on_a_terminal_rewrites_one_line(text, monkeypatch):
     monkeypatch.setattr(progress_module, "REFRESH", 0.0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     model = minichar.train(text, **TOY | {"max_epochs": 3})
@@ -478,13 +478,13 @@ def test_on_a_terminal_progress_is_one_line_rewritten(text, monkeypatch):
     assert printed.count("\n") == 1
     assert printed.endswith("\n")
     states = printed.strip("\r\n").split("\r")
-    assert len(states) == model.history[-1]["iteration"] + 1  # each step, and the measurement
+    assert len(states) == model.history[-1]["iteration"] + 1  # every step, and the evaluation
     assert all(re.fullmatch(LINE, state.rstrip()) for state in states)
     assert {len(state) for state in states} == {79}
 
 
-def test_speed_and_time_left_are_averages_of_this_process(monkeypatch, capfd):
-    """40 chunks of 24 characters in 20 seconds, after 10 by an earlier process; 150 are left."""
+def test_speed_and_remaining_time_exclude_the_resumed_run(monkeypatch, capfd):
+    """The process trains on 40 chunks of 24 characters in 20 s, after 10 earlier ones; 150 remain."""
     clock = iter([100.0, 120.0, 120.0])
     monkeypatch.setattr(progress_module, "monotonic", lambda: next(clock))
     trainer = SimpleNamespace(
@@ -496,7 +496,7 @@ def test_speed_and_time_left_are_averages_of_this_process(monkeypatch, capfd):
     assert capfd.readouterr().err == "epoch 2.25/9  loss 1.500  48 characters/s  0:01:15 left\n"
 
 
-def test_the_line_ends_when_training_fails(text, monkeypatch):
+def test_progress_line_is_ended_if_training_fails(text, monkeypatch):
     monkeypatch.setattr(progress_module, "REFRESH", 0.0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(minichar.MinicharError, match="training failed"):
@@ -504,7 +504,7 @@ def test_the_line_ends_when_training_fails(text, monkeypatch):
     assert sys.stderr.getvalue().endswith("\n")
 
 
-def test_progress_begins_with_notes_about_the_text(tmp_path, monkeypatch, capfd):
+def test_progress_prints_notes_about_the_text_first(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_bytes(TEXT.replace("\n", "\r\n").encode())
     minichar.train("input.txt", **TOY)
@@ -513,11 +513,11 @@ def test_progress_begins_with_notes_about_the_text(tmp_path, monkeypatch, capfd)
     assert "CR LF" in notes[0]
 
 
-# The loop by hand
+# Custom training loop
 
 
-def test_a_loop_by_hand_trains_exactly_as_train_does(text):
-    """The loop of docs/howto/training-loop.md, with the names that it imports."""
+def test_custom_loop_matches_train(text):
+    """The loop is the one in docs/howto/training-loop.md."""
     options = {"rnn_size": 8, "num_layers": 2, "batch_size": 4, "seq_length": 6, "max_epochs": 2, "seed": 7}
     trained = minichar.train(text, use_ss=False, progress=False, grad_clip=0.3, **options)
 

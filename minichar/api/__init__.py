@@ -1,4 +1,4 @@
-"""The Python API: the names that `minichar` itself has, imported when the first of them is used."""
+"""Public Python API of `minichar`, imported when one of its names is first used."""
 
 from minichar.api.loading import load
 from minichar.api.model import Model

@@ -1,4 +1,4 @@
-"""`minichar.load`: a model from a file or a folder."""
+"""`minichar.load`: load a model from a file or a directory."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,44 +17,44 @@ from minichar.text.vocabulary import Vocabulary
 def load(
     path: str | os.PathLike[str] = "cv", device: str = "cpu", vocabulary: Vocabulary | None = None
 ) -> Model:
-    """Return the model in a file, or the one with the lowest validation loss in a folder.
+    """Load a model from a file, or the checkpoint with the lowest validation loss from a directory.
 
     Parameters
     ----------
     path : path-like
-        An ``.npz``, ``.safetensors`` or ``.pt`` file, or a folder of checkpoints.
+        An ``.npz``, ``.safetensors`` or ``.pt`` file, or a directory of checkpoints.
     device : str
-        Where to compute: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto``: an NVIDIA
-        GPU if there is one, else the CPU.
+        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
+        NVIDIA GPU if available, otherwise the CPU).
     vocabulary : Vocabulary, optional
-        For a PyTorch state dict that was not saved by minichar, so that its characters are not known.
+        Vocabulary of a PyTorch state dict that was not saved by minichar and therefore contains none.
 
     Raises
     ------
     MinicharError
-        If the file is missing, damaged or of another format, the folder has no checkpoint, or there
-        is no such device.
+        If the file is missing, damaged or in an unsupported format, the directory contains no
+        checkpoint, or the device is not available.
     """
     return load_on(open_backend(device), find_checkpoint(Path(path)), vocabulary)
 
 
 def load_on(backend: Backend, path: Path, vocabulary: Vocabulary | None = None) -> Model:
-    """Return the model in a file, with the history of its training if the file has one."""
+    """Load a model from a file, with its training history if the file contains one."""
     loaded = load_model(path, backend, vocabulary)
     model = Model(loaded.config, loaded.vocabulary, loaded.parameters, loaded.details)
-    if format_of(path) in (None, "npz"):  # no other format stores the state of training
+    if format_of(path) in (None, "npz"):  # other formats store no training state
         with Archive(path) as archive:
             training = archive.header.get("training")
         if training is not None:
             try:
                 model.details["history"] = rows(training["history"])
             except (AttributeError, LookupError, TypeError) as error:
-                raise archive.damaged(f"the history of its training is incomplete ({error})") from error
+                raise archive.damaged(f"its training history is incomplete ({error})") from error
     return model
 
 
 def rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the measurements of a training run, as a checkpoint stores them, as flat rows."""
+    """Convert the training history in a checkpoint to flat dicts, one per evaluation."""
     return [
         {
             "iteration": row["iteration"],

@@ -1,4 +1,4 @@
-"""`minichar.Model`: a model with the verbs generate, evaluate and save."""
+"""`minichar.Model`: generate text, evaluate and save."""
 
 import os
 import secrets
@@ -19,25 +19,25 @@ from minichar.text.vocabulary import Vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_whole
 
 CHUNK = 100
-"""Time steps computed at once by `Model.surprisal`; the result does not depend on it."""
+"""Time steps per forward pass in `Model.surprisal`; the result does not depend on it."""
 
 
 class Model(CharRNN):
-    """A character-level language model: a network, its weights, and the characters it knows.
+    """Character-level language model: architecture, weights and vocabulary.
 
-    `load` and `train` return one, and `create` makes one with random weights.
+    Use `load` or `train` to get a trained model, and `create` to get one with random weights.
 
     Attributes
     ----------
     config : Config
-        The architecture: ``config.model``, ``config.rnn_size``, ``config.num_layers``, …
+        Architecture: ``config.model``, ``config.rnn_size``, ``config.num_layers``, …
     vocabulary : Vocabulary
-        The V characters, each with its id.
+        The V characters and their ids.
     parameters : Parameters
-        The weights by name, such as ``parameters["readout.W"]`` ``(V, H+1)``, and as one vector,
+        Weights by name, such as ``parameters["readout.W"]`` ``(V, H+1)``, and as a flat vector,
         ``parameters.flat``.
     details : dict
-        How it was trained, as plain JSON values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
+        Information about training, as JSON values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
     """
 
     @classmethod
@@ -54,42 +54,45 @@ class Model(CharRNN):
         dtype: str = "float32",
         device: str = "cpu",
     ) -> Self:
-        """Return an untrained model with random weights.
+        """Create an untrained model with random weights.
 
         Parameters
         ----------
         vocabulary : Vocabulary
         model : {"rnn", "lstm", "gru"}
-            The cell, or one that you have registered.
+            Cell type, or the name of a cell that you registered.
         rnn_size : int
-            H, the hidden units of each layer.
+            Number of hidden units per layer, H.
         num_layers : int
+            Number of stacked layers.
         dropout : float
-            Drop probability while training, in [0, 1).
+            Dropout probability during training, in [0, 1).
         gru_reset : {"after", "before"}
-            Where a GRU's reset gate acts, after the matrix product or before it.
+            Whether a GRU's reset gate is applied after the matrix product or before it.
         seed : int
-            The same seed gives the same weights on every device.
+            Random seed. The same seed gives the same weights on every device.
         dtype : {"float32", "float64"}
+            Data type of the weights.
         device : str
             ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``.
 
         Raises
         ------
         MinicharError
-            If a value is out of range, or there is no such device.
+            If a value is out of range, or the device is not available.
         """
         config = Config(len(vocabulary), model, rnn_size, num_layers, dropout, gru_reset)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The measurements of the training run, in order; empty if they are not known.
+        """Evaluations of the training run in order, or an empty list without a training history.
 
-        Each is a dict: ``iteration`` (chunks trained on), ``epoch``, ``train_loss`` (mean since the
-        measurement before, with dropout and scheduled sampling), ``val_loss`` (None without a
-        validation text), ``fit_loss`` (on training text, measured as ``val_loss`` is), all in nats per
-        character; ``learning_rate`` and ``teacher_forcing_ratio`` of the epoch.
+        Each evaluation is a dict. ``iteration`` is the number of chunks trained on, and ``epoch`` the
+        number of epochs. Losses are in nats per character: ``train_loss`` is the mean since the previous
+        evaluation, with dropout and scheduled sampling; ``val_loss`` is the validation loss (None
+        without validation); ``fit_loss`` is the loss on training text, measured like ``val_loss``.
+        ``learning_rate`` and ``teacher_forcing_ratio`` are the values in that epoch.
         """
         return list(self.details.get("history", []))
 
@@ -106,30 +109,29 @@ class Model(CharRNN):
         stop: str | Sequence[str] = (),
         unknown: Unknown = "error",
     ) -> Iterator[str]:
-        """Yield generated text piece by piece, as soon as each character is drawn.
+        """Yield generated text in pieces, as it is generated.
 
         Parameters
         ----------
         prime : str
-            Text for the model to continue; it is not part of what is generated. By default the model
-            starts as after a line break.
+            Text to continue; not included in the output. By default, the model starts after a line break.
         length : int
-            How many characters to generate; 0 for no limit.
+            Number of characters to generate; 0 for no limit.
         temperature : float
-            Above 0. Below 1 is safer and more repetitive, above 1 bolder with more mistakes.
+            Positive. Lower values make the text more predictable, higher values more varied.
         top_k : int
-            Draw from the k most likely characters only; 0 for all.
+            Sample from the k most likely characters only; 0 for all.
         top_p : float
-            Draw from the fewest characters whose probabilities add up to `top_p`; 1 for all.
+            Sample from the smallest set of characters with total probability at least `top_p`; 1 for all.
         argmax : bool
-            Always take the most likely character.
+            Greedy decoding: always choose the most likely character.
         seed : int or None
-            The same seed gives the same text; None gives another one each time.
+            Random seed. The same seed gives the same text; None uses a new seed for each call.
         stop : str or sequence of str
-            Strings that end the text; they are not part of it.
+            Stop strings, which end the output and are not included in it.
         unknown : {"error", "skip", "unk"}
-            For characters of `prime` that are not in the vocabulary: raise an error, leave them out, or
-            use the vocabulary's unknown id.
+            What to do with characters in `prime` that are not in the vocabulary: raise an error, skip
+            them, or use the vocabulary's unknown id.
 
         Yields
         ------
@@ -139,8 +141,8 @@ class Model(CharRNN):
         Raises
         ------
         MinicharError
-            When the first piece is requested, if a value is out of range, or `prime` has characters
-            that the model does not know.
+            When the first piece is requested, if a value is out of range or `prime` contains characters
+            that are not in the vocabulary.
         """
         yield from filter(
             None,
@@ -168,15 +170,16 @@ class Model(CharRNN):
         stop: str | Sequence[str] = (),
         unknown: Unknown = "error",
     ) -> str:
-        """Return generated text: what `stream` yields, joined. The parameters are the same.
+        """Return generated text as one string. The parameters are those of `stream`.
 
         Raises
         ------
         MinicharError
-            As `stream`, and if there is neither a length nor a stop string.
+            If a value is out of range, `prime` contains characters that are not in the vocabulary, or
+            there is neither a length nor a stop string.
         """
         if length == 0 and not any([stop] if isinstance(stop, str) else stop):
-            raise MinicharError("length is 0, which means no limit: give a length or stop, or use stream()")
+            raise MinicharError("length=0 means no limit: set length or stop, or use stream()")
         return "".join(
             self.stream(
                 prime,
@@ -192,54 +195,51 @@ class Model(CharRNN):
         )
 
     def evaluate(self, text: str, unknown: Unknown = "error") -> Evaluation:
-        """Return the loss on a text, read from a zero state.
+        """Compute the loss on `text`, starting from a zero state.
 
         Parameters
         ----------
         text : str
-            N ≥ 2 characters, of which all but the first are predicted.
+            N ≥ 2 characters. The model predicts all of them except the first.
         unknown : {"error", "skip", "unk"}
-            For characters that are not in the vocabulary: raise an error, leave them out, or use the
-            vocabulary's unknown id.
+            What to do with characters that are not in the vocabulary: raise an error, skip them, or use
+            the vocabulary's unknown id.
 
         Returns
         -------
         Evaluation
-            Its ``loss`` is the mean in nats per character; ``bits`` and ``perplexity`` are the same in
-            other units.
+            The mean ``loss`` in nats per character, also available as ``bits`` and ``perplexity``.
 
         Raises
         ------
         MinicharError
-            If `text` has characters that the model does not know, or fewer than two that it does.
+            If `text` contains characters that are not in the vocabulary, or fewer than two that are.
         """
         ids = self.vocabulary.encode(text, unknown)  # (N,)
         if len(ids) < 2:
-            raise MinicharError(
-                f"the text has {len(ids)} characters that the model knows; to measure a loss takes at least 2"
-            )
+            raise MinicharError(f"text has too few known characters ({len(ids)}): the loss needs at least 2")
         return evaluate_whole(self, ids)
 
     def surprisal(self, text: str, unknown: Unknown = "error") -> np.ndarray:
-        """Return how surprising each character of a text is: -ln of its probability given those before.
+        """Compute the surprisal of each character: -ln of its probability given the preceding ones.
 
         Parameters
         ----------
         text : str
-            N characters, read from a zero state.
+            N characters. The model starts from a zero state.
         unknown : {"error", "skip", "unk"}
             As in `evaluate`.
 
         Returns
         -------
         array of float64, (N,)
-            In nats. The first is NaN, since nothing comes before it; so is each character that is
-            skipped. ``numpy.nanmean`` of them is ``evaluate(text).loss``, up to rounding.
+            Surprisal in nats. It is NaN for the first character, which has no predecessor, and for
+            skipped characters. ``numpy.nanmean`` gives ``evaluate(text).loss``, up to rounding.
 
         Raises
         ------
         MinicharError
-            If `text` has characters that the model does not know.
+            If `text` contains characters that are not in the vocabulary.
         """
         ids = self.vocabulary.encode(text, unknown).astype(np.intp)  # (n,)
         backend, network = self.parameters.backend, self.network(CHUNK, 1)
@@ -258,19 +258,19 @@ class Model(CharRNN):
         return result
 
     def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
-        """Write the model to a file, replacing any that exists. Training cannot be resumed from it.
+        """Save the model without its training state. An existing file is overwritten.
 
         Parameters
         ----------
         path : path-like
-            Its suffix decides the format: ``.npz``, ``.safetensors``, ``.pt`` or ``.onnx``.
+            Output file. The suffix sets the format: ``.npz``, ``.safetensors``, ``.pt`` or ``.onnx``.
         dtype : {"float16", "float32", "float64"}, optional
-            Of the weights in the file; the model's own by default.
+            Data type of the weights in the file. The default is the model's data type.
 
         Raises
         ------
         MinicharError
-            If the suffix is another one, a package is missing, a weight is too large for `dtype`, or
+            If the suffix is not supported, a package is missing, a weight is too large for `dtype`, or
             the file cannot be written.
         """
         save_model(self, path, dtype)
@@ -284,13 +284,13 @@ class Model(CharRNN):
 
 
 def training_of(details: Mapping[str, Any]) -> str:
-    """Return one line on how a model was trained.
+    """Return a one-line description of how a model was trained.
 
-    The details come from a file, where they may be missing or of any type.
+    The details are read from a file, so entries may be missing or of any type.
     """
     origin, epoch, loss = details.get("origin"), details.get("epoch"), details.get("val_loss")
     if not isinstance(origin, dict) or not isinstance(epoch, int | float):
-        return "no record of its training"
+        return "no training record"
     measured = (
         f"validation loss {loss:.4f} nats per character" if isinstance(loss, float) else "not validated"
     )

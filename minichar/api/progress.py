@@ -1,4 +1,4 @@
-"""The line on standard error that shows how far `minichar.train` has come."""
+"""Progress of `minichar.train` on standard error."""
 
 import sys
 from datetime import timedelta
@@ -8,22 +8,22 @@ from minichar.training.events import Evaluated, Event, Step
 from minichar.training.start import Run
 
 REFRESH = 0.1
-"""Seconds between two updates of the line on a terminal; each brings a loss from the device."""
+"""Minimum time between updates on a terminal, in seconds; each update copies the loss from the device."""
 INTERVAL = 10.0
-"""Seconds between two lines anywhere else, such as in a log file."""
+"""Maximum time between lines if the output is not a terminal, in seconds."""
 WIDTH = 79
 
 
 class Progress:
-    """Shows the epoch, the losses, the speed and the time left; use it in a ``with`` block.
+    """Context manager that shows the epoch, the losses, the speed and the remaining time.
 
-    A terminal has one line that is rewritten. Elsewhere a line is printed at each measurement of the
-    validation loss, and every `INTERVAL` seconds between them.
+    On a terminal, one line is rewritten. Otherwise, a line is printed at each evaluation, and every
+    `INTERVAL` seconds between evaluations.
 
     Parameters
     ----------
     run : Run
-        Its notes are printed first.
+        Training run. Its notes are printed first.
     """
 
     def __init__(self, run: Run) -> None:
@@ -43,7 +43,7 @@ class Progress:
             print(file=sys.stderr)
 
     def show(self, event: Event) -> None:
-        """Update the line if the event is a measurement, or a step when an update is due."""
+        """Update the line on every evaluation, and on a training step if an update is due."""
         match event:
             case Evaluated():
                 if event.val is not None:
@@ -53,7 +53,7 @@ class Progress:
                 self.write(event.epoch, event.loss)
 
     def write(self, epoch: float, loss: float) -> None:
-        """Write the line. Speed and time left include the time for validation and checkpoints."""
+        """Write the line. Speed and remaining time include evaluation and saving."""
         trainer, now = self.trainer, monotonic()
         done = trainer.iteration - self.first
         seconds = (now - self.begun) / done  # per chunk

@@ -1,4 +1,4 @@
-"""`minichar.train`: the command ``minichar train`` as a function."""
+"""`minichar.train`: ``minichar train`` as a function."""
 
 import os
 from collections.abc import Callable
@@ -32,44 +32,45 @@ def train(
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> Model:
-    """Train a model on a text and return the best one, with the lowest validation loss.
+    """Train a model on text and return the checkpoint with the lowest validation loss.
 
-    Checkpoints are saved to the folder `checkpoint_dir` (``cv`` by default), as ``minichar train``
-    does. An interrupted run can continue from the last of them with `resume`.
+    Checkpoints are saved in the directory `checkpoint_dir` (``cv`` by default), as with
+    ``minichar train``. Use `resume` to continue an interrupted run from its last checkpoint.
 
     Parameters
     ----------
     data : path-like, optional
-        A text file, or a folder with ``input.txt``; Python's own help text by default. With `resume`,
-        the text that the run was trained on, by default.
+        A text file, or a directory with ``input.txt``. The default is Python's own bundled help text
+        or, with `resume`, the training text of the run.
     device : str
-        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto``: an NVIDIA GPU if there is
-        one, else the CPU.
+        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
+        NVIDIA GPU if available, otherwise the CPU).
     progress : bool
-        Show notes about the text and a line of progress on standard error: losses in nats per
-        character, speed, time left.
+        Print notes about the text and a progress line to standard error: losses in nats per character,
+        speed, remaining time.
     init_from : path-like or CharRNN, optional
-        Start from the weights of this checkpoint, of the best one in this folder, or of a copy of this
-        model, on its device. Characters are matched one by one, so the text may be another one.
+        Initial weights: a checkpoint, a directory (its best checkpoint), or a model, whose weights are
+        copied and whose device is used. Weights are matched by character, so the new text may
+        contain other characters.
     resume : path-like, optional
-        Continue the run of this checkpoint, or of the newest one in this folder, exactly where it
-        stopped. Its options are kept; those given here replace them.
+        Continue a run exactly where it stopped: a checkpoint, or a directory (its newest checkpoint).
+        The run keeps its options, except those passed here.
     on_event : callable, optional
-        Called with each `minichar.training.events.Step`, `Evaluated` and `Saved`.
+        Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     **options
-        The fields of `Settings`, which are the options of ``minichar train``: ``model="gru"``,
+        Fields of `Settings`, the same as the options of ``minichar train``: ``model="gru"``,
         ``rnn_size=256``, ``max_epochs=10``, …
 
     Returns
     -------
     Model
-        Read from the run's checkpoint with the lowest validation loss, or from its last one if there
-        is no validation text (``val_frac=0``). Its `Model.history` is that of the whole run.
+        Model loaded from the checkpoint with the lowest validation loss, or from the last checkpoint
+        without validation (``val_frac=0``). `Model.history` covers the whole run.
 
     Raises
     ------
     TypeError
-        If there is no option of that name.
+        If an option does not exist.
     MinicharError
         If the text cannot be read, an option is out of range, or training fails.
     """
@@ -79,9 +80,11 @@ def train(
         suggestion = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise TypeError(f"train() has no option {name!r}{suggestion}")
     if init_from is not None and resume is not None:
-        raise MinicharError("init_from starts a new run and resume continues one: give only one of them")
+        raise MinicharError(
+            "init_from and resume are mutually exclusive: init_from starts a new run, resume continues one"
+        )
     if isinstance(data, str) and "\n" in data:
-        raise MinicharError("data must be a path, and it holds a line break: save the text to a file first")
+        raise MinicharError("data contains a line break, but must be a path: save the text to a file first")
     if data is not None:
         options["data"] = data
 
@@ -104,8 +107,8 @@ def train(
 
     if trainer.best is None:
         raise MinicharError(
-            f"the checkpoints of this run are gone from {trainer.settings.checkpoint_dir}/: "
-            "was the folder changed while training?"
+            f"the checkpoints of this run no longer exist in {trainer.settings.checkpoint_dir}/: "
+            "do not change the directory during training"
         )
     model = load_on(trainer.backend, trainer.best)
     model.details["history"] = rows(trainer.history)
@@ -113,7 +116,7 @@ def train(
 
 
 def documented() -> Signature:
-    """Return the signature of `train` with each option and its default in place of ``**options``."""
+    """Return the signature of `train` with ``**options`` expanded to all options and their defaults."""
     *own, _ = signature(train).parameters.values()
     types, defaults = get_type_hints(Settings), Settings().to_json()
     options = [

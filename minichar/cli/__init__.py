@@ -1,6 +1,6 @@
-"""The command line: parse arguments, call the packages below, print results.
+"""Command line: parse arguments, call the packages below, print results.
 
-Each command is a module that is imported when the command is used.
+Each command is a module that is imported only when the command is used.
 """
 
 import sys
@@ -14,56 +14,56 @@ import click
 from minichar.errors import MinicharError
 
 COMMANDS = {
-    "train": "Train a model on a text.",
+    "train": "Train a model on text.",
     "sample": "Generate text with a trained model.",
-    "eval": "Evaluate a model on a text.",
+    "eval": "Evaluate a model on text.",
     "inspect": "Show the contents of a checkpoint.",
     "plot": "Plot the loss of one or more training runs.",
     "convert": "Convert a model to another format.",
     "serve": "Serve models to web browsers.",
-    "worker": "Generate text for a server, on any machine.",
+    "worker": "Run a worker that generates text for a server.",
     "gradcheck": "Check every hand-written gradient.",
-    "lessons": "Take the course: lessons that are tests.",
+    "lessons": "Read a lesson and run its tests.",
     "doctor": "Show which devices this machine can use.",
-    "bench": "Measure the speed, compared with PyTorch.",
-    "data": "List and download training texts.",
+    "bench": "Benchmark minichar against PyTorch.",
+    "data": "List and download datasets.",
 }
 INTERRUPTED = 130
-"""The exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
+"""Exit status after Ctrl-C: 128 + SIGINT, as in shells."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command only when it is used, so that ``--help`` is fast.
+    """Click group that imports a command only when it is used, which keeps ``--help`` fast.
 
-    User errors end in one line on standard error and exit status 1.
+    A user error prints one line to standard error and exits with status 1.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of ``--help``."""
+        """Return the command names in the order of ``--help``."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Return the command of that name."""
+        """Return the command `name`, or None if there is no such command."""
         if name not in COMMANDS:
             return None
-        return getattr(import_module(f"minichar.cli.{name}"), "command")  # noqa: B009  (a module's attribute)
+        return getattr(import_module(f"minichar.cli.{name}"), "command")  # noqa: B009  (module attribute)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; suggest similar names for an unknown one."""
+        """Return the command that `args` names, or fail with a suggestion."""
         similar = get_close_matches(args[0], COMMANDS)
         if args[0] not in COMMANDS and similar and not ctx.resilient_parsing:
             ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
+        """Write the command list without importing any command."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn user errors into one line."""
+        """Run the command; print a user error as one line."""
         try:
             return super().invoke(ctx)
         except MinicharError as error:
@@ -95,10 +95,10 @@ def main() -> None:
 
     \b
     Quick start:
-      minichar train                        train on the built-in text, a few minutes
+      minichar train                        train on the built-in text (a few minutes)
       minichar sample                       generate text with the best checkpoint
-      minichar data get tinyshakespeare     download a better text
+      minichar data get tinyshakespeare     download a larger dataset
       minichar train --data data/tinyshakespeare
     """  # noqa: D301  (\b tells Click to keep the line breaks)
-    if isinstance(sys.stdout, TextIOWrapper):  # characters that the terminal cannot show become ?
+    if isinstance(sys.stdout, TextIOWrapper):  # unsupported characters print as ?
         sys.stdout.reconfigure(errors="replace")

@@ -16,7 +16,7 @@ from minichar.cli.options import CellName, GroupedCommand, device, group
 from minichar.devices.backend import Backend
 from minichar.engine.config import GRU_RESETS
 
-work_ = group("Work")
+work_ = group("Benchmark")
 sizes = group("Sizes")
 measuring = group("Measuring")
 COUNT = click.IntRange(1)
@@ -24,13 +24,19 @@ CORES = os.cpu_count() or 1
 
 
 @click.command("bench", cls=GroupedCommand)
-@work_("--what", default=("train",), multiple=True, type=click.Choice(KINDS), help="Can be repeated.")
-@work_("--model", default=("lstm",), multiple=True, type=CellName(), help="Can be repeated.")
+@work_(
+    "--what",
+    default=("train",),
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="What to measure. Can be repeated.",
+)
+@work_("--model", default=("lstm",), multiple=True, type=CellName(), help="Cell type. Can be repeated.")
 @work_(
     "--gru-reset",
     default="after",
     type=click.Choice(GRU_RESETS),
-    help="After the product or before it.",
+    help="Apply a GRU's reset gate after the matrix product or before it.",
 )
 @sizes(
     "--rnn-size",
@@ -41,16 +47,16 @@ CORES = os.cpu_count() or 1
     help="Hidden units. Can be repeated.",
 )
 @sizes("--num-layers", default=2, metavar="L", type=COUNT, help="Number of layers.")
-@sizes("--vocab-size", default=65, metavar="V", type=COUNT, help="Number of characters.")
+@sizes("--vocab-size", default=65, metavar="V", type=COUNT, help="Number of characters in the vocabulary.")
 @sizes("--seq-length", default=50, metavar="T", type=COUNT, help="Time steps per chunk.")
 @sizes("--batch-size", default=50, metavar="B", type=COUNT, help="Sequences per batch.")
 @measuring(
     "--threads",
     default=0,
     type=click.IntRange(0, CORES),
-    help="Threads of the products. 0: one per core.",
+    help="Number of threads for matrix products. 0: one per core.",
 )
-@measuring("--rounds", default=5, type=COUNT, help="How often each side is measured.")
+@measuring("--rounds", default=5, type=COUNT, help="Number of times each implementation is measured.")
 @measuring("--json", "as_json", is_flag=True, help="Print the results and raw times as JSON.")
 @device
 def command(
@@ -67,15 +73,15 @@ def command(
     as_json: bool,
     device: Backend,
 ) -> None:
-    """Measure the speed, compared with PyTorch.
+    """Benchmark minichar against PyTorch.
 
-    Both do the same work in turn, in separate processes. The ratio is minichar's speed divided by
-    PyTorch's. Training with dropout (0.5) or scheduled sampling (ratio 0.9) is compared
-    with training without it, and 64 streams of generated text with one. Without PyTorch, only
-    minichar is measured.
+    Both implementations run the same benchmark alternately, in separate processes. The ratio is
+    minichar's speed divided by PyTorch's. Training with dropout (0.5) or scheduled sampling
+    (teacher-forcing ratio 0.9) is compared with plain training, and generation of 64 streams
+    with generation of one. If PyTorch is not installed, only minichar is measured.
 
-    A speed is the median over all units of work: a chunk in training or evaluation, 200 characters
-    in generation. A ratio is the median over the rounds. Run it on an idle machine.
+    The speed is the median over all iterations (one chunk in training or evaluation, 200 characters
+    in generation). The ratio is the median over all rounds. Run it on an idle machine.
     """
     works = [
         Work(

@@ -1,8 +1,8 @@
-"""The course: find, read and run the lessons.
+"""Find, read and run the lessons of the course.
 
-A lesson is a test file ``test_NN_name.py``. Its docstring is the text of the lesson, with the
-first line ``Lesson N. Title: summary.``. It ends with two strings, ``EXERCISE`` and ``ANSWER``.
-A source tree has the lessons in ``tests/lessons``; a wheel installs them as data files.
+A lesson is a test file ``test_NN_name.py``. Its docstring is the lesson text and starts with
+``Lesson N. Title: summary.``. The file ends with two strings, ``EXERCISE`` and ``ANSWER``.
+In a source tree, the lessons are in ``tests/lessons``; a wheel installs them as data files.
 """
 
 import ast
@@ -23,20 +23,20 @@ FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson.
+    """Lesson of the course.
 
     Attributes
     ----------
     path : Path
         The test file.
     number : int
-        1, 2, …
+        Lesson number, starting at 1.
     title, summary : str
-        From the first line of the docstring.
+        Taken from the first line of the docstring.
     story : str
         The whole docstring.
     exercise, answer : str
-        A change to make in one file, and the tests that fail after it.
+        A change to one source file, and the tests that fail because of it.
     """
 
     path: Path
@@ -54,18 +54,18 @@ def find_lessons() -> list[Lesson]:
     Raises
     ------
     MinicharError
-        If this installation has none.
+        If the lessons are not installed.
     """
     files = sorted(SOURCES.glob("test_*.py")) or sorted(installed())
     if not files:
         raise MinicharError(
-            "the lessons are not installed: get minichar's sources and run pip install -e '.[test]' there"
+            "the lessons are not installed: run pip install -e '.[test]' in minichar's source directory"
         )
     return [read_lesson(path) for path in files]
 
 
 def installed() -> Iterator[Path]:
-    """Yield the lessons that a wheel has installed."""
+    """Yield the paths of lessons installed from a wheel."""
     with suppress(metadata.PackageNotFoundError):
         for file in metadata.files("minichar") or []:
             path = Path(str(file.locate())).resolve()
@@ -90,12 +90,12 @@ def read_lesson(path: Path) -> Lesson:
 
 
 def get_lesson(number: int) -> Lesson:
-    """Return the lesson with that number.
+    """Return the lesson with the given number.
 
     Raises
     ------
     MinicharError
-        If there is none.
+        If there is no such lesson.
     """
     lessons = find_lessons()
     for lesson in lessons:
@@ -116,12 +116,12 @@ def run_lesson(lesson: Lesson) -> int:
         pytest = import_module("pytest")
     except ImportError as error:
         raise MinicharError(
-            f"lessons need pytest ({error}): run pip install -e '.[test]' in minichar's sources, or, "
-            "to read without doing the exercises, pip install 'minichar[test]'"
+            f"lessons need pytest ({error}): run pip install -e '.[test]' in minichar's source directory, "
+            "or pip install 'minichar[test]' if you skip the exercises"
         ) from error
-    # The result must not depend on pytest options in the environment, or on the settings, fixtures and
-    # cache of the folder that contains the lesson.
+    # The result must not depend on pytest options in the environment, or on the configuration, fixtures
+    # and cache of the directory that contains the lesson.
     os.environ.pop("PYTEST_ADDOPTS", None)
     alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
-    # Some lessons print what they measure.
+    # Some lessons print measurements.
     return int(pytest.main([*alone, "--verbose", "--no-header", "--capture=no", str(lesson.path)]))

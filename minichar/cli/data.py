@@ -1,4 +1,4 @@
-"""``minichar data``: named training texts."""
+"""``minichar data``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from minichar.text.download import Progress
 
 @click.group("data")
 def command() -> None:
-    """List and download training texts.
+    """List and download datasets.
 
-    Any text file works: `minichar train --data my.txt`. These are a start, and the same for
-    everyone, so results are comparable.
+    You can train on any text file: `minichar train --data my.txt`. The contents of these datasets are
+    fixed, so results on them are comparable.
     """
 
 
 @command.command("list")
 def list_datasets() -> None:
-    """List the texts by name."""
+    """List the available datasets."""
     rows = [("NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE")]
     rows += [(d.name, _size(d), d.language, d.source, d.licence) for d in DATASETS.values()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -45,13 +45,13 @@ def list_datasets() -> None:
     default=Path("data"),
     show_default=True,
     metavar="DIR",
-    help="The folder for texts; this one is saved as DIR/NAME/input.txt.",
+    help="Parent directory. The text is saved as DIR/NAME/input.txt.",
 )
-@click.option("--force", is_flag=True, help="Replace a different text of the same name.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file that has different contents.")
 def get(name: str, folder: Path, force: bool) -> None:
-    """Save a text as DIR/NAME/input.txt and print its path.
+    """Save a dataset as DIR/NAME/input.txt and print its path.
 
-    Downloads are pinned to a version and verified, so everyone has the same bytes.
+    Downloads are pinned to a version and verified by checksum.
     """
     dataset = DATASETS[name]
     click.echo(f"{name}: {dataset.description}", err=True)
@@ -59,7 +59,7 @@ def get(name: str, folder: Path, force: bool) -> None:
     with _progress_bar(dataset, shown=not kept) as progress:
         path = fetch(name, folder, force=force, progress=progress)
     if kept:
-        click.echo("already there, verified", err=True)
+        click.echo("already exists, verified", err=True)
     click.echo(path)
     click.echo(f"next: minichar train --data {shlex.quote(str(path.parent))}", err=True)
 

@@ -19,10 +19,10 @@ from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import lay_out, settings_of
 
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
-"""The settings that decide which characters are held out."""
+"""Settings that determine which characters are held out."""
 
 text = group("Text")
-reading = group("Reading")
+reading = group("Evaluation")
 
 
 @click.command("eval", cls=GroupedCommand)
@@ -31,40 +31,40 @@ reading = group("Reading")
     "--data",
     metavar="PATH",
     type=PATH,
-    help="A text file, or a folder with input.txt.  [default: the training text]",
+    help="A text file, or a directory with input.txt.  [default: the training text]",
 )
-@text("--encoding", help="The encoding of the file.  [default: as in training]", show_default=False)
+@text("--encoding", help="Encoding of the file.  [default: as in training]", show_default=False)
 @text(
     "--split",
     type=click.Choice([*SPLITS, "whole"]),
     show_default=False,
-    help="How to split the text, or whole: read it as one stream.  [default: as in training]",
+    help="How to split the text. whole: no split, one stream.  [default: as in training]",
 )
 @text(
     "--train-frac",
     type=float,
     show_default=False,
-    help="Fraction for training.  [default: as in training]",
+    help="Fraction of the text for training.  [default: as in training]",
 )
 @text(
     "--val-frac",
     type=float,
     show_default=False,
-    help="Fraction for validation.  [default: as in training]",
+    help="Fraction of the text for validation.  [default: as in training]",
 )
-@text("--part", default="val", type=click.Choice(PARTS), help="The part of the split to evaluate on.")
+@text("--part", default="val", type=click.Choice(PARTS), help="Part of the split to evaluate on.")
 @reading(
     "--start",
     default="zero",
     type=click.Choice(["zero", "carried"]),
-    help="Start from a zero state, as in generation, or carry the state over from the parts before.",
+    help="Initial state: zero, as in generation, or carried over from the preceding parts of the split.",
 )
 @reading(
     "--batch-size",
     type=click.IntRange(1),
     show_default=False,
     metavar="B",
-    help="Number of streams.  [default: as in training]",
+    help="Number of parallel streams.  [default: as in training]",
 )
 @reading(
     "--seq-length",
@@ -73,7 +73,7 @@ reading = group("Reading")
     metavar="T",
     help="Characters per chunk.  [default: as in training]",
 )
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--quiet", is_flag=True, help="Hide the progress bar.")
 @device
 def command(
     checkpoint: Path | None,
@@ -84,18 +84,18 @@ def command(
     device: Backend,
     **given: Any,
 ) -> None:
-    """Evaluate a model on a text.
+    """Evaluate a model on text.
 
-    Reports the cross-entropy loss in nats per character, in bits per character (nats / ln 2), and as
-    a perplexity (e to the nats). Losses are comparable only on the same text, split and start, so
-    these are printed as well.
+    Prints the cross-entropy loss in nats per character, in bits per character (nats / ln 2), and as
+    perplexity (exp of the loss in nats). Losses are comparable only for the same text, split and initial
+    state, so these are printed as well.
     """
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
     path = find_checkpoint(checkpoint)
     model = load_model(path, device)
     if given["data"] is None and "settings" not in model.details:
-        raise MinicharError(f"{path} does not name its training text: choose a text with --data")
+        raise MinicharError(f"{path} has no record of its training text: specify the text with --data")
     trained = settings_of(model, path) if "settings" in model.details else Settings()
     given["split"] = split if split in SPLITS else None
     settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
@@ -115,20 +115,20 @@ def command(
 
     if split == "whole":
         result = evaluate_whole(model, corpus.ids, watch=watch)
-        what = "whole, one stream from a zero state"
+        what = "whole text, one stream from a zero state"
     else:
         laid_out = lay_out(corpus, settings)
         other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
         if other and model.details.get("settings") and same_text:
             click.echo(
-                f"warning: {' and '.join(other)} differ from training, so this part overlaps the "
-                "training text; omit them to evaluate on held-out text",
+                f"warning: {' and '.join(other)} changed since training, so this part overlaps the "
+                "training text; use the training values to evaluate on held-out text",
                 err=True,
             )
         for note in laid_out.notes:
             click.echo(note, err=True)
         result = evaluate_part(model, laid_out, part, start, watch)
-        begun = "from a zero state" if start == "zero" else "carried over from the parts before"
+        begun = "from a zero state" if start == "zero" else "with the state carried over"
         streams = f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''}"
         what = f"{part} part of the {laid_out.how} split, {streams} {begun}"
     click.echo(f"model       {path}: {model.summary()}, on {device.name}")

@@ -14,19 +14,19 @@ chunk = group("Chunk")
 
 
 @click.command("gradcheck", cls=GroupedCommand)
-@network_("--model", default="lstm", type=CellName(), help="The cell.")
+@network_("--model", default="lstm", type=CellName(), help="Cell type.")
 @network_(
     "--gru-reset",
     default="after",
     type=click.Choice(GRU_RESETS),
-    help="After the product or before it.",
+    help="Apply a GRU's reset gate after the matrix product or before it.",
 )
 @network_("--num-layers", default=2, metavar="L", help="Number of layers.")
-@network_("--rnn-size", default=5, metavar="H", help="Hidden units. The time grows as H⁴.")
-@network_("--dropout", default=0.3, metavar="P", help="Drop probability; the masks are fixed.")
-@chunk("--vocab-size", default=7, metavar="V", help="Number of characters.")
-@chunk("--seq-length", default=6, metavar="T", type=click.IntRange(1), help="Time steps.")
-@chunk("--batch-size", default=3, metavar="B", type=click.IntRange(1), help="Sequences.")
+@network_("--rnn-size", default=5, metavar="H", help="Hidden units. The run time is O(H⁴).")
+@network_("--dropout", default=0.3, metavar="P", help="Dropout probability; the masks are fixed.")
+@chunk("--vocab-size", default=7, metavar="V", help="Number of characters in the vocabulary.")
+@chunk("--seq-length", default=6, metavar="T", type=click.IntRange(1), help="Number of time steps.")
+@chunk("--batch-size", default=3, metavar="B", type=click.IntRange(1), help="Number of sequences.")
 @chunk(
     "--true-share",
     default=0.7,
@@ -52,10 +52,10 @@ def command(
 ) -> None:
     """Check every element of every hand-written gradient.
 
-    Prints, for each parameter, the maximum error relative to its largest gradient: against the
-    complex-step derivative, which is exact up to rounding, and against the central difference, whose
-    own error is near 1e-9. The initial state is not zero, and dropout and scheduled sampling are
-    on. The exit status is 1 if any parameter fails.
+    Prints the maximum error for each parameter, relative to the parameter's largest gradient. Gradients
+    are compared with complex-step derivatives, which are exact up to rounding, and with central
+    differences, which are accurate to about 1e-9. The initial state is nonzero, and dropout and
+    scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
     generator = host_generator(seed)
     config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset)

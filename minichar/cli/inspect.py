@@ -22,12 +22,12 @@ looking = group("Page")
 
 @click.command("inspect", cls=GroupedCommand)
 @checkpoint
-@looking("--text", metavar="PATH", type=PATH, help="A text to read: a file, or a folder with input.txt.")
+@looking("--text", metavar="PATH", type=PATH, help="Text to process: a file, or a directory with input.txt.")
 @looking(
     "--html",
     metavar="OUT.html",
     type=PATH,
-    help="Write a self-contained page that shows what each unit does on the text.",
+    help="Write a self-contained page that shows the activity of each unit on the text.",
 )
 @looking(
     "--length",
@@ -36,16 +36,16 @@ looking = group("Page")
     type=click.IntRange(2, MAX_LENGTH),
     help="Number of characters to show, from the start of the text.",
 )
-@looking("--encoding", default="utf-8", help="The encoding of the text.")
+@looking("--encoding", default="utf-8", help="Encoding of the text.")
 def command(
     checkpoint: Path | None, text: Path | None, html: Path | None, length: int, encoding: str
 ) -> None:
     """Show the contents of a checkpoint: configuration, parameters, loss history.
 
-    With --text and --html, write a page instead. It shows the text coloured by the state of a unit;
-    the units ranked by how closely they follow a known feature, such as the position in the
-    line or being inside quotes; the surprisal of each character, with the alternatives; and how
-    open the gates are. The path of the page is printed.
+    With --text and --html, write an HTML page and print its path. The page shows the text coloured by
+    the state of a unit. It ranks the units by their correlation with known features, such as the
+    position in the line or being inside quotes. It also shows the surprisal of each character, the
+    most likely alternatives, and how open the gates are.
     """
     if (text is None) != (html is None):
         raise click.UsageError("--text and --html must be given together")
@@ -58,14 +58,14 @@ def command(
 
 
 def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, encoding: str) -> None:
-    """Write the page for the first `length` characters of a text."""
+    """Write the page for the first `length` characters of the text."""
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if len(ids) < len(corpus.ids):
         notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters; see --length")
     for note in notes:
         click.echo(note, err=True)
-    page = make_page(model, ids, f"{path} reads {corpus.path}")
+    page = make_page(model, ids, f"{path} on {corpus.path}")
     with writing(html) as file:
         file.write(page.encode())
     click.echo(html)
@@ -74,7 +74,7 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
 def show(model: CharRNN, path: Path) -> None:
     """Print the contents of a checkpoint."""
     training: dict[str, Any] = {}
-    if format_of(path) in (None, "npz"):  # the other formats have no training state
+    if format_of(path) in (None, "npz"):  # other formats store no training state
         with Archive(path) as archive:
             training = archive.header.get("training") or {}
     try:
@@ -104,7 +104,7 @@ def settings_table(details: dict[str, Any]) -> list[str]:
 
 
 def history_table(training: dict[str, Any]) -> list[str]:
-    """Return a heading and one line per evaluation; nothing if there is no history."""
+    """Return a heading and one line per evaluation, or an empty list without a history."""
     lines = []
     for row in training.get("history", []):
         val = f"{row['val']['loss']:10.4f}" if row["val"] else " " * 9 + "-"

@@ -11,7 +11,7 @@ from minichar.cli.options import GroupedCommand, argument
 @click.command("lessons", cls=GroupedCommand)
 @argument(
     "number",
-    "The lesson to print and run.  [default: list the lessons]",
+    "Lesson to print and run.  [default: list the lessons]",
     required=False,
     metavar="[NUMBER]",
     type=click.IntRange(1),
@@ -20,11 +20,11 @@ from minichar.cli.options import GroupedCommand, argument
 def command(ctx: click.Context, number: int | None) -> None:
     """Print a lesson and run its tests, or list the lessons.
 
-    The course goes from one weight and the chain rule to LSTM, GRU and RMSprop. Each lesson explains
-    an idea and derives its backward pass line by line. Then its tests check every claim against the
-    code of the engine. It ends with an exercise: change a line and see which tests fail.
+    The course covers everything from a single weight and the chain rule to LSTM, GRU and RMSprop.
+    Each lesson explains one idea and derives its backward pass line by line. Its tests check every
+    claim against the engine's code. It ends with an exercise: change a line and see which tests fail.
 
-    The exit status is pytest's.
+    The exit status is that of pytest.
     """
     if number is None:
         lessons = find_lessons()
@@ -38,7 +38,7 @@ def command(ctx: click.Context, number: int | None) -> None:
     if (here / "engine").is_dir() and here != PACKAGE:
         click.echo(
             f"Warning: minichar is imported from {PACKAGE}, so changes in {here} have no effect: "
-            "run pip install -e . here first",
+            "run pip install -e . in this directory first",
             err=True,
         )
     click.echo(f"{lesson.story}\n")

@@ -1,4 +1,4 @@
-"""Help in sections, and the options and arguments that several commands share."""
+"""Help sections, and the options and arguments shared by several commands."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Decorator = Callable[[Any], Any]
 
 
 class GroupedOption(click.Option):
-    """An option with a section of its own in ``--help``."""
+    """Option that is listed under a group heading in ``--help``."""
 
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -23,7 +23,7 @@ class GroupedOption(click.Option):
 
 
 class DescribedArgument(click.Argument):
-    """An argument with a description for ``--help``, in every version of Click."""
+    """Argument with a description in ``--help``, for every supported version of Click."""
 
     def __init__(self, *args: Any, description: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -31,7 +31,7 @@ class DescribedArgument(click.Argument):
 
 
 class GroupedCommand(click.Command):
-    """A command whose ``--help`` lists arguments and options in sections, in the order declared."""
+    """Command whose ``--help`` groups parameters into sections, in declaration order."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the arguments, then each group of options, then the options without a group."""
@@ -56,19 +56,19 @@ class GroupedCommand(click.Command):
 
 
 class CellName(click.Choice[str]):
-    """The name of a registered cell, including cells registered later."""
+    """Name of a registered cell. Cells can be registered after the option is declared."""
 
     def __init__(self) -> None:
         super().__init__([])
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names that are registered now."""
+        """Names of the cells that are currently registered."""
         return tuple(models())
 
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:
-        """Ignore the names that Click stores when the option is declared."""
+        """Ignore the names that Click assigns when the option is declared."""
 
 
 device = click.option(
@@ -77,26 +77,27 @@ device = click.option(
     show_default=True,
     metavar="DEVICE",
     callback=lambda ctx, parameter, name: open_backend(name),
-    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU if there is one, else the CPU.",
+    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU if available, otherwise the CPU.",
 )
-"""The device to compute on; the command receives an open `Backend`."""
+"""Option for the device to compute on; the command receives an open `Backend`."""
 
 
 def argument(name: str, description: str, **attributes: Any) -> Decorator:
-    """Return a decorator like `click.argument`, with a description for ``--help``."""
+    """Return a decorator like `click.argument` that adds a description to ``--help``."""
     return click.argument(name, cls=DescribedArgument, description=description, **attributes)
 
 
 checkpoint = argument(
     "checkpoint",
-    "A checkpoint, or a folder: its checkpoint with the lowest validation loss.  [default: cv]",
+    "A checkpoint or a directory. For a directory, the checkpoint with the lowest validation loss is used.  "
+    "[default: cv]",
     required=False,
     type=PATH,
 )
 
 
 def group(heading: str) -> Callable[..., Decorator]:
-    """Return a decorator like `click.option` for the section `heading`, which shows defaults."""
+    """Return a decorator like `click.option` that lists the option under `heading` and shows its default."""
 
     def option(*names: str, **attributes: Any) -> Decorator:
         attributes.setdefault("show_default", True)

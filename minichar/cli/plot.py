@@ -15,7 +15,7 @@ from minichar.pictures.terminal import MARKS, text_plot
 @click.command("plot", cls=GroupedCommand)
 @argument(
     "checkpoints",
-    "Checkpoints of training, or folders: the newest checkpoint of each, which has the longest "
+    "Checkpoints or directories. For a directory, the newest checkpoint is used, since it has the longest "
     "history.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
@@ -26,16 +26,16 @@ from minichar.pictures.terminal import MARKS, text_plot
     "--output",
     metavar="FILE",
     type=PATH,
-    help="Save a figure, .svg or .png (needs Matplotlib: pip install 'minichar[plot]').  "
-    "[default: plot as text]",
+    help="Save the plot as an .svg or .png file (needs Matplotlib: pip install 'minichar[plot]').  "
+    "[default: print as text]",
 )
 def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
     """Plot the loss of one or more training runs by epoch.
 
-    Shows the training loss and the validation loss with its minimum marked, and below them the
-    learning rate and the teacher-forcing ratio.
+    Shows the training loss and the validation loss, with its minimum marked. Below the losses, it shows
+    the learning rate and the teacher-forcing ratio.
 
-    Without -o the plot is text on standard output. With -o, the path of the figure is printed.
+    Without -o, the plot is printed as text. With -o, the path of the figure is printed.
     """
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")

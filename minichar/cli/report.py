@@ -1,6 +1,6 @@
-"""The output of ``minichar train``: the run, its progress, and advice.
+"""Output of ``minichar train``: the run, its progress, and advice.
 
-Everything goes to standard error, except the path of the best checkpoint at the end.
+The path of the best checkpoint is printed to standard output, everything else to standard error.
 """
 
 import json
@@ -21,28 +21,28 @@ from minichar.training.start import Run
 
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
-"""Minimum seconds between updates of the progress bar; each copies the loss from the device."""
+"""Minimum time between progress bar updates, in seconds; each update copies the loss from the device."""
 CLEAR_LINE = "\r\x1b[K"
 
 
 class Report:
-    """Prints the events of a run. Use it in a ``with`` block.
+    """Context manager that prints the events of a training run.
 
     Parameters
     ----------
     run : Run
     print_every : int
-        Chunks between two lines, in the log and without a progress bar.
+        Number of chunks between log records, and between printed lines if there is no progress bar.
     log_path : Path, optional
-        The file to append JSON lines to.
+        File to append JSON lines to.
     quiet : bool
-        No progress bar, even on a terminal.
+        Hide the progress bar, even on a terminal.
     """
 
     def __init__(self, run: Run, print_every: int, log_path: Path | None, quiet: bool) -> None:
         self.run, self.trainer, self.print_every = run, run.trainer, print_every
         self.log_path = log_path
-        self.log()  # fails now if the file cannot be written
+        self.log()  # raises now if the file cannot be written
         self.characters = run.trainer.split.B * run.trainer.split.T
         self.speed = Speed()
         self.last: Path | None = None
@@ -55,7 +55,7 @@ class Report:
             file=sys.stderr,
             hidden=quiet or not sys.stderr.isatty(),
             bar_template="%(label)s [%(bar)s] %(info)s",
-            width=10,  # the line fits 80 columns
+            width=10,  # keeps the line within 80 columns
         )
 
     def __enter__(self) -> "Report":
@@ -70,12 +70,12 @@ class Report:
         click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
 
     def introduce(self) -> None:
-        """Describe the text, the model and the device."""
+        """Print a description of the text, the model and the device."""
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
         folder = self.trainer.settings.checkpoint_dir
         trained = len(split.train) * self.characters
         lines = [
-            f"text       {corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocabulary):,} different",
+            f"text       {corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocabulary):,} distinct",
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
@@ -90,14 +90,14 @@ class Report:
             lines += [f"           {Option(name).flag} is now {v}" for name, v in self.run.changes.items()]
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [
-                f"warning    {folder}/ has other checkpoints: minichar sample takes the best of all.",
-                "           Set --checkpoint-dir to keep this run apart",
+                f"warning    {folder}/ contains other checkpoints: minichar sample uses the best of all.",
+                "           Set --checkpoint-dir to keep this run separate",
             ]
         for line in lines:
             click.echo(line, err=True)
 
     def show(self, event: Event) -> None:
-        """Print one event."""
+        """Print an event."""
         match event:
             case Step():
                 self.show_step(event)
@@ -147,7 +147,7 @@ class Report:
             earlier = [row["val"]["loss"] for row in self.trainer.history[:-1] if row["val"]]
             if advice := fit_advice(fit.loss, val.loss, min(earlier, default=inf)):
                 self.say(f"           {advice}")
-                self.say(f"           training loss without dropout and sampling: {fit.loss:.4f}")
+                self.say(f"           training loss without dropout and scheduled sampling: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
@@ -157,7 +157,7 @@ class Report:
         self.speed.restart()
 
     def log(self, *records: dict[str, Any]) -> None:
-        """Append the records to the log, if there is one."""
+        """Append records to the log file, if there is one."""
         if self.log_path is None:
             return
         try:
@@ -167,9 +167,9 @@ class Report:
             raise MinicharError(f"cannot write the log {self.log_path}: {error.strerror}") from error
 
     def finish(self) -> None:
-        """Print the next commands, and the path of the best checkpoint on standard output."""
+        """Print suggested commands, and the path of the best checkpoint to standard output."""
         if self.trainer.stopping and self.last:
-            click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; resume with", err=True)
+            click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; resume with:", err=True)
             click.echo(f"  minichar train --resume {self.last}", err=True)
         best = self.trainer.best
         if best:
@@ -178,18 +178,18 @@ class Report:
 
 
 class Speed:
-    """The speed in characters per second, over about the last second."""
+    """Throughput in characters per second, averaged over about one second."""
 
     def __init__(self) -> None:
         self.value = 0.0
         self.restart()
 
     def restart(self) -> None:
-        """Start a new measurement, after an interval without training."""
+        """Restart the measurement, to exclude time not spent on training."""
         self.since, self.counted = monotonic(), 0
 
     def count(self, characters: int) -> None:
-        """Count characters of a training step."""
+        """Add the characters of one training step."""
         self.counted += characters
         elapsed = monotonic() - self.since
         if elapsed >= 1 or not self.value:

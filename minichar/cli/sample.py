@@ -26,40 +26,40 @@ ending = group("Length")
 @sampling(
     "--temperature",
     default=1.0,
-    help="Above 0. Below 1: more conservative and repetitive. Above 1: more diverse, more mistakes.",
+    help="Positive. Lower values make the text more predictable, higher values more varied.",
 )
 @sampling(
     "--sample/--argmax",
     "drawn",
     default=True,
-    help="Sample each character from its distribution, or always take the most likely one.",
+    help="Sample from the model's distribution, or always choose the most likely character.",
 )
 @sampling("--top-k", default=0, metavar="K", help="Sample from the K most likely characters only. 0: all.")
 @sampling(
     "--top-p",
     default=1.0,
     metavar="P",
-    help="Sample from the smallest set of characters with total probability P. 1: all.",
+    help="Sample from the smallest set of characters with total probability at least P. 1: all.",
 )
-@sampling("--seed", default=123, help="The same seed generates the same text.")
+@sampling("--seed", default=123, help="Random seed. The same seed generates the same text.")
 @sampling(
     "--num-samples",
     default=1,
     metavar="N",
-    help="Generate N texts in one batch; they are printed when all are complete.",
+    help="Generate N samples in one batch and print them when all are complete.",
 )
 @sampling(
     "--exact",
     is_flag=True,
-    help="Slower: makes the text of a seed independent of --num-samples, to the last character.",
+    help="Generate the same text for a seed with any --num-samples. Slower.",
 )
 @prompt("--primetext", default="", metavar="TEXT", help="Text to continue.")
-@prompt("--prime-file", metavar="FILE", type=PATH, help="A file with the text to continue; - for stdin.")
+@prompt("--prime-file", metavar="FILE", type=PATH, help="File with the text to continue; - for stdin.")
 @prompt(
     "--unknown",
     default="error",
     type=click.Choice(["error", "skip", "unk"]),
-    help="For prompt characters that are not in the vocabulary: fail, skip, or use the unknown id.",
+    help="What to do with prompt characters outside the vocabulary: fail, skip them, or use the unknown id.",
 )
 @ending(
     "--length",
@@ -73,9 +73,9 @@ ending = group("Length")
     metavar="STR",
     default=["\n" * 5],
     show_default=False,
-    help="Stop before this string. Can be repeated. --stop '' never stops.  [default: five line breaks]",
+    help="Stop before this string. Can be repeated. --stop '' disables it.  [default: five line breaks]",
 )
-@click.option("--quiet", is_flag=True, help="Print nothing on standard error.")
+@click.option("--quiet", is_flag=True, help="Print nothing to standard error.")
 @device
 def command(
     checkpoint: Path | None,
@@ -96,12 +96,12 @@ def command(
 ) -> None:
     """Generate text with a trained model.
 
-    The text is printed on standard output while it is generated, everything else on standard error.
+    The text is printed to standard output as it is generated, everything else to standard error.
     """
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
     if prime_file is not None:
         if primetext:
-            raise click.UsageError("--primetext and --prime-file exclude each other")
+            raise click.UsageError("--primetext and --prime-file are mutually exclusive")
         primetext = read_prime(prime_file)
     path = find_checkpoint(checkpoint)
     model = load_model(path, device)
@@ -124,16 +124,16 @@ def command(
             print_many(model, num_samples, options, quiet)
         sys.stdout.flush()
     except OSError as error:
-        # Otherwise Python reports the error once more when it flushes at exit.
+        # Otherwise, Python reports the error again when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # a reader such as head has closed the pipe
-            raise MinicharError(f"cannot write the text: {error.strerror}") from error
+            raise MinicharError(f"cannot write the generated text: {error.strerror}") from error
 
 
 def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
-    """Print one text while it is generated."""
+    """Print one sample as it is generated."""
     pieces = generate(model, **options)
-    first = next(pieces, "")  # errors in the prompt are raised before anything is printed
+    first = next(pieces, "")  # raises errors in the prompt before anything is printed
     print(options["prime"], first, sep="", end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
@@ -141,18 +141,20 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
 
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
-    """Print several texts when all are complete, with an empty line after each."""
+    """Print several samples when all are complete, each followed by an empty line."""
     if options["length"] == 0:
-        raise click.UsageError("--length 0 has no end and allows only one text: omit --num-samples")
+        raise click.UsageError(
+            "--length 0 generates without end, so it allows only one sample: omit --num-samples"
+        )
     steps = generate_many(model, num_samples, **options)
     for i, pieces in enumerate(zip(*steps, strict=True), start=1):
         if not quiet:
-            click.echo(f"--- text {i} of {num_samples}", err=True)
+            click.echo(f"--- sample {i} of {num_samples}", err=True)
         print(options["prime"], *pieces, sep="", end="\n\n", flush=True)
 
 
 def read_prime(path: Path) -> str:
-    """Return the text of a file, or of standard input if `path` is ``-``."""
+    """Return the contents of a file, or of standard input if `path` is ``-``."""
     try:
         with click.open_file(str(path), encoding="utf-8-sig") as file:
             return file.read()

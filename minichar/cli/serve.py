@@ -16,45 +16,45 @@ sharing = group("Load")
 @click.command("serve", cls=GroupedCommand)
 @argument(
     "checkpoints",
-    "Checkpoints, or folders whose checkpoints are all loaded.  [default: the best in cv]",
+    "Checkpoints or directories. All checkpoints in a directory are loaded.  [default: the best one in cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
     type=PATH,
 )
 @listening("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
-@listening("--port", default=8080, type=click.IntRange(0, 65535), help="0: any free port.")
+@listening("--port", default=8080, type=click.IntRange(0, 65535), help="Port to listen on. 0: any free port.")
 @listening("--open", "opened", is_flag=True, show_default=False, help="Open the page in a browser.")
 @sharing(
     "--redis",
     "url",
     metavar="URL",
-    help="Send jobs to minichar worker processes through this Redis; the workers load the checkpoints.",
+    help="Redis server. Requests are processed by minichar worker, which loads the checkpoints.",
 )
 @sharing(
     "--columns",
     default=256,
     type=click.IntRange(1, 4096),
-    help="Texts generated at once, per model.",
+    help="Maximum number of requests in a batch, per model.",
 )
 @sharing(
     "--queue",
     default=256,
     type=click.IntRange(0, 65536),
-    help="Waiting texts, per model; then 503.",
+    help="Maximum number of waiting requests, per model. Further requests get status 503.",
 )
 @sharing(
     "--pace",
     default=2000.0,
     type=click.FloatRange(0),
     metavar="N",
-    help="Maximum speed of each text, in characters per second. 0: no limit.",
+    help="Maximum speed per request, in characters per second. 0: no limit.",
 )
 @sharing(
     "--per-client",
     default=16,
     type=click.IntRange(0),
     metavar="N",
-    help="Concurrent requests per client address. 0: no limit, for a server behind a proxy.",
+    help="Maximum number of concurrent requests per client address. 0: no limit, for use behind a proxy.",
 )
 def command(
     checkpoints: tuple[Path, ...],

@@ -24,7 +24,7 @@ from minichar.training.trainer import Trainer
 
 DEFAULT = Settings()
 PATIENCE = 0.5
-"""Seconds after the first Ctrl-C in which another one is ignored, so that a double press still saves."""
+"""Seconds after the first Ctrl-C during which a second one counts as the same key press."""
 
 text = group("Text")
 model = group("Model")
@@ -39,36 +39,40 @@ output = group("Output")
     "--data",
     metavar="PATH",
     type=PATH,
-    help="A text file, or a folder with input.txt.  [default: the built-in text, pydocs]",
+    help="A text file, or a directory with input.txt.  [default: the built-in text, pydocs]",
 )
-@text("--encoding", default=DEFAULT.encoding, help="The encoding of the file, such as utf-8 or gb18030.")
+@text("--encoding", default=DEFAULT.encoding, help="Encoding of the file, such as utf-8 or gb18030.")
 @text(
     "--min-freq",
     default=DEFAULT.min_freq,
     metavar="N",
-    help="Characters that occur fewer than N times share one unknown id, which is never generated. "
-    "Makes a Chinese vocabulary smaller and training faster. 0: keep all.",
+    help="Map characters that occur fewer than N times to one unknown id, which is never generated. "
+    "Makes a Chinese vocabulary smaller and training faster. 0: keep all characters.",
 )
 @text(
     "--split",
     default=DEFAULT.split,
     type=click.Choice(SPLITS),
     help="columns: validate on the last part of every stream (char-rnn). "
-    "tail: on the end of the text, which is harder (torch-rnn, nanoGPT).",
+    "tail: validate on the end of the text, which is harder (torch-rnn, nanoGPT).",
 )
 @text("--train-frac", default=DEFAULT.train_frac, help="Fraction of the text for training.")
-@text("--val-frac", default=DEFAULT.val_frac, help="Fraction for validation; the rest is for testing.")
+@text(
+    "--val-frac",
+    default=DEFAULT.val_frac,
+    help="Fraction of the text for validation. The rest is for testing.",
+)
 @model(
     "--model",
     default=DEFAULT.model,
     type=CellName(),
-    help="The cell. lstm has the longest memory, gru is almost as good and faster, rnn is the simplest.",
+    help="Cell type. lstm has the longest memory, gru is almost as good and faster, rnn is the simplest.",
 )
 @model(
     "--rnn-size",
     default=DEFAULT.rnn_size,
     metavar="H",
-    help="Hidden units per layer. Twice as many learn more and take up to four times as long.",
+    help="Hidden units per layer. Doubling them increases the capacity and takes up to four times as long.",
 )
 @model(
     "--num-layers",
@@ -80,19 +84,19 @@ output = group("Output")
     "--dropout",
     default=DEFAULT.dropout,
     metavar="P",
-    help="Drop probability during training. Try 0.25 to 0.5 if the model overfits.",
+    help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits.",
 )
 @model(
     "--gru-reset",
     default=DEFAULT.gru_reset,
     type=click.Choice(GRU_RESETS),
-    help="Where a GRU's reset gate acts: after the product (PyTorch) or before it (char-rnn).",
+    help="Apply a GRU's reset gate after the matrix product (PyTorch) or before it (char-rnn).",
 )
 @training(
     "--seq-length",
     default=DEFAULT.seq_length,
     metavar="T",
-    help="Time steps of truncated backpropagation. Longer sequences can teach longer patterns.",
+    help="Time steps of truncated backpropagation. Longer sequences help to learn longer dependencies.",
 )
 @training(
     "--batch-size",
@@ -106,83 +110,83 @@ output = group("Output")
 @training(
     "--learning-rate",
     default=DEFAULT.learning_rate,
-    help="Step size. If it is too large the loss explodes, if it is too small training is slow.",
+    help="Step size. If it is too large, the loss diverges; if it is too small, training is slow.",
 )
 @training(
     "--learning-rate-decay",
     default=DEFAULT.learning_rate_decay,
-    help="Factor on the learning rate after each epoch.",
+    help="Factor applied to the learning rate after each epoch.",
 )
 @training(
     "--learning-rate-decay-after",
     default=DEFAULT.learning_rate_decay_after,
     metavar="N",
-    help="Number of epochs before the learning rate decays.",
+    help="Number of epochs before the learning rate starts to decay.",
 )
 @training(
     "--decay-rate",
     default=DEFAULT.decay_rate,
-    help="RMSprop's decay of the mean square, from 0 to 1. Near 1 averages over more steps.",
+    help="Decay rate of RMSprop's mean square, from 0 to 1. Values near 1 average over more steps.",
 )
 @training(
     "--grad-clip",
     default=DEFAULT.grad_clip,
-    help="Clip each element of the gradient (summed over T, averaged over B) to ± this. 0: off.",
+    help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",
 )
 @training(
     "--clip-norm",
     default=DEFAULT.clip_norm,
-    help="Clip the norm of the gradient of the mean loss to this. 0: off.",
+    help="Clip the norm of the gradient of the mean loss to this value. 0: off.",
 )
-@training("--seed", default=DEFAULT.seed, help="Random seed. The same seed gives the same run.")
+@training("--seed", default=DEFAULT.seed, help="Random seed. Runs with the same seed are identical.")
 @training(
     "--dtype",
     default=DEFAULT.dtype,
     type=click.Choice(DTYPES),
-    help="float64 is half as fast and rarely better.",
+    help="Data type of the weights. float64 is half as fast and rarely better.",
 )
 @ss(
     "--use-ss/--no-use-ss",
     default=DEFAULT.use_ss,
-    help="Sometimes feed the model its own prediction, so that it learns to recover from mistakes.",
+    help="Sometimes feed the model its own prediction, so it learns to recover from mistakes.",
 )
-@ss("--start-ss", default=DEFAULT.start_ss, help="Teacher-forcing ratio of the first epoch.")
-@ss("--decay-ss", default=DEFAULT.decay_ss, help="Decay of the ratio per epoch: d in --ss-schedule.")
+@ss("--start-ss", default=DEFAULT.start_ss, help="Teacher-forcing ratio in the first epoch.")
+@ss("--decay-ss", default=DEFAULT.decay_ss, help="Decay of the ratio per epoch, d in --ss-schedule.")
 @ss("--min-ss", default=DEFAULT.min_ss, help="Minimum teacher-forcing ratio.")
 @ss(
     "--ss-schedule",
     default=DEFAULT.ss_schedule,
     type=click.Choice(SS_SCHEDULES),
-    help="The ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
+    help="Ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
     "inverse-sigmoid: start / (1 + d·exp(d·e)), flat at first; try d = 0.2.",
 )
 @ss(
     "--ss-feed",
     default=DEFAULT.ss_feed,
     type=click.Choice(SS_FEEDS),
-    help="Sample the prediction from the model's distribution, or take the most likely character.",
+    help="Sample the prediction from the model's distribution, or use the most likely character.",
 )
 @saving(
     "--init-from",
     metavar="MODEL",
     type=PATH,
     help="Start from the weights of a model (.npz, .safetensors or .pt), or of the best checkpoint in a "
-    "folder. Characters are matched one by one, so the text may be a new one.",
+    "directory. Weights are matched by character, so the new text may contain other characters.",
 )
 @saving(
     "--resume",
     "checkpoint",
     metavar="CHECKPOINT",
     type=PATH,
-    help="Continue a run exactly where it stopped, from a checkpoint or the newest one in a folder. "
-    "Its options are kept; --max-epochs may grow.",
+    help="Continue a run exactly where it stopped, from a checkpoint or the newest one in a directory. "
+    "The run keeps its options, but --max-epochs can be increased.",
 )
 @saving(
     "--checkpoint-dir",
     default=DEFAULT.checkpoint_dir,
     metavar="DIR",
     type=PATH,
-    help="The folder for checkpoints.",
+    help="Directory for checkpoints.",
 )
 @saving(
     "--savefile",
@@ -208,16 +212,16 @@ output = group("Output")
     default=100,
     metavar="N",
     type=click.IntRange(1),
-    help="Print a line every N chunks (without a progress bar) and log it.",
+    help="Log the loss every N chunks, and print it if there is no progress bar.",
 )
 @output(
     "--sample-every",
     default=DEFAULT.sample_every,
     metavar="N",
-    help="Show a line of generated text every N evaluations. 0: never.",
+    help="Print a line of generated text every N evaluations. 0: never.",
 )
-@output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file, as JSON lines.")
-@output("--quiet", is_flag=True, show_default=False, help="No progress bar.")
+@output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file as JSON lines.")
+@output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
 @device
 @click.pass_context
 def command(
@@ -231,18 +235,20 @@ def command(
     device: Backend,
     **options: Any,
 ) -> None:
-    """Train a model on a text, character by character.
+    """Train a model on text, character by character.
 
-    The loss is the cross-entropy in nats per character. An untrained model starts near ln V, where V
-    is the number of different characters. Checkpoints are saved to cv/ with the validation loss in
-    their names; Ctrl-C saves a checkpoint and exits. The path of the best checkpoint is printed on
-    standard output, everything else on standard error.
+    The loss is the cross-entropy in nats per character. For an untrained model, it is close to ln V,
+    where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
+    loss in their names. Ctrl-C saves a checkpoint and exits. The path of the best checkpoint is
+    printed to standard output, everything else to standard error.
     """
     if ctx.args:
-        raise click.UsageError(f"unexpected argument. Use --data: minichar train --data {ctx.args[0]}")
+        raise click.UsageError(
+            f"unexpected argument {ctx.args[0]!r}: use minichar train --data {ctx.args[0]}"
+        )
     given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
     if checkpoint and init_from:
-        raise click.UsageError("--resume and --init-from exclude each other")
+        raise click.UsageError("--resume and --init-from are mutually exclusive")
     if checkpoint:
         path = find_checkpoint(checkpoint, newest=True)
         run = resume(path, {name: options[name] for name in given}, device)
@@ -261,9 +267,10 @@ def command(
 
 @contextmanager
 def stopping(trainer: Trainer) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM stop the trainer, which then saves; a second one after `PATIENCE` exits at once.
+    """Stop the trainer on Ctrl-C or SIGTERM, so it saves a checkpoint.
 
-    Yields a list that will hold the signal received.
+    A second signal after `PATIENCE` seconds exits at once. Yields a list to which the first signal
+    received is appended.
     """
     received: list[int] = []
     stopped_at: list[float] = []

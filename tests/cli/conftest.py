@@ -10,7 +10,7 @@ from minichar.cli import main
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty folder to work in, but for a text: 30-odd chunks an epoch with the options of `TOY`."""
+    """Working directory with a short ``input.txt``: about 30 chunks per epoch with the options `TOY`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path
@@ -18,7 +18,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cli(home):
-    """Run a command; the result must be a success, or have the exit status that is expected."""
+    """Return a function that runs a command and checks its exit status."""
 
     def cli(*arguments, status=0, stdin=None):
         result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin, prog_name="minichar")
@@ -32,7 +32,7 @@ def cli(home):
 
 @pytest.fixture
 def train(cli):
-    """Train a toy model on the text; return the path that is printed."""
+    """Return a function that trains a toy model and returns the printed path."""
 
     def train(*arguments):
         return cli("train", "--data", "input.txt", *TOY, *arguments).stdout.strip()
@@ -42,7 +42,7 @@ def train(cli):
 
 @pytest.fixture
 def process(home):
-    """Start a real process; what it prints is at hand when it has ended."""
+    """Return a function that starts minichar in a subprocess with captured output."""
     started = []
 
     def process(*arguments, **options):

@@ -14,11 +14,11 @@ from minichar.cli.advice import fit_advice, size_advice, updates_advice
         (1, 1, "size suits this text"),
     ],
 )
-def test_sizes(parameters, characters, words):
+def test_size_advice(parameters, characters, words):
     assert size_advice(parameters, characters).startswith(words)
 
 
-def test_each_advice_names_an_option():
+def test_size_advice_names_an_option():
     assert "--dropout" in size_advice(10, 1)
     assert "--rnn-size" in size_advice(1, 100)
 
@@ -35,18 +35,18 @@ def test_each_advice_names_an_option():
         (2.0, 1.5, "underfitting"),
     ],
 )
-def test_losses_that_part_or_stay_together(train, val, words):
+def test_fit_advice(train, val, words):
     advice = fit_advice(train, val)
     assert advice.startswith(words)
     assert bool(advice) == bool(words)
 
 
-@pytest.mark.parametrize(("before", "word"), [(1.51, "underfitting"), (1.501, "level"), (1.4, "level")])
-def test_losses_that_do_not_move(before, word):
+@pytest.mark.parametrize(("before", "word"), [(1.51, "underfitting"), (1.501, "plateau"), (1.4, "plateau")])
+def test_fit_advice_on_a_plateau(before, word):
     assert fit_advice(1.5, 1.5, before).startswith(word)
 
 
 @pytest.mark.parametrize(("updates", "words"), [(100, "only 100 steps"), (499, "only 499"), (500, "")])
-def test_few_updates(updates, words):
+def test_updates_advice(updates, words):
     assert updates_advice(updates).startswith(words)
     assert bool(updates_advice(updates)) == bool(words)

@@ -1,6 +1,6 @@
-"""Invalid input ends in a one-line error and leaves no partial files.
+"""Invalid input prints a one-line error and leaves no partial files.
 
-Every case runs through the command line and checks that the folder is unchanged.
+Every test runs a command and checks that the working directory is unchanged.
 """
 
 import io
@@ -20,7 +20,7 @@ from minichar.checkpoints.checkpoint import save
 
 @pytest.fixture
 def refused(cli, home):
-    """Run a command that must fail: one error line, no standard output, no files left behind."""
+    """Return a function that runs a failing command and checks that only one error line remains."""
 
     def refused(*arguments, status=1):
         before = listing(home)
@@ -38,17 +38,17 @@ def refused(cli, home):
     return refused
 
 
-# Texts
+# Training text
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "'x.txt' does not exist: choose a text file, or a folder that contains input.txt"),
-        (b"", "'x.txt' is empty: a text needs at least two characters"),
+        (None, "'x.txt' does not exist: choose a text file, or a directory that contains input.txt"),
+        (b"", "'x.txt' is empty: at least two characters are needed"),
         (b"\xef\xbb\xbf", "'x.txt' is empty"),
-        (b"a", "'x.txt' is only one character"),
-        ("汉".encode(), "'x.txt' is only one character"),
+        (b"a", "'x.txt' has only one character"),
+        ("汉".encode(), "'x.txt' has only one character"),
         (b"\x7fELF\x02\x01\x01\0\0\0\0" * 30, "looks like a binary file"),
         (bytes(range(256)) * 4, "at byte offset 128"),
         ("the river 汉".encode()[:-1], "at byte offset 10 "),
@@ -57,7 +57,7 @@ def refused(cli, home):
     ],
     ids=["missing", "empty", "BOM", "one", "one wide", "binary", "bytes", "truncated", "latin-1", "utf-16"],
 )
-def test_an_invalid_text(refused, train, home, content, words):
+def test_invalid_text_file(refused, train, home, content, words):
     path = train()
     if content is not None:
         (home / "x.txt").write_bytes(content)
@@ -66,14 +66,14 @@ def test_an_invalid_text(refused, train, home, content, words):
     assert words in refused("eval", path, "--data", "x.txt")
 
 
-def test_a_folder_without_a_text(refused, home):
+def test_directory_without_input_txt(refused, home):
     (home / "folder").mkdir()
     assert "'folder/input.txt' does not exist" in refused("train", "--data", "folder")
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
-def test_a_text_that_cannot_be_read(refused, home, kind):
-    """These cannot be read even by root, which the tests may run as."""
+def test_text_is_not_a_regular_file(refused, home, kind):
+    """These files are rejected even if the tests run as root."""
     path = home / "x" / "input.txt"
     path.parent.mkdir()
     if kind == "folder":
@@ -86,13 +86,13 @@ def test_a_text_that_cannot_be_read(refused, home, kind):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")
-def test_a_text_without_read_permission(refused, home):
+def test_text_without_read_permission(refused, home):
     (home / "x.txt").write_text("the river")
     (home / "x.txt").chmod(0)
     assert "Permission denied" in refused("train", "--data", "x.txt")
 
 
-def test_a_text_that_fails_to_be_read(refused, home, monkeypatch):
+def test_text_with_a_read_error(refused, home, monkeypatch):
     def fail(path):
         raise OSError(5, "Input/output error")
 
@@ -100,14 +100,14 @@ def test_a_text_that_fails_to_be_read(refused, home, monkeypatch):
     assert "cannot read 'input.txt': Input/output error" in refused("train", "--data", "input.txt")
 
 
-def test_too_short_a_text(refused, home):
+def test_text_is_too_short(refused, home):
     (home / "x.txt").write_text("the river")
     assert re.search(
         r"has 9 characters, too few for .*: use at least \d+", refused("train", "--data", "x.txt")
     )
 
 
-def test_no_character_is_frequent_enough(refused):
+def test_min_freq_excludes_every_character(refused):
     assert "no character occurs 100000 times" in refused(
         "train", "--data", "input.txt", "--min-freq", 100_000
     )
@@ -145,7 +145,7 @@ def test_no_character_is_frequent_enough(refused):
         ("--encoding", ("klingon", "", "base64", "rot13")),
     ],
 )
-def test_an_option_out_of_range(refused, option, values):
+def test_option_out_of_range(refused, option, values):
     for value in values:
         refused("train", "--data", "input.txt", *TOY, option, value)
 
@@ -166,11 +166,11 @@ def test_an_option_out_of_range(refused, option, values):
         ("--unheard-of", 1),
     ],
 )
-def test_an_option_of_the_wrong_kind(refused, option, value):
+def test_option_of_the_wrong_type(refused, option, value):
     refused("train", "--data", "input.txt", *TOY, option, value, status=2)
 
 
-def test_fractions_that_do_not_sum(refused):
+def test_fractions_with_a_sum_above_1(refused):
     fractions = ["--train-frac", 0.7, "--val-frac", 0.4]
     assert "their sum at most 1" in refused("train", "--data", "input.txt", *fractions)
 
@@ -222,17 +222,20 @@ DAMAGE = {
     ),
     "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or not an .npz file"),
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
-    "a zip": (lambda p: replace_member(p, "readme.txt", b"hello"), "'readme.txt', which is not an array"),
+    "a zip": (
+        lambda p: replace_member(p, "readme.txt", b"hello"),
+        "'readme.txt', which is a duplicate or not an array",
+    ),
     "later version": (
         lambda p: change(p, version=2),
-        "it has format version 2, and this minichar reads 1: upgrade",
+        "it has format version 2, but this minichar version supports only 1: upgrade",
     ),
     "no version": (lambda p: change(p, version=None), "it has format version None"),
     "objects": (lambda p: replace_member(p, "layer1.W.npy", object_array()), "never pickled objects"),
     "objects beside": (lambda p: replace_member(p, "x.npy", object_array()), "never pickled objects"),
     "declared shape": (
         lambda p: replace_member(p, "readout.W.npy", npy("<f4", (10**12,), bytes(96))),
-        "declares shape (1000000000000,)",
+        "has shape (1000000000000,)",
     ),
     "units": (lambda p: change_config(p, rnn_size=2**40), "rnn_size is 1099511627776"),
     "layers": (lambda p: change_config(p, num_layers=10**6), "layer1.W should be absent"),
@@ -243,31 +246,30 @@ DAMAGE = {
     "compressed": (compress, "(save it with numpy.savez)"),
     "vocabulary": (
         lambda p: change(p, vocabulary={"characters": "ab", "unknown": False}),
-        "2 characters but its config says",
+        "2 characters but its config specifies",
     ),
-    "header": (lambda p: change(p, config=None), "its header is incomplete or wrong"),
+    "header": (lambda p: change(p, config=None), "its header is incomplete or invalid"),
     "deep header": (lambda p: put_together(p, '{"a":' * 9000, parts(p)[1]), "its header is not JSON"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_an_invalid_checkpoint(refused, train, home, damage):
-    """In every command that reads a checkpoint."""
+def test_invalid_checkpoint(refused, train, home, damage):
+    """Every command that reads a checkpoint reports the damage."""
     os.rename(train(), "x.npz")
     hurt, words = DAMAGE[damage]
     hurt(home / "x.npz")
     assert words in refused("sample", "x.npz")
     assert words in refused("inspect", "x.npz")
     assert words in refused("eval", "x.npz")
-    if damage != "not ours":  # arrays without a model become a plain archive
+    if damage != "not ours":  # convert accepts arrays without a model
         assert words in refused("convert", "x.npz", "y.npz")
     assert words in refused("train", "--data", "input.txt", "--init-from", "x.npz")
     assert words in refused("train", "--resume", "x.npz")
     assert not (home / "boom").exists()
 
 
-def test_a_folder_in_the_place_of_a_checkpoint(refused, home):
-    """A folder stands for one of its checkpoints; this one is empty."""
+def test_directory_without_checkpoints(refused, home):
     (home / "x").mkdir()
     for arguments in (
         ["sample", "x"],
@@ -284,42 +286,42 @@ def test_a_folder_in_the_place_of_a_checkpoint(refused, home):
 @pytest.mark.parametrize(
     "array", [None, np.zeros(3), np.array(["a"]), np.full((1, 2, 8, 4), np.inf)], ids=str
 )
-def test_an_invalid_training_state(refused, train, home, name, array):
+def test_invalid_training_state(refused, train, home, name, array):
     os.rename(train("--max-epochs", 1), "x.npz")
     change_array(home / "x.npz", name, array)
     refused("train", "--resume", "x.npz", "--max-epochs", 2)
 
 
-def test_resuming_a_converted_model(refused, cli, train):
+def test_converted_model_cannot_be_resumed(refused, cli, train):
     path = cli("convert", train()).stdout.strip()
     assert "use --init-from to start from its weights" in refused("train", "--resume", path)
 
 
-# Places that cannot be written
+# Output that cannot be written
 
 
-def test_a_file_in_the_place_of_the_checkpoint_folder(refused, home):
+def test_checkpoint_dir_is_a_file(refused, home):
     (home / "cv").write_text("mine")
-    assert "cannot write to cv/: File exists; choose another folder" in refused(
+    assert "cannot write to cv/: File exists; choose another directory" in refused(
         "train", "--data", "input.txt", *TOY
     )
     assert "cannot write" in refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "cv/deep")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc on this system")
-def test_a_folder_that_cannot_be_written(refused):
+def test_checkpoint_dir_is_not_writable(refused):
     error = refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "/proc/self/cv")
     assert "cannot write to /proc/self/cv/: No such file or directory" in error
 
 
-def test_a_log_that_cannot_be_written(refused):
+def test_log_is_not_writable(refused):
     assert "cannot write the log nowhere/x.jsonl" in refused(
         "train", "--data", "input.txt", *TOY, "--log", "nowhere/x.jsonl"
     )
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_a_log_on_a_full_disk(cli):
+def test_log_on_a_full_disk(cli):
     result = cli("train", "--data", "input.txt", *TOY, "--log", "/dev/full", status=1)
     assert result.stderr.endswith("Error: cannot write the log /dev/full: No space left on device\n")
 
@@ -334,14 +336,14 @@ main()
 
 
 def on_a_full_disk(room, *arguments):
-    """Run a command in a process with a limit on file sizes, as on a full disk."""
+    """Simulate a full disk by running a command with a file size limit of `room` bytes."""
     command = [sys.executable, "-c", FULL, str(room), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, timeout=60)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on files here")
-def test_a_full_disk_while_training(train, home):
-    """An existing checkpoint of the same name survives."""
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")
+def test_full_disk_during_training(train, home):
+    """An existing checkpoint with the same name is unchanged."""
     arguments = ["train", "--data", "input.txt", *TOY]
     train()
     before = listing(home)
@@ -355,8 +357,8 @@ def test_a_full_disk_while_training(train, home):
     assert listing(home) == before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on files here")
-def test_a_full_disk_while_converting(train, home):
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")
+def test_full_disk_during_conversion(train, home):
     path = train()
     save("there.npz", toy_model())
     before = listing(home)

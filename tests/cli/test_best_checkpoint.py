@@ -1,10 +1,10 @@
-"""`minichar train` prints the checkpoint with the lowest validation loss; among equals, the newest."""
+"""`minichar train` prints the checkpoint with the lowest validation loss, or the newest of several."""
 
 import re
 
 
-def test_among_equal_losses_the_newest_checkpoint_is_printed(train, home):
-    """With this learning rate no loss changes in its first four digits."""
+def test_prints_the_newest_of_checkpoints_with_equal_loss(train, home):
+    """The learning rate is too small to change the first four digits of any loss."""
     path = train("--learning-rate", "1e-12", "--dropout", "0", "--eval-val-every", "20")
     losses = {re.search(r"_(\d+\.\d+)\.npz", file.name)[1] for file in (home / "cv").glob("*.npz")}
     assert len(losses) == 1

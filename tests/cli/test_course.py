@@ -1,4 +1,4 @@
-"""The course: its order and length, its equations beside the code, and what its exercises break."""
+"""Tests of the course: numbering, length, equations that match the code, and exercises."""
 
 import ast
 import re
@@ -23,9 +23,9 @@ BLOCK = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
 
 
 def edited(source, old, new):
-    """Replace the lines `old` by `new`, as a reader does in an exercise."""
+    """Replace the lines `old` with `new`, as an exercise asks."""
     lines = source.splitlines()
-    # A lesson that is its own exercise quotes the lines a second time, in EXERCISE.
+    # If the exercise edits the lesson file, the lines also occur in EXERCISE.
     code = lines.index('EXERCISE = """') if 'EXERCISE = """' in lines else len(lines)
     old, new = ([line.strip() for line in block.splitlines()] for block in (old, new))
     places = [i for i in range(code) if [line.strip() for line in lines[i : i + len(old)]] == old]
@@ -37,18 +37,18 @@ def edited(source, old, new):
 
 
 def squeezed(text):
-    """Text with runs of spaces reduced to one."""
+    """Replace runs of spaces with one space."""
     return re.sub(" +", " ", text)
 
 
 def equations(module):
-    """The equations in a module's docstring, without the remarks beside them."""
+    """Return the equations in a module's docstring, without trailing remarks."""
     lines = [line.strip() for line in module.__doc__.splitlines() if " = " in line]
     return [re.split(" {3,}", line)[0] for line in lines]
 
 
 def backward_lines(module):
-    """The assignments of a cell's backward pass, in the signs of the lessons."""
+    """Yield the assignments of a cell's backward pass, in the lessons' notation."""
     source = Path(module.__file__).read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and node.name.endswith("backward"):
@@ -59,7 +59,7 @@ def backward_lines(module):
 
 
 @pytest.mark.parametrize(("number", "cell"), [(7, rnn), (11, lstm), (12, gru), (12, gru_reset_before)])
-def test_the_lesson_on_a_cell_has_the_equations_and_the_backward_lines_of_its_source(number, cell):
+def test_cell_lessons_quote_the_equations_and_backward_pass_of_the_code(number, cell):
     story = squeezed(get_lesson(number).story)
     backward = list(backward_lines(cell))
     assert equations(cell)
@@ -67,14 +67,14 @@ def test_the_lesson_on_a_cell_has_the_equations_and_the_backward_lines_of_its_so
     assert [line for line in equations(cell) + backward if line not in story] == []
 
 
-def test_they_are_numbered_from_1_without_a_gap():
+def test_lessons_are_numbered_consecutively_from_1():
     assert [lesson.number for lesson in LESSONS] == list(range(1, len(LESSONS) + 1))
     for lesson in LESSONS:
         assert lesson.path.name.startswith(f"test_{lesson.number:02}_")
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.title)
-def test_a_lesson_fits_a_terminal(lesson):
+def test_lesson_fits_a_terminal(lesson):
     lines = lesson.path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 180
     assert max(map(len, lesson.story.splitlines())) <= 100
@@ -82,7 +82,7 @@ def test_a_lesson_fits_a_terminal(lesson):
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.title)
-def test_each_exercise_breaks_the_tests_that_its_answer_names(lesson, tmp_path):
+def test_exercise_breaks_exactly_the_tests_named_in_the_answer(lesson, tmp_path):
     for folder in ("minichar", "tests/lessons"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / re.match(r"In (\S+\.py)", lesson.exercise)[1]
@@ -100,7 +100,7 @@ def test_each_exercise_breaks_the_tests_that_its_answer_names(lesson, tmp_path):
     assert failed == set(re.findall(r"\btest_\w+", lesson.answer))
 
 
-def test_a_wheel_contains_every_lesson():
+def test_wheel_contains_every_lesson():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     (patterns,) = settings["data-files"].values()
     assert {path for pattern in patterns for path in ROOT.glob(pattern)} == {
@@ -108,21 +108,21 @@ def test_a_wheel_contains_every_lesson():
     }
 
 
-def test_an_unknown_number_is_an_error_that_gives_the_range():
+def test_unknown_lesson_number_raises():
     with pytest.raises(MinicharError, match="there is no lesson 99: choose one from 1 to 15"):
         get_lesson(99)
 
 
 @pytest.fixture
 def record(tmp_path, monkeypatch):
-    """The list of files that an installation records; the sources are not there."""
+    """Return the list of installed files, in an installation without a source tree."""
     monkeypatch.setattr(course, "SOURCES", tmp_path / "nowhere")
     record = []
     monkeypatch.setattr(metadata, "files", lambda name: record)
     return record
 
 
-def test_the_lessons_installed_by_a_wheel_are_found(tmp_path, record):
+def test_finds_lessons_installed_from_a_wheel(tmp_path, record):
     for lesson in LESSONS:
         record.append(metadata.PackagePath("share/minichar/lessons", lesson.path.name))
         record[-1].dist = metadata.PathDistribution(tmp_path / "minichar.dist-info")
@@ -131,12 +131,12 @@ def test_the_lessons_installed_by_a_wheel_are_found(tmp_path, record):
     assert [lesson.title for lesson in find_lessons()] == [lesson.title for lesson in LESSONS]
 
 
-def test_an_installation_without_lessons_says_how_to_get_them(record):
-    with pytest.raises(MinicharError, match="the lessons are not installed: get minichar's sources"):
+def test_missing_lessons_raise(record):
+    with pytest.raises(MinicharError, match="the lessons are not installed: run pip install"):
         find_lessons()
 
 
-def test_without_pytest_the_error_says_how_to_install_it(monkeypatch):
+def test_missing_pytest_raises(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytest", None)
     with pytest.raises(MinicharError, match=re.escape("lessons need pytest (")):
         run_lesson(LESSONS[0])

@@ -5,21 +5,20 @@ import pytest
 from click.testing import CliRunner
 
 import minichar.text.datasets as datasets
-from minichar.cli.data import command as data
-from minichar.errors import MinicharError
+from minichar.cli import main
 from minichar.text.datasets import DATASETS, Dataset, pydocs_text
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run `minichar data` in an empty folder."""
+    """Return a function that runs `minichar data` in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(data, arguments)
+    return lambda *arguments: CliRunner().invoke(main, ["data", *arguments])
 
 
 @pytest.fixture
 def toy(monkeypatch):
-    """A data set that is downloaded, in two blocks."""
+    """Replace tang300 with a tiny dataset that is downloaded in two blocks."""
 
     def download(base_url, paths, limit, progress):
         if progress:
@@ -43,7 +42,7 @@ def toy(monkeypatch):
     monkeypatch.setitem(DATASETS, "tang300", toy)
 
 
-def test_list_is_a_table_of_all(run):
+def test_list_prints_a_table_of_all_datasets(run):
     result = run("list")
     head, *rows = result.stdout.splitlines()
     assert head.split() == ["NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE"]
@@ -54,7 +53,7 @@ def test_list_is_a_table_of_all(run):
     assert "  about 465,000  " in result.stdout
 
 
-def test_get_prints_the_path_and_says_what_comes_next(run, tmp_path):
+def test_get_prints_the_path_and_the_next_command(run, tmp_path):
     result = run("get", "pydocs")
     assert result.exit_code == 0
     assert result.stdout == "data/pydocs/input.txt\n"
@@ -66,7 +65,7 @@ def test_get_prints_the_path_and_says_what_comes_next(run, tmp_path):
 
 
 @pytest.mark.usefixtures("toy")
-def test_the_folder_can_be_another(run):
+def test_get_saves_to_another_directory(run):
     result = run("get", "tang300", "--dir", "my texts")
     assert result.stdout == "my texts/tang300/input.txt\n"
     assert "next: minichar train --data 'my texts/tang300'\n" in result.stderr
@@ -74,7 +73,7 @@ def test_the_folder_can_be_another(run):
 
 
 @pytest.mark.usefixtures("toy")
-def test_a_terminal_sees_a_progress_bar_but_only_for_a_download(run, monkeypatch):
+def test_progress_bar_is_shown_for_downloads_on_a_terminal(run, monkeypatch):
     with CliRunner().isolation():
         stream = type(sys.stderr)
     monkeypatch.setattr(stream, "isatty", lambda self: True)
@@ -84,32 +83,33 @@ def test_a_terminal_sees_a_progress_bar_but_only_for_a_download(run, monkeypatch
     assert "100%" in first.stderr
     second = run("get", "tang300")
     assert second.stdout == first.stdout
-    assert "already there, verified" in second.stderr
+    assert "already exists, verified" in second.stderr
     assert "Downloading" not in second.stderr
     assert "Downloading" not in run("get", "pydocs").stderr
 
 
 @pytest.mark.usefixtures("toy")
-def test_another_text_is_replaced_only_by_force(run, tmp_path):
+def test_different_file_is_overwritten_only_with_force(run, tmp_path):
     path = tmp_path / "data/tang300/input.txt"
     path.parent.mkdir(parents=True)
     path.write_text("mine")
     result = run("get", "tang300")
-    assert isinstance(result.exception, MinicharError)
+    assert result.exit_code == 1
+    assert "--force" in result.stderr
     assert result.stdout == ""
     assert path.read_text() == "mine"
     forced = run("get", "tang300", "--force")
     assert forced.exit_code == 0
-    assert "already there" not in forced.stderr
+    assert "already exists" not in forced.stderr
     assert path.read_text() == "fourfive!"
 
 
-def test_an_unknown_name_is_a_usage_error(run):
+def test_unknown_name_is_a_usage_error(run):
     result = run("get", "shakespear")
     assert result.exit_code == 2
     assert "tinyshakespeare" in result.stderr
 
 
-def test_help_teaches(run):
+def test_help_shows_an_example_and_the_output_path(run):
     assert "minichar train --data my.txt" in run("--help").stdout
     assert "DIR/NAME/input.txt" in run("get", "--help").stdout

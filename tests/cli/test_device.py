@@ -1,4 +1,4 @@
-"""``--device`` on every command that computes: the device is named, had or refused, never replaced."""
+"""Tests of ``--device``: commands use the requested device or fail, and never fall back to another."""
 
 import sys
 
@@ -21,7 +21,7 @@ GRADCHECK = [
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run minichar in a folder with a short text."""
+    """Return a function that runs minichar in a directory with a short text."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text("a sad cab bade a bad dad" * 6)
 
@@ -35,13 +35,13 @@ def run(tmp_path, monkeypatch):
 
 @pytest.fixture(params=["cpu", "opencl", "gpu", pytest.param("real gpu", marks=pytest.mark.gpu)])
 def device(request, monkeypatch):
-    """A name for ``--device``; that of a GPU opens the double of CuPy."""
+    """Value of ``--device``; ``gpu`` opens a fake CuPy except in tests marked ``gpu``."""
     if request.param == "gpu":
         from cupy_double import DoubleOfCuPy
 
         monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
         return "gpu"
-    open_device(request.param.removeprefix("real "))  # or skip
+    open_device(request.param.removeprefix("real "))  # skips the test if the device is not available
     return request.param.removeprefix("real ")
 
 
@@ -50,7 +50,7 @@ def shown(device):
     return device if device == "cpu" else f"{device}:0"
 
 
-def test_train_sample_and_eval_name_it_and_use_it(run, device, shown):
+def test_train_sample_and_eval_use_the_device(run, device, shown):
     trained = run(*TRAIN, "--device", device)
     (computes,) = (line for line in trained.stderr.splitlines() if line.startswith("device"))
     assert (f"on {shown}" if device != "cpu" else "NumPy") in computes
@@ -62,11 +62,11 @@ def test_train_sample_and_eval_name_it_and_use_it(run, device, shown):
 
     evaluated = run("eval", path, "--quiet", "--device", device)
     assert f", on {shown}\n" in evaluated.stdout
-    # The loss in the name of the checkpoint is that of the same part from the same state.
+    # The loss in the checkpoint's name was computed on the same part from the same state.
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
 
 
-def test_gradcheck_names_it_and_passes(run, device, shown):
+def test_gradcheck_passes_on_the_device(run, device, shown):
     result = run(*GRADCHECK, "--device", device)
     assert f"; on {shown}\n" in result.stderr
     verdicts = [line.split()[-1] for line in result.stdout.splitlines()[1:]]
@@ -84,9 +84,7 @@ def test_gradcheck_names_it_and_passes(run, device, shown):
         ("cpu:1", "no device is called 'cpu:1'"),
     ],
 )
-def test_a_device_that_cannot_be_had_is_an_error_and_never_another_device(
-    run, tmp_path, monkeypatch, command, name, words
-):
+def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, name, words):
     for package in ("cupy", "dpctl"):
         monkeypatch.setitem(sys.modules, package, None)
     result = run(*command, "--device", name, status=1)
@@ -97,7 +95,7 @@ def test_a_device_that_cannot_be_had_is_an_error_and_never_another_device(
     assert not (tmp_path / "cv").exists()
 
 
-def test_auto_takes_the_gpu_and_says_so(run, monkeypatch):
+def test_auto_prefers_the_gpu(run, monkeypatch):
     from cupy_double import DoubleOfCuPy
 
     monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
@@ -114,7 +112,7 @@ class TestResume:
     def resume(self, run, path, device):
         return run("train", "--resume", path, "--max-epochs", "2", "--quiet", "--device", device).stderr
 
-    def test_on_another_device_it_says_what_changes(self, run, path, device):
+    def test_resuming_on_another_device_prints_a_note(self, run, path, device):
         note = (
             "it ran on cpu before: sums round differently; "
             "dropout and scheduled sampling draw different random numbers from here on"
@@ -123,11 +121,11 @@ class TestResume:
         assert "resumed    at epoch 1.00" in stderr
         assert (note in stderr) == (device != "cpu")
 
-    def test_without_chance_nothing_is_drawn(self, run, device):
+    def test_note_omits_random_numbers_if_none_are_used(self, run, device):
         path = run(*TRAIN, "--dropout", "0", "--no-use-ss", "--device", "cpu").stdout.strip()
         note = "it ran on cpu before: sums round differently\n"
         assert (note in self.resume(run, path, device)) == (device != "cpu")
 
-    def test_on_the_same_device_nothing_changes(self, run, device):
+    def test_resuming_on_the_same_device_prints_no_note(self, run, device):
         path = run(*TRAIN, "--device", device).stdout.strip()
         assert "it ran on" not in self.resume(run, path, device)

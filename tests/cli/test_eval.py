@@ -41,7 +41,7 @@ def split_of(model, how="columns", train_frac=0.95, val_frac=0.05, B=4, T=6, pat
     return split_text(corpus.ids, B, T, train_frac, val_frac, how)
 
 
-def test_the_loss_in_the_name_is_measured_again(cli, train):
+def test_default_loss_matches_the_checkpoint_name(cli, train):
     path = train()
     found = numbers(cli("eval", path))
     assert found["nats"] in path
@@ -53,7 +53,7 @@ def test_the_loss_in_the_name_is_measured_again(cli, train):
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 @pytest.mark.parametrize("split", ["columns", "tail"])
-def test_every_part_of_every_split(cli, train, part, split):
+def test_parts_and_splits(cli, train, part, split):
     path = train()
     model = load(path)
     fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
@@ -63,18 +63,18 @@ def test_every_part_of_every_split(cli, train, part, split):
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_a_state_that_is_carried_on(cli, train, part):
+def test_carried_state(cli, train, part):
     path = train("--learning-rate", 0.02, "--max-epochs", 4)
     model = load(path)
     found = numbers(cli("eval", path, "--start", "carried", "--part", part))
     assert_agrees(found, evaluate_part(model, split_of(model), part, "carried"))
-    assert found["what"].endswith("4 streams carried over from the parts before")
+    assert found["what"].endswith("4 streams with the state carried over")
     from_zero = numbers(cli("eval", path, "--part", part))
     assert (found["nats"] == from_zero["nats"]) == (part == "train")
 
 
 @pytest.mark.parametrize("length", [2, 3, 100, 101, 102, 250])
-def test_a_whole_text_of_any_length(cli, train, home, length):
+def test_whole_text(cli, train, home, length):
     path = train()
     (home / "other.txt").write_text(TEXT[5 : 5 + length])
     found = numbers(cli("eval", path, "--data", "other.txt", "--split", "whole"))
@@ -82,10 +82,10 @@ def test_a_whole_text_of_any_length(cli, train, home, length):
     ids = model.vocabulary.encode(TEXT[5 : 5 + length])
     assert_agrees(found, evaluate_whole(model, ids))
     assert int(found["characters"]) == length - 1
-    assert found["what"] == "whole, one stream from a zero state"
+    assert found["what"] == "whole text, one stream from a zero state"
 
 
-def test_sizes_of_ones_own(cli, train):
+def test_batch_size_and_seq_length(cli, train):
     path = train()
     model = load(path)
     found = numbers(cli("eval", path, "--batch-size", 2, "--seq_length", 9))
@@ -93,7 +93,7 @@ def test_sizes_of_ones_own(cli, train):
     assert "2 streams" in found["what"]
 
 
-def test_another_text(cli, train, home):
+def test_text_other_than_the_training_text(cli, train, home):
     path = train("--min-freq", 2)
     (home / "other.txt").write_text("the moon ☃ " * 60)
     found = numbers(cli("eval", path, "--data", "other.txt"))
@@ -101,20 +101,20 @@ def test_another_text(cli, train, home):
     assert_agrees(found, evaluate_part(model, split_of(model, path="other.txt"), "val", "zero"))
 
 
-def test_a_converted_model(cli, train):
+def test_converted_model(cli, train):
     path = train()
     converted = cli("convert", path).stdout.strip()
     assert numbers(cli("eval", converted)) == numbers(cli("eval", path)) | {"path": converted}
 
 
-def test_text_with_characters_that_the_model_lacks(cli, train, home):
+def test_text_with_unknown_characters(cli, train, home):
     path = train()
     (home / "other.txt").write_text("the moon ☃ " * 60)
     result = cli("eval", path, "--data", "other.txt", status=1)
     assert "'☃' (U+2603) 60 times" in result.stderr
 
 
-def test_notes_go_to_standard_error(cli, train, home):
+def test_notes_are_printed_to_standard_error(cli, train, home):
     path = train()
     (home / "other.txt").write_bytes(b"\xef\xbb\xbf" + b"the moon " * 2)
     result = cli("eval", path, "--data", "other.txt", "--batch-size", 50)
@@ -137,29 +137,29 @@ def test_notes_go_to_standard_error(cli, train, home):
         (["--split", "rows"], 2, "--split"),
     ],
 )
-def test_mistakes(cli, train, arguments, status, words):
+def test_invalid_options(cli, train, arguments, status, words):
     result = cli("eval", train(), *arguments, status=status)
     assert words in result.stderr
     assert result.stdout == ""
     assert result.stderr.count("Error: ") == 1
 
 
-def test_a_model_that_does_not_say_what_it_learned(cli, home):
+def test_model_without_a_training_record(cli, home):
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     result = cli("eval", "toy.npz", status=1)
-    assert "does not name its training text: choose a text with --data" in result.stderr
+    assert "has no record of its training text: specify the text with --data" in result.stderr
     assert NUMBERS.fullmatch(cli("eval", "toy.npz", "--data", "input.txt", "--batch-size", 4).stdout)
 
 
 @pytest.mark.parametrize("settings", [None, 3, [], {"data": 3}, {"unheard_of": 1}], ids=str)
-def test_settings_that_are_damaged(cli, train, settings):
+def test_damaged_settings(cli, train, settings):
     header, arrays = parts(train())
     header["details"]["settings"] = settings
     result = cli("eval", put_together("forged.npz", header, arrays), status=1)
     assert "forged.npz cannot be used: its training settings are missing or damaged" in result.stderr
 
 
-def test_a_loss_beyond_all_bounds(cli, train):
+def test_huge_loss(cli, train):
     header, arrays = parts(train())
     arrays["readout.W"] *= 1e5
     found = numbers(cli("eval", put_together("wild.npz", header, arrays)))
@@ -167,7 +167,7 @@ def test_a_loss_beyond_all_bounds(cli, train):
     assert found["perplexity"] == "inf"
 
 
-def test_a_text_that_has_changed_since_training_is_said(cli, train, home):
+def test_note_if_the_training_text_has_changed(cli, train, home):
     path = train()
     assert "is not the text" not in cli("eval", path).stderr
     (home / "input.txt").write_text(TEXT + TEXT[:50])
@@ -177,13 +177,12 @@ def test_a_text_that_has_changed_since_training_is_said(cli, train, home):
 @pytest.mark.parametrize(
     ("option", "value"), [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--val-frac", 0.04)]
 )
-def test_another_layout_measures_on_what_was_learned_and_says_so(cli, train, option, value):
-    """Which characters are held out depends on it."""
-    said = cli("eval", train(), option, value).stderr
-    assert f"{option} differ from training, so this part overlaps the training text" in said
+def test_warns_if_the_part_overlaps_the_training_text(cli, train, option, value):
+    stderr = cli("eval", train(), option, value).stderr
+    assert f"{option} changed since training, so this part overlaps the training text" in stderr
 
 
-def test_weights_that_overflow_are_one_line(cli, home):
+def test_logits_that_overflow_are_one_line(cli, home):
     model = toy_model()
     model.parameters.flat[...] = 50
     readout = model.parameters["readout.W"]

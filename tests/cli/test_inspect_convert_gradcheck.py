@@ -13,7 +13,7 @@ from minichar.engine.cell import CELLS
 # inspect
 
 
-def test_inspect_shows_what_is_in_a_checkpoint(cli, train):
+def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25)
     shown = cli("inspect", path).stdout
     model = load(path)
@@ -37,12 +37,12 @@ def test_inspect_shows_what_is_in_a_checkpoint(cli, train):
         assert (rate, share) == pytest.approx((row["learning_rate"], row["true_share"]), rel=1e-2)
 
 
-def test_inspect_without_a_validation_part(cli, train):
+def test_inspect_run_without_validation(cli, train):
     shown = cli("inspect", train("--val-frac", 0, "--train-frac", 1)).stdout
     assert re.search(r"^     2\.00 +\d\.\d{4} +- ", shown, re.MULTILINE)
 
 
-def test_inspect_a_model_for_sampling_only(cli, home):
+def test_inspect_model_without_training_state(cli, home):
     save("toy.npz", toy_model("\n\x1b☃", unknown=True))
     shown = cli("inspect", "toy.npz").stdout
     assert "resumable  no, for sampling only" in shown
@@ -66,7 +66,7 @@ def test_inspect_a_model_for_sampling_only(cli, home):
         ("settings", [1]),
     ],
 )
-def test_inspect_a_damaged_header(cli, train, where, value):
+def test_inspect_damaged_header(cli, train, where, value):
     header, arrays = parts(train())
     row = header["training"]["history"][0]
     places = {
@@ -88,7 +88,7 @@ def test_inspect_a_damaged_header(cli, train, where, value):
 # convert
 
 
-def test_convert_prints_where_it_wrote(cli, train, home):
+def test_convert_prints_the_path_and_sizes(cli, train, home):
     path = train()
     result = cli("convert", path)
     target = path.removesuffix(".npz") + ".inference.npz"
@@ -97,9 +97,7 @@ def test_convert_prints_where_it_wrote(cli, train, home):
     assert before == (home / path).stat().st_size
     assert after == (home / target).stat().st_size
     assert cli("sample", target).stdout == cli("sample", path).stdout
-    assert cli("sample").stderr.startswith(f"{path}: "), (
-        "a converted model is no rival of the checkpoints in cv/"
-    )
+    assert cli("sample").stderr.startswith(f"{path}: "), "sample ignores converted models in cv/"
 
 
 def test_convert_to_half_precision(cli, train):
@@ -110,7 +108,7 @@ def test_convert_to_half_precision(cli, train):
     assert "".join(generate(load("half.npz"), 20))
 
 
-def test_convert_does_not_write_over_a_file(cli, train, home):
+def test_convert_overwrites_a_file_only_with_force(cli, train, home):
     path = train()
     (home / "there.npz").write_text("mine")
     result = cli("convert", path, "there.npz", status=1)
@@ -128,7 +126,7 @@ def test_convert_does_not_write_over_a_file(cli, train, home):
 
 @pytest.mark.parametrize("reset", [[], ["--gru_reset", "before"]])
 @pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
-def test_gradcheck_proves_every_parameter(cli, model, reset):
+def test_gradcheck_passes_for_every_parameter(cli, model, reset):
     if reset and model != "gru":
         return
     result = cli("gradcheck", "--model", model, *reset, "--rnn-size", 3, "--vocab-size", 4, "--seq-length", 5)
@@ -148,13 +146,13 @@ def test_gradcheck_proves_every_parameter(cli, model, reset):
     "arguments",
     [["--num-layers", 1], ["--num-layers", 3], ["--dropout", 0], ["--true-share", 1], ["--true-share", 0]],
 )
-def test_gradcheck_of_other_networks(cli, arguments):
+def test_gradcheck_options(cli, arguments):
     rows = cli("gradcheck", "--rnn-size", 3, *arguments).stdout.splitlines()[1:]
     assert rows
     assert all(row.endswith("passed") for row in rows)
 
 
-def test_gradcheck_repeats_itself(cli):
+def test_gradcheck_is_reproducible(cli):
     options = ["gradcheck", "--rnn-size", 3, "--num-layers", 1]
     once, again, other = (cli(*options, "--seed", seed).stdout for seed in (1, 1, 2))
     assert once == again != other
@@ -200,7 +198,7 @@ def test_gradcheck_fails_when_one_parameter_fails(cli, monkeypatch):
         (["--model", "transformer"], 2),
     ],
 )
-def test_gradcheck_of_what_is_no_network(cli, arguments, status):
+def test_gradcheck_invalid_options(cli, arguments, status):
     result = cli("gradcheck", *arguments, status=status)
     assert result.stdout == ""
     assert result.stderr.count("Error: ") == 1

@@ -14,7 +14,7 @@ from minichar.pictures.activity import read_activity
 
 
 class Reader(HTMLParser):
-    """Takes a page apart as a browser does."""
+    """Parser that collects the tags, scripts and text of an HTML page."""
 
     def __init__(self, text):
         super().__init__()
@@ -38,7 +38,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture
 def look(cli, home):
-    """Write the page about a text; return it taken apart."""
+    """Return a function that writes a page and parses it."""
 
     def look(path, *options, text="input.txt"):
         result = cli("inspect", path, "--text", text, "--html", "look.html", *options)
@@ -48,13 +48,13 @@ def look(cli, home):
     return look
 
 
-def test_the_page_holds_what_the_model_did(look, train):
+def test_page_data_matches_the_model(look, train):
     path = train("--model", "gru", "--num-layers", 2)
     data = look(path, "--length", 300).data
     model = load(path)
     activity = read_activity(model, model.vocabulary.encode(TEXT[:300]))
     assert data["text"] == TEXT[:300]
-    assert data["about"] == f"{path} reads input.txt"
+    assert data["about"] == f"{path} on input.txt"
     assert data["model"] == model.summary()
     assert data["surprise"][0] is None
     np.testing.assert_allclose(data["surprise"][1:], activity.surprise[1:], atol=6e-4)
@@ -69,12 +69,12 @@ def test_the_page_holds_what_the_model_did(look, train):
     assert [gate["name"] for gate in data["gates"]] == ["r", "z", "r", "z"]
 
 
-def test_units_come_sorted_by_how_closely_they_follow_a_trait(look, home):
-    """A made-up LSTM whose unit 2 of 4 adds a little to its cell at every character but a line break."""
+def test_units_are_sorted_by_correlation_with_a_feature(look, home):
+    """Unit 2 of a hand-made LSTM counts the characters since the last line break."""
     model = toy_model("\nab", dtype="float32", num_layers=1)
     W, Wx = model.parameters["layer1.W"], model.parameters["layer1.Wx"]
     W[...], Wx[...] = 0, 0
-    i, f, g = 1, 5, 13  # its rows
+    i, f, g = 1, 5, 13  # rows of the gates of unit 2
     W[[i, f], -1] = 20
     Wx[g, 1:] = 0.01
     Wx[f, 0] = -40
@@ -84,10 +84,10 @@ def test_units_come_sorted_by_how_closely_they_follow_a_trait(look, home):
     assert (data["units"][0]["layer"], data["units"][0]["unit"]) == (1, 2)
     assert data["units"][0]["trait"] == "position in line"
     assert data["units"][0]["r"] > 0.99
-    assert [unit["r"] for unit in data["units"][1:]] == [0, 0, 0], "that never change"
+    assert [unit["r"] for unit in data["units"][1:]] == [0, 0, 0], "constant units"
 
 
-def test_a_page_asks_nothing_of_a_network(look, train):
+def test_page_loads_no_external_resources(look, train):
     reader = look(train())
     assert not [tag for tag, attributes in reader.tags if {"src", "href"} & attributes.keys()]
     assert ("meta", "default-src 'none'") in [
@@ -99,7 +99,7 @@ def test_a_page_asks_nothing_of_a_network(look, train):
 HOSTILE = "</script><script>alert(1)</script><!--<b onload=x>&amp;\u2028\u202e\x07'\"`${1}$&\\"
 
 
-def test_hostile_text_stays_text(cli, look, home):
+def test_markup_in_the_text_is_escaped(cli, look, home):
     tags = [tag for tag, _ in look_at(cli, look, home, HOSTILE).tags]
     assert tags == [tag for tag, _ in look_at(cli, look, home, "harmless\n").tags]
     assert look_at(cli, look, home, HOSTILE).data["text"] == HOSTILE * 3
@@ -112,7 +112,7 @@ def look_at(cli, look, home, text):
     return look("toy.npz", text=name)
 
 
-def test_characters_beyond_16_bits_and_the_unknown_one(look, home):
+def test_astral_and_unknown_characters(look, home):
     (home / "x.txt").write_text("a😀b山😀", encoding="utf-8")
     save("toy.npz", toy_model("ab😀", unknown=True))
     data = look("toy.npz", text="x.txt").data
@@ -120,7 +120,7 @@ def test_characters_beyond_16_bits_and_the_unknown_one(look, home):
     assert data["characters"] == ["a", "b", "😀", "\ufffd"]
 
 
-def test_a_long_text_is_cut_and_that_is_said(cli, train, home):
+def test_long_text_is_truncated_with_a_note(cli, train, home):
     path = train()
     result = cli("inspect", path, "--text", "input.txt", "--html", "a.html", "--length", 100)
     assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters; see --length\n"
@@ -132,7 +132,7 @@ def test_a_long_text_is_cut_and_that_is_said(cli, train, home):
     )
 
 
-def test_a_large_model_shows_its_best_units(look, home, monkeypatch):
+def test_large_model_shows_the_units_with_the_highest_correlation(look, home, monkeypatch):
     monkeypatch.setattr(page, "MAX_UNITS", 5)
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     data = look("toy.npz").data
@@ -143,7 +143,7 @@ def test_a_large_model_shows_its_best_units(look, home, monkeypatch):
     assert strength == sorted(strength, reverse=True)
 
 
-def test_another_encoding_and_notes(cli, train, home):
+def test_encoding_and_notes(cli, train, home):
     path = train()
     (home / "x.txt").write_bytes(("\ufeff" + TEXT[:60]).encode("utf-16"))
     result = cli("inspect", path, "--text", "x.txt", "--html", "x.html", "--encoding", "utf-16")
@@ -158,13 +158,13 @@ def test_another_encoding_and_notes(cli, train, home):
         (["--text", "nowhere", "--html", "x.html"], 1, "'nowhere' does not exist"),
         (["--text", "empty", "--html", "x.html"], 1, "'empty' is empty"),
         (["--text", "bytes", "--html", "x.html"], 1, "at byte offset 0"),
-        (["--text", "other", "--html", "x.html"], 1, "'☃' (U+2603) 1 times"),
+        (["--text", "other", "--html", "x.html"], 1, "'☃' (U+2603) 1 time;"),
         (["--text", "input.txt", "--html", "empty/x.html"], 1, "cannot write empty/x.html"),
         (["--text", "input.txt", "--html", "x.html", "--length", 1], 2, "--length"),
         (["--text", "input.txt", "--html", "x.html", "--encoding", "klingon"], 1, "unknown encoding"),
     ],
 )
-def test_mistakes(cli, train, home, arguments, status, words):
+def test_invalid_options(cli, train, home, arguments, status, words):
     path = train()
     (home / "empty").write_text("")
     (home / "bytes").write_bytes(b"\xff\xff")

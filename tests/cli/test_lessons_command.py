@@ -1,4 +1,4 @@
-"""``minichar lessons``, as a command."""
+"""Tests of ``minichar lessons``."""
 
 import re
 import sys
@@ -6,14 +6,14 @@ import sys
 import pytest
 
 
-def test_without_a_number_the_lessons_are_listed(cli):
+def test_lists_the_lessons(cli):
     lines = cli("lessons").stdout.splitlines()
     assert re.fullmatch(r" 1  One weight +the chain rule .*", lines[0])
     assert [int(line[:2]) for line in lines] == list(range(1, len(lines) + 1))
     assert max(map(len, lines)) <= 110
 
 
-def test_a_lesson_is_printed_then_run_and_ends_with_its_exercise(process, monkeypatch):
+def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only")
     child = process("lessons", 4)
     stdout, stderr = child.communicate(timeout=60)
@@ -26,16 +26,16 @@ def test_a_lesson_is_printed_then_run_and_ends_with_its_exercise(process, monkey
     assert re.search(r"^minichar/    .*minichar$", stderr, re.MULTILINE)
 
 
-def test_an_unknown_number_is_an_error(cli):
+def test_unknown_number_is_an_error(cli):
     assert cli("lessons", 99, status=1).stderr == "Error: there is no lesson 99: choose one from 1 to 15\n"
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "seven"])
-def test_what_is_not_a_positive_number_is_a_usage_error(cli, number):
+def test_invalid_number_is_a_usage_error(cli, number):
     cli("lessons", "--", number, status=2)
 
 
-def test_without_pytest_the_text_of_a_lesson_is_still_printed(cli, monkeypatch):
+def test_prints_the_lesson_without_pytest(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytest", None)
     result = cli("lessons", 1, status=1)
     assert result.stdout.startswith("Lesson 1. One weight:")

@@ -24,18 +24,18 @@ def test_help(cli, option):
         assert re.search(rf"^  {name} +{words}$", text, re.MULTILINE)
     lines = text.splitlines()
     assert "  Quick start:" in lines
-    assert any(line.startswith("    minichar train  ") for line in lines), "one command per line"
+    assert any(line.startswith("    minichar train  ") for line in lines), "line breaks are kept"
 
 
 def subcommands(name):
-    """The words and the Click command of a command, or of each command in a group."""
+    """Return the command, or the subcommands of a group, by the words that select it."""
     command = main.get_command(click.Context(main), name)
     children = getattr(command, "commands", {})
     return {(name, child): children[child] for child in children} or {(name,): command}
 
 
 def sections_of(text):
-    """The first column of each section of a help text, by heading, in any version of Click."""
+    """Return the first column of each help section by heading, for any version of Click."""
     sections, heading = {}, None
     for line in text.splitlines():
         if re.fullmatch(r"\S.*:", line):
@@ -46,7 +46,7 @@ def sections_of(text):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_every_parameter_with_a_description_in_a_section(cli, name):
+def test_help_describes_every_parameter_in_a_section(cli, name):
     for words, command in subcommands(name).items():
         text = cli(*words, "--help").stdout
         assert text.startswith(f"Usage: minichar {' '.join(words)} ")
@@ -62,13 +62,13 @@ def test_help_has_every_parameter_with_a_description_in_a_section(cli, name):
         assert list(sections)[-1] in ("Options", "Other options")
         assert sections[list(sections)[-1]][-1] == "-h, --help"
         assert all(row.startswith("-") for rows in sections.values() for row in rows), (
-            "an argument among them"
+            "an argument is listed as an option"
         )
 
 
-def test_an_argument_is_described_in_a_section_of_its_own(cli):
+def test_help_describes_arguments_in_their_own_section(cli):
     text = cli("sample", "--help").stdout
-    assert re.search(r"^Arguments:\n  \[CHECKPOINT\]  A checkpoint, or a folder", text, re.MULTILINE)
+    assert re.search(r"^Arguments:\n  \[CHECKPOINT\]  A checkpoint or a directory", text, re.MULTILINE)
     assert sections_of(text)["Arguments"] == ["[CHECKPOINT]"]
 
 
@@ -80,18 +80,18 @@ def test_an_argument_is_described_in_a_section_of_its_own(cli):
         ("xyzzy", "No such command 'xyzzy'."),
     ],
 )
-def test_no_such_command(cli, given, words):
+def test_unknown_command_suggests_similar_names(cli, given, words):
     result = cli(given, status=2)
     assert result.stderr.splitlines()[-1] == f"Error: {words}"
     assert result.stdout == ""
 
 
-def test_no_such_option(cli):
+def test_unknown_option_suggests_a_similar_name(cli):
     stderr = cli("train", "--rnnsize", 3, status=2).stderr
     assert re.search("Error: No such option.*--rnnsize.*--rnn-size", stderr)
 
 
-def test_a_command_is_imported_when_it_is_used():
+def test_commands_are_imported_lazily():
     code = (
         "import sys, minichar.cli; print(*[name for name in sys.modules if name.startswith('minichar.cli.')])"
     )
@@ -101,7 +101,7 @@ def test_a_command_is_imported_when_it_is_used():
 
 @pytest.fixture
 def failing(monkeypatch):
-    """Make a command raise an exception."""
+    """Return a function that makes every command raise an exception."""
 
     def failing(error):
         @click.command()
@@ -116,7 +116,7 @@ def failing(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MinicharError("a mistake: fix it"), "Error: a mistake: fix it\n"),
+        (MinicharError("wrong value: fix it"), "Error: wrong value: fix it\n"),
         (
             MinicharError(Option("top_k", 3), " contradicts ", Option("gru_reset")),
             "Error: --top-k 3 contradicts --gru-reset\n",
@@ -130,7 +130,7 @@ def failing(monkeypatch):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_user_error_is_one_line_and_status_1(cli, failing, error, words):
+def test_user_error_is_one_line_with_status_1(cli, failing, error, words):
     failing(error)
     result = cli("train", status=1)
     assert result.stderr.startswith(words)
@@ -138,19 +138,19 @@ def test_a_user_error_is_one_line_and_status_1(cli, failing, error, words):
     assert result.stdout == ""
 
 
-def test_ctrl_c_is_exit_status_130(cli, failing):
+def test_ctrl_c_exits_with_status_130(cli, failing):
     failing(KeyboardInterrupt())
     result = cli("train", status=130)
     assert (result.stdout, result.stderr) == ("", "\nAborted!\n")
 
 
-def test_a_bug_keeps_its_traceback(cli, failing):
+def test_internal_error_keeps_its_traceback(cli, failing):
     failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli("train")
 
 
-def test_a_network_larger_than_any_memory(cli, home):
+def test_network_larger_than_memory(cli, home):
     before = os.listdir(home)
     result = cli("train", "--data", "input.txt", "--rnn-size", 2**20, "--num-layers", 1, status=1)
     assert result.stderr.startswith("Error: out of memory (")
@@ -163,13 +163,13 @@ def test_python_m_minichar(process):
     assert stderr == ""
 
 
-def test_the_installed_command(home):
+def test_console_script(home):
     script = os.path.join(os.path.dirname(sys.executable), "minichar")
     result = subprocess.run([script, "--help"], capture_output=True, text=True, env=ONE_THREAD, check=True)
     assert result.stdout.startswith("Usage: minichar [OPTIONS] COMMAND [ARGS]...")
 
 
-def test_a_closed_pipe_ends_any_command_quietly(process):
+def test_closed_pipe_prints_no_error(process):
     child = process("train", "--help")
     child.stdout.close()
     assert child.stderr.read() == ""

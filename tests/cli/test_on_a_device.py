@@ -1,4 +1,4 @@
-"""What ``--device`` opens is where a command computes, whatever file its model comes from."""
+"""Commands compute on the device that ``--device`` opens, for every file format."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ COMMANDS = {
 
 @pytest.fixture(params=COMMANDS)
 def arguments(request, cli):
-    """The words of a command, whose checkpoints are there."""
+    """Arguments of a command, after the checkpoints that it needs have been created."""
     save("toy.npz", toy_model("".join(sorted(set(TEXT))), rnn_size=8, num_layers=1))
     if request.param == "resume":
         path = cli(*TRAIN, "--device", "cpu").stdout.strip()
@@ -32,7 +32,7 @@ def arguments(request, cli):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Put one device in the place of any that is asked for."""
+    """Return a function that makes ``--device`` open `backend` and returns the requested names."""
 
     def opened(backend):
         asked = []
@@ -44,7 +44,7 @@ def opened(monkeypatch):
     return opened
 
 
-def test_the_device_that_is_opened_computes(cli, arguments, opened, device):
+def test_computes_on_the_opened_device(cli, arguments, opened, device):
     asked = opened(device)
     cli(*arguments, "--device", "the best")
     assert asked == ["the best"]
@@ -52,7 +52,7 @@ def test_the_device_that_is_opened_computes(cli, arguments, opened, device):
     assert device.crossings["to_host"]
 
 
-def test_without_the_option_it_is_auto(cli, arguments, opened):
+def test_default_device_is_auto(cli, arguments, opened):
     backend = NumPyBackend()
     asked = opened(backend)
     cli(*arguments)
@@ -61,7 +61,7 @@ def test_without_the_option_it_is_auto(cli, arguments, opened):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_a_model_of_another_format_is_brought_to_the_device(cli, home, opened, device, suffix):
+def test_model_in_another_format_is_moved_to_the_device(cli, home, opened, device, suffix):
     pytest.importorskip({".safetensors": "safetensors", ".pt": "torch"}[suffix])
     save("toy.npz", toy_model())
     cli("convert", "toy.npz", f"toy{suffix}", "--dtype", "float64")

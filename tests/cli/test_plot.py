@@ -14,7 +14,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def runs(train):
-    """Two runs of four measurements in folders of their own."""
+    """Directories of two runs with four evaluations each."""
     for folder, rate in (("one", 0.01), ("two", 0.1)):
         train("--checkpoint-dir", folder, "--max-epochs", 4, "--eval-val-every", 33, "--learning-rate", rate)
     return "one", "two"
@@ -34,21 +34,21 @@ def test_text(cli, runs, home):
     assert shown.startswith("nats per character\n")
 
 
-def test_a_folder_stands_for_its_longest_history(cli, runs, home):
-    """The best checkpoint of a run that got worse knows nothing of what came after."""
+def test_directory_uses_the_checkpoint_with_the_longest_history(cli, runs, home):
+    """The best checkpoint has no history of later evaluations."""
     last = next((home / "two").glob("lm_lstm_epoch4.00_*"))
     last.rename(last.with_name("lm_lstm_epoch4.00_9.0000.npz"))
     assert "epoch 4\n" in cli("plot", "two").stdout
 
 
-def test_without_a_name_the_folder_is_cv(cli, train):
+def test_default_directory_is_cv(cli, train):
     train()
     assert "a  cv: validation" in cli("plot").stdout
 
 
-def test_without_a_validation_part(cli, train):
+def test_run_without_validation(cli, train):
     train("--val-frac", 0, "--train-frac", 1)
-    assert "no validation part" in cli("plot").stdout
+    assert "no validation data" in cli("plot").stdout
 
 
 def test_svg(cli, runs, home):
@@ -66,17 +66,17 @@ def test_svg(cli, runs, home):
     assert sum(element.get("id") == "best" for element in tree.iter(f"{SVG}g")) == 2
     before = listing(home)
     cli("plot", *runs, "-o", "loss.svg")
-    assert listing(home) == before, "the same curves, the same file"
+    assert listing(home) == before, "the file is reproducible"
 
 
-def test_png_in_a_folder_that_is_made(cli, train, home):
+def test_png_in_a_new_directory(cli, train, home):
     pytest.importorskip("matplotlib")
     train("--val-frac", 0, "--train-frac", 1)
     cli("plot", "-o", "figures/loss.PNG")
     assert (home / "figures" / "loss.PNG").read_bytes().startswith(b"\x89PNG")
 
 
-def test_names_are_drawn_as_they_are(cli, train, home):
+def test_names_are_drawn_verbatim(cli, train, home):
     pytest.importorskip("matplotlib")
     train("--checkpoint-dir", "a $x_1^2$ <b> 山")
     cli("plot", "a $x_1^2$ <b> 山", "-o", "loss.svg")
@@ -98,7 +98,7 @@ def test_without_matplotlib(cli, train, home, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["loss.pdf", "loss", "loss.svg.gz"])
-def test_other_formats(cli, train, name):
+def test_unsupported_formats(cli, train, name):
     train()
     assert (
         f"cannot plot to {name}: its name must end in .svg or .png"
@@ -106,14 +106,14 @@ def test_other_formats(cli, train, name):
     )
 
 
-def test_a_figure_that_cannot_be_written(cli, train, home):
+def test_figure_is_not_writable(cli, train, home):
     pytest.importorskip("matplotlib")
     train()
     (home / "file").write_text("")
     assert "cannot write file/loss.svg" in cli("plot", "-o", "file/loss.svg", status=1).stderr
 
 
-def test_more_runs_than_letters(cli, train):
+def test_too_many_runs(cli, train):
     path = train()
     assert "at most 26 runs" in cli("plot", *[path] * 27, status=2).stderr
     cli("plot", *[path] * 26)
@@ -127,7 +127,7 @@ def test_more_runs_than_letters(cli, train):
         (b"PK\x03\x04", "it is empty"),
     ],
 )
-def test_no_checkpoint(cli, home, content, words):
+def test_invalid_checkpoint(cli, home, content, words):
     if content is not None:
         (home / "x.npz").write_bytes(content)
     result = cli("plot", "x.npz", status=1)
@@ -135,11 +135,11 @@ def test_no_checkpoint(cli, home, content, words):
     assert result.stdout == ""
 
 
-def test_an_empty_folder(cli, home):
+def test_empty_directory(cli, home):
     assert "no checkpoint in cv/: train one" in cli("plot", status=1).stderr
 
 
-def test_a_model_for_sampling_only(cli, home):
+def test_model_without_training_state(cli, home):
     save("toy.npz", toy_model())
     assert (
         "toy.npz is not a checkpoint minichar can read: it has no history to plot"
@@ -147,7 +147,7 @@ def test_a_model_for_sampling_only(cli, home):
     )
 
 
-def test_a_run_that_was_never_measured(cli, train):
+def test_run_without_evaluations(cli, train):
     header, arrays = parts(train())
     header["training"]["history"] = []
     put_together("young.npz", header, arrays)
@@ -156,7 +156,7 @@ def test_a_run_that_was_never_measured(cli, train):
 
 @pytest.mark.parametrize("value", [None, "low", [], {}, float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["epoch", "train_loss", "val", "learning_rate", "true_share", "loss"])
-def test_a_damaged_history(cli, train, where, value):
+def test_damaged_history(cli, train, where, value):
     header, arrays = parts(train())
     row = header["training"]["history"][0]
     (row["val"] if where == "loss" else row)[where] = value
@@ -167,7 +167,7 @@ def test_a_damaged_history(cli, train, where, value):
     assert "forged.npz is not a checkpoint minichar can read: its history is damaged" in result.stderr
 
 
-def test_a_curve_holds_what_was_measured(train):
+def test_curve_matches_the_history(train):
     path = train("--eval-val-every", 20, "--decay-ss", 0.1, "--min-ss", 0.5)
     rows = parts(path)[0]["training"]["history"]
     curve = read_curve(Path(path), "name")

@@ -15,7 +15,7 @@ from minichar.sampling.generate import Choice
 
 @pytest.fixture
 def toy(home):
-    """The path of a model of a few characters."""
+    """Path of a toy model with a small vocabulary."""
     save("toy.npz", toy_model())
     return "toy.npz"
 
@@ -24,7 +24,7 @@ def text_of(path, *arguments, **options):
     return "".join(generate(load(path), *arguments, **options))
 
 
-def test_the_text_and_nothing_else_is_on_standard_output(cli, toy):
+def test_only_the_text_is_printed_to_standard_output(cli, toy):
     result = cli("sample", toy, "--length", 50)
     assert result.stdout == text_of(toy, 50) + "\n"
     assert result.stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}\n"
@@ -43,7 +43,7 @@ def test_defaults(cli, toy):
 
 
 @pytest.mark.parametrize("joined", ["-", "_"])
-def test_every_option_does_what_the_function_does(cli, toy, joined):
+def test_options_match_the_function(cli, toy, joined):
     options = [
         f"--top{joined}k",
         4,
@@ -77,7 +77,7 @@ def test_help(cli):
     assert all(parameter.opts[0] in text for parameter in command.params if parameter.name != "checkpoint")
 
 
-def test_the_best_checkpoint_is_chosen_and_named(cli, home, train):
+def test_default_is_the_best_checkpoint_in_cv(cli, home, train):
     train("--eval-val-every", 25, "--learning-rate", 0.01)
     train("--savefile", "worse", "--max-epochs", 1)
     save("other.npz", toy_model())
@@ -88,7 +88,7 @@ def test_the_best_checkpoint_is_chosen_and_named(cli, home, train):
     assert result.stdout == text_of(f"cv/{names[0]}", 20) + "\n"
 
 
-def test_the_best_checkpoint_of_a_folder(cli, train):
+def test_directory_uses_its_best_checkpoint(cli, train):
     train()
     best = train("--checkpoint-dir", "out", "--eval-val-every", 25)
     assert len(os.listdir("out")) == 3
@@ -96,7 +96,7 @@ def test_the_best_checkpoint_of_a_folder(cli, train):
     assert cli("eval", "out").stdout.startswith(f"model       {best}: LSTM")
 
 
-def test_no_checkpoint_to_choose(cli):
+def test_no_checkpoint_in_cv(cli):
     result = cli("sample", status=1)
     assert result.stderr == "Error: no checkpoint in cv/: train one with 'minichar train'\n"
 
@@ -109,23 +109,22 @@ def test_the_same_seed_generates_the_same_text(cli, toy):
 # The prompt
 
 
-def test_a_prompt_from_a_file(cli, toy, home):
+def test_prompt_from_a_file(cli, toy, home):
     (home / "prime.txt").write_bytes("\ufeffab\r\ncd".encode())
     expected = "ab\ncd" + text_of(toy, 30, "ab\ncd") + "\n"
     assert cli("sample", toy, "--prime-file", "prime.txt", "--length", 30).stdout == expected
     assert cli("sample", toy, "--prime-file", "-", "--length", 30, stdin="ab\ncd").stdout == expected
 
 
-def test_a_prompt_from_a_pipe(process, toy):
+def test_prompt_from_a_pipe(process, toy):
     child = process("sample", toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
     stdout, _ = child.communicate("ab", timeout=60)
     assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
 
 
 def test_two_prompts(cli, toy):
-    assert (
-        "exclude each other" in cli("sample", toy, "--primetext", "a", "--prime-file", "-", status=2).stderr
-    )
+    result = cli("sample", toy, "--primetext", "a", "--prime-file", "-", status=2)
+    assert "mutually exclusive" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_two_prompts(cli, toy):
     ],
     ids=["missing", "bytes", "unknown"],
 )
-def test_an_invalid_prompt_file(cli, toy, home, content, words):
+def test_invalid_prompt_file(cli, toy, home, content, words):
     if content is not None:
         (home / "prime.txt").write_bytes(content)
     result = cli("sample", toy, "--prime-file", "prime.txt", status=1)
@@ -145,7 +144,7 @@ def test_an_invalid_prompt_file(cli, toy, home, content, words):
     assert result.stdout == ""
 
 
-def test_a_character_that_the_model_never_saw(cli, home):
+def test_unknown_characters_in_the_prompt(cli, home):
     save("toy.npz", toy_model(unknown=True))
     options = ["sample", "toy.npz", "--primetext", "a☃bX", "--length", 20]
     result = cli(*options, status=1)
@@ -168,13 +167,13 @@ def test_stop_strings(cli, toy):
     assert cli("sample", toy, "--stop", "", "--length", 400).stdout == whole + "\n"
 
 
-def test_five_line_breaks_end_a_text(cli, toy, monkeypatch):
+def test_default_stop_string_is_five_line_breaks(cli, toy, monkeypatch):
     with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\n\n\n\ncd")[:, None]):
         assert cli("sample", toy).stdout == "ab\n"
 
 
-def test_endless_text_into_a_closed_pipe(toy):
-    """As with `head -c 1000`: the text arrives and there is no error message."""
+def test_unlimited_length_with_a_closed_pipe(toy):
+    """A reader such as `head -c 1000` gets its text, and no error is printed."""
     command = [sys.executable, "-m", "minichar", "sample", toy, "--length", "0"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD)
     with child:
@@ -186,7 +185,7 @@ def test_endless_text_into_a_closed_pipe(toy):
     assert stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}\n"
 
 
-def test_the_text_is_streamed(process, toy):
+def test_text_is_streamed(process, toy):
     child = process("sample", toy, "--length", 0, "--quiet")
     assert child.stdout.read(10) == text_of(toy, 10)
     child.send_signal(signal.SIGINT)
@@ -196,13 +195,13 @@ def test_the_text_is_streamed(process, toy):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_a_full_disk(process, toy):
+def test_full_disk(process, toy):
     with open("/dev/full", "w") as full:
         _, stderr = process("sample", toy, "--quiet", stdout=full).communicate(timeout=60)
-    assert stderr == "Error: cannot write the text: No space left on device\n"
+    assert stderr == "Error: cannot write the generated text: No space left on device\n"
 
 
-def test_a_character_that_the_terminal_cannot_show(process, home):
+def test_character_that_the_terminal_cannot_display(process, home):
     save("toy.npz", toy_model("\né☃"))
     env = ONE_THREAD | {"PYTHONIOENCODING": "latin-1"}
     child = process("sample", "toy.npz", "--length", 50, env=env, encoding="latin-1")
@@ -211,10 +210,10 @@ def test_a_character_that_the_terminal_cannot_show(process, home):
     assert "Error" not in stderr
 
 
-# Several texts
+# Several samples
 
 
-def test_several_texts(cli, toy):
+def test_several_samples(cli, toy):
     result = cli("sample", toy, "--num-samples", 3, "--length", 40, "--primetext", "ab", "--seed", 4)
     texts = result.stdout.removesuffix("\n\n").split("\n\nab")
     assert result.stdout.startswith("ab" + text_of(toy, 40, "ab", seed=4) + "\n\nab")
@@ -222,13 +221,13 @@ def test_several_texts(cli, toy):
     assert len(result.stdout) == 3 * (2 + 40 + 2)
     assert len(set(texts)) == len(texts)
     assert [line for line in result.stderr.splitlines() if line.startswith("---")] == [
-        f"--- text {i} of 3" for i in (1, 2, 3)
+        f"--- sample {i} of 3" for i in (1, 2, 3)
     ]
     assert cli("sample", toy, "--num-samples", 3, "--length", 9, "--quiet").stderr == ""
 
 
-def test_exact_texts_are_those_of_an_exact_model(cli, home):
-    """Large weights amplify rounding, so a float32 model soon generates another text."""
+def test_exact_samples_match_the_exact_model(cli, home):
+    """Large weights amplify rounding errors, so a float32 model generates different text."""
     model = toy_model(dtype="float32", rnn_size=64)
     model.parameters.flat[...] *= 20
     save("toy.npz", model)
@@ -239,9 +238,9 @@ def test_exact_texts_are_those_of_an_exact_model(cli, home):
     assert cli(*options).stdout != expected + "\n"
 
 
-def test_several_texts_without_end(cli, toy):
+def test_several_samples_need_a_length(cli, toy):
     result = cli("sample", toy, "--num-samples", 2, "--length", 0, status=2)
-    assert "--length 0 has no end" in result.stderr
+    assert "--length 0 generates without end" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -266,7 +265,7 @@ def test_values_out_of_range(cli, toy, arguments, words):
 
 
 @pytest.mark.parametrize("temperature", ["1e-300", "1e300", "0.001", "1000"])
-def test_any_temperature_above_0(cli, toy, temperature):
+def test_extreme_temperatures(cli, toy, temperature):
     text = cli("sample", toy, "--temperature", temperature, "--length", 100).stdout
     assert len(text) == 101
     if temperature == "1e-300":

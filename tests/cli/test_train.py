@@ -56,11 +56,11 @@ OTHER = {
     "savefile": "mine",
     "keep": 1,
 }
-"""A value other than the default for every option."""
+"""A non-default value for every option."""
 
 
 def arguments_for(values, joined):
-    """The values as command-line arguments, with option names joined by hyphens or underscores."""
+    """Return the values as command-line arguments, with words in option names joined by `joined`."""
     arguments = []
     for name, value in values.items():
         option = name.replace("_", joined)
@@ -70,7 +70,7 @@ def arguments_for(values, joined):
 
 @pytest.fixture
 def begun(monkeypatch):
-    """Catch the settings that a command would start training with."""
+    """List of the settings that training would start with."""
     caught = []
 
     def begin(settings, backend):
@@ -81,14 +81,14 @@ def begun(monkeypatch):
     return caught
 
 
-def test_the_table_above_has_every_setting():
+def test_other_has_a_non_default_value_for_every_setting():
     defaults = asdict(Settings())
     assert OTHER.keys() == defaults.keys()
     assert not [name for name, value in OTHER.items() if value == defaults[name]]
 
 
 @pytest.mark.parametrize("joined", ["-", "_"])
-def test_every_option_is_taken_with_hyphens_and_with_underscores(cli, begun, joined):
+def test_options_accept_hyphens_and_underscores(cli, begun, joined):
     cli("train", *arguments_for(OTHER, joined), status=1)
     assert begun == [Settings(**OTHER)]
     assert {name: type(value) for name, value in asdict(begun[0]).items()} == {
@@ -113,7 +113,7 @@ def test_options_that_are_not_settings(cli, begun):
     assert "no such checkpoint: a.npz" in cli("train", "--resume", "a.npz", status=1).stderr
 
 
-def test_the_defaults_are_those_of_the_settings(cli, begun):
+def test_defaults_match_the_settings(cli, begun):
     cli("train", status=1)
     assert begun == [Settings()]
     assert begun[0].rnn_size == 128
@@ -121,7 +121,7 @@ def test_the_defaults_are_those_of_the_settings(cli, begun):
     assert defaults["print_every"] == 100
 
 
-def test_help_says_what_each_option_does_under_a_heading(cli):
+def test_help_lists_every_option_under_a_heading(cli):
     text = cli("train", "--help").stdout
     headings = [
         "Text:",
@@ -149,7 +149,7 @@ def test_help_says_what_each_option_does_under_a_heading(cli):
         assert re.search(rf"{option} .*?\[default: {default}", shown), option
 
 
-def test_the_output_of_a_run(cli):
+def test_output_of_a_run(cli):
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 25, "--print-every", 10)
     V = len(set(TEXT))
     said = result.stderr
@@ -157,7 +157,7 @@ def test_the_output_of_a_run(cli):
     assert result.stdout == f"{path}\n"
     assert path == best_checkpoint(Path("cv"))
     parameters = load(path).parameters.size
-    assert f"text       input.txt: {len(TEXT)} characters, {V} different" in said
+    assert f"text       input.txt: {len(TEXT)} characters, {V} distinct" in said
     assert re.search(r"split      columns: 3\d training, 2 validation, 0 test chunks of 4×6\n", said)
     assert f"LSTM, 1 layer of 8, {V} characters, {parameters:,} parameters" in said
     assert "           size suits this text\n" in said
@@ -193,10 +193,10 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "other checkpoints" not in first
     assert re.search(r"only \d+ steps: raise --max-epochs", first)
     again = cli(*arguments).stderr
-    assert "cv/ has other checkpoints: minichar sample takes the best of all" in again
+    assert "cv/ contains other checkpoints: minichar sample uses the best of all" in again
 
 
-def test_a_text_named_without_its_option(cli):
+def test_text_without_the_data_option(cli):
     assert "minichar train --data input.txt" in cli("train", "input.txt", status=2).stderr
 
 
@@ -205,13 +205,13 @@ def test_advice_on_overfitting_and_underfitting(cli, monkeypatch):
     falling, level = [4.0, 3.9, 3.8, 3.7, 3.6], [4.0] * 5
     for losses, fit, word in (
         (falling, 4.0, "underfitting: train longer"),
-        (level, 4.0, "level: training is done"),
+        (level, 4.0, "plateau: stop"),
         (level, 3.0, "overfitting (gap 1.00): "),
     ):
         measure(monkeypatch, *losses, fit=fit)
         said = cli(*arguments).stderr
         before, after = said.split("epoch 1.3", 1)
-        assert word not in before  # in the first epoch the training loss is one of a model half as old
+        assert word not in before  # no advice in the first epoch
         assert after.count(word) == 3
 
 
@@ -219,11 +219,9 @@ LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump v
 
 
 @pytest.mark.parametrize("options", [["--dropout", 0.5], ["--start-ss", 0.5, "--min-ss", 0.5]])
-def test_noise_in_the_training_loss_is_no_underfitting(cli, home, options):
-    """Dropout and scheduled sampling raise the training loss, but a memorised text is still overfitting."""
-    (home / "learned.txt").write_text(
-        "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump vexed quick foxes"
-    )
+def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, options):
+    """They raise the training loss, but the advice compares losses without them."""
+    (home / "learned.txt").write_text(LEARNED)
     arguments = [
         "--data",
         "learned.txt",
@@ -243,12 +241,12 @@ def test_noise_in_the_training_loss_is_no_underfitting(cli, home, options):
 
 
 def measure(monkeypatch, *losses, fit=1.0):
-    """Make the next evaluations return these validation losses, and `fit` on the training part."""
+    """Make the next evaluations return `losses` for validation and `fit` for training text."""
     found = iter(x for loss in losses for x in (loss, fit))
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
 
 
-def test_many_parameters_for_a_short_text(cli):
+def test_advice_on_a_model_that_is_too_large(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--rnn-size", 40, "--max-epochs", 1).stderr
     assert "large for this text: try --dropout" in said
 
@@ -257,13 +255,13 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
     (home / "short.txt").write_bytes("\ufeffone\r\ntwo\r\nthree ".encode() * 5)
     said = cli("train", "--data", "short.txt", "--rnn-size", 4, "--max-epochs", 1).stderr
     assert "removed a byte-order mark" in said
-    assert "converted 10 CR LF line ends to LF" in said
+    assert "converted 10 CR LF line endings to LF" in said
     assert "are too few for batch size 50 and sequence length 50: using" in said
 
 
 @pytest.mark.parametrize("every", [0, 1, 2])
-def test_samples_on_the_way(cli, every):
-    """They do not change the run."""
+def test_samples_during_training(cli, every):
+    """Generating samples does not change the run."""
     arguments = ["--eval-val-every", 10, "--dropout", 0.2, "--start-ss", 0.9]
     with_samples = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", every)
     writes = with_samples.stderr.count("sample: ")
@@ -274,7 +272,7 @@ def test_samples_on_the_way(cli, every):
     assert with_samples.stdout == without.stdout
 
 
-def test_the_log_has_a_json_object_a_line(cli, train, home):
+def test_log_has_one_json_object_per_line(cli, train, home):
     (home / "log.jsonl").write_text('{"mine": 1}\n')
     path = train("--log", "log.jsonl", "--print-every", 20, "--eval-val-every", 25)
     lines = [json.loads(line) for line in (home / "log.jsonl").read_text().splitlines()]
@@ -291,7 +289,7 @@ def test_the_log_has_a_json_object_a_line(cli, train, home):
     assert len(evaluations) == 3
 
 
-def test_a_learners_first_command_reads_the_built_in_text(cli, home, monkeypatch):
+def test_default_is_the_built_in_text(cli, home, monkeypatch):
     monkeypatch.setattr("minichar.text.corpus.pydocs_text", lambda: TEXT)
     result = cli("train", *TOY)
     assert "text       data/pydocs/input.txt" in result.stderr
@@ -301,7 +299,7 @@ def test_a_learners_first_command_reads_the_built_in_text(cli, home, monkeypatch
 def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, home):
     first = train("--model", "gru")
     (home / "new.txt").write_text(TEXT.upper() + TEXT)
-    options = [*TOY[2:], "--max-epochs", 1, "--savefile", "second"]  # the size is left out
+    options = [*TOY[2:], "--max-epochs", 1, "--savefile", "second"]  # without --rnn-size
     result = cli("train", "--data", "new.txt", *options[2:], "--init-from", first)
     assert load(result.stdout.strip()).config.model == "gru"
     assert load(result.stdout.strip()).config.rnn_size == 8
@@ -311,8 +309,8 @@ def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, hom
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
-def test_init_from_reads_every_format_that_sample_reads(cli, train, suffix):
-    """The weights survive: a learning rate too small to change them leaves the text of the model."""
+def test_init_from_reads_every_format(cli, train, suffix):
+    """The learning rate is too small to change the weights."""
     pytest.importorskip({".safetensors": "safetensors", ".pt": "torch"}.get(suffix, "numpy"))
     first = train("--learning-rate", 0.02)
     cli("convert", first, f"model{suffix}", "--inference")
@@ -323,7 +321,7 @@ def test_init_from_reads_every_format_that_sample_reads(cli, train, suffix):
     np.testing.assert_array_equal(load(tuned).parameters.flat, load(first).parameters.flat)
 
 
-def test_init_from_what_is_not_a_model(cli, home):
+def test_init_from_an_invalid_file(cli, home):
     (home / "x.safetensors").write_bytes(b"no")
     result = cli("train", "--data", "input.txt", *TOY, "--init-from", "x.safetensors", status=1)
     assert "x.safetensors" in result.stderr
@@ -334,8 +332,8 @@ def test_checkpoints_are_named_after_the_model(train, model):
     assert re.fullmatch(rf"cv/lm_{model}_epoch2\.00_\d\.\d{{4}}\.npz", train("--model", model))
 
 
-def test_a_checkpoint_from_before_the_model_gave_the_name_keeps_its_own(cli, train, home):
-    """Then the default of --savefile was lstm, whatever the model."""
+def test_resuming_keeps_the_savefile_of_an_old_checkpoint(cli, train, home):
+    """In old versions, the default of --savefile was lstm for every model."""
     header, arrays = parts(train("--model", "gru", "--max-epochs", 1))
     header["details"]["settings"]["savefile"] = "lstm"
     put_together(home / "old.npz", header, arrays)
@@ -343,21 +341,21 @@ def test_a_checkpoint_from_before_the_model_gave_the_name_keeps_its_own(cli, tra
     assert re.fullmatch(r"new/lm_lstm_epoch2\.00_\d\.\d{4}\.npz\n", resumed)
 
 
-def test_checkpoints_hold_paths_as_strings(train):
+def test_checkpoints_store_paths_as_strings(train):
     settings = parts(train("--checkpoint-dir", "out/deep"))[0]["details"]["settings"]
     assert (settings["data"], settings["checkpoint_dir"]) == ("input.txt", "out/deep")
 
 
 def test_init_from_and_resume_together(cli):
     result = cli("train", "--resume", "a.npz", "--init-from", "b.npz", status=2)
-    assert "--resume and --init-from exclude each other" in result.stderr
+    assert "--resume and --init-from are mutually exclusive" in result.stderr
 
 
 # Interruptions
 
 
 def interrupt_at(monkeypatch, iteration, number):
-    """Send this process a signal in the middle of a chunk."""
+    """Send a signal to this process during a training step."""
     learn = Trainer.learn
 
     def interrupted(self):
@@ -370,7 +368,7 @@ def interrupt_at(monkeypatch, iteration, number):
 
 @pytest.fixture
 def handlers():
-    """Make an uncaught signal fail the test instead of ending the test run."""
+    """Make an uncaught signal fail the test instead of stopping the test run."""
 
     def uncaught(number, frame):
         raise AssertionError("uncaught signal")
@@ -382,18 +380,18 @@ def handlers():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_prints_how_to_resume(cli, home, monkeypatch, number, handlers):
+def test_signal_saves_and_prints_how_to_resume(cli, home, monkeypatch, number, handlers):
     interrupt_at(monkeypatch, 9, number)
     result = cli("train", "--data", "input.txt", *TOY, status=128 + number)
     (path,) = (home / "cv").iterdir()
     assert path.name == "lm_lstm_epoch0.30_interrupted.npz"
-    assert "stopped at epoch 0.30; resume with\n  minichar train --resume cv/" + path.name in result.stderr
+    assert "stopped at epoch 0.30; resume with:\n  minichar train --resume cv/" + path.name in result.stderr
     assert result.stdout == f"cv/{path.name}\n"
     assert parts(path)[0]["training"]["iteration"] == 10
     assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is handlers
 
 
-def test_the_best_checkpoint_is_printed_after_an_interruption(cli, home, monkeypatch):
+def test_interrupted_run_prints_the_best_checkpoint(cli, home, monkeypatch):
     interrupt_at(monkeypatch, 25, signal.SIGINT)
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 10, status=130)
     assert Path(result.stdout.strip()) == best_checkpoint(Path("cv"))
@@ -401,7 +399,7 @@ def test_the_best_checkpoint_is_printed_after_an_interruption(cli, home, monkeyp
 
 
 @pytest.mark.parametrize("patience", [0, 60])
-def test_a_second_signal_exits_at_once_unless_it_is_a_double_press(cli, home, monkeypatch, patience):
+def test_second_signal_exits_at_once_after_the_patience(cli, home, monkeypatch, patience):
     monkeypatch.setattr(train_module, "PATIENCE", patience)
     learn = Trainer.learn
 
@@ -417,8 +415,7 @@ def test_a_second_signal_exits_at_once_unless_it_is_a_double_press(cli, home, mo
     assert len(list((home / "cv").iterdir())) == (patience > 0)
 
 
-def test_a_stopped_process_goes_on_as_if_never_stopped(process, cli, home):
-    """Interrupted by an outside signal and resumed, it ends with the weights of an uninterrupted run."""
+def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, home):
     options = ["--dropout", 0.3, "--start-ss", 0.8, "--quiet"]
     child = process("train", "--data", "input.txt", *TOY, *options, "--max-epochs", 100_000)
     for line in child.stderr:
@@ -463,7 +460,7 @@ def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, home
     assert "is not the text that" in result.stderr
 
 
-def test_the_best_checkpoint_of_a_resumed_run_may_be_an_earlier_one(cli, train, monkeypatch):
+def test_best_checkpoint_may_precede_the_resumed_run(cli, train, monkeypatch):
     best = train("--max-epochs", 1)
     measure(monkeypatch, 3.9)
     result = cli("train", "--resume", best, "--max-epochs", 2)
@@ -472,14 +469,14 @@ def test_the_best_checkpoint_of_a_resumed_run_may_be_an_earlier_one(cli, train, 
     assert "(best so far)" not in result.stderr
 
 
-def test_the_best_and_not_the_last_is_printed(train, monkeypatch):
+def test_prints_the_best_checkpoint_instead_of_the_last(train, monkeypatch):
     measure(monkeypatch, 3.0, 2.5, 3.5)
     assert train("--eval-val-every", 25) == "cv/lm_lstm_epoch1.52_2.5000.npz"
     assert len(list(Path("cv").iterdir())) == 3
 
 
-def test_a_run_that_fails(cli, home):
-    """The exit status is 1, the parameter is named, and earlier checkpoints are unchanged."""
+def test_failed_run(cli, home):
+    """The error names the parameter, and existing checkpoints are unchanged."""
     arguments = ["train", "--data", "input.txt", *TOY, "--quiet"]
     cli(*arguments)
     before = listing(home)
@@ -496,9 +493,9 @@ def test_a_run_that_fails(cli, home):
 
 
 def on_a_terminal(process, *arguments, until="never"):
-    """Run with standard error on a pseudo-terminal, and stop it when it shows `until`.
+    """Run a command with standard error on a pseudo-terminal; interrupt it when `until` appears.
 
-    Returns what it showed, standard output and the exit status.
+    Return standard error, standard output and the exit status.
     """
     ours, theirs = pty.openpty()
     child = process(*arguments, stderr=theirs)
@@ -520,16 +517,16 @@ def on_a_terminal(process, *arguments, until="never"):
     return shown, stdout, child.wait()
 
 
-def test_a_progress_bar_on_a_terminal(process):
+def test_progress_bar_on_a_terminal(process):
     arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 400, "--eval-val-every", 50]
     bar = r"epoch \d+\.\d\d/400  loss \d\.\d{3}  [\d,]+ characters/s \[[#-]{10}\] +\d+%"
     time_left = r"  \d\d:\d\d:\d\d"
     shown, stdout, status = on_a_terminal(process, *arguments, until=bar + time_left)
     assert status == 130
     assert len(re.findall(bar, shown)) > 5
-    assert max(map(len, re.findall(bar + time_left, shown))) < 80, "a longer line wraps and cannot be redrawn"
-    assert re.search(r"\r\x1b\[Kepoch 1\.52  train .* validation ", shown), "lines stand above the bar"
-    assert re.search(r"resume with\s+minichar train --resume cv/", shown)
+    assert max(map(len, re.findall(bar + time_left, shown))) < 80, "longer lines wrap and cannot be redrawn"
+    assert re.search(r"\r\x1b\[Kepoch 1\.52  train .* validation ", shown), "lines are printed above the bar"
+    assert re.search(r"resume with:\s+minichar train --resume cv/", shown)
     assert len(stdout.splitlines()) == 1
 
 
@@ -543,8 +540,8 @@ def test_no_progress_bar_when_quiet(process):
     assert len(stdout.splitlines()) == 1
 
 
-def test_a_folder_stands_for_its_newest_or_its_best(cli, train):
-    """The newest to resume, the best for everything else."""
+def test_directory_as_a_checkpoint(cli, train):
+    """Resuming uses the newest checkpoint; everything else uses the best."""
     train("--max-epochs", 1)
     assert "resumed    at epoch 1.00" in cli("train", "--resume", "cv", "--max-epochs", 2).stderr
     newest = max(Path("cv").glob("lm_*"), key=lambda path: path.stat().st_mtime)
