@@ -77,18 +77,28 @@ def check(instance: object) -> None:
     Raises
     ------
     MinicharError
-        If a field has a value of another type, or breaks a rule.
+        If a field has the wrong type or an invalid value.
     """
     for name, (kind, rules) in declared(type(instance)).items():
-        value = getattr(instance, name)
-        convert, words = KINDS[kind]
-        try:
-            converted = convert(value)
-        except (TypeError, OverflowError):
-            raise wrong(name, value, words) from None
-        for broken in (rule for rule in rules if not rule.holds(converted)):
-            raise wrong(name, converted, broken.words())
-        object.__setattr__(instance, name, converted)
+        object.__setattr__(instance, name, checked(name, getattr(instance, name), kind, *rules))
+
+
+def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
+    """Return the value of the option `name` in its declared type.
+
+    Raises
+    ------
+    MinicharError
+        If it has the wrong type or an invalid value.
+    """
+    convert, words = KINDS[kind]
+    try:
+        converted = convert(value)
+    except (TypeError, OverflowError):
+        raise wrong(name, value, words) from None
+    for broken in (rule for rule in rules if not rule.holds(converted)):
+        raise wrong(name, converted, broken.words())
+    return converted
 
 
 def wrong(name: str, value: object, words: str) -> MinicharError:

@@ -16,7 +16,7 @@ def open_device(name):
     if name == "cpu":
         return NumPyBackend()
     if name == "cupy-double":
-        # Imported here: without CuPy installed, it skips the test that asks for it.
+        # Imported here, so that a missing CuPy skips only the tests on this device.
         from cupy_double import open_double
 
         return open_double()

@@ -218,7 +218,7 @@ def test_unknown_device_raises(text, model):
         lambda: train(text, device="tpu"),
         lambda: minichar.Model.create(model.vocabulary, device="tpu"),
     ):
-        with pytest.raises(minichar.MinicharError, match="no device is called 'tpu'"):
+        with pytest.raises(minichar.MinicharError, match="unknown device 'tpu'"):
             call()
 
 
@@ -272,6 +272,25 @@ def test_summary(config, words):
     model = toy_model(**config)
     assert model.summary().startswith(words)
     assert model.summary().endswith(f" {sum(view.size for _, view in model.parameters.items())} parameters")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dtype": "int32"}, "dtype is 'int32'; it must be one of float32, float64"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"vocabulary": "abc"}, "vocabulary is 'abc'; it must be a Vocabulary"),
+    ],
+)
+def test_create_rejects(options, words):
+    with pytest.raises(minichar.MinicharError, match=re.escape(words)):
+        minichar.Model.create(**{"vocabulary": minichar.Vocabulary("abc")} | options)
+
+
+def test_init_from_an_exact_model_trains_with_ordinary_products(text):
+    exact = minichar.train(text, progress=False, **TOY).exact()
+    tuned = minichar.train(text, init_from=exact, progress=False, checkpoint_dir="cv-tuned", **TOY)
+    assert tuned.parameters.backend is exact.parameters.backend.plain
 
 
 def test_create():
@@ -494,6 +513,19 @@ def test_speed_and_remaining_time_exclude_the_resumed_run(monkeypatch, capfd):
     trainer.iteration = 50
     progress.show(Step(50, 2.25, np.float32(1.5), float))
     assert capfd.readouterr().err == "epoch 2.25/9  loss 1.500  48 characters/s  0:01:15 left\n"
+
+
+def test_a_run_without_end_has_a_remaining_time(monkeypatch, capfd):
+    trainer = SimpleNamespace(
+        iteration=0,
+        iterations=10**400,
+        split=SimpleNamespace(T=6, B=4),
+        settings=SimpleNamespace(max_epochs=10**20),
+    )
+    progress = progress_module.Progress(SimpleNamespace(trainer=trainer, notes=()))
+    trainer.iteration = 1
+    progress.write(0.5, 1.5)
+    assert capfd.readouterr().err.endswith(" left\n")
 
 
 def test_progress_line_is_ended_if_training_fails(text, monkeypatch):

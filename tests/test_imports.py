@@ -89,7 +89,7 @@ def test_imports_point_one_way():
 
 
 def test_the_table_has_no_cycle():
-    """Walk it from the bottom: a package can be placed once all it imports have been."""
+    """Process the packages bottom-up: add a package once everything it imports has been added."""
     placed = set(ROOTS)
     while placed < MAY_IMPORT.keys():
         ready = {here for here, others in MAY_IMPORT.items() if others <= placed}

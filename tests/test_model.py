@@ -25,7 +25,7 @@ def test_the_summary_names_cell_sizes_and_parameters():
     gru = new(model="gru", num_layers=2, dropout=0.25)
     assert (
         gru.summary()
-        == "GRU (reset after the product), 2 layers of 2, dropout 0.25, 3 characters, 87 parameters"
+        == "GRU (reset after the matrix product), 2 layers of 2, dropout 0.25, 3 characters, 87 parameters"
     )
 
 

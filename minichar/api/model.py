@@ -17,9 +17,9 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, generate
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_whole
+from minichar.training.settings import Settings
 
-CHUNK = 100
-"""Time steps per forward pass in `Model.surprisal`; the result does not depend on it."""
+CHUNK = 100  # time steps per forward pass in `surprisal`; the result does not depend on it
 
 
 class Model(CharRNN):
@@ -81,6 +81,9 @@ class Model(CharRNN):
         MinicharError
             If a value is out of range, or the device is not available.
         """
+        Settings(seed=seed, dtype=dtype)  # raises if either is invalid
+        if not isinstance(vocabulary, Vocabulary):
+            raise MinicharError(f"vocabulary is {vocabulary!r}; it must be a Vocabulary")
         config = Config(len(vocabulary), model, rnn_size, num_layers, dropout, gru_reset)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 

@@ -12,6 +12,8 @@ REFRESH = 0.1
 INTERVAL = 10.0
 """Maximum time between lines if the output is not a terminal, in seconds."""
 WIDTH = 79
+FOREVER = 10**13
+"""A number of steps, or of seconds, that `datetime.timedelta` can still represent."""
 
 
 class Progress:
@@ -58,7 +60,8 @@ class Progress:
         done = trainer.iteration - self.first
         seconds = (now - self.begun) / done  # per chunk
         speed = trainer.split.T * trainer.split.B / max(seconds, 1e-9)
-        left = timedelta(seconds=round(seconds * (trainer.iterations - trainer.iteration)))
+        steps = min(trainer.iterations - trainer.iteration, FOREVER)
+        left = timedelta(seconds=min(round(seconds * steps), FOREVER))
         line = (
             f"epoch {epoch:.2f}/{trainer.settings.max_epochs}  loss {loss:.3f}{self.validation}  "
             f"{speed:,.0f} characters/s  {left} left"

@@ -1,8 +1,8 @@
-"""The protocol of a device, so that no other module depends on which device is in use.
+"""The device protocol, which makes all other modules independent of the device.
 
-A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the few operations
-that differ between devices: copying arrays to and from the device, random numbers, products, gathering
-and scattering columns, fusing element-wise functions, and recording a training step to replay it.
+A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the operations that
+differ between devices: copying arrays to and from the device, random numbers, matrix products, gathering
+and scattering columns, fusing element-wise functions, and recording a training step for replay.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
 
 Array = Any
-"""An array of the backend's module. Shapes are in comments where arrays are created."""
+"""An array of the backend's module. Comments give the shape wherever an array is created."""
 Function = Callable[..., Any]
 
 
@@ -26,11 +26,13 @@ class Backend(ABC):
     Attributes
     ----------
     name : str
-        The name for ``--device``: ``cpu``, ``gpu:0``, ``opencl:0``.
+        Value of ``--device``: ``cpu``, ``gpu:0``, ``opencl:0``.
     xp : module
         The array module.
     crossings : dict of str to int
-        How many arrays were copied to the device and to the host.
+        Number of arrays copied to the device and to the host.
+    plain : Backend
+        The same device without exact products (`minichar.engine.exact`); usually the backend itself.
     """
 
     xp: ModuleType
@@ -39,6 +41,7 @@ class Backend(ABC):
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp
         self.crossings = {"to_device": 0, "to_host": 0}
+        self.plain = self
 
     @property
     def kind(self) -> str:
@@ -67,25 +70,25 @@ class Backend(ABC):
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers on the device. Different words give independent streams."""
+        """Return a generator of uniform numbers on the device. Different `words` give independent streams."""
 
     def matmul(self, W: Array, s: Array) -> Array:
-        """Return ``W @ s``, the product of a layer's weights ``(G, K)`` and inputs ``(K, B)``."""
+        """Return ``W @ s``, the matrix product of a layer's weights ``(G, K)`` and inputs ``(K, B)``."""
         return self.xp.matmul(W, s)
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, j] = W[:, ids[j]]`` for W ``(G, V)``, ids ``(B,)`` and out ``(G, B)``.
 
-        Ids are not checked: the caller ensures that they are in 0 … V-1.
+        Ids are not checked; the caller must pass ids in [0, V).
         """
-        # Without mode="clip" NumPy fills a temporary buffer and copies it to out.
+        # Without mode="clip", NumPy writes to a temporary buffer and copies it to out.
         self.xp.take(W, ids, axis=1, out=out, mode="clip")
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
 
-        columns is ``(G, N)``, ids ``(N,)``, out ``(G, V)``. This is one product with the one-hot matrix
-        of the ids that occur. A chunk of text has few different characters, and a product is faster
+        `columns` is ``(G, N)``, `ids` is ``(N,)`` and `out` is ``(G, V)``. The sum is one matrix product
+        with a one-hot matrix of the distinct ids. A chunk has few distinct characters, so this is faster
         than a scattered sum.
         """
         xp = self.xp
@@ -98,22 +101,23 @@ class Backend(ABC):
     def fuse(self, function: Function) -> Function:
         """Return a pure element-wise function ``function(xp, *arguments)`` as a function of `arguments`.
 
-        Arguments and results are arrays of one shape ``(H, B)`` or tuples of them; an argument may
-        also be a block of them, ``(G, H, B)``, which reaches the function as a block or as a tuple.
+        Arguments and results are arrays with the same shape ``(H, B)``, or tuples of such arrays. An
+        argument can also be a block ``(G, H, B)``, which is passed to the function unchanged or as a
+        tuple of G arrays.
         """
         xp = self.xp
         return lambda *arguments: function(xp, *arguments)
 
     def recorded(self, step: Function) -> Function:
-        """Return the fastest form of `step`, a computation on arrays at fixed addresses."""
+        """Return the fastest equivalent of `step`, which computes on arrays at fixed addresses."""
         return step
 
     @abstractmethod
     def describe(self) -> str:
-        """Return library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
+        """Return the library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
 
 
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
-    """Return the one-line error for a device that cannot be used, with the reason."""
+    """Return a one-line error with the reason why a device cannot be used."""
     why = f"{type(error).__name__}: {error}".splitlines()[0]
     return MinicharError(f"device {device}: {what} ({why}): {remedy}")

@@ -15,20 +15,20 @@ def open_backend(name: str = "auto") -> Backend:
     Parameters
     ----------
     name : str
-        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``; ``auto`` is a CUDA GPU if one is
-        usable, and the CPU otherwise.
+        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects a CUDA GPU
+        if one is usable, and the CPU otherwise.
 
     Raises
     ------
     MinicharError
-        If there is no such device; the message says whether the package, the driver or the device
-        is missing. A requested device is never replaced by another.
+        If the device is not available. The message states whether the package, the driver or the
+        device is missing. A requested device is never replaced by a different device.
     """
     kind, colon, number = name.partition(":")
     if kind not in ("auto", "cpu", "gpu", "opencl") or (
         colon and (kind in ("auto", "cpu") or not number.isdecimal())
     ):
-        raise MinicharError(f"no device is called {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N")
+        raise MinicharError(f"unknown device {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N")
     if kind == "gpu":
         return open_cupy(int(number or 0))
     if kind == "opencl":

@@ -1,4 +1,4 @@
-"""The CPU, with NumPy."""
+"""The CPU backend, which uses NumPy."""
 
 import numpy as np
 
@@ -8,17 +8,17 @@ from minichar.devices.random import Uniform
 
 
 class NumPyBackend(Backend):
-    """The CPU, with NumPy."""
+    """Backend for the CPU, using NumPy."""
 
     def __init__(self) -> None:
         super().__init__("cpu", np)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers. Different words give independent streams."""
+        """Return a generator of uniform numbers. Different `words` give independent streams."""
         return Uniform(words)
 
     def describe(self) -> str:
-        """Return library and hardware."""
+        """Return the library and hardware."""
         return describe_numpy()
 
     def _to_host(self, array: Array) -> np.ndarray:
@@ -29,5 +29,5 @@ CPU = NumPyBackend()
 
 
 def host_generator(*words: int) -> np.random.Generator:
-    """Return a generator on the host, for weights and samples, which must not depend on the device."""
+    """Return a host generator, for weights and samples that must not depend on the device."""
     return np.random.default_rng(words)

@@ -1,4 +1,4 @@
-"""An NVIDIA GPU, with CuPy."""
+"""The NVIDIA GPU backend, which uses CuPy."""
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -12,17 +12,17 @@ from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
 
 NO_DEVICE = 100
-"""CUDA's error code for a driver without a GPU, cudaErrorNoDevice."""
+"""The CUDA error code cudaErrorNoDevice: a driver is installed, but there is no GPU."""
 
 
 class CuPyBackend(Backend):
-    """An NVIDIA GPU, with CuPy."""
+    """Backend for an NVIDIA GPU, using CuPy."""
 
     def __init__(self, index: int, xp: ModuleType) -> None:
         super().__init__(f"gpu:{index}", xp)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers on the device. Different words give independent streams."""
+        """Return a generator of uniform numbers on the device. Different `words` give independent streams."""
         return CountedUniform(
             words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
         )
@@ -32,10 +32,10 @@ class CuPyBackend(Backend):
         self.xp.take(W, ids, axis=1, out=out)
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
-        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``, by a product with a one-hot matrix ``(N, V)``.
+        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``, by a matrix product with one-hot ids.
 
-        A recorded step requires that the size does not depend on which ids occur. Atomic additions
-        would need less memory, but their order changes from run to run.
+        In a recorded step, array sizes must not depend on which ids occur. Atomic additions would need
+        less memory, but their order varies between runs.
         """
         onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
         self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
@@ -43,8 +43,8 @@ class CuPyBackend(Backend):
     def fuse(self, function: Function) -> Function:
         """Return the function fused into one kernel.
 
-        `cupy.fuse` knows arrays only. So tuples are flattened on the way in and out, and a result
-        that is one of the arguments is not copied but handed back as it came.
+        `cupy.fuse` supports only arrays, so tuples are flattened before the call and restored after
+        it. A result that is also an argument is returned without a copy.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
         nesting: dict[str, Any] = {}
@@ -70,11 +70,11 @@ class CuPyBackend(Backend):
         return call
 
     def recorded(self, step: Function) -> Function:
-        """Return `step` as a CUDA graph: recorded after a warm-up, then replayed with one launch."""
+        """Return `step` as a CUDA graph, which is recorded after a warm-up and replayed with one launch."""
         return CudaGraph(self.xp, step)
 
     def describe(self) -> str:
-        """Return CuPy's version, CUDA's versions (1000 · major + 10 · minor), the GPU and its memory."""
+        """Return the CuPy version, the CUDA versions (1000 · major + 10 · minor), the GPU and its memory."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
         return (
@@ -85,7 +85,7 @@ class CuPyBackend(Backend):
 
 
 def _by_gate(value: Any) -> Any:
-    """Return a block ``(G, H, B)`` as a tuple of G arrays; anything else unchanged."""
+    """Return a block ``(G, H, B)`` as a tuple of G arrays, and any other value unchanged."""
     return tuple(value) if getattr(value, "ndim", 0) == 3 else value
 
 
@@ -96,35 +96,35 @@ def _flat(values: Iterable[Any]) -> Iterator[Array]:
 
 
 def _nesting(value: Any) -> int | None:
-    """Return the length of a tuple of arrays; None for an array."""
+    """Return the length of a tuple of arrays, or None for an array."""
     return len(value) if isinstance(value, tuple) else None
 
 
 def _nested(nesting: list[int | None], arrays: Iterator[Array]) -> list[Any]:
-    """Return arrays grouped into tuples again; the inverse of `_flat`."""
+    """Group arrays into tuples, the inverse of `_flat`."""
     return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
 
 
 def open_cupy(index: int) -> CuPyBackend:
-    """Return the CUDA GPU with this index, after a test product on it."""
+    """Return the CUDA GPU with this index, after a test computation on it."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")
     except Exception as error:  # CuPy is missing, or too old for the installed NumPy
-        raise unusable("gpu", "it needs CuPy", error, "pip install 'minichar[gpu]'") from error
+        raise unusable("gpu", "requires CuPy", error, "pip install 'minichar[gpu]'") from error
     version = f"CuPy {cupy.__version__}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        hidden = "see whether CUDA_VISIBLE_DEVICES hides it"
+        hidden = "check whether CUDA_VISIBLE_DEVICES hides it"
         remedy = hidden if error.status == NO_DEVICE else "install or update the driver"
         raise unusable(name, f"{version} finds no usable NVIDIA GPU", error, remedy) from error
     if index >= count:
-        raise MinicharError(f"device {name}: there is no such GPU; {count} found, counted from 0")
+        raise MinicharError(f"device {name}: no such GPU; {count} found, numbered from 0")
     try:
         cupy.cuda.Device(index).use()
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
     except Exception as error:  # a CUDA library or its compiler is missing, the GPU is busy, …
-        what = f"{version} cannot compute on it"
+        what = f"a test computation with {version} failed"
         raise unusable(name, what, error, "pip install 'minichar[gpu]'") from error
     return CuPyBackend(index, cupy)

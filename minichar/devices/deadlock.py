@@ -1,24 +1,24 @@
 """A workaround for two deadlocks in dpnp.
 
 When a task on the device finishes, it releases its arguments, which requires Python's global interpreter
-lock. Two functions of dpnp wait for earlier tasks while they hold that lock, so both sides wait for ever.
-Training on a CPU deadlocks after a few hundred to a few ten thousand steps.
+lock. Two functions in dpnp wait for earlier tasks while they hold that lock, which causes a deadlock.
+Training on a CPU hangs after a few hundred to tens of thousands of steps.
 """
 
 from typing import Any
 
 
 def avoid_deadlocks(vector: Any, copying: Any) -> None:
-    """Patch two modules of dpnp 0.20 so that they do not wait while holding the lock.
+    """Patch two modules of dpnp 0.20 so that they do not hold the lock while waiting.
 
     Parameters
     ----------
     vector : module
-        oneMKL's vector functions, which are disabled. dpnp's own element-wise functions do not wait,
-        and are as fast here.
+        oneMKL's vector functions, which are disabled. dpnp's own element-wise functions do not wait
+        and are equally fast for minichar.
     copying : module
-        Copies host arrays and numbers to device arrays. The patched function waits for the queue
-        without the lock before it copies.
+        Functions that copy host arrays and numbers to device arrays. The patched function first waits
+        for the queue without holding the lock.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

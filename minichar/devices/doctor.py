@@ -1,4 +1,4 @@
-"""Check every device of this machine: open, describe and time it, or say why it is not available."""
+"""Open, describe and time every device on this machine, or report why it is not available."""
 
 import platform
 import shutil
@@ -15,24 +15,24 @@ from minichar.errors import MinicharError
 
 DEVICES = ("cpu", "gpu", "opencl")
 N = 1024
-"""The size of the timed matrix product."""
+"""The size of the matrices in the timed product."""
 REPEATS = 5
 LITTLE_DISK = 1 << 30
-"""The free disk space below which checkpoints may not fit, in bytes."""
+"""Free disk space, in bytes, below which checkpoints may not fit."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table.
+    """One row of the table.
 
     Attributes
     ----------
     what : str
-        What was checked.
+        Name of the check.
     ok : bool
-        Whether it can be used.
+        Whether the check passed.
     found : str
-        What was found, or why it cannot be used and how to fix that.
+        Result of the check, or the problem and how to fix it.
     """
 
     what: str
@@ -41,10 +41,8 @@ class Finding:
 
 
 def examine(folder: str = ".") -> Iterator[Finding]:
-    """Yield the findings, from Python to the free disk space of `folder`."""
-    yield Finding(
-        "Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    )
+    """Yield all findings, from the Python version to the free disk space in the directory `folder`."""
+    yield Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for kind in DEVICES:
         yield from examine_kind(kind)
     yield Finding("auto", True, f"the same as {open_backend('auto').name}")
@@ -54,21 +52,21 @@ def examine(folder: str = ".") -> Iterator[Finding]:
 
 
 def examine_kind(kind: str) -> Iterator[Finding]:
-    """Yield every device of a kind, or one finding that says why there is none."""
+    """Yield a finding for each device of this kind, or a single finding if none is available."""
     finding = examine_device(kind)
     yield finding
     numbers = count(1)
     while finding.ok and kind != "cpu":
         try:
             backend = open_backend(f"{kind}:{next(numbers)}")
-        except MinicharError:  # there are no more
+        except MinicharError:  # no more devices
             return
         finding = time_device(backend)
         yield finding
 
 
 def examine_device(name: str) -> Finding:
-    """Open a device and time a product on it, or say why it cannot be opened."""
+    """Open a device and time a matrix product on it, or report why it cannot be opened."""
     try:
         backend = open_backend(name)
     except MinicharError as error:
@@ -77,17 +75,17 @@ def examine_device(name: str) -> Finding:
 
 
 def time_device(backend: Backend) -> Finding:
-    """Describe an open device, and time a product on it."""
+    """Describe an open device and time a matrix product on it."""
     name = backend.kind if backend.name.endswith(":0") else backend.name
     try:
         return Finding(name, True, f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s")
     except Exception as error:  # drivers and libraries raise errors of any kind
         why = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Finding(name, False, f"it can be opened, but not used: {why}")
+        return Finding(name, False, f"the device opens but cannot be used: {why}")
 
 
 def gigaflops(backend: Backend) -> float:
-    """Return the median speed of a float32 product of two N × N matrices, in GFLOP/s."""
+    """Return the median speed of multiplying two float32 N × N matrices, in GFLOP/s."""
     A = backend.to_device(host_generator(0).random((N, N), dtype="float32"))  # (N, N)
     out = backend.zeros((N, N), "float32")  # (N, N)
 

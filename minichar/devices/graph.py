@@ -1,19 +1,19 @@
-"""Record a step as a CUDA graph, so that one launch starts its hundreds of kernels."""
+"""Record a training step as a CUDA graph, so one launch starts all its kernels."""
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 WARM_UP = 2
-"""Calls before a step is recorded, in which kernels are compiled and memory is allocated."""
+"""Number of calls before a step is recorded. They compile kernels and allocate memory."""
 
 
 class CudaGraph:
-    """A step that runs a few times, is captured as a CUDA graph, and is replayed from then on.
+    """A step that is captured as a CUDA graph after a few normal calls, and replayed from then on.
 
-    The step may use only arrays at fixed addresses. Its temporaries are allocated from a separate
-    memory pool, so a replay cannot overwrite other memory. A step with calls that CuPy cannot
-    capture is never recorded, and runs normally.
+    The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
+    separate memory pool, so a replay cannot overwrite other memory. If CuPy cannot capture one of
+    its calls, the step is not recorded and runs normally.
     """
 
     def __init__(self, xp: ModuleType, step: Callable[[], None]) -> None:
@@ -46,7 +46,7 @@ class CudaGraph:
         try:
             self._run()
             recorded = True
-        except NotImplementedError:  # CuPy 14 refuses to capture cuBLAS, so every matrix product
+        except NotImplementedError:  # CuPy 14 cannot capture cuBLAS calls, such as matrix products
             pass
         finally:
             graph = self.stream.end_capture()

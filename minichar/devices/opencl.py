@@ -1,4 +1,4 @@
-"""An OpenCL device, with dpnp. With Intel's OpenCL runtime the CPU is one too."""
+"""The OpenCL backend, which uses dpnp. Intel's OpenCL runtime also supports CPUs."""
 
 import os
 import site
@@ -17,7 +17,7 @@ from minichar.errors import MinicharError
 
 
 class DpnpBackend(Backend):
-    """An OpenCL device, with dpnp."""
+    """Backend for an OpenCL device, using dpnp."""
 
     def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
         super().__init__(f"opencl:{index}", xp)
@@ -28,7 +28,7 @@ class DpnpBackend(Backend):
         return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers on the device. Different words give independent streams."""
+        """Return a generator of uniform numbers on the device. Different `words` give independent streams."""
 
         def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
             state = self.xp.random.RandomState(seed, sycl_queue=self.queue)
@@ -37,7 +37,7 @@ class DpnpBackend(Backend):
         return CountedUniform(words, draw)
 
     def describe(self) -> str:
-        """Return dpnp's version and the device's name."""
+        """Return the dpnp version and the device name."""
         return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 
     def _to_device(self, array: Array) -> Array:
@@ -46,8 +46,8 @@ class DpnpBackend(Backend):
 
 def open_dpnp(index: int) -> DpnpBackend:
     """Return the OpenCL device with this index, in dpctl's order."""
-    # The wheel of Intel's OpenCL runtime contains a driver for CPUs, but the OpenCL loader searches only the
-    # system's drivers, unless this variable is set before dpnp is first imported.
+    # The wheel of Intel's OpenCL runtime contains a CPU driver, but the OpenCL loader searches only for
+    # system drivers unless this variable is set before dpnp is first imported.
     for prefix in (sys.prefix, site.getuserbase()):
         driver = os.path.join(prefix, "lib", "libintelocl.so")
         if os.path.exists(driver):
@@ -55,19 +55,19 @@ def open_dpnp(index: int) -> DpnpBackend:
     try:
         dpctl, dpnp = import_module("dpctl"), import_module("dpnp")
     except Exception as error:
-        raise unusable("opencl", "it needs dpnp", error, "pip install 'minichar[opencl]'") from error
+        raise unusable("opencl", "requires dpnp", error, "pip install 'minichar[opencl]'") from error
     devices = dpctl.get_devices(backend="opencl")
     if not devices:
         raise MinicharError(
-            "device opencl: no OpenCL driver found: install the one for your device, "
+            "device opencl: no OpenCL driver found: install the driver for your device "
             "or, to use the CPU, pip install 'minichar[opencl]'"
         )
     if index >= len(devices):
-        found = f"{len(devices)} found, counted from 0"
-        raise MinicharError(f"device opencl:{index}: there is no such device; {found}")
-    with suppress(ImportError):  # other versions of dpnp have other modules
+        found = f"{len(devices)} found, numbered from 0"
+        raise MinicharError(f"device opencl:{index}: no such device; {found}")
+    with suppress(ImportError):  # these modules differ between dpnp versions
         vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
         avoid_deadlocks(import_module(vector), import_module(copying))
-    # With out-of-order queues Intel's OpenCL runtime for CPUs can deadlock
+    # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
     # (github.com/IntelPython/dpctl/issues/1954).
     return DpnpBackend(index, dpnp, dpctl.SyclQueue(devices[index], property="in_order"))

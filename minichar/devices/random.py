@@ -21,21 +21,21 @@ class Uniform:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state of the generator, as plain JSON values."""
+        """The state of the generator, as JSON-compatible values."""
         return dict(self.generator.bit_generator.state)
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        if min(state["state"].values()) < 0:  # NumPy 1 would take it modulo 2^128
-            raise ValueError("a state of random numbers cannot be negative")
+        if min(state["state"].values()) < 0:  # NumPy 1 would reduce it modulo 2^128
+            raise ValueError("the state of a random generator cannot be negative")
         self.generator.bit_generator.state = state
 
 
 class CountedUniform(Uniform):
-    """Uniform random numbers on a device whose generator cannot save its state.
+    """Uniform random numbers on a device whose generator state cannot be saved.
 
-    Every block of numbers has its own generator. The seed of block n is made from the words of the
-    seed and n, so the number of blocks is the whole state.
+    Each block of numbers has a new generator. The seed of block n is derived from `words` and n, so
+    the state is just the number of blocks.
     """
 
     def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], Real], Array]) -> None:
@@ -49,12 +49,12 @@ class CountedUniform(Uniform):
 
     @property
     def state(self) -> dict[str, Any]:
-        """How many blocks have been drawn."""
+        """Number of blocks drawn."""
         return {"blocks": self.blocks}
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         blocks = int(state["blocks"])
         if blocks < 0:
-            raise ValueError(f"the number of random blocks is {blocks}; it must be 0 or more")
+            raise ValueError(f"the number of random blocks is {blocks}; it must be at least 0")
         self.blocks = blocks

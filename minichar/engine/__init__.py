@@ -1,1 +1,1 @@
-"""The mathematics: cells, layers, loss, network and gradient checks, forward above backward."""
+"""Cells, layers, loss, network and gradient checks. Each backward function follows its forward function."""

@@ -1,14 +1,14 @@
-"""What a recurrent cell declares about itself, and the registry that the rest of minichar reads.
+"""The definition of a recurrent cell, and the registry of cells.
 
-A cell is a pair of pure functions over one time step: ``forward`` and, below it, ``backward``.
-The products of weights and inputs around them are computed by `minichar.engine.layer`:
+A cell is a pair of pure functions for one time step, ``forward`` and ``backward``. The matrix
+products of weights and inputs are computed by `minichar.engine.layer`:
 
-    a = W @ [h_prev; x; 1]                      one `Product`: its name, its gates, what it reads
+    a = W @ [h_prev; x; 1]                      one `Product`: its name, gates and inputs
     h, c, cache = forward(xp, a, c_prev)        a has one array ``(H, B)`` per gate
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
-A cell with a second product between the two has two such pairs, each a `Stage`. The first returns
-what the second product reads, then everything else the second stage needs.
+A cell that needs a second matrix product has two such pairs, each in a `Stage`. The first stage
+returns the input of the second product, followed by all other arguments of the second stage.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,17 +21,17 @@ from minichar.errors import MinicharError
 
 @dataclass(frozen=True)
 class Product:
-    """``W @ [state; x; 1]``, a block of H rows for each gate.
+    """The matrix product ``W @ [state; x; 1]``, with a block of H rows for each gate.
 
     Attributes
     ----------
     name : str
-        The parameter: ``W``, ``U``, …
+        Name of the parameter: ``W``, ``U``, …
     gates : str
-        The gates in the order of their rows, one letter each.
+        One letter per gate, in the order of the rows.
     reads_state, reads_x : bool
-        Whether it multiplies the hidden state (in a second stage: what the first stage returns),
-        and the layer's input.
+        Whether the product includes the hidden state (in a second stage, the first result of the
+        first stage) and the layer's input.
     """
 
     name: str
@@ -42,19 +42,20 @@ class Product:
 
 @dataclass(frozen=True)
 class Stage:
-    """Products, and the pair of functions that continues from their results.
+    """Matrix products, and the pair of functions that is applied to their results.
 
     Attributes
     ----------
     products : tuple of Product
-        Exactly one of them reads the state.
+        Exactly one product must have ``reads_state=True``.
     forward : callable
-        ``forward(xp, *a, *passed) -> *results, cache``: what each product gives, then
-        what is passed in: the states before the step, or the results of the stage before.
+        ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the result of each product.
+        `passed` contains the states before the step or, in a second stage, the remaining results
+        of the first.
     backward : callable
         ``backward(xp, *dresults, cache) -> *da, *dpassed``.
     cache : str
-        The names of the arrays in the cache, in order.
+        Names of the arrays in the cache, separated by spaces.
     """
 
     products: tuple[Product, ...]
@@ -65,16 +66,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Counterpart:
-    """The same cell in another library.
+    """The equivalent cell in another library.
 
     Attributes
     ----------
     name : str
-        The class or operator: ``LSTM``.
+        Name of the class or operator, such as ``LSTM``.
     gates : str
-        The order of its rows, in our letters.
+        Order of the gates in the other library, in minichar's notation.
     attributes : dict
-        What else must be set so that it computes the same.
+        Attributes that must be set for the results to be equal.
     """
 
     name: str
@@ -84,31 +85,31 @@ class Counterpart:
 
 @dataclass(frozen=True)
 class Cell:
-    """Everything the rest of minichar needs to know about a cell.
+    """The definition of a recurrent cell.
 
     Attributes
     ----------
     name : str
-        Its name as a ``--model``.
+        Value of ``--model``.
     title : str
-        Its name in a sentence.
+        Name in messages.
     states : str
-        Its states, one letter each, the hidden state first.
+        One letter per state, the hidden state first.
     stages : tuple of Stage
     takes_h_prev : bool
-        Whether ``forward`` takes h_prev itself, in addition to the product that reads it. It
-        always takes the other states.
+        Whether h_prev is also an argument of ``forward``. The other states always are.
     unit : str
-        The value between -1 and 1 that ``inspect --html`` shows for each unit: the name of a
-        state or of an array in a cache.
+        Value between -1 and 1 that ``inspect --html`` shows for each unit: the name of a state
+        or of a cached array.
     shown : str
-        The gates whose distributions it shows, each between 0 and 1; or the unit, if none is.
+        Gates, each between 0 and 1, whose distributions ``inspect --html`` shows. In a cell
+        without gates, the unit.
     biases : dict of str to float
-        Initial biases by gate, where they are not drawn at random.
+        Initial bias of each gate whose bias is not random.
     torch, onnx : Counterpart, optional
-        None where the library has no such cell.
+        None if the library has no equivalent cell.
     variant : bool
-        Whether an option other than ``--model`` selects it, as ``--gru-reset`` does.
+        Whether the cell is selected by an option other than ``--model``, such as ``--gru-reset``.
     """
 
     name: str
@@ -125,11 +126,11 @@ class Cell:
 
     @property
     def products(self) -> tuple[Product, ...]:
-        """The products of all stages."""
+        """The matrix products of all stages."""
         return tuple(product for stage in self.stages for product in stage.products)
 
     def input_rows(self, H: int) -> Iterator[tuple[Product, slice]]:
-        """Yield each product that reads x with its rows of ``Wx``."""
+        """Yield each matrix product with input x, and its rows in ``Wx``."""
         start = 0
         for product in self.products:
             if product.reads_x:
@@ -138,10 +139,10 @@ class Cell:
                 start += rows
 
     def shapes(self, H: int, D: int, V: int) -> Shapes:
-        """Return name and shape of each parameter of a layer with H units and D inputs.
+        """Return the name and shape of each parameter in a layer with H units and D inputs.
 
-        The first layer reads characters instead: its D is 0, and ``Wx`` has a column for each
-        of the V characters.
+        The inputs of the first layer are characters, so D is 0 and ``Wx`` has one column for
+        each of the V characters.
         """
         shapes: Shapes = {}
         for product in self.products:
@@ -153,22 +154,22 @@ class Cell:
 
 
 CELLS: dict[str, Cell] = {}
-"""Every registered cell by name."""
+"""All registered cells by name."""
 
 
 def models() -> list[str]:
-    """Return the names that ``--model`` takes."""
+    """Return the valid values of ``--model``."""
     return [name for name, cell in CELLS.items() if not cell.variant]
 
 
 def register(cell: Cell) -> Cell:
-    """Make a cell available as a ``--model`` everywhere; return it.
+    """Register a cell as a value of ``--model``, and return the cell.
 
     Raises
     ------
     MinicharError
-        If another cell has that name.
+        If a different cell with the same name is registered.
     """
     if CELLS.setdefault(cell.name, cell) is not cell:
-        raise MinicharError(f"a cell called {cell.name!r} is registered already: choose another name")
+        raise MinicharError(f"a cell named {cell.name!r} is already registered: choose another name")
     return cell

@@ -1,4 +1,4 @@
-"""The registry with minichar's own cells in it: importing a cell's file registers it."""
+"""Import all built-in cells, which registers them."""
 
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.engine.cell import CELLS, models, register

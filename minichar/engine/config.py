@@ -1,4 +1,4 @@
-"""The configuration of a network, and its initial weights."""
+"""Network configuration and weight initialisation."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -25,18 +25,18 @@ class Config:
     Attributes
     ----------
     vocab_size : int
-        V.
+        V, the vocabulary size.
     model : str
-        The name of a registered cell: ``rnn``, ``lstm``, ``gru`` or one of your own.
+        Name of a registered cell: ``rnn``, ``lstm``, ``gru`` or a custom cell.
     rnn_size : int
-        H, the hidden units of each layer.
+        H, the number of hidden units in each layer.
     num_layers : int
-        L.
+        L, the number of layers.
     dropout : float
-        Drop probability during training, in [0, 1).
+        Dropout probability during training, in [0, 1).
     gru_reset : {"after", "before"}
-        Where a GRU's reset gate acts: after the product (`minichar.engine.gru`) or before it
-        (`minichar.engine.gru_reset_before`).
+        Whether a GRU applies the reset gate after the matrix product (`minichar.engine.gru`) or
+        before it (`minichar.engine.gru_reset_before`).
 
     Raises
     ------
@@ -56,12 +56,12 @@ class Config:
 
     @property
     def cell(self) -> Cell:
-        """The cell of every layer."""
+        """The cell used in every layer."""
         before = self.model == "gru" and self.gru_reset == "before"
         return CELLS["gru-reset-before" if before else self.model]
 
     def shapes(self) -> Shapes:
-        """Name and shape of every parameter: ``layer1.W``, ``layer1.Wx``, …, ``readout.W``."""
+        """Return the name and shape of every parameter: ``layer1.W``, ``layer1.Wx``, …, ``readout.W``."""
         H, V = self.rnn_size, self.vocab_size
         shapes: Shapes = {}
         for layer in range(1, self.num_layers + 1):
@@ -70,12 +70,12 @@ class Config:
         return shapes | {"readout.W": (V, H + 1)}
 
     def state_shape(self, B: int) -> tuple[int, int, int, int]:
-        """Shape of the carried state: layers, states a layer, H, B."""
+        """Return the shape of the carried state: layers, states per layer, H, B."""
         return self.num_layers, len(self.cell.states), self.rnn_size, B
 
 
 def initialise(config: Config, parameters: Parameters, generator: np.random.Generator) -> None:
-    """Draw initial weights uniform in ±0.08, as char-rnn does, and set the biases that a cell declares."""
+    """Draw weights uniformly from [-0.08, 0.08), as in char-rnn, and set the cell's initial biases."""
     values = generator.uniform(-0.08, 0.08, parameters.size)  # (size,)
     parameters.flat[...] = parameters.backend.to_device(values)
     H = config.rnn_size

@@ -3,7 +3,7 @@
     y = mask ∘ h         mask = 0 with the drop probability, else 1 / (1 - drop probability)
     dh = mask ∘ dy
 
-A fresh mask each time step, so E[y] = h and nothing has to be scaled when the network is used.
+A new mask is drawn for each time step. Since E[y] = h, no scaling is needed at inference.
 """
 
 from minichar.devices.backend import Array, Backend
@@ -11,7 +11,7 @@ from minichar.devices.random import Uniform
 
 
 def draw_mask(probability: float, generator: Uniform, out: Array, backend: Backend) -> None:
-    """Fill `out`, of any shape, with a fresh mask for a drop probability in [0, 1)."""
+    """Fill `out`, of any shape, with a new mask for a dropout probability in [0, 1)."""
     kept = generator.random(out.shape, "float32") >= probability
     backend.xp.multiply(kept.astype(out.dtype), 1.0 / (1.0 - probability), out=out)
 

@@ -1,16 +1,18 @@
-"""Products whose columns are the same, bit for bit, whatever the other columns are.
+"""Matrix products in which each column is independent, bit for bit, of the other columns.
 
-A product sums K terms, and the rounding of a sum depends on the order of its terms, which the
-library chooses by the number of columns, the position of a column and the thread count. Training
-is not affected. Generated text may be: a difference in the last bit can change which character is
-drawn, and the text differs from there on. So an exact model sums numbers that need no rounding:
+A matrix product sums K terms, and the rounding error of a sum depends on the order of its terms.
+BLAS libraries choose that order by the number of columns, the position of a column and the thread
+count. This does not matter for training, but it can change generated text: a difference in the
+last bit can change which character is drawn, and the text diverges from that character on. An
+exact model therefore uses values whose sums need no rounding:
 
-    W    each row in whole multiples of its own  2^(S-28),   2^S ≥ Σ|W| along the row
-    s    in whole multiples of                   2^-24,      |s| ≤ 1: hidden states, and the bias's 1
+    W    each row in integer multiples of    2^(S-28),   2^S ≥ Σ|W| along the row
+    s    in integer multiples of             2^-24,      |s| ≤ 1: hidden states, and the bias's 1
 
-Every partial sum is a whole multiple of 2^(S-52) and, including the rounding of W, below 2^(S+1):
-53 bits, which fit float64. So the order does not matter, on any device and with any library.
-The grids are as fine as float32, so such a product is as accurate as one in training.
+Every partial sum is an integer multiple of 2^(S-52) and, including the rounding of W, less than
+2^(S+1), so it fits in the 53 bits of a float64. The order of the terms therefore does not matter on
+any device or with any library. Both grids are as fine as float32, so an exact matrix product is as
+accurate as a float32 matrix product.
 """
 
 from copy import copy
@@ -22,19 +24,19 @@ from minichar.devices.backend import Array, Backend
 from minichar.engine.parameters import Parameters
 
 SHIFT = 1.5 * 2.0**28
-"""float64 numbers of this size are whole multiples of 2^-24: adding and subtracting it rounds to them."""
+"""Adding and then subtracting this value rounds a float64 to a multiple of 2^-24."""
 
 
 def exact(parameters: Parameters) -> Parameters:
-    """Return a copy whose networks multiply exactly; its device must support float64.
+    """Return a float64 copy of the parameters for exact matrix products.
 
-    The input weights of characters are not rounded: a character selects one column, and nothing
-    is summed.
+    The device must support float64. The character weights ``Wx`` are not rounded, because each
+    character selects a single column and no sum is computed.
     """
     backend = with_exact_products(parameters.backend)
     xp = backend.xp
     rounded = Parameters(parameters.shapes, "float64", backend)
-    with np.errstate(over="ignore", invalid="ignore"):  # damaged weights show in the logits
+    with np.errstate(over="ignore", invalid="ignore"):  # invalid weights lead to invalid logits
         for name, W in rounded.items():
             W[...] = parameters[name]
             if not name.endswith(".Wx"):
@@ -43,26 +45,29 @@ def exact(parameters: Parameters) -> Parameters:
 
 
 def on_grid(xp: ModuleType, W: Array) -> None:
-    """Round each row of W ``(G, K)``, in place, to whole multiples of 2^(S-28)."""
-    tiny = np.finfo("float64").tiny  # so that a row of zeros has a grid
+    """Round each row of W ``(G, K)`` in place to integer multiples of 2^(S-28)."""
+    tiny = np.finfo("float64").tiny  # avoids log2(0) for a row of zeros
     S = xp.ceil(xp.log2(xp.maximum(xp.abs(W).sum(axis=1, keepdims=True), tiny)))  # (G, 1)
     grid = xp.exp2(S - 28)  # (G, 1)
     W[...] = xp.rint(W / grid) * grid
 
 
 class ExactProducts(Backend):
-    """A mix-in for a device's class that makes its `matmul` exact."""
+    """Mix-in for a backend class that makes its `matmul` exact."""
 
     def matmul(self, W: Array, s: Array) -> Array:
-        """Return ``W @ s``; s is first rounded to its grid, in place."""
+        """Round s to its grid in place, and return ``W @ s``."""
         s += SHIFT
         s -= SHIFT
         return super().matmul(W, s)
 
 
 def with_exact_products(backend: Backend) -> Backend:
-    """Return the same device with exact products."""
+    """Return a copy of the backend with exact matrix products."""
+    if isinstance(backend, ExactProducts):
+        return backend
     kind = type(backend)
     twin = copy(backend)
+    twin.plain = backend
     twin.__class__ = type(f"Exact{kind.__name__}", (ExactProducts, kind), {})
     return twin

@@ -1,17 +1,17 @@
-"""Two ways to check a gradient using nothing but the forward pass.
+"""Check a gradient numerically by two methods, which use only the forward pass.
 
-Complex step (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003)::
+Complex-step differentiation (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003)::
 
     f(θ + ih) = f(θ) + ih f'(θ) + O(h²)      so      f'(θ) = Im f(θ + ih) / h + O(h²)
 
-Nothing is subtracted, so nothing cancels: h = 1e-30 makes the O(h²) vanish and the
-result is exact to rounding, about 1e-16 of the largest entry.
+There is no subtraction and hence no cancellation. With h = 1e-30 the O(h²) term vanishes, and
+the result is exact to rounding, about 1e-16 of the largest entry.
 
-Central difference, the usual method::
+Central differences, the usual method::
 
     f'(θ) = (f(θ + h) - f(θ - h)) / 2h + O(h²)
 
-Here a small h loses digits to cancellation and a large h truncates the series. The best
+A small h loses digits to cancellation, and a large h increases the truncation error. The best
 accuracy is about 1e-9, near h = 1e-5.
 """
 
@@ -30,7 +30,7 @@ COMPLEX_LIMIT = 1e-12
 CENTRAL_LIMIT = 1e-6
 
 Loss = Callable[[np.ndarray], complex]
-"""The loss as a function of θ ``(size,)``, real or complex, on the host."""
+"""The loss as a function of θ ``(size,)``, a real or complex host array."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Row:
     name : str
     shape : tuple of int
     complex_error, central_error : float
-        Largest error of the hand-written gradient against each method, relative to the largest entry.
+        Largest error of the hand-written gradient by each method, relative to the largest entry.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Row:
 
 
 def complex_step(loss: Loss, theta: np.ndarray, h: float = 1e-30) -> np.ndarray:
-    """Return the gradient of `loss` at the real vector `theta`, ``(size,)``, element by element."""
+    """Return the gradient of `loss` at the real vector `theta` ``(size,)``, element by element."""
     gradient = np.zeros(theta.size)  # (size,)
     moved = theta.astype("complex128")  # (size,)
     for j in range(theta.size):
@@ -68,7 +68,7 @@ def complex_step(loss: Loss, theta: np.ndarray, h: float = 1e-30) -> np.ndarray:
 
 
 def central_difference(loss: Loss, theta: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """Return the gradient of `loss` at `theta`, ``(size,)``, by central differences of step `h`."""
+    """Return the gradient of `loss` at `theta` ``(size,)`` by central differences with step `h`."""
     gradient = np.zeros(theta.size)  # (size,)
     moved = theta.copy()  # (size,)
     for j in range(theta.size):
@@ -81,7 +81,7 @@ def central_difference(loss: Loss, theta: np.ndarray, h: float = 1e-5) -> np.nda
 
 
 def relative_error(gradient: np.ndarray, reference: np.ndarray) -> float:
-    """Return the largest difference relative to the largest entry of `reference`."""
+    """Return the largest absolute difference, relative to the largest absolute entry of `reference`."""
     difference, largest = float(np.max(abs(gradient - reference))), float(np.max(abs(reference)))
     if difference == 0:
         return 0.0
@@ -91,9 +91,10 @@ def relative_error(gradient: np.ndarray, reference: np.ndarray) -> float:
 def toy_network(
     config: Config, T: int, B: int, generator: np.random.Generator, backend: Backend = CPU
 ) -> Network:
-    """Return a float64 network with random weights, state and masks, large enough that every gate matters.
+    """Return a float64 network with random weights, state and masks.
 
-    Choose sizes that all differ: they cannot hide a transposed matrix.
+    The weights are large enough for every gate to affect the loss. All sizes should differ from each
+    other, since equal sizes can hide a transposed matrix.
     """
     parameters = Parameters(config.shapes(), "float64", backend)
     parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, parameters.size))
@@ -104,10 +105,10 @@ def toy_network(
 
 
 def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
-    """Return the loss of a chunk as a function of θ, with its state, masks and fed characters fixed.
+    """Return the loss of a chunk as a function of θ, for fixed state, masks and fed characters.
 
-    Scheduled sampling needs the fed characters fixed: its gradient does not pass through the
-    choice of a character.
+    With scheduled sampling, the fed characters must be fixed because the gradient does not pass
+    through the choice of a character.
     """
     parameters = network.parameters.twin(dtype)
     backend = parameters.backend
@@ -129,9 +130,9 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     Parameters
     ----------
     network : Network
-        With the state and the dropout masks to use.
+        Its state and dropout masks are used.
     feed : Feed
-        The source of the T input characters.
+        Source of the T input characters.
     targets : array of int, (T, B)
 
     Returns
@@ -152,9 +153,10 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
 
 
 def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
-    """Return the relative error of the gradient along one direction of θ, by complex step.
+    """Return the relative error of the directional derivative, by complex-step differentiation.
 
-    It takes one forward pass, so it can check networks of any size: ``v·∇f`` against ``Im f(θ + ihv) / h``.
+    This compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. It takes one complex forward
+    pass, so it can check networks of any size.
     """
     network.learn(feed, targets)
     loss = loss_of(network, "complex128", targets)

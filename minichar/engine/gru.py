@@ -1,13 +1,13 @@
-"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), its reset gate *after* the product.
+"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), reset gate *after* the matrix product.
 
-    u = U @ [h_prev; 1]               rows r, z, n, each H high
+    u = U @ [h_prev; 1]               rows r, z, n, H rows each
     a = W @ [x; 1]                    rows r, z, n
     r, z = σ(a_r + u_r), σ(a_z + u_z)
     n = tanh(a_n + r ∘ u_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-The paper's version 1, and what cuDNN, PyTorch, and ONNX with ``linear_before_reset=1`` compute.
-The other variant is `minichar.engine.gru_reset_before`.
+This is version 1 of the paper. cuDNN, PyTorch, and ONNX with ``linear_before_reset=1`` use the
+same equations. The other variant is `minichar.engine.gru_reset_before`.
 """
 
 from types import ModuleType
@@ -19,7 +19,7 @@ from minichar.engine.functions import sigmoid
 
 
 def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
-    """``u, a, h_prev → h``; every array is ``(H, B)``, and u and a have one per gate."""
+    """``u, a, h_prev → h``; all arrays are ``(H, B)``, and u and a have one array per gate."""
     u_r, u_z, u_n = u
     a_r, a_z, a_n = a
     r, z = sigmoid(xp, a_r + u_r), sigmoid(xp, a_z + u_z)
@@ -29,7 +29,7 @@ def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
 
 
 def backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
-    """``dh → du, da, dh_prev``; dh_prev without what comes through u."""
+    """``dh → du, da, dh_prev``; dh_prev excludes the gradient through u."""
     r, z, n, u_n, h_prev = cache
 
     # h = (1 - z) ∘ n + z ∘ h_prev
@@ -47,7 +47,7 @@ def backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
 GRU = register(
     Cell(
         name="gru",
-        title="GRU (reset after the product)",
+        title="GRU (reset after the matrix product)",
         states="h",
         stages=(
             Stage(

@@ -1,13 +1,13 @@
-"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), its reset gate *before* the product.
+"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), reset gate *before* the matrix product.
 
-    a = W @ [h_prev; x; 1]            rows r, z, each H high
+    a = W @ [h_prev; x; 1]            rows r, z, H rows each
     r, z = σ(a_r), σ(a_z)
     a_n = Wn @ [r ∘ h_prev; x; 1]
     n = tanh(a_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-The paper's version 3, and char-rnn's ``GRU.lua``, whose z is one minus this z. PyTorch and cuDNN
-have only the other variant, `minichar.engine.gru`.
+This is version 3 of the paper. char-rnn's ``GRU.lua`` uses the same equations with 1 - z in place
+of z. PyTorch and cuDNN implement only the other variant, `minichar.engine.gru`.
 """
 
 from types import ModuleType
@@ -19,13 +19,13 @@ from minichar.engine.functions import sigmoid
 
 
 def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
-    """``a, h_prev → r ∘ h_prev``, then what `update` takes; all ``(H, B)``, and a has one per gate."""
+    """``a, h_prev → r ∘ h_prev, z, h_prev``; all arrays are ``(H, B)``, and a has one array per gate."""
     r, z = sigmoid(xp, a[:2])
     return r * h_prev, z, h_prev, (r, z, h_prev)
 
 
 def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache: tuple[Array, ...]) -> Any:
-    """``drh, dz, dh_prev → da, dh_prev``; dh_prev without what comes through a."""
+    """``drh, dz, dh_prev → da, dh_prev``; dh_prev excludes the gradient through a."""
     r, z, h_prev = cache
 
     # rh = r ∘ h_prev
@@ -58,7 +58,7 @@ def update_backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
 GRU_RESET_BEFORE = register(
     Cell(
         name="gru-reset-before",
-        title="GRU (reset before the product)",
+        title="GRU (reset before the matrix product)",
         states="h",
         stages=(
             Stage((Product("W", "rz"),), reset, reset_backward, cache="r z h_prev"),

@@ -1,11 +1,11 @@
-"""A cell over time: its products, what crosses from step to step, and backpropagation through time.
+"""A recurrent layer: one cell over time, with backpropagation through time.
 
     forward     t = 0 … n-1      h_t, cache_t = forward(W @ [h_{t-1}; x_t; 1])
     backward    t = n-1 … 0      dh_{t-1} = Wᵀ @ backward(dh_t + the gradient from above, cache_t)
 
-The second line is backpropagation through time (Werbos 1990). It is *truncated*: the values
-of the states cross from one chunk into the next (`carry`), their gradients do not, so the
-backward pass starts from zero at the end of the chunk.
+The second line is backpropagation through time (Werbos 1990). It is *truncated*: the states are
+carried from one chunk to the next (`carry`), but their gradients are not, so the backward pass
+starts from a zero gradient at the end of each chunk.
 """
 
 from minichar.devices.backend import Array, Backend
@@ -13,7 +13,7 @@ from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.linear import Linear
 
 Weights = dict[str, Array]
-"""The arrays of one layer by their short names: ``W``, and ``Wx`` in the first layer."""
+"""Arrays of one layer by short name: ``W``, and ``Wx`` in the first layer."""
 
 
 class Layer:
@@ -23,17 +23,17 @@ class Layer:
     ----------
     cell : Cell
     weights, gradients : dict of str to array
-        The layer's parameters, as `Cell.shapes` names them, and their gradients, filled by `backward`.
+        Parameters of the layer, named as in `Cell.shapes`, and their gradients, filled by `backward`.
     H, T, B : int
-        Hidden units; time steps and sequences to make room for.
+        Number of hidden units; number of time steps and sequences to allocate memory for.
     backend : Backend
 
     Attributes
     ----------
     start : array, (S, H, B)
-        The states that the chunk starts from, the hidden state first.
-    states : list of T+1 times S arrays, (H, B)
-        Index t holds the states before step t, index t+1 those after.
+        States at the start of the chunk, the hidden state first.
+    states : list of T+1 lists of S arrays, (H, B)
+        Index t contains the states before step t, index t+1 the states after step t.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
     def step(self, t: int, x: Array) -> Array:
-        """Take step t from x ``(D, B)``, or in the first layer characters ``(B,)``; return h ``(H, B)``."""
+        """Return h ``(H, B)`` of step t, from x ``(D, B)`` or, in the first layer, character ids ``(B,)``."""
         h_prev, *others = self.states[t]
         results = [h_prev, h_prev, *others] if self.cell.takes_h_prev else [h_prev, *others]
         for stage in self.stages:
@@ -66,15 +66,15 @@ class Layer:
         self.states[t + 1] = results
         return results[0]
 
-    def backward(self, dh_above: Array, ids: Array | None) -> Array:
-        """Backpropagate through time: fill the gradients of the weights, and return that of x.
+    def backward(self, dh_above: Array, ids: Array) -> Array:
+        """Backpropagate through time; fill the weight gradients and return the gradient of x.
 
         Parameters
         ----------
         dh_above : array, (n, H, B)
-            Gradient of the loss with respect to h of each step through what lies above; n ≤ T.
+            Gradient of the loss with respect to h at each step, from the layers above; n ≤ T.
         ids : array of int, (n, B), or None
-            The characters that were *fed* to the forward pass; only the first layer reads them.
+            The characters that were *fed* to the forward pass; used only in the first layer.
         """
         n = len(dh_above)
         dh, *others = self.xp.zeros_like(self.start)  # no gradient crosses the end of the chunk
@@ -90,25 +90,28 @@ class Layer:
         return sum(dx for dx in dxs if dx.shape[1])
 
     def values(self, t: int) -> dict[str, Array]:
-        """Return the states after step t and what the cell cached in it, by name, each ``(H, B)``."""
+        """Return the states after step t and the arrays cached at step t, by name, each ``(H, B)``."""
         values = dict(zip(self.cell.states, self.states[t + 1], strict=True))
         for stage, kept in zip(self.cell.stages, self.stages, strict=True):
             values |= zip(stage.cache.split(), kept.caches[t], strict=True)
         return values
 
     def keep_caches(self, keep: bool) -> None:
-        """Say whether the steps to come keep their caches, which only a backward pass and `values` need."""
+        """Set whether later steps keep their caches, which only `backward` and `values` need."""
         for stage in self.stages:
             stage.keeps_caches = keep
 
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
-        for start, state in zip(self.states[0], self.states[n], strict=True):
-            start[...] = state
+        start, states = self.states[0], self.states[n]
+        if any(state is old for state in states for old in start):  # a cell may return a state unchanged
+            states = [state.copy() for state in states]
+        for old, state in zip(start, states, strict=True):
+            old[...] = state
 
 
 class LayerStage:
-    """A stage of the cell over time: its products, and its caches of T steps."""
+    """One stage of the cell over time, with its matrix products and the caches of T steps."""
 
     def __init__(self, stage: Stage, linears: list[Linear], T: int, backend: Backend) -> None:
         self.linears = linears
@@ -119,7 +122,7 @@ class LayerStage:
         self.keeps_caches = True
 
     def forward(self, t: int, x: Array, state: Array, *passed: Array) -> list[Array]:
-        """Return the results of step t; `state` is what the product reads."""
+        """Return the results of step t; `state` is the input of the recurrent matrix product."""
         a = [linear.step(t, state, x) for linear in self.linears]
         *results, cache = self.cell_forward(*a, *passed)
         if self.keeps_caches:
@@ -127,7 +130,7 @@ class LayerStage:
         return results
 
     def backward(self, t: int, *dresults: Array) -> list[Array]:
-        """Return the gradient of `state`, then those of `passed`; keep that of the pre-activations."""
+        """Return the gradients of `state` and `passed`; store the gradient of the pre-activations."""
         gradients = self.cell_backward(*dresults, self.caches[t])
         for linear, da in zip(self.linears, gradients, strict=False):
             linear.keep(t, da)

@@ -1,15 +1,15 @@
-"""The product of weights and inputs over time.
+"""Matrix products of weights and inputs over time.
 
-    s = [h; x; 1]                 the inputs with a one below, so the bias is W's last column
-    a = W @ s  (+ Wx[:, k]        where x is a character k: its column of Wx is Wx @ onehot(k))
+    s = [h; x; 1]                 the inputs and a row of ones, so the bias is the last column of W
+    a = W @ s  (+ Wx[:, k]        if x is a character k, since Wx[:, k] = Wx @ onehot(k))
 
-    dh = W_hᵀ @ da                step by step, since step t-1 waits for it
-    dx = W_xᵀ @ da                one product over all T·B columns
-    dW = Σ_t da_t @ s_tᵀ          one product over all T·B columns
-    dWx[:, k] = Σ da              over the steps and sequences whose character is k
+    dh = W_hᵀ @ da                one matrix product per step, since step t-1 depends on it
+    dx = W_xᵀ @ da                one matrix product over all T·B columns
+    dW = Σ_t da_t @ s_tᵀ          one matrix product over all T·B columns
+    dWx[:, k] = Σ da              over all steps and sequences with character k
 
-One product over a whole chunk is faster than T small ones, so only what the next step waits for
-is computed step by step.
+One matrix product over a whole chunk is faster than T small ones, so only the values that the next
+step depends on are computed step by step.
 """
 
 from functools import cached_property
@@ -18,21 +18,21 @@ from minichar.devices.backend import Array, Backend
 
 
 class Linear:
-    """``a_t = W @ [h_t; x_t; 1]`` for t = 0 … T-1, where either h or x may be left out.
+    """``a_t = W @ [h_t; x_t; 1]`` for t = 0 … T-1, where h or x can be omitted.
 
     Parameters
     ----------
     W, dW : array, (G, K+1)
         The weights, bias last, and their gradient, filled by `backward`.
     gates : int
-        The number of gates: W has a block of rows for each.
+        Number of gates; W has one block of rows per gate.
     H : int
-        How many of the inputs are hidden state; they come first.
+        Number of inputs from the hidden state, which come first.
     T, B : int
-        Time steps and sequences to allocate memory for.
+        Number of time steps and sequences to allocate memory for.
     backend : Backend
     Wx, dWx : array, (G, V), optional
-        In a first layer, the weights of the characters and their gradient.
+        In the first layer, the character weights and their gradient.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class Linear:
         if self.reads_ids:
             self.picked = backend.zeros((len(W), B), W.dtype)  # (G, B)
 
-    # Allocated by the first backward pass, since sampling does not need it. One block per step: writing
-    # into the layout of the chunk's products, one slice of each row, is several times slower.
+    # Allocated in the first backward pass, since sampling does not need it. Each step has a contiguous
+    # block, which is several times faster to write than a slice of each row of (G, T·B).
     @cached_property
     def da(self) -> Array:
-        """The gradient of the pre-activations of all steps."""
+        """The gradient of the pre-activations at all steps."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     def step(self, t: int, h: Array, x: Array) -> Array:
-        """Return ``a_t`` by gate, ``(gates, H, B)``, from h ``(H, B)`` and x: ``(D, B)``, or ids ``(B,)``."""
+        """Return ``a_t``, ``(gates, H, B)``, from h ``(H, B)`` and x ``(D, B)`` or character ids ``(B,)``."""
         s = self.s[t]  # (K+1, B)
         if self.reads_h:
             s[: self.H] = h
@@ -77,26 +77,26 @@ class Linear:
         return a.reshape(self.gates, -1, self.B)
 
     def keep(self, t: int, da: tuple[Array, ...]) -> None:
-        """Store the gradient of the pre-activations of step t, one array ``(H, B)`` per gate."""
+        """Store the gradient of the pre-activations at step t, one array ``(H, B)`` per gate."""
         self.xp.concatenate(da, out=self.da[t])
 
     def state_gradient(self, t: int) -> Array:
         """Return the gradient of h at step t, ``(H, B)``, from the stored `da`."""
         return self.xp.matmul(self.W[:, : self.H].T, self.da[t])
 
-    def backward(self, n: int, ids: Array | None) -> Array:
-        """Fill the gradients of the weights over `n` steps; return that of x, ``(n, D, B)``.
+    def backward(self, n: int, ids: Array) -> Array:
+        """Fill the weight gradients over `n` steps; return the gradient of x, ``(n, D, B)``.
 
-        `ids` ``(n, B)`` are the characters that were read, if the product reads characters.
+        In the first layer, `ids` ``(n, B)`` are the characters fed to the forward pass.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
-        if ids is not None and self.reads_ids:
+        if self.reads_ids:
             self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)
         dx = self.xp.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
         return dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
 
 
 def as_columns(run: Array) -> Array:
-    """Lay a run over time ``(n, K, B)`` out as one matrix ``(K, n·B)``, a column per character."""
+    """Return n steps ``(n, K, B)`` as one matrix ``(K, n·B)``, with one column per character."""
     return run.transpose(1, 0, 2).reshape(run.shape[1], -1)

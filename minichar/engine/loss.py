@@ -1,12 +1,12 @@
-"""Softmax and cross-entropy in one, since their gradient together is the simplest there is.
+"""Softmax and cross-entropy combined, which makes the gradient simple.
 
     p = softmax(logits)
     loss = mean over N characters of -log p[target]        nats per character
 
     dlogits = (p - onehot(target)) / N
 
-The mean is the one reduction in the project: the gradient is the gradient of exactly
-the number that is printed.
+minichar always averages the loss over the N characters, so the gradient is the gradient of exactly
+the value that is printed.
 """
 
 from types import ModuleType
@@ -17,10 +17,10 @@ Cache = tuple[Array, Array]
 
 
 def forward(xp: ModuleType, logits: Array, targets: Array) -> tuple[Array, Cache]:
-    """Return the mean loss, a scalar array, and what `backward` needs.
+    """Return the mean loss, a scalar array, and the cache for `backward`.
 
-    The probabilities overwrite the logits, which with a large vocabulary are by far the largest
-    arrays of a chunk.
+    The probabilities overwrite the logits, which are by far the largest arrays in a chunk if the
+    vocabulary is large.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def forward(xp: ModuleType, logits: Array, targets: Array) -> tuple[Array, Cache
     """
     targets = targets[None]  # (1, N)
 
-    # Softmax does not change when the largest logit is subtracted from all of them, and e⁰ = 1 cannot
-    # overflow. `.real` because the complex-step check has complex logits, which have no order.
+    # Subtracting the largest logit does not change the softmax and prevents overflow in exp.
+    # `.real` is needed because the complex-step check has complex logits, which have no order.
     largest = logits.real.max(axis=0)  # (N,)
     xp.subtract(logits, largest, out=logits)
     target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, N)

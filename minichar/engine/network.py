@@ -1,12 +1,12 @@
-"""The network: stacked layers of one cell, and a read-out to logits.
+"""The network: stacked recurrent layers, and a read-out that computes the logits.
 
     x_1 = onehot(character)
     h_l = cell_l(x_l)                 l = 1 … L
     x_{l+1} = dropout(h_l)
     logits = W @ [dropout(h_L); 1]
 
-All layers take step t, then step t+1. So teacher forcing, scheduled sampling and generation
-are the same code: they differ only in where the next character comes from, which is a `Feed`.
+All layers process step t before step t+1. Teacher forcing, scheduled sampling and generation
+therefore use the same code and differ only in the source of the next character, a `Feed`.
 """
 
 from collections.abc import Callable
@@ -20,32 +20,32 @@ from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
 
 Feed = Callable[[int, Callable[[], Array]], Array]
-"""``feed(t, look)`` returns the ids ``(B,)`` of step t; ``look()`` the logits ``(V, B)`` of step t-1.
+"""``feed(t, look)`` returns the ids ``(B,)`` of step t; ``look()`` returns the logits ``(V, B)`` of t-1.
 
-At t = 0 there is no step before, and the logits are undefined.
+At t = 0 there is no previous step, and the logits are undefined.
 """
 
 
 class Network:
-    """Layers, read-out and loss, with memory for T steps of B sequences.
+    """Layers, read-out and loss, with buffers for T steps of B sequences.
 
     Parameters
     ----------
     config : Config
     parameters : Parameters
-        With the shapes of ``config.shapes()``. Networks can share them.
+        Must have the shapes ``config.shapes()``. Several networks can share parameters.
     T, B : int
 
     Attributes
     ----------
     gradient : Parameters
-        The gradient of the loss, filled by `learn`.
+        Gradient of the loss, filled by `learn`.
     fed : array of int, (T, B)
-        The characters that were fed to the last forward pass.
+        Characters fed to the last forward pass.
     masks : list of L arrays, (T, H, B), or None
-        The dropout masks; None where nothing is dropped.
+        Dropout masks; None if dropout is inactive.
     n : int
-        How many steps the last forward pass took.
+        Number of steps in the last forward pass.
     """
 
     def __init__(self, config: Config, parameters: Parameters, T: int, B: int) -> None:
@@ -71,7 +71,7 @@ class Network:
 
     @property
     def state(self) -> Array:
-        """The state the next chunk starts from, a copy, ``config.state_shape(B)``."""
+        """A copy of the state at the start of the next chunk, ``config.state_shape(B)``."""
         return self.xp.stack([layer.start for layer in self.layers])
 
     @state.setter
@@ -80,17 +80,17 @@ class Network:
             layer.start[...] = start
 
     def reset(self) -> None:
-        """Set the state to zero, as at the beginning of a text."""
+        """Set the state to zero, as at the start of a sequence."""
         for layer in self.layers:
             layer.start[...] = 0.0
 
     def draw_masks(self, generator: Uniform) -> None:
-        """Draw dropout masks for the next chunk. Until they are drawn, nothing is dropped."""
+        """Draw dropout masks for the next chunk. Dropout is inactive until the first call."""
         if self.config.dropout == 0:
             return
         backend, shape = self.parameters.backend, (self.T, self.config.rnn_size, self.B)
         for k, mask in enumerate(self.masks):
-            if mask is None:  # allocated once: a recorded step keeps its address
+            if mask is None:  # allocated once, because a recorded step uses fixed addresses
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
             dropout.draw_mask(self.config.dropout, generator, mask, backend)
 
@@ -114,18 +114,13 @@ class Network:
         self.advance(t, ids)
         return self.look()
 
-    def run(self, feed: Feed, n: int | None = None, keep_caches: bool = True) -> None:
-        """Run the layers for `n` steps (T by default) from the carried state.
-
-        Without the caches, which only a backward pass needs, a chunk takes less memory and less time.
-        """
-        for layer in self.layers:
-            layer.keep_caches(keep_caches)
+    def run(self, feed: Feed, n: int | None = None) -> None:
+        """Run the layers for `n` steps (default: T) from the carried state."""
         for t in range(self.T if n is None else n):
             self.advance(t, feed(t, self.look))
 
     def forward(self, feed: Feed, n: int | None = None) -> Array:
-        """Run `n` steps (T by default) from the carried state; return all logits, ``(n, V, B)``."""
+        """Run `n` steps (default: T) from the carried state; return all logits, ``(n, V, B)``."""
         self.run(feed, n)
         return self.logits()
 
@@ -136,18 +131,28 @@ class Network:
 
     def measure(self, feed: Feed, targets: Array) -> Array:
         """Run a chunk; return its mean loss against `targets` ``(n, B)``, a scalar array."""
-        self.run(feed, len(targets), keep_caches=False)
+        self.keep_caches(False)
+        self.run(feed, len(targets))
+        self.keep_caches(True)
         return self.readout.measure(targets)
 
+    def keep_caches(self, keep: bool) -> None:
+        """Set whether steps keep their caches, which only a backward pass needs.
+
+        Without them, a chunk takes less memory and less time.
+        """
+        for layer in self.layers:
+            layer.keep_caches(keep)
+
     def learn(self, feed: Feed, targets: Array) -> Array:
-        """Run a chunk as `measure` does, and fill `gradient` with the gradient of the loss."""
+        """Run a chunk, return its mean loss, and fill `gradient` with the gradient of the loss."""
         self.run(feed, len(targets))
         loss = self.readout.learn(targets)
         self.backward()
         return loss
 
     def backward(self) -> None:
-        """Backpropagate from the read-out's inputs through all layers, over the steps of the last run."""
+        """Backpropagate from the inputs of the read-out through all layers and all steps of the last run."""
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
@@ -160,5 +165,5 @@ class Network:
 
 
 def teacher_forcing(inputs: Array) -> Feed:
-    """Feed the characters of the text, `inputs` ``(T, B)``, whatever the model predicts."""
+    """Return a feed of the true characters `inputs` ``(T, B)``, independent of the model's predictions."""
     return lambda t, look: inputs[t]

@@ -1,6 +1,6 @@
-"""All parameters of a network as one flat vector with named views.
+"""All parameters of a network in one flat vector with named views.
 
-Clipping, RMSprop, norms and checkpoints then work on one array, whatever the network, and the
+Clipping, RMSprop, norms and checkpoints therefore operate on a single array for any network. The
 gradient has the same layout.
 """
 
@@ -15,21 +15,21 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Parameters:
-    """Named arrays that share one vector θ.
+    """Named arrays that are views of one flat vector θ.
 
     Parameters
     ----------
     shapes : dict of str to tuple of int
-        Name and shape of every array, in the order of the vector.
+        Name and shape of each array, in the order of the vector.
     dtype : str
-        float32 for training, float64 for exact products, complex128 for the complex-step check.
+        float32 or float64; complex128 for the complex-step check.
     backend : Backend
-        The device of the vector.
+        Device of the vector.
 
     Attributes
     ----------
     flat : array, (size,)
-        θ itself, which shares its memory with the views.
+        The flat parameter vector θ, which shares memory with the views.
     """
 
     def __init__(self, shapes: Shapes, dtype: str = "float32", backend: Backend = CPU) -> None:
@@ -47,13 +47,13 @@ class Parameters:
         return self._views[name]
 
     def under(self, prefix: str) -> dict[str, Array]:
-        """Return the views whose names start with `prefix`, by the rest of their names."""
+        """Return the views whose names start with `prefix`, keyed by the rest of the name."""
         return {
             name.removeprefix(prefix): view for name, view in self._views.items() if name.startswith(prefix)
         }
 
     def items(self) -> Iterator[tuple[str, Array]]:
-        """Yield every name with its view, in the order of the vector."""
+        """Yield the name and view of each array, in the order of the vector."""
         yield from self._views.items()
 
     @property
@@ -62,5 +62,5 @@ class Parameters:
         return str(self.flat.dtype)
 
     def twin(self, dtype: str | None = None) -> Self:
-        """Return zeros of the same names and shapes, for a gradient or another precision."""
+        """Return parameters with the same names and shapes, filled with zeros."""
         return type(self)(self.shapes, dtype or self.dtype, self.backend)

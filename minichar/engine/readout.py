@@ -1,14 +1,14 @@
-"""The read-out: from hidden states to logits, to their loss and its gradient, piece by piece.
+"""The read-out: logits from hidden states, and their loss and gradient, computed in pieces.
 
     logits = W @ [x; 1]
 
     dW = dlogits @ [x; 1]ᵀ
     dx = W_xᵀ @ dlogits
 
-A feed that looks at the model's predictions asks for the logits of one step. Everything else
-waits until all steps have run, and then takes many of them in one product. The logits of a chunk
-are its largest arrays where the vocabulary is large, so they are computed, used and overwritten
-in pieces: the memory they take does not grow with T.
+A feed that uses the model's predictions needs the logits after each step. Otherwise, logits are
+computed after all steps have run, with one matrix product for many steps. If the vocabulary is
+large, the logits are the largest arrays in a chunk. They are therefore computed, used and
+overwritten in pieces, so memory use does not grow with T.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from minichar.engine import loss
 from minichar.engine.linear import as_columns
 
 PIECE = 1 << 22
-"""The most logits in memory at a time, if that is not less than one step's."""
+"""Maximum number of logits in memory at a time, unless a single step has more."""
 
 
 class ReadOut:
@@ -30,15 +30,15 @@ class ReadOut:
     W, dW : array, (V, H+1)
         The weights, bias last, and their gradient, filled by `learn`.
     T, B : int
-        Time steps and sequences to allocate memory for.
+        Number of time steps and sequences to allocate memory for.
     backend : Backend
 
     Attributes
     ----------
     x : array, (T, H, B)
-        The inputs, filled by the network.
+        Inputs, filled by the network.
     dx : array, (T, H, B)
-        The gradient of the inputs.
+        Gradient of the inputs.
     """
 
     def __init__(self, W: Array, dW: Array, T: int, B: int, backend: Backend) -> None:
@@ -57,7 +57,7 @@ class ReadOut:
 
     @cached_property
     def workspace(self) -> Array:
-        """Memory for the logits of a piece."""
+        """Buffer for the logits of one piece."""
         return self.backend.zeros((self.piece * self.W.shape[0] * self.B,), self.W.dtype)
 
     def logits(self, first: int, last: int) -> Array:
@@ -65,7 +65,7 @@ class ReadOut:
         return self.backend.matmul(self.W, as_columns(self.s[first:last]))
 
     def learn(self, targets: Array) -> Array:
-        """Return the mean loss of the chunk, a scalar array; fill dW and dx with its gradient.
+        """Return the mean loss of the chunk, a scalar array; fill `dW` and `dx` with its gradient.
 
         Parameters
         ----------
@@ -88,20 +88,20 @@ class ReadOut:
         return total
 
     def measure(self, targets: Array) -> Array:
-        """Return the mean loss of the chunk, a scalar array; `targets` as in `learn`."""
+        """Return the mean loss of the chunk for `targets` ``(n, B)``, a scalar array."""
         return sum(
             share * self._loss(as_columns(self.s[first:last]), targets[first:last])[0]
             for first, last, share in self.pieces(len(targets))
         )
 
     def pieces(self, n: int) -> Iterator[tuple[int, int, float]]:
-        """Yield the bounds of each piece of `n` steps, and its share of them."""
+        """Yield the start, the end and the fraction of the `n` steps for each piece."""
         for first in range(0, n, self.piece):
             last = min(first + self.piece, n)
             yield first, last, (last - first) / n
 
     def _loss(self, columns: Array, targets: Array) -> tuple[Array, loss.Cache]:
-        """Return the mean loss of a piece with what its backward pass needs."""
+        """Return the mean loss of a piece, and the cache for its backward pass."""
         V, N = self.W.shape[0], columns.shape[1]
         logits = self.xp.matmul(self.W, columns, out=self.workspace[: V * N].reshape(V, N))
         return loss.forward(self.xp, logits, targets.reshape(-1))

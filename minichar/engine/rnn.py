@@ -3,8 +3,8 @@
     a = W @ [h_prev; x; 1]
     h = tanh(a)
 
-Every step back in time multiplies the gradient by 1 - h² and by the recurrent weights, so over
-many steps it vanishes or explodes (Bengio, Simard & Frasconi 1994).
+Each step back in time multiplies the gradient by 1 - h² and by the recurrent weights, so the
+gradient vanishes or explodes over many steps (Bengio, Simard & Frasconi 1994).
 """
 
 from types import ModuleType
@@ -15,7 +15,7 @@ from minichar.engine.cell import Cell, Counterpart, Product, Stage, register
 
 
 def forward(xp: ModuleType, a: Array) -> Any:
-    """``a → h``; every array is ``(H, B)``, and a has one per gate, here one."""
+    """``a → h``; h is ``(H, B)``, and a contains one such array."""
     h = xp.tanh(a[0])
     return h, (h,)
 

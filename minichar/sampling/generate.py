@@ -6,12 +6,14 @@
 It uses the same `Network.step` as training, on a batch of streams (`minichar.sampling.streams`).
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
 import numpy as np
 
+from minichar.checks import at_least, between, checked
 from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
@@ -123,12 +125,11 @@ def generate_many(
     products; with an exact model (`CharRNN.exact`), they are identical. For the other parameters and
     errors, see `generate`.
     """
-    if length < 0:
-        raise MinicharError(Option("length"), f" is {length}; it must be 0 (no limit) or more")
-    if not 1 <= num_samples <= MAX_SAMPLES:
-        raise MinicharError(Option("num_samples"), f" is {num_samples}; it must be from 1 to {MAX_SAMPLES}")
-    if seed < 0:
-        raise MinicharError(Option("seed"), f" is {seed}; it must be 0 or more")
+    length = checked("length", length, int, between(0, sys.maxsize))
+    num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
+    seed = checked("seed", seed, int, at_least(0))
+    if isinstance(stop, str) or not all(isinstance(string, str) for string in stop or ()):
+        raise MinicharError(Option("stop"), f" is {stop!r}; it must be a list of strings")
     characters = model.vocabulary.characters
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]

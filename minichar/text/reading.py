@@ -136,7 +136,7 @@ class Source:
         Raises
         ------
         MinicharError
-            If the bytes cannot be decoded, or the text has NUL or fewer than two characters.
+            If the bytes cannot be decoded, or the text contains NUL or is shorter than two characters.
         """
         counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
         changes: Counter[str] = Counter()

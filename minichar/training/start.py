@@ -95,7 +95,7 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
     config = replace(model.config, vocab_size=len(corpus.vocabulary), dropout=settings.dropout)
     new = CharRNN.new(
-        config, corpus.vocabulary, settings.seed, settings.dtype, backend=model.parameters.backend
+        config, corpus.vocabulary, settings.seed, settings.dtype, backend=model.parameters.backend.plain
     )
     copy_weights(model, new)
     return _run(new, settings, corpus, vocabulary_notes(model.vocabulary, corpus.vocabulary))

@@ -33,8 +33,8 @@ class TrainingStep:
     total, worst : array, ()
         Sum and maximum of the losses since they were last set to zero.
     limit : array, ()
-        Where the loss is above it, or NaN, the parameters are not updated, so that the first bad
-        parameter can be found afterwards.
+        If the loss exceeds it or is NaN, the parameters are not updated, so the first invalid
+        parameter can still be found.
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings) -> None:

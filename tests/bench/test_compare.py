@@ -105,7 +105,7 @@ def test_thread_count_applies_to_child_processes_only(monkeypatch):
 
 
 def test_failing_benchmark_error_is_one_line():
-    with pytest.raises(MinicharError, match=r"^cannot run this benchmark: no device is called 'abacus'"):
+    with pytest.raises(MinicharError, match=r"^cannot run this benchmark: unknown device 'abacus'"):
         Worker(replace(SMALL, device="abacus")).__enter__()
 
 

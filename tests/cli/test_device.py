@@ -80,8 +80,8 @@ def test_gradcheck_passes_on_the_device(run, device, shown):
         ("gpu", "pip install 'minichar[gpu]'"),
         ("gpu:1", "pip install 'minichar[gpu]'"),
         ("opencl", "pip install 'minichar[opencl]'"),
-        ("tpu", "no device is called 'tpu'"),
-        ("cpu:1", "no device is called 'cpu:1'"),
+        ("tpu", "unknown device 'tpu'"),
+        ("cpu:1", "unknown device 'cpu:1'"),
     ],
 )
 def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, name, words):

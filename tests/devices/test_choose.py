@@ -13,7 +13,7 @@ from minichar.devices.cpu import CPU
 )
 def test_an_unknown_name(name, error_of):
     message = error_of(name)
-    assert message.startswith(f"no device is called {name!r}")
+    assert message.startswith(f"unknown device {name!r}")
     assert "auto, cpu, gpu, gpu:N, opencl or opencl:N" in message
 
 
@@ -28,7 +28,7 @@ def test_the_cpu_is_always_available():
 )
 def test_a_missing_package(name, package, extra, error_of):
     message = error_of(name)
-    assert f"device {extra}: it needs {package} (" in message
+    assert f"device {extra}: requires {package} (" in message
     assert message.endswith(f"pip install 'minichar[{extra}]'")
 
 

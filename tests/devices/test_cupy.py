@@ -36,7 +36,7 @@ def test_a_gpu_that_cannot_compute(fake_cupy, error_of):
 
     cupy.ones = ones
     message = error_of("gpu")
-    assert "cannot compute on it (RuntimeError: CuPy failed to load libcublas.so.12:): pip" in message
+    assert "failed (RuntimeError: CuPy failed to load libcublas.so.12:): pip" in message
     assert open_backend("auto") is CPU
 
 
@@ -51,7 +51,7 @@ def test_the_gpu_with_the_given_number_is_used(fake_cupy):
 
 def test_a_gpu_number_out_of_range(fake_cupy, error_of):
     fake_cupy(count=3)
-    assert error_of("gpu:3") == "device gpu:3: there is no such GPU; 3 found, counted from 0"
+    assert error_of("gpu:3") == "device gpu:3: no such GPU; 3 found, numbered from 0"
     fake_cupy(count=0)
     assert "0 found" in error_of("gpu")
 

@@ -35,7 +35,7 @@ def test_requirements_match_the_error_message_and_pyproject(rows, error_of):
     for row in rows:
         name, needs = kind(row), row[2]
         if name in ("cpu", "auto"):
-            assert needs.strip() == "nothing more"
+            assert needs.strip() == "no extra packages"
             open_backend(name)
         else:
             (command,) = re.findall("`(pip install [^`]+)`", needs)

@@ -1,4 +1,4 @@
-"""Opening an OpenCL device, and the prevention of deadlocks."""
+"""OpenCL device setup and deadlock workarounds."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def test_a_device_number_out_of_range(fake_opencl, error_of):
     assert open_backend("opencl").name == "opencl:0"
     assert open_backend("opencl:1").queue.sycl_device.name == "device 1"
     message = error_of("opencl:2")
-    assert message == "device opencl:2: there is no such device; 2 found, counted from 0"
+    assert message == "device opencl:2: no such device; 2 found, numbered from 0"
 
 
 class TestDriver:

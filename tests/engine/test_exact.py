@@ -85,3 +85,17 @@ def test_with_exact_parameters_logits_and_state_do_not_depend_on_the_batch(cell,
     for b in range(7):
         for array, whole in zip(run(slice(b, b + 1)), together, strict=True):
             np.testing.assert_array_equal(array[..., 0], whole[..., b])
+
+
+def test_exact_of_exact_is_the_same():
+    model = toy_model().exact()
+    again = model.exact()
+    np.testing.assert_array_equal(again.parameters.flat, model.parameters.flat)
+    assert again.parameters.backend is model.parameters.backend
+
+
+def test_the_inputs_are_rounded_to_multiples_of_2_to_the_minus_24():
+    _, backend = rounded(np.ones((1, 3)))
+    s = np.array([[1.0], [3 * 2.0**-25], [2.0**-24]])
+    backend.matmul(np.ones((1, 3)), s)
+    np.testing.assert_array_equal(s[:, 0], [1.0, 2.0**-23, 2.0**-24])

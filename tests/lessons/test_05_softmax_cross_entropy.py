@@ -127,7 +127,7 @@ to
     xp.put_along_axis(p, targets, p_target * 1.0, axis=0)
 
 Now onehot(target) is no longer subtracted. What would a step against this gradient do to the
-logits? Which test of the gradient still passes?
+logits? Which gradient test still passes?
 """
 
 ANSWER = """

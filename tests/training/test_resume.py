@@ -86,7 +86,7 @@ def test_a_run_can_be_stopped_anywhere(settings_of, n):
 
 @pytest.mark.parametrize("every", [7, 10])
 def test_evaluations_after_a_stop_are_the_same(settings_of, every):
-    """The run is stopped between two evaluations (7) or at one (10)."""
+    """Stop the run at iteration 7, between evaluations, or 10, at an evaluation."""
     settings = settings_of(eval_val_every=every)
     whole = begin(settings).trainer
     events = take(whole, 55)
