@@ -24,7 +24,7 @@ def test_a_missing_or_old_driver_or_a_missing_gpu(status, why, remedy, fake_cupy
 @pytest.mark.usefixtures("broken_cupy")
 def test_a_failing_import(error_of):
     message = error_of("gpu")
-    assert "needs CuPy (AttributeError: NumPy has no such attribute): pip install" in message
+    assert "requires CuPy (AttributeError: NumPy has no such attribute): pip install" in message
 
 
 def test_a_gpu_that_cannot_compute(fake_cupy, error_of):

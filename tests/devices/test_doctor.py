@@ -91,7 +91,7 @@ def test_a_device_that_fails_after_opening_is_reported_in_one_line(double):
     cupy.matmul = matmul
     finding = findings()["gpu"]
     assert not finding.ok
-    assert finding.found.endswith("not used: RuntimeError: CuPy failed to load libcublas.so.12:")
+    assert finding.found.endswith("cannot be used: RuntimeError: CuPy failed to load libcublas.so.12:")
 
 
 @pytest.mark.parametrize(
