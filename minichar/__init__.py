@@ -4,8 +4,8 @@
 >>> model = minichar.train("data/pydocs", max_epochs=1)         # doctest: +SKIP
 >>> print(model.generate("The ", length=200))                   # doctest: +SKIP
 
-The names in ``dir(minichar)`` are the public interface. The packages, such as `minichar.engine`, are
-documented to be read, and may change between versions.
+The names in ``dir(minichar)`` are the public interface. Subpackages such as `minichar.engine` are
+documented, but may change between versions.
 """
 
 from importlib import import_module
@@ -54,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name. NumPy is not imported before one is used, so ``minichar --help`` is fast."""
+    """Return a public name. NumPy is imported on first use only, so ``minichar --help`` is fast."""
     if name == "__version__":
         return import_module("importlib.metadata").version("minichar")
     if name not in __all__:
@@ -63,5 +63,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, for completion."""
+    """Return the public names, for tab completion."""
     return [*__all__, "__version__"]

@@ -1,4 +1,4 @@
-"""``python -m minichar``."""
+"""Entry point for ``python -m minichar``."""
 
 from minichar.cli import main
 

@@ -29,7 +29,7 @@ class Rule:
     Attributes
     ----------
     holds : callable
-        Whether a value satisfies it.
+        Returns whether a value satisfies the condition.
     words : callable
         Returns the end of the sentence "it must be …".
     """
@@ -39,7 +39,7 @@ class Rule:
 
 
 def rule(holds: Callable[[Any], bool], words: str) -> Rule:
-    """Return the rule that ``holds(value)``, with a fixed description."""
+    """Return a rule that requires ``holds(value)``, with a fixed description."""
     return Rule(holds, lambda: words)
 
 
@@ -54,7 +54,7 @@ def between(low: float, high: float) -> Rule:
 
 
 def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
-    """Return the rule that the value is one of `names`; a function is asked for them at each check."""
+    """Return the rule ``value in names``. If `names` is callable, it is called at each check."""
 
     def known() -> Sequence[str]:
         return names() if callable(names) else names
@@ -69,10 +69,10 @@ UP_TO_1 = rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
 
 
 def check(instance: object) -> None:
-    """Check every field of a dataclass, and store each value in its declared type.
+    """Check every field of a dataclass, and convert each value to its declared type.
 
-    A NumPy integer becomes an int, an int where a float is declared a float, and a string where
-    a path is declared a `Path`.
+    NumPy integers become ints, ints become floats in float fields, and strings become `Path` objects
+    in path fields.
 
     Raises
     ------
@@ -84,12 +84,12 @@ def check(instance: object) -> None:
 
 
 def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
-    """Return the value of the option `name` in its declared type.
+    """Return `value`, converted to the declared type of the option `name`.
 
     Raises
     ------
     MinicharError
-        If it has the wrong type or an invalid value.
+        If `value` is invalid or has the wrong type.
     """
     convert, words = KINDS[kind]
     try:
@@ -102,13 +102,13 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
 
 
 def wrong(name: str, value: object, words: str) -> MinicharError:
-    """Return the error that the option `name` must not have this value."""
+    """Return the error for an invalid value of the option `name`."""
     shown = str(value) if isinstance(value, Path) else repr(value)
     return MinicharError(Option(name), f" is {shown}; it must be {words}")
 
 
 def declared(kind: type) -> dict[str, tuple[Any, tuple[Rule, ...]]]:
-    """Return the type and the rules of every field of a dataclass."""
+    """Return the type and the rules of each field in a dataclass."""
     fields = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         base, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -145,4 +145,4 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     Path: (Path, "a path"),
     Path | None: (lambda value: None if value is None else Path(value), "a path"),
 }
-"""For each declared type, the conversion to it, and what an error calls it."""
+"""For each declared type, the conversion function and the description in error messages."""

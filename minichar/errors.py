@@ -1,25 +1,25 @@
-"""The one exception for mistakes that the user can fix."""
+"""The exception for user-fixable errors."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option named in an error message, so that every caller reads the name they typed.
+    """An option in an error message, which is spelled differently in Python and on the command line.
 
     Attributes
     ----------
     name : str
-        The Python name: ``rnn_size``.
+        Python name, such as ``rnn_size``.
     value : object, optional
-        A value to show with it.
+        Value to show after the name.
     """
 
     name: str
     value: object = None
 
     def __str__(self) -> str:
-        """The option in Python: ``rnn_size`` or ``rnn_size=64``."""
+        """Return the option as spelled in Python: ``rnn_size`` or ``rnn_size=64``."""
         return self.name if self.value is None else f"{self.name}={self.value!r}"
 
     @property
@@ -30,7 +30,7 @@ class Option:
 
 
 class MinicharError(Exception):
-    """One line that says what is wrong, where, and how to fix it.
+    """A one-line error message that states what is wrong, where, and how to fix it.
 
     The command line prints the line and exits with status 1; the Python API raises the exception.
     Bugs in minichar itself raise Python's own exceptions, with a traceback.
@@ -38,7 +38,7 @@ class MinicharError(Exception):
     Parameters
     ----------
     *parts : str or Option
-        The message in pieces. ``str(error)`` spells options as Python does.
+        Parts of the message. ``str(error)`` spells options as in Python.
     """
 
     def __init__(self, *parts: str | Option) -> None:

@@ -1,4 +1,4 @@
-"""Import optional packages when they are used, with a one-line error if they are missing."""
+"""Import optional packages on first use, with a one-line error if a package is missing."""
 
 from importlib import import_module
 from typing import Any
@@ -7,20 +7,20 @@ from minichar.errors import MinicharError
 
 
 def need(module: str, extra: str, what: str = "this format") -> Any:
-    """Import and return a module of an optional package.
+    """Import and return a module from an optional package.
 
     Parameters
     ----------
     module : str
     extra : str
-        The extra of minichar that installs it.
+        Name of the extra that installs the package.
     what : str
-        What needs it, the subject of the error message.
+        Feature that needs the package, used as the subject of the error message.
 
     Raises
     ------
     MinicharError
-        If the import fails, with the command that installs the package.
+        If the import fails. The message contains the command that installs the package.
     """
     try:
         return import_module(module)
@@ -32,5 +32,5 @@ def need(module: str, extra: str, what: str = "this format") -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error message; some packages write many lines."""
+    """Return the first line of an error message, since some packages use many lines."""
     return str(error).partition("\n")[0]

@@ -13,17 +13,17 @@ from minichar.errors import MinicharError
 
 @contextmanager
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
-    """Open a temporary file for bytes, and rename it to `path` when the block succeeds.
+    """Open a temporary binary file, and rename it to `path` if the block succeeds.
 
-    The temporary file is in the same folder and is flushed to disk first, so readers see either
-    the old file or the complete new one. If the block fails, the temporary file is deleted and
-    the old file is unchanged.
+    The temporary file is in the same directory and is flushed to disk before the rename, so readers
+    see either the old file or the complete new file. If the block fails, the temporary file is
+    deleted and the old file is unchanged.
 
     Parameters
     ----------
     path : Path
     like : Path, optional
-        Copy the permissions of this file.
+        File whose permissions are copied.
 
     Raises
     ------
@@ -47,20 +47,20 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` as `replacing` does, creating its folder if necessary.
+    """Open `path` as in `replacing`, and create its directory if necessary.
 
     Raises
     ------
     MinicharError
-        If the file cannot be written. An existing file at `path` is then unchanged.
+        If the file cannot be written. An existing file at `path` remains unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             yield file
     except IsADirectoryError as error:
-        raise MinicharError(f"cannot write {path}: it is a folder; choose a file name in it") from error
+        raise MinicharError(f"cannot write {path}: it is a directory; specify a file name") from error
     except OSError as error:
         raise MinicharError(
-            f"cannot write {path}: {error.strerror or error}; free disk space or choose another folder"
+            f"cannot write {path}: {error.strerror or error}; free disk space or choose another directory"
         ) from error

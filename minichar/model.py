@@ -1,4 +1,4 @@
-"""A model: configuration, weights and vocabulary."""
+"""A model with its configuration, weights and vocabulary."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -24,7 +24,7 @@ class CharRNN:
     parameters : Parameters
         The weights, with the shapes of ``config.shapes()``.
     details : dict
-        How the model was trained, such as ``val_loss``, as plain JSON values.
+        Training information, such as ``val_loss``, as JSON-compatible values.
     """
 
     config: Config
@@ -36,17 +36,17 @@ class CharRNN:
     def new(
         cls, config: Config, vocabulary: Vocabulary, seed: int, dtype: str = "float32", backend: Backend = CPU
     ) -> Self:
-        """Return a model with random initial weights, which depend only on `seed`."""
+        """Return a model with random initial weights that depend only on `seed`."""
         parameters = Parameters(config.shapes(), dtype, backend)
         initialise(config, parameters, host_generator(seed))
         return cls(config, vocabulary, parameters)
 
     def exact(self) -> Self:
-        """Return a slower model for generation: a text does not depend on the batch it is generated in."""
+        """Return a slower model whose output does not depend on the other sequences in the batch."""
         return replace(self, parameters=exact(self.parameters))
 
     def summary(self) -> str:
-        """Return one line: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
+        """Return a one-line summary: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
         config = self.config
         layers = f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}"
         dropout = f", dropout {config.dropout:g}" if config.dropout else ""
@@ -56,7 +56,7 @@ class CharRNN:
         )
 
     def origin(self) -> str:
-        """Return which text the model was trained on, as part of a sentence; empty if unknown."""
+        """Return a phrase that names the training text, or an empty string if it is unknown."""
         origin = self.details.get("origin")
         return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
 

@@ -1,8 +1,8 @@
-"""Evaluation: the loss of a model on a text.
+"""Evaluate the loss of a model on text.
 
-The loss is the mean over all characters, read in order, with the state carried from chunk
-to chunk. It depends on the initial state: zero, as in generation, or carried over from the
-text before. Compare the losses of the first and the last chunk to see how much.
+The loss is the mean over all characters in order, with the state carried from chunk to chunk. It
+depends on the initial state, which is either zero, as in generation, or carried over from the
+preceding text. To measure this effect, compare the losses of the first and last chunks.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from minichar.text.batches import Split
 
 PARTS = ("train", "val", "test")
 LARGEST_LOSS = 700
-"""A loss, in nats, whose exponential is still a finite float."""
+"""Upper limit on losses, in nats, for which ``exp(loss)`` is finite."""
 
 Chunk = tuple[Array, Array]
 Watch = Callable[[Iterable[Chunk]], Iterable[Chunk]]
@@ -34,7 +34,7 @@ class Evaluation:
     loss : float
         Mean over all characters.
     first, last : float
-        Mean over the first and the last chunk.
+        Mean over the first chunk and over the last chunk.
     characters : int
     """
 
@@ -50,7 +50,7 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss): the number of equally likely characters that would be as hard to predict."""
+        """exp(loss), the number of equally likely characters that would be equally hard to predict."""
         return exp(self.loss) if self.loss < LARGEST_LOSS else inf
 
 
@@ -60,7 +60,7 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
     Parameters
     ----------
     network : Network
-        Without dropout masks. Afterwards it has the state at the end of the last chunk.
+        Without dropout masks. Its state is advanced to the end of the last chunk.
     chunks : iterable of (inputs, targets)
         Arrays of int ``(n, B)``, n ≤ T.
     """
@@ -74,7 +74,7 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
 
 
 def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
-    """Return the loss on one part of a split text.
+    """Return the loss on one part of the text.
 
     Parameters
     ----------
@@ -82,10 +82,10 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     split : Split
     part : {"train", "val", "test"}
     start : {"zero", "carried"}
-        Start from a zero state, or carry the state over from the parts before. The latter needs
-        a split by columns, where each stream continues into the next part.
+        Start from a zero state, or carry the state over from the preceding parts. The latter
+        requires a split by columns, in which each stream continues into the next part.
     watch : callable, optional
-        Yields the chunks it is given; a caller can count them for a progress bar.
+        Wraps the iterable of chunks, for example to update a progress bar.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
 
 
 def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
-    """Return the loss on a whole text, read as one stream from a zero state; all characters but the first.
+    """Return the loss on all characters except the first, as one stream from a zero state.
 
     Parameters
     ----------
@@ -124,9 +124,9 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
     ids : array of int, (N,)
         N ≥ 2.
     T : int
-        Characters per chunk; it does not change the result.
+        Number of characters per chunk; does not affect the result.
     watch : callable, optional
-        As in `evaluate_part`.
+        See `evaluate_part`.
     """
     column = ids[:, None]  # (N, 1)
     chunks = [

@@ -1,4 +1,4 @@
-"""The events of a training run."""
+"""Events of a training run."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ from minichar.training.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class Step:
-    """One training step is done."""
+    """A training step was completed."""
 
     iteration: int
     epoch: float
@@ -23,10 +23,10 @@ class Step:
 
     @cached_property
     def loss(self) -> float:
-        """The mean loss of the chunk before the update, in nats per character.
+        """Mean loss of the chunk before the update, in nats per character.
 
-        The first access copies it from the device, so read it only when needed. The trainer checks
-        a loss that has been read before it goes on.
+        The first access copies the value from the device, so access it only when needed. After an
+        access, the trainer checks the loss before it continues.
         """
         return float(self.to_host(self.value))
 
@@ -38,15 +38,15 @@ class Evaluated:
     Attributes
     ----------
     iteration : int
-        Training steps done.
+        Number of completed training steps.
     epoch : float
     train_loss : float
         Mean loss since the previous evaluation, with dropout and scheduled sampling.
     val, fit : Evaluation or None
-        On the validation part, and on as many training chunks; both without dropout and scheduled
-        sampling. None without a validation part.
+        Results on the validation part and on the same number of training chunks, both without
+        dropout and scheduled sampling. None if there is no validation part.
     learning_rate, teacher_forcing_ratio : float
-        Those of the epoch.
+        Values in the current epoch.
     """
 
     iteration: int
@@ -58,9 +58,9 @@ class Evaluated:
     teacher_forcing_ratio: float
 
     def row(self) -> dict[str, Any]:
-        """Return the row for a checkpoint's history and for the log, as plain JSON values.
+        """Return the row for the checkpoint's history and the log, as JSON-compatible values.
 
-        In the files, the teacher-forcing ratio has always been called ``true_share``.
+        For compatibility, the teacher-forcing ratio is stored as ``true_share``.
         """
         row = asdict(self)
         row["true_share"] = row.pop("teacher_forcing_ratio")
@@ -69,7 +69,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint was saved; `best` if no earlier one has a lower validation loss."""
+    """A checkpoint was saved; `best` is True if no earlier checkpoint has a lower validation loss."""
 
     path: Path
     best: bool

@@ -1,16 +1,16 @@
-"""From a gradient to new parameters: clipping, then RMSprop.
+"""Gradient clipping and the RMSprop optimiser.
 
-Clipping (Pascanu, Mikolov & Bengio 2013), of each element or of the norm:
+Clipping (Pascanu, Mikolov & Bengio 2013) of each element, or of the norm:
 
     g ← min(max(g, -limit), limit)
     g ← g · min(1, limit / ‖g‖)
 
-RMSprop (Tieleman & Hinton 2012, lecture 6e), as Torch's ``optim.rmsprop`` has it:
+RMSprop (Tieleman & Hinton 2012, lecture 6e), as in Torch's ``optim.rmsprop``:
 
     m ← α m + (1 - α) g∘g
     θ ← θ - η g / (√m + ε)
 
-m starts at zero, and ε = 1e-8 is outside the root.
+m starts at zero, and ε = 1e-8 is outside the square root.
 """
 
 from types import ModuleType
@@ -22,25 +22,25 @@ EPSILON = 1e-8
 
 
 def clip_elements(xp: ModuleType, g: Array, limit: float) -> None:
-    """Clip every element of `g` to ±`limit`, in place; char-rnn's way."""
+    """Clip each element of `g` to [-`limit`, `limit`] in place, as in char-rnn."""
     xp.clip(g, -limit, limit, out=g)
 
 
 def clip_norm(xp: ModuleType, g: Array, limit: float) -> None:
-    """Scale `g` down to Euclidean norm `limit` if it is longer, in place; the direction stays."""
+    """Scale `g` in place to Euclidean norm `limit` if its norm is larger."""
     norm = xp.sqrt((g * g).sum())
     g *= xp.minimum(1.0, limit / xp.maximum(norm, limit))
 
 
 class RMSprop:
-    """The optimiser of one set of parameters.
+    """The RMSprop optimiser for one set of parameters.
 
     Parameters
     ----------
     parameters : Parameters
         Updated in place.
     decay : float
-        α, the share of the mean square that each step keeps.
+        α, the decay rate of the mean square.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class RMSprop:
         self.mean_square = self.xp.zeros_like(self.theta)  # (size,)
 
     def step(self, g: Array, learning_rate: float | Array) -> None:
-        """Take one step down the gradient `g` ``(size,)`` with learning rate η."""
+        """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η."""
         m = self.mean_square
 
         # m ← α m + (1 - α) g∘g

@@ -4,10 +4,10 @@
     x_t = true character                     where m_t = 1
     x_t = the model's prediction at t-1      elsewhere
 
-Each character of the batch has its own m_t. The prediction is sampled from the model's
-distribution, or is its most likely character. The gradient does not flow through the
-choice, and the backward pass uses the characters that were *fed*. The first character of
-a chunk is always true, since its prediction would come from the chunk before.
+Each character in the batch has its own m_t. The prediction is sampled from the model's
+distribution, or is its argmax. The gradient does not flow through the choice, and the backward
+pass uses the characters that were *fed*. The first character in a chunk is always the true
+character, because its prediction would come from the previous chunk.
 """
 
 from collections.abc import Callable
@@ -27,18 +27,18 @@ class ScheduledSampling:
     inputs : array of int, (T, B)
         The true characters. The array is read at each step, so its contents may change.
     feed : {"sample", "argmax"}
-        Sample the prediction, or take the most likely character.
+        Sample the prediction, or use the argmax.
     backend : Backend
     """
 
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
-        # Allocated once: a recorded step reads both at these addresses.
+        # Allocated once, because a recorded step uses fixed addresses.
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 
     def draw_mask(self, ratio: float, generator: Uniform) -> None:
-        """Draw the Bernoulli mask of the next chunk: True, with probability `ratio`, for a true character."""
+        """Draw the Bernoulli mask for the next chunk, which is True with probability `ratio`."""
         self.mask[...] = generator.random(self.inputs.shape) < ratio
         if self.feed == "sample":
             self.u[...] = generator.random(self.inputs.shape)

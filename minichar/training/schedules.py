@@ -1,6 +1,6 @@
-"""The schedules of a training run: the learning rate and the teacher-forcing ratio of each epoch.
+"""Schedules for the learning rate and the teacher-forcing ratio.
 
-Both are functions of the epoch e = 0, 1, 2, … alone, so a checkpoint does not have to store them.
+Both depend only on the epoch e = 0, 1, 2, …, so a checkpoint does not have to store them.
 """
 
 from math import exp
@@ -11,15 +11,16 @@ SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 def learning_rate(e: int, start: float, decay: float, after: int) -> float:
     """Return the learning rate of epoch `e`: `start`, multiplied by `decay` each epoch from epoch `after` on.
 
-    char-rnn's rule: the first multiplication is at the end of epoch `after`, counted from 1.
+    As in char-rnn, the first multiplication is at the end of epoch `after`, counted from 1.
     """
     return float(start * decay ** max(0, e + 1 - max(after, 1)))
 
 
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:
-    """Return the probability of feeding the true character in epoch `e`: 1 - the sampling probability.
+    """Return the teacher-forcing ratio of epoch `e`, the probability of feeding the true character.
 
-    Bengio et al. 2015, section 2.4, with i counted in epochs and a lower bound `minimum`::
+    The schedules are from Bengio et al. 2015, section 2.4, with i measured in epochs and with the
+    lower bound `minimum`::
 
         linear              start - decay · e
         exponential         start · k^e                      k = 1 - decay
@@ -30,6 +31,6 @@ def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, min
     elif schedule == "exponential":
         ratio = start * (1.0 - decay) ** e
     else:
-        # Numerator and denominator times decay, so that decay may be 0; e⁷⁰⁰ is near the largest float.
+        # The fraction is multiplied by decay / decay, so decay can be 0. e⁷⁰⁰ is near the largest float.
         ratio = start / (1.0 + decay * exp(min(e * decay, 700.0)))
     return max(ratio, minimum)

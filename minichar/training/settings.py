@@ -1,4 +1,4 @@
-"""Every option of a training run, with its default and its range."""
+"""Options of a training run, with their defaults and valid ranges."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -13,26 +13,27 @@ from minichar.training.schedules import SS_SCHEDULES, learning_rate, teacher_for
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 MAX_NAME = 100
-"""The longest `savefile`, in bytes: file systems allow 255 for a checkpoint's whole name."""
+"""Maximum length of `savefile` in bytes. File systems limit the full checkpoint name to 255 bytes."""
 
 NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
-"""NUL, and surrogates except those that stand for a byte that is not UTF-8 (PEP 383)."""
+"""NUL, and all surrogates except those that represent a byte that is not valid UTF-8 (PEP 383)."""
 FILE_NAME = rule(
-    lambda value: not NOT_IN_NAMES.search(str(value)), "text without characters that file names cannot have"
+    lambda value: not NOT_IN_NAMES.search(str(value)),
+    "text without characters that are invalid in file names",
 )
 PART_OF_A_NAME = rule(
     lambda value: not {*value} & {"/", "\\"} and len(value.encode("utf-8", "surrogatepass")) <= MAX_NAME,
-    f"part of a file name: without slashes, and at most {MAX_NAME} bytes",
+    f"part of a file name, without slashes and at most {MAX_NAME} bytes long",
 )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of ``minichar train`` that determine the result; ``--help`` describes each.
+    """The options of ``minichar train`` that determine the result; see ``minichar train --help``.
 
-    Units: `eval_val_every` is in chunks (optimiser steps), `max_epochs` and
-    `learning_rate_decay_after` in epochs. `grad_clip` is on char-rnn's scale, where the gradient is
-    summed over time and averaged over the batch; `clip_norm` is on the scale of the mean loss.
+    `eval_val_every` is measured in chunks (optimiser steps), and `max_epochs` and
+    `learning_rate_decay_after` in epochs. `grad_clip` applies to the gradient summed over time and
+    averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------
@@ -79,7 +80,7 @@ class Settings:
 
     @property
     def run_name(self) -> str:
-        """The name of the run in its checkpoints' names: `savefile`, or by default the model."""
+        """The name of the run in its checkpoint names: `savefile`, or `model` by default."""
         return self.savefile or self.model
 
     def learning_rate_at(self, e: int) -> float:
@@ -93,5 +94,5 @@ class Settings:
         return teacher_forcing_ratio(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values, from which ``Settings(**values)`` makes them again."""
+        """Return the settings as JSON-compatible values; ``Settings(**values)`` restores them."""
         return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}

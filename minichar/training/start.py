@@ -1,4 +1,4 @@
-"""Three ways to start training: from random weights, from a trained model, or from a checkpoint of a run."""
+"""Start training from random weights, from a trained model, or from a training checkpoint."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ FIXED = (
     *("encoding", "min_freq", "split", "train_frac", "val_frac"),
     *("seq_length", "batch_size", "seed", "dtype"),
 )
-"""Settings that a resumed run cannot change."""
+"""Settings that cannot be changed when a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Run:
     untrained : bool
         Whether the weights are random.
     changes : dict
-        The settings in which a resumed run differs from its checkpoint.
+        Settings that differ from the checkpoint of a resumed run.
     """
 
     trainer: Trainer
@@ -51,7 +51,7 @@ class Run:
 
 
 def begin(settings: Settings, backend: Backend = CPU) -> Run:
-    """Start from random weights, which are the same on every device."""
+    """Start from random weights, which are identical on every device."""
     corpus = read_corpus(settings)
     config = Config(
         len(corpus.vocabulary),
@@ -66,30 +66,31 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
 
 
 def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) -> Run:
-    """Start from the weights of a trained model, matched to the new text character by character.
+    """Start from the weights of a trained model, with its vocabulary mapped to the new text.
 
     Parameters
     ----------
     settings : Settings
-        Their architecture is replaced by the model's.
+        The architecture settings are replaced by the model's architecture.
     model : CharRNN
-        It is not changed. The run uses its device.
+        Not modified. The run uses its device.
     given : iterable of str
-        The settings that the user chose. Those of the architecture must agree with the model.
+        Names of the settings that the user specified. Their values for the architecture must match
+        the model.
 
     Raises
     ------
     MinicharError
-        If the text cannot be read, or a setting contradicts the model.
+        If the text cannot be read, or a setting does not match the model.
     """
     for name in ARCHITECTURE:
         wanted, found = getattr(settings, name), getattr(model.config, name)
         if name in given and wanted != found:
             raise MinicharError(
                 Option(name, wanted),
-                " contradicts the model of ",
+                " does not match the model of ",
                 Option("init_from"),
-                f", where it is {found}: leave it out to train that model",
+                f", which has {found}: omit the option to keep the model's value",
             )
     corpus = read_corpus(settings)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
@@ -102,21 +103,21 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
 
 
 def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
-    """Continue a run exactly where its checkpoint was saved.
+    """Resume a run exactly where its checkpoint was saved.
 
     Parameters
     ----------
     path : Path
     changes : dict
-        Settings to change. By default checkpoints are saved to the folder of `path`, and only those
-        of this process are ever deleted.
+        Settings to change. By default, checkpoints are saved to the directory of `path`. Only
+        checkpoints that were saved by this process are ever deleted.
     backend : Backend
 
     Raises
     ------
     MinicharError
-        If the checkpoint cannot be resumed, its text is missing or has changed, or a change would make
-        it a different run.
+        If the checkpoint cannot be resumed, its text is missing or has changed, or `changes` contains
+        a different value for one of the `FIXED` settings.
     """
     model, state = load_training(path, backend)
     saved = settings_of(model, path)
@@ -127,17 +128,17 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         if name in changed:
             raise MinicharError(
                 Option(name, changed[name]),
-                f" would make it a different run than {path}, where it is {getattr(saved, name)}: "
-                "leave it out, or start a new run with ",
+                f" cannot be used to resume {path}, which has {getattr(saved, name)}: "
+                "omit the option, or start a new run with ",
                 Option("init_from"),
             )
-    # No cache: an untrusted checkpoint must not choose where a file is written.
+    # No cache is written, so that an untrusted checkpoint cannot choose the path of a new file.
     corpus = read_corpus(settings, cache="data" in changes)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
-            f"{corpus.path} is not the text that {path} was trained on: name that text with ",
+            f"{corpus.path} is not the text that {path} was trained on: specify that text with ",
             Option("data"),
             ", or start a new run with ",
             Option("init_from"),
@@ -146,9 +147,9 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     notes = []
     device = state.progress.get("device")
     if device != backend.kind:
-        drawn = "; dropout and scheduled sampling draw different random numbers from here on"
+        drawn = "; dropout and scheduled sampling draw different random numbers"
         draws = settings.dropout or settings.use_ss
-        notes.append(f"it ran on {device} before: sums round differently{drawn if draws else ''}")
+        notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
     run = replace(_run(model, settings, corpus, notes, state), changes=changed)
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(
@@ -160,12 +161,12 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
 
 
 def settings_of(model: CharRNN, path: Path) -> Settings:
-    """Return the settings that the model in the checkpoint `path` was trained with.
+    """Return the training settings of the model in the checkpoint `path`.
 
     Raises
     ------
     MinicharError
-        If they are missing or damaged.
+        If the settings are missing or damaged.
     """
     try:
         return Settings(**model.details["settings"])
@@ -176,7 +177,7 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
 
 
 def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
-    """Read the text of the settings, with or without a cache next to it."""
+    """Read the text specified by the settings, with or without a cache file next to it."""
     return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
 
 
@@ -195,8 +196,8 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 def copy_weights(old: CharRNN, new: CharRNN) -> None:
     """Copy the weights of `old` to `new`, whose vocabulary may differ.
 
-    A character's own weights are its column of ``layer1.Wx`` and its row of ``readout.W``. They
-    are matched by character, not by id; those of characters that `old` does not know are unchanged.
+    The weights of a character are its column in ``layer1.Wx`` and its row in ``readout.W``. They are
+    matched by character, not by id. Weights of characters that are not in `old` do not change.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)
@@ -218,7 +219,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
 
 
 def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
-    """Return notes on the characters that are new to a model, and on those it no longer needs."""
+    """Return notes on the characters that are added to a model and removed from it."""
     notes = []
     fresh = [character for character in new.characters if character not in old]
     gone = [character for character in old.characters if character not in new]
@@ -230,13 +231,13 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
         notes.append("the id for unknown characters is new to the model and starts from random weights")
     if gone:
         notes.append(
-            f"{len(gone)} characters of the model are not in this text and are dropped: {listed(gone)}"
+            f"{len(gone)} characters in the model are not in the text and are dropped: {listed(gone)}"
         )
     return notes
 
 
 def listed(characters: list[str], most: int = 20) -> str:
-    """Return up to `most` of the characters, quoted, and how many more there are."""
+    """Return up to `most` of the characters, quoted, and the number of remaining characters."""
     more = f" and {len(characters) - most} more" if len(characters) > most else ""
     return " ".join(repr(character) for character in characters[:most]) + more
 

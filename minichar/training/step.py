@@ -1,8 +1,8 @@
 """One training step: forward pass, loss, backward pass, clipping, RMSprop.
 
-A step works on arrays that are allocated once, on the device, so a backend can record it and
-replay it (`Backend.recorded`). Each chunk costs one copy to the device and none back until
-the loss is asked for.
+All arrays of a step are allocated once, on the device, so a backend can record and replay the
+step (`Backend.recorded`). Each chunk needs one copy to the device, and no copy to the host until
+the loss is read.
 """
 
 import numpy as np
@@ -16,25 +16,25 @@ from minichar.training.settings import Settings
 
 
 class TrainingStep:
-    """Trains a model on one chunk after another.
+    """A training step for one model.
 
     Parameters
     ----------
     model : CharRNN
         Trained in place.
     T, B : int
-        Time steps and sequences in a chunk.
+        Number of time steps and sequences in a chunk.
     settings : Settings
 
     Attributes
     ----------
     loss : array, ()
-        The mean loss of the last chunk before its update, in nats per character, on the device.
+        Mean loss of the last chunk before its update, in nats per character, on the device.
     total, worst : array, ()
-        Sum and maximum of the losses since they were last set to zero.
+        Sum and maximum of the losses since the last reset to zero.
     limit : array, ()
-        If the loss exceeds it or is NaN, the parameters are not updated, so the first invalid
-        parameter can still be found.
+        If the loss exceeds this limit or is NaN, the parameters are not updated, so the first
+        invalid parameter can still be found.
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings) -> None:
@@ -55,9 +55,9 @@ class TrainingStep:
         self.learn_mixed = self.backend.recorded(lambda: self._learn(self.mixed))
         self.set_rates(settings.learning_rate_at(0), settings.teacher_forcing_ratio_at(0))
 
-    @np.errstate(over="ignore")  # a rate too large for the dtype is infinite, and the loss shows it
+    @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
     def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:
-        """Set the rates of the chunks to come. At a ratio of 1, scheduled sampling costs nothing."""
+        """Set the rates for the following chunks. At a ratio of 1, scheduled sampling has no cost."""
         self.learning_rate[...] = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.update = self.learn_mixed if teacher_forcing_ratio < 1.0 else self.learn_forced
@@ -69,7 +69,7 @@ class TrainingStep:
         ----------
         inputs, targets : array of int, (T, B), on the host
         generator : Uniform
-            Draws the masks of scheduled sampling and dropout.
+            Used to draw the masks for scheduled sampling and dropout.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         if self.teacher_forcing_ratio < 1.0:
@@ -84,10 +84,10 @@ class TrainingStep:
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
         g = network.gradient.flat  # (size,)
         if settings.grad_clip:
-            # char-rnn clips the gradient summed over time; this one is averaged over time.
+            # char-rnn clips the gradient summed over time; this gradient is averaged over time.
             clip_elements(xp, g, settings.grad_clip / self.T)
         if settings.clip_norm:
             clip_norm(xp, g, settings.clip_norm)
-        xp.copyto(g, 0.0, where=xp.logical_not(self.loss <= self.limit))  # true for a NaN as well
+        xp.copyto(g, 0.0, where=xp.logical_not(self.loss <= self.limit))  # also true for NaN
         self.optimiser.step(g, self.learning_rate)
         network.carry()

@@ -3,7 +3,7 @@
     for each chunk: forward pass, loss, backward pass, clipping, RMSprop
     every `eval_val_every` chunks: evaluate, save a checkpoint
 
-The trainer prints nothing. It yields events, which the command line shows.
+The trainer prints nothing. It yields events, which the command line displays.
 """
 
 from collections.abc import Iterator
@@ -27,25 +27,26 @@ from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
 EXPLODED = 3.0
-"""Training has failed when the loss exceeds the first loss by this factor, as in char-rnn.
+"""Training fails if the loss exceeds the first loss by this factor, as in char-rnn.
 
-For a run that starts from trained weights, the uniform baseline ln V replaces the first loss if it is higher.
+If a run starts from trained weights and its first loss is below the uniform baseline ln V, the baseline is
+used instead.
 """
 
 
 class Trainer:
-    """Trains one model on one text.
+    """A training run of one model on one text.
 
     Parameters
     ----------
     model : CharRNN
         Trained in place.
     split : Split
-        The chunks to train on and to validate on.
+        Chunks for training and validation.
     settings : Settings
     origin : dict
-        ``path`` and ``digest`` of the text; checkpoints store them, so that a resumed run can detect
-        another text.
+        ``path`` and ``digest`` of the text. Checkpoints store them, so a resumed run can detect a
+        different text.
     resumed : checkpoint.TrainingState, optional
         The state to continue from.
     """
@@ -62,8 +63,8 @@ class Trainer:
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings)
         self.eval_network = model.network(split.T, split.B)
-        # Separate from the generator of the initial weights and from that of samples, so that neither
-        # changes the masks.
+        # Separate from the generators for initial weights and for samples, so that the masks do not
+        # depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
@@ -77,20 +78,20 @@ class Trainer:
 
     @property
     def iterations(self) -> int:
-        """The number of training steps in the whole run."""
+        """Total number of training steps in the run."""
         return self.settings.max_epochs * len(self.split.train)
 
     @property
     def epoch(self) -> float:
-        """Epochs done, as a fraction."""
+        """Number of completed epochs, including the fraction of the current epoch."""
         return self.iteration / len(self.split.train)
 
     @property
     def best(self) -> Path | None:
-        """The run's checkpoint with the lowest loss, the newest of equally good ones.
+        """The checkpoint with the lowest validation loss, or the newest of several with that loss.
 
-        Considered are the checkpoints in its history and those that this process saved, if the
-        files still exist.
+        This includes the checkpoints in the history and the checkpoints saved by this process, if
+        the files still exist.
         """
         folder, name = self.settings.checkpoint_dir, self.settings.run_name
         measured = (
@@ -102,7 +103,7 @@ class Trainer:
         return min(reversed(existing), key=loss_in_name, default=None)
 
     def stop(self) -> None:
-        """Make the run save a checkpoint and end after the current chunk; safe in a signal handler."""
+        """Stop after the current chunk and save a checkpoint. Safe to call in a signal handler."""
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
@@ -121,7 +122,7 @@ class Trainer:
             if self.first_loss is None:
                 self.check(step.loss)
             yield step
-            if "loss" in vars(step):  # it has been copied to the host, so checking it costs nothing
+            if "loss" in vars(step):  # already copied to the host, so the check is free
                 self.check(step.loss)
             if self.iteration % self.settings.eval_val_every == 0 or self.iteration == self.iterations:
                 measured_at = self.iteration
@@ -132,9 +133,9 @@ class Trainer:
             self.look(self.step.worst)
             yield self.save(None)
 
-    @np.errstate(over="ignore", invalid="ignore")  # `check` reports what they lead to
+    @np.errstate(over="ignore", invalid="ignore")  # `check` reports a non-finite loss
     def learn(self) -> Array:
-        """Train on the next chunk; return its loss ``()``, on the device."""
+        """Train on the next chunk; return its loss, a scalar array on the device."""
         k = self.iteration % len(self.split.train)
         if k == 0:
             self.step.network.reset()
@@ -191,8 +192,8 @@ class Trainer:
         return evaluated
 
     def begin_with(self, first_loss: float) -> None:
-        """Set the first loss, and from it the limit."""
-        # The loss of a trained model may rise a lot on another text and still be below the uniform baseline.
+        """Set the first loss and the limit derived from it."""
+        # On new text, the loss of a trained model can increase a lot and still be below the uniform baseline.
         self.limit = EXPLODED * max(first_loss, log(self.model.config.vocab_size))
         self.first_loss = first_loss
         self.step.limit[...] = self.limit
@@ -203,10 +204,10 @@ class Trainer:
             self.begin_with(loss)
         if isfinite(loss) and loss <= self.limit:
             return
-        limit = f"; the first was {self.first_loss:.4g}" if isfinite(loss) else ""
+        limit = f"; the first loss was {self.first_loss:.4g}" if isfinite(loss) else ""
         good = f"The last good checkpoint is {self.saved[-1]}" if self.saved else "No checkpoint was saved"
         raise MinicharError(
-            f"training failed: loss {loss:.4g} by epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
+            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
             f"{good}; try a lower ",
             Option("learning_rate"),
             " or ",
@@ -214,7 +215,7 @@ class Trainer:
         )
 
     def bad_parameter(self) -> str:
-        """Return a sentence that names the first parameter that is not finite, or else the largest."""
+        """Return a sentence that names the first non-finite parameter, or the largest if all are finite."""
         xp, to_host = self.backend.xp, self.backend.to_host
         largest = {name: float(to_host(xp.abs(view).max())) for name, view in self.model.parameters.items()}
         for name, value in largest.items():
@@ -224,7 +225,7 @@ class Trainer:
         return f"Parameter {name} has grown to {largest[name]:.3g}"
 
     def save(self, val_loss: float | None) -> Saved:
-        """Save a checkpoint, with the validation loss in its name, or ``interrupted`` without one."""
+        """Save a checkpoint. Its name contains the validation loss, or ``interrupted`` if that is None."""
         settings = self.settings
         best = val_loss is not None and val_loss <= self.best_loss
         if val_loss is not None and best:
@@ -267,7 +268,7 @@ class Trainer:
         progress = resumed.progress
         try:
             if resumed.state.shape != self.step.network.state.shape or progress["iteration"] < 1:
-                raise ValueError("its carried state or its position belongs to another run")
+                raise ValueError("its carried state or iteration is invalid")
             self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
             self.step.network.state = self.backend.to_device(resumed.state)
             self.iteration = int(progress["iteration"])
@@ -275,7 +276,7 @@ class Trainer:
             self.begin_with(float(progress["first_loss"]))
             self.learned, total = int(progress["learned"]), float(progress["total"])
             if not (0 <= self.learned <= self.iteration and isfinite(total)):
-                raise ValueError("its sum of losses is impossible")
+                raise ValueError("its total loss is invalid")
             self.step.total[...] = total
             self.history = list(progress["history"])
             measured = (row["val"]["loss"] for row in self.history if row["val"])
@@ -284,5 +285,5 @@ class Trainer:
                 self.generator.state = progress["random"]
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise MinicharError(
-                f"the checkpoint cannot be resumed: its progress is damaged ({error})"
+                f"the checkpoint cannot be resumed: its training progress is damaged ({error})"
             ) from error

@@ -114,8 +114,8 @@ class TestResume:
 
     def test_resuming_on_another_device_prints_a_note(self, run, path, device):
         note = (
-            "it ran on cpu before: sums round differently; "
-            "dropout and scheduled sampling draw different random numbers from here on"
+            "the checkpoint was saved on cpu: rounding differs; "
+            "dropout and scheduled sampling draw different random numbers"
         )
         stderr = self.resume(run, path, device)
         assert "resumed    at epoch 1.00" in stderr
@@ -123,9 +123,9 @@ class TestResume:
 
     def test_note_omits_random_numbers_if_none_are_used(self, run, device):
         path = run(*TRAIN, "--dropout", "0", "--no-use-ss", "--device", "cpu").stdout.strip()
-        note = "it ran on cpu before: sums round differently\n"
+        note = "the checkpoint was saved on cpu: rounding differs\n"
         assert (note in self.resume(run, path, device)) == (device != "cpu")
 
     def test_resuming_on_the_same_device_prints_no_note(self, run, device):
         path = run(*TRAIN, "--device", device).stdout.strip()
-        assert "it ran on" not in self.resume(run, path, device)
+        assert "the checkpoint was saved on" not in self.resume(run, path, device)

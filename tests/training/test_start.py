@@ -65,7 +65,7 @@ def test_new_and_dropped_characters_are_reported(old, tmp_path):
     run = begin_from(toy_settings(tmp_path, ALPHABET * 60), load(tmp_path / "old.npz"))
     assert run.notes == (
         "3 characters are new to the model and start from random weights: 'b' 'd' 'f'",
-        "2 characters of the model are not in this text and are dropped: 'x' 'z'",
+        "2 characters in the model are not in the text and are dropped: 'x' 'z'",
     )
 
 
@@ -120,7 +120,7 @@ def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path):
 def test_an_option_that_contradicts_the_checkpoint(tmp_path, name, value):
     save(tmp_path / "old.npz", toy_model(rnn_size=8))
     settings = toy_settings(tmp_path, **{name: value})
-    with pytest.raises(MinicharError, match=rf"^{name}={value!r} contradicts the model of init_from"):
+    with pytest.raises(MinicharError, match=rf"^{name}={value!r} does not match the model of init_from"):
         begin_from(settings, load(tmp_path / "old.npz"), [name])
 
 
@@ -187,7 +187,7 @@ def stopped(tmp_path):
     ],
 )
 def test_options_that_cannot_change_on_resuming(stopped, name, value):
-    error = f"^{name}={value!r} would make it a different run than .*leave it out, .* with init_from"
+    error = f"^{name}={value!r} cannot be used to resume .*omit the option, .* with init_from"
     with pytest.raises(MinicharError, match=error):
         resume(stopped, {name: value})
 
@@ -220,7 +220,7 @@ def test_options_that_can_change_on_resuming(stopped, name, value):
 def test_a_different_training_text(stopped, tmp_path):
     (tmp_path / "input.txt").write_text(TEXT.replace("cat", "act"))
     with pytest.raises(
-        MinicharError, match=r"input\.txt is not the text that .* was trained on: name that text"
+        MinicharError, match=r"input\.txt is not the text that .* was trained on: specify that text"
     ):
         resume(stopped, {})
 
