@@ -1,4 +1,4 @@
-"""`minichar.formats.convert.convert`, returning its notes together with the path."""
+"""A wrapper for `minichar.formats.convert.convert` that returns the notes with the path."""
 
 from pathlib import Path
 from typing import NamedTuple

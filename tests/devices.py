@@ -1,4 +1,4 @@
-"""The devices that tests run on."""
+"""Devices on which tests run."""
 
 import os
 
@@ -12,7 +12,7 @@ DEVICES = ("cpu", "opencl", "cupy-double", pytest.param("gpu", marks=pytest.mark
 
 
 def open_device(name):
-    """Return a backend nothing has been copied to yet; skip the test if this machine has no such device."""
+    """Return a new backend, or skip the test if the device is not available."""
     if name == "cpu":
         return NumPyBackend()
     if name == "cupy-double":
@@ -24,5 +24,5 @@ def open_device(name):
         return open_backend(name)
     except MinicharError as error:
         if name == "opencl" and "CI" in os.environ:
-            raise  # there, its absence is a failure
+            raise  # in CI, the OpenCL device is required
         pytest.skip(str(error))

@@ -1,8 +1,8 @@
-"""The network again, as naively as possible: one sequence, one step, one unit, one number at a time.
+"""A naive reference implementation of the network, which computes one number at a time.
 
-It shares only the names and the layout of the parameters with the engine. The inputs are
-one-hot vectors, each gate has its own matrices, and every product is a loop. It is slow, and
-plain enough to be checked against the equations by eye.
+It shares only the names and the layout of the parameters with the engine. The inputs are one-hot
+vectors, each gate has separate matrices, and every matrix product is a loop. The code is slow but
+easy to check against the equations.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ def sigmoid(a):
 
 @dataclass
 class Gate:
-    """The weights of one gate: H rows, one column per hidden unit or input."""
+    """The weights of one gate, with H rows and one column per hidden unit or input."""
 
     recurrent: list
     input: list
@@ -41,21 +41,22 @@ class Gate:
 
 
 def gate_of(parameters, layer, H, number, matrix="W", row=None):
-    """Cut the rows of one gate out of the engine's parameters.
+    """Extract the rows of one gate from the engine's parameters.
 
-    `number` is the gate's position in ``Wx``, and in `matrix` too unless `row` gives another.
+    `number` is the position of the gate in ``Wx``. It is also its position in `matrix`, unless `row`
+    is given.
     """
     there = slice(number * H, (number + 1) * H)
     here = there if row is None else slice(row * H, (row + 1) * H)
     names = dict(parameters.items())
     W = names[f"layer{layer}.{matrix}"][here].tolist()
     if f"layer{layer}.U" in names:
-        # The state and the input each have a matrix and a bias.
+        # The state and the input have separate matrices and biases.
         U = names[f"layer{layer}.U"][here].tolist()
         recurrent, recurrent_bias = [u[:H] for u in U], [u[H] for u in U]
         inputs = [w[:-1] for w in W]
     else:
-        # Both share a matrix and a bias.
+        # The state and the input share a matrix and a bias.
         recurrent, recurrent_bias = [w[:H] for w in W], [0.0] * H
         inputs = [w[H:-1] for w in W]
     if layer == 1:
@@ -118,11 +119,11 @@ def one_sequence(config, parameters, inputs, targets, states, masks):
 
     Parameters
     ----------
-    inputs, targets : list of int, T of them
+    inputs, targets : list of int, length T
     states : list of list of list
-        For each layer, its states, each of H numbers; updated in place.
+        States of each layer, as lists of H numbers; updated in place.
     masks : list or None
-        For each layer, T lists of H numbers.
+        T lists of H numbers for each layer.
 
     Returns
     -------
@@ -157,9 +158,9 @@ def read_chunk(config, parameters, inputs, targets, state, masks=None):
     parameters : Parameters
     inputs, targets : array of int, (T, B)
     state : array, ``config.state_shape(B)``
-        Not changed.
+        Not modified.
     masks : list of array, each (T, H, B), optional
-        The dropout masks, one per layer.
+        Dropout masks, one per layer.
     """
     T, B = inputs.shape
     after = state.copy()

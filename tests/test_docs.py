@@ -1,8 +1,8 @@
-"""Every command and every Python block in README and the docs is run, as written, on short texts.
+"""Run every command and every Python block in README and the docs as written, on short training text.
 
-Only three things are changed: training runs are narrow and short, the benchmark does each piece of work
-once and in this process, and the CPU stands in for other devices. Downloads are replaced by texts that are
-already there. The two commands that set up an environment are run by ``.ci/run``, word for word.
+There are only a few changes. Training runs are small and short, benchmarks run one iteration in this
+process, the CPU replaces other devices, and local text replaces downloads. The two commands that set up an
+environment are run unchanged by ``.ci/run``.
 """
 
 import os
@@ -27,7 +27,7 @@ from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("course", "commands", "api")
-"""Folders of pages that the documentation build generates from the source."""
+"""Directories with pages that the documentation build generates from the source."""
 DOCUMENTS = [
     ROOT / "README.md",
     *sorted(
@@ -56,7 +56,7 @@ def blocks(language: str, documents: list[Path] = DOCUMENTS) -> list[str]:
 
 
 def commands() -> list[str]:
-    """The lines of all ``sh`` blocks, then the commands in tables."""
+    """Return the lines of all ``sh`` blocks, followed by the commands in tables."""
     text = "".join(blocks("sh")).replace("\\\n", " ")
     for path in DOCUMENTS:
         rows = re.findall(r"^\|.*$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -67,7 +67,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder with short texts where the documents expect long ones, and the how-to's own cell."""
+    """Change to a directory with short versions of all data sets, and with the cell from the how-to."""
     for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", POEM), ("tang300", POEM)):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
@@ -112,22 +112,22 @@ READY = {
     "minichar worker": "ready for work",
     "redis-server": "Ready to accept",
 }
-"""Commands that keep running, and what each prints once it can be used."""
+"""Commands that keep running, and the output of each command when it is ready."""
 
 
 class Servers:
-    """Commands that keep running until the end of the test, on free ports."""
+    """Commands that run on free ports until the end of the test."""
 
     def __init__(self) -> None:
         self.children: list[subprocess.Popen] = []
         self.ports: dict[str, int] = {}
 
     def translate(self, command: str) -> str:
-        """Replace the ports in the documents by those in use."""
+        """Replace the ports in the docs with the ports in use."""
         return re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda m: str(self.ports.get(m[0], m[0])), command)
 
     def start(self, command: str) -> None:
-        """Start one, and wait until it can be used."""
+        """Start a command and wait until it is ready."""
         if not command.startswith("minichar worker"):
             named = re.search(r" --port (\d+)", command)
             port = self.ports[named[1] if named else "8080"] = free_port()
@@ -151,7 +151,7 @@ def servers():
 
 
 def available(command: str) -> bool:
-    """Whether this machine has what the command needs; in CI it must."""
+    """Return whether the programs and modules that a command needs are installed. In CI, they must be."""
     needs = {"redis": "redis-server", "curl": "curl"}
     programs = [program for word, program in needs.items() if word in command]
     modules = {
@@ -166,19 +166,19 @@ def available(command: str) -> bool:
 
 
 def run(command: str) -> None:
-    """Run one line, in this process if it is nothing but a `minichar` command: that is faster."""
-    # Each device has tests of its own, which run where it exists.
+    """Run one command line. A simple `minichar` command runs in this process, which is faster."""
+    # Other devices are tested separately.
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
     if TRAIN.match(command) and "--resume" not in command:
         command += SMALL
-    if "minichar bench" in command:  # what the variables before it set is read when a process starts
+    if "minichar bench" in command:  # environment variables have no effect in this process
         command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
         command = re.sub(r"--rnn-size \d+", "--rnn-size 8", command)
     command, _, target = command.partition(" > ")
     program, *words = shlex.split(command)
-    if program == "minichar" and "|" not in words and words[0] != "lessons":  # which runs pytest
+    if program == "minichar" and "|" not in words and words[0] != "lessons":  # `minichar lessons` runs pytest
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 0, f"{command}\n{result.output}{result.exception!r}"
         if target:
@@ -188,22 +188,22 @@ def run(command: str) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
-def test_the_first_screen_gives_exactly_two_commands():
+def test_readme_starts_with_two_setup_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [line.startswith(SETUP) for line in FENCE.search(readme)[2].splitlines()] == [True, True]
     assert readme.count(SETUP[0]) == 2
 
 
-def test_every_command_and_every_python_block(home, servers):
-    """In the order of the documents. Python blocks run last, since they read files that commands write."""
-    run("minichar train")  # as the first setup command does
+def test_commands_and_python_blocks_run(home, servers):
+    """Python blocks run last, because they read files that the commands write."""
+    run("minichar train")  # part of the first setup command
     ran = 0
     for command in commands():
         if command.startswith(SETUP):
             continue
         for name in re.findall(r"cv/\S*\.npz", command):
             if not Path(name).exists():
-                # The epoch and loss in a document's checkpoint name are not those of our short run.
+                # The checkpoint names in the docs contain the epoch and loss of a longer run.
                 newest = max(Path("cv").glob("lm_*.npz"), key=lambda path: path.stat().st_mtime)
                 shutil.copy(newest, name)
         if not available(command):
@@ -220,15 +220,15 @@ def test_every_command_and_every_python_block(home, servers):
         exec(compile(block, "a Python block of the docs", "exec"), {})
 
 
-def test_the_cell_that_readme_shows_is_the_one_in_the_source():
+def test_readme_quotes_the_lstm_source():
     (shown,) = blocks("py", [ROOT / "README.md"])
     assert shown.startswith("def forward(")
     assert "\ndef backward(" in shown
     assert shown in (ROOT / "minichar" / "engine" / "lstm.py").read_text(encoding="utf-8")
 
 
-def test_every_source_file_that_a_document_names_exists():
-    """Links from Markdown, and paths in backticks such as ``minichar/engine/lstm.py``."""
+def test_linked_and_named_files_exist():
+    """Check Markdown links, and paths in backticks such as ``minichar/engine/lstm.py``."""
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
@@ -238,7 +238,7 @@ def test_every_source_file_that_a_document_names_exists():
             assert (ROOT / name).exists(), f"{path.name} names {name}"
 
 
-def test_every_option_named_in_the_documents_exists():
+def test_options_in_the_docs_exist():
     helped = CliRunner().invoke(main, ["--help"]).output
     helped += "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
@@ -248,6 +248,6 @@ def test_every_option_named_in_the_documents_exists():
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,
         )
-        assert not re.search(r"@[A-Z]+@", text), "a figure is still to be filled"
+        assert not re.search(r"@[A-Z]+@", text), "a placeholder has not been filled in"
         for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)):
             assert option in helped, f"{path.name} names {option}"

@@ -1,4 +1,4 @@
-"""The architecture, frozen: which package may import which. A new arrow is a decision, made here first."""
+"""Check the imports between packages against a table. To allow a new import, change the table first."""
 
 import ast
 import subprocess
@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "__init__": {"api"},
     "__main__": {"cli"},
 }
-"""For each package, the packages it may import, besides itself and the root modules."""
+"""Packages that each package may import, in addition to itself and the root modules."""
 OTHERS = {
     "cli": {"click"},
     "devices": {"cupy", "dpnp"},
@@ -46,11 +46,11 @@ OTHERS = {
         "dramatiq",
     },
 }
-"""For some packages, the third-party packages they may import besides NumPy."""
+"""Third-party packages that a package may import, in addition to NumPy."""
 
 
 def place(path):
-    """The dotted name of a file inside the package: ``engine.lstm``, ``model``, ``__init__``."""
+    """Return the dotted name of a module in minichar: ``engine.lstm``, ``model``, ``__init__``."""
     *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(folders if folders and name == "__init__" else [*folders, name])
 
@@ -60,24 +60,24 @@ def part(path):
 
 
 def imports(path):
-    """The full name of every module a file imports, at any level of the file."""
+    """Yield the full name of every module that a file imports, at any level."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            # `from minichar import files` means the file.
+            # `from minichar import files` imports the module minichar.files.
             yield from (
                 f"{node.module}.{alias.name}" if node.module == "minichar" else node.module
                 for alias in node.names
             )
 
 
-def test_every_package_has_a_line_in_the_table():
+def test_table_contains_every_package():
     assert {part(path) for path in FILES} == MAY_IMPORT.keys()
 
 
-def test_imports_point_one_way():
+def test_packages_import_only_allowed_packages():
     arrows = {
         (part(path), name.split(".")[1])
         for path in FILES
@@ -88,7 +88,7 @@ def test_imports_point_one_way():
     assert arrows <= allowed, arrows - allowed
 
 
-def test_the_table_has_no_cycle():
+def test_table_has_no_cycles():
     """Process the packages bottom-up: add a package once everything it imports has been added."""
     placed = set(ROOTS)
     while placed < MAY_IMPORT.keys():
@@ -98,31 +98,31 @@ def test_the_table_has_no_cycle():
 
 
 def test_third_party_packages():
-    """NumPy everywhere, and besides it and the standard library only what the table says."""
+    """Every module may import NumPy, the standard library and the packages in the table."""
     for path in FILES:
         found = {name.split(".")[0] for name in imports(path)}
         allowed = {"minichar", "numpy", *OTHERS.get(part(path), ()), *sys.stdlib_module_names}
         assert found <= allowed, (place(path), found - allowed)
 
 
-def test_only_devices_names_a_device_library():
+def test_only_devices_uses_device_libraries():
     for path in FILES:
         if part(path) == "devices":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "value", None)
-            # Docstrings may speak of them.
+            # Docstrings may mention CuPy and dpnp.
             assert name not in ("cupy", "dpnp"), f"{place(path)}, line {node.lineno}"
 
 
-def test_a_file_can_be_read_in_one_sitting():
+def test_files_are_short():
     for path in FILES:
         limit = 200 if part(path) == "engine" else 300
         assert len(path.read_text(encoding="utf-8").splitlines()) <= limit, place(path)
 
 
-def test_version_and_help_do_without_numpy():
-    """NumPy takes longer to import than everything else together."""
+def test_command_line_does_not_import_numpy():
+    """Importing NumPy takes longer than all other imports together."""
     code = "import sys, minichar.cli; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -10,7 +10,7 @@ def new(seed=1, **config):
     )
 
 
-def test_a_seed_gives_these_weights():
+def test_initial_weights():
     """Initial weights are uniform in ±0.08 and depend only on the seed."""
     model = new()
     np.testing.assert_allclose(
@@ -20,7 +20,7 @@ def test_a_seed_gives_these_weights():
     assert (model.parameters.flat != new(seed=2).parameters.flat).any()
 
 
-def test_the_summary_names_cell_sizes_and_parameters():
+def test_summary():
     assert new().summary() == "LSTM, 1 layer of 2, 3 characters, 57 parameters"
     gru = new(model="gru", num_layers=2, dropout=0.25)
     assert (
@@ -29,7 +29,7 @@ def test_the_summary_names_cell_sizes_and_parameters():
     )
 
 
-def test_the_origin_is_the_path_of_the_training_text():
+def test_origin_is_the_path_of_the_training_text():
     model = new()
     assert model.origin() == ""
     model.details["origin"] = {"path": "my.txt"}

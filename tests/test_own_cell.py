@@ -1,4 +1,4 @@
-"""docs/howto/own-cell.md: one file gives a cell every command, or one line that says what does not exist."""
+"""Test docs/howto/own-cell.md: every command supports a custom cell, or fails with a one-line error."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ CODE, PROGRAM = re.findall(r"^```py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with ``mgu.py``, whose cell is registered for these tests only, and a text."""
+    """Directory with training text and ``mgu.py``, whose cell is registered only in this module."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         (home / "mgu.py").write_text(CODE, encoding="utf-8")
@@ -38,7 +38,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cv(home):
-    """The folder of a short training run."""
+    """Checkpoint directory of a short training run."""
     result = minichar(f"train --model mgu --dropout 0.2 {SMALL} --max-epochs 2")
     assert "MGU, 2 layers of 8" in result.stderr
     assert Path(result.stdout.strip()).name.startswith("lm_mgu_epoch2.00_")
@@ -47,13 +47,13 @@ def cv(home):
 
 @pytest.fixture
 def bare(monkeypatch):
-    """A cell that declares only what it must."""
+    """Register a cell with only the required attributes."""
     stage = Stage((Product("Q", "ifog"),), lstm.forward, lstm.backward, "i f o g c_prev tanh_c")
     monkeypatch.setitem(CELLS, "bare", Cell("bare", "bare cell", "hc", (stage,)))
 
 
 def minichar(command, exit_code=0):
-    """Run a command; it ends with this status, and never with a traceback."""
+    """Run a command; check its exit status and that there is no traceback."""
     result = CliRunner().invoke(main, command.split())
     assert result.exit_code == exit_code, f"{command}\n{result.output}{result.exception!r}"
     assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -61,15 +61,15 @@ def minichar(command, exit_code=0):
 
 
 def refusal(command):
-    """Run a command that must fail; return the one line of its error."""
+    """Run a command that must fail; return its one-line error."""
     (line,) = [line for line in minichar(command, 1).stderr.splitlines() if line.startswith("Error: ")]
     assert minichar(command, 1).stderr.endswith(f"{line}\n")
     return line
 
 
 @pytest.mark.usefixtures("home")
-def test_its_gradient_is_exact():
-    """Every parameter of two layers with dropout, by the complex step."""
+def test_gradient_is_exact():
+    """Check every parameter of two layers with dropout by complex-step differentiation."""
     generator = np.random.default_rng(3)
     network = toy_network(Config(7, "mgu", 5, 2, dropout=0.3), 6, 4, generator)
     inputs, targets = generator.integers(7, size=(2, 6, 4))
@@ -81,8 +81,7 @@ def test_its_gradient_is_exact():
 
 
 @pytest.mark.usefixtures("home")
-def test_it_computes_the_equations_of_the_page():
-    """Step by step, with the two products written out."""
+def test_forward_matches_the_equations_on_the_page():
     generator = np.random.default_rng(4)
     network = toy_network(Config(7, "mgu", 5, 1), 6, 4, generator)
     p, h = network.parameters, network.state[0, 0]  # (H, B)
@@ -98,14 +97,14 @@ def test_it_computes_the_equations_of_the_page():
 
 
 @pytest.mark.usefixtures("home")
-def test_gradcheck_passes_and_help_names_it():
+def test_gradcheck_and_help():
     assert minichar("gradcheck --model mgu --device cpu").stdout.count("passed") == 6
     for command in ("train", "gradcheck", "bench"):
         assert re.search(r"--model \S*mgu", minichar(f"{command} --help").stdout)
 
 
 @pytest.mark.usefixtures("cv")
-def test_it_samples_evaluates_and_resumes():
+def test_sample_eval_and_resume():
     text = minichar("sample --length 30 --seed 5 --device cpu").stdout
     assert len(text) >= 30
     assert minichar("sample --exact --length 30 --seed 5 --device cpu").stdout
@@ -115,7 +114,7 @@ def test_it_samples_evaluates_and_resumes():
 
 
 @pytest.mark.usefixtures("cv")
-def test_it_is_plotted_and_inspected():
+def test_plot_and_inspect():
     assert "validation" in minichar("plot").stdout
     assert "layer2.Wn" in minichar("inspect").stdout
     minichar("inspect --text data/pydocs --html mgu.html")
@@ -125,15 +124,14 @@ def test_it_is_plotted_and_inspected():
 
 
 @pytest.mark.usefixtures("cv")
-def test_it_is_converted_to_npz_and_sampled_from_there():
+def test_convert_to_npz_and_sample():
     minichar("convert cv mgu.npz")
     again = minichar("sample mgu.npz --length 30 --seed 5 --device cpu").stdout
     assert again == minichar("sample cv --length 30 --seed 5 --device cpu").stdout
 
 
 @pytest.mark.usefixtures("cv")
-def test_a_form_that_does_not_exist_is_one_line():
-    """In the words of the page's table."""
+def test_unsupported_formats_fail_with_the_message_on_the_page():
     rows = re.findall(r"^\| `convert cv-mgu (.*?)` \| (MGU .*?) \|$", PAGE, re.MULTILINE)
     assert rows
     targets = {target: words for files, words in rows for target in files.split("`, `")}
@@ -144,8 +142,8 @@ def test_a_form_that_does_not_exist_is_one_line():
 
 
 @pytest.mark.usefixtures("home", "bare")
-def test_the_benchmark_measures_it_alone():
-    """In processes of their own, which must learn of a cell even if no file they import registers it."""
+def test_benchmark_without_a_pytorch_counterpart():
+    """The subprocesses must support a cell even if no imported module registers it."""
     result = minichar(f"bench --model mgu --model bare {SMALL} --seq-length 4 --rounds 1")
     for name, title in (("mgu", "MGU"), ("bare", "bare cell")):
         assert f"| train {name} 2×8 " in result.stdout
@@ -154,14 +152,14 @@ def test_the_benchmark_measures_it_alone():
 
 
 @pytest.mark.usefixtures("home")
-def test_the_program_on_the_page_trains():
+def test_program_on_the_page_trains():
     names = {}
     exec(compile(PROGRAM.replace("max_epochs=5", "max_epochs=1"), "own-cell.md", "exec"), names)
     assert names["model"].config.model == "mgu"
 
 
 @pytest.mark.usefixtures("cv")
-def test_where_it_is_not_registered_its_checkpoint_is_refused():
+def test_checkpoint_of_an_unregistered_cell_is_refused():
     cell = CELLS.pop("mgu")
     try:
         assert "model is 'mgu'" in refusal("sample")
@@ -170,8 +168,8 @@ def test_where_it_is_not_registered_its_checkpoint_is_refused():
 
 
 @pytest.mark.usefixtures("home", "bare")
-def test_a_cell_may_leave_out_what_is_optional_and_name_its_weights_freely():
-    """Without gates to show, the page shows the units."""
+def test_optional_attributes_can_be_omitted():
+    """Without gates, the page shows the units."""
     minichar(f"train --model bare {SMALL} --max-epochs 1 --checkpoint-dir cv-bare")
     minichar("inspect cv-bare --text data/pydocs --html bare.html")
     page = Path("bare.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The pages that the site generates from the source; ``.ci/run`` builds the site with warnings as errors."""
+"""Test the generated pages of the site. ``.ci/run`` builds the full site with warnings as errors."""
 
 import re
 import sys
@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
 LESSON = '''"""Lesson 7. A step: forward and backward.
 
-An idea, with `code`:
+An introduction with `code`:
 
     y = w x          forward
     dw = dy x        backward
 
-And what follows.
+More text.
 """
 
 from minichar.engine import lstm
@@ -27,7 +27,7 @@ from minichar.engine.linear import Linear
 x = 2.0
 
 
-# Why.
+# A comment.
 def forward(w):
     return w * x
 
@@ -42,7 +42,7 @@ Change
 
     return w * x
 
-and see.
+and run the test.
 """
 
 ANSWER = """
@@ -66,12 +66,12 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     path.write_text(LESSON)
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
-        "# 7. A step\n\n*Forward and backward.*\n\nAn idea",
-        "    dw = dy x        backward\n\nAnd what follows.",
+        "# 7. A step\n\n*Forward and backward.*\n\nAn introduction",
+        "    dw = dy x        backward\n\nMore text.",
         "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
-        "import Linear\n\nx = 2.0\n\n# Why.\ndef forward(w):\n",
+        "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "### The slope is x\n\n```py\ndef test_the_slope_is_x():\n",
-        "## Exercise\n\nChange\n\n    return w * x\n\nand see.",
+        "## Exercise\n\nChange\n\n    return w * x\n\nand run the test.",
         "<summary>The answer</summary>\n\nIt fails.\n\n</details>",
         "<summary><code>minichar/engine/lstm.py</code></summary>",
         "<summary><code>minichar/engine/linear.py</code></summary>",
@@ -80,11 +80,11 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert -1 not in places
     assert places == sorted(places)
     assert "EXERCISE" not in chapter
-    assert "def forward(xp" not in chapter[: chapter.index("## Source files")]  # the lesson does not use it
+    assert "def forward(xp" not in chapter[: chapter.index("## Source files")]  # not used in the lesson
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
-def test_the_index_lists_the_chapters_in_order(pages, tmp_path):
+def test_index_lists_chapters_in_order(pages, tmp_path):
     for number in ("10", "02"):
         (tmp_path / f"test_{number}_step.py").write_text(LESSON)
     folder = tmp_path / "course"
@@ -94,7 +94,7 @@ def test_the_index_lists_the_chapters_in_order(pages, tmp_path):
     assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
 
 
-def test_every_option_is_on_the_page_of_its_command(pages, tmp_path):
+def test_command_pages_contain_every_option(pages, tmp_path):
     pages[0].write_commands(tmp_path)
     for name in COMMANDS:
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def test_every_option_is_on_the_page_of_its_command(pages, tmp_path):
             assert re.search(rf"^`.*{option.opts[-1]}\b.*`\n: ", page, re.MULTILINE), (name, option.name)
 
 
-def test_help_text_is_escaped_so_that_only_code_is_markup(pages):
+def test_markup_in_help_text_is_escaped(pages):
     escaped = pages[0].escaped
     assert escaped("a*b [x] <y> $z") == r"a\*b \[x] \<y> \$z"
     assert escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"

@@ -1,4 +1,4 @@
-"""Small texts, models and runs, and ways to take a checkpoint apart and put it together wrongly."""
+"""Small models and training runs, and functions that read, write and damage checkpoints."""
 
 import json
 import os
@@ -22,11 +22,11 @@ TEXT = "".join(
 
 TOY = ("--rnn-size", "8", "--num-layers", "1", "--batch-size", "4", "--seq-length", "6", "--max-epochs", "2")
 ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-"""The environment of a process that leaves the other cores alone."""
+"""Environment for subprocesses that use one core."""
 
 
 def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scale=8.0, **config):
-    """A model with random weights, `scale` times larger than fresh ones, so that characters differ."""
+    """Return a model with random weights, scaled up so that predictions are far from uniform."""
     vocabulary = Vocabulary(characters, unknown)
     config = {"rnn_size": 4, "num_layers": 2} | config
     model = CharRNN.new(Config(len(vocabulary), **config), vocabulary, seed, dtype)
@@ -35,7 +35,7 @@ def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scal
 
 
 def toy_settings(folder, text=TEXT, **changes):
-    """Settings of a run on a text of its own in `folder`: 30-odd chunks an epoch, a millisecond each."""
+    """Return settings for a run on text in `folder`, with about 30 chunks per epoch and 1 ms per chunk."""
     path = Path(folder) / "input.txt"
     if not path.exists():
         path.write_text(text, encoding="utf-8")
@@ -44,7 +44,7 @@ def toy_settings(folder, text=TEXT, **changes):
 
 
 def take(trainer, n):
-    """Let the trainer learn until it has learned `n` chunks in all; return the events."""
+    """Train until the total number of steps is `n`; return the events."""
     events = []
     for event in trainer.run():
         events.append(event)
@@ -54,21 +54,21 @@ def take(trainer, n):
 
 
 def parts(path):
-    """The header and the other arrays of a checkpoint."""
+    """Return the header and the other arrays of a checkpoint."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     return json.loads(str(arrays.pop("header"))), arrays
 
 
 def put_together(path, header, arrays):
-    """Write a checkpoint of any header and any arrays; return its path."""
+    """Write a checkpoint with any header and any arrays; return its path."""
     with open(path, "wb") as file:
         np.savez(file, header=np.array(header if isinstance(header, str) else json.dumps(header)), **arrays)
     return path
 
 
 def places(tree, where=()):
-    """The way to every value in a tree of objects."""
+    """Yield the path to every value in nested dicts."""
     for key, value in tree.items():
         yield (*where, key)
         if isinstance(value, dict):
@@ -76,7 +76,7 @@ def places(tree, where=()):
 
 
 def set_at(tree, where, value):
-    """Put another value into a tree of objects; ``...`` takes away what is there."""
+    """Replace the value at a path in nested dicts; ``...`` deletes the value."""
     *there, last = where
     for step in there:
         tree = tree[step]
@@ -87,18 +87,18 @@ def set_at(tree, where, value):
 
 
 WRONG = (None, True, -1, 0, 1.5, 10**40, float("nan"), "", "x", "\ud800", [], [[]], {}, {"x": 1})
-"""Something for every place to be surprised by."""
+"""Values of many types, most of which are invalid for any given header field."""
 
 
 def npy(descr, shape, data=b""):
-    """The bytes of an ``.npy`` file that says what it likes."""
+    """Return the bytes of an ``.npy`` file with any header."""
     text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode("latin1")
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
 
 
 def replace_member(path, name, content, compression=zipfile.ZIP_STORED):
-    """Put other bytes into one member of an archive."""
+    """Replace the contents of one member of an archive."""
     with zipfile.ZipFile(path) as old:
         members = {info.filename: old.read(info) for info in old.infolist()}
     with zipfile.ZipFile(path, "w", compression) as new:
@@ -108,7 +108,7 @@ def replace_member(path, name, content, compression=zipfile.ZIP_STORED):
 
 
 def listing(folder):
-    """Every file below `folder` with its content. The cache beside a text does not count."""
+    """Return all files below `folder` with their contents, except text caches."""
     found = {}
     for path in Path(folder).rglob("*"):
         name = str(path.relative_to(folder))
@@ -121,7 +121,7 @@ def listing(folder):
 
 
 class FullDisk:
-    """A file on a disk with room for so many bytes; after that, every write and flush fails."""
+    """A file on a disk with `room` free bytes; after that, every write and flush fails."""
 
     def __init__(self, path, mode, room):
         self.file, self.room, self.full = open(path, mode), room, False  # noqa: SIM115
@@ -151,7 +151,7 @@ class FullDisk:
 
 @contextmanager
 def scripted(monkeypatch, ids):
-    """Make every model write the ids of a script, a row a step, as long as it lasts."""
+    """Make every model generate the rows of `ids`, one row per step."""
     steps = (np.atleast_1d(row) for row in ids)
     with monkeypatch.context() as patch:
         patch.setattr("minichar.sampling.generate.sample_ids", lambda *arguments: islice(steps, None))

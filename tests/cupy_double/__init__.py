@@ -1,17 +1,15 @@
-"""A test double of CuPy for machines without a GPU: CuPy's rules, NumPy's numbers.
+"""A test double of CuPy for machines without a GPU, which has CuPy's interface and computes with NumPy.
 
-It is made from the installed ``cupy`` package, which imports without a GPU. A name, a function,
-a keyword or a method that the real namespace does not have, this one does not have either:
-functions are bound to the real signatures, methods to those in the real docstrings. An array
-does not convert to a NumPy array implicitly, and host arrays beside it are refused in functions,
-operators, assignments and indices. In that it is stricter than CuPy, which copies some of them to
-the device implicitly; lists as indices are among them.
+It is based on the installed ``cupy`` package, which can be imported without a GPU. Names, functions,
+keywords and methods that CuPy does not have are not available here either: function calls are checked
+against CuPy's signatures, and method calls against the signatures in CuPy's docstrings. Arrays are never
+converted to NumPy arrays implicitly, and functions, operators, assignments and indices reject host arrays
+and lists. This is stricter than CuPy, which copies some of them to the device implicitly.
 
-Stream capture is faithful. Between ``begin_capture`` and ``end_capture`` each call is recorded,
-and what it wrote is undone at the end, because a GPU under capture computes nothing. Whatever
-would make the host wait for the device raises, as it does there. Launching the graph repeats the
-recorded calls on the same arrays: a Python number among their arguments stays what it was. A fused
-function may call element-wise functions only.
+Stream capture works as in CUDA. Each call between ``begin_capture`` and ``end_capture`` is recorded, and its
+effects are undone at the end, because a GPU does not compute during capture. An operation that would make
+the host wait for the device raises an exception, as in CUDA. Launching the graph repeats the recorded calls
+on the same arrays and with the same Python numbers. A fused function can only call element-wise functions.
 """
 
 from cupy_double.array import CUDARuntimeError, method_signature, ndarray, real

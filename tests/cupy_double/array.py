@@ -1,4 +1,4 @@
-"""The arrays, with the operators and the methods of CuPy's."""
+"""Arrays with the operators and methods of CuPy arrays."""
 
 import ast
 import inspect
@@ -8,13 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-real = pytest.importorskip(
-    "cupy", reason="the test double of CuPy is made from the installed package: cupy-cuda12x"
-)
+real = pytest.importorskip("cupy", reason="the test double of CuPy requires the package cupy-cuda12x")
 CUDARuntimeError = real.cuda.runtime.CUDARuntimeError
 
 IN_PLACE = ("sort", "partition", "put", "set", "scatter_add", "scatter_max", "scatter_min", "byteswap")
-"""Methods that write in place, which capture does not follow; the engine does not use them."""
+"""Methods that write in place. Capture does not support them, and the engine does not use them."""
 OPERATORS = {
     "add": "add",
     "sub": "subtract",
@@ -41,7 +39,7 @@ COMPARISONS = {
 
 
 def flat(value):
-    """Yield what is in nested tuples, lists and dicts."""
+    """Yield the values in nested tuples, lists and dicts."""
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list | tuple):
@@ -52,7 +50,7 @@ def flat(value):
 
 
 def bare(value):
-    """Return the argument with NumPy's arrays in the place of ours; refuse NumPy's own."""
+    """Replace device arrays in an argument by their NumPy arrays; reject host arrays."""
     if isinstance(value, ndarray):
         return value._a
     if isinstance(value, np.ndarray):
@@ -68,7 +66,7 @@ class ndarray:
     """An array on the device."""
 
     __slots__ = ("_a", "_device")
-    __array_ufunc__ = None  # NumPy's operators leave the operation to ours
+    __array_ufunc__ = None  # NumPy's operators defer to the operators of this class
     __hash__ = None
 
     def __init__(self, a, device):
@@ -81,16 +79,16 @@ class ndarray:
         )
 
     def __array_function__(self, function, types, args, kwargs):
-        raise TypeError(f"numpy.{function.__name__} was given an array of the device")
+        raise TypeError(f"numpy.{function.__name__} was called with a device array")
 
     def __getattr__(self, name):
-        attribute = getattr(real.ndarray, name)  # raises AttributeError if CuPy's has none
+        attribute = getattr(real.ndarray, name)  # raises AttributeError if CuPy does not have it
         if name in ("T", "mT", "real", "imag"):
             return self._device.call(lambda a: getattr(a, name), self)
         if not callable(attribute):
             return getattr(self._a, name)
         if name in IN_PLACE:
-            raise NotImplementedError(f"the double's arrays have no {name}")
+            raise NotImplementedError(f"the test double does not implement ndarray.{name}")
         signature = method_signature(name)
 
         def method(*args, **kwargs):
@@ -159,7 +157,7 @@ class ndarray:
     @staticmethod
     def _check(index):
         if any(isinstance(i, list) for i in (index if isinstance(index, tuple) else [index])):
-            raise TypeError("a list as index would go to the device unasked")
+            raise TypeError("a list index would be copied to the device implicitly")
 
     def __neg__(self):
         return self._device.call(np.negative, self)
@@ -173,10 +171,10 @@ class ndarray:
 
 @cache
 def method_signature(name):
-    """Return the signature of a method of the real array, which is written in its docstring."""
+    """Return the signature of a method of CuPy arrays, parsed from its docstring."""
     first = getattr(real.ndarray, name).__doc__.splitlines()[0]
     arguments = re.search(r"\((.*)\)", first)[1]
-    # Cython's types stand before some names: Py_ssize_t axis1
+    # Some names are preceded by Cython types: Py_ssize_t axis1
     arguments = ", ".join(re.sub(r"^\w+ (?=\w)", "", argument.strip()) for argument in arguments.split(","))
     parsed = ast.parse(f"def method({arguments}): pass").body[0].args
     parameters = [inspect.Parameter(a.arg, inspect.Parameter.POSITIONAL_OR_KEYWORD) for a in parsed.args]
@@ -192,7 +190,7 @@ def method_signature(name):
 
 
 def operator(ufunc, kind):
-    """Return a method of an operator: ``plain``, ``reflected`` or ``in place``."""
+    """Return an operator method; `kind` is ``plain``, ``reflected`` or ``in place``."""
 
     def method(self, other):
         if not isinstance(other, ndarray | np.ndarray | np.generic | int | float | complex):

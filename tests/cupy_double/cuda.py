@@ -5,21 +5,21 @@ import numpy as np
 from cupy_double.array import CUDARuntimeError, ndarray, real
 from cupy_double.device import Capture
 
-RealGenerator = real.random.Generator  # read now: the package looks it up under the name "cupy"
+RealGenerator = real.random.Generator  # resolved before tests replace the module "cupy"
 INVALID_DEVICE = 101  # CUDA's error code
 
 
 class Known:
-    """A part of the namespace: it has no names that the real one has not."""
+    """Part of the namespace, limited to names that exist in CuPy."""
 
     def __init__(self, device, there):
         self._device, self._there = device, there
         for name in (name for name in vars(type(self)) if not name.startswith("_")):
-            getattr(there, name)  # raises AttributeError if CuPy has none
+            getattr(there, name)  # raises AttributeError if CuPy does not have it
 
     def __getattr__(self, name):
         getattr(self._there, name)
-        raise NotImplementedError(f"the double has no {name}")
+        raise NotImplementedError(f"the test double does not implement {name}")
 
 
 class Runtime(Known):
@@ -94,7 +94,7 @@ class Stream(Known):
 
     def begin_capture(self, mode=None):
         if self._device.streams[-1:] != [self]:
-            raise RuntimeError("the stream to capture is not the current one, so no call would be recorded")
+            raise RuntimeError("only the current stream can be captured")
         self._device.wait("begin_capture")
         self._device.capture = Capture()
 
@@ -119,7 +119,7 @@ class Graph(Known):
 
 class MemoryPool(Known):
     def malloc(self, size):
-        raise NotImplementedError("the double allocates nothing")
+        raise NotImplementedError("the test double does not allocate memory")
 
 
 class UsingAllocator:
@@ -148,5 +148,5 @@ class Generator(Known):
         self._generator = np.random.default_rng(seed)
 
     def random(self, size=None, dtype=np.float64, out=None):
-        self._device.wait("random numbers")  # their state would be baked into the graph
+        self._device.wait("random numbers")  # the graph would contain a fixed random state
         return ndarray(np.asarray(self._generator.random(size, dtype)), self._device)

@@ -1,4 +1,4 @@
-"""What the module and its arrays share: the stream in use, what is being captured, what was copied."""
+"""State that the module and its arrays share: the current stream, the capture and the copy counts."""
 
 import numpy as np
 
@@ -21,21 +21,21 @@ class Device:
         self.crossings = {"to_device": 0, "to_host": 0}
 
     def cross(self, where):
-        """Count a copy of an array, or of one of its numbers, between host and device."""
+        """Count a copy of an array or of one of its elements between host and device."""
         self.wait(where)
         self.crossings[where] += 1
 
     def wait(self, what):
-        """Make the host wait for the device, which a capture does not allow."""
+        """Make the host wait for the device, which is an error during capture."""
         if self.capture is not None:
             raise CUDARuntimeError(CAPTURE_UNSUPPORTED)
         if self.fusing:
             raise TypeError(f"{what} in a fused function")
 
     def call(self, function, *args, **kwargs):
-        """Call a function of NumPy on arrays of this device; record it if a capture is on."""
+        """Call a NumPy function on device arrays, and record the call during capture."""
         if self.fusing and (not isinstance(function, np.ufunc) or function.signature):
-            raise TypeError(f"a fused function called {function}, which is not element by element")
+            raise TypeError(f"a fused function called {function}, which is not element-wise")
         if self.capture is not None and function in PRODUCTS and not self.captures_products:
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         written = kwargs.get("out")
@@ -57,20 +57,20 @@ class Device:
         return self.wrapped(array)
 
     def made(self, array, sources):
-        """Note an array that was allocated and is not a view of one of the sources."""
+        """Register a newly allocated array, unless it is a view of one of the sources."""
         if self.capture is None or any(np.may_share_memory(array, source) for source in sources):
             return
         if self.allocator is None:
-            raise RuntimeError("a recorded step took memory from the pool that all streams share")
+            raise RuntimeError("a recorded step allocated memory from the default pool")
         self.capture.fresh[id(array)] = array
 
     def save(self, array):
-        """Store what a call under capture is about to overwrite."""
+        """Save an array that a call is about to overwrite during capture."""
         if self.capture is not None:
             self.capture.undo.append((array._a, array._a.copy()))
 
     def record(self, call):
-        """Store a call under capture."""
+        """Record a call during capture."""
         if self.capture is not None:
             self.capture.calls.append(call)
 
@@ -79,13 +79,13 @@ class Device:
 
 
 class Capture:
-    """What happens between `begin_capture` and `end_capture`."""
+    """The calls and writes between `begin_capture` and `end_capture`."""
 
     def __init__(self):
         self.calls, self.undo, self.fresh = [], [], {}
 
     def end(self):
-        """Undo what was written; the contents of what was allocated are undefined."""
+        """Undo all writes. The contents of newly allocated arrays are undefined."""
         for array, values in reversed(self.undo):
             array[...] = values
         for array in self.fresh.values():

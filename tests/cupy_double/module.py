@@ -1,4 +1,4 @@
-"""The module itself."""
+"""The test double of the ``cupy`` module."""
 
 import inspect
 import sys
@@ -13,11 +13,11 @@ from cupy_double.device import Device
 from minichar.devices.choose import open_backend
 
 WAITING = ("unique", "nonzero", "flatnonzero", "argwhere", "bincount", "repeat", "array_equal", "allclose")
-"""Functions that make the host wait for the device, since their result has a size or a truth value."""
+"""Functions whose result makes the host wait for the device, such as an array of unknown size."""
 
 
 class Ufunc:
-    """An element-wise function, with the keywords that CuPy's have."""
+    """An element-wise function that accepts the same keywords as in CuPy."""
 
     def __init__(self, name, device):
         self.real, self.numpy, self.device = getattr(real, name), getattr(np, name), device
@@ -31,8 +31,8 @@ class Ufunc:
         if out is not None and not isinstance(out, ndarray):
             raise TypeError("return arrays must be of ArrayType")
         if not any(isinstance(a, ndarray) for a in args):
-            bare(args)  # a host array is refused first
-            raise TypeError(f"{self.real!r} of plain numbers would go to the device unasked")
+            bare(args)  # rejects host arrays
+            raise TypeError(f"{self.real!r} would copy Python numbers to the device implicitly")
         keywords = {"casting": casting} | ({"dtype": dtype} if dtype else {})
         if out is not None:
             keywords["out"] = out
@@ -48,16 +48,16 @@ class Ufunc:
 
 
 class DoubleOfCuPy(ModuleType):
-    """The module.
+    """A test double of the ``cupy`` module.
 
     Parameters
     ----------
     count : int
-        How many GPUs there are.
+        Number of GPUs.
     error : int, optional
-        The status that CUDA's runtime fails with, such as 35: the driver is too old.
+        Error code of the CUDA runtime, such as 35 (the driver is too old).
     captures_products : bool
-        Whether products can be recorded, as cuBLAS allows and CuPy 14 does not.
+        Whether matrix products can be captured. cuBLAS supports this, but CuPy 14 does not.
     """
 
     def __init__(self, count=1, error=None, captures_products=False):
@@ -73,11 +73,11 @@ class DoubleOfCuPy(ModuleType):
         return self.device_.crossings
 
     def __getattr__(self, name):
-        value = getattr(real, name)  # raises AttributeError if CuPy has none
+        value = getattr(real, name)  # raises AttributeError if CuPy does not have it
         if isinstance(value, ModuleType):
-            raise NotImplementedError(f"the double has no cupy.{name}")
+            raise NotImplementedError(f"the test double does not implement cupy.{name}")
         if not callable(value) or isinstance(value, type):
-            return value  # a number such as pi, a dtype
+            return value  # a constant such as pi, or a dtype
         if isinstance(value, real.ufunc):
             return Ufunc(name, self.device_)
         return self._function(name, inspect.signature(value))
@@ -88,11 +88,11 @@ class DoubleOfCuPy(ModuleType):
         def function(*args, **kwargs):
             bound = signature.bind(*args, **kwargs)
             if device.fusing:
-                raise TypeError(f"a fused function called {name}, which is not element by element")
+                raise TypeError(f"a fused function called {name}, which is not element-wise")
             if name in WAITING or (name == "where" and len(bound.arguments) == 1):
                 device.wait(name)
             if name == "take":
-                # CuPy's wraps an index out of range around the end.
+                # In CuPy, an index out of range wraps around.
                 kwargs = kwargs | {"mode": "wrap"}
             if name in ("put_along_axis", "copyto"):
                 target, *_ = bound.arguments.values()
@@ -127,7 +127,7 @@ class DoubleOfCuPy(ModuleType):
                 for i, one in enumerate(arrays):
                     for other in arrays[:i]:
                         if np.may_share_memory(one._a, other._a) and not same_place(one._a, other._a):
-                            raise ValueError(f"{kernel_name}: two arrays overlap, so elements would race")
+                            raise ValueError(f"{kernel_name}: overlapping arrays cause a data race")
                 device.fusing = True
                 try:
                     return function(*arrays)
@@ -140,7 +140,7 @@ class DoubleOfCuPy(ModuleType):
 
 
 def open_double(name="gpu", **options):
-    """Return the backend of a GPU, opened by minichar with the double in place of CuPy."""
+    """Return a GPU backend that minichar opens with the test double in place of CuPy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", DoubleOfCuPy(**options))
         return open_backend(name)
