@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
 
 
 def redundant(callspec):
-    """Return whether a test combines another device than the CPU with another cell than `DEVICE_CELL`."""
+    """Return whether a test uses a device other than the CPU with a cell other than `DEVICE_CELL`."""
     params = callspec.params if callspec else {}
     device = params.get("backend", params.get("device", "cpu"))
     return device != "cpu" and params.get("cell", DEVICE_CELL) != DEVICE_CELL

@@ -86,7 +86,7 @@ def home(tmp_path, monkeypatch):
 
 
 class Worker:
-    """The bench's worker without a process of its own: starting one takes longer than the work."""
+    """Benchmark worker without a subprocess, which would take longer to start than the benchmark."""
 
     def __init__(self, work):
         self.unit = import_module(SIDES[work.engine]).prepare(work)

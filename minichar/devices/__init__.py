@@ -1,1 +1,1 @@
-"""Devices: NumPy, CuPy or dpnp behind one protocol."""
+"""Device backends with a common protocol, based on NumPy, CuPy and dpnp."""

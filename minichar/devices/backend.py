@@ -32,7 +32,7 @@ class Backend(ABC):
     crossings : dict of str to int
         Number of arrays copied to the device and to the host.
     plain : Backend
-        The same device without exact products (`minichar.engine.exact`); usually the backend itself.
+        The same device without exact matrix products (`minichar.engine.exact`).
     """
 
     xp: ModuleType

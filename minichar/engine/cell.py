@@ -102,8 +102,8 @@ class Cell:
         Value between -1 and 1 that ``inspect --html`` shows for each unit: the name of a state
         or of a cached array.
     shown : str
-        Gates, each between 0 and 1, whose distributions ``inspect --html`` shows. In a cell
-        without gates, the unit.
+        Gates, each between 0 and 1, whose distributions ``inspect --html`` shows. If the cell
+        has no gates, the same as `unit`.
     biases : dict of str to float
         Initial bias of each gate whose bias is not random.
     torch, onnx : Counterpart, optional

@@ -42,7 +42,7 @@ class Row:
     name : str
     shape : tuple of int
     complex_error, central_error : float
-        Largest error of the hand-written gradient by each method, relative to the largest entry.
+        Largest error of the hand-written gradient according to each method, relative to the largest entry.
     """
 
     name: str
