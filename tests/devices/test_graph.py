@@ -48,3 +48,16 @@ def test_a_graph_uses_a_separate_stream_and_restores_the_current_one(fake_cupy):
         step()
     assert seen == [step.stream] * 3
     assert cuda.get_current_stream() is before
+
+
+def test_a_step_waits_for_the_current_stream_and_the_caller_for_the_step(fake_cupy, monkeypatch):
+    fake_cupy()
+    gpu = open_backend("gpu")
+    current, events = gpu.xp.cuda.get_current_stream(), []
+    monkeypatch.setattr(type(current), "synchronize", lambda stream: events.append(stream))
+    step = gpu.recorded(lambda: events.append("step"))
+    for _ in range(3):
+        step()
+    assert events == [current, "step", step.stream] * 3
+    step()  # replayed
+    assert events[9:] == [current, step.stream]
