@@ -6,7 +6,7 @@ from typing import Any
 from minichar.errors import MinicharError
 
 
-def need(module: str, extra: str, what: str = "this format") -> Any:
+def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
     Parameters

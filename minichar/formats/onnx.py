@@ -52,7 +52,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
         raise MinicharError(
             f"cannot convert to {path}: {model.config.cell.title} has no ONNX counterpart; use .npz"
         )
-    onnx = need("onnx", "onnx")
+    onnx = need("onnx", "onnx", str(path))
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: the model is too large for .onnx (2 GiB); use .npz")
     made = onnx.helper.make_model(

@@ -24,9 +24,9 @@ KEY = "minichar.json"
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return the content of a file with `model` and `weights`. For errors, see `to_state_dict`."""
-    torch = need("torch", "torch")
-    tensors = to_state_dict(model.config, weights, path)
+    """Return the contents of a file that holds `model` and `weights`. For errors, see `to_state_dict`."""
+    tensors = to_state_dict(model.config, weights, path)  # first: no package helps a cell without a form
+    torch = need("torch", "torch", str(path))
     header = np.frombuffer(json.dumps(header_of(model)).encode(), dtype=np.uint8)
     file = io.BytesIO()
     torch.save({name: torch.tensor(array) for name, array in (tensors | {KEY: header.copy()}).items()}, file)
@@ -35,7 +35,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
     """Return the model in a file. For parameters and errors, see `from_state_dict`."""
-    torch = need("torch", "torch")
+    torch = need("torch", "torch", str(path))
 
     def damaged(why: str) -> MinicharError:
         return MinicharError(f"{path} is not a .pt file that minichar can read: {why}")

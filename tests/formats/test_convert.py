@@ -235,7 +235,7 @@ def test_a_missing_package_is_a_one_line_error(saved, cli, monkeypatch, to):
     result = cli("convert", path, "--to", to)
     assert result.exit_code == 1
     assert result.stderr.startswith(
-        "Error: this format needs a package that cannot be imported (No module named "
+        f"Error: {path.with_suffix('.' + to)} needs a package that cannot be imported (No module named "
     )
     assert result.stderr.endswith(f"'): pip install 'minichar[{extra}]'\n")
     if to != "onnx":
