@@ -106,6 +106,7 @@ class Source:
         """
         decoder = codecs.getincrementaldecoder(self.encoding)()
         whole_line_ends = io.IncrementalNewlineDecoder(decoder, translate=False)
+        at_start = True
         for start in range(0, len(self.raw), PIECE):
             block = self.raw[start : start + PIECE]
             stop = start + len(block)
@@ -113,9 +114,10 @@ class Source:
                 piece = whole_line_ends.decode(block, final=stop == len(self.raw))
             except UnicodeError as exc:
                 raise self._undecodable(exc, stop) from None
-            if start == 0 and piece.startswith("\ufeff"):
+            if at_start and piece.startswith("\ufeff"):
                 changes["BOM"] += 1
                 piece = piece[1:]
+            at_start = at_start and not piece  # UTF-7 may keep the first bytes for the next piece
             if "\r" in piece:
                 pairs = piece.count("\r\n")
                 changes["CR LF"] += pairs

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minichar.text.reading as reading
@@ -31,6 +31,7 @@ def written(folder, content):
 
 
 @given(TEXT, ENCODINGS, st.integers(12, 30))
+@example("\ufeff\x00😀", "utf-7", 12)  # the first 12 bytes decode to nothing
 def test_joined_pieces_equal_the_whole_text(text, encoding, size):
     raw = text.encode(encoding)
     whole = raw.decode(encoding)
