@@ -73,7 +73,7 @@ class Layer:
         ----------
         dh_above : array, (n, H, B)
             Gradient of the loss with respect to h at each step, from the layers above; n ≤ T.
-        ids : array of int, (n, B), or None
+        ids : array of int, (n, B)
             The characters that were *fed* to the forward pass; used only in the first layer.
         """
         n = len(dh_above)

@@ -25,7 +25,7 @@ KEY = "minichar.json"
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a file that holds `model` and `weights`. For errors, see `to_state_dict`."""
-    tensors = to_state_dict(model.config, weights, path)  # first: no package helps a cell without a form
+    tensors = to_state_dict(model.config, weights, path)  # first: installing a package would not help
     torch = need("torch", "torch", str(path))
     header = np.frombuffer(json.dumps(header_of(model)).encode(), dtype=np.uint8)
     file = io.BytesIO()

@@ -23,7 +23,7 @@ KEY = "minichar"
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a file that holds `model` and `weights`. For errors, see `to_state_dict`."""
-    tensors = to_state_dict(model.config, weights, path)  # first: no package helps a cell without a form
+    tensors = to_state_dict(model.config, weights, path)  # first: installing a package would not help
     numpy = need("safetensors.numpy", "safetensors", str(path))
     return numpy.save(tensors, metadata={KEY: json.dumps(header_of(model))})
 
