@@ -21,7 +21,7 @@ from minichar.model import CharRNN
 from minichar.training.optimiser import RMSprop
 
 HERE = Path(__file__).parent
-KINDS = ("products", "cells", "loss", "optimiser", "character columns")
+KINDS = ("products", "cells", "loss", "optimiser", "gradient of Wx")
 GROWTH = {
     "rnn_size": ("H, hidden units", (64, 128, 256, 512)),
     "batch_size": ("B, sequences", (10, 25, 50, 100)),
@@ -77,13 +77,12 @@ class TimedNumPy:
 
 
 class TimedBackend(NumPyBackend):
-    """CPU backend with timed matrix products, cells and character columns."""
+    """CPU backend with timed matrix products, cells and gradient of Wx."""
 
     def __init__(self, clock):
         super().__init__()
         self.clock, self.xp = clock, TimedNumPy(clock)
-        self.take_columns = clock.timed("character columns", self.take_columns)
-        self.sum_columns = clock.timed("character columns", self.sum_columns)
+        self.sum_columns = clock.timed("gradient of Wx", self.sum_columns)
 
     def fuse(self, function):
         """Return a timed cell function."""
@@ -125,7 +124,7 @@ def draw_shares():
             bars, [f"{value:.0%}" if value > 0.04 else "" for value in values], label_type="center"
         )
         left += values
-    axes.set(xlim=(0, 1), xlabel="share of a training step, LSTM, L = 2, B = T = 50, V = 65")
+    axes.set(xlim=(0, 1), xlabel="fraction of a training step, LSTM, L = 2, B = T = 50, V = 65")
     axes.invert_yaxis()
     figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     figure.savefig(HERE / "shares.svg")

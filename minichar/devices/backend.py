@@ -1,12 +1,13 @@
 """The device protocol, which makes all other modules independent of the device.
 
 A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the operations that
-differ between devices: copying arrays to and from the device, random numbers, matrix products, gathering
-and scattering columns, fusing element-wise functions, and recording a training step for replay.
+differ between devices: copying arrays to and from the device, random numbers, matrix products, summing
+columns by character, fusing element-wise functions, and recording a training step for replay.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -76,14 +77,6 @@ class Backend(ABC):
         """Return ``W @ s``, the matrix product of a layer's weights ``(G, K)`` and inputs ``(K, B)``."""
         return self.xp.matmul(W, s)
 
-    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """Set ``out[:, j] = W[:, ids[j]]`` for W ``(G, V)``, ids ``(B,)`` and out ``(G, B)``.
-
-        Ids are not checked; the caller must pass ids in [0, V).
-        """
-        # Without mode="clip", NumPy writes to a temporary buffer and copies it to out.
-        self.xp.take(W, ids, axis=1, out=out, mode="clip")
-
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
 
@@ -105,8 +98,7 @@ class Backend(ABC):
         argument can also be a block ``(G, H, B)``, which is passed to the function unchanged or as a
         tuple of G arrays.
         """
-        xp = self.xp
-        return lambda *arguments: function(xp, *arguments)
+        return partial(function, self.xp)
 
     def recorded(self, step: Function) -> Function:
         """Return the fastest equivalent of `step`, which computes on arrays at fixed addresses."""

@@ -27,10 +27,6 @@ class CuPyBackend(Backend):
             words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
         )
 
-    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """Set ``out[:, j] = W[:, ids[j]]``."""
-        self.xp.take(W, ids, axis=1, out=out)
-
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``, by a matrix product with one-hot ids.
 

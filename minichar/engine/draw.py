@@ -12,6 +12,9 @@ import numpy as np
 
 from minichar.devices.backend import Array
 
+BELOW_ONE = {np.dtype(dtype): 1.0 - float(np.finfo(dtype).epsneg) for dtype in ("float32", "float64")}
+"""The largest number below 1, by dtype."""
+
 
 def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
     """Return ids ``(B,)`` sampled from softmax(logits ``(V, B)``) with uniform numbers `u` ``(B,)``.
@@ -23,11 +26,10 @@ def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
 
 def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
     """Return ids ``(B,)`` sampled in proportion to the non-negative `weights` ``(V, B)``."""
-    cumulative = xp.cumsum(weights, axis=0)  # (V, B)
+    cumulative = weights.cumsum(axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
     # If u rounded to 1 in the dtype of the weights, it would select an id after the last nonzero weight.
-    below_one = 1.0 - float(np.finfo(total.dtype).epsneg)
-    threshold = xp.minimum(u.astype(total.dtype), below_one) * total  # (B,)
+    threshold = xp.minimum(u.astype(total.dtype), BELOW_ONE[total.dtype]) * total  # (B,)
     return (cumulative <= threshold).sum(axis=0)
 
 

@@ -19,8 +19,4 @@ def sigmoid(xp: ModuleType, a: Array) -> Array:
     """Return σ(a), where `a` is an array or a tuple of arrays, one per gate."""
     if isinstance(a, tuple):
         return tuple(sigmoid(xp, gate) for gate in a)
-    s = 0.5 * a
-    xp.tanh(s, out=s)
-    s *= 0.5
-    s += 0.5
-    return s
+    return 0.5 * xp.tanh(0.5 * a) + 0.5

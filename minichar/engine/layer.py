@@ -50,24 +50,32 @@ class Layer:
             return Linear(W, dW, len(product.gates), H * product.reads_state, T, B, backend, *onehot)
 
         self.stages = [
-            LayerStage(stage, [linear(p) for p in stage.products], T, backend) for stage in cell.stages
+            LayerStage(stage, [linear(product) for product in stage.products], T, backend)
+            for stage in cell.stages
         ]
         self.linears = [linear for stage in self.stages for linear in stage.linears]
+        self.keeps_caches = True
         dtype = weights[cell.products[0].name].dtype
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
+        self.rows = self.start.reshape(-1, B)  # (S·H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
     def step(self, t: int, x: Array) -> Array:
         """Return h ``(H, B)`` of step t, from x ``(D, B)`` or, in the first layer, character ids ``(B,)``."""
-        h_prev, *others = self.states[t]
-        results = [h_prev, h_prev, *others] if self.cell.takes_h_prev else [h_prev, *others]
+        h, *passed = self.states[t]
+        if self.cell.takes_h_prev:
+            passed.insert(0, h)
         for stage in self.stages:
-            results = stage.forward(t, x, *results)
-        self.states[t + 1] = results
-        return results[0]
+            a = [linear.step(t, h, x) for linear in stage.linears]
+            # Before the last stage, this h is the input of the next matrix product.
+            h, *passed, cache = stage.forward(*a, *passed)
+            if self.keeps_caches:
+                stage.caches[t] = cache
+        self.states[t + 1] = [h, *passed]
+        return h
 
     def backward(self, dh_above: Array, ids: Array) -> Array:
-        """Backpropagate through time; fill the weight gradients and return the gradient of x.
+        """Backpropagate through time; fill the weight gradients and return the gradient of x (0 for ids).
 
         Parameters
         ----------
@@ -77,17 +85,17 @@ class Layer:
             The characters that were *fed* to the forward pass; used only in the first layer.
         """
         n = len(dh_above)
-        dh, *others = self.xp.zeros_like(self.start)  # no gradient crosses the end of the chunk
+        dh, *dpassed = self.xp.zeros_like(self.start)  # no gradient crosses the end of the chunk
         for t in reversed(range(n)):
             dh += dh_above[t]
-            results = [dh, *others]
             for stage in reversed(self.stages):
-                results = stage.backward(t, *results)
-            dh, *others = results
+                gradients = stage.backward(dh, *dpassed, stage.caches[t])
+                for linear, da in zip(stage.linears, gradients, strict=False):
+                    linear.keep(t, da)
+                dh, dpassed = stage.recurrent.state_gradient(t), list(gradients[len(stage.linears) :])
             if self.cell.takes_h_prev:
-                dh += others.pop(0)
-        dxs = [linear.backward(n, ids) for linear in self.linears]
-        return sum(dx for dx in dxs if dx.shape[1])
+                dh += dpassed.pop(0)
+        return sum(linear.backward(n, ids) for linear in self.linears)
 
     def values(self, t: int) -> dict[str, Array]:
         """Return the states after step t and the arrays cached at step t, by name, each ``(H, B)``."""
@@ -96,42 +104,29 @@ class Layer:
             values |= zip(stage.cache.split(), kept.caches[t], strict=True)
         return values
 
-    def keep_caches(self, keep: bool) -> None:
-        """Set whether later steps keep their caches, which only `backward` and `values` need."""
-        for stage in self.stages:
-            stage.keeps_caches = keep
-
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
-        start, states = self.states[0], self.states[n]
-        if any(state is old for state in states for old in start):  # a cell may return a state unchanged
-            states = [state.copy() for state in states]
-        for old, state in zip(start, states, strict=True):
-            old[...] = state
+        # Concatenated before copying: a cell may return a state unchanged, and that is a view of `start`.
+        self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)
 
 
 class LayerStage:
-    """One stage of the cell over time, with its matrix products and the caches of T steps."""
+    """One stage of a cell in a layer.
+
+    Attributes
+    ----------
+    linears : list of Linear
+        The matrix products.
+    recurrent : Linear
+        The one that reads the hidden state.
+    forward, backward : callable
+        The functions of the cell, fused by the backend.
+    caches : list of T tuples of arrays
+        What `forward` cached at each step.
+    """
 
     def __init__(self, stage: Stage, linears: list[Linear], T: int, backend: Backend) -> None:
         self.linears = linears
         (self.recurrent,) = (linear for linear in linears if linear.reads_h)
-        self.cell_forward = backend.fuse(stage.forward)
-        self.cell_backward = backend.fuse(stage.backward)
+        self.forward, self.backward = backend.fuse(stage.forward), backend.fuse(stage.backward)
         self.caches: list[tuple[Array, ...]] = [()] * T
-        self.keeps_caches = True
-
-    def forward(self, t: int, x: Array, state: Array, *passed: Array) -> list[Array]:
-        """Return the results of step t; `state` is the input of the recurrent matrix product."""
-        a = [linear.step(t, state, x) for linear in self.linears]
-        *results, cache = self.cell_forward(*a, *passed)
-        if self.keeps_caches:
-            self.caches[t] = cache
-        return results
-
-    def backward(self, t: int, *dresults: Array) -> list[Array]:
-        """Return the gradients of `state` and `passed`; store the gradient of the pre-activations."""
-        gradients = self.cell_backward(*dresults, self.caches[t])
-        for linear, da in zip(self.linears, gradients, strict=False):
-            linear.keep(t, da)
-        return [self.recurrent.state_gradient(t), *gradients[len(self.linears) :]]

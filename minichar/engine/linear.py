@@ -50,11 +50,9 @@ class Linear:
         self.xp, self.backend = backend.xp, backend
         self.W, self.dW, self.Wx, self.dWx = W, dW, Wx, dWx
         self.gates, self.H, self.T, self.B = gates, H, T, B
-        self.reads_h, self.reads_x, self.reads_ids = H > 0, W.shape[1] > H + 1, Wx is not None
+        self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
         self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.s[:, -1] = 1.0
-        if self.reads_ids:
-            self.picked = backend.zeros((len(W), B), W.dtype)  # (G, B)
 
     # Allocated in the first backward pass, since sampling does not need it. Each step has a contiguous
     # block, which is several times faster to write than a slice of each row of (G, T·B).
@@ -71,9 +69,8 @@ class Linear:
         if self.reads_x:
             s[self.H : -1] = x
         a = self.backend.matmul(self.W, s)  # (G, B)
-        if self.reads_ids:
-            self.backend.take_columns(self.Wx, x, out=self.picked)
-            a += self.picked
+        if self.Wx is not None:
+            a += self.Wx.take(x, axis=1)
         return a.reshape(self.gates, -1, self.B)
 
     def keep(self, t: int, da: tuple[Array, ...]) -> None:
@@ -84,15 +81,17 @@ class Linear:
         """Return the gradient of h at step t, ``(H, B)``, from the stored `da`."""
         return self.xp.matmul(self.W[:, : self.H].T, self.da[t])
 
-    def backward(self, n: int, ids: Array) -> Array:
-        """Fill the weight gradients over `n` steps; return the gradient of x, ``(n, D, B)``.
+    def backward(self, n: int, ids: Array) -> Array | float:
+        """Fill the weight gradients over `n` steps; return the gradient of x, ``(n, D, B)``, or 0 without x.
 
         In the first layer, `ids` ``(n, B)`` are the characters fed to the forward pass.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
-        if self.reads_ids:
+        if self.Wx is not None:
             self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)
+        if not self.reads_x:
+            return 0.0
         dx = self.xp.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
         return dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
 

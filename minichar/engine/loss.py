@@ -1,7 +1,7 @@
 """Softmax and cross-entropy combined, which makes the gradient simple.
 
     p = softmax(logits)
-    loss = mean over N characters of -log p[target]        nats per character
+    loss = 1/N Σ -log p[target]            nats per character, over N characters
 
     dlogits = (p - onehot(target)) / N
 
@@ -13,36 +13,39 @@ from types import ModuleType
 
 from minichar.devices.backend import Array
 
-Cache = tuple[Array, Array]
+Cache = tuple[Array, Array, int]
 
 
-def forward(xp: ModuleType, logits: Array, targets: Array) -> tuple[Array, Cache]:
-    """Return the mean loss, a scalar array, and the cache for `backward`.
+def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Array, Cache]:
+    """Return the loss, a scalar array, and the cache for `backward`.
 
     The probabilities overwrite the logits, which are by far the largest arrays in a chunk if the
     vocabulary is large.
 
     Parameters
     ----------
-    logits : array, (V, N)
-    targets : array of int, (N,)
+    logits : array, (V, n)
+    targets : array of int, (n,)
+    N : int
+        Number of characters in the chunk, of which these n are a part or the whole. The losses and the
+        gradients of all parts add up to those of the chunk.
     """
-    targets = targets[None]  # (1, N)
+    targets = targets[None]  # (1, n)
 
     # Subtracting the largest logit does not change the softmax and prevents overflow in exp.
     # `.real` is needed because the complex-step check has complex logits, which have no order.
-    largest = logits.real.max(axis=0)  # (N,)
+    largest = logits.real.max(axis=0)  # (n,)
     xp.subtract(logits, largest, out=logits)
-    target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, N)
-    p = xp.exp(logits, out=logits)  # (V, N)
-    total = p.sum(axis=0)  # (N,)
+    target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, n)
+    p = xp.exp(logits, out=logits)  # (V, n)
+    total = p.sum(axis=0)  # (n,)
     xp.divide(p, total, out=p)
-    return (xp.log(total) - target_logits).mean(), (p, targets)
+    return (xp.log(total) - target_logits).sum() / N, (p, targets, N)
 
 
 def backward(xp: ModuleType, cache: Cache) -> Array:
-    """Return the gradient of the logits, ``(V, N)``; it overwrites p."""
-    p, targets = cache
-    p_target = xp.take_along_axis(p, targets, axis=0)  # (1, N)
+    """Return the gradient of the logits, ``(V, n)``; it overwrites p."""
+    p, targets, N = cache
+    p_target = xp.take_along_axis(p, targets, axis=0)  # (1, n)
     xp.put_along_axis(p, targets, p_target - 1.0, axis=0)
-    return xp.divide(p, targets.size, out=p)
+    return xp.divide(p, N, out=p)

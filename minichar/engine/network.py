@@ -142,7 +142,7 @@ class Network:
         Without them, a chunk takes less memory and less time.
         """
         for layer in self.layers:
-            layer.keep_caches(keep)
+            layer.keeps_caches = keep
 
     def learn(self, feed: Feed, targets: Array) -> Array:
         """Run a chunk, return its mean loss, and fill `gradient` with the gradient of the loss."""
@@ -156,7 +156,7 @@ class Network:
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
-            dx = layer.backward(dh, self.fed[: self.n])  # (n, D, B), in the first layer D = 0
+            dx = layer.backward(dh, self.fed[: self.n])  # (n, H, B)
 
     def carry(self) -> None:
         """Start the next chunk from the state after the last step."""

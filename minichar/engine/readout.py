@@ -13,6 +13,7 @@ overwritten in pieces, so memory use does not grow with T.
 
 from collections.abc import Iterator
 from functools import cached_property
+from math import prod
 
 from minichar.devices.backend import Array, Backend
 from minichar.engine import loss
@@ -72,36 +73,31 @@ class ReadOut:
         targets : array of int, (n, B)
         """
         xp, total = self.xp, 0.0
-        for first, last, share in self.pieces(len(targets)):
-            columns = as_columns(self.s[first:last])  # (H+1, m·B)
-            piece_loss, cache = self._loss(columns, targets[first:last])
-            total = total + share * piece_loss
+        self.dW[...] = 0.0
+        for steps in self.pieces(len(targets)):
+            columns = as_columns(self.s[steps])  # (H+1, m·B)
+            piece_loss, cache = self._loss(columns, targets[steps], targets.size)
+            total = total + piece_loss
             dlogits = loss.backward(xp, cache)  # (V, m·B)
-            if share < 1:
-                xp.multiply(dlogits, share, out=dlogits)
-            if first == 0:
-                xp.matmul(dlogits, columns.T, out=self.dW)
-            else:
-                self.dW += xp.matmul(dlogits, columns.T)
+            self.dW += xp.matmul(dlogits, columns.T)
             dx = xp.matmul(self.W[:, :-1].T, dlogits)  # (H, m·B)
-            self.dx[first:last] = dx.reshape(len(dx), last - first, self.B).transpose(1, 0, 2)
+            self.dx[steps] = dx.reshape(len(dx), -1, self.B).transpose(1, 0, 2)
         return total
 
     def measure(self, targets: Array) -> Array:
         """Return the mean loss of the chunk for `targets` ``(n, B)``, a scalar array."""
         return sum(
-            share * self._loss(as_columns(self.s[first:last]), targets[first:last])[0]
-            for first, last, share in self.pieces(len(targets))
+            self._loss(as_columns(self.s[steps]), targets[steps], targets.size)[0]
+            for steps in self.pieces(len(targets))
         )
 
-    def pieces(self, n: int) -> Iterator[tuple[int, int, float]]:
-        """Yield the start, the end and the fraction of the `n` steps for each piece."""
+    def pieces(self, n: int) -> Iterator[slice]:
+        """Yield the steps of each piece."""
         for first in range(0, n, self.piece):
-            last = min(first + self.piece, n)
-            yield first, last, (last - first) / n
+            yield slice(first, min(first + self.piece, n))
 
-    def _loss(self, columns: Array, targets: Array) -> tuple[Array, loss.Cache]:
-        """Return the mean loss of a piece, and the cache for its backward pass."""
-        V, N = self.W.shape[0], columns.shape[1]
-        logits = self.xp.matmul(self.W, columns, out=self.workspace[: V * N].reshape(V, N))
-        return loss.forward(self.xp, logits, targets.reshape(-1))
+    def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, loss.Cache]:
+        """Return the part of the loss over N characters for a piece, and the cache for its backward pass."""
+        shape = self.W.shape[0], columns.shape[1]
+        logits = self.xp.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
+        return loss.forward(self.xp, logits, targets.reshape(-1), N)

@@ -5,6 +5,8 @@ step (`Backend.recorded`). Each chunk needs one copy to the device, and no copy 
 the loss is read.
 """
 
+from functools import partial
+
 import numpy as np
 
 from minichar.devices.random import Uniform
@@ -51,8 +53,8 @@ class TrainingStep:
         self.limit[...] = float(np.finfo(parameters.dtype).max)
         self.mixed = ScheduledSampling(self.chunk[0], settings.ss_feed, self.backend)
         forced = teacher_forcing(self.chunk[0])
-        self.learn_forced = self.backend.recorded(lambda: self._learn(forced))
-        self.learn_mixed = self.backend.recorded(lambda: self._learn(self.mixed))
+        self.learn_forced = self.backend.recorded(partial(self._learn, forced))
+        self.learn_mixed = self.backend.recorded(partial(self._learn, self.mixed))
         self.set_rates(settings.learning_rate_at(0), settings.teacher_forcing_ratio_at(0))
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects

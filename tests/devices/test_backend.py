@@ -53,14 +53,6 @@ class TestArrays:
 class TestColumns:
     G, V, N = 3, 7, 40
 
-    @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
-    def test_take_columns(self, dtype, backend, host, generator):
-        W, ids = generator.normal(size=(self.G, self.V)).astype(dtype), generator.integers(self.V, size=5)
-        out = backend.zeros((self.G, 5), dtype)
-        backend.take_columns(backend.to_device(W), backend.to_device(ids), out)
-        for j, k in enumerate(ids):
-            np.testing.assert_array_equal(host(out)[:, j], W[:, k])
-
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize("seen", [[0, 1, 2, 3, 4, 5, 6], [1, 4, 6], [2]])
     def test_sum_columns(self, dtype, seen, backend, host, generator):

@@ -12,7 +12,8 @@ def both(backend):
     """Return a function that computes the loss and its gradient, with host arrays in and out."""
 
     def run(logits, targets):
-        value, cache = loss.forward(backend.xp, backend.to_device(logits.copy()), backend.to_device(targets))
+        device_logits, device_targets = backend.to_device(logits.copy()), backend.to_device(targets)
+        value, cache = loss.forward(backend.xp, device_logits, device_targets, N)
         return float(backend.to_host(value)), backend.to_host(loss.backward(backend.xp, cache))
 
     return run
@@ -45,6 +46,6 @@ def test_the_gradient_overwrites_the_logits_but_not_the_targets(generator):
     """With a large vocabulary, the logits are by far the largest array of a chunk."""
     logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
     kept = targets.copy()
-    _, cache = loss.forward(CPU.xp, logits, targets)
+    _, cache = loss.forward(CPU.xp, logits, targets, N)
     assert loss.backward(CPU.xp, cache) is logits
     np.testing.assert_array_equal(targets, kept)

@@ -90,11 +90,11 @@ def test_no_input_is_too_large_for_the_engine():
 EXERCISE = """
 In minichar/engine/functions.py, in sigmoid, change
 
-    s = 0.5 * a
+    return 0.5 * xp.tanh(0.5 * a) + 0.5
 
 to
 
-    s = 1.0 * a
+    return 0.5 * xp.tanh(a) + 0.5
 
 The result is still between 0 and 1, still ½ at a = 0, and still a smooth step. What is different?
 Is s (1 - s) still its slope?

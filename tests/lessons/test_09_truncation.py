@@ -120,11 +120,11 @@ def test_after_a_reset_the_network_reads_as_if_the_text_began_there():
 EXERCISE = """
 In minichar/engine/layer.py, in carry, change
 
-    start, states = self.states[0], self.states[n]
+    self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)
 
 to
 
-    start, states = self.states[0], self.states[n - 1]
+    self.rows[...] = self.xp.concatenate(self.states[n - 1])  # (S·H, B)
 
 Now the next chunk starts from the state one step too early. No gradient check can detect this,
 because the gradient of each chunk is still correct. Which tests do?
