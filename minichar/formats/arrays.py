@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from minichar.errors import MinicharError
+from minichar.formats.budget import Budget, Refused
 from minichar.formats.pickles import read_pickle
-from minichar.formats.stand_ins import Array, Refused
+from minichar.formats.stand_ins import Array
 
 KINDS = "biufc"
 """Numeric kinds of NumPy dtypes."""
@@ -28,11 +29,12 @@ MAX_DEPTH = 32
 SHOWN = 5
 """Maximum number of names listed in a note."""
 MAX_SHARING = 4
-"""A pickle can store an array once and use it many times. This limits the total to 4 times the file size."""
+"""A pickle can store a value once and use it many times. This limits the number of bytes in arrays, and the
+number of elements in lists and dicts, to 4 times the file size."""
 
 
 def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the arrays and numbers in a pickle by name, and notes about skipped values.
+    """Return ``(arrays, notes)``: the arrays and numbers in a pickle by name, and notes on skipped values.
 
     Raises
     ------
@@ -46,28 +48,31 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     pickled = read_pickle(path)
     arrays: dict[str, np.ndarray] = {}
     skipped: list[str] = []
-    room = MAX_SHARING * path.stat().st_size
-    for count, (keys, value) in enumerate(leaves(pickled)):
-        name = ".".join(keys) or "arr_0"  # numpy.savez's name for an unnamed array
-        if count == MAX_VALUES or len(keys) > MAX_DEPTH:
-            raise refused(
-                f"it has more than {MAX_VALUES:,} values, or is nested deeper than {MAX_DEPTH} levels"
-            )
-        if not name.isprintable() or name in arrays:
-            raise refused(f"the name {name[:60]!r} is a duplicate or not printable")
-        try:
-            array = as_array(value)
-        except Refused as error:
-            raise refused(str(error)) from error
-        if array is None:
-            skipped.append(name)
-            continue
-        room -= array.nbytes
-        if room < 0:
-            raise refused(
-                f"the total size of its arrays is more than {MAX_SHARING} times as large as the file"
-            )
-        arrays[name] = array
+    size = path.stat().st_size
+    array_bytes = Budget(
+        MAX_SHARING * size, f"its arrays are together more than {MAX_SHARING} times as large as the file"
+    )
+    elements = Budget(MAX_SHARING * size, "its lists and dicts have too many elements for its size")
+    converted: dict[int, np.ndarray | None] = {}
+    try:
+        for count, (keys, value) in enumerate(leaves(pickled, elements)):
+            name = ".".join(keys) or "arr_0"  # numpy.savez's name for an unnamed array
+            if count == MAX_VALUES or len(keys) > MAX_DEPTH:
+                raise Refused(
+                    f"it has more than {MAX_VALUES:,} values, or is nested deeper than {MAX_DEPTH} levels"
+                )
+            if not name.isprintable() or name in arrays:
+                raise Refused(f"the name {name[:60]!r} is a duplicate or not printable")
+            if id(value) not in converted:
+                converted[id(value)] = as_array(value)
+            array = converted[id(value)]
+            if array is None:
+                skipped.append(name)
+                continue
+            array_bytes.spend(array.nbytes)
+            arrays[name] = array
+    except Refused as error:
+        raise refused(str(error)) from error
     if not arrays:
         raise refused("it has no arrays")
     more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
@@ -75,34 +80,38 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     return arrays, (note,) if skipped else ()
 
 
-def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the values in nested containers with their keys, down to one level below `MAX_DEPTH`.
 
-    Empty containers count as values. Otherwise, nested empty lists that are shared could take
-    exponential time without reaching `MAX_VALUES`.
+    `elements` pays for each element of each container.
+
+    Empty containers count as values. Otherwise, shared nested empty lists could take exponential time
+    without reaching `MAX_VALUES`.
     """
+    if isinstance(value, list | tuple | dict):
+        elements.spend(len(value))
     if isinstance(value, list | tuple) and not are_numbers(value):
         value = dict(enumerate(value))
     if not isinstance(value, dict) or not value or len(keys) > MAX_DEPTH:
         yield keys, value
         return
     for key, inner in value.items():
-        yield from leaves(inner, (*keys, str(key)))
+        yield from leaves(inner, elements, (*keys, str(key)))
 
 
 def are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether all values are numbers, as in a loss curve, which becomes one array."""
+    """Return whether all values are numbers. Such a sequence, like a loss curve, becomes one array."""
     return bool(values) and all(type(value) in (bool, int, float) for value in values)
 
 
 def as_array(value: Any) -> np.ndarray | None:
-    """Return an array, number or list of numbers as an array, and anything else as None."""
+    """Convert an array, number or list of numbers to an array. Return None for any other value."""
     if isinstance(value, Array):
         return value.to_numpy()
     if type(value) in (bool, int, float, list, tuple):
         with suppress(OverflowError):
             array = np.array(value)
-            return array if array.dtype.kind in KINDS else None  # ints over 64 bits become objects
+            return array if array.dtype.kind in KINDS else None  # ints wider than 64 bits become objects
     return None
 
 
@@ -112,7 +121,7 @@ def cast(arrays: dict[str, np.ndarray], dtype: str | None, path: Path) -> dict[s
     Raises
     ------
     MinicharError
-        If a number is too large for `dtype`. The message contains `path`.
+        If a value is too large for `dtype`. The message contains `path`.
     """
     result = dict(arrays)
     for name, array in arrays.items():
@@ -121,5 +130,12 @@ def cast(arrays: dict[str, np.ndarray], dtype: str | None, path: Path) -> dict[s
         with np.errstate(over="ignore"):
             result[name] = array.astype(dtype)
         if not np.array_equal(np.isfinite(result[name]), np.isfinite(array)):
-            raise MinicharError(f"cannot write {path}: {name} has values that {dtype} cannot represent")
+            raise MinicharError(
+                f"cannot write {path}: {shown(name)} has values that {dtype} cannot represent"
+            )
     return result
+
+
+def shown(name: str) -> str:
+    """Return a name for an error message, with escape sequences for characters that are not printable."""
+    return name if name.isprintable() else repr(name)

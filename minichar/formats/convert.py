@@ -6,7 +6,7 @@
     onnx                   write    a graph for onnxruntime
     pickle         read             NumPy or CuPy arrays without a model, converted to a plain .npz
 
-Conversion needs neither a GPU nor CuPy.
+Conversion requires neither a GPU nor CuPy.
 """
 
 import os
@@ -46,7 +46,7 @@ TARGETS = ("npz", *WRITERS)
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a file: a model with optional training state, or only arrays."""
+    """Contents of a file: a model with optional training state, or only arrays."""
 
     model: CharRNN | None = None
     training: checkpoint.TrainingState | None = None
@@ -108,7 +108,7 @@ def convert(
     source : path-like
         A file in any readable format.
     target : path-like, optional
-        By default, the name of `source` with the suffix of the new format. If the format does not
+        By default, the name of `source` with the new suffix. If the format does not
         change, ``.inference`` is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights. By default, float32, or unchanged if the training state is
@@ -121,12 +121,12 @@ def convert(
         Drop the training state from an ``.npz``. If False, keep it so that training can be resumed.
         Other formats cannot store it.
     sequence : bool
-        Write an ``.onnx`` graph for a whole sequence instead of one time step.
+        Write an ``.onnx`` graph that processes a sequence instead of one time step.
     vocab_from : path-like, optional
         For a PyTorch state dict that minichar did not write: the training text, whose characters in
         code-point order define the ids, or a model with the same vocabulary.
     on_note : callable, optional
-        Called with each note about data that the new file does not contain.
+        Called with each note on data that the new file does not contain.
 
     Returns
     -------
@@ -225,12 +225,12 @@ def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None)
             f"the suffix of {target} is not one of {suffixes}: choose the format with ", Option("to")
         )
     if by_suffix not in (None, chosen):
-        raise MinicharError(Option("to", to), f" contradicts the suffix of {target}: leave out one of them")
+        raise MinicharError(Option("to", to), f" conflicts with the suffix of {target}: omit one of them")
     return chosen, Path(target)
 
 
 def _check_free(source: Path, path: Path, force: bool) -> None:
-    """Check that no file would be overwritten unintentionally."""
+    """Raise an error if an existing file would be overwritten unintentionally."""
     if not path.exists():
         return
     if source.exists() and path.samefile(source):
@@ -242,7 +242,7 @@ def _check_free(source: Path, path: Path, force: bool) -> None:
 
 
 def _read(source: Path, inference: bool, vocab_from: str | os.PathLike[str] | None) -> Content:
-    """Return the content of a file, without the training state if `inference` is True."""
+    """Return the contents of a file, without the training state if `inference` is True."""
     kind = format_of(source) or "npz"
     if kind == "pickle":
         found, notes = arrays.read_pickled(source)
@@ -268,7 +268,7 @@ def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
 
 
 def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[str]:
-    """Yield notes about data that format `to` cannot store, and about how to use the file."""
+    """Yield notes on data that format `to` cannot store, and on how to use the file."""
     if in_training:
         yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
     if to == "npz":
@@ -278,4 +278,4 @@ def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[st
     if model.vocabulary.unknown:
         yield "the last id represents all unknown characters: exclude it when sampling"
     if to == "onnx" and dtype == "float64":
-        yield "onnxruntime supports only float32 RNN, LSTM and GRU on CPUs: it may reject this float64 file"
+        yield "on CPUs, onnxruntime supports only float32 RNN, LSTM and GRU: it may reject this float64 file"

@@ -3,7 +3,7 @@
     a = W_input @ x + b_input + W_recurrent @ h_prev + b_recurrent
 
 This is the layout of PyTorch and ONNX. Both matrices have G = gates·H rows, one block of H rows per
-gate. They correspond to minichar's weights (`minichar.engine`), gate by gate, as follows:
+gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as follows:
 
              W_input (G, D)       W_recurrent (G, H)   b_input      b_recurrent
     RNN      Wx or W[:, H:-1]     W[:, :H]             W[:, -1]     0

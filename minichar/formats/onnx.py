@@ -3,7 +3,7 @@
     step       ids (B,),   h, c (L, B, H)  →  logits (B, V),     h_next, c_next (L, B, H)
     sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
 
-Only an LSTM has c and c_next. The dtype of ids is int64, and B and T are dynamic. Start with zero states,
+Only an LSTM has c and c_next. The ids are int64, and B and T are dynamic. Start with zero states,
 then pass h_next and c_next as the next h and c. Each layer is one operator with W (1, G, D), R (1, G, H)
 and both biases (1, 2G). The gate order of the rows is
 
@@ -12,8 +12,8 @@ and both biases (1, 2G). The gate order of the rows is
     LSTM      i o f c     i f o g
     GRU       z r h       r z n       h = (1 - z) ∘ n + z ∘ h_prev in both
 
-``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, and 0 if before.
-Vocabulary and configuration are stored as JSON in the model's metadata, under ``minichar``. float16
+``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, and 0 if before it.
+The vocabulary and configuration are stored as JSON in the model's metadata, under ``minichar``. float16
 weights are stored as float16 and cast to float32 at run time.
 """
 
@@ -34,13 +34,13 @@ from minichar.model import CharRNN
 
 OPSET = 17
 IR_VERSION = 8
-"""The IR version for opset 17. Runtimes support older versions more widely."""
+"""The IR version for opset 17. More runtimes support older versions."""
 MAX_BYTES = (2 << 30) - 1
 """Maximum size of a protobuf message."""
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
-    """Return the content of a file with `model` and `weights`, for one time step or a sequence.
+    """Return a model as the bytes of an ``.onnx`` file, for one time step or a sequence.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
 
 
 class Graph:
-    """Builder for a graph, with the nodes and constants added so far.
+    """Builder for an ONNX graph.
 
     Parameters
     ----------
@@ -120,13 +120,13 @@ class Graph:
         return self.onnx.helper.make_graph(self.nodes, "minichar", inputs, outputs, self.constants)
 
     def layer(self, layer: int, x: str) -> str:
-        """Add a layer with the input x ``(T, B, D)``, and return the name of its output h ``(T, B, H)``."""
+        """Add a layer with input x ``(T, B, D)``, and return the name of its output h ``(T, B, H)``."""
         gates = split(self.config, self.weights, layer, self.form)
         b = np.concatenate([gates.b_input, gates.b_recurrent])  # (2G,)
         arrays = {"W": gates.W_input, "R": gates.W_recurrent, "b": b}
         constants = [self.constant(f"layer{layer}.{name}", array[None]) for name, array in arrays.items()]
         attributes = {"hidden_size": self.config.rnn_size, **self.form.attributes}
-        lengths = ""  # omitted: every sequence has length T
+        lengths = ""  # omitted, because every sequence has length T
         before = [f"{name}{layer}" for name in self.states]
         after = [f"{name}{layer}_next" for name in self.states]
         y = self.node(self.form.name, [x, *constants, lengths, *before], f"y{layer}", *after, **attributes)
@@ -139,7 +139,7 @@ class Graph:
         return outputs[0]
 
     def constant(self, name: str, values: ArrayLike, dtype: DTypeLike | None = None) -> str:
-        """Add a constant and return its name, or for float16, the name of its float32 cast."""
+        """Add a constant and return its name. For float16, return the name of its float32 cast."""
         array = np.asarray(values, dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         if array.dtype != np.float16:

@@ -1,21 +1,32 @@
 """Read pickles of NumPy and CuPy arrays without unpickling them.
 
 A pickle is a program for a stack machine, and its REDUCE instruction can call any function by name.
-The stack machine in this module never calls these functions. It parses the program with `pickletools` and
-allows only names for which `minichar.formats.stand_ins` has a harmless replacement. Lists, tuples, dicts,
-numbers and strings are created as usual. Array data is taken from the file, so no array is larger than the
-file, and the number of instructions is limited.
+The stack machine in this module never calls those functions. It allows only names for which its caller
+has a harmless replacement, such as `minichar.formats.stand_ins`. Lists, tuples, dicts, numbers and
+strings are created as usual.
+
+Each instruction takes constant time, apart from reading its own bytes, and pays for the memory that it
+uses, even if the result is dropped later. Time and memory are therefore proportional to the size of the
+file.
 """
 
-import pickletools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from sys import getsizeof
 from typing import Any
 
 from minichar.errors import MinicharError
-from minichar.formats.stand_ins import KNOWN, Refused, known
+from minichar.formats.budget import Budget, Refused
+from minichar.formats.pickle_program import MAX_KEY, Program
+from minichar.formats.stand_ins import KNOWN, Function
 
 MAX_BYTES = 4 << 30
 MAX_INSTRUCTIONS = 1 << 20
+MAX_ARGUMENTS = 8
+HEADROOM = 64 << 20
+"""Bytes of memory that a pickle may use in addition to its own size."""
+SLOT_BYTES, ITEM_BYTES = 8, 128
+"""Memory per element of a list or tuple, and per item of a dict or small object."""
 PUSHED = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING"),
@@ -26,47 +37,71 @@ PUSHED = {
 
 
 def read_pickle(path: Path) -> Any:
-    """Return the content of a pickle: containers, numbers, strings, and an `Array` for each array.
+    """Return the contents of a pickle: containers, numbers, strings, and an `Array` for each array.
 
     Raises
     ------
     MinicharError
-        If the file cannot be read, is damaged or too large, or refers to anything except arrays and
-        containers.
+        If the file cannot be read, is damaged or too large, or refers to anything other than arrays
+        and containers.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise Refused(f"it is larger than {MAX_BYTES:,} bytes")
-        return Machine().run(path.read_bytes())
+        return run(path.read_bytes(), KNOWN)
     except OSError as error:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
         raise MinicharError(f"{path} is not a pickle of arrays that minichar can read: {error}") from error
+
+
+def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> Any:
+    """Return the result of a pickle.
+
+    Parameters
+    ----------
+    pickled : bytes
+    known : mapping of str to object
+        The allowed global names, such as ``numpy.dtype``, and their replacements. Only a `Function` can
+        be called.
+    load : callable, optional
+        Returns the object for a persistent id. By default, persistent ids are rejected.
+
+    Raises
+    ------
+    Refused
+        If the pickle is damaged, or contains anything that is not allowed.
+    """
+    try:
+        return Machine(known, load).run(pickled)
+    except Refused:
+        raise
     except Exception as error:  # an invalid program can raise any exception
-        raise MinicharError(
-            f"{path} is not a pickle of arrays that minichar can read: it is empty, truncated or damaged"
-        ) from error
+        raise Refused("it is empty, truncated or damaged") from error
 
 
 class Machine:
-    """Stack machine that executes a pickle."""
+    """Stack machine that executes a pickle. For parameters, see `run`."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> None:
+        self.known, self.load = known, load
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: dict[str, Any] = {}
 
-    def run(self, program: bytes) -> Any:
+    def run(self, pickled: bytes) -> Any:
         """Execute all instructions and return the top of the stack. The last instruction must be STOP."""
-        for count, (opcode, argument, position) in enumerate(pickletools.genops(program)):
+        self.memory = Budget(len(pickled) + HEADROOM, "its values take too much memory for its size")
+        program = Program(pickled, self.memory)
+        for count, (instruction, argument) in enumerate(program.instructions()):
             if count == MAX_INSTRUCTIONS:
                 raise Refused(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
-            if opcode.name in PUSHED:
+            if instruction in PUSHED:
                 self.push(argument)
-            elif opcode.name != "STOP":
-                self.step(opcode.name, argument)
-            elif position != len(program) - 1:
-                raise Refused("it has trailing data; a file must contain only one pickle")
+            elif instruction != "STOP":
+                self.step(instruction, argument)
+        if program.read(1):
+            raise Refused("it has trailing data; a file must contain only one pickle")
         return self.stack.pop()
 
     def step(self, instruction: str, argument: Any) -> None:
@@ -77,6 +112,7 @@ class Machine:
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 self.push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[instruction])
             case "MARK":
+                self.memory.spend(getsizeof([]))
                 self.marks.append(self.stack)
                 self.stack = []
             case "POP":
@@ -84,19 +120,22 @@ class Machine:
             case "POP_MARK":
                 self.pop_to_mark()
             case "DUP":
-                self.push(self.stack[-1])
+                self.push_again(self.stack[-1])
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self.memo[argument] = self.stack[-1]
+                self.memorise(argument)
             case "MEMOIZE":
-                self.memo[len(self.memo)] = self.stack[-1]
+                self.memorise(len(self.memo))
             case "GET" | "BINGET" | "LONG_BINGET":
-                self.push(self.memo[argument])
+                self.push_again(self.memo[str(argument)])
             case "EMPTY_LIST":
                 self.push([])
             case "LIST":
                 self.push(self.pop_to_mark())
             case "APPEND" | "APPENDS":
                 items = self.pop(1) if instruction == "APPEND" else self.pop_to_mark()
+                if not isinstance(self.stack[-1], list):
+                    raise Refused("it appends to a value that is not a list")
+                self.memory.spend(SLOT_BYTES * len(items))
                 self.stack[-1].extend(items)
             case "EMPTY_TUPLE":
                 self.push(())
@@ -107,26 +146,36 @@ class Machine:
             case "EMPTY_DICT":
                 self.push({})
             case "DICT":
-                self.push(with_items({}, self.pop_to_mark()))
+                items = self.pop_to_mark()
+                self.push({})
+                self.set_items(items)
             case "SETITEM" | "SETITEMS":
                 items = self.pop(2) if instruction == "SETITEM" else self.pop_to_mark()
-                with_items(self.stack[-1], items)
+                self.set_items(items)
             case "GLOBAL":
-                self.push(known(*argument.split(" ", 1)))
+                self.find(*argument.split(" ", 1))
             case "STACK_GLOBAL":
-                self.push(known(*self.pop(2)))
+                self.find(*self.pop(2))
             case "REDUCE":
-                name, arguments = self.pop(2)
-                self.push(KNOWN[name.dotted](*arguments))
+                self.call(*self.pop(2))
             case "BUILD":
                 (state,) = self.pop(1)
-                self.stack[-1].build(state)
+                if not isinstance(self.stack[-1], dict):  # attributes of a dict, such as PyTorch's _metadata
+                    self.stack[-1].build(state)
+            case "BINPERSID" if self.load is not None:
+                self.push(self.load(*self.pop(1)))
             case _:
                 named = f" {argument[:80]!r}" if isinstance(argument, str) else ""
                 raise Refused(f"its instruction {instruction}{named} is not allowed in a pickle of arrays")
 
     def push(self, value: Any) -> None:
-        """Push a value."""
+        """Push a new value."""
+        self.memory.spend(getsizeof(value) + SLOT_BYTES)
+        self.stack.append(value)
+
+    def push_again(self, value: Any) -> None:
+        """Push a value that already exists."""
+        self.memory.spend(SLOT_BYTES)
         self.stack.append(value)
 
     def pop(self, n: int) -> list[Any]:
@@ -142,11 +191,52 @@ class Machine:
         values, self.stack = self.stack, self.marks.pop()
         return values
 
+    def memorise(self, index: int) -> None:
+        """Store the top of the stack in the memo."""
+        self.memory.spend(ITEM_BYTES)
+        self.memo[str(index)] = self.stack[-1]
 
-def with_items(target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
-    """Add alternating keys and values. Keys must be strings or small ints, which are fast to hash."""
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 63):
-            raise Refused("it contains a dict with a key that is neither a string nor a 64-bit integer")
-        target[key] = value
-    return target
+    def set_items(self, items: list[Any]) -> None:
+        """Add alternating keys and values to the dict at the top of the stack.
+
+        Integer keys become strings, as in `memo`. The hashes of strings depend on a random seed. Those
+        of integers do not, so a file could choose keys with equal hashes.
+        """
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise Refused("it sets items of a value that is not a dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not (isinstance(key, str) and len(key) <= MAX_KEY) and not is_integer(key):
+                raise Refused(
+                    "it contains a dict with a key that is neither a 64-bit integer nor a string of at most "
+                    f"{MAX_KEY} characters"
+                )
+            if str(key) in target:
+                raise Refused(f"it contains a dict with the duplicate key {str(key)[:60]!r}")
+            self.memory.spend(ITEM_BYTES)
+            target[str(key)] = value
+
+    def find(self, module: Any, name: Any) -> None:
+        """Push the replacement of a global name."""
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Refused("it contains a function name that is not a string")
+        dotted = f"{module}.{name}"
+        if dotted not in self.known:
+            raise Refused(
+                f"it refers to {dotted[:80]!r}; only arrays, numbers and plain containers are allowed"
+            )
+        self.push_again(self.known[dotted])
+
+    def call(self, function: Any, arguments: Any) -> None:
+        """Call a replacement and push its result."""
+        if not isinstance(function, Function) or not isinstance(arguments, tuple):
+            raise Refused("it calls a value that is not a function")
+        if len(arguments) > MAX_ARGUMENTS:
+            raise Refused(f"it calls a function with more than {MAX_ARGUMENTS} arguments")
+        self.memory.spend(ITEM_BYTES)
+        self.stack.append(function.call(*arguments))
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether a value is a 64-bit integer."""
+    return isinstance(value, int) and -(1 << 63) <= value < 1 << 63

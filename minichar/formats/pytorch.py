@@ -24,8 +24,9 @@ KEY = "minichar.json"
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return the contents of a file that holds `model` and `weights`. For errors, see `to_state_dict`."""
-    tensors = to_state_dict(model.config, weights, path)  # first: installing a package would not help
+    """Return a model as the bytes of a ``.pt`` file. For errors, see `to_state_dict`."""
+    # Convert first: if this fails, installing a package would not help.
+    tensors = to_state_dict(model.config, weights, path)
     torch = need("torch", "torch", str(path))
     header = np.frombuffer(json.dumps(header_of(model)).encode(), dtype=np.uint8)
     file = io.BytesIO()
@@ -34,7 +35,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
-    """Return the model in a file. For parameters and errors, see `from_state_dict`."""
+    """Return the model in a ``.pt`` file. For parameters and errors, see `from_state_dict`."""
     torch = need("torch", "torch", str(path))
 
     def damaged(why: str) -> MinicharError:
@@ -51,7 +52,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
             "it is empty, truncated, or not written by torch.save in PyTorch 1.6 or later"
         ) from error
     if sum(member.file_size for member in members) > size:
-        raise damaged("its content is larger than the file")
+        raise damaged("its contents are larger than the file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many exception types for damaged files

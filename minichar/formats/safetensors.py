@@ -22,14 +22,15 @@ KEY = "minichar"
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return the contents of a file that holds `model` and `weights`. For errors, see `to_state_dict`."""
-    tensors = to_state_dict(model.config, weights, path)  # first: installing a package would not help
+    """Return a model as the bytes of a ``.safetensors`` file. For errors, see `to_state_dict`."""
+    # Convert first: if this fails, installing a package would not help.
+    tensors = to_state_dict(model.config, weights, path)
     numpy = need("safetensors.numpy", "safetensors", str(path))
     return numpy.save(tensors, metadata={KEY: json.dumps(header_of(model))})
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
-    """Return the model in a file. For parameters and errors, see `from_state_dict`."""
+    """Return the model in a ``.safetensors`` file. For parameters and errors, see `from_state_dict`."""
     safetensors = need("safetensors", "safetensors", str(path))
     try:
         with safetensors.safe_open(path, framework="np") as file:

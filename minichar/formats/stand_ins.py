@@ -1,4 +1,4 @@
-"""Replacements for the functions that are called in pickles of arrays.
+"""Safe replacements for the functions that pickles of arrays call.
 
     cupy._core.core.array(a)            a CuPy array, created from the NumPy array a
     numpy…_reconstruct, numpy.dtype     a NumPy array; BUILD sets its shape, dtype, order and bytes
@@ -7,30 +7,30 @@
     _codecs.encode, __builtin__.bytes   bytes, in protocols without an instruction for bytes
     collections.OrderedDict             a dict
 
-The arguments are untrusted and can have any type, size and depth. Therefore, no argument is printed or
-hashed before its type is checked.
+The arguments are untrusted and can have any type, size and nesting depth. Therefore, no argument is
+printed or hashed before its type is checked.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from minichar.formats.budget import Refused
+
 MAX_AXES = 64
 DTYPE = re.compile(r"[biufc]\d{1,2}")
+BYTE_ORDERS = ("<", ">", "=", "|")
 
 
-class Refused(Exception):
-    """Raised with the reason if a pickle is rejected."""
+@dataclass(frozen=True)
+class Function:
+    """The replacement of a function that a pickle can call."""
 
-
-class Name(NamedTuple):
-    """The name of a function or class in a pickle."""
-
-    dotted: str
+    call: Callable[..., Any]
 
 
 @dataclass
@@ -41,12 +41,14 @@ class DType:
 
     def build(self, state: Any) -> None:
         """Set the byte order from ``(version, order, …)``."""
+        if state[1] not in BYTE_ORDERS:
+            raise Refused("it contains a dtype with an unknown byte order")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 @dataclass
 class Array:
-    """An array. A BUILD instruction can set its content.
+    """An array. A BUILD instruction can set its contents.
 
     Attributes
     ----------
@@ -58,12 +60,12 @@ class Array:
     content: tuple[bytes | bytearray | str, np.dtype, tuple[int, ...], Any, Any] | None = None
 
     def build(self, state: Any) -> None:
-        """Set the content from ``(version, shape, dtype, Fortran order, bytes)``."""
+        """Set the contents from ``(version, shape, dtype, Fortran order, bytes)``."""
         _, shape, dtype, fortran, data = state
         self.content = filled(data, dtype, shape, "F" if fortran else "C").content
 
     def to_numpy(self) -> np.ndarray | None:
-        """Return the array, or None if it has no content."""
+        """Return the array, or None if it has no contents."""
         if self.content is None:
             return None
         data, dtype, shape, order, axes = self.content
@@ -71,12 +73,12 @@ class Array:
             stored = data.encode("latin-1") if isinstance(data, str) else data
             array = np.frombuffer(stored, dtype).reshape(shape, order="C" if order == "K" else order)
             return array if axes is None else array.transpose(axes)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise Refused("it contains a damaged array") from error
 
 
 def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None) -> Array:
-    """Return an array with the bytes `data`. Order K is C order, followed by a transposition to `axes`."""
+    """Return an array of the bytes `data`. Order K means C order, followed by a transpose to `axes`."""
     if not isinstance(dtype, DType) or not isinstance(data, bytes | bytearray | str):
         raise Refused("it contains an array without a dtype or bytes")
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(is_size(n) for n in shape):
@@ -112,32 +114,23 @@ def empty_dict() -> dict[Any, Any]:
 
 
 def empty_bytes() -> bytes:
-    """Return empty bytes. Protocols 0 to 2 have no instruction for them."""
+    """Return empty bytes, for which protocols 0 to 2 have no instruction."""
     return b""
 
 
-KNOWN: dict[str, Callable[..., Any]] = {
-    "cupy._core.core.array": on_cpu,
-    "cupy.core.core.array": on_cpu,  # CuPy 8 and earlier
-    "numpy.dtype": number_type,
-    "numpy.ndarray": lambda: Array(),
-    "_codecs.encode": lambda text, codec: text,  # `Array.to_numpy` encodes it
-    "__builtin__.bytes": empty_bytes,
-    "collections.OrderedDict": empty_dict,
+KNOWN = {
+    "cupy._core.core.array": Function(on_cpu),
+    "cupy.core.core.array": Function(on_cpu),  # CuPy 8 and earlier
+    "numpy.dtype": Function(number_type),
+    "numpy.ndarray": Function(Array),
+    "_codecs.encode": Function(lambda text, codec: text),  # `Array.to_numpy` encodes it
+    "__builtin__.bytes": Function(empty_bytes),
+    "collections.OrderedDict": Function(empty_dict),
 }
+"""The names that a pickle of arrays may contain, with their replacements."""
 for core in ("numpy.core", "numpy._core"):  # NumPy 1, NumPy 2
     KNOWN |= {
-        f"{core}.multiarray._reconstruct": lambda *_: Array(),
-        f"{core}.multiarray.scalar": lambda dtype, data: filled(data, dtype, ()),
-        f"{core}.numeric._frombuffer": filled,
+        f"{core}.multiarray._reconstruct": Function(lambda *_: Array()),
+        f"{core}.multiarray.scalar": Function(lambda dtype, data: filled(data, dtype, ())),
+        f"{core}.numeric._frombuffer": Function(filled),
     }
-
-
-def known(module: Any, name: Any) -> Name:
-    """Return the name of a function or class in `KNOWN`, and reject all others."""
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise Refused("it contains a function name that is not a string")
-    dotted = f"{module}.{name}"
-    if dotted not in KNOWN:
-        raise Refused(f"it refers to {dotted[:80]!r}; only arrays, numbers and plain containers are allowed")
-    return Name(dotted)

@@ -11,11 +11,11 @@
 
 The gate order of an LSTM is i f g o in PyTorch and i f o g in minichar. In both, a GRU has the order r z n
 and ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the reset gate after the matrix product. The
-input is one-hot, (T, B, V). For weights with a single bias, bias_hh is written as zero, and both biases are
-added when they are read.
+input is one-hot, (T, B, V). For weights with a single bias, bias_hh is written as zeros, and the two
+biases are added when a file is read.
 
-Vocabulary and configuration are stored with the tensors as JSON, in the same header as in ``.npz``. Without
-the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
+The vocabulary and configuration are stored with the tensors as JSON, in the same header as in ``.npz``.
+Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
 """
 
 import re
@@ -69,7 +69,7 @@ def shapes(config: Config, form: Counterpart) -> Shapes:
 
 
 def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Return minichar's weights with PyTorch's names, as contiguous arrays.
+    """Return minichar's weights under PyTorch's names, as contiguous arrays.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
     for k in range(config.num_layers):
         gates = split(config, weights, k + 1, form)
         tensors |= {f"rnn.{part}_l{k}": array for part, array in zip(PARTS, gates, strict=True)}
-    # safetensors ignores strides, so it would store the wrong values of a slice.
+    # safetensors ignores strides, so it would store the wrong values for a slice.
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
@@ -135,7 +135,7 @@ def from_state_dict(
                 f" has {len(vocabulary)}",
             )
 
-    # A damaged header can contain millions of layers. Do not list their tensors if the file has fewer.
+    # A damaged header can declare millions of layers. Do not list their tensors if the file has fewer.
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     check_arrays(expected, tensors, damaged)

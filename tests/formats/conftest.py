@@ -1,4 +1,4 @@
-"""Fixtures with small random models. B, T, V, H and L differ, so tests fail for transposed arrays."""
+"""Fixtures with small random models. B, T, V, H and L differ, so that transposed arrays fail the tests."""
 
 import warnings
 
@@ -17,13 +17,13 @@ CHARACTERS = "\nabcdé詩"
 
 @pytest.fixture(params=["rnn", "lstm", "gru"])
 def in_pytorch(request):
-    """`Config` arguments for each cell in PyTorch. Tests using this fixture run once per cell."""
+    """`Config` arguments for a cell that exists in PyTorch. Tests using this fixture run once per cell."""
     return {"model": request.param}
 
 
 @pytest.fixture
 def make():
-    """Return a function that creates a model with weights large enough for nonlinear gates."""
+    """Return a function that creates a model with weights large enough to make the gates nonlinear."""
 
     def make(layers=2, dtype="float32", unknown=False, details=None, **config):
         vocabulary = Vocabulary(CHARACTERS[: V - unknown], unknown)
@@ -38,7 +38,7 @@ def make():
 
 @pytest.fixture
 def saved(make, tmp_path):
-    """Return a function that creates and saves a model, and returns the model and path."""
+    """Return a function that creates and saves a model and returns ``(model, path)``."""
 
     def saved(name="model.npz", **options):
         model = make(**options)
@@ -62,7 +62,7 @@ def state():
 
 @pytest.fixture
 def run():
-    """Return a function that runs the engine and returns logits ``(T, V, B)`` and the final state."""
+    """Return a function that runs the engine and returns ``(logits, state)``; logits are ``(T, V, B)``."""
 
     def run(model, ids, state):
         network = model.network(T, B)

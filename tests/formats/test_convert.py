@@ -1,4 +1,4 @@
-"""Test `convert` between all formats, from Python and from the command line."""
+"""Test conversion between all formats, from Python and from the command line."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from converting import Converted, convert
 import minichar
 import minichar.extras as extras
 from minichar.checkpoints.archive import write_archive
-from minichar.checkpoints.checkpoint import TrainingState, load, load_training, save
+from minichar.checkpoints.checkpoint import Progress, TrainingState, load, load_training, save
 from minichar.cli import main
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
@@ -23,7 +23,7 @@ READABLE = {".npz": (), ".safetensors": ("safetensors",), ".pt": ("torch",)}
 
 @pytest.fixture(params=READABLE)
 def readable(request, package):
-    """Suffix of a format that can be read and written. Tests using this fixture run once per format."""
+    """Suffix of a readable and writable format. Tests using this fixture run once per format."""
     for name in READABLE[request.param]:
         package(name)
     return request.param
@@ -31,7 +31,7 @@ def readable(request, package):
 
 @pytest.fixture
 def trained(make, tmp_path):
-    """Return a function that saves a checkpoint with training state and returns model, state and path."""
+    """Return a function that saves a resumable checkpoint and returns ``(model, state, path)``."""
 
     def trained(dtype="float32", **options):
         model = make(dtype=dtype, **options)
@@ -39,7 +39,7 @@ def trained(make, tmp_path):
         state = TrainingState(
             values.random(model.parameters.size).astype(dtype),
             values.random(model.config.state_shape(2)).astype(dtype),
-            {"iteration": 7, "history": [], "random": {"state": 2**100}},
+            Progress(7, 3.0, 2, 4.5, "cpu", {"state": 2**100}),
         )
         path = tmp_path / "lm_lstm_epoch1.00_2.0000.npz"
         save(path, model, state)
@@ -199,7 +199,7 @@ def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
 
 
 def test_array_names_are_not_restricted(tmp_path):
-    """numpy.savez fails for these names, because they are also its parameters."""
+    """numpy.savez rejects these names, because they are also names of its parameters."""
     path = tmp_path / "odd.npz"
     write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
     copy = contents(convert(path, tmp_path / "copy.npz").path)
@@ -270,7 +270,7 @@ WRONG = {
     "no suffix": (["model.npz", "model"], "the suffix of model is not one of"),
     "contradiction": (
         ["model.npz", "model.pt", "--to", "onnx"],
-        "--to onnx contradicts the suffix of model.pt",
+        "--to onnx conflicts with the suffix of model.pt",
     ),
     "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
     "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),

@@ -1,4 +1,4 @@
-"""Run every command and code block in docs/formats.md, and check its table and the table in README.md."""
+"""Run every command and code block in docs/formats.md, and check the format tables there and in README."""
 
 import pickle
 import re
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from converting import convert
 
-from minichar.checkpoints.checkpoint import TrainingState, save
+from minichar.checkpoints.checkpoint import Progress, TrainingState, save
 from minichar.cli import main
 from minichar.formats.convert import READERS, SUFFIXES, TARGETS
 
@@ -22,12 +22,14 @@ CHECKPOINT = "cv/lm_lstm_epoch2.00_1.8000.npz"
 
 @pytest.fixture
 def home(make, tmp_path, monkeypatch, package):
-    """Directory with all files that the document uses but does not create."""
+    """Change to a directory with all files that the document uses but does not create."""
     torch = package("torch")
     model = make(model="lstm")
     (tmp_path / "cv").mkdir()
     state = TrainingState(
-        np.zeros(model.parameters.size, "float32"), np.zeros(model.config.state_shape(2), "float32"), {}
+        np.zeros(model.parameters.size, "float32"),
+        np.zeros(model.config.state_shape(2), "float32"),
+        Progress(1, 3.0, 0, 0.0, "cpu", {}),
     )
     save(tmp_path / CHECKPOINT, model, state)
     (tmp_path / "my.txt").write_text("\nabcdé詩", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Test the conversion to the layout of other libraries, including a cell with different gate orders."""
+"""Test conversion to the layout of other libraries, including for a cell with unusual gate orders."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def unusable(*arguments):
 
 @pytest.fixture
 def odd_cell(monkeypatch):
-    """A cell whose matrix products have different gate orders. PyTorch has no counterpart."""
+    """Cell whose matrix products differ in gate order. PyTorch has no counterpart."""
     products = (Product("U", "zr", reads_x=False), Product("W", "rz", reads_state=False), Product("Wn", "n"))
     stage = Stage(products, unusable, unusable, cache="")
     cell = Cell("odd", "Odd cell", "h", (stage,))
@@ -71,7 +71,7 @@ def test_a_cell_without_a_counterpart_is_a_one_line_error(odd_cell, tmp_path, su
 
 
 def test_a_custom_cell_is_not_used_instead_of_a_pytorch_cell(monkeypatch):
-    """The shapes in a state dict specify only the number of gates."""
+    """The shapes in a state dict determine only the number of gates."""
     stage = Stage((Product("W", "abcd"),), unusable, unusable, cache="")
     monkeypatch.setitem(CELLS, "own", Cell("own", "Own", "h", (stage,), torch=Counterpart("Own", "abcd")))
     shapes = {"rnn.weight_ih_l0": (12, 7), "rnn.weight_hh_l0": (12, 3)}

@@ -24,7 +24,7 @@ def session(package):
 
 
 def states_of(model, state):
-    """Return the state inputs of the graph by name, each ``(L, B, H)``, from ``(L, states, H, B)``."""
+    """Convert states ``(L, states, H, B)`` to graph inputs by name, each ``(L, B, H)``."""
     return {name: state[:, i].transpose(0, 2, 1) for i, name in enumerate(model.config.cell.states)}
 
 

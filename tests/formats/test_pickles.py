@@ -15,7 +15,7 @@ from converting import convert
 
 from minichar.errors import MinicharError
 from minichar.formats import arrays as arrays_format
-from minichar.formats import pickles, stand_ins
+from minichar.formats import pickle_program, pickles, stand_ins
 from minichar.formats.convert import load_model
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -23,7 +23,7 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 @pytest.fixture
 def on_gpu(request, monkeypatch):
-    """Return a class whose instances are pickled like CuPy arrays, as a call to ``array``."""
+    """Return a class whose instances are pickled as a call to ``array``, like CuPy arrays."""
     module = getattr(request, "param", "cupy._core.core")
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
@@ -47,7 +47,7 @@ def on_gpu(request, monkeypatch):
 
 @pytest.fixture
 def read(tmp_path, monkeypatch):
-    """Return a function that writes pickle data to a file and reads it while `pickle` is disabled."""
+    """Return a function that saves pickle data and reads it with the `pickle` module disabled."""
 
     def forbidden(*args, **kwargs):
         raise AssertionError("the pickle was unpickled")
@@ -181,7 +181,7 @@ def test_arrays_without_a_model_are_converted_only_to_npz(tmp_path):
 
 
 class Call:
-    """Object that is pickled as a function call."""
+    """Object pickled as a function call."""
 
     def __init__(self, function, *args, state=None):
         self.call = (function, args) if state is None else (function, args, state)
@@ -229,8 +229,8 @@ HOSTILE = {
     "set": (pickle.dumps({1, 2}), "instruction EMPTY_SET"),
     "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"refers to 'a\\nb\.ccc"),
     "two pickles": (pickle.dumps(np.arange(2)) * 2, "trailing data"),
-    "tuple as key": (pickle.dumps({(1, 2): np.arange(2)}), "neither a string nor a 64-bit integer"),
-    "huge key": (pickle.dumps({1 << 63: np.arange(2)}), "neither a string nor a 64-bit integer"),
+    "tuple as key": (pickle.dumps({(1, 2): np.arange(2)}), "neither a 64-bit integer nor a string"),
+    "huge key": (pickle.dumps({1 << 63: np.arange(2)}), "neither a 64-bit integer nor a string"),
     "clash": (pickle.dumps({"a": {"b": np.arange(2)}, "a.b": np.arange(3)}), "'a.b' is a duplicate"),
     "unprintable": (pickle.dumps({"a\0b": np.arange(2)}), "not printable"),
     "nothing": (pickle.dumps({"note": "text"}), "it has no arrays"),
@@ -304,7 +304,7 @@ def test_shared_and_recursive_containers_are_rejected_quickly(read):
     nothing = []
     for _ in range(30):
         nothing = [nothing] * 10
-    with pytest.raises(MinicharError, match="more than 16,384 values"):
+    with pytest.raises(MinicharError, match="too many elements for its size"):
         read(pickle.dumps(nothing))
     itself = []
     itself.append(itself)
@@ -313,7 +313,7 @@ def test_shared_and_recursive_containers_are_rejected_quickly(read):
     keys = ()
     for _ in range(100):
         keys = (keys, keys)  # hashing or printing it would take 2¹⁰⁰ steps
-    with pytest.raises(MinicharError, match="neither a string nor a 64-bit integer"):
+    with pytest.raises(MinicharError, match="neither a 64-bit integer nor a string"):
         read(tuple_key(keys))
     knot = pickle.dumps(keys, 4)[11:-1]
     for program in (knot + b"\x8c\x01a\x93.", b"cnumpy\ndtype\n" + knot + b"\x85R.", declared(knot)):
@@ -322,7 +322,7 @@ def test_shared_and_recursive_containers_are_rejected_quickly(read):
 
 
 def test_a_frequently_used_byte_string_is_not_copied(read, monkeypatch):
-    """Python 2 pickles store bytes as text, which must be encoded to create an array."""
+    """Python 2 pickles store bytes as text, which is encoded when the array is created."""
     text = b"X" + struct.pack("<I", 1 << 16) + b"a" * (1 << 16) + b"\x940"
     array = b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nX\2\0\0\0f4\x85RM\x00\x40\x85t\x52"
     encoded = b"c_codecs\nencode\nh\x00X\6\0\0\0latin1\x86R"
@@ -336,7 +336,7 @@ def test_a_frequently_used_byte_string_is_not_copied(read, monkeypatch):
 
 
 def tuple_key(keys):
-    """Return a pickle of a dict with the key `keys`, which is too slow to hash."""
+    """Return a pickle of a dict whose key `keys` takes too long to hash."""
     return b"\x80\x04}" + pickle.dumps(keys, 4)[11:-1] + b"Ns."
 
 
@@ -346,6 +346,139 @@ def test_an_array_that_is_used_too_often_is_rejected(read):
     assert len(tied) == 4
     with pytest.raises(MinicharError, match="more than 4 times as large as the file"):
         read(pickle.dumps({str(i): a for i in range(100)}))
+
+
+def text(characters):
+    """Return an instruction that pushes a text."""
+    encoded = characters.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(encoded)) + encoded
+
+
+def lists(*values):
+    """Return a program that creates a list of values."""
+    return b"(" + b"".join(values) + b"l"
+
+
+BIG = b"\x8a\x11" + b"\xff" * 16 + b"\x01"
+"""Push an integer that fits no dtype, so a list that contains it is not an array."""
+COSTLY = {
+    "a list that is converted many times": (
+        b"\x80\x02" + lists(b"K\x01" * 3000, BIG) + b"q\x000" + lists(b"h\x00" * 3000),
+        "too many elements",
+    ),
+    "a list that is scanned many times": (
+        b"\x80\x02" + lists(b"]" * 3000) + b"q\x000" + lists(b"h\x00" * 3000),
+        "more than 16,384 values|too many elements",
+    ),
+    "a long name for each value": (
+        b"\x80\x02}" + text("a" * 256) + lists(b"N" * 3000) + b"s",
+        "neither a 64-bit integer nor a string of at most 255 characters",
+    ),
+    "many arguments": (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(" + b"N" * 9 + b"tR",
+        "more than 8 arguments",
+    ),
+    "arguments in a list": (b"\x80\x02cnumpy\ndtype\n" + lists(text("f4")) + b"R", "not a function"),
+    "a list as a dict": (b"\x80\x02]K\x00Ns", "not a dict"),
+    "bytes as a list": (b"\x80\x05\x96" + struct.pack("<Q", 1) + b"aK\x01a", "not a list"),
+    "equal keys": (b"\x80\x02}K\x01NsX\1\0\0\0001Ns", "the duplicate key '1'"),
+    "a dtype with a long byte order": (
+        b"\x80\x02cnumpy\ndtype\n" + text("f4") + b"\x85R(K\x03" + text("<" * 99) + b"tb",
+        "unknown byte order",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COSTLY.values(), ids=COSTLY.keys())
+def test_programs_that_would_take_long_are_rejected(read, case):
+    program, message = case
+    with pytest.raises(MinicharError, match=message):
+        read(program + b".")
+
+
+def test_a_key_can_have_255_characters(read):
+    same(read(pickle.dumps({"é" * 255: np.arange(2)}))[0], {"é" * 255: np.arange(2)})
+
+
+def test_a_list_that_is_used_again_is_converted_once(read):
+    losses = [2.5, 1.5, 1.0]
+    found, _ = read(pickle.dumps({"a": losses, "b": losses, "c": np.zeros(9)}))
+    assert found["a"] is found["b"]
+
+
+EACH = {
+    "NONE": b"N0",
+    "MARK": b"(1",
+    "lists": b"]0",
+    "tuples": b"NN\x860",
+    "the memo": b"Nq\x000",
+    "references": b"20",
+    "appended items": b"Na",
+    "arrays": b"h\x00)R0",
+}
+
+
+@pytest.mark.parametrize("code", EACH.values(), ids=EACH.keys())
+def test_a_value_costs_memory_even_if_it_is_dropped(read, monkeypatch, code):
+    start = b"\x80\x02cnumpy\nndarray\nq\x000]"
+    monkeypatch.setattr(pickles, "HEADROOM", 1000)
+    with pytest.raises(MinicharError, match="no arrays"):
+        read(start + code + b".")
+    with pytest.raises(MinicharError, match="too much memory for its size"):
+        read(start + code * 2000 + b".")
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [text("a" * 70_000 + "😀"), b"V" + b"a" * 70_000 + rb"\U0001f600" + b"\n"],
+    ids=["UTF-8", "escaped"],
+)
+def test_wide_text_is_rejected_before_it_is_decoded(read, monkeypatch, instruction):
+    monkeypatch.setattr(pickles, "HEADROOM", 100_000)
+    tracemalloc.start()
+    with pytest.raises(MinicharError, match="too much memory for its size"):
+        read(b"\x80\x02" + instruction + b".")
+    assert tracemalloc.get_traced_memory()[1] < 5 * len(instruction)
+    tracemalloc.stop()
+
+
+def test_the_text_of_a_large_array_is_not_wide(read, monkeypatch):
+    """Protocols 0 to 2 store an array as text with the characters U+0000 to U+00FF."""
+    data = {"a": np.tile(np.arange(256, dtype="u1"), 300)}
+    monkeypatch.setattr(pickles, "HEADROOM", 10_000)
+    for protocol in PROTOCOLS:
+        same(read(pickle.dumps(data, protocol))[0], data)
+
+
+def test_long_text_is_skipped(read):
+    note = {"a": np.arange(2), "english": "a" * 300, "chinese": "詩" * 300, "emoji": "😀" * 300}
+    for protocol in PROTOCOLS:
+        assert read(pickle.dumps(note, protocol))[1] == (
+            "skipped non-numeric values: english, chinese, emoji",
+        )
+
+
+def test_python_2_strings_can_contain_any_byte(read):
+    """Protocol 0 quotes them and escapes the bytes that are not ASCII."""
+    data = bytes(range(256)) * 2
+    quoted = repr(data)[1:].encode()  # as in Python 2
+    array = declared(b"K\x40\x85", b"f8").split(b"C")[0]
+    program = array + b"S" + quoted + b"\n" + declared(b"K\x40\x85", b"f8").split(b"\0" * 8)[1]
+    np.testing.assert_array_equal(read(program)[0]["arr_0"], np.frombuffer(data, "f8"))
+
+
+@pytest.mark.parametrize("program", [b"Sabc\n.", b"S'abc\n.", b"S'\n.", b"S'abc'", b"Vabc"])
+def test_a_damaged_line_is_rejected(read, program):
+    with pytest.raises(MinicharError, match=r"a string without quotes|a line that is too long, or truncated"):
+        read(program)
+
+
+def test_the_length_of_a_line_is_limited(read, monkeypatch):
+    monkeypatch.setattr(pickle_program, "MAX_TEXT_LINE", 100)
+    with pytest.raises(MinicharError, match="too long"):
+        read(b"V" + b"a" * 100 + b"\n.")
+    with pytest.raises(MinicharError, match="too long"):
+        read(b"F" + b"1" * (1 << 16) + b"\n.")
 
 
 def test_the_number_of_instructions_is_limited(read, monkeypatch):

@@ -31,7 +31,7 @@ def suffix(request, package):
 
 @pytest.fixture
 def tensors_in(torch, package):
-    """Return a function that reads a file with PyTorch, without minichar."""
+    """Return a function that reads a file with PyTorch instead of minichar."""
 
     def tensors_in(path):
         if path.suffix == ".pt":
@@ -43,7 +43,7 @@ def tensors_in(torch, package):
 
 @pytest.fixture
 def write(torch, package):
-    """Return a function that writes a file with PyTorch, without minichar."""
+    """Return a function that writes a file with PyTorch instead of minichar."""
 
     def write(path, tensors, header=None):
         tensors = {name: torch.as_tensor(value).contiguous() for name, value in tensors.items()}
@@ -64,7 +64,7 @@ def write(torch, package):
 
 @pytest.fixture
 def parts(make):
-    """Return a function that returns the tensors and header of a model, for tests to modify."""
+    """Return a function that returns ``(tensors, header)`` for a model, for tests to modify."""
 
     def parts(model):
         weights = {name: np.array(view) for name, view in model.parameters.items()}
@@ -301,7 +301,7 @@ def test_a_pt_file_whose_content_is_larger_than_the_file_is_rejected(tmp_path, t
     with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as deflated:
         for name in plain.namelist():
             deflated.writestr(name, plain.read(name))
-    with pytest.raises(MinicharError, match="its content is larger than the file"):
+    with pytest.raises(MinicharError, match="its contents are larger than the file"):
         load_model(packed)
 
 

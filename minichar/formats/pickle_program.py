@@ -1,0 +1,114 @@
+"""Parse the instructions of a pickle, with bounded memory.
+
+pickletools parses everything except text. Python stores all characters of a string in the width of the
+widest one, so one emoji makes a long ASCII text four times as large. Text is therefore paid for before it
+is decoded.
+
+Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a
+key is therefore converted back to bytes where possible. Converting it later would copy it each time the
+pickle uses it.
+"""
+
+import codecs
+import io
+import pickletools
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from minichar.formats.budget import Budget, Refused
+
+MAX_KEY = 255
+"""Maximum number of characters in a key."""
+MAX_LINE = 1 << 16
+"""Maximum number of bytes in a number or name that ends with a newline."""
+MAX_TEXT_LINE = 128 << 20
+"""Maximum number of bytes in a text that ends with a newline. Decoding makes several copies."""
+
+TWO_BYTES = re.compile(rb"\\u(?!00)")
+"""An escaped character that does not fit in a byte."""
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+SIZED_TEXT = {
+    "SHORT_BINSTRING": pickletools.read_bytes1,
+    "BINSTRING": pickletools.read_bytes4,
+    "SHORT_BINUNICODE": pickletools.read_bytes1,
+    "BINUNICODE": pickletools.read_bytes4,
+    "BINUNICODE8": pickletools.read_bytes8,
+}
+"""Text whose size is stored first, as for bytes."""
+
+
+class Program(io.BytesIO):
+    """A pickle.
+
+    Parameters
+    ----------
+    pickled : bytes
+    memory : Budget
+        Pays for text that takes more memory than in the file, in bytes.
+    """
+
+    def __init__(self, pickled: bytes, memory: Budget) -> None:
+        super().__init__(pickled)
+        self.memory = memory
+
+    def instructions(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the argument of each instruction, up to STOP.
+
+        Raises
+        ------
+        Refused
+            If a line is too long, or the text takes too much memory.
+        Exception
+            If the program is invalid.
+        """
+        name = ""
+        while name != "STOP":
+            opcode = OPCODES[self.read(1).decode("latin-1")]
+            name = opcode.name
+            if name in SIZED_TEXT:
+                yield name, self.decoded(SIZED_TEXT[name](self), "latin-1" if "STRING" in name else "utf-8")
+            elif name == "STRING":
+                yield name, self.decoded(self.quoted(), "latin-1")
+            elif name == "UNICODE":
+                yield name, self.decoded(self.readline(MAX_TEXT_LINE)[:-1], "raw-unicode-escape")
+            else:
+                yield name, opcode.arg and opcode.arg.reader(self)
+
+    def readline(self, size: int | None = MAX_LINE, /) -> bytes:
+        """Return the next line, which must have fewer than `size` bytes."""
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise Refused("it contains a line that is too long, or truncated")
+        return line
+
+    def quoted(self) -> bytes:
+        """Return the next line without its quotes and escape sequences."""
+        line = self.readline(MAX_TEXT_LINE)
+        quote = line[:1]
+        if quote not in (b"'", b'"') or not line[1:].endswith(quote + b"\n"):
+            raise Refused("it contains a string without quotes")
+        return codecs.escape_decode(line[1:-2])[0]
+
+    def decoded(self, raw: bytes, encoding: str) -> str | bytes:
+        """Return a text as a string if it can be a key, otherwise as bytes if it can be array data."""
+        if encoding == "latin-1" and len(raw) > MAX_KEY:
+            return raw
+        self.memory.spend((width(raw, encoding) - 1) * len(raw))
+        text = raw.decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
+        del raw  # before the next copy
+        if len(text) > MAX_KEY:
+            with suppress(UnicodeEncodeError):
+                return text.encode("latin-1")
+        return text
+
+
+def width(raw: bytes, encoding: str) -> int:
+    """Return an upper bound for the bytes per character of the decoded text."""
+    if encoding == "raw-unicode-escape":
+        return 4 if b"\\U" in raw else 2 if TWO_BYTES.search(raw) else 1
+    highest = np.frombuffer(raw, np.uint8).max(initial=0) if encoding == "utf-8" else 0
+    return 1 if highest < 0xC4 else 2 if highest < 0xF0 else 4  # U+0100 begins with C4, U+10000 with F0
