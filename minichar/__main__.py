@@ -1,5 +1,68 @@
-"""Entry point for ``python -m minichar``."""
+"""Entry point of the ``minichar`` script and of ``python -m minichar``.
 
-from minichar.cli import main
+This module imports as little as possible, because Ctrl-C prints a traceback until `main` is called.
+"""
 
-main(prog_name="minichar")
+import os
+import signal
+import sys
+from typing import Any
+
+STREAMS = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+"""Name of each standard stream, and how the null device that replaces it is opened.
+
+Standard output is opened for reading, so that commands fail instead of discarding their results.
+"""
+
+
+def main() -> None:
+    """Run the command line and exit.
+
+    Ctrl-C kills the process at once, except while a command is running (see `GroupedCommand.invoke`).
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.unraisablehook = report_unraisable
+    open_missing_streams()
+    from minichar.cli import main as command_line
+
+    try:
+        command_line(prog_name="minichar")
+    except OSError:  # an error message cannot be written to standard error
+        sys.exit(1)
+    finally:
+        discard_unwritten()
+
+
+def open_missing_streams() -> None:
+    """Open the null device for each standard stream that is closed.
+
+    Otherwise, the next file that is opened gets the stream's descriptor, and receives its output.
+    """
+    for descriptor, (name, flags, mode) in enumerate(STREAMS):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, flags), True)  # opens the lowest free descriptor
+            setattr(sys, name, os.fdopen(descriptor, mode, errors="backslashreplace", closefd=False))
+
+
+def discard_unwritten() -> None:
+    """Discard output that cannot be written. Python would print the error again when it exits."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def report_unraisable(unraisable: Any) -> None:
+    """Exit on a Ctrl-C that cannot raise KeyboardInterrupt, such as one during garbage collection."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    sys.__unraisablehook__(unraisable)
+
+
+if __name__ == "__main__":
+    main()

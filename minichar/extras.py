@@ -1,5 +1,9 @@
 """Import optional packages on first use, with a one-line error if a package is missing."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -8,6 +12,9 @@ from minichar.errors import MinicharError
 
 def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
+
+    On the command line, Ctrl-C during the import kills the process at once, because a
+    KeyboardInterrupt in another package's initialization may be reported with a traceback.
 
     Parameters
     ----------
@@ -23,7 +30,8 @@ def need(module: str, extra: str, what: str) -> Any:
         If the import fails. The message contains the command that installs the package.
     """
     try:
-        return import_module(module)
+        with on_interrupt(signal.SIG_DFL):
+            return import_module(module)
     except ImportError as error:
         raise MinicharError(
             f"{what} needs a package that cannot be imported ({first_line(error)}): "
@@ -32,5 +40,30 @@ def need(module: str, extra: str, what: str) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error message, since some packages use many lines."""
+    """Return the first line of an error message, because some packages raise multi-line errors."""
     return str(error).partition("\n")[0]
+
+
+@contextmanager
+def on_interrupt(action: Any) -> Iterator[None]:
+    """Set the action for SIGINT in the block.
+
+    Nothing happens if SIGINT is ignored, if the program has its own handler, or in a thread other than
+    the main thread, which cannot set handlers.
+
+    Parameters
+    ----------
+    action : signal handler
+        ``signal.SIG_DFL`` to kill the process, ``signal.default_int_handler`` to raise
+        KeyboardInterrupt, or ``signal.SIG_IGN``.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    standard = before in (signal.SIG_DFL, signal.default_int_handler)
+    if not standard or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, action)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

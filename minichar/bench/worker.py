@@ -1,7 +1,7 @@
 """Processes that run and time the benchmarks.
 
-Each implementation runs in a separate process, so its threads cannot slow down the other
-implementation, and its peak memory can be measured separately.
+Each implementation runs in a separate process, so that its threads cannot slow down the other
+implementation and its peak memory can be measured separately.
 """
 
 import os
@@ -23,12 +23,13 @@ from minichar.bench.work import Work
 from minichar.devices.blas import THREAD_VARIABLES
 from minichar.engine.cell import CELLS, Cell
 from minichar.errors import MinicharError
+from minichar.extras import on_interrupt
 
 SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}
 N = 2048
 """Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5
-"""Number of measurements of the peak speed; the fastest one is used."""
+"""Number of peak-speed measurements, of which the fastest is used."""
 
 
 class Worker:
@@ -37,14 +38,15 @@ class Worker:
     Raises
     ------
     MinicharError
-        If the benchmark fails in the process; contains the message of the original error.
+        If the benchmark fails in the process. The message contains the original one.
     """
 
     def __init__(self, work: Work) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, work, work.config().cell), daemon=True)
-        with threads_limited(work.threads):
+        # The parent process handles Ctrl-C. The process inherits the ignored signal.
+        with threads_limited(work.threads), on_interrupt(signal.SIG_IGN):
             self.process.start()
         theirs.close()
 
@@ -55,7 +57,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()  # the process exits after its current answer
+        self.connection.close()  # the process exits after its current request
         if kind is not None:
             self.process.terminate()
         self.process.join()
@@ -73,7 +75,7 @@ class Worker:
         return self.ask("memory")
 
     def ask(self, question: Any) -> Any:
-        """Send a request to the process and return its answer."""
+        """Send a request to the process and return the response."""
         try:
             self.connection.send(question)
             answer = self.connection.recv()
@@ -87,7 +89,7 @@ class Worker:
 def serve(connection: Connection, work: Work, cell: Cell) -> None:
     """Handle requests in the process until the connection is closed."""
     CELLS.setdefault(cell.name, cell)  # custom cells are not registered in a spawned process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, it is not inherited
     unit: Callable[[], None] | None = None
     while True:
         try:
@@ -120,7 +122,7 @@ def seconds(unit: Callable[[], object]) -> float:
 
 
 def peak() -> float:
-    """Return the speed of multiplying two N × N float32 matrices, in GFLOP/s."""
+    """Return the speed of an N × N float32 matrix product, in GFLOP/s."""
     A = np.random.default_rng(0).random((N, N), dtype="float32")  # (N, N)
     out = np.empty_like(A)  # (N, N)
     return 2 * N**3 / min(seconds(lambda: np.matmul(A, A, out=out)) for _ in range(REPEATS)) / 1e9
@@ -139,7 +141,7 @@ def peak_memory() -> int:
 
 @contextmanager
 def threads_limited(threads: int) -> Iterator[None]:
-    """Set the thread count of processes that are started in the block; 0 leaves it unchanged."""
+    """Set the thread count of processes started in the block. 0 leaves it unchanged."""
     kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     if threads:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))

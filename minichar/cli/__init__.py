@@ -1,9 +1,12 @@
-"""Command line: parse arguments, call the packages below, print results.
+"""Command-line interface.
 
-Each command is a module that is imported only when the command is used.
+Each command is defined in its own module, which is imported only when the command is used.
 """
 
+import errno
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
@@ -24,22 +27,25 @@ COMMANDS = {
     "worker": "Run a worker that generates text for a server.",
     "gradcheck": "Check every hand-written gradient.",
     "lessons": "Read a lesson and run its tests.",
-    "doctor": "Show which devices this machine can use.",
+    "doctor": "Show which devices are available.",
     "bench": "Benchmark minichar against PyTorch.",
     "data": "List and download datasets.",
 }
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as in shells."""
+BROKEN_PIPE = 141
+"""Exit status if the reader of the output has exited: 128 + SIGPIPE."""
+WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 
 class LazyGroup(click.Group):
     """Click group that imports a command only when it is used, which keeps ``--help`` fast.
 
-    A user error prints one line to standard error and exits with status 1.
+    User errors are printed as one line on standard error, and the exit status is 1.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the command names in the order of ``--help``."""
+        """Return the command names in the order in which ``--help`` lists them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -51,7 +57,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that `args` names, or fail with a suggestion."""
+        """Look up the command that `args` names; suggest similar names if there is none."""
         similar = get_close_matches(args[0], COMMANDS)
         if args[0] not in COMMANDS and similar and not ctx.resilient_parsing:
             ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
@@ -62,23 +68,45 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Parse the options, which prints the text of ``--help``, and report a user error in one line."""
+        with one_line_errors():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print a user error as one line."""
-        try:
+        """Run the command, and report a user error in one line."""
+        with one_line_errors():
             return super().invoke(ctx)
-        except MinicharError as error:
-            raise click.ClickException(error.with_flags) from error
-        except MemoryError as error:
-            raise click.ClickException(
-                f"out of memory ({error}): reduce --rnn-size, --batch-size or --seq-length"
-            ) from error
-        except KeyboardInterrupt:
-            click.echo("\nAborted!", err=True)
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            raise  # Click exits quietly
-        except OSError as error:
-            raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Convert user errors to exceptions for which Click prints one line and exits."""
+    try:
+        yield
+    except MinicharError as error:
+        raise click.ClickException(error.with_flags) from error
+    except MemoryError as error:
+        raise click.ClickException(
+            f"out of memory ({error}): reduce --rnn-size, --batch-size or --seq-length"
+        ) from error
+    except KeyboardInterrupt as error:
+        click.echo("\nAborted!", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(BROKEN_PIPE) from error
+    except OSError as error:
+        raise click.ClickException(explain(error)) from error
+
+
+def explain(error: OSError) -> str:
+    """Return the message for a system error.
+
+    Errors in all other files that are written contain the file name.
+    """
+    if error.filename is None and error.errno in WRITE_ERRORS:
+        return f"cannot write to standard output: {error.strerror}"
+    return str(error)
 
 
 @click.group(
@@ -100,5 +128,5 @@ def main() -> None:
       minichar data get tinyshakespeare     download a larger dataset
       minichar train --data data/tinyshakespeare
     """  # noqa: D301  (\b tells Click to keep the line breaks)
-    if isinstance(sys.stdout, TextIOWrapper):  # unsupported characters print as ?
+    if isinstance(sys.stdout, TextIOWrapper):  # print unsupported characters as ?
         sys.stdout.reconfigure(errors="replace")

@@ -7,7 +7,7 @@ import click
 
 from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
 from minichar.checkpoints.naming import find_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, argument
+from minichar.cli.options import OUTPUT, PATH, GroupedCommand, argument, print_path
 from minichar.formats.convert import TARGETS, convert
 
 
@@ -20,12 +20,14 @@ from minichar.formats.convert import TARGETS, convert
 )
 @argument(
     "target",
-    "The output file.  [default: SRC with the suffix of the format, or .inference.npz for .npz]",
+    "The output file.  [default: SRC with the suffix of the new format, or .inference.npz for .npz]",
     metavar="[DST]",
     required=False,
-    type=PATH,
+    type=OUTPUT,
 )
-@click.option("--to", type=click.Choice(TARGETS), help="Output format.  [default: from the suffix of DST]")
+@click.option(
+    "--to", type=click.Choice(TARGETS), help="Output format.  [default: determined by the suffix of DST]"
+)
 @click.option(
     "--dtype",
     type=click.Choice(WEIGHT_DTYPES),
@@ -36,10 +38,10 @@ from minichar.formats.convert import TARGETS, convert
     "--inference/--training",
     default=True,
     show_default=True,
-    help="Remove the training state from an .npz file, or keep it so training can resume.",
+    help="Remove the training state from an .npz file, or keep it so that training can be resumed.",
 )
 @click.option(
-    "--sequence", is_flag=True, help="For .onnx: process a sequence per call instead of one character."
+    "--sequence", is_flag=True, help="For .onnx: process a sequence instead of one character per call."
 )
 @click.option(
     "--vocab-from",
@@ -57,7 +59,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     .pt            the same weights, saved like torch.save
     .onnx          a graph for onnxruntime that maps ids and states to logits and states; write-only
 
-    SRC may also be an .npz file of plain arrays, such as one from cupy.savez, or a pickle (.pkl) of
+    SRC may also be an .npz file of plain arrays, such as one written by cupy.savez, or a pickle (.pkl) of
     CuPy or NumPy arrays, which is read without executing code. Both are converted to a plain .npz.
 
     Data that the new format cannot store is reported on standard error. The path of the new file is
@@ -67,4 +69,4 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
     before, after = source.stat().st_size, path.stat().st_size
     click.echo(f"{before:,} bytes -> {after:,} bytes", err=True)
-    click.echo(path)
+    print_path(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, argument
+from minichar.cli.options import PATH, GroupedCommand, argument, print_path
 from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch
 from minichar.text.download import Progress
 
@@ -60,7 +60,7 @@ def get(name: str, folder: Path, force: bool) -> None:
         path = fetch(name, folder, force=force, progress=progress)
     if kept:
         click.echo("already exists, verified", err=True)
-    click.echo(path)
+    print_path(path)
     click.echo(f"next: minichar train --data {shlex.quote(str(path.parent))}", err=True)
 
 

@@ -33,24 +33,24 @@ reading = group("Evaluation")
     type=PATH,
     help="A text file, or a directory with input.txt.  [default: the training text]",
 )
-@text("--encoding", help="Encoding of the file.  [default: as in training]", show_default=False)
+@text("--encoding", help="Text encoding.  [default: as in training]", show_default=False)
 @text(
     "--split",
     type=click.Choice([*SPLITS, "whole"]),
     show_default=False,
-    help="How to split the text. whole: no split, one stream.  [default: as in training]",
+    help="How to split the text. whole: evaluate all of it as one stream.  [default: as in training]",
 )
 @text(
     "--train-frac",
     type=float,
     show_default=False,
-    help="Fraction of the text for training.  [default: as in training]",
+    help="Fraction of the text used for training.  [default: as in training]",
 )
 @text(
     "--val-frac",
     type=float,
     show_default=False,
-    help="Fraction of the text for validation.  [default: as in training]",
+    help="Fraction of the text used for validation.  [default: as in training]",
 )
 @text("--part", default="val", type=click.Choice(PARTS), help="Part of the split to evaluate on.")
 @reading(
@@ -122,7 +122,7 @@ def command(
         if other and model.details.get("settings") and same_text:
             click.echo(
                 f"warning: {' and '.join(other)} changed since training, so this part overlaps the "
-                "training text; use the training values to evaluate on held-out text",
+                "training text; use the original values to evaluate on held-out text",
                 err=True,
             )
         for note in laid_out.notes:

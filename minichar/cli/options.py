@@ -1,5 +1,7 @@
-"""Help sections, and the options and arguments shared by several commands."""
+"""Sections in ``--help``, and options and arguments shared by several commands."""
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,27 @@ import click
 
 from minichar.devices.choose import open_backend
 from minichar.engine.cells import models
-
-PATH = click.Path(path_type=Path)
+from minichar.extras import on_interrupt
 
 Decorator = Callable[[Any], Any]
+
+
+class NonEmptyPath(click.Path):
+    """Path that must not be empty. `pathlib` would take an empty path for the current directory."""
+
+    def __init__(self, **checks: bool) -> None:
+        super().__init__(path_type=Path, **checks)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the `Path`, or report a usage error."""
+        if not os.fspath(value):
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = NonEmptyPath()
+OUTPUT = NonEmptyPath(dir_okay=False, readable=False)
+"""Path of a file to write, which must not be an existing directory."""
 
 
 class GroupedOption(click.Option):
@@ -23,7 +42,7 @@ class GroupedOption(click.Option):
 
 
 class DescribedArgument(click.Argument):
-    """Argument with a description in ``--help``, for every supported version of Click."""
+    """Argument with a description in ``--help``. Works with every supported version of Click."""
 
     def __init__(self, *args: Any, description: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,8 +52,13 @@ class DescribedArgument(click.Argument):
 class GroupedCommand(click.Command):
     """Command whose ``--help`` groups parameters into sections, in declaration order."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Ctrl-C raises KeyboardInterrupt, so that temporary files are deleted."""
+        with on_interrupt(signal.default_int_handler):
+            return super().invoke(ctx)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the arguments, then each group of options, then the options without a group."""
+        """Write the arguments, then each group of options, then the ungrouped options."""
         parameters = self.get_params(ctx)
         grouped = any(isinstance(parameter, GroupedOption) for parameter in parameters)
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
@@ -56,7 +80,7 @@ class GroupedCommand(click.Command):
 
 
 class CellName(click.Choice[str]):
-    """Name of a registered cell. Cells can be registered after the option is declared."""
+    """Choice of a registered cell, including cells registered after the option is declared."""
 
     def __init__(self) -> None:
         super().__init__([])
@@ -79,7 +103,7 @@ device = click.option(
     callback=lambda ctx, parameter, name: open_backend(name),
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU if available, otherwise the CPU.",
 )
-"""Option for the device to compute on; the command receives an open `Backend`."""
+"""The ``--device`` option. The command receives an open `Backend`."""
 
 
 def argument(name: str, description: str, **attributes: Any) -> Decorator:
@@ -104,3 +128,11 @@ def group(heading: str) -> Callable[..., Decorator]:
         return click.option(*names, cls=GroupedOption, group=heading, **attributes)
 
     return option
+
+
+def print_path(path: Path) -> None:
+    """Print a path to standard output.
+
+    The bytes are those of the name in the file system, so that scripts can use a path that is not text.
+    """
+    click.echo(os.fsencode(path))

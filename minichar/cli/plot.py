@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from minichar.checkpoints.naming import find_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, argument
+from minichar.cli.options import OUTPUT, PATH, GroupedCommand, argument, print_path
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import save_figure
 from minichar.pictures.terminal import MARKS, text_plot
@@ -25,15 +25,15 @@ from minichar.pictures.terminal import MARKS, text_plot
     "-o",
     "--output",
     metavar="FILE",
-    type=PATH,
-    help="Save the plot as an .svg or .png file (needs Matplotlib: pip install 'minichar[plot]').  "
+    type=OUTPUT,
+    help="Save the plot as an .svg or .png file (requires Matplotlib: pip install 'minichar[plot]').  "
     "[default: print as text]",
 )
 def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
     """Plot the loss of one or more training runs by epoch.
 
-    Shows the training loss and the validation loss, with its minimum marked. Below the losses, it shows
-    the learning rate and the teacher-forcing ratio.
+    Shows the training loss and the validation loss, and marks the lowest validation loss. The learning
+    rate and the teacher-forcing ratio are shown below.
 
     Without -o, the plot is printed as text. With -o, the path of the figure is printed.
     """
@@ -47,4 +47,4 @@ def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
         click.echo(text_plot(curves, min(shutil.get_terminal_size().columns, 100)), nl=False)
     else:
         save_figure(curves, output)
-        click.echo(output)
+        print_path(output)

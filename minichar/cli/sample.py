@@ -1,7 +1,5 @@
 """``minichar sample``."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,8 @@ ending = group("Length")
 @sampling(
     "--temperature",
     default=1.0,
-    help="Positive. Lower values make the text more predictable, higher values more varied.",
+    help="Sampling temperature, above 0. Lower values make the text more predictable; higher values make it "
+    "more varied.",
 )
 @sampling(
     "--sample/--argmax",
@@ -34,12 +33,12 @@ ending = group("Length")
     default=True,
     help="Sample from the model's distribution, or always choose the most likely character.",
 )
-@sampling("--top-k", default=0, metavar="K", help="Sample from the K most likely characters only. 0: all.")
+@sampling("--top-k", default=0, metavar="K", help="Sample only from the K most likely characters. 0: all.")
 @sampling(
     "--top-p",
     default=1.0,
     metavar="P",
-    help="Sample from the smallest set of characters with total probability at least P. 1: all.",
+    help="Sample from the smallest set of characters whose total probability is at least P. 1: all.",
 )
 @sampling("--seed", default=123, help="Random seed. The same seed generates the same text.")
 @sampling(
@@ -51,15 +50,15 @@ ending = group("Length")
 @sampling(
     "--exact",
     is_flag=True,
-    help="Generate the same text for a seed with any --num-samples. Slower.",
+    help="Make the text for a seed independent of --num-samples. Slower.",
 )
 @prompt("--primetext", default="", metavar="TEXT", help="Text to continue.")
-@prompt("--prime-file", metavar="FILE", type=PATH, help="File with the text to continue; - for stdin.")
+@prompt("--prime-file", metavar="FILE", type=PATH, help="File with the text to continue, or - for stdin.")
 @prompt(
     "--unknown",
     default="error",
     type=click.Choice(["error", "skip", "unk"]),
-    help="What to do with prompt characters outside the vocabulary: fail, skip them, or use the unknown id.",
+    help="How to handle prompt characters outside the vocabulary: fail, skip, or use the unknown id.",
 )
 @ending(
     "--length",
@@ -73,7 +72,8 @@ ending = group("Length")
     metavar="STR",
     default=["\n" * 5],
     show_default=False,
-    help="Stop before this string. Can be repeated. --stop '' disables it.  [default: five line breaks]",
+    help="Stop before this string. Can be repeated. --stop '' disables stop strings.  "
+    "[default: five line breaks]",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing to standard error.")
 @device
@@ -96,7 +96,7 @@ def command(
 ) -> None:
     """Generate text with a trained model.
 
-    The text is printed to standard output as it is generated, everything else to standard error.
+    Prints the text to standard output as it is generated, and everything else to standard error.
     """
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
     if prime_file is not None:
@@ -117,34 +117,27 @@ def command(
         "unknown": unknown,
         "choice": choice,
     }
-    try:
-        if num_samples == 1:
-            print_stream(model, options)
-        else:
-            print_many(model, num_samples, options, quiet)
-        sys.stdout.flush()
-    except OSError as error:
-        # Otherwise, Python reports the error again when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # a reader such as head has closed the pipe
-            raise MinicharError(f"cannot write the generated text: {error.strerror}") from error
+    if num_samples == 1:
+        print_stream(model, options)
+    else:
+        print_many(model, num_samples, options, quiet)
 
 
 def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
     """Print one sample as it is generated."""
     pieces = generate(model, **options)
-    first = next(pieces, "")  # raises errors in the prompt before anything is printed
+    first = next(pieces, "")  # raises prompt errors before anything is printed
     print(options["prime"], first, sep="", end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
-    print()
+    print(flush=True)
 
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
     """Print several samples when all are complete, each followed by an empty line."""
     if options["length"] == 0:
         raise click.UsageError(
-            "--length 0 generates without end, so it allows only one sample: omit --num-samples"
+            "--length 0 generates indefinitely, so only one sample is possible: omit --num-samples"
         )
     steps = generate_many(model, num_samples, **options)
     for i, pieces in enumerate(zip(*steps, strict=True), start=1):
@@ -161,4 +154,6 @@ def read_prime(path: Path) -> str:
     except OSError as error:
         raise MinicharError(f"cannot read --prime-file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise MinicharError(f"--prime-file {path} is not UTF-8: invalid byte {error.start}") from error
+        raise MinicharError(
+            f"--prime-file {path} is not UTF-8: invalid byte at offset {error.start}"
+        ) from error

@@ -10,6 +10,7 @@ from typing import Any
 from cheroot.wsgi import Server
 
 from minichar.errors import MinicharError
+from minichar.extras import on_interrupt
 from minichar.web.app import MAX_BODY
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -50,7 +51,8 @@ def serve(
     MinicharError
         If the server cannot listen on the given address and port.
     """
-    server = listen(app, host, port, streams)
+    with on_interrupt(signal.SIG_DFL):  # an exception would leave threads that keep the process alive
+        server = listen(app, host, port, streams)
     try:
         with interruptible():
             on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.bind_addr[1]}/")
@@ -63,7 +65,7 @@ def serve(
 
 
 def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
-    """Return a listening server; call its ``serve`` method to handle requests.
+    """Return a listening server. Call its ``serve`` method to handle requests.
 
     See `serve` for the parameters and errors.
     """
@@ -86,7 +88,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
 
 
 def buffer_body(app: WSGIApp) -> WSGIApp:
-    """Return a WSGI application that receives the whole request body before it calls `app`.
+    """Return a WSGI application that reads the whole request body before it calls `app`.
 
     If a client does not send the body in time, the server returns status 408 and does not call `app`.
     """

@@ -1,0 +1,249 @@
+"""Standard streams that are closed, full or abandoned, and Ctrl-C at every stage of a command."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from importlib.metadata import entry_points
+from multiprocessing.context import SpawnProcess
+
+import pytest
+from toys import ONE_THREAD, listing, toy_model
+
+from minichar.bench.work import Work
+from minichar.bench.worker import Worker
+from minichar.checkpoints.checkpoint import save
+from minichar.errors import MinicharError
+from minichar.extras import on_interrupt
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="requires a POSIX shell and signals")
+needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+
+
+@pytest.fixture
+def shell(home):
+    """Return a function that runs Python in a shell script, as ``"$@"``, and returns the result."""
+
+    def shell(script, *arguments, **environment):
+        command = ["sh", "-c", script, "sh", sys.executable, *map(str, arguments)]
+        env = ONE_THREAD | environment
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+
+    return shell
+
+
+@pytest.fixture
+def toy(home):
+    """A small model."""
+    save("toy.npz", toy_model())
+    return "toy.npz"
+
+
+def test_console_script_and_python_m_have_the_same_entry_point():
+    (script,) = entry_points(group="console_scripts", name="minichar")
+    assert script.value == "minichar.__main__:main"
+
+
+# Closed streams
+
+
+STATE = """
+import fcntl, os, sys
+from minichar.__main__ import open_missing_streams
+open_missing_streams()
+print(chr(0xdcff), file=sys.stderr, flush=True)
+modes = [fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE for descriptor in range(3)]
+descriptors = [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)]
+print(modes, descriptors, [os.get_inheritable(n) for n in range(3)], file=open("state", "w"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "output"), [("<&-", os.O_WRONLY), (">&-", os.O_RDONLY), ("<&- >&- 2>&-", os.O_RDONLY)]
+)
+def test_closed_streams_are_opened(shell, home, closed, output):
+    assert shell(f'exec "$@" </dev/null >/dev/null 2>/dev/null {closed}', "-c", STATE).returncode == 0
+    expected = [os.O_RDONLY, output, os.O_WRONLY], [0, 1, 2], [True] * 3
+    assert (home / "state").read_text() == " ".join(map(str, expected)) + "\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sample", "toy.npz", "--quiet"]])
+def test_closed_standard_output(shell, toy, home, arguments):
+    before = listing(home)
+    result = shell('exec "$@" >&-', "-m", "minichar", *arguments)
+    assert result.returncode == 1
+    assert result.stderr == "Error: cannot write to standard output: Bad file descriptor\n"
+    assert listing(home) == before
+
+
+def test_closed_standard_error(shell, train):
+    train()
+    expected = shell('exec "$@"', "-m", "minichar", "eval").stdout
+    assert expected
+    assert shell('exec "$@" 2>&-', "-m", "minichar", "eval").stdout == expected
+
+
+# Full and abandoned streams
+
+
+@needs_full
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "toy.npz", "--quiet"]])
+def test_full_standard_output(shell, toy, arguments, unbuffered):
+    result = shell('exec "$@" >/dev/full', "-m", "minichar", *arguments, PYTHONUNBUFFERED=unbuffered)
+    assert result.returncode == 1
+    assert result.stderr == "Error: cannot write to standard output: No space left on device\n"
+
+
+@needs_full
+def test_full_standard_error(shell):
+    result = shell('exec "$@" 2>/dev/full', "-m", "minichar", "tarin", PYTHONUNBUFFERED="")
+    assert (result.returncode, result.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "--version", "train --help", "data list", "sample", "eval", "inspect", "plot", "convert cv"],
+)
+def test_abandoned_standard_output(process, train, arguments):
+    train()
+    child = process(*arguments.split(), env=ONE_THREAD | {"PYTHONUNBUFFERED": ""})
+    child.stdout.close()
+    stderr = child.stderr.read()
+    assert child.wait(timeout=60) == 141
+    assert "Error" not in stderr
+    assert "ignored" not in stderr
+
+
+# Ctrl-C
+
+
+@pytest.fixture
+def stub(home):
+    """Return a function that writes a package and returns an environment in which it shadows the real one."""
+
+    def stub(name, code):
+        (home / "stubs" / name).mkdir(parents=True)
+        (home / "stubs" / name / "__init__.py").write_text(code)
+        return {"PYTHONPATH": str(home / "stubs")}
+
+    return stub
+
+
+PRESS = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"),
+    [("click", ["--help"]), ("numpy", ["eval"]), ("matplotlib", ["plot", "-o", "loss.svg"])],
+)
+def test_interrupted_import(shell, stub, train, package, arguments):
+    train()
+    result = shell('exec "$@"', "-m", "minichar", *arguments, **stub(package, PRESS))
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ignored_interrupt(shell, stub, train):
+    """A shell script starts background jobs with SIGINT ignored."""
+    train()
+    environment = stub("matplotlib", PRESS + "raise ImportError('still running')")
+    result = shell("trap '' INT; exec \"$@\"", "-m", "minichar", "plot", "-o", "loss.svg", **environment)
+    assert result.returncode == 1
+    assert "still running" in result.stderr
+
+
+def test_interrupted_command(process, toy):
+    child = process("sample", toy, "--length", 0, "--quiet")
+    assert len(child.stdout.read(10)) == 10
+    child.send_signal(signal.SIGINT)
+    assert child.stderr.read() == "\nAborted!\n"
+    assert child.wait(timeout=60) == 130
+
+
+def test_interrupted_exit(shell, stub):
+    code = f"import atexit\n@atexit.register\ndef press():\n    {PRESS}"
+    result = shell('exec "$@"', "-m", "minichar", "--version", **stub("sitecustomize", code))
+    assert result.returncode == -signal.SIGINT
+    assert result.stdout.startswith("minichar, version")
+    assert result.stderr == ""
+
+
+FINALIZER = """
+import signal, sys
+from minichar.__main__ import main
+sys.argv = ["minichar", "--version"]
+try:
+    main()
+except SystemExit:
+    pass
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Error:
+    def __del__(self):
+        {}
+
+Error()
+print("still running", flush=True)
+"""
+
+
+def test_interrupted_finalizer(shell):
+    result = shell('exec "$@" >/dev/null', "-c", FINALIZER.format(PRESS))
+    assert (result.returncode, result.stderr) == (-signal.SIGINT, "")
+
+
+def test_error_in_a_finalizer(shell):
+    result = shell('exec "$@"', "-c", FINALIZER.format("1 / 0"))
+    assert "ZeroDivisionError" in result.stderr
+    assert "still running" in result.stdout
+
+
+def handler_in_block():
+    with on_interrupt(signal.SIG_DFL):
+        return signal.getsignal(signal.SIGINT)
+
+
+def test_interrupt_action_is_restored():
+    before = signal.getsignal(signal.SIGINT)
+    assert handler_in_block() is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interrupt_action_in_another_thread():
+    handlers = []
+    thread = threading.Thread(target=lambda: handlers.append(handler_in_block()))
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGINT)]
+
+
+def test_interrupt_handler_of_the_program_is_kept():
+    def handler(number, frame):
+        pass
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        assert handler_in_block() is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_benchmark_process_ignores_the_interrupt(monkeypatch):
+    """Otherwise, it would print a traceback until it handles its first request."""
+    handlers = []
+    monkeypatch.setattr(SpawnProcess, "start", lambda self: handlers.append(signal.getsignal(signal.SIGINT)))
+    Worker(Work("train", "minichar", "rnn", "after", 2, 1, 3, 4, 5, 1, "cpu"))
+    assert handlers == [signal.SIG_IGN]
+
+
+def test_interrupt_while_the_server_starts(monkeypatch):
+    """An exception would leave threads that keep the process alive."""
+    server = pytest.importorskip("minichar.web.server")
+
+    def listen(*arguments):
+        raise MinicharError(repr(signal.getsignal(signal.SIGINT)))
+
+    monkeypatch.setattr(server, "listen", listen)
+    with pytest.raises(MinicharError, match="SIG_DFL"):
+        server.serve(None, "127.0.0.1", 0, 1, None, None)

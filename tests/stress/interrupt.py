@@ -1,0 +1,127 @@
+"""Interrupt every command at random moments and count how it exits.
+
+    python tests/stress/interrupt.py [RUNS [SECONDS [WORD]]]
+
+sends SIGINT to the process group, as Ctrl-C in a terminal does, RUNS times within SECONDS after the
+start, to each command that contains WORD. A run is bad if it prints a traceback, exits with a status
+that hides the interrupt, hangs, or leaves a temporary file. Tracebacks before `minichar.__main__.main`
+is called are counted separately, as "start": Python installs its handler before it runs any of our code.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+TEXT = "the quick fox jumps over the moon.\n" * 100
+TOY = "--rnn-size 8 --num-layers 1 --batch-size 4 --seq-length 6"
+COMMANDS = (
+    "--help",
+    "--version",
+    f"train --data input.txt --checkpoint-dir other --max-epochs 2 {TOY}",
+    "sample --length 0",
+    "sample --num-samples 8",
+    "eval",
+    "inspect",
+    "inspect --html page.html",
+    "plot",
+    "plot -o loss.svg",
+    "convert cv copy.npz --force",
+    "convert cv copy.pt --force",
+    "data list",
+    "data get pydocs --force",
+    "gradcheck --rnn-size 3",
+    "doctor",
+    "lessons",
+    "lessons 1",
+    "bench --rnn-size 8 --rounds 1",
+    "serve --port 0",
+)
+FINE = (-signal.SIGINT, 128 + signal.SIGINT)
+NOISE = ("Traceback", "Exception ignored", "Fatal Python error")
+
+
+def minichar(command, folder):
+    """Start a command in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "minichar", *command.split()],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    )
+
+
+def interrupt(command, folder, delay):
+    """Run a command, interrupt it after `delay` seconds, and return its exit status and standard error."""
+    process = minichar(command, folder)
+    time.sleep(delay)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        stderr = process.communicate(timeout=60)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return "hangs", process.communicate()[1]
+    return process.returncode, stderr
+
+
+def duration(command, folder, limit):
+    """Return how long a command runs, in seconds, up to `limit`."""
+    process, start = minichar(command, folder), time.monotonic()
+    try:
+        process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    return time.monotonic() - start
+
+
+def judge(status, stderr, folder):
+    """Return what is wrong with a run, or an empty string."""
+    for noise in NOISE:
+        if noise in stderr:
+            return noise if "in main" in stderr else "start"
+    if status not in (0, *FINE):
+        return f"status {status}"
+    if left := [path.name for path in folder.rglob("*.tmp")]:
+        return f"left {left}"
+    return ""
+
+
+def main(runs=100, limit=1.0, word=""):
+    generator, bad, sent = random.Random(1), Counter(), 0
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        (folder / "input.txt").write_text(TEXT)
+        minichar(f"train --data input.txt --max-epochs 1 {TOY}", folder).communicate()
+        for command in (command for command in COMMANDS if word in command):
+            longest = min(float(limit), 1.1 * duration(command, folder, float(limit)))
+            statuses, faults = Counter(), Counter()
+            for _ in range(int(runs)):
+                delay = generator.uniform(0, longest)
+                status, stderr = interrupt(command, folder, delay)
+                statuses[status] += 1
+                if fault := judge(status, stderr, folder):
+                    faults[fault] += 1
+                    if fault != "start":
+                        print(f"after {delay:.3f} s: {fault}\n{stderr}")
+                        for path in folder.rglob("*.tmp"):
+                            path.unlink()
+            print(f"{command[:32]:32} up to {longest:.2f} s  {dict(statuses)}  {dict(faults)}", flush=True)
+            bad += faults
+            sent += statuses.total()
+    print(f"{sent} interrupts: {dict(bad) or 'all fine'}")
+    return bool(bad.keys() - {"start"})
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
