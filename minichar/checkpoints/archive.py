@@ -19,6 +19,9 @@ from minichar.errors import MinicharError
 from minichar.files import writing
 
 MAX_HEADER_BYTES = 64 << 20
+"""Maximum size of a header, which NumPy stores with 4 bytes per character."""
+MAX_HEADER_VALUES = 1 << 20
+"""Maximum number of values in a header. Each can take 180 bytes of memory, even if it has 2 characters."""
 
 Damaged = Callable[[str], MinicharError]
 """Function that returns the error for a damaged file, given the reason."""
@@ -160,14 +163,29 @@ class Archive:
         return parse_header(str(self.read("header")), self.damaged)
 
 
+def check_header_size(text: str, damaged: Damaged) -> None:
+    """Check that a JSON header is small enough to be parsed.
+
+    Raises
+    ------
+    MinicharError
+        If `text` has too many characters or values. The error is created by `damaged`.
+    """
+    if 4 * len(text) > MAX_HEADER_BYTES:
+        raise damaged(f"its header has more than {MAX_HEADER_BYTES // 4:,} characters")
+    if sum(map(text.count, "[{,")) > MAX_HEADER_VALUES:
+        raise damaged(f"its header has more than {MAX_HEADER_VALUES:,} values")
+
+
 def parse_header(text: str, damaged: Damaged) -> dict[str, Any]:
     """Return the JSON object in `text`.
 
     Raises
     ------
     MinicharError
-        If `text` is not a JSON object. The error is created by `damaged`.
+        If `text` is not a JSON object, or too large. The error is created by `damaged`.
     """
+    check_header_size(text, damaged)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
