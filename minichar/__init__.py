@@ -8,10 +8,15 @@ The names in ``dir(minichar)`` are the public interface. Subpackages such as `mi
 documented, but may change between versions.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+TYPE_CHECKING = False
+"""Whether a type checker reads this file. Importing it from `typing` would take most of the start-up time."""
 if TYPE_CHECKING:
+    from typing import Any
+
     from minichar.api import (
         CharRNN,
         Choice,

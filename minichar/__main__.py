@@ -6,7 +6,6 @@ This module imports as little as possible, because Ctrl-C prints a traceback unt
 import os
 import signal
 import sys
-from typing import Any
 
 STREAMS = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
 """Name of each standard stream, and how the null device that replaces it is opened.
@@ -56,7 +55,7 @@ def discard_unwritten() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def report_unraisable(unraisable: Any) -> None:
+def report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
     """Exit on a Ctrl-C that cannot raise KeyboardInterrupt, such as one during garbage collection."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_DFL)

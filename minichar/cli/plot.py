@@ -40,7 +40,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     curves = [
-        read_curve(find_checkpoint(given, newest=True), str(given or "cv"))
+        read_curve(find_checkpoint(given, newest=True), click.format_filename(given or "cv"))
         for given in checkpoints or (None,)
     ]
     if output is None:

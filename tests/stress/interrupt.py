@@ -10,6 +10,7 @@ is called are counted separately, as "start": Python installs its handler before
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def judge(status, stderr, folder):
     """Return what is wrong with a run, or an empty string."""
     for noise in NOISE:
         if noise in stderr:
-            return noise if "in main" in stderr else "start"
+            return noise if re.search(r"__main__\.py\", line \d+, in main", stderr) else "start"
     if status not in (0, *FINE):
         return f"status {status}"
     if left := [path.name for path in folder.rglob("*.tmp")]:

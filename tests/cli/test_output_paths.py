@@ -1,0 +1,79 @@
+"""Paths of output files: unusable paths are refused, and the printed path names the file."""
+
+import os
+
+import pytest
+from toys import TEXT, listing, toy_model
+
+from minichar.checkpoints.checkpoint import save
+
+WRITING = {
+    "convert": lambda path: ["convert", "toy.npz", path, "--to", "npz", "--force"],
+    "inspect": lambda path: ["inspect", "toy.npz", "--text", "input.txt", "--html", path],
+    "plot": lambda path: ["plot", "toy.npz", "-o", path],
+}
+EVERY_PATH = WRITING | {
+    "data": lambda path: ["data", "get", "pydocs", "--dir", path],
+    "log": lambda path: ["train", "--data", "input.txt", "--log", path],
+    "checkpoint-dir": lambda path: ["train", "--data", "input.txt", "--checkpoint-dir", path],
+    "checkpoint": lambda path: ["sample", path],
+}
+
+
+@pytest.fixture
+def toy(home):
+    """A small model of the text, in a directory with another directory."""
+    save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
+    (home / "folder").mkdir()
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("path", [".", "..", "/", "folder", "folder/"])
+@pytest.mark.parametrize("command", WRITING)
+def test_output_path_is_a_directory(cli, home, command, path):
+    before = listing(home)
+    result = cli(*WRITING[command](path), status=2)
+    assert result.stderr.endswith("is a directory.\n")
+    assert result.stderr.count("Error: ") == 1
+    assert listing(home) == before
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("command", EVERY_PATH)
+def test_path_is_empty(cli, home, command):
+    before = listing(home)
+    result = cli(*EVERY_PATH[command](""), status=2)
+    assert result.stderr.endswith("the path is empty\n")
+    assert listing(home) == before
+
+
+@pytest.fixture
+def weird(home):
+    """Name of a new directory that is not valid UTF-8."""
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        os.mkdir(name)
+    except (OSError, UnicodeError):
+        pytest.skip("file names must be valid UTF-8 on this system")
+    return name
+
+
+COMMANDS = {
+    "convert": ["convert", "run.npz"],
+    "inspect": ["inspect", "run.npz", "--text", "input.txt", "--html", "page.html"],
+    "plot": ["plot", "run.npz", "-o", "loss.svg"],
+    "data": ["data", "get", "pydocs", "--dir", "texts"],
+}
+"""The last argument is the path that is below the weird directory."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_printed_path_names_the_file(cli, train, weird, command):
+    if command == "plot":
+        pytest.importorskip("matplotlib")
+    os.rename(train(), os.path.join(weird, "run.npz"))
+    names = ("run.npz", COMMANDS[command][-1])
+    arguments = [os.path.join(weird, word) if word in names else word for word in COMMANDS[command]]
+    printed = cli(*arguments).stdout_bytes.removesuffix(b"\n")
+    assert printed.startswith(b"caf\xe9/")
+    assert os.path.isfile(printed)
