@@ -25,8 +25,7 @@ import numpy as np
 
 from minichar.engine.cell import Counterpart
 from minichar.engine.config import Config
-
-Weights = dict[str, np.ndarray]
+from minichar.engine.parameters import Parameters
 
 
 class Gates(NamedTuple):
@@ -72,21 +71,27 @@ def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: C
     return theirs
 
 
-def join(config: Config, theirs: Gates, layer: int, form: Counterpart) -> Weights:
-    """Convert one layer, counted from 1, from the layout of `form` to minichar's weights."""
-    cell, H, weights = config.cell, config.rnn_size, Weights()
-    for product in cell.products:
-        rows = rows_of(product.gates, form, H)
-        columns, biases = [], []
-        if product.reads_state:
-            columns.append(theirs.W_recurrent[rows])
-            biases.append(theirs.b_recurrent[rows])
-        if product.reads_x:
-            biases.append(theirs.b_input[rows])
-        if product.reads_x and layer > 1:
-            columns.append(theirs.W_input[rows])
-        weights[product.name] = np.column_stack([*columns, sum(biases)])
-    if layer == 1:
-        reading_x = "".join(product.gates for product, _ in cell.input_rows(H))
-        weights["Wx"] = theirs.W_input[rows_of(reading_x, form, H)]
-    return {f"layer{layer}.{name}": array for name, array in weights.items()}
+def join(config: Config, theirs: Gates, layer: int, form: Counterpart, parameters: Parameters) -> None:
+    """Copy one layer, counted from 1, from the layout of `form` to minichar's parameters.
+
+    The copy is made gate by gate to save memory. The sum of two float16 biases cannot overflow, because
+    parameters are at least float32.
+    """
+    H, ours, to_device = config.rnn_size, parameters.under(f"layer{layer}."), parameters.backend.to_device
+    input_rows = dict(config.cell.input_rows(H))
+    for product in config.cell.products:
+        for j, name in enumerate(product.gates):
+            start, rows = H * form.gates.index(name), slice(H * j, H * (j + 1))
+            gate = Gates(*(array[start : start + H] for array in theirs))
+            W = ours[product.name][rows]  # (H, K+1), with columns [state; x; 1]
+            bias = np.zeros(H, parameters.dtype)  # (H,)
+            if product.reads_state:
+                W[:, :H] = to_device(gate.W_recurrent)
+                bias += gate.b_recurrent
+            if product.reads_x:
+                bias += gate.b_input
+            if product.reads_x and layer == 1:
+                ours["Wx"][input_rows[product]][rows] = to_device(gate.W_input)
+            elif product.reads_x:
+                W[:, H * product.reads_state : -1] = to_device(gate.W_input)
+            W[:, -1] = to_device(bias)

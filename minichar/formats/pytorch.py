@@ -1,75 +1,106 @@
 """Read and write ``.pt`` files: state dicts (`minichar.formats.state_dict`) saved with ``torch.save``.
 
-Files are read with ``torch.load(…, weights_only=True)``, which allows only tensors and plain values, so
-the header is stored as a byte tensor named ``minichar.json``. To load the other tensors into PyTorch
-modules, call ``pop("minichar.json")`` first.
+A file is an uncompressed zip archive with these members in one directory:
+
+    data.pkl       a pickle of the state dict, in which tensors refer to storages
+    data/0, …      the bytes of each storage
+    byteorder      "little" or "big"
+
+The pickle is not unpickled (`minichar.formats.pickles`). minichar's header is a byte tensor named
+``minichar.json``. To load the other tensors into PyTorch modules, call ``pop("minichar.json")`` first.
+Only writing requires PyTorch.
 """
 
 import io
-import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from minichar.checkpoints.checkpoint import header_of
+from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
-from minichar.extras import first_line, need
-from minichar.formats.state_dict import from_state_dict, to_state_dict
+from minichar.extras import need
+from minichar.formats.budget import Budget, Refused
+from minichar.formats.pickles import run
+from minichar.formats.state_dict import from_state_dict, header_text, to_state_dict
+from minichar.formats.stored_zip import StoredZip
+from minichar.formats.tensors import size_of, tensor
+from minichar.formats.torch_stand_ins import KNOWN, Tensor, storage
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
 KEY = "minichar.json"
+MAX_PICKLE_BYTES = 64 << 20
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return a model as the bytes of a ``.pt`` file. For errors, see `to_state_dict`."""
     # Convert first: if this fails, installing a package would not help.
-    tensors = to_state_dict(model.config, weights, path)
+    tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     torch = need("torch", "torch", str(path))
-    header = np.frombuffer(json.dumps(header_of(model)).encode(), dtype=np.uint8)
+    tensors[KEY] = np.frombuffer(bytearray(header.encode()), dtype=np.uint8)
     file = io.BytesIO()
-    torch.save({name: torch.tensor(array) for name, array in (tensors | {KEY: header.copy()}).items()}, file)
+    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, file)
     return file.getvalue()
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
     """Return the model in a ``.pt`` file. For parameters and errors, see `from_state_dict`."""
-    torch = need("torch", "torch", str(path))
-
-    def damaged(why: str) -> MinicharError:
-        return MinicharError(f"{path} is not a .pt file that minichar can read: {why}")
-
     try:
-        size = path.stat().st_size
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+        tensors = read_tensors(path)
+        header = header_in(tensors)
     except OSError as error:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise damaged(
-            "it is empty, truncated, or not written by torch.save in PyTorch 1.6 or later"
-        ) from error
-    if sum(member.file_size for member in members) > size:
-        raise damaged("its contents are larger than the file")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many exception types for damaged files
-        raise damaged("it is damaged, or contains objects other than tensors and plain values") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
-    ):
-        raise damaged("it is not a state dict (a dict of named tensors)")
-    try:
-        tensors: dict[str, np.ndarray] = {name: tensor.detach().numpy() for name, tensor in state.items()}
-    except (TypeError, RuntimeError) as error:
-        raise damaged(f"a tensor cannot be converted to NumPy ({first_line(error)})") from error
-    # A tensor with stride 0 can be larger than its stored data.
-    if sum(array.nbytes for array in tensors.values()) > size:
-        raise damaged("its tensors are larger than the file")
+    except Refused as error:
+        raise MinicharError(f"{path} is not a .pt file that minichar can read: {error}") from error
+    return from_state_dict(tensors, header, path, vocabulary, backend)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors in a ``.pt`` file by name. Tensors can share memory.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    Refused
+        If it is damaged, or is not a state dict.
+    """
+    with StoredZip(path) as archive:
+        pickles = [name for name in archive.sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1 or archive.sizes[pickles[0]] > MAX_PICKLE_BYTES:
+            raise Refused("it was not written by torch.save")
+        folder = pickles[0].removesuffix("data.pkl")
+        state = run(archive.read(pickles[0]), KNOWN, storage)
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise Refused("it is not a state dict (a dict of named tensors)")
+
+        big = f"{folder}byteorder" in archive.sizes and archive.read(f"{folder}byteorder") == b"big"
+        room = Budget(archive.size, "its tensors are together larger than the file")
+        storages: dict[str, bytes] = {}
+        tensors = {}
+        for name, view in state.items():
+            key, dtype = view.storage
+            room.spend(size_of(dtype, view.shape))  # a stride of 0 makes a tensor larger than its storage
+            if key not in storages:
+                storages[key] = archive.read(f"{folder}data/{key}")
+            tensors[name] = tensor(
+                storages[key], dtype, view.shape, view.strides, view.offset, ">" if big else "<"
+            )
+        return tensors
+
+
+def header_in(tensors: dict[str, np.ndarray]) -> str | None:
+    """Remove minichar's header from the tensors, and return it, or None if there is none.
+
+    Raises
+    ------
+    Refused
+        If it is too large, or is not a byte tensor.
+    """
     header = tensors.pop(KEY, None)
-    if header is not None and header.dtype != np.uint8:
-        raise damaged(f"its {KEY} is not a byte tensor")
-    text = None if header is None else header.tobytes().decode("utf-8", "replace")
-    return from_state_dict(tensors, text, path, vocabulary, backend)
+    if header is None:
+        return None
+    if header.dtype != np.uint8 or header.size > MAX_HEADER_CHARACTERS:
+        raise Refused(f"its {KEY} is not a byte tensor of at most {MAX_HEADER_CHARACTERS:,} elements")
+    return header.tobytes().decode("utf-8", "replace")

@@ -1,45 +1,124 @@
 """Read and write ``.safetensors`` files, which contain a state dict (`minichar.formats.state_dict`).
 
-The header is stored as a string in the file's metadata, under ``minichar``. The `safetensors` package checks
-every size against the file size before it returns a tensor.
+    8 bytes             length of the header, little-endian
+    header              JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …}
+    the remaining file  the tensors, little-endian and in C order, without gaps
+
+minichar's header is stored as a string in ``__metadata__``, under ``minichar``. Only writing requires the
+`safetensors` package.
 """
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from minichar.checkpoints.checkpoint import header_of
+from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS, Damaged, parse_header
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
-from minichar.extras import first_line, need
-from minichar.formats.state_dict import from_state_dict, to_state_dict
+from minichar.extras import need
+from minichar.formats.budget import Refused
+from minichar.formats.state_dict import from_state_dict, header_text, to_state_dict
+from minichar.formats.tensors import check_shape, contiguous, is_size, size_of, tensor
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
 KEY = "minichar"
+METADATA = "__metadata__"
+DTYPES = {
+    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+    "BF16": "bfloat16",
+    "BOOL": "bool",
+}
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return a model as the bytes of a ``.safetensors`` file. For errors, see `to_state_dict`."""
     # Convert first: if this fails, installing a package would not help.
-    tensors = to_state_dict(model.config, weights, path)
-    numpy = need("safetensors.numpy", "safetensors", str(path))
-    return numpy.save(tensors, metadata={KEY: json.dumps(header_of(model))})
+    tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
+    return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
     """Return the model in a ``.safetensors`` file. For parameters and errors, see `from_state_dict`."""
-    safetensors = need("safetensors", "safetensors", str(path))
+
+    def damaged(why: str) -> MinicharError:
+        return MinicharError(f"{path} is not a .safetensors file that minichar can read: {why}")
+
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with path.open("rb") as file:
+            tensors, header = read_tensors(file, path.stat().st_size, damaged)
     except OSError as error:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
-    except (safetensors.SafetensorError, TypeError) as error:
-        raise MinicharError(
-            f"{path} is not a .safetensors file that minichar can read: {first_line(error)}"
-        ) from error
-    return from_state_dict(tensors, metadata.get(KEY), path, vocabulary, backend)
+    except Refused as error:
+        raise damaged(str(error)) from error
+    return from_state_dict(tensors, header, path, vocabulary, backend)
+
+
+class Entry(NamedTuple):
+    """A tensor in a file. The offsets are relative to the end of the header."""
+
+    begin: int
+    end: int
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str, np.ndarray], str | None]:
+    """Return the tensors in a file of `size` bytes, and minichar's header.
+
+    Raises
+    ------
+    Refused
+        If the file is truncated or damaged, or has a tensor that NumPy cannot represent.
+    MinicharError
+        If the header is too large or not JSON. The error is created by `damaged`.
+    """
+    header_bytes = int.from_bytes(file.read(8), "little")
+    data_bytes = size - 8 - header_bytes
+    if size < 8 or data_bytes < 0:
+        raise Refused("it is empty, truncated, or not a .safetensors file")
+    if header_bytes > MAX_HEADER_CHARACTERS:
+        raise Refused(f"its header has more than {MAX_HEADER_CHARACTERS:,} bytes")
+    described = parse_header(file.read(header_bytes).decode("utf-8", "replace"), damaged)
+    metadata = described.pop(METADATA, {})
+    header = metadata.get(KEY) if isinstance(metadata, dict) else None
+    if not isinstance(header, str | None):
+        raise Refused(f"the {KEY!r} in its metadata is not a string")
+
+    position, tensors = 0, {}
+    for entry in sorted(entry_of(name, description) for name, description in described.items()):
+        if entry.begin != position or entry.end - entry.begin != size_of(entry.dtype, entry.shape):
+            raise Refused("the offsets of its tensors have gaps, overlap, or do not match their shapes")
+        if entry.end > data_bytes:
+            break
+        data = file.read(entry.end - entry.begin)
+        tensors[entry.name] = tensor(data, entry.dtype, entry.shape, contiguous(entry.shape))
+        position = entry.end
+    if position != data_bytes:
+        raise Refused("the size of the file does not match its tensors: it is truncated or damaged")
+    return tensors, header
+
+
+def entry_of(name: str, description: Any) -> Entry:
+    """Return the entry for a name and a value in the header.
+
+    Raises
+    ------
+    Refused
+        If the value does not describe a tensor that NumPy can represent.
+    """
+    match description:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
+            pass
+        case _:
+            raise Refused(f"its header does not describe the tensor {name[:60]!r}")
+    if dtype not in DTYPES:
+        raise Refused(f"tensor {name[:60]!r} has dtype {dtype[:20]!r}; use one of {', '.join(DTYPES)}")
+    check_shape(shape)
+    if not is_size(begin) or not is_size(end):
+        raise Refused(f"the offsets of tensor {name[:60]!r} are not integers")
+    return Entry(begin, end, name, DTYPES[dtype], shape)

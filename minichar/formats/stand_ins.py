@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from minichar.formats.budget import Refused
+from minichar.formats.tensors import MAX_AXES, is_size
 
-MAX_AXES = 64
 DTYPE = re.compile(r"[biufc]\d{1,2}")
 BYTE_ORDERS = ("<", ">", "=", "|")
 
@@ -86,11 +86,6 @@ def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None
     if prod(shape) * dtype.dtype.itemsize != len(data):
         raise Refused(f"it contains an array with shape {str(shape)[:60]} but {len(data):,} bytes of data")
     return Array((data, dtype.dtype, shape, order, axes))
-
-
-def is_size(n: Any) -> bool:
-    """Return whether `n` is a valid axis length."""
-    return type(n) is int and 0 <= n < 1 << 63
 
 
 def number_type(code: Any, *_: Any) -> DType:

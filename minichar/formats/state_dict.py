@@ -18,6 +18,7 @@ The vocabulary and configuration are stored with the tensors as JSON, in the sam
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,18 +26,20 @@ from typing import Any
 
 import numpy as np
 
-from minichar.checkpoints.archive import Damaged, parse_header
-from minichar.checkpoints.checkpoint import check_arrays, fill, read_header
+from minichar.checkpoints.archive import Damaged, check_header_size, parse_header
+from minichar.checkpoints.checkpoint import check_arrays, header_of, read_header
 from minichar.devices.backend import Backend
 from minichar.engine.cell import Counterpart
 from minichar.engine.cells import CELLS, models
 from minichar.engine.config import Config
-from minichar.engine.parameters import Shapes
+from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError, Option
 from minichar.formats.gates import Gates, join, split
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
+MAX_NAME = 255
+"""Maximum number of characters in the name of a tensor."""
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -86,6 +89,19 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
+def header_text(model: CharRNN, path: Path) -> str:
+    """Return the JSON that is stored with the tensors of a model.
+
+    Raises
+    ------
+    MinicharError
+        If it is too large to be read again. The message contains `path`.
+    """
+    text = json.dumps(header_of(model))
+    check_header_size(text, lambda why: MinicharError(f"cannot write {path}: {why}"))
+    return text
+
+
 def from_state_dict(
     tensors: dict[str, np.ndarray],
     header: str | None,
@@ -98,6 +114,7 @@ def from_state_dict(
     Parameters
     ----------
     tensors : dict of str to array
+        Each tensor is removed when it has been copied, to save memory.
     header : str or None
         The JSON stored with the tensors.
     path : Path
@@ -115,6 +132,9 @@ def from_state_dict(
     def damaged(*why: str | Option) -> MinicharError:
         return MinicharError(f"{path} has no model that minichar can read: ", *why)
 
+    for name in tensors:
+        if not name.isprintable() or len(name) > MAX_NAME:
+            raise damaged(f"the name {name[:60]!r} is not printable, or has more than {MAX_NAME} characters")
     details: dict[str, Any] = {}
     if header is not None:
         if vocabulary is not None:
@@ -139,13 +159,15 @@ def from_state_dict(
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     check_arrays(expected, tensors, damaged)
-    if tensors["decoder.weight"].dtype == np.float16:  # the sum of two biases can overflow
-        tensors = {name: array.astype("float32") for name, array in tensors.items()}
-    weights = {"readout.W": np.column_stack([tensors["decoder.weight"], tensors["decoder.bias"]])}
+    dtype = str(tensors["decoder.weight"].dtype)
+    parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
+    readout = parameters["readout.W"]
+    readout[:, :-1] = backend.to_device(tensors.pop("decoder.weight"))
+    readout[:, -1] = backend.to_device(tensors.pop("decoder.bias"))
     for k in range(config.num_layers):
-        gates = Gates(*(tensors[f"rnn.{part}_l{k}"] for part in PARTS))
-        weights |= join(config, gates, k + 1, form)
-    return CharRNN(config, vocabulary, fill(config, weights, backend), details)
+        gates = Gates(*(tensors.pop(f"rnn.{part}_l{k}") for part in PARTS))
+        join(config, gates, k + 1, form, parameters)
+    return CharRNN(config, vocabulary, parameters, details)
 
 
 def has_vocabulary(path: Path) -> MinicharError:

@@ -1,10 +1,12 @@
 """Test conversion between all formats, from Python and from the command line."""
 
+import json
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import handmade
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -13,10 +15,11 @@ from converting import Converted, convert
 import minichar
 import minichar.extras as extras
 from minichar.checkpoints.archive import write_archive
-from minichar.checkpoints.checkpoint import Progress, TrainingState, load, load_training, save
+from minichar.checkpoints.checkpoint import Progress, TrainingState, header_of, load, load_training, save
 from minichar.cli import main
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
+from minichar.formats.state_dict import to_state_dict
 
 READABLE = {".npz": (), ".safetensors": ("safetensors",), ".pt": ("torch",)}
 
@@ -238,9 +241,22 @@ def test_a_missing_package_is_a_one_line_error(saved, cli, monkeypatch, to):
         f"Error: {path.with_suffix('.' + to)} needs a package that cannot be imported (No module named "
     )
     assert result.stderr.endswith(f"'): pip install 'minichar[{extra}]'\n")
-    if to != "onnx":
-        path.with_suffix(f".{to}").write_bytes(b"x")
-        assert f"pip install 'minichar[{extra}]'" in cli("sample", path.with_suffix(f".{to}")).stderr
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_reading_needs_no_package(make, tmp_path, monkeypatch, suffix):
+    def missing(name):
+        raise AssertionError(f"{name} was imported")
+
+    monkeypatch.setattr(extras, "import_module", missing)
+    model, path = make(), tmp_path / f"model{suffix}"
+    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
+    header = json.dumps(header_of(model))
+    if suffix == ".pt":
+        path.write_bytes(handmade.pt(tensors | {"minichar.json": np.frombuffer(header.encode(), "u1")}))
+    else:
+        path.write_bytes(handmade.safetensors(tensors, header))
+    np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
 
 
 def test_onnx_is_write_only(tmp_path):

@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import zipfile
 
 import numpy as np
 import pytest
@@ -272,44 +271,35 @@ class Evil:
 def test_a_pt_file_never_runs_code(tmp_path, torch, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"decoder.weight": Evil()}, "evil.pt")
-    with pytest.raises(MinicharError, match="contains objects other than tensors and plain values"):
+    with pytest.raises(MinicharError, match=r"refers to '(posix|nt)\.mkdir'"):
         load_model("evil.pt")
     assert os.listdir() == ["evil.pt"]
 
 
 def test_a_pt_file_that_is_not_a_state_dict_is_rejected(tmp_path, torch):
     path = tmp_path / "other.pt"
-    for other in ([1, 2], {"model": {"decoder.weight": torch.ones(2)}}, {1: torch.ones(2)}):
+    for other in ([1, 2], {"model": {"decoder.weight": torch.ones(2)}}, {"epoch": 1}):
         torch.save(other, path)
         with pytest.raises(MinicharError, match="not a state dict"):
             load_model(path)
-    torch.save({"decoder.weight": torch.ones(2, dtype=torch.bfloat16)}, path)
-    with pytest.raises(MinicharError, match="cannot be converted to NumPy"):
-        load_model(path)
-    torch.save({"minichar.json": torch.ones(2)}, path)
-    with pytest.raises(MinicharError, match="not a byte tensor"):
-        load_model(path)
 
 
-def test_a_pt_file_whose_content_is_larger_than_the_file_is_rejected(tmp_path, torch, make, parts):
-    path = tmp_path / "large.pt"
-    torch.save({"decoder.weight": torch.zeros(1).expand(1 << 15, 1 << 15)}, path)
-    with pytest.raises(MinicharError, match="larger than the file"):
-        load_model(path)
-    torch.save({"decoder.weight": torch.zeros(1 << 20)}, path)
-    packed = tmp_path / "packed.pt"
-    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as deflated:
-        for name in plain.namelist():
-            deflated.writestr(name, plain.read(name))
-    with pytest.raises(MinicharError, match="its contents are larger than the file"):
-        load_model(packed)
-
-
-def test_a_bfloat16_model_is_rejected(tmp_path, torch, make, parts, write, suffix):
+def test_bfloat16_weights_are_loaded_as_float32(tmp_path, torch, make, parts, write, suffix):
     tensors, header = parts(make())
     tensors = {name: torch.as_tensor(array).bfloat16() for name, array in tensors.items()}
-    with pytest.raises(MinicharError, match=r"that minichar can read: .*(bfloat16|converted to NumPy)"):
-        load_model(write(tmp_path / f"model{suffix}", tensors, header))
+    loaded = load_model(write(tmp_path / f"model{suffix}", tensors, header))
+    assert loaded.parameters.dtype == "float32"
+    expected = tensors["rnn.weight_hh_l1"].float().numpy()
+    back = to_state_dict(loaded.config, dict(loaded.parameters.items()), None)
+    np.testing.assert_array_equal(back["rnn.weight_hh_l1"], expected)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m", "a" * 256])
+def test_a_name_that_cannot_be_printed_is_escaped(tmp_path, name, make, parts, write, suffix):
+    tensors, header = parts(make())
+    path = write(tmp_path / f"odd{suffix}", tensors | {name: np.ones(2, "f4")}, header)
+    with pytest.raises(MinicharError, match=r"^[^\x1b]{1,300}$"):
+        load_model(path)
 
 
 def test_a_weight_too_large_for_float16_is_rejected(make, tmp_path, suffix):

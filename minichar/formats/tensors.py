@@ -1,0 +1,99 @@
+"""Make tensors from the bytes of a file, with every size checked before NumPy sees it.
+
+A tensor is a view of its bytes. bfloat16, which NumPy does not have, is the upper half of a float32, so
+it is widened to float32.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from minichar.formats.budget import Refused
+
+BFLOAT16 = "bfloat16"
+DTYPES = {
+    **{name: np.dtype(name) for name in ("bool", "float16", "float32", "float64")},
+    **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    BFLOAT16: np.dtype("uint16"),
+}
+"""The NumPy dtype in which each dtype is stored."""
+MAX_AXES = 32
+"""Maximum number of axes in NumPy 1."""
+
+
+def check_shape(shape: Any) -> None:
+    """Check that a shape is a sequence of axis lengths that NumPy can represent.
+
+    Raises
+    ------
+    Refused
+        If it is not.
+    """
+    if (
+        not isinstance(shape, list | tuple)
+        or len(shape) > MAX_AXES
+        or not all(is_size(n) for n in shape)
+        or prod(max(n, 1) for n in shape) >= 1 << 48
+    ):
+        raise Refused("it contains a tensor with an invalid shape")
+
+
+def is_size(n: Any) -> bool:
+    """Return whether `n` is an integer between 0 and 2⁶³."""
+    return type(n) is int and 0 <= n < 1 << 63
+
+
+def size_of(dtype: str, shape: Sequence[int]) -> int:
+    """Return the number of bytes that a tensor takes in a file."""
+    return prod(shape) * DTYPES[dtype].itemsize
+
+
+def contiguous(shape: Sequence[int]) -> list[int]:
+    """Return the strides, in elements, of a tensor in C order."""
+    return [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def tensor(
+    data: bytes,
+    dtype: str,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    offset: int = 0,
+    order: Literal["<", ">"] = "<",
+) -> np.ndarray:
+    """Return a tensor in native byte order.
+
+    Parameters
+    ----------
+    data : bytes
+    dtype : str
+        A key of `DTYPES`.
+    shape : sequence of int
+        Checked with `check_shape`.
+    strides : sequence of int
+        One per axis, at least 0, in elements.
+    offset : int
+        Index of the first element in `data`.
+    order : {"<", ">"}
+        Byte order of `data`.
+
+    Raises
+    ------
+    Refused
+        If an element is outside `data`.
+    """
+    stored = DTYPES[dtype].newbyteorder(order)
+    steps = [stride if n > 1 else 0 for n, stride in zip(shape, strides, strict=True)]
+    last = offset + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
+    if not prod(shape):
+        view = np.empty(shape, stored)
+    elif (last + 1) * stored.itemsize <= len(data):
+        start, byte_strides = offset * stored.itemsize, [step * stored.itemsize for step in steps]
+        view = np.ndarray(shape, stored, data, start, byte_strides)
+    else:
+        raise Refused("it contains a tensor that is larger than its data")
+    if dtype == BFLOAT16:
+        return np.asarray(np.left_shift(view, 16, dtype=np.uint32)).view(np.float32)
+    return view.astype(stored.newbyteorder("="), copy=False)

@@ -1,0 +1,216 @@
+"""Read ``.pt`` files without PyTorch: the same tensors as with it, and one line for anything else."""
+
+import os
+import struct
+import zipfile
+from collections import OrderedDict
+
+import handmade
+import numpy as np
+import pytest
+from handmade import integers, state_dict, storage, tensor, text, torch_type, zipped
+
+from minichar.errors import MinicharError
+from minichar.formats import pickles, pytorch, stored_zip
+from minichar.formats.convert import load_model
+
+FLOAT = torch_type("float32")
+
+
+@pytest.fixture
+def torch(package):
+    return package("torch")
+
+
+@pytest.fixture
+def save(torch, tmp_path):
+    """Return a function that saves a state dict with PyTorch and returns what both libraries read."""
+
+    def save(state):
+        path = tmp_path / "state.pt"
+        torch.save(state, path)
+        return pytorch.read_tensors(path), torch.load(path, weights_only=True)
+
+    return save
+
+
+def check_same(torch, read):
+    found, expected = read
+    assert list(found) == list(expected)
+    for name, theirs in expected.items():
+        widened = theirs.detach().float() if theirs.dtype == torch.bfloat16 else theirs.detach()
+        assert found[name].dtype == widened.numpy().dtype
+        np.testing.assert_array_equal(found[name], widened.numpy())
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_the_tensors_of_a_module_are_the_same(torch, save, name, dtype):
+    rnn = getattr(torch.nn, name)(5, 4, 2)
+    module = torch.nn.ModuleDict({"rnn": rnn, "decoder": torch.nn.Linear(4, 5)}).to(getattr(torch, dtype))
+    state = module.state_dict()
+    assert isinstance(state, OrderedDict)
+    assert state._metadata  # stored as an attribute of the dict
+    check_same(torch, save(state))
+
+
+def test_views_of_storages_are_the_same(torch, save):
+    x = torch.randn(6, 8)
+    state = {
+        "transposed": x.T,
+        "part": x[1:5:2, 3:],
+        "shared": x,
+        "permuted": torch.randn(2, 3, 4).permute(2, 0, 1),
+        "repeated": torch.randn(3, 1).expand(3, 4),
+        "parameter": torch.nn.Parameter(torch.randn(3)),
+        "frozen": torch.nn.Parameter(torch.randn(2), requires_grad=False),
+        "scalar": torch.tensor(2.5),
+        "half scalar": torch.tensor(2.5, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 3),
+        "empty part": x[:, 8:],
+        "one row": x[2:3].T,
+    }
+    for kind in ("int8", "int16", "int32", "int64", "uint8", "bool"):
+        state[kind] = torch.tensor([0, 1, 1]).to(getattr(torch, kind))
+    check_same(torch, save(state))
+
+
+def test_big_endian_files_are_read(tmp_path):
+    path = tmp_path / "big.pt"
+    path.write_bytes(handmade.pt({"a": np.arange(6.0).reshape(2, 3)}, order="big"))
+    found = pytorch.read_tensors(path)["a"]
+    np.testing.assert_array_equal(found, np.arange(6.0).reshape(2, 3))
+    assert found.dtype == np.dtype("float64")
+
+
+def with_tensor(program, *data):
+    members = {f"a/data/{key}": part for key, part in enumerate(data or [bytes(24)])}
+    return zipped({"a/data.pkl": state_dict({"w": program})} | members)
+
+
+def stored_in(shape, strides, offset=0, kind=FLOAT):
+    """A tensor in a storage of six float32 numbers."""
+    return with_tensor(tensor(storage("0", kind), shape, strides, offset))
+
+
+def overlapping():
+    """Two members whose data is the same part of the file."""
+    data = bytearray(zipped({"a/data.pkl": b"", "a/data/0": bytes(100), "a/data/1": bytes(100)}))
+    directory = data.index(b"PK\1\2")
+    first = data.index(b"PK\1\2", directory + 1)
+    second = data.index(b"PK\1\2", first + 1)
+    data[second + 42 : second + 46] = data[first + 42 : first + 46]
+    return bytes(data)
+
+
+def larger_than_the_file():
+    data = bytearray(zipped({"a/data.pkl": bytes(100)}))
+    entry = data.index(b"PK\1\2")
+    data[entry + 20 : entry + 28] = struct.pack("<II", 1 << 30, 1 << 30)
+    return bytes(data)
+
+
+def wrong_checksum():
+    return with_tensor(tensor(storage("0", FLOAT), (1,), (1,)), b"abcd").replace(b"abcd", b"abce", 1)
+
+
+HUGE = 1 << 62
+BAD = {
+    "empty": (b"", "not a zip archive"),
+    "text": (b"x" * 100, "not a zip archive"),
+    "no pickle": (zipped({"a/data/0": b""}), "not written by torch.save"),
+    "two pickles": (zipped({"a/data.pkl": b"N.", "b/data.pkl": b"N."}), "not written by torch.save"),
+    "compressed": (zipped({"a/data.pkl": b"N."}, zipfile.ZIP_DEFLATED), "it is compressed"),
+    "overlapping": (overlapping(), "its members overlap"),
+    "larger than the file": (larger_than_the_file(), "larger than the file"),
+    "wrong checksum": (wrong_checksum(), "its checksum is wrong"),
+    "missing storage": (with_tensor(tensor(storage("7", FLOAT), (1,), (1,))), "a member is missing"),
+    "a list": (zipped({"a/data.pkl": b"\x80\x02]."}), "not a state dict"),
+    "a nested dict": (with_tensor(b"}"), "not a state dict"),
+    "damaged pickle": (zipped({"a/data.pkl": b"\x80\x02h\x07."}), "truncated or damaged"),
+    "code": (with_tensor(b"cos\nsystem\n" + text("x") + b"\x85R"), r"refers to 'os\.system'"),
+    "one element too many": (stored_in((7,), (1,)), "larger than its data"),
+    "an offset too large": (stored_in((2, 2), (2, 1), 3), "larger than its data"),
+    "a stride too large": (stored_in((2, 2), (5, 1)), "larger than its data"),
+    "a stride that overflows": (stored_in((5,), (HUGE,)), "larger than its data"),
+    "a negative stride": (stored_in((2,), (-1,)), "invalid strides"),
+    "too few strides": (stored_in((2, 2), (1,)), "invalid strides"),
+    "a negative offset": (stored_in((1,), (1,), -1), "without a storage"),
+    "a negative size": (stored_in((-1,), (1,)), "invalid shape"),
+    "nothing times huge": (stored_in((0, HUGE), (1, 1)), "invalid shape"),
+    "many axes": (stored_in((1,) * 100, (1,) * 100), "invalid shape"),
+    "the same number often": (stored_in((1 << 30, 1 << 10), (0, 0)), "together larger than the file"),
+    "unknown storage": (stored_in((1,), (1,), kind=b"ctorch\nQInt8Storage\n"), "QInt8Storage"),
+    "untyped storage": (stored_in((1,), (1,), kind=text("float")), "a storage with an unknown type"),
+    "a storage type as a function": (with_tensor(FLOAT + b")R"), "not a function"),
+    "no storage": (with_tensor(tensor(b"N", (1,), (1,))), "without a storage"),
+    "an identifier that is not a tuple": (with_tensor(b"NQ"), "a storage with an unknown type"),
+}
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
+def test_a_bad_file_is_one_line(tmp_path, case):
+    data, message = case
+    path = tmp_path / "bad.pt"
+    path.write_bytes(data)
+    with pytest.raises(MinicharError, match=message) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).startswith(f"{path} is not a .pt file that minichar can read: ")
+
+
+def test_duplicate_members_are_rejected(tmp_path):
+    path = tmp_path / "twice.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"N.")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a/data.pkl", b"N.")
+    with pytest.raises(MinicharError, match="several members with the same name"):
+        load_model(path)
+
+
+def test_the_size_of_the_directory_and_of_the_pickle_are_limited(tmp_path, monkeypatch):
+    path = tmp_path / "many.pt"
+    path.write_bytes(handmade.pt({"w": np.zeros(3)}))
+    directory = path.read_bytes()
+    bytes_in_directory = directory.index(b"PK\5\6") - directory.index(b"PK\1\2")
+    monkeypatch.setattr(stored_zip.LimitedFile, "limit", bytes_in_directory)
+    assert list(pytorch.read_tensors(path)) == ["w"]
+    monkeypatch.setattr(stored_zip.LimitedFile, "limit", bytes_in_directory - 1)
+    with pytest.raises(MinicharError, match="its list of members is larger than"):
+        load_model(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(pytorch, "MAX_PICKLE_BYTES", 10)
+    with pytest.raises(MinicharError, match=r"not written by torch\.save"):
+        load_model(path)
+
+
+def test_persistent_ids_are_rejected_in_other_pickles(tmp_path):
+    with pytest.raises(pickles.Refused, match="instruction BINPERSID is not allowed"):
+        pickles.run(b"\x80\x02NQ.", {})
+
+
+def test_a_header_that_is_not_a_byte_tensor_or_too_large_is_rejected(tmp_path, monkeypatch):
+    path = tmp_path / "header.pt"
+    path.write_bytes(handmade.pt({"minichar.json": np.zeros(3)}))
+    with pytest.raises(MinicharError, match="not a byte tensor"):
+        load_model(path)
+    monkeypatch.setattr(pytorch, "MAX_HEADER_CHARACTERS", 2)
+    path.write_bytes(handmade.pt({"minichar.json": np.zeros(3, "u1")}))
+    with pytest.raises(MinicharError, match="not a byte tensor of at most 2 elements"):
+        load_model(path)
+
+
+def test_every_truncated_or_changed_file_is_one_line(tmp_path, generator):
+    data = handmade.pt({"w": np.arange(3.0)})
+    path = tmp_path / "bad.pt"
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= generator.integers(1, 256)
+        for bad in (data[:at], bytes(changed)):
+            path.write_bytes(bad)
+            with pytest.raises(MinicharError, match=r"^[^\n]{1,300}$"):
+                load_model(path)
+    assert os.listdir(tmp_path) == ["bad.pt"]
+    assert integers([1]) in data

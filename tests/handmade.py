@@ -1,0 +1,85 @@
+"""Files built byte by byte, so that tests can build invalid ones and need no optional package."""
+
+import io
+import json
+import struct
+import zipfile
+
+import numpy as np
+
+STORAGES = {"float16": "Half", "float32": "Float", "float64": "Double", "uint8": "Byte", "int64": "Long"}
+SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "uint8": "U8", "int64": "I64"}
+
+
+def text(characters):
+    """Return a pickle instruction that pushes a text."""
+    encoded = characters.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(encoded)) + encoded
+
+
+def integer(n):
+    """Return a pickle instruction that pushes an integer."""
+    return b"\x8a\x0a" + n.to_bytes(10, "little", signed=True)
+
+
+def integers(ns):
+    """Return pickle instructions that push a tuple of integers."""
+    return b"(" + b"".join(map(integer, ns)) + b"t"
+
+
+def storage(key, kind, size=0):
+    """Return pickle instructions that push a storage, as in torch.save."""
+    return b"(" + text("storage") + kind + text(key) + text("cpu") + integer(size) + b"tQ"
+
+
+def torch_type(dtype):
+    """Return a pickle instruction that pushes the storage type for a NumPy dtype."""
+    return f"ctorch\n{STORAGES[dtype]}Storage\n".encode()
+
+
+def tensor(stored, shape, strides, offset=0):
+    """Return pickle instructions that push a tensor, as in torch.save."""
+    arguments = b"(" + stored + integer(offset) + integers(shape) + integers(strides)
+    return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"\x89ccollections\nOrderedDict\n)RtR"
+
+
+def state_dict(tensors):
+    """Return the pickle of a dict of the given programs."""
+    items = b"".join(text(name) + program for name, program in tensors.items())
+    return b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u."
+
+
+def zipped(members, compression=zipfile.ZIP_STORED):
+    """Return a zip archive of members by name."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def pt(tensors, order="little"):
+    """Return a ``.pt`` file of contiguous NumPy arrays by name."""
+    programs, members = {}, {"a/byteorder": order.encode()}
+    for key, (name, array) in enumerate(tensors.items()):
+        stored = storage(str(key), torch_type(str(array.dtype)), array.size)
+        strides = [stride // array.itemsize for stride in np.ascontiguousarray(array).strides]
+        programs[name] = tensor(stored, array.shape, strides)
+        members[f"a/data/{key}"] = (array if order == "little" else array.byteswap()).tobytes()
+    return zipped({"a/data.pkl": state_dict(programs)} | members)
+
+
+def safetensors(tensors, header=None):
+    """Return a ``.safetensors`` file of contiguous NumPy arrays by name."""
+    described, end = {} if header is None else {"__metadata__": {"minichar": header}}, 0
+    for name, array in tensors.items():
+        begin, end = end, end + array.nbytes
+        dtype = SAFETENSORS[str(array.dtype)]
+        described[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
+    return raw_safetensors(json.dumps(described), b"".join(array.tobytes() for array in tensors.values()))
+
+
+def raw_safetensors(header, data=b""):
+    """Return a ``.safetensors`` file with any text as its header."""
+    encoded = header.encode("utf-8", "surrogatepass")
+    return len(encoded).to_bytes(8, "little") + encoded + data
