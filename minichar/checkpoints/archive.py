@@ -18,8 +18,9 @@ import numpy as np
 from minichar.errors import MinicharError
 from minichar.files import writing
 
-MAX_HEADER_BYTES = 64 << 20
-"""Maximum size of a header, which NumPy stores with 4 bytes per character."""
+MAX_HEADER_CHARACTERS = 16 << 20
+MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
+"""Maximum size of a header in an ``.npz``. NumPy stores 4 bytes per character."""
 MAX_HEADER_VALUES = 1 << 20
 """Maximum number of values in a header. Each can take 180 bytes of memory, even if it has 2 characters."""
 
@@ -171,8 +172,8 @@ def check_header_size(text: str, damaged: Damaged) -> None:
     MinicharError
         If `text` has too many characters or values. The error is created by `damaged`.
     """
-    if 4 * len(text) > MAX_HEADER_BYTES:
-        raise damaged(f"its header has more than {MAX_HEADER_BYTES // 4:,} characters")
+    if len(text) > MAX_HEADER_CHARACTERS:
+        raise damaged(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
     if sum(map(text.count, "[{,")) > MAX_HEADER_VALUES:
         raise damaged(f"its header has more than {MAX_HEADER_VALUES:,} values")
 
