@@ -1,4 +1,4 @@
-"""Tests of the course: numbering, length, equations that match the code, and exercises."""
+"""Test the lessons' numbers, length, equations and exercises."""
 
 import ast
 import re
@@ -23,9 +23,9 @@ BLOCK = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
 
 
 def edited(source, old, new):
-    """Replace the lines `old` with `new`, as an exercise asks."""
+    """Replace the lines `old` with `new`, as an exercise requires."""
     lines = source.splitlines()
-    # If the exercise edits the lesson file, the lines also occur in EXERCISE.
+    # If the exercise edits the lesson file itself, EXERCISE also contains the lines.
     code = lines.index('EXERCISE = """') if 'EXERCISE = """' in lines else len(lines)
     old, new = ([line.strip() for line in block.splitlines()] for block in (old, new))
     places = [i for i in range(code) if [line.strip() for line in lines[i : i + len(old)]] == old]
@@ -103,9 +103,9 @@ def test_exercise_breaks_exactly_the_tests_named_in_the_answer(lesson, tmp_path)
 def test_wheel_contains_every_lesson():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     (patterns,) = settings["data-files"].values()
-    assert {path for pattern in patterns for path in ROOT.glob(pattern)} == {
-        lesson.path for lesson in LESSONS
-    }
+    assert sorted(path.name for pattern in patterns for path in ROOT.glob(pattern)) == [
+        lesson.path.name for lesson in LESSONS
+    ]
 
 
 def test_unknown_lesson_number_raises():
@@ -115,7 +115,7 @@ def test_unknown_lesson_number_raises():
 
 @pytest.fixture
 def record(tmp_path, monkeypatch):
-    """Return the list of installed files, in an installation without a source tree."""
+    """Hide the source tree, and return the list of installed files for tests to fill."""
     monkeypatch.setattr(course, "SOURCES", tmp_path / "nowhere")
     record = []
     monkeypatch.setattr(metadata, "files", lambda name: record)
