@@ -295,8 +295,13 @@ WRONG = {
     "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
     "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
     "file as directory": (["model.npz", "other.npz/model.npz"], "free disk space or choose another"),
-    "directory as file": (["model.npz", "sub", "--to", "npz", "--force"], "cannot write sub: it is a "),
 }
+
+
+def test_a_directory_is_not_overwritten(saved, tmp_path):
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(MinicharError, match=r"cannot write .*sub: it is a directory"):
+        convert(saved()[1], tmp_path / "sub", to="npz", force=True)
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
