@@ -7,7 +7,7 @@ preceding text. To measure this effect, compare the losses of the first and last
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import exp, inf, log
+from math import exp, inf, isfinite, log
 
 import numpy as np
 
@@ -73,6 +73,22 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
 
 
+def check_finite(evaluation: Evaluation) -> Evaluation:
+    """Return `evaluation` if its loss is finite. Training has its own check, which names the parameter.
+
+    Raises
+    ------
+    MinicharError
+        If the loss is not finite, because the weights are damaged.
+    """
+    if not isfinite(evaluation.loss):
+        raise MinicharError(
+            "the model's loss on this text is not finite: its weights are damaged; use another checkpoint"
+        )
+    return evaluation
+
+
+@np.errstate(over="ignore", invalid="ignore")  # `check_finite` reports the result
 def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
     """Return the loss on one part of the text.
 
@@ -90,7 +106,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     Raises
     ------
     MinicharError
-        If the part is empty, or the state cannot be carried over.
+        If the part is empty, the state cannot be carried over, or the loss is not finite.
     """
     if not len(getattr(split, part)):
         raise MinicharError(
@@ -112,9 +128,10 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
             for inputs, _ in watch(getattr(split, before)):
                 network.run(teacher_forcing(to_device(inputs)))
                 network.carry()
-    return evaluate(network, watch(getattr(split, part)))
+    return check_finite(evaluate(network, watch(getattr(split, part))))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
 def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
     """Return the loss on all characters except the first, as one stream from a zero state.
 
@@ -127,9 +144,14 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
         Number of characters per chunk; does not affect the result.
     watch : callable, optional
         See `evaluate_part`.
+
+    Raises
+    ------
+    MinicharError
+        If the loss is not finite.
     """
     column = ids[:, None]  # (N, 1)
     chunks = [
         (column[i : i + T][: len(ids) - 1 - i], column[i + 1 : i + 1 + T]) for i in range(0, len(ids) - 1, T)
     ]
-    return evaluate(model.network(T, 1), watch(chunks))
+    return check_finite(evaluate(model.network(T, 1), watch(chunks)))
