@@ -53,6 +53,17 @@ class TestEvaluation:
         assert Evaluation(1e6, 0.0, 0.0, 1).perplexity == inf
 
 
+def test_damaged_weights_are_named_as_the_cause_of_a_loss_that_is_not_finite(model, ids):
+    """Finite weights can still be so large that the logits overflow."""
+    model.parameters.flat[...] = np.finfo("float64").max
+    with pytest.raises(MinicharError, match=r"loss .* is not finite: its weights are damaged; use another"):
+        evaluate_whole(model, ids)
+    split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
+    for start in ("zero", "carried"):
+        with pytest.raises(MinicharError, match="not finite: its weights are damaged"):
+            evaluate_part(model, split, "val", start)
+
+
 class TestEvaluate:
     def test_chunks_are_weighted_by_their_number_of_characters(self, model, generator):
         inputs, targets = generator.integers(V, size=(2, 12, B))  # each (12, B)
