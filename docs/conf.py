@@ -1,7 +1,7 @@
 """Sphinx configuration. Build the site with ``sphinx-build -W docs build/site``.
 
 Neither building nor reading the site needs network access. Chapters, command pages, API pages and
-figures are generated from the source at every build and are not committed, so they are always up to
+figures are generated from the source on every build and are not committed, so they are always up to
 date.
 """
 
@@ -43,7 +43,7 @@ default_role = "code"
 highlight_language = "text"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # `CPU` instead of its repr
-autodoc_typehints = "none"  # the signatures show them
+autodoc_typehints = "none"  # shown in the signatures
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -56,7 +56,7 @@ html_extra_path = ["figures/inside.html"]
 html_css_files = ["minichar.css"]
 html_show_sphinx = False
 html_copy_source = False
-html_show_search_summary = False  # summaries are fetched, which browsers block for file:// pages
+html_show_search_summary = False  # browsers block fetching summaries on file:// pages
 html_use_index = False
 html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}

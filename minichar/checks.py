@@ -50,7 +50,7 @@ def at_least(low: int) -> Rule:
 
 def between(low: float, high: float) -> Rule:
     """Return the rule ``low ≤ value ≤ high``."""
-    return rule(lambda value: low <= value <= high, f"from {low} to {high}")
+    return rule(lambda value: low <= value <= high, f"from {low:g} to {high:g}")
 
 
 def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
@@ -142,6 +142,7 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     float: (_number, "a number"),
     bool: (_exactly(bool), "True or False"),
     str: (_exactly(str), "text"),
+    dict[str, Any]: (_exactly(dict), "a dict"),
     Path: (Path, "a path"),
     Path | None: (lambda value: None if value is None else Path(value), "a path"),
 }

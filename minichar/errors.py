@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Option:
-    """An option in an error message, which is spelled differently in Python and on the command line.
+    """An option in an error message. Python and the command line spell it differently.
 
     Attributes
     ----------

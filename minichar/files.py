@@ -1,23 +1,42 @@
-"""Atomic file writing."""
+"""Write files so that a reader sees either the old file or the complete new one.
 
+A regular file is written to a temporary file beside it, flushed to disk, and renamed. The process that
+writes a temporary file holds a lock on it, so a file left behind by a process that was killed can be told
+from one in use, and deleted (`remove_abandoned`). A symbolic link is followed, and a device or a pipe is
+written to, not replaced.
+"""
+
+import errno
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from minichar.errors import MinicharError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be deleted
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 
 @contextmanager
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the block succeeds.
 
-    The temporary file is in the same directory and is flushed to disk before the rename, so readers
-    see either the old file or the complete new file. If the block fails, the temporary file is
-    deleted and the old file is unchanged.
+    The temporary file is in the same directory. File and directory are flushed to disk, so the new
+    file also survives a power failure. If the block fails, the temporary file is deleted and the old
+    file is unchanged.
 
     Parameters
     ----------
@@ -30,15 +49,19 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     OSError
         If opening, writing or renaming fails.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary, file = _new_temporary(path)
     try:
-        with open(temporary, "xb") as file:
+        with file:
             if like is not None:
                 shutil.copymode(like, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            if fcntl is not None:  # renamed before it is unlocked, so that nobody deletes it in between
+                os.replace(temporary, path)
+        if fcntl is None:
+            os.replace(temporary, path)
+        _sync_directory(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -47,7 +70,10 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` as in `replacing`, and create its directory if necessary.
+    """Open `path` for writing, and create its directory if necessary.
+
+    A regular file is replaced as in `replacing`; a link to it remains. Output to a device, a pipe or a
+    standard stream is collected first, so nothing is sent if the block fails.
 
     Raises
     ------
@@ -55,12 +81,141 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         If the file cannot be written. An existing file at `path` remains unchanged.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        kind, descriptor = _kind(path), _descriptor(path)
+        if kind is not None and stat.S_ISDIR(kind):
+            raise IsADirectoryError
+        if kind is None or (stat.S_ISREG(kind) and descriptor is None):
+            target = Path(os.path.realpath(path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target, like=None if kind is None else target) as file:
+                yield file
+            return
+        with TemporaryFile() as file:
             yield file
+            file.seek(0)
+            with open(path if descriptor is None else os.dup(descriptor), "wb") as stream:
+                shutil.copyfileobj(file, stream)
     except IsADirectoryError as error:
         raise MinicharError(f"cannot write {path}: it is a directory; specify a file name") from error
     except OSError as error:
         raise MinicharError(
             f"cannot write {path}: {error.strerror or error}; free disk space or choose another directory"
         ) from error
+
+
+@contextmanager
+def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
+    """Mark a directory as in use by this process.
+
+    Yields a function that returns whether another process has marked the same directory. It returns
+    False where file locks are not supported.
+    """
+    if fcntl is None:
+        yield lambda: False
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+
+    def shared() -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:  # the file system does not support locks
+            return False
+        finally:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+    try:
+        shared()
+        yield shared
+    finally:
+        os.close(descriptor)
+
+
+def check_directory(directory: Path, size: int) -> None:
+    """Create a directory if it does not exist, and check that a file of `size` bytes can be written to it.
+
+    Temporary files of processes that were killed are deleted first.
+
+    Raises
+    ------
+    MinicharError
+        If the directory is not writable, or the disk has no room for the file.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(directory)
+        with TemporaryFile(dir=directory) as file:
+            _reserve(file, size)
+    except OSError as error:
+        full = f" ({size / 1e6:,.1f} MB needed); free disk space or" if error.errno == errno.ENOSPC else ";"
+        raise MinicharError(
+            f"cannot write to {directory}/: {error.strerror or error}{full} choose another directory"
+        ) from error
+
+
+def remove_abandoned(directory: Path) -> None:
+    """Delete the temporary files in a directory whose process no longer runs."""
+    for path in directory.iterdir():
+        if not TEMPORARY.fullmatch(path.name):
+            continue
+        with suppress(OSError):  # in use, or deleted by another process
+            if not stat.S_ISREG(path.lstat().st_mode):
+                continue
+            if fcntl is None:
+                path.unlink()
+                continue
+            with open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+
+
+def _new_temporary(path: Path) -> tuple[Path, IO[bytes]]:
+    """Return a new temporary file beside `path`, open and locked."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        file = open(temporary, "xb")  # noqa: SIM115  (closed by the caller)
+        if fcntl is None:
+            return temporary, file
+        with suppress(OSError):  # the file system has no locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink:  # else, `remove_abandoned` deleted it before it was locked
+            return temporary, file
+        file.close()
+
+
+def _kind(path: Path) -> int | None:
+    """Return the file mode of what `path` refers to, or None if it does not exist."""
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the descriptor that `path` names, as in ``/dev/stdout``, or None."""
+    name = os.path.abspath(path)
+    match = DESCRIPTOR.fullmatch(name)
+    return int(match[1]) if match else STREAMS.get(name)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Allocate `size` bytes on disk."""
+    if hasattr(os, "posix_fallocate") and size:
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.write(bytes(size))
+        file.flush()
+
+
+def _sync_directory(directory: Path) -> None:
+    """Flush a directory to disk, so that a renamed file keeps its name after a power failure."""
+    if fcntl is None:  # a directory cannot be opened on Windows
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -24,7 +24,7 @@ class CharRNN:
     parameters : Parameters
         The weights, with the shapes of ``config.shapes()``.
     details : dict
-        Training information, such as ``val_loss``, as JSON-compatible values.
+        Training information as JSON-compatible values, such as ``val_loss``.
     """
 
     config: Config
@@ -56,10 +56,10 @@ class CharRNN:
         )
 
     def origin(self) -> str:
-        """Return a phrase that names the training text, or an empty string if it is unknown."""
+        """Return a phrase that names the training text, or an empty string if the text is unknown."""
         origin = self.details.get("origin")
         return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
 
     def network(self, T: int, B: int) -> Network:
-        """Return a network with these weights and buffers for `T` steps of `B` sequences."""
+        """Return a network that uses these weights, with buffers for `T` steps of `B` sequences."""
         return Network(self.config, self.parameters, T, B)

@@ -1,8 +1,8 @@
-"""The cells that tests run: the registered ones, and an odd one.
+"""Cells used by the tests: the registered cells and `ODD`.
 
-No one would use `ODD`. It has everything that a cell may have and minichar's own have not: three
-states, a first stage with two products that passes all it has on to a second, pre-activations in
-its caches, and biases in both stages.
+`ODD` has no practical use. It covers what a custom cell may have but the registered cells do not:
+three states, a first stage with two matrix products that passes all its values to a second stage,
+pre-activations in the caches, and initial biases in both stages.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.cells import models
 
 ARGUMENTS = {name: {"model": name} for name in models()}
-"""The arguments of `Config` that choose each cell, by its name."""
+"""`Config` arguments that select each cell, by name."""
 ARGUMENTS["gru-reset-before"] = {"model": "gru", "gru_reset": "before"}
 
 
@@ -60,10 +60,10 @@ H, B = 3, 2
 
 
 def arguments_of(cell, number, generator, dtype="float64"):
-    """Return random arguments for a stage: a block ``(G, H, B)`` per product, then what is passed to it."""
+    """Return random arguments for a stage: one block ``(G, H, B)`` per product, then the passed values."""
     passed = len(cell.states) - 1 + cell.takes_h_prev
     for stage in cell.stages[: number + 1]:
         blocks = [generator.normal(size=(len(product.gates), H, B)) for product in stage.products]
         arguments = [*blocks, *generator.uniform(-0.9, 0.9, (passed, H, B))]
-        passed = len(stage.forward(np, *arguments)) - 2  # less what the next product reads, and the cache
+        passed = len(stage.forward(np, *arguments)) - 2  # excluding the next product's input and the cache
     return [argument.astype(dtype) for argument in arguments]

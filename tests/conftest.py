@@ -6,7 +6,7 @@ from cells import ARGUMENTS
 from devices import DEVICES, open_device
 from hypothesis import settings
 
-# Slow machines must not cause failures.
+# Do not fail tests on slow machines.
 settings.register_profile("minichar", deadline=None)
 settings.load_profile("minichar")
 
@@ -21,12 +21,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Run tests that use both a cell and a device with all cells on the CPU, and one cell elsewhere."""
+    """Run tests that take a cell and a device with every cell on the CPU, but one cell on other devices."""
     items[:] = [item for item in items if not redundant(getattr(item, "callspec", None))]
 
 
 def redundant(callspec):
-    """Return whether a test uses a device other than the CPU with a cell other than `DEVICE_CELL`."""
+    """Return whether a test runs a cell other than `DEVICE_CELL` on a device other than the CPU."""
     params = callspec.params if callspec else {}
     device = params.get("backend", params.get("device", "cpu"))
     return device != "cpu" and params.get("cell", DEVICE_CELL) != DEVICE_CELL
@@ -46,7 +46,7 @@ def cell(request):
 
 @pytest.fixture(params=ARGUMENTS)
 def every_cell(request):
-    """Same as `cell`, for tests that need every cell on every device."""
+    """Like `cell`, for tests that need every cell on every device."""
     return ARGUMENTS[request.param]
 
 
@@ -64,5 +64,5 @@ def device(request):
 
 @pytest.fixture
 def host(backend):
-    """Function that copies an array to the host."""
+    """Return a function that copies an array to the host."""
     return backend.to_host

@@ -1,4 +1,4 @@
-"""A wrapper for `minichar.formats.convert.convert` that returns the notes with the path."""
+"""Wrapper for `minichar.formats.convert.convert` that also returns the notes."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -12,11 +12,11 @@ DEVICES = ("cpu", "opencl", "cupy-double", pytest.param("gpu", marks=pytest.mark
 
 
 def open_device(name):
-    """Return a new backend, or skip the test if the device is not available."""
+    """Return a new backend, or skip the test if the device is unavailable."""
     if name == "cpu":
         return NumPyBackend()
     if name == "cupy-double":
-        # Imported here, so that a missing CuPy skips only the tests on this device.
+        # Import CuPy here, so that only tests on this device are skipped if it is missing.
         from cupy_double import open_double
 
         return open_double()

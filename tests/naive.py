@@ -1,6 +1,6 @@
-"""A naive reference implementation of the network, which computes one number at a time.
+"""Naive reference implementation of the network that computes one scalar at a time.
 
-It shares only the names and the layout of the parameters with the engine. The inputs are one-hot
+Only the parameter names and layout are shared with the engine. The inputs are one-hot
 vectors, each gate has separate matrices, and every matrix product is a loop. The code is slow but
 easy to check against the equations.
 """
@@ -41,10 +41,9 @@ class Gate:
 
 
 def gate_of(parameters, layer, H, number, matrix="W", row=None):
-    """Extract the rows of one gate from the engine's parameters.
+    """Return one gate of the engine's parameters.
 
-    `number` is the position of the gate in ``Wx``. It is also its position in `matrix`, unless `row`
-    is given.
+    `number` is the gate's index in ``Wx``, and also in `matrix` unless `row` is given.
     """
     there = slice(number * H, (number + 1) * H)
     here = there if row is None else slice(row * H, (row + 1) * H)
@@ -127,7 +126,7 @@ def one_sequence(config, parameters, inputs, targets, states, masks):
 
     Returns
     -------
-    The sum of -log p[target] over the sequence, in nats.
+    Sum of -log p[target] over the sequence, in nats.
     """
     step, V = STEPS[config.cell.name], config.vocab_size
     readout = parameters["readout.W"].tolist()
@@ -150,7 +149,7 @@ def one_sequence(config, parameters, inputs, targets, states, masks):
 
 
 def read_chunk(config, parameters, inputs, targets, state, masks=None):
-    """Run the network over a chunk; return the mean loss in nats per character and the state after it.
+    """Run the network over a chunk and return ``(loss, state)``: the mean loss in nats, and the final state.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Run every command and every Python block in README and the docs as written, on short training text.
+"""Run every command and every Python block in README and the docs.
 
-There are only a few changes. Training runs are small and short, benchmarks run one iteration in this
-process, the CPU replaces other devices, and local text replaces downloads. The two commands that set up an
-environment are run unchanged by ``.ci/run``.
+They are run as written, with a few exceptions: training runs are small and short, benchmarks run one
+iteration in this process, the CPU replaces other devices, and local text replaces downloads. ``.ci/run``
+runs the two commands that set up an environment.
 """
 
 import os
@@ -27,7 +27,7 @@ from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("course", "commands", "api")
-"""Directories with pages that the documentation build generates from the source."""
+"""Directories of pages that the documentation build generates from the source."""
 DOCUMENTS = [
     ROOT / "README.md",
     *sorted(
@@ -67,7 +67,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Change to a directory with short versions of all data sets, and with the cell from the how-to."""
+    """Change to a directory with short versions of all datasets and the cell from the how-to guide."""
     for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", POEM), ("tang300", POEM)):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
@@ -86,7 +86,7 @@ def home(tmp_path, monkeypatch):
 
 
 class Worker:
-    """Benchmark worker without a subprocess, which would take longer to start than the benchmark."""
+    """Benchmark worker without a subprocess, because starting one takes longer than the benchmark."""
 
     def __init__(self, work):
         self.unit = import_module(SIDES[work.engine]).prepare(work)
@@ -109,10 +109,10 @@ class Worker:
 
 READY = {
     "minichar serve": "serving at",
-    "minichar worker": "ready for work",
+    "minichar worker": "waiting for requests",
     "redis-server": "Ready to accept",
 }
-"""Commands that keep running, and the output of each command when it is ready."""
+"""Commands that keep running, and the output that shows that each is ready."""
 
 
 class Servers:
@@ -151,7 +151,7 @@ def servers():
 
 
 def available(command: str) -> bool:
-    """Return whether the programs and modules that a command needs are installed. In CI, they must be."""
+    """Return whether a command's dependencies are installed. In CI, they must be."""
     needs = {"redis": "redis-server", "curl": "curl"}
     programs = [program for word, program in needs.items() if word in command]
     modules = {
@@ -166,14 +166,14 @@ def available(command: str) -> bool:
 
 
 def run(command: str) -> None:
-    """Run one command line. A simple `minichar` command runs in this process, which is faster."""
+    """Run one command line. Simple `minichar` commands run in this process, which is faster."""
     # Other devices are tested separately.
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
     if TRAIN.match(command) and "--resume" not in command:
         command += SMALL
-    if "minichar bench" in command:  # environment variables have no effect in this process
+    if "minichar bench" in command:  # environment variables would have no effect in this process
         command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
         command = re.sub(r"--rnn-size \d+", "--rnn-size 8", command)
     command, _, target = command.partition(" > ")
@@ -195,7 +195,7 @@ def test_readme_starts_with_two_setup_commands():
 
 
 def test_commands_and_python_blocks_run(home, servers):
-    """Python blocks run last, because they read files that the commands write."""
+    """Python blocks run last, because they read files written by the commands."""
     run("minichar train")  # part of the first setup command
     ran = 0
     for command in commands():

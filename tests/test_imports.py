@@ -1,4 +1,4 @@
-"""Check the imports between packages against a table. To allow a new import, change the table first."""
+"""Check imports between packages against a table. To allow a new import, add it to the table."""
 
 import ast
 import subprocess
@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "__init__": {"api"},
     "__main__": {"cli"},
 }
-"""Packages that each package may import, in addition to itself and the root modules."""
+"""Packages that each package may import besides itself and the root modules."""
 OTHERS = {
     "cli": {"click"},
     "devices": {"cupy", "dpnp"},
@@ -46,7 +46,7 @@ OTHERS = {
         "dramatiq",
     },
 }
-"""Third-party packages that a package may import, in addition to NumPy."""
+"""Third-party packages that each package may import besides NumPy."""
 
 
 def place(path):
@@ -60,12 +60,12 @@ def part(path):
 
 
 def imports(path):
-    """Yield the full name of every module that a file imports, at any level."""
+    """Yield the full name of every module that a file imports, including inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
+            assert node.level == 0, f"{path} has a relative import"
             # `from minichar import files` imports the module minichar.files.
             yield from (
                 f"{node.module}.{alias.name}" if node.module == "minichar" else node.module
@@ -122,7 +122,7 @@ def test_files_are_short():
 
 
 def test_command_line_does_not_import_numpy():
-    """Importing NumPy takes longer than all other imports together."""
+    """Importing NumPy takes longer than all other imports combined."""
     code = "import sys, minichar.cli; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

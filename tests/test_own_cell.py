@@ -1,4 +1,4 @@
-"""Test docs/howto/own-cell.md: every command supports a custom cell, or fails with a one-line error."""
+"""Test docs/howto/own-cell.md: commands support a custom cell, or fail with a one-line error."""
 
 import re
 import sys
@@ -53,7 +53,7 @@ def bare(monkeypatch):
 
 
 def minichar(command, exit_code=0):
-    """Run a command; check its exit status and that there is no traceback."""
+    """Run a command, check its exit status, and check that it prints no traceback."""
     result = CliRunner().invoke(main, command.split())
     assert result.exit_code == exit_code, f"{command}\n{result.output}{result.exception!r}"
     assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -61,7 +61,7 @@ def minichar(command, exit_code=0):
 
 
 def refusal(command):
-    """Run a command that must fail; return its one-line error."""
+    """Run a command that must fail, and return its one-line error."""
     (line,) = [line for line in minichar(command, 1).stderr.splitlines() if line.startswith("Error: ")]
     assert minichar(command, 1).stderr.endswith(f"{line}\n")
     return line
@@ -143,7 +143,7 @@ def test_unsupported_formats_fail_with_the_message_on_the_page():
 
 @pytest.mark.usefixtures("home", "bare")
 def test_benchmark_without_a_pytorch_counterpart():
-    """The subprocesses must support a cell even if no imported module registers it."""
+    """A benchmark process supports a cell even if no module that it imports registers it."""
     result = minichar(f"bench --model mgu --model bare {SMALL} --seq-length 4 --rounds 1")
     for name, title in (("mgu", "MGU"), ("bare", "bare cell")):
         assert f"| train {name} 2×8 " in result.stdout
@@ -169,7 +169,7 @@ def test_checkpoint_of_an_unregistered_cell_is_refused():
 
 @pytest.mark.usefixtures("home", "bare")
 def test_optional_attributes_can_be_omitted():
-    """Without gates, the page shows the units."""
+    """The page shows the units even if the cell has no gates."""
     minichar(f"train --model bare {SMALL} --max-epochs 1 --checkpoint-dir cv-bare")
     minichar("inspect cv-bare --text data/pydocs --html bare.html")
     page = Path("bare.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Test the generated pages of the site. ``.ci/run`` builds the full site with warnings as errors."""
+"""Test the generated pages. ``.ci/run`` builds the whole site with warnings treated as errors."""
 
 import re
 import sys

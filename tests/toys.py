@@ -1,4 +1,4 @@
-"""Small models and training runs, and functions that read, write and damage checkpoints."""
+"""Small models and training runs, and functions to read, write and damage checkpoints."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from minichar import CharRNN, Vocabulary
+from minichar.checkpoints.checkpoint import load_history
 from minichar.engine.config import Config
 from minichar.training.settings import Settings
 
@@ -26,7 +27,7 @@ ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scale=8.0, **config):
-    """Return a model with random weights, scaled up so that predictions are far from uniform."""
+    """Return a model with random weights, large enough that its predictions are far from uniform."""
     vocabulary = Vocabulary(characters, unknown)
     config = {"rnn_size": 4, "num_layers": 2} | config
     model = CharRNN.new(Config(len(vocabulary), **config), vocabulary, seed, dtype)
@@ -35,7 +36,7 @@ def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scal
 
 
 def toy_settings(folder, text=TEXT, **changes):
-    """Return settings for a run on text in `folder`, with about 30 chunks per epoch and 1 ms per chunk."""
+    """Return settings for a run in `folder`, with about 30 chunks per epoch at about 1 ms each."""
     path = Path(folder) / "input.txt"
     if not path.exists():
         path.write_text(text, encoding="utf-8")
@@ -44,7 +45,7 @@ def toy_settings(folder, text=TEXT, **changes):
 
 
 def take(trainer, n):
-    """Train until the total number of steps is `n`; return the events."""
+    """Train until the total number of steps is `n`, and return the events."""
     events = []
     for event in trainer.run():
         events.append(event)
@@ -53,15 +54,20 @@ def take(trainer, n):
     return events
 
 
+def history_of(path):
+    """Return the rows of the history in a checkpoint."""
+    return list(load_history(Path(path)))
+
+
 def parts(path):
-    """Return the header and the other arrays of a checkpoint."""
+    """Return ``(header, arrays)`` for a checkpoint."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     return json.loads(str(arrays.pop("header"))), arrays
 
 
 def put_together(path, header, arrays):
-    """Write a checkpoint with any header and any arrays; return its path."""
+    """Write a checkpoint with the given header and arrays, and return its path."""
     with open(path, "wb") as file:
         np.savez(file, header=np.array(header if isinstance(header, str) else json.dumps(header)), **arrays)
     return path
@@ -91,7 +97,7 @@ WRONG = (None, True, -1, 0, 1.5, 10**40, float("nan"), "", "x", "\ud800", [], [[
 
 
 def npy(descr, shape, data=b""):
-    """Return the bytes of an ``.npy`` file with any header."""
+    """Return the bytes of an ``.npy`` file with the given header."""
     text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode("latin1")
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
@@ -121,7 +127,7 @@ def listing(folder):
 
 
 class FullDisk:
-    """A file on a disk with `room` free bytes; after that, every write and flush fails."""
+    """File on a disk with `room` free bytes. When they are used up, every write and flush fails."""
 
     def __init__(self, path, mode, room):
         self.file, self.room, self.full = open(path, mode), room, False  # noqa: SIM115
@@ -151,7 +157,7 @@ class FullDisk:
 
 @contextmanager
 def scripted(monkeypatch, ids):
-    """Make every model generate the rows of `ids`, one row per step."""
+    """Make every model generate the rows of `ids`, one per step."""
     steps = (np.atleast_1d(row) for row in ids)
     with monkeypatch.context() as patch:
         patch.setattr("minichar.sampling.generate.sample_ids", lambda *arguments: islice(steps, None))

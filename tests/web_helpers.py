@@ -19,7 +19,7 @@ TIMEOUT = 30
 
 
 def missing(what):
-    """Skip the test; in CI, fail it, because all dependencies must be installed there."""
+    """Skip the test, or fail it in CI, where all dependencies must be installed."""
     if "CI" in os.environ:
         pytest.fail(f"{what} must be installed in CI")
     pytest.skip(f"{what} is not installed")
@@ -46,7 +46,7 @@ def free_port():
 
 @contextmanager
 def redis_server(port, folder):
-    """Run a separate Redis server for the tests."""
+    """Run a Redis server for the tests."""
     program = shutil.which("redis-server") or missing("redis-server")
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with open(folder / "redis.log", "w") as log, subprocess.Popen(command, stdout=log) as child:
@@ -124,7 +124,7 @@ class Events:
 
 @contextmanager
 def request(port, method, path, data=None, **headers):
-    """Send a request and yield the response before reading its body."""
+    """Send a request and yield the response, whose body has not been read."""
     connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT)
     try:
         body = None if data is None else json.dumps(data)

@@ -1,4 +1,4 @@
-"""The figures of the docs, one script per figure. The plots are measured with the engine."""
+"""Documentation figures, one script per figure. Plots show measurements of the engine."""
 
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,7 @@ def draw_all() -> None:
 
 
 def draw_if_stale() -> None:
-    """Run every script if a figure is older than the scripts or the engine, or if there are no figures."""
+    """Run every script if any figure is older than the scripts or the engine, or if no figures exist."""
     sources = [*FOLDER.glob("*.py"), *ENGINE.glob("*.py")]
     drawn = [path.stat().st_mtime for path in FOLDER.glob("*.svg")]
     if not drawn or min(drawn) < max(path.stat().st_mtime for path in sources):

@@ -1,4 +1,4 @@
-"""One step of each cell as a diagram."""
+"""Diagrams of one step of each cell."""
 
 from matplotlib.axes import Axes
 

@@ -1,4 +1,4 @@
-"""The data flow of a training step and of generation."""
+"""Data flow of a training step and of generation."""
 
 from matplotlib.axes import Axes
 
@@ -19,7 +19,7 @@ STAGES = [
 
 
 def main() -> None:
-    """Draw the stages from top to bottom, which fits on a phone."""
+    """Draw the stages from top to bottom, so that the figure fits on a phone."""
     figure(draw, 4.6, 6.6, "data_flow")
 
 

@@ -1,7 +1,7 @@
 """Drawing functions for the figures.
 
-A figure is an SVG file that the site inlines. ``INK`` is replaced by ``currentColor``, which is dark
-in the light theme and light in the dark theme. The other colours are readable in both.
+Figures are SVG files that the site inlines. ``INK`` is replaced with ``currentColor``, which is dark in
+the light theme and light in the dark theme. The other colours are legible in both.
 """
 
 import re
@@ -36,7 +36,7 @@ STYLE = {
 
 
 def figure(draw: Callable[[Axes], None], width: float, height: float, name: str) -> None:
-    """Create a figure of `width` × `height` inches, call `draw` with its axes, and save `name`.svg."""
+    """Create a figure of `width` × `height` inches, draw on its axes with `draw`, and save ``name.svg``."""
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), layout="constrained")
         draw(fig.subplots())
@@ -54,7 +54,7 @@ def powers(axis: Axis) -> None:
 
 
 def canvas(ax: Axes, width: float, height: float) -> None:
-    """Turn axes into a blank canvas of `width` × `height` units with equal aspect ratio."""
+    """Turn axes into a blank canvas of `width` × `height` units with an equal aspect ratio."""
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
 
@@ -67,7 +67,7 @@ def box(ax: Axes, x: float, y: float, words: str, colour: str = INK, w: float = 
 
 
 def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
-    """Draw an operation with two inputs as a circle with a sign."""
+    """Draw a binary operation as a circle with a sign."""
     ax.plot(x, y, "o", markersize=17, mfc="none", mec=colour, mew=1.4)
     ax.text(x, y, sign, ha="center", va="center_baseline")
 
@@ -86,6 +86,6 @@ def arrow(ax: Axes, start: Point, end: Point, colour: str = INK) -> None:
 
 
 def path(ax: Axes, *points: Point, colour: str = INK) -> None:
-    """Draw a line through the points, with an arrowhead at its end."""
+    """Draw a line through the points, with an arrowhead at the end."""
     ax.plot(*zip(*points[:-1], strict=True), color=colour, lw=1.4, solid_joinstyle="round")
     arrow(ax, points[-2], points[-1], colour)

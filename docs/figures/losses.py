@@ -1,7 +1,7 @@
-"""Training and validation loss on a small part of Python's help text, with and without dropout.
+"""Training and validation losses on a short excerpt of Python's help text, with and without dropout.
 
-The run without dropout overfits. Training takes a few seconds. The script also writes `inside.html`,
-which shows the units of the model with dropout.
+The run without dropout overfits. Training takes a few seconds. The script also writes ``inside.html``,
+which shows the units of the model trained with dropout.
 """
 
 import tempfile
@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 import minichar
-from minichar.checkpoints.naming import newest_checkpoint
+from minichar.checkpoints.naming import newest_first
 from minichar.pictures.curves import Curve, read_curve
 from minichar.pictures.page import make_page
 from minichar.text.datasets import pydocs_text
@@ -33,13 +33,13 @@ RUN = {
 
 
 def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
-    """Train on the text in `folder`. Return the best model and the loss curves."""
+    """Train on the text in `folder`; return ``(model, curve)`` for the best model and the run's losses."""
     name = f"dropout {dropout:g}"
     cv = folder / name
     model = minichar.train(
         folder / "input.txt", progress=False, checkpoint_dir=str(cv), dropout=dropout, keep=1, **RUN
     )
-    return model, read_curve(newest_checkpoint(cv), name)
+    return model, read_curve(newest_first(cv)[0], name)
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         _, without = train(folder, 0.0)
         model, with_dropout = train(folder, 0.5)
     page = make_page(
-        model, model.vocabulary.encode(text[-SHOWN:]), "An LSTM layer with 64 units reads Python's help"
+        model, model.vocabulary.encode(text[-SHOWN:]), "An LSTM layer with 64 units, on Python's help text"
     )
     (FOLDER / "inside.html").write_text(page, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Truncated BPTT: states cross the end of a chunk, gradients do not."""
+"""Truncated BPTT: states cross chunk boundaries; gradients do not."""
 
 from itertools import pairwise
 
@@ -30,7 +30,7 @@ def draw(ax: Axes) -> None:
     ax.text(5.42, 2.78, "×", ha="center", va="center", fontsize=14, color=INK)
     ax.text(2.8, 5.7, "chunk k", ha="center")
     ax.text(8.4, 5.7, "chunk k + 1", ha="center")
-    ax.text(1.2, 1.5, "→ states cross the end of a chunk", fontsize=9, color=INK)
+    ax.text(1.2, 1.5, "→ states cross chunk boundaries", fontsize=9, color=INK)
     ax.text(1.2, 0.8, "← gradients do not", fontsize=9, color=INK)
     ax.plot([0.5, 1.0], [1.6, 1.6], color=GREEN)
     ax.plot([0.5, 1.0], [0.9, 0.9], color=ORANGE)

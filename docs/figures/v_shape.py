@@ -1,6 +1,6 @@
-"""The error of numerical gradients against the step size, for central differences and the complex step.
+"""Error of numerical gradients against the step size, for central differences and the complex step.
 
-The error is measured on a small LSTM with the engine's gradient check.
+The errors are measured on a small LSTM with the engine's gradient check.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def main() -> None:
         ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=GREEN, lw=1.5)
         ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=9, color=INK)
         ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=9, color=INK)
-        ax.set(xlabel="step h", ylabel="relative error of the gradient", ylim=(1e-17, 1e4))
+        ax.set(xlabel="step size h", ylabel="relative error of the gradient", ylim=(1e-17, 1e4))
         powers(ax.xaxis)
         powers(ax.yaxis)
         ax.legend(loc="upper center", ncols=2)

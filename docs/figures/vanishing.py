@@ -1,4 +1,4 @@
-"""The gradient of earlier inputs in untrained networks with a loss at the last step only."""
+"""Gradients with respect to earlier inputs in untrained networks, with a loss at the last step only."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ MODELS = (("rnn", "RNN", ORANGE), ("gru", "GRU", GREEN), ("lstm", "LSTM", BLUE))
 
 
 def gradient_norms(model: str) -> np.ndarray:
-    """Return the norm of dx of a second layer, 0 … T-1 steps before the loss, relative to 0 steps."""
+    """Return the norm of the second layer's dx, 0 … T-1 steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(3)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")

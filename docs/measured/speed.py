@@ -1,6 +1,6 @@
-"""Measure and draw the figures of docs/performance.md: ``python docs/measured/speed.py``.
+"""Measure and plot the figures in docs/performance.md: ``python docs/measured/speed.py``.
 
-The script needs Matplotlib (``pip install matplotlib``) and an otherwise idle machine. It takes about
+The script requires Matplotlib (``pip install matplotlib``) and an otherwise idle machine, and takes about
 two minutes.
 """
 
@@ -32,7 +32,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the time of the fastest call in seconds. Other load can only slow a call down."""
+    """Return the time of the fastest call in seconds, because other load can only slow a call down."""
 
     def once():
         begun = perf_counter()
@@ -44,14 +44,14 @@ def fastest(unit, times):
 
 
 class Clock:
-    """Accumulated time in seconds by kind. Nested timed calls count towards the outermost call."""
+    """Time in seconds by kind. Nested timed calls are charged to the outermost call."""
 
     def __init__(self):
         self.seconds = defaultdict(float)
         self.running = False
 
     def timed(self, kind, function):
-        """Return a wrapper that adds the run time of `function` to `kind`."""
+        """Return a wrapper that adds the run time of `function` to the total for `kind`."""
 
         def call(*arguments, **keywords):
             if self.running:
@@ -67,7 +67,7 @@ class Clock:
 
 
 class TimedNumPy:
-    """NumPy with timed matrix products."""
+    """NumPy namespace that times matrix products."""
 
     def __init__(self, clock):
         self.matmul = clock.timed("products", np.matmul)
@@ -77,7 +77,7 @@ class TimedNumPy:
 
 
 class TimedBackend(NumPyBackend):
-    """CPU backend with timed matrix products, cells and gradient of Wx."""
+    """CPU backend that times matrix products, cells and the gradient of Wx."""
 
     def __init__(self, clock):
         super().__init__()
@@ -90,7 +90,7 @@ class TimedBackend(NumPyBackend):
 
 
 def shares(work, times=20):
-    """Return the fraction of the training step time that each kind takes. The rest is copies and Python."""
+    """Return each kind's fraction of the training step time. The remainder is copies and Python overhead."""
     clock = Clock()
     backend = TimedBackend(clock)
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
@@ -112,7 +112,7 @@ def shares(work, times=20):
 
 
 def draw_shares():
-    """Plot the fraction of the training step time that each kind takes, for several H."""
+    """Plot each kind's fraction of the training step time for several values of H."""
     sizes = GROWTH["rnn_size"][1]
     rows = [shares(Work(rnn_size=H)) for H in sizes]
     figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
@@ -131,7 +131,7 @@ def draw_shares():
 
 
 def draw_growth():
-    """Plot the time per character against each size, with the number of operations for comparison."""
+    """Plot the time per character against each size, with the operation count for comparison."""
     figure, panels = plt.subplots(1, len(GROWTH), figsize=(13, 2.9), layout="constrained", sharey=True)
     for axes, (name, (label, values)) in zip(panels, GROWTH.items(), strict=True):
         works = [replace(Work(), **{name: value}) for value in values]

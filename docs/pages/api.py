@@ -29,7 +29,7 @@ for reference and may change between versions.
 
 
 def write_api(folder: Path) -> None:
-    """Write ``folder/index.md`` and a page for each package."""
+    """Write ``folder/index.md`` and one page per package."""
     for name in PACKAGES:
         package = import_module(f"minichar.{name}")
         modules = [f"minichar.{name}.{module.name}" for module in iter_modules(package.__path__)]
@@ -44,7 +44,7 @@ def write_api(folder: Path) -> None:
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page with the docstring of each module, verbatim to keep its equations, and its members."""
+    """Return a page with each module's docstring, verbatim to preserve equations, and members."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
@@ -56,7 +56,7 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the directive for one public name. Cross-references point to the page of its module."""
+    """Return the autodoc directive for one public name. Cross-references point to its module's page."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):
@@ -66,7 +66,7 @@ def public(name: str) -> str:
 
 
 def own_signature(what: Any) -> str:
-    """Return an object's ``__signature__`` as text, because autodoc reads the signature from the source."""
+    """Return an object's ``__signature__`` as text, because autodoc would use the signature in the source."""
     if not hasattr(what, "__signature__"):
         return ""
     signature = inspect.signature(what)

@@ -11,8 +11,8 @@ from minichar.cli import COMMANDS, main
 INDEX = """\
 # Commands
 
-These pages contain the text of `minichar COMMAND --help`. Options can also be written with
-underscores: `--rnn_size`.
+These pages reproduce the output of `minichar COMMAND --help`. Options can also be spelt with
+underscores, as in `--rnn_size`.
 
 | command | description |
 |---|---|
@@ -27,7 +27,7 @@ underscores: `--rnn_size`.
 
 
 def write_commands(folder: Path) -> None:
-    """Write ``folder/index.md`` and a page for each command."""
+    """Write ``folder/index.md`` and one page per command."""
     context = click.Context(main, info_name="minichar")
     for name in COMMANDS:
         command = main.get_command(context, name)
@@ -38,7 +38,7 @@ def write_commands(folder: Path) -> None:
 
 
 def section(command: click.Command, name: str, parent: click.Context, level: int) -> str:
-    """Return the heading, usage, help and options of a command and its subcommands."""
+    """Return a Markdown section for a command and its subcommands: heading, usage, help and options."""
     context = click.Context(command, info_name=name, parent=parent)
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts = [
@@ -68,15 +68,15 @@ def words(command: click.Command) -> list[str]:
 
 
 def paragraph(text: str) -> str:
-    """Return a paragraph as Markdown. A paragraph that Click prints verbatim becomes a code block."""
+    """Return a paragraph as Markdown. Paragraphs that Click prints verbatim become code blocks."""
     if text.startswith("\b"):
         return f"```text\n{text.removeprefix(chr(8)).strip(chr(10))}\n```"
     return escaped(text)
 
 
 def escaped(text: str) -> str:
-    """Escape Markdown in text, except for code. Format options as code."""
-    parts = re.split(r"(`[^`]*`)", text)  # every second part is code
+    """Escape Markdown outside code spans, and format options as code."""
+    parts = re.split(r"(`[^`]*`)", text)  # every other part is code
     parts[::2] = [
         re.sub(r"(--[a-z][a-z-]+)", r"`\1`", re.sub(r"([*\[<$])", r"\\\1", part)) for part in parts[::2]
     ]

@@ -1,9 +1,9 @@
 """The course: one chapter per lesson, generated from the lesson's test file.
 
-A chapter starts with the lesson's docstring, whose indented blocks are equations and drawings. It
-continues with the engine functions that the lesson uses, the lesson's code and its tests, with test
-names as headings. It ends with ``EXERCISE`` and ``ANSWER``. Everything is read from the source, so
-a chapter always matches the code.
+A chapter starts with the lesson's docstring, in which indented blocks are equations and drawings. Next
+come the engine functions that the lesson uses, followed by the lesson's code and tests, with test names
+as headings. ``EXERCISE`` and ``ANSWER`` come last. Everything is read from the source, so a chapter
+always matches the code.
 """
 
 import ast
@@ -16,23 +16,23 @@ SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
 FIGURES = {
-    "gradient_check": ("v_shape", "The measured error of a numerical gradient of a small LSTM."),
+    "gradient_check": ("v_shape", "Measured error of a small LSTM's numerical gradient."),
     "rnn_step": ("rnn", "One step of an RNN."),
     "through_time": ("unrolled", "Two layers, unrolled over four characters."),
-    "truncation": ("truncation", "States cross the end of a chunk, gradients do not."),
-    "vanishing": ("vanishing", "The measured gradient of earlier inputs in untrained networks."),
-    "lstm": ("lstm", "One step of an LSTM. ∘ is element-wise multiplication."),
+    "truncation": ("truncation", "States cross chunk boundaries; gradients do not."),
+    "vanishing": ("vanishing", "Measured gradients with respect to earlier inputs in untrained networks."),
+    "lstm": ("lstm", "One step of an LSTM. ∘ denotes element-wise multiplication."),
     "gru": ("gru", "One step of a GRU with the reset gate applied after the matrix product."),
 }
-"""Map a word in a lesson's file name to the lesson's figure and its caption."""
+"""Figure and caption for each lesson whose file name contains the key."""
 
 INDEX = """\
 # The course
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
-line, shows the code that implements it, and checks every claim with a test. You need to know Python and
-first-year calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise:
-change one line and see which tests fail.
+line, shows the code that implements it, and tests every claim. You need to know Python and first-year
+calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise: change one
+line and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the chapters, and
@@ -47,7 +47,7 @@ directory, so that your changes to the source take effect. `minichar lessons` li
 
 
 def write_course(lessons: Path, package: Path, folder: Path) -> None:
-    """Write ``folder/index.md`` and a page for each ``test_*.py`` in `lessons`."""
+    """Write ``folder/index.md`` and one page per ``test_*.py`` file in `lessons`."""
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
         (folder / f"{page_name(path)}.md").write_text(chapter(path, package), encoding="utf-8")
@@ -56,12 +56,12 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
 
 
 def page_name(path: Path) -> str:
-    """Return the name of a lesson's page: ``07_rnn_step``."""
+    """Return the name of a lesson's page, such as ``07_rnn_step``."""
     return path.stem.removeprefix("test_")
 
 
 def chapter(path: Path, package: Path) -> str:
-    """Return the page of one lesson as Markdown."""
+    """Return a lesson's page as Markdown."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
     page = [f"# {lesson.number}. {lesson.title}"]
@@ -80,7 +80,7 @@ def chapter(path: Path, package: Path) -> str:
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
     page += [
         "## Tests",
-        f"This is the code of `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`.",
+        f"This is the code in `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`.",
     ]
     code, start = "", docstring.end_lineno or 0
     for node in body:
@@ -94,7 +94,7 @@ def chapter(path: Path, package: Path) -> str:
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"
     page += [fenced(code)] if code else []
-    again = f"Then run `minichar lessons {lesson.number}` again. Undo the change afterwards."
+    again = f"Then run `minichar lessons {lesson.number}` again, and undo your change."
     page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## Source files"]
     for name in shown:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
@@ -102,7 +102,7 @@ def chapter(path: Path, package: Path) -> str:
 
 
 def source_files(body: list[ast.stmt]) -> dict[str, str]:
-    """Return the file of each name that a lesson imports from ``engine`` or ``training``.
+    """Map each name that a lesson imports from ``engine`` or ``training`` to its source file.
 
     ``from minichar.engine import lstm`` gives ``{"lstm": "engine/lstm.py"}``, and
     ``from minichar.engine.linear import Linear`` gives ``{"Linear": "engine/linear.py"}``.
@@ -120,7 +120,7 @@ def source_files(body: list[ast.stmt]) -> dict[str, str]:
 
 
 def used_definitions(path: Path, body: list[ast.stmt], files: dict[str, str]) -> list[str]:
-    """Return the source of the functions and classes in a file that a lesson uses as ``module.name``."""
+    """Return the source of the functions and classes in one file that a lesson uses as ``module.name``."""
     used = {
         node.attr
         for statement in body
@@ -138,17 +138,17 @@ def used_definitions(path: Path, body: list[ast.stmt], files: dict[str, str]) ->
 
 
 def sentence(name: str) -> str:
-    """Return the name of a test as a heading."""
+    """Turn a test name into a heading."""
     words = name.removeprefix("test_").replace("_", " ")
     return words[0].upper() + words[1:]
 
 
 def fenced(code: str) -> str:
-    """Return a Python code block."""
+    """Wrap code in a fenced Python block."""
     return f"```py\n{code.strip(chr(10))}\n```"
 
 
 def details(summary: str, content: str) -> str:
-    """Return a collapsible block, closed by default."""
+    """Return a collapsible block that is initially closed."""
     shown = re.sub(r"`(.*?)`", r"<code>\1</code>", summary)
     return f"<details>\n<summary>{shown}</summary>\n\n{content}\n\n</details>"

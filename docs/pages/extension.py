@@ -11,14 +11,14 @@ from sphinx.util.docutils import SphinxDirective
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
-"""Maximum number of code characters that fit on a line of a table on a phone."""
+"""Maximum length of inline code that fits on one line of a table cell on a phone."""
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
 SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
 
 
 class Picture(SphinxDirective):
-    """A figure from ``docs/figures``, inlined so that it uses the colours of the page.
+    """A figure from ``docs/figures``, inlined so that it uses the page's colours.
 
     The argument is the name of the figure. The content is its caption.
     """
@@ -44,13 +44,13 @@ def visit_math(translator: Any, node: nodes.math) -> None:
 
 
 def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
-    """Write displayed maths as MathML."""
+    """Write display maths as MathML."""
     translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 
 def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep indented equations verbatim. Drop module docstrings, which ``api.page`` includes."""
+    """Keep indented equations verbatim. Drop module docstrings, which ``api.page`` already includes."""
     if what == "module":
         lines.clear()
         return
@@ -73,27 +73,27 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Restore the docstring of a value, in which Napoleon parses text before a colon as a type."""
+    """Restore a value's docstring, because Napoleon treats text before a colon in it as a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
 
 
 def split_sections(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Split a docstring before its first section, such as Parameters."""
+    """Split a docstring before its first section heading, such as Parameters."""
     rules = [i for i, line in enumerate(lines) if SECTION.fullmatch(line)]
     begin = rules[0] - 1 if rules else len(lines)
     return lines[:begin], lines[begin:]
 
 
 def keep_together(app: Sphinx, doctree: nodes.document) -> None:
-    """Mark short code such as options, so that it is not broken across lines."""
+    """Mark short inline code, such as options, so that it is not broken across lines."""
     for literal in doctree.findall(nodes.literal):
         if len(literal.astext()) <= SHORT:
             literal["classes"].append("short")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive, the maths renderer and the events."""
+    """Register the directive, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("doctree-read", keep_together)

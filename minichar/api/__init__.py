@@ -1,4 +1,4 @@
-"""Public Python API of `minichar`, imported when one of its names is first used."""
+"""The public Python API, imported when one of its names is first used."""
 
 from minichar.api.loading import load
 from minichar.api.model import Model

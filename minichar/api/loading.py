@@ -1,12 +1,10 @@
 """`minichar.load`: load a model from a file or a directory."""
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from minichar.api.model import Model
-from minichar.checkpoints.archive import Archive
+from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.naming import find_checkpoint
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
@@ -43,27 +41,7 @@ def load_on(backend: Backend, path: Path, vocabulary: Vocabulary | None = None) 
     loaded = load_model(path, backend, vocabulary)
     model = Model(loaded.config, loaded.vocabulary, loaded.parameters, loaded.details)
     if format_of(path) in (None, "npz"):  # other formats store no training state
-        with Archive(path) as archive:
-            training = archive.header.get("training")
-        if training is not None:
-            try:
-                model.details["history"] = rows(training["history"])
-            except (AttributeError, LookupError, TypeError) as error:
-                raise archive.damaged(f"its training history is incomplete ({error})") from error
+        history = load_history(path)
+        if history is not None:
+            model.details["history"] = list(history)
     return model
-
-
-def rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Convert the training history in a checkpoint to flat dicts, one per evaluation."""
-    return [
-        {
-            "iteration": row["iteration"],
-            "epoch": row["epoch"],
-            "train_loss": row["train_loss"],
-            "val_loss": row["val"] and row["val"]["loss"],
-            "fit_loss": row["fit"] and row["fit"]["loss"],
-            "learning_rate": row["learning_rate"],
-            "teacher_forcing_ratio": row["true_share"],
-        }
-        for row in history
-    ]

@@ -30,14 +30,14 @@ class Model(CharRNN):
     Attributes
     ----------
     config : Config
-        Architecture: ``config.model``, ``config.rnn_size``, ``config.num_layers``, …
+        Architecture, such as ``config.model`` and ``config.rnn_size``.
     vocabulary : Vocabulary
         The V characters and their ids.
     parameters : Parameters
-        Weights by name, such as ``parameters["readout.W"]`` ``(V, H+1)``, and as a flat vector,
+        Weights, both by name, such as ``parameters["readout.W"]`` ``(V, H+1)``, and as a flat vector,
         ``parameters.flat``.
     details : dict
-        Information about training, as JSON values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
+        Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
     """
 
     @classmethod
@@ -89,10 +89,10 @@ class Model(CharRNN):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Evaluations of the training run in order, or an empty list without a training history.
+        """Evaluations made during training, in order; empty if there is no training history.
 
-        Each evaluation is a dict. ``iteration`` is the number of chunks trained on, and ``epoch`` the
-        number of epochs. Losses are in nats per character: ``train_loss`` is the mean since the previous
+        Each evaluation is a dict. ``iteration`` and ``epoch`` are the number of chunks and epochs so
+        far. Losses are in nats per character: ``train_loss`` is the mean since the previous
         evaluation, with dropout and scheduled sampling; ``val_loss`` is the validation loss (None
         without validation); ``fit_loss`` is the loss on training text, measured like ``val_loss``.
         ``learning_rate`` and ``teacher_forcing_ratio`` are the values in that epoch.
@@ -173,7 +173,7 @@ class Model(CharRNN):
         stop: str | Sequence[str] = (),
         unknown: Unknown = "error",
     ) -> str:
-        """Return generated text as one string. The parameters are those of `stream`.
+        """Return generated text as one string. For the parameters, see `stream`.
 
         Raises
         ------
@@ -236,8 +236,8 @@ class Model(CharRNN):
         Returns
         -------
         array of float64, (N,)
-            Surprisal in nats. It is NaN for the first character, which has no predecessor, and for
-            skipped characters. ``numpy.nanmean`` gives ``evaluate(text).loss``, up to rounding.
+            Surprisal in nats; NaN for the first character, which has no predecessor, and for skipped
+            characters. Its ``numpy.nanmean`` equals ``evaluate(text).loss``, up to rounding.
 
         Raises
         ------

@@ -13,11 +13,11 @@ INTERVAL = 10.0
 """Maximum time between lines if the output is not a terminal, in seconds."""
 WIDTH = 79
 FOREVER = 10**13
-"""A number of steps, or of seconds, that `datetime.timedelta` can still represent."""
+"""Upper limit on the number of steps and of seconds, which `datetime.timedelta` can represent."""
 
 
 class Progress:
-    """Context manager that shows the epoch, the losses, the speed and the remaining time.
+    """Context manager that shows the epoch, losses, speed and remaining time.
 
     On a terminal, one line is rewritten. Otherwise, a line is printed at each evaluation, and every
     `INTERVAL` seconds between evaluations.
@@ -45,7 +45,7 @@ class Progress:
             print(file=sys.stderr)
 
     def show(self, event: Event) -> None:
-        """Update the line on every evaluation, and on a training step if an update is due."""
+        """Update the line after every evaluation, and after a training step if an update is due."""
         match event:
             case Evaluated():
                 if event.val is not None:

@@ -8,10 +8,9 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from minichar.api.loading import load, load_on, rows
+from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
-from minichar.checkpoints.naming import find_checkpoint
 from minichar.devices.choose import open_backend
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
@@ -41,13 +40,13 @@ def train(
     ----------
     data : path-like, optional
         A text file, or a directory with ``input.txt``. The default is Python's own bundled help text
-        or, with `resume`, the training text of the run.
+        or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
         NVIDIA GPU if available, otherwise the CPU).
     progress : bool
-        Print notes about the text and a progress line to standard error: losses in nats per character,
-        speed, remaining time.
+        Print notes about the text, and a progress line with the losses in nats per character, the
+        speed and the remaining time, to standard error.
     init_from : path-like or CharRNN, optional
         Initial weights: a checkpoint, a directory (its best checkpoint), or a model, whose weights are
         copied and whose device is used. Weights are matched by character, so the new text may
@@ -58,14 +57,14 @@ def train(
     on_event : callable, optional
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     **options
-        Fields of `Settings`, the same as the options of ``minichar train``: ``model="gru"``,
-        ``rnn_size=256``, ``max_epochs=10``, …
+        Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
+        ``rnn_size=256`` or ``max_epochs=10``.
 
     Returns
     -------
     Model
-        Model loaded from the checkpoint with the lowest validation loss, or from the last checkpoint
-        without validation (``val_frac=0``). `Model.history` covers the whole run.
+        Model loaded from the checkpoint with the lowest validation loss or, if there is no validation
+        (``val_frac=0``), from the last checkpoint. `Model.history` covers the entire run.
 
     Raises
     ------
@@ -90,7 +89,7 @@ def train(
 
     backend = open_backend(device)
     if resume is not None:
-        run = start.resume(find_checkpoint(Path(resume), newest=True), options, backend)
+        run = start.resume(Path(resume), options, backend)
     elif init_from is not None:
         source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
         run = start.begin_from(Settings(**options), source, options)
@@ -107,11 +106,11 @@ def train(
 
     if trainer.best is None:
         raise MinicharError(
-            f"the checkpoints of this run no longer exist in {trainer.settings.checkpoint_dir}/: "
+            f"this run's checkpoints no longer exist in {trainer.settings.checkpoint_dir}/: "
             "do not change the directory during training"
         )
     model = load_on(trainer.backend, trainer.best)
-    model.details["history"] = rows(trainer.history)
+    model.details["history"] = list(trainer.history)
     return model
 
 

@@ -1,9 +1,9 @@
-"""Compare the throughput of two benchmarks by running them alternately.
+"""Compare the throughput of two benchmarks by running them in turn.
 
-A round runs each benchmark once. Before each run there is a pause, so the threads of the other
-benchmark can go to sleep, and one warm-up iteration. Each round gives one ratio of the two throughputs;
-because the runs of a round are close in time, other load on the machine usually affects both. The
-result is the median ratio over all rounds.
+A round runs each benchmark once. Before each run, there is a pause, during which the threads of the
+other benchmark go to sleep, and one warm-up iteration. Each round yields one ratio of the two
+throughputs. The two runs of a round are close in time, so other load on the machine usually affects
+both. The result is the median ratio over all rounds.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,18 +21,18 @@ from minichar.bench.worker import Worker
 WARM_UP = 3
 """Warm-up iterations before the first measurement."""
 PAUSE = 0.05
-"""Seconds before each run."""
+"""Pause before each run, in seconds."""
 UNITS = 20
-"""Minimum number of timed iterations per benchmark, over all rounds."""
+"""Minimum total number of timed iterations per benchmark."""
 TURN = 0.2
 """Minimum duration of a run, in seconds."""
 DISTURBED = 2.0
-"""Factor between the largest and smallest ratio above which a result is considered unreliable."""
+"""Largest ratio divided by smallest ratio above which a result is considered unreliable."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Measurements of a benchmark and of the baseline it is compared with.
+    """Measurements of a benchmark and its baseline.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Result:
     against : Work or None
         The baseline, if any.
     seconds : dict of str to list of list of float
-        Duration of each iteration in each round, for ``work`` and ``against``.
+        Duration of each iteration, by round, for ``work`` and ``against``.
     peak : float
         Speed of a large matrix product, in GFLOP/s, measured in the process of ``work``.
     memory : dict of str to int
@@ -70,7 +70,7 @@ class Result:
 
     @property
     def disturbed(self) -> bool:
-        """Whether the ratios of the rounds vary too much to be reliable."""
+        """Whether the ratios vary too much between rounds to be reliable."""
         return bool(self.ratios) and max(self.ratios) > DISTURBED * min(self.ratios)
 
     def speed(self, side: str = "work") -> float:
@@ -95,8 +95,8 @@ def opponent(work: Work) -> Work | None:
     """Return the baseline for a benchmark.
 
     Training with dropout or scheduled sampling is compared with plain training, and sampling many
-    streams with sampling one stream. All other benchmarks are compared with PyTorch; the result is None
-    if PyTorch is not installed or does not implement the cell.
+    streams with sampling one stream. All other benchmarks are compared with PyTorch. Return None if
+    PyTorch is not installed or does not implement the cell.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return replace(work, kind="train")
@@ -107,7 +107,7 @@ def opponent(work: Work) -> Work | None:
 
 
 def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lambda: None) -> Result:
-    """Run a benchmark and its baseline alternately.
+    """Run a benchmark and its baseline in turn.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Load test for ``minichar serve``: throughput and latency for increasing numbers of clients.
+"""Load test for ``minichar serve``: throughput and latency as the number of clients increases.
 
     python -m minichar.bench.load cv              at most 2,000 characters/s per request (the default)
     python -m minichar.bench.load cv --pace 0     no limit
@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 RETRY_AFTER = 0.1
 """Seconds to wait after a failed request."""
 WARM_UP = 1.0
-"""Seconds of requests before the first measurement; the first request initializes the model."""
+"""Duration of the warm-up, in seconds. The first request initialises the model."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Measurement:
     first, gaps : list of float
         Seconds from each request to its first character, and between successive updates.
     dropped : list of str
-        The reason for each request that failed.
+        The reason for each failed request.
     """
 
     characters: int = 0
@@ -72,7 +72,7 @@ class Load:
     alternatives: bool
 
     def request(self, seed: int) -> bytes:
-        """Return an HTTP request with this seed."""
+        """Return an HTTP request with the given seed."""
         fields = {"prime": "The ", "length": self.length, "seed": seed, "alternatives": self.alternatives}
         body = json.dumps(fields)
         headers = (
@@ -92,10 +92,10 @@ class Client(threading.Thread):
     ----------
     port : int
     seeds : iterator of int
-        Seeds of the requests.
+        Request seeds.
     load : Load
     end : float
-        When to stop, in seconds of the monotonic clock.
+        When to stop, as returned by ``time.monotonic``.
     """
 
     def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:
@@ -104,7 +104,7 @@ class Client(threading.Thread):
         self.measured = Measurement()
 
     def run(self) -> None:
-        """Send requests until the end; the last response is read completely but only counted up to `end`."""
+        """Send requests until `end`. The last response is read completely, but counted only up to `end`."""
         while time.monotonic() < self.end:
             try:
                 reason = self.read_text(next(self.seeds))
@@ -115,7 +115,7 @@ class Client(threading.Thread):
                 time.sleep(RETRY_AFTER)
 
     def read_text(self, seed: int) -> str:
-        """Send one request, read its response, and return the reason why generation ended."""
+        """Send one request, read its response, and return the reason generation ended."""
         sent, previous, reason = time.monotonic(), 0.0, "the connection was closed"
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             connection.sendall(self.load.request(seed))
@@ -149,7 +149,7 @@ def measure(port: int, clients: int, seconds: float, load: Load) -> Measurement:
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
-    """Return the quantile of `values` at `fraction`; NaN if there are no values."""
+    """Return the quantile of `values` at `fraction`, or NaN if there are no values."""
     return sorted(values)[min(len(values) - 1, int(fraction * len(values)))] if values else float("nan")
 
 

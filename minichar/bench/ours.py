@@ -34,20 +34,20 @@ def vocabulary(V: int) -> Vocabulary:
 
 
 def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
-    """Return a function that trains on the same chunk in each call."""
+    """Return a function that trains on the same chunk on each call."""
     step = TrainingStep(model, work.seq_length, work.batch_size, Settings())
     step.set_rates(2e-3, work.teacher_forcing_ratio)
     ids, generator = work.ids(), backend.uniform(1)  # (T+1, B)
 
     def unit() -> None:
         step.learn(ids[:-1], ids[1:], generator)
-        float(backend.to_host(step.loss))  # synchronizes with the device
+        float(backend.to_host(step.loss))  # synchronises with the device
 
     return unit
 
 
 def evaluation(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
-    """Return a function that evaluates the same chunk in each call."""
+    """Return a function that evaluates the same chunk on each call."""
     network = model.network(work.seq_length, work.batch_size)
     ids = backend.to_device(work.ids())  # (T+1, B)
 
@@ -59,7 +59,7 @@ def evaluation(work: Work, model: CharRNN, backend: Backend) -> Callable[[], Non
 
 
 def sampling(work: Work, model: CharRNN) -> Callable[[], None]:
-    """Return a function that generates `PIECE` characters per stream in each call."""
+    """Return a function that generates `PIECE` characters per stream on each call."""
     generators = [host_generator(i) for i in range(work.streams)]
     prime = model.vocabulary.encode(model.vocabulary.characters[0])
     steps = sample_ids(model, prime, Choice(), generators)

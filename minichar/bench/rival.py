@@ -14,7 +14,7 @@ from minichar.bench.work import PIECE, Work
 from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
-"""Largest vocabulary for one-hot input; above it, an embedding of width H is faster."""
+"""Largest vocabulary for one-hot input. For larger ones, an embedding of width H is faster."""
 
 
 def prepare(work: Work) -> Callable[[], None]:
@@ -75,7 +75,7 @@ class TorchModel:
             self.dropout.eval()
 
     def logits(self, ids: Any) -> Any:
-        """Return the logits ``(T, B, V)`` for `ids` ``(T, B)``, starting from the carried state."""
+        """Return the logits ``(T, B, V)`` for `ids` ``(T, B)``, starting from the previous final state."""
         h, state = self.layers(self.vectors(ids), self.state)
         self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         return self.readout(self.dropout(h))

@@ -1,4 +1,4 @@
-"""Benchmark parameters, and the numbers of characters and floating-point operations per iteration."""
+"""Benchmark parameters, and the number of characters and floating-point operations per iteration."""
 
 from dataclasses import asdict, dataclass
 from math import prod
@@ -19,7 +19,7 @@ PIECE = 200
 
 @dataclass(frozen=True)
 class Work:
-    """A benchmark of one implementation.
+    """Benchmark of one implementation.
 
     In training and evaluation, one *iteration* processes one chunk. In sampling, it generates `PIECE`
     characters per stream.
@@ -27,7 +27,7 @@ class Work:
     Attributes
     ----------
     kind : str
-        One of `KINDS`. ``dropout`` and ``scheduled-sampling`` are training with that option enabled.
+        One of `KINDS`. ``dropout`` and ``scheduled-sampling`` are training runs with that option enabled.
     engine : str
         ``minichar`` or ``pytorch``.
     model, gru_reset, rnn_size, num_layers, vocab_size
@@ -94,8 +94,8 @@ class Work:
     def flop(self) -> float:
         """Number of floating-point operations per iteration in matrix products with weights.
 
-        There are two operations per weight and character in the forward pass. Training takes three
-        times as many, because it also computes Wᵀ @ da and dW. Element-wise functions are not counted.
+        The forward pass takes two operations per weight and character. Training takes three times as
+        many, because it also computes Wᵀ @ da and dW. Element-wise functions are not counted.
         ``Wx`` is not counted either, because its columns are gathered, not multiplied.
         """
         weights = sum(prod(shape) for name, shape in self.config().shapes().items() if "Wx" not in name)

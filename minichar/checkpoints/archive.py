@@ -1,8 +1,8 @@
 """Read and write ``.npz`` files that contain named arrays and a JSON header.
 
 Plain NumPy can read them: ``numpy.load(path)`` returns the arrays and, as ``"header"``, the JSON text.
-Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the size of
-the file before memory is allocated.
+Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the file
+size before memory is allocated.
 """
 
 import json
@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -34,34 +33,16 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
     Raises
     ------
     MinicharError
-        If the file cannot be written. An existing file at `path` is not changed.
+        If the file cannot be written. An existing file at `path` remains unchanged.
     """
     members = {"header": np.array(json.dumps(header))} if header else {}
+    if members and members["header"].nbytes > MAX_HEADER_BYTES:  # which `Archive` would not read
+        raise MinicharError(f"cannot write {path}: its header has more than {MAX_HEADER_BYTES:,} bytes")
     # numpy.savez takes names as keyword arguments, so it cannot store an array named "file".
     with writing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in (members | dict(arrays)).items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-
-
-def check_folder(folder: Path) -> None:
-    """Create `folder` if it does not exist, and check that files can be written to it.
-
-    Training calls this function first, so it fails early if the directory is read-only.
-
-    Raises
-    ------
-    MinicharError
-        If the directory is not writable.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise MinicharError(
-            f"cannot write to {folder}/: {error.strerror or error}; choose another directory"
-        ) from error
 
 
 class Archive:
@@ -120,7 +101,7 @@ class Archive:
         self.zip.close()
 
     def damaged(self, why: str) -> MinicharError:
-        """Return the error for a file that cannot be read; `why` is the reason."""
+        """Return the error for a file that cannot be read, with the reason `why`."""
         return MinicharError(f"{self.path} is not a checkpoint minichar can read: {why}")
 
     def read(self, name: str) -> np.ndarray:
@@ -160,7 +141,7 @@ class Archive:
         if shape is None:
             return {}
         if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
-            raise self.damaged(f"its header is not one string of at most {MAX_HEADER_BYTES:,} bytes")
+            raise self.damaged(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
         return parse_header(str(self.read("header")), self.damaged)
 
 

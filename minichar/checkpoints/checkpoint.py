@@ -1,4 +1,4 @@
-"""Save and load checkpoints, which contain a model and optionally the state for resuming training exactly.
+"""Save and load checkpoints: a model and, optionally, the state needed to resume training exactly.
 
 Each archive (`minichar.checkpoints.archive`) contains
 
@@ -9,18 +9,23 @@ and, if training can be resumed,
 
     mean_square     RMSprop's m                             (number of parameters,)
     state           carried hidden state                    (L, states per layer, H, B)
-    header          training: position, random state, history
+    history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
+    header          training: position and random state
+
+In format version 1, the history was part of the header.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from minichar.checkpoints.archive import Archive, Damaged, write_archive
+from minichar.checkpoints.history import LARGEST, History
+from minichar.checks import FROM_0, at_least, between, check
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
@@ -30,13 +35,52 @@ from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
 FORMAT = "minichar"
-VERSION = 1
+VERSION = 2
 WEIGHT_DTYPES = ("float16", "float32", "float64")
+TRAINING_ARRAYS = ("mean_square", "state", "history")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The position in a training run, stored in the header.
+
+    Attributes
+    ----------
+    iteration : int
+        Number of completed training steps.
+    first_loss : float
+        Loss of the first chunk of the run.
+    learned : int
+        Number of training steps since the last evaluation.
+    total : float
+        Sum of their losses.
+    device : str
+        Kind of device: ``cpu``, ``gpu`` or ``opencl``.
+    random : dict
+        State of the generator for dropout masks and scheduled sampling.
+
+    Raises
+    ------
+    MinicharError
+        If a value has the wrong type or is out of range.
+    """
+
+    iteration: Annotated[int, between(1, LARGEST)]
+    first_loss: Annotated[float, between(0, LARGEST)]
+    learned: Annotated[int, at_least(0)]
+    total: Annotated[float, FROM_0]
+    device: str
+    random: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.learned > self.iteration:
+            raise MinicharError(f"learned is {self.learned}, more than the {self.iteration} completed steps")
 
 
 @dataclass
 class TrainingState:
-    """The training state, except for the model.
+    """The training state without the model.
 
     Attributes
     ----------
@@ -44,17 +88,18 @@ class TrainingState:
         RMSprop's running mean of squared gradients, m.
     state : array, (L, states per layer, H, B)
         The hidden state at the start of the next chunk.
-    progress : dict
-        Position, random state and history, as stored by `minichar.training.trainer`.
+    progress : Progress
+    history : History
     """
 
     mean_square: np.ndarray
     state: np.ndarray
-    progress: dict[str, Any]
+    progress: Progress
+    history: History = field(default_factory=History)
 
 
 def header_of(model: CharRNN) -> dict[str, Any]:
-    """Return the header for a model: all stored data except the weights, as plain JSON values."""
+    """Return the header for a model: all stored data except the weights, as JSON-compatible values."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -108,8 +153,12 @@ def save(
     path, header = Path(path), header_of(model)
     arrays = host_weights(model, dtype, path)
     if training is not None:
-        header["training"] = training.progress
-        arrays |= {"mean_square": training.mean_square, "state": training.state}
+        header["training"] = asdict(training.progress)
+        arrays |= {
+            "mean_square": training.mean_square,
+            "state": training.state,
+            "history": training.history.to_array(),
+        }
     write_archive(path, header, arrays)
 
 
@@ -136,25 +185,53 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
     """
     with Archive(path) as archive:
         model = _model(archive, backend)
-        progress = archive.header.get("training")
-        if not isinstance(progress, dict):
+        history = _history(archive)
+        if history is None:
             raise MinicharError(
                 f"{path} has no training state to resume from; use ",
                 Option("init_from"),
                 " to start from its weights",
             )
+        try:
+            training = archive.header["training"]
+            progress = Progress(**{field.name: training[field.name] for field in fields(Progress)})
+        except (KeyError, MinicharError) as error:
+            raise archive.damaged(f"its training progress is incomplete or invalid ({error})") from error
         arrays = {name: archive.read(name) for name in ("mean_square", "state")}
     fits = arrays["mean_square"].shape == (model.parameters.size,) and arrays["state"].ndim == 4
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
         raise archive.damaged("its training state does not match its model or is not finite")
-    return model, TrainingState(arrays["mean_square"], arrays["state"], progress)
+    return model, TrainingState(arrays["mean_square"], arrays["state"], progress, history)
+
+
+def load_history(path: Path) -> History | None:
+    """Return the training history in a checkpoint, or None if the checkpoint has no training state.
+
+    Raises
+    ------
+    MinicharError
+        If the file is missing or damaged.
+    """
+    with Archive(path) as archive:
+        return _history(archive)
+
+
+def _history(archive: Archive) -> History | None:
+    training = archive.header.get("training")
+    if training is None:
+        return None
+    if not isinstance(training, dict):
+        raise archive.damaged("its training progress is not a JSON object")
+    if "history" in archive.shapes:
+        return History.from_array(archive.read("history"), archive.damaged)
+    return History.from_rows(training.get("history", ()), archive.damaged)
 
 
 def _model(archive: Archive, backend: Backend) -> CharRNN:
     config, vocabulary, details = read_header(archive.header, archive.damaged)
-    names = archive.shapes.keys() - {"mean_square", "state"}
+    names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
-    # A damaged header can contain millions of layers. Do not list their arrays if the file has fewer.
+    # A damaged header can specify millions of layers. Do not enumerate their arrays if the file has fewer.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
     check_arrays(expected, weights, archive.damaged)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)
@@ -170,10 +247,10 @@ def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocab
     """
     if header.get("format") != FORMAT:
         raise damaged("it has no minichar header")
-    if header.get("version") != VERSION:
+    if header.get("version") not in range(1, VERSION + 1):
         raise damaged(
-            f"it has format version {header.get('version')!r}, but this minichar version supports only "
-            f"{VERSION}: upgrade minichar"
+            f"it has format version {header.get('version')!r}, but this version of minichar reads only "
+            f"versions 1 to {VERSION}: upgrade minichar"
         )
     try:
         config = Config(**{name: header["config"][name] for name in (field.name for field in fields(Config))})
@@ -194,7 +271,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
     Raises
     ------
     MinicharError
-        If an array is invalid. The error is created by `damaged` and contains the name of the array.
+        If an array is invalid. The error is created by `damaged` and names the array.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         found = arrays[name].shape if name in arrays else "absent"
@@ -211,7 +288,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Return parameters filled with valid `weights`. float16 is converted to float32."""
+    """Return parameters filled with `weights`, which must be valid. float16 is converted to float32."""
     dtype = str(weights["readout.W"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():

@@ -2,17 +2,20 @@
 
 cv/lm_lstm_epoch0.95_2.0681.npz         char-rnn's naming convention
 cv/lm_lstm_epoch0.31_interrupted.npz    interrupted before the loss was measured
+cv/lm_lstm_latest.npz                   saved between evaluations, and overwritten as the run continues
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from minichar.errors import MinicharError
 
-PATTERN = re.compile(r"lm_[^/\\]+_epoch\d+\.\d\d_(?:(\d+\.\d{4})|(?:interrupted|unmeasured)(?:-\d+)?)\.npz")
+PATTERN = re.compile(
+    r"lm_[^/\\]+_(?:epoch\d+\.\d\d_(?:(\d+\.\d{4})|(?:interrupted|unmeasured)(?:-\d+)?)|(latest)(?:-\d+)?)\.npz"
+)
 
 
 def checkpoint_path(
@@ -25,13 +28,24 @@ def checkpoint_path(
     return Path(folder) / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
 
 
+def latest_path(folder: Path, savefile: str) -> Path:
+    """Return the path of the checkpoint that is saved between evaluations."""
+    return folder / f"lm_{savefile}_latest.npz"
+
+
+def is_latest(path: Path) -> bool:
+    """Return whether `path` has the name of a checkpoint that was saved between evaluations."""
+    match = PATTERN.fullmatch(path.name)
+    return match is not None and match[2] is not None
+
+
 def is_checkpoint(path: Path) -> bool:
     """Return whether `path` has the name of a training checkpoint."""
     return PATTERN.fullmatch(path.name) is not None
 
 
 def unused(path: Path) -> Path:
-    """Return `path`, or if it exists, the first unused path with -2, -3, … added to the file name."""
+    """Return `path` or, if it exists, the first unused path with -2, -3 and so on added to the name."""
     names = (path if n == 1 else path.with_stem(f"{path.stem}-{n}") for n in count(1))
     return next(name for name in names if not name.exists())
 
@@ -43,61 +57,55 @@ def loss_in_name(path: Path) -> float:
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """Return the checkpoint in `folder` with the lowest validation loss. If losses are equal, use the newest.
+    """Return the checkpoint in `folder` with the lowest validation loss or, among equals, the newest.
 
     Raises
     ------
     MinicharError
         If `folder` contains no checkpoint.
     """
-    return first_checkpoint(folder, lambda path: (loss_in_name(path), -path.stat().st_mtime))
+    return min(newest_first(folder), key=loss_in_name)
 
 
-def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint in `folder`.
+def newest_first(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, newest first.
 
     Raises
     ------
     MinicharError
         If `folder` contains no checkpoint.
     """
-    return first_checkpoint(folder, lambda path: -path.stat().st_mtime)
+    times = {}
+    with suppress(OSError):  # there is no such directory
+        for path in folder.iterdir():
+            if is_checkpoint(path):
+                with suppress(OSError):  # a dangling link, or a file that was deleted in the meantime
+                    times[path] = path.stat().st_mtime_ns
+    if not times:
+        raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'")
+    return sorted(times, key=lambda path: -times[path])
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, sorted by validation loss.
+    """Return the checkpoints in `folder`, sorted by validation loss and then from newest to oldest.
 
     Raises
     ------
     MinicharError
         If `folder` contains no checkpoint.
     """
-    best = best_checkpoint(folder)
-    return [best, *sorted((p for p in checkpoints(folder) if p != best), key=loss_in_name)]
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Return all files in `folder` that are named like checkpoints, unsorted."""
-    return [path for path in folder.iterdir() if PATTERN.fullmatch(path.name)]
-
-
-def first_checkpoint(folder: Path, order: Callable[[Path], Any]) -> Path:
-    """Return the checkpoint in `folder` with the smallest sort key `order`."""
-    try:
-        return min(checkpoints(folder), key=order)
-    except (OSError, ValueError):
-        raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'") from None
+    return sorted(newest_first(folder), key=loss_in_name)
 
 
 def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
-    """Return the given checkpoint, or choose a checkpoint in the given directory.
+    """Return `given` if it is a file, or choose a checkpoint if it is a directory.
 
     Parameters
     ----------
     given : Path or None
         A file or directory. None means the directory ``cv``.
     newest : bool
-        Choose the newest checkpoint, for resuming, instead of the best checkpoint.
+        Choose the newest checkpoint, to resume from, instead of the best one.
 
     Raises
     ------
@@ -107,7 +115,7 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
     path = Path("cv") if given is None else given
     if given is not None and not path.is_dir():
         return path
-    return newest_checkpoint(path) if newest else best_checkpoint(path)
+    return newest_first(path)[0] if newest else best_checkpoint(path)
 
 
 def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:

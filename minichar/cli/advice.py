@@ -1,19 +1,19 @@
 """Advice on model size and losses, based on char-rnn's README."""
 
 OVERFITTING = 0.15
-"""Gap between validation and training loss, in nats, above which a model overfits."""
+"""Gap between validation and training loss, in nats, above which a model is overfitting."""
 UNDERFITTING = 0.02
-"""Gap between validation and training loss, in nats, below which a model underfits."""
+"""Gap between validation and training loss, in nats, below which a model may be underfitting."""
 PLATEAU = 0.002
-"""Improvement of the validation loss, in nats, below which it has reached a plateau."""
+"""Improvement in validation loss, in nats, below which the loss has reached a plateau."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 
 
 def size_advice(parameters: int, characters: int) -> str:
-    """Return advice on the size of the model for this number of training characters.
+    """Return advice on the model size, given the number of training characters.
 
-    char-rnn recommends parameters and characters of the same order of magnitude.
+    char-rnn recommends that the two numbers have the same order of magnitude.
     """
     ratio = parameters / characters
     if ratio > 4:
@@ -36,10 +36,10 @@ def fit_advice(train_loss: float, val_loss: float, before: float = float("inf"))
     Parameters
     ----------
     train_loss, val_loss : float
-        Losses in nats per character. Both are measured without dropout and scheduled sampling, which
-        raise the training loss.
+        Losses in nats per character. Both are measured without dropout or scheduled sampling, which
+        would raise the training loss.
     before : float
-        Lowest validation loss of the earlier evaluations.
+        Lowest validation loss in earlier evaluations.
     """
     gap = val_loss - train_loss
     if gap > OVERFITTING:

@@ -29,7 +29,7 @@ CORES = os.cpu_count() or 1
     default=("train",),
     multiple=True,
     type=click.Choice(KINDS),
-    help="What to measure. Can be repeated.",
+    help="Benchmark to run. Can be repeated.",
 )
 @work_("--model", default=("lstm",), multiple=True, type=CellName(), help="Cell type. Can be repeated.")
 @work_(
@@ -75,13 +75,14 @@ def command(
 ) -> None:
     """Benchmark minichar against PyTorch.
 
-    Both implementations run the same benchmark alternately, in separate processes. The ratio is
-    minichar's speed divided by PyTorch's. Training with dropout (0.5) or scheduled sampling
-    (teacher-forcing ratio 0.9) is compared with plain training, and generation of 64 streams
-    with generation of one. If PyTorch is not installed, only minichar is measured.
+    The two implementations take turns running the same benchmark, in separate processes. The ratio
+    is minichar's speed divided by PyTorch's. Training with dropout (0.5) or scheduled sampling
+    (teacher-forcing ratio 0.9) is compared with plain training, and generating 64 streams
+    is compared with generating one. If PyTorch is not installed, only minichar is measured.
 
-    The speed is the median over all iterations (one chunk in training or evaluation, 200 characters
-    in generation). The ratio is the median over all rounds. Run it on an idle machine.
+    The speed is the median over all iterations. An iteration is one chunk in training and evaluation,
+    and 200 characters in generation. The ratio is the median over all rounds. Run benchmarks on an
+    idle machine.
     """
     works = [
         Work(
@@ -113,7 +114,8 @@ def command(
         results = [compare(work, rounds, lambda: bar.update(1)) for work in works]
     if any(result.disturbed for result in results):
         click.echo(
-            f"warning: rounds differ by a factor of {DISTURBED:g}; measure again on an idle machine",
+            f"warning: ratios vary by more than a factor of {DISTURBED:g} between rounds; "
+            "rerun on an idle machine",
             err=True,
         )
     if as_json:

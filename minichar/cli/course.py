@@ -34,9 +34,9 @@ class Lesson:
     title, summary : str
         Taken from the first line of the docstring.
     story : str
-        The whole docstring.
+        The full docstring.
     exercise, answer : str
-        A change to one source file, and the tests that fail because of it.
+        A change to one source file, and the tests that it breaks.
     """
 
     path: Path
@@ -120,8 +120,8 @@ def run_lesson(lesson: Lesson) -> int:
             "or pip install 'minichar[test]' if you skip the exercises"
         ) from error
     # The result must not depend on pytest options in the environment, or on the configuration, fixtures
-    # and cache of the directory that contains the lesson.
+    # or cache of the directory that contains the lesson.
     os.environ.pop("PYTEST_ADDOPTS", None)
     alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
-    # Some lessons print measurements.
+    # Do not capture output, because some lessons print measurements.
     return int(pytest.main([*alone, "--verbose", "--no-header", "--capture=no", str(lesson.path)]))

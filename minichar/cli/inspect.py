@@ -1,19 +1,22 @@
 """``minichar inspect``."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minichar.checkpoints.archive import Archive
+from minichar.checkpoints.checkpoint import load_history
+from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import find_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, checkpoint, group
-from minichar.errors import MinicharError
+from minichar.cli.options import OUTPUT, PATH, GroupedCommand, checkpoint, group, print_path
+from minichar.errors import MinicharError, Option
 from minichar.files import writing
 from minichar.formats.convert import format_of, load_model
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.text.corpus import load_corpus
+from minichar.training.start import settings_of
 
 MAX_LENGTH = 20_000
 
@@ -22,12 +25,17 @@ looking = group("Page")
 
 @click.command("inspect", cls=GroupedCommand)
 @checkpoint
-@looking("--text", metavar="PATH", type=PATH, help="Text to process: a file, or a directory with input.txt.")
+@looking(
+    "--text",
+    metavar="PATH",
+    type=PATH,
+    help="Text file to process, or a directory with input.txt.  [default: the training text]",
+)
 @looking(
     "--html",
     metavar="OUT.html",
-    type=PATH,
-    help="Write a self-contained page that shows the activity of each unit on the text.",
+    type=OUTPUT,
+    help="Write a self-contained HTML page that shows the activity of each unit on the text.",
 )
 @looking(
     "--length",
@@ -36,25 +44,47 @@ looking = group("Page")
     type=click.IntRange(2, MAX_LENGTH),
     help="Number of characters to show, from the start of the text.",
 )
-@looking("--encoding", default="utf-8", help="Encoding of the text.")
+@looking(
+    "--encoding",
+    show_default=False,
+    help="Encoding of the text.  [default: utf-8; for the training text, as in training]",
+)
 def command(
-    checkpoint: Path | None, text: Path | None, html: Path | None, length: int, encoding: str
+    checkpoint: Path | None, text: Path | None, html: Path | None, length: int, encoding: str | None
 ) -> None:
     """Show the contents of a checkpoint: configuration, parameters, loss history.
 
-    With --text and --html, write an HTML page and print its path. The page shows the text coloured by
-    the state of a unit. It ranks the units by their correlation with known features, such as the
-    position in the line or being inside quotes. It also shows the surprisal of each character, the
-    most likely alternatives, and how open the gates are.
+    With --html, write an HTML page and print its path. The page colours the text by the state of a unit
+    and ranks the units by their correlation with known features, such as position in the line or being
+    inside quotes. It also shows the surprisal of each character, the most likely alternatives, and how
+    open the gates are.
     """
-    if (text is None) != (html is None):
-        raise click.UsageError("--text and --html must be given together")
+    if text is not None and html is None:
+        raise click.UsageError("--text requires --html OUT.html, the page to write")
     path = find_checkpoint(checkpoint)
     model = load_model(path)
-    if text is not None and html is not None:
-        write_page(model, path, text, html, length, encoding)
-    else:
+    if html is None:
         show(model, path)
+        return
+    if text is None:
+        text = training_text(model, path)
+        encoding = encoding or settings_of(model, path).encoding
+    write_page(model, path, text, html, length, encoding or "utf-8")
+
+
+def training_text(model: CharRNN, path: Path) -> Path:
+    """Return the path of the text that the model in the checkpoint `path` was trained on."""
+    origin = model.details.get("origin")
+    name = origin.get("path") if isinstance(origin, dict) else None
+    if not isinstance(name, str):
+        raise MinicharError(
+            f"{path} has no record of its training text: specify a text with ", Option("text")
+        )
+    if not Path(name).is_file():
+        raise MinicharError(
+            f"{path} was trained on {name!r}, which does not exist: specify a text with ", Option("text")
+        )
+    return Path(name)
 
 
 def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, encoding: str) -> None:
@@ -68,49 +98,54 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
     page = make_page(model, ids, f"{path} on {corpus.path}")
     with writing(html) as file:
         file.write(page.encode())
-    click.echo(html)
+    print_path(html)
 
 
 def show(model: CharRNN, path: Path) -> None:
     """Print the contents of a checkpoint."""
-    training: dict[str, Any] = {}
-    if format_of(path) in (None, "npz"):  # other formats store no training state
-        with Archive(path) as archive:
-            training = archive.header.get("training") or {}
+    # Other formats store no training state.
+    history = load_history(path) if format_of(path) in (None, "npz") else None
     try:
-        settings, history = settings_table(model.details), history_table(training)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        settings = settings_table(model.details)
+    except AttributeError as error:  # not a dict
         raise MinicharError(
-            f"{path} is not a checkpoint minichar can read: its settings or history are damaged ({error})"
+            f"{path} is not a checkpoint minichar can read: its settings are damaged ({error})"
         ) from error
     click.echo(f"checkpoint {path}")
     click.echo(f"model      {model.summary()}")
     unknown = " and an unknown id" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
-    click.echo(f"resumable  {'yes, with minichar train --resume' if training else 'no, for sampling only'}")
+    click.echo(
+        f"resumable  {'yes, with minichar train --resume' if history is not None else 'no, inference only'}"
+    )
     click.echo("parameters")
     for name, shape in model.parameters.shapes.items():
         view = model.parameters[name]
         sizes = " × ".join(map(str, shape))
         click.echo(f"  {name:12} {sizes:>12} {view.size:>12,}  max |w| {abs(view).max():.3g}")
-    for line in settings + history:
+    for line in settings + history_table(history or ()):
         click.echo(line)
 
 
 def settings_table(details: dict[str, Any]) -> list[str]:
-    """Return a heading and one line per setting."""
-    settings = details.get("settings", {}).items()
-    return ["settings", *(f"  {k!s:26} {'the default' if v is None else repr(v)}" for k, v in settings)]
+    """Return a heading and one line per setting, without control characters."""
+    return [
+        "settings",
+        *(
+            f"  {name if name.isidentifier() else repr(name):26} "
+            f"{'the default' if value is None else repr(value)}"
+            for name, value in details.get("settings", {}).items()
+        ),
+    ]
 
 
-def history_table(training: dict[str, Any]) -> list[str]:
-    """Return a heading and one line per evaluation, or an empty list without a history."""
-    lines = []
-    for row in training.get("history", []):
-        val = f"{row['val']['loss']:10.4f}" if row["val"] else " " * 9 + "-"
-        lines.append(
-            f"  {row['epoch']:7.2f} {row['train_loss']:7.4f}  {val}  {row['learning_rate']:13.3g}  "
-            f"{row['true_share']:15.3g}"
-        )
+def history_table(history: Iterable[Row]) -> list[str]:
+    """Return a heading and one line per evaluation, or an empty list without evaluations."""
+    lines = [
+        f"  {row['epoch']:7.2f} {row['train_loss']:7.4f}  "
+        f"{' ' * 9 + '-' if row['val_loss'] is None else format(row['val_loss'], '10.4f')}  "
+        f"{row['learning_rate']:13.3g}  {row['teacher_forcing_ratio']:15.3g}"
+        for row in history
+    ]
     heading = "    epoch   train  validation  learning rate  teacher forcing"
     return ["history (nats per character)", heading, *lines] if lines else []

@@ -21,10 +21,10 @@ def command(ctx: click.Context, number: int | None) -> None:
     """Print a lesson and run its tests, or list the lessons.
 
     The course covers everything from a single weight and the chain rule to LSTM, GRU and RMSprop.
-    Each lesson explains one idea and derives its backward pass line by line. Its tests check every
-    claim against the engine's code. It ends with an exercise: change a line and see which tests fail.
+    Each lesson explains one idea, derives its backward pass line by line, checks every claim against
+    the engine's code, and ends with an exercise: change a line and see which tests fail.
 
-    The exit status is that of pytest.
+    The exit status is pytest's.
     """
     if number is None:
         lessons = find_lessons()
@@ -37,7 +37,7 @@ def command(ctx: click.Context, number: int | None) -> None:
     here = Path("minichar").resolve()
     if (here / "engine").is_dir() and here != PACKAGE:
         click.echo(
-            f"Warning: minichar is imported from {PACKAGE}, so changes in {here} have no effect: "
+            f"Warning: minichar is imported from {PACKAGE}, so changes to {here} have no effect: "
             "run pip install -e . in this directory first",
             err=True,
         )

@@ -1,11 +1,14 @@
-"""Output of ``minichar train``: the run, its progress, and advice.
+"""Output of ``minichar train``: a summary of the run, its progress, and advice.
 
-The path of the best checkpoint is printed to standard output, everything else to standard error.
+The path of the best checkpoint is printed to standard output. Everything else is printed to standard error.
 """
 
 import json
+import os
 import sys
-from math import inf, log
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import log
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,12 +19,12 @@ from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.errors import MinicharError, Option
 from minichar.sampling.generate import generate
-from minichar.training.events import Evaluated, Event, Saved, Step
+from minichar.training.events import Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
 
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
-"""Minimum time between progress bar updates, in seconds; each update copies the loss from the device."""
+"""Minimum seconds between progress-bar updates, each of which copies the loss from the device."""
 CLEAR_LINE = "\r\x1b[K"
 
 
@@ -34,21 +37,20 @@ class Report:
     print_every : int
         Number of chunks between log records, and between printed lines if there is no progress bar.
     log_path : Path, optional
-        File to append JSON lines to.
+        File to append log records to, in JSON Lines format.
     quiet : bool
         Hide the progress bar, even on a terminal.
     """
 
     def __init__(self, run: Run, print_every: int, log_path: Path | None, quiet: bool) -> None:
         self.run, self.trainer, self.print_every = run, run.trainer, print_every
-        self.log_path = log_path
-        self.log()  # raises now if the file cannot be written
+        self.log_path, self.log_failed = log_path, False
+        self.check_log()
         self.characters = run.trainer.split.B * run.trainer.split.T
         self.speed = Speed()
         self.last: Path | None = None
         self.measurements = 0
         self.shown_at = monotonic()
-        self.introduce()
         remaining = self.trainer.iterations - self.trainer.iteration
         self.bar = click.progressbar(
             length=remaining,
@@ -57,17 +59,35 @@ class Report:
             bar_template="%(label)s [%(bar)s] %(info)s",
             width=10,  # keeps the line within 80 columns
         )
+        with self.display():
+            self.introduce()
 
     def __enter__(self) -> "Report":
-        self.bar.__enter__()
+        with self.display():
+            self.bar.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self.bar.__exit__(*exception)
+        with self.display():
+            self.bar.__exit__(*exception)
+            self.bar.hidden = True
+
+    @contextmanager
+    def display(self) -> Iterator[None]:
+        """Write to standard error. If that fails, training continues without a display.
+
+        For example, the terminal was closed, or the output is piped to ``head``.
+        """
+        try:
+            yield
+        except OSError:
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (remains open until the process ends)
+            self.bar.file, self.bar.hidden = sys.stderr, True
 
     def say(self, line: str) -> None:
         """Print a line, above the progress bar if there is one."""
-        click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
+        with self.display():
+            click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
 
     def introduce(self) -> None:
         """Print a description of the text, the model and the device."""
@@ -90,25 +110,27 @@ class Report:
             lines += [f"           {Option(name).flag} is now {v}" for name, v in self.run.changes.items()]
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [
-                f"warning    {folder}/ contains other checkpoints: minichar sample uses the best of all.",
-                "           Set --checkpoint-dir to keep this run separate",
+                f"warning    {folder}/ contains other checkpoints; minichar sample uses the best one.",
+                "           Set --checkpoint-dir to keep this run separate.",
             ]
         for line in lines:
             click.echo(line, err=True)
 
     def show(self, event: Event) -> None:
-        """Print an event."""
+        """Report an event."""
         match event:
             case Step():
                 self.show_step(event)
             case Evaluated():
                 self.show_evaluated(event)
-            case Saved():
+            case Warned():
+                self.say(f"warning    {event.message}")
+            case Saved(latest=False):
                 self.last = event.path
                 self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
 
     def show_step(self, step: Step) -> None:
-        """Advance the progress bar; every `print_every` chunks, print and log a line."""
+        """Advance the progress bar, and print and log the loss every `print_every` chunks."""
         self.speed.count(self.characters)
         if step.iteration == 1:
             uniform = log(len(self.run.corpus.vocabulary))
@@ -119,7 +141,8 @@ class Report:
             self.shown_at = monotonic()
             epochs, loss = self.trainer.settings.max_epochs, step.loss
             self.bar.label = f"epoch {step.epoch:.2f}/{epochs}  loss {loss:.3f}  {self.speed} characters/s"
-        self.bar.update(1)
+        with self.display():
+            self.bar.update(1)
         if due:
             if self.bar.hidden:
                 self.say(self.bar.label)
@@ -143,38 +166,49 @@ class Report:
         if val:
             self.say(f"           validation: first chunk {val.first:.3f}, last {val.last:.3f}")
         fit = evaluated.fit
+        advice = ""
         if val and fit and evaluated.epoch >= 1:
-            earlier = [row["val"]["loss"] for row in self.trainer.history[:-1] if row["val"]]
-            if advice := fit_advice(fit.loss, val.loss, min(earlier, default=inf)):
-                self.say(f"           {advice}")
-                self.say(f"           training loss without dropout and scheduled sampling: {fit.loss:.4f}")
+            advice = fit_advice(fit.loss, val.loss, self.trainer.saver.best_loss)
+        if fit and advice:
+            self.say(f"           {advice}")
+            self.say(f"           training loss without dropout or scheduled sampling: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
             text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=evaluated.iteration))
             self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
-        self.log({"event": "evaluation"} | evaluated.row())
+        self.log({"event": "evaluation"} | evaluated.record())
         self.speed.restart()
 
-    def log(self, *records: dict[str, Any]) -> None:
-        """Append records to the log file, if there is one."""
+    def check_log(self) -> None:
+        """Raise a `MinicharError` if the log file cannot be opened."""
+        try:
+            if self.log_path is not None:
+                open(self.log_path, "a").close()
+        except OSError as error:
+            raise MinicharError(f"cannot write the log {self.log_path}: {error.strerror}") from error
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a record to the log file, if there is one. If that fails, training continues."""
         if self.log_path is None:
             return
         try:
             with open(self.log_path, "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
+                file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise MinicharError(f"cannot write the log {self.log_path}: {error.strerror}") from error
+            if not self.log_failed:
+                self.say(f"warning    cannot write the log {self.log_path}: {error.strerror}; continuing")
+            self.log_failed = True
 
     def finish(self) -> None:
-        """Print suggested commands, and the path of the best checkpoint to standard output."""
+        """Print the next commands to standard error and the best checkpoint's path to standard output."""
         if self.trainer.stopping and self.last:
-            click.echo(f"stopped at epoch {self.trainer.epoch:.2f}; resume with:", err=True)
-            click.echo(f"  minichar train --resume {self.last}", err=True)
+            self.say(f"stopped at epoch {self.trainer.epoch:.2f}; resume with:")
+            self.say(f"  minichar train --resume {self.last}")
         best = self.trainer.best
         if best:
-            click.echo(f"generate text: minichar sample {best}", err=True)
-            click.echo(best)
+            self.say(f"generate text: minichar sample {best}")
+            click.echo(os.fsencode(best))  # the bytes of the path, even if they are not valid UTF-8
 
 
 class Speed:
@@ -185,11 +219,11 @@ class Speed:
         self.restart()
 
     def restart(self) -> None:
-        """Restart the measurement, to exclude time not spent on training."""
+        """Restart the measurement, to exclude time not spent training."""
         self.since, self.counted = monotonic(), 0
 
     def count(self, characters: int) -> None:
-        """Add the characters of one training step."""
+        """Count the characters processed in one training step."""
         self.counted += characters
         elapsed = monotonic() - self.since
         if elapsed >= 1 or not self.value:

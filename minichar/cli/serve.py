@@ -23,12 +23,12 @@ sharing = group("Load")
 )
 @listening("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @listening("--port", default=8080, type=click.IntRange(0, 65535), help="Port to listen on. 0: any free port.")
-@listening("--open", "opened", is_flag=True, show_default=False, help="Open the page in a browser.")
+@listening("--open", "opened", is_flag=True, show_default=False, help="Open the web page in a browser.")
 @sharing(
     "--redis",
     "url",
     metavar="URL",
-    help="Redis server. Requests are processed by minichar worker, which loads the checkpoints.",
+    help="Redis server. Requests are processed by minichar worker processes, which load the checkpoints.",
 )
 @sharing(
     "--columns",
@@ -40,7 +40,7 @@ sharing = group("Load")
     "--queue",
     default=256,
     type=click.IntRange(0, 65536),
-    help="Maximum number of waiting requests, per model. Further requests get status 503.",
+    help="Maximum number of waiting requests, per model. Further requests are rejected with status 503.",
 )
 @sharing(
     "--pace",
@@ -74,7 +74,9 @@ def command(
     server, app = part("minichar.web.server"), part("minichar.web.app")
     if url is not None:
         if checkpoints:
-            raise click.UsageError("--redis takes no CHECKPOINT: pass it to minichar worker")
+            raise click.UsageError(
+                "--redis cannot be combined with CHECKPOINT: pass the checkpoints to minichar worker"
+            )
         jobs = part("minichar.web.redis_queue").RedisQueue(url, queue)
     else:
         models = part("minichar.web.models").load_models(checkpoints)

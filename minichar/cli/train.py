@@ -1,18 +1,15 @@
 """``minichar train``."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from minichar.checkpoints.naming import find_checkpoint
+from minichar.checkpoints.naming import find_checkpoint, newest_first
 from minichar.cli.options import PATH, CellName, GroupedCommand, device, group
 from minichar.cli.report import Report
+from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
 from minichar.engine.config import GRU_RESETS
 from minichar.formats.convert import load_model
@@ -20,11 +17,10 @@ from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import DTYPES, SPLITS, Settings
 from minichar.training.start import begin, begin_from, resume
-from minichar.training.trainer import Trainer
 
 DEFAULT = Settings()
-PATIENCE = 0.5
-"""Seconds after the first Ctrl-C during which a second one counts as the same key press."""
+NEWEST = "--newest"
+"""Value of ``--resume`` without a path. An argument that begins with two hyphens would be an option."""
 
 text = group("Text")
 model = group("Model")
@@ -41,38 +37,38 @@ output = group("Output")
     type=PATH,
     help="A text file, or a directory with input.txt.  [default: the built-in text, pydocs]",
 )
-@text("--encoding", default=DEFAULT.encoding, help="Encoding of the file, such as utf-8 or gb18030.")
+@text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030.")
 @text(
     "--min-freq",
     default=DEFAULT.min_freq,
     metavar="N",
-    help="Map characters that occur fewer than N times to one unknown id, which is never generated. "
-    "Makes a Chinese vocabulary smaller and training faster. 0: keep all characters.",
+    help="Map characters that occur fewer than N times to an unknown id, which is never generated. "
+    "Reduces the size of a Chinese vocabulary and speeds up training. 0: keep all characters.",
 )
 @text(
     "--split",
     default=DEFAULT.split,
     type=click.Choice(SPLITS),
-    help="columns: validate on the last part of every stream (char-rnn). "
-    "tail: validate on the end of the text, which is harder (torch-rnn, nanoGPT).",
+    help="columns: validate on the end of every stream, as in char-rnn. "
+    "tail: validate on the end of the text, as in torch-rnn and nanoGPT, which is harder.",
 )
-@text("--train-frac", default=DEFAULT.train_frac, help="Fraction of the text for training.")
+@text("--train-frac", default=DEFAULT.train_frac, help="Fraction of the text used for training.")
 @text(
     "--val-frac",
     default=DEFAULT.val_frac,
-    help="Fraction of the text for validation. The rest is for testing.",
+    help="Fraction of the text used for validation. The rest is used for testing.",
 )
 @model(
     "--model",
     default=DEFAULT.model,
     type=CellName(),
-    help="Cell type. lstm has the longest memory, gru is almost as good and faster, rnn is the simplest.",
+    help="Cell type. lstm has the longest memory; gru is almost as good and faster; rnn is the simplest.",
 )
 @model(
     "--rnn-size",
     default=DEFAULT.rnn_size,
     metavar="H",
-    help="Hidden units per layer. Doubling them increases the capacity and takes up to four times as long.",
+    help="Number of hidden units per layer. Doubling it increases capacity but takes up to 4 times as long.",
 )
 @model(
     "--num-layers",
@@ -96,7 +92,7 @@ output = group("Output")
     "--seq-length",
     default=DEFAULT.seq_length,
     metavar="T",
-    help="Time steps of truncated backpropagation. Longer sequences help to learn longer dependencies.",
+    help="Time steps of truncated backpropagation. Longer sequences help to capture longer dependencies.",
 )
 @training(
     "--batch-size",
@@ -110,7 +106,7 @@ output = group("Output")
 @training(
     "--learning-rate",
     default=DEFAULT.learning_rate,
-    help="Step size. If it is too large, the loss diverges; if it is too small, training is slow.",
+    help="Step size. The loss diverges if it is too large, and training is slow if it is too small.",
 )
 @training(
     "--learning-rate-decay",
@@ -126,7 +122,7 @@ output = group("Output")
 @training(
     "--decay-rate",
     default=DEFAULT.decay_rate,
-    help="Decay rate of RMSprop's mean square, from 0 to 1. Values near 1 average over more steps.",
+    help="Decay rate of RMSprop's mean square, from 0 to 1. Larger values average over more steps.",
 )
 @training(
     "--grad-clip",
@@ -143,22 +139,22 @@ output = group("Output")
     "--dtype",
     default=DEFAULT.dtype,
     type=click.Choice(DTYPES),
-    help="Data type of the weights. float64 is half as fast and rarely better.",
+    help="Data type of the weights. float64 halves the speed and is rarely better.",
 )
 @ss(
     "--use-ss/--no-use-ss",
     default=DEFAULT.use_ss,
-    help="Sometimes feed the model its own prediction, so it learns to recover from mistakes.",
+    help="Sometimes feed the model its own predictions, so that it learns to recover from mistakes.",
 )
 @ss("--start-ss", default=DEFAULT.start_ss, help="Teacher-forcing ratio in the first epoch.")
-@ss("--decay-ss", default=DEFAULT.decay_ss, help="Decay of the ratio per epoch, d in --ss-schedule.")
+@ss("--decay-ss", default=DEFAULT.decay_ss, help="Decay of the ratio per epoch (d in --ss-schedule).")
 @ss("--min-ss", default=DEFAULT.min_ss, help="Minimum teacher-forcing ratio.")
 @ss(
     "--ss-schedule",
     default=DEFAULT.ss_schedule,
     type=click.Choice(SS_SCHEDULES),
-    help="Ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
-    "inverse-sigmoid: start / (1 + d·exp(d·e)), flat at first; try d = 0.2.",
+    help="Teacher-forcing ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
+    "inverse-sigmoid: start / (1 + d·exp(d·e)), which decreases slowly at first (try d = 0.2).",
 )
 @ss(
     "--ss-feed",
@@ -171,15 +167,17 @@ output = group("Output")
     metavar="MODEL",
     type=PATH,
     help="Start from the weights of a model (.npz, .safetensors or .pt), or of the best checkpoint in a "
-    "directory. Weights are matched by character, so the new text may contain other characters.",
+    "directory. Weights are matched by character, so the new text may contain different characters.",
 )
 @saving(
     "--resume",
     "checkpoint",
-    metavar="CHECKPOINT",
+    metavar="[CHECKPOINT]",
     type=PATH,
-    help="Continue a run exactly where it stopped, from a checkpoint or the newest one in a directory. "
-    "The run keeps its options, but --max-epochs can be increased.",
+    is_flag=False,
+    flag_value=NEWEST,
+    help="Resume a run exactly where it stopped, from a checkpoint or the newest one in a directory, "
+    "by default --checkpoint-dir. The original options are kept, but --max-epochs can be increased.",
 )
 @saving(
     "--checkpoint-dir",
@@ -193,19 +191,26 @@ output = group("Output")
     default=DEFAULT.savefile,
     metavar="NAME",
     show_default=False,
-    help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  [default: the --model]",
+    help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  [default: the value of --model]",
 )
 @saving(
     "--eval-val-every",
     default=DEFAULT.eval_val_every,
     metavar="N",
-    help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end.",
+    help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run.",
+)
+@saving(
+    "--checkpoint-every",
+    default=DEFAULT.checkpoint_every,
+    metavar="SECONDS",
+    help="Save lm_NAME_latest.npz if no checkpoint was saved for this long, and replace it the next time, "
+    "so that little is lost if the process is killed. 0: never.",
 )
 @saving(
     "--keep",
     default=DEFAULT.keep,
     metavar="N",
-    help="Keep the N best checkpoints and the newest. 0: keep all.",
+    help="Keep the N best checkpoints and the newest one. 0: keep all.",
 )
 @output(
     "--print-every",
@@ -220,7 +225,7 @@ output = group("Output")
     metavar="N",
     help="Print a line of generated text every N evaluations. 0: never.",
 )
-@output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file as JSON lines.")
+@output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file in JSON Lines format.")
 @output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
 @device
 @click.pass_context
@@ -239,8 +244,8 @@ def command(
 
     The loss is the cross-entropy in nats per character. For an untrained model, it is close to ln V,
     where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
-    loss in their names. Ctrl-C saves a checkpoint and exits. The path of the best checkpoint is
-    printed to standard output, everything else to standard error.
+    loss in their names. Ctrl-C saves a checkpoint and exits. Prints the path of the best checkpoint
+    to standard output and everything else to standard error.
     """
     if ctx.args:
         raise click.UsageError(
@@ -250,8 +255,9 @@ def command(
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     if checkpoint:
-        path = find_checkpoint(checkpoint, newest=True)
-        run = resume(path, {name: options[name] for name in given}, device)
+        if str(checkpoint) == NEWEST:
+            newest_first(checkpoint := options["checkpoint_dir"])  # fail if there is no such directory
+        run = resume(checkpoint, {name: options[name] for name in given}, device)
     elif init_from:
         run = begin_from(Settings(**options), load_model(find_checkpoint(init_from), device), given)
     else:
@@ -260,32 +266,8 @@ def command(
     with Report(run, print_every, log, quiet) as report, stopping(run.trainer) as received:
         for event in run.trainer.run():
             report.show(event)
-    report.finish()
-    if received:
-        ctx.exit(128 + received[0])
-
-
-@contextmanager
-def stopping(trainer: Trainer) -> Iterator[list[int]]:
-    """Stop the trainer on Ctrl-C or SIGTERM, so it saves a checkpoint.
-
-    A second signal after `PATIENCE` seconds exits at once. Yields a list to which the first signal
-    received is appended.
-    """
-    received: list[int] = []
-    stopped_at: list[float] = []
-
-    def stop(number: int, frame: object) -> None:
-        if not received:
-            received.append(number)
-            trainer.stop()
-            stopped_at.append(monotonic())
-        elif monotonic() - stopped_at[0] >= PATIENCE:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        report.finish()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if received:
+            ctx.exit(128 + received[0])

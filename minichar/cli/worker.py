@@ -48,7 +48,7 @@ def command(checkpoints: tuple[Path, ...], url: str, columns: int, pace: float) 
     worker = part("minichar.web.worker").Worker(url, models, columns, pace)
 
     def stop(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second signal stops at once
+        signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once
         click.echo("finishing the current requests (press Ctrl-C again to stop at once)", err=True)
         worker.stopping.set()
 
@@ -56,5 +56,5 @@ def command(checkpoints: tuple[Path, ...], url: str, columns: int, pace: float) 
         signal.signal(number, stop)
     for name in models:
         click.echo(f"{name}: {models[name].summary()}", err=True)
-    worker.run(lambda: click.echo("ready for work", err=True))
+    worker.run(lambda: click.echo("waiting for requests", err=True))
     click.echo("stopped", err=True)

@@ -1,8 +1,8 @@
-"""The device protocol, which makes all other modules independent of the device.
+"""The device protocol, which keeps all other modules device-independent.
 
 A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the operations that
-differ between devices: copying arrays to and from the device, random numbers, matrix products, summing
-columns by character, fusing element-wise functions, and recording a training step for replay.
+differ between devices: copying arrays to and from the device, drawing random numbers, multiplying
+matrices, summing columns by character, fusing element-wise functions, and recording a training step.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
 
 Array = Any
-"""An array of the backend's module. Comments give the shape wherever an array is created."""
+"""An array from the backend's array module. Wherever an array is created, a comment gives its shape."""
 Function = Callable[..., Any]
 
 
@@ -27,7 +27,7 @@ class Backend(ABC):
     Attributes
     ----------
     name : str
-        Value of ``--device``: ``cpu``, ``gpu:0``, ``opencl:0``.
+        Value of ``--device``, such as ``cpu``, ``gpu:0`` or ``opencl:0``.
     xp : module
         The array module.
     crossings : dict of str to int
@@ -71,7 +71,7 @@ class Backend(ABC):
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers on the device. Different `words` give independent streams."""
+        """Return a uniform random generator on the device. Different `words` give independent streams."""
 
     def matmul(self, W: Array, s: Array) -> Array:
         """Return ``W @ s``, the matrix product of a layer's weights ``(G, K)`` and inputs ``(K, B)``."""
@@ -80,9 +80,9 @@ class Backend(ABC):
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
 
-        `columns` is ``(G, N)``, `ids` is ``(N,)`` and `out` is ``(G, V)``. The sum is one matrix product
-        with a one-hot matrix of the distinct ids. A chunk has few distinct characters, so this is faster
-        than a scattered sum.
+        `columns` is ``(G, N)``, `ids` is ``(N,)`` and `out` is ``(G, V)``. The sums are computed as one
+        matrix product with a one-hot matrix of the distinct ids. This is faster than a scatter-add,
+        because a chunk has few distinct characters.
         """
         xp = self.xp
         seen, place = xp.unique(ids, return_inverse=True)  # (S,), (N,)
@@ -92,16 +92,15 @@ class Backend(ABC):
         out[:, seen] = xp.matmul(columns, onehot)  # (G, S)
 
     def fuse(self, function: Function) -> Function:
-        """Return a pure element-wise function ``function(xp, *arguments)`` as a function of `arguments`.
+        """Return the pure element-wise ``function(xp, *arguments)`` as a function of `arguments` alone.
 
-        Arguments and results are arrays with the same shape ``(H, B)``, or tuples of such arrays. An
-        argument can also be a block ``(G, H, B)``, which is passed to the function unchanged or as a
-        tuple of G arrays.
+        Arguments and results are arrays of shape ``(H, B)``, or tuples of such arrays. An argument can
+        also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.
         """
         return partial(function, self.xp)
 
     def recorded(self, step: Function) -> Function:
-        """Return the fastest equivalent of `step`, which computes on arrays at fixed addresses."""
+        """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses."""
         return step
 
     @abstractmethod
@@ -110,6 +109,6 @@ class Backend(ABC):
 
 
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
-    """Return a one-line error with the reason why a device cannot be used."""
+    """Return a one-line error that states why a device cannot be used."""
     why = f"{type(error).__name__}: {error}".splitlines()[0]
     return MinicharError(f"device {device}: {what} ({why}): {remedy}")

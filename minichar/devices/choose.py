@@ -22,7 +22,7 @@ def open_backend(name: str = "auto") -> Backend:
     ------
     MinicharError
         If the device is not available. The message states whether the package, the driver or the
-        device is missing. A requested device is never replaced by a different device.
+        device is missing. An unavailable device is never replaced by another one.
     """
     kind, colon, number = name.partition(":")
     if kind not in ("auto", "cpu", "gpu", "opencl") or (

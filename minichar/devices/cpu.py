@@ -14,7 +14,7 @@ class NumPyBackend(Backend):
         super().__init__("cpu", np)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers. Different `words` give independent streams."""
+        """Return a uniform random generator. Different `words` give independent streams."""
         return Uniform(words)
 
     def describe(self) -> str:
@@ -29,5 +29,5 @@ CPU = NumPyBackend()
 
 
 def host_generator(*words: int) -> np.random.Generator:
-    """Return a host generator, for weights and samples that must not depend on the device."""
+    """Return a host generator for weights and samples, which must not depend on the device."""
     return np.random.default_rng(words)

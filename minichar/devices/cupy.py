@@ -22,16 +22,16 @@ class CuPyBackend(Backend):
         super().__init__(f"gpu:{index}", xp)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers on the device. Different `words` give independent streams."""
+        """Return a uniform random generator on the device. Different `words` give independent streams."""
         return CountedUniform(
             words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
         )
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
-        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``, by a matrix product with one-hot ids.
+        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with a one-hot matrix product.
 
-        In a recorded step, array sizes must not depend on which ids occur. Atomic additions would need
-        less memory, but their order varies between runs.
+        In a recorded step, array sizes must not depend on which ids occur. Atomic additions would use
+        less memory, but their order, and thus the rounding, varies between runs.
         """
         onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
         self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
@@ -66,7 +66,7 @@ class CuPyBackend(Backend):
         return call
 
     def recorded(self, step: Function) -> Function:
-        """Return `step` as a CUDA graph, which is recorded after a warm-up and replayed with one launch."""
+        """Return `step` as a CUDA graph, which is recorded after a warm-up and then replayed."""
         return CudaGraph(self.xp, step)
 
     def describe(self) -> str:
@@ -102,7 +102,7 @@ def _nested(nesting: list[int | None], arrays: Iterator[Array]) -> list[Any]:
 
 
 def open_cupy(index: int) -> CuPyBackend:
-    """Return the CUDA GPU with this index, after a test computation on it."""
+    """Return the backend for the CUDA GPU with this index, after a test computation."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")
@@ -114,13 +114,13 @@ def open_cupy(index: int) -> CuPyBackend:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         hidden = "check whether CUDA_VISIBLE_DEVICES hides it"
         remedy = hidden if error.status == NO_DEVICE else "install or update the driver"
-        raise unusable(name, f"{version} finds no usable NVIDIA GPU", error, remedy) from error
+        raise unusable(name, f"{version} found no usable NVIDIA GPU", error, remedy) from error
     if index >= count:
         raise MinicharError(f"device {name}: no such GPU; {count} found, numbered from 0")
     try:
         cupy.cuda.Device(index).use()
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
-    except Exception as error:  # a CUDA library or its compiler is missing, the GPU is busy, …
+    except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
         what = f"a test computation with {version} failed"
         raise unusable(name, what, error, "pip install 'minichar[gpu]'") from error
     return CuPyBackend(index, cupy)

@@ -1,15 +1,15 @@
 """A workaround for two deadlocks in dpnp.
 
-When a task on the device finishes, it releases its arguments, which requires Python's global interpreter
-lock. Two functions in dpnp wait for earlier tasks while they hold that lock, which causes a deadlock.
-Training on a CPU hangs after a few hundred to tens of thousands of steps.
+When a device task finishes, it releases its arguments, which requires Python's global interpreter lock
+(GIL). Two dpnp functions hold the GIL while they wait for earlier tasks, so they can deadlock. Without
+this workaround, training on a CPU hangs after a few hundred to tens of thousands of steps.
 """
 
 from typing import Any
 
 
 def avoid_deadlocks(vector: Any, copying: Any) -> None:
-    """Patch two modules of dpnp 0.20 so that they do not hold the lock while waiting.
+    """Patch two dpnp 0.20 modules so that they do not hold the GIL while waiting.
 
     Parameters
     ----------
@@ -17,8 +17,8 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
         oneMKL's vector functions, which are disabled. dpnp's own element-wise functions do not wait
         and are equally fast for minichar.
     copying : module
-        Functions that copy host arrays and numbers to device arrays. The patched function first waits
-        for the queue without holding the lock.
+        Functions that copy host arrays and scalars to device arrays. The patched function first waits
+        for the queue without holding the GIL.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

@@ -15,7 +15,7 @@ from minichar.errors import MinicharError
 
 DEVICES = ("cpu", "gpu", "opencl")
 N = 1024
-"""The size of the matrices in the timed product."""
+"""Size N of the N × N matrices in the timed product."""
 REPEATS = 5
 LITTLE_DISK = 1 << 30
 """Free disk space, in bytes, below which checkpoints may not fit."""
@@ -23,7 +23,7 @@ LITTLE_DISK = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table.
+    """One row of the ``minichar doctor`` table.
 
     Attributes
     ----------
@@ -79,9 +79,9 @@ def time_device(backend: Backend) -> Finding:
     name = backend.kind if backend.name.endswith(":0") else backend.name
     try:
         return Finding(name, True, f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s")
-    except Exception as error:  # drivers and libraries raise errors of any kind
+    except Exception as error:  # drivers and libraries can raise any exception
         why = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Finding(name, False, f"the device opens but cannot be used: {why}")
+        return Finding(name, False, f"the device was opened but cannot be used: {why}")
 
 
 def gigaflops(backend: Backend) -> float:

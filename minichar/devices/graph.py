@@ -1,19 +1,19 @@
-"""Record a training step as a CUDA graph, so one launch starts all its kernels."""
+"""Record a training step as a CUDA graph, so that a single launch runs all its kernels."""
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 WARM_UP = 2
-"""Number of calls before a step is recorded. They compile kernels and allocate memory."""
+"""Number of warm-up calls, which compile kernels and allocate memory, before a step is recorded."""
 
 
 class CudaGraph:
-    """A step that is captured as a CUDA graph after a few normal calls, and replayed from then on.
+    """A step that runs normally a few times, is then captured as a CUDA graph, and is replayed from then on.
 
     The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
-    separate memory pool, so a replay cannot overwrite other memory. If CuPy cannot capture one of
-    its calls, the step is not recorded and runs normally.
+    separate memory pool, so that a replay cannot overwrite other memory. If CuPy cannot capture one
+    of the step's calls, the step always runs normally.
     """
 
     def __init__(self, xp: ModuleType, step: Callable[[], None]) -> None:

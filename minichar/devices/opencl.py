@@ -28,7 +28,7 @@ class DpnpBackend(Backend):
         return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a generator of uniform numbers on the device. Different `words` give independent streams."""
+        """Return a uniform random generator on the device. Different `words` give independent streams."""
 
         def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
             state = self.xp.random.RandomState(seed, sycl_queue=self.queue)
@@ -45,9 +45,9 @@ class DpnpBackend(Backend):
 
 
 def open_dpnp(index: int) -> DpnpBackend:
-    """Return the OpenCL device with this index, in dpctl's order."""
-    # The wheel of Intel's OpenCL runtime contains a CPU driver, but the OpenCL loader searches only for
-    # system drivers unless this variable is set before dpnp is first imported.
+    """Return the backend for the OpenCL device with this index in dpctl's list."""
+    # Intel's OpenCL runtime wheel contains a CPU driver, but the OpenCL loader finds only system drivers
+    # unless this variable is set before dpnp is first imported.
     for prefix in (sys.prefix, site.getuserbase()):
         driver = os.path.join(prefix, "lib", "libintelocl.so")
         if os.path.exists(driver):

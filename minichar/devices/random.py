@@ -1,4 +1,4 @@
-"""Uniform random numbers with a state that can be saved in a checkpoint."""
+"""Uniform random number generators whose state can be saved in a checkpoint."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,7 +10,7 @@ Real = Literal["float32", "float64"]
 
 
 class Uniform:
-    """Uniform random numbers in [0, 1), with a state that can be saved."""
+    """Generator of uniform random numbers in [0, 1), with a state that can be saved."""
 
     def __init__(self, words: tuple[int, ...]) -> None:
         self.generator = np.random.default_rng(words)
@@ -32,10 +32,10 @@ class Uniform:
 
 
 class CountedUniform(Uniform):
-    """Uniform random numbers on a device whose generator state cannot be saved.
+    """Generator of uniform random numbers for devices on which generator states cannot be saved.
 
-    Each block of numbers has a new generator. The seed of block n is derived from `words` and n, so
-    the state is just the number of blocks.
+    Each block of numbers is drawn from a new generator. Its seed is derived from `words` and the number
+    of previous blocks, so the state is just the number of blocks.
     """
 
     def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], Real], Array]) -> None:

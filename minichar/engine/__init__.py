@@ -1,1 +1,1 @@
-"""Cells, layers, loss, network and gradient checks. Each backward function follows its forward function."""
+"""Cells, layers, loss, network and gradient checks."""

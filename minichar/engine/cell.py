@@ -1,14 +1,14 @@
 """The definition of a recurrent cell, and the registry of cells.
 
-A cell is a pair of pure functions for one time step, ``forward`` and ``backward``. The matrix
-products of weights and inputs are computed by `minichar.engine.layer`:
+A cell is a pair of pure functions, ``forward`` and ``backward``, for one time step.
+`minichar.engine.layer` computes the matrix products of weights and inputs:
 
-    a = W @ [h_prev; x; 1]                      one `Product`: its name, gates and inputs
-    h, c, cache = forward(xp, a, c_prev)        a has one array ``(H, B)`` per gate
+    a = W @ [h_prev; x; 1]                      described by a `Product`
+    h, c, cache = forward(xp, a, c_prev)        a contains one ``(H, B)`` array per gate
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
-A cell that needs a second matrix product has two such pairs, each in a `Stage`. The first stage
-returns the input of the second product, followed by all other arguments of the second stage.
+A cell that needs a second matrix product has two such pairs, each in its own `Stage`. The first
+stage returns the second product's input, followed by the second stage's other arguments.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,17 +21,17 @@ from minichar.errors import MinicharError
 
 @dataclass(frozen=True)
 class Product:
-    """The matrix product ``W @ [state; x; 1]``, with a block of H rows for each gate.
+    """The matrix product ``W @ [state; x; 1]``, with H rows per gate.
 
     Attributes
     ----------
     name : str
-        Name of the parameter: ``W``, ``U``, …
+        Parameter name, such as ``W`` or ``U``.
     gates : str
-        One letter per gate, in the order of the rows.
+        One letter per gate, in row order.
     reads_state, reads_x : bool
-        Whether the product includes the hidden state (in a second stage, the first result of the
-        first stage) and the layer's input.
+        Whether the product reads the hidden state and the layer's input. In a second stage, the
+        first stage's first result replaces the hidden state.
     """
 
     name: str
@@ -42,20 +42,20 @@ class Product:
 
 @dataclass(frozen=True)
 class Stage:
-    """Matrix products, and the pair of functions that is applied to their results.
+    """Matrix products and the pair of functions applied to their results.
 
     Attributes
     ----------
     products : tuple of Product
         Exactly one product must have ``reads_state=True``.
     forward : callable
-        ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the result of each product.
-        `passed` contains the states before the step or, in a second stage, the remaining results
-        of the first.
+        ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the matrix products. `passed`
+        contains the states before the step or, in a second stage, the first stage's remaining
+        results.
     backward : callable
         ``backward(xp, *dresults, cache) -> *da, *dpassed``.
     cache : str
-        Names of the arrays in the cache, separated by spaces.
+        Space-separated names of the cached arrays.
     """
 
     products: tuple[Product, ...]
@@ -71,11 +71,11 @@ class Counterpart:
     Attributes
     ----------
     name : str
-        Name of the class or operator, such as ``LSTM``.
+        Class or operator name, such as ``LSTM``.
     gates : str
-        Order of the gates in the other library, in minichar's notation.
+        The other library's gate order, in minichar's letters.
     attributes : dict
-        Attributes that must be set for the results to be equal.
+        Attributes to set so that the results match.
     """
 
     name: str
@@ -92,22 +92,22 @@ class Cell:
     name : str
         Value of ``--model``.
     title : str
-        Name in messages.
+        Display name.
     states : str
-        One letter per state, the hidden state first.
+        One letter per state, with the hidden state first.
     stages : tuple of Stage
     takes_h_prev : bool
-        Whether h_prev is also an argument of ``forward``. The other states always are.
+        Whether ``forward`` also takes h_prev. It always takes the other states.
     unit : str
-        Value between -1 and 1 that ``inspect --html`` shows for each unit: the name of a state
-        or of a cached array.
+        Name of the state or cached array, with values in [-1, 1], that ``inspect --html`` shows
+        for each unit.
     shown : str
-        Gates, each between 0 and 1, whose distributions ``inspect --html`` shows. If the cell
-        has no gates, the same as `unit`.
+        Letters of the gates, with values in [0, 1], whose distributions ``inspect --html`` shows.
+        For a cell without gates, the same as `unit`.
     biases : dict of str to float
-        Initial bias of each gate whose bias is not random.
+        Initial bias by gate, for gates whose bias is not random.
     torch, onnx : Counterpart, optional
-        None if the library has no equivalent cell.
+        The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
     variant : bool
         Whether the cell is selected by an option other than ``--model``, such as ``--gru-reset``.
     """
@@ -130,7 +130,7 @@ class Cell:
         return tuple(product for stage in self.stages for product in stage.products)
 
     def input_rows(self, H: int) -> Iterator[tuple[Product, slice]]:
-        """Yield each matrix product with input x, and its rows in ``Wx``."""
+        """Yield each matrix product that reads x, with its rows in ``Wx``."""
         start = 0
         for product in self.products:
             if product.reads_x:
@@ -141,8 +141,8 @@ class Cell:
     def shapes(self, H: int, D: int, V: int) -> Shapes:
         """Return the name and shape of each parameter in a layer with H units and D inputs.
 
-        The inputs of the first layer are characters, so D is 0 and ``Wx`` has one column for
-        each of the V characters.
+        The first layer reads characters, so D is 0 and ``Wx`` has one column for each of the V
+        characters.
         """
         shapes: Shapes = {}
         for product in self.products:
@@ -163,7 +163,7 @@ def models() -> list[str]:
 
 
 def register(cell: Cell) -> Cell:
-    """Register a cell as a value of ``--model``, and return the cell.
+    """Register a cell so that ``--model`` accepts its name, and return the cell.
 
     Raises
     ------

@@ -61,7 +61,7 @@ class Config:
         return CELLS["gru-reset-before" if before else self.model]
 
     def shapes(self) -> Shapes:
-        """Return the name and shape of every parameter: ``layer1.W``, ``layer1.Wx``, …, ``readout.W``."""
+        """Return the shape of every parameter by name, such as ``layer1.W`` or ``readout.W``."""
         H, V = self.rnn_size, self.vocab_size
         shapes: Shapes = {}
         for layer in range(1, self.num_layers + 1):
@@ -70,7 +70,7 @@ class Config:
         return shapes | {"readout.W": (V, H + 1)}
 
     def state_shape(self, B: int) -> tuple[int, int, int, int]:
-        """Return the shape of the carried state: layers, states per layer, H, B."""
+        """Return the shape of the carried state, ``(L, states per layer, H, B)``."""
         return self.num_layers, len(self.cell.states), self.rnn_size, B
 
 

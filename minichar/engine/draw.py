@@ -2,8 +2,8 @@
 
     id = the first k with  p_0 + … + p_k > u        u uniform in [0, 1)
 
-Inverse transform sampling needs one uniform number per character, so each sequence depends
-only on its own random numbers.
+Inverse transform sampling needs one uniform random number per character, so each sequence
+depends only on its own random numbers.
 """
 
 from types import ModuleType
@@ -13,11 +13,11 @@ import numpy as np
 from minichar.devices.backend import Array
 
 BELOW_ONE = {np.dtype(dtype): 1.0 - float(np.finfo(dtype).epsneg) for dtype in ("float32", "float64")}
-"""The largest number below 1, by dtype."""
+"""The largest value below 1, by dtype."""
 
 
 def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
-    """Return ids ``(B,)`` sampled from softmax(logits ``(V, B)``) with uniform numbers `u` ``(B,)``.
+    """Sample ids ``(B,)`` from the softmax of the logits ``(V, B)``, given uniform numbers `u` ``(B,)``.
 
     A character whose logit is -inf is never drawn.
     """
@@ -25,10 +25,10 @@ def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
 
 
 def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
-    """Return ids ``(B,)`` sampled in proportion to the non-negative `weights` ``(V, B)``."""
+    """Sample ids ``(B,)`` in proportion to the non-negative `weights` ``(V, B)``."""
     cumulative = weights.cumsum(axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
-    # If u rounded to 1 in the dtype of the weights, it would select an id after the last nonzero weight.
+    # Rounding u to 1 in the weights' dtype would select an id past the last nonzero weight.
     threshold = xp.minimum(u.astype(total.dtype), BELOW_ONE[total.dtype]) * total  # (B,)
     return (cumulative <= threshold).sum(axis=0)
 

@@ -1,6 +1,6 @@
 """Inverted dropout between layers and before the read-out (Srivastava et al. 2014; Zaremba et al. 2014).
 
-    y = mask ∘ h         mask = 0 with the drop probability, else 1 / (1 - drop probability)
+    y = mask ∘ h         mask = 0 with the dropout probability p, otherwise 1 / (1 - p)
     dh = mask ∘ dy
 
 A new mask is drawn for each time step. Since E[y] = h, no scaling is needed at inference.
@@ -11,7 +11,7 @@ from minichar.devices.random import Uniform
 
 
 def draw_mask(probability: float, generator: Uniform, out: Array, backend: Backend) -> None:
-    """Fill `out`, of any shape, with a new mask for a dropout probability in [0, 1)."""
+    """Fill `out`, of any shape, with a new mask. The dropout `probability` is in [0, 1)."""
     kept = generator.random(out.shape, "float32") >= probability
     backend.xp.multiply(kept.astype(out.dtype), 1.0 / (1.0 - probability), out=out)
 

@@ -1,18 +1,18 @@
-"""Matrix products in which each column is independent, bit for bit, of the other columns.
+"""Matrix products whose columns are bitwise independent of each other.
 
-A matrix product sums K terms, and the rounding error of a sum depends on the order of its terms.
-BLAS libraries choose that order by the number of columns, the position of a column and the thread
-count. This does not matter for training, but it can change generated text: a difference in the
-last bit can change which character is drawn, and the text diverges from that character on. An
-exact model therefore uses values whose sums need no rounding:
+Each element of a matrix product is a sum of K terms, and its rounding error depends on the order of
+the terms. In BLAS libraries, that order depends on the number of columns, the column's index and the
+thread count. This does not matter for training, but a difference in the last bit can change which
+character is drawn, and the generated text diverges from there. An exact model therefore uses values
+whose sums need no rounding:
 
     W    each row in integer multiples of    2^(S-28),   2^S ≥ Σ|W| along the row
-    s    in integer multiples of             2^-24,      |s| ≤ 1: hidden states, and the bias's 1
+    s    in integer multiples of             2^-24,      |s| ≤ 1: hidden states and the bias input 1
 
 Every partial sum is an integer multiple of 2^(S-52) and, including the rounding of W, less than
-2^(S+1), so it fits in the 53 bits of a float64. The order of the terms therefore does not matter on
-any device or with any library. Both grids are as fine as float32, so an exact matrix product is as
-accurate as a float32 matrix product.
+2^(S+1), so it fits in the 53-bit significand of a float64. The order of the terms therefore does not
+matter on any device or in any library. Both grids are as fine as float32, so an exact matrix product
+is as accurate as a float32 matrix product.
 """
 
 from copy import copy
@@ -36,7 +36,7 @@ def exact(parameters: Parameters) -> Parameters:
     backend = with_exact_products(parameters.backend)
     xp = backend.xp
     rounded = Parameters(parameters.shapes, "float64", backend)
-    with np.errstate(over="ignore", invalid="ignore"):  # invalid weights lead to invalid logits
+    with np.errstate(over="ignore", invalid="ignore"):  # sampling reports non-finite logits
         for name, W in rounded.items():
             W[...] = parameters[name]
             if not name.endswith(".Wx"):
@@ -53,7 +53,7 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 
 
 class ExactProducts(Backend):
-    """Mix-in for a backend class that makes its `matmul` exact."""
+    """Mix-in that makes the `matmul` of a backend class exact."""
 
     def matmul(self, W: Array, s: Array) -> Array:
         """Round s to its grid in place, and return ``W @ s``."""

@@ -2,9 +2,9 @@
 
     σ(a) = 1 / (1 + e⁻ᵃ) = ½ tanh(½a) + ½
 
-The tanh form cannot overflow. It is analytic, as required by the complex-step gradient check
-(`minichar.engine.gradcheck`). Backward passes use the derivatives as functions of the *value*,
-which the forward pass has already computed:
+The tanh form cannot overflow, and it is analytic, as the complex-step gradient check
+(`minichar.engine.gradcheck`) requires. Backward passes express the derivatives in terms of the
+*value*, which the forward pass has already computed:
 
     s = σ(a)       ds/da = s (1 - s)
     y = tanh(a)    dy/da = 1 - y²

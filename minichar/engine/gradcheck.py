@@ -1,11 +1,11 @@
-"""Check a gradient numerically by two methods, which use only the forward pass.
+"""Check gradients numerically with two methods that use only the forward pass.
 
 Complex-step differentiation (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003)::
 
     f(θ + ih) = f(θ) + ih f'(θ) + O(h²)      so      f'(θ) = Im f(θ + ih) / h + O(h²)
 
-There is no subtraction and hence no cancellation. With h = 1e-30 the O(h²) term vanishes, and
-the result is exact to rounding, about 1e-16 of the largest entry.
+Nothing is subtracted, so there is no cancellation. With h = 1e-30, the O(h²) term vanishes and
+only rounding errors remain, about 1e-16 of the largest entry.
 
 Central differences, the usual method::
 
@@ -93,8 +93,8 @@ def toy_network(
 ) -> Network:
     """Return a float64 network with random weights, state and masks.
 
-    The weights are large enough for every gate to affect the loss. All sizes should differ from each
-    other, since equal sizes can hide a transposed matrix.
+    The weights are large enough for every gate to affect the loss. Use a different value for each
+    size, because equal sizes can hide a transposed matrix.
     """
     parameters = Parameters(config.shapes(), "float64", backend)
     parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, parameters.size))
@@ -107,8 +107,8 @@ def toy_network(
 def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     """Return the loss of a chunk as a function of θ, for fixed state, masks and fed characters.
 
-    With scheduled sampling, the fed characters must be fixed because the gradient does not pass
-    through the choice of a character.
+    With scheduled sampling, the fed characters must be fixed, because the gradient does not flow
+    through the choice of characters.
     """
     parameters = network.parameters.twin(dtype)
     backend = parameters.backend
@@ -155,8 +155,8 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
 def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
     """Return the relative error of the directional derivative, by complex-step differentiation.
 
-    This compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. It takes one complex forward
-    pass, so it can check networks of any size.
+    The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. This takes a single
+    complex forward pass, so networks of any size can be checked.
     """
     network.learn(feed, targets)
     loss = loss_of(network, "complex128", targets)

@@ -1,13 +1,13 @@
-"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), reset gate *after* the matrix product.
+"""GRU (Cho et al. 2014, arXiv:1406.1078) with the reset gate *after* the matrix product.
 
-    u = U @ [h_prev; 1]               rows r, z, n, H rows each
-    a = W @ [x; 1]                    rows r, z, n
+    u = U @ [h_prev; 1]               H rows each for r, z and n
+    a = W @ [x; 1]                    likewise
     r, z = σ(a_r + u_r), σ(a_z + u_z)
     n = tanh(a_n + r ∘ u_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-This is version 1 of the paper. cuDNN, PyTorch, and ONNX with ``linear_before_reset=1`` use the
-same equations. The other variant is `minichar.engine.gru_reset_before`.
+Version 1 of the paper, cuDNN, PyTorch and ONNX (with ``linear_before_reset=1``) use these equations.
+For the other variant, see `minichar.engine.gru_reset_before`.
 """
 
 from types import ModuleType
@@ -19,7 +19,7 @@ from minichar.engine.functions import sigmoid
 
 
 def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
-    """``u, a, h_prev → h``; all arrays are ``(H, B)``, and u and a have one array per gate."""
+    """``u, a, h_prev → h``; all arrays are ``(H, B)``, and u and a contain one array per gate."""
     u_r, u_z, u_n = u
     a_r, a_z, a_n = a
     r, z = sigmoid(xp, a_r + u_r), sigmoid(xp, a_z + u_z)

@@ -1,13 +1,13 @@
-"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), reset gate *before* the matrix product.
+"""GRU (Cho et al. 2014, arXiv:1406.1078) with the reset gate *before* the matrix product.
 
-    a = W @ [h_prev; x; 1]            rows r, z, H rows each
+    a = W @ [h_prev; x; 1]            H rows each for r and z
     r, z = σ(a_r), σ(a_z)
     a_n = Wn @ [r ∘ h_prev; x; 1]
     n = tanh(a_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-This is version 3 of the paper. char-rnn's ``GRU.lua`` uses the same equations with 1 - z in place
-of z. PyTorch and cuDNN implement only the other variant, `minichar.engine.gru`.
+Version 3 of the paper uses these equations, as does char-rnn's ``GRU.lua`` with 1 - z in place of z.
+PyTorch and cuDNN implement only the other variant, `minichar.engine.gru`.
 """
 
 from types import ModuleType
@@ -19,7 +19,7 @@ from minichar.engine.functions import sigmoid
 
 
 def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
-    """``a, h_prev → r ∘ h_prev, z, h_prev``; all arrays are ``(H, B)``, and a has one array per gate."""
+    """``a, h_prev → r ∘ h_prev, z, h_prev``; all arrays are ``(H, B)``, and a contains one array per gate."""
     r, z = sigmoid(xp, a[:2])
     return r * h_prev, z, h_prev, (r, z, h_prev)
 

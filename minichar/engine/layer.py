@@ -1,11 +1,11 @@
-"""A recurrent layer: one cell over time, with backpropagation through time.
+"""A recurrent layer: one cell applied at every time step, with backpropagation through time.
 
     forward     t = 0 … n-1      h_t, cache_t = forward(W @ [h_{t-1}; x_t; 1])
     backward    t = n-1 … 0      dh_{t-1} = Wᵀ @ backward(dh_t + the gradient from above, cache_t)
 
-The second line is backpropagation through time (Werbos 1990). It is *truncated*: the states are
-carried from one chunk to the next (`carry`), but their gradients are not, so the backward pass
-starts from a zero gradient at the end of each chunk.
+Backpropagation through time (Werbos 1990) is *truncated* here: states are carried from one chunk to
+the next (`carry`), but gradients are not. The backward pass starts from a zero gradient at the end of
+each chunk.
 """
 
 from minichar.devices.backend import Array, Backend
@@ -13,7 +13,7 @@ from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.linear import Linear
 
 Weights = dict[str, Array]
-"""Arrays of one layer by short name: ``W``, and ``Wx`` in the first layer."""
+"""A layer's arrays by short name, such as ``W`` or, in the first layer, ``Wx``."""
 
 
 class Layer:
@@ -23,17 +23,17 @@ class Layer:
     ----------
     cell : Cell
     weights, gradients : dict of str to array
-        Parameters of the layer, named as in `Cell.shapes`, and their gradients, filled by `backward`.
+        The layer's parameters, named as in `Cell.shapes`, and their gradients, filled by `backward`.
     H, T, B : int
-        Number of hidden units; number of time steps and sequences to allocate memory for.
+        Number of hidden units, and number of time steps and sequences to allocate memory for.
     backend : Backend
 
     Attributes
     ----------
     start : array, (S, H, B)
-        States at the start of the chunk, the hidden state first.
+        States at the start of the chunk, with the hidden state first.
     states : list of T+1 lists of S arrays, (H, B)
-        Index t contains the states before step t, index t+1 the states after step t.
+        Element t contains the states before step t, and element t+1 those after it.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
     def step(self, t: int, x: Array) -> Array:
-        """Return h ``(H, B)`` of step t, from x ``(D, B)`` or, in the first layer, character ids ``(B,)``."""
+        """Run step t on x ``(D, B)`` or, in the first layer, on ids ``(B,)``. Return h ``(H, B)``."""
         h, *passed = self.states[t]
         if self.cell.takes_h_prev:
             passed.insert(0, h)
         for stage in self.stages:
             a = [linear.step(t, h, x) for linear in stage.linears]
-            # Before the last stage, this h is the input of the next matrix product.
+            # In every stage but the last, this h is the next matrix product's input.
             h, *passed, cache = stage.forward(*a, *passed)
             if self.keeps_caches:
                 stage.caches[t] = cache
@@ -85,7 +85,7 @@ class Layer:
             The characters that were *fed* to the forward pass; used only in the first layer.
         """
         n = len(dh_above)
-        dh, *dpassed = self.xp.zeros_like(self.start)  # no gradient crosses the end of the chunk
+        dh, *dpassed = self.xp.zeros_like(self.start)  # gradients are not carried across chunks
         for t in reversed(range(n)):
             dh += dh_above[t]
             for stage in reversed(self.stages):
@@ -106,23 +106,23 @@ class Layer:
 
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
-        # Concatenated before copying: a cell may return a state unchanged, and that is a view of `start`.
+        # Concatenate first, because a cell may return a state unchanged, as a view of `start`.
         self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)
 
 
 class LayerStage:
-    """One stage of a cell in a layer.
+    """One stage of a layer's cell.
 
     Attributes
     ----------
     linears : list of Linear
         The matrix products.
     recurrent : Linear
-        The one that reads the hidden state.
+        The matrix product that reads the hidden state.
     forward, backward : callable
-        The functions of the cell, fused by the backend.
+        The cell's functions, fused by the backend.
     caches : list of T tuples of arrays
-        What `forward` cached at each step.
+        The arrays cached by `forward` at each step.
     """
 
     def __init__(self, stage: Stage, linears: list[Linear], T: int, backend: Backend) -> None:

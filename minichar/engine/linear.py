@@ -8,8 +8,8 @@
     dW = Σ_t da_t @ s_tᵀ          one matrix product over all T·B columns
     dWx[:, k] = Σ da              over all steps and sequences with character k
 
-One matrix product over a whole chunk is faster than T small ones, so only the values that the next
-step depends on are computed step by step.
+One matrix product over an entire chunk is faster than T small ones, so only the values that the next
+step needs are computed step by step.
 """
 
 from functools import cached_property
@@ -27,7 +27,7 @@ class Linear:
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
-        Number of inputs from the hidden state, which come first.
+        Number of inputs from the hidden state; they come first.
     T, B : int
         Number of time steps and sequences to allocate memory for.
     backend : Backend
@@ -54,8 +54,8 @@ class Linear:
         self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.s[:, -1] = 1.0
 
-    # Allocated in the first backward pass, since sampling does not need it. Each step has a contiguous
-    # block, which is several times faster to write than a slice of each row of (G, T·B).
+    # Allocated in the first backward pass, since sampling does not need it. Writing one contiguous
+    # block per step is several times faster than writing a slice of each row of (G, T·B).
     @cached_property
     def da(self) -> Array:
         """The gradient of the pre-activations at all steps."""
@@ -97,5 +97,5 @@ class Linear:
 
 
 def as_columns(run: Array) -> Array:
-    """Return n steps ``(n, K, B)`` as one matrix ``(K, n·B)``, with one column per character."""
+    """Rearrange n steps ``(n, K, B)`` into one matrix ``(K, n·B)`` with one column per character."""
     return run.transpose(1, 0, 2).reshape(run.shape[1], -1)

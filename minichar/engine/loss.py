@@ -1,12 +1,11 @@
-"""Softmax and cross-entropy combined, which makes the gradient simple.
+"""Softmax and cross-entropy, combined because the gradient of the combination is simple.
 
     p = softmax(logits)
     loss = 1/N Σ -log p[target]            nats per character, over N characters
 
     dlogits = (p - onehot(target)) / N
 
-minichar always averages the loss over the N characters, so the gradient is the gradient of exactly
-the value that is printed.
+minichar always averages the loss over the N characters, so the gradient is that of the printed loss.
 """
 
 from types import ModuleType
@@ -19,21 +18,21 @@ Cache = tuple[Array, Array, int]
 def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Array, Cache]:
     """Return the loss, a scalar array, and the cache for `backward`.
 
-    The probabilities overwrite the logits, which are by far the largest arrays in a chunk if the
-    vocabulary is large.
+    The probabilities overwrite the logits to save memory: with a large vocabulary, the logits are by
+    far the largest arrays in a chunk.
 
     Parameters
     ----------
     logits : array, (V, n)
     targets : array of int, (n,)
     N : int
-        Number of characters in the chunk, of which these n are a part or the whole. The losses and the
-        gradients of all parts add up to those of the chunk.
+        Number of characters in the chunk, which may be processed in pieces of n characters. The
+        losses and gradients of all pieces add up to those of the chunk.
     """
     targets = targets[None]  # (1, n)
 
     # Subtracting the largest logit does not change the softmax and prevents overflow in exp.
-    # `.real` is needed because the complex-step check has complex logits, which have no order.
+    # `.real` is needed for the complex-step check, because complex numbers have no order.
     largest = logits.real.max(axis=0)  # (n,)
     xp.subtract(logits, largest, out=logits)
     target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, n)
@@ -44,7 +43,7 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
 
 
 def backward(xp: ModuleType, cache: Cache) -> Array:
-    """Return the gradient of the logits, ``(V, n)``; it overwrites p."""
+    """Return the gradient of the logits, ``(V, n)``, which overwrites p."""
     p, targets, N = cache
     p_target = xp.take_along_axis(p, targets, axis=0)  # (1, n)
     xp.put_along_axis(p, targets, p_target - 1.0, axis=0)

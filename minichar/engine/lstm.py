@@ -1,13 +1,13 @@
 """The long short-term memory cell (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
 
-    a = W @ [h_prev; x; 1]            rows i, f, o, g, H rows each
+    a = W @ [h_prev; x; 1]            H rows each for i, f, o and g
     i, f, o = σ(a_i), σ(a_f), σ(a_o)
     g = tanh(a_g)
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
 
-There are no peepholes, and the gates are in char-rnn's order. The bias of the forget gate starts
-at 1, so gradients flow through time from the start of training (Jozefowicz et al. 2015).
+There are no peepholes, and the gates are in char-rnn's order. The forget gate's bias is initialised
+to 1, so that gradients flow through time from the start of training (Jozefowicz et al. 2015).
 """
 
 from types import ModuleType
@@ -19,7 +19,7 @@ from minichar.engine.functions import sigmoid
 
 
 def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
-    """``a, c_prev → h, c``; all arrays are ``(H, B)``, and a has one array per gate."""
+    """``a, c_prev → h, c``; all arrays are ``(H, B)``, and a contains one array per gate."""
     i, f, o = sigmoid(xp, a[:3])
     g = xp.tanh(a[3])
     c = f * c_prev + i * g

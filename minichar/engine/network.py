@@ -1,12 +1,13 @@
-"""The network: stacked recurrent layers, and a read-out that computes the logits.
+"""The network: stacked recurrent layers and a read-out that computes the logits.
 
     x_1 = onehot(character)
     h_l = cell_l(x_l)                 l = 1 … L
     x_{l+1} = dropout(h_l)
     logits = W @ [dropout(h_L); 1]
 
-All layers process step t before step t+1. Teacher forcing, scheduled sampling and generation
-therefore use the same code and differ only in the source of the next character, a `Feed`.
+All layers process step t before any layer processes step t+1. Teacher forcing, scheduled sampling and
+generation therefore share the same code and differ only in their `Feed`, the source of the next
+character.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,9 @@ from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
 
 Feed = Callable[[int, Callable[[], Array]], Array]
-"""``feed(t, look)`` returns the ids ``(B,)`` of step t; ``look()`` returns the logits ``(V, B)`` of t-1.
+"""``feed(t, look)`` returns the ids ``(B,)`` of step t, ``look()`` the logits ``(V, B)`` of step t-1.
 
-At t = 0 there is no previous step, and the logits are undefined.
+At t = 0, there is no previous step and the logits are undefined.
 """
 
 
@@ -41,7 +42,7 @@ class Network:
     gradient : Parameters
         Gradient of the loss, filled by `learn`.
     fed : array of int, (T, B)
-        Characters fed to the last forward pass.
+        Characters fed in the last forward pass.
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
     n : int
@@ -71,7 +72,7 @@ class Network:
 
     @property
     def state(self) -> Array:
-        """A copy of the state at the start of the next chunk, ``config.state_shape(B)``."""
+        """A copy of the state at the start of the next chunk, with shape ``config.state_shape(B)``."""
         return self.xp.stack([layer.start for layer in self.layers])
 
     @state.setter
@@ -130,16 +131,16 @@ class Network:
         return columns.reshape(-1, self.n, self.B).transpose(1, 0, 2)
 
     def measure(self, feed: Feed, targets: Array) -> Array:
-        """Run a chunk; return its mean loss against `targets` ``(n, B)``, a scalar array."""
+        """Run a chunk and return its mean loss for `targets` ``(n, B)`` as a scalar array."""
         self.keep_caches(False)
         self.run(feed, len(targets))
         self.keep_caches(True)
         return self.readout.measure(targets)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether steps keep their caches, which only a backward pass needs.
+        """Set whether steps keep their caches, which are needed only for a backward pass.
 
-        Without them, a chunk takes less memory and less time.
+        Without caches, a chunk uses less memory and runs faster.
         """
         for layer in self.layers:
             layer.keeps_caches = keep
@@ -152,7 +153,7 @@ class Network:
         return loss
 
     def backward(self) -> None:
-        """Backpropagate from the inputs of the read-out through all layers and all steps of the last run."""
+        """Backpropagate from the read-out's inputs through all layers and steps of the last run."""
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
@@ -165,5 +166,5 @@ class Network:
 
 
 def teacher_forcing(inputs: Array) -> Feed:
-    """Return a feed of the true characters `inputs` ``(T, B)``, independent of the model's predictions."""
+    """Return a feed of the true characters `inputs` ``(T, B)``, which ignores the model's predictions."""
     return lambda t, look: inputs[t]

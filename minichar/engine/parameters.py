@@ -20,11 +20,11 @@ class Parameters:
     Parameters
     ----------
     shapes : dict of str to tuple of int
-        Name and shape of each array, in the order of the vector.
+        Name and shape of each array, in the order in which they are stored.
     dtype : str
         float32 or float64; complex128 for the complex-step check.
     backend : Backend
-        Device of the vector.
+        Device on which the vector is stored.
 
     Attributes
     ----------
@@ -53,14 +53,14 @@ class Parameters:
         }
 
     def items(self) -> Iterator[tuple[str, Array]]:
-        """Yield the name and view of each array, in the order of the vector."""
+        """Yield the name and view of each array, in the order in which they are stored."""
         yield from self._views.items()
 
     @property
     def dtype(self) -> str:
-        """Name of the dtype of every array."""
+        """Name of the dtype of all arrays."""
         return str(self.flat.dtype)
 
     def twin(self, dtype: str | None = None) -> Self:
-        """Return parameters with the same names and shapes, filled with zeros."""
+        """Return zero-filled parameters with the same names and shapes."""
         return type(self)(self.shapes, dtype or self.dtype, self.backend)

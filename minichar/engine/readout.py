@@ -1,4 +1,4 @@
-"""The read-out: logits from hidden states, and their loss and gradient, computed in pieces.
+"""The read-out, which computes the logits, their loss and its gradient in pieces.
 
     logits = W @ [x; 1]
 
@@ -6,9 +6,9 @@
     dx = W_xᵀ @ dlogits
 
 A feed that uses the model's predictions needs the logits after each step. Otherwise, logits are
-computed after all steps have run, with one matrix product for many steps. If the vocabulary is
-large, the logits are the largest arrays in a chunk. They are therefore computed, used and
-overwritten in pieces, so memory use does not grow with T.
+computed after all steps have run, with one matrix product for many steps. With a large vocabulary,
+the logits are the largest arrays in a chunk. They are therefore computed, used and overwritten in
+pieces, so that memory use does not grow with T.
 """
 
 from collections.abc import Iterator
@@ -62,11 +62,11 @@ class ReadOut:
         return self.backend.zeros((self.piece * self.W.shape[0] * self.B,), self.W.dtype)
 
     def logits(self, first: int, last: int) -> Array:
-        """Return the logits of steps `first` … `last`-1, ``(V, m·B)``."""
+        """Return the logits of steps `first` to `last` - 1, ``(V, m·B)``."""
         return self.backend.matmul(self.W, as_columns(self.s[first:last]))
 
     def learn(self, targets: Array) -> Array:
-        """Return the mean loss of the chunk, a scalar array; fill `dW` and `dx` with its gradient.
+        """Return the chunk's mean loss as a scalar array, and fill `dW` and `dx` with its gradients.
 
         Parameters
         ----------
@@ -85,19 +85,19 @@ class ReadOut:
         return total
 
     def measure(self, targets: Array) -> Array:
-        """Return the mean loss of the chunk for `targets` ``(n, B)``, a scalar array."""
+        """Return the chunk's mean loss for `targets` ``(n, B)`` as a scalar array."""
         return sum(
             self._loss(as_columns(self.s[steps]), targets[steps], targets.size)[0]
             for steps in self.pieces(len(targets))
         )
 
     def pieces(self, n: int) -> Iterator[slice]:
-        """Yield the steps of each piece."""
+        """Yield a slice of steps for each piece."""
         for first in range(0, n, self.piece):
             yield slice(first, min(first + self.piece, n))
 
     def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, loss.Cache]:
-        """Return the part of the loss over N characters for a piece, and the cache for its backward pass."""
+        """Return a piece's contribution to the mean loss over N characters, and its backward cache."""
         shape = self.W.shape[0], columns.shape[1]
         logits = self.xp.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
         return loss.forward(self.xp, logits, targets.reshape(-1), N)

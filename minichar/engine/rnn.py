@@ -15,7 +15,7 @@ from minichar.engine.cell import Cell, Counterpart, Product, Stage, register
 
 
 def forward(xp: ModuleType, a: Array) -> Any:
-    """``a → h``; h is ``(H, B)``, and a contains one such array."""
+    """``a → h``; h is ``(H, B)``, and a contains a single array of that shape."""
     h = xp.tanh(a[0])
     return h, (h,)
 

@@ -1,1 +1,1 @@
-"""Loss curves and an interactive page of a model's hidden states."""
+"""Loss curves, and an interactive page that shows a model's hidden states."""

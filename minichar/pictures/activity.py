@@ -4,7 +4,7 @@ state       of each unit after each character, from -1 to 1
 surprise    -log p(character | previous characters), in nats
 gates       distribution in each layer, over all units and characters
 
-Each cell specifies which value is shown as the state of a unit, and which gates are shown.
+Each cell specifies which value is shown as a unit's state, and which gates are shown.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CHUNK = 100
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
-"""A gate within this distance of an end of its range is saturated, as in Karpathy et al. (2015)."""
+"""A gate within this distance of either end of its range is saturated, as in Karpathy et al. (2015)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Activity:
     states : array, (L, H, N)
         From -1 to 1.
     surprise : array, (N,)
-        In nats; nan for the first character, which has no prediction.
+        In nats; NaN for the first character, which is not predicted.
     likeliest : array of int, (N, up to 5)
         The most likely ids at each position, in descending order; undefined for the first character.
     probability : array, (N, up to 5)
@@ -104,7 +104,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
             logits = to_host(network.forward(teacher_forcing(to_device(chunk)), n))[:, :, 0]  # (n, V)
         if not np.isfinite(logits).all():
             raise MinicharError(
-                "the model's logits are not finite: its weights are damaged, use another checkpoint"
+                "the model's logits are not finite: its weights are damaged; use another checkpoint"
             )
         for layer, spread, state in zip(network.layers, spreads, states, strict=True):
             for t in range(n):
@@ -132,7 +132,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 class _Spread:
-    """Histograms of the gates of one layer."""
+    """Histograms of a layer's gates."""
 
     def __init__(self, config: Config) -> None:
         unit = config.cell.unit

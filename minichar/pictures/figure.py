@@ -20,7 +20,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 
 
 def figure_format(path: Path) -> str:
-    """Return the format for the suffix of `path`: ``svg`` or ``png``.
+    """Return the figure format given by the suffix of `path`: ``svg`` or ``png``.
 
     Raises
     ------

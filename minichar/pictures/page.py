@@ -1,4 +1,4 @@
-"""Create a self-contained HTML page that shows the states, surprise and gates of a model.
+"""Create a self-contained HTML page that shows a model's states, surprise and gates.
 
 The page loads nothing from the network; its Content-Security-Policy forbids it. Text is passed to the
 page only as JSON and inserted only as text nodes, so it is never interpreted as markup.
@@ -28,7 +28,7 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
     ids : array of int, (N,)
         The encoded text to show.
     about : str
-        Heading with the names of the model and the text.
+        Heading that names the model and the text.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Compute traits of text at each character, and their correlations with the states of units.
+"""Compute per-character traits of a text, and their correlations with unit states.
 
 By inspection, Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that track the position
 in a line or whether the text is inside quotes. This module correlates every unit with such traits. The
@@ -45,7 +45,7 @@ def traits(text: str) -> dict[str, np.ndarray]:
 
 
 def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return Pearson's r between all units and all traits, ``(U, K)``; 0 if a row is constant.
+    """Return Pearson's r between each unit and each trait, ``(U, K)``; 0 if a row is constant.
 
     Parameters
     ----------

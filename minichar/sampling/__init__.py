@@ -1,1 +1,1 @@
-"""Sample characters from logits, and generate one or several samples."""
+"""Sample characters from logits, and generate text."""

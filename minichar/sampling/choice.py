@@ -54,7 +54,7 @@ class Choice:
             return likeliest(logits)
         if temperature is None:
             temperature = self.temperature
-        # Subtract the largest logit first, because 0 / temperature is 0 even for a tiny temperature.
+        # Subtract the largest logit first, so that even a tiny temperature leaves it at 0.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
         if 0 < self.top_k < len(scaled):

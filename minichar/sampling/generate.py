@@ -3,7 +3,7 @@
     logits ← network(last character)
     next character ~ softmax(logits / temperature), truncated (`minichar.sampling.choice`)
 
-It uses the same `Network.step` as training, on a batch of streams (`minichar.sampling.streams`).
+Generation runs the same network as training, on a batch of streams (`minichar.sampling.streams`).
 """
 
 import sys
@@ -23,7 +23,7 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""Part of the random seed. Weights and training use other values, so their random numbers are independent."""
+"""Part of the random seed. Weights and training use other values, so the random numbers are independent."""
 MAX_SAMPLES = 4096
 
 
@@ -52,7 +52,7 @@ def sample_ids(
 
 
 class StopFilter:
-    """Filter that passes text through until a stop string is complete.
+    """Filter that passes text through up to the first stop string.
 
     A possible stop-string prefix is buffered until it can no longer become a stop string.
 
@@ -65,7 +65,7 @@ class StopFilter:
     held : str
         The buffered text.
     stopped : bool
-        Whether a stop string is complete.
+        Whether a stop string has been completed.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -75,7 +75,7 @@ class StopFilter:
         self.stopped = False
 
     def push(self, character: str) -> str:
-        """Add one character, and return the text that cannot be part of a stop string."""
+        """Add one character and return the text that can no longer be part of a stop string."""
         if not self.held and character not in self.beginnings:
             return character
         self.held += character
@@ -96,7 +96,7 @@ class StopFilter:
 
 
 def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") -> np.ndarray:
-    """Return the ids of the prime or, if it is empty, of a line break if the vocabulary has one.
+    """Encode the prime or, if it is empty, a line break, provided that the vocabulary has one.
 
     Raises
     ------
@@ -119,11 +119,11 @@ def generate_many(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[list[str]]:
-    """Generate several samples in one batch. Each step yields the next piece of every sample.
+    """Generate several samples in one batch, and yield the next piece of every sample at each step.
 
-    The first sample equals the output of `generate` with the same seed, up to rounding in the matrix
-    products; with an exact model (`CharRNN.exact`), they are identical. For the other parameters and
-    errors, see `generate`.
+    With the same seed, the first sample equals the output of `generate`, up to rounding in the matrix
+    products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
+    and the errors, see `generate`.
     """
     length = checked("length", length, int, between(0, sys.maxsize))
     num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))

@@ -3,9 +3,9 @@
     step    each column reads one character: the next one in its prime, or the last generated one
             each column that has read its prime samples the next character from its logits
 
-Streams can be added and removed between steps, and each stream has a separate random generator. Streams
-affect each other only through rounding: the order of the sums in a matrix product depends on the number
-of columns, so in rare cases a different character is sampled. With an exact model (`CharRNN.exact`),
+Streams can be added and removed between steps, and each stream has its own random generator. Streams
+affect each other only through rounding: the summation order in a matrix product depends on the number
+of columns, so a different character is sampled in rare cases. With an exact model (`CharRNN.exact`),
 streams are independent.
 """
 
@@ -36,7 +36,7 @@ class Stream:
     generator : numpy.random.Generator
         Random generator. One number is drawn per character, even if `given` replaces the result.
     given : mapping of int to int, optional
-        Ids that replace the sampled ids, by position, counted from 0.
+        Ids that replace the sampled ids, keyed by position, counting from 0.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # streams in a group are sampled together; a str caches its hash
+        self.group = repr(self.choice)  # equal groups are sampled together; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
@@ -79,8 +79,8 @@ class Streams:
     ----------
     model : CharRNN
     columns : int
-        The initial number of columns. It doubles when all columns are in use, and halves when at
-        most a quarter of them are in use.
+        The initial number of columns. The number doubles when all columns are in use, and halves
+        when at most a quarter of them are in use.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed one character to each stream, and sample the next character if its prime has been read.
+        """Feed one character to each stream, and sample from the streams whose prime has been read.
 
         Returns
         -------
@@ -145,7 +145,7 @@ class Streams:
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(
-                "the model's logits are not finite: its weights are damaged, use another checkpoint"
+                "the model's logits are not finite: its weights are damaged; use another checkpoint"
             )
         if self.unknown_id is not None:
             scores[self.unknown_id] = -np.inf
@@ -157,7 +157,7 @@ class Streams:
             layer.start[:, :, b] = 0.0
 
     def _resize(self, B: int) -> None:
-        """Replace the network by one with `B` columns and the same states."""
+        """Replace the network with one that has `B` columns and the same states."""
         network, n = self.model.network(1, B), min(B, self.network.B)
         for layer, old in zip(network.layers, self.network.layers, strict=True):
             layer.start[:, :, :n] = old.start[:, :, :n]

@@ -35,7 +35,7 @@ class Chunks:
     Parameters
     ----------
     streams : ndarray of int, shape (B, n·T + 1)
-        Row b contains stream b and one more character, the last target.
+        Row b contains stream b, followed by the last target.
     T : int
         Number of time steps per chunk.
     """
@@ -104,13 +104,13 @@ class _Shares:
     how: str
 
     def of(self, total: int) -> tuple[int, int, int]:
-        """Return the number of items per part. Without a test part, val gets the remainder."""
+        """Return the number of items in each part. Without a test part, val gets the remainder."""
         train = floor(total * self.train)
         val = total - train if self.train + self.val == 1 else floor(total * self.val)
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Return whether N characters give a training chunk and, if requested, a validation chunk."""
+        """Return whether N characters are enough for a training and, if requested, a validation chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:
@@ -152,7 +152,7 @@ def split_text(
     """
     shares = _check_shares(train_frac, val_frac, how)
     if B < 1 or T < 1:
-        raise MinicharError(f"batch size {B} and sequence length {T}: both must be 1 or more")
+        raise MinicharError(f"batch size {B} and sequence length {T}: both must be at least 1")
     N, asked = len(ids), (B, T)
     while not shares.fit(N, B, T):
         if B > 1:
@@ -199,7 +199,7 @@ def _count_chunks(N: int, B: int, T: int) -> int:
 
 
 def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
-    """Return B streams, each with the character after it, as a view of shape (B, n·T + 1)."""
+    """Return B streams, each followed by its next character, as a view of shape (B, n·T + 1)."""
     length = _count_chunks(len(ids), B, T) * T
     if not length:
         return ids[:0].reshape(B, 0)  # (B, 0)

@@ -30,7 +30,7 @@ class Corpus:
     Attributes
     ----------
     ids : ndarray of unsigned int, shape (N,)
-        One per character, in the smallest type that holds V.
+        One id per character, in the smallest type that can hold V.
     vocabulary : Vocabulary
     path : str
         The text file, or "pydocs (in memory)".
@@ -58,7 +58,7 @@ def load_corpus(
     """Read a text file and encode it as ids.
 
     A byte-order mark is removed, and CR LF and lone CR are converted to LF. Memory use is below four
-    times the file size for up to 65,535 different characters.
+    times the file size for up to 65,535 distinct characters.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def _encode(source: Source, vocabulary: Vocabulary, N: int) -> NDArray[np.unsign
 class _Cache:
     """The cached ids of one text file for one set of settings.
 
-    A file that `save` could not have written counts as a cache miss.
+    A file that `save` could not have written is treated as a cache miss.
     """
 
     def __init__(self, text: Path, digest: str, encoding: str, min_freq: int) -> None:
@@ -148,13 +148,13 @@ class _Cache:
         self.key = {"version": CACHE_VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
 
     def load(self, limit: int) -> tuple[NDArray[np.unsignedinteger], Vocabulary, tuple[str, ...]] | None:
-        """Return the ids, vocabulary and notes, or None if there is no cache for `limit` bytes of text."""
+        """Return the ids, vocabulary and notes, or None if there is no valid cache for `limit` bytes."""
         try:
             if not self.path.is_file():
                 return None
-            # If np.load opened the file, it would not close a damaged archive.
+            # Open the file here, because np.load does not close damaged archives that it opens.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                # Each byte of text adds at most one id and one code point, with at most 4 bytes each.
+                # Each byte of text adds at most one id and one code point, of at most 4 bytes each.
                 # The header and notes need at most 64 KiB.
                 if sum(member.file_size for member in arrays.zip.infolist()) > 8 * limit + 65536:
                     return None

@@ -1,4 +1,4 @@
-"""Built-in data sets: two are part of Python, and three are downloaded and verified."""
+"""Built-in datasets: two are generated from Python itself, and three are downloaded and verified."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BASE_URL = "https://raw.githubusercontent.com"
 CHAR_RNN = "karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 CHINESE_POETRY = "chinese-poetry/chinese-poetry/99ebbef7e1345c0985c44b9fd96a3f9e776f117b/全唐诗"
 
-# Tests, tables, generated files and two old tools are excluded from the standard library's source code.
+# Excluded from pystdlib: tests, tables, generated files and two old tools.
 NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
 
 
 def pydocs_text() -> str:
     """Return Python's help topics, about 465,000 characters of English prose.
 
-    The text is the same for all installations of a Python version.
+    The text is the same in all installations of a Python version.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def poems_text(sources: list[bytes]) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set.
+    """A named dataset.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Dataset:
     characters : int
         The number of characters; approximate if it depends on the Python version.
     make : callable
-        Function that returns the text, given the content of the downloaded files as a list of bytes.
+        Function that takes the contents of the downloaded files, a list of bytes, and returns the text.
     files : tuple of str
         Paths to download, relative to the base URL; empty if no download is needed.
     download_bytes : int
@@ -111,7 +111,7 @@ DATASETS = {
             name="pydocs",
             description="Python's help topics, the default text",
             language="English",
-            source="this Python, offline",
+            source="included in Python",
             licence="PSF",
             characters=465_000,
             make=lambda sources: pydocs_text(),
@@ -120,7 +120,7 @@ DATASETS = {
             name="pystdlib",
             description="source code of Python's standard library",
             language="Python",
-            source="this Python, offline",
+            source="included in Python",
             licence="PSF",
             characters=8_800_000,
             make=lambda sources: pystdlib_text(),
@@ -166,7 +166,7 @@ DATASETS = {
 
 
 def dataset_path(name: str, folder: Path = Path("data")) -> Path:
-    """Return the path at which `fetch` stores a data set: ``folder/name/input.txt``."""
+    """Return the path to which `fetch` writes a dataset: ``folder/name/input.txt``."""
     return folder / name / "input.txt"
 
 
@@ -185,14 +185,14 @@ def fetch(
     progress: Progress | None = None,
     base_url: str | None = None,
 ) -> Path:
-    """Create or download a data set, verify it and write it to ``folder/name/input.txt``.
+    """Create or download a dataset, verify it and write it to ``folder/name/input.txt``.
 
     Parameters
     ----------
     name : str
         One of `DATASETS`.
     folder : Path
-        The directory that contains all data sets. An existing file with the correct content is kept.
+        The directory that contains all datasets. An existing file with the correct content is kept.
     force : bool
         Replace an existing file with different content.
     progress : callable, optional
@@ -209,10 +209,10 @@ def fetch(
     ------
     MinicharError
         If the name is unknown, a file with different content exists, the download fails or its
-        SHA-256 is wrong, or the file cannot be written. A failure leaves no partial file.
+        SHA-256 is wrong, or the file cannot be written. No partial file is left behind.
     """
     if name not in DATASETS:
-        raise MinicharError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
+        raise MinicharError(f"unknown dataset {name!r}: choose one of {', '.join(DATASETS)}")
     dataset = DATASETS[name]
     path = dataset_path(name, folder)
     if os.path.lexists(path) and not force:

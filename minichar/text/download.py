@@ -38,7 +38,7 @@ def download(
     Returns
     -------
     list of bytes
-        The content of each file.
+        The contents of each file.
 
     Raises
     ------

@@ -76,7 +76,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of a text file, decoded on every pass.
+    """The bytes of a text file, which are decoded on every pass.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Source:
             if at_start and piece.startswith("\ufeff"):
                 changes["BOM"] += 1
                 piece = piece[1:]
-            at_start = at_start and not piece  # UTF-7 may keep the first bytes for the next piece
+            at_start = at_start and not piece  # UTF-7 may buffer the first bytes
             if "\r" in piece:
                 pairs = piece.count("\r\n")
                 changes["CR LF"] += pairs

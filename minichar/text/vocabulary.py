@@ -27,7 +27,7 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 
 def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
-    """Return the first few of `characters` for an error message, each followed by its `detail`."""
+    """List the first few `characters` for an error message, each followed by its `detail`."""
     named = [f"{c!r} (U+{ord(c):04X}) {detail(c)}" for c in characters[:SHOWN]]
     more = len(characters) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
@@ -68,9 +68,7 @@ class Vocabulary:
             raise MinicharError("a vocabulary needs at least one character")
         points = code_points(self.characters)  # (V,)
         if np.any(points[1:] <= points[:-1]):
-            raise MinicharError(
-                "the characters of a vocabulary must be in code-point order, without duplicates"
-            )
+            raise MinicharError("a vocabulary's characters must be in code-point order, without duplicates")
 
     @classmethod
     def from_counts(cls, counts: ArrayLike, min_freq: int = 0) -> Vocabulary:
@@ -90,7 +88,7 @@ class Vocabulary:
             If `min_freq` is negative, or so high that no character is left.
         """
         if min_freq < 0:
-            raise MinicharError(Option("min_freq"), f" is {min_freq}; it must be 0 or more")
+            raise MinicharError(Option("min_freq"), f" is {min_freq}; it must be at least 0")
         kept = np.flatnonzero(np.asarray(counts) >= max(min_freq, 1))
         if not kept.size:
             raise MinicharError(
@@ -105,7 +103,7 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned integer type that holds V."""
+        """The smallest unsigned integer type that can hold V."""
         return np.min_scalar_type(len(self))
 
     def __len__(self) -> int:

@@ -1,8 +1,8 @@
-"""Evaluate the loss of a model on text.
+"""Evaluate a model's loss on text.
 
-The loss is the mean over all characters in order, with the state carried from chunk to chunk. It
-depends on the initial state, which is either zero, as in generation, or carried over from the
-preceding text. To measure this effect, compare the losses of the first and last chunks.
+The loss is the mean over all characters, with the state carried from chunk to chunk. It depends on
+the initial state, which is either zero, as in generation, or carried over from the preceding text.
+To see how much the initial state matters, compare the losses of the first and last chunks.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from minichar.text.batches import Split
 
 PARTS = ("train", "val", "test")
 LARGEST_LOSS = 700
-"""Upper limit on losses, in nats, for which ``exp(loss)`` is finite."""
+"""For losses below this limit, in nats, ``exp(loss)`` is finite."""
 
 Chunk = tuple[Array, Array]
 Watch = Callable[[Iterable[Chunk]], Iterable[Chunk]]
@@ -34,7 +34,7 @@ class Evaluation:
     loss : float
         Mean over all characters.
     first, last : float
-        Mean over the first chunk and over the last chunk.
+        Mean over the first and the last chunk.
     characters : int
     """
 
@@ -133,7 +133,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
 def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
-    """Return the loss on all characters except the first, as one stream from a zero state.
+    """Return the loss on all characters except the first, read as one stream from a zero state.
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minichar.checkpoints.history import COLUMNS, Row
 from minichar.devices.backend import Array
 from minichar.training.evaluation import Evaluation
 
@@ -25,8 +26,8 @@ class Step:
     def loss(self) -> float:
         """Mean loss of the chunk before the update, in nats per character.
 
-        The first access copies the value from the device, so access it only when needed. After an
-        access, the trainer checks the loss before it continues.
+        The first access copies the value from the device, so access it only when needed. If it has
+        been accessed, the trainer checks the loss before it continues.
         """
         return float(self.to_host(self.value))
 
@@ -44,7 +45,7 @@ class Evaluated:
         Mean loss since the previous evaluation, with dropout and scheduled sampling.
     val, fit : Evaluation or None
         Results on the validation part and on the same number of training chunks, both without
-        dropout and scheduled sampling. None if there is no validation part.
+        dropout or scheduled sampling. None if there is no validation part.
     learning_rate, teacher_forcing_ratio : float
         Values in the current epoch.
     """
@@ -57,22 +58,48 @@ class Evaluated:
     learning_rate: float
     teacher_forcing_ratio: float
 
-    def row(self) -> dict[str, Any]:
-        """Return the row for the checkpoint's history and the log, as JSON-compatible values.
+    def record(self) -> dict[str, Any]:
+        """Return the record for the log, as JSON-compatible values.
 
-        For compatibility, the teacher-forcing ratio is stored as ``true_share``.
+        For backward compatibility, the teacher-forcing ratio is stored as ``true_share``.
         """
-        row = asdict(self)
-        row["true_share"] = row.pop("teacher_forcing_ratio")
-        return row
+        record = asdict(self)
+        record["true_share"] = record.pop("teacher_forcing_ratio")
+        return record
+
+    def row(self) -> Row:
+        """Return the row for the history (`minichar.checkpoints.history`)."""
+        losses = {
+            f"{part}_{name}": getattr(evaluation, name) if evaluation else None
+            for part, evaluation in (("val", self.val), ("fit", self.fit))
+            for name in ("loss", "first", "last")
+        }
+        return {name: vars(self)[name] for name in COLUMNS if name not in losses} | losses
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint was saved; `best` is True if no earlier checkpoint has a lower validation loss."""
+    """A checkpoint was saved.
+
+    Attributes
+    ----------
+    path : Path
+    best : bool
+        Whether its validation loss was measured, and no earlier checkpoint has a lower one.
+    latest : bool
+        Whether the checkpoint was saved between evaluations and will be overwritten.
+    """
 
     path: Path
-    best: bool
+    best: bool = False
+    latest: bool = False
 
 
-Event = Step | Evaluated | Saved
+@dataclass(frozen=True)
+class Warned:
+    """Something that the user should know happened; `message` is one line."""
+
+    message: str
+
+
+Event = Step | Evaluated | Saved | Warned

@@ -1,6 +1,6 @@
 """Gradient clipping and the RMSprop optimiser.
 
-Clipping (Pascanu, Mikolov & Bengio 2013) of each element, or of the norm:
+Clipping by element or by norm (Pascanu, Mikolov & Bengio 2013):
 
     g ← min(max(g, -limit), limit)
     g ← g · min(1, limit / ‖g‖)
@@ -27,7 +27,7 @@ def clip_elements(xp: ModuleType, g: Array, limit: float) -> None:
 
 
 def clip_norm(xp: ModuleType, g: Array, limit: float) -> None:
-    """Scale `g` in place to Euclidean norm `limit` if its norm is larger."""
+    """Scale `g` in place so that its Euclidean norm is at most `limit`."""
     norm = xp.sqrt((g * g).sum())
     g *= xp.minimum(1.0, limit / xp.maximum(norm, limit))
 
@@ -45,7 +45,7 @@ class RMSprop:
     Attributes
     ----------
     mean_square : array, (size,)
-        m.
+        m, the running mean of squared gradients.
     """
 
     def __init__(self, parameters: Parameters, decay: float) -> None:

@@ -4,10 +4,10 @@
     x_t = true character                     where m_t = 1
     x_t = the model's prediction at t-1      elsewhere
 
-Each character in the batch has its own m_t. The prediction is sampled from the model's
-distribution, or is its argmax. The gradient does not flow through the choice, and the backward
-pass uses the characters that were *fed*. The first character in a chunk is always the true
-character, because its prediction would come from the previous chunk.
+A separate m_t is drawn for each character in the batch. The prediction is either a sample from
+the model's distribution or its argmax. The gradient does not flow through the choice, and the
+backward pass uses the characters that were *fed*. The first character in a chunk is always the
+true character, because its prediction would come from the previous chunk.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class ScheduledSampling:
     Parameters
     ----------
     inputs : array of int, (T, B)
-        The true characters. The array is read at each step, so its contents may change.
+        The true characters. The array is read at each step, so its contents may change between chunks.
     feed : {"sample", "argmax"}
         Sample the prediction, or use the argmax.
     backend : Backend

@@ -1,4 +1,4 @@
-"""Options of a training run, with their defaults and valid ranges."""
+"""Training options, with their defaults and valid ranges."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the full checkpoint name to 255 bytes."""
 
 NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
-"""NUL, and all surrogates except those that represent a byte that is not valid UTF-8 (PEP 383)."""
+"""NUL, and all surrogates except those that represent invalid UTF-8 bytes (PEP 383)."""
 FILE_NAME = rule(
     lambda value: not NOT_IN_NAMES.search(str(value)),
     "text without characters that are invalid in file names",
@@ -74,21 +74,22 @@ class Settings:
     checkpoint_dir: Annotated[Path, FILE_NAME] = Path("cv")
     savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""
     keep: Annotated[int, at_least(0)] = 0
+    checkpoint_every: Annotated[float, FROM_0] = 60.0
 
     def __post_init__(self) -> None:
         check(self)
 
     @property
     def run_name(self) -> str:
-        """The name of the run in its checkpoint names: `savefile`, or `model` by default."""
+        """The run's name in checkpoint file names: `savefile`, or `model` by default."""
         return self.savefile or self.model
 
     def learning_rate_at(self, e: int) -> float:
-        """Return the learning rate of epoch `e` = 0, 1, …"""
+        """Return the learning rate in epoch `e`, counting from 0."""
         return learning_rate(e, self.learning_rate, self.learning_rate_decay, self.learning_rate_decay_after)
 
     def teacher_forcing_ratio_at(self, e: int) -> float:
-        """Return the teacher-forcing ratio of epoch `e` = 0, 1, …"""
+        """Return the teacher-forcing ratio in epoch `e`, counting from 0."""
         if not self.use_ss:
             return 1.0
         return teacher_forcing_ratio(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)

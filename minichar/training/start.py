@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minichar.checkpoints.checkpoint import TrainingState, load_training
+from minichar.checkpoints.naming import is_latest, newest_first
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
@@ -40,7 +41,7 @@ class Run:
     untrained : bool
         Whether the weights are random.
     changes : dict
-        Settings that differ from the checkpoint of a resumed run.
+        In a resumed run, the settings that differ from the checkpoint's.
     """
 
     trainer: Trainer
@@ -66,7 +67,7 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
 
 
 def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) -> Run:
-    """Start from the weights of a trained model, with its vocabulary mapped to the new text.
+    """Start from a trained model's weights, with its vocabulary mapped to the new text's.
 
     Parameters
     ----------
@@ -75,8 +76,8 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
     model : CharRNN
         Not modified. The run uses its device.
     given : iterable of str
-        Names of the settings that the user specified. Their values for the architecture must match
-        the model.
+        Names of the settings specified by the user. Architecture settings among them must match the
+        model.
 
     Raises
     ------
@@ -88,9 +89,9 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
         if name in given and wanted != found:
             raise MinicharError(
                 Option(name, wanted),
-                " does not match the model of ",
+                " does not match the ",
                 Option("init_from"),
-                f", which has {found}: omit the option to keep the model's value",
+                f" model, which has {found}: omit the option to keep the model's value",
             )
     corpus = read_corpus(settings)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
@@ -108,9 +109,10 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     Parameters
     ----------
     path : Path
+        A checkpoint, or a directory. In a directory, the newest checkpoint that can be read is used.
     changes : dict
-        Settings to change. By default, checkpoints are saved to the directory of `path`. Only
-        checkpoints that were saved by this process are ever deleted.
+        Settings to change. By default, checkpoints are saved in the directory that contains `path`.
+        Only checkpoints saved by this process are ever deleted.
     backend : Backend
 
     Raises
@@ -119,7 +121,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         If the checkpoint cannot be resumed, its text is missing or has changed, or `changes` contains
         a different value for one of the `FIXED` settings.
     """
-    model, state = load_training(path, backend)
+    path, model, state, notes = _newest_readable(path, backend)
     saved = settings_of(model, path)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
     changed = {name: getattr(settings, name) for name in changes}
@@ -132,7 +134,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
                 "omit the option, or start a new run with ",
                 Option("init_from"),
             )
-    # No cache is written, so that an untrusted checkpoint cannot choose the path of a new file.
+    # Do not write a cache to a path from the checkpoint, which is untrusted.
     corpus = read_corpus(settings, cache="data" in changes)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
@@ -144,13 +146,14 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
             Option("init_from"),
         )
     model.config = replace(model.config, dropout=settings.dropout)
-    notes = []
-    device = state.progress.get("device")
+    device = state.progress.device
     if device != backend.kind:
         drawn = "; dropout and scheduled sampling draw different random numbers"
         draws = settings.dropout or settings.use_ss
         notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
     run = replace(_run(model, settings, corpus, notes, state), changes=changed)
+    if is_latest(path) and path.parent == settings.checkpoint_dir:
+        run.trainer.saver.latest = path
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(
             f"{path} has completed its {settings.max_epochs} epochs: set a larger ",
@@ -158,6 +161,20 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
             " to continue",
         )
     return run
+
+
+def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, TrainingState, list[str]]:
+    """Return a checkpoint's path, model and training state, and notes on newer ones that were skipped."""
+    if not path.is_dir():
+        return path, *load_training(path, backend), []
+    damaged: list[str] = []
+    for candidate in newest_first(path):
+        try:
+            model, state = load_training(candidate, backend)
+            return candidate, model, state, [f"skipped a newer checkpoint: {error}" for error in damaged]
+        except MinicharError as error:
+            damaged.append(str(error))
+    raise MinicharError(f"no checkpoint in {path}/ can be resumed: {damaged[0]}")
 
 
 def settings_of(model: CharRNN, path: Path) -> Settings:
@@ -194,10 +211,10 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 
 
 def copy_weights(old: CharRNN, new: CharRNN) -> None:
-    """Copy the weights of `old` to `new`, whose vocabulary may differ.
+    """Copy the weights of `old` to `new`, which may have a different vocabulary.
 
-    The weights of a character are its column in ``layer1.Wx`` and its row in ``readout.W``. They are
-    matched by character, not by id. Weights of characters that are not in `old` do not change.
+    A character's weights are its column in ``layer1.Wx`` and its row in ``readout.W``. They are matched
+    by character, not by id. The weights of characters that are not in `old` do not change.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)
@@ -219,7 +236,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
 
 
 def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
-    """Return notes on the characters that are added to a model and removed from it."""
+    """Return notes on the characters that are added to and removed from a model's vocabulary."""
     notes = []
     fresh = [character for character in new.characters if character not in old]
     gone = [character for character in old.characters if character not in new]
@@ -231,7 +248,7 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
         notes.append("the id for unknown characters is new to the model and starts from random weights")
     if gone:
         notes.append(
-            f"{len(gone)} characters in the model are not in the text and are dropped: {listed(gone)}"
+            f"{len(gone)} of the model's characters are not in the text and are dropped: {listed(gone)}"
         )
     return notes
 

@@ -1,8 +1,8 @@
 """One training step: forward pass, loss, backward pass, clipping, RMSprop.
 
-All arrays of a step are allocated once, on the device, so a backend can record and replay the
-step (`Backend.recorded`). Each chunk needs one copy to the device, and no copy to the host until
-the loss is read.
+All arrays used in a step are allocated once, on the device, so that a backend can record and replay
+the step (`Backend.recorded`). Each chunk requires one copy to the device, and no copy to the host
+until the loss is read.
 """
 
 from functools import partial
@@ -35,8 +35,8 @@ class TrainingStep:
     total, worst : array, ()
         Sum and maximum of the losses since the last reset to zero.
     limit : array, ()
-        If the loss exceeds this limit or is NaN, the parameters are not updated, so the first
-        invalid parameter can still be found.
+        If the loss exceeds this limit or is NaN, the parameters are not updated, so that the first
+        invalid parameter can still be identified.
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings) -> None:
@@ -59,7 +59,7 @@ class TrainingStep:
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
     def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:
-        """Set the rates for the following chunks. At a ratio of 1, scheduled sampling has no cost."""
+        """Set the rates for the following chunks. With a ratio of 1, scheduled sampling is skipped."""
         self.learning_rate[...] = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.update = self.learn_mixed if teacher_forcing_ratio < 1.0 else self.learn_forced
@@ -86,7 +86,7 @@ class TrainingStep:
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
         g = network.gradient.flat  # (size,)
         if settings.grad_clip:
-            # char-rnn clips the gradient summed over time; this gradient is averaged over time.
+            # char-rnn clips the sum of the gradient over time, but g is the mean over time.
             clip_elements(xp, g, settings.grad_clip / self.T)
         if settings.clip_norm:
             clip_norm(xp, g, settings.clip_norm)

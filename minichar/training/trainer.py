@@ -2,35 +2,38 @@
 
     for each chunk: forward pass, loss, backward pass, clipping, RMSprop
     every `eval_val_every` chunks: evaluate, save a checkpoint
+    after `checkpoint_every` seconds without one: save the latest checkpoint
 
 The trainer prints nothing. It yields events, which the command line displays.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import isfinite, log
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from minichar.checkpoints import checkpoint
-from minichar.checkpoints.archive import check_folder
-from minichar.checkpoints.naming import checkpoint_path, loss_in_name, to_delete, unused
+from minichar.checkpoints.history import LARGEST, History
 from minichar.devices.backend import Array
 from minichar.errors import MinicharError, Option
+from minichar.files import check_directory, sharing
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.training.evaluation import evaluate
-from minichar.training.events import Evaluated, Event, Saved, Step
+from minichar.training.events import Evaluated, Event, Step, Warned
+from minichar.training.saving import Saver
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
 EXPLODED = 3.0
-"""Training fails if the loss exceeds the first loss by this factor, as in char-rnn.
+"""Training fails if the loss exceeds this multiple of the first loss, as in char-rnn.
 
-If a run starts from trained weights and its first loss is below the uniform baseline ln V, the baseline is
-used instead.
+If the first loss is below the uniform baseline ln V, for example when training starts from trained
+weights, the baseline is used instead.
 """
 
 
@@ -45,8 +48,8 @@ class Trainer:
         Chunks for training and validation.
     settings : Settings
     origin : dict
-        ``path`` and ``digest`` of the text. Checkpoints store them, so a resumed run can detect a
-        different text.
+        ``path`` and ``digest`` of the text. Checkpoints store them, so that a changed text is detected
+        when the run is resumed.
     resumed : checkpoint.TrainingState, optional
         The state to continue from.
     """
@@ -63,15 +66,13 @@ class Trainer:
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings)
         self.eval_network = model.network(split.T, split.B)
-        # Separate from the generators for initial weights and for samples, so that the masks do not
-        # depend on them.
+        # Separate from the generators for initial weights and samples, on which the masks must not depend.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
         self.learned = 0
-        self.history: list[dict[str, Any]] = []
-        self.best_loss = float("inf")
-        self.saved: list[Path] = []
+        self.history = History()
+        self.saver = Saver(settings.checkpoint_dir, settings.run_name, settings.keep, self._write)
         self.stopping = False
         if resumed is not None:
             self._restore(resumed)
@@ -88,19 +89,8 @@ class Trainer:
 
     @property
     def best(self) -> Path | None:
-        """The checkpoint with the lowest validation loss, or the newest of several with that loss.
-
-        This includes the checkpoints in the history and the checkpoints saved by this process, if
-        the files still exist.
-        """
-        folder, name = self.settings.checkpoint_dir, self.settings.run_name
-        measured = (
-            checkpoint_path(folder, name, row["epoch"], row["val"]["loss"], False)
-            for row in self.history
-            if row["val"]
-        )
-        existing = [path for path in (*measured, *self.saved) if path.is_file()]
-        return min(reversed(existing), key=loss_in_name, default=None)
+        """The checkpoint with the lowest validation loss or, among equals, the newest."""
+        return self.saver.best(self.history)
 
     def stop(self) -> None:
         """Stop after the current chunk and save a checkpoint. Safe to call in a signal handler."""
@@ -114,8 +104,19 @@ class Trainer:
         MinicharError
             If the loss is not finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
         """
-        check_folder(self.settings.checkpoint_dir)
-        measured_at = self.iteration
+        directory = self.settings.checkpoint_dir
+        check_directory(directory, self.checkpoint_bytes)
+        with sharing(directory) as shared:
+            yield from self._run(shared)
+
+    def _run(self, shared: Callable[[], bool]) -> Iterator[Event]:
+        warning = Warned(
+            f"another run is saving to {self.settings.checkpoint_dir}/: use one directory per run"
+        )
+        warned = shared()
+        if warned:
+            yield warning
+        measured_at, self.saver.saved_at = self.iteration, monotonic()
         while self.iteration < self.iterations and not self.stopping:
             loss = self.learn()
             step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
@@ -128,10 +129,17 @@ class Trainer:
                 measured_at = self.iteration
                 evaluated = self.validate()
                 yield evaluated
-                yield self.save(evaluated.val.loss if evaluated.val else None)
+                val_loss = evaluated.val.loss if evaluated.val else None
+                yield self.saver.save(self.epoch, val_loss, self.stopping)
+                if not warned and shared():  # a run that was started later
+                    warned = True
+                    yield warning
+            elif 0 < self.settings.checkpoint_every <= monotonic() - self.saver.saved_at:
+                self.check_parameters()
+                yield self.saver.save_latest()
         if self.iteration > measured_at:
-            self.look(self.step.worst)
-            yield self.save(None)
+            self.check_parameters()
+            yield self.saver.save(self.epoch, None, self.stopping)
 
     @np.errstate(over="ignore", invalid="ignore")  # `check` reports a non-finite loss
     def learn(self) -> Array:
@@ -146,7 +154,7 @@ class Trainer:
         return self.step.loss.copy()
 
     def set_rates(self) -> None:
-        """Set the learning rate and the teacher-forcing ratio of the current epoch."""
+        """Set the learning rate and the teacher-forcing ratio for the current epoch."""
         e = self.iteration // len(self.split.train)
         self.step.set_rates(self.settings.learning_rate_at(e), self.settings.teacher_forcing_ratio_at(e))
 
@@ -165,10 +173,8 @@ class Trainer:
     @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
         """Evaluate on the validation part from a zero state, and add a row to the history."""
-        self.look(self.step.worst)
+        self.check_parameters()
         train_loss = self.look(self.step.total / self.learned)
-        if not self.backend.to_host(self.backend.xp.isfinite(self.model.parameters.flat).all()):
-            self.check(float("nan"))
         val = fit = None
         if len(self.split.val):
             self.eval_network.reset()
@@ -191,10 +197,16 @@ class Trainer:
         self.history.append(evaluated.row())
         return evaluated
 
+    def check_parameters(self) -> None:
+        """Raise a `MinicharError` if training has failed since the last evaluation."""
+        self.look(self.step.worst)
+        if not self.backend.to_host(self.backend.xp.isfinite(self.model.parameters.flat).all()):
+            self.check(float("nan"))
+
     def begin_with(self, first_loss: float) -> None:
         """Set the first loss and the limit derived from it."""
-        # On new text, the loss of a trained model can increase a lot and still be below the uniform baseline.
-        self.limit = EXPLODED * max(first_loss, log(self.model.config.vocab_size))
+        # On new text, a trained model's loss can rise a lot and still be below the uniform baseline.
+        self.limit = min(EXPLODED * max(first_loss, log(self.model.config.vocab_size)), LARGEST)
         self.first_loss = first_loss
         self.step.limit[...] = self.limit
 
@@ -204,8 +216,9 @@ class Trainer:
             self.begin_with(loss)
         if isfinite(loss) and loss <= self.limit:
             return
+        saved = self.saver.saved
         limit = f"; the first loss was {self.first_loss:.4g}" if isfinite(loss) else ""
-        good = f"The last good checkpoint is {self.saved[-1]}" if self.saved else "No checkpoint was saved"
+        good = f"The last good checkpoint is {saved[-1]}" if saved else "No checkpoint was saved"
         raise MinicharError(
             f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
             f"{good}; try a lower ",
@@ -224,66 +237,52 @@ class Trainer:
         name = max(largest, key=lambda name: largest[name])
         return f"Parameter {name} has grown to {largest[name]:.3g}"
 
-    def save(self, val_loss: float | None) -> Saved:
-        """Save a checkpoint. Its name contains the validation loss, or ``interrupted`` if that is None."""
-        settings = self.settings
-        best = val_loss is not None and val_loss <= self.best_loss
-        if val_loss is not None and best:
-            self.best_loss = val_loss
-        path = checkpoint_path(
-            settings.checkpoint_dir, settings.run_name, self.epoch, val_loss, self.stopping
-        )
-        if val_loss is None:
-            path = unused(path)
+    def _write(self, path: Path, val_loss: float | None) -> None:
         self.model.details = {
             "val_loss": val_loss,
             "epoch": self.epoch,
             "origin": self.origin,
-            "settings": settings.to_json(),
+            "settings": self.settings.to_json(),
         }
-        self.saved = [*(p for p in self.saved if p != path), path]
         checkpoint.save(path, self.model, self._state())
-        if settings.keep:
-            for old in to_delete(self.saved, settings.keep):
-                old.unlink(missing_ok=True)
-                self.saved.remove(old)
-        return Saved(path, best)
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Approximate size of a checkpoint, in bytes: weights, mean square and state."""
+        return 2 * self.model.parameters.flat.nbytes + self.step.network.state.nbytes
 
     def _state(self) -> checkpoint.TrainingState:
         to_host = self.backend.to_host
-        progress = {
-            "iteration": self.iteration,
-            "first_loss": self.first_loss,
-            "learned": self.learned,
-            "total": float(to_host(self.step.total)),
-            "history": self.history,
-            "device": self.backend.kind,
-            "random": self.generator.state,
-        }
+        assert self.first_loss is not None  # a training step was completed
+        progress = checkpoint.Progress(
+            self.iteration,
+            self.first_loss,
+            self.learned,
+            float(to_host(self.step.total)),
+            self.backend.kind,
+            self.generator.state,
+        )
         return checkpoint.TrainingState(
-            to_host(self.step.optimiser.mean_square), to_host(self.step.network.state), progress
+            to_host(self.step.optimiser.mean_square), to_host(self.step.network.state), progress, self.history
         )
 
     def _restore(self, resumed: checkpoint.TrainingState) -> None:
         progress = resumed.progress
-        try:
-            if resumed.state.shape != self.step.network.state.shape or progress["iteration"] < 1:
-                raise ValueError("its carried state or iteration is invalid")
-            self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
-            self.step.network.state = self.backend.to_device(resumed.state)
-            self.iteration = int(progress["iteration"])
-            self.set_rates()
-            self.begin_with(float(progress["first_loss"]))
-            self.learned, total = int(progress["learned"]), float(progress["total"])
-            if not (0 <= self.learned <= self.iteration and isfinite(total)):
-                raise ValueError("its total loss is invalid")
-            self.step.total[...] = total
-            self.history = list(progress["history"])
-            measured = (row["val"]["loss"] for row in self.history if row["val"])
-            self.best_loss = min(map(float, measured), default=self.best_loss)
-            if progress["device"] == self.backend.kind:
-                self.generator.state = progress["random"]
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise MinicharError(
-                f"the checkpoint cannot be resumed: its training progress is damaged ({error})"
-            ) from error
+        if resumed.state.shape != self.step.network.state.shape:
+            raise MinicharError("the checkpoint cannot be resumed: its carried state has the wrong shape")
+        self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
+        self.step.network.state = self.backend.to_device(resumed.state)
+        self.iteration, self.learned = progress.iteration, progress.learned
+        self.set_rates()
+        self.begin_with(progress.first_loss)
+        self.step.total[...] = progress.total
+        self.history = resumed.history
+        measured = (row["val_loss"] for row in self.history if row["val_loss"] is not None)
+        self.saver.best_loss = min(measured, default=self.saver.best_loss)
+        if progress.device == self.backend.kind:
+            try:
+                self.generator.state = progress.random
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+                raise MinicharError(
+                    f"the checkpoint cannot be resumed: its random state is damaged ({error})"
+                ) from error

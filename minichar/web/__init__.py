@@ -1,27 +1,27 @@
-"""Text generation over HTTP, on one server or on several servers and workers that share Redis.
+"""Text generation over HTTP, with one server, or with several servers and workers that share Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ queue.py ─────── Scheduler (one per model)
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
 
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
 character. The machine and the other jobs have no effect, because the models use exact arithmetic
-(`minichar.engine.exact`). The output equals that of ``minichar sample --exact``, so no session state
-is needed. To reconnect, to continue, or to recover from a server restart or a worker failure, the same
-request is sent again with the number of characters to skip. The id of an event is therefore the total
-number of characters generated up to that event.
+(`minichar.engine.exact`). The output is the same as that of ``minichar sample --exact``. Therefore, no
+session state is needed: to reconnect, to continue, or to recover from a server restart or a worker
+failure, the same request is sent again with the number of characters to skip. The id of an event is the
+total number of characters generated so far.
 
-**Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job is added at
-the next step, where it starts to read its prompt; a finished job is removed. While every job is
-generating, a step takes at least ``1/pace`` seconds, so a single client cannot use the whole CPU.
+**Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
+batch at the next step, starting with its prompt, and leaves it when it has finished. While every job is
+generating, a step takes at least ``1/pace`` seconds, so that a single client cannot use the whole CPU.
 
 **Streaming.** A `Job` generates the text for one request. A reader passes the number of characters it
-already has and waits for more. The first and the last characters are published immediately, and the
+already has and waits for more. The first and last characters are published immediately, and the
 others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFTER` seconds without a
 reader.
 
 **Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
-workers. Generated text is stored in a Redis stream. The next worker continues after the stored text,
-and the client receives a notice.
+workers. Generated text is stored in a Redis stream. The worker that takes over a
+job continues after the stored text, and the client receives a notice.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
 among the models loaded at startup, and no file path is taken from a request.

@@ -22,7 +22,7 @@ def json_body() -> dict[str, Any]:
     if not flask.request.is_json:
         raise UnsupportedMediaType("expected a JSON body with Content-Type: application/json")
     try:
-        # NaN and Infinity are not valid JSON; replacing them by None makes validation fail.
+        # NaN and Infinity are not valid JSON; replacing them with None makes validation fail.
         data = json.loads(flask.request.get_data(), parse_constant=lambda name: None)
     except (ValueError, RecursionError):
         raise BadRequest("the body is not valid JSON") from None

@@ -1,4 +1,4 @@
-"""A generation job: a scheduler thread appends characters, and readers in other threads receive them."""
+"""Generation jobs. A scheduler thread appends characters, and readers in other threads receive them."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ Detail = tuple[float, list[tuple[str, float]]]
 
 
 class Busy(MinicharError):
-    """The queue is full."""
+    """Raised when the queue is full."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Update:
     error : str
         The error message, if the reason is ``error``.
     restarted : bool
-        Whether a different worker generates the following text.
+        Whether another worker has taken over the job.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Update:
 
 
 class Job:
-    """The generation of text for one request.
+    """Text generation for one request.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Job:
     error : str
         The error message, if the reason is ``error``.
     last_read : float
-        Time at which a reader last asked for an update, in seconds of the monotonic clock.
+        When a reader last asked for an update, as returned by ``time.monotonic``.
     """
 
     def __init__(self, request: Request, stream: Stream) -> None:

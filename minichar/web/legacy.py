@@ -1,4 +1,4 @@
-"""Polling routes that are compatible with front ends of the char-rnn-chinese demo."""
+"""Polling routes that support front ends written for the char-rnn-chinese demo."""
 
 import flask
 

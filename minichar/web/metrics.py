@@ -20,7 +20,7 @@ class JobGauge(Collector):
         self.queue = queue
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge; it has no values while Redis is unreachable."""
+        """Yield the gauge, which has no values while Redis is unreachable."""
         gauge = GaugeMetricFamily("minichar_jobs", "Unfinished jobs.", labels=["state"])
         try:
             for state, number in self.queue.job_counts().items():
@@ -31,7 +31,7 @@ class JobGauge(Collector):
 
 
 class Metrics:
-    """Metrics of one server.
+    """Metrics for one server.
 
     Parameters
     ----------

@@ -20,13 +20,13 @@ class ModelInfo:
     ----------
     name : str
         The file name without its suffix, followed by the first 8 hexadecimal digits of the file's
-        SHA-256 hash, so a shared link identifies a specific file.
+        SHA-256 hash, so that a shared link identifies a specific file.
     summary : str
-        The cell and the numbers of layers, units and parameters, for display.
+        The cell and the number of layers, units and parameters, for display.
     origin : str
         Path of the training text; empty if unknown.
     characters : str
-        The characters of the vocabulary.
+        The characters in the vocabulary.
     unknown : bool
         Whether the vocabulary has an id for unknown characters.
     """

@@ -17,7 +17,7 @@ KEEP = 600.0
 
 
 class Unavailable(Busy):
-    """No worker is available, or Redis cannot be reached."""
+    """Raised when no worker is available or Redis cannot be reached."""
 
 
 class JobQueue(ABC):
@@ -66,7 +66,7 @@ class JobQueue(ABC):
         """Release all resources."""
 
     def resolve(self, request: Request) -> tuple[Request, ModelInfo]:
-        """Return the request with the name of its model filled in, and the description of the model."""
+        """Return the request with its model name filled in, and the description of the model."""
         models = self.models()
         if not models:
             raise Unavailable("no worker is available: try again later")

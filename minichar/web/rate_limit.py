@@ -1,4 +1,4 @@
-"""A limit on the number of concurrent requests per client."""
+"""Limit on concurrent requests, per client."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -23,12 +23,12 @@ class ConcurrencyLimit:
         self.limit, self.active, self.lock = limit, Counter[str](), Lock()
 
     def acquire(self, client: str) -> Callable[[], None]:
-        """Add a request for `client`.
+        """Count a new request from `client`.
 
         Returns
         -------
         callable
-            Function that ends the request; further calls have no effect.
+            Call it when the request has ended. Further calls have no effect.
 
         Raises
         ------

@@ -1,14 +1,14 @@
-"""A job queue in Redis for workers on any number of machines.
+"""Job queue in Redis, for workers on any number of machines.
 
     minichar:request:JOB      the request
     minichar:text:JOB         a stream of updates, in publication order
     minichar:seen:JOB         exists while the job has a reader
     minichar:cancelled:JOB    exists if the job was cancelled
     minichar:attempts:JOB     the number of workers that have started the job
-    minichar:worker:ID        the models of a worker; exists while the worker sends heartbeats
+    minichar:worker:ID        the models of a worker, while it sends heartbeats
 
 Dramatiq provides the queue and the consumer heartbeats, and redelivers the jobs of dead workers.
-Every key expires.
+All keys expire.
 """
 
 import json
@@ -42,7 +42,7 @@ class Store:
     Parameters
     ----------
     url : str
-        For example ``redis://127.0.0.1:6379/0``.
+        Redis URL, such as ``redis://127.0.0.1:6379/0``.
     retries : int
         Number of retries of a failed command, with a backoff of up to two seconds.
 
@@ -139,7 +139,7 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        raise Unavailable("Redis does not respond: try again later") from error
+        raise Unavailable("Redis is not responding: try again later") from error
 
 
 class RedisQueue(JobQueue):
@@ -223,5 +223,5 @@ class RedisQueue(JobQueue):
             return {"unfinished": sum(self._store.broker.do_qsize(queue) for queue in queues)}
 
     def close(self) -> None:
-        """Close the connection to Redis; workers continue the jobs that still have a reader."""
+        """Close the connection to Redis. Workers continue jobs that still have a reader."""
         self._store.client.close()

@@ -1,4 +1,4 @@
-"""A generation request, validated against the schemas in ``openapi.json``."""
+"""Generation requests, validated against the schemas in ``openapi.json``."""
 
 import json
 import secrets
@@ -22,7 +22,7 @@ MAX_MESSAGE = 200
 
 
 class BadRequest(MinicharError):
-    """Invalid request."""
+    """Raised when a request is invalid."""
 
 
 def validate(data: Any, schema: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Request:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Create a request from a JSON value; a missing seed is drawn at random.
+        """Create a request from a JSON value. A missing seed is drawn at random.
 
         Raises
         ------
@@ -92,13 +92,13 @@ class Request:
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """Restore a request that was serialized by `dump`."""
+        """Restore a request serialised by `dump`."""
         data = json.loads(text)
         branches = tuple((position, character) for position, character in data["branches"])
         return cls(**data | {"stop": tuple(data["stop"]), "branches": branches})
 
     def dump(self) -> str:
-        """Serialize the request to JSON."""
+        """Serialise the request to JSON."""
         return json.dumps(asdict(self))
 
     def with_model(self, name: str) -> Self:
@@ -112,7 +112,7 @@ class Request:
         ----------
         vocabulary : Vocabulary
         known : str
-            The beginning of the text, if it has already been generated.
+            The text generated so far, if any.
 
         Raises
         ------

@@ -69,7 +69,7 @@ class Scheduler:
         self._thread.join()
 
     def _run(self) -> None:
-        # On busy cores, the threads of a matrix product spend milliseconds waiting for each other.
+        # On busy cores, BLAS threads spend milliseconds waiting for each other.
         with threadpool_limits(1, "blas"):
             while not self.closing:
                 try:
@@ -78,7 +78,7 @@ class Scheduler:
                     self._finish_all("error", str(error))
                 except Exception:  # a request that triggers a bug must not stop the server
                     logging.exception("generation failed")
-                    self._finish_all("error", "internal error; the server log has details")
+                    self._finish_all("error", "internal error: see the server log")
             self._finish_all("closing")
 
     def _finish_all(self, reason: str, error: str = "") -> None:
@@ -98,10 +98,10 @@ class Scheduler:
             self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= PUBLISH_INTERVAL:
-                # If the whole machine was suspended, the readers could not read either.
+                # Limit the time, because readers cannot read while the whole machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, within limits
+            due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, up to a limit
             if len(generating) == len(streams.streams) and due > now:
                 time.sleep(due - now)
 
@@ -147,7 +147,7 @@ class Scheduler:
         }
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
-        """Publish new text and remove ended jobs; `elapsed` is the time since the last call, in seconds."""
+        """Publish new text and remove ended jobs. `elapsed` is the time since the last call, in seconds."""
         for stream, job in list(self.running.items()):
             job.publish()
             job.cancel_if_abandoned(elapsed)

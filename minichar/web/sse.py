@@ -7,11 +7,11 @@ from typing import Any
 from minichar.web.job import Update
 
 KEEP_ALIVE = ": keep-alive\n\n"
-"""A comment event; sending it reveals whether the client has disconnected."""
+"""A comment. Sending it reveals whether the client has disconnected."""
 
 
 def event(name: str, id: int, data: dict[str, Any]) -> str:
-    """Return a server-sent event; the data is a single line because JSON escapes line breaks."""
+    """Return a server-sent event. JSON escapes line breaks, so the data is a single line."""
     return f"event: {name}\nid: {id}\ndata: {json.dumps(data)}\n\n"
 
 

@@ -24,7 +24,7 @@ HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 POLL_INTERVAL = 100
 """Maximum time between polls of an empty queue, in milliseconds."""
 MAX_ATTEMPTS = 5
-"""Number of workers that may start a job; the limit stops the redelivery of jobs that kill workers."""
+"""Maximum number of workers that may start a job, so that a job cannot kill one worker after another."""
 
 
 class Worker:
@@ -66,7 +66,7 @@ class Worker:
         self.consumers = dramatiq.Worker(
             self.store.broker, worker_threads=columns * len(models), worker_timeout=POLL_INTERVAL
         )
-        self.consumers.queue_prefetch = columns  # prefetched jobs are not available to other workers
+        self.consumers.queue_prefetch = columns  # other workers cannot take prefetched jobs
         self.stopping = threading.Event()
 
     def run(self, on_ready: Callable[[], None]) -> None:
@@ -96,7 +96,7 @@ class Worker:
                 for name in self.schedulers:
                     self.store.broker.do_qsize(queue_name(name))
             except redis.RedisError:
-                pass  # retried at the next heartbeat
+                pass  # try again at the next heartbeat
             else:
                 if not ready:
                     on_ready()

@@ -24,7 +24,7 @@ SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3
 def quick(monkeypatch):
     monkeypatch.setattr(comparing, "UNITS", 2)
     monkeypatch.setattr(comparing, "TURN", 0)
-    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # measuring it takes a second or two
+    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # measuring it would take a second or two
 
 
 def result(ours, theirs, work=SMALL, against=SMALL):
@@ -34,12 +34,12 @@ def result(ours, theirs, work=SMALL, against=SMALL):
 
 
 def test_ratio_is_the_median_over_the_rounds():
-    """Other load affected both runs of the second round and only one run of the third."""
+    """Other load slows down both runs of the second round, and one run of the third."""
     assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
 
 
 def test_ratio_compares_characters_per_second():
-    """The benchmark and its baseline may have different numbers of characters per iteration."""
+    """A benchmark and its baseline may process different numbers of characters per iteration."""
     many = replace(SMALL, kind="sample-many")
     assert result([[2.0]], [[1.0]], many, replace(SMALL, kind="sample")).ratio == 32
 
@@ -118,7 +118,7 @@ def test_dying_process_error_is_one_line():
 
 
 def test_process_exits_with_its_context():
-    """It exits after its current answer, or immediately if the caller was interrupted."""
+    """The process exits after its current request, or immediately if the caller was interrupted."""
     with Worker(SMALL) as worker:
         assert len(worker.units(3)) == 3
     assert worker.process.exitcode == 0

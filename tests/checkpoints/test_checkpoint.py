@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import WRONG, parts, places, put_together, set_at, toy_model
 
-from minichar.checkpoints.checkpoint import TrainingState, load, load_training, save
+from minichar.checkpoints.checkpoint import Progress, TrainingState, load, load_training, save
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.text.vocabulary import Vocabulary
@@ -20,7 +20,7 @@ def toy_state(model, B=3):
     return TrainingState(
         generator.random(model.parameters.size),
         generator.normal(size=model.config.state_shape(B)),
-        {"iteration": 12, "random": np.random.default_rng(5).bit_generator.state},
+        Progress(12, 4.5, 2, 8.25, "cpu", np.random.default_rng(5).bit_generator.state),
     )
 
 
@@ -33,7 +33,7 @@ def model(cell):
 
 @pytest.fixture
 def path(tmp_path):
-    """A checkpoint with training state."""
+    """Return the path of a checkpoint with training state."""
     lstm = toy_model()
     save(tmp_path / "toy.npz", lstm, toy_state(lstm))
     return tmp_path / "toy.npz"
@@ -41,7 +41,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def forge(path):
-    """Return a function that modifies a valid checkpoint; `change` receives the header and arrays."""
+    """Return a function that calls ``change(header, arrays)`` to modify a valid checkpoint."""
 
     def forge(change):
         header, arrays = parts(path)
@@ -81,10 +81,10 @@ def test_plain_numpy_reads_a_checkpoint(model, tmp_path):
     save(tmp_path / "toy.npz", model, toy_state(model))
     header, arrays = parts(tmp_path / "toy.npz")  # by numpy.load(allow_pickle=False)
     assert header["format"] == "minichar"
-    assert header["version"] == 1
+    assert header["version"] == 2
     assert header["config"] == asdict(model.config)
     assert header["vocabulary"] == {"characters": "\n aé汉𝄞", "unknown": True}
-    assert arrays.keys() == {*model.parameters.shapes, "mean_square", "state"}
+    assert arrays.keys() == {*model.parameters.shapes, "mean_square", "state", "history"}
     for name, view in model.parameters.items():
         np.testing.assert_array_equal(arrays[name], view)
 
@@ -121,7 +121,7 @@ def test_a_weight_that_the_dtype_cannot_represent_is_rejected(path, value, dtype
 
 
 def test_flipped_bytes_never_change_a_model_silently(path):
-    """Loading a damaged file raises an error or returns the saved model and state."""
+    """Loading a damaged file either raises an error or returns the saved model and state."""
     content, (good, state) = path.read_bytes(), load_training(path)
     generator = random.Random(3)
     with zipfile.ZipFile(path) as file:
@@ -156,12 +156,12 @@ def test_an_archive_without_a_minichar_header_is_rejected(tmp_path):
         load(tmp_path / "theirs.npz")
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None, 1e308])
+@pytest.mark.parametrize("version", [3, 0, "1", None, 1e308])
 def test_other_format_versions_are_rejected(forge, version):
     path = forge(lambda header, arrays: header.update(version=version))
     with pytest.raises(
         MinicharError,
-        match=r"it has format version .*, but this minichar version supports only 1: upgrade minichar",
+        match=r"it has format version .*, but this version of minichar reads only versions 1 to 2: upgrade",
     ):
         load(path)
 
@@ -268,7 +268,7 @@ def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, array
 
 
 def test_invalid_header_values_raise_only_minichar_errors(path):
-    """Each value in the header is removed or replaced by invalid values in turn."""
+    """Each header value in turn is removed or replaced by invalid values."""
     header, arrays = parts(path)
     refused = 0
     for where in places(header):

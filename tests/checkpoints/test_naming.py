@@ -113,7 +113,7 @@ def test_a_directory_without_checkpoints_is_an_error(tmp_path, folder):
 
 
 def run(*losses):
-    """Return the checkpoint paths of a run, oldest first."""
+    """Return a run's checkpoint paths, oldest first."""
     return [checkpoint_path(Path("cv"), "lstm", e, loss, True) for e, loss in enumerate(losses)]
 
 

@@ -10,7 +10,7 @@ from minichar.cli import main
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Working directory with a short ``input.txt``: about 30 chunks per epoch with the options `TOY`."""
+    """Change to a directory with a short ``input.txt`` (about 30 chunks per epoch with the `TOY` options)."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path
@@ -18,7 +18,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cli(home):
-    """Return a function that runs a command and checks its exit status."""
+    """Return a function that runs a command, checks its exit status and returns the result."""
 
     def cli(*arguments, status=0, stdin=None):
         result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin, prog_name="minichar")
@@ -32,7 +32,7 @@ def cli(home):
 
 @pytest.fixture
 def train(cli):
-    """Return a function that trains a toy model and returns the printed path."""
+    """Return a function that trains a toy model and returns the path printed to standard output."""
 
     def train(*arguments):
         return cli("train", "--data", "input.txt", *TOY, *arguments).stdout.strip()
@@ -42,7 +42,7 @@ def train(cli):
 
 @pytest.fixture
 def process(home):
-    """Return a function that starts minichar in a subprocess with captured output."""
+    """Return a function that starts minichar in a subprocess and captures its output."""
     started = []
 
     def process(*arguments, **options):

@@ -1,4 +1,4 @@
-"""Tests of ``--device``: commands use the requested device or fail, and never fall back to another."""
+"""Test that commands use the device given by ``--device`` or fail, and never fall back to another one."""
 
 import sys
 
@@ -35,13 +35,13 @@ def run(tmp_path, monkeypatch):
 
 @pytest.fixture(params=["cpu", "opencl", "gpu", pytest.param("real gpu", marks=pytest.mark.gpu)])
 def device(request, monkeypatch):
-    """Value of ``--device``; ``gpu`` opens a fake CuPy except in tests marked ``gpu``."""
+    """Value of ``--device``. ``gpu`` uses the CuPy test double, except in tests marked ``gpu``."""
     if request.param == "gpu":
         from cupy_double import DoubleOfCuPy
 
         monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
         return "gpu"
-    open_device(request.param.removeprefix("real "))  # skips the test if the device is not available
+    open_device(request.param.removeprefix("real "))  # skips the test if the device is unavailable
     return request.param.removeprefix("real ")
 
 
@@ -62,7 +62,7 @@ def test_train_sample_and_eval_use_the_device(run, device, shown):
 
     evaluated = run("eval", path, "--quiet", "--device", device)
     assert f", on {shown}\n" in evaluated.stdout
-    # The loss in the checkpoint's name was computed on the same part from the same state.
+    # The loss in the checkpoint's name was computed on the same text from the same state.
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
 
 

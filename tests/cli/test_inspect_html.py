@@ -70,7 +70,7 @@ def test_page_data_matches_the_model(look, train):
 
 
 def test_units_are_sorted_by_correlation_with_a_feature(look, home):
-    """Unit 2 of a hand-made LSTM counts the characters since the last line break."""
+    """Unit 2 of a handcrafted LSTM counts the characters since the last line break."""
     model = toy_model("\nab", dtype="float32", num_layers=1)
     W, Wx = model.parameters["layer1.W"], model.parameters["layer1.Wx"]
     W[...], Wx[...] = 0, 0
@@ -153,8 +153,7 @@ def test_encoding_and_notes(cli, train, home):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--text", "input.txt"], 2, "--text and --html must be given together"),
-        (["--html", "x.html"], 2, "--text and --html must be given together"),
+        (["--text", "input.txt"], 2, "--text requires --html"),
         (["--text", "nowhere", "--html", "x.html"], 1, "'nowhere' does not exist"),
         (["--text", "empty", "--html", "x.html"], 1, "'empty' is empty"),
         (["--text", "bytes", "--html", "x.html"], 1, "at byte offset 0"),
@@ -174,3 +173,48 @@ def test_invalid_options(cli, train, home, arguments, status, words):
     assert words in result.stderr
     assert result.stdout == ""
     assert listing(home) == before
+
+
+def test_default_text_is_the_training_text(cli, train, home):
+    (home / "input.txt").write_text(TEXT + "é", encoding="latin-1")
+    path = train("--encoding", "latin-1")
+    cli("inspect", path, "--html", "a.html")
+    data = Reader((home / "a.html").read_text(encoding="utf-8")).data
+    assert data["text"] == TEXT + "é"
+    assert data["about"] == f"{path} on input.txt"
+    for options in (["--encoding", "ascii"], ["--text", "input.txt"]):
+        result = cli("inspect", path, "--html", "b.html", *options, status=1)
+        assert "at byte offset" in result.stderr
+
+
+def test_training_text_is_missing(cli, train, home):
+    path = train()
+    (home / "input.txt").unlink()
+    before = listing(home)
+    result = cli("inspect", path, "--html", "x.html", status=1)
+    assert result.stderr == (
+        f"Error: {path} was trained on 'input.txt', which does not exist: specify a text with --text\n"
+    )
+    assert listing(home) == before
+
+
+@pytest.mark.parametrize("origin", [None, 3, {}, {"path": 3}, {"path": None}])
+def test_training_text_is_unknown(cli, home, origin):
+    model = toy_model()
+    model.details["origin"] = origin
+    save("toy.npz", model)
+    result = cli("inspect", "toy.npz", "--html", "x.html", status=1)
+    assert result.stderr == (
+        "Error: toy.npz has no record of its training text: specify a text with --text\n"
+    )
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", "x" * 5000, "/", "", "\x1b[2J"])
+def test_training_text_has_an_invalid_path(cli, home, path):
+    model = toy_model()
+    model.details["origin"] = {"path": path}
+    save("toy.npz", model)
+    result = cli("inspect", "toy.npz", "--html", "x.html", status=1)
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert "\x1b" not in result.stderr

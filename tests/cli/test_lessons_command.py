@@ -1,4 +1,4 @@
-"""Tests of ``minichar lessons``."""
+"""Test ``minichar lessons``."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Commands compute on the device that ``--device`` opens, for every file format."""
+"""Test that commands compute on the device that ``--device`` opens, for every file format."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ COMMANDS = {
 
 @pytest.fixture(params=COMMANDS)
 def arguments(request, cli):
-    """Arguments of a command, after the checkpoints that it needs have been created."""
+    """Arguments of a command whose checkpoints have been created."""
     save("toy.npz", toy_model("".join(sorted(set(TEXT))), rnn_size=8, num_layers=1))
     if request.param == "resume":
         path = cli(*TRAIN, "--device", "cpu").stdout.strip()
@@ -32,7 +32,7 @@ def arguments(request, cli):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Return a function that makes ``--device`` open `backend` and returns the requested names."""
+    """Return a function that makes ``--device`` open `backend` and returns a list of requested names."""
 
     def opened(backend):
         asked = []

@@ -3,8 +3,9 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
-from toys import listing, parts, put_together, toy_model
+from toys import history_of, listing, parts, put_together, toy_model
 
 from minichar.checkpoints.checkpoint import save
 from minichar.pictures.curves import read_curve
@@ -14,7 +15,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def runs(train):
-    """Directories of two runs with four evaluations each."""
+    """Checkpoint directories of two runs with four evaluations each."""
     for folder, rate in (("one", 0.01), ("two", 0.1)):
         train("--checkpoint-dir", folder, "--max-epochs", 4, "--eval-val-every", 33, "--learning-rate", rate)
     return "one", "two"
@@ -22,20 +23,20 @@ def runs(train):
 
 def history(folder):
     paths = folder.glob("*.npz")
-    return parts(max(paths, key=lambda path: path.stat().st_mtime))[0]["training"]["history"]
+    return history_of(max(paths, key=lambda path: path.stat().st_mtime))
 
 
 def test_text(cli, runs, home):
     shown = cli("plot", *runs).stdout
     for name, mark in zip(runs, "AB", strict=True):
-        val = {row["epoch"]: row["val"]["loss"] for row in history(home / name)}
+        val = {row["epoch"]: row["val_loss"] for row in history(home / name)}
         epoch = min(val, key=val.get)
         assert f"{name}: validation, best {val[epoch]:.4f} at epoch {epoch:.2f} ({mark});" in shown
     assert shown.startswith("nats per character\n")
 
 
 def test_directory_uses_the_checkpoint_with_the_longest_history(cli, runs, home):
-    """The best checkpoint has no history of later evaluations."""
+    """The best checkpoint's history does not include later evaluations."""
     last = next((home / "two").glob("lm_lstm_epoch4.00_*"))
     last.rename(last.with_name("lm_lstm_epoch4.00_9.0000.npz"))
     assert "epoch 4\n" in cli("plot", "two").stdout
@@ -57,7 +58,7 @@ def test_svg(cli, runs, home):
     tree = ET.parse("loss.svg")
     words = " ".join(element.text or "" for element in tree.iter(f"{SVG}text"))
     for name in runs:
-        val = {row["epoch"]: row["val"]["loss"] for row in history(home / name)}
+        val = {row["epoch"]: row["val_loss"] for row in history(home / name)}
         epoch = min(val, key=val.get)
         assert f"{name}: validation, best {val[epoch]:.4f} at epoch {epoch:.2f}" in words
         assert f"{name}: training" in words
@@ -142,38 +143,32 @@ def test_empty_directory(cli, home):
 def test_model_without_training_state(cli, home):
     save("toy.npz", toy_model())
     assert (
-        "toy.npz is not a checkpoint minichar can read: it has no history to plot"
+        "toy.npz has no history to plot; choose a checkpoint with training state"
         in cli("plot", "toy.npz", status=1).stderr
     )
 
 
 def test_run_without_evaluations(cli, train):
     header, arrays = parts(train())
-    header["training"]["history"] = []
-    put_together("young.npz", header, arrays)
-    assert "stopped before the first measurement" in cli("plot", "young.npz", status=1).stderr
+    put_together("young.npz", header, arrays | {"history": arrays["history"][:0]})
+    assert "stopped before the first evaluation" in cli("plot", "young.npz", status=1).stderr
 
 
-@pytest.mark.parametrize("value", [None, "low", [], {}, float("nan"), float("inf")])
-@pytest.mark.parametrize("where", ["epoch", "train_loss", "val", "learning_rate", "true_share", "loss"])
-def test_damaged_history(cli, train, where, value):
+def test_damaged_history(cli, train):
     header, arrays = parts(train())
-    row = header["training"]["history"][0]
-    (row["val"] if where == "loss" else row)[where] = value
+    arrays["history"][0, 1] = np.nan
     put_together("forged.npz", header, arrays)
-    if where == "val" and value in (None, [], {}):
-        return  # no validation part
     result = cli("plot", "forged.npz", status=1)
-    assert "forged.npz is not a checkpoint minichar can read: its history is damaged" in result.stderr
+    assert "forged.npz is not a checkpoint minichar can read: its history has values" in result.stderr
 
 
 def test_curve_matches_the_history(train):
     path = train("--eval-val-every", 20, "--decay-ss", 0.1, "--min-ss", 0.5)
-    rows = parts(path)[0]["training"]["history"]
+    rows = history_of(path)
     curve = read_curve(Path(path), "name")
     assert curve.epochs == tuple(row["epoch"] for row in rows)
     assert curve.train == tuple(row["train_loss"] for row in rows)
-    assert curve.val == tuple(row["val"]["loss"] for row in rows)
+    assert curve.val == tuple(row["val_loss"] for row in rows)
     assert curve.learning_rate == tuple(row["learning_rate"] for row in rows)
-    assert curve.teacher_forcing_ratio == tuple(row["true_share"] for row in rows)
-    assert curve.best == min(((row["epoch"], row["val"]["loss"]) for row in rows), key=lambda pair: pair[1])
+    assert curve.teacher_forcing_ratio == tuple(row["teacher_forcing_ratio"] for row in rows)
+    assert curve.best == min(((row["epoch"], row["val_loss"]) for row in rows), key=lambda pair: pair[1])

@@ -1,4 +1,4 @@
-"""`minichar eval` warns about an overlap only if it evaluates on the training text."""
+"""Test that `minichar eval` warns about an overlap only when it evaluates on the training text."""
 
 import pytest
 

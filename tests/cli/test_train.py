@@ -4,13 +4,14 @@ import pty
 import re
 import signal
 from dataclasses import asdict
+from itertools import product
 from math import log
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
-from toys import TEXT, TOY, listing, parts, put_together
+from toys import TEXT, TOY, history_of, listing, parts, put_together
 
 import minichar.cli.train as train_module
 import minichar.training.trainer as trainer_module
@@ -55,12 +56,13 @@ OTHER = {
     "checkpoint_dir": Path("out"),
     "savefile": "mine",
     "keep": 1,
+    "checkpoint_every": 7.5,
 }
 """A non-default value for every option."""
 
 
 def arguments_for(values, joined):
-    """Return the values as command-line arguments, with words in option names joined by `joined`."""
+    """Convert option values to command-line arguments. `joined` separates the words in option names."""
     arguments = []
     for name, value in values.items():
         option = name.replace("_", joined)
@@ -70,7 +72,7 @@ def arguments_for(values, joined):
 
 @pytest.fixture
 def begun(monkeypatch):
-    """List of the settings that training would start with."""
+    """List of the settings passed to `begin`, which is replaced so that no training runs."""
     caught = []
 
     def begin(settings, backend):
@@ -193,7 +195,7 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "other checkpoints" not in first
     assert re.search(r"only \d+ steps: raise --max-epochs", first)
     again = cli(*arguments).stderr
-    assert "cv/ contains other checkpoints: minichar sample uses the best of all" in again
+    assert "cv/ contains other checkpoints; minichar sample uses the best one" in again
 
 
 def test_text_without_the_data_option(cli):
@@ -220,7 +222,7 @@ LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump v
 
 @pytest.mark.parametrize("options", [["--dropout", 0.5], ["--start-ss", 0.5, "--min-ss", 0.5]])
 def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, options):
-    """They raise the training loss, but the advice compares losses without them."""
+    """Both raise the training loss, but the advice compares losses measured without them."""
     (home / "learned.txt").write_text(LEARNED)
     arguments = [
         "--data",
@@ -241,7 +243,7 @@ def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, optio
 
 
 def measure(monkeypatch, *losses, fit=1.0):
-    """Make the next evaluations return `losses` for validation and `fit` for training text."""
+    """Make the next evaluations return the validation losses `losses` and the training loss `fit`."""
     found = iter(x for loss in losses for x in (loss, fit))
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
 
@@ -261,7 +263,7 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
 
 @pytest.mark.parametrize("every", [0, 1, 2])
 def test_samples_during_training(cli, every):
-    """Generating samples does not change the run."""
+    """Generating samples does not affect training."""
     arguments = ["--eval-val-every", 10, "--dropout", 0.2, "--start-ss", 0.9]
     with_samples = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", every)
     writes = with_samples.stderr.count("sample: ")
@@ -282,10 +284,12 @@ def test_log_has_one_json_object_per_line(cli, train, home):
     assert len(steps) + len(evaluations) == len(lines)
     assert [step["iteration"] for step in steps] == [20, 40, 60]
     assert all(step["loss"] > 0 and step["characters_per_second"] > 0 for step in steps)
-    history = parts(path)[0]["training"]["history"]
-    assert [
-        {k: v for k, v in line.items() if k != "event"} for line in evaluations[: len(history)]
-    ] == history
+    for row, line in zip(history_of(path), evaluations, strict=False):
+        for name in ("iteration", "epoch", "train_loss", "learning_rate"):
+            assert line[name] == row[name]
+        for part, name in product(("val", "fit"), ("loss", "first", "last")):
+            assert line[part][name] == row[f"{part}_{name}"]
+        assert line["true_share"] == row["teacher_forcing_ratio"]
     assert len(evaluations) == 3
 
 
@@ -305,7 +309,7 @@ def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, hom
     assert load(result.stdout.strip()).config.rnn_size == 8
     assert re.search(r"\d+ characters are new to the model and start from random weights: 'A'", result.stderr)
     wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
-    assert "Error: --rnn-size 9 does not match the model of --init-from" in wrong.stderr
+    assert "Error: --rnn-size 9 does not match the --init-from model" in wrong.stderr
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
@@ -333,7 +337,7 @@ def test_checkpoints_are_named_after_the_model(train, model):
 
 
 def test_resuming_keeps_the_savefile_of_an_old_checkpoint(cli, train, home):
-    """In old versions, the default of --savefile was lstm for every model."""
+    """In old versions, --savefile was lstm by default for every model."""
     header, arrays = parts(train("--model", "gru", "--max-epochs", 1))
     header["details"]["settings"]["savefile"] = "lstm"
     put_together(home / "old.npz", header, arrays)
@@ -368,7 +372,7 @@ def interrupt_at(monkeypatch, iteration, number):
 
 @pytest.fixture
 def handlers():
-    """Make an uncaught signal fail the test instead of stopping the test run."""
+    """Make an uncaught signal fail the test instead of ending the test session."""
 
     def uncaught(number, frame):
         raise AssertionError("uncaught signal")
@@ -400,7 +404,7 @@ def test_interrupted_run_prints_the_best_checkpoint(cli, home, monkeypatch):
 
 @pytest.mark.parametrize("patience", [0, 60])
 def test_second_signal_exits_at_once_after_the_patience(cli, home, monkeypatch, patience):
-    monkeypatch.setattr(train_module, "PATIENCE", patience)
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", patience)
     learn = Trainer.learn
 
     def impatient(self):
@@ -473,7 +477,7 @@ def test_prints_the_best_checkpoint_instead_of_the_last(train, monkeypatch):
 
 
 def test_failed_run(cli, home):
-    """The error names the parameter, and existing checkpoints are unchanged."""
+    """The error names the parameter, and existing checkpoints are left unchanged."""
     arguments = ["train", "--data", "input.txt", *TOY, "--quiet"]
     cli(*arguments)
     before = listing(home)
@@ -490,9 +494,9 @@ def test_failed_run(cli, home):
 
 
 def on_a_terminal(process, *arguments, until="never"):
-    """Run a command with standard error on a pseudo-terminal; interrupt it when `until` appears.
+    """Run a command with standard error on a pseudo-terminal, and interrupt it when `until` appears.
 
-    Return standard error, standard output and the exit status.
+    Return ``(stderr, stdout, exit status)``.
     """
     ours, theirs = pty.openpty()
     child = process(*arguments, stderr=theirs)
@@ -538,7 +542,7 @@ def test_no_progress_bar_when_quiet(process):
 
 
 def test_directory_as_a_checkpoint(cli, train):
-    """Resuming uses the newest checkpoint; everything else uses the best."""
+    """``--resume`` uses the newest checkpoint, and everything else uses the best one."""
     train("--max-epochs", 1)
     assert "resumed    at epoch 1.00" in cli("train", "--resume", "cv", "--max-epochs", 2).stderr
     newest = max(Path("cv").glob("lm_*"), key=lambda path: path.stat().st_mtime)

@@ -11,7 +11,7 @@ from minichar.errors import MinicharError
 
 @pytest.fixture
 def error_of():
-    """Return a function that returns the one-line error of a device that cannot be opened."""
+    """Return a function that returns the one-line error raised when a device cannot be opened."""
 
     def message(name):
         with pytest.raises(MinicharError) as caught:
@@ -39,7 +39,7 @@ def broken_cupy(monkeypatch, tmp_path):
 
 @pytest.fixture
 def fake_cupy(monkeypatch):
-    """Return a function that installs the test double of CuPy and returns it."""
+    """Return a function that installs and returns the CuPy test double."""
 
     def install(**options):
         from cupy_double import DoubleOfCuPy

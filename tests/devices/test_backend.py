@@ -1,4 +1,4 @@
-"""Tests of arrays and matrix columns that run on every device."""
+"""Tests for array operations that run on every device."""
 
 import re
 from pathlib import Path
@@ -56,7 +56,7 @@ class TestColumns:
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize("seen", [[0, 1, 2, 3, 4, 5, 6], [1, 4, 6], [2]])
     def test_sum_columns(self, dtype, seen, backend, host, generator):
-        """The output is a slice of rows with nonzero initial values, as for the gates of a GRU."""
+        """The output is a row slice with nonzero initial values, as in a GRU."""
         columns = generator.normal(size=(self.G, self.N)).astype(dtype)
         ids = generator.choice(seen, size=self.N)
         expected = np.zeros((self.G, self.V))
@@ -70,7 +70,7 @@ class TestColumns:
         assert not np.delete(result[1:-1], seen, axis=1).any()
 
     def test_sum_columns_is_deterministic(self, backend, host, generator):
-        """Resuming exactly requires deterministic sums."""
+        """Exact resuming requires deterministic sums."""
         columns = backend.to_device(generator.normal(size=(self.G, 500)).astype("float32"))
         ids = backend.to_device(generator.integers(2, size=500))
         results = []

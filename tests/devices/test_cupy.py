@@ -1,4 +1,4 @@
-"""Opening a GPU. Its computations are tested with the other devices, its kernels in test_fusion.py."""
+"""Tests for opening a GPU. Other modules test its computations, and test_fusion.py tests its kernels."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_failing_import(error_of):
 
 
 def test_a_gpu_that_cannot_compute(fake_cupy, error_of):
-    """If CUDA's libraries are missing, for example, `auto` does not select the GPU."""
+    """`auto` does not select a GPU that cannot compute, for example because a CUDA library is missing."""
     cupy = fake_cupy()
 
     def ones(*args):

@@ -1,4 +1,4 @@
-"""The test double must be at least as strict as CuPy and capture graphs in the same way."""
+"""The CuPy test double is at least as strict as CuPy and captures graphs in the same way."""
 
 import numpy as np
 import pytest
@@ -172,7 +172,7 @@ class TestFuse:
 class TestCapture:
     @pytest.fixture
     def captured(self, xp):
-        """Return a function that captures another function and returns the graph."""
+        """Return a function that captures its argument, a function, and returns the graph."""
 
         def capture(function):
             stream = xp.cuda.Stream(non_blocking=True)

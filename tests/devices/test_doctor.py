@@ -14,7 +14,7 @@ from minichar.devices import doctor
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Use small matrices and make dpnp unavailable. The last test restores dpnp."""
+    """Use small matrices and make dpnp unavailable, except in the last test, which restores it."""
     monkeypatch.setattr(doctor, "N", 32)
     monkeypatch.setitem(sys.modules, "dpctl", None)
 
@@ -82,7 +82,7 @@ def test_an_unavailable_device_is_reported_with_a_remedy(double):
 
 
 def test_a_device_that_fails_after_opening_is_reported_in_one_line(double):
-    """CuPy behaves like this if CUDA's libraries are missing."""
+    """CuPy fails like this if CUDA libraries are missing."""
     cupy = double()
 
     def matmul(*args, **kwargs):
@@ -106,7 +106,7 @@ def test_a_nearly_full_disk(free, ok, found, double, monkeypatch):
 
 
 def test_the_speed_is_the_median_over_several_matrix_products(monkeypatch):
-    """A product of two N × N matrices takes 2 N³ operations."""
+    """Multiplying two N × N matrices takes 2 N³ operations."""
     backend = doctor.open_backend("cpu")
     ticks = iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 5.0])
     monkeypatch.setattr(doctor, "perf_counter", lambda: next(ticks))

@@ -1,4 +1,4 @@
-"""The device tables in the docs."""
+"""The device tables in the documentation are up to date."""
 
 import re
 import tomllib

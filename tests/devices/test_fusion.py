@@ -1,8 +1,8 @@
-"""The kernels that CuPy generates for the cell functions, checked without a GPU.
+"""Check the kernels that CuPy generates for the cell functions, without a GPU.
 
-`cupy.fuse` traces a function once and generates the source of one kernel. These tests generate the
-source without launching the kernel and interpret it line by line with NumPy. The results must agree
-with the function on the CPU.
+`cupy.fuse` traces a function once and generates the source code of one kernel. These tests interpret
+the source line by line with NumPy, without launching the kernel. The results must agree with those of
+the function on the CPU.
 """
 
 import re
@@ -33,7 +33,7 @@ def array_without_memory(shape, dtype):
 
 
 def kernel_of(function, arrays, name):
-    """Return the kernel that CuPy generates for a function with arguments like `arrays`."""
+    """Return the kernel that CuPy generates for a function whose arguments are like `arrays`."""
     state = fusion._thread_local
     state.history, state.is_old_fusing = fusion._FusionHistory(), True
     try:
@@ -45,7 +45,7 @@ def kernel_of(function, arrays, name):
 
 
 def run(kernel, arrays):
-    """Interpret the source of a kernel with NumPy arrays as arguments, and return its results."""
+    """Interpret a kernel's source code with NumPy arrays as arguments, and return the results."""
     values = {f"v{i}": array for i, array in enumerate(arrays)}
     for line in kernel.operation.splitlines():
         if match := CONSTANT.fullmatch(line):
@@ -64,7 +64,7 @@ def run(kernel, arrays):
 
 
 class TracedCuPy:
-    """CuPy with kernels that are interpreted with NumPy. Each function is traced once."""
+    """CuPy with kernels that are traced once and interpreted with NumPy."""
 
     def __init__(self):
         self.kernels = []
@@ -108,7 +108,7 @@ def test_the_kernel_computes_the_same_results_as_numpy(cell, number, way, dtype,
     stage, xp = cell.stages[number], TracedCuPy()
     function = getattr(stage, way)
     fused = CuPyBackend(0, xp).fuse(function)
-    for _ in range(2):  # the first call traces the function, the second reuses the kernel
+    for _ in range(2):  # the first call traces the function, and the second reuses the kernel
         arguments = arguments_of(cell, number, generator, dtype)
         if way == "backward":
             *results, cache = stage.forward(np, *arguments)
@@ -122,7 +122,7 @@ def test_the_kernel_computes_the_same_results_as_numpy(cell, number, way, dtype,
             assert one.dtype == dtype
             np.testing.assert_allclose(one, other, rtol=4 * np.finfo(dtype).eps)
             if any(np.shares_memory(other, argument) for argument in flat(arguments)):
-                assert np.shares_memory(one, other)  # an argument that is returned is not copied
+                assert np.shares_memory(one, other)  # an argument returned as a result is not copied
             else:
                 made += 1
     (kernel,) = xp.kernels
@@ -132,7 +132,7 @@ def test_the_kernel_computes_the_same_results_as_numpy(cell, number, way, dtype,
 
 
 def test_a_kernel_is_named_after_its_function():
-    """Profilers show this name."""
+    """Profilers show the kernel name."""
     xp = TracedCuPy()
     CuPyBackend(0, xp).fuse(CELLS["lstm"].stages[0].backward)(*np.ones((2, 3, 2)), tuple(np.ones((6, 3, 2))))
     assert xp.kernels[0].name == "lstm_backward"

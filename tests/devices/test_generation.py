@@ -1,4 +1,4 @@
-"""A trained model on a device generates the same text as on the CPU, with few copies."""
+"""A model generates the same text on a device as on the CPU, with few copies."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary(" abcdes")
 
 @pytest.fixture
 def models(device, generator, tmp_path):
-    """The same model with large weights, on the CPU and on the device."""
+    """Return the same model with large weights on the CPU and on the device."""
     config = Config(len(VOCABULARY), rnn_size=6, num_layers=2, dropout=0.4)
     here = CharRNN.new(config, VOCABULARY, 1, "float64")
     here.parameters.flat[...] = generator.uniform(-1, 1, here.parameters.size)

@@ -1,4 +1,4 @@
-"""Recorded steps: a CUDA graph on a GPU, an ordinary function call on other devices."""
+"""Recorded steps are CUDA graphs on a GPU and ordinary function calls on other devices."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from minichar.devices.graph import CudaGraph
 
 @pytest.fixture
 def counting(backend):
-    """Return a recorded step that adds an array to a sum, the list of its calls, the sum and the array."""
+    """Return ``(step, calls, total, one)``. The recorded `step` adds `one` to `total`."""
     one, total = backend.to_device(np.ones(3)), backend.zeros((3,), "float64")
     calls = []
 
@@ -25,7 +25,7 @@ def test_each_call_runs_one_step(counting, host):
     for n in range(1, 7):
         step()
         np.testing.assert_array_equal(host(total), [n] * 3)
-    one[...] = 10.0  # its input arrays may change in place
+    one[...] = 10.0  # the step must read the new value
     step()
     np.testing.assert_array_equal(host(total), [16] * 3)
 

@@ -1,4 +1,4 @@
-"""OpenCL device setup and deadlock workarounds."""
+"""Tests for OpenCL device setup and the deadlock workarounds."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def test_a_device_number_out_of_range(fake_opencl, error_of):
 
 
 class TestDriver:
-    """The driver bundled with the package, in a directory that the OpenCL loader does not search."""
+    """The bundled driver is in a directory that the OpenCL loader does not search."""
 
     def test_the_driver_is_found_without_an_environment_variable(self):
         pytest.importorskip("dpnp", reason="--device opencl needs dpnp")
@@ -48,7 +48,7 @@ class TestDriver:
 
     @pytest.fixture
     def driver(self, monkeypatch, tmp_path, fake_opencl):
-        """Create a Python environment that contains a driver."""
+        """Create a Python environment that contains a driver, and return the driver's path."""
         fake_opencl(1)
         monkeypatch.setattr(sys, "prefix", str(tmp_path))
         monkeypatch.setattr("site.getuserbase", lambda: str(tmp_path / "none"))
@@ -75,7 +75,7 @@ class TestDriver:
 
 
 def test_the_queue_is_in_order():
-    """minichar uses a separate queue, so mixing in an array from dpnp's default queue is an error."""
+    """Out-of-order queues can deadlock on CPUs, so minichar creates its own queue."""
     assert open_device("opencl").queue.is_in_order
 
 

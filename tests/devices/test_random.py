@@ -1,4 +1,4 @@
-"""Uniform random numbers on every device."""
+"""Tests for uniform random numbers on every device."""
 
 import json
 
@@ -19,8 +19,8 @@ def test_the_numbers_are_uniform(dtype, backend, host):
     assert numbers.max() <= 1
     counts = np.histogram(numbers, bins=10, range=(0, 1))[0]
     chi_square = ((counts - N / 10) ** 2 / (N / 10)).sum()
-    assert chi_square < 27.9  # 999 of 1000 samples are below, with 9 degrees of freedom
-    # Numbers are uncorrelated with their neighbours and with the same position in the previous block.
+    assert chi_square < 27.9  # the 99.9th percentile for 9 degrees of freedom
+    # Numbers are uncorrelated with their neighbours and with the other block.
     for lag in (1, 2, N // 2):
         correlation = np.corrcoef(numbers[lag:], numbers[:-lag])[0, 1]
         assert abs(correlation) < 4 / np.sqrt(N - lag)
@@ -73,7 +73,7 @@ def test_the_returned_state_is_a_copy(backend):
 
 @pytest.mark.parametrize("state", [{}, {"blocks": "many"}, {"blocks": -1}, None])
 def test_an_invalid_state_is_rejected(state, backend):
-    """It raises one of the errors that the trainer converts to a one-line message."""
+    """The trainer converts each of these exceptions to a one-line error."""
     with pytest.raises((AttributeError, KeyError, TypeError, ValueError, OverflowError)):
         backend.uniform(1).state = state
 

@@ -1,4 +1,4 @@
-"""Unit tests of every registered cell."""
+"""Unit tests for every registered cell."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def cell(request):
 
 
 def slopes(function, arguments, h=1e-30):
-    """Return the complex-step derivative of a function with respect to each element of each argument."""
+    """Return a function's complex-step derivatives with respect to each element of each argument."""
     moved = [argument.astype("complex128") for argument in arguments]
     found = [np.empty_like(argument) for argument in arguments]
     for argument, gradient in zip(moved, found, strict=True):
@@ -44,7 +44,7 @@ def test_the_gradient_of_every_result_with_respect_to_every_argument(cell, numbe
     kept = [array.copy() for array in (*arguments, *cache, *weights)]
     gradients = stage.backward(np, *weights, cache)
     for array, before in zip((*arguments, *cache, *weights), kept, strict=True):
-        np.testing.assert_array_equal(array, before)  # neither function modifies its arguments
+        np.testing.assert_array_equal(array, before)  # neither function may modify its arguments
 
     for gradient, reference in zip(gradients, slopes(weighted, arguments), strict=True):
         np.testing.assert_allclose(np.array(gradient), reference, rtol=1e-12, atol=1e-15)
@@ -53,7 +53,7 @@ def test_the_gradient_of_every_result_with_respect_to_every_argument(cell, numbe
 
 
 def test_a_tuple_of_gates_and_a_block_give_the_same_results(cell, generator):
-    """Fused cells receive tuples."""
+    """Fused cell functions receive tuples."""
     for number, stage in enumerate(cell.stages):
         arguments = arguments_of(cell, number, generator)
         there = [tuple(argument) if argument.ndim == 3 else argument for argument in arguments]

@@ -1,4 +1,4 @@
-"""The gradient check: detection of wrong gradients, and accuracy of its two methods."""
+"""The gradient check detects wrong gradients, and its two methods are accurate."""
 
 import numpy as np
 import pytest
@@ -23,14 +23,14 @@ T, B, V, H = 3, 2, 8, 3
 
 
 def toy(cell, generator, backend=CPU):
-    """Return a two-layer network with dropout, its feed and its targets."""
+    """Return ``(network, feed, targets)`` for a two-layer network with dropout."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # each (T, B)
     return network, teacher_forcing(inputs), targets
 
 
 def spoil(monkeypatch, names, change):
-    """Change one element of median size in each named gradient at the end of every backward pass."""
+    """After every backward pass, change the element of median magnitude in each named gradient."""
     right = Network.backward
 
     def wrong(network):
@@ -110,7 +110,7 @@ def test_both_methods_on_a_cubic():
     slopes = [0.75, 12.0, 27.0]  # 3 θ²
     np.testing.assert_allclose(complex_step(cubic, theta), slopes, rtol=1e-15)
     np.testing.assert_allclose(central_difference(cubic, theta), slopes, rtol=1e-9)
-    # The error of the central difference of a cubic is exactly h².
+    # For θ³, the central difference is off by exactly h².
     np.testing.assert_allclose(central_difference(cubic, theta, 0.1), np.array(slopes) + 0.01, rtol=1e-12)
     np.testing.assert_array_equal(theta, [0.5, -2.0, 3.0])
 
@@ -137,7 +137,7 @@ def test_the_loss_function_does_not_change_when_the_network_runs(generator):
 class TestStepSize:
     @pytest.fixture
     def errors(self, generator):
-        """Return a function that computes the error of a method with step h on a toy network."""
+        """Return a function that computes a method's error with step h on a toy network."""
         network, feed, targets = toy({"model": "lstm"}, generator)
         network.learn(feed, targets)
         dtypes = {complex_step: "complex128", central_difference: "float64"}

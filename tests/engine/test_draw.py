@@ -8,7 +8,7 @@ JUST_BELOW_1 = np.nextafter(1.0, 0.0)
 
 @pytest.fixture
 def draw(backend):
-    """`draw` on the device, with host arrays as arguments and result."""
+    """Return a version of `draw` that runs on the device but takes and returns host arrays."""
 
     def drawn(logits, u):
         return backend.to_host(module.draw(backend.xp, backend.to_device(logits), backend.to_device(u)))
@@ -25,7 +25,7 @@ def test_evenly_spaced_numbers_draw_each_character_in_proportion_to_its_probabil
     u = (np.arange(N) + 0.5) / N
     ids = draw(np.repeat(logits[:, None], N, axis=1), u)
     np.testing.assert_allclose(np.bincount(ids), N * softmax(logits), atol=1)
-    assert (np.diff(ids) >= 0).all()  # a larger u draws a later character
+    assert (np.diff(ids) >= 0).all()  # a larger u never draws an earlier character
 
 
 def test_random_numbers_draw_characters_from_the_softmax(draw, generator):
@@ -33,7 +33,7 @@ def test_random_numbers_draw_characters_from_the_softmax(draw, generator):
     ids = draw(np.repeat(logits[:, None], N, axis=1), generator.random(N))
     expected = N * softmax(logits)
     chi_square = ((np.bincount(ids, minlength=6) - expected) ** 2 / expected).sum()
-    assert chi_square < 20.5  # 999 of 1000 samples are below, with 5 degrees of freedom
+    assert chi_square < 20.5  # the 99.9th percentile for 5 degrees of freedom
 
 
 def test_each_column_has_a_different_distribution(draw):
@@ -49,13 +49,13 @@ def test_a_column_with_large_logits_does_not_affect_a_column_with_small_logits(d
 
 
 def test_a_number_just_below_1_draws_the_last_character_even_if_it_is_rare(draw):
-    """Uses float64; float32 cannot represent this number."""
+    """This requires float64, because float32 cannot represent the number."""
     assert draw(np.log(np.array([[1.0], [1e-9]])), np.array([JUST_BELOW_1])) == [1]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_logit_of_minus_infinity_is_never_drawn(dtype, draw, generator):
-    """In float32, a u just below 1 is rounded to 1."""
+    """In float32, a `u` just below 1 rounds to 1, which must not select an impossible character."""
     possible, u = [[0], [2], [4], [1, 3], [0, 4]], [0.0, 1e-300, 0.5, JUST_BELOW_1]
     columns = [(ids, number) for ids in possible for number in u]
     logits = np.full((5, len(columns)), -np.inf, dtype)  # (V, B)

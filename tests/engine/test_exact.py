@@ -10,7 +10,7 @@ from minichar.engine.parameters import Parameters
 
 
 def rounded(W):
-    """Return a matrix rounded for exact products, and the backend that multiplies it exactly."""
+    """Return ``(W, backend)``: `W` rounded for exact products, and a backend that multiplies it exactly."""
     parameters = Parameters({"layer1.W": W.shape}, str(W.dtype))
     parameters["layer1.W"][...] = W
     copy = exact(parameters)
@@ -30,7 +30,7 @@ def test_a_matrix_product_is_bitwise_identical_at_every_width_and_position(scale
 
 @pytest.mark.parametrize("scale", [1e-5, 0.3, 50.0])
 def test_sums_are_not_rounded(scale, generator):
-    """All terms have the same sign, which makes the sum as large as possible."""
+    """All terms have the same sign, so the sums are as large as possible."""
     W, backend = rounded(np.abs(generator.normal(0, scale, (3, 400))))
     s = generator.uniform(0.9, 1, (400, 2))
     product = backend.matmul(W, s)  # rounds s in place
@@ -60,7 +60,7 @@ def test_character_weights_and_zeros_are_not_rounded():
 
 @pytest.mark.parametrize("name", ["tanh", "exp"])
 def test_a_function_gives_the_same_value_at_every_position(name, generator):
-    """NumPy does not guarantee this. Without it, a generated sequence would depend on its column."""
+    """NumPy does not guarantee this, and without it, generated text would depend on its column."""
     f, x = getattr(np, name), generator.normal(0, 3, (37, 70))
     together = f(x)
     for b in range(70):

@@ -15,7 +15,7 @@ def test_large_arguments_do_not_overflow():
 
 
 def test_a_tuple_of_gates_and_a_block_give_the_same_result(generator):
-    """Fused cells receive tuples."""
+    """Fused cell functions receive tuples."""
     block = generator.normal(size=(3, 4, 2))
     gates = sigmoid(np, tuple(block))
     assert isinstance(gates, tuple)

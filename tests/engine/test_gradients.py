@@ -1,4 +1,4 @@
-"""The gradient of the whole network, compared with complex-step differentiation."""
+"""The gradient of the entire network agrees with complex-step differentiation."""
 
 import numpy as np
 import pytest
@@ -18,18 +18,18 @@ from minichar.engine.network import Network, teacher_forcing
 from minichar.engine.parameters import Parameters
 from minichar.training.scheduled_sampling import ScheduledSampling
 
-# All axis lengths differ, so a transposed matrix has the wrong shape: T·B = 10; H+1, 2H+1 = 4, 7;
+# All axis lengths differ, so that a transposed matrix has the wrong shape: T·B = 10; H+1, 2H+1 = 4, 7;
 # 2H, 3H, 4H = 6, 9, 12.
 T, B, V, H = 5, 2, 8, 3
 
 
 def characters(generator, T=T, B=B, V=V, backend=CPU):
-    """Return inputs and targets, each ``(T, B)``."""
+    """Return random ``(inputs, targets)``, each ``(T, B)``."""
     return backend.to_device(generator.integers(V, size=(2, T, B)))
 
 
 def feed_of(inputs, ss_feed, backend):
-    """Return a teacher-forcing feed, or a feed that mixes in the model's own predictions."""
+    """Return a teacher-forcing feed or, unless `ss_feed` is ``off``, a scheduled-sampling feed."""
     if ss_feed == "off":
         return teacher_forcing(inputs)
     feed = ScheduledSampling(inputs, ss_feed, backend)
@@ -38,7 +38,7 @@ def feed_of(inputs, ss_feed, backend):
 
 
 def assert_all_passed(network, rows):
-    """Assert that every parameter has a nonzero gradient and that every gradient is correct."""
+    """Assert that every parameter has a correct, nonzero gradient."""
     assert [row.name for row in rows] == list(network.config.shapes())
     for row in rows:
         assert network.gradient[row.name].any(), row
@@ -50,7 +50,7 @@ def assert_all_passed(network, rows):
     ("L", "dropout", "ss_feed"), [(1, 0.0, "off"), (2, 0.4, "argmax"), (3, 0.4, "sample")]
 )
 def test_every_element_of_every_gradient(cell, L, dropout, ss_feed, generator):
-    """`toy_network` sets a nonzero initial state."""
+    """The gradient is correct for a nonzero initial state, which `toy_network` sets."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=L, dropout=dropout), T, B, generator)
     assert network.state.all()
     inputs, targets = characters(generator)
@@ -60,7 +60,7 @@ def test_every_element_of_every_gradient(cell, L, dropout, ss_feed, generator):
 
 
 def test_every_element_on_every_other_device(device, generator):
-    """Uses a very small network, because small operations are slow on these devices."""
+    """The network is very small, because small operations are slow on these devices."""
     T, B, V, H = 2, 1, 3, 2
     network = toy_network(Config(V, "rnn", H, 1, dropout=0.4), T, B, generator, device)
     inputs, targets = characters(generator, T, B, V, device)
@@ -78,7 +78,7 @@ def test_the_gradient_under_scheduled_sampling_on_every_device(ss_feed, backend,
 
 
 def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
-    """Runs after a full chunk, so that stale values would be detected."""
+    """A full chunk runs first, so that stale values would be detected."""
     n = 3
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)
@@ -107,7 +107,7 @@ def test_the_directional_derivative_at_realistic_sizes(cell, generator):
 
 
 def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend, generator):
-    """The tolerance is a multiple of the machine epsilon of each dtype."""
+    """Gradients agree to within a multiple of each dtype's machine epsilon."""
     T = 4
     config = Config(65, **every_cell, rnn_size=32, num_layers=2)
     exact = Parameters(config.shapes(), "float64")

@@ -1,4 +1,4 @@
-"""`Layer`: a cell over time, on the CPU."""
+"""Tests for `Layer`, which applies a cell at every time step, on the CPU."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ T, B, V, H = 5, 2, 8, 3
 
 @pytest.fixture
 def odd(monkeypatch):
-    """Configuration of a network with the `ODD` cell."""
+    """Return the configuration of a network with the `ODD` cell."""
     monkeypatch.setitem(CELLS, ODD.name, ODD)
     return Config(V, ODD.name, H, 2, dropout=0.4)
 
 
 def test_a_cell_with_every_feature_has_the_correct_gradient(odd, generator):
-    """Pre-activations in the cache are still valid in the backward pass."""
+    """Pre-activations in the cache are not overwritten before the backward pass."""
     network = toy_network(odd, 3, B, generator)
     inputs, targets = generator.integers(V, size=(2, 3, B))
     rows = check_network(network, teacher_forcing(inputs), targets)
@@ -41,7 +41,7 @@ def test_initial_biases_are_those_declared_by_the_cell(odd):
 
 
 def values_of(cell, generator):
-    """Run a layer. Return it, its initial state, and copies of the values right after each step."""
+    """Run a layer, and return ``(layer, start, seen)``; `seen` has copies of the values after each step."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=1), T, B, generator)
     (layer,) = network.layers
     start = layer.start.copy()
@@ -74,7 +74,7 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("model", EQUATIONS)
 def test_values_are_named_correctly(model, generator):
-    """The named values satisfy the equations of the cell, so no two names are swapped."""
+    """The named values satisfy the cell's equations, so no two names are swapped."""
     _, start, seen = values_of({"model": model}, generator)
     before = dict(zip("hc", start, strict=False))
     for values in seen:

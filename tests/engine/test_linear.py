@@ -3,7 +3,7 @@ import pytest
 
 from minichar.engine.linear import Linear
 
-# Two gates with H rows each, H hidden units and D inputs.
+# H hidden units, D inputs, and two gates with H rows each.
 T, B, V, H, D = 5, 2, 8, 3, 4
 G = 2 * H
 
@@ -24,7 +24,7 @@ def linear(backend, generator):
 
 @pytest.fixture
 def text(backend, generator):
-    """States, inputs and characters for T steps."""
+    """Return ``(h, x, ids)``: states, inputs and characters for T steps."""
     h, x = generator.normal(size=(T, H, B)), generator.normal(size=(T, D, B))
     return h, x, generator.integers(V, size=(T, B))
 
@@ -41,7 +41,7 @@ PARTS = {
 @pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("n", [T, 2])
 def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
-    """Compare T steps, and fewer steps after a full chunk, with the equations in ``linear.py``."""
+    """T steps, or fewer steps after a full chunk, satisfy the equations in ``linear.py``."""
     layer, (h, x, ids) = linear(**reads), text
     W = host(layer.W)
     parts = [part for part, read in ((h, layer.reads_h), (x, layer.reads_x)) if read]

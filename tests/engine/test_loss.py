@@ -9,7 +9,7 @@ V, N = 8, 10
 
 @pytest.fixture
 def both(backend):
-    """Return a function that computes the loss and its gradient, with host arrays in and out."""
+    """Return a function that computes the loss and its gradient on the device, from and to host arrays."""
 
     def run(logits, targets):
         device_logits, device_targets = backend.to_device(logits.copy()), backend.to_device(targets)
@@ -43,7 +43,7 @@ def test_huge_logits_do_not_overflow(dtype, both):
 
 
 def test_the_gradient_overwrites_the_logits_but_not_the_targets(generator):
-    """With a large vocabulary, the logits are by far the largest array of a chunk."""
+    """With a large vocabulary, the logits are by far the largest array in a chunk."""
     logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
     kept = targets.copy()
     _, cache = loss.forward(CPU.xp, logits, targets, N)

@@ -26,7 +26,7 @@ def test_the_engine_agrees_with_the_naive_reference(cell, L, dropout, generator)
 
 
 def test_the_reference_gives_a_different_loss_for_every_cell(generator):
-    """Otherwise the agreement above would not show that the engine uses the right cell."""
+    """Otherwise, the test above could not detect a wrong cell."""
     inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
     losses = []
     for cell in STEPS:

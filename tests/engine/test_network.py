@@ -1,4 +1,4 @@
-"""`Network` on every device: chunks, carried states, feeds, batches and dropout."""
+"""Tests for `Network` on every device: chunks, carried states, feeds, batches and dropout."""
 
 import numpy as np
 import pytest
@@ -18,35 +18,35 @@ T, B, V, H = 5, 2, 8, 3
 
 @pytest.fixture
 def network(cell, generator, backend):
-    """Two-layer network with random weights and a random state, without dropout."""
+    """Return a two-layer network with random weights and a random state, without dropout."""
     return toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator, backend)
 
 
 @pytest.fixture
 def text(generator, backend):
-    """Inputs and targets for two chunks, each ``(2T, B)``."""
+    """Return ``(inputs, targets)`` for two chunks, each ``(2T, B)``."""
     return backend.to_device(generator.integers(V, size=(2, 2 * T, B)))
 
 
 @pytest.fixture
 def same(host):
-    """Assert that two arrays are equal up to rounding, which may depend on memory layout."""
+    """Return a function that asserts equality up to rounding, which may depend on memory layout."""
     return lambda value, wanted: np.testing.assert_allclose(host(value), host(wanted), rtol=1e-12, atol=1e-14)
 
 
 @pytest.fixture
 def equal(host):
-    """Assert that two arrays are bitwise identical."""
+    """Return a function that asserts that two arrays are bitwise identical."""
     return lambda value, wanted: np.testing.assert_array_equal(host(value), host(wanted))
 
 
 def another(network, T=T, B=B):
-    """Return a network with the same weights, a zero state and separate workspaces."""
+    """Return a network that shares the weights, with a zero state and separate buffers."""
     return Network(network.config, network.parameters, T, B)
 
 
 def loss_and_gradient(network, inputs, targets):
-    """Run the forward and backward pass over `inputs`. Return copies of loss, logits and gradient."""
+    """Run a forward and a backward pass, and return copies of ``(loss, logits, gradient)``."""
     loss = network.learn(teacher_forcing(inputs), targets)
     return loss, network.logits().copy(), network.gradient.flat.copy()
 
@@ -91,24 +91,24 @@ class TestChunks:
         network.forward(teacher_forcing(inputs[first]))
         network.carry()
 
-        # The gradient of the second chunk treats its initial state as a constant.
+        # The second chunk's gradient treats its initial state as a constant.
         direction = generator.normal(size=network.parameters.size)  # (size,)
         feed = teacher_forcing(inputs[second])
         assert directional_error(network, feed, targets[second], direction) <= COMPLEX_LIMIT
         if network.parameters.backend.kind == "cpu":
             assert all(row.passed for row in check_network(network, feed, targets[second]))
 
-        # When both chunks are one sequence, the gradient of the second chunk's loss is different.
+        # If both chunks are one sequence, the gradient of the second chunk's loss is different.
         long = another(network, 2 * T)
         long.state = start
         long.learn(teacher_forcing(inputs), targets)
-        long.readout.dx[second] *= 2  # its loss is the mean of half as many characters
+        long.readout.dx[second] *= 2  # its own loss averages over half as many characters
         long.readout.dx[first] = 0.0
         long.backward()
         assert relative_error(host(network.gradient["layer1.W"]), host(long.gradient["layer1.W"])) > 1e-3
 
     def test_a_backward_pass_does_not_affect_the_next(self, network, text, same):
-        """Gradients do not accumulate over chunks."""
+        """Gradients do not accumulate across chunks."""
         inputs, targets = text
         for chunk in (slice(0, T), slice(T, 2 * T)):
             fresh = another(network)
@@ -154,7 +154,7 @@ class TestCaches:
         fresh = another(network)
         fresh.state = network.state
         expected = loss_and_gradient(fresh, inputs[T:], targets[T:])
-        loss = network.learn(teacher_forcing(inputs[:T]), targets[:T])  # leaves caches of other values
+        loss = network.learn(teacher_forcing(inputs[:T]), targets[:T])  # leaves caches with other values
         same(network.measure(teacher_forcing(inputs[:T]), targets[:T]), loss)
         for value, wanted in zip(loss_and_gradient(network, inputs[T:], targets[T:]), expected, strict=True):
             same(value, wanted)
@@ -189,7 +189,7 @@ class TestState:
         same(other.forward(feed), network.forward(feed))
 
     def test_the_carried_state_is_the_state_after_the_last_pass(self, network, text, same):
-        """After a full pass and two single steps, the state after the second step is carried."""
+        """After a full chunk and two single steps, the state after the second step is carried."""
         inputs, _ = text
         start = network.state
         network.forward(teacher_forcing(inputs[:T]))
@@ -209,7 +209,7 @@ class TestState:
 
 class TestFeed:
     def test_single_steps_and_a_whole_chunk_give_the_same_logits(self, network, text, same):
-        """Generation uses a network with T = 1. Training uses a whole chunk."""
+        """Generation uses a network with T = 1, and training uses entire chunks."""
         inputs = text[0, :T]
         single = another(network, 1)
         single.state = network.state
@@ -270,7 +270,7 @@ class TestDropoutInTheNetwork:
         return toy_network(config, T, B, generator, backend)
 
     def test_dropout_is_applied_between_the_layers_and_before_the_read_out(self, dropping, text, host):
-        """If a unit is always dropped, its columns in layer 2 and in ``readout.W`` have zero gradient."""
+        """If a unit is always dropped, its columns in layer 2 and in ``readout.W`` have a zero gradient."""
         inputs, targets = text
         for mask in dropping.masks:
             mask[...] = 1.0
@@ -279,12 +279,12 @@ class TestDropoutInTheNetwork:
         gradient = {name: host(g) for name, g in dropping.gradient.items()}
         assert not gradient["readout.W"][:, 1].any()
         assert gradient["readout.W"][:, [0, 2]].all()
-        first_input = 0 if "layer2.U" in gradient else H  # first input column of W
+        first_input = 0 if "layer2.U" in gradient else H  # the first input column of W
         assert not gradient["layer2.W"][:, first_input + 1].any()
         assert gradient["layer2.W"][:, [first_input, first_input + 2]].all()
 
     def test_dropout_is_not_applied_to_the_carried_state(self, dropping, text, host, same):
-        """If the whole output of layer 1 is dropped, its state is the same as without dropout."""
+        """If all outputs of layer 1 are dropped, its state is still the same as without dropout."""
         inputs, _ = text
         undropped = another(dropping)
         undropped.state = dropping.state

@@ -1,4 +1,4 @@
-"""Parameters, the configuration that determines their shapes, and their initial values."""
+"""Tests for parameters, the configuration that determines their shapes, and their initial values."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from minichar.errors import MinicharError
 MAX_SIZE = 1 << 20
 SHAPES = {"b": (2, 3), "a": (4,), "c": (1, 2)}
 
-# char-rnn has two bias vectors per gate. These are its parameter counts for V = 65 and each (L, H):
+# char-rnn has two bias vectors per gate. CHAR_RNN has its parameter counts for V = 65 and each (L, H).
 SIZES = ((2, 128), (2, 256), (2, 512), (3, 512))
 CHAR_RNN = {
     "rnn": (66_369, 230_977, 855_105, 1_380_417),
@@ -22,7 +22,7 @@ CHAR_RNN = {
 
 
 FEWER_BIASES = {"rnn": 1, "lstm": 4, "gru": 0, "gru-reset-before": 3}
-"""Number of gates in each cell with one bias where char-rnn has two."""
+"""For each cell, the number of gates that have one bias instead of char-rnn's two."""
 
 
 class TestParameters:
@@ -90,7 +90,7 @@ class TestConfig:
 
     @pytest.mark.parametrize("cell", FEWER_BIASES)
     def test_the_number_of_parameters_is_that_of_char_rnn_without_the_second_bias(self, cell):
-        """With the reset gate applied after the matrix product, all gates of a GRU need both biases."""
+        """A GRU with the reset gate after the matrix product keeps both biases for every gate."""
         for (L, H), count in zip(SIZES, CHAR_RNN[ARGUMENTS[cell]["model"]], strict=True):
             config = Config(65, **ARGUMENTS[cell], rnn_size=H, num_layers=L)
             size = sum(int(np.prod(shape)) for shape in config.shapes().values())
@@ -130,14 +130,14 @@ class TestInitialise:
 
     def test_weights_are_uniform_around_zero(self):
         weights = self.fresh(Config(65, "gru", 64), 1).flat
-        # The standard deviation of a uniform number in ±0.08 is 0.08/√3. There are over 50,000 weights.
+        # A uniform distribution on ±0.08 has a standard deviation of 0.08/√3. There are over 50,000 weights.
         assert abs(weights).max() <= 0.08
         assert abs(weights).max() > 0.0799
         assert weights.mean() == pytest.approx(0, abs=0.001)
         assert weights.std() == pytest.approx(0.08 / np.sqrt(3), rel=0.02)
 
     def test_only_the_forget_bias_of_an_lstm_is_initialised_to_one(self):
-        """The order of the gates is i f o g."""
+        """The gates are in the order i, f, o, g."""
         H = 5
         parameters = self.fresh(Config(8, "lstm", H, 3), 1)
         for layer in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""The read-out, which computes the logits in pieces."""
+"""Tests for the read-out, which computes the logits in pieces."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Comparison with PyTorch: the same weights must give the same loss and gradients."""
+"""With the same weights, minichar and PyTorch give the same loss and gradients."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 T, B, V, H = 5, 2, 8, 3
 
-# Position of each of PyTorch's blocks of H rows in minichar's order.
+# For each of PyTorch's blocks of H rows, the index of the block in minichar.
 BLOCKS = {
     "rnn": (0,),
     "lstm": (0, 1, 3, 2),  # minichar i f o g, PyTorch i f g o
@@ -20,18 +20,18 @@ BLOCKS = {
 
 
 def rows_of(model):
-    """Return the indices of minichar's rows in PyTorch's order."""
+    """Return the row indices that put minichar's rows in PyTorch's order."""
     return np.concatenate([np.arange(block * H, (block + 1) * H) for block in BLOCKS[model]])
 
 
 def split(names, layer, model):
-    """Split the arrays of one layer as in PyTorch: input and recurrent weights, and their biases."""
+    """Split a layer's arrays into PyTorch's input and recurrent weights and their biases."""
     W, rows = names[f"layer{layer}.W"], rows_of(model)
     if model == "gru":
         U = names[f"layer{layer}.U"]
         parts = {"weight_ih": W[:, :-1], "weight_hh": U[:, :-1], "bias_ih": W[:, -1], "bias_hh": U[:, -1]}
     else:
-        # minichar has one bias. PyTorch's second bias is zero and has the same gradient as the first.
+        # minichar has one bias, so PyTorch's second bias is zero. Its gradient equals that of the first.
         zero = np.zeros(len(W))
         parts = {"weight_ih": W[:, H:-1], "weight_hh": W[:, :H], "bias_ih": W[:, -1], "bias_hh": zero}
     if layer == 1:
@@ -40,7 +40,7 @@ def split(names, layer, model):
 
 
 def torch_modules(network):
-    """Return PyTorch's recurrent and read-out layers with the weights of `network`."""
+    """Return PyTorch's ``(recurrent, readout)`` layers with the weights of `network`."""
     config = network.config
     cls = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[config.model]
     recurrent = cls(V, H, config.num_layers, dtype=torch.float64)

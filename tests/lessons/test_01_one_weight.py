@@ -1,9 +1,9 @@
 """Lesson 1. One weight: the chain rule line by line, and a step downhill.
 
-Training asks one question about every weight: if this weight were slightly larger, how much
-would the loss change? The answer is the derivative of the loss with respect to the weight.
-All fifteen lessons are about computing it. Start with the smallest possible network: one
-input x, one weight w, and a target for its output y.
+Training asks one question about every weight: if this weight were slightly larger, how much would
+the loss change? The answer is the derivative of the loss with respect to the weight, and all
+fifteen lessons are about computing it. Start with the smallest possible network: one input x, one
+weight w, and a target for its output y.
 
     forward, read down               backward, read up
 
@@ -11,25 +11,24 @@ input x, one weight w, and a target for its output y.
     y = tanh(a)                      da = dy · (1 - y²)
     loss = (y - target)²             dy = 2 (y - target)
 
-`da` is short for "the derivative of the loss with respect to a", and likewise for other variables.
-Each line on the left computes one new value from the line above it. Each line on the right
-differentiates the line beside it, starting from the last one. That is the chain rule:
+`da` is short for "the derivative of the loss with respect to a", and likewise for the other
+variables. Each line on the left computes a new value from the line above it. Each line on the
+right differentiates the line beside it, starting with the last. That is the chain rule:
 
     derivative of the input  =  derivative of the output  ×  slope of this line
 
-There are three lines, so there are three slopes. The slope of (y - target)² is 2 (y - target).
-The slope of tanh(a) is 1 - tanh²(a) = 1 - y² (lesson 4 derives it). The slope of w x with respect
-to w is x.
+Each of the three lines has a slope. The slope of (y - target)² is 2 (y - target). The slope of
+tanh(a) is 1 - tanh²(a) = 1 - y² (lesson 4 derives it). The slope of w x with respect to w is x.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and
-values from the forward pass (here x, y and target). It does not depend on the rest of the
-network, so a network with a million weights is differentiated in the same way.
+values from the forward pass (here x, y and target). It does not depend on the rest of the network,
+so a network with a million weights is differentiated in exactly the same way.
 
-Recurrent networks need one more rule. If a weight is used twice, the loss depends on it along
-two paths, and its derivative is the sum over both.
+Recurrent networks need one more rule. If a weight is used twice, it affects the loss along two
+paths, and its derivative is the sum over both.
 
-Training repeats the update w ← w - η dw, a small step against the derivative. The factor η > 0
-is the learning rate.
+Training repeats the update w ← w - η dw, which takes a small step against the derivative. The
+factor η > 0 is the learning rate.
 """
 
 from math import atanh, tanh
@@ -61,7 +60,7 @@ def backward(w):
 
 
 def slope(f, at):
-    """The slope of f, measured with a small change in each direction."""
+    """Measure the slope of f with a small change in each direction."""
     return (f(at + h) - f(at - h)) / (2 * h)
 
 
@@ -128,7 +127,7 @@ to
     da = dy * (1 - a * a)  # y = tanh(a)
 
 This uses the wrong value in the slope. Before you run the lesson again, predict which tests will
-fail. Pay attention to those that still pass.
+fail. Note which ones still pass.
 """
 
 ANSWER = """
@@ -137,7 +136,7 @@ test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change,
 test_each_backward_line_is_the_derivative_with_respect_to_one_value and
 test_the_engine_computes_the_same_gradients.
 
-The two tests about training still pass. The wrong derivative has the right sign, so each step
-still lowers the loss. A network with a wrong gradient often still trains, just less well, so the
+The two training tests still pass. The wrong derivative has the right sign, so each step still
+lowers the loss. A network with a wrong gradient often still trains, only less well, and the
 mistake goes unnoticed. That is why the next lesson is about checking gradients.
 """

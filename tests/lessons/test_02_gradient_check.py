@@ -10,21 +10,21 @@ How accurate is that? By Taylor's theorem, with all derivatives taken at w,
     f(w + h) = f + h f' + h²/2 f'' + h³/6 f''' + …
     f(w - h) = f - h f' + h²/2 f'' - h³/6 f''' + …
 
-Subtract the two lines: f and f'' cancel. Divide by 2h: f' + h²/6 f''' + … remains, so the error
-of the method is h²/6 f'''. This is the *truncation error*. If h is ten times smaller, it is a
-hundred times smaller. (In a one-sided difference, (f(w + h) - f(w)) / h, f'' does not cancel, and
-the error is h/2 f''.)
+Subtract the second line from the first, and f and f'' cancel. Divide by 2h, and f' + h²/6 f''' + …
+remains, so the method's error is h²/6 f'''. This is the *truncation error*. Making h ten times
+smaller makes it a hundred times smaller. (In a one-sided difference, (f(w + h) - f(w)) / h, f''
+does not cancel, and the error is h/2 f''.)
 
-But floating-point numbers have 16 digits. f(w + h) and f(w - h) are accurate to about ε|f|, with
-ε = 2.2e-16. As h shrinks, they agree in more and more digits, which the subtraction cancels.
-This is the *round-off error*, about ε|f| / h. It grows as h shrinks.
+But floating-point numbers have only 16 digits, so f(w + h) and f(w - h) are accurate to about
+ε|f|, with ε = 2.2e-16. As h shrinks, they agree in more and more digits, all of which the
+subtraction cancels. The resulting *round-off error* is about ε|f| / h, so it grows as h shrinks.
 
     error  ≈  h²/6 |f'''|  +  ε|f| / h
 
 The sum is smallest near h = ∛(3ε |f| / |f'''|), about 1e-5.
 
-Here is the relative error, measured on the loss of lesson 1. It is a V on its side. One arm has
-slope 2. The other is ragged and has slope -1.
+Here is the relative error, measured on the loss from lesson 1. It is a V on its side: one arm has
+slope 2, and the other, which is ragged, has slope -1.
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                           *
@@ -41,9 +41,9 @@ slope 2. The other is ragged and has slope -1.
     1e-12                                               *
     1e-13                                                *
 
-A central difference is accurate to nine or ten digits at best: near 1e-10 here, near 1e-9 in a
-real network. That is enough to find a wrong line of code, but not to verify the last digits.
-Lesson 3 shows a method that can verify those.
+A central difference is accurate to nine or ten digits at best: about 1e-10 here, and about 1e-9 in
+a real network. That is enough to find a wrong line of code, but not to verify the last digits.
+Lesson 3 presents a method that can.
 """
 
 from math import log10, tanh
@@ -61,7 +61,7 @@ def f(w):
 
 
 def slope(w):
-    """f' by hand: the three backward lines of lesson 1, combined."""
+    """Return f' derived by hand: the three backward lines of lesson 1, combined."""
     y = tanh(w * x)
     return 2 * (y - target) * (1 - y * y) * x
 
@@ -79,7 +79,7 @@ def error(approximation):
 
 
 def drawing(errors):
-    """One row per h. The further right the star, the larger the error."""
+    """Draw one row per h. The further right the star, the larger the error."""
     lines = ["    h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2"]
     for h, e in errors.items():
         lines.append(f"    {h:.0e}  {' ' * round(5 * (log10(max(e, 1e-13)) + 13))}*")
@@ -93,7 +93,7 @@ def test_where_truncation_dominates_a_ten_times_smaller_step_is_a_hundred_times_
 
 
 def test_where_round_off_dominates_a_smaller_step_is_less_accurate():
-    """The left arm is ragged, so take the largest error of several similar step sizes."""
+    """The left arm is ragged, so take the largest error over several similar step sizes."""
 
     def worst(h):
         return max(error(central(h * (1 + k / 10))) for k in range(10))
@@ -148,8 +148,7 @@ Which tests fail? The new line is also a known method. Which one?
 """
 
 ANSWER = """
-It is the one-sided difference. test_the_engine_changes_one_weight_at_a_time fails,
-because f'' no longer cancels. So does
-test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected: its first assertion is that a correct
-derivative passes. With an error of h/2 f'', the method now rejects a correct gradient.
+It is the one-sided difference. test_the_engine_changes_one_weight_at_a_time fails, because f'' no
+longer cancels. So does test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected, whose first
+assertion is that a correct derivative passes: with an error of h/2 f'', the check now rejects one.
 """

@@ -1,7 +1,7 @@
 """Lesson 3. The complex step: a derivative accurate to the last digit, because nothing cancels.
 
 The V in lesson 2 has a left arm because digits cancel in f(w + h) - f(w - h). To avoid the
-subtraction, step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
+subtraction, take the step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
 
     f(w + ih) = f + ih f' - h²/2 f'' - ih³/6 f''' + …
 
@@ -9,9 +9,9 @@ Take the imaginary part and divide by h:
 
     Im f(w + ih) / h = f' - h²/6 f''' + …
 
-f itself is in the real part, so it drops out without a subtraction. The truncation error has the
-same size as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60,
-and f' is accurate to all of its 16 digits. The V loses its left arm:
+f itself is in the real part, so it drops out without any subtraction. The truncation error is as
+large as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60, and f'
+is accurate to all 16 digits. The V loses its left arm:
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                            *
@@ -21,15 +21,15 @@ and f' is accurate to all of its 16 digits. The V loses its left arm:
     1e-05                   *
     1e-06         *
     1e-07  *
-    1e-08  *                 and likewise down to 1e-300
+    1e-08  *                 and so on down to 1e-300
 
-There is a restriction. f must be computed in complex numbers, from operations that have a complex
-derivative: + - × /, exp, log, tanh, powers. It must not use abs(), which discards the phase, or
-compare complex numbers. The forward pass of the engine follows these rules. Softmax has to
-subtract the largest logit, and selects it by `.real`. Lesson 5 explains why that is allowed.
+There is one restriction. f must be computed with complex numbers, using only operations that have
+a complex derivative: + - × /, exp, log, tanh, powers. It must not use abs(), which discards the
+phase, or compare complex numbers. The engine's forward pass follows these rules. Softmax has to
+subtract the largest logit, which it selects by `.real`; lesson 5 explains why that is allowed.
 
-minichar uses the complex step to verify all of its gradients to about 1e-15: in
-`minichar gradcheck`, in its tests, and in every lesson from here on.
+minichar uses the complex step to verify all its gradients to about 1e-15: in `minichar gradcheck`,
+in its tests, and in most of the lessons that follow.
 
 Squire & Trapp 1998, "Using complex variables to estimate derivatives of real functions".
 """
@@ -48,7 +48,7 @@ w, x, target = 0.4, 1.2, 0.6
 
 
 def f(w):
-    """The loss of lessons 1 and 2. `cmath.tanh` also accepts complex numbers."""
+    """Return the loss from lessons 1 and 2. `cmath.tanh` also accepts complex numbers."""
     return (tanh(w * x) - target) ** 2
 
 
@@ -90,7 +90,7 @@ def test_the_complex_step_of_a_cube_worked_by_hand():
 
 
 def test_abs_breaks_the_complex_step_but_the_square_root_of_a_square_does_not():
-    """Both functions are |w|, whose slope at -2 is -1. The abs() of a complex number is real."""
+    """Both functions are |w|, with slope -1 at -2, but abs() of a complex number is real."""
     assert complex_step(abs, -2.0) == 0.0
     assert complex_step(lambda w: (w * w) ** 0.5, -2.0) == pytest.approx(-1.0)
 
@@ -119,14 +119,15 @@ to
 
     return abs(tanh(w * x) - target) ** 2
 
-For real w the value is the same, so a central difference would give the same result. Which tests
+For real w, the value is the same, so a central difference would give the same result. Which tests
 fail here, and how large is the error they report?
 """
 
 ANSWER = """
-The abs() of a complex number is real, so the imaginary part is lost and the computed derivative
-is 0: an error of 1, or 100 %. These tests fail:
+abs() of a complex number is real, so the imaginary part is lost and the computed derivative is 0:
+a relative error of 1, or 100%. These tests fail:
 test_the_imaginary_part_is_the_step_times_the_derivative,
 test_a_large_step_has_the_truncation_error_of_lesson_2, test_a_tiny_step_loses_no_digits and
-test_the_engine_differentiates_with_respect_to_each_weight_in_turn. This mistake is easy to find.
+test_the_engine_differentiates_with_respect_to_each_weight_in_turn. A mistake this large is easy to
+find.
 """

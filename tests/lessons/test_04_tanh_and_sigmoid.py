@@ -1,6 +1,6 @@
-"""Lesson 4. Tanh and sigmoid: two slopes that are functions of the value.
+"""Lesson 4. Tanh and sigmoid: two slopes that depend only on the function's value.
 
-Between its matrix products, a network needs a non-linearity. The cells of this engine use two:
+Between its matrix products, a network needs a non-linearity. The cells in this engine use two:
 tanh, between -1 and 1, for content, and the sigmoid σ, between 0 and 1, for gates.
 
     tanh(a) = (eᵃ - e⁻ᵃ) / (eᵃ + e⁻ᵃ)                σ(a) = 1 / (1 + e⁻ᵃ)
@@ -17,18 +17,18 @@ result is a scaled and shifted tanh:
          = ¼ (1 - (2σ - 1)²)                      since tanh(½a) = 2σ - 1
          = σ (1 - σ)
 
-Both slopes depend only on the *value* of the function. So the forward pass keeps the values and
-not a, and the backward pass is one line for each function:
+Both slopes depend only on the *value* of the function. So the forward pass keeps the values rather
+than a, and the backward pass takes one line per function:
 
     y = tanh(a)          da = dy ∘ (1 - y ∘ y)
     s = σ(a)             da = ds ∘ s ∘ (1 - s)
 
-∘ is element-wise multiplication. The slope of tanh is at most 1 and the slope of σ at most ¼,
-both at a = 0. Where the value is near its limit, the slope is almost 0. The unit is *saturated*,
-and hardly any gradient passes through it. Lesson 10 multiplies a hundred such slopes.
+∘ denotes element-wise multiplication. The slope of tanh is at most 1 and that of σ at most ¼, both
+at a = 0. Where the value is near its limit, the slope is almost 0: the unit is *saturated*, and
+hardly any gradient passes through it. Lesson 10 multiplies a hundred such slopes.
 
-The engine computes σ from tanh for two reasons. At a = -1000, e⁻ᵃ overflows and tanh does not.
-And NumPy's tanh accepts complex numbers, which the complex step (lesson 3) needs.
+The engine computes σ from tanh for two reasons. First, at a = -1000, e⁻ᵃ overflows but tanh does
+not. Second, NumPy's tanh accepts complex numbers, which the complex step (lesson 3) needs.
 """
 
 from math import exp
@@ -101,8 +101,8 @@ Is s (1 - s) still its slope?
 """
 
 ANSWER = """
-The result is now σ(2a), whose slope is twice as large: 2 s (1 - s). If you change a function, you
-must also change its backward line. test_the_sigmoid_is_its_textbook_formula and
-test_the_slope_of_the_sigmoid_is_the_value_times_one_minus_the_value fail. The tests of saturation
-and of the steepest point still pass, because they only check s (1 - s).
+The result is now σ(2a), whose slope is twice as large: 2 s (1 - s). When you change a function,
+you must change its backward line as well. test_the_sigmoid_is_its_textbook_formula and
+test_the_slope_of_the_sigmoid_is_the_value_times_one_minus_the_value fail. The tests for saturation
+and for the steepest point still pass, because they only check s (1 - s).
 """

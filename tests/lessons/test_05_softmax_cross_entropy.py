@@ -1,14 +1,14 @@
 """Lesson 5. Softmax with cross-entropy: why the gradient is p - onehot(target).
 
-The network outputs one score for each character, the *logits*. Softmax turns them into
-probabilities. The loss is -log of the probability of the target, the next character of the text:
+The network outputs one score per character, its *logit*. Softmax turns the logits into
+probabilities. The loss is -log of the probability of the target, which is the next character in
+the text:
 
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
 
-The long derivation differentiates line by line, as in lesson 1. First differentiate the
-logarithm. Then differentiate softmax, in which every probability depends on every logit. [j = k]
-is 1 if j equals k, and 0 otherwise:
+The long derivation differentiates line by line, as in lesson 1: first the logarithm, then softmax,
+in which every probability depends on every logit. [j = k] is 1 if j equals k, and 0 otherwise:
 
     dp_j      = -[j = target] / p_target
     dlogits_k = Σ_j dp_j · p_j ([j = k] - p_k)
@@ -24,15 +24,15 @@ The short derivation shows why the result is so simple. Write the loss without a
 
 and differentiate it: the first term gives p, and the second gives onehot(target). There is no
 division by a tiny p_target, nothing overflows, and every entry is between -1 and 1. A confident
-wrong prediction gets the full gradient. (With the squared error of p it would get almost none, as
-a test below shows. The logarithm cancels the saturation of the exponential.)
+wrong prediction gets the full gradient. (With a squared error on p, it would get almost none, as a
+test below shows. The logarithm cancels the saturation of the exponential.)
 
 The loss of a chunk is the mean over its N characters, which adds a factor of 1/N:
 
     dlogits = (p - onehot(target)) / N
 
-Adding a constant to all logits does not change p. So the engine first subtracts the largest
-logit, and no exponential is larger than exp(0) = 1.
+Adding a constant to all logits does not change p. The engine therefore subtracts the largest logit
+first, so that no exponential is larger than exp(0) = 1.
 """
 
 from math import exp, log
@@ -55,7 +55,7 @@ def softmax(logits):
 
 
 def long_derivation(logits, target):
-    """The loss of one character and its gradient, computed through p."""
+    """Return the loss of one character and its gradient, computed via p."""
     p = softmax(logits)
     dp = [-1 / p[j] if j == target else 0.0 for j in range(V)]
     dlogits = [sum(dp[j] * p[j] * ((j == k) - p[k]) for j in range(V)) for k in range(V)]
@@ -67,7 +67,7 @@ def p_minus_onehot(logits, target):
 
 
 def engine(logits, targets):
-    value, cache = loss.forward(np, logits.copy(), targets, len(targets))  # it overwrites the logits
+    value, cache = loss.forward(np, logits.copy(), targets, len(targets))  # overwrites the logits
     return value, loss.backward(np, cache)
 
 
@@ -93,7 +93,7 @@ def test_the_complex_step_agrees_to_the_last_digit():
 
 
 def test_adding_a_constant_to_all_logits_changes_nothing():
-    """It follows that each column of the gradient sums to 0."""
+    """As a consequence, each column of the gradient sums to 0."""
     np.testing.assert_allclose(engine(logits + 100, targets)[1], engine(logits, targets)[1], atol=1e-14)
     np.testing.assert_allclose(engine(logits, targets)[1].sum(axis=0), 0, atol=1e-15)
 
@@ -126,15 +126,16 @@ to
 
     xp.put_along_axis(p, targets, p_target * 1.0, axis=0)
 
-Now onehot(target) is no longer subtracted. What would a step against this gradient do to the
-logits? Which gradient test still passes?
+onehot(target) is no longer subtracted. What would a step against this gradient do to the logits?
+Which gradient test still passes?
 """
 
 ANSWER = """
-Every logit would be lowered in proportion to its probability, including the logit of the target.
-The gradient no longer depends on which character was correct. These tests fail:
+It would lower every logit in proportion to its probability, including the target's. The gradient
+no longer depends on which character was correct. These tests fail:
 test_the_engine_computes_the_mean_loss_and_p_minus_onehot_over_N,
-test_the_complex_step_agrees_to_the_last_digit, test_adding_a_constant_to_all_logits_changes_nothing
-(its second line) and test_huge_logits_do_not_overflow. The test of the derivation through p still
-passes, because it uses the loops in the lesson and not the engine.
+test_the_complex_step_agrees_to_the_last_digit,
+test_adding_a_constant_to_all_logits_changes_nothing (its second assertion) and
+test_huge_logits_do_not_overflow. The test of the derivation through p still passes, because it
+uses this lesson's loops and not the engine.
 """

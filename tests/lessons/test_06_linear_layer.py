@@ -1,31 +1,33 @@
 """Lesson 6. A linear layer and a batch: dx = Wᵀ @ da, and dW is a sum over every use of W.
 
-A linear layer has K inputs and G outputs. Every output depends on every input, and has a bias:
+A linear layer has K inputs and G outputs. Each output depends on every input and has a bias:
 
     a_j = Σ_k W_jk x_k + b_j
 
-For the backward pass, suppose da is known. The loss depends on the weight W_jk through a_j
-alone. It depends on the input x_k through every a_j, so dx_k is a sum, as in lesson 1 for a
-weight used twice:
+For the backward pass, suppose da is known. The loss depends on the weight W_jk only through a_j.
+It depends on the input x_k through every a_j, so dx_k is a sum, as for a weight used twice in
+lesson 1:
 
     dW_jk = da_j x_k                 db_j = da_j              dx_k = Σ_j W_jk da_j
 
 In matrix notation, dW = da @ xᵀ, a column times a row, and dx = Wᵀ @ da. The forward pass
 multiplies by W, and the backward pass multiplies by its transpose.
 
-A batch of B sequences is a matrix with B columns. The columns do not interact, but all of them use
+A batch of B sequences is a matrix with B columns. The columns do not interact, but they all use
 the same W, so its gradient is the sum over the columns. With x (K, B) and da (G, B), the matrix
-product da @ xᵀ computes that sum. It is a sum and not a mean, because the loss is already a mean
-(lesson 5).
+product da @ xᵀ computes that sum. It is a sum rather than a mean because the loss is already a
+mean (lesson 5).
 
 Time works in the same way. T steps of B sequences are T·B columns that use the same W. The engine
-stores them side by side. One matrix product computes dW for a whole chunk, and another computes dx.
+stores them side by side, so one matrix product computes dW for a whole chunk, and another computes
+dx.
 
-The engine does two things differently. First, it appends a 1 to x, so the bias is a column of W:
+The engine does two things differently. First, it appends a 1 to x, so that the bias becomes a
+column of W:
 
     s  = [x; 1]
     a  = W @ s
-    dW = da @ sᵀ                     the bias too
+    dW = da @ sᵀ                     includes the bias
     dx = W_xᵀ @ da                   W_x is W without its last column
 
 Second, the first layer reads characters. A character k is a *one-hot* vector, 1 at k and 0
@@ -49,7 +51,7 @@ ids = np.array([[5, 0, 0, 2, 5], [5, 5, 1, 2, 0]])  # (T, B); characters 3 and 4
 
 
 def loops(W, x, da):
-    """Compute a, dx and dW one element at a time, with the bias in the last column of W."""
+    """Return ``(a, dx, dW)``, computed one element at a time, with the bias in the last column of W."""
     a, dx, dW = np.zeros((T, G, B)), np.zeros((T, K, B)), np.zeros((G, K + 1))
     for t in range(T):
         for b in range(B):
@@ -74,7 +76,7 @@ def engine(W, x, da):
 
 
 def engine_reading_characters(da):
-    """A first layer, whose W has only the bias column."""
+    """Run a first layer, whose W has only the bias column; return ``(a, dWx)``."""
     dWx = np.zeros_like(Wx)
     bias, dbias = np.zeros((G, 1)), np.zeros((G, 1))
     layer = Linear(bias, dbias, gates=1, H=0, T=T, B=B, backend=CPU, Wx=Wx, dWx=dWx)
@@ -111,7 +113,7 @@ def test_the_gradient_of_a_batch_is_the_sum_over_its_sequences():
 
 
 def test_the_complex_step_agrees():
-    """The gradient of the loss Σ da ∘ a with respect to a is da."""
+    """For the loss Σ da ∘ a, the gradient with respect to a is da."""
 
     def of_W(theta):
         return (da * engine(theta.reshape(W.shape), x, da)[0]).sum()
@@ -151,8 +153,8 @@ What does dW contain now? Which test fails, and why only that one?
 """
 
 ANSWER = """
-dW now contains only the term of the last sequence at the last step, instead of the sum. So
-test_the_gradient_of_each_weight_is_the_sum_over_all_columns fails. It is the only test that
-compares the engine's dW with the loops. The others compare the engine with itself or with the
-complex step. Writing = instead of += is a common mistake in a hand-written backward pass.
+dW now contains only the last sequence's term at the last step, instead of the sum. Only
+test_the_gradient_of_each_weight_is_the_sum_over_all_columns fails, because no other test compares
+the engine's dW with the loops. The others compare it with itself or with the complex step. Writing
+= instead of += is a common mistake in hand-written backward passes.
 """

@@ -1,6 +1,6 @@
 """Lesson 7. One RNN step: a matrix product and a tanh, forward and backward.
 
-A recurrent network has a *hidden state* h, its memory of everything it has read. One step
+A recurrent network has a *hidden state* h, which is its memory of everything it has read. One step
 computes the next state from the previous state and an input x (Elman 1990):
 
     a = W @ [h_prev; x; 1]
@@ -8,24 +8,24 @@ computes the next state from the previous state and an input x (Elman 1990):
 
 W has H rows. Its columns are W_h for h_prev, W_x for x, and the bias.
 
-This is the linear layer of lesson 6 followed by the tanh of lesson 4. The backward pass starts
-with the last line, from dh, the gradient of the loss with respect to the new state:
+This is the linear layer from lesson 6 followed by the tanh from lesson 4. The backward pass starts
+at the last line, with dh, the gradient of the loss with respect to the new state:
 
     da = dh ∘ (1 - h ∘ h)            through tanh, element by element
     dh_prev = W_hᵀ @ da              through the matrix product
     dx = W_xᵀ @ da
     dW = da @ [h_prev; x; 1]ᵀ        summed over the batch
 
-This is the whole backward pass of one RNN step. dx is passed to the layer below, and dh_prev to
+That is the complete backward pass of one RNN step. dx is passed to the layer below, and dh_prev to
 the previous step.
 
-In minichar, a *cell* is the part that is specific to one kind of network: here `h = tanh(a)` and
-its backward line. A cell is a pair of functions, `forward` and `backward`. `forward` returns a
-*cache*, the values that `backward` needs. For an RNN, the cache is only h. The matrix products are
-the same for every cell, and a *layer* computes them.
+In minichar, a *cell* is the part that is specific to one kind of network: here, `h = tanh(a)` and
+its backward line. A cell is a pair of functions, `forward` and `backward`. `forward` also returns
+a *cache* of the values that `backward` needs. For an RNN, the cache is just h. The matrix products
+work the same way for every cell, and a *layer* computes them.
 
-Only dh_prev is needed immediately, because the previous step depends on it. So the layer keeps da
-for every step and computes dx and dW for the whole chunk at the end, with one matrix product each.
+Only dh_prev is needed immediately, by the previous step. The layer therefore keeps da for every
+step and computes dx and dW for the whole chunk at the end, with one matrix product each.
 """
 
 from math import tanh
@@ -46,7 +46,7 @@ dh = generator.normal(size=(H, B))
 
 
 def step(W, h_prev, x):
-    """One step: the matrix product, then the engine's cell."""
+    """Run one step: the matrix product, then the engine's cell."""
     s = np.concatenate([h_prev, x, np.ones((1, B))])
     a = W @ s
     h, cache = rnn.forward(np, (a,))
@@ -54,7 +54,7 @@ def step(W, h_prev, x):
 
 
 def step_backward(W, s, dh, cache):
-    """The engine's cell, then the matrix products."""
+    """Backpropagate through the engine's cell, then through the matrix product."""
     ((da,),) = rnn.backward(np, dh, cache)
     dh_prev = W[:, :H].T @ da
     dx = W[:, H:-1].T @ da
@@ -63,7 +63,7 @@ def step_backward(W, s, dh, cache):
 
 
 def loops(W, h_prev, x, dh):
-    """Compute h, dh_prev, dx and dW for one sequence, one element at a time."""
+    """Return ``(h, dh_prev, dx, dW)`` for one sequence, computed one element at a time."""
     s = [*h_prev, *x, 1.0]
     h = [tanh(sum(W[j][k] * s[k] for k in range(H + D + 1))) for j in range(H)]
     ds = [0.0] * (H + D)
@@ -94,7 +94,7 @@ def test_a_step_computes_what_the_loops_compute():
 
 
 def test_the_complex_step_agrees_on_every_gradient():
-    """The gradient of the loss Σ dh ∘ h with respect to h is dh."""
+    """For the loss Σ dh ∘ h, the gradient with respect to h is dh."""
 
     def gradient(f, at):
         return complex_step(lambda theta: (dh * f(theta.reshape(at.shape))[0]).sum(), at.reshape(-1))
@@ -137,14 +137,14 @@ to
 
     da = dh * (1.0 - h)
 
-The shapes are the same, and nothing crashes. For which values of h is this slope correct? Which
+The shapes are the same, so nothing crashes. For which values of h is this slope correct? Which
 tests still pass?
 """
 
 ANSWER = """
 1 - h is correct at h = 0 and h = 1. It is too small in between and too large for negative h.
-test_a_step_computes_what_the_loops_compute and test_the_complex_step_agrees_on_every_gradient fail.
-The test of the saturated unit passes, because its h is 1. The test of the layer passes, because it
+test_a_step_computes_what_the_loops_compute and test_the_complex_step_agrees_on_every_gradient
+fail. The saturated-unit test passes, because h is 1 there. The layer test passes, because it
 compares two computations that both use the cell you changed. A test needs a reference that does
 not share the code under test.
 """

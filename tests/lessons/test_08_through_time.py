@@ -1,31 +1,31 @@
-"""Lesson 8. Through time: backpropagation through time sums over all paths in a single pass.
+"""Lesson 8. Through time: a single backward pass sums over all paths.
 
-Repeat the step of lesson 7 T times, each time from the previous state, with a loss after every
-step. *Unrolled*, this is a network with T layers that all share the same weights. Here is one unit,
-with a weight w_h for its state and a weight w_x for its input:
+Repeat the step from lesson 7 T times, each time starting from the previous state, with a loss
+after every step. *Unrolled*, this is a network of T layers that all share the same weights. Here
+is a single unit, with a weight w_h for its state and a weight w_x for its input:
 
     h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T           h_t = tanh(w_h h_{t-1} + w_x x_t)
              │       │             │
              ▼       ▼             ▼
              L_1     L_2           L_T           loss = L_1 + … + L_T
 
-How does the loss depend on w_h? Every step s uses it. The state h_s affects the loss of step s and
-the losses of all later steps t. There is one path for each pair s ≤ t, T(T + 1)/2 in total:
+How does the loss depend on w_h? Every step s uses it, and the state h_s affects the loss of step s
+and of all later steps t. There is one path for each pair s ≤ t, so there are T(T + 1)/2 in total:
 
-    dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · (slope of h_t in h_s) · (1 - h_s²) h_{s-1}
+    dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
-where the slope of h_t in h_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t.
+where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t.
 
 You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t
 and through the next state, so dh_t is the sum of two gradients. Start at the last step, where the
-second gradient is 0:
+second one is 0:
 
     dh_t  = dL_t/dh_t + w_h da_{t+1}         at the last step, only dL_T/dh_T
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
-T such steps sum over all paths. This is *backpropagation through time*, BPTT (Werbos 1990). In the
-engine it is the loop in `Layer.backward`, which is the same for every cell.
+T such steps sum over all paths. This is *backpropagation through time*, or BPTT (Werbos 1990). In
+the engine, it is the loop in `Layer.backward`, which is the same for every cell.
 
 When layers are stacked, the layer above provides dL_t/dh_t: its dx is the `dh_above` of the layer
 below it.
@@ -62,12 +62,12 @@ def loss(w_h, w_x):
 
 
 def slope_of_state(h, t, s):
-    """The slope of h_t in h_s."""
+    """Return dh_t/dh_s."""
     return prod(w_h * (1 - h[r] ** 2) for r in range(s + 1, t + 1))
 
 
 def path_by_path():
-    """dw_h as the sum over all pairs s ≤ t."""
+    """Return dw_h as the sum over all pairs s ≤ t."""
     h, dw_h = states(w_h, w_x), 0.0
     for t in range(1, T + 1):
         for s in range(1, t + 1):
@@ -86,7 +86,7 @@ def one_pass():
 
 
 def engine(dh_above):
-    """The engine's RNN with one unit and one input: its weights are the row [w_h, w_x, bias]."""
+    """Run the engine's RNN with one unit and one input, whose weights are the row [w_h, w_x, bias]."""
     W = np.array([[w_h, w_x, 0.0]])
     dW = np.zeros_like(W)
     layer = Layer(RNN, {"W": W}, {"W": dW}, H=1, T=T, B=1, backend=CPU)
@@ -128,7 +128,7 @@ def test_a_loss_at_the_last_step_alone_reaches_every_input():
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_stacked_layers_agree_with_the_complex_step(num_layers):
-    """Every weight of a network with `num_layers` RNN layers is checked."""
+    """Check every weight of a network with `num_layers` RNN layers."""
     generator = np.random.default_rng(8)
     config = Config(vocab_size=8, model="rnn", rnn_size=3, num_layers=num_layers)
     network = toy_network(config, T=5, B=2, generator=generator)
@@ -146,13 +146,13 @@ to
 
     dh = dh_above[t]
 
-Now no gradient is passed from one step to the previous one. Which tests fail? Which of them test
-one unit, and which test a whole network?
+Now no gradient is passed from a step to the previous one. Which tests fail? Which of them test a
+single unit, and which test a whole network?
 """
 
 ANSWER = """
-Two tests of one unit fail: test_the_engine_computes_the_same_gradient and
-test_a_loss_at_the_last_step_alone_reaches_every_input, where the gradient now reaches only the last
-input. One test of networks fails: test_stacked_layers_agree_with_the_complex_step, for every number
-of layers.
+Two single-unit tests fail: test_the_engine_computes_the_same_gradient and
+test_a_loss_at_the_last_step_alone_reaches_every_input, where the gradient now reaches only the
+last input. One whole-network test fails: test_stacked_layers_agree_with_the_complex_step, for
+every number of layers.
 """

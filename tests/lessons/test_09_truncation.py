@@ -1,28 +1,28 @@
-"""Lesson 9. Truncation and the carried state: states cross the end of a chunk, gradients do not.
+"""Lesson 9. Truncation and the carried state: states cross chunk boundaries, but gradients do not.
 
-A training text may have a million characters, and you cannot unroll a million steps. So the text is
-split into chunks of T steps (`--seq-length`, 50 by default), with one weight update per chunk. Two
-things could be passed between chunks:
+A training text may have a million characters, and you cannot unroll a million steps. The text is
+therefore split into chunks of T steps (`--seq-length`, 50 by default), with one weight update per
+chunk. Two things could be passed between chunks:
 
-    state      forward     h_T of one chunk is h_0 of the next          carried over
-    gradient   backward    dh_0 of a chunk would add to dh_T before     dropped: taken as 0
+    state      forward     h_T of a chunk is h_0 of the next                   carried over
+    gradient   backward    dh_0 of a chunk would add to dh_T of the previous   dropped: treated as 0
 
-The state is carried over, so the network *reads* without a break and can use information from a
-thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
-chunk. One reason is memory. The other is that the previous chunk was read with different weights,
-which have been updated in between.
+The state is carried over, so the network *reads* without interruption and can use information from
+a thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within
+a chunk. One reason for this is memory. The other is that the previous chunk was read with
+different weights, because they have been updated since.
 
 What is lost? Take two chunks with losses L1 and L2. The full gradient has three parts:
 
     dW  =  L1 through chunk 1  +  L2 through chunk 2  +  L2 through chunk 1
-           kept                   kept                   dropped, as dh_0 is
+           kept                   kept                   dropped with dh_0
 
-The truncated gradient is therefore biased, but it is not wrong. It is the exact gradient of a
-loss that treats the initial state of each chunk as a constant. The tests below verify both
-statements. They also add the third part by hand, which restores the full gradient.
+The truncated gradient is therefore biased, but it is not wrong: it is the exact gradient of a loss
+that treats each chunk's initial state as a constant. The tests below verify both statements. They
+also add the third part by hand, which restores the full gradient.
 
-This is *truncated* backpropagation through time. At the beginning of the text there is no state to
-carry over, and the state is set to 0 (`reset`).
+This is *truncated* backpropagation through time. At the beginning of the text, there is no state
+to carry over, so the state is set to 0 (`reset`).
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ dh_above = generator.normal(size=(2 * T, H, B))  # the loss is Σ dh_above ∘ h
 
 
 def run(x, start=0.0):
-    """Run a layer over x from the state `start`; return the layer and its states."""
+    """Run a layer over x from the state `start`; return ``(layer, states)``."""
     layer = Layer(RNN, {"W": W}, {"W": np.zeros_like(W)}, H, len(x), B, CPU)
     layer.start[0] = start
     return layer, read(layer, x)
@@ -85,7 +85,7 @@ def test_the_truncated_gradients_do_not_add_up_to_the_full_one():
 def test_what_is_missing_is_the_gradient_of_the_carried_state():
     first, second = two_chunks()
     kept = gradient(second, dh_above[T:])
-    dh_0 = second.linears[0].state_gradient(0)  # `backward` drops it after its last step
+    dh_0 = second.linears[0].state_gradient(0)  # `backward` discards it after its last step
     mended = dh_above[:T].copy()
     mended[-1] += dh_0
     np.testing.assert_allclose(gradient(first, mended) + kept, gradient(run(x)[0], dh_above), rtol=1e-12)
@@ -126,13 +126,13 @@ to
 
     self.rows[...] = self.xp.concatenate(self.states[n - 1])  # (S·H, B)
 
-Now the next chunk starts from the state one step too early. No gradient check can detect this,
-because the gradient of each chunk is still correct. Which tests do?
+Now the next chunk starts from a state that is one step too old. No gradient check can detect this,
+because each chunk's gradient is still correct. Which tests do?
 """
 
 ANSWER = """
 test_the_engine_carries_the_last_state_over fails, because it compares the states of the second
-chunk. test_the_truncated_gradient_is_exact_if_the_carried_state_is_a_constant fails in the line
-that compares the states, before any gradient. Each chunk has the correct gradient for its initial
-state. Only a test of values can detect that the state is wrong.
+chunk. test_the_truncated_gradient_is_exact_if_the_carried_state_is_a_constant fails at the line
+that compares the states, before it checks any gradient. Each chunk has the correct gradient for
+its initial state, so only a test of values can detect that the state is wrong.
 """

@@ -1,15 +1,15 @@
 """Lesson 10. Vanishing and exploding: a product of a hundred slopes, and what clipping does.
 
-How much does an input from 100 steps ago affect the current loss? Its gradient contains one
-factor for every step in between (lesson 8). In an RNN (lesson 7),
+How much does an input from 100 steps ago affect the current loss? Its gradient has one factor for
+every step in between (lesson 8). In an RNN (lesson 7),
 
     da_t     = dh_t ∘ (1 - h_t ∘ h_t)
     dh_{t-1} = W_hᵀ @ da_t
     dx_t     = W_xᵀ @ da_t
 
 A product of 100 similar factors is either tiny or huge: 0.9¹⁰⁰ is 3e-5, and 1.1¹⁰⁰ is 1e4. The
-table is measured on untrained networks with 64 units and a loss at the last step only. Each number
-is the norm of dx that many steps back, relative to dx at the last step:
+table shows measurements on untrained networks with 64 units and a loss at the last step only. Each
+value is the norm of dx the given number of steps back, relative to dx at the last step:
 
     steps back               1         10         50        100
     RNN                3.6e-01    3.7e-05    5.4e-22    6.6e-43
@@ -19,27 +19,27 @@ is the norm of dx that many steps back, relative to dx at the last step:
     GRU                5.1e-01    2.9e-03    1.2e-12    2.4e-24
     RNN, large W       1.3e+00    1.5e+01    6.7e+05    1.2e+12
 
-The gradient of the RNN shrinks by about 60 % at every step. After 20 steps it is below the rounding
-error of float32, so it has no effect on training. An LSTM has a second path, along its cell state
+The RNN's gradient shrinks by about 60% at every step. After 20 steps, it is below the rounding
+error of float32 and has no effect on training. An LSTM has a second path, along its cell state
 (lesson 11):
 
     c_t = f ∘ c_{t-1} + …      so      dc_{t-1} = dc_t ∘ f + …
 
-The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1 nothing would be
-lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
+The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1, nothing would
+be lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
 bias of 0, 0.73 for the usual 1, and 0.99 for 5. (The path through h adds a little.) In a GRU, z
-plays the role of f and starts at 0.5. Gradients still vanish in such networks, but a gate controls
-how fast, so the network can *learn* what to keep and for how long.
+plays the role of f and starts near 0.5. Gradients still vanish in these networks, but a gate
+controls how fast, so the network can *learn* what to keep and for how long.
 
-Large recurrent weights have the opposite effect. In the last row the gradient explodes, and an
-update of that size would destroy the weights. So gradients are *clipped* first (Pascanu, Mikolov &
-Bengio 2013):
+Large recurrent weights have the opposite effect. In the last row, the gradient explodes, and an
+update of that size would destroy the weights. Gradients are therefore *clipped* first (Pascanu,
+Mikolov & Bengio 2013):
 
     by norm      g ← g · min(1, limit / ‖g‖)        shorter, in the same direction
     by element   g ← min(max(g, -limit), limit)     the direction changes
 
 Clipping turns a huge update into a small one. It does not prevent vanishing gradients, because it
-never makes a gradient longer.
+never makes a gradient larger.
 """
 
 from functools import cache
@@ -56,14 +56,14 @@ H, V, T, B = 64, 20, 101, 4
 
 
 def lengths(model, forget_bias=None, recurrent=None):
-    """The norm of dx of an untrained second layer, 0 … T-1 steps before the loss, relative to 0 steps."""
+    """Return the norm of dx in layer 2, untrained, 0 … T-1 steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(1)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")
     initialise(config, parameters, generator)
     if forget_bias is not None:
         parameters["layer2.W"][H : 2 * H, -1] = forget_bias
-    if recurrent is not None:  # scaled so that W_h lengthens a vector by about this factor
+    if recurrent is not None:  # scaled so that W_h multiplies a vector's norm by about this factor
         parameters["layer2.W"][:, :H] = generator.normal(size=(H, H)) * recurrent / np.sqrt(H)
     network = Network(config, parameters, T, B)
     network.forward(teacher_forcing(generator.integers(V, size=(T, B))))
@@ -96,7 +96,7 @@ def test_the_table_shows_what_the_engine_computes():
         assert [float(word) for word in table[name]] == pytest.approx(row, rel=0.3)
 
 
-def test_in_a_fresh_rnn_the_gradient_shrinks_by_the_same_factor_in_every_step():
+def test_in_a_fresh_rnn_the_gradient_shrinks_by_the_same_factor_at_every_step():
     logs = np.log10(measured()["RNN"])
     assert logs[100] < -30
     assert logs[100] - logs[50] == pytest.approx(logs[50] - logs[0], rel=0.1)
@@ -146,7 +146,7 @@ to
 
     parameters["layer2.W"][:H, -1] = forget_bias
 
-These rows belong to the input gate. Guess first: does an LSTM with a wide open input gate also
+These rows belong to the input gate. Guess first: does an LSTM with a wide-open input gate also
 remember longer?
 """
 

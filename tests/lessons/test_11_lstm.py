@@ -1,8 +1,8 @@
 """Lesson 11. The LSTM, gate by gate: three gates around a cell state, and their gradients.
 
 An LSTM has two states: the cell state c, which is its memory, and the hidden state h, which is its
-output (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added f). One matrix product computes four
-pre-activations with H rows each:
+output (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added the forget gate). One matrix product
+computes four pre-activations with H rows each:
 
     a = W @ [h_prev; x; 1]           rows i, f, o, g
     i, f, o = σ(a_i), σ(a_f), σ(a_o)
@@ -11,12 +11,12 @@ pre-activations with H rows each:
     h = o ∘ tanh(c)
 
 The candidate g, between -1 and 1, is the new content. Three gates, between 0 and 1, control the
-cell state. The forget gate f controls how much of the old content is kept, the input gate i how
-much of the candidate is written, and the output gate o how much of the content is output.
+cell state: the forget gate f sets how much of the old content is kept, the input gate i how much
+of the candidate is written, and the output gate o how much of the content is output.
 
-The backward pass starts from dh and dc, the gradients of the two states, and differentiates the
-last line first. c affects the loss in two ways, through h and through the next step, so its
-gradient is a sum:
+The backward pass starts from dh and dc, the gradients with respect to the two states, and
+differentiates the last line first. c affects the loss in two ways, through h and through the next
+step, so its gradient is a sum:
 
     h = o ∘ tanh(c)
         do = dh ∘ tanh_c
@@ -30,12 +30,12 @@ gradient is a sum:
         da_i, da_f, da_o = di ∘ i ∘ (1 - i), df ∘ f ∘ (1 - f), do ∘ o ∘ (1 - o)
         da_g = dg ∘ (1 - g ∘ g)
 
-These lines are the cell. The matrix product of lesson 7 is differentiated as for an RNN:
+That is the whole cell. The matrix product is differentiated as in lesson 7:
 
     dh_prev, dx, dW = W_hᵀ @ da, W_xᵀ @ da, da @ [h_prev; x; 1]ᵀ
 
-In a product, the gradient of one factor is dc times *the other factor*. So if c_prev is 0, the
-gradient of the forget gate is 0, and if f is 0, no gradient reaches c_prev. The line
+In a product such as f ∘ c_prev, the gradient of each factor is dc times *the other factor*. So if
+c_prev is 0, the forget gate's gradient is 0, and if f is 0, no gradient reaches c_prev. The line
 dc_prev = dc ∘ f is the path that lesson 10 measures.
 """
 
@@ -54,7 +54,7 @@ x = generator.normal(size=(D, B))
 
 
 def step(W, h_prev, c_prev, x):
-    """One step: the matrix product, then the engine's cell."""
+    """Run one step: the matrix product, then the engine's cell."""
     s = np.concatenate([h_prev, x, np.ones((1, B))])
     a = (W @ s).reshape(4, H, B)
     h, c, cache = lstm.forward(np, a, c_prev)
@@ -62,7 +62,7 @@ def step(W, h_prev, c_prev, x):
 
 
 def step_backward(W, s, dh, dc, cache):
-    """The engine's cell, then the matrix products."""
+    """Backpropagate through the engine's cell, then through the matrix product."""
     da, dc_prev = lstm.backward(np, dh, dc, cache)
     da = np.concatenate(da)  # (4H, B)
     dh_prev = W[:, :H].T @ da
@@ -76,14 +76,14 @@ def sigmoid(a):
 
 
 def one_unit(a_i, a_f, a_o, a_g, c_prev):
-    """The cell for one unit of one sequence, in scalars."""
+    """Compute the cell for one unit of one sequence, with scalars."""
     i, f, o, g = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o), tanh(a_g)
     c = f * c_prev + i * g
     return o * tanh(c), c
 
 
 def one_unit_backward(a_i, a_f, a_o, a_g, c_prev, dh, dc):
-    """The gradients of its five inputs, each measured with a central difference."""
+    """Return the gradients of `one_unit` with respect to its five inputs, by central differences."""
     inputs, small = [a_i, a_f, a_o, a_g, c_prev], 1e-6
 
     def loss(inputs):
@@ -139,7 +139,7 @@ def test_the_gradient_of_the_previous_cell_state():
 
 
 def test_the_complex_step_agrees_on_every_gradient():
-    """The gradients of the loss Σ dh ∘ h + dc ∘ c with respect to h and c are dh and dc."""
+    """For the loss Σ dh ∘ h + dc ∘ c, the gradients with respect to h and c are dh and dc."""
 
     def gradient(f, at):
         def loss(theta):
@@ -164,15 +164,14 @@ to
 
     dc = dh * o * (1.0 - tanh_c * tanh_c)
 
-This drops the gradient from the next step. Guess first: which gate still has the correct gradient,
-and why?
+This discards the gradient from the next step. Guess first: which gate still has the correct
+gradient, and why?
 """
 
 ANSWER = """
 The output gate: its gradient depends only on dh. Every gradient that passes through c is wrong:
 test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
-test_the_gradient_of_the_candidate,
-test_the_gradient_of_the_previous_cell_state and
-test_the_complex_step_agrees_on_every_gradient fail. With this mistake the path along the cell state
-is cut, and the LSTM forgets as fast as an RNN.
+test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state and
+test_the_complex_step_agrees_on_every_gradient fail. This mistake cuts the path along the cell
+state, so the LSTM forgets as fast as an RNN.
 """

@@ -1,7 +1,7 @@
-"""Lesson 12. The GRU and its two variants: a blend of old and new, and two places for the reset gate.
+"""Lesson 12. The GRU and its two variants: a blend of old and new, and where to apply the reset gate.
 
-A GRU (Cho et al. 2014) has a hidden state and no cell state. It blends the old state with a
-candidate n. With z = 1 it keeps the old state, and with z = 0 the candidate is the new state:
+A GRU (Cho et al. 2014) has a hidden state but no cell state. It blends the old state with a
+candidate n. With z = 1, it keeps the old state; with z = 0, the candidate becomes the new state:
 
     h = (1 - z) ∘ n + z ∘ h_prev
         dn, dz, dh_prev = dh ∘ (1 - z), dh ∘ (h_prev - n), dh ∘ z
@@ -12,11 +12,11 @@ candidate n. With z = 1 it keeps the old state, and with z = 0 the candidate is 
     r, z = σ(…)
         da_r, da_z = dr ∘ r ∘ (1 - r), dz ∘ z ∘ (1 - z)
 
-The second gate, the reset gate r, lets the candidate ignore part of the past. Two versions of the
-paper apply it in different places, and weights of one variant do not work in the other.
+The second gate, the reset gate r, allows the candidate to ignore part of the past. Two versions of
+the paper apply it at different points, and weights from one variant do not work in the other.
 
 *Reset gate applied after the matrix product* (PyTorch, cuDNN, the default here). The state and the
-input have separate matrices:
+input have separate weight matrices:
 
     u = U @ [h_prev; 1]                      rows r, z, n
     a = W @ [x; 1]                           rows r, z, n
@@ -25,8 +25,8 @@ input have separate matrices:
         dr, du_n = da_n ∘ u_n, da_n ∘ r
         du_r, du_z = da_r, da_z              both terms of a sum have the same gradient
 
-*Reset gate applied before the matrix product* (char-rnn). The gates have one matrix, and the
-candidate has a separate one, Wn:
+*Reset gate applied before the matrix product* (char-rnn). The gates share one weight matrix, and
+the candidate has its own, Wn:
 
     a = W @ [h_prev; x; 1]                   rows r, z
     r, z = σ(a_r), σ(a_z)
@@ -36,8 +36,8 @@ candidate has a separate one, Wn:
         dr, dh_prev = drh ∘ h_prev, dh_prev + drh ∘ r
 
 In both variants, h_prev affects the loss through the blend, through the candidate and through the
-gates, so dh_prev is a sum of three terms. The first term contains no matrix. Where z is near 1, the
-gradient is passed to the previous step almost unchanged.
+gates, so dh_prev is a sum of three terms. The first term involves no matrix: where z is near 1,
+the gradient is passed to the previous step almost unchanged.
 """
 
 import numpy as np
@@ -60,7 +60,7 @@ def after(h_prev, x, U, W):
 
 
 def after_backward(h_prev, x, U, W):
-    """The gradients of h_prev, x, U and W."""
+    """Return the gradients with respect to h_prev, x, U and W."""
     h, cache = after(h_prev, x, U, W)
     du, da, dh_prev = gru.backward(np, dh, cache)
     du, da = np.concatenate(du), np.concatenate(da)  # each (3H, B)
@@ -78,7 +78,7 @@ def before(h_prev, x, W, Wn):
 
 
 def before_backward(h_prev, x, W, Wn):
-    """The gradients of h_prev, x, W and Wn."""
+    """Return the gradients with respect to h_prev, x, W and Wn."""
     h, reset_cache, update_cache, rh = before(h_prev, x, W, Wn)
     (da_n,), dz, dh_prev = gru_reset_before.update_backward(np, dh, update_cache)
     drh = Wn[:, :H].T @ da_n
@@ -91,7 +91,7 @@ def before_backward(h_prev, x, W, Wn):
 
 
 def by_complex_step(forward, arguments):
-    """The gradient of each argument. The gradient of the loss Σ dh ∘ h with respect to h is dh."""
+    """Yield the gradient of the loss Σ dh ∘ h with respect to each argument."""
     for k, at in enumerate(arguments):
 
         def loss(theta, k=k, at=at):
@@ -124,7 +124,7 @@ def test_an_update_gate_of_1_keeps_the_state_and_its_gradient():
 
 
 def with_reset_bias(bias):
-    """The states that both variants compute with the same weights and this bias for r."""
+    """Return both variants' new states, computed with the same weights and this bias for r."""
     U_same, W_same = U.copy(), W.copy()
     W_same[:H, -1], U_same[2 * H :, -1] = bias, 0.0  # only one variant multiplies a bias by r
     both = np.concatenate([U_same[:, :-1], W_same[:, :-1], U_same[:, -1:] + W_same[:, -1:]], axis=1)
@@ -149,12 +149,12 @@ to
 
     dr, du_n = da_n * h_prev, da_n * r
 
-In the other variant, the reset gate does scale the state. Which test fails? Would training with
-this gradient crash?
+In the other variant, the reset gate really does scale the state. Which test fails? Would training
+with this gradient crash?
 """
 
 ANSWER = """
 test_with_the_reset_after_the_complex_step_agrees_on_every_gradient fails. Training would not
-crash, because u_n and h_prev have the same shape. The network would still train, just less well.
-The test of the update gate passes, because with z = 1 the gradient of the candidate is 0.
+crash, because u_n and h_prev have the same shape. The network would still train, only less well.
+The update-gate test passes, because with z = 1 the candidate's gradient is 0.
 """

@@ -1,32 +1,32 @@
 """Lesson 13. Dropout: the same mask forward and backward, and no rescaling after training.
 
-A network with more weights than the training text has characters can memorise the text. *Dropout*
-(Srivastava et al. 2014) makes that harder. During training, each unit is set to 0 with probability
-p, independently at every step, so units cannot rely on each other.
+A network with more weights than there are characters in the training text can memorise the text.
+*Dropout* (Srivastava et al. 2014) makes memorising harder. During training, each unit is set to 0
+with probability p, independently at every step, so units cannot rely on one another.
 
     mask = 0 with probability p, else 1 / (1 - p)
     y    = mask ∘ h
 
 Why 1 / (1 - p)? Because the mean of y is then (1 - p) · h / (1 - p) + p · 0 = h. The layer above
-receives values of the usual size, and after training the mask is omitted without any other change.
-This is called *inverted* dropout.
+receives values of the usual size, and after training the mask can be omitted without any other
+change. This is called *inverted* dropout.
 
-The mask is random, but once it is drawn it is a constant. So the backward pass multiplies by the
-same constant:
+The mask is random, but once drawn, it is a constant, and the backward pass multiplies by the same
+constant:
 
     dh = mask ∘ dy                   the same mask: a dropped unit gets no gradient
 
 With a new mask in the backward pass, the result would not be the gradient of any loss.
 
 Where is the mask applied? Between layers and before the read-out, but not between h_prev and h
-(Zaremba et al. 2014). Otherwise a state would be multiplied by T masks, and with p = 0.3 it would
-remain nonzero with probability 0.7⁵⁰ = 2e-8 after 50 steps. With two layers:
+(Zaremba et al. 2014). Otherwise, a state would be multiplied by T masks: with p = 0.3, it would
+survive 50 steps with probability 0.7⁵⁰ = 2e-8. With two layers:
 
     x of layer 2      = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
     x of the read-out = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the read-out
 
-The training loss that minichar prints is measured with dropout active. It is therefore higher than
-the loss of the same network without dropout.
+The training loss that minichar prints is measured with dropout active, so it is higher than the
+same network's loss without dropout.
 """
 
 import numpy as np
@@ -87,7 +87,7 @@ def test_the_gradient_passes_through_the_same_mask(generator):
 
 
 def test_the_state_passed_to_the_next_step_is_never_dropped(generator):
-    """It follows that the states of the first layer do not depend on its mask."""
+    """As a consequence, the first layer's states do not depend on its mask."""
     network = toy_network(Config(V, "rnn", H, num_layers=2, dropout=0.9), T, B, generator)
     feed = teacher_forcing(generator.integers(V, size=(T, B)))
     states, logits = [], []
@@ -120,7 +120,7 @@ Now the mask is applied in the forward pass only. Which tests fail? Would they f
 """
 
 ANSWER = """
-test_the_gradient_passes_through_the_same_mask and
-test_with_fixed_masks_the_complex_step_agrees fail. With p = 0 both would pass, because every entry
-of the mask is then 1. A test with dropout disabled does not test dropout.
+test_the_gradient_passes_through_the_same_mask and test_with_fixed_masks_the_complex_step_agrees
+fail. With p = 0, both would pass, because every entry of the mask is then 1. A test with dropout
+disabled does not test dropout.
 """

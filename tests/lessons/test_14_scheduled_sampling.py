@@ -1,23 +1,24 @@
 """Lesson 14. Scheduled sampling: training on the model's own predictions, and a biased gradient.
 
-During training, the network reads the characters of the text. This is *teacher forcing*. During
-generation, it reads its own predictions. It was never trained on its own mistakes, so one mistake
-leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) trains it on them. A
-Bernoulli mask selects the source of each input character. With a probability called the
-*teacher-forcing ratio* it is taken from the text. Otherwise it is the model's own prediction,
+During training, the network normally reads the characters of the text. This is *teacher forcing*.
+During generation, it reads its own predictions. It was never trained on its own mistakes, so one
+mistake leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) trains it
+on them. A Bernoulli mask selects the source of each input character. With a probability called the
+*teacher-forcing ratio*, the character is taken from the text. Otherwise, it is the model's own
+prediction:
 
     k ~ p = softmax(logits of step t-1)          then        x_t = onehot(k)
 
-What is its gradient? The choice is a step function of the weights: change a weight a little, and k
-stays the same or jumps. The slope of a step function is 0 wherever it exists. So k is treated as a
-constant, like a dropout mask, and no gradient passes through the choice to the logits of step t-1.
-This has two consequences.
+What is the gradient of this choice? The choice is a step function of the weights: change a weight
+a little, and k stays the same or jumps. The slope of a step function is 0 wherever it exists. So k
+is treated as a constant, like a dropout mask, and no gradient passes through the choice to the
+logits of step t-1. This has two consequences.
 
 First, the backward pass must use the characters that were *fed*, not the characters of the text.
 Column k of dWx belongs to the character that was read.
 
-Second, the gradient is biased. The quantity to minimise is the expected loss over the choices.
-With a single choice, it is a sum over the V possible characters,
+Second, the gradient is biased. The quantity to minimise is the expected loss over all choices.
+With a single choice, that is a sum over the V possible characters,
 
     E[L] = Σ_k p_k L_k                           L_k is the loss if k is fed
 
@@ -27,9 +28,10 @@ and by the product rule its derivative with respect to a weight θ has two parts
             computed              left out
 
 The first part improves the predictions for the inputs that were read. The second part changes the
-probabilities of those inputs. Scheduled sampling leaves it out. The last test below computes both
-parts and the full gradient, and verifies that they add up. (The second part can be estimated from
-samples, with high variance. minichar does not do this: the method helps despite the bias.)
+probabilities of those inputs, and scheduled sampling leaves it out. The last test below computes
+both parts and the full gradient, and verifies that they add up. (The second part can be estimated
+from samples, but with high variance. minichar does not estimate it: the method helps despite the
+bias.)
 """
 
 import numpy as np
@@ -56,7 +58,7 @@ def network(generator):
 
 
 def feed(inputs, ratio, choice, generator):
-    """The engine's feed. Predictions are sampled ("sample") or the argmax of the logits ("argmax")."""
+    """Return the engine's feed, which samples predictions ("sample") or takes the likeliest ("argmax")."""
     mixed = ScheduledSampling(inputs, choice, CPU)
     mixed.draw_mask(ratio, generator)
     return mixed
@@ -68,7 +70,7 @@ def test_a_ratio_of_1_is_pure_teacher_forcing(network, generator):
     np.testing.assert_array_equal(network.fed, inputs)
 
 
-def test_with_a_ratio_of_0_it_reads_its_own_predictions_after_the_first_character(network, generator):
+def test_with_a_ratio_of_0_the_network_reads_only_predictions_after_the_first_character(network, generator):
     inputs = generator.integers(V, size=(T, B))
     logits = network.forward(feed(inputs, 0.0, "argmax", generator))
     np.testing.assert_array_equal(network.fed[0], inputs[0])
@@ -83,7 +85,7 @@ def test_a_character_is_drawn_with_its_probability(generator):
 
 
 def test_the_choice_is_a_step_function_of_the_logits():
-    """As one logit grows, the character stays the same or jumps."""
+    """As one logit grows, the chosen character stays the same or jumps."""
     logits, u = np.zeros((V, 1)), np.array([0.5])
     first = np.eye(V)[:, :1]  # (V, 1)
     ids = [int(draw.draw(np, logits + growth * first, u)[0]) for growth in np.linspace(0.0, 6.0, 601)]
@@ -104,7 +106,7 @@ def test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs(networ
     inputs, targets = np.zeros((T, B), dtype=int), generator.integers(V, size=(T, B))
     network.learn(feed(inputs, 0.0, "sample", generator), targets)
     was_fed = np.isin(np.arange(V), network.fed)
-    assert was_fed.sum() > 1  # more than character 0, the only character in the inputs
+    assert was_fed.sum() > 1  # not just character 0, the only character in the inputs
     np.testing.assert_array_equal(network.gradient["layer1.Wx"].any(axis=0), was_fed)
 
 
@@ -117,7 +119,7 @@ def test_the_computed_and_the_omitted_part_add_up_to_the_gradient_of_the_expecte
     twin.state = network.state
 
     def outcomes(theta):
-        """p_k and L_k for every k, as a function of θ."""
+        """Return p_k and L_k for every k, as functions of θ."""
         parameters.flat[...] = theta
         p, L = np.zeros(V, "complex128"), np.zeros(V, "complex128")
         for k in range(V):
@@ -150,8 +152,8 @@ This swaps the two sources. Do the gradient checks fail?
 """
 
 ANSWER = """
-No, and they should not: the gradient is correct for the characters that were fed. The tests that
-check which characters were fed do fail: test_a_ratio_of_1_is_pure_teacher_forcing,
-test_with_a_ratio_of_0_it_reads_its_own_predictions_after_the_first_character, and
+No, and they should not: the gradient is correct for the characters that were fed. But the tests
+that check which characters were fed do fail: test_a_ratio_of_1_is_pure_teacher_forcing,
+test_with_a_ratio_of_0_the_network_reads_only_predictions_after_the_first_character, and
 test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs in the assertion on was_fed.
 """

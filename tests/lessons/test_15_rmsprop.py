@@ -1,7 +1,7 @@
 """Lesson 15. RMSprop in a ravine: a step size for every weight.
 
-The gradient is correct. How large should a step be? Plain gradient descent has one learning rate η
-for all weights:
+The gradient is correct, but how large should a step be? Plain gradient descent has one learning
+rate η for all weights:
 
     θ ← θ - η g
 
@@ -9,24 +9,25 @@ Apply it to a *ravine*, a loss that is steep in one direction and flat in the ot
 
     loss = ½ (100 θ₁² + θ₂²)         g = (100 θ₁, θ₂)
 
-In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02 that factor is below -1,
-and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, and
-with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third. The steepest direction limits the
-learning rate of all weights. The larger the ratio of the slopes, the slower the training.
+In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02, that factor is below -1,
+and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, so
+with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third. The steepest direction limits
+the learning rate for all weights, and the larger the ratio of the slopes, the slower the training.
 
-*RMSprop* (Tieleman & Hinton 2012) divides the gradient of each weight by its typical size, the root
-of a running mean of its square:
+*RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the root of
+a running mean of its square:
 
     m ← α m + (1 - α) g∘g            m starts at 0; α = 0.95
     θ ← θ - η g / (√m + ε)           ε = 1e-8 avoids a division by 0
 
-If g is constant, m approaches g², and the step approaches η for any size of g. So all weights move
-at the same speed in steep and flat directions, and a loss that is 1000 times larger gives the same
-path. This has two consequences. First, η is now a *distance*: how far a weight moves in one step,
-0.002 by default. Second, the weights do not settle. At a minimum g is small, m decays, and the
-steps grow back to about η and overshoot. So η should decrease over time (`--learning-rate-decay`).
+If g is constant, m approaches g², and the step size approaches η, however large g is. So all
+weights move at the same speed in steep and flat directions, and a loss that is 1000 times larger
+gives the same path. This has two consequences. First, η is now a *distance*: how far a weight
+moves in one step, 0.002 by default. Second, the weights do not settle. Near a minimum, g is small,
+m decays, and the steps grow back to about η and overshoot. So η should decrease over time
+(`--learning-rate-decay`).
 
-The first step is longer than the others. There, m is (1 - α) g² instead of g², so the step is
+The first step is longer than the others, because m is then (1 - α) g² instead of g². The step is
 η/√(1 - α), or 4.5 η with α = 0.95. Adam corrects for this. Torch's RMSprop, which char-rnn uses,
 does not, and neither does minichar.
 """
@@ -55,7 +56,7 @@ def gradient_descent(steps, rate):
 
 
 def by_hand(steps, rate, alpha=0.95):
-    """RMSprop, one weight at a time; return θ after every step."""
+    """Run RMSprop one weight at a time; return θ after every step."""
     theta, m = [*START], [0.0, 0.0]
     path = []
     for _ in range(steps):
@@ -140,14 +141,13 @@ to
 
     self.theta -= g / (m + EPSILON) * learning_rate
 
-This omits the root. Think of the units of g, m and θ: how would a loss that is a thousand times
-larger affect the steps now? Then run the tests.
+This omits the square root. Think of the units of g, m and θ: how would a loss that is a thousand
+times larger affect the steps now? Then run the tests.
 """
 
 ANSWER = """
-g/m has the unit of 1/g, so a loss that is a thousand times larger makes the steps a thousand times
-shorter.
-These tests fail: test_rmsprop_descends_in_both_directions_at_the_same_speed,
+g/m has the units of 1/g, so a loss that is a thousand times larger makes the steps a thousand
+times shorter. These tests fail: test_rmsprop_descends_in_both_directions_at_the_same_speed,
 test_the_engine_agrees_with_the_loop_above,
 test_a_loss_a_thousand_times_larger_gives_the_same_path,
 test_the_first_step_is_longer_by_one_over_the_root_of_one_minus_alpha,

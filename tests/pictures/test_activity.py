@@ -53,7 +53,7 @@ def test_gate_histograms(model, ids):
     for gate in gates:
         assert gate.shares.sum() == pytest.approx(1)
         assert 0 <= gate.left + gate.right <= 1
-        edge = 2 if gate.low == 0 else 1  # number of bins within 0.1 of an end
+        edge = 2 if gate.low == 0 else 1  # number of bins within 0.1 of one end of the range
         assert gate.left == pytest.approx(gate.shares[:edge].sum())
         assert gate.right == pytest.approx(gate.shares[-edge:].sum())
 

@@ -7,7 +7,7 @@ from minichar import Choice, MinicharError
 
 
 def naive_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
-    """Return the probability of each character for one column of logits, computed naively."""
+    """Return each character's probability for one column of logits, computed naively."""
     weights = np.exp((logits - logits.max()) / temperature)
     likeliest_first = sorted(range(len(logits)), key=lambda k: -weights[k])
     kept = likeliest_first[: top_k or None]
@@ -20,7 +20,7 @@ def naive_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
 
 
 def frequencies(choice, logits, n=4000):
-    """Return the frequency of each character over evenly spaced uniform numbers, accurate to 1/n."""
+    """Return each character's frequency, accurate to 1/n, for n evenly spaced uniform numbers."""
     u = (np.arange(n) + 0.5) / n
     ids = choice.ids(np.repeat(logits[:, None], n, axis=1), u)
     return np.bincount(ids, minlength=len(logits)) / n
@@ -66,7 +66,7 @@ def test_columns_are_independent(generator):
     ("top_p", "kept"), [(0.25, [0]), (0.26, [0, 1]), (0.5, [0, 1]), (0.51, [0, 1, 2]), (0.75, [0, 1, 2])]
 )
 def test_top_p_keeps_the_smallest_set_that_reaches_p(top_p, kept):
-    """With four equal logits, 0.25 and 0.5 are reached exactly, so no further character is kept."""
+    """With four equal logits, 0.25 and 0.5 are reached exactly, and no further character is kept."""
     assert np.flatnonzero(frequencies(Choice(top_p=top_p), np.zeros(4))).tolist() == kept
 
 

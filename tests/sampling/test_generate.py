@@ -31,7 +31,7 @@ def text_of(*arguments, **options):
 
 
 def test_generated_text_is_reproducible():
-    """The text depends only on the weights, seed and options, not on the version or machine."""
+    """The text depends only on the weights, seed and options, not on the version or the machine."""
     model = toy_model("\n abcd", rnn_size=4)
     model.parameters.flat[...] = (7 * np.arange(model.parameters.size) % 31 - 15) / 8
     steps = generate_many(model.exact(), 2, 40, prime="ab", seed=5, choice=Choice(0.7, top_k=5, top_p=0.95))
@@ -43,7 +43,7 @@ def test_generated_text_is_reproducible():
 
 
 def naive_text(model, prime, seed, n, temperature=1.0):
-    """Generate each character by processing the whole text again from a zero state."""
+    """Generate each character by reprocessing the entire text from a zero state."""
     numbers = np.random.default_rng((seed, STREAM, 0)).random(BLOCK)
     text = prime
     for u in numbers[:n]:
@@ -163,7 +163,7 @@ def test_unknown_characters_in_the_prime_are_skipped_or_encoded_as_unknown(unkno
     "choice", [Choice(), Choice(1e300), Choice(1e-300), Choice(argmax=True), Choice(top_k=1)]
 )
 def test_the_unknown_id_is_never_generated(choice):
-    """Its logit is far larger than the other logits."""
+    """The unknown id is not generated even if its logit is by far the largest."""
     model = toy_model("\nab", unknown=True)
     model.parameters["readout.W"][3, -1] = 1000
     assert set(text_of(model, 400, choice=choice)) <= set("\nab")
@@ -221,7 +221,7 @@ def pushed(text, stops):
         out += gate.push(character)
         if gate.stopped:
             return out
-        # Every character was returned or is buffered, and the buffer is a prefix of a stop string.
+        # Every character was either returned or buffered, and the buffer is a prefix of a stop string.
         assert out + gate.held == text[:read]
         assert not gate.held or any(stop.startswith(gate.held) for stop in gate.stops)
     return out + gate.end()

@@ -28,7 +28,7 @@ def test_random_numbers_continue_across_blocks():
 
 
 class Batch:
-    """A batch of streams, with the text generated so far by each."""
+    """A batch of streams, and the text that each has generated so far."""
 
     def __init__(self, model):
         self.model, self.streams, self.texts = model, Streams(model), {}
@@ -71,7 +71,7 @@ def test_a_stream_does_not_depend_on_other_streams(events):
 
 
 def test_streams_in_a_large_batch_equal_single_streams(cell):
-    """BLAS uses different kernels for different numbers of columns, so inexact models fail this test."""
+    """BLAS uses different kernels for different column counts, so inexact models would fail this test."""
     vocabulary = Vocabulary("\n " + "".join(map(chr, range(97, 123))))
     model = CharRNN.new(Config(len(vocabulary), rnn_size=128, num_layers=2, **cell), vocabulary, seed=1)
     model.parameters.flat[...] *= 8

@@ -31,7 +31,7 @@ def cache_file(text_file):
 
 @pytest.fixture
 def no_encoding(monkeypatch):
-    """Make encoding fail, so that ids can be read only from the cache."""
+    """Make encoding fail, so that ids can only come from the cache."""
 
     def fail(*args):
         raise AssertionError("the text was encoded again")

@@ -21,7 +21,7 @@ TEXT = "在嶽詠蟬\n西陸蟬聲唱，\n南冠客思侵。\n\n登幽州臺歌\
 
 @pytest.fixture
 def answers(monkeypatch):
-    """Add a data set named toy. Downloads return the items of the returned list."""
+    """Add a dataset named toy, and return the list of file contents that its download returns."""
     toy = Dataset(
         name="toy",
         description="three poems",
@@ -174,4 +174,4 @@ def test_unreadable_and_unwritable_files_are_errors(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_an_error(tmp_path):
-    assert "unknown data set 'toys': choose one of pydocs, pystdlib" in error_of("toys", tmp_path)
+    assert "unknown dataset 'toys': choose one of pydocs, pystdlib" in error_of("toys", tmp_path)

@@ -78,7 +78,7 @@ def test_the_error_for_a_wrong_encoding_suggests_a_likely_encoding(tmp_path):
 def test_gb18030_is_suggested_if_most_characters_have_both_bytes_outside_ascii(
     tmp_path, whole, halves, encoding
 ):
-    """In Western text, gb18030 decodes an accented letter and the next letter as one character."""
+    """In Western text, gb18030 decodes an accented letter and the following letter as one character."""
     raw = "，".encode("gb18030") * whole + "ün".encode("cp1252") * halves + b" the end"
     assert len(raw.decode("gb18030")) == whole + halves + len(" the end")
     assert f"try encoding={encoding!r}," in error_of(written(tmp_path, raw))

@@ -6,5 +6,5 @@ from minichar.training.start import begin
 
 @pytest.fixture
 def trainer_of(tmp_path):
-    """Return a function that creates the trainer of a toy run with the given settings."""
+    """Return a function that creates a trainer for a toy run with the given settings."""
     return lambda text=TEXT, **changes: begin(toy_settings(tmp_path, text, **changes)).trainer

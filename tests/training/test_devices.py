@@ -1,4 +1,4 @@
-"""Training on every device: the same losses, few copies, and exact resuming."""
+"""Training gives the same losses on every device, with few copies and exact resuming."""
 
 from dataclasses import replace
 
@@ -13,15 +13,16 @@ from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import trainer as trainer_module
+from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
-from minichar.training.trainer import Evaluated, Saved, Step, Trainer
+from minichar.training.trainer import Trainer
 
 TEXT = "a sad cab bade a bad dad" * 5
 VOCABULARY = Vocabulary("".join(sorted(set(TEXT))))
 T, B = 3, 3
 
-# All options enabled. An epoch has 7 chunks. The learning rate and the teacher-forcing ratio change
+# All options are enabled. An epoch has 7 chunks. The learning rate and the teacher-forcing ratio change
 # after every epoch.
 EVERYTHING = Settings(
     seq_length=T,
@@ -43,7 +44,7 @@ LSTM = {"model": "lstm"}
 
 
 def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
-    """Return a trainer with the same initial weights on every device, or with those of a checkpoint."""
+    """Return a trainer that resumes a checkpoint or starts from weights identical on every device."""
     split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.55, val_frac=0.45)
     if resumed is None:
         config = Config(len(VOCABULARY), **cell, rnn_size=6, num_layers=L, dropout=settings.dropout)
@@ -54,7 +55,7 @@ def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
 
 
 BOTH_KINDS = pytest.mark.parametrize("backend", ["cpu", "cupy-double"], indirect=True)
-"""Run once with NumPy's generator, and once with a generator that counts blocks, as on other devices."""
+"""Run once with NumPy's generator and once with a block-counting generator, as on other devices."""
 
 
 class OnTheHost:
@@ -73,7 +74,7 @@ def losses_of(trainer, n):
 
 class TestParity:
     def test_ten_steps_without_random_numbers_agree_with_the_cpu(self, device):
-        """Compares the losses and the final weights, in float32 and from the same seed."""
+        """In float32 and with the same seed, the losses and the final weights agree."""
         settings = replace(EVERYTHING, dtype="float32", dropout=0.0, use_ss=False)
         here, there = (trainer_on(backend, settings) for backend in (CPU, device))
         np.testing.assert_allclose(losses_of(there, 10), losses_of(here, 10), rtol=0, atol=1e-5)
@@ -82,7 +83,7 @@ class TestParity:
 
     @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
     def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(self, ss_feed, device):
-        """The rates change over three epochs, and a recorded step must use the current ones."""
+        """The rates change from epoch to epoch, and a recorded step must use the current ones."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
         here, there = (trainer_on(backend, settings, L=1) for backend in (CPU, device))
         here.generator = OnTheHost(device, settings.seed, 1)
@@ -96,7 +97,7 @@ class TestParity:
 
 
 class TestRecording:
-    """A recorded step must use the current inputs and rates at every replay."""
+    """A recorded step uses the current inputs and rates at every replay."""
 
     class ConstantRate(TrainingStep):
         """A faulty step whose learning rate is a Python number instead of an array."""
@@ -112,7 +113,7 @@ class TestRecording:
 
     @pytest.fixture
     def gpu(self):
-        """A test double that can capture matrix products, which cuBLAS allows but CuPy 14 does not."""
+        """Return a test double that can capture matrix products, as cuBLAS can but CuPy 14 cannot."""
         from cupy_double import open_double
 
         return open_double(captures_products=True)
@@ -142,7 +143,7 @@ class TestRecording:
         assert len(calls) == 6
 
     def test_if_matrix_products_cannot_be_captured_every_step_runs_normally(self, gpu, monkeypatch):
-        """This is the case with CuPy 14. The failed capture has no effect on the losses."""
+        """CuPy 14 cannot capture them. The failed capture does not affect the losses."""
         from cupy_double import open_double
 
         settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
@@ -170,11 +171,11 @@ class TestRecording:
 def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_read(
     dropout, ratio, ss_feed, backend
 ):
-    """Inputs and targets are stacked in one array. Masks are drawn on the device."""
+    """Inputs and targets are copied as one array, and masks are drawn on the device."""
     settings = replace(EVERYTHING, dropout=dropout, start_ss=ratio, min_ss=ratio, ss_feed=ss_feed)
     trainer = trainer_on(backend, settings)
     counts = [backend.crossings]
-    if hasattr(backend.xp, "crossings"):  # the test double also counts copies of its arrays
+    if hasattr(backend.xp, "crossings"):  # the test double also counts copies itself
         counts.append(backend.xp.crossings)
     steps = 2 if backend.kind == "opencl" else 5  # on a GPU, through warm-up, recording and replay
     for _ in range(steps):
@@ -190,7 +191,7 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_r
 
 
 def test_a_run_whose_losses_are_not_read_copies_only_the_first_loss_back(backend, tmp_path):
-    """Later losses are compared with the first one."""
+    """The first loss is read because later losses are compared with it."""
     settings = replace(EVERYTHING, checkpoint_dir=str(tmp_path), max_epochs=1, eval_val_every=99)
     trainer = trainer_on(backend, settings)
     start = backend.crossings["to_host"]
@@ -201,11 +202,11 @@ def test_a_run_whose_losses_are_not_read_copies_only_the_first_loss_back(backend
 
 
 class TestRun:
-    """The complete training loop: steps, evaluation, checkpoints and resuming."""
+    """Tests for the complete training loop: steps, evaluation, checkpoints and resuming."""
 
     @pytest.fixture
     def run(self, backend, tmp_path):
-        """Return a function that runs a trainer and returns it, its losses and its checkpoint paths."""
+        """Return a function that runs a trainer and returns ``(trainer, losses, paths)``."""
 
         def run(folder, resumed=None, **changes):
             changes = {"max_epochs": 2, "checkpoint_dir": str(tmp_path / folder)} | changes
@@ -225,7 +226,7 @@ class TestRun:
         return run
 
     def test_a_run_resumes_exactly(self, run, backend, host):
-        """Resuming in the middle of an epoch, with dropout and scheduled sampling, is bitwise exact."""
+        """Resuming mid-epoch with dropout and scheduled sampling is bitwise exact."""
         whole, losses, paths = run("whole")
         assert len(paths) == 3
         resumed, rest, _ = run("resumed", resumed=paths[0])
@@ -234,9 +235,9 @@ class TestRun:
         np.testing.assert_array_equal(host(resumed.model.parameters.flat), host(whole.model.parameters.flat))
         assert resumed.generator.state == whole.generator.state
         if backend.kind != "cpu":
-            # Two dropout masks for each of 14 chunks, and two more blocks for each of 7 in the second epoch.
+            # Two dropout masks per chunk in both epochs, and two more blocks per chunk in the second.
             assert whole.generator.state == {"blocks": 2 * 14 + 2 * 7}
-        assert [row["val"] for row in resumed.history] == [row["val"] for row in whole.history]
+        assert list(resumed.history) == list(whole.history)
 
     @BOTH_KINDS
     def test_a_different_generator_state_would_be_detected(self, run, backend, monkeypatch):
@@ -255,21 +256,21 @@ class TestRun:
             assert model.parameters.dtype == "float32"
             np.testing.assert_array_equal(state.state, host(trainer.step.network.state))
             np.testing.assert_array_equal(state.mean_square, host(trainer.step.optimiser.mean_square))
-            assert state.progress["device"] == backend.kind
+            assert state.progress.device == backend.kind
 
     @BOTH_KINDS
     def test_resuming_on_another_device_uses_a_new_generator_state(self, run, backend, tmp_path):
-        """The generator state of one device cannot be used on another."""
+        """A generator state can be used only on the kind of device that saved it."""
         _, _, paths = run("first", max_epochs=1)
         model, state = load_training(paths[0], backend)
-        state.progress["device"], state.progress["random"] = "another", {"of": "another"}
+        state.progress = replace(state.progress, device="another", random={"of": "another"})
         elsewhere = Trainer(model, trainer_on(backend, EVERYTHING).split, EVERYTHING, {}, state)
         assert elsewhere.generator.state == backend.uniform(EVERYTHING.seed, 1).state
         losses_of(elsewhere, 1)
 
     @pytest.mark.parametrize("value", [np.nan, 1e30])
     def test_a_failed_loss_does_not_change_the_parameters(self, value, backend, host):
-        """The losses are not read in between. On a GPU, the step is recorded."""
+        """The parameters do not change even if no loss is read between steps."""
         trainer = trainer_on(backend, EVERYTHING)
         trainer.look(trainer.learn())
         trainer.model.parameters["readout.W"][...] *= value

@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary("abcdefgh")
 
 
 def model_on(backend, cell, generator):
-    """Return a model whose loss depends on its state. Evaluation must not apply its dropout."""
+    """Return a model whose loss depends on its state, with dropout that evaluation must not apply."""
     config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
     model = CharRNN.new(config, VOCABULARY, seed=1, dtype="float64", backend=backend)
     model.parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, model.parameters.size))
@@ -36,7 +36,7 @@ def ids(generator):
 
 
 def naive_loss(model, inputs, targets, state=None):
-    """Return the mean loss over one continuous sequence, and the final state."""
+    """Return ``(loss, state)``: the mean loss over one continuous sequence, and the final state."""
     state = np.zeros(model.config.state_shape(inputs.shape[1])) if state is None else state
     return read_chunk(model.config, model.parameters, inputs, targets, state)
 
@@ -44,7 +44,7 @@ def naive_loss(model, inputs, targets, state=None):
 class TestEvaluation:
     def test_bits_and_perplexity(self):
         half = Evaluation(loss=log(2), first=0.0, last=0.0, characters=1)
-        assert half.bits == pytest.approx(1.0, rel=1e-15)  # two equally likely characters are one bit
+        assert half.bits == pytest.approx(1.0, rel=1e-15)  # two equally likely characters
         assert half.perplexity == pytest.approx(2.0, rel=1e-15)
         assert Evaluation(1.0, 0.0, 0.0, 1).perplexity == pytest.approx(e)
         assert Evaluation(1.0, 0.0, 0.0, 1).bits == pytest.approx(1.4426950408889634)  # 1 / ln 2
@@ -125,7 +125,7 @@ class TestEvaluatePart:
         return split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
 
     def unbroken(self, model, *parts):
-        """Return the losses of consecutive parts, read from a zero state."""
+        """Return the losses of consecutive parts, read in one pass from a zero state."""
         losses, state = [], None
         for part in parts:
             inputs, targets = (np.concatenate(pieces) for pieces in zip(*part, strict=True))
@@ -191,7 +191,7 @@ class TestOnADevice:
 
     @pytest.fixture
     def there(self, cell, device):
-        """The model on the device."""
+        """Return the model on the device."""
         return model_on(device, cell, np.random.default_rng(123))
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""Failing training runs: when they stop, and their error messages."""
+"""Tests for failing training runs: when they stop, and their error messages."""
 
 import re
 
@@ -12,7 +12,7 @@ from minichar.training.trainer import Step
 
 
 def sabotage(trainer, iteration, name, change, watched=False):
-    """Run, change a parameter after `iteration` chunks, and return the checkpoints so far and the error.
+    """Change a parameter after `iteration` chunks of a run; return ``(checkpoints, error)`` when it fails.
 
     If `watched` is true, the loss of every chunk is read.
     """
@@ -20,7 +20,7 @@ def sabotage(trainer, iteration, name, change, watched=False):
     try:
         for event in trainer.run():
             if watched and isinstance(event, Step):
-                assert isinstance(event.loss, float)  # reading it never raises; the trainer does
+                assert isinstance(event.loss, float)  # reading a loss never raises an error; the trainer does
             if isinstance(event, Step) and event.iteration == iteration:
                 before = listing(trainer.settings.checkpoint_dir)
                 change(trainer.model.parameters[name])
@@ -34,9 +34,9 @@ def sabotage(trainer, iteration, name, change, watched=False):
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 @pytest.mark.parametrize("name", ["layer1.W", "readout.W"])
 def test_a_non_finite_weight_stops_the_run(trainer_of, value, name, watched):
-    """If losses are read, NaN stops the run at the next chunk, and infinity at most one chunk later.
+    """If losses are read, NaN stops the run at the next chunk, and infinity by the chunk after that.
 
-    Otherwise the run stops at the next evaluation, before a checkpoint is saved.
+    Otherwise, the run stops at the next evaluation, before a checkpoint is saved.
     """
     trainer = trainer_of(eval_val_every=5)
     checkpoints, error = sabotage(trainer, 12, name, lambda view: view.__setitem__((1, 2), value), watched)
@@ -45,7 +45,7 @@ def test_a_non_finite_weight_stops_the_run(trainer_of, value, name, watched):
     if np.isnan(value):
         assert f"Parameter {name} " in error
     assert len(checkpoints) == 2
-    for path in trainer.saved:
+    for path in trainer.saver.saved:
         assert np.isfinite(load(path).parameters.flat).all()
 
 
@@ -75,13 +75,13 @@ def test_a_single_bad_unread_loss_stops_the_run_at_the_next_evaluation(trainer_o
     def one_chunk_was_bad():
         for event in trainer.run():
             if isinstance(event, Step) and event.iteration == 7:
-                # The mean loss over the five chunks is still below the limit.
+                # The mean loss of the five chunks is still below the limit.
                 trainer.step.worst[...] = 3.1 * trainer.first_loss
 
     with pytest.raises(MinicharError, match=r"training failed: loss [\d.]+ at epoch .*the first loss was"):
         one_chunk_was_bad()
     assert trainer.iteration == 10
-    assert len(trainer.saved) == 1
+    assert len(trainer.saver.saved) == 1
 
 
 def test_an_interruption_after_a_bad_unread_loss_saves_nothing(trainer_of):
@@ -95,7 +95,7 @@ def test_an_interruption_after_a_bad_unread_loss_saves_nothing(trainer_of):
 
     with pytest.raises(MinicharError, match="training failed"):
         interrupted()
-    assert trainer.saved == []
+    assert trainer.saver.saved == []
 
 
 def test_a_high_first_loss_does_not_stop_the_run(trainer_of):
@@ -117,7 +117,7 @@ def test_the_limit_is_three_times_the_first_loss(trainer_of):
 
 
 def test_the_limit_of_a_trained_model_is_three_times_the_uniform_baseline(trainer_of):
-    """The loss of a trained model may rise considerably on different training text."""
+    """A trained model's loss may rise considerably on new text."""
     trainer = trainer_of()
     untrained = np.log(trainer.model.config.vocab_size)
     trainer.check(0.001)
@@ -156,5 +156,5 @@ def test_a_learning_rate_that_is_far_too_large_causes_no_warning_and_no_bad_chec
     )
     with pytest.raises(MinicharError, match=r"training failed: .*Parameter (layer\d|readout)\."):
         list(trainer.run())
-    for path in trainer.saved:
+    for path in trainer.saver.saved:
         assert np.isfinite(load(path).parameters.flat).all()

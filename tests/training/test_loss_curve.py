@@ -1,7 +1,7 @@
-"""The losses of short training runs.
+"""Regression tests for the losses of short training runs.
 
-Any change that affects training changes the expected values. If you change them deliberately, give
-the reason in the commit message.
+Any change that affects training changes the expected values. If you update them, give the reason in
+the commit message.
 """
 
 import numpy as np
@@ -33,8 +33,9 @@ def trainer_of(text, cell, *, H=16, L=2, dropout=0.0, **settings):
     return Trainer(model, split, settings, {})
 
 
-# The losses of ten chunks with all options enabled. An epoch has six chunks. Before the seventh, the state
-# is reset, the learning rate is halved and the teacher-forcing ratio is lowered. Some elements are clipped.
+# The losses of ten chunks with all options enabled. An epoch has six chunks. Before the seventh chunk, the
+# state is reset, the learning rate is halved and the teacher-forcing ratio is lowered. Some gradient
+# elements are clipped.
 EXPECTED = {
     "rnn": [
         *(2.7831192151826256, 2.732858084286961, 2.60527938913026, 2.567451666607314),
@@ -81,7 +82,7 @@ def test_the_first_ten_losses(name):
 
 
 def test_the_first_loss_is_near_the_uniform_baseline(cell):
-    """Small weights give nearly the same logit to all V characters, so the loss is near ln V."""
+    """With small weights, all V characters have nearly the same logit, and the loss is near ln V."""
     trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4)
     V = trainer.model.config.vocab_size
     assert V == 16
@@ -89,9 +90,9 @@ def test_the_first_loss_is_near_the_uniform_baseline(cell):
 
 
 def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
-    """With a negligible learning rate, each epoch gives the losses of an evaluation."""
+    """With a negligible learning rate, each epoch has the same losses as an evaluation."""
     trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4, learning_rate=1e-12, use_ss=False)
-    trainer.model.parameters.flat[...] *= 10  # makes the loss depend on the state
+    trainer.model.parameters.flat[...] *= 10  # so that the loss depends on the state
     wanted = evaluate_part(trainer.model, trainer.split, "train", "zero")
     for _ in range(2):
         losses = [float(trainer.learn()) for _ in range(6)]
@@ -101,7 +102,7 @@ def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
 
 
 def test_a_short_repeated_phrase_is_memorised(cell):
-    """This requires the state, because different words follow a space."""
+    """Memorising requires the state, because a space can be followed by different words."""
     text = "one by one two by two "
     trainer = trainer_of(text * 20, cell, H=24, L=1, seq_length=22, batch_size=2, learning_rate=0.01)
     losses = [float(trainer.learn()) for _ in range(250)]

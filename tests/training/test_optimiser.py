@@ -1,4 +1,4 @@
-"""Gradient clipping and RMSprop."""
+"""Tests for gradient clipping and RMSprop."""
 
 from math import sqrt
 
@@ -145,7 +145,7 @@ def test_rmsprop_agrees_with_pytorch(generator):
     theirs = torch.from_numpy(start.copy()).requires_grad_()
     their_optimiser = torch.optim.RMSprop([theirs], lr=2e-3, alpha=0.95, eps=1e-8)
     optimiser = RMSprop(parameters, decay=0.95)
-    # Gradients of different sizes, some smaller than ε.
+    # Gradients of different magnitudes, some below ε.
     for scale in (1.0, 1e-4, 1e-8, 1e-9, 1.0):
         g = generator.normal(size=20) * scale
         optimiser.step(g, learning_rate=2e-3)

@@ -1,11 +1,11 @@
-"""A run that is stopped and resumed is bitwise identical to an uninterrupted run."""
+"""A stopped and resumed run is bitwise identical to an uninterrupted run."""
 
 import numpy as np
 import pytest
 from toys import parts, take, toy_settings
 
+from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.start import begin, resume
-from minichar.training.trainer import Evaluated, Saved, Step
 
 RANDOM = {"dropout": 0.3, "start_ss": 0.8, "decay_ss": 0.1, "min_ss": 0.5}
 RATES = {"learning_rate_decay": 0.5, "learning_rate_decay_after": 0}
@@ -22,9 +22,9 @@ def everything(trainer):
         "mean_square": trainer.step.optimiser.mean_square.copy(),
         "state": trainer.step.network.state,
         "random": trainer.generator.state,
-        "position": (trainer.iteration, trainer.first_loss, trainer.best_loss),
+        "position": (trainer.iteration, trainer.first_loss, trainer.saver.best_loss),
         "recent": (trainer.learned, float(trainer.step.total)),
-        "history": trainer.history,
+        "history": list(trainer.history),
     }
 
 
@@ -37,10 +37,10 @@ def assert_same(trainer, other):
 
 
 def in_two(settings, n, total):
-    """Train on `n` chunks, stop, and resume until `total`. Return the trainer and its events."""
+    """Train on `n` chunks, stop, resume until `total`, and return the resumed run's ``(trainer, events)``."""
     first = begin(settings).trainer
     take(first, n)
-    second = resume(first.saved[-1], {}).trainer
+    second = resume(first.saver.saved[-1], {}).trainer
     assert_same(first, second)
     events = take(second, total)
     assert second.iteration == total
@@ -48,7 +48,7 @@ def in_two(settings, n, total):
 
 
 def test_n_steps_plus_n_resumed_steps_equal_2n_steps(settings_of, cell):
-    """The run crosses the end of an epoch and uses dropout and scheduled sampling."""
+    """The run extends past an epoch boundary and uses dropout and scheduled sampling."""
     settings = settings_of(**cell)
     whole = begin(settings).trainer
     n = len(whole.split.train) * 2 // 3
@@ -62,13 +62,13 @@ def test_n_steps_plus_n_resumed_steps_equal_2n_steps(settings_of, cell):
 
 
 def test_the_checkpoints_of_both_runs_are_the_same(settings_of):
-    """Compares the weights, the mean square, the state and every value in the header."""
+    """The weights, the mean square, the state and every value in the header are identical."""
     settings = settings_of()
     whole = begin(settings).trainer
     take(whole, 40)
-    header, arrays = parts(whole.saved[-1])
+    header, arrays = parts(whole.saver.saved[-1])
     second, _ = in_two(settings, 17, 40)
-    header_2, arrays_2 = parts(second.saved[-1])
+    header_2, arrays_2 = parts(second.saver.saved[-1])
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, arrays_2[name], err_msg=name)
     assert header == header_2
@@ -86,7 +86,7 @@ def test_a_run_can_be_stopped_anywhere(settings_of, n):
 
 @pytest.mark.parametrize("every", [7, 10])
 def test_evaluations_after_a_stop_are_the_same(settings_of, every):
-    """Stop the run at iteration 7, between evaluations, or 10, at an evaluation."""
+    """With ``every=10``, the run stops at an evaluation, and with ``every=7`` between evaluations."""
     settings = settings_of(eval_val_every=every)
     whole = begin(settings).trainer
     events = take(whole, 55)
@@ -129,20 +129,20 @@ def test_a_run_can_be_stopped_several_times(settings_of):
     for n in (5, 6, 31, 45, 60):
         take(trainer, n)
         if n < 60:
-            trainer = resume(trainer.saved[-1], {}).trainer
+            trainer = resume(trainer.saver.saved[-1], {}).trainer
     assert_same(whole, trainer)
 
 
 def test_any_checkpoint_of_a_run_can_be_resumed(settings_of):
-    """The checkpoint does not have to be the last one."""
+    """Resuming works from any checkpoint, not just the last one."""
     settings = settings_of(eval_val_every=15)
     whole = begin(settings).trainer
     list(whole.run())
-    second = resume(whole.saved[0], {}).trainer
+    second = resume(whole.saver.saved[0], {}).trainer
     assert second.iteration == 15
     list(second.run())
     assert_same(whole, second)
-    assert second.saved[-1] == whole.saved[-1]
+    assert second.saver.saved[-1] == whole.saver.saved[-1]
 
 
 def test_more_epochs_on_resuming(settings_of):
@@ -150,18 +150,20 @@ def test_more_epochs_on_resuming(settings_of):
     list(whole.run())
     short = begin(settings_of(max_epochs=2)).trainer
     list(short.run())
-    longer = resume(short.saved[-1], {"max_epochs": 3}).trainer
+    longer = resume(short.saver.saved[-1], {"max_epochs": 3}).trainer
     list(longer.run())
     np.testing.assert_array_equal(longer.model.parameters.flat, whole.model.parameters.flat)
 
 
 def test_keep_deletes_only_checkpoints_of_this_process(settings_of):
-    """Checkpoints are untrusted, so a file name in a checkpoint must not cause a deletion."""
+    """Checkpoints are untrusted, so a file name stored in one must never cause a deletion."""
     settings = settings_of(eval_val_every=10, keep=2)
     trainer = begin(settings).trainer
     take(trainer, 35)
-    second = resume(trainer.saved[-1], {}).trainer
-    assert second.saved == []
+    second = resume(trainer.saver.saved[-1], {}).trainer
+    assert second.saver.saved == []
     list(second.run())
-    assert len(second.saved) <= 3
-    assert sorted({*second.saved, *trainer.saved}) == sorted(second.saved[0].parent.iterdir())
+    assert len(second.saver.saved) <= 3
+    assert sorted({*second.saver.saved, *trainer.saver.saved}) == sorted(
+        second.saver.saved[0].parent.iterdir()
+    )

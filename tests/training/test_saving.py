@@ -1,17 +1,20 @@
-"""The checkpoints of a run: file names, the best checkpoint, stopping, and ``keep``."""
+"""Tests for a run's checkpoints: file names, the best checkpoint, stopping, and ``keep``."""
 
 import os
 
 import numpy as np
 import pytest
-from toys import parts, take
+from toys import history_of, parts, take
 
+import minichar.files as files
+import minichar.training.saving as saving_module
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.errors import MinicharError
 from minichar.training.evaluation import Evaluation
-from minichar.training.trainer import Evaluated, Saved, Step
+from minichar.training.events import Evaluated, Saved, Step, Warned
+from minichar.training.start import resume
 
 
 def names(trainer):
@@ -30,13 +33,13 @@ def test_the_file_name_agrees_with_the_content(trainer_of):
         assert header["details"]["val_loss"] == measured.val.loss
         assert header["details"]["epoch"] == measured.epoch
         assert header["training"]["iteration"] == measured.iteration
-        assert header["training"]["history"][-1]["val"]["loss"] == measured.val.loss
+        assert history_of(event.path)[-1]["val_loss"] == measured.val.loss
     assert names(trainer) == sorted(event.path.name for event in saved)
     np.testing.assert_array_equal(load(saved[-1].path).parameters.flat, trainer.model.parameters.flat)
 
 
 def test_a_checkpoint_is_the_best_if_no_earlier_loss_is_lower(trainer_of, monkeypatch):
-    losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # one for val and one for train
+    losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # one loss for val and one for fit
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24))
     trainer = trainer_of(eval_val_every=6, max_epochs=1)
     assert 30 < trainer.iterations <= 36
@@ -51,7 +54,7 @@ def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):
     assert [event.best for event in events if isinstance(event, Saved)] == [False, False]
     n = len(trainer.split.train)
     assert names(trainer) == [f"lm_lstm_epoch{e:.2f}_unmeasured.npz" for e in (25 / n, 1)]
-    assert best_checkpoint(trainer.settings.checkpoint_dir) == trainer.saved[-1]
+    assert best_checkpoint(trainer.settings.checkpoint_dir) == trainer.saver.saved[-1]
 
 
 def test_stopping_saves_a_checkpoint_immediately(trainer_of):
@@ -64,10 +67,10 @@ def test_stopping_saves_a_checkpoint_immediately(trainer_of):
 def test_a_stopped_run_does_not_overwrite_a_checkpoint_of_another_run(trainer_of):
     first, second = trainer_of(), trainer_of(seed=5)
     take(first, 7)
-    before = first.saved[0].read_bytes()
+    before = first.saver.saved[0].read_bytes()
     take(second, 7)
-    assert second.saved[0].name == first.saved[0].name.replace("interrupted", "interrupted-2")
-    assert first.saved[0].read_bytes() == before
+    assert second.saver.saved[0].name == first.saver.saved[0].name.replace("interrupted", "interrupted-2")
+    assert first.saver.saved[0].read_bytes() == before
 
 
 def test_stopping_right_after_an_evaluation_saves_once(trainer_of):
@@ -75,7 +78,7 @@ def test_stopping_right_after_an_evaluation_saves_once(trainer_of):
     events = take(trainer, 7)
     assert [type(event) for event in events] == [Step] * 7 + [Evaluated, Saved]
     assert len(names(trainer)) == 1
-    assert loss_in_name(trainer.saved[0]) < 10
+    assert loss_in_name(trainer.saver.saved[0]) < 10
 
 
 def test_stopping_before_the_first_chunk_saves_nothing(trainer_of):
@@ -92,7 +95,7 @@ def test_keep_keeps_the_best_checkpoints_and_the_last_one(trainer_of, keep):
     assert len(written) > 6
     best = sorted(written, key=loss_in_name)[:keep] if keep else written
     assert names(trainer) == sorted({path.name for path in [*best, written[-1]]})
-    assert sorted(trainer.saved) == sorted({*best, written[-1]})
+    assert sorted(trainer.saver.saved) == sorted({*best, written[-1]})
 
 
 def test_keep_does_not_delete_other_files(trainer_of, tmp_path):
@@ -120,3 +123,106 @@ def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of
     with pytest.raises(MinicharError, match=r"cannot write to .*/cv/: File exists; choose another directory"):
         list(trainer.run())
     assert (tmp_path / "cv").read_text() == "a file"
+
+
+class TestBetweenEvaluations:
+    """With ``checkpoint_every``, a killed process loses little."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        """A clock that advances by 1 second per training step."""
+        now = [100.0]
+        monkeypatch.setattr(trainer_module, "monotonic", lambda: now[0])
+        monkeypatch.setattr(saving_module, "monotonic", lambda: now[0])
+        learn = trainer_module.Trainer.learn
+
+        def slow(trainer):
+            now[0] += 1
+            return learn(trainer)
+
+        monkeypatch.setattr(trainer_module.Trainer, "learn", slow)
+
+    def test_a_checkpoint_is_saved_when_the_time_has_passed_and_is_replaced(self, trainer_of, clock):
+        trainer = trainer_of(checkpoint_every=5, eval_val_every=1000, max_epochs=1)
+        at = []
+        for event in trainer.run():
+            if isinstance(event, Saved) and event.latest:
+                assert event.path.name == "lm_lstm_latest.npz"
+                assert parts(event.path)[0]["training"]["iteration"] == trainer.iteration
+                assert not event.best
+                at.append(trainer.iteration)
+        assert at == [*range(5, trainer.iterations, 5)]
+        assert len(at) > 3
+        assert len(names(trainer)) == 1, "the last checkpoint makes the one in between obsolete"
+
+    def test_it_is_not_saved_if_evaluations_are_more_frequent(self, trainer_of, clock):
+        trainer = trainer_of(checkpoint_every=5, eval_val_every=4, max_epochs=1)
+        assert not [event for event in trainer.run() if isinstance(event, Saved) and event.latest]
+
+    @pytest.mark.parametrize("every", [0, 1000])
+    def test_it_can_be_disabled(self, trainer_of, clock, every):
+        trainer = trainer_of(checkpoint_every=every, eval_val_every=1000, max_epochs=1)
+        assert not [event for event in trainer.run() if isinstance(event, Saved) and event.latest]
+
+    def test_it_does_not_replace_another_run_s_checkpoint(self, trainer_of, clock, tmp_path):
+        (tmp_path / "cv").mkdir()
+        (tmp_path / "cv" / "lm_lstm_latest.npz").write_text("another run")
+        trainer = trainer_of(checkpoint_every=5, max_epochs=1)
+        paths = {event.path.name for event in trainer.run() if isinstance(event, Saved) and event.latest}
+        assert paths == {"lm_lstm_latest-2.npz"}
+        assert (tmp_path / "cv" / "lm_lstm_latest.npz").read_text() == "another run"
+
+    def test_a_run_resumed_from_it_is_bitwise_identical_and_replaces_it(self, trainer_of, clock):
+        options = {
+            "dropout": 0.3,
+            "start_ss": 0.5,
+            "min_ss": 0.5,
+            "checkpoint_every": 7,
+            "eval_val_every": 16,
+        }
+        whole = trainer_of(**options)
+        list(whole.run())
+        weights, history = whole.model.parameters.flat.copy(), list(whole.history)
+        for path in whole.saver.saved:
+            path.unlink()
+
+        killed = trainer_of(**options)
+        latest = next(event.path for event in killed.run() if isinstance(event, Saved) and event.latest)
+        resumed = resume(latest, {}).trainer
+        assert (resumed.iteration, resumed.saver.latest) == (7, latest)
+        list(resumed.run())
+        np.testing.assert_array_equal(resumed.model.parameters.flat, weights)
+        assert list(resumed.history) == history
+        assert not latest.exists()
+
+    def test_a_failed_run_does_not_replace_the_last_good_checkpoint(self, trainer_of, clock):
+        trainer = trainer_of(checkpoint_every=5, eval_val_every=1000)
+        events = trainer.run()
+        path = next(event.path for event in events if isinstance(event, Saved))
+        good = path.read_bytes()
+        trainer.model.parameters.flat[...] = np.nan
+        with pytest.raises(MinicharError, match="training failed"):
+            list(events)
+        assert path.read_bytes() == good
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="requires POSIX file locks")
+def test_two_runs_in_one_directory_are_told_of_each_other(trainer_of):
+    first, second = trainer_of(eval_val_every=10).run(), trainer_of(savefile="second").run()
+    assert isinstance(next(first), Step)
+    warning = next(second)
+    assert isinstance(warning, Warned)
+    assert "another run is saving to" in warning.message
+    told = [event for event in first if isinstance(event, Warned)]
+    assert told == [warning]
+    assert not any(isinstance(event, Warned) for event in second)
+
+
+def test_the_size_of_a_checkpoint_is_reserved_before_training(trainer_of, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(trainer_module, "check_directory", lambda directory, size: sizes.append(size))
+    trainer = trainer_of(max_epochs=1)
+    (trainer.settings.checkpoint_dir).mkdir()
+    path = [event.path for event in trainer.run() if isinstance(event, Saved)][-1]
+    assert sizes == [trainer.checkpoint_bytes]
+    assert 0.5 < sizes[0] / path.stat().st_size < 1

@@ -9,7 +9,7 @@ V, TRUE, OTHER = 4, 0, 3
 
 
 def certain(character, B):
-    """Return logits ``(V, B)`` that give one character a probability of 1."""
+    """Return logits ``(V, B)`` that give `character` a probability of 1."""
     logits = np.full((V, B), -50.0)
     logits[character] = 50.0
     return logits
@@ -17,7 +17,7 @@ def certain(character, B):
 
 @pytest.fixture
 def fed(backend):
-    """Return a function that returns the fed ids ``(T, B)``; all inputs are TRUE, all predictions OTHER."""
+    """Return a function that returns the fed ids ``(T, B)``. Inputs are TRUE, and predictions are OTHER."""
 
     def run(ratio, T=20, B=60, feed="sample", seed=1):
         inputs = backend.to_device(np.full((T, B), TRUE))
@@ -41,11 +41,11 @@ class TestTheMask:
 
     def test_the_fraction_of_true_characters_is_the_ratio(self, feed, fed):
         true = fed(0.8, B=100, feed=feed)[1:] == TRUE
-        # The standard deviation of the mean of 19 · 100 = 1900 draws is √(0.8 · 0.2 / 1900) = 0.009.
+        # The mean of 19 · 100 = 1900 draws has a standard deviation of √(0.8 · 0.2 / 1900) = 0.009.
         assert true.mean() == pytest.approx(0.8, abs=0.036)
 
     def test_each_character_is_drawn_independently(self, feed, fed):
-        """The mask is not shared by a whole step or a whole sequence."""
+        """The mask is not shared across a step or across a sequence."""
         true = fed(0.5, feed=feed)[1:] == TRUE  # (T-1, B)
         for axis in (0, 1):
             assert true.any(axis=axis).all()
@@ -58,7 +58,7 @@ class TestTheMask:
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
 def test_each_chunk_draws_a_new_mask_into_the_same_array(feed, backend, host):
-    """A recorded step reads the mask and the uniform numbers at the addresses it was recorded with."""
+    """A recorded step reads the mask and the uniform numbers at the recorded addresses."""
     mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
     uniform, (mask, u) = backend.uniform(1), (mixed.mask, mixed.u)
     mixed.draw_mask(0.5, uniform)
@@ -96,9 +96,9 @@ def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     next_ids.draw_mask(0.0, backend.uniform(1))
     first, second = host(next_ids(1, lambda: logits)), host(next_ids(2, lambda: logits))
     for ids in (first, second):
-        # The standard deviation of a fraction is at most √(0.4 · 0.6 / 10000) = 0.005.
+        # Each fraction has a standard deviation of at most √(0.4 · 0.6 / 10000) = 0.005.
         np.testing.assert_allclose(np.bincount(ids) / B, p, atol=0.02)
-    assert (first != second).mean() == pytest.approx(1 - (p**2).sum(), abs=0.02)  # the steps are independent
+    assert (first != second).mean() == pytest.approx(1 - (p**2).sum(), abs=0.02)  # steps are independent
 
 
 def test_argmax_feeds_the_most_likely_character(backend, host, generator):
@@ -113,7 +113,7 @@ class TestInTheNetwork:
 
     @pytest.fixture
     def run(self, cell, backend, generator):
-        """Return a function that runs the forward and backward pass and returns network and inputs."""
+        """Return a function that runs a forward and a backward pass and returns ``(network, inputs)``."""
 
         def run(ratio):
             config = Config(self.V, **cell, rnn_size=self.H, num_layers=2)

@@ -9,18 +9,18 @@ from minichar.training.settings import Settings
 
 
 def test_learning_rate_example():
-    # Epochs 1 to 3 use 0.8. The rate is halved after epoch 3 and after each later epoch.
+    # The rate is 0.8 in epochs 1 to 3, and is halved after epoch 3 and each later epoch.
     rates = [learning_rate(e, start=0.8, decay=0.5, after=3) for e in range(6)]
     assert rates == [0.8, 0.8, 0.8, 0.4, 0.2, 0.1]
 
 
 @pytest.mark.parametrize("after", [0, 1, 10])
 def test_the_learning_rate_schedule_is_that_of_char_rnn(after):
-    """In char-rnn, the rate is multiplied at the end of every epoch from number `after` on."""
+    """char-rnn multiplies the rate at the end of each epoch, starting with epoch `after`."""
     rate, decay = 2e-3, 0.97
     for e in range(30):
         assert learning_rate(e, 2e-3, decay, after) == pytest.approx(rate, rel=1e-12)
-        epoch = e + 1  # char-rnn counts from 1
+        epoch = e + 1  # char-rnn counts epochs from 1
         if epoch >= after:
             rate = rate * decay
 
@@ -30,7 +30,7 @@ def test_a_decay_of_one_keeps_the_learning_rate():
 
 
 def test_linear_schedule_example():
-    # The defaults: 1 - 0.005 · e, with a minimum of 0.9 that is reached at epoch 20.
+    # The defaults: 1 - 0.005 · e, down to the minimum of 0.9 at epoch 20.
     ratios = [teacher_forcing_ratio(e, "linear", 1.0, 0.005, 0.9) for e in (0, 1, 10, 20, 21, 1000)]
     assert ratios == pytest.approx([1.0, 0.995, 0.95, 0.9, 0.9, 0.9], rel=1e-15)
 
@@ -45,7 +45,7 @@ def test_inverse_sigmoid_schedule_example():
     # k = 1 / 0.1 = 10:  10 / (10 + e⁰) = 10/11,  10 / (10 + e¹),  10 / (10 + e²)
     ratios = [teacher_forcing_ratio(e, "inverse-sigmoid", 1.0, 0.1, 0.0) for e in (0, 10, 20)]
     assert ratios == pytest.approx([10 / 11, 10 / (10 + exp(1)), 10 / (10 + exp(2))], rel=1e-14)
-    # A large e does not overflow, and with a decay of 0 the ratio is constant.
+    # A large e does not overflow, and with a decay of 0, the ratio is constant.
     assert teacher_forcing_ratio(1_000_000, "inverse-sigmoid", 1.0, 0.5, 0.25) == 0.25
     assert teacher_forcing_ratio(7, "inverse-sigmoid", 0.75, 0.0, 0.0) == 0.75
 

@@ -11,7 +11,7 @@ from minichar.training.settings import Settings
 
 
 def test_the_defaults():
-    """Options from char-rnn and char-rnn-chinese have the same defaults as in those projects."""
+    """Options taken from char-rnn and char-rnn-chinese keep their defaults."""
     assert Settings().to_json() == {
         "data": None,
         "encoding": "utf-8",
@@ -46,6 +46,7 @@ def test_the_defaults():
         "checkpoint_dir": "cv",
         "savefile": "",
         "keep": 0,
+        "checkpoint_every": 60.0,
     }
 
 
@@ -130,7 +131,7 @@ def test_a_value_of_the_wrong_type_names_the_option(name, kind):
 
 
 def test_values_are_converted_to_the_declared_type():
-    """Checkpoints store them as JSON, and resuming compares them."""
+    """Checkpoints store settings as JSON, and resuming compares them."""
     settings = Settings(
         rnn_size=np.int64(7), dropout=np.float32(0.5), grad_clip=1, data="a.txt", checkpoint_dir="out"
     )
@@ -155,7 +156,7 @@ def test_characters_that_are_not_allowed_in_a_file_name(name):
     for value in ("a\0b", "\ud800", "\udfff"):
         with pytest.raises(MinicharError, match=f"^{name} is .*; it must be text without"):
             Settings(**{name: value})
-    assert getattr(Settings(**{name: "é汉\udcff"}), name)  # \udcff is the byte 0xff in a Linux file name
+    assert getattr(Settings(**{name: "é汉\udcff"}), name)  # \udcff is byte 0xff in a Linux file name
 
 
 @pytest.mark.parametrize("model", ["lstm", "gru"])

@@ -1,4 +1,4 @@
-"""One training step: the scale of clipping, and the sum of the losses."""
+"""Tests for a single training step: the clipping scale and the loss sum."""
 
 import numpy as np
 from toys import toy_model
@@ -17,7 +17,7 @@ def step_of(model, **settings):
 
 
 def test_grad_clip_is_divided_by_the_steps_of_the_chunk():
-    """A short text has chunks shorter than `seq_length`."""
+    """Chunks of a short text are shorter than `seq_length`."""
     step, ids = step_of(toy_model(), seq_length=50, grad_clip=0.008)
     step.learn(ids[:-1], ids[1:], CPU.uniform(1))
     assert abs(step.network.gradient.flat).max() == 0.001

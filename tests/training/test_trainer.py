@@ -1,4 +1,4 @@
-"""The training loop: order of the chunks, learning rates, evaluations and clipping."""
+"""Tests for the training loop: chunk order, learning rates, evaluations and clipping."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from minichar.training.trainer import Evaluated, Step
 
 
 def watch(monkeypatch, thing, method, note):
-    """Call `note` with the arguments of a method before every call of the method."""
+    """Before every call of a method, call `note` with the same arguments."""
     original = getattr(thing, method)
 
     def watched(*arguments):
@@ -50,7 +50,7 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
 
 
 def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
-    """The learning rate is too small to change a weight."""
+    """The learning rate is too small to change any weight."""
     trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64")
     read = evaluate(trainer.model.network(trainer.split.T, trainer.split.B), trainer.split.train)
     losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
@@ -157,7 +157,7 @@ def test_masks_are_drawn_from_the_generator_of_the_run(trainer_of, changes):
 
 
 def test_the_backward_pass_uses_the_characters_that_were_fed(trainer_of):
-    """With a ratio of 0, all characters but the first of a chunk are predictions."""
+    """With a ratio of 0, every character in a chunk except the first is a prediction."""
     trainer = trainer_of(start_ss=0.0, min_ss=0.0, ss_feed="argmax", learning_rate=1e-30)
     inputs, _ = trainer.split.train[0]
     trainer.learn()
@@ -167,7 +167,7 @@ def test_the_backward_pass_uses_the_characters_that_were_fed(trainer_of):
 
 
 def first_gradient(trainer):
-    """Return the gradient that is passed to RMSprop for the first chunk."""
+    """Return the gradient passed to RMSprop for the first chunk."""
     seen, step = [], trainer.step.optimiser.step
     trainer.step.optimiser.step = lambda g, rate: (seen.append(g.copy()), step(g, rate))
     trainer.learn()
@@ -175,7 +175,7 @@ def first_gradient(trainer):
 
 
 def test_grad_clip_has_the_same_scale_as_in_char_rnn(trainer_of):
-    """The option limits the sum of the gradient over time. minichar clips the mean at `grad_clip / T`."""
+    """`grad_clip` limits the gradient summed over time, so minichar clips the mean at ``grad_clip / T``."""
     trainer = trainer_of(grad_clip=0)
     T, free = trainer.split.T, first_gradient(trainer)
     limit = float(np.median(abs(free[free != 0])))

@@ -26,7 +26,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def sampled(model):
-    """Generate text like `minichar sample --exact`."""
+    """Return a function that generates text as `minichar sample --exact` does."""
 
     def sampled(n, prime="", seed=5, stop=("\n" * 5,), model=model, **choice):
         return "".join(generate(model.exact(), n, prime, seed, stop, choice=Choice(**choice)))
@@ -36,7 +36,7 @@ def sampled(model):
 
 @pytest.fixture
 def queue(model):
-    """A queue whose speed limit makes long jobs take seconds."""
+    """Job queue with a speed limit, so that long jobs take seconds."""
     from minichar.web.queue import LocalQueue
 
     queue = LocalQueue({"toy": model}, columns=8, queue=4, pace=5000)
@@ -53,7 +53,7 @@ def client(queue):
 
 @pytest.fixture
 def folder(tmp_path, model):
-    """A directory with two checkpoints; the better one contains the model."""
+    """Directory with two checkpoints, the better of which contains `model`."""
     folder = tmp_path / "cv"
     folder.mkdir()
     save(folder / "lm_lstm_epoch1.00_1.2345.npz", model)
@@ -63,7 +63,7 @@ def folder(tmp_path, model):
 
 @pytest.fixture
 def start(folder):
-    """Start a command in a separate process and wait for the line that matches `ready`."""
+    """Return a function that starts a command in a subprocess and waits for a line that matches `ready`."""
     children = []
 
     def start(*arguments, ready, python=("-m", "minichar")):
@@ -102,7 +102,7 @@ def start(folder):
 
 @pytest.fixture
 def serve(start):
-    """Start `minichar serve` and return its process; ``found[1]`` is the port."""
+    """Return a function that starts `minichar serve`. ``found[1]`` of the returned process is the port."""
     return lambda *arguments, port=0: start(
         "serve", "--port", port, *arguments, ready=r"serving at http://127\.0\.0\.1:(\d+)/"
     )
@@ -110,9 +110,9 @@ def serve(start):
 
 @pytest.fixture
 def work(start, redis_url):
-    """Start `minichar worker` with a short heartbeat timeout."""
+    """Return a function that starts `minichar worker` with a short heartbeat timeout."""
     return lambda *arguments: start(
-        "worker", "--redis", redis_url, *arguments, ready="ready for work", python=("-c", FAST_FAILOVER)
+        "worker", "--redis", redis_url, *arguments, ready="waiting for requests", python=("-c", FAST_FAILOVER)
     )
 
 
@@ -127,7 +127,7 @@ def redis_port(tmp_path_factory):
 
 @pytest.fixture
 def redis_url(redis_port):
-    """The URL of an empty Redis database."""
+    """URL of an empty Redis database."""
     redis = pytest.importorskip("redis")
     url = f"redis://127.0.0.1:{redis_port}/0"
     with redis.Redis.from_url(url) as client:

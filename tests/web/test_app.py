@@ -1,4 +1,4 @@
-"""Check the application against ``openapi.json``."""
+"""Test the application against ``openapi.json``."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def events_of(response):
 
 @pytest.fixture
 def send(client):
-    """Send a request and check the response against the OpenAPI document."""
+    """Return a function that sends a request and checks the response against the OpenAPI document."""
 
     def send(method, path, value=None, route=None, **options):
         if value is not None:
@@ -209,7 +209,7 @@ def test_page_loads_nothing_from_other_servers(client, path):
 
 
 def test_both_languages_define_all_strings(client):
-    """Both languages must have the same keys and placeholders, and every key used must exist."""
+    """Both languages have the same keys and placeholders, and every key in use exists."""
     languages = [
         dict(re.findall(r'^    (\w+): "(.*)",$', part, re.MULTILINE))
         for part in client.get("/words.js").text.split("  zh: {")
@@ -247,7 +247,7 @@ def test_ended_jobs_expire(client, monkeypatch):
 
 
 class FailingQueue(JobQueue):
-    """A queue whose methods raise an error; `models` raises it only if `models` is None."""
+    """Queue whose methods raise an error, except that `models` returns the given models, if any."""
 
     def __init__(self, models, error):
         self.infos, self.error = models, error
@@ -295,7 +295,7 @@ def test_busy_responses_include_retry_after(queue, error):
 
 
 def test_limit_per_client(queue):
-    """A request counts until it is completed or rejected, or until the client disconnects."""
+    """A request is in progress until it is completed or rejected, or until the client disconnects."""
     client = create_app(queue, per_client=2).test_client()
     held = [client.post("/api/generate", json={"length": 20000}) for _ in range(2)]
     for response in held:
@@ -327,7 +327,7 @@ def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
     monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
     client = create_app(queue).test_client()
     response = client.post("/api/generate", json={"seed": 1})
-    assert b"\n: keep-alive\n\n" in response.data  # fails to send if the client has disconnected
+    assert b"\n: keep-alive\n\n" in response.data  # reveals whether the client has disconnected
     assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
         ("text", {"text": "ab"}),
         ("notice", {"what": "restarted"}),

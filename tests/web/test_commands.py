@@ -1,4 +1,4 @@
-"""Tests of ``minichar serve`` and ``minichar worker``, in separate processes where necessary."""
+"""Test ``minichar serve`` and ``minichar worker``, in subprocesses where necessary."""
 
 import json
 import signal
@@ -17,13 +17,13 @@ from minichar.web import server
 
 @pytest.fixture
 def command(folder, monkeypatch):
-    """Run a command in this process, in the parent directory of ``cv/``."""
+    """Return a function that runs a command in this process, in the parent directory of ``cv/``."""
     monkeypatch.chdir(folder.parent)
     return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def run(folder, *arguments):
-    """Run Python in a separate process, in the parent directory of ``cv/``."""
+    """Run Python in a subprocess, in the parent directory of ``cv/``."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, env=ONE_THREAD)
 
@@ -73,7 +73,11 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
         (["serve", "."], 1, "no checkpoint in ./"),
         (["serve", "--port", 99999], 2, "--port"),
         (["serve", "--pace", -1], 2, "--pace"),
-        (["serve", "cv", "--redis", "redis://127.0.0.1:1/0"], 2, "--redis takes no CHECKPOINT"),
+        (
+            ["serve", "cv", "--redis", "redis://127.0.0.1:1/0"],
+            2,
+            "--redis cannot be combined with CHECKPOINT",
+        ),
         (
             ["serve", "--redis", "redis://127.0.0.1:1/0"],
             1,

@@ -1,4 +1,4 @@
-"""Tests of the web page in Chromium."""
+"""Test the web page in Chromium."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def port(queue):
 
 @pytest.fixture
 def visit(chromium):
-    """Open the page; at teardown, fail if it raised an error or contacted another server."""
+    """Return a function that opens the page. Fail at teardown on errors or requests to other servers."""
     problems, contexts = [], []
 
     def visit(port, link="", **options):
@@ -106,7 +106,7 @@ def test_stop_and_continue(visit, port, sampled):
     text = text_of(page)
     assert text == sampled(len(text), "山中", temperature=0.8)
     assert page.locator("#text .prime").text_content() == "山中"
-    page.fill("#length", "50")  # starts again
+    page.fill("#length", "50")  # start again
     page.click("#generate")
     expect_status(page, "50 characters, seed 5")
     assert text_of(page) == text[:50]
@@ -271,7 +271,7 @@ def test_server_errors_and_notices_are_shown(visit, port):
     )
     generate(page, "a", 20)
     expect_status(page)
-    assert "A worker failed. Another worker is continuing." in page.evaluate("seen")
+    assert "A worker failed. Another worker has taken over." in page.evaluate("seen")
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_stopping_or_leaving_cancels_the_job(visit, port, queue, leave, monkeypa
 
 
 def test_page_recovers_from_a_server_restart(visit, serve, folder, sampled):
-    """The job no longer exists after the restart, so the page submits the request again."""
+    """The job does not exist after the restart, so the page submits the request again."""
     port = free_port()
     server = serve("--pace", 500, port=port)
     page = visit(port)

@@ -1,4 +1,4 @@
-"""Tests of servers and workers that share a Redis server."""
+"""Test servers and workers that share a Redis server."""
 
 import signal
 import threading
@@ -121,7 +121,7 @@ def test_every_key_expires(queue, running_worker):
 
 
 def test_characters_published_twice_are_read_once(queue):
-    """A slow worker may continue to publish after another worker has taken over its job."""
+    """A slow worker may continue publishing after another worker has taken over its job."""
     store = queue._store
     for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7), ("h", 8)):
         store.add("job", Update(text, [], end))
@@ -148,7 +148,7 @@ def test_worker_continues_the_published_text(queue, running_worker, sampled):
     assert "".join(update.text for update in updates) == whole
     assert [update.end for update in updates if update.restarted] == [90]
     before = list(store.updates("left"))
-    running_worker.generate("toy", "left")  # has no effect on a job that has ended
+    running_worker.generate("toy", "left")  # no effect, because the job has ended
     assert list(store.updates("left")) == before
 
 
@@ -197,7 +197,7 @@ def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, samp
                 lambda: queue.request("x"),
                 lambda: queue.cancel("x"),
             ):
-                with pytest.raises(Unavailable, match="Redis does not respond"):
+                with pytest.raises(Unavailable, match="Redis is not responding"):
                     call()
             second.enter_context(redis_server(port, tmp_path))
             wait_for(queue.models)
@@ -206,7 +206,7 @@ def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, samp
         queue.close()
 
 
-# Tests with separate processes
+# Tests with subprocesses
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def scheduler(model):
 
 @pytest.fixture
 def job_of(model):
-    """Create a job for the model from the fields of a request."""
+    """Return a function that creates a job from the fields of a request."""
 
     def job_of(model=model, **data):
         request = Request.from_json({"seed": 5, "stop": []} | data)
@@ -43,7 +43,7 @@ def text_of(job, after=0):
 
 
 def test_output_of_concurrent_jobs_equals_minichar_sample(job_of, sampled):
-    """In float32 and at this size, without exact arithmetic, the batch size would affect the output."""
+    """Without exact arithmetic, the batch size would affect the output of a float32 model of this size."""
     model = toy_model(CHARACTERS, dtype="float32", rnn_size=96, scale=10.0)
     one = Scheduler(model, columns=16, queue=100, pace=0.0)
     settings = [
@@ -95,7 +95,7 @@ def test_first_character_is_published_immediately(job_of, scheduler, monkeypatch
 
 
 def test_details_are_the_model_probabilities(model, job_of, scheduler):
-    """Temperature and top-k have no effect on the details."""
+    """Temperature and top-k do not affect the details."""
     one = scheduler()
     for options in ({}, {"temperature": 0.3, "top_k": 2}):
         job = job_of(length=40, prime="ab", alternatives=True, **options)
@@ -182,7 +182,7 @@ def test_model_error_ends_the_job(model, job_of):
     damaged = type(model)(model.config, model.vocabulary, model.parameters.twin())
     damaged.parameters.flat[...] = 1e308
     one = Scheduler(damaged, 2, 0, 0.0)
-    for _ in range(2):  # the scheduler still runs after the first error
+    for _ in range(2):  # the scheduler is still running after the first error
         job = job_of(damaged)
         one.submit(job)
         assert text_of(job) == ("", "error")

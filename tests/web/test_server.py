@@ -1,4 +1,4 @@
-"""Tests of the server with slow clients, malformed requests and lost connections."""
+"""Test the server with slow clients, malformed requests and lost connections."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ def queue(model):
 
 @pytest.fixture(scope="module")
 def port(queue):
-    """One server for all tests, so each test also checks that the server still runs."""
+    """Port of a server shared by all tests, each of which also checks that the server is still running."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "TIMEOUT", 0.25)
         patch.setattr(job_module, "READ_TIMEOUT", 0.1)
@@ -76,7 +76,7 @@ def test_malformed_requests_return_a_client_error(port, name):
 
 
 def test_negative_content_length_is_rejected_without_reading():
-    """Some versions of Cheroot accept it; reading would block until the client disconnects."""
+    """Some versions of Cheroot accept it, and reading would block until the client disconnects."""
     statuses = []
     app = server.buffer_body(lambda *arguments: pytest.fail("called"))
     environ = {"CONTENT_LENGTH": "-5", "wsgi.input": None}

@@ -1,4 +1,4 @@
-// A card that lists the most likely characters at one position, and branching to one of them.
+// Card that lists the most likely characters at a position. Selecting one regenerates the text after it.
 
 import { fillDetails, run } from "./generate.js";
 import { $, state, t } from "./state.js";
@@ -79,7 +79,7 @@ function toggle() {
   $("scale").hidden = !on;
   close();
   if (!on) return;
-  if (state.running) run(); // restart with details; those of earlier characters are requested at the end
+  if (state.running) run(); // restart with details; details for earlier characters are requested at the end
   else fillDetails();
 }
 

@@ -81,7 +81,7 @@ async function follow(request, have, onText) {
   return null;
 }
 
-// Generate text after the current text.
+// Continue the current text.
 export async function run() {
   state.reason = undefined;
   const end = await follow(state.request, state.text.length, (text, start, details) => {

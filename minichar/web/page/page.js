@@ -1,4 +1,4 @@
-// Settings, shared links and event handlers of the buttons.
+// Settings, shared links and event handlers.
 
 import { close as closeAlternatives } from "./alternatives.js";
 import { begin, continueText, pause, stop } from "./generate.js";

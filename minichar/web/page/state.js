@@ -1,4 +1,4 @@
-// The state of the page, and the status line.
+// Page state and status line.
 
 import { words } from "./words.js";
 

@@ -43,7 +43,7 @@ export function append(text, details) {
   if (atEnd) area.scrollTop = area.scrollHeight;
 }
 
-// Set the details of the characters from `start` on.
+// Set the details of the characters starting at `start`.
 export function setDetails(start, details) {
   details.slice(0, state.text.length - start).forEach((detail, j) => {
     state.details[start + j] = detail;

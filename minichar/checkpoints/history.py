@@ -1,0 +1,95 @@
+"""The history of a training run: one row of numbers per evaluation.
+
+Checkpoints store it as a float64 array with the columns `COLUMNS`, 88 bytes per evaluation. Losses that
+were not measured, because there is no validation part, are NaN in the array and None in a row.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import inf, isnan, nan
+from typing import Any
+
+import numpy as np
+
+from minichar.errors import MinicharError
+
+COLUMNS = (
+    *("iteration", "epoch", "train_loss"),
+    *("val_loss", "val_first", "val_last"),
+    *("fit_loss", "fit_first", "fit_last"),
+    *("learning_rate", "teacher_forcing_ratio"),
+)
+OPTIONAL = COLUMNS[3:9]
+LARGEST = 1e15
+"""Upper limit on losses and on the number of steps and epochs, far above any that occur."""
+
+Row = dict[str, Any]
+
+
+class History:
+    """The evaluations of a run, in order.
+
+    Iterating yields one dict per evaluation, with the keys `COLUMNS`: an int for ``iteration``, None for
+    a loss that was not measured, and floats otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._values = array("d")  # appending takes constant time, however long the run
+
+    def append(self, row: Mapping[str, float | None]) -> None:
+        """Add the evaluation `row`, which has the keys `COLUMNS`."""
+        self._values.extend(nan if row[name] is None else float(row[name]) for name in COLUMNS)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._values) // len(COLUMNS)
+
+    def __iter__(self) -> Iterator[Row]:
+        for values in self.to_array().tolist():
+            row = dict(zip(COLUMNS, values, strict=True))
+            row["iteration"] = int(row["iteration"])
+            yield row | {name: None for name in OPTIONAL if isnan(row[name])}
+
+    def to_array(self) -> np.ndarray:
+        """Return a copy of the history as an array, ``(n, len(COLUMNS))``."""
+        return np.array(self._values).reshape(-1, len(COLUMNS))  # (n, 11)
+
+    @classmethod
+    def from_array(cls, values: np.ndarray, damaged: Callable[[str], MinicharError]) -> "History":
+        """Return the history in the array `values`.
+
+        Raises
+        ------
+        MinicharError
+            If the array cannot be the history of a run. The error is created by `damaged`.
+        """
+        if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype != "float64":
+            raise damaged(f"its history has shape {values.shape} and dtype {values.dtype}")
+        missing = np.isnan(values)  # (n, 11)
+        required = [name not in OPTIONAL for name in COLUMNS]
+        largest = [inf if name == "learning_rate" else LARGEST for name in COLUMNS]
+        in_range = (values >= 0) & (values <= largest) & (values < inf)  # (n, 11)
+        if missing[:, required].any() or not (in_range | missing).all():
+            raise damaged(f"its history has values that are not numbers from 0 to {LARGEST:g}")
+        iterations = values[:, 0]  # (n,)
+        if (iterations != np.floor(iterations)).any() or (np.diff(iterations, prepend=0) <= 0).any():
+            raise damaged("the iterations in its history do not increase")
+        history = cls()
+        history._values.frombytes(np.ascontiguousarray(values).tobytes())
+        return history
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Any], damaged: Callable[[str], MinicharError]) -> "History":
+        """Return the history in a checkpoint of format version 1, where it is a list of nested dicts."""
+        history = cls()
+        try:
+            for row in rows:
+                val, fit = row["val"] or {}, row["fit"] or {}
+                history.append(
+                    {name: row[name] for name in ("iteration", "epoch", "train_loss", "learning_rate")}
+                    | {f"val_{part}": val.get(part) for part in ("loss", "first", "last")}
+                    | {f"fit_{part}": fit.get(part) for part in ("loss", "first", "last")}
+                    | {"teacher_forcing_ratio": row["true_share"]}
+                )
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise damaged(f"its history is incomplete or damaged ({error})") from error
+        return cls.from_array(history.to_array(), damaged)

@@ -1,0 +1,40 @@
+"""Save a checkpoint when a training run is told to stop."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from minichar.training.trainer import Trainer
+
+PATIENCE = 0.5
+"""Seconds after the first Ctrl-C during which further ones are ignored."""
+
+
+@contextmanager
+def stopping(trainer: Trainer) -> Iterator[list[int]]:
+    """Stop the trainer on Ctrl-C, SIGTERM or SIGHUP (a closed terminal), so that it saves a checkpoint.
+
+    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yield a list to which
+    the first signal received is appended.
+    """
+    received: list[int] = []
+    stopped_at: list[float] = []
+
+    def stop(number: int, frame: object) -> None:
+        if not received:
+            received.append(number)
+            trainer.stop()
+            stopped_at.append(monotonic())
+        elif monotonic() - stopped_at[0] >= PATIENCE:
+            raise KeyboardInterrupt
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # not under nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

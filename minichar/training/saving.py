@@ -1,0 +1,94 @@
+"""The checkpoint files of a training run: which one is best, which are deleted, which is replaced."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic
+
+from minichar.checkpoints.history import Row
+from minichar.checkpoints.naming import checkpoint_path, latest_path, loss_in_name, to_delete, unused
+from minichar.training.events import Saved
+
+Write = Callable[[Path, float | None], None]
+"""``write(path, val_loss)`` writes a checkpoint."""
+
+
+class Saver:
+    """Saves the checkpoints of one run.
+
+    Parameters
+    ----------
+    directory : Path
+    name : str
+        Name of the run in the file names.
+    keep : int
+        Number of best checkpoints to keep, in addition to the newest one; 0 to keep all.
+    write : callable
+        ``write(path, val_loss)`` writes a checkpoint.
+
+    Attributes
+    ----------
+    best_loss : float
+        Lowest validation loss of the run, in nats per character.
+    latest : Path or None
+        Checkpoint that was saved between evaluations. The next one replaces it, and a checkpoint that is
+        saved for any other reason makes it obsolete, so it is deleted.
+    saved_at : float
+        Time of the last save, as returned by `time.monotonic`.
+    """
+
+    def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:
+        self.directory, self.name, self.keep, self.write = directory, name, keep, write
+        self.best_loss = float("inf")
+        self.latest: Path | None = None
+        self.saved_at = monotonic()
+        self._saved: dict[Path, None] = {}  # in the order of saving
+
+    @property
+    def saved(self) -> list[Path]:
+        """The checkpoints saved by this process, except the latest one, oldest first."""
+        return list(self._saved)
+
+    def best(self, history: Iterable[Row]) -> Path | None:
+        """Return the checkpoint with the lowest validation loss or, among equals, the newest.
+
+        Checkpoints in the history and checkpoints saved by this process are considered if their files
+        still exist.
+        """
+        measured = (
+            checkpoint_path(self.directory, self.name, row["epoch"], row["val_loss"], False)
+            for row in history
+            if row["val_loss"] is not None
+        )
+        existing = [path for path in (*measured, *self._saved) if path.is_file()]
+        return min(reversed(existing), key=loss_in_name, default=None)
+
+    def save(self, epoch: float, val_loss: float | None, stopped: bool) -> Saved:
+        """Save a checkpoint. Its name contains the validation loss, if measured."""
+        best = val_loss is not None and val_loss <= self.best_loss
+        if val_loss is not None and best:
+            self.best_loss = val_loss
+        path = checkpoint_path(self.directory, self.name, epoch, val_loss, stopped)
+        if val_loss is None:
+            path = unused(path)
+        self._write(path, val_loss)
+        self._saved.pop(path, None)
+        self._saved[path] = None
+        if self.latest is not None:
+            self.latest.unlink(missing_ok=True)
+            self.latest = None
+        if self.keep:
+            for old in to_delete(self.saved, self.keep):
+                old.unlink(missing_ok=True)
+                del self._saved[old]
+        return Saved(path, best)
+
+    def save_latest(self) -> Saved:
+        """Save a checkpoint between evaluations."""
+        path = self.latest or unused(latest_path(self.directory, self.name))
+        self._write(path, None)
+        self.latest = path
+        return Saved(path, latest=True)
+
+    def _write(self, path: Path, val_loss: float | None) -> None:
+        self.write(path, val_loss)
+        self.saved_at = monotonic()

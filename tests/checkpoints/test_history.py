@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from toys import parts, put_together, toy_model
+
+from minichar.checkpoints.checkpoint import load_history, save
+from minichar.checkpoints.history import COLUMNS, LARGEST, OPTIONAL, History
+from minichar.errors import MinicharError
+
+ROW = {name: 0.5 + k for k, name in enumerate(COLUMNS)} | {"iteration": 7}
+UNMEASURED = ROW | dict.fromkeys(OPTIONAL) | {"iteration": 9}
+
+
+def history(*rows):
+    result = History()
+    for row in rows:
+        result.append(row)
+    return result
+
+
+def read(values):
+    return History.from_array(np.array(values, "float64"), MinicharError)
+
+
+def test_rows_round_trip():
+    rows = [ROW, UNMEASURED]
+    written = history(*rows)
+    assert (list(written), len(written)) == (rows, 2)
+    assert type(next(iter(written))["iteration"]) is int
+    assert list(read(written.to_array())) == rows
+    assert list(read(history().to_array())) == []
+
+
+def test_a_history_that_was_read_can_be_continued():
+    continued = read(history(ROW).to_array())
+    continued.append(UNMEASURED)
+    assert list(continued) == [ROW, UNMEASURED]
+
+
+def test_an_evaluation_takes_less_than_100_bytes_in_a_checkpoint(tmp_path, state_of):
+    sizes = []
+    for n in (1, 1001):
+        rows = (ROW | {"iteration": k + 1} for k in range(n))
+        save(tmp_path / "toy.npz", toy_model(), state_of(history(*rows)))
+        sizes.append((tmp_path / "toy.npz").stat().st_size)
+    assert (sizes[1] - sizes[0]) / 1000 < 100
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("value", [-1.0, np.inf, -np.inf, 1e308, np.nan, LARGEST])
+def test_values_that_no_run_has_are_rejected(name, value):
+    values = history(ROW).to_array()
+    values[0, COLUMNS.index(name)] = value
+    valid = value == LARGEST or (np.isnan(value) and name in OPTIONAL) or (value == 1e308 and "rate" in name)
+    if valid:
+        assert len(read(values)) == 1
+    else:
+        with pytest.raises(MinicharError, match="values that are not numbers from 0 to 1e"):
+            read(values)
+
+
+@pytest.mark.parametrize("iterations", [[2, 2], [3, 1], [1.5, 2], [0, 1]])
+def test_iterations_that_do_not_increase_are_rejected(iterations):
+    values = history(ROW, ROW).to_array()
+    values[:, 0] = iterations
+    with pytest.raises(MinicharError, match="do not increase"):
+        read(values)
+
+
+@pytest.mark.parametrize("values", [np.zeros(11), np.zeros((1, 10)), np.zeros((1, 11), "float32")])
+def test_arrays_of_another_shape_or_dtype_are_rejected(values):
+    with pytest.raises(MinicharError, match=r"its history has shape .* and dtype"):
+        History.from_array(values, MinicharError)
+
+
+OLD = {
+    "iteration": 7,
+    "epoch": 1.5,
+    "train_loss": 2.5,
+    "val": {"loss": 3.5, "first": 4.5, "last": 5.5, "characters": 10},
+    "fit": {"loss": 6.5, "first": 7.5, "last": 8.5, "characters": 10},
+    "learning_rate": 9.5,
+    "true_share": 10.5,
+}
+"""`ROW`, as format version 1 stored it in the header."""
+
+
+@pytest.fixture
+def old(tmp_path, state_of):
+    """Return a function that writes a checkpoint of format version 1 with the given history."""
+    save(tmp_path / "toy.npz", toy_model(), state_of(history()))
+    header, arrays = parts(tmp_path / "toy.npz")
+    del arrays["history"]
+
+    def write(rows):
+        header["version"], header["training"]["history"] = 1, rows
+        return put_together(tmp_path / "old.npz", header, arrays)
+
+    return write
+
+
+def test_format_version_1(old):
+    assert list(load_history(old([OLD, OLD | {"iteration": 9, "val": None, "fit": None}]))) == [
+        ROW,
+        UNMEASURED,
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        3,
+        [3],
+        [{}],
+        ["x"],
+        {"a": 1},
+        [OLD | {"val": 3}],
+        [OLD | {"val": {"loss": "low"}}],
+        [OLD | {"epoch": None}],
+        [OLD | {"epoch": 10**400}],
+        [OLD | {"epoch": -1}],
+        [OLD | {"train_loss": []}],
+        [OLD | {"train_loss": float("nan")}],
+    ],
+)
+def test_damaged_histories_of_format_version_1(old, rows):
+    with pytest.raises(MinicharError, match="history"):
+        load_history(old(rows))

@@ -1,0 +1,154 @@
+"""A training run outlives its terminal, its log and a killed process."""
+
+import os
+import pty
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from toys import ONE_THREAD, TOY, history_of, parts
+
+from minichar.checkpoints.checkpoint import load_training
+from minichar.checkpoints.naming import is_latest
+
+LONG = ("--max-epochs", "100000", "--print-every", "5", "--eval-val-every", "50")
+SHORT = ("--print-every", "5", "--eval-val-every", "20")
+
+
+@pytest.fixture
+def started(process, home):
+    """Return a function that starts a training run in a subprocess."""
+    return lambda *arguments, **options: process("train", "--data", "input.txt", *TOY, *arguments, **options)
+
+
+def checkpoint_of(home):
+    (path,) = (home / "cv").glob("*_interrupted.npz")
+    load_training(path)
+    return path
+
+
+@pytest.mark.parametrize(("number", "status"), [("SIGHUP", 129), ("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_saves_a_checkpoint(started, home, number, status):
+    child = started(*LONG)
+    assert any("characters/s" in line for line in child.stderr)
+    child.send_signal(getattr(signal, number))
+    child.communicate()
+    assert child.returncode == status
+    checkpoint_of(home)
+
+
+def test_sighup_is_ignored_under_nohup(started, home):
+    child = started(*SHORT, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert any("characters/s" in line for line in child.stderr)
+    child.send_signal(signal.SIGHUP)
+    child.communicate()
+    assert child.returncode == 0
+
+
+def test_closing_the_terminal_saves_a_checkpoint(home):
+    """The process is the leader of a session on a pseudo-terminal, as in a terminal window."""
+    command = [sys.executable, "-m", "minichar", "train", "--data", "input.txt", *TOY, *LONG]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, ONE_THREAD)
+    shown = b""
+    while b"characters/s" not in shown:
+        shown += os.read(terminal, 4096)  # fails if the process has ended
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    checkpoint_of(home)
+
+
+def test_a_reader_that_leaves_does_not_stop_training(started, home):
+    """``minichar train 2>&1 | head -1``: training finishes without a display."""
+    ours, theirs = os.pipe()
+    child = started(*SHORT, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.read(ours, 1)
+    os.close(ours)
+    assert child.wait() == 141
+    assert len(history_of(max((home / "cv").iterdir(), key=os.path.getmtime))) > 2
+
+
+def test_standard_error_that_is_closed(started, home):
+    child = started(*SHORT, stderr=None, preexec_fn=lambda: os.close(2))
+    path = child.communicate()[0].strip()
+    assert child.returncode == 0
+    load_training(home / path)
+
+
+def test_a_terminal_that_disappears_without_a_signal(started, home):
+    """With ``setsid``, no SIGHUP is sent, and writing to the terminal fails."""
+    ours, theirs = pty.openpty()
+    child = started(*SHORT, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    os.read(ours, 1)
+    os.close(ours)
+    path = child.communicate()[0].strip()
+    assert child.returncode == 0
+    load_training(home / path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="requires /dev/full")
+def test_a_log_that_cannot_be_written_is_reported_once(cli, home):
+    result = cli("train", "--data", "input.txt", *TOY, *SHORT, "--log", "/dev/full")
+    (warning,) = (line for line in result.stderr.splitlines() if "/dev/full" in line)
+    assert warning == "warning    cannot write the log /dev/full: No space left on device; continuing"
+    load_training(Path(result.stdout.strip()))
+
+
+def test_a_log_in_a_missing_directory_is_reported_before_training(cli, home):
+    arguments = ("train", "--data", "input.txt", *TOY, "--log", "missing/log.jsonl")
+    assert "cannot write the log missing/log.jsonl: No such file" in cli(*arguments, status=1).stderr
+    assert not (home / "cv").exists()
+
+
+class TestResumeWithoutAPath:
+    @pytest.fixture
+    def interrupted(self, started, home):
+        """A run that was killed after a checkpoint between two evaluations."""
+        child = started(*LONG[:4], "--eval-val-every", "100000000", "--checkpoint-every", "0.05")
+        while not list((home / "cv").glob("*_latest.npz")):
+            assert child.poll() is None
+        child.kill()
+        child.communicate()
+        (path,) = filter(is_latest, (home / "cv").glob("lm_*"))
+        return path
+
+    def test_it_takes_the_newest_checkpoint(self, cli, home, interrupted):
+        done = parts(interrupted)[0]["training"]["iteration"]
+        epochs = done // 33 + 2
+        result = cli("train", "--resume", "--max-epochs", epochs, "--eval-val-every", 100)
+        assert f"resumed    at epoch {done / 33:.2f}" in result.stderr
+        assert parts(Path(result.stdout.strip()))[0]["training"]["iteration"] <= 33 * epochs
+        assert not interrupted.exists()
+
+    def test_it_uses_the_checkpoint_directory(self, cli, home, interrupted):
+        (home / "cv").rename(home / "elsewhere")
+        assert "no checkpoint in cv/" in cli("train", "--resume", status=1).stderr
+        epochs = parts(home / "elsewhere" / interrupted.name)[0]["training"]["iteration"] // 33 + 1
+        result = cli("train", "--resume", "--checkpoint-dir", "elsewhere", "--max-epochs", epochs)
+        assert result.stdout.startswith("elsewhere/lm_lstm_epoch")
+
+    def test_a_damaged_newest_checkpoint_is_skipped(self, cli, home, interrupted):
+        newest = interrupted.with_name("lm_lstm_epoch9999.00_interrupted.npz")
+        newest.write_bytes(interrupted.read_bytes()[:-100])
+        later = interrupted.stat().st_mtime + 10
+        os.utime(newest, (later, later))
+        done = parts(interrupted)[0]["training"]["iteration"]
+        result = cli("train", "--resume", "--max-epochs", done // 33 + 1)
+        assert f"skipped a newer checkpoint: cv/{newest.name} is not a checkpoint" in result.stderr
+        assert f"resumed    at epoch {done / 33:.2f}" in result.stderr
+
+    def test_if_all_are_damaged_the_error_names_the_newest(self, cli, home, interrupted):
+        interrupted.write_bytes(b"")
+        error = cli("train", "--resume", status=1).stderr
+        assert error.startswith(f"Error: no checkpoint in cv/ can be resumed: cv/{interrupted.name} is not a")
+
+
+def test_temporary_files_of_killed_runs_are_deleted_at_the_start(cli, home):
+    (home / "cv").mkdir()
+    (home / "cv" / ".lm_lstm_latest.npz.0123abcd.tmp").write_bytes(b"half")
+    cli("train", "--data", "input.txt", *TOY)
+    assert not list((home / "cv").glob(".*"))

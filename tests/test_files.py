@@ -1,0 +1,190 @@
+import os
+import stat
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import pytest
+
+import minichar.files as files
+from minichar.errors import MinicharError
+from minichar.files import check_directory, remove_abandoned, replacing, sharing, writing
+
+posix = pytest.mark.skipif(files.fcntl is None, reason="requires POSIX file locks")
+
+
+def put(path, content):
+    with writing(path) as file:
+        file.write(content)
+
+
+class TestTargets:
+    def test_a_regular_file_is_replaced_and_keeps_its_permissions(self, tmp_path):
+        path = tmp_path / "out"
+        path.write_bytes(b"old")
+        path.chmod(0o640)
+        put(path, b"new")
+        assert path.read_bytes() == b"new"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+    def test_a_symbolic_link_is_followed(self, tmp_path):
+        (tmp_path / "there").mkdir()
+        for target in (tmp_path / "there" / "old", tmp_path / "new directory" / "new"):
+            link = tmp_path / f"link to {target.name}"
+            link.symlink_to(target)
+            put(link, b"content")
+            assert link.is_symlink()
+            assert target.read_bytes() == b"content"
+
+    def test_a_pipe_is_written_to_and_remains(self, tmp_path):
+        pipe, received = tmp_path / "pipe", []
+        os.mkfifo(pipe)
+        reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+        reader.start()
+        with writing(pipe) as file:
+            file.write(b"---tent")
+            file.seek(0)  # a pipe cannot seek, but ZipFile does
+            file.write(b"con")
+        reader.join()
+        assert received == [b"content"]
+        assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+    def test_nothing_is_sent_to_a_pipe_if_the_block_fails(self, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        with suppress(ZeroDivisionError), writing(pipe) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+        assert os.read(descriptor, 10) == b""
+        os.close(descriptor)
+
+    @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+    def test_standard_output_is_written_to_in_order(self, name, tmp_path):
+        if not os.path.exists(name):
+            pytest.skip(f"requires {name}")
+        program = (
+            "from pathlib import Path; from minichar.files import writing\n"
+            "print('before', flush=True)\n"
+            f"with writing(Path({name!r})) as file: file.write(b'content\\n')\n"
+            "print('after', flush=True)"
+        )
+        with open(tmp_path / "out", "wb") as out:
+            subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
+        assert (tmp_path / "out").read_text().split() == ["before", "content", "after"]
+
+    @pytest.mark.parametrize("path", ["", ".", "/", "directory"])
+    def test_a_directory_is_an_error(self, path, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "directory").mkdir()
+        with pytest.raises(MinicharError, match=r"cannot write .*: it is a directory; specify a file name"):
+            put(files.Path(path), b"content")
+        assert os.listdir(tmp_path) == ["directory"]
+
+    def test_a_loop_of_links_is_an_error(self, tmp_path):
+        (tmp_path / "a").symlink_to(tmp_path / "b")
+        (tmp_path / "b").symlink_to(tmp_path / "a")
+        with pytest.raises(MinicharError, match=r"cannot write .*/a: "):
+            put(tmp_path / "a", b"content")
+        assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+class TestDurability:
+    def test_the_directory_is_flushed_after_the_rename(self, tmp_path, monkeypatch):
+        calls, rename, flush = [], os.replace, os.fsync
+
+        def fsync(descriptor):
+            calls.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+            flush(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("rename"), rename(*paths)))
+        put(tmp_path / "out", b"content")
+        assert calls == ["file", "rename", *(["directory"] if files.fcntl else [])]
+
+    def test_a_directory_is_created_and_stays_empty(self, tmp_path):
+        check_directory(tmp_path / "a" / "cv", 1000)
+        assert os.listdir(tmp_path / "a" / "cv") == []
+
+    def test_a_full_disk_is_found_by_reserving_the_size(self, tmp_path, monkeypatch):
+        reserved = []
+
+        def reserve(descriptor, offset, size):
+            reserved.append((offset, size))
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", reserve, raising=False)
+        with pytest.raises(MinicharError, match=r"cv/: No space left .* \(3\.0 MB needed\); free disk"):
+            check_directory(tmp_path / "cv", 3_000_000)
+        assert reserved == [(0, 3_000_000)]
+        assert os.listdir(tmp_path / "cv") == []
+
+    def test_without_fallocate_the_size_is_written(self, tmp_path, monkeypatch):
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+        with open(tmp_path / "reserved", "wb") as file:
+            monkeypatch.setattr(files, "TemporaryFile", lambda dir: file)
+            check_directory(tmp_path, 5000)
+        assert (tmp_path / "reserved").stat().st_size == 5000
+
+
+@posix
+class TestAbandonedFiles:
+    def test_the_temporary_file_of_a_killed_process_is_deleted(self, tmp_path):
+        program = (
+            "import os, sys; from pathlib import Path; from minichar.files import replacing\n"
+            f"with replacing(Path({str(tmp_path / 'out')!r})) as file: file.write(b'half'); os._exit(9)"
+        )
+        assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+        (left,) = os.listdir(tmp_path)
+        assert left.startswith(".out.")
+        remove_abandoned(tmp_path)
+        assert os.listdir(tmp_path) == []
+
+    def test_a_temporary_file_in_use_is_not_deleted(self, tmp_path):
+        with replacing(tmp_path / "out") as file:
+            file.write(b"content")
+            remove_abandoned(tmp_path)
+        assert (tmp_path / "out").read_bytes() == b"content"
+
+    def test_a_file_that_is_deleted_before_it_is_locked_is_created_again(self, tmp_path, monkeypatch):
+        flock, deleted = files.fcntl.flock, []
+
+        def late(file, how):
+            if not deleted:
+                deleted.extend(path.unlink() for path in tmp_path.iterdir())
+            flock(file, how)
+
+        monkeypatch.setattr(files.fcntl, "flock", late)
+        put(tmp_path / "out", b"content")
+        assert deleted == [None]
+        assert (tmp_path / "out").read_bytes() == b"content"
+
+    def test_other_files_are_not_deleted(self, tmp_path):
+        names = [".out.tmp", "out.12345678.tmp", ".out.1234567g.tmp", ".out.12345678.tmp.npz", "lm_x.npz"]
+        for name in names:
+            (tmp_path / name).touch()
+        (tmp_path / ".directory.12345678.tmp").mkdir()
+        os.mkfifo(tmp_path / ".pipe.12345678.tmp")  # opening it would block
+        (tmp_path / ".link.12345678.tmp").symlink_to(tmp_path / "lm_x.npz")
+        before = sorted(os.listdir(tmp_path))
+        remove_abandoned(tmp_path)
+        assert sorted(os.listdir(tmp_path)) == before
+
+
+@posix
+class TestSharing:
+    def test_two_users_of_a_directory_see_each_other(self, tmp_path):
+        with sharing(tmp_path) as first:
+            assert not first()
+            with sharing(tmp_path) as second:
+                assert second()
+                assert first()
+                assert second()  # asking does not give up the mark
+            assert not first()
+
+    def test_different_directories_are_independent(self, tmp_path):
+        (tmp_path / "other").mkdir()
+        with sharing(tmp_path) as first, sharing(tmp_path / "other") as second:
+            assert not first()
+            assert not second()
