@@ -27,8 +27,6 @@ def main() -> None:
 
     try:
         command_line(prog_name="minichar")
-    except OSError:  # an error message cannot be written to standard error
-        sys.exit(1)
     finally:
         discard_unwritten()
 

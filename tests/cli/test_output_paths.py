@@ -47,6 +47,14 @@ def test_path_is_empty(cli, home, command):
     assert listing(home) == before
 
 
+@pytest.mark.usefixtures("toy")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can read every file")
+def test_output_path_is_a_file_that_cannot_be_read(cli, home):
+    (home / "page.html").touch(mode=0o200)
+    cli(*WRITING["inspect"]("page.html"))
+    assert (home / "page.html").stat().st_size > 0
+
+
 @pytest.fixture
 def weird(home):
     """Name of a new directory that is not valid UTF-8."""
