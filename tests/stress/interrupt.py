@@ -43,8 +43,9 @@ COMMANDS = (
     "bench --rnn-size 8 --rounds 1",
     "serve --port 0",
 )
-FINE = (-signal.SIGINT, 128 + signal.SIGINT)
-NOISE = ("Traceback", "Exception ignored", "Fatal Python error")
+FINE = (-signal.SIGINT, 128 + signal.SIGINT, 2)
+"""Exit statuses after an interrupt. 2 is pytest's, from `minichar lessons`."""
+NOISE = ("Traceback", "Exception ignored", "Fatal Python error", "Usage: ")
 
 
 def minichar(command, folder):
