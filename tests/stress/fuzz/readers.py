@@ -1,0 +1,213 @@
+"""The readers of untrusted files, each as a function of arbitrary bytes, with valid and invalid seeds.
+
+The first byte of an input selects how the file is made of the rest: as it is, or as the contents of an
+otherwise valid file, because random changes of a zip archive rarely get past its checksums.
+"""
+
+import io
+import json
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import handmade
+import numpy as np
+import test_pickles
+import test_pytorch
+import test_safetensors
+
+from minichar.checkpoints.archive import parse_header
+from minichar.checkpoints.checkpoint import header_of, read_header, save
+from minichar.engine.config import Config
+from minichar.errors import MinicharError
+from minichar.formats.convert import convert, load_model
+from minichar.formats.state_dict import to_state_dict
+from minichar.model import CharRNN
+from minichar.text.corpus import load_corpus
+from minichar.text.vocabulary import Vocabulary
+
+ENCODINGS = ("utf-8", "utf-16", "utf-32", "utf-7", "latin-1", "gb18030", "big5", "shift_jis", "iso2022_jp")
+TEXT = "the quick brown fox\r\njumps over the lazy dog\n" * 3
+MODEL = CharRNN.new(Config(3, "lstm", 2, 1), Vocabulary("ab詩"), 1)
+WEIGHTS = {name: np.asarray(view) for name, view in MODEL.parameters.items()}
+TENSORS = to_state_dict(MODEL.config, WEIGHTS, Path("model"))
+HEADER = json.dumps(header_of(MODEL))
+
+
+def npy(array):
+    """Return an array as a member of an ``.npz``."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+    return file.getvalue()
+
+
+def as_text(data):
+    return data.decode("utf-8", "replace")
+
+
+@dataclass
+class Reader:
+    """Reader of files in a directory.
+
+    Attributes
+    ----------
+    folder : Path
+    """
+
+    folder: Path
+
+    def seeds(self):
+        """Yield inputs: the first byte is the case."""
+        raise NotImplementedError
+
+    def build(self, case, data):
+        """Return the contents of a file made of `data`."""
+        return data
+
+    def read(self, case, contents):
+        """Read a file."""
+        raise NotImplementedError
+
+    def written(self, name, contents):
+        path = self.folder / name
+        path.write_bytes(contents)
+        return path
+
+
+class Npz(Reader):
+    def seeds(self):
+        save(self.folder / "seed.npz", MODEL)
+        yield b"\0" + (self.folder / "seed.npz").read_bytes()
+        yield b"\1" + HEADER.encode()
+        yield b"\2" + npy(WEIGHTS["readout.W"])
+        yield b"\2" + npy(np.array("abc"))
+        yield b"\3\x1b[31m"
+
+    def build(self, case, data):
+        members = {f"{name}.npy": npy(array) for name, array in WEIGHTS.items()}
+        if case == 1:
+            data = handmade.zipped(members | {"header.npy": npy(as_text(data))})
+        elif case == 2:
+            data = handmade.zipped(members | {"readout.W.npy": data})
+        elif case == 3:
+            data = handmade.zipped({as_text(data) + ".npy": npy([1.0])})
+        return data
+
+    def read(self, case, contents):
+        convert(self.written("file.npz", contents), self.folder / "new.npz", force=True)
+
+
+class Pt(Reader):
+    def seeds(self):
+        tensors = TENSORS | {"minichar.json": np.frombuffer(HEADER.encode(), "u1")}
+        yield b"\0" + handmade.pt(tensors)
+        shape, strides = handmade.torch_type("float32"), (2, 1)
+        stored = handmade.storage("0", shape)
+        yield b"\1" + handmade.state_dict({"a": handmade.tensor(stored, (2, 2), strides)})
+        yield b"\2" + HEADER.encode()
+        for data, _ in test_pytorch.BAD.values():
+            yield b"\0" + data
+
+    def build(self, case, data):
+        if case == 1:
+            data = handmade.zipped({"a/data.pkl": data, "a/data/0": bytes(24)})
+        elif case == 2:
+            data = handmade.pt(TENSORS | {"minichar.json": np.frombuffer(data, "u1")})
+        return data
+
+    def read(self, case, contents):
+        load_model(self.written("file.pt", contents))
+
+
+class Safetensors(Reader):
+    def seeds(self):
+        valid = handmade.safetensors(TENSORS, HEADER)
+        yield b"\0" + valid
+        yield b"\1" + valid[8 : 8 + int.from_bytes(valid[:8], "little")]
+        yield b"\2" + HEADER.encode()
+        for data, _ in test_safetensors.BAD.values():
+            yield b"\0" + data
+            yield b"\1" + data[8:]
+
+    def build(self, case, data):
+        if case == 1:
+            size = sum(array.nbytes for array in TENSORS.values())
+            data = handmade.raw_safetensors(as_text(data), bytes(size))
+        elif case == 2:
+            data = handmade.safetensors(TENSORS, as_text(data))
+        return data
+
+    def read(self, case, contents):
+        load_model(self.written("file.safetensors", contents))
+
+
+class Pickle(Reader):
+    def seeds(self):
+        state = OrderedDict(
+            a=np.arange(3.0), b=[1, 2.5], c={"d": np.float32(1), 3: True, "e": "text"}, f=[None]
+        )
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            yield b"\0" + pickle.dumps(state, protocol)
+        for data, _ in (*test_pickles.HOSTILE.values(), *test_pickles.COSTLY.values()):
+            yield b"\0" + data
+        yield from (b"\0" + data for data in test_pickles.NONSENSE)
+
+    def read(self, case, contents):
+        convert(self.written("file.pkl", contents), self.folder / "new.npz", force=True)
+
+
+class Text(Reader):
+    """A text file. The case selects the encoding."""
+
+    def seeds(self):
+        for case, encoding in enumerate(ENCODINGS):
+            yield bytes([case]) + TEXT.encode(encoding)
+        yield b"\0" + "詩é😀\ufeff\0".encode()
+
+    def read(self, case, contents):
+        path = self.written("input.txt", contents)
+        load_corpus(path, encoding=ENCODINGS[case % len(ENCODINGS)], min_freq=case % 3, cache=False)
+
+
+class Cache(Reader):
+    def seeds(self):
+        path = self.written("input.txt", TEXT.encode())
+        load_corpus(path)
+        with np.load(f"{path}.minichar.npz") as arrays:
+            self.arrays = dict(arrays)
+        yield b"\0" + Path(f"{path}.minichar.npz").read_bytes()
+        yield b"\1" + str(self.arrays["header"]).encode()
+        yield b"\2" + npy(self.arrays["ids"])
+        yield b"\3" + npy(self.arrays["code_points"])
+
+    def build(self, case, data):
+        members = {f"{name}.npy": npy(array) for name, array in self.arrays.items()}
+        if case == 1:
+            data = handmade.zipped(members | {"header.npy": npy(as_text(data))})
+        elif case == 2:
+            data = handmade.zipped(members | {"ids.npy": data})
+        elif case == 3:
+            data = handmade.zipped(members | {"code_points.npy": data})
+        return data
+
+    def read(self, case, contents):
+        self.written("input.txt.minichar.npz", contents)
+        load_corpus(self.folder / "input.txt")
+
+
+class Header(Reader):
+    """The JSON header of all formats, with the vocabulary and the configuration."""
+
+    def seeds(self):
+        yield b"\0" + HEADER.encode()
+        for bad in ("[" * 1000, "{" * 1000, '{"a":' * 1000, "[[],{}]", '"\\ud800"', "1e999", "9" * 5000):
+            yield b"\0" + bad.encode()
+            yield b"\0" + HEADER.replace("0.0", bad).encode()
+            yield b"\0" + HEADER.replace('"ab', bad + '"').encode()
+
+    def read(self, case, contents):
+        read_header(parse_header(as_text(contents), MinicharError), MinicharError)
+
+
+READERS = {reader.__name__.lower(): reader for reader in Reader.__subclasses__()}
