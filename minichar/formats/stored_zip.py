@@ -78,13 +78,10 @@ class StoredZip:
     def _check(self) -> dict[str, int]:
         """Return the size of each member."""
         members = sorted(self.zip.infolist(), key=lambda member: member.header_offset)
-        sizes = {member.filename: member.file_size for member in members}
+        sizes = {member.filename: member.compress_size for member in members}
         if len(sizes) < len(members):
             raise Refused("it contains several members with the same name")
-        if any(
-            member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size
-            for member in members
-        ):
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise Refused("it is compressed")
         starts = [*(member.header_offset for member in members), self.size]
         if any(

@@ -298,6 +298,13 @@ WRONG = {
 }
 
 
+def test_a_name_that_cannot_be_printed_is_escaped(tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, **{"\x1b[31m": [1e9]})
+    with pytest.raises(MinicharError, match=r"'\\x1b\[31m' has values that float16 cannot represent"):
+        convert(path, tmp_path / "half.npz", dtype="float16")
+
+
 def test_a_directory_is_not_overwritten(saved, tmp_path):
     (tmp_path / "sub").mkdir()
     with pytest.raises(MinicharError, match=r"cannot write .*sub: it is a directory"):

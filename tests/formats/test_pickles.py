@@ -374,6 +374,10 @@ COSTLY = {
         b"\x80\x02}" + text("a" * 256) + lists(b"N" * 3000) + b"s",
         "neither a 64-bit integer nor a string of at most 255 characters",
     ),
+    "a long name that is not Latin-1": (
+        b"\x80\x02}" + text("詩" * 256) + b"Ns",
+        "neither a 64-bit integer nor a string of at most 255 characters",
+    ),
     "many arguments": (
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(" + b"N" * 9 + b"tR",
         "more than 8 arguments",
@@ -406,26 +410,41 @@ def test_a_list_that_is_used_again_is_converted_once(read):
     assert found["a"] is found["b"]
 
 
+FREE = b"\x95" + bytes(8)
+"""FRAME, which costs nothing and makes the file larger."""
 EACH = {
-    "NONE": b"N0",
-    "MARK": b"(1",
-    "lists": b"]0",
-    "tuples": b"NN\x860",
-    "the memo": b"Nq\x000",
-    "references": b"20",
-    "appended items": b"Na",
-    "arrays": b"h\x00)R0",
+    "None": b"N0",
+    "a mark": b"(1",
+    "a list": b"]0",
+    "a tuple": b"NN\x860",
+    "the memo": b"q\x01",
+    "a reference": b"20",
+    "an appended item": FREE + b"h\x01a",
+    "a call": FREE * 9 + b"h\x00)R0",
 }
 
 
 @pytest.mark.parametrize("code", EACH.values(), ids=EACH.keys())
 def test_a_value_costs_memory_even_if_it_is_dropped(read, monkeypatch, code):
-    start = b"\x80\x02cnumpy\nndarray\nq\x000]"
+    start = b"\x80\x02cnumpy\nndarray\nq\x000]q\x01"
     monkeypatch.setattr(pickles, "HEADROOM", 1000)
-    with pytest.raises(MinicharError, match="no arrays"):
+    with pytest.raises(MinicharError, match=r"no arrays|nested deeper"):
         read(start + code + b".")
     with pytest.raises(MinicharError, match="too much memory for its size"):
         read(start + code * 2000 + b".")
+
+
+def test_an_item_of_a_dict_costs_memory(read, monkeypatch):
+    monkeypatch.setattr(pickles, "HEADROOM", 1000)
+    items = [FREE * 8 + b"M" + struct.pack("<H", key) + b"Ns" for key in range(256, 2256)]
+    with pytest.raises(MinicharError, match="too much memory for its size"):
+        read(b"\x80\x02}" + b"".join(items) + b".")
+
+
+def test_long_text_becomes_bytes(read):
+    """An array can use it many times, but it is converted once."""
+    assert pickles.run(b"\x80\x02" + text("é" * 256) + b".", {}) == b"\xe9" * 256
+    assert pickles.run(b"\x80\x02" + text("é" * 255) + b".", {}) == "é" * 255
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,12 @@ BAD = {
 }
 
 
+def test_the_stride_of_an_axis_of_length_1_does_not_matter(tmp_path):
+    path = tmp_path / "row.pt"
+    path.write_bytes(stored_in((1, 6), (HUGE, 1)))
+    np.testing.assert_array_equal(pytorch.read_tensors(path)["w"], np.zeros((1, 6)))
+
+
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
 def test_a_bad_file_is_one_line(tmp_path, case):
     data, message = case

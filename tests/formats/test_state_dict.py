@@ -11,7 +11,7 @@ from minichar.checkpoints.checkpoint import header_of, save
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.formats import pytorch
-from minichar.formats.convert import load_model
+from minichar.formats.convert import load_model, save_model
 from minichar.formats.state_dict import from_state_dict, to_state_dict
 
 SUFFIXES = [".safetensors", ".pt"]
@@ -213,6 +213,19 @@ def test_the_error_for_a_wrong_tensor_contains_its_name(tmp_path, make, parts, w
 def test_invalid_headers_are_rejected(tmp_path, make, parts, write, suffix, header, message):
     with pytest.raises(MinicharError, match=message):
         load_model(write(tmp_path / f"wrong{suffix}", parts(make())[0], header))
+
+
+@pytest.mark.parametrize(("limit", "unit"), [("CHARACTERS", "characters"), ("VALUES", "values")])
+def test_a_header_that_is_too_large_is_neither_written_nor_read(
+    tmp_path, make, monkeypatch, suffix, limit, unit
+):
+    model, path = make(details={"notes": list(range(2000))}), tmp_path / f"model{suffix}"
+    save_model(model, path)
+    monkeypatch.setattr(f"minichar.checkpoints.archive.MAX_HEADER_{limit}", 1000)
+    with pytest.raises(MinicharError, match=f"header has more than 1,000 {unit}"):
+        load_model(path)
+    with pytest.raises(MinicharError, match=f"cannot write .*: its header has more than 1,000 {unit}"):
+        save_model(model, path)
 
 
 def test_a_header_with_huge_sizes_is_rejected_before_memory_is_allocated(
