@@ -39,7 +39,7 @@ class Rule:
 
 
 def rule(holds: Callable[[Any], bool], words: str) -> Rule:
-    """Return a rule that requires ``holds(value)``, with a fixed description."""
+    """Return a rule that requires ``holds(value)`` to be true, with a fixed description."""
     return Rule(holds, lambda: words)
 
 
@@ -54,7 +54,7 @@ def between(low: float, high: float) -> Rule:
 
 
 def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
-    """Return the rule ``value in names``. If `names` is callable, it is called at each check."""
+    """Return the rule ``value in names``. If `names` is callable, it is called for each check."""
 
     def known() -> Sequence[str]:
         return names() if callable(names) else names
@@ -108,7 +108,7 @@ def wrong(name: str, value: object, words: str) -> MinicharError:
 
 
 def declared(kind: type) -> dict[str, tuple[Any, tuple[Rule, ...]]]:
-    """Return the type and the rules of each field in a dataclass."""
+    """Return the type and rules of each field of a dataclass."""
     fields = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         base, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -146,4 +146,4 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     Path: (Path, "a path"),
     Path | None: (lambda value: None if value is None else Path(value), "a path"),
 }
-"""For each declared type, the conversion function and the description in error messages."""
+"""The conversion function for each declared type, and its description in error messages."""

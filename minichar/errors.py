@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Option:
-    """An option in an error message. Python and the command line spell it differently.
+    """An option in an error message, spelled differently in Python and on the command line.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The option on the command line: ``--rnn-size``, ``--rnn-size 64``, or ``--force`` for True."""
+        """The command-line option: ``--rnn-size``, ``--rnn-size 64``, or ``--force`` for True."""
         flag = f"--{self.name.replace('_', '-')}"
         return flag if self.value is None or self.value is True else f"{flag} {self.value}"
 
@@ -32,7 +32,7 @@ class Option:
 class MinicharError(Exception):
     """A one-line error message that states what is wrong, where, and how to fix it.
 
-    The command line prints the line and exits with status 1; the Python API raises the exception.
+    The command line prints the message and exits with status 1; the Python API raises the exception.
     Bugs in minichar itself raise Python's own exceptions, with a traceback.
 
     Parameters
@@ -51,3 +51,7 @@ class MinicharError(Exception):
     def with_flags(self) -> str:
         """The message with options spelled as on the command line."""
         return "".join(part.flag if isinstance(part, Option) else part for part in self.args)
+
+
+class Refused(Exception):
+    """Raised when a file is rejected. The message is the reason; the caller adds the path."""

@@ -1,4 +1,4 @@
-"""Import optional packages on first use, with a one-line error if a package is missing."""
+"""Import optional packages on first use, and report a missing package in one line."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
     On the command line, Ctrl-C during the import kills the process at once, because a
-    KeyboardInterrupt in another package's initialization may be reported with a traceback.
+    KeyboardInterrupt in another package's initialisation may be reported with a traceback.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def on_interrupt(action: Any) -> Iterator[None]:
-    """Set the action for SIGINT in the block.
+    """Set the action for SIGINT within the block.
 
-    Nothing happens if SIGINT is ignored, if the program has its own handler, or in a thread other than
-    the main thread, which cannot set handlers.
+    This has no effect if SIGINT is ignored, if the program has its own handler, or outside the main
+    thread, where handlers cannot be set.
 
     Parameters
     ----------

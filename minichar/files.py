@@ -1,9 +1,9 @@
 """Write files so that a reader sees either the old file or the complete new one.
 
-A regular file is written to a temporary file beside it, flushed to disk, and renamed. The process that
-writes a temporary file holds a lock on it, so a file left behind by a process that was killed can be told
-from one in use, and deleted (`remove_abandoned`). A symbolic link is followed, and a device or a pipe is
-written to, not replaced.
+A regular file is written to a temporary file beside it, flushed to disk, and renamed. The
+process holds a lock on its temporary file, which allows `remove_abandoned` to distinguish files left behind
+by killed processes from files in use. Symbolic links are followed; devices and pipes are written to, not
+replaced.
 """
 
 import errno
@@ -22,7 +22,7 @@ from minichar.errors import MinicharError
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file that is open cannot be deleted
+except ImportError:  # Windows, where open files cannot be deleted
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
@@ -34,8 +34,8 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the block succeeds.
 
-    The temporary file is in the same directory. File and directory are flushed to disk, so the new
-    file also survives a power failure. If the block fails, the temporary file is deleted and the old
+    The temporary file is in the same directory. Both are flushed to disk, so the new file survives
+    a power failure. If the block fails, the temporary file is deleted and the old
     file is unchanged.
 
     Parameters
@@ -57,7 +57,7 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if fcntl is not None:  # renamed before it is unlocked, so that nobody deletes it in between
+            if fcntl is not None:  # rename before unlocking, so that no other process deletes the file
                 os.replace(temporary, path)
         if fcntl is None:
             os.replace(temporary, path)
@@ -72,8 +72,8 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing, and create its directory if necessary.
 
-    A regular file is replaced as in `replacing`; a link to it remains. Output to a device, a pipe or a
-    standard stream is collected first, so nothing is sent if the block fails.
+    A regular file is replaced as in `replacing`, and a link to it is kept. Output to a device, a pipe or a
+    standard stream is buffered first, so nothing is written if the block fails.
 
     Raises
     ------
@@ -137,12 +137,12 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 def check_directory(directory: Path, size: int) -> None:
     """Create a directory if it does not exist, and check that a file of `size` bytes can be written to it.
 
-    Temporary files of processes that were killed are deleted first.
+    Temporary files left behind by killed processes are deleted first.
 
     Raises
     ------
     MinicharError
-        If the directory is not writable, or the disk has no room for the file.
+        If the directory is not writable, or there is not enough disk space for the file.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def check_directory(directory: Path, size: int) -> None:
 
 
 def remove_abandoned(directory: Path) -> None:
-    """Delete the temporary files in a directory whose process no longer runs."""
+    """Delete the temporary files in a directory that were left behind by killed processes."""
     for path in directory.iterdir():
         if not TEMPORARY.fullmatch(path.name):
             continue
@@ -179,15 +179,15 @@ def _new_temporary(path: Path) -> tuple[Path, IO[bytes]]:
         file = open(temporary, "xb")  # noqa: SIM115  (closed by the caller)
         if fcntl is None:
             return temporary, file
-        with suppress(OSError):  # the file system has no locks
+        with suppress(OSError):  # the file system does not support locks
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_nlink:  # else, `remove_abandoned` deleted it before it was locked
+        if os.fstat(file.fileno()).st_nlink:  # otherwise, `remove_abandoned` deleted it before it was locked
             return temporary, file
         file.close()
 
 
 def _kind(path: Path) -> int | None:
-    """Return the file mode of what `path` refers to, or None if it does not exist."""
+    """Return the mode of the file at `path`, or None if it does not exist."""
     try:
         return os.stat(path).st_mode
     except FileNotFoundError:
@@ -195,7 +195,7 @@ def _kind(path: Path) -> int | None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """Return the descriptor that `path` names, as in ``/dev/stdout``, or None."""
+    """Return the file descriptor that `path` refers to, such as 1 for ``/dev/stdout``, or None."""
     name = os.path.abspath(path)
     match = DESCRIPTOR.fullmatch(name)
     return int(match[1]) if match else STREAMS.get(name)
@@ -212,7 +212,7 @@ def _reserve(file: IO[bytes], size: int) -> None:
 
 def _sync_directory(directory: Path) -> None:
     """Flush a directory to disk, so that a renamed file keeps its name after a power failure."""
-    if fcntl is None:  # a directory cannot be opened on Windows
+    if fcntl is None:  # directories cannot be opened on Windows
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:

@@ -42,7 +42,7 @@ class CharRNN:
         return cls(config, vocabulary, parameters)
 
     def exact(self) -> Self:
-        """Return a slower model whose output does not depend on the other sequences in the batch."""
+        """Return a slower model whose output for each sequence does not depend on the rest of the batch."""
         return replace(self, parameters=exact(self.parameters))
 
     def summary(self) -> str:
@@ -61,5 +61,5 @@ class CharRNN:
         return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
 
     def network(self, T: int, B: int) -> Network:
-        """Return a network that uses these weights, with buffers for `T` steps of `B` sequences."""
+        """Return a network that uses these weights, with buffers for `T` time steps of `B` sequences."""
         return Network(self.config, self.parameters, T, B)

@@ -1,6 +1,6 @@
 """Cells used by the tests: the registered cells and `ODD`.
 
-`ODD` has no practical use. It covers what a custom cell may have but the registered cells do not:
+`ODD` has no practical use. It covers features that the registered cells do not have:
 three states, a first stage with two matrix products that passes all its values to a second stage,
 pre-activations in the caches, and initial biases in both stages.
 """

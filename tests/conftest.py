@@ -21,7 +21,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Run tests that take a cell and a device with every cell on the CPU, but one cell on other devices."""
+    """Run tests that take a cell and a device with every cell on the CPU, but only one on other devices."""
     items[:] = [item for item in items if not redundant(getattr(item, "callspec", None))]
 
 

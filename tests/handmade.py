@@ -1,4 +1,4 @@
-"""Files built byte by byte, so that tests can build invalid ones and need no optional package."""
+"""Build files byte by byte, so that tests can build invalid ones and need no optional packages."""
 
 import io
 import json
@@ -12,7 +12,7 @@ SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "uint8": "U
 
 
 def text(characters):
-    """Return a pickle instruction that pushes a text."""
+    """Return a pickle instruction that pushes a string."""
     encoded = characters.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(encoded)) + encoded
 
@@ -28,7 +28,7 @@ def integers(ns):
 
 
 def storage(key, kind, size=0):
-    """Return pickle instructions that push a storage, as in torch.save."""
+    """Return pickle instructions that push a storage, as written by torch.save."""
     return b"(" + text("storage") + kind + text(key) + text("cpu") + integer(size) + b"tQ"
 
 
@@ -38,19 +38,19 @@ def torch_type(dtype):
 
 
 def tensor(stored, shape, strides, offset=0):
-    """Return pickle instructions that push a tensor, as in torch.save."""
+    """Return pickle instructions that push a tensor, as written by torch.save."""
     arguments = b"(" + stored + integer(offset) + integers(shape) + integers(strides)
     return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"\x89ccollections\nOrderedDict\n)RtR"
 
 
 def state_dict(tensors):
-    """Return the pickle of a dict of the given programs."""
+    """Return the pickle of a dict whose values are the results of pickle instructions."""
     items = b"".join(text(name) + program for name, program in tensors.items())
     return b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u."
 
 
 def zipped(members, compression=zipfile.ZIP_STORED):
-    """Return a zip archive of members by name."""
+    """Return a zip archive, given a dict from member names to contents."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, data in members.items():
@@ -59,7 +59,7 @@ def zipped(members, compression=zipfile.ZIP_STORED):
 
 
 def pt(tensors, order="little"):
-    """Return a ``.pt`` file of contiguous NumPy arrays by name."""
+    """Return a ``.pt`` file, given a dict from names to contiguous NumPy arrays."""
     programs, members = {}, {"a/byteorder": order.encode()}
     for key, (name, array) in enumerate(tensors.items()):
         stored = storage(str(key), torch_type(str(array.dtype)), array.size)
@@ -70,7 +70,7 @@ def pt(tensors, order="little"):
 
 
 def safetensors(tensors, header=None):
-    """Return a ``.safetensors`` file of contiguous NumPy arrays by name."""
+    """Return a ``.safetensors`` file, given a dict from names to contiguous NumPy arrays."""
     described, end = {} if header is None else {"__metadata__": {"minichar": header}}, 0
     for name, array in tensors.items():
         begin, end = end, end + array.nbytes
@@ -80,6 +80,6 @@ def safetensors(tensors, header=None):
 
 
 def raw_safetensors(header, data=b""):
-    """Return a ``.safetensors`` file with any text as its header."""
+    """Return a ``.safetensors`` file with an arbitrary string as its header."""
     encoded = header.encode("utf-8", "surrogatepass")
     return len(encoded).to_bytes(8, "little") + encoded + data

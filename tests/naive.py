@@ -1,8 +1,8 @@
 """Naive reference implementation of the network that computes one scalar at a time.
 
-Only the parameter names and layout are shared with the engine. The inputs are one-hot
-vectors, each gate has separate matrices, and every matrix product is a loop. The code is slow but
-easy to check against the equations.
+It shares only the parameter names and layout with the engine. The inputs are one-hot vectors,
+each gate has separate matrices, and every matrix product is a loop. The code is slow but easy to
+check against the equations.
 """
 
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ class Gate:
     input_bias: list
 
     def from_state(self, j, h):
-        """Return the pre-activation of unit j from the hidden state."""
+        """Return the hidden state's contribution to the pre-activation of unit j."""
         total = self.recurrent_bias[j]
         for k in range(len(h)):
             total += self.recurrent[j][k] * h[k]
         return total
 
     def from_input(self, j, x):
-        """Return the pre-activation of unit j from the input."""
+        """Return the input's contribution to the pre-activation of unit j."""
         total = self.input_bias[j]
         for k in range(len(x)):
             total += self.input[j][k] * x[k]
@@ -41,7 +41,7 @@ class Gate:
 
 
 def gate_of(parameters, layer, H, number, matrix="W", row=None):
-    """Return one gate of the engine's parameters.
+    """Extract the weights of one gate from the engine's parameters.
 
     `number` is the gate's index in ``Wx``, and also in `matrix` unless `row` is given.
     """
@@ -120,9 +120,9 @@ def one_sequence(config, parameters, inputs, targets, states, masks):
     ----------
     inputs, targets : list of int, length T
     states : list of list of list
-        States of each layer, as lists of H numbers; updated in place.
+        The states of each layer, each a list of H numbers. Updated in place.
     masks : list or None
-        T lists of H numbers for each layer.
+        For each layer, T lists of H numbers.
 
     Returns
     -------

@@ -112,7 +112,7 @@ READY = {
     "minichar worker": "waiting for requests",
     "redis-server": "Ready to accept",
 }
-"""Commands that keep running, and the output that shows that each is ready."""
+"""Commands that keep running, and the output that each prints once it is ready."""
 
 
 class Servers:

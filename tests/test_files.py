@@ -180,7 +180,7 @@ class TestSharing:
             with sharing(tmp_path) as second:
                 assert second()
                 assert first()
-                assert second()  # asking does not give up the mark
+                assert second()  # checking does not remove the mark
             assert not first()
 
     def test_different_directories_are_independent(self, tmp_path):

@@ -89,7 +89,7 @@ def test_packages_import_only_allowed_packages():
 
 
 def test_table_has_no_cycles():
-    """Process the packages bottom-up: add a package once everything it imports has been added."""
+    """Process the packages bottom-up, adding each one once everything it imports has been added."""
     placed = set(ROOTS)
     while placed < MAY_IMPORT.keys():
         ready = {here for here, others in MAY_IMPORT.items() if others <= placed}

@@ -143,7 +143,7 @@ def test_unsupported_formats_fail_with_the_message_on_the_page():
 
 @pytest.mark.usefixtures("home", "bare")
 def test_benchmark_without_a_pytorch_counterpart():
-    """A benchmark process supports a cell even if no module that it imports registers it."""
+    """A benchmark process supports a cell even if none of its own imports register the cell."""
     result = minichar(f"bench --model mgu --model bare {SMALL} --seq-length 4 --rounds 1")
     for name, title in (("mgu", "MGU"), ("bare", "bare cell")):
         assert f"| train {name} 2×8 " in result.stdout

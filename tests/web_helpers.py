@@ -85,7 +85,7 @@ def server_in_thread(queue, port=0):
 
 
 class Events:
-    """Iterator over the server-sent events of a response."""
+    """Iterator over the server-sent events in a response."""
 
     def __init__(self, response):
         self.response, self.text, self.details, self.all = response, "", [], []
@@ -124,7 +124,7 @@ class Events:
 
 @contextmanager
 def request(port, method, path, data=None, **headers):
-    """Send a request and yield the response, whose body has not been read."""
+    """Send a request and yield the response without reading its body."""
     connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT)
     try:
         body = None if data is None else json.dumps(data)

@@ -1,27 +1,33 @@
 """Read and write ``.npz`` files that contain named arrays and a JSON header.
 
-Plain NumPy can read them: ``numpy.load(path)`` returns the arrays and, as ``"header"``, the JSON text.
+Plain NumPy can read them: ``numpy.load(path)`` returns the arrays and, under ``"header"``, the JSON text.
 Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the file
 size before memory is allocated.
 """
 
 import json
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minichar.errors import MinicharError
+from minichar.checkpoints.stored_zip import StoredZip
+from minichar.errors import MinicharError, Refused
 from minichar.files import writing
 
 MAX_HEADER_CHARACTERS = 16 << 20
 MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
-"""Maximum size of a header in an ``.npz``. NumPy stores 4 bytes per character."""
+"""Maximum header size in an ``.npz`` file, in bytes. NumPy stores each character in 4 bytes."""
 MAX_HEADER_VALUES = 1 << 20
 """Maximum number of values in a header. Each can take 180 bytes of memory, even if it has 2 characters."""
+
+MAX_NAME = 1000
+"""Maximum length of an array's name, in characters."""
 
 Damaged = Callable[[str], MinicharError]
 """Function that returns the error for a damaged file, given the reason."""
@@ -35,9 +41,9 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
     MinicharError
         If the file cannot be written. An existing file at `path` remains unchanged.
     """
-    members = {"header": np.array(json.dumps(header))} if header else {}
-    if members and members["header"].nbytes > MAX_HEADER_BYTES:  # which `Archive` would not read
-        raise MinicharError(f"cannot write {path}: its header has more than {MAX_HEADER_BYTES:,} bytes")
+    text = json.dumps(header)
+    check_header_size(text, lambda why: MinicharError(f"cannot write {path}: {why}"))
+    members = {"header": np.array(text)} if header else {}
     # numpy.savez takes names as keyword arguments, so it cannot store an array named "file".
     with writing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in (members | dict(arrays)).items():
@@ -46,13 +52,13 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
 
 
 class Archive:
-    """A verified ``.npz`` file, open for reading. Use it in a ``with`` statement.
+    """A verified ``.npz`` file, open for reading. Use it as a context manager.
 
     Parameters
     ----------
     path : Path
     kinds : str
-        The allowed kinds of NumPy dtypes; by default, floats and integers.
+        Allowed kinds of NumPy dtypes; by default, floats and integers.
 
     Attributes
     ----------
@@ -64,68 +70,62 @@ class Archive:
     Raises
     ------
     MinicharError
-        If the file is missing, unreadable, truncated, compressed or not an ``.npz``, or contains
-        anything except plain numbers with sizes that match the file size.
+        If the file is missing, unreadable, truncated, compressed or not an ``.npz`` file, or
+        contains anything other than plain numbers whose sizes match the file size.
     """
 
     def __init__(self, path: Path, kinds: str = "fiu") -> None:
         self.path, self.kinds = path, kinds
         try:
-            self.zip = zipfile.ZipFile(self.path)
+            self.zip = StoredZip(self.path)
         except FileNotFoundError:
             raise MinicharError(
                 f"no such checkpoint: {self.path}: choose a file or directory created by minichar train"
             ) from None
         except OSError as error:
             raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise self.damaged("it is empty, truncated, or not an .npz file") from error
+        except Refused as error:
+            raise self.damaged(str(error)) from error
         try:
             self.dtypes: dict[str, np.dtype] = {}
             self.shapes: dict[str, tuple[int, ...]] = {}
-            members = self.zip.infolist()
-            # Members can overlap in the file, so their total size must be checked.
-            if sum(member.file_size for member in members) > self.path.stat().st_size:
-                raise self.damaged("its arrays are larger than the file (save it with numpy.savez)")
-            for member in members:
-                self._check_member(member)
+            for member, size in self.zip.sizes.items():
+                self._check_member(member, size)
             self.header = self._read_header()
         except BaseException:
-            self.zip.close()
+            self.__exit__()
             raise
 
     def __enter__(self) -> "Archive":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.zip.close()
+        self.zip.__exit__()
 
     def damaged(self, why: str) -> MinicharError:
-        """Return the error for a file that cannot be read, with the reason `why`."""
+        """Return the error for an unreadable file; `why` is the reason."""
         return MinicharError(f"{self.path} is not a checkpoint minichar can read: {why}")
 
     def read(self, name: str) -> np.ndarray:
         """Return one array by name."""
         try:
-            with self.zip.open(f"{name}.npy") as file:
+            with quiet(), self.zip.open(f"{name}.npy") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
         except Exception as error:  # zipfile and NumPy raise many exception types for damaged files
             raise self.damaged(f"array {name} is missing or damaged") from error
 
-    def _check_member(self, member: zipfile.ZipInfo) -> None:
-        name = member.filename.removesuffix(".npy")
-        if name == member.filename or name in self.shapes:
-            raise self.damaged(f"it contains {member.filename!r}, which is a duplicate or not an array")
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise self.damaged(f"array {name} is compressed (save it with numpy.savez)")
+    def _check_member(self, member: str, size: int) -> None:
+        name = member.removesuffix(".npy")
+        if name == member or not name.isprintable() or len(name) > MAX_NAME:
+            raise self.damaged(f"it contains {member[:MAX_NAME]!r}, which is not the name of an array")
         try:
-            with self.zip.open(member) as file:
+            with quiet(), self.zip.open(member) as file:
                 version = np.lib.format.read_magic(file)
                 if version == (1, 0):
                     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-                data_bytes = member.file_size - file.tell()
+                data_bytes = size - file.tell()
         except Exception as error:  # see `read`
             raise self.damaged(f"array {name} is damaged") from error
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
@@ -145,13 +145,21 @@ class Archive:
         return parse_header(str(self.read("header")), self.damaged)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress NumPy's warning that a file was written in Python 2."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def check_header_size(text: str, damaged: Damaged) -> None:
     """Check that a JSON header is small enough to be parsed.
 
     Raises
     ------
     MinicharError
-        If `text` has too many characters or values. The error is created by `damaged`.
+        If `text` has too many characters or values. `damaged` creates the error.
     """
     if len(text) > MAX_HEADER_CHARACTERS:
         raise damaged(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
@@ -160,12 +168,12 @@ def check_header_size(text: str, damaged: Damaged) -> None:
 
 
 def parse_header(text: str, damaged: Damaged) -> dict[str, Any]:
-    """Return the JSON object in `text`.
+    """Parse `text` and return the JSON object.
 
     Raises
     ------
     MinicharError
-        If `text` is not a JSON object, or too large. The error is created by `damaged`.
+        If `text` is too large or is not a JSON object. `damaged` creates the error.
     """
     check_header_size(text, damaged)
     try:

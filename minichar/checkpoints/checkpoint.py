@@ -8,11 +8,11 @@ Each archive (`minichar.checkpoints.archive`) contains
 and, if training can be resumed,
 
     mean_square     RMSprop's m                             (number of parameters,)
-    state           carried hidden state                    (L, states per layer, H, B)
+    state           carried recurrent state                 (L, states per layer, H, B)
     history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
     header          training: position and random state
 
-In format version 1, the history was part of the header.
+Format version 1 stored the history in the header.
 """
 
 import os
@@ -42,7 +42,7 @@ TRAINING_ARRAYS = ("mean_square", "state", "history")
 
 @dataclass(frozen=True)
 class Progress:
-    """The position in a training run, stored in the header.
+    """The progress of a training run, as stored in the header.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Progress:
     device : str
         Kind of device: ``cpu``, ``gpu`` or ``opencl``.
     random : dict
-        State of the generator for dropout masks and scheduled sampling.
+        State of the random generator for dropout masks and scheduled sampling.
 
     Raises
     ------
@@ -80,14 +80,14 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """The training state without the model.
+    """The training state, excluding the model.
 
     Attributes
     ----------
     mean_square : array, (size,)
         RMSprop's running mean of squared gradients, m.
     state : array, (L, states per layer, H, B)
-        The hidden state at the start of the next chunk.
+        The recurrent state at the start of the next chunk.
     progress : Progress
     history : History
     """
@@ -110,12 +110,12 @@ def header_of(model: CharRNN) -> dict[str, Any]:
 
 
 def host_weights(model: CharRNN, dtype: str | None, path: Path) -> dict[str, np.ndarray]:
-    """Return the weights by name as NumPy arrays, in `dtype` or, by default, the model's dtype.
+    """Return the weights as NumPy arrays, by name, in `dtype` or (by default) the model's dtype.
 
     Raises
     ------
     MinicharError
-        If a weight is too large for `dtype` or not finite. The message contains `path`.
+        If a weight is not finite or is too large for `dtype`. The message contains `path`.
     """
     weights = {}
     for name, view in model.parameters.items():
@@ -141,7 +141,7 @@ def save(
     path : path-like
     model : CharRNN
     training : TrainingState, optional
-        Without it, training cannot be resumed.
+        Required to resume training from the checkpoint.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights; by default, the model's dtype.
 
@@ -163,7 +163,7 @@ def save(
 
 
 def load(path: Path, backend: Backend = CPU) -> CharRNN:
-    """Return the model in a checkpoint. float16 weights are converted to float32.
+    """Return the model stored in a checkpoint. float16 weights are converted to float32.
 
     Raises
     ------
@@ -176,12 +176,12 @@ def load(path: Path, backend: Backend = CPU) -> CharRNN:
 
 
 def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, TrainingState]:
-    """Return the model and training state in a checkpoint.
+    """Return the model and training state stored in a checkpoint.
 
     Raises
     ------
     MinicharError
-        If `load` would raise an error, or the checkpoint has no training state.
+        For the same reasons as in `load`, or if the checkpoint has no training state.
     """
     with Archive(path) as archive:
         model = _model(archive, backend)
@@ -205,7 +205,7 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
 
 
 def load_history(path: Path) -> History | None:
-    """Return the training history in a checkpoint, or None if the checkpoint has no training state.
+    """Return the training history stored in a checkpoint, or None if it has no training state.
 
     Raises
     ------
@@ -231,19 +231,19 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
     config, vocabulary, details = read_header(archive.header, archive.damaged)
     names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
-    # A damaged header can specify millions of layers. Do not enumerate their arrays if the file has fewer.
+    # A damaged header can specify millions of layers, so compare with the number of arrays in the file first.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
     check_arrays(expected, weights, archive.damaged)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)
 
 
 def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocabulary, dict[str, Any]]:
-    """Return the configuration, vocabulary and details in a header.
+    """Return the configuration, vocabulary and details stored in a header.
 
     Raises
     ------
     MinicharError
-        If the header was not created by `header_of`. The error is created by `damaged`.
+        If the header is incomplete or invalid. `damaged` creates the error.
     """
     if header.get("format") != FORMAT:
         raise damaged("it has no minichar header")
@@ -271,7 +271,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
     Raises
     ------
     MinicharError
-        If an array is invalid. The error is created by `damaged` and names the array.
+        If an array is invalid. `damaged` creates the error, which names the array.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         found = arrays[name].shape if name in arrays else "absent"
@@ -288,7 +288,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Return parameters filled with `weights`, which must be valid. float16 is converted to float32."""
+    """Return parameters with the values `weights`, which must be valid. float16 is converted to float32."""
     dtype = str(weights["readout.W"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():

@@ -1,7 +1,7 @@
 """The history of a training run: one row of numbers per evaluation.
 
-Checkpoints store it as a float64 array with the columns `COLUMNS`, 88 bytes per evaluation. Losses that
-were not measured, because there is no validation part, are NaN in the array and None in a row.
+Checkpoints store it as a float64 array with the columns `COLUMNS` (88 bytes per evaluation). Without
+validation data, losses that cannot be measured are NaN in the array and None in a row.
 """
 
 from array import array
@@ -21,23 +21,23 @@ COLUMNS = (
 )
 OPTIONAL = COLUMNS[3:9]
 LARGEST = 1e15
-"""Upper limit on losses and on the number of steps and epochs, far above any that occur."""
+"""Upper limit for losses, steps and epochs, far above any realistic value."""
 
 Row = dict[str, Any]
 
 
 class History:
-    """The evaluations of a run, in order.
+    """The evaluations of a training run, in order.
 
     Iterating yields one dict per evaluation, with the keys `COLUMNS`: an int for ``iteration``, None for
     a loss that was not measured, and floats otherwise.
     """
 
     def __init__(self) -> None:
-        self._values = array("d")  # appending takes constant time, however long the run
+        self._values = array("d")  # appending takes amortised constant time
 
     def append(self, row: Mapping[str, float | None]) -> None:
-        """Add the evaluation `row`, which has the keys `COLUMNS`."""
+        """Append the evaluation `row`, a mapping with the keys `COLUMNS`."""
         self._values.extend(nan if row[name] is None else float(row[name]) for name in COLUMNS)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
@@ -50,17 +50,17 @@ class History:
             yield row | {name: None for name in OPTIONAL if isnan(row[name])}
 
     def to_array(self) -> np.ndarray:
-        """Return a copy of the history as an array, ``(n, len(COLUMNS))``."""
+        """Return a copy of the history as an array of shape ``(n, len(COLUMNS))``."""
         return np.array(self._values).reshape(-1, len(COLUMNS))  # (n, 11)
 
     @classmethod
     def from_array(cls, values: np.ndarray, damaged: Callable[[str], MinicharError]) -> "History":
-        """Return the history in the array `values`.
+        """Create a history from the array `values`.
 
         Raises
         ------
         MinicharError
-            If the array cannot be the history of a run. The error is created by `damaged`.
+            If the array is not a valid history. `damaged` creates the error.
         """
         if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype != "float64":
             raise damaged(f"its history has shape {values.shape} and dtype {values.dtype}")
@@ -79,7 +79,7 @@ class History:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Any], damaged: Callable[[str], MinicharError]) -> "History":
-        """Return the history in a checkpoint of format version 1, where it is a list of nested dicts."""
+        """Create a history from the list of nested dicts in a checkpoint of format version 1."""
         history = cls()
         try:
             for row in rows:

@@ -21,7 +21,7 @@ PATTERN = re.compile(
 def checkpoint_path(
     folder: str | Path, savefile: str, epoch: float, val_loss: float | None, stopped: bool
 ) -> Path:
-    """Return the path for a new checkpoint. Its name contains the validation loss, if measured."""
+    """Return the path for a new checkpoint. The name contains the validation loss if it was measured."""
     label = "interrupted" if stopped else "unmeasured"
     if val_loss is not None:
         label = f"{val_loss:.4f}"
@@ -34,30 +34,30 @@ def latest_path(folder: Path, savefile: str) -> Path:
 
 
 def is_latest(path: Path) -> bool:
-    """Return whether `path` has the name of a checkpoint that was saved between evaluations."""
+    """Return whether `path` is named like a checkpoint saved between evaluations."""
     match = PATTERN.fullmatch(path.name)
     return match is not None and match[2] is not None
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether `path` has the name of a training checkpoint."""
+    """Return whether `path` is named like a training checkpoint."""
     return PATTERN.fullmatch(path.name) is not None
 
 
 def unused(path: Path) -> Path:
-    """Return `path` or, if it exists, the first unused path with -2, -3 and so on added to the name."""
+    """Return `path`, with -2, -3, … appended to its stem if it already exists."""
     names = (path if n == 1 else path.with_stem(f"{path.stem}-{n}") for n in count(1))
     return next(name for name in names if not name.exists())
 
 
 def loss_in_name(path: Path) -> float:
-    """Return the validation loss in a checkpoint's name, or infinity if there is none."""
+    """Return the validation loss in a checkpoint's name, or infinity if the name has none."""
     match = PATTERN.fullmatch(path.name)
     return float(match[1]) if match and match[1] else float("inf")
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """Return the checkpoint in `folder` with the lowest validation loss or, among equals, the newest.
+    """Return the checkpoint in `folder` with the lowest validation loss; ties go to the newest.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def newest_first(folder: Path) -> list[Path]:
     with suppress(OSError):  # there is no such directory
         for path in folder.iterdir():
             if is_checkpoint(path):
-                with suppress(OSError):  # a dangling link, or a file that was deleted in the meantime
+                with suppress(OSError):  # a dangling symlink, or a file deleted in the meantime
                     times[path] = path.stat().st_mtime_ns
     if not times:
         raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'")
@@ -87,7 +87,7 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, sorted by validation loss and then from newest to oldest.
+    """Return the checkpoints in `folder`, sorted by validation loss, with the newest first among ties.
 
     Raises
     ------
@@ -98,14 +98,14 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 
 def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
-    """Return `given` if it is a file, or choose a checkpoint if it is a directory.
+    """Return `given` if it is a file, or the best or newest checkpoint if it is a directory.
 
     Parameters
     ----------
     given : Path or None
         A file or directory. None means the directory ``cv``.
     newest : bool
-        Choose the newest checkpoint, to resume from, instead of the best one.
+        Choose the newest checkpoint (to resume training) instead of the best one.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:
     Parameters
     ----------
     paths : sequence of Path
-        The checkpoints of one run, oldest first. If losses are equal, newer checkpoints rank higher.
+        The checkpoints of one run, oldest first. Among equal losses, newer checkpoints rank higher.
     keep : int
         Number of best checkpoints to keep.
     """

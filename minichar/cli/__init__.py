@@ -34,18 +34,18 @@ COMMANDS = {
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as in shells."""
 BROKEN_PIPE = 141
-"""Exit status if the reader of the output has exited: 128 + SIGPIPE."""
+"""Exit status if the process reading the output has exited: 128 + SIGPIPE."""
 WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 
 class LazyGroup(click.Group):
     """Click group that imports a command only when it is used, which keeps ``--help`` fast.
 
-    User errors are printed as one line on standard error, and the exit status is 1.
+    For user errors, it prints a single line to standard error and exits with status 1.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the command names in the order in which ``--help`` lists them."""
+        """Return the command names in the order shown by ``--help``."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Look up the command that `args` names; suggest similar names if there is none."""
+        """Look up the command named in `args`; suggest similar names if it does not exist."""
         similar = get_close_matches(args[0], COMMANDS)
         if args[0] not in COMMANDS and similar and not ctx.resilient_parsing:
             ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
@@ -69,19 +69,19 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Parse the options, which prints the text of ``--help``, and report a user error in one line."""
+        """Parse the options, including ``--help``, and report user errors in one line."""
         with one_line_errors():
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, and report a user error in one line."""
+        """Run the command, and report user errors in one line."""
         with one_line_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Convert user errors to exceptions for which Click prints one line and exits."""
+    """Convert user errors to Click exceptions, which print a single line and exit."""
     try:
         yield
     except MinicharError as error:
@@ -100,9 +100,9 @@ def one_line_errors() -> Iterator[None]:
 
 
 def explain(error: OSError) -> str:
-    """Return the message for a system error.
+    """Return the error message for an `OSError`.
 
-    Errors in all other files that are written contain the file name.
+    Write errors for all other files include the file name.
     """
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"

@@ -5,7 +5,7 @@ OVERFITTING = 0.15
 UNDERFITTING = 0.02
 """Gap between validation and training loss, in nats, below which a model may be underfitting."""
 PLATEAU = 0.002
-"""Improvement in validation loss, in nats, below which the loss has reached a plateau."""
+"""Improvement in validation loss, in nats, below which the loss has plateaued."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 
@@ -13,7 +13,7 @@ FEW_UPDATES = 500
 def size_advice(parameters: int, characters: int) -> str:
     """Return advice on the model size, given the number of training characters.
 
-    char-rnn recommends that the two numbers have the same order of magnitude.
+    char-rnn recommends that `parameters` and `characters` be of the same order of magnitude.
     """
     ratio = parameters / characters
     if ratio > 4:
@@ -39,7 +39,7 @@ def fit_advice(train_loss: float, val_loss: float, before: float = float("inf"))
         Losses in nats per character. Both are measured without dropout or scheduled sampling, which
         would raise the training loss.
     before : float
-        Lowest validation loss in earlier evaluations.
+        Lowest validation loss of all previous evaluations.
     """
     gap = val_loss - train_loss
     if gap > OVERFITTING:

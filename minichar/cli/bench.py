@@ -56,7 +56,7 @@ CORES = os.cpu_count() or 1
     type=click.IntRange(0, CORES),
     help="Number of threads for matrix products. 0: one per core.",
 )
-@measuring("--rounds", default=5, type=COUNT, help="Number of times each implementation is measured.")
+@measuring("--rounds", default=5, type=COUNT, help="Number of times to measure each implementation.")
 @measuring("--json", "as_json", is_flag=True, help="Print the results and raw times as JSON.")
 @device
 def command(
@@ -75,13 +75,13 @@ def command(
 ) -> None:
     """Benchmark minichar against PyTorch.
 
-    The two implementations take turns running the same benchmark, in separate processes. The ratio
+    The two implementations run the same benchmark alternately, in separate processes. The ratio
     is minichar's speed divided by PyTorch's. Training with dropout (0.5) or scheduled sampling
     (teacher-forcing ratio 0.9) is compared with plain training, and generating 64 streams
     is compared with generating one. If PyTorch is not installed, only minichar is measured.
 
-    The speed is the median over all iterations. An iteration is one chunk in training and evaluation,
-    and 200 characters in generation. The ratio is the median over all rounds. Run benchmarks on an
+    The speed is the median over all iterations. An iteration is one chunk for training and evaluation,
+    or 200 characters for generation. The ratio is the median over all rounds. Run benchmarks on an
     idle machine.
     """
     works = [

@@ -47,7 +47,7 @@ from minichar.formats.convert import TARGETS, convert
     "--vocab-from",
     metavar="PATH",
     type=PATH,
-    help="Training text, or a model trained on it, for a PyTorch state dict without a vocabulary.",
+    help="For a PyTorch state dict without a vocabulary: its training text, or a model trained on that text.",
 )
 @click.option("--force", is_flag=True, help="Overwrite DST if it exists.")
 def command(source: Path, target: Path | None, **options: Any) -> None:
@@ -56,7 +56,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     \b
     .npz           minichar's own format, readable with plain NumPy
     .safetensors   weights named as in PyTorch's nn.LSTM, nn.GRU or nn.RNN and nn.Linear
-    .pt            the same weights, saved like torch.save
+    .pt            the same weights, in the format of torch.save
     .onnx          a graph for onnxruntime that maps ids and states to logits and states; write-only
 
     SRC may also be an .npz file of plain arrays, such as one written by cupy.savez, or a pickle (.pkl) of

@@ -23,7 +23,7 @@ FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 @dataclass(frozen=True)
 class Lesson:
-    """Lesson of the course.
+    """A lesson of the course.
 
     Attributes
     ----------

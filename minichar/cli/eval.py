@@ -88,7 +88,7 @@ def command(
 
     Prints the cross-entropy loss in nats per character, in bits per character (nats / ln 2), and as
     perplexity (exp of the loss in nats). Losses are comparable only for the same text, split and initial
-    state, so these are printed as well.
+    state, so these are also printed.
     """
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")

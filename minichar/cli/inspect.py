@@ -35,7 +35,7 @@ looking = group("Page")
     "--html",
     metavar="OUT.html",
     type=OUTPUT,
-    help="Write a self-contained HTML page that shows the activity of each unit on the text.",
+    help="Write a self-contained HTML page that shows how each unit responds to the text.",
 )
 @looking(
     "--length",
@@ -73,7 +73,7 @@ def command(
 
 
 def training_text(model: CharRNN, path: Path) -> Path:
-    """Return the path of the text that the model in the checkpoint `path` was trained on."""
+    """Return the path of the text on which the model in the checkpoint `path` was trained."""
     origin = model.details.get("origin")
     name = origin.get("path") if isinstance(origin, dict) else None
     if not isinstance(name, str):
@@ -103,7 +103,7 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
 
 def show(model: CharRNN, path: Path) -> None:
     """Print the contents of a checkpoint."""
-    # Other formats store no training state.
+    # Other formats do not store the training state.
     history = load_history(path) if format_of(path) in (None, "npz") else None
     try:
         settings = settings_table(model.details)
@@ -128,7 +128,7 @@ def show(model: CharRNN, path: Path) -> None:
 
 
 def settings_table(details: dict[str, Any]) -> list[str]:
-    """Return a heading and one line per setting, without control characters."""
+    """Return a heading and one line per setting, with control characters escaped."""
     return [
         "settings",
         *(
@@ -140,7 +140,7 @@ def settings_table(details: dict[str, Any]) -> list[str]:
 
 
 def history_table(history: Iterable[Row]) -> list[str]:
-    """Return a heading and one line per evaluation, or an empty list without evaluations."""
+    """Return a heading and one line per evaluation, or an empty list if there are no evaluations."""
     lines = [
         f"  {row['epoch']:7.2f} {row['train_loss']:7.4f}  "
         f"{' ' * 9 + '-' if row['val_loss'] is None else format(row['val_loss'], '10.4f')}  "

@@ -16,7 +16,7 @@ Decorator = Callable[[Any], Any]
 
 
 class NonEmptyPath(click.Path):
-    """Path that must not be empty. `pathlib` would take an empty path for the current directory."""
+    """Path that must not be empty. `pathlib` treats an empty path as the current directory."""
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, **checks)
@@ -133,6 +133,6 @@ def group(heading: str) -> Callable[..., Decorator]:
 def print_path(path: Path) -> None:
     """Print a path to standard output.
 
-    The bytes are those of the name in the file system, so that scripts can use a path that is not text.
+    Writes the raw bytes of the path, so that scripts can use paths that are not valid UTF-8.
     """
     click.echo(os.fsencode(path))

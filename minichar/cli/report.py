@@ -24,12 +24,12 @@ from minichar.training.start import Run
 
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
-"""Minimum seconds between progress-bar updates, each of which copies the loss from the device."""
+"""Minimum time between progress-bar updates, in seconds. Each update copies the loss from the device."""
 CLEAR_LINE = "\r\x1b[K"
 
 
 class Report:
-    """Context manager that prints the events of a training run.
+    """Context manager that reports the events of a training run.
 
     Parameters
     ----------
@@ -76,12 +76,12 @@ class Report:
     def display(self) -> Iterator[None]:
         """Write to standard error. If that fails, training continues without a display.
 
-        For example, the terminal was closed, or the output is piped to ``head``.
+        This happens if, for example, the terminal was closed or the output is piped to ``head``.
         """
         try:
             yield
         except OSError:
-            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (remains open until the process ends)
+            sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (stays open until the process exits)
             self.bar.file, self.bar.hidden = sys.stderr, True
 
     def say(self, line: str) -> None:
@@ -208,7 +208,7 @@ class Report:
         best = self.trainer.best
         if best:
             self.say(f"generate text: minichar sample {best}")
-            click.echo(os.fsencode(best))  # the bytes of the path, even if they are not valid UTF-8
+            click.echo(os.fsencode(best))  # raw bytes, because a path may not be valid UTF-8
 
 
 class Speed:
@@ -219,7 +219,7 @@ class Speed:
         self.restart()
 
     def restart(self) -> None:
-        """Restart the measurement, to exclude time not spent training."""
+        """Restart the measurement to exclude time not spent on training."""
         self.since, self.counted = monotonic(), 0
 
     def count(self, characters: int) -> None:

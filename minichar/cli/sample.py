@@ -40,7 +40,7 @@ ending = group("Length")
     metavar="P",
     help="Sample from the smallest set of characters whose total probability is at least P. 1: all.",
 )
-@sampling("--seed", default=123, help="Random seed. The same seed generates the same text.")
+@sampling("--seed", default=123, help="Random seed. The same seed always produces the same text.")
 @sampling(
     "--num-samples",
     default=1,
@@ -50,7 +50,7 @@ ending = group("Length")
 @sampling(
     "--exact",
     is_flag=True,
-    help="Make the text for a seed independent of --num-samples. Slower.",
+    help="Make the text generated from a seed independent of --num-samples. Slower.",
 )
 @prompt("--primetext", default="", metavar="TEXT", help="Text to continue.")
 @prompt("--prime-file", metavar="FILE", type=PATH, help="File with the text to continue, or - for stdin.")
@@ -126,7 +126,7 @@ def command(
 def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
     """Print one sample as it is generated."""
     pieces = generate(model, **options)
-    first = next(pieces, "")  # raises prompt errors before anything is printed
+    first = next(pieces, "")  # raise prompt errors before printing anything
     print(options["prime"], first, sep="", end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
@@ -134,7 +134,7 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
 
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
-    """Print several samples when all are complete, each followed by an empty line."""
+    """Print several samples when all are complete, each followed by a blank line."""
     if options["length"] == 0:
         raise click.UsageError(
             "--length 0 generates indefinitely, so only one sample is possible: omit --num-samples"

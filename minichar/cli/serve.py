@@ -28,7 +28,7 @@ sharing = group("Load")
     "--redis",
     "url",
     metavar="URL",
-    help="Redis server. Requests are processed by minichar worker processes, which load the checkpoints.",
+    help="Redis server. minichar worker processes load the checkpoints and process the requests.",
 )
 @sharing(
     "--columns",

@@ -1,4 +1,4 @@
-"""Save a checkpoint when a training run is told to stop."""
+"""Save a checkpoint when training is interrupted."""
 
 import signal
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from time import monotonic
 from minichar.training.trainer import Trainer
 
 PATIENCE = 0.5
-"""Seconds after the first Ctrl-C during which further ones are ignored."""
+"""Time in seconds after the first Ctrl-C during which further ones are ignored."""
 
 
 @contextmanager
 def stopping(trainer: Trainer) -> Iterator[list[int]]:
     """Stop the trainer on Ctrl-C, SIGTERM or SIGHUP (a closed terminal), so that it saves a checkpoint.
 
-    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yield a list to which
-    the first signal received is appended.
+    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yields a list to which
+    the number of the first signal is appended.
     """
     received: list[int] = []
     stopped_at: list[float] = []

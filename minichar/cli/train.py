@@ -20,7 +20,7 @@ from minichar.training.start import begin, begin_from, resume
 
 DEFAULT = Settings()
 NEWEST = "--newest"
-"""Value of ``--resume`` without a path. An argument that begins with two hyphens would be an option."""
+"""Value of ``--resume`` without a path. It starts with two hyphens, so the user cannot enter it as a path."""
 
 text = group("Text")
 model = group("Model")
@@ -68,7 +68,7 @@ output = group("Output")
     "--rnn-size",
     default=DEFAULT.rnn_size,
     metavar="H",
-    help="Number of hidden units per layer. Doubling it increases capacity but takes up to 4 times as long.",
+    help="Number of hidden units per layer. Doubling it increases capacity but can quadruple training time.",
 )
 @model(
     "--num-layers",
@@ -106,7 +106,7 @@ output = group("Output")
 @training(
     "--learning-rate",
     default=DEFAULT.learning_rate,
-    help="Step size. The loss diverges if it is too large, and training is slow if it is too small.",
+    help="Step size. If it is too large, the loss diverges; if it is too small, training is slow.",
 )
 @training(
     "--learning-rate-decay",
@@ -176,8 +176,8 @@ output = group("Output")
     type=PATH,
     is_flag=False,
     flag_value=NEWEST,
-    help="Resume a run exactly where it stopped, from a checkpoint or the newest one in a directory, "
-    "by default --checkpoint-dir. The original options are kept, but --max-epochs can be increased.",
+    help="Resume a run exactly where it stopped, from a checkpoint or from the newest one in a directory "
+    "(by default, --checkpoint-dir). The original options are kept, but --max-epochs can be increased.",
 )
 @saving(
     "--checkpoint-dir",
@@ -203,8 +203,8 @@ output = group("Output")
     "--checkpoint-every",
     default=DEFAULT.checkpoint_every,
     metavar="SECONDS",
-    help="Save lm_NAME_latest.npz if no checkpoint was saved for this long, and replace it the next time, "
-    "so that little is lost if the process is killed. 0: never.",
+    help="Save or replace lm_NAME_latest.npz if no checkpoint has been saved for this long, so that little "
+    "progress is lost if the process is killed. 0: never.",
 )
 @saving(
     "--keep",
@@ -256,7 +256,7 @@ def command(
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     if checkpoint:
         if str(checkpoint) == NEWEST:
-            newest_first(checkpoint := options["checkpoint_dir"])  # fail if there is no such directory
+            newest_first(checkpoint := options["checkpoint_dir"])  # raise an error if it has no checkpoint
         run = resume(checkpoint, {name: options[name] for name in given}, device)
     elif init_from:
         run = begin_from(Settings(**options), load_model(find_checkpoint(init_from), device), given)

@@ -42,7 +42,7 @@ def command(checkpoints: tuple[Path, ...], url: str, columns: int, pace: float) 
     """Run a worker that generates text for minichar serve --redis.
 
     You can run any number of workers on any number of machines. Ctrl-C stops a worker after it finishes
-    its current requests. If a worker dies, another worker continues its requests.
+    its current requests. If a worker dies, another one takes over its requests.
     """
     models = part("minichar.web.models").load_models(checkpoints)
     worker = part("minichar.web.worker").Worker(url, models, columns, pace)

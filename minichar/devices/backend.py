@@ -17,7 +17,7 @@ from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
 
 Array = Any
-"""An array from the backend's array module. Wherever an array is created, a comment gives its shape."""
+"""An array from the backend's array module. A comment gives the shape of each new array."""
 Function = Callable[..., Any]
 
 
@@ -92,7 +92,7 @@ class Backend(ABC):
         out[:, seen] = xp.matmul(columns, onehot)  # (G, S)
 
     def fuse(self, function: Function) -> Function:
-        """Return the pure element-wise ``function(xp, *arguments)`` as a function of `arguments` alone.
+        """Bind `xp` to the pure element-wise ``function(xp, *arguments)``, and fuse it if possible.
 
         Arguments and results are arrays of shape ``(H, B)``, or tuples of such arrays. An argument can
         also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.

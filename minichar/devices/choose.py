@@ -10,7 +10,7 @@ from minichar.errors import MinicharError
 
 
 def open_backend(name: str = "auto") -> Backend:
-    """Return the backend of a device.
+    """Open a device and return its backend.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def open_backend(name: str = "auto") -> Backend:
     ------
     MinicharError
         If the device is not available. The message states whether the package, the driver or the
-        device is missing. An unavailable device is never replaced by another one.
+        device is missing. There is no fallback to another device.
     """
     kind, colon, number = name.partition(":")
     if kind not in ("auto", "cpu", "gpu", "opencl") or (

@@ -30,7 +30,7 @@ class CuPyBackend(Backend):
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with a one-hot matrix product.
 
-        In a recorded step, array sizes must not depend on which ids occur. Atomic additions would use
+        In a recorded step, array sizes must not depend on the ids. Atomic additions would use
         less memory, but their order, and thus the rounding, varies between runs.
         """
         onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
@@ -70,7 +70,7 @@ class CuPyBackend(Backend):
         return CudaGraph(self.xp, step)
 
     def describe(self) -> str:
-        """Return the CuPy version, the CUDA versions (1000 · major + 10 · minor), the GPU and its memory."""
+        """Return the CuPy and CUDA versions (CUDA as 1000 · major + 10 · minor), the GPU and its memory."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
         return (
@@ -97,12 +97,12 @@ def _nesting(value: Any) -> int | None:
 
 
 def _nested(nesting: list[int | None], arrays: Iterator[Array]) -> list[Any]:
-    """Group arrays into tuples, the inverse of `_flat`."""
+    """Group arrays into tuples; the inverse of `_flat`."""
     return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
 
 
 def open_cupy(index: int) -> CuPyBackend:
-    """Return the backend for the CUDA GPU with this index, after a test computation."""
+    """Test the CUDA GPU with the given index, and return its backend."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")

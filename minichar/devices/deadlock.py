@@ -18,7 +18,7 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
         and are equally fast for minichar.
     copying : module
         Functions that copy host arrays and scalars to device arrays. The patched function first waits
-        for the queue without holding the GIL.
+        for the queue to finish, without holding the GIL.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

@@ -85,7 +85,7 @@ def time_device(backend: Backend) -> Finding:
 
 
 def gigaflops(backend: Backend) -> float:
-    """Return the median speed of multiplying two float32 N × N matrices, in GFLOP/s."""
+    """Return the median speed of a float32 N × N matrix product, in GFLOP/s."""
     A = backend.to_device(host_generator(0).random((N, N), dtype="float32"))  # (N, N)
     out = backend.zeros((N, N), "float32")  # (N, N)
 

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 WARM_UP = 2
-"""Number of warm-up calls, which compile kernels and allocate memory, before a step is recorded."""
+"""Number of warm-up calls before a step is recorded. They compile kernels and allocate memory."""
 
 
 class CudaGraph:

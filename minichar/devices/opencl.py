@@ -45,7 +45,7 @@ class DpnpBackend(Backend):
 
 
 def open_dpnp(index: int) -> DpnpBackend:
-    """Return the backend for the OpenCL device with this index in dpctl's list."""
+    """Return the backend for the OpenCL device with the given index in dpctl's list."""
     # Intel's OpenCL runtime wheel contains a CPU driver, but the OpenCL loader finds only system drivers
     # unless this variable is set before dpnp is first imported.
     for prefix in (sys.prefix, site.getuserbase()):

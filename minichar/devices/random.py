@@ -32,7 +32,7 @@ class Uniform:
 
 
 class CountedUniform(Uniform):
-    """Generator of uniform random numbers for devices on which generator states cannot be saved.
+    """Generator of uniform random numbers for devices whose generator state cannot be saved.
 
     Each block of numbers is drawn from a new generator. Its seed is derived from `words` and the number
     of previous blocks, so the state is just the number of blocks.

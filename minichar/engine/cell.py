@@ -30,7 +30,7 @@ class Product:
     gates : str
         One letter per gate, in row order.
     reads_state, reads_x : bool
-        Whether the product reads the hidden state and the layer's input. In a second stage, the
+        Whether the product uses the hidden state and the layer's input. In a second stage, the
         first stage's first result replaces the hidden state.
     """
 
@@ -73,7 +73,7 @@ class Counterpart:
     name : str
         Class or operator name, such as ``LSTM``.
     gates : str
-        The other library's gate order, in minichar's letters.
+        The other library's gate order, using minichar's letters.
     attributes : dict
         Attributes to set so that the results match.
     """
@@ -105,7 +105,7 @@ class Cell:
         Letters of the gates, with values in [0, 1], whose distributions ``inspect --html`` shows.
         For a cell without gates, the same as `unit`.
     biases : dict of str to float
-        Initial bias by gate, for gates whose bias is not random.
+        Initial bias of each gate whose bias is not random.
     torch, onnx : Counterpart, optional
         The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
     variant : bool
@@ -130,7 +130,7 @@ class Cell:
         return tuple(product for stage in self.stages for product in stage.products)
 
     def input_rows(self, H: int) -> Iterator[tuple[Product, slice]]:
-        """Yield each matrix product that reads x, with its rows in ``Wx``."""
+        """Yield each matrix product that uses x, and its rows in ``Wx``."""
         start = 0
         for product in self.products:
             if product.reads_x:
@@ -141,8 +141,8 @@ class Cell:
     def shapes(self, H: int, D: int, V: int) -> Shapes:
         """Return the name and shape of each parameter in a layer with H units and D inputs.
 
-        The first layer reads characters, so D is 0 and ``Wx`` has one column for each of the V
-        characters.
+        The input to the first layer is character ids, so D is 0 and ``Wx`` has one column for each of
+        the V characters.
         """
         shapes: Shapes = {}
         for product in self.products:

@@ -17,7 +17,7 @@ BELOW_ONE = {np.dtype(dtype): 1.0 - float(np.finfo(dtype).epsneg) for dtype in (
 
 
 def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
-    """Sample ids ``(B,)`` from the softmax of the logits ``(V, B)``, given uniform numbers `u` ``(B,)``.
+    """Sample ids ``(B,)`` from the softmax of the logits ``(V, B)``, given random numbers `u` ``(B,)``.
 
     A character whose logit is -inf is never drawn.
     """

@@ -1,4 +1,4 @@
-"""Inverted dropout between layers and before the read-out (Srivastava et al. 2014; Zaremba et al. 2014).
+"""Inverted dropout between layers and before the readout (Srivastava et al. 2014; Zaremba et al. 2014).
 
     y = mask ∘ h         mask = 0 with the dropout probability p, otherwise 1 / (1 - p)
     dh = mask ∘ dy

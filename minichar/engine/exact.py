@@ -3,7 +3,7 @@
 Each element of a matrix product is a sum of K terms, and its rounding error depends on the order of
 the terms. In BLAS libraries, that order depends on the number of columns, the column's index and the
 thread count. This does not matter for training, but a difference in the last bit can change which
-character is drawn, and the generated text diverges from there. An exact model therefore uses values
+character is drawn, and the generated text diverges from then on. An exact model therefore uses values
 whose sums need no rounding:
 
     W    each row in integer multiples of    2^(S-28),   2^S ≥ Σ|W| along the row
@@ -11,7 +11,7 @@ whose sums need no rounding:
 
 Every partial sum is an integer multiple of 2^(S-52) and, including the rounding of W, less than
 2^(S+1), so it fits in the 53-bit significand of a float64. The order of the terms therefore does not
-matter on any device or in any library. Both grids are as fine as float32, so an exact matrix product
+affect the result on any device. Both grids are as fine as float32, so an exact matrix product
 is as accurate as a float32 matrix product.
 """
 
@@ -53,7 +53,7 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 
 
 class ExactProducts(Backend):
-    """Mix-in that makes the `matmul` of a backend class exact."""
+    """Mixin that makes the `matmul` of a backend class exact."""
 
     def matmul(self, W: Array, s: Array) -> Array:
         """Round s to its grid in place, and return ``W @ s``."""

@@ -42,7 +42,7 @@ class Row:
     name : str
     shape : tuple of int
     complex_error, central_error : float
-        Largest error of the hand-written gradient according to each method, relative to the largest entry.
+        Largest error of the hand-written gradient by each method, relative to its largest entry.
     """
 
     name: str
@@ -105,7 +105,7 @@ def toy_network(
 
 
 def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
-    """Return the loss of a chunk as a function of θ, for fixed state, masks and fed characters.
+    """Return the loss of a chunk as a function of θ, with the state, masks and fed characters fixed.
 
     With scheduled sampling, the fed characters must be fixed, because the gradient does not flow
     through the choice of characters.
@@ -130,7 +130,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     Parameters
     ----------
     network : Network
-        Its state and dropout masks are used.
+        The check uses its state and dropout masks.
     feed : Feed
         Source of the T input characters.
     targets : array of int, (T, B)
@@ -153,9 +153,9 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
 
 
 def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
-    """Return the relative error of the directional derivative, by complex-step differentiation.
+    """Return the relative error of a directional derivative, using complex-step differentiation.
 
-    The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. This takes a single
+    The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. This requires a single
     complex forward pass, so networks of any size can be checked.
     """
     network.learn(feed, targets)

@@ -67,7 +67,7 @@ class Layer:
             passed.insert(0, h)
         for stage in self.stages:
             a = [linear.step(t, h, x) for linear in stage.linears]
-            # In every stage but the last, this h is the next matrix product's input.
+            # In all stages except the last, h is the input to the next stage's matrix product.
             h, *passed, cache = stage.forward(*a, *passed)
             if self.keeps_caches:
                 stage.caches[t] = cache
@@ -75,7 +75,7 @@ class Layer:
         return h
 
     def backward(self, dh_above: Array, ids: Array) -> Array:
-        """Backpropagate through time; fill the weight gradients and return the gradient of x (0 for ids).
+        """Backpropagate through time: fill the weight gradients and return dx (0 if the input is ids).
 
         Parameters
         ----------

@@ -23,7 +23,7 @@ class Linear:
     Parameters
     ----------
     W, dW : array, (G, K+1)
-        The weights, bias last, and their gradient, filled by `backward`.
+        The weights, with the bias in the last column, and their gradient, filled by `backward`.
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
@@ -54,11 +54,11 @@ class Linear:
         self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.s[:, -1] = 1.0
 
-    # Allocated in the first backward pass, since sampling does not need it. Writing one contiguous
+    # Allocated in the first backward pass, because sampling does not need it. Writing one contiguous
     # block per step is several times faster than writing a slice of each row of (G, T·B).
     @cached_property
     def da(self) -> Array:
-        """The gradient of the pre-activations at all steps."""
+        """The gradient with respect to the pre-activations at all steps."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     def step(self, t: int, h: Array, x: Array) -> Array:
@@ -74,15 +74,15 @@ class Linear:
         return a.reshape(self.gates, -1, self.B)
 
     def keep(self, t: int, da: tuple[Array, ...]) -> None:
-        """Store the gradient of the pre-activations at step t, one array ``(H, B)`` per gate."""
+        """Store the gradient with respect to the pre-activations at step t, one array ``(H, B)`` per gate."""
         self.xp.concatenate(da, out=self.da[t])
 
     def state_gradient(self, t: int) -> Array:
-        """Return the gradient of h at step t, ``(H, B)``, from the stored `da`."""
+        """Return the gradient with respect to h at step t, ``(H, B)``, from the stored `da`."""
         return self.xp.matmul(self.W[:, : self.H].T, self.da[t])
 
     def backward(self, n: int, ids: Array) -> Array | float:
-        """Fill the weight gradients over `n` steps; return the gradient of x, ``(n, D, B)``, or 0 without x.
+        """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or 0 if there is no x.
 
         In the first layer, `ids` ``(n, B)`` are the characters fed to the forward pass.
         """

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy, combined because the gradient of the combination is simple.
+"""Softmax and cross-entropy, combined because their joint gradient is simple.
 
     p = softmax(logits)
     loss = 1/N Σ -log p[target]            nats per character, over N characters
@@ -32,7 +32,7 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
     targets = targets[None]  # (1, n)
 
     # Subtracting the largest logit does not change the softmax and prevents overflow in exp.
-    # `.real` is needed for the complex-step check, because complex numbers have no order.
+    # `.real` is needed for the complex-step check, because complex numbers are not ordered.
     largest = logits.real.max(axis=0)  # (n,)
     xp.subtract(logits, largest, out=logits)
     target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, n)
@@ -43,7 +43,7 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
 
 
 def backward(xp: ModuleType, cache: Cache) -> Array:
-    """Return the gradient of the logits, ``(V, n)``, which overwrites p."""
+    """Return the gradient with respect to the logits, ``(V, n)``, which overwrites p."""
     p, targets, N = cache
     p_target = xp.take_along_axis(p, targets, axis=0)  # (1, n)
     xp.put_along_axis(p, targets, p_target - 1.0, axis=0)

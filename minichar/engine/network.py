@@ -1,4 +1,4 @@
-"""The network: stacked recurrent layers and a read-out that computes the logits.
+"""The network: stacked recurrent layers, and a readout that computes the logits.
 
     x_1 = onehot(character)
     h_l = cell_l(x_l)                 l = 1 … L
@@ -21,14 +21,14 @@ from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
 
 Feed = Callable[[int, Callable[[], Array]], Array]
-"""``feed(t, look)`` returns the ids ``(B,)`` of step t, ``look()`` the logits ``(V, B)`` of step t-1.
+"""``feed(t, look)`` returns the ids ``(B,)`` for step t; ``look()`` returns the logits ``(V, B)`` for t-1.
 
 At t = 0, there is no previous step and the logits are undefined.
 """
 
 
 class Network:
-    """Layers, read-out and loss, with buffers for T steps of B sequences.
+    """Layers, readout and loss, with buffers for T steps of B sequences.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class Network:
         return self.logits()
 
     def logits(self) -> Array:
-        """Return all logits of the last run, ``(n, V, B)``."""
+        """Return all logits of the last forward pass, ``(n, V, B)``."""
         columns = self.readout.logits(0, self.n)  # (V, n·B)
         return columns.reshape(-1, self.n, self.B).transpose(1, 0, 2)
 
@@ -138,7 +138,7 @@ class Network:
         return self.readout.measure(targets)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether steps keep their caches, which are needed only for a backward pass.
+        """Set whether to keep the caches of each step, which only the backward pass needs.
 
         Without caches, a chunk uses less memory and runs faster.
         """
@@ -153,7 +153,7 @@ class Network:
         return loss
 
     def backward(self) -> None:
-        """Backpropagate from the read-out's inputs through all layers and steps of the last run."""
+        """Backpropagate from the readout through all layers and time steps of the last forward pass."""
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
@@ -166,5 +166,5 @@ class Network:
 
 
 def teacher_forcing(inputs: Array) -> Feed:
-    """Return a feed of the true characters `inputs` ``(T, B)``, which ignores the model's predictions."""
+    """Return a feed that yields the true characters `inputs` ``(T, B)`` and ignores predictions."""
     return lambda t, look: inputs[t]

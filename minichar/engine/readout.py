@@ -1,4 +1,4 @@
-"""The read-out, which computes the logits, their loss and its gradient in pieces.
+"""The readout, which computes the logits, the loss and its gradients in pieces.
 
     logits = W @ [x; 1]
 
@@ -29,7 +29,7 @@ class ReadOut:
     Parameters
     ----------
     W, dW : array, (V, H+1)
-        The weights, bias last, and their gradient, filled by `learn`.
+        The weights, with the bias in the last column, and their gradient, filled by `learn`.
     T, B : int
         Number of time steps and sequences to allocate memory for.
     backend : Backend
@@ -39,7 +39,7 @@ class ReadOut:
     x : array, (T, H, B)
         Inputs, filled by the network.
     dx : array, (T, H, B)
-        Gradient of the inputs.
+        Gradient with respect to the inputs.
     """
 
     def __init__(self, W: Array, dW: Array, T: int, B: int, backend: Backend) -> None:
@@ -53,7 +53,7 @@ class ReadOut:
 
     @cached_property
     def dx(self) -> Array:
-        """Gradient of the inputs."""
+        """Gradient with respect to the inputs."""
         return self.xp.zeros_like(self.x)  # (T, H, B)
 
     @cached_property

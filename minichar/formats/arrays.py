@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from minichar.errors import MinicharError
-from minichar.formats.budget import Budget, Refused
+from minichar.errors import MinicharError, Refused
+from minichar.formats.budget import Budget
 from minichar.formats.pickles import read_pickle
 from minichar.formats.stand_ins import Array
 
@@ -39,7 +39,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     Raises
     ------
     MinicharError
-        If `read_pickle` raises an error, names are duplicated, or containers are nested too deeply.
+        If `read_pickle` fails, names are duplicated, or containers are nested too deeply.
     """
 
     def refused(why: str) -> MinicharError:
@@ -83,7 +83,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
 def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the values in nested containers with their keys, down to one level below `MAX_DEPTH`.
 
-    `elements` pays for each element of each container.
+    Each element of each container is charged to the budget `elements`.
 
     Empty containers count as values. Otherwise, shared nested empty lists could take exponential time
     without reaching `MAX_VALUES`.
@@ -100,7 +100,7 @@ def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator
 
 
 def are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether all values are numbers. Such a sequence, like a loss curve, becomes one array."""
+    """Return whether all values are numbers. Such a sequence, for example a loss curve, becomes one array."""
     return bool(values) and all(type(value) in (bool, int, float) for value in values)
 
 
@@ -130,12 +130,5 @@ def cast(arrays: dict[str, np.ndarray], dtype: str | None, path: Path) -> dict[s
         with np.errstate(over="ignore"):
             result[name] = array.astype(dtype)
         if not np.array_equal(np.isfinite(result[name]), np.isfinite(array)):
-            raise MinicharError(
-                f"cannot write {path}: {shown(name)} has values that {dtype} cannot represent"
-            )
+            raise MinicharError(f"cannot write {path}: {name} has values that {dtype} cannot represent")
     return result
-
-
-def shown(name: str) -> str:
-    """Return a name for an error message, with escape sequences for characters that are not printable."""
-    return name if name.isprintable() else repr(name)

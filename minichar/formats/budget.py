@@ -1,8 +1,6 @@
-"""Limit what a file can cost, in proportion to its size."""
+"""Limit the memory and work that a file can require, in proportion to its size."""
 
-
-class Refused(Exception):
-    """Raised when a file is rejected. The message is the reason."""
+from minichar.errors import Refused
 
 
 class Budget:
@@ -12,14 +10,14 @@ class Budget:
     ----------
     amount : int
     why : str
-        Reason for rejecting the file if it needs more.
+        Reason for rejecting the file if it exceeds the budget.
     """
 
     def __init__(self, amount: int, why: str) -> None:
         self.left, self.why = amount, why
 
     def spend(self, amount: int) -> None:
-        """Use up an amount.
+        """Deduct an amount from the budget.
 
         Raises
         ------

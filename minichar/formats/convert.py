@@ -46,7 +46,7 @@ TARGETS = ("npz", *WRITERS)
 
 @dataclass(frozen=True)
 class Content:
-    """Contents of a file: a model with optional training state, or only arrays."""
+    """Contents of a file: a model, optionally with training state, or only arrays."""
 
     model: CharRNN | None = None
     training: checkpoint.TrainingState | None = None
@@ -62,7 +62,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
 def load_model(
     path: str | os.PathLike[str], backend: Backend = CPU, vocabulary: Vocabulary | None = None
 ) -> CharRNN:
-    """Return the model in a ``.safetensors``, ``.pt`` or (with any other suffix) ``.npz`` file.
+    """Return the model stored in a ``.safetensors``, ``.pt`` or (for any other suffix) ``.npz`` file.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def convert(
         For a PyTorch state dict that minichar did not write: the training text, whose characters in
         code-point order define the ids, or a model with the same vocabulary.
     on_note : callable, optional
-        Called with each note on data that the new file does not contain.
+        Called with each note about data that the new file does not contain.
 
     Returns
     -------
@@ -268,7 +268,7 @@ def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
 
 
 def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[str]:
-    """Yield notes on data that format `to` cannot store, and on how to use the file."""
+    """Yield notes about data that format `to` cannot store, and about using the file."""
     if in_training:
         yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
     if to == "npz":

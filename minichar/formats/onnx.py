@@ -5,7 +5,7 @@
 
 Only an LSTM has c and c_next. The ids are int64, and B and T are dynamic. Start with zero states,
 then pass h_next and c_next as the next h and c. Each layer is one operator with W (1, G, D), R (1, G, H)
-and both biases (1, 2G). The gate order of the rows is
+and both biases (1, 2G). The rows are in this gate order:
 
               ONNX        minichar
     RNN       h           h
@@ -34,7 +34,7 @@ from minichar.model import CharRNN
 
 OPSET = 17
 IR_VERSION = 8
-"""The IR version for opset 17. More runtimes support older versions."""
+"""The IR version for opset 17. Older versions work with more runtimes."""
 MAX_BYTES = (2 << 30) - 1
 """Maximum size of a protobuf message."""
 

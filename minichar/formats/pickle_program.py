@@ -1,8 +1,8 @@
 """Parse the instructions of a pickle, with bounded memory.
 
-pickletools parses everything except text. Python stores all characters of a string in the width of the
-widest one, so one emoji makes a long ASCII text four times as large. Text is therefore paid for before it
-is decoded.
+pickletools parses everything except text. Python stores all characters of a string at the width of the
+widest one, so one emoji makes a long ASCII text four times as large. The memory is therefore charged before
+the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a
 key is therefore converted back to bytes where possible. Converting it later would copy it each time the
@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from minichar.formats.budget import Budget, Refused
+from minichar.errors import Refused
+from minichar.formats.budget import Budget
 
 MAX_KEY = 255
 """Maximum number of characters in a key."""
 MAX_LINE = 1 << 16
-"""Maximum number of bytes in a number or name that ends with a newline."""
+"""Maximum number of bytes in a number or name terminated by a newline."""
 MAX_TEXT_LINE = 128 << 20
-"""Maximum number of bytes in a text that ends with a newline. Decoding makes several copies."""
+"""Maximum number of bytes in a text terminated by a newline. Decoding makes several copies."""
 
 TWO_BYTES = re.compile(rb"\\u(?!00)")
 """An escaped character that does not fit in a byte."""
@@ -38,7 +39,7 @@ SIZED_TEXT = {
     "BINUNICODE": pickletools.read_bytes4,
     "BINUNICODE8": pickletools.read_bytes8,
 }
-"""Text whose size is stored first, as for bytes."""
+"""Instructions whose text is preceded by its size, as for bytes."""
 
 
 class Program(io.BytesIO):
@@ -48,7 +49,7 @@ class Program(io.BytesIO):
     ----------
     pickled : bytes
     memory : Budget
-        Pays for text that takes more memory than in the file, in bytes.
+        Charged for the memory, in bytes, by which text exceeds its size in the file.
     """
 
     def __init__(self, pickled: bytes, memory: Budget) -> None:
@@ -56,12 +57,12 @@ class Program(io.BytesIO):
         self.memory = memory
 
     def instructions(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name and the argument of each instruction, up to STOP.
+        """Yield the name and argument of each instruction, up to STOP.
 
         Raises
         ------
         Refused
-            If a line is too long, or the text takes too much memory.
+            If a line is too long or the text takes too much memory.
         Exception
             If the program is invalid.
         """
@@ -94,7 +95,7 @@ class Program(io.BytesIO):
         return codecs.escape_decode(line[1:-2])[0]
 
     def decoded(self, raw: bytes, encoding: str) -> str | bytes:
-        """Return a text as a string if it can be a key, otherwise as bytes if it can be array data."""
+        """Decode text to a string if it can be a key, or to bytes if it can be array data."""
         if encoding == "latin-1" and len(raw) > MAX_KEY:
             return raw
         self.memory.spend((width(raw, encoding) - 1) * len(raw))
@@ -107,7 +108,7 @@ class Program(io.BytesIO):
 
 
 def width(raw: bytes, encoding: str) -> int:
-    """Return an upper bound for the bytes per character of the decoded text."""
+    """Return an upper bound on the bytes per character of the decoded text."""
     if encoding == "raw-unicode-escape":
         return 4 if b"\\U" in raw else 2 if TWO_BYTES.search(raw) else 1
     highest = np.frombuffer(raw, np.uint8).max(initial=0) if encoding == "utf-8" else 0

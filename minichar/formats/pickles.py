@@ -2,11 +2,11 @@
 
 A pickle is a program for a stack machine, and its REDUCE instruction can call any function by name.
 The stack machine in this module never calls those functions. It allows only names for which its caller
-has a harmless replacement, such as `minichar.formats.stand_ins`. Lists, tuples, dicts, numbers and
+provides a harmless replacement (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and
 strings are created as usual.
 
-Each instruction takes constant time, apart from reading its own bytes, and pays for the memory that it
-uses, even if the result is dropped later. Time and memory are therefore proportional to the size of the
+Each instruction takes constant time, apart from reading its own bytes, and is charged for the memory that
+it uses, even if the result is discarded later. Time and memory are therefore proportional to the size of the
 file.
 """
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from sys import getsizeof
 from typing import Any
 
-from minichar.errors import MinicharError
-from minichar.formats.budget import Budget, Refused
+from minichar.errors import MinicharError, Refused
+from minichar.formats.budget import Budget
 from minichar.formats.pickle_program import MAX_KEY, Program
 from minichar.formats.stand_ins import KNOWN, Function
 
@@ -56,7 +56,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> Any:
-    """Return the result of a pickle.
+    """Execute a pickle and return its result.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | N
     Raises
     ------
     Refused
-        If the pickle is damaged, or contains anything that is not allowed.
+        If the pickle is damaged or contains anything that is not allowed.
     """
     try:
         return Machine(known, load).run(pickled)
@@ -199,8 +199,8 @@ class Machine:
     def set_items(self, items: list[Any]) -> None:
         """Add alternating keys and values to the dict at the top of the stack.
 
-        Integer keys become strings, as in `memo`. The hashes of strings depend on a random seed. Those
-        of integers do not, so a file could choose keys with equal hashes.
+        Integer keys become strings, as in `memo`. String hashes depend on a random seed, but
+        integer hashes do not, so a file could contain many keys with equal hashes.
         """
         target = self.stack[-1]
         if not isinstance(target, dict):
@@ -217,7 +217,7 @@ class Machine:
             target[str(key)] = value
 
     def find(self, module: Any, name: Any) -> None:
-        """Push the replacement of a global name."""
+        """Push the replacement for a global name."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise Refused("it contains a function name that is not a string")
         dotted = f"{module}.{name}"

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS
+from minichar.checkpoints.stored_zip import StoredZip
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Refused
 from minichar.extras import need
-from minichar.formats.budget import Budget, Refused
+from minichar.formats.budget import Budget
 from minichar.formats.pickles import run
 from minichar.formats.state_dict import from_state_dict, header_text, to_state_dict
-from minichar.formats.stored_zip import StoredZip
 from minichar.formats.tensors import size_of, tensor
 from minichar.formats.torch_stand_ins import KNOWN, Tensor, storage
 from minichar.model import CharRNN
@@ -45,7 +45,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
-    """Return the model in a ``.pt`` file. For parameters and errors, see `from_state_dict`."""
+    """Return the model stored in a ``.pt`` file. For parameters and errors, see `from_state_dict`."""
     try:
         tensors = read_tensors(path)
         header = header_in(tensors)
@@ -57,14 +57,14 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors in a ``.pt`` file by name. Tensors can share memory.
+    """Return the tensors stored in a ``.pt`` file, by name. Tensors can share memory.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     Refused
-        If it is damaged, or is not a state dict.
+        If the file is damaged or is not a state dict.
     """
     with StoredZip(path) as archive:
         pickles = [name for name in archive.sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -91,12 +91,12 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def header_in(tensors: dict[str, np.ndarray]) -> str | None:
-    """Remove minichar's header from the tensors, and return it, or None if there is none.
+    """Remove and return minichar's header from the tensors, or return None if there is none.
 
     Raises
     ------
     Refused
-        If it is too large, or is not a byte tensor.
+        If the header is too large or is not a byte tensor.
     """
     header = tensors.pop(KEY, None)
     if header is None:

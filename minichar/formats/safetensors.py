@@ -15,9 +15,8 @@ import numpy as np
 
 from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS, Damaged, parse_header
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Refused
 from minichar.extras import need
-from minichar.formats.budget import Refused
 from minichar.formats.state_dict import from_state_dict, header_text, to_state_dict
 from minichar.formats.tensors import check_shape, contiguous, is_size, size_of, tensor
 from minichar.model import CharRNN
@@ -42,7 +41,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
-    """Return the model in a ``.safetensors`` file. For parameters and errors, see `from_state_dict`."""
+    """Return the model stored in a ``.safetensors`` file. See `from_state_dict` for parameters and errors."""
 
     def damaged(why: str) -> MinicharError:
         return MinicharError(f"{path} is not a .safetensors file that minichar can read: {why}")
@@ -75,7 +74,7 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
     Refused
         If the file is truncated or damaged, or has a tensor that NumPy cannot represent.
     MinicharError
-        If the header is too large or not JSON. The error is created by `damaged`.
+        If the header is too large or is not JSON. `damaged` creates the error.
     """
     header_bytes = int.from_bytes(file.read(8), "little")
     data_bytes = size - 8 - header_bytes
@@ -104,7 +103,7 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
 
 
 def entry_of(name: str, description: Any) -> Entry:
-    """Return the entry for a name and a value in the header.
+    """Return the entry described by a name and value in the header.
 
     Raises
     ------

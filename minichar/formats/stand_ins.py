@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from minichar.formats.budget import Refused
+from minichar.errors import Refused
 from minichar.formats.tensors import MAX_AXES, is_size
 
 DTYPE = re.compile(r"[biufc]\d{1,2}")
@@ -28,7 +28,7 @@ BYTE_ORDERS = ("<", ">", "=", "|")
 
 @dataclass(frozen=True)
 class Function:
-    """The replacement of a function that a pickle can call."""
+    """The replacement for a function that a pickle can call."""
 
     call: Callable[..., Any]
 
@@ -78,7 +78,7 @@ class Array:
 
 
 def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None) -> Array:
-    """Return an array of the bytes `data`. Order K means C order, followed by a transpose to `axes`."""
+    """Return an array backed by the bytes `data`. Order K means C order followed by a transpose to `axes`."""
     if not isinstance(dtype, DType) or not isinstance(data, bytes | bytearray | str):
         raise Refused("it contains an array without a dtype or bytes")
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(is_size(n) for n in shape):
@@ -99,7 +99,7 @@ def number_type(code: Any, *_: Any) -> DType:
 def on_cpu(array: Any) -> Array:
     """Return the NumPy array from which a CuPy array is created."""
     if not isinstance(array, Array):
-        raise Refused("it contains a CuPy array that is not created from a NumPy array")
+        raise Refused("it contains a CuPy array that was not created from a NumPy array")
     return array
 
 
@@ -109,7 +109,7 @@ def empty_dict() -> dict[Any, Any]:
 
 
 def empty_bytes() -> bytes:
-    """Return empty bytes, for which protocols 0 to 2 have no instruction."""
+    """Return empty bytes. Pickle protocols 0 to 2 have no instruction for them."""
     return b""
 
 

@@ -9,10 +9,10 @@
         decoder.weight       (V, H)
         decoder.bias         (V,)
 
-The gate order of an LSTM is i f g o in PyTorch and i f o g in minichar. In both, a GRU has the order r z n
-and ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the reset gate after the matrix product. The
-input is one-hot, (T, B, V). For weights with a single bias, bias_hh is written as zeros, and the two
-biases are added when a file is read.
+PyTorch stores the LSTM gates in the order i, f, g, o, and minichar in the order i, f, o, g. Both store the
+GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the
+reset gate after the matrix product. The input is one-hot with shape (T, B, V). If minichar has a single
+bias, bias_hh is written as zeros; when a file is read, the two biases are added.
 
 The vocabulary and configuration are stored with the tensors as JSON, in the same header as in ``.npz``.
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
@@ -90,12 +90,12 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
 
 
 def header_text(model: CharRNN, path: Path) -> str:
-    """Return the JSON that is stored with the tensors of a model.
+    """Return the JSON to store with a model's tensors.
 
     Raises
     ------
     MinicharError
-        If it is too large to be read again. The message contains `path`.
+        If it is too large to be read back. The message contains `path`.
     """
     text = json.dumps(header_of(model))
     check_header_size(text, lambda why: MinicharError(f"cannot write {path}: {why}"))
@@ -109,16 +109,16 @@ def from_state_dict(
     vocabulary: Vocabulary | None,
     backend: Backend,
 ) -> CharRNN:
-    """Return the model in a state dict.
+    """Return the model stored in a state dict.
 
     Parameters
     ----------
     tensors : dict of str to array
-        Each tensor is removed when it has been copied, to save memory.
+        Each tensor is removed once it has been copied, to save memory.
     header : str or None
         The JSON stored with the tensors.
     path : Path
-        The file name for error messages.
+        The file name used in error messages.
     vocabulary : Vocabulary or None
         The vocabulary for a state dict without a header.
     backend : Backend
@@ -130,7 +130,7 @@ def from_state_dict(
     """
 
     def damaged(*why: str | Option) -> MinicharError:
-        return MinicharError(f"{path} has no model that minichar can read: ", *why)
+        return MinicharError(f"{path} contains no model that minichar can read: ", *why)
 
     for name in tensors:
         if not name.isprintable() or len(name) > MAX_NAME:
@@ -155,7 +155,7 @@ def from_state_dict(
                 f" has {len(vocabulary)}",
             )
 
-    # A damaged header can declare millions of layers. Do not list their tensors if the file has fewer.
+    # A damaged header can declare millions of layers: list their tensors only if the file has that many.
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     check_arrays(expected, tensors, damaged)
@@ -178,7 +178,7 @@ def has_vocabulary(path: Path) -> MinicharError:
 def config_of(found: Shapes, damaged: Damaged) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
-    If several cells have the same number of gates, the first registered cell is used, which is PyTorch's.
+    If several cells have the same number of gates, the first registered one (PyTorch's) is used.
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]

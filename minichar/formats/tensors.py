@@ -1,7 +1,7 @@
-"""Make tensors from the bytes of a file, with every size checked before NumPy sees it.
+"""Create tensors from the bytes of a file, checking every size before passing it to NumPy.
 
-A tensor is a view of its bytes. bfloat16, which NumPy does not have, is the upper half of a float32, so
-it is widened to float32.
+A tensor is a view of its bytes. NumPy has no bfloat16. It is the upper half of a float32, so it is widened
+to float32.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minichar.formats.budget import Refused
+from minichar.errors import Refused
 
 BFLOAT16 = "bfloat16"
 DTYPES = {
@@ -18,9 +18,9 @@ DTYPES = {
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
     BFLOAT16: np.dtype("uint16"),
 }
-"""The NumPy dtype in which each dtype is stored."""
+"""The NumPy dtype used to store each dtype."""
 MAX_AXES = 32
-"""Maximum number of axes in NumPy 1."""
+"""Maximum number of axes supported by NumPy 1."""
 
 
 def check_shape(shape: Any) -> None:
@@ -29,7 +29,7 @@ def check_shape(shape: Any) -> None:
     Raises
     ------
     Refused
-        If it is not.
+        If the shape is invalid.
     """
     if (
         not isinstance(shape, list | tuple)
@@ -41,12 +41,12 @@ def check_shape(shape: Any) -> None:
 
 
 def is_size(n: Any) -> bool:
-    """Return whether `n` is an integer between 0 and 2⁶³."""
+    """Return whether `n` is an integer in [0, 2⁶³)."""
     return type(n) is int and 0 <= n < 1 << 63
 
 
 def size_of(dtype: str, shape: Sequence[int]) -> int:
-    """Return the number of bytes that a tensor takes in a file."""
+    """Return the number of bytes that a tensor occupies in a file."""
     return prod(shape) * DTYPES[dtype].itemsize
 
 
@@ -71,9 +71,9 @@ def tensor(
     dtype : str
         A key of `DTYPES`.
     shape : sequence of int
-        Checked with `check_shape`.
+        Must have passed `check_shape`.
     strides : sequence of int
-        One per axis, at least 0, in elements.
+        One nonnegative stride per axis, in elements.
     offset : int
         Index of the first element in `data`.
     order : {"<", ">"}

@@ -1,4 +1,4 @@
-"""Safe replacements for the functions that PyTorch calls in the pickle of a ``.pt`` file.
+"""Safe replacements for the functions that the pickle in a ``.pt`` file calls.
 
     persistent id ("storage", torch.FloatStorage, "0", "cpu", 6)     the bytes of a tensor, in a file data/0
     torch._utils._rebuild_tensor_v2(storage, offset, size, stride)   a tensor, a view of a storage
@@ -11,7 +11,7 @@ The arguments are untrusted, as in `minichar.formats.stand_ins`.
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from minichar.formats.budget import Refused
+from minichar.errors import Refused
 from minichar.formats.stand_ins import Function, empty_dict
 from minichar.formats.tensors import check_shape, is_size
 
@@ -36,7 +36,7 @@ class StorageType(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """The bytes of tensors, in the member ``data/{key}``."""
+    """Tensor data, stored in the archive member ``data/{key}``."""
 
     key: str
     dtype: str
@@ -44,7 +44,7 @@ class Storage(NamedTuple):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A view of a storage. All numbers count elements."""
+    """A view of a storage. All numbers are in elements."""
 
     storage: Storage
     offset: int
@@ -62,7 +62,7 @@ def storage(identifier: Any) -> Storage:
 
 
 def rebuild_tensor(stored: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """Return a tensor. The other arguments are for gradients."""
+    """Return a tensor. The other arguments, for autograd, are ignored."""
     if not isinstance(stored, Storage) or not is_size(offset):
         raise Refused("it contains a tensor without a storage")
     check_shape(shape)
@@ -72,7 +72,7 @@ def rebuild_tensor(stored: Any, offset: Any, shape: Any, strides: Any, *_: Any) 
 
 
 def rebuild_parameter(tensor: Any, *_: Any) -> Any:
-    """Return the tensor of an ``nn.Parameter``. The other arguments are for gradients."""
+    """Return the tensor in an ``nn.Parameter``. The other arguments, for autograd, are ignored."""
     return tensor
 
 

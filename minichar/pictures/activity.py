@@ -1,4 +1,4 @@
-"""Record the activity of a network while it reads text.
+"""Record the activity of a network as it processes text.
 
 state       of each unit after each character, from -1 to 1
 surprise    -log p(character | previous characters), in nats
@@ -21,7 +21,7 @@ CHUNK = 100
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
-"""A gate within this distance of either end of its range is saturated, as in Karpathy et al. (2015)."""
+"""A gate this close to either end of its range counts as saturated, as in Karpathy et al. (2015)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Gate:
     shares : array, (BINS,)
         Histogram: the fraction of values in each of BINS equal bins.
     left, right : float
-        The fractions of values that are saturated at the low and at the high end.
+        The fractions of values saturated at the low and high ends.
     """
 
     layer: int
@@ -52,16 +52,16 @@ class Gate:
 
 @dataclass(frozen=True)
 class Activity:
-    """The activity of a network while it reads N characters from a zero state.
+    """The activity of a network as it processes N characters, starting from a zero state.
 
     Attributes
     ----------
     states : array, (L, H, N)
-        From -1 to 1.
+        Between -1 and 1.
     surprise : array, (N,)
         In nats; NaN for the first character, which is not predicted.
     likeliest : array of int, (N, up to 5)
-        The most likely ids at each position, in descending order; undefined for the first character.
+        The most likely ids at each position, most likely first; undefined for the first character.
     probability : array, (N, up to 5)
         The probabilities of the ids in `likeliest`.
     gates : list of Gate
@@ -126,7 +126,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the softmax of each row of logits ``(n, V)``."""
+    """Return the log-softmax of each row of logits ``(n, V)``."""
     shifted = logits - logits.max(axis=1, keepdims=True)  # (n, V)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
@@ -142,7 +142,7 @@ class _Spread:
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
     def add(self, values: dict[str, np.ndarray]) -> None:
-        """Add the values at one time step, by name."""
+        """Add the values at one time step, keyed by name."""
         for name in self.names:
             self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
             self.left[name] += int((values[name] < self.low + SATURATED).sum())

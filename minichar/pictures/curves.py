@@ -1,4 +1,4 @@
-"""Loss curves from the history in a checkpoint."""
+"""Loss curves from the history stored in a checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from minichar.errors import MinicharError
 
 @dataclass(frozen=True)
 class Curve:
-    """The measurements in one run. Losses are in nats per character.
+    """The measurements of one run. Losses are in nats per character.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Curve:
 
     @property
     def best(self) -> tuple[float, float] | None:
-        """The epoch and value of the lowest validation loss, at the first epoch that reached it."""
+        """The first epoch with the lowest validation loss, and that loss."""
         measured = [
             (loss, epoch) for epoch, loss in zip(self.epochs, self.val, strict=True) if loss is not None
         ]
@@ -41,7 +41,7 @@ class Curve:
 
 
 def read_curve(path: Path, name: str) -> Curve:
-    """Return the history in a checkpoint.
+    """Return the curve for the history stored in a checkpoint.
 
     Raises
     ------

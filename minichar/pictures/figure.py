@@ -13,7 +13,7 @@ FORMATS = (".svg", ".png")
 STYLE = {
     "svg.fonttype": "none",  # store text as text, not as paths
     "svg.hashsalt": "minichar",  # make the output reproducible
-    "text.parse_math": False,  # do not interpret $ in names
+    "text.parse_math": False,  # treat $ in names as a literal character
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """The colour-blind-friendly palette of Okabe and Ito."""

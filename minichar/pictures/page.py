@@ -1,7 +1,7 @@
 """Create a self-contained HTML page that shows a model's states, surprise and gates.
 
-The page loads nothing from the network; its Content-Security-Policy forbids it. Text is passed to the
-page only as JSON and inserted only as text nodes, so it is never interpreted as markup.
+The page loads nothing from the network: its Content-Security-Policy blocks all requests. Text is passed to
+the page only as JSON and inserted only as text nodes, so it is never interpreted as markup.
 """
 
 import json
@@ -16,7 +16,7 @@ from minichar.pictures.activity import read_activity
 from minichar.pictures.traits import correlations, traits
 
 MAX_UNITS = 256
-"""Maximum number of units on a page, to limit its size. The most interpretable units are kept."""
+"""Maximum number of units on a page, to limit its size. Units with the strongest correlations are kept."""
 
 
 def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:

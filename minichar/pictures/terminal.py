@@ -13,7 +13,7 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     """Return a plot of the curves as text.
 
     Each run has a letter: lowercase for validation losses, and uppercase for the best one. Training
-    losses are dots. If marks overlap, the best loss is drawn on top, then other validation losses.
+    losses are dots. Where marks overlap, best losses are drawn on top, then other validation losses.
 
     Parameters
     ----------

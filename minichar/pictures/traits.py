@@ -45,7 +45,7 @@ def traits(text: str) -> dict[str, np.ndarray]:
 
 
 def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return Pearson's r between each unit and each trait, ``(U, K)``; 0 if a row is constant.
+    """Return Pearson's r between each unit and each trait, ``(U, K)``; 0 if either is constant.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ class Choice:
     ----------
     temperature : float
         Divides the logits. Values below 1 make the text more conservative and repetitive. Values
-        above 1 make it more diverse, with more errors.
+        above 1 make it more diverse but also more error-prone.
     top_k : int
         Sample only from the k most likely characters; 0 for all.
     top_p : float
@@ -54,7 +54,7 @@ class Choice:
             return likeliest(logits)
         if temperature is None:
             temperature = self.temperature
-        # Subtract the largest logit first, so that even a tiny temperature leaves it at 0.
+        # Subtract the largest logit first, so that it is 0 even at a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
         if 0 < self.top_k < len(scaled):

@@ -23,7 +23,7 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""Part of the random seed. Weights and training use other values, so the random numbers are independent."""
+"""Part of the random seed. Initialisation and training use other values, for independent numbers."""
 MAX_SAMPLES = 4096
 
 
@@ -36,7 +36,7 @@ def sample_ids(
     ----------
     model : CharRNN
     prime : array of int, (N,)
-        Ids that every stream reads first, starting from a zero state. If empty, the first character is
+        Ids fed to every stream first, starting from a zero state. If empty, the first character is
         drawn uniformly.
     choice : Choice
     generators : sequence of B numpy.random.Generator
@@ -65,7 +65,7 @@ class StopFilter:
     held : str
         The buffered text.
     stopped : bool
-        Whether a stop string has been completed.
+        Whether a stop string has been reached.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -96,7 +96,7 @@ class StopFilter:
 
 
 def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") -> np.ndarray:
-    """Encode the prime or, if it is empty, a line break, provided that the vocabulary has one.
+    """Encode the prime, or a line break if the prime is empty and the vocabulary has one.
 
     Raises
     ------
@@ -160,9 +160,9 @@ def generate(
     length : int
         Number of characters to generate; 0 for no limit.
     prime : str
-        Text that the model reads first. If empty, the model starts after a line break.
+        Text to feed to the model first. If empty, the model starts after a line break.
     seed : int
-        Random seed. The same seed gives the same text.
+        Random seed. The same seed always produces the same text.
     stop : sequence of str
         Strings that end the text. They are not included in the output.
     unknown : {"error", "skip", "unk"}

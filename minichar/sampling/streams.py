@@ -1,11 +1,11 @@
 """Generate several streams of text at once, each in one column of a batch.
 
-    step    each column reads one character: the next one in its prime, or the last generated one
-            each column that has read its prime samples the next character from its logits
+    step    each column is fed one character: the next one in its prime, or the last generated one
+            each column whose prime has been consumed samples the next character from its logits
 
 Streams can be added and removed between steps, and each stream has its own random generator. Streams
 affect each other only through rounding: the summation order in a matrix product depends on the number
-of columns, so a different character is sampled in rare cases. With an exact model (`CharRNN.exact`),
+of columns, so in rare cases a different character is sampled. With an exact model (`CharRNN.exact`),
 streams are independent.
 """
 
@@ -30,7 +30,7 @@ class Stream:
     Parameters
     ----------
     prime : iterable of int
-        Ids to read first, starting from a zero state. If empty, the first character is drawn
+        Ids to feed first, starting from a zero state. If empty, the first character is drawn
         uniformly.
     choice : Choice
     generator : numpy.random.Generator
@@ -53,13 +53,13 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # equal groups are sampled together; a str caches its hash
+        self.group = repr(self.choice)  # sampled together if equal; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
 
     def append(self, k: int) -> int:
-        """Append the sampled id `k`, or its replacement in `given`, as the next input, and return it."""
+        """Use the sampled id `k`, or its replacement in `given`, as the next input, and return it."""
         if self.given:
             k = self.given.get(self.length, k)
         self.pending.append(k)
@@ -85,7 +85,7 @@ class Streams:
     Attributes
     ----------
     streams : list of Stream
-        Stream b is in column b of the network. Columns after the last stream are idle.
+        Stream b is in column b of the network. Columns beyond the last stream are idle.
     """
 
     def __init__(self, model: CharRNN, columns: int = 1) -> None:
@@ -103,7 +103,7 @@ class Streams:
         self._begin(b)
 
     def leave(self, stream: Stream) -> None:
-        """Remove a stream. The last stream moves to its column."""
+        """Remove a stream. The last stream moves to the freed column."""
         b, last = self.streams.index(stream), len(self.streams) - 1
         for layer in self.network.layers:
             layer.start[:, :, b] = layer.start[:, :, last]
@@ -113,7 +113,7 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed one character to each stream, and sample from the streams whose prime has been read.
+        """Feed one character to each stream, and sample from the streams whose prime has been consumed.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class Streams:
         ids : array of int, (n,)
             The sampled ids.
         scores : array of float64, (V, n)
-            The logits from which the ids were sampled; -inf for the unknown id, so it is never sampled.
+            The logits from which the ids were sampled; -inf for the unknown id, which is never sampled.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Streams:
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
-        columns = ready if len(ready) < network.B else slice(None)  # a slice is faster, and the common case
+        columns = ready if len(ready) < network.B else slice(None)  # the slice is faster, and the usual case
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(

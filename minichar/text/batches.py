@@ -79,7 +79,7 @@ class Split:
     ----------
     train, val, test : Chunks
     B, T : int
-        The batch size and sequence length in use, which are smaller than requested for short text.
+        The batch size and sequence length in use, which are smaller than requested if the text is short.
     how : {"columns", "tail"}
         The split method; see `split_text`.
     notes : tuple of str
@@ -104,7 +104,7 @@ class _Shares:
     how: str
 
     def of(self, total: int) -> tuple[int, int, int]:
-        """Return the number of items in each part. Without a test part, val gets the remainder."""
+        """Return the number of items in each part. If there is no test part, val gets the remainder."""
         train = floor(total * self.train)
         val = total - train if self.train + self.val == 1 else floor(total * self.val)
         return train, val, total - train - val

@@ -70,7 +70,7 @@ def load_corpus(
     min_freq : int
         Characters that occur less often share the unknown id. With 0, there is no unknown id.
     vocabulary : Vocabulary, optional
-        Vocabulary to use, for example from a trained model. Characters that it does not contain are
+        Vocabulary to use, such as that of a trained model. Characters that it does not contain are
         encoded as its unknown id. With a vocabulary, `min_freq` is ignored and nothing is cached.
     cache : bool
         Whether to cache the ids next to the file, in ``<file name>.minichar.npz``. The cache is used
@@ -148,7 +148,7 @@ class _Cache:
         self.key = {"version": CACHE_VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
 
     def load(self, limit: int) -> tuple[NDArray[np.unsignedinteger], Vocabulary, tuple[str, ...]] | None:
-        """Return the ids, vocabulary and notes, or None if there is no valid cache for `limit` bytes."""
+        """Return the ids, vocabulary and notes, or None if no cache is valid for `limit` bytes of text."""
         try:
             if not self.path.is_file():
                 return None

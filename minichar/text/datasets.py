@@ -83,7 +83,7 @@ class Dataset:
     characters : int
         The number of characters; approximate if it depends on the Python version.
     make : callable
-        Function that takes the contents of the downloaded files, a list of bytes, and returns the text.
+        Takes the contents of the downloaded files as a list of bytes, and returns the text.
     files : tuple of str
         Paths to download, relative to the base URL; empty if no download is needed.
     download_bytes : int
@@ -127,7 +127,7 @@ DATASETS = {
         ),
         Dataset(
             name="tinyshakespeare",
-            description="scenes from Shakespeare's plays, char-rnn's example",
+            description="scenes from Shakespeare's plays, from char-rnn",
             language="English",
             source="github.com/karpathy/char-rnn",
             licence="public domain",

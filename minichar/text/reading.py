@@ -62,7 +62,7 @@ def check_encoding(encoding: str) -> str:
     Raises
     ------
     MinicharError
-        If Python does not have this text encoding.
+        If Python does not support this text encoding.
     """
     try:
         codecs.getincrementaldecoder(encoding)
@@ -76,7 +76,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of a text file, which are decoded on every pass.
+    """The bytes of a text file, decoded again on every pass.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Source:
         Parameters
         ----------
         changes : Counter
-            Counter for the replacements, with the keys "BOM", "CR LF" and "CR".
+            Counts the replacements under the keys "BOM", "CR LF" and "CR".
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Source:
             if at_start and piece.startswith("\ufeff"):
                 changes["BOM"] += 1
                 piece = piece[1:]
-            at_start = at_start and not piece  # UTF-7 may buffer the first bytes
+            at_start = at_start and not piece  # the UTF-7 decoder may buffer the first bytes
             if "\r" in piece:
                 pairs = piece.count("\r\n")
                 changes["CR LF"] += pairs
@@ -168,7 +168,7 @@ class Source:
         return tuple(notes)
 
     def _undecodable(self, exc: UnicodeError, stop: int) -> MinicharError:
-        """Return the error for `exc`; `stop` is the end of the last block that was decoded."""
+        """Return the error for `exc`; `stop` is the end offset of the block being decoded."""
         option = Option("encoding")
         if not isinstance(exc, UnicodeDecodeError):
             return MinicharError(
@@ -202,7 +202,7 @@ def _plausible(raw: bytes, encoding: str) -> bool:
     if encoding != "gb18030":
         return True
     # gb18030 also decodes most Western text: it combines each accented letter with the next letter, which
-    # is ASCII. In Chinese text, nearly every character has two bytes outside ASCII.
+    # is ASCII. In Chinese text, nearly every character consists of two non-ASCII bytes.
     bytes_outside = len(raw.translate(None, bytes(range(128))))
     characters_outside = len(text) - len(text.encode("ascii", "ignore"))
     return bytes_outside > 1.5 * characters_outside

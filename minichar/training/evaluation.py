@@ -19,7 +19,7 @@ from minichar.text.batches import Split
 
 PARTS = ("train", "val", "test")
 LARGEST_LOSS = 700
-"""For losses below this limit, in nats, ``exp(loss)`` is finite."""
+"""Loss in nats below which ``exp(loss)`` is finite."""
 
 Chunk = tuple[Array, Array]
 Watch = Callable[[Iterable[Chunk]], Iterable[Chunk]]
@@ -34,7 +34,7 @@ class Evaluation:
     loss : float
         Mean over all characters.
     first, last : float
-        Mean over the first and the last chunk.
+        Means over the first and last chunks.
     characters : int
     """
 
@@ -74,7 +74,7 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
 
 
 def check_finite(evaluation: Evaluation) -> Evaluation:
-    """Return `evaluation` if its loss is finite. Training has its own check, which names the parameter.
+    """Return `evaluation` if its loss is finite. The trainer's own check names the parameter.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
 def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
-    """Return the loss on all characters except the first, read as one stream from a zero state.
+    """Return the loss on all characters but the first, fed as one stream starting from a zero state.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class Step:
         """Mean loss of the chunk before the update, in nats per character.
 
         The first access copies the value from the device, so access it only when needed. If it has
-        been accessed, the trainer checks the loss before it continues.
+        been accessed, the trainer checks it before continuing.
         """
         return float(self.to_host(self.value))
 
@@ -44,7 +44,7 @@ class Evaluated:
     train_loss : float
         Mean loss since the previous evaluation, with dropout and scheduled sampling.
     val, fit : Evaluation or None
-        Results on the validation part and on the same number of training chunks, both without
+        Results on the validation part and on an equal number of training chunks, both without
         dropout or scheduled sampling. None if there is no validation part.
     learning_rate, teacher_forcing_ratio : float
         Values in the current epoch.
@@ -85,7 +85,7 @@ class Saved:
     ----------
     path : Path
     best : bool
-        Whether its validation loss was measured, and no earlier checkpoint has a lower one.
+        Whether its validation loss was measured and no earlier checkpoint has a lower one.
     latest : bool
         Whether the checkpoint was saved between evaluations and will be overwritten.
     """
@@ -97,7 +97,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that the user should know happened; `message` is one line."""
+    """A warning was issued; `message` is a single line."""
 
     message: str
 

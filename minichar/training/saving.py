@@ -1,4 +1,4 @@
-"""The checkpoint files of a training run: which one is best, which are deleted, which is replaced."""
+"""Write the checkpoint files of a training run, find the best one and delete old ones."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,7 +19,7 @@ class Saver:
     ----------
     directory : Path
     name : str
-        Name of the run in the file names.
+        Name of the run, used in file names.
     keep : int
         Number of best checkpoints to keep, in addition to the newest one; 0 to keep all.
     write : callable
@@ -30,8 +30,8 @@ class Saver:
     best_loss : float
         Lowest validation loss of the run, in nats per character.
     latest : Path or None
-        Checkpoint that was saved between evaluations. The next one replaces it, and a checkpoint that is
-        saved for any other reason makes it obsolete, so it is deleted.
+        Checkpoint saved between evaluations. The next one overwrites it, and it is deleted when a
+        checkpoint is saved for any other reason.
     saved_at : float
         Time of the last save, as returned by `time.monotonic`.
     """
@@ -41,7 +41,7 @@ class Saver:
         self.best_loss = float("inf")
         self.latest: Path | None = None
         self.saved_at = monotonic()
-        self._saved: dict[Path, None] = {}  # in the order of saving
+        self._saved: dict[Path, None] = {}  # in the order saved
 
     @property
     def saved(self) -> list[Path]:
@@ -49,7 +49,7 @@ class Saver:
         return list(self._saved)
 
     def best(self, history: Iterable[Row]) -> Path | None:
-        """Return the checkpoint with the lowest validation loss or, among equals, the newest.
+        """Return the checkpoint with the lowest validation loss; among ties, the newest.
 
         Checkpoints in the history and checkpoints saved by this process are considered if their files
         still exist.

@@ -33,12 +33,12 @@ class ScheduledSampling:
 
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
-        # Allocated once, because a recorded step uses fixed addresses.
+        # Allocated once, because a recorded step uses fixed memory addresses.
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 
     def draw_mask(self, ratio: float, generator: Uniform) -> None:
-        """Draw the Bernoulli mask for the next chunk, which is True with probability `ratio`."""
+        """Draw the Bernoulli mask for the next chunk; each element is True with probability `ratio`."""
         self.mask[...] = generator.random(self.inputs.shape) < ratio
         if self.feed == "sample":
             self.u[...] = generator.random(self.inputs.shape)

@@ -17,10 +17,10 @@ def learning_rate(e: int, start: float, decay: float, after: int) -> float:
 
 
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:
-    """Return the teacher-forcing ratio in epoch `e`, the probability of feeding the true character.
+    """Return the teacher-forcing ratio (the probability of feeding the true character) in epoch `e`.
 
-    The schedules are from Bengio et al. 2015, section 2.4, with i measured in epochs and a
-    lower bound of `minimum`::
+    The schedules are from Bengio et al. 2015, section 2.4, with the epoch as i and `minimum` as
+    the lower bound::
 
         linear              start - decay · e
         exponential         start · k^e                      k = 1 - decay

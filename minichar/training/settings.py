@@ -13,7 +13,7 @@ from minichar.training.schedules import SS_SCHEDULES, learning_rate, teacher_for
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 MAX_NAME = 100
-"""Maximum length of `savefile` in bytes. File systems limit the full checkpoint name to 255 bytes."""
+"""Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
 
 NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """NUL, and all surrogates except those that represent invalid UTF-8 bytes (PEP 383)."""

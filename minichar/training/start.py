@@ -39,7 +39,7 @@ class Run:
     notes : tuple of str
         Messages for the user about the text and the model.
     untrained : bool
-        Whether the weights are random.
+        Whether training starts from random weights.
     changes : dict
         In a resumed run, the settings that differ from the checkpoint's.
     """
@@ -72,12 +72,12 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
     Parameters
     ----------
     settings : Settings
-        The architecture settings are replaced by the model's architecture.
+        The architecture settings are replaced by the model's.
     model : CharRNN
         Not modified. The run uses its device.
     given : iterable of str
-        Names of the settings specified by the user. Architecture settings among them must match the
-        model.
+        Names of the settings specified by the user. Any architecture settings among them must match
+        the model.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     Parameters
     ----------
     path : Path
-        A checkpoint, or a directory. In a directory, the newest checkpoint that can be read is used.
+        A checkpoint, or a directory, in which the newest readable checkpoint is used.
     changes : dict
         Settings to change. By default, checkpoints are saved in the directory that contains `path`.
         Only checkpoints saved by this process are ever deleted.
@@ -134,7 +134,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
                 "omit the option, or start a new run with ",
                 Option("init_from"),
             )
-    # Do not write a cache to a path from the checkpoint, which is untrusted.
+    # Do not write a cache to a path that comes from an untrusted checkpoint.
     corpus = read_corpus(settings, cache="data" in changes)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
@@ -164,7 +164,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
 
 
 def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, TrainingState, list[str]]:
-    """Return a checkpoint's path, model and training state, and notes on newer ones that were skipped."""
+    """Return the path, model and training state of a checkpoint, and notes on skipped newer ones."""
     if not path.is_dir():
         return path, *load_training(path, backend), []
     damaged: list[str] = []
@@ -214,7 +214,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     """Copy the weights of `old` to `new`, which may have a different vocabulary.
 
     A character's weights are its column in ``layer1.Wx`` and its row in ``readout.W``. They are matched
-    by character, not by id. The weights of characters that are not in `old` do not change.
+    by character, not by id. The weights of other characters are left unchanged.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)
@@ -236,7 +236,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
 
 
 def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
-    """Return notes on the characters that are added to and removed from a model's vocabulary."""
+    """Return notes on the characters added to and removed from a model's vocabulary."""
     notes = []
     fresh = [character for character in new.characters if character not in old]
     gone = [character for character in old.characters if character not in new]

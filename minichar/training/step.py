@@ -47,7 +47,7 @@ class TrainingStep:
         self.chunk = self.backend.zeros((2, T, B), "int64")  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), parameters.dtype)
-        self.total = self.backend.zeros((), "float64")  # float32 would lose digits in a long sum
+        self.total = self.backend.zeros((), "float64")  # float32 would lose precision in a long sum
         self.worst = self.backend.zeros((), parameters.dtype)
         self.limit = self.backend.zeros((), parameters.dtype)
         self.limit[...] = float(np.finfo(parameters.dtype).max)
@@ -59,7 +59,7 @@ class TrainingStep:
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
     def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:
-        """Set the rates for the following chunks. With a ratio of 1, scheduled sampling is skipped."""
+        """Set the rates for subsequent chunks. A ratio of 1 disables scheduled sampling."""
         self.learning_rate[...] = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.update = self.learn_mixed if teacher_forcing_ratio < 1.0 else self.learn_forced
@@ -86,7 +86,7 @@ class TrainingStep:
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
         g = network.gradient.flat  # (size,)
         if settings.grad_clip:
-            # char-rnn clips the sum of the gradient over time, but g is the mean over time.
+            # char-rnn clips the gradient summed over time, but g is averaged over time.
             clip_elements(xp, g, settings.grad_clip / self.T)
         if settings.clip_norm:
             clip_norm(xp, g, settings.clip_norm)

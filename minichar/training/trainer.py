@@ -48,8 +48,8 @@ class Trainer:
         Chunks for training and validation.
     settings : Settings
     origin : dict
-        ``path`` and ``digest`` of the text. Checkpoints store them, so that a changed text is detected
-        when the run is resumed.
+        ``path`` and ``digest`` of the text. Checkpoints store them so that changes to the text are
+        detected when the run is resumed.
     resumed : checkpoint.TrainingState, optional
         The state to continue from.
     """
@@ -66,7 +66,7 @@ class Trainer:
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings)
         self.eval_network = model.network(split.T, split.B)
-        # Separate from the generators for initial weights and samples, on which the masks must not depend.
+        # Separate from the generators for weights and samples, so that the masks do not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
@@ -89,7 +89,7 @@ class Trainer:
 
     @property
     def best(self) -> Path | None:
-        """The checkpoint with the lowest validation loss or, among equals, the newest."""
+        """The checkpoint with the lowest validation loss; among ties, the newest."""
         return self.saver.best(self.history)
 
     def stop(self) -> None:
@@ -97,7 +97,7 @@ class Trainer:
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
-        """Train until `max_epochs` or `stop`, yielding events.
+        """Train until `max_epochs` is reached or `stop` is called, yielding events.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Trainer:
                 yield evaluated
                 val_loss = evaluated.val.loss if evaluated.val else None
                 yield self.saver.save(self.epoch, val_loss, self.stopping)
-                if not warned and shared():  # a run that was started later
+                if not warned and shared():  # another run has started since
                     warned = True
                     yield warning
             elif 0 < self.settings.checkpoint_every <= monotonic() - self.saver.saved_at:
@@ -205,7 +205,7 @@ class Trainer:
 
     def begin_with(self, first_loss: float) -> None:
         """Set the first loss and the limit derived from it."""
-        # On new text, a trained model's loss can rise a lot and still be below the uniform baseline.
+        # On new text, a trained model's loss can rise considerably and still be below the uniform baseline.
         self.limit = min(EXPLODED * max(first_loss, log(self.model.config.vocab_size)), LARGEST)
         self.first_loss = first_loss
         self.step.limit[...] = self.limit

@@ -11,7 +11,7 @@ failure, the same request is sent again with the number of characters to skip. T
 total number of characters generated so far.
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
-batch at the next step, starting with its prompt, and leaves it when it has finished. While every job is
+batch at the next step, starting with its prompt, and leaves it when finished. While every job is
 generating, a step takes at least ``1/pace`` seconds, so that a single client cannot use the whole CPU.
 
 **Streaming.** A `Job` generates the text for one request. A reader passes the number of characters it
@@ -20,8 +20,8 @@ others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFT
 reader.
 
 **Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
-workers. Generated text is stored in a Redis stream. The worker that takes over a
-job continues after the stored text, and the client receives a notice.
+workers. Generated text is stored in a Redis stream. A worker that takes over a job continues after the
+stored text, and the client receives a notice.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
 among the models loaded at startup, and no file path is taken from a request.

@@ -19,7 +19,7 @@ from minichar.web.request import OPENAPI, BadRequest, Request
 from minichar.web.sse import KEEP_ALIVE, document, event, events
 
 MAX_BODY = 64 * 1024
-"""Largest accepted request body, in bytes."""
+"""Maximum size of a request body, in bytes."""
 MAX_EVENT_ID = 2**31 - 1
 SCRIPTS = ("alternatives.js", "generate.js", "page.js", "state.js", "text.js", "words.js")
 PAGE = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "icon.svg", *SCRIPTS)}
@@ -51,7 +51,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
 
     @contextmanager
     def counted() -> Iterator[Callable[[], None]]:
-        """Count the request as in progress until the yielded function is called or the block fails."""
+        """Count the request as in progress until the yielded function is called or the block raises."""
         release = limit.acquire(flask.request.remote_addr or "")
         try:
             yield release

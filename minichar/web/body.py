@@ -1,4 +1,4 @@
-"""Parsing of JSON request bodies."""
+"""Parse JSON request bodies."""
 
 import json
 from typing import Any

@@ -105,7 +105,7 @@ class Store:
         last : str
             Id of a stream entry; "0" for all updates.
         wait : float
-            Maximum number of seconds to wait for the first update.
+            Maximum time to wait for the first update, in seconds.
         """
         found: Any = self.client.xread({key("text", job_id): last}, block=int(1000 * wait) or None)
         for _, entries in found:

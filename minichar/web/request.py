@@ -18,7 +18,7 @@ from minichar.text.vocabulary import Vocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
-"""Maximum number of characters of a validation message that are included in an error."""
+"""Maximum number of characters of a validation message to include in an error."""
 
 
 class BadRequest(MinicharError):

@@ -1,4 +1,4 @@
-"""Conversion of job updates to server-sent events or a JSON document."""
+"""Convert job updates to server-sent events or a JSON document."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 from minichar.web.job import Update
 
 KEEP_ALIVE = ": keep-alive\n\n"
-"""A comment. Sending it reveals whether the client has disconnected."""
+"""An SSE comment. Sending it reveals whether the client has disconnected."""
 
 
 def event(name: str, id: int, data: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ def result(ours, theirs, work=SMALL, against=SMALL):
 
 
 def test_ratio_is_the_median_over_the_rounds():
-    """Other load slows down both runs of the second round, and one run of the third."""
+    """Background load slows down both runs of the second round and one run of the third."""
     assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
 
 

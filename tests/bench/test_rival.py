@@ -24,7 +24,7 @@ def test_model_has_the_same_weights_and_trains(model):
     work = replace(SMALL, model=model)
     one = rival.TorchModel(torch, work)
     gates = len(COMPARABLE[model].torch.gates)
-    # PyTorch has two biases per gate; minichar has two only for a GRU's candidate.
+    # PyTorch has two biases per gate; minichar has two only for the GRU candidate.
     expected = gates * 8 * (8 + 11 + 2) + gates * 8 * (8 + 8 + 2) + 11 * (8 + 1)
     assert sum(p.numel() for p in one.parameters) == expected
     first = one.loss().item()

@@ -268,7 +268,7 @@ def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, array
 
 
 def test_invalid_header_values_raise_only_minichar_errors(path):
-    """Each header value in turn is removed or replaced by invalid values."""
+    """Remove each header value in turn, or replace it with invalid values."""
     header, arrays = parts(path)
     refused = 0
     for where in places(header):

@@ -215,16 +215,16 @@ def change_array(path, name, array):
 
 DAMAGE = {
     "missing": (lambda p: p.unlink(), "no such checkpoint: x.npz"),
-    "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or not an .npz file"),
+    "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or not a zip archive"),
     "truncated": (
         lambda p: p.write_bytes(p.read_bytes()[:-300]),
-        "it is empty, truncated, or not an .npz file",
+        "it is empty, truncated, or not a zip archive",
     ),
-    "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or not an .npz file"),
+    "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or not a zip archive"),
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
     "a zip": (
         lambda p: replace_member(p, "readme.txt", b"hello"),
-        "'readme.txt', which is a duplicate or not an array",
+        "'readme.txt', which is not the name of an array",
     ),
     "later version": (
         lambda p: change(p, version=3),
@@ -243,7 +243,7 @@ DAMAGE = {
     "extra array": (lambda p: change_array(p, "extra", np.zeros(2)), "extra should be absent"),
     "shape": (lambda p: change_array(p, "readout.W", np.zeros((2, 2))), "readout.W should be"),
     "NaN": (lambda p: change_array(p, "readout.W", np.full((27, 9), np.nan, "f4")), "not finite"),
-    "compressed": (compress, "(save it with numpy.savez)"),
+    "compressed": (compress, "save it without compression"),
     "vocabulary": (
         lambda p: change(p, vocabulary={"characters": "ab", "unknown": False}),
         "2 characters but its config specifies",
@@ -352,7 +352,7 @@ def test_full_disk_during_training(train, home, room, error):
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
     assert re.fullmatch(error, last)
-    assert ("untrained" in result.stderr) == (room > 9000), "too little room is noticed before training"
+    assert ("untrained" in result.stderr) == (room > 9000), "a lack of disk space is detected before training"
     assert result.stderr.count("Error") == 1
     assert "Traceback" not in result.stderr
     assert "ignored" not in result.stderr

@@ -1,4 +1,4 @@
-"""Test the lessons' numbers, length, equations and exercises."""
+"""Test the lessons' numbering, length, equations and exercises."""
 
 import ast
 import re
@@ -42,7 +42,7 @@ def squeezed(text):
 
 
 def equations(module):
-    """Return the equations in a module's docstring, without trailing remarks."""
+    """Return the equations in a module's docstring, without trailing comments."""
     lines = [line.strip() for line in module.__doc__.splitlines() if " = " in line]
     return [re.split(" {3,}", line)[0] for line in lines]
 

@@ -62,7 +62,7 @@ def test_train_sample_and_eval_use_the_device(run, device, shown):
 
     evaluated = run("eval", path, "--quiet", "--device", device)
     assert f", on {shown}\n" in evaluated.stdout
-    # The loss in the checkpoint's name was computed on the same text from the same state.
+    # The loss in the checkpoint's name was computed on the same text, starting from the same state.
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
 
 

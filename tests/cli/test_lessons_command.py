@@ -19,7 +19,7 @@ def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch)
     stdout, stderr = child.communicate(timeout=60)
     assert child.returncode == 0, stdout + stderr
     story, results, exercise = re.split(r"=+ .* =+\n", stdout)
-    assert story.startswith("Lesson 4. Tanh and sigmoid: two slopes")
+    assert story.startswith("Lesson 4. Tanh and sigmoid: two derivatives")
     assert len(re.findall(r"::test_\w+ PASSED$", results, re.MULTILINE)) >= 6
     assert exercise.strip().startswith("Exercise\n\nIn minichar/engine/functions.py, in sigmoid, change")
     assert re.search(r"^lesson file  .*test_04_tanh_and_sigmoid\.py$", stderr, re.MULTILINE)

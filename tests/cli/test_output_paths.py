@@ -1,4 +1,4 @@
-"""Paths of output files: unusable paths are refused, and the printed path names the file."""
+"""Test that unusable output paths are rejected and that the printed path names the output file."""
 
 import os
 
@@ -22,7 +22,7 @@ EVERY_PATH = WRITING | {
 
 @pytest.fixture
 def toy(home):
-    """A small model of the text, in a directory with another directory."""
+    """A small model, and an empty directory next to it."""
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     (home / "folder").mkdir()
 
@@ -72,7 +72,7 @@ COMMANDS = {
     "plot": ["plot", "run.npz", "-o", "loss.svg"],
     "data": ["data", "get", "pydocs", "--dir", "texts"],
 }
-"""The last argument is the path that is below the weird directory."""
+"""The last argument is a path relative to the `weird` directory."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -124,7 +124,7 @@ def test_too_many_runs(cli, train):
     ("content", "words"),
     [
         (None, "no such checkpoint"),
-        (b"", "it is empty, truncated, or not an .npz file"),
+        (b"", "it is empty, truncated, or not a zip archive"),
         (b"PK\x03\x04", "it is empty"),
     ],
 )

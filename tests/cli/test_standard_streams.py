@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or abandoned, and Ctrl-C at every stage of a command."""
+"""Test closed, full and broken standard streams, and Ctrl-C at every stage of a command."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def test_closed_standard_error(shell, train):
     assert shell('exec "$@" 2>&-', "-m", "minichar", "eval").stdout == expected
 
 
-# Full and abandoned streams
+# Full and broken streams
 
 
 @needs_full
@@ -230,7 +230,7 @@ def test_interrupt_handler_of_the_program_is_kept():
 
 
 def test_benchmark_process_ignores_the_interrupt(monkeypatch):
-    """Otherwise, it would print a traceback until it handles its first request."""
+    """Otherwise, Ctrl-C before its first request would print a traceback."""
     handlers = []
     monkeypatch.setattr(SpawnProcess, "start", lambda self: handlers.append(signal.getsignal(signal.SIGINT)))
     Worker(Work("train", "minichar", "rnn", "after", 2, 1, 3, 4, 5, 1, "cpu"))

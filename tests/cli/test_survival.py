@@ -1,4 +1,4 @@
-"""A training run outlives its terminal, its log and a killed process."""
+"""Test that training survives the loss of its terminal or log, and can resume after being killed."""
 
 import os
 import pty
@@ -107,7 +107,7 @@ def test_a_log_in_a_missing_directory_is_reported_before_training(cli, home):
 class TestResumeWithoutAPath:
     @pytest.fixture
     def interrupted(self, started, home):
-        """A run that was killed after a checkpoint between two evaluations."""
+        """A run that was killed after saving a checkpoint between evaluations."""
         child = started(*LONG[:4], "--eval-val-every", "100000000", "--checkpoint-every", "0.05")
         while not list((home / "cv").glob("*_latest.npz")):
             assert child.poll() is None

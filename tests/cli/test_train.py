@@ -222,7 +222,7 @@ LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump v
 
 @pytest.mark.parametrize("options", [["--dropout", 0.5], ["--start-ss", 0.5, "--min-ss", 0.5]])
 def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, options):
-    """Both raise the training loss, but the advice compares losses measured without them."""
+    """They raise the training loss, but the advice compares losses measured without them."""
     (home / "learned.txt").write_text(LEARNED)
     arguments = [
         "--data",
@@ -337,7 +337,7 @@ def test_checkpoints_are_named_after_the_model(train, model):
 
 
 def test_resuming_keeps_the_savefile_of_an_old_checkpoint(cli, train, home):
-    """In old versions, --savefile was lstm by default for every model."""
+    """In old versions, --savefile defaulted to lstm for every model."""
     header, arrays = parts(train("--model", "gru", "--max-epochs", 1))
     header["details"]["settings"]["savefile"] = "lstm"
     put_together(home / "old.npz", header, arrays)
@@ -542,7 +542,7 @@ def test_no_progress_bar_when_quiet(process):
 
 
 def test_directory_as_a_checkpoint(cli, train):
-    """``--resume`` uses the newest checkpoint, and everything else uses the best one."""
+    """``--resume`` uses the newest checkpoint; all other commands use the best one."""
     train("--max-epochs", 1)
     assert "resumed    at epoch 1.00" in cli("train", "--resume", "cv", "--max-epochs", 2).stderr
     newest = max(Path("cv").glob("lm_*"), key=lambda path: path.stat().st_mtime)

@@ -1,4 +1,4 @@
-"""A test double of CuPy for machines without a GPU, which has CuPy's interface and computes with NumPy.
+"""A NumPy-based test double of CuPy for machines without a GPU.
 
 It is based on the installed ``cupy`` package, which can be imported without a GPU. Names, functions,
 keywords and methods that CuPy does not have are not available here either: function calls are checked

@@ -50,7 +50,7 @@ def flat(value):
 
 
 def bare(value):
-    """Replace device arrays in an argument by their NumPy arrays; reject host arrays."""
+    """Replace the device arrays in an argument with their NumPy arrays, and reject host arrays."""
     if isinstance(value, ndarray):
         return value._a
     if isinstance(value, np.ndarray):
@@ -145,7 +145,7 @@ class ndarray:
     def __setitem__(self, index, value):
         self._check(index)
         if self._device.fusing:
-            raise TypeError("an assignment in a fused function")
+            raise TypeError("item assignment in a fused function")
         masked = any(isinstance(i, ndarray) and i.dtype == bool for i in flat([index]))
         if masked and isinstance(value, ndarray) and value.ndim:
             self._device.wait("a mask as index")
@@ -174,7 +174,7 @@ def method_signature(name):
     """Return the signature of a method of CuPy arrays, parsed from its docstring."""
     first = getattr(real.ndarray, name).__doc__.splitlines()[0]
     arguments = re.search(r"\((.*)\)", first)[1]
-    # Some names are preceded by Cython types: Py_ssize_t axis1
+    # Some parameters are declared with Cython types, such as Py_ssize_t axis1
     arguments = ", ".join(re.sub(r"^\w+ (?=\w)", "", argument.strip()) for argument in arguments.split(","))
     parsed = ast.parse(f"def method({arguments}): pass").body[0].args
     parameters = [inspect.Parameter(a.arg, inspect.Parameter.POSITIONAL_OR_KEYWORD) for a in parsed.args]

@@ -10,7 +10,7 @@ INVALID_DEVICE = 101  # CUDA's error code
 
 
 class Known:
-    """Part of the namespace, limited to names that exist in CuPy."""
+    """Part of CuPy's namespace, limited to names that exist in CuPy."""
 
     def __init__(self, device, there):
         self._device, self._there = device, there

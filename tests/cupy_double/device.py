@@ -1,4 +1,4 @@
-"""State that the module and its arrays share: the current stream, the capture and the copy counts."""
+"""State shared by the module and its arrays: the current stream, the capture and the copy counts."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Device:
         self.crossings[where] += 1
 
     def wait(self, what):
-        """Make the host wait for the device, which is an error during capture."""
+        """Make the host wait for the device; waiting during capture is an error."""
         if self.capture is not None:
             raise CUDARuntimeError(CAPTURE_UNSUPPORTED)
         if self.fusing:
@@ -65,7 +65,7 @@ class Device:
         self.capture.fresh[id(array)] = array
 
     def save(self, array):
-        """Save an array that a call is about to overwrite during capture."""
+        """During capture, save an array that a call is about to overwrite."""
         if self.capture is not None:
             self.capture.undo.append((array._a, array._a.copy()))
 

@@ -13,11 +13,11 @@ from cupy_double.device import Device
 from minichar.devices.choose import open_backend
 
 WAITING = ("unique", "nonzero", "flatnonzero", "argwhere", "bincount", "repeat", "array_equal", "allclose")
-"""Functions whose result makes the host wait for the device, such as an array of unknown size."""
+"""Functions that make the host wait for the device, for example to obtain the size of the result."""
 
 
 class Ufunc:
-    """An element-wise function that accepts the same keywords as in CuPy."""
+    """An element-wise function with the same keyword arguments as in CuPy."""
 
     def __init__(self, name, device):
         self.real, self.numpy, self.device = getattr(real, name), getattr(np, name), device
@@ -41,7 +41,7 @@ class Ufunc:
     def at(self, a, indices, b=None):
         device, plain = self.device, (a._a, bare(indices), bare(b))
         if device.fusing:
-            raise TypeError("a scattered operation in a fused function")
+            raise TypeError("a scatter operation in a fused function")
         device.save(a)
         self.numpy.at(*plain)
         device.record(lambda: self.numpy.at(*plain))
@@ -92,7 +92,7 @@ class DoubleOfCuPy(ModuleType):
             if name in WAITING or (name == "where" and len(bound.arguments) == 1):
                 device.wait(name)
             if name == "take":
-                # In CuPy, an index out of range wraps around.
+                # In CuPy, out-of-range indices wrap around.
                 kwargs = kwargs | {"mode": "wrap"}
             if name in ("put_along_axis", "copyto"):
                 target, *_ = bound.arguments.values()
@@ -119,7 +119,7 @@ class DoubleOfCuPy(ModuleType):
         return a.get(stream, order, out, blocking)
 
     def fuse(self, *, kernel_name):
-        """Return a decorator for functions that call element-wise functions only."""
+        """Return a decorator for functions that call only element-wise functions."""
         device = self.device_
 
         def decorate(function):
@@ -140,7 +140,7 @@ class DoubleOfCuPy(ModuleType):
 
 
 def open_double(name="gpu", **options):
-    """Return a GPU backend that minichar opens with the test double in place of CuPy."""
+    """Open and return a GPU backend that uses the test double instead of CuPy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", DoubleOfCuPy(**options))
         return open_backend(name)

@@ -24,7 +24,7 @@ def test_the_thread_count_is_read_from_the_environment(variable, value, words, m
     ],
 )
 def test_the_description_names_the_blas_if_numpy_reports_it(monkeypatch, blas, words):
-    """NumPy omits the BLAS entry from its build information if it is unknown."""
+    """NumPy omits BLAS from its build information if the library is unknown."""
     dependencies = {} if blas is None else {"blas": blas}
     monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": dependencies})
     assert words in describe_numpy()

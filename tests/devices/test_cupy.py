@@ -1,4 +1,4 @@
-"""Tests for opening a GPU. Other modules test its computations, and test_fusion.py tests its kernels."""
+"""Tests for opening a GPU. Other modules test GPU computations, and test_fusion.py tests fused kernels."""
 
 import pytest
 

@@ -33,7 +33,7 @@ def array_without_memory(shape, dtype):
 
 
 def kernel_of(function, arrays, name):
-    """Return the kernel that CuPy generates for a function whose arguments are like `arrays`."""
+    """Return the kernel that CuPy generates for a function called with arguments like `arrays`."""
     state = fusion._thread_local
     state.history, state.is_old_fusing = fusion._FusionHistory(), True
     try:
@@ -64,7 +64,7 @@ def run(kernel, arrays):
 
 
 class TracedCuPy:
-    """CuPy with kernels that are traced once and interpreted with NumPy."""
+    """CuPy whose fused kernels are traced once and interpreted with NumPy."""
 
     def __init__(self):
         self.kernels = []

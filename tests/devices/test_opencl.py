@@ -80,7 +80,7 @@ def test_the_queue_is_in_order():
 
 
 class TestDeadlock:
-    """A blocking function must not hold the GIL, because the task it waits for may need it."""
+    """A blocking function must not hold the GIL, because the task it waits for may need the GIL."""
 
     def test_copies_wait_exactly_once_even_if_the_device_is_opened_several_times(self):
         events = []

@@ -15,7 +15,7 @@ def test_mask_values_are_zero_and_one_over_the_keep_probability(dtype, backend, 
     draw_mask(0.4, backend.uniform(123), mask, backend)
     mask = host(mask)
     np.testing.assert_allclose(np.unique(mask), [0.0, 1 / 0.6], rtol=np.finfo(dtype).eps)
-    # Of 6000 units, the kept fraction has a standard deviation of √(0.6 · 0.4 / 6000) = 0.0063.
+    # The fraction kept of 6000 units has a standard deviation of √(0.6 · 0.4 / 6000) = 0.0063.
     assert (mask > 0).mean() == pytest.approx(0.6, abs=0.025)
 
 
@@ -39,7 +39,7 @@ class TestInTheNetwork:
         return toy_network(Config(5, "rnn", 4, 2, dropout), 3, 2, generator, backend)
 
     def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, backend, host, generator):
-        """A recorded step reads each mask at the address that was recorded."""
+        """A replayed step reads each mask from the recorded address."""
         network = self.network(0.4, generator, backend)
         first, second = network.masks
         before = host(first).copy()

@@ -10,7 +10,7 @@ from minichar.engine.parameters import Parameters
 
 
 def rounded(W):
-    """Return ``(W, backend)``: `W` rounded for exact products, and a backend that multiplies it exactly."""
+    """Return ``(W, backend)``: `W` rounded for exact products, and a backend with exact products."""
     parameters = Parameters({"layer1.W": W.shape}, str(W.dtype))
     parameters["layer1.W"][...] = W
     copy = exact(parameters)
@@ -60,7 +60,7 @@ def test_character_weights_and_zeros_are_not_rounded():
 
 @pytest.mark.parametrize("name", ["tanh", "exp"])
 def test_a_function_gives_the_same_value_at_every_position(name, generator):
-    """NumPy does not guarantee this, and without it, generated text would depend on its column."""
+    """NumPy does not guarantee this. Otherwise, generated text would depend on its column in the batch."""
     f, x = getattr(np, name), generator.normal(0, 3, (37, 70))
     together = f(x)
     for b in range(70):

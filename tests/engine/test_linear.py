@@ -41,7 +41,7 @@ PARTS = {
 @pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("n", [T, 2])
 def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
-    """T steps, or fewer steps after a full chunk, satisfy the equations in ``linear.py``."""
+    """A full chunk, or a shorter one after it, satisfies the equations in ``linear.py``."""
     layer, (h, x, ids) = linear(**reads), text
     W = host(layer.W)
     parts = [part for part, read in ((h, layer.reads_h), (x, layer.reads_x)) if read]

@@ -9,7 +9,7 @@ V, N = 8, 10
 
 @pytest.fixture
 def both(backend):
-    """Return a function that computes the loss and its gradient on the device, from and to host arrays."""
+    """Return a function that runs `loss` on the device but takes and returns host arrays."""
 
     def run(logits, targets):
         device_logits, device_targets = backend.to_device(logits.copy()), backend.to_device(targets)

@@ -98,11 +98,11 @@ class TestChunks:
         if network.parameters.backend.kind == "cpu":
             assert all(row.passed for row in check_network(network, feed, targets[second]))
 
-        # If both chunks are one sequence, the gradient of the second chunk's loss is different.
+        # If both chunks are processed as one sequence, the second loss has a different gradient.
         long = another(network, 2 * T)
         long.state = start
         long.learn(teacher_forcing(inputs), targets)
-        long.readout.dx[second] *= 2  # its own loss averages over half as many characters
+        long.readout.dx[second] *= 2  # the chunk's own loss is a mean over half as many characters
         long.readout.dx[first] = 0.0
         long.backward()
         assert relative_error(host(network.gradient["layer1.W"]), host(long.gradient["layer1.W"])) > 1e-3
@@ -189,7 +189,7 @@ class TestState:
         same(other.forward(feed), network.forward(feed))
 
     def test_the_carried_state_is_the_state_after_the_last_pass(self, network, text, same):
-        """After a full chunk and two single steps, the state after the second step is carried."""
+        """After a full chunk and two single steps, the state after the second step is carried over."""
         inputs, _ = text
         start = network.state
         network.forward(teacher_forcing(inputs[:T]))

@@ -12,7 +12,7 @@ from minichar.errors import MinicharError
 MAX_SIZE = 1 << 20
 SHAPES = {"b": (2, 3), "a": (4,), "c": (1, 2)}
 
-# char-rnn has two bias vectors per gate. CHAR_RNN has its parameter counts for V = 65 and each (L, H).
+# char-rnn has two bias vectors per gate. CHAR_RNN lists its parameter counts for V = 65 and each (L, H).
 SIZES = ((2, 128), (2, 256), (2, 512), (3, 512))
 CHAR_RNN = {
     "rnn": (66_369, 230_977, 855_105, 1_380_417),

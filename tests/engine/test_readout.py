@@ -1,4 +1,4 @@
-"""Tests for the read-out, which computes the logits in pieces."""
+"""Tests for the readout, which computes the logits in pieces."""
 
 import numpy as np
 import pytest

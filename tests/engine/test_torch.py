@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 T, B, V, H = 5, 2, 8, 3
 
-# For each of PyTorch's blocks of H rows, the index of the block in minichar.
+# For each of PyTorch's blocks of H rows, the index of the corresponding block in minichar.
 BLOCKS = {
     "rnn": (0,),
-    "lstm": (0, 1, 3, 2),  # minichar i f o g, PyTorch i f g o
-    "gru": (0, 1, 2),  # both use r z n and h = (1 - z) ∘ n + z ∘ h_prev
+    "lstm": (0, 1, 3, 2),  # minichar uses the order i, f, o, g, and PyTorch uses i, f, g, o
+    "gru": (0, 1, 2),  # both use the order r, z, n and h = (1 - z) ∘ n + z ∘ h_prev
 }
 
 
@@ -31,7 +31,7 @@ def split(names, layer, model):
         U = names[f"layer{layer}.U"]
         parts = {"weight_ih": W[:, :-1], "weight_hh": U[:, :-1], "bias_ih": W[:, -1], "bias_hh": U[:, -1]}
     else:
-        # minichar has one bias, so PyTorch's second bias is zero. Its gradient equals that of the first.
+        # minichar has one bias, so PyTorch's second bias is zero. Both biases have the same gradient.
         zero = np.zeros(len(W))
         parts = {"weight_ih": W[:, H:-1], "weight_hh": W[:, :H], "bias_ih": W[:, -1], "bias_hh": zero}
     if layer == 1:

@@ -202,7 +202,7 @@ def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
 
 
 def test_array_names_are_not_restricted(tmp_path):
-    """numpy.savez rejects these names, because they are also names of its parameters."""
+    """numpy.savez rejects these names because they are names of its own parameters."""
     path = tmp_path / "odd.npz"
     write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
     copy = contents(convert(path, tmp_path / "copy.npz").path)
@@ -291,7 +291,7 @@ WRONG = {
     "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
     "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
     "vocabulary known": (["model.npz", "new.npz", "--vocab-from", "model.npz"], "omit --vocab-from"),
-    "empty": (["empty.npz", "new.npz"], "empty, truncated, or not an .npz file"),
+    "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),
     "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
     "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
     "file as directory": (["model.npz", "other.npz/model.npz"], "free disk space or choose another"),
@@ -301,7 +301,7 @@ WRONG = {
 def test_a_name_that_cannot_be_printed_is_escaped(tmp_path):
     path = tmp_path / "arrays.npz"
     np.savez(path, **{"\x1b[31m": [1e9]})
-    with pytest.raises(MinicharError, match=r"'\\x1b\[31m' has values that float16 cannot represent"):
+    with pytest.raises(MinicharError, match=r"contains '\\x1b\[31m\.npy', which is not the name"):
         convert(path, tmp_path / "half.npz", dtype="float16")
 
 

@@ -15,12 +15,12 @@ from minichar.text.vocabulary import Vocabulary
 
 
 def unusable(*arguments):
-    raise AssertionError("this test must not compute with the cell")
+    raise AssertionError("this test must not run the cell")
 
 
 @pytest.fixture
 def odd_cell(monkeypatch):
-    """Cell whose matrix products differ in gate order. PyTorch has no counterpart."""
+    """Cell whose matrix products use different gate orders. PyTorch has no counterpart."""
     products = (Product("U", "zr", reads_x=False), Product("W", "rz", reads_state=False), Product("Wn", "n"))
     stage = Stage(products, unusable, unusable, cache="")
     cell = Cell("odd", "Odd cell", "h", (stage,))

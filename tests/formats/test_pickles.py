@@ -349,7 +349,7 @@ def test_an_array_that_is_used_too_often_is_rejected(read):
 
 
 def text(characters):
-    """Return an instruction that pushes a text."""
+    """Return an instruction that pushes a string."""
     encoded = characters.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(encoded)) + encoded
 
@@ -360,7 +360,7 @@ def lists(*values):
 
 
 BIG = b"\x8a\x11" + b"\xff" * 16 + b"\x01"
-"""Push an integer that fits no dtype, so a list that contains it is not an array."""
+"""Push an integer that fits no dtype, so that a list containing it cannot become an array."""
 COSTLY = {
     "a list that is converted many times": (
         b"\x80\x02" + lists(b"K\x01" * 3000, BIG) + b"q\x000" + lists(b"h\x00" * 3000),
@@ -478,7 +478,7 @@ def test_long_text_is_skipped(read):
 
 
 def test_python_2_strings_can_contain_any_byte(read):
-    """Protocol 0 quotes them and escapes the bytes that are not ASCII."""
+    """Protocol 0 quotes strings and escapes non-ASCII bytes."""
     data = bytes(range(256)) * 2
     quoted = repr(data)[1:].encode()  # as in Python 2
     array = declared(b"K\x40\x85", b"f8").split(b"C")[0]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from handmade import integers, state_dict, storage, tensor, text, torch_type, zipped
 
+from minichar.checkpoints import stored_zip
 from minichar.errors import MinicharError
-from minichar.formats import pickles, pytorch, stored_zip
+from minichar.formats import pickles, pytorch
 from minichar.formats.convert import load_model
 
 FLOAT = torch_type("float32")
@@ -24,7 +25,7 @@ def torch(package):
 
 @pytest.fixture
 def save(torch, tmp_path):
-    """Return a function that saves a state dict with PyTorch and returns what both libraries read."""
+    """Return a function that saves a state dict with PyTorch and returns what each library reads."""
 
     def save(state):
         path = tmp_path / "state.pt"
@@ -89,12 +90,12 @@ def with_tensor(program, *data):
 
 
 def stored_in(shape, strides, offset=0, kind=FLOAT):
-    """A tensor in a storage of six float32 numbers."""
+    """Return a file with a tensor in a storage of six float32 numbers."""
     return with_tensor(tensor(storage("0", kind), shape, strides, offset))
 
 
 def overlapping():
-    """Two members whose data is the same part of the file."""
+    """Return an archive with two members whose data overlaps."""
     data = bytearray(zipped({"a/data.pkl": b"", "a/data/0": bytes(100), "a/data/1": bytes(100)}))
     directory = data.index(b"PK\1\2")
     first = data.index(b"PK\1\2", directory + 1)

@@ -16,7 +16,7 @@ HUGE = 1 << 62
 
 @pytest.fixture
 def read(tmp_path):
-    """Return a function that reads the tensors and the header in the bytes of a file."""
+    """Return a function that reads the tensors and the header from the bytes of a file."""
 
     def read(data):
         path = tmp_path / "state.safetensors"
@@ -91,7 +91,7 @@ BAD = {
     "trailing data": (one(data=bytes(9)), SIZE),
     "truncated data": (one(data=bytes(7)), SIZE),
     "a tensor larger than the file": (one("U8", (HUGE,), (0, HUGE)), "invalid shape"),
-    "a tensor a bit larger than the file": (one("U8", (1 << 40,), (0, 1 << 40)), SIZE),
+    "a tensor slightly larger than the file": (one("U8", (1 << 40,), (0, 1 << 40)), SIZE),
     "a header that is not text": (
         raw_safetensors('{"__metadata__": {"minichar": 1}}'),
         "'minichar' in its metadata is not a string",

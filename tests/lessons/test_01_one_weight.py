@@ -5,20 +5,20 @@ the loss change? The answer is the derivative of the loss with respect to the we
 fifteen lessons are about computing it. Start with the smallest possible network: one input x, one
 weight w, and a target for its output y.
 
-    forward, read down               backward, read up
+    forward (read down)              backward (read up)
 
     a = w x                          dw = da · x
     y = tanh(a)                      da = dy · (1 - y²)
     loss = (y - target)²             dy = 2 (y - target)
 
 `da` is short for "the derivative of the loss with respect to a", and likewise for the other
-variables. Each line on the left computes a new value from the line above it. Each line on the
-right differentiates the line beside it, starting with the last. That is the chain rule:
+variables. Each line on the left computes a new value from the line above it. Each line on the right
+differentiates the line beside it, from the bottom up. That is the chain rule:
 
-    derivative of the input  =  derivative of the output  ×  slope of this line
+    derivative with respect to the input = derivative with respect to the output × local derivative
 
-Each of the three lines has a slope. The slope of (y - target)² is 2 (y - target). The slope of
-tanh(a) is 1 - tanh²(a) = 1 - y² (lesson 4 derives it). The slope of w x with respect to w is x.
+The *local derivative* is that of a line's output with respect to its input: 2 (y - target) for the
+loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 4 derives it), and x for w x as a function of w.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
@@ -27,8 +27,8 @@ so a network with a million weights is differentiated in exactly the same way.
 Recurrent networks need one more rule. If a weight is used twice, it affects the loss along two
 paths, and its derivative is the sum over both.
 
-Training repeats the update w ← w - η dw, which takes a small step against the derivative. The
-factor η > 0 is the learning rate.
+Training repeats the update w ← w - η dw, a small step downhill. The factor η > 0 is the learning
+rate.
 """
 
 from math import atanh, tanh
@@ -60,7 +60,7 @@ def backward(w):
 
 
 def slope(f, at):
-    """Measure the slope of f with a small change in each direction."""
+    """Return the derivative of f, measured with a small change in each direction."""
     return (f(at + h) - f(at - h)) / (2 * h)
 
 
@@ -80,7 +80,7 @@ def test_a_weight_used_twice_gets_the_sum_over_both_uses():
     def twice(first, second):
         return (tanh(second * tanh(first * x)) - target) ** 2
 
-    # First with a separate weight for each use, then with one shared weight.
+    # Use separate weights first, then one shared weight.
     y1 = tanh(w * x)
     y2 = tanh(w * y1)
     da2 = 2 * (y2 - target) * (1 - y2 * y2)
@@ -105,7 +105,7 @@ def test_a_hundred_steps_find_the_weight_that_reaches_the_target():
 
 
 def test_the_engine_computes_the_same_gradients():
-    """A linear layer with one weight (and a bias of 0), then the tanh of the RNN."""
+    """Run a linear layer with one weight and a bias of 0, followed by the tanh of the RNN."""
     dW = np.zeros((1, 2))
     layer = Linear(np.array([[w, 0.0]]), dW, gates=1, H=0, T=1, B=1, backend=CPU)
     a = layer.step(0, h=None, x=np.array([[x]]))
@@ -126,12 +126,12 @@ to
 
     da = dy * (1 - a * a)  # y = tanh(a)
 
-This uses the wrong value in the slope. Before you run the lesson again, predict which tests will
-fail. Note which ones still pass.
+This uses the wrong value in the derivative. Before you run the lesson again, predict which tests
+will fail. Note which ones still pass.
 """
 
 ANSWER = """
-These tests fail, because they compare da and dw with a measured slope or with the engine:
+These tests fail, because they compare da and dw with a numerical derivative or with the engine:
 test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change,
 test_each_backward_line_is_the_derivative_with_respect_to_one_value and
 test_the_engine_computes_the_same_gradients.

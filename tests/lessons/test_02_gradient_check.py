@@ -1,6 +1,6 @@
-"""Lesson 2. A gradient check: measure the slope, and see why the error is V-shaped.
+"""Lesson 2. A gradient check: measure the derivative, and see why the error curve is V-shaped.
 
-You have derived a derivative by hand. Is it correct? Increase and decrease w a little, and
+You have worked out a derivative by hand. Is it correct? Increase and decrease w a little, and
 measure how much the loss changes:
 
     central difference      f'(w)  ≈  (f(w + h) - f(w - h)) / 2h
@@ -10,21 +10,21 @@ How accurate is that? By Taylor's theorem, with all derivatives taken at w,
     f(w + h) = f + h f' + h²/2 f'' + h³/6 f''' + …
     f(w - h) = f - h f' + h²/2 f'' - h³/6 f''' + …
 
-Subtract the second line from the first, and f and f'' cancel. Divide by 2h, and f' + h²/6 f''' + …
-remains, so the method's error is h²/6 f'''. This is the *truncation error*. Making h ten times
-smaller makes it a hundred times smaller. (In a one-sided difference, (f(w + h) - f(w)) / h, f''
-does not cancel, and the error is h/2 f''.)
+Subtracting the second line from the first cancels f and f''. Dividing by 2h leaves f' + h²/6 f'''
+plus smaller terms, so the method's error is h²/6 f'''. This is the *truncation error*. Making h ten
+times smaller makes it a hundred times smaller. (In a one-sided difference, (f(w + h) - f(w)) / h,
+f'' does not cancel, and the error is h/2 f''.)
 
-But floating-point numbers have only 16 digits, so f(w + h) and f(w - h) are accurate to about
-ε|f|, with ε = 2.2e-16. As h shrinks, they agree in more and more digits, all of which the
-subtraction cancels. The resulting *round-off error* is about ε|f| / h, so it grows as h shrinks.
+But floating-point numbers have only about 16 digits, so f(w + h) and f(w - h) are accurate to about
+ε|f|, with ε = 2.2e-16. As h shrinks, they agree in more and more digits, and the subtraction
+cancels all of those. The resulting *round-off error* is about ε|f| / h, so it grows as h shrinks.
 
     error  ≈  h²/6 |f'''|  +  ε|f| / h
 
 The sum is smallest near h = ∛(3ε |f| / |f'''|), about 1e-5.
 
-Here is the relative error, measured on the loss from lesson 1. It is a V on its side: one arm has
-slope 2, and the other, which is ragged, has slope -1.
+Here is the relative error, measured on the loss from lesson 1. On logarithmic axes, the curve is a
+V on its side: one branch has slope 2, and the other is noisy and has slope -1.
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                           *
@@ -42,8 +42,8 @@ slope 2, and the other, which is ragged, has slope -1.
     1e-13                                                *
 
 A central difference is accurate to nine or ten digits at best: about 1e-10 here, and about 1e-9 in
-a real network. That is enough to find a wrong line of code, but not to verify the last digits.
-Lesson 3 presents a method that can.
+a real network. That is accurate enough to find a wrong line of code, but not to verify the last
+digits. Lesson 3 presents a method that is.
 """
 
 from math import log10, tanh
@@ -61,7 +61,7 @@ def f(w):
 
 
 def slope(w):
-    """Return f' derived by hand: the three backward lines of lesson 1, combined."""
+    """Return f', derived by hand by combining the three backward lines of lesson 1."""
     y = tanh(w * x)
     return 2 * (y - target) * (1 - y * y) * x
 
@@ -79,7 +79,7 @@ def error(approximation):
 
 
 def drawing(errors):
-    """Draw one row per h. The further right the star, the larger the error."""
+    """Draw one row per h. The further the star is to the right, the larger the error."""
     lines = ["    h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2"]
     for h, e in errors.items():
         lines.append(f"    {h:.0e}  {' ' * round(5 * (log10(max(e, 1e-13)) + 13))}*")
@@ -87,13 +87,13 @@ def drawing(errors):
 
 
 def test_where_truncation_dominates_a_ten_times_smaller_step_is_a_hundred_times_more_accurate():
-    """The right arm of the V has slope 2."""
+    """The right branch of the V has slope 2."""
     for h in (1e-1, 1e-2, 1e-3):
         assert error(central(h)) / error(central(h / 10)) == pytest.approx(100, rel=0.05)
 
 
 def test_where_round_off_dominates_a_smaller_step_is_less_accurate():
-    """The left arm is ragged, so take the largest error over several similar step sizes."""
+    """The left branch is noisy, so take the largest error over several similar step sizes."""
 
     def worst(h):
         return max(error(central(h * (1 + k / 10))) for k in range(10))

@@ -1,6 +1,6 @@
 """Lesson 3. The complex step: a derivative accurate to the last digit, because nothing cancels.
 
-The V in lesson 2 has a left arm because digits cancel in f(w + h) - f(w - h). To avoid the
+The V in lesson 2 has a left branch because digits cancel in f(w + h) - f(w - h). To avoid the
 subtraction, take the step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
 
     f(w + ih) = f + ih f' - h²/2 f'' - ih³/6 f''' + …
@@ -10,8 +10,8 @@ Take the imaginary part and divide by h:
     Im f(w + ih) / h = f' - h²/6 f''' + …
 
 f itself is in the real part, so it drops out without any subtraction. The truncation error is as
-large as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60, and f'
-is accurate to all 16 digits. The V loses its left arm:
+large as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60, and f' is
+accurate to all 16 digits. The V loses its left branch:
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                            *
@@ -23,15 +23,16 @@ is accurate to all 16 digits. The V loses its left arm:
     1e-07  *
     1e-08  *                 and so on down to 1e-300
 
-There is one restriction. f must be computed with complex numbers, using only operations that have
-a complex derivative: + - × /, exp, log, tanh, powers. It must not use abs(), which discards the
+There is one restriction. f must be computed with complex numbers, using only operations that have a
+complex derivative: + - × /, exp, log, tanh, powers. It must not use abs(), which discards the
 phase, or compare complex numbers. The engine's forward pass follows these rules. Softmax has to
-subtract the largest logit, which it selects by `.real`; lesson 5 explains why that is allowed.
+subtract the largest logit and finds it by comparing real parts; lesson 5 explains why that is
+allowed.
 
 minichar uses the complex step to verify all its gradients to about 1e-15: in `minichar gradcheck`,
 in its tests, and in most of the lessons that follow.
 
-Squire & Trapp 1998, "Using complex variables to estimate derivatives of real functions".
+See Squire & Trapp 1998, "Using complex variables to estimate derivatives of real functions".
 """
 
 from cmath import tanh
@@ -90,7 +91,7 @@ def test_the_complex_step_of_a_cube_worked_by_hand():
 
 
 def test_abs_breaks_the_complex_step_but_the_square_root_of_a_square_does_not():
-    """Both functions are |w|, with slope -1 at -2, but abs() of a complex number is real."""
+    """Both functions compute |w|, whose derivative at -2 is -1, but abs() of a complex number is real."""
     assert complex_step(abs, -2.0) == 0.0
     assert complex_step(lambda w: (w * w) ** 0.5, -2.0) == pytest.approx(-1.0)
 

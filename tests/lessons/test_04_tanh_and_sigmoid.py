@@ -1,15 +1,15 @@
-"""Lesson 4. Tanh and sigmoid: two slopes that depend only on the function's value.
+"""Lesson 4. Tanh and sigmoid: two derivatives that depend only on the function's value.
 
-Between its matrix products, a network needs a non-linearity. The cells in this engine use two:
-tanh, between -1 and 1, for content, and the sigmoid σ, between 0 and 1, for gates.
+Between its matrix products, a network needs a nonlinearity. The cells in this engine use two: tanh,
+between -1 and 1, for content, and the sigmoid σ, between 0 and 1, for gates.
 
     tanh(a) = (eᵃ - e⁻ᵃ) / (eᵃ + e⁻ᵃ)                σ(a) = 1 / (1 + e⁻ᵃ)
 
-For the slope of tanh, call the numerator p and the denominator q. Then p' = q and q' = p, so
+To differentiate tanh, let p be the numerator and q the denominator. Then p' = q and q' = p, so
 
     tanh' = (p' q - p q') / q² = (q² - p²) / q² = 1 - tanh²
 
-For the slope of σ, multiply the numerator and the denominator of 1 / (1 + e⁻ᵃ) by e^(a/2). The
+To differentiate σ, multiply the numerator and the denominator of 1 / (1 + e⁻ᵃ) by e^(a/2). The
 result is a scaled and shifted tanh:
 
     σ(a) = e^(a/2) / (e^(a/2) + e^(-a/2)) = ½ tanh(½a) + ½
@@ -17,15 +17,16 @@ result is a scaled and shifted tanh:
          = ¼ (1 - (2σ - 1)²)                      since tanh(½a) = 2σ - 1
          = σ (1 - σ)
 
-Both slopes depend only on the *value* of the function. So the forward pass keeps the values rather
-than a, and the backward pass takes one line per function:
+Both derivatives depend only on the *value* of the function. The forward pass therefore stores the
+values rather than a, and the backward pass needs one line per function:
 
     y = tanh(a)          da = dy ∘ (1 - y ∘ y)
     s = σ(a)             da = ds ∘ s ∘ (1 - s)
 
-∘ denotes element-wise multiplication. The slope of tanh is at most 1 and that of σ at most ¼, both
-at a = 0. Where the value is near its limit, the slope is almost 0: the unit is *saturated*, and
-hardly any gradient passes through it. Lesson 10 multiplies a hundred such slopes.
+∘ denotes element-wise multiplication. The derivative of tanh is at most 1 and that of σ at most ¼;
+both peak at a = 0. Where the value is near a limit, the derivative is almost 0: the unit is
+*saturated*, and hardly any gradient passes through it. Lesson 10 multiplies a hundred such
+derivatives.
 
 The engine computes σ from tanh for two reasons. First, at a = -1000, e⁻ᵃ overflows but tanh does
 not. Second, NumPy's tanh accepts complex numbers, which the complex step (lesson 3) needs.
@@ -58,7 +59,7 @@ def test_the_sigmoid_is_its_textbook_formula():
 
 
 def test_the_slope_of_tanh_is_one_minus_its_square():
-    """The derivative of Σ tanh(a) with respect to each a is the slope at that a."""
+    """The derivative of Σ tanh(a) with respect to each a is the derivative of tanh at that a."""
     reference = complex_step(lambda a: np.tanh(a).sum(), a)
     np.testing.assert_allclose(slope_of_tanh(np.tanh(a)), reference, rtol=0, atol=1e-15)
 
@@ -97,12 +98,12 @@ to
     return 0.5 * xp.tanh(a) + 0.5
 
 The result is still between 0 and 1, still ½ at a = 0, and still a smooth step. What is different?
-Is s (1 - s) still its slope?
+Is s (1 - s) still its derivative?
 """
 
 ANSWER = """
-The result is now σ(2a), whose slope is twice as large: 2 s (1 - s). When you change a function,
-you must change its backward line as well. test_the_sigmoid_is_its_textbook_formula and
+The result is now σ(2a), whose derivative is twice as large: 2 s (1 - s). When you change a
+function, you must change its backward line as well. test_the_sigmoid_is_its_textbook_formula and
 test_the_slope_of_the_sigmoid_is_the_value_times_one_minus_the_value fail. The tests for saturation
 and for the steepest point still pass, because they only check s (1 - s).
 """

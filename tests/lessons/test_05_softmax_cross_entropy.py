@@ -23,7 +23,7 @@ The short derivation shows why the result is so simple. Write the loss without a
     loss = log Σ_j exp(logits_j) - logits_target
 
 and differentiate it: the first term gives p, and the second gives onehot(target). There is no
-division by a tiny p_target, nothing overflows, and every entry is between -1 and 1. A confident
+division by a tiny p_target, nothing overflows, and every entry is between -1 and 1. A confident but
 wrong prediction gets the full gradient. (With a squared error on p, it would get almost none, as a
 test below shows. The logarithm cancels the saturation of the exponential.)
 

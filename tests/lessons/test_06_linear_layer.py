@@ -10,7 +10,7 @@ lesson 1:
 
     dW_jk = da_j x_k                 db_j = da_j              dx_k = Σ_j W_jk da_j
 
-In matrix notation, dW = da @ xᵀ, a column times a row, and dx = Wᵀ @ da. The forward pass
+In matrix notation, dW = da @ xᵀ (a column times a row) and dx = Wᵀ @ da. The forward pass
 multiplies by W, and the backward pass multiplies by its transpose.
 
 A batch of B sequences is a matrix with B columns. The columns do not interact, but they all use
@@ -18,7 +18,7 @@ the same W, so its gradient is the sum over the columns. With x (K, B) and da (G
 product da @ xᵀ computes that sum. It is a sum rather than a mean because the loss is already a
 mean (lesson 5).
 
-Time works in the same way. T steps of B sequences are T·B columns that use the same W. The engine
+Time steps work the same way. T steps of B sequences are T·B columns that use the same W. The engine
 stores them side by side, so one matrix product computes dW for a whole chunk, and another computes
 dx.
 
@@ -30,9 +30,10 @@ column of W:
     dW = da @ sᵀ                     includes the bias
     dx = W_xᵀ @ da                   W_x is W without its last column
 
-Second, the first layer reads characters. A character k is a *one-hot* vector, 1 at k and 0
-elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks it up instead of multiplying. In
-the backward pass, column k of dWx is the sum of da over all occurrences of character k.
+Second, the input to the first layer is character ids. A character k is a *one-hot* vector, 1 at k
+and 0 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks up this column instead of
+multiplying. In the backward pass, column k of dWx is the sum of da over all occurrences of
+character k.
 """
 
 import numpy as np
@@ -76,7 +77,7 @@ def engine(W, x, da):
 
 
 def engine_reading_characters(da):
-    """Run a first layer, whose W has only the bias column; return ``(a, dWx)``."""
+    """Run a first layer, whose W contains only the bias column, and return ``(a, dWx)``."""
     dWx = np.zeros_like(Wx)
     bias, dbias = np.zeros((G, 1)), np.zeros((G, 1))
     layer = Linear(bias, dbias, gates=1, H=0, T=T, B=B, backend=CPU, Wx=Wx, dWx=dWx)

@@ -20,9 +20,9 @@ That is the complete backward pass of one RNN step. dx is passed to the layer be
 the previous step.
 
 In minichar, a *cell* is the part that is specific to one kind of network: here, `h = tanh(a)` and
-its backward line. A cell is a pair of functions, `forward` and `backward`. `forward` also returns
-a *cache* of the values that `backward` needs. For an RNN, the cache is just h. The matrix products
-work the same way for every cell, and a *layer* computes them.
+the corresponding line of the backward pass. A cell is a pair of functions, `forward` and
+`backward`. `forward` also returns a *cache* of the values that `backward` needs. For an RNN, the
+cache is just h. The matrix products work the same way for every cell, and a *layer* computes them.
 
 Only dh_prev is needed immediately, by the previous step. The layer therefore keeps da for every
 step and computes dx and dW for the whole chunk at the end, with one matrix product each.
@@ -119,7 +119,7 @@ def test_the_engine_layer_computes_the_same_step():
 
 def test_a_saturated_unit_passes_no_gradient():
     heavy = W.copy()
-    heavy[0, -1] = 50.0  # a bias that drives unit 0 to 1
+    heavy[0, -1] = 50.0  # a bias that saturates unit 0 near 1
     h, cache, s = step(heavy, h_prev, x)
     of_unit_0 = np.zeros_like(dh)
     of_unit_0[0] = 1.0
@@ -137,7 +137,7 @@ to
 
     da = dh * (1.0 - h)
 
-The shapes are the same, so nothing crashes. For which values of h is this slope correct? Which
+The shapes are the same, so nothing crashes. For which values of h is this derivative correct? Which
 tests still pass?
 """
 

@@ -9,23 +9,23 @@ is a single unit, with a weight w_h for its state and a weight w_x for its input
              ▼       ▼             ▼
              L_1     L_2           L_T           loss = L_1 + … + L_T
 
-How does the loss depend on w_h? Every step s uses it, and the state h_s affects the loss of step s
+How does the loss depend on w_h? Every step s uses w_h, and the state h_s affects the loss of step s
 and of all later steps t. There is one path for each pair s ≤ t, so there are T(T + 1)/2 in total:
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
 where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t.
 
-You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t
-and through the next state, so dh_t is the sum of two gradients. Start at the last step, where the
-second one is 0:
+You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t and
+through the next state, so dh_t is the sum of two gradients. Start at the last step, where the
+second gradient is 0:
 
     dh_t  = dL_t/dh_t + w_h da_{t+1}         at the last step, only dL_T/dh_T
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
-T such steps sum over all paths. This is *backpropagation through time*, or BPTT (Werbos 1990). In
-the engine, it is the loop in `Layer.backward`, which is the same for every cell.
+Repeating this for all T steps sums over all paths. This is *backpropagation through time*, or BPTT
+(Werbos 1990). In the engine, it is the loop in `Layer.backward`, which is the same for every cell.
 
 When layers are stacked, the layer above provides dL_t/dh_t: its dx is the `dh_above` of the layer
 below it.
@@ -86,7 +86,7 @@ def one_pass():
 
 
 def engine(dh_above):
-    """Run the engine's RNN with one unit and one input, whose weights are the row [w_h, w_x, bias]."""
+    """Run the engine's RNN with one unit, one input and the weight matrix [[w_h, w_x, bias]]."""
     W = np.array([[w_h, w_x, 0.0]])
     dW = np.zeros_like(W)
     layer = Layer(RNN, {"W": W}, {"W": dW}, H=1, T=T, B=1, backend=CPU)

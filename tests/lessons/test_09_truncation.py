@@ -8,9 +8,9 @@ chunk. Two things could be passed between chunks:
     gradient   backward    dh_0 of a chunk would add to dh_T of the previous   dropped: treated as 0
 
 The state is carried over, so the network *reads* without interruption and can use information from
-a thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within
-a chunk. One reason for this is memory. The other is that the previous chunk was read with
-different weights, because they have been updated since.
+a thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
+chunk. One reason for this is memory. The other is that the weights have been updated since the
+previous chunk was processed.
 
 What is lost? Take two chunks with losses L1 and L2. The full gradient has three parts:
 
@@ -19,7 +19,7 @@ What is lost? Take two chunks with losses L1 and L2. The full gradient has three
 
 The truncated gradient is therefore biased, but it is not wrong: it is the exact gradient of a loss
 that treats each chunk's initial state as a constant. The tests below verify both statements. They
-also add the third part by hand, which restores the full gradient.
+also show that adding the third part by hand restores the full gradient.
 
 This is *truncated* backpropagation through time. At the beginning of the text, there is no state
 to carry over, so the state is set to 0 (`reset`).
@@ -42,7 +42,7 @@ dh_above = generator.normal(size=(2 * T, H, B))  # the loss is Σ dh_above ∘ h
 
 
 def run(x, start=0.0):
-    """Run a layer over x from the state `start`; return ``(layer, states)``."""
+    """Run a layer over x from the state `start`, and return ``(layer, states)``."""
     layer = Layer(RNN, {"W": W}, {"W": np.zeros_like(W)}, H, len(x), B, CPU)
     layer.start[0] = start
     return layer, read(layer, x)

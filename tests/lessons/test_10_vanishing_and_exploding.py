@@ -1,4 +1,4 @@
-"""Lesson 10. Vanishing and exploding: a product of a hundred slopes, and what clipping does.
+"""Lesson 10. Vanishing and exploding: a product of a hundred derivatives, and what clipping does.
 
 How much does an input from 100 steps ago affect the current loss? Its gradient has one factor for
 every step in between (lesson 8). In an RNN (lesson 7),
@@ -9,7 +9,7 @@ every step in between (lesson 8). In an RNN (lesson 7),
 
 A product of 100 similar factors is either tiny or huge: 0.9¹⁰⁰ is 3e-5, and 1.1¹⁰⁰ is 1e4. The
 table shows measurements on untrained networks with 64 units and a loss at the last step only. Each
-value is the norm of dx the given number of steps back, relative to dx at the last step:
+value is the norm of dx the given number of steps back, relative to its norm at the last step:
 
     steps back               1         10         50        100
     RNN                3.6e-01    3.7e-05    5.4e-22    6.6e-43
@@ -35,8 +35,8 @@ Large recurrent weights have the opposite effect. In the last row, the gradient 
 update of that size would destroy the weights. Gradients are therefore *clipped* first (Pascanu,
 Mikolov & Bengio 2013):
 
-    by norm      g ← g · min(1, limit / ‖g‖)        shorter, in the same direction
-    by element   g ← min(max(g, -limit), limit)     the direction changes
+    by norm      g ← g · min(1, limit / ‖g‖)        shorter, but in the same direction
+    by element   g ← min(max(g, -limit), limit)     the direction may change
 
 Clipping turns a huge update into a small one. It does not prevent vanishing gradients, because it
 never makes a gradient larger.
@@ -56,7 +56,7 @@ H, V, T, B = 64, 20, 101, 4
 
 
 def lengths(model, forget_bias=None, recurrent=None):
-    """Return the norm of dx in layer 2, untrained, 0 … T-1 steps before the loss, relative to 0 steps."""
+    """Return the norm of dx in an untrained layer 2, 0 … T-1 steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(1)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")

@@ -34,9 +34,9 @@ That is the whole cell. The matrix product is differentiated as in lesson 7:
 
     dh_prev, dx, dW = W_hᵀ @ da, W_xᵀ @ da, da @ [h_prev; x; 1]ᵀ
 
-In a product such as f ∘ c_prev, the gradient of each factor is dc times *the other factor*. So if
-c_prev is 0, the forget gate's gradient is 0, and if f is 0, no gradient reaches c_prev. The line
-dc_prev = dc ∘ f is the path that lesson 10 measures.
+In a product such as f ∘ c_prev, the gradient with respect to each factor is dc times *the other
+factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, no gradient reaches
+c_prev. The line dc_prev = dc ∘ f is the path that lesson 10 measures.
 """
 
 from math import exp, tanh
@@ -102,7 +102,7 @@ def one_unit_backward(a_i, a_f, a_o, a_g, c_prev, dh, dc):
 h, c, cache, s = step(W, h_prev, c_prev, x)
 da, dc_prev = lstm.backward(np, dh, dc, cache)
 a = (W @ s).reshape(4, H, B)
-# np.vectorize loops over units and sequences; each result is (H, B).
+# np.vectorize loops over units and sequences; each result has the shape (H, B).
 measured_i, measured_f, measured_o, measured_g, measured_c_prev = np.vectorize(one_unit_backward)(
     *a, c_prev, dh, dc
 )

@@ -1,7 +1,8 @@
 """Lesson 12. The GRU and its two variants: a blend of old and new, and where to apply the reset gate.
 
-A GRU (Cho et al. 2014) has a hidden state but no cell state. It blends the old state with a
-candidate n. With z = 1, it keeps the old state; with z = 0, the candidate becomes the new state:
+A GRU (Cho et al. 2014) has a hidden state but no cell state. The update gate z blends the old state
+with a candidate n. With z = 1, the cell keeps the old state; with z = 0, the candidate becomes the
+new state:
 
     h = (1 - z) ∘ n + z ∘ h_prev
         dn, dz, dh_prev = dh ∘ (1 - z), dh ∘ (h_prev - n), dh ∘ z
@@ -13,7 +14,8 @@ candidate n. With z = 1, it keeps the old state; with z = 0, the candidate becom
         da_r, da_z = dr ∘ r ∘ (1 - r), dz ∘ z ∘ (1 - z)
 
 The second gate, the reset gate r, allows the candidate to ignore part of the past. Two versions of
-the paper apply it at different points, and weights from one variant do not work in the other.
+the paper apply this gate at different points, and weights trained with one variant do not work with
+the other.
 
 *Reset gate applied after the matrix product* (PyTorch, cuDNN, the default here). The state and the
 input have separate weight matrices:
@@ -32,7 +34,7 @@ the candidate has its own, Wn:
     r, z = σ(a_r), σ(a_z)
     a_n = Wn @ [r ∘ h_prev; x; 1]
     n = tanh(a_n)
-        drh = Wn_hᵀ @ da_n                   the gradient of r ∘ h_prev
+        drh = Wn_hᵀ @ da_n                   the gradient with respect to r ∘ h_prev
         dr, dh_prev = drh ∘ h_prev, dh_prev + drh ∘ r
 
 In both variants, h_prev affects the loss through the blend, through the candidate and through the
@@ -124,7 +126,7 @@ def test_an_update_gate_of_1_keeps_the_state_and_its_gradient():
 
 
 def with_reset_bias(bias):
-    """Return both variants' new states, computed with the same weights and this bias for r."""
+    """Return both variants' new states, computed with the same weights and with `bias` as the bias of r."""
     U_same, W_same = U.copy(), W.copy()
     W_same[:H, -1], U_same[2 * H :, -1] = bias, 0.0  # only one variant multiplies a bias by r
     both = np.concatenate([U_same[:, :-1], W_same[:, :-1], U_same[:, -1:] + W_same[:, -1:]], axis=1)

@@ -8,7 +8,7 @@ with probability p, independently at every step, so units cannot rely on one ano
     y    = mask ∘ h
 
 Why 1 / (1 - p)? Because the mean of y is then (1 - p) · h / (1 - p) + p · 0 = h. The layer above
-receives values of the usual size, and after training the mask can be omitted without any other
+receives values on the usual scale, and after training the mask can be omitted without any other
 change. This is called *inverted* dropout.
 
 The mask is random, but once drawn, it is a constant, and the backward pass multiplies by the same
@@ -16,14 +16,14 @@ constant:
 
     dh = mask ∘ dy                   the same mask: a dropped unit gets no gradient
 
-With a new mask in the backward pass, the result would not be the gradient of any loss.
+If the backward pass drew a new mask, the result would not be the gradient of any loss.
 
-Where is the mask applied? Between layers and before the read-out, but not between h_prev and h
-(Zaremba et al. 2014). Otherwise, a state would be multiplied by T masks: with p = 0.3, it would
-survive 50 steps with probability 0.7⁵⁰ = 2e-8. With two layers:
+Where is the mask applied? Between layers and before the readout, but not between h_prev and h
+(Zaremba et al. 2014). Otherwise, each state would be multiplied by T masks: with p = 0.3, a unit
+would survive 50 steps with probability 0.7⁵⁰ = 2e-8. With two layers:
 
-    x of layer 2      = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
-    x of the read-out = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the read-out
+    x of layer 2     = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
+    x of the readout = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the readout
 
 The training loss that minichar prints is measured with dropout active, so it is higher than the
 same network's loss without dropout.

@@ -1,17 +1,17 @@
 """Lesson 14. Scheduled sampling: training on the model's own predictions, and a biased gradient.
 
 During training, the network normally reads the characters of the text. This is *teacher forcing*.
-During generation, it reads its own predictions. It was never trained on its own mistakes, so one
-mistake leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) trains it
-on them. A Bernoulli mask selects the source of each input character. With a probability called the
-*teacher-forcing ratio*, the character is taken from the text. Otherwise, it is the model's own
+During generation, it reads its own predictions. Because it was never trained on its own mistakes,
+one mistake leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) trains
+it on them. A Bernoulli mask selects the source of each input character. With a probability called
+the *teacher-forcing ratio*, the character is taken from the text. Otherwise, it is the model's own
 prediction:
 
     k ~ p = softmax(logits of step t-1)          then        x_t = onehot(k)
 
-What is the gradient of this choice? The choice is a step function of the weights: change a weight
-a little, and k stays the same or jumps. The slope of a step function is 0 wherever it exists. So k
-is treated as a constant, like a dropout mask, and no gradient passes through the choice to the
+What is the gradient of this choice? The choice is a step function of the weights: change a weight a
+little, and k stays the same or jumps. The derivative of a step function is 0 wherever it exists. So
+k is treated as a constant, like a dropout mask, and no gradient passes through the choice to the
 logits of step t-1. This has two consequences.
 
 First, the backward pass must use the characters that were *fed*, not the characters of the text.
@@ -29,9 +29,9 @@ and by the product rule its derivative with respect to a weight θ has two parts
 
 The first part improves the predictions for the inputs that were read. The second part changes the
 probabilities of those inputs, and scheduled sampling leaves it out. The last test below computes
-both parts and the full gradient, and verifies that they add up. (The second part can be estimated
-from samples, but with high variance. minichar does not estimate it: the method helps despite the
-bias.)
+both parts and the full gradient, and verifies that the parts add up to it. (The second part can be
+estimated from samples, but with high variance. minichar does not estimate it: the method helps
+despite the bias.)
 """
 
 import numpy as np
@@ -58,7 +58,7 @@ def network(generator):
 
 
 def feed(inputs, ratio, choice, generator):
-    """Return the engine's feed, which samples predictions ("sample") or takes the likeliest ("argmax")."""
+    """Return the engine's feed, which samples predictions ("sample") or takes the most likely ("argmax")."""
     mixed = ScheduledSampling(inputs, choice, CPU)
     mixed.draw_mask(ratio, generator)
     return mixed
@@ -119,7 +119,7 @@ def test_the_computed_and_the_omitted_part_add_up_to_the_gradient_of_the_expecte
     twin.state = network.state
 
     def outcomes(theta):
-        """Return p_k and L_k for every k, as functions of θ."""
+        """Return the vectors of all p_k and all L_k for the weights θ."""
         parameters.flat[...] = theta
         p, L = np.zeros(V, "complex128"), np.zeros(V, "complex128")
         for k in range(V):

@@ -11,8 +11,9 @@ Apply it to a *ravine*, a loss that is steep in one direction and flat in the ot
 
 In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02, that factor is below -1,
 and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, so
-with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third. The steepest direction limits
-the learning rate for all weights, and the larger the ratio of the slopes, the slower the training.
+with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third. The steepest direction limits the
+learning rate for all weights, and the more the directions differ in steepness, the slower the
+training.
 
 *RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the root of
 a running mean of its square:
@@ -56,7 +57,7 @@ def gradient_descent(steps, rate):
 
 
 def by_hand(steps, rate, alpha=0.95):
-    """Run RMSprop one weight at a time; return θ after every step."""
+    """Run RMSprop one weight at a time, and return θ after every step."""
     theta, m = [*START], [0.0, 0.0]
     path = []
     for _ in range(steps):

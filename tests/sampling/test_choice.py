@@ -20,7 +20,7 @@ def naive_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
 
 
 def frequencies(choice, logits, n=4000):
-    """Return each character's frequency, accurate to 1/n, for n evenly spaced uniform numbers."""
+    """Return each character's frequency over n evenly spaced values of u, accurate to 1/n."""
     u = (np.arange(n) + 0.5) / n
     ids = choice.ids(np.repeat(logits[:, None], n, axis=1), u)
     return np.bincount(ids, minlength=len(logits)) / n

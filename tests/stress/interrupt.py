@@ -1,11 +1,11 @@
-"""Interrupt every command at random moments and count how it exits.
+"""Interrupt every command at random times and tally the results.
 
     python tests/stress/interrupt.py [RUNS [SECONDS [WORD]]]
 
-sends SIGINT to the process group, as Ctrl-C in a terminal does, RUNS times within SECONDS after the
+sends SIGINT to the process group, as Ctrl-C in a terminal does, RUNS times within SECONDS of the
 start, to each command that contains WORD. A run is bad if it prints a traceback, exits with a status
 that hides the interrupt, hangs, or leaves a temporary file. Tracebacks before `minichar.__main__.main`
-is called are counted separately, as "start": Python installs its handler before it runs any of our code.
+is called are counted separately, as "start", because Python installs its handler before it runs our code.
 """
 
 import os

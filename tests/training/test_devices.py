@@ -44,7 +44,7 @@ LSTM = {"model": "lstm"}
 
 
 def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
-    """Return a trainer that resumes a checkpoint or starts from weights identical on every device."""
+    """Return a trainer that resumes a run, or starts from weights that are the same on every device."""
     split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.55, val_frac=0.45)
     if resumed is None:
         config = Config(len(VOCABULARY), **cell, rnn_size=6, num_layers=L, dropout=settings.dropout)
@@ -139,7 +139,7 @@ class TestRecording:
         trainer = trainer_on(gpu, EVERYTHING)
         losses_of(trainer, 7)  # an epoch of teacher forcing: two warm-up calls and one recording
         assert len(calls) == 3
-        losses_of(trainer, 10)  # scheduled sampling has a separate recording
+        losses_of(trainer, 10)  # scheduled sampling is recorded separately
         assert len(calls) == 6
 
     def test_if_matrix_products_cannot_be_captured_every_step_runs_normally(self, gpu, monkeypatch):

@@ -37,7 +37,7 @@ def assert_same(trainer, other):
 
 
 def in_two(settings, n, total):
-    """Train on `n` chunks, stop, resume until `total`, and return the resumed run's ``(trainer, events)``."""
+    """Train on `n` chunks, stop, resume until chunk `total`, and return the second ``(trainer, events)``."""
     first = begin(settings).trainer
     take(first, n)
     second = resume(first.saver.saved[-1], {}).trainer

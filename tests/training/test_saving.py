@@ -126,7 +126,7 @@ def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of
 
 
 class TestBetweenEvaluations:
-    """With ``checkpoint_every``, a killed process loses little."""
+    """With ``checkpoint_every``, a killed process loses little progress."""
 
     @pytest.fixture
     def clock(self, monkeypatch):

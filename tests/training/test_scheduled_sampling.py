@@ -17,7 +17,7 @@ def certain(character, B):
 
 @pytest.fixture
 def fed(backend):
-    """Return a function that returns the fed ids ``(T, B)``. Inputs are TRUE, and predictions are OTHER."""
+    """Return a function that computes the fed ids ``(T, B)``. Inputs are TRUE, and predictions are OTHER."""
 
     def run(ratio, T=20, B=60, feed="sample", seed=1):
         inputs = backend.to_device(np.full((T, B), TRUE))
@@ -58,7 +58,7 @@ class TestTheMask:
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
 def test_each_chunk_draws_a_new_mask_into_the_same_array(feed, backend, host):
-    """A recorded step reads the mask and the uniform numbers at the recorded addresses."""
+    """A replayed step reads the mask and the uniform numbers from the recorded addresses."""
     mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
     uniform, (mask, u) = backend.uniform(1), (mixed.mask, mixed.u)
     mixed.draw_mask(0.5, uniform)

@@ -22,7 +22,7 @@ def old(tmp_path, cell):
 
 
 def weights_of(model, character):
-    """Return a character's column of Wx and its row of the read-out."""
+    """Return a character's column of Wx and its row of the readout matrix."""
     (k,) = model.vocabulary.encode(character)
     return model.parameters["layer1.Wx"][:, k], model.parameters["readout.W"][k]
 

@@ -10,7 +10,7 @@ from minichar.training.trainer import Evaluated, Step
 
 
 def watch(monkeypatch, thing, method, note):
-    """Before every call of a method, call `note` with the same arguments."""
+    """Before every call to a method, call `note` with the same arguments."""
     original = getattr(thing, method)
 
     def watched(*arguments):

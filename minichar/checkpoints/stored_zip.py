@@ -1,17 +1,17 @@
-"""Read an uncompressed zip archive from a stranger, with bounded memory."""
+"""Read an untrusted, uncompressed zip archive with bounded memory."""
 
 import io
 import zipfile
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from minichar.formats.budget import Refused
+from minichar.errors import Refused
 
 MAX_DIRECTORY_BYTES = 8 << 20
-"""Maximum size of the list of members. zipfile needs about 15 times as much memory for it."""
+"""Maximum size of the list of members, in bytes. zipfile needs about 15 times as much memory to read it."""
 HEADER_BYTES = 30
-"""Minimum size of the header before each member."""
+"""Minimum size of the header before each member, in bytes."""
 
 
 class StoredZip:
@@ -33,7 +33,7 @@ class StoredZip:
     OSError
         If the file cannot be read.
     Refused
-        If it is not a zip archive, or a member is compressed, a duplicate, or overlaps another one.
+        If it is not a zip archive, or a member is compressed, duplicated, or overlaps another one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,13 +54,17 @@ class StoredZip:
         self.zip.close()
         self.file.close()
 
+    def open(self, name: str) -> IO[bytes]:
+        """Open a member for reading. Reading a damaged member raises one of many exception types."""
+        return self.zip.open(name)
+
     def read(self, name: str) -> bytes:
         """Return the contents of a member.
 
         Raises
         ------
         Refused
-            If it is missing or damaged.
+            If the member is missing or damaged.
         """
         try:
             return self.zip.read(name)
@@ -82,7 +86,7 @@ class StoredZip:
         if len(sizes) < len(members):
             raise Refused("it contains several members with the same name")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise Refused("it is compressed")
+            raise Refused("it is compressed; save it without compression")
         starts = [*(member.header_offset for member in members), self.size]
         if any(
             start + HEADER_BYTES + member.compress_size > following
@@ -93,7 +97,7 @@ class StoredZip:
 
 
 class LimitedFile(io.FileIO):
-    """A file that can be read only in small parts until `limit` is set to None."""
+    """A file that limits the size of each read until `limit` is set to None."""
 
     limit: int | None = MAX_DIRECTORY_BYTES
 

@@ -1,0 +1,145 @@
+"""Kill training runs at random moments, resume them, and compare the results with runs never killed.
+
+    python tests/stress/kill.py --chains 200
+
+A chain is one run that is killed with SIGKILL one to five times. After each kill it is resumed with
+``minichar train --resume``, or started again if no checkpoint had been saved. The weights, the
+optimiser's mean square, the state, the history and the random state in its last checkpoint must be
+bitwise identical to those of a run that was never killed. Prints one line per failure, then the
+figures, and exits with status 1 if a chain failed.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+
+import numpy as np
+
+from minichar.checkpoints.checkpoint import load_training
+from minichar.checkpoints.naming import is_latest, newest_first
+from minichar.errors import MinicharError
+
+CELLS = (("lstm",), ("gru",), ("gru", "--gru-reset", "before"), ("rnn",))
+NOISE = (
+    ("--no-use-ss",),
+    ("--dropout", "0.3", "--no-use-ss"),
+    ("--start-ss", "0.7", "--min-ss", "0.5"),
+    ("--dropout", "0.3", "--start-ss", "0.7", "--min-ss", "0.5"),
+)
+SIZE = ("--rnn-size", "32", "--batch-size", "8", "--seq-length", "20", "--max-epochs", "6")
+SAVING = ("--eval-val-every", "170", "--checkpoint-every", "0.1", "--sample-every", "0", "--keep", "3")
+CHARACTERS = 40_000
+Options = tuple[str, ...]
+Result = dict[str, object]
+ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+
+
+def text() -> str:
+    """Return pseudo-random text with some structure."""
+    words = [f"{a}{b}" for a, b in product(("ka", "lo", "mi", "ru", "te"), ("n", "s", "r", "li"))]
+    generator = random.Random(1)
+    return " ".join(generator.choice(words) for _ in range(CHARACTERS // 4))[:CHARACTERS]
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start ``minichar train`` in a directory."""
+    command = [sys.executable, "-m", "minichar", "train", *arguments]
+    with open(directory / "log", "ab") as log:
+        return subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, env=ENVIRONMENT)
+
+
+def begin(directory: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """Start the run, or resume it if a checkpoint has been saved."""
+    try:
+        newest_first(directory / "cv")
+    except MinicharError:
+        return start(directory, "--data", "../input.txt", *options)
+    return start(directory, "--resume", "--checkpoint-every", "0.1")
+
+
+def result(directory: Path) -> Result:
+    """Return everything in the last checkpoint that training computes."""
+    model, state = load_training(newest_first(directory / "cv")[0])
+    return {
+        "weights": model.parameters.flat.tobytes(),
+        "mean square": state.mean_square.tobytes(),
+        "state": state.state.tobytes(),
+        "history": np.ascontiguousarray(state.history.to_array()).tobytes(),
+        "progress": state.progress,
+        "epoch": model.details["epoch"],
+    }
+
+
+def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]) -> dict[str, int]:
+    """Run one chain, and return its figures."""
+    generator = random.Random(number)
+    options = sorted(expected)[number % len(expected)]
+    whole, seconds = expected[options]
+    directory = root / f"chain{number}"
+    directory.mkdir()
+    figures = {"kills": 0, "in a write": 0, "from latest": 0, "from the start": 0, "failures": 0}
+    for _ in range(generator.randint(1, 5)):
+        child = begin(directory, options)
+        sleep(generator.uniform(0.1, seconds))
+        if child.poll() is not None:
+            break
+        child.kill()
+        child.wait()
+        figures["kills"] += 1
+        figures["in a write"] += bool(list((directory / "cv").glob(".*.tmp")))
+        try:
+            figures["from latest"] += is_latest(newest_first(directory / "cv")[0])
+        except MinicharError:
+            figures["from the start"] += 1
+    status = begin(directory, options).wait() if figures["kills"] else 0
+    completed = "has completed its" in (directory / "log").read_text(errors="replace")
+    found = result(directory)
+    different = [name for name in whole if whole[name] != found[name]]
+    strays = [path.name for path in (directory / "cv").iterdir() if path.suffix == ".tmp" or is_latest(path)]
+    if different or strays or (status and not completed):
+        figures["failures"] = 1
+        print(f"chain {number}: status {status}, different: {different}, left over: {strays}, {directory}")
+    return figures
+
+
+def main() -> None:
+    """Run the chains and print the figures."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--chains", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first chain, its random seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    begun = monotonic()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        root = Path(name)
+        (root / "input.txt").write_text(text())
+        expected = {}
+        for cell, noise in product(CELLS, NOISE):
+            options = ("--model", *cell, *noise, *SIZE, *SAVING)
+            directory = root / f"whole{len(expected)}"
+            directory.mkdir()
+            started = monotonic()
+            if status := start(directory, "--data", "../input.txt", *options).wait():
+                sys.exit(f"a run that was not killed failed with status {status}: see {directory}/log")
+            expected[options] = result(directory), monotonic() - started
+        numbers = range(arguments.first, arguments.first + arguments.chains)
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            rows = list(pool.map(lambda number: chain(number, root, expected), numbers))
+        totals = {name: sum(row[name] for row in rows) for name in rows[0]}
+        figures = ", ".join(f"{name} {total}" for name, total in totals.items())
+        print(f"{len(rows)} chains in {monotonic() - begun:.0f} s: {figures}")
+        if totals["failures"]:
+            input("press Enter to delete the directories ") if sys.stdin.isatty() else None
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
