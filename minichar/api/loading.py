@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minichar.api.model import Model
 from minichar.checkpoints.checkpoint import load_history
-from minichar.checkpoints.naming import find_checkpoint
+from minichar.checkpoints.naming import open_checkpoint
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.formats.convert import format_of, load_model
@@ -33,7 +33,8 @@ def load(
         If the file is missing, damaged or in an unsupported format, the directory contains no
         checkpoint, or the device is not available.
     """
-    return load_on(open_backend(device), find_checkpoint(Path(path)), vocabulary)
+    backend = open_backend(device)
+    return open_checkpoint(Path(path), lambda found: load_on(backend, found, vocabulary))[1]
 
 
 def load_on(backend: Backend, path: Path, vocabulary: Vocabulary | None = None) -> Model:

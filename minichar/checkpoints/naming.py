@@ -6,12 +6,15 @@ cv/lm_lstm_latest.npz                   saved between evaluations, and overwritt
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from minichar.errors import MinicharError
+
+Loaded = TypeVar("Loaded")
 
 PATTERN = re.compile(
     r"lm_[^/\\]+_(?:epoch\d+\.\d\d_(?:(\d+\.\d{4})|(?:interrupted|unmeasured)(?:-\d+)?)|(latest)(?:-\d+)?)\.npz"
@@ -116,6 +119,28 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
     if given is not None and not path.is_dir():
         return path
     return newest_first(path)[0] if newest else best_checkpoint(path)
+
+
+def open_checkpoint(
+    given: Path | None, load: Callable[[Path], Loaded], newest: bool = False
+) -> tuple[Path, Loaded]:
+    """Choose a checkpoint as in `find_checkpoint`; return its path and ``load(path)``.
+
+    If a chosen checkpoint is deleted before it is loaded, as ``minichar train --keep`` may do, another
+    one is chosen.
+
+    Raises
+    ------
+    MinicharError
+        If the directory contains no checkpoint, or `load` raises an error.
+    """
+    while True:
+        path = find_checkpoint(given, newest)
+        try:
+            return path, load(path)
+        except MinicharError:
+            if path == given or path.exists():
+                raise
 
 
 def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
-from minichar.checkpoints.naming import find_checkpoint
+from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, argument, print_path
 from minichar.formats.convert import TARGETS, convert
 
@@ -65,8 +65,12 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     Data that the new format cannot store is reported on standard error. The path of the new file is
     printed to standard output.
     """  # noqa: D301  (\b tells Click to keep the line breaks)
-    source = find_checkpoint(source)
-    path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
-    before, after = source.stat().st_size, path.stat().st_size
+
+    def run(source: Path) -> tuple[int, Path]:
+        path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
+        return source.stat().st_size, path
+
+    _, (before, path) = open_checkpoint(source, run)
+    after = path.stat().st_size
     click.echo(f"{before:,} bytes -> {after:,} bytes", err=True)
     print_path(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from minichar.checkpoints.naming import find_checkpoint
+from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import PATH, GroupedCommand, checkpoint, device, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, Option
@@ -92,8 +92,7 @@ def command(
     """
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
-    path = find_checkpoint(checkpoint)
-    model = load_model(path, device)
+    path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} has no record of its training text: specify the text with --data")
     trained = settings_of(model, path) if "settings" in model.details else Settings()

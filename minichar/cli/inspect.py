@@ -8,7 +8,7 @@ import click
 
 from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.history import Row
-from minichar.checkpoints.naming import find_checkpoint
+from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, checkpoint, group, print_path
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
@@ -61,8 +61,7 @@ def command(
     """
     if text is not None and html is None:
         raise click.UsageError("--text requires --html OUT.html, the page to write")
-    path = find_checkpoint(checkpoint)
-    model = load_model(path)
+    path, model = open_checkpoint(checkpoint, load_model)
     if html is None:
         show(model, path)
         return

@@ -1,11 +1,12 @@
 """``minichar plot``."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import click
 
-from minichar.checkpoints.naming import find_checkpoint
+from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, argument, print_path
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import save_figure
@@ -40,7 +41,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     curves = [
-        read_curve(find_checkpoint(given, newest=True), click.format_filename(given or "cv"))
+        open_checkpoint(given, partial(read_curve, name=click.format_filename(given or "cv")), newest=True)[1]
         for given in checkpoints or (None,)
     ]
     if output is None:

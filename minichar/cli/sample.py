@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from minichar.checkpoints.naming import find_checkpoint
+from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import PATH, GroupedCommand, checkpoint, device, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
@@ -103,8 +103,7 @@ def command(
         if primetext:
             raise click.UsageError("--primetext and --prime-file are mutually exclusive")
         primetext = read_prime(prime_file)
-    path = find_checkpoint(checkpoint)
-    model = load_model(path, device)
+    path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
     if exact:
         model = model.exact()
     if not quiet:

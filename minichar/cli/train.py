@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from minichar.checkpoints.naming import find_checkpoint, newest_first
+from minichar.checkpoints.naming import newest_first, open_checkpoint
 from minichar.cli.options import PATH, CellName, GroupedCommand, device, group
 from minichar.cli.report import Report
 from minichar.cli.stopping import stopping
@@ -259,7 +259,8 @@ def command(
             newest_first(checkpoint := options["checkpoint_dir"])  # raise an error if it has no checkpoint
         run = resume(checkpoint, {name: options[name] for name in given}, device)
     elif init_from:
-        run = begin_from(Settings(**options), load_model(find_checkpoint(init_from), device), given)
+        _, model = open_checkpoint(init_from, lambda path: load_model(path, device))
+        run = begin_from(Settings(**options), model, given)
     else:
         run = begin(Settings(**options), device)
 

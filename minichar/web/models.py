@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minichar.checkpoints.naming import all_checkpoints, find_checkpoint
+from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -76,11 +77,17 @@ def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
         If a file cannot be read or a directory contains no checkpoint.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    given = [Path(path) for path in paths]
+    for path in given:
         files += all_checkpoints(path) if path.is_dir() else [path]
     models = {}
     for file in files or [find_checkpoint(None)]:
-        model = load_model(file)
+        try:
+            model = load_model(file)
+        except MinicharError:
+            if file in given or file.exists():
+                raise
+            continue  # deleted after it was listed, as by ``minichar train --keep``
         models[f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:8]}"] = model
     return models
 

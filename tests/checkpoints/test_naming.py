@@ -7,7 +7,10 @@ from minichar.checkpoints.naming import (
     best_checkpoint,
     checkpoint_path,
     find_checkpoint,
+    is_checkpoint,
+    is_latest,
     loss_in_name,
+    open_checkpoint,
     to_delete,
     unused,
 )
@@ -134,3 +137,54 @@ def run(*losses):
 def test_the_best_and_the_newest_are_kept(losses, keep, deleted):
     paths = run(*losses)
     assert sorted(to_delete(paths, keep)) == [paths[i] for i in deleted]
+
+
+def test_links_to_nothing_are_ignored(tmp_path):
+    link = tmp_path / "lm_lstm_epoch1.00_1.0000.npz"
+    link.symlink_to(tmp_path / "missing.npz")
+    with pytest.raises(MinicharError, match="no checkpoint in"):
+        best_checkpoint(tmp_path)
+    (tmp_path / "lm_lstm_epoch2.00_2.0000.npz").touch()
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_2.0000.npz"
+
+
+def test_the_checkpoint_between_evaluations_has_no_loss(tmp_path):
+    for name in ("lm_my_run_latest.npz", "lm_my_run_latest-2.npz"):
+        assert is_latest(tmp_path / name)
+        assert is_checkpoint(tmp_path / name)
+        assert loss_in_name(tmp_path / name) == float("inf")
+    for name in ("lm_latest.npz", "lm_lstm_epoch1.00_2.0000.npz", "lm_lstm_epoch1.00_interrupted.npz"):
+        assert not is_latest(tmp_path / name)
+
+
+class TestOpening:
+    """A checkpoint may be deleted after it was chosen."""
+
+    @pytest.fixture
+    def directory(self, tmp_path):
+        for loss in ("1.0000", "2.0000"):
+            (tmp_path / f"lm_lstm_epoch1.00_{loss}.npz").touch()
+        return tmp_path
+
+    def test_another_one_is_chosen(self, directory):
+        def load(path):
+            if "1.0000" in path.name:
+                path.unlink()
+                raise MinicharError("no such checkpoint")
+            return "loaded"
+
+        path, loaded = open_checkpoint(directory, load)
+        assert (path.name, loaded) == ("lm_lstm_epoch1.00_2.0000.npz", "loaded")
+
+    def test_a_damaged_checkpoint_is_not_skipped(self, directory):
+        """A user who asks for the best model must not get another one without notice."""
+        with pytest.raises(MinicharError, match=r"1\.0000\.npz is damaged"):
+            open_checkpoint(directory, refuse)
+
+    def test_a_missing_file_is_an_error(self, tmp_path):
+        with pytest.raises(MinicharError, match=r"missing\.npz is damaged"):
+            open_checkpoint(tmp_path / "missing.npz", refuse)
+
+
+def refuse(path):
+    raise MinicharError(f"{path} is damaged")
