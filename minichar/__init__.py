@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 
 TYPE_CHECKING = False
-"""Whether a type checker reads this file. Importing it from `typing` would take most of the start-up time."""
+"""True only for type checkers. Importing it from `typing` would account for most of the start-up time."""
 if TYPE_CHECKING:
     from typing import Any
 
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name. NumPy is imported on first use only, so ``minichar --help`` is fast."""
+    """Return a public name. NumPy is imported only on first use, to keep ``minichar --help`` fast."""
     if name == "__version__":
         return import_module("importlib.metadata").version("minichar")
     if name not in __all__:

@@ -17,7 +17,7 @@ Standard output is opened for reading, so that commands fail instead of discardi
 def main() -> None:
     """Run the command line and exit.
 
-    Ctrl-C kills the process at once, except while a command is running (see `GroupedCommand.invoke`).
+    Ctrl-C kills the process immediately, except while a command is running (see `GroupedCommand.invoke`).
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -34,7 +34,7 @@ def main() -> None:
 def open_missing_streams() -> None:
     """Open the null device for each standard stream that is closed.
 
-    Otherwise, the next file that is opened gets the stream's descriptor, and receives its output.
+    Otherwise, the next file opened would reuse the stream's descriptor and receive its output.
     """
     for descriptor, (name, flags, mode) in enumerate(STREAMS):
         try:

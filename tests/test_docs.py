@@ -41,6 +41,7 @@ SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx
 TRAIN = re.compile(r"(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
+STRESS = {"chains": 1, "seconds": 2, "sample": 2000}
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n"
 
@@ -160,6 +161,7 @@ def available(command: str) -> bool:
         "curl": "flask",
         "bench.load": "flask",
         " -o ": "matplotlib",
+        "fuzz.py": "atheris",
     }
     imported = [module for word, module in modules.items() if word in command]
     return "CI" in os.environ or (all(map(shutil.which, programs)) and all(map(find_spec, imported)))
@@ -169,6 +171,9 @@ def run(command: str) -> None:
     """Run one command line. Simple `minichar` commands run in this process, which is faster."""
     # Other devices are tested separately.
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
+    if "tests/stress" in command:
+        command = command.replace("tests/stress", shlex.quote(str(ROOT / "tests" / "stress")))
+        command = re.sub(r"--(chains|seconds|sample) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
     if TRAIN.match(command) and "--resume" not in command:
@@ -243,7 +248,7 @@ def test_options_in_the_docs_exist():
     helped += "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|pytest|bench.load|redis-server).*$",
+            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress).*$",
             "",
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,

@@ -67,7 +67,7 @@ def box(ax: Axes, x: float, y: float, words: str, colour: str = INK, w: float = 
 
 
 def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
-    """Draw a binary operation as a circle with a sign."""
+    """Draw a binary operation as a circle around its sign."""
     ax.plot(x, y, "o", markersize=17, mfc="none", mec=colour, mew=1.4)
     ax.text(x, y, sign, ha="center", va="center_baseline")
 

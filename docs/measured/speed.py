@@ -32,7 +32,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the time of the fastest call in seconds, because other load can only slow a call down."""
+    """Return the time of the fastest call, in seconds; other load can only slow a call down."""
 
     def once():
         begun = perf_counter()
@@ -90,7 +90,7 @@ class TimedBackend(NumPyBackend):
 
 
 def shares(work, times=20):
-    """Return each kind's fraction of the training step time. The remainder is copies and Python overhead."""
+    """Return each kind's fraction of the training step time. The rest is copying and Python overhead."""
     clock = Clock()
     backend = TimedBackend(clock)
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
@@ -131,7 +131,7 @@ def draw_shares():
 
 
 def draw_growth():
-    """Plot the time per character against each size, with the operation count for comparison."""
+    """Plot the time per character against each size, alongside the operation count."""
     figure, panels = plt.subplots(1, len(GROWTH), figsize=(13, 2.9), layout="constrained", sharey=True)
     for axes, (name, (label, values)) in zip(panels, GROWTH.items(), strict=True):
         works = [replace(Work(), **{name: value}) for value in values]

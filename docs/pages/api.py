@@ -44,7 +44,7 @@ def write_api(folder: Path) -> None:
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page with each module's docstring, verbatim to preserve equations, and members."""
+    """Return a page with each module's members and docstring, which is verbatim to preserve equations."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
@@ -56,7 +56,7 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the autodoc directive for one public name. Cross-references point to its module's page."""
+    """Return the autodoc directive for one public name. Cross-references link to its module's page."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):

@@ -1,6 +1,6 @@
 """The course: one chapter per lesson, generated from the lesson's test file.
 
-A chapter starts with the lesson's docstring, in which indented blocks are equations and drawings. Next
+A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams. Next
 come the engine functions that the lesson uses, followed by the lesson's code and tests, with test names
 as headings. ``EXERCISE`` and ``ANSWER`` come last. Everything is read from the source, so a chapter
 always matches the code.

@@ -68,12 +68,12 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
     for line in sections:
         several = SEVERAL.fullmatch(line)
         fixed += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
-    # A line that begins with "V." would start a list with Roman numerals.
+    # A line that begins with "V." would be parsed as a list item with a Roman numeral.
     lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in fixed]
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Restore a value's docstring, because Napoleon treats text before a colon in it as a type."""
+    """Restore a value's docstring, because Napoleon treats the text before a colon as a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
 

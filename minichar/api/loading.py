@@ -25,7 +25,7 @@ def load(
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
         NVIDIA GPU if available, otherwise the CPU).
     vocabulary : Vocabulary, optional
-        Vocabulary of a PyTorch state dict that was not saved by minichar and therefore contains none.
+        Vocabulary for a PyTorch state dict that was saved by another program and therefore contains none.
 
     Raises
     ------

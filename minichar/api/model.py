@@ -34,7 +34,7 @@ class Model(CharRNN):
     vocabulary : Vocabulary
         The V characters and their ids.
     parameters : Parameters
-        Weights, both by name, such as ``parameters["readout.W"]`` ``(V, H+1)``, and as a flat vector,
+        Weights, accessible by name, as in ``parameters["readout.W"]`` ``(V, H+1)``, and as a flat vector,
         ``parameters.flat``.
     details : dict
         Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
@@ -91,10 +91,10 @@ class Model(CharRNN):
     def history(self) -> list[dict[str, Any]]:
         """Evaluations made during training, in order; empty if there is no training history.
 
-        Each evaluation is a dict. ``iteration`` and ``epoch`` are the number of chunks and epochs so
+        Each evaluation is a dict. ``iteration`` and ``epoch`` are the numbers of chunks and epochs so
         far. Losses are in nats per character: ``train_loss`` is the mean since the previous
         evaluation, with dropout and scheduled sampling; ``val_loss`` is the validation loss (None
-        without validation); ``fit_loss`` is the loss on training text, measured like ``val_loss``.
+        without validation); ``fit_loss`` is the loss on training text, computed the same way.
         ``learning_rate`` and ``teacher_forcing_ratio`` are the values in that epoch.
         """
         return list(self.details.get("history", []))
@@ -125,7 +125,7 @@ class Model(CharRNN):
         top_k : int
             Sample from the k most likely characters only; 0 for all.
         top_p : float
-            Sample from the smallest set of characters with total probability at least `top_p`; 1 for all.
+            Sample from the smallest set of characters whose total probability is at least `top_p`; 1 for all.
         argmax : bool
             Greedy decoding: always choose the most likely character.
         seed : int or None
@@ -224,7 +224,7 @@ class Model(CharRNN):
         return evaluate_whole(self, ids)
 
     def surprisal(self, text: str, unknown: Unknown = "error") -> np.ndarray:
-        """Compute the surprisal of each character: -ln of its probability given the preceding ones.
+        """Compute the surprisal of each character: -ln of its probability given the preceding text.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class Model(CharRNN):
         -------
         array of float64, (N,)
             Surprisal in nats; NaN for the first character, which has no predecessor, and for skipped
-            characters. Its ``numpy.nanmean`` equals ``evaluate(text).loss``, up to rounding.
+            characters. The ``numpy.nanmean`` of this array equals ``evaluate(text).loss``, up to rounding.
 
         Raises
         ------
@@ -268,7 +268,7 @@ class Model(CharRNN):
         path : path-like
             Output file. The suffix sets the format: ``.npz``, ``.safetensors``, ``.pt`` or ``.onnx``.
         dtype : {"float16", "float32", "float64"}, optional
-            Data type of the weights in the file. The default is the model's data type.
+            Data type of the weights in the file. By default, that of the model.
 
         Raises
         ------

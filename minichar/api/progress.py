@@ -13,13 +13,13 @@ INTERVAL = 10.0
 """Maximum time between lines if the output is not a terminal, in seconds."""
 WIDTH = 79
 FOREVER = 10**13
-"""Upper limit on the number of steps and of seconds, which `datetime.timedelta` can represent."""
+"""Upper limit on the remaining steps and seconds, so that `datetime.timedelta` does not overflow."""
 
 
 class Progress:
     """Context manager that shows the epoch, losses, speed and remaining time.
 
-    On a terminal, one line is rewritten. Otherwise, a line is printed at each evaluation, and every
+    On a terminal, a single line is updated. Otherwise, a line is printed at each evaluation, and every
     `INTERVAL` seconds between evaluations.
 
     Parameters

@@ -39,21 +39,21 @@ def train(
     Parameters
     ----------
     data : path-like, optional
-        A text file, or a directory with ``input.txt``. The default is Python's own bundled help text
+        A text file, or a directory containing ``input.txt``. The default is Python's own bundled help text
         or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
         NVIDIA GPU if available, otherwise the CPU).
     progress : bool
-        Print notes about the text, and a progress line with the losses in nats per character, the
-        speed and the remaining time, to standard error.
+        Whether to print notes about the text and a progress line (losses in nats per character, speed
+        and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
         Initial weights: a checkpoint, a directory (its best checkpoint), or a model, whose weights are
         copied and whose device is used. Weights are matched by character, so the new text may
         contain other characters.
     resume : path-like, optional
         Continue a run exactly where it stopped: a checkpoint, or a directory (its newest checkpoint).
-        The run keeps its options, except those passed here.
+        Options that are not passed keep their values from that run.
     on_event : callable, optional
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     **options

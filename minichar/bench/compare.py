@@ -1,8 +1,8 @@
 """Compare the throughput of two benchmarks by running them in turn.
 
-A round runs each benchmark once. Before each run, there is a pause, during which the threads of the
-other benchmark go to sleep, and one warm-up iteration. Each round yields one ratio of the two
-throughputs. The two runs of a round are close in time, so other load on the machine usually affects
+A round runs each benchmark once. Each run is preceded by a pause, during which the threads of the
+other benchmark go to sleep, and by one warm-up iteration. Each round yields one ratio of the two
+throughputs. The two runs in a round are close in time, so other load on the machine usually affects
 both. The result is the median ratio over all rounds.
 """
 
@@ -27,7 +27,7 @@ UNITS = 20
 TURN = 0.2
 """Minimum duration of a run, in seconds."""
 DISTURBED = 2.0
-"""Largest ratio divided by smallest ratio above which a result is considered unreliable."""
+"""Quotient of the largest and smallest ratios above which a result is considered unreliable."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Result:
     seconds : dict of str to list of list of float
         Duration of each iteration, by round, for ``work`` and ``against``.
     peak : float
-        Speed of a large matrix product, in GFLOP/s, measured in the process of ``work``.
+        Speed of a large matrix product, in GFLOP/s, measured in the process that runs ``work``.
     memory : dict of str to int
         Peak memory of each process, in bytes.
     """
@@ -120,7 +120,7 @@ def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lam
     Raises
     ------
     MinicharError
-        If one implementation cannot run the benchmark.
+        If either implementation cannot run the benchmark.
     """
     against = opponent(work)
     with ExitStack() as stack:

@@ -3,8 +3,8 @@
     python -m minichar.bench.load cv              at most 2,000 characters/s per request (the default)
     python -m minichar.bench.load cv --pace 0     no limit
 
-For a fixed time, each client sends a request, reads the response as it is streamed, and then sends the
-next request. The server and the clients run on this machine, on 127.0.0.1.
+For a fixed duration, each client repeatedly sends a request and reads the streamed response. The server
+and the clients run on this machine, on 127.0.0.1.
 """
 
 import argparse
@@ -65,7 +65,7 @@ class Load:
     length : int
         Number of characters per request.
     alternatives : bool
-        Whether to request the most likely characters.
+        Whether to request the most likely alternatives to each character.
     """
 
     length: int
@@ -95,7 +95,7 @@ class Client(threading.Thread):
         Request seeds.
     load : Load
     end : float
-        When to stop, as returned by ``time.monotonic``.
+        Time at which to stop, on the clock of ``time.monotonic``.
     """
 
     def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:
@@ -115,7 +115,7 @@ class Client(threading.Thread):
                 time.sleep(RETRY_AFTER)
 
     def read_text(self, seed: int) -> str:
-        """Send one request, read its response, and return the reason generation ended."""
+        """Send one request, read the response, and return why generation ended."""
         sent, previous, reason = time.monotonic(), 0.0, "the connection was closed"
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             connection.sendall(self.load.request(seed))

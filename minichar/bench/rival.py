@@ -75,7 +75,7 @@ class TorchModel:
             self.dropout.eval()
 
     def logits(self, ids: Any) -> Any:
-        """Return the logits ``(T, B, V)`` for `ids` ``(T, B)``, starting from the previous final state."""
+        """Return the logits ``(T, B, V)`` for `ids` ``(T, B)``, starting from the state of the last call."""
         h, state = self.layers(self.vectors(ids), self.state)
         self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         return self.readout(self.dropout(h))

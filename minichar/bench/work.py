@@ -35,7 +35,7 @@ class Work:
     seq_length, batch_size : int
         T and B. Sampling ignores B and generates 1 or `MANY` streams.
     threads : int
-        Number of threads used by the BLAS and PyTorch; 0 for their defaults.
+        Number of threads used by BLAS and PyTorch; 0 for their defaults.
     device : str
         Device name, as for ``--device``.
 
@@ -94,8 +94,8 @@ class Work:
     def flop(self) -> float:
         """Number of floating-point operations per iteration in matrix products with weights.
 
-        The forward pass takes two operations per weight and character. Training takes three times as
-        many, because it also computes Wᵀ @ da and dW. Element-wise functions are not counted.
+        The forward pass performs two operations per weight and character. Training performs three times
+        as many, because it also computes Wᵀ @ da and dW. Element-wise functions are not counted.
         ``Wx`` is not counted either, because its columns are gathered, not multiplied.
         """
         weights = sum(prod(shape) for name, shape in self.config().shapes().items() if "Wx" not in name)

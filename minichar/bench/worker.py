@@ -38,14 +38,14 @@ class Worker:
     Raises
     ------
     MinicharError
-        If the benchmark fails in the process. The message contains the original one.
+        If the benchmark fails in the process. The message includes that of the original error.
     """
 
     def __init__(self, work: Work) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, work, work.config().cell), daemon=True)
-        # The parent process handles Ctrl-C. The process inherits the ignored signal.
+        # The parent process handles Ctrl-C. The benchmark process inherits SIG_IGN.
         with threads_limited(work.threads), on_interrupt(signal.SIG_IGN):
             self.process.start()
         theirs.close()
@@ -67,7 +67,7 @@ class Worker:
         return self.ask(n)
 
     def peak(self) -> float:
-        """Measure and return the peak speed of the BLAS in the process, in GFLOP/s."""
+        """Measure and return the peak speed of BLAS in the process, in GFLOP/s."""
         return self.ask("peak")
 
     def memory(self) -> int:
@@ -89,7 +89,7 @@ class Worker:
 def serve(connection: Connection, work: Work, cell: Cell) -> None:
     """Handle requests in the process until the connection is closed."""
     CELLS.setdefault(cell.name, cell)  # custom cells are not registered in a spawned process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, it is not inherited
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # SIG_IGN is not inherited on Windows
     unit: Callable[[], None] | None = None
     while True:
         try:
@@ -132,7 +132,7 @@ def peak_memory() -> int:
     """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # getrusage includes the memory of the parent process before exec.
+        # getrusage would include the memory of the parent process before exec.
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
     import resource
 
@@ -141,7 +141,7 @@ def peak_memory() -> int:
 
 @contextmanager
 def threads_limited(threads: int) -> Iterator[None]:
-    """Set the thread count of processes started in the block. 0 leaves it unchanged."""
+    """Set the thread count of processes started within the block. 0 leaves it unchanged."""
     kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     if threads:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))

@@ -24,7 +24,7 @@ MAX_HEADER_CHARACTERS = 16 << 20
 MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
 """Maximum header size in an ``.npz`` file, in bytes. NumPy stores each character in 4 bytes."""
 MAX_HEADER_VALUES = 1 << 20
-"""Maximum number of values in a header. Each can take 180 bytes of memory, even if it has 2 characters."""
+"""Maximum number of values in a header. Even a value of 2 characters can take 180 bytes of memory."""
 
 MAX_NAME = 1000
 """Maximum length of an array's name, in characters."""

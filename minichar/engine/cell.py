@@ -102,7 +102,7 @@ class Cell:
         Name of the state or cached array, with values in [-1, 1], that ``inspect --html`` shows
         for each unit.
     shown : str
-        Letters of the gates, with values in [0, 1], whose distributions ``inspect --html`` shows.
+        Letters of the gates with values in [0, 1]; ``inspect --html`` plots their distributions.
         For a cell without gates, the same as `unit`.
     biases : dict of str to float
         Initial bias of each gate whose bias is not random.

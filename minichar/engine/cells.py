@@ -1,4 +1,4 @@
-"""Import, and thereby register, all built-in cells."""
+"""Import all built-in cells, which registers them."""
 
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.engine.cell import CELLS, models, register

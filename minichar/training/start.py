@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minichar.checkpoints.checkpoint import TrainingState, load_training
-from minichar.checkpoints.naming import is_latest, newest_first
+from minichar.checkpoints.naming import is_latest, latest_path, newest_first
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
@@ -152,8 +152,9 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         draws = settings.dropout or settings.use_ss
         notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
     run = replace(_run(model, settings, corpus, notes, state), changes=changed)
-    if is_latest(path) and path.parent == settings.checkpoint_dir:
-        run.trainer.saver.latest = path
+    for latest in (path, latest_path(settings.checkpoint_dir, settings.run_name)):
+        if is_latest(latest) and latest.parent == settings.checkpoint_dir and _same_run(latest, state):
+            run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(
             f"{path} has completed its {settings.max_epochs} epochs: set a larger ",
@@ -175,6 +176,15 @@ def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, Train
         except MinicharError as error:
             damaged.append(str(error))
     raise MinicharError(f"no checkpoint in {path}/ can be resumed: {damaged[0]}")
+
+
+def _same_run(path: Path, state: TrainingState) -> bool:
+    """Return whether a checkpoint belongs to the run with this training state."""
+    try:
+        _, other = load_training(path)
+    except MinicharError:  # there is no such file
+        return False
+    return other.progress.first_loss == state.progress.first_loss
 
 
 def settings_of(model: CharRNN, path: Path) -> Settings:

@@ -98,7 +98,7 @@ class Scheduler:
             self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= PUBLISH_INTERVAL:
-                # Limit the time, because readers cannot read while the whole machine is suspended.
+                # Cap the elapsed time: clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
             due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, up to a limit

@@ -90,7 +90,7 @@ def with_tensor(program, *data):
 
 
 def stored_in(shape, strides, offset=0, kind=FLOAT):
-    """Return a file with a tensor in a storage of six float32 numbers."""
+    """Return a file with a tensor backed by a storage of six float32 elements."""
     return with_tensor(tensor(storage("0", kind), shape, strides, offset))
 
 

@@ -15,7 +15,7 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
@@ -78,9 +78,9 @@ def result(directory: Path) -> Result:
 
 
 def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]) -> dict[str, int]:
-    """Run one chain, and return its figures."""
+    """Run one chain and return its statistics."""
     generator = random.Random(number)
-    options = sorted(expected)[number % len(expected)]
+    options = list(expected)[number % len(expected)]
     whole, seconds = expected[options]
     directory = root / f"chain{number}"
     directory.mkdir()
@@ -110,7 +110,7 @@ def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]
 
 
 def main() -> None:
-    """Run the chains and print the figures."""
+    """Run the chains and print the statistics."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--chains", type=int, default=200)
@@ -121,8 +121,8 @@ def main() -> None:
     with TemporaryDirectory(ignore_cleanup_errors=True) as name:
         root = Path(name)
         (root / "input.txt").write_text(text())
-        expected = {}
-        for cell, noise in product(CELLS, NOISE):
+        expected: dict[Options, tuple[Result, float]] = {}
+        for cell, noise in islice(product(CELLS, NOISE), arguments.chains):
             options = ("--model", *cell, *noise, *SIZE, *SAVING)
             directory = root / f"whole{len(expected)}"
             directory.mkdir()

@@ -226,3 +226,32 @@ def test_the_size_of_a_checkpoint_is_reserved_before_training(trainer_of, monkey
     path = [event.path for event in trainer.run() if isinstance(event, Saved)][-1]
     assert sizes == [trainer.checkpoint_bytes]
     assert 0.5 < sizes[0] / path.stat().st_size < 1
+
+
+class TestStaleLatest:
+    """A process may be killed after it saved a checkpoint, and before it deleted the obsolete one."""
+
+    @pytest.fixture
+    def killed(self, trainer_of):
+        trainer = trainer_of(eval_val_every=10)
+        for event in trainer.run():
+            if trainer.iteration == 5 and isinstance(event, Step):
+                latest = trainer.saver.save_latest().path
+                content = latest.read_bytes()
+            if isinstance(event, Saved):
+                break
+        latest.write_bytes(content)
+        return trainer, event.path, latest
+
+    def test_it_is_deleted_by_the_resumed_run(self, killed):
+        _, measured, latest = killed
+        take(resume(measured, {}).trainer, 20)
+        assert not latest.exists()
+
+    def test_that_of_another_run_is_not_deleted(self, killed, trainer_of):
+        _, measured, latest = killed
+        other = trainer_of(seed=5)
+        other.look(other.learn())
+        latest.write_bytes(other.saver.save_latest().path.read_bytes())
+        take(resume(measured, {}).trainer, 20)
+        assert latest.exists()

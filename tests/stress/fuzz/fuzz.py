@@ -2,7 +2,7 @@
 
     python tests/stress/fuzz/fuzz.py pickle --seconds 60
 
-Every input must be read, or rejected with a `MinicharError` of one short line. Each input that causes
+Every input must either load or be rejected with a short, one-line `MinicharError`. Each input that causes
 anything else, takes more than 5 s, or needs more memory than three times the file and 200 MB is stored.
 The last line of the output has the figures.
 """
