@@ -1,11 +1,13 @@
 """Test the lessons' numbering, length, equations and exercises."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -81,23 +83,30 @@ def test_lesson_fits_a_terminal(lesson):
     assert len(f"{lesson.title}  {lesson.summary}") <= 100
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.title)
-def test_exercise_breaks_exactly_the_tests_named_in_the_answer(lesson, tmp_path):
+def tests_that_fail(lesson, directory):
+    """Do the exercise in a copy of the project, and return the names of the tests that fail."""
     for folder in ("minichar", "tests/lessons"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / re.match(r"In (\S+\.py)", lesson.exercise)[1]
+        shutil.copytree(ROOT / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    path = directory / re.match(r"In (\S+\.py)", lesson.exercise)[1]
     old, new = BLOCK.findall(lesson.exercise)
     path.write_text(edited(path.read_text(encoding="utf-8"), old, new), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "minichar", "lessons", str(lesson.number)],
-        cwd=tmp_path,
-        env={**ONE_THREAD, "PYTHONPATH": str(tmp_path)},
+        cwd=directory,
+        env={**ONE_THREAD, "PYTHONPATH": str(directory)},
         capture_output=True,
         encoding="utf-8",
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    failed = set(re.findall(r"^FAILED .*::(\w+)", done.stdout, re.MULTILINE))
-    assert failed == set(re.findall(r"\btest_\w+", lesson.answer))
+    return set(re.findall(r"^FAILED .*::(\w+)", done.stdout, re.MULTILINE))
+
+
+def test_exercises_break_exactly_the_tests_named_in_the_answers(tmp_path):
+    """The lessons run in parallel, because starting Python takes most of the time."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        failed = pool.map(lambda lesson: tests_that_fail(lesson, tmp_path / str(lesson.number)), LESSONS)
+        for lesson, names in zip(LESSONS, failed, strict=True):
+            assert names == set(re.findall(r"\btest_\w+", lesson.answer)), lesson.title
 
 
 def test_wheel_contains_every_lesson():
