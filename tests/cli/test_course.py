@@ -83,7 +83,7 @@ def test_lesson_fits_a_terminal(lesson):
     assert len(f"{lesson.title}  {lesson.summary}") <= 100
 
 
-def tests_that_fail(lesson, directory):
+def failing_tests(lesson, directory):
     """Do the exercise in a copy of the project, and return the names of the tests that fail."""
     for folder in ("minichar", "tests/lessons"):
         shutil.copytree(ROOT / folder, directory / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -104,7 +104,7 @@ def tests_that_fail(lesson, directory):
 def test_exercises_break_exactly_the_tests_named_in_the_answers(tmp_path):
     """The lessons run in parallel, because starting Python takes most of the time."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failed = pool.map(lambda lesson: tests_that_fail(lesson, tmp_path / str(lesson.number)), LESSONS)
+        failed = pool.map(lambda lesson: failing_tests(lesson, tmp_path / str(lesson.number)), LESSONS)
         for lesson, names in zip(LESSONS, failed, strict=True):
             assert names == set(re.findall(r"\btest_\w+", lesson.answer)), lesson.title
 
