@@ -183,8 +183,11 @@ def run(command: str) -> None:
         command = re.sub(r"--(chains|seconds|sample) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
-    if TRAIN.match(command) and "--resume" not in command:
-        command += SMALL
+    if TRAIN.match(command):
+        resumed = "--resume" in command
+        command = re.sub(r"--max-epochs \d+", "--max-epochs 3", command) if resumed else command + SMALL
+    if " --html " in command:
+        command += " --length 200"
     if "minichar bench" in command:  # environment variables would have no effect in this process
         command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
         command = re.sub(r"--rnn-size \d+", "--rnn-size 8", command)
