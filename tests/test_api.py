@@ -97,7 +97,7 @@ def test_generate_returns_the_text_that_the_stream_yields(model):
 )
 def test_options_of_generate(model, options, equivalent):
     """Each option has the same effect as in `minichar.generate`, and changes the text."""
-    short = {"length": 300}
+    short = {"length": 1000}
     assert model.generate(**short | options) == "".join(minichar.generate(model, **short | equivalent))
     assert model.generate(**short | options) != model.generate(**short)
 
