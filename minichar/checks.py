@@ -50,7 +50,7 @@ def at_least(low: int) -> Rule:
 
 def between(low: float, high: float) -> Rule:
     """Return the rule ``low ≤ value ≤ high``."""
-    return rule(lambda value: low <= value <= high, f"from {low:g} to {high:g}")
+    return rule(lambda value: low <= value <= high, f"from {low} to {high}")
 
 
 def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:

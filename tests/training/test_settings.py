@@ -178,3 +178,8 @@ def test_the_teacher_forcing_ratio_decays_each_epoch():
         Settings(start_ss=0.5, decay_ss=0.5, min_ss=0, ss_schedule="exponential").teacher_forcing_ratio_at(2)
         == 0.125
     )
+
+
+def test_large_limits_are_printed_in_full():
+    with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576$"):
+        Settings(rnn_size=0)
