@@ -112,7 +112,8 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         A checkpoint, or a directory, in which the newest readable checkpoint is used.
     changes : dict
         Settings to change. By default, checkpoints are saved in the directory that contains `path`.
-        Only checkpoints saved by this process are ever deleted.
+        The only checkpoints that are ever deleted are those saved by this process, and the run's
+        checkpoint between two evaluations once it is obsolete.
     backend : Backend
 
     Raises
@@ -152,9 +153,9 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         draws = settings.dropout or settings.use_ss
         notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
     run = replace(_run(model, settings, corpus, notes, state), changes=changed)
-    for latest in (path, latest_path(settings.checkpoint_dir, settings.run_name)):
-        if is_latest(latest) and latest.parent == settings.checkpoint_dir and _same_run(latest, state):
-            run.trainer.saver.latest = latest
+    latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
+    if latest.parent == settings.checkpoint_dir and (latest == path or _is_obsolete(latest, state)):
+        run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(
             f"{path} has completed its {settings.max_epochs} epochs: set a larger ",
@@ -178,13 +179,14 @@ def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, Train
     raise MinicharError(f"no checkpoint in {path}/ can be resumed: {damaged[0]}")
 
 
-def _same_run(path: Path, state: TrainingState) -> bool:
-    """Return whether a checkpoint belongs to the run with this training state."""
+def _is_obsolete(path: Path, state: TrainingState) -> bool:
+    """Return whether a checkpoint is an earlier one of the run with this training state."""
     try:
         _, other = load_training(path)
     except MinicharError:  # there is no such file
         return False
-    return other.progress.first_loss == state.progress.first_loss
+    same_run = other.progress.first_loss == state.progress.first_loss
+    return same_run and other.progress.iteration <= state.progress.iteration
 
 
 def settings_of(model: CharRNN, path: Path) -> Settings:

@@ -248,6 +248,14 @@ class TestStaleLatest:
         take(resume(measured, {}).trainer, 20)
         assert not latest.exists()
 
+    def test_a_newer_one_is_not_deleted(self, killed):
+        """The user goes back to an earlier checkpoint."""
+        trainer, measured, latest = killed
+        trainer.look(trainer.learn())
+        latest.write_bytes(trainer.saver.save_latest().path.read_bytes())
+        take(resume(measured, {}).trainer, 20)
+        assert latest.exists()
+
     def test_that_of_another_run_is_not_deleted(self, killed, trainer_of):
         _, measured, latest = killed
         other = trainer_of(seed=5)
