@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -13,8 +13,9 @@ from minichar.errors import MinicharError
 def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
-    On the command line, Ctrl-C during the import kills the process at once, because a
-    KeyboardInterrupt in another package's initialisation may be reported with a traceback.
+    While a command is running, Ctrl-C during the import kills the process at once, because a
+    KeyboardInterrupt in another package's initialisation may be reported with a traceback. In any
+    other program, Ctrl-C keeps its meaning.
 
     Parameters
     ----------
@@ -29,8 +30,9 @@ def need(module: str, extra: str, what: str) -> Any:
     MinicharError
         If the import fails. The message contains the command that installs the package.
     """
+    in_command = signal.getsignal(signal.SIGINT) is raise_interrupt
     try:
-        with on_interrupt(signal.SIG_DFL):
+        with on_interrupt(signal.SIG_DFL) if in_command else nullcontext():
             return import_module(module)
     except ImportError as error:
         raise MinicharError(
@@ -44,6 +46,11 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def raise_interrupt(number: int, frame: object) -> None:
+    """Raise KeyboardInterrupt: the handler for SIGINT while a command is running."""
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def on_interrupt(action: Any) -> Iterator[None]:
     """Set the action for SIGINT within the block.
@@ -54,11 +61,10 @@ def on_interrupt(action: Any) -> Iterator[None]:
     Parameters
     ----------
     action : signal handler
-        ``signal.SIG_DFL`` to kill the process, ``signal.default_int_handler`` to raise
-        KeyboardInterrupt, or ``signal.SIG_IGN``.
+        ``signal.SIG_DFL`` to kill the process, `raise_interrupt`, or ``signal.SIG_IGN``.
     """
     before = signal.getsignal(signal.SIGINT)
-    standard = before in (signal.SIG_DFL, signal.default_int_handler)
+    standard = before in (signal.SIG_DFL, signal.default_int_handler, raise_interrupt)
     if not standard or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,6 @@
 """Sections in ``--help``, and options and arguments shared by several commands."""
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import click
 
 from minichar.devices.choose import open_backend
 from minichar.engine.cells import models
-from minichar.extras import on_interrupt
+from minichar.extras import on_interrupt, raise_interrupt
 
 Decorator = Callable[[Any], Any]
 
@@ -54,7 +53,7 @@ class GroupedCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Ctrl-C raises KeyboardInterrupt, so that temporary files are deleted."""
-        with on_interrupt(signal.default_int_handler):
+        with on_interrupt(raise_interrupt):
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

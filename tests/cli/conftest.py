@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from toys import ONE_THREAD, TEXT, TOY
 
-from minichar.cli import main
+from minichar.cli import INTERRUPTED, main
 
 
 @pytest.fixture
@@ -24,6 +24,8 @@ def cli(home):
         result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin, prog_name="minichar")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
+        if result.exit_code == INTERRUPTED != status:  # Ctrl-C stops the tests too
+            raise KeyboardInterrupt
         assert result.exit_code == status, result.output
         return result
 

@@ -15,7 +15,7 @@ from minichar.bench.work import Work
 from minichar.bench.worker import Worker
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
-from minichar.extras import on_interrupt
+from minichar.extras import need, on_interrupt, raise_interrupt
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="requires a POSIX shell and signals")
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
@@ -227,6 +227,24 @@ def test_interrupt_handler_of_the_program_is_kept():
         assert handler_in_block() is handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("before", "during"),
+    [(signal.default_int_handler, signal.default_int_handler), (raise_interrupt, signal.SIG_DFL)],
+    ids=["python", "command"],
+)
+def test_interrupted_import_kills_only_commands(tmp_path, monkeypatch, before, during):
+    (tmp_path / "probe.py").write_text("import signal\n\nhandler = signal.getsignal(signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "probe", raising=False)
+    kept = signal.signal(signal.SIGINT, before)
+    try:
+        assert need("probe", "extra", "what").handler is during
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, kept)
+        del sys.modules["probe"]
 
 
 def test_benchmark_process_ignores_the_interrupt(monkeypatch):
