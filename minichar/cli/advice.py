@@ -1,5 +1,9 @@
 """Advice on model size and losses, based on char-rnn's README."""
 
+LARGE = 4.0
+"""Number of parameters per training character above which a model is large for its text."""
+SMALL = 0.1
+"""Number of parameters per training character below which a model is small for its text."""
 OVERFITTING = 0.15
 """Gap between validation and training loss, in nats, above which a model is overfitting."""
 UNDERFITTING = 0.02
@@ -10,27 +14,26 @@ FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 
 
-def size_advice(parameters: int, characters: int) -> str:
-    """Return advice on the model size, given the number of training characters.
+def size_advice(ratio: float) -> str:
+    """Return advice on the model size, given the number of parameters per training character.
 
-    char-rnn recommends that `parameters` and `characters` be of the same order of magnitude.
+    char-rnn recommends that both numbers be of the same order of magnitude.
     """
-    ratio = parameters / characters
-    if ratio > 4:
+    if ratio > LARGE:
         return "large for this text: try --dropout 0.5 or a smaller --rnn-size"
-    if ratio < 1 / 10:
+    if ratio < SMALL:
         return "small for this text: a larger --rnn-size may reach a lower loss, but is slower"
-    return "size suits this text"
+    return "appropriate size for this text"
 
 
 def updates_advice(updates: int) -> str:
     """Return advice for a run with too few training steps, or an empty string."""
     if updates >= FEW_UPDATES:
         return ""
-    return f"only {updates:,} steps: raise --max-epochs or lower --batch-size/--seq-length"
+    return f"only {updates:,} training steps: increase --max-epochs or reduce --batch-size"
 
 
-def fit_advice(train_loss: float, val_loss: float, before: float = float("inf")) -> str:
+def fit_advice(train_loss: float, val_loss: float, before: float, updates: int, ratio: float) -> str:
     """Return advice on overfitting or underfitting, or an empty string.
 
     Parameters
@@ -40,12 +43,20 @@ def fit_advice(train_loss: float, val_loss: float, before: float = float("inf"))
         would raise the training loss.
     before : float
         Lowest validation loss of all previous evaluations.
+    updates : int
+        Number of training steps so far.
+    ratio : float
+        Number of parameters per training character. A larger model is recommended only if this one is
+        not already large for its text.
     """
     gap = val_loss - train_loss
     if gap > OVERFITTING:
         return f"overfitting (gap {gap:.2f}): try --dropout or a smaller --rnn-size"
-    if gap < UNDERFITTING and before - val_loss < PLATEAU:
-        return "plateau: stop, or try a larger --rnn-size or another learning rate"
-    if gap < UNDERFITTING:
-        return "underfitting: train longer, then try a larger --rnn-size"
-    return ""
+    if gap >= UNDERFITTING:
+        return ""
+    if updates < FEW_UPDATES:
+        return "underfitting: train longer"
+    if before - val_loss < PLATEAU:
+        larger = "" if ratio > LARGE else "a larger --rnn-size or "
+        return f"plateau: stop, or try {larger}another learning rate"
+    return "underfitting: train longer" + ("" if ratio > LARGE else ", then try a larger --rnn-size")

@@ -46,7 +46,9 @@ class Report:
         self.run, self.trainer, self.print_every = run, run.trainer, print_every
         self.log_path, self.log_failed = log_path, False
         self.check_log()
-        self.characters = run.trainer.split.B * run.trainer.split.T
+        split = run.trainer.split
+        self.characters = split.B * split.T
+        self.ratio = run.trainer.model.parameters.size / (len(split.train) * self.characters)
         self.speed = Speed()
         self.last: Path | None = None
         self.measurements = 0
@@ -93,14 +95,13 @@ class Report:
         """Print a description of the text, the model and the device."""
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
         folder = self.trainer.settings.checkpoint_dir
-        trained = len(split.train) * self.characters
         lines = [
             f"text       {corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocabulary):,} distinct",
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
             f"model      {model.summary()}",
-            f"           {size_advice(model.parameters.size, trained)}",
+            f"           {size_advice(self.ratio)}",
             f"device     {self.trainer.backend.describe()}",
         ]
         if advice := updates_advice(self.trainer.iterations):
@@ -134,8 +135,7 @@ class Report:
         self.speed.count(self.characters)
         if step.iteration == 1:
             uniform = log(len(self.run.corpus.vocabulary))
-            label = "untrained " if self.run.untrained else "first     "
-            self.say(f"{label} loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
+            self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
         due = step.iteration % self.print_every == 0
         if due or (not self.bar.hidden and monotonic() - self.shown_at >= REFRESH):
             self.shown_at = monotonic()
@@ -168,7 +168,8 @@ class Report:
         fit = evaluated.fit
         advice = ""
         if val and fit and evaluated.epoch >= 1:
-            advice = fit_advice(fit.loss, val.loss, self.trainer.saver.best_loss)
+            best, updates = self.trainer.saver.best_loss, evaluated.iteration
+            advice = fit_advice(fit.loss, val.loss, best, updates, self.ratio)
         if fit and advice:
             self.say(f"           {advice}")
             self.say(f"           training loss without dropout or scheduled sampling: {fit.loss:.4f}")

@@ -38,8 +38,6 @@ class Run:
         The text to train on.
     notes : tuple of str
         Messages for the user about the text and the model.
-    untrained : bool
-        Whether training starts from random weights.
     changes : dict
         In a resumed run, the settings that differ from the checkpoint's.
     """
@@ -47,7 +45,6 @@ class Run:
     trainer: Trainer
     corpus: Corpus
     notes: tuple[str, ...]
-    untrained: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,7 +60,7 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
         settings.gru_reset,
     )
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
-    return replace(_run(model, settings, corpus), untrained=True)
+    return _run(model, settings, corpus)
 
 
 def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) -> Run:
@@ -158,9 +155,9 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:
         raise MinicharError(
-            f"{path} has completed its {settings.max_epochs} epochs: set a larger ",
+            f"{path} is at epoch {run.trainer.epoch:.2f}, and ",
             Option("max_epochs"),
-            " to continue",
+            f" is {settings.max_epochs}: set a larger value to continue",
         )
     return run
 

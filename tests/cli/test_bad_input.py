@@ -352,7 +352,7 @@ def test_full_disk_during_training(train, home, room, error):
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
     assert re.fullmatch(error, last)
-    assert ("untrained" in result.stderr) == (room > 9000), "a lack of disk space is detected before training"
+    assert ("initial" in result.stderr) == (room > 9000), "a lack of disk space is detected before training"
     assert result.stderr.count("Error") == 1
     assert "Traceback" not in result.stderr
     assert "ignored" not in result.stderr

@@ -17,6 +17,7 @@ import minichar.cli.train as train_module
 import minichar.training.trainer as trainer_module
 from minichar import MinicharError, load
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
+from minichar.cli import advice
 from minichar.cli.train import command
 from minichar.training.evaluation import Evaluation
 from minichar.training.settings import Settings
@@ -162,9 +163,9 @@ def test_output_of_a_run(cli):
     assert f"text       input.txt: {len(TEXT)} characters, {V} distinct" in said
     assert re.search(r"split      columns: 3\d training, 2 validation, 0 test chunks of 4×6\n", said)
     assert f"LSTM, 1 layer of 8, {V} characters, {parameters:,} parameters" in said
-    assert "           size suits this text\n" in said
+    assert "           appropriate size for this text\n" in said
     assert re.search(r"device     NumPy [\d.]+ with \S+ \S+, (up to \d+ threads|1 thread)", said)
-    first = re.search(r"untrained  loss ([\d.]+) \(uniform baseline: ln V = ([\d.]+)\)", said)
+    first = re.search(r"initial    loss ([\d.]+) \(uniform baseline: ln V = ([\d.]+)\)", said)
     assert float(first[1]) == pytest.approx(log(V), abs=0.1)
     assert first[2] == f"{log(V):.3f}"
     assert (
@@ -193,7 +194,7 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     arguments = ["train", "--data", "input.txt", *TOY]
     first = cli(*arguments).stderr
     assert "other checkpoints" not in first
-    assert re.search(r"only \d+ steps: raise --max-epochs", first)
+    assert re.search(r"only \d+ training steps: increase --max-epochs or reduce --batch-size", first)
     again = cli(*arguments).stderr
     assert "cv/ contains other checkpoints; minichar sample uses the best one" in again
 
@@ -203,6 +204,7 @@ def test_text_without_the_data_option(cli):
 
 
 def test_advice_on_overfitting_and_underfitting(cli, monkeypatch):
+    monkeypatch.setattr(advice, "FEW_UPDATES", 0)
     arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
     falling, level = [4.0, 3.9, 3.8, 3.7, 3.6], [4.0] * 5
     for losses, fit, word in (
@@ -215,6 +217,18 @@ def test_advice_on_overfitting_and_underfitting(cli, monkeypatch):
         before, after = said.split("epoch 1.3", 1)
         assert word not in before  # no advice in the first epoch
         assert after.count(word) == 3
+
+
+def test_advice_depends_on_the_size_of_the_model_and_on_the_number_of_steps(cli, monkeypatch):
+    arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 30]
+    for few, size, said in (
+        (0, 8, "plateau: stop, or try a larger --rnn-size"),
+        (0, 40, "plateau: stop, or try another learning rate"),
+        (500, 8, "underfitting: train longer\n"),
+    ):
+        monkeypatch.setattr(advice, "FEW_UPDATES", few)
+        measure(monkeypatch, *[4.0] * 5, fit=4.0)
+        assert said in cli(*arguments, "--rnn-size", size).stderr
 
 
 LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump vexed quick foxes"
@@ -423,7 +437,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, h
     options = ["--dropout", 0.3, "--start-ss", 0.8, "--quiet"]
     child = process("train", "--data", "input.txt", *TOY, *options, "--max-epochs", 100_000)
     for line in child.stderr:
-        if line.startswith("untrained"):
+        if line.startswith("initial"):
             break
     child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=60)
@@ -436,7 +450,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, h
     resumed = cli("train", "--resume", path, "--max-epochs", epochs, "--quiet")
     assert f"--max-epochs is now {epochs}" in resumed.stderr
     assert re.search(r"resumed    at epoch \d+\.\d\d", resumed.stderr)
-    assert "untrained" not in resumed.stderr
+    assert "initial" not in resumed.stderr
     whole = cli(
         "train", "--data", "input.txt", *TOY, *options, "--max-epochs", epochs, "--checkpoint-dir", "cv2"
     )
@@ -449,10 +463,8 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, h
 
 def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, home):
     path = train("--max-epochs", 1)
-    assert (
-        "has completed its 1 epochs: set a larger --max-epochs"
-        in cli("train", "--resume", path, status=1).stderr
-    )
+    error = cli("train", "--resume", path, status=1).stderr
+    assert f"{path} is at epoch 1.00, and --max-epochs is 1: set a larger value to continue" in error
     assert "--seed 4 cannot be used to resume" in cli("train", "--resume", path, "--seed", 4, status=1).stderr
     result = cli("train", "--resume", path, "--max-epochs", 2, "--learning-rate", 0.01)
     assert "--learning-rate is now 0.01" in result.stderr

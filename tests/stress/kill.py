@@ -99,7 +99,7 @@ def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]
         except MinicharError:
             figures["from the start"] += 1
     status = begin(directory, options).wait() if figures["kills"] else 0
-    completed = "has completed its" in (directory / "log").read_text(errors="replace")
+    completed = "set a larger value to continue" in (directory / "log").read_text(errors="replace")
     found = result(directory)
     different = [name for name in whole if whole[name] != found[name]]
     strays = [path.name for path in (directory / "cv").iterdir() if path.suffix == ".tmp" or is_latest(path)]

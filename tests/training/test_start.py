@@ -245,9 +245,8 @@ def test_a_training_text_that_was_moved(stopped, tmp_path):
 def test_a_completed_run(tmp_path):
     trainer = begin(toy_settings(tmp_path, max_epochs=1)).trainer
     path = list(trainer.run())[-1].path
-    with pytest.raises(
-        MinicharError, match="has completed its 1 epochs: set a larger max_epochs to continue"
-    ):
+    error = "is at epoch 1.00, and max_epochs is 1: set a larger value to continue"
+    with pytest.raises(MinicharError, match=error):
         resume(path, {})
     assert resume(path, {"max_epochs": 2}).trainer.iteration == len(trainer.split.train)
 
