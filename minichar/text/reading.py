@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from minichar.errors import MinicharError, Option
 from minichar.text.datasets import DATASETS, dataset_path
+from minichar.text.encodings import suggest
 from minichar.text.vocabulary import CODE_POINTS, code_points
 
+BINARY = "it looks like a binary file: choose a text file"
 PIECE = 1 << 20  # bytes decoded at a time, because a str can take four times the size of its file
 BOMS = {  # UTF-32 first, because its little-endian mark starts with the UTF-16 mark
     codecs.BOM_UTF32_LE: "utf-32",
@@ -23,7 +26,6 @@ BOMS = {  # UTF-32 first, because its little-endian mark starts with the UTF-16 
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-LIKELY_ENCODINGS = ("utf-8", "gb18030", "cp1252")  # strictest first: cp1252 can decode almost any bytes
 
 
 def read_file(data: Path) -> tuple[Path, bytes]:
@@ -146,12 +148,8 @@ class Source:
             seen = np.bincount(code_points(piece))
             counts[: len(seen)] += seen
         if counts[0]:
-            raise MinicharError(
-                f"{self.name!r} contains NUL characters, so it looks like a binary file: ",
-                "choose a text file, or use ",
-                Option("encoding", "utf-16-le"),
-                " if it is UTF-16",
-            )
+            where = f"{self.name!r} contains NUL characters"
+            raise self._suggestion(where, self.raw.find(0)) or MinicharError(f"{where}, so {BINARY}")
         if counts.sum() < 2:
             size = "has only one character" if counts.any() else "is empty"
             raise MinicharError(f"{self.name!r} {size}: at least two characters are needed")
@@ -181,28 +179,20 @@ class Source:
         if bom and not wide:
             mark = f"the byte-order mark of UTF-{bom[-2:]}"
             return MinicharError(f"{where}: it starts with {mark}, so use ", Option("encoding", bom))
-        zeros = b"\0" in self.raw
-        if zeros and not wide:
-            return MinicharError(f"{where}: it looks like a binary file, so choose a text file")
         if stop == len(self.raw) and exc.end == len(exc.object):
             return MinicharError(
                 f"{where}, at its end: it may be truncated; get a complete copy, or try a different ", option
             )
-        for encoding in LIKELY_ENCODINGS:
-            if not zeros and _plausible(self.raw, encoding):
-                return MinicharError(f"{where}: try ", Option("encoding", encoding), ", which decodes it")
+        if suggestion := self._suggestion(where, offset):
+            return suggestion
+        if b"\0" in self.raw and not wide:
+            return MinicharError(f"{where}: {BINARY}")
         return MinicharError(f"{where}: set ", option, " to the correct encoding")
 
-
-def _plausible(raw: bytes, encoding: str) -> bool:
-    try:
-        text = raw.decode(encoding)
-    except UnicodeError:
-        return False
-    if encoding != "gb18030":
-        return True
-    # gb18030 also decodes most Western text: it combines each accented letter with the next letter, which
-    # is ASCII. In Chinese text, nearly every character consists of two non-ASCII bytes.
-    bytes_outside = len(raw.translate(None, bytes(range(128))))
-    characters_outside = len(text) - len(text.encode("ascii", "ignore"))
-    return bytes_outside > 1.5 * characters_outside
+    def _suggestion(self, where: str, offset: int) -> MinicharError | None:
+        """Return the error that suggests other encodings, or None if none is plausible."""
+        if not (found := suggest(self.raw, offset, self.encoding)):
+            return None
+        choices = [(", ", Option("encoding", name), f" ({excerpt})") for name, excerpt in found]
+        advice = "try " if len(found) == 1 else "choose an encoding that gives readable text: "
+        return MinicharError(f"{where}: {advice}", *choices[0][1:], *chain(*choices[1:]))
