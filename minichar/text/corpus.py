@@ -85,11 +85,11 @@ def load_corpus(
     encoding = check_encoding("utf-8" if data is None else encoding)
     path, raw = _read_default() if data is None else read_file(Path(data))
     name, digest = str(path or IN_MEMORY), hashlib.sha256(raw).hexdigest()
+    source = Source(raw, encoding, name)
     store = _Cache(path, digest, encoding, min_freq) if path and cache and vocabulary is None else None
-    if store and (kept := store.load(limit=len(raw))):
+    if store and (kept := store.load(source)):
         ids, vocabulary, notes = kept
         return Corpus(ids, vocabulary, name, digest, notes)
-    source = Source(raw, encoding, name)
     counts, notes = source.count()
     if vocabulary is None:
         vocabulary = Vocabulary.from_counts(counts, min_freq)
@@ -147,8 +147,8 @@ class _Cache:
         self.path = text.with_name(f"{text.name}.minichar.npz")
         self.key = {"version": CACHE_VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
 
-    def load(self, limit: int) -> tuple[NDArray[np.unsignedinteger], Vocabulary, tuple[str, ...]] | None:
-        """Return the ids, vocabulary and notes, or None if no cache is valid for `limit` bytes of text."""
+    def load(self, text: Source) -> tuple[NDArray[np.unsignedinteger], Vocabulary, tuple[str, ...]] | None:
+        """Return the ids, vocabulary and notes, or None if no cache is valid for `text`."""
         try:
             if not self.path.is_file():
                 return None
@@ -156,14 +156,15 @@ class _Cache:
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 # Each byte of text adds at most one id and one code point, of at most 4 bytes each.
                 # The header and notes need at most 64 KiB.
-                if sum(member.file_size for member in arrays.zip.infolist()) > 8 * limit + 65536:
+                if sum(member.file_size for member in arrays.zip.infolist()) > 8 * len(text.raw) + 65536:
                     return None
                 header = json.loads(str(arrays["header"]))
                 if header["key"] != self.key:
                     return None
                 ids, characters = arrays["ids"], "".join(map(chr, arrays["code_points"]))
             vocabulary = Vocabulary(characters, self.unknown)
-            sound = ids.ndim == 1 and ids.dtype == vocabulary.dtype and ids.max() < len(vocabulary)
+            N = sum(map(len, text.pieces(Counter())))
+            sound = ids.shape == (N,) and ids.dtype == vocabulary.dtype and ids.max() < len(vocabulary)
             return (ids, vocabulary, tuple(map(str, header["notes"]))) if sound else None
         except Exception:  # NumPy, zipfile and json raise many exception types for damaged files
             return None
