@@ -13,13 +13,14 @@ The error names the field as an `Option`: ``size is 0; it must be at least 1`` i
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, brief
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,13 @@ class Rule:
         Returns whether a value satisfies the condition.
     words : callable
         Returns the end of the sentence "it must be …".
+    advice : tuple of str and Option, optional
+        What to do instead, added to the end of the message.
     """
 
     holds: Callable[[Any], bool]
     words: Callable[[], str]
+    advice: tuple[str | Option, ...] = ()
 
 
 def rule(holds: Callable[[Any], bool], words: str) -> Rule:
@@ -60,6 +64,12 @@ def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
         return names() if callable(names) else names
 
     return Rule(lambda value: value in known(), lambda: f"one of {', '.join(known())}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message that suggests the most similar of the known names, if any."""
+    nearest = get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 ABOVE_0 = rule(lambda value: 0 < value < float("inf"), "above 0")
@@ -97,14 +107,14 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
     except (TypeError, OverflowError):
         raise wrong(name, value, words) from None
     for broken in (rule for rule in rules if not rule.holds(converted)):
-        raise wrong(name, converted, broken.words())
+        raise wrong(name, converted, broken.words(), *broken.advice)
     return converted
 
 
-def wrong(name: str, value: object, words: str) -> MinicharError:
+def wrong(name: str, value: object, words: str, *advice: str | Option) -> MinicharError:
     """Return the error for an invalid value of the option `name`."""
-    shown = str(value) if isinstance(value, Path) else repr(value)
-    return MinicharError(Option(name), f" is {shown}; it must be {words}")
+    shown = str(value) if isinstance(value, Path) else brief(value)
+    return MinicharError(Option(name), f" is {shown}; it must be {words}", *advice)
 
 
 def declared(kind: type) -> dict[str, tuple[Any, tuple[Rule, ...]]]:

@@ -1,6 +1,10 @@
 """The exception for user-fixable errors."""
 
+import reprlib
 from dataclasses import dataclass
+
+LONGEST = 100
+"""Maximum length of a value in an error message, in characters."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,13 @@ class MinicharError(Exception):
     def with_flags(self) -> str:
         """The message with options spelled as on the command line."""
         return "".join(part.flag if isinstance(part, Option) else part for part in self.args)
+
+
+def brief(value: object) -> str:
+    """Return the representation of a value from a file or a user, shortened to `LONGEST` characters."""
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
+    return shortener.repr(value)
 
 
 class Refused(Exception):

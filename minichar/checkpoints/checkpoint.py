@@ -30,7 +30,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, brief
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
@@ -249,7 +249,7 @@ def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocab
         raise damaged("it has no minichar header")
     if header.get("version") not in range(1, VERSION + 1):
         raise damaged(
-            f"it has format version {header.get('version')!r}, but this version of minichar reads only "
+            f"it has format version {brief(header.get('version'))}, but this version of minichar reads only "
             f"versions 1 to {VERSION}: upgrade minichar"
         )
     try:

@@ -156,6 +156,19 @@ def test_an_archive_without_a_minichar_header_is_rejected(tmp_path):
         load(tmp_path / "theirs.npz")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, arrays: header.update(version="9" * 10_000),
+        lambda header, arrays: header["config"].update(model="x" * 10_000),
+    ],
+)
+def test_long_values_are_shortened(forge, change):
+    with pytest.raises(MinicharError, match=r"'(9|x)+\.\.\.") as caught:
+        load(forge(change))
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize("version", [3, 0, "1", None, 1e308])
 def test_other_format_versions_are_rejected(forge, version):
     path = forge(lambda header, arrays: header.update(version=version))
