@@ -193,6 +193,7 @@ class Source:
         """Return the error that suggests other encodings, or None if none is plausible."""
         if not (found := suggest(self.raw, offset, self.encoding)):
             return None
+        choices: list[tuple[str | Option, ...]]
         choices = [(", ", Option("encoding", name), f" ({excerpt})") for name, excerpt in found]
         advice = "try " if len(found) == 1 else "choose an encoding that gives readable text: "
         return MinicharError(f"{where}: {advice}", *choices[0][1:], *chain(*choices[1:]))
