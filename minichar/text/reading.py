@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,11 +41,12 @@ def read_file(data: Path) -> tuple[Path, bytes]:
     Raises
     ------
     MinicharError
-        If the file does not exist, is not a regular file, or cannot be read.
+        If the file does not exist, is not a regular file (files in ``/proc`` only appear to be), or
+        cannot be read.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data
-        if path.is_file():
+        if path.is_file() and not Path(os.path.realpath(path)).is_relative_to("/proc"):
             return path, path.read_bytes()
         exists = path.exists()
     except OSError as exc:

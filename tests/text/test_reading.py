@@ -156,6 +156,15 @@ def test_only_regular_files_are_read(tmp_path):
     assert "not a regular file" in error_of(Path(os.devnull))
     os.mkfifo(tmp_path / "pipe")
     assert "not a regular file" in error_of(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    assert "not a regular file" in error_of(tmp_path / "link")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc on this system")
+def test_files_in_proc_are_not_read(tmp_path):
+    """Reading some of them blocks forever, and /proc/kcore has a size of 128 TB."""
+    (tmp_path / "link").symlink_to("/proc/self/status")
+    assert "not a regular file" in error_of(tmp_path / "link")
 
 
 def test_an_unreadable_file_is_an_error(tmp_path, monkeypatch):
