@@ -434,6 +434,23 @@ def test_unknown_option_suggests_a_similar_name(text):
         assert str(caught.value) == f"train() has no option '{wrong}'{suggestion}"
 
 
+def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
+    for call, words in (
+        (lambda: model.generate("a", lenght=5), "generate() has no option 'lenght'; did you mean 'length'?"),
+        (
+            lambda: model.stream(tempreature=1),
+            "stream() has no option 'tempreature'; did you mean 'temperature'?",
+        ),
+        (
+            lambda: minichar.Model.create(model.vocabulary, rnnsize=3),
+            "create() has no option 'rnnsize'; did you mean 'rnn_size'?",
+        ),
+    ):
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert str(caught.value) == words
+
+
 def test_the_signature_lists_every_option_with_its_default():
     parameters = inspect.signature(minichar.train).parameters
     for name, default in minichar.Settings().to_json().items():

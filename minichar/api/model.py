@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from minichar.api.keywords import suggesting
 from minichar.devices.choose import open_backend
 from minichar.engine.config import Config
 from minichar.engine.network import teacher_forcing
@@ -41,6 +42,7 @@ class Model(CharRNN):
     """
 
     @classmethod
+    @suggesting
     def create(
         cls,
         vocabulary: Vocabulary,
@@ -99,6 +101,7 @@ class Model(CharRNN):
         """
         return list(self.details.get("history", []))
 
+    @suggesting
     def stream(
         self,
         prime: str = "",
@@ -147,19 +150,12 @@ class Model(CharRNN):
             When the first piece is requested, if a value is out of range or `prime` contains characters
             that are not in the vocabulary.
         """
-        yield from filter(
-            None,
-            generate(
-                self,
-                length,
-                prime,
-                secrets.randbits(32) if seed is None else seed,
-                (stop,) if isinstance(stop, str) else stop,
-                unknown,
-                Choice(temperature, top_k, top_p, argmax),
-            ),
-        )
+        seed = secrets.randbits(32) if seed is None else seed
+        stops = (stop,) if isinstance(stop, str) else stop
+        choice = Choice(temperature, top_k, top_p, argmax)
+        yield from filter(None, generate(self, length, prime, seed, stops, unknown, choice))
 
+    @suggesting
     def generate(
         self,
         prime: str = "",

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from minichar.api.keywords import check_keywords
 from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
@@ -73,11 +73,7 @@ def train(
     MinicharError
         If the text cannot be read, an option is out of range, or training fails.
     """
-    known = signature(train).parameters
-    for name in (name for name in options if name not in known):
-        nearest = get_close_matches(name, known, n=1)
-        suggestion = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise TypeError(f"train() has no option {name!r}{suggestion}")
+    check_keywords(train, options)
     if init_from is not None and resume is not None:
         raise MinicharError(
             "init_from and resume are mutually exclusive: init_from starts a new run, resume continues one"

@@ -4,13 +4,16 @@ p = softmax(logits / temperature), truncated to the top k and the top p
 next character ~ p
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 
 from minichar.checks import ABOVE_0, UP_TO_1, at_least, check
 from minichar.engine.draw import draw_by_weight, likeliest
+from minichar.errors import Option
+
+POSITIVE = replace(ABOVE_0, advice=(" (for greedy decoding, use ", Option("argmax", True), ")"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Choice:
         If a value has the wrong type or is out of range.
     """
 
-    temperature: Annotated[float, ABOVE_0] = 1.0
+    temperature: Annotated[float, POSITIVE] = 1.0
     top_k: Annotated[int, at_least(0)] = 0
     top_p: Annotated[float, UP_TO_1] = 1.0
     argmax: bool = False

@@ -6,14 +6,13 @@
 Generation runs the same network as training, on a batch of streams (`minichar.sampling.streams`).
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
 import numpy as np
 
-from minichar.checks import at_least, between, checked
+from minichar.checks import at_least, between, checked, rule
 from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
@@ -25,6 +24,7 @@ Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
 """Part of the random seed. Initialisation and training use other values, for independent numbers."""
 MAX_SAMPLES = 4096
+BELOW_2_63 = rule(lambda length: length < 2**63, "below 2**63")
 
 
 def sample_ids(
@@ -125,7 +125,7 @@ def generate_many(
     products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
     and the errors, see `generate`.
     """
-    length = checked("length", length, int, between(0, sys.maxsize))
+    length = checked("length", length, int, at_least(0), BELOW_2_63)
     num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
     seed = checked("seed", seed, int, at_least(0))
     if isinstance(stop, str) or not all(isinstance(string, str) for string in stop or ()):
