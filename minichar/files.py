@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 
 try:
     import fcntl
@@ -149,6 +149,11 @@ def check_directory(directory: Path, size: int) -> None:
         remove_abandoned(directory)
         with TemporaryFile(dir=directory) as file:
             _reserve(file, size)
+    except FileExistsError as error:
+        raise MinicharError(
+            f"cannot write to {str(directory)!r}: it is not a directory; choose another one with ",
+            Option("checkpoint_dir"),
+        ) from error
     except OSError as error:
         full = f" ({size / 1e6:,.1f} MB needed); free disk space or" if error.errno == errno.ENOSPC else ";"
         raise MinicharError(

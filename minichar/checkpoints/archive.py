@@ -6,8 +6,10 @@ size before memory is allocated.
 """
 
 import json
+import shlex
 import warnings
 import zipfile
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -80,11 +82,18 @@ class Archive:
             self.zip = StoredZip(self.path)
         except FileNotFoundError:
             raise MinicharError(
-                f"no such checkpoint: {self.path}: choose a file or directory created by minichar train"
+                f"no such checkpoint: {self.path}: choose a file or directory created by `minichar train`"
             ) from None
         except OSError as error:
             raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
         except Refused as error:
+            if self.path.suffix != ".npz" and is_text(self.path):
+                name = shlex.quote(str(self.path))
+                raise MinicharError(
+                    f"{str(self.path)!r} is a text file, not a checkpoint: train a model on it with "
+                    f"`minichar train --data {name}`, or continue the text with "
+                    f"`minichar sample --prime-file {name}`"
+                ) from error
             raise self.damaged(str(error)) from error
         try:
             self.dtypes: dict[str, np.dtype] = {}
@@ -143,6 +152,17 @@ class Archive:
         if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
             raise self.damaged(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
         return parse_header(str(self.read("header")), self.damaged)
+
+
+def is_text(path: Path) -> bool:
+    """Return whether a file starts with UTF-8 text."""
+    with open(path, "rb") as file:
+        start = file.read(1000)
+    try:
+        text = getincrementaldecoder("utf-8")().decode(start)  # may end within a character
+    except UnicodeDecodeError:
+        return False
+    return text != "" and "\0" not in text
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def newest_first(folder: Path) -> list[Path]:
                 with suppress(OSError):  # a dangling symlink, or a file deleted in the meantime
                     times[path] = path.stat().st_mtime_ns
     if not times:
-        raise MinicharError(f"no checkpoint in {folder}/: train one with 'minichar train'")
+        raise MinicharError(f"no checkpoint in {folder}/: train one with `minichar train`")
     return sorted(times, key=lambda path: -times[path])
 
 

@@ -111,7 +111,7 @@ def test_find_checkpoint_accepts_a_file_or_directory_and_defaults_to_cv(tmp_path
 def test_a_directory_without_checkpoints_is_an_error(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a file").touch()
-    with pytest.raises(MinicharError, match=f"no checkpoint in .*{folder}/: train one with 'minichar train'"):
+    with pytest.raises(MinicharError, match=f"no checkpoint in .*{folder}/: train one with `minichar train`"):
         best_checkpoint(tmp_path / folder)
 
 

@@ -213,6 +213,17 @@ def change_array(path, name, array):
     put_together(path, header, arrays)
 
 
+def test_text_file_instead_of_a_checkpoint(refused, home):
+    (home / "my text.txt").write_text("the river 汉" * 500, encoding="utf-8")
+    for arguments in (["sample"], ["eval", "--data", "input.txt"], ["inspect"], ["train", "--resume"]):
+        message = refused(*arguments, "my text.txt")
+        assert message == (
+            "Error: 'my text.txt' is a text file, not a checkpoint: train a model on it with "
+            "`minichar train --data 'my text.txt'`, or continue the text with "
+            "`minichar sample --prime-file 'my text.txt'`"
+        )
+
+
 DAMAGE = {
     "missing": (lambda p: p.unlink(), "no such checkpoint: x.npz"),
     "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or not a zip archive"),
@@ -302,7 +313,7 @@ def test_converted_model_cannot_be_resumed(refused, cli, train):
 
 def test_checkpoint_dir_is_a_file(refused, home):
     (home / "cv").write_text("mine")
-    assert "cannot write to cv/: File exists; choose another directory" in refused(
+    assert "cannot write to 'cv': it is not a directory; choose another one with --checkpoint-dir" in refused(
         "train", "--data", "input.txt", *TOY
     )
     assert "cannot write" in refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "cv/deep")

@@ -120,7 +120,7 @@ def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of
     (tmp_path / "cv").write_text("a file")
     trainer = trainer_of()
     monkeypatch.setattr(trainer, "learn", None)
-    with pytest.raises(MinicharError, match=r"cannot write to .*/cv/: File exists; choose another directory"):
+    with pytest.raises(MinicharError, match=r"cannot write to '.*/cv': it is not a directory; choose"):
         list(trainer.run())
     assert (tmp_path / "cv").read_text() == "a file"
 
