@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from minichar.cli.dashes import TwoDashes
 from minichar.errors import MinicharError
 
 COMMANDS = {
@@ -38,7 +39,7 @@ BROKEN_PIPE = 141
 WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 
-class LazyGroup(click.Group):
+class LazyGroup(TwoDashes, click.Group):
     """Click group that imports a command only when it is used, which keeps ``--help`` fast.
 
     For user errors, it prints a single line to standard error and exits with status 1.

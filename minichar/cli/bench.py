@@ -12,14 +12,14 @@ import click
 from minichar.bench.compare import DISTURBED, compare, opponent, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import threads_limited
-from minichar.cli.options import CellName, GroupedCommand, device, group
+from minichar.cli.options import CellName, GroupedCommand, Integer, OneOf, device, group
 from minichar.devices.backend import Backend
 from minichar.engine.config import GRU_RESETS
 
 work_ = group("Benchmark")
 sizes = group("Sizes")
 measuring = group("Measuring")
-COUNT = click.IntRange(1)
+COUNT = Integer(1)
 CORES = os.cpu_count() or 1
 
 
@@ -28,14 +28,14 @@ CORES = os.cpu_count() or 1
     "--what",
     default=("train",),
     multiple=True,
-    type=click.Choice(KINDS),
+    type=OneOf(KINDS),
     help="Benchmark to run. Can be repeated.",
 )
 @work_("--model", default=("lstm",), multiple=True, type=CellName(), help="Cell type. Can be repeated.")
 @work_(
     "--gru-reset",
     default="after",
-    type=click.Choice(GRU_RESETS),
+    type=OneOf(GRU_RESETS),
     help="Apply a GRU's reset gate after the matrix product or before it.",
 )
 @sizes(
@@ -53,7 +53,7 @@ CORES = os.cpu_count() or 1
 @measuring(
     "--threads",
     default=0,
-    type=click.IntRange(0, CORES),
+    type=Integer(0, CORES),
     help="Number of threads for matrix products. 0: one per core.",
 )
 @measuring("--rounds", default=5, type=COUNT, help="Number of times to measure each implementation.")

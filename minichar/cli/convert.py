@@ -7,7 +7,7 @@ import click
 
 from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import OUTPUT, PATH, GroupedCommand, argument, print_path
+from minichar.cli.options import OUTPUT, PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.formats.convert import TARGETS, convert
 
 
@@ -25,12 +25,10 @@ from minichar.formats.convert import TARGETS, convert
     required=False,
     type=OUTPUT,
 )
-@click.option(
-    "--to", type=click.Choice(TARGETS), help="Output format.  [default: determined by the suffix of DST]"
-)
+@click.option("--to", type=OneOf(TARGETS), help="Output format.  [default: determined by the suffix of DST]")
 @click.option(
     "--dtype",
-    type=click.Choice(WEIGHT_DTYPES),
+    type=OneOf(WEIGHT_DTYPES),
     help="Data type of the weights. float16 halves the file size and keeps three significant digits.  "
     "[default: float32; unchanged with --training and for plain arrays]",
 )

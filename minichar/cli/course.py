@@ -59,7 +59,7 @@ def find_lessons() -> list[Lesson]:
     files = sorted(SOURCES.glob("test_*.py")) or sorted(installed())
     if not files:
         raise MinicharError(
-            "the lessons are not installed: run pip install -e '.[test]' in minichar's source directory"
+            "the lessons are not installed: run `pip install -e '.[test]'` in minichar's source directory"
         )
     return [read_lesson(path) for path in files]
 
@@ -89,8 +89,8 @@ def read_lesson(path: Path) -> Lesson:
     return Lesson(path, int(number), title, summary, story, exercise, answer)
 
 
-def get_lesson(number: int) -> Lesson:
-    """Return the lesson with the given number.
+def get_lesson(number: str) -> Lesson:
+    """Return the lesson with the given number, such as ``7`` or ``07``.
 
     Raises
     ------
@@ -99,9 +99,11 @@ def get_lesson(number: int) -> Lesson:
     """
     lessons = find_lessons()
     for lesson in lessons:
-        if lesson.number == number:
+        if str(lesson.number) == number.lstrip("0"):
             return lesson
-    raise MinicharError(f"there is no lesson {number}: choose one from 1 to {len(lessons)}")
+    raise MinicharError(
+        f"there is no lesson {number!r}: choose one from 1 to {len(lessons)}; `minichar lessons` lists them"
+    )
 
 
 def run_lesson(lesson: Lesson) -> int:
@@ -116,8 +118,8 @@ def run_lesson(lesson: Lesson) -> int:
         pytest = import_module("pytest")
     except ImportError as error:
         raise MinicharError(
-            f"lessons need pytest ({error}): run pip install -e '.[test]' in minichar's source directory, "
-            "or pip install 'minichar[test]' if you skip the exercises"
+            f"lessons need pytest ({error}): run `pip install -e '.[test]'` in minichar's source directory, "
+            "or `pip install 'minichar[test]'` if you skip the exercises"
         ) from error
     # The result must not depend on pytest options in the environment, or on the configuration, fixtures
     # or cache of the directory that contains the lesson.

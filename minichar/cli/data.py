@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, argument, print_path
+from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch
 from minichar.text.download import Progress
 
@@ -37,7 +37,7 @@ def list_datasets() -> None:
 
 
 @command.command("get", cls=GroupedCommand)
-@argument("name", f"One of {', '.join(DATASETS)}.", type=click.Choice(list(DATASETS)), metavar="NAME")
+@argument("name", f"One of {', '.join(DATASETS)}.", type=OneOf(list(DATASETS)), metavar="NAME")
 @click.option(
     "--dir",
     "folder",

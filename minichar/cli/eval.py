@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, checkpoint, device, group
+from minichar.cli.options import PATH, GroupedCommand, Integer, OneOf, checkpoint, device, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, Option
 from minichar.formats.convert import load_model
@@ -36,7 +36,7 @@ reading = group("Evaluation")
 @text("--encoding", help="Text encoding.  [default: as in training]", show_default=False)
 @text(
     "--split",
-    type=click.Choice([*SPLITS, "whole"]),
+    type=OneOf([*SPLITS, "whole"]),
     show_default=False,
     help="How to split the text. whole: evaluate all of it as one stream.  [default: as in training]",
 )
@@ -52,23 +52,23 @@ reading = group("Evaluation")
     show_default=False,
     help="Fraction of the text used for validation.  [default: as in training]",
 )
-@text("--part", default="val", type=click.Choice(PARTS), help="Part of the split to evaluate on.")
+@text("--part", default="val", type=OneOf(PARTS), help="Part of the split to evaluate on.")
 @reading(
     "--start",
     default="zero",
-    type=click.Choice(["zero", "carried"]),
+    type=OneOf(["zero", "carried"]),
     help="Initial state: zero, as in generation, or carried over from the preceding parts of the split.",
 )
 @reading(
     "--batch-size",
-    type=click.IntRange(1),
+    type=Integer(1),
     show_default=False,
     metavar="B",
     help="Number of parallel streams.  [default: as in training]",
 )
 @reading(
     "--seq-length",
-    type=click.IntRange(1),
+    type=Integer(1),
     show_default=False,
     metavar="T",
     help="Characters per chunk.  [default: as in training]",

@@ -2,7 +2,7 @@
 
 import click
 
-from minichar.cli.options import CellName, GroupedCommand, device, group
+from minichar.cli.options import CellName, GroupedCommand, Integer, Number, OneOf, device, group
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import host_generator
 from minichar.engine.config import GRU_RESETS, Config
@@ -18,22 +18,22 @@ chunk = group("Chunk")
 @network_(
     "--gru-reset",
     default="after",
-    type=click.Choice(GRU_RESETS),
+    type=OneOf(GRU_RESETS),
     help="Apply a GRU's reset gate after the matrix product or before it.",
 )
 @network_("--num-layers", default=2, metavar="L", help="Number of layers.")
 @network_("--rnn-size", default=5, metavar="H", help="Hidden units. The run time is O(H⁴).")
 @network_("--dropout", default=0.3, metavar="P", help="Dropout probability. The masks are fixed.")
 @chunk("--vocab-size", default=7, metavar="V", help="Number of characters in the vocabulary.")
-@chunk("--seq-length", default=6, metavar="T", type=click.IntRange(1), help="Number of time steps.")
-@chunk("--batch-size", default=3, metavar="B", type=click.IntRange(1), help="Number of sequences.")
+@chunk("--seq-length", default=6, metavar="T", type=Integer(1), help="Number of time steps.")
+@chunk("--batch-size", default=3, metavar="B", type=Integer(1), help="Number of sequences.")
 @chunk(
     "--true-share",
     default=0.7,
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Teacher-forcing ratio of scheduled sampling.",
 )
-@chunk("--seed", default=123, type=click.IntRange(0), help="Random seed.")
+@chunk("--seed", default=123, type=Integer(0), help="Random seed.")
 @device
 @click.pass_context
 def command(

@@ -9,7 +9,7 @@ import click
 from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import OUTPUT, PATH, GroupedCommand, checkpoint, group, print_path
+from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
 from minichar.formats.convert import format_of, load_model
@@ -41,7 +41,7 @@ looking = group("Page")
     "--length",
     default=3000,
     metavar="N",
-    type=click.IntRange(2, MAX_LENGTH),
+    type=Integer(2, MAX_LENGTH),
     help="Number of characters to show, from the start of the text.",
 )
 @looking(
@@ -115,7 +115,7 @@ def show(model: CharRNN, path: Path) -> None:
     unknown = " and an unknown id" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
     click.echo(
-        f"resumable  {'yes, with minichar train --resume' if history is not None else 'no, inference only'}"
+        f"resumable  {'no, inference only' if history is None else 'yes, with `minichar train --resume`'}"
     )
     click.echo("parameters")
     for name, shape in model.parameters.shapes.items():

@@ -14,10 +14,9 @@ from minichar.cli.options import GroupedCommand, argument
     "Lesson to print and run.  [default: list the lessons]",
     required=False,
     metavar="[NUMBER]",
-    type=click.IntRange(1),
 )
 @click.pass_context
-def command(ctx: click.Context, number: int | None) -> None:
+def command(ctx: click.Context, number: str | None) -> None:
     """Print a lesson and run its tests, or list the lessons.
 
     The course covers everything from a single weight and the chain rule to LSTM, GRU and RMSprop.
@@ -38,7 +37,7 @@ def command(ctx: click.Context, number: int | None) -> None:
     if (here / "engine").is_dir() and here != PACKAGE:
         click.echo(
             f"Warning: minichar is imported from {PACKAGE}, so changes to {here} have no effect: "
-            "run pip install -e . in this directory first",
+            "run `pip install -e .` in this directory first",
             err=True,
         )
     click.echo(f"{lesson.story}\n")

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.types import OptionHelpExtra
 
+from minichar.checks import did_you_mean
+from minichar.cli.dashes import TwoDashes
 from minichar.devices.choose import open_backend
 from minichar.engine.cells import models
 from minichar.extras import on_interrupt, raise_interrupt
@@ -39,6 +42,14 @@ class GroupedOption(click.Option):
         super().__init__(*args, **kwargs)
         self.group = group
 
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        """Return the notes after the help text, with ranges in words: ``[default: 3; at least 1]``."""
+        extra = super().get_help_extra(ctx)
+        if isinstance(self.type, click.IntRange | click.FloatRange):
+            low, high = self.type.min, self.type.max
+            extra["range"] = f"at least {low}" if high is None else f"from {low} to {high}"
+        return extra
+
 
 class DescribedArgument(click.Argument):
     """Argument with a description in ``--help``. Works with every supported version of Click."""
@@ -48,7 +59,7 @@ class DescribedArgument(click.Argument):
         self.description = description
 
 
-class GroupedCommand(click.Command):
+class GroupedCommand(TwoDashes):
     """Command whose ``--help`` groups parameters into sections, in declaration order."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -78,7 +89,31 @@ class GroupedCommand(click.Command):
                     formatter.write_dl(records)
 
 
-class CellName(click.Choice[str]):
+class Integer(click.IntRange):
+    """Integer in a range. Click calls its own type an "integer range" in error messages."""
+
+    name = "integer"
+
+
+class Number(click.FloatRange):
+    """Floating-point number in a range. Click calls its own type a "float range" in error messages."""
+
+    name = "float"
+
+
+class OneOf(click.Choice[str]):
+    """Choice that ignores case and suggests a similar name."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names, case_sensitive=False)
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return the error message, which lists the names."""
+        message = super().get_invalid_choice_message(value, ctx).removesuffix(".")
+        return message + did_you_mean(self.normalize_choice(value, ctx), self.choices)
+
+
+class CellName(OneOf):
     """Choice of a registered cell, including cells registered after the option is declared."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, checkpoint, device, group
+from minichar.cli.options import PATH, GroupedCommand, OneOf, checkpoint, device, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
@@ -57,7 +57,7 @@ ending = group("Length")
 @prompt(
     "--unknown",
     default="error",
-    type=click.Choice(["error", "skip", "unk"]),
+    type=OneOf(["error", "skip", "unk"]),
     help="How to handle prompt characters outside the vocabulary: fail, skip, or use the unknown id.",
 )
 @ending(
@@ -150,9 +150,13 @@ def read_prime(path: Path) -> str:
     try:
         with click.open_file(str(path), encoding="utf-8-sig") as file:
             return file.read()
+    except FileNotFoundError as error:
+        raise MinicharError(
+            f"--prime-file {str(path)!r} does not exist: choose a text file, or use --primetext TEXT"
+        ) from error
     except OSError as error:
-        raise MinicharError(f"cannot read --prime-file {path}: {error.strerror}") from error
+        raise MinicharError(f"cannot read --prime-file {str(path)!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise MinicharError(
-            f"--prime-file {path} is not UTF-8: invalid byte at offset {error.start}"
+            f"--prime-file {str(path)!r} is not UTF-8: invalid byte at offset {error.start}"
         ) from error

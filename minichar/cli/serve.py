@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, argument, group
+from minichar.cli.options import PATH, GroupedCommand, Integer, Number, argument, group
 from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
@@ -22,37 +22,37 @@ sharing = group("Load")
     type=PATH,
 )
 @listening("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
-@listening("--port", default=8080, type=click.IntRange(0, 65535), help="Port to listen on. 0: any free port.")
+@listening("--port", default=8080, type=Integer(0, 65535), help="Port to listen on. 0: any free port.")
 @listening("--open", "opened", is_flag=True, show_default=False, help="Open the web page in a browser.")
 @sharing(
     "--redis",
     "url",
     metavar="URL",
-    help="Redis server. minichar worker processes load the checkpoints and process the requests.",
+    help="Redis server. `minichar worker` processes load the checkpoints and process the requests.",
 )
 @sharing(
     "--columns",
     default=256,
-    type=click.IntRange(1, 4096),
+    type=Integer(1, 4096),
     help="Maximum number of requests in a batch, per model.",
 )
 @sharing(
     "--queue",
     default=256,
-    type=click.IntRange(0, 65536),
+    type=Integer(0, 65536),
     help="Maximum number of waiting requests, per model. Further requests are rejected with status 503.",
 )
 @sharing(
     "--pace",
     default=2000.0,
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="N",
     help="Maximum speed per request, in characters per second. 0: no limit.",
 )
 @sharing(
     "--per-client",
     default=16,
-    type=click.IntRange(0),
+    type=Integer(0),
     metavar="N",
     help="Maximum number of concurrent requests per client address. 0: no limit, for use behind a proxy.",
 )
@@ -75,7 +75,7 @@ def command(
     if url is not None:
         if checkpoints:
             raise click.UsageError(
-                "--redis cannot be combined with CHECKPOINT: pass the checkpoints to minichar worker"
+                "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
             )
         jobs = part("minichar.web.redis_queue").RedisQueue(url, queue)
     else:

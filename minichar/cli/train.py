@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from minichar.checkpoints.naming import newest_first, open_checkpoint
-from minichar.cli.options import PATH, CellName, GroupedCommand, device, group
+from minichar.cli.options import PATH, CellName, GroupedCommand, Integer, OneOf, device, group
 from minichar.cli.report import Report
 from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
@@ -48,7 +48,7 @@ output = group("Output")
 @text(
     "--split",
     default=DEFAULT.split,
-    type=click.Choice(SPLITS),
+    type=OneOf(SPLITS),
     help="columns: validate on the end of every stream, as in char-rnn. "
     "tail: validate on the end of the text, as in torch-rnn and nanoGPT, which is harder.",
 )
@@ -85,7 +85,7 @@ output = group("Output")
 @model(
     "--gru-reset",
     default=DEFAULT.gru_reset,
-    type=click.Choice(GRU_RESETS),
+    type=OneOf(GRU_RESETS),
     help="Apply a GRU's reset gate after the matrix product (PyTorch) or before it (char-rnn).",
 )
 @training(
@@ -138,7 +138,7 @@ output = group("Output")
 @training(
     "--dtype",
     default=DEFAULT.dtype,
-    type=click.Choice(DTYPES),
+    type=OneOf(DTYPES),
     help="Data type of the weights. float64 halves the speed and is rarely better.",
 )
 @ss(
@@ -152,14 +152,14 @@ output = group("Output")
 @ss(
     "--ss-schedule",
     default=DEFAULT.ss_schedule,
-    type=click.Choice(SS_SCHEDULES),
+    type=OneOf(SS_SCHEDULES),
     help="Teacher-forcing ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
     "inverse-sigmoid: start / (1 + d·exp(d·e)), which decreases slowly at first (try d = 0.2).",
 )
 @ss(
     "--ss-feed",
     default=DEFAULT.ss_feed,
-    type=click.Choice(SS_FEEDS),
+    type=OneOf(SS_FEEDS),
     help="Sample the prediction from the model's distribution, or use the most likely character.",
 )
 @saving(
@@ -216,7 +216,7 @@ output = group("Output")
     "--print-every",
     default=100,
     metavar="N",
-    type=click.IntRange(1),
+    type=Integer(1),
     help="Log the loss every N chunks, and print it if there is no progress bar.",
 )
 @output(
@@ -249,7 +249,7 @@ def command(
     """
     if ctx.args:
         raise click.UsageError(
-            f"unexpected argument {ctx.args[0]!r}: use minichar train --data {ctx.args[0]}"
+            f"unexpected argument {ctx.args[0]!r}: use `minichar train --data {ctx.args[0]}`"
         )
     given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
     if checkpoint and init_from:

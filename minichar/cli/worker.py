@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, argument, group
+from minichar.cli.options import PATH, GroupedCommand, Integer, Number, argument, group
 from minichar.extras import need
 
 part = partial(need, extra="web", what="a worker")
@@ -28,18 +28,18 @@ working = group("Load")
 @working(
     "--columns",
     default=64,
-    type=click.IntRange(1, 1024),
+    type=Integer(1, 1024),
     help="Maximum number of requests in a batch, per model.",
 )
 @working(
     "--pace",
     default=2000.0,
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="N",
     help="Maximum speed per request, in characters per second. 0: no limit.",
 )
 def command(checkpoints: tuple[Path, ...], url: str, columns: int, pace: float) -> None:
-    """Run a worker that generates text for minichar serve --redis.
+    """Run a worker that generates text for `minichar serve --redis`.
 
     You can run any number of workers on any number of machines. Ctrl-C stops a worker after it finishes
     its current requests. If a worker dies, another one takes over its requests.

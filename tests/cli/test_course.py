@@ -62,7 +62,7 @@ def backward_lines(module):
 
 @pytest.mark.parametrize(("number", "cell"), [(7, rnn), (11, lstm), (12, gru), (12, gru_reset_before)])
 def test_cell_lessons_quote_the_equations_and_backward_pass_of_the_code(number, cell):
-    story = squeezed(get_lesson(number).story)
+    story = squeezed(get_lesson(str(number)).story)
     backward = list(backward_lines(cell))
     assert equations(cell)
     assert backward
@@ -118,8 +118,8 @@ def test_wheel_contains_every_lesson():
 
 
 def test_unknown_lesson_number_raises():
-    with pytest.raises(MinicharError, match="there is no lesson 99: choose one from 1 to 15"):
-        get_lesson(99)
+    with pytest.raises(MinicharError, match="there is no lesson '99': choose one from 1 to 15"):
+        get_lesson("99")
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_finds_lessons_installed_from_a_wheel(tmp_path, record):
 
 
 def test_missing_lessons_raise(record):
-    with pytest.raises(MinicharError, match="the lessons are not installed: run pip install"):
+    with pytest.raises(MinicharError, match="the lessons are not installed: run `pip install"):
         find_lessons()
 
 

@@ -20,7 +20,7 @@ def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     assert f"model      {model.summary()}" in shown
     assert "dropout 0.25" in shown
     assert f"vocabulary {model.vocabulary.characters!r}\n" in shown
-    assert "resumable  yes, with minichar train --resume" in shown
+    assert "resumable  yes, with `minichar train --resume`" in shown
     for name, view in model.parameters.items():
         size = " × ".join(map(str, view.shape))
         assert re.search(rf"  {name} +{size} +{view.size:,}  max \|w\| {abs(view).max():.3g}\n", shown)

@@ -91,12 +91,45 @@ def test_unknown_option_suggests_a_similar_name(cli):
     assert re.search("Error: No such option.*--rnnsize.*--rnn-size", stderr)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "-data_dir", "x", "-rnn_size", 64], "'-data_dir'. Did you mean '--data'?"),
+        (["train", "--data", "x", "-rnn_size", 64], "'-rnn_size'. Did you mean '--rnn-size'?"),
+        (["sample", "cv", "-temperature=0.5"], "'-temperature'. Did you mean '--temperature'?"),
+        (["train", "-gpuid", 0], "'-gpuid'."),
+        (["data", "get", "-force", "pydocs"], "'-force'. Did you mean '--force'?"),
+        (["-version"], "'-version'. Did you mean '--version'?"),
+        (["sample", "-x"], "'-x'."),
+    ],
+)
+def test_long_option_with_one_dash(cli, arguments, words):
+    stderr = cli(*arguments, status=2).stderr
+    assert stderr.splitlines()[-1] == f"Error: No such option {words}"
+
+
+def test_choices_ignore_case_and_suggest_a_similar_name(cli):
+    words = "'lsmt' is not one of 'gru', 'lstm', 'rnn'; did you mean 'lstm'?"
+    assert words in cli("train", "--model", "lsmt", status=2).stderr
+    words = "did you mean 'tinyshakespeare'?"
+    assert words in cli("data", "get", "Shakespeare", status=2).stderr
+    assert "'none' does not exist" in cli("train", "--model", "LSTM", "--data", "none", status=1).stderr
+    assert "'none' does not exist" in cli("train", "--split", "Tail", "--data", "none", status=1).stderr
+
+
+def test_ranges_are_described_in_words(cli):
+    text = re.sub(r"\s+", " ", cli("serve", "--help").stdout)
+    assert "--port INTEGER Port to listen on. 0: any free port. [default: 8080; from 0 to 65535]" in text
+    assert "0: no limit. [default: 2000.0; at least 0]" in text
+    assert "'x' is not a valid integer." in cli("serve", "--port", "x", status=2).stderr
+
+
 def test_commands_are_imported_lazily():
     code = (
         "import sys, minichar.cli; print(*[name for name in sys.modules if name.startswith('minichar.cli.')])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == ""
+    assert result.stdout.split() == ["minichar.cli.dashes"]
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_directory_uses_its_best_checkpoint(cli, train):
 
 def test_no_checkpoint_in_cv(cli):
     result = cli("sample", status=1)
-    assert result.stderr == "Error: no checkpoint in cv/: train one with 'minichar train'\n"
+    assert result.stderr == "Error: no checkpoint in cv/: train one with `minichar train`\n"
 
 
 def test_the_same_seed_generates_the_same_text(cli, toy):
@@ -116,6 +116,12 @@ def test_prompt_from_a_file(cli, toy, home):
     assert cli("sample", toy, "--prime-file", "-", "--length", 30, stdin="ab\ncd").stdout == expected
 
 
+def test_empty_prompt_file_is_no_prompt(cli, toy):
+    without = cli("sample", toy, "--length", 30).stdout
+    assert cli("sample", toy, "--length", 30, "--primetext", "").stdout == without
+    assert cli("sample", toy, "--length", 30, "--prime-file", "-", stdin="").stdout == without
+
+
 def test_prompt_from_a_pipe(process, toy):
     child = process("sample", toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
     stdout, _ = child.communicate("ab", timeout=60)
@@ -130,8 +136,8 @@ def test_two_prompts(cli, toy):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "cannot read --prime-file prime.txt: No such file"),
-        (b"ab\xff", "prime.txt is not UTF-8: invalid byte at offset 2"),
+        (None, "--prime-file 'prime.txt' does not exist: choose a text file, or use --primetext"),
+        (b"ab\xff", "'prime.txt' is not UTF-8: invalid byte at offset 2"),
         ("ab☃".encode(), "'☃' (U+2603) at position 2"),
     ],
     ids=["missing", "bytes", "unknown"],
@@ -239,14 +245,18 @@ def test_several_samples_need_a_length(cli, toy):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--temperature", 0], "--temperature is 0.0; it must be above 0"),
+        (
+            ["--temperature", 0],
+            "--temperature is 0.0; it must be above 0 (for greedy decoding, use --argmax)",
+        ),
         (["--temperature", -1], "--temperature is -1.0"),
         (["--temperature", "nan"], "--temperature is nan"),
         (["--temperature", "inf"], "--temperature is inf"),
         (["--top-k", -1], "--top-k is -1; it must be at least 0"),
         (["--top-p", 0], "--top-p is 0.0"),
         (["--top-p", 1.5], "--top-p is 1.5; it must be above 0 and at most 1"),
-        (["--length", -1], "--length is -1"),
+        (["--length", -1], "--length is -1; it must be at least 0\n"),
+        (["--length", 2**63], f"--length is {2**63}; it must be below 2**63\n"),
         (["--num-samples", 0], "--num-samples is 0"),
         (["--seed", -1], "--seed is -1"),
     ],
