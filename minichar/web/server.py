@@ -1,6 +1,7 @@
 """HTTP server based on Cheroot, with limits suitable for a public demo."""
 
 import ipaddress
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -81,8 +82,11 @@ def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
     try:
         server.prepare()
     except OSError as error:
+        # Cheroot puts the errors of all addresses in one message.
+        reasons = dict.fromkeys(re.findall(r"\[Errno -?\d+\] ([^)]+)", str(error)))
         raise MinicharError(
-            f"cannot listen on {host} port {port}: {error}; choose another port with --port"
+            f"cannot listen on {host} port {port}: {', '.join(reasons) or error}; "
+            "choose another --port (0: any free port) or --host"
         ) from error
     return server
 

@@ -102,8 +102,10 @@ def test_port_in_use(folder):
         done = run(folder, "-m", "minichar", "serve", "--port", port)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"Error: cannot listen on 127.0.0.1 port {port}: ")
-    assert last.endswith("choose another port with --port")
+    assert last == (
+        f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use; "
+        "choose another --port (0: any free port) or --host"
+    )
 
 
 def test_public_address_warning_and_open_option(command, monkeypatch):
