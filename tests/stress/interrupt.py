@@ -3,9 +3,10 @@
     python tests/stress/interrupt.py [RUNS [SECONDS [WORD]]]
 
 sends SIGINT to the process group, as Ctrl-C in a terminal does, RUNS times within SECONDS of the
-start, to each command that contains WORD. A run is bad if it prints a traceback, exits with a status
-that hides the interrupt, hangs, or leaves a temporary file. Tracebacks before `minichar.__main__.main`
-is called are counted separately, as "start", because Python installs its handler before it runs our code.
+start, to each command that contains WORD (the worker needs redis-server). A run is bad if it prints a
+traceback, exits with a status that hides the interrupt, hangs, or leaves a temporary file. Tracebacks before
+`minichar.__main__.main` is called are counted separately, as "start", because Python installs its handler
+before it runs our code.
 """
 
 import os
@@ -17,7 +18,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from web_helpers import free_port, redis_server
 
 TEXT = "the quick fox jumps over the moon.\n" * 100
 TOY = "--rnn-size 8 --num-layers 1 --batch-size 4 --seq-length 6"
@@ -42,6 +47,7 @@ COMMANDS = (
     "lessons 1",
     "bench --rnn-size 8 --rounds 1",
     "serve --port 0",
+    "worker --redis redis://127.0.0.1:{port}",
 )
 FINE = (-signal.SIGINT, 128 + signal.SIGINT, 2)
 """Exit statuses after an interrupt. 2 is pytest's, from `minichar lessons`."""
@@ -99,26 +105,34 @@ def judge(status, stderr, folder):
     return ""
 
 
+def tally(command, folder, runs, limit):
+    """Interrupt a command `runs` times. Return the number of each exit status and of each fault."""
+    generator = random.Random(1)
+    longest = min(limit, 1.1 * duration(command, folder, limit))
+    statuses, faults = Counter(), Counter()
+    for _ in range(runs):
+        delay = generator.uniform(0, longest)
+        status, stderr = interrupt(command, folder, delay)
+        statuses[status] += 1
+        if fault := judge(status, stderr, folder):
+            faults[fault] += 1
+            if fault != "start":
+                print(f"after {delay:.3f} s: {fault}\n{stderr}")
+                for path in folder.rglob("*.tmp"):
+                    path.unlink()
+    print(f"{command[:32]:32} up to {longest:.2f} s  {dict(statuses)}  {dict(faults)}", flush=True)
+    return statuses, faults
+
+
 def main(runs=100, limit=1.0, word=""):
-    generator, bad, sent = random.Random(1), Counter(), 0
+    bad, sent, port = Counter(), 0, free_port()
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         (folder / "input.txt").write_text(TEXT)
         minichar(f"train --data input.txt --max-epochs 1 {TOY}", folder).communicate()
         for command in (command for command in COMMANDS if word in command):
-            longest = min(float(limit), 1.1 * duration(command, folder, float(limit)))
-            statuses, faults = Counter(), Counter()
-            for _ in range(int(runs)):
-                delay = generator.uniform(0, longest)
-                status, stderr = interrupt(command, folder, delay)
-                statuses[status] += 1
-                if fault := judge(status, stderr, folder):
-                    faults[fault] += 1
-                    if fault != "start":
-                        print(f"after {delay:.3f} s: {fault}\n{stderr}")
-                        for path in folder.rglob("*.tmp"):
-                            path.unlink()
-            print(f"{command[:32]:32} up to {longest:.2f} s  {dict(statuses)}  {dict(faults)}", flush=True)
+            with redis_server(port, folder) if "redis" in command else nullcontext():
+                statuses, faults = tally(command.format(port=port), folder, int(runs), float(limit))
             bad += faults
             sent += statuses.total()
     print(f"{sent} interrupts: {dict(bad) or 'all fine'}")
