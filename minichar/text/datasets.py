@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from minichar.checks import did_you_mean
 from minichar.errors import MinicharError, Option
 from minichar.files import replacing
 from minichar.text.download import Progress, download
@@ -212,7 +213,8 @@ def fetch(
         SHA-256 is wrong, or the file cannot be written. No partial file is left behind.
     """
     if name not in DATASETS:
-        raise MinicharError(f"unknown dataset {name!r}: choose one of {', '.join(DATASETS)}")
+        known = ", ".join(DATASETS)
+        raise MinicharError(f"unknown dataset {name!r}: choose one of {known}{did_you_mean(name, DATASETS)}")
     dataset = DATASETS[name]
     path = dataset_path(name, folder)
     if os.path.lexists(path) and not force:

@@ -117,6 +117,10 @@ def test_wheel_contains_every_lesson():
     ]
 
 
+def test_lesson_number_may_be_padded():
+    assert get_lesson("07") == get_lesson("7") == LESSONS[6]
+
+
 def test_unknown_lesson_number_raises():
     with pytest.raises(MinicharError, match="there is no lesson '99': choose one from 1 to 15"):
         get_lesson("99")

@@ -175,3 +175,4 @@ def test_unreadable_and_unwritable_files_are_errors(tmp_path, monkeypatch):
 
 def test_an_unknown_name_is_an_error(tmp_path):
     assert "unknown dataset 'toys': choose one of pydocs, pystdlib" in error_of("toys", tmp_path)
+    assert error_of("shakespeare", tmp_path).endswith("; did you mean 'tinyshakespeare'?")
