@@ -100,7 +100,6 @@ def test_unknown_option_suggests_a_similar_name(cli):
         (["train", "-gpuid", 0], "'-gpuid'."),
         (["data", "get", "-force", "pydocs"], "'-force'. Did you mean '--force'?"),
         (["-version"], "'-version'. Did you mean '--version'?"),
-        (["sample", "-x"], "'-x'."),
     ],
 )
 def test_long_option_with_one_dash(cli, arguments, words):
