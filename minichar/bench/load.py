@@ -200,7 +200,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="checkpoint, or directory of checkpoints")
-    parser.add_argument("--pace", type=float, default=2000, help="as for minichar serve (default: 2000)")
+    parser.add_argument("--pace", type=float, default=2000, help="as for `minichar serve` (default: 2000)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256], help="numbers of clients")
     parser.add_argument("--seconds", type=float, default=30, help="duration of each test (default: 30)")
     parser.add_argument("--length", type=int, default=2000, help="characters per request (default: 2000)")
