@@ -55,6 +55,8 @@ def read_file(data: Path) -> tuple[Path, bytes]:
         raise MinicharError(f"{str(path)!r} is not a regular file: copy its content to a regular file")
     if data.name in DATASETS and data == dataset_path(data.name).parent:
         raise MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
+    if found := sorted(repr(str(text.parent)) for text in data.glob("*/input.txt")):
+        raise MinicharError(f"{str(path)!r} does not exist: choose {' or '.join(found)}")
     raise MinicharError(
         f"{str(path)!r} does not exist: choose a text file, or a directory that contains input.txt"
     )
