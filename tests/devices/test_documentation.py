@@ -39,8 +39,8 @@ def test_requirements_match_the_error_message_and_pyproject(rows, error_of):
             open_backend(name)
         else:
             (command,) = re.findall("`(pip install [^`]+)`", needs)
-            assert error_of(name).endswith(command)
-            assert f"minichar[{name}]" in command
+            assert f"'.[{name}]'" in command
+            assert error_of(name).endswith(command.replace("'.[", "'minichar["))
             assert extras[name]
 
 

@@ -83,6 +83,7 @@ def test_the_table_agrees_with_the_code(table):
 def test_the_extras_in_the_table_are_declared(table):
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = pyproject["project"]["optional-dependencies"]
-    for _, _, needs in table.values():
-        for extra in re.findall(r"minichar\[(\w+)\]", needs):
-            assert any(requirement.startswith(extra) for requirement in extras[extra])
+    named = [extra for _, _, needs in table.values() for extra in re.findall(r"`(\w+)` extra", needs)]
+    assert len(named) == 3
+    for extra in named:
+        assert any(requirement.startswith(extra) for requirement in extras[extra])
