@@ -18,6 +18,7 @@ from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_w
 from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import lay_out, settings_of
 
+NAMES = {"train": "training", "val": "validation", "test": "test"}
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
 """Settings that determine which characters are held out."""
 
@@ -52,12 +53,12 @@ reading = group("Evaluation")
     show_default=False,
     help="Fraction of the text used for validation.  [default: as in training]",
 )
-@text("--part", default="val", type=OneOf(PARTS), help="Part of the split to evaluate on.")
+@text("--part", default="val", type=OneOf(PARTS), help="Split to evaluate on: training, validation or test.")
 @reading(
     "--start",
     default="zero",
     type=OneOf(["zero", "carried"]),
-    help="Initial state: zero, as in generation, or carried over from the preceding parts of the split.",
+    help="Initial state: zero, as in generation, or carried over from the preceding splits.",
 )
 @reading(
     "--batch-size",
@@ -120,7 +121,7 @@ def command(
         other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
         if other and model.details.get("settings") and same_text:
             click.echo(
-                f"warning: {' and '.join(other)} changed since training, so this part overlaps the "
+                f"warning: {' and '.join(other)} changed since training, so this split overlaps the "
                 "training text; use the original values to evaluate on held-out text",
                 err=True,
             )
@@ -129,7 +130,7 @@ def command(
         result = evaluate_part(model, laid_out, part, start, watch)
         begun = "from a zero state" if start == "zero" else "with the state carried over"
         streams = f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''}"
-        what = f"{part} part of the {laid_out.how} split, {streams} {begun}"
+        what = f"{NAMES[part]} split ({laid_out.how}), {streams} {begun}"
     click.echo(f"model       {path}: {model.summary()}, on {device.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
     ends = f"first chunk {result.first:.4f}, last {result.last:.4f}"

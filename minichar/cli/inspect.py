@@ -91,7 +91,9 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if len(ids) < len(corpus.ids):
-        notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters; see --length")
+        notes.append(
+            f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters; increase --length"
+        )
     for note in notes:
         click.echo(note, err=True)
     page = make_page(model, ids, f"{path} on {corpus.path}")

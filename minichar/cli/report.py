@@ -111,7 +111,7 @@ class Report:
             lines += [f"           {Option(name).flag} is now {v}" for name, v in self.run.changes.items()]
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [
-                f"warning    {folder}/ contains other checkpoints; minichar sample uses the best one.",
+                f"warning    {folder}/ contains other checkpoints; `minichar sample` uses the best one.",
                 "           Set --checkpoint-dir to keep this run separate.",
             ]
         for line in lines:

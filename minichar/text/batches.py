@@ -171,7 +171,7 @@ def split_text(
     if asked != (B, T):
         notes.append(
             f"{N:,} characters are too few for batch size {asked[0]} and sequence length {asked[1]}: "
-            f"using {B} and {T} instead"
+            f"reduced to batch size {B} and sequence length {T}"
         )
     return Split(train, val, test, B=B, T=T, how=how, notes=tuple(notes))
 

@@ -110,7 +110,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     """
     if not len(getattr(split, part)):
         raise MinicharError(
-            f"the {part} part of the text is empty: choose another ",
+            f"the {part} split is empty: choose another ",
             Option("part"),
             " or change the fractions",
         )

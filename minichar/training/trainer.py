@@ -217,7 +217,7 @@ class Trainer:
         if isfinite(loss) and loss <= self.limit:
             return
         saved = self.saver.saved
-        limit = f"; the first loss was {self.first_loss:.4g}" if isfinite(loss) else ""
+        limit = f"; the initial loss was {self.first_loss:.4g}" if isfinite(loss) else ""
         good = f"The last good checkpoint is {saved[-1]}" if saved else "No checkpoint was saved"
         raise MinicharError(
             f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "

@@ -7,6 +7,7 @@ from toys import TEXT, parts, put_together, toy_model
 
 from minichar import load
 from minichar.checkpoints.checkpoint import save
+from minichar.cli.eval import NAMES
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import evaluate_part, evaluate_whole
@@ -47,7 +48,7 @@ def test_default_loss_matches_the_checkpoint_name(cli, train):
     assert found["nats"] in path
     assert found["path"] == path
     assert found["text"] == "input.txt"
-    assert found["what"] == "val part of the columns split, 4 streams from a zero state"
+    assert found["what"] == "validation split (columns), 4 streams from a zero state"
     assert numbers(cli("eval")) == found
 
 
@@ -59,7 +60,7 @@ def test_parts_and_splits(cli, train, part, split):
     fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
     found = numbers(cli("eval", path, "--split", split, "--part", part, *fractions))
     assert_agrees(found, evaluate_part(model, split_of(model, split, 0.6, 0.2), part, "zero"))
-    assert found["what"] == f"{part} part of the {split} split, 4 streams from a zero state"
+    assert found["what"] == f"{NAMES[part]} split ({split}), 4 streams from a zero state"
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -120,13 +121,13 @@ def test_notes_are_printed_to_standard_error(cli, train, home):
     result = cli("eval", path, "--data", "other.txt", "--batch-size", 50)
     assert "removed a byte-order mark" in result.stderr
     assert "too few for batch size 50" in result.stderr
-    assert "val part of the columns split, 1 stream from" in numbers(result)["what"]
+    assert "validation split (columns), 1 stream from" in numbers(result)["what"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--part", "test"], 1, "the test part of the text is empty"),
+        (["--part", "test"], 1, "the test split is empty"),
         (["--split", "tail", "--start", "carried"], 1, "--start carried needs --split columns"),
         (["--split", "whole", "--start", "carried"], 2, "always starts from a zero state"),
         (["--train-frac", 0.9, "--val-frac", 0.2], 1, "their sum at most 1"),
@@ -179,7 +180,7 @@ def test_note_if_the_training_text_has_changed(cli, train, home):
 )
 def test_warns_if_the_part_overlaps_the_training_text(cli, train, option, value):
     stderr = cli("eval", train(), option, value).stderr
-    assert f"{option} changed since training, so this part overlaps the training text" in stderr
+    assert f"{option} changed since training, so this split overlaps the training text" in stderr
 
 
 def test_logits_that_overflow_are_one_line(cli, home):

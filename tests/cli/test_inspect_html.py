@@ -123,7 +123,7 @@ def test_astral_and_unknown_characters(look, home):
 def test_long_text_is_truncated_with_a_note(cli, train, home):
     path = train()
     result = cli("inspect", path, "--text", "input.txt", "--html", "a.html", "--length", 100)
-    assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters; see --length\n"
+    assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters; increase --length\n"
     assert Reader((home / "a.html").read_text(encoding="utf-8")).data["text"] == TEXT[:100]
     assert cli("inspect", path, "--text", "input.txt", "--html", "a.html").stderr == ""
     assert (

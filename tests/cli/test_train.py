@@ -196,7 +196,7 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "other checkpoints" not in first
     assert re.search(r"only \d+ training steps: increase --max-epochs or reduce --batch-size", first)
     again = cli(*arguments).stderr
-    assert "cv/ contains other checkpoints; minichar sample uses the best one" in again
+    assert "cv/ contains other checkpoints; `minichar sample` uses the best one" in again
 
 
 def test_text_without_the_data_option(cli):
@@ -272,7 +272,7 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
     said = cli("train", "--data", "short.txt", "--rnn-size", 4, "--max-epochs", 1).stderr
     assert "removed a byte-order mark" in said
     assert "converted 10 CR LF line endings to LF" in said
-    assert "are too few for batch size 50 and sequence length 50: using" in said
+    assert "are too few for batch size 50 and sequence length 50: reduced to" in said
 
 
 @pytest.mark.parametrize("every", [0, 1, 2])

@@ -114,7 +114,8 @@ def test_short_text_reduces_the_batch_size_first(how, B):
     assert (split.B, split.T) == (B, 50)
     (note,) = split.notes
     sizes = "batch size 50 and sequence length 50"
-    assert note == f"1,500 characters are too few for {sizes}: using {B} and 50 instead"
+    reduced = f"reduced to batch size {B} and sequence length 50"
+    assert note == f"1,500 characters are too few for {sizes}: {reduced}"
     assert len(split.train) > 0
     assert len(split.val) > 0
 

@@ -172,7 +172,7 @@ class TestEvaluatePart:
 
     def test_an_empty_part_is_reported_in_one_line(self, model, ids):
         split = split_text(ids, B, T, train_frac=0.8, val_frac=0.2)
-        with pytest.raises(MinicharError, match="the test part of the text is empty") as caught:
+        with pytest.raises(MinicharError, match="the test split is empty") as caught:
             evaluate_part(model, split, "test", "zero")
         assert "\n" not in str(caught.value)
 

@@ -63,7 +63,7 @@ def test_a_loss_three_times_the_first_stops_the_run(trainer_of, watched):
     trainer = trainer_of(eval_val_every=5)
     checkpoints, error = sabotage(trainer, 7, "readout.W", lambda view: view.__imul__(3e4), watched)
     assert trainer.iteration <= (8 if watched else 10)
-    assert f"the first loss was {trainer.first_loss:.4g}" in error
+    assert f"the initial loss was {trainer.first_loss:.4g}" in error
     assert "Parameter readout.W has grown to " in error
     assert "try a lower learning_rate or grad_clip" in error
     assert len(checkpoints) == 1
@@ -78,7 +78,7 @@ def test_a_single_bad_unread_loss_stops_the_run_at_the_next_evaluation(trainer_o
                 # The mean loss of the five chunks is still below the limit.
                 trainer.step.worst[...] = 3.1 * trainer.first_loss
 
-    with pytest.raises(MinicharError, match=r"training failed: loss [\d.]+ at epoch .*the first loss was"):
+    with pytest.raises(MinicharError, match=r"training failed: loss [\d.]+ at epoch .*the initial loss was"):
         one_chunk_was_bad()
     assert trainer.iteration == 10
     assert len(trainer.saver.saved) == 1
