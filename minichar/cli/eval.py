@@ -32,7 +32,7 @@ reading = group("Evaluation")
     "--data",
     metavar="PATH",
     type=PATH,
-    help="A text file, or a directory with input.txt.  [default: the training text]",
+    help="A text file, or a directory containing input.txt.  [default: the training text]",
 )
 @text("--encoding", help="Text encoding.  [default: as in training]", show_default=False)
 @text(

@@ -29,7 +29,7 @@ looking = group("Page")
     "--text",
     metavar="PATH",
     type=PATH,
-    help="Text file to process, or a directory with input.txt.  [default: the training text]",
+    help="Text file to process, or a directory containing input.txt.  [default: the training text]",
 )
 @looking(
     "--html",

@@ -76,9 +76,9 @@ class Report:
 
     @contextmanager
     def display(self) -> Iterator[None]:
-        """Write to standard error. If that fails, training continues without a display.
+        """Write to standard error. If writing fails, training continues silently.
 
-        This happens if, for example, the terminal was closed or the output is piped to ``head``.
+        Writing fails if, for example, the terminal is closed or the output is piped to ``head``.
         """
         try:
             yield
@@ -187,10 +187,10 @@ class Report:
             if self.log_path is not None:
                 open(self.log_path, "a").close()
         except OSError as error:
-            raise MinicharError(f"cannot write the log {self.log_path}: {error.strerror}") from error
+            raise MinicharError(f"cannot write to log file {self.log_path}: {error.strerror}") from error
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a record to the log file, if there is one. If that fails, training continues."""
+        """Append a record to the log file, if there is one. If writing fails, training continues."""
         if self.log_path is None:
             return
         try:
@@ -198,7 +198,7 @@ class Report:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             if not self.log_failed:
-                self.say(f"warning    cannot write the log {self.log_path}: {error.strerror}; continuing")
+                self.say(f"warning    cannot write to log file {self.log_path}: {error.strerror}; continuing")
             self.log_failed = True
 
     def finish(self) -> None:

@@ -20,7 +20,7 @@ from minichar.training.start import begin, begin_from, resume
 
 DEFAULT = Settings()
 NEWEST = "--newest"
-"""Value of ``--resume`` without a path. It starts with two hyphens, so the user cannot enter it as a path."""
+"""Value of ``--resume`` without a path. It starts with two hyphens so that it is not mistaken for a path."""
 
 text = group("Text")
 model = group("Model")
@@ -35,22 +35,22 @@ output = group("Output")
     "--data",
     metavar="PATH",
     type=PATH,
-    help="A text file, or a directory with input.txt.  [default: the built-in text, pydocs]",
+    help="A text file, or a directory containing input.txt.  [default: the built-in text, pydocs]",
 )
 @text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030.")
 @text(
     "--min-freq",
     default=DEFAULT.min_freq,
     metavar="N",
-    help="Map characters that occur fewer than N times to an unknown id, which is never generated. "
-    "Reduces the size of a Chinese vocabulary and speeds up training. 0: keep all characters.",
+    help="Replace characters that occur fewer than N times with the unknown token, which is never generated. "
+    "For Chinese, this reduces the vocabulary size and speeds up training. 0: keep all characters.",
 )
 @text(
     "--split",
     default=DEFAULT.split,
     type=OneOf(SPLITS),
     help="columns: validate on the end of every stream, as in char-rnn. "
-    "tail: validate on the end of the text, as in torch-rnn and nanoGPT, which is harder.",
+    "tail: validate on the end of the text, as in torch-rnn and nanoGPT. Validating on the tail is harder.",
 )
 @text("--train-frac", default=DEFAULT.train_frac, help="Fraction of the text used for training.")
 @text(
@@ -92,7 +92,7 @@ output = group("Output")
     "--seq-length",
     default=DEFAULT.seq_length,
     metavar="T",
-    help="Time steps of truncated backpropagation. Longer sequences help to capture longer dependencies.",
+    help="Time steps per chunk in truncated backpropagation. Longer chunks help capture longer dependencies.",
 )
 @training(
     "--batch-size",
@@ -122,7 +122,7 @@ output = group("Output")
 @training(
     "--decay-rate",
     default=DEFAULT.decay_rate,
-    help="Decay rate of RMSprop's mean square, from 0 to 1. Larger values average over more steps.",
+    help="Decay rate of RMSprop's running mean square, from 0 to 1. Larger values average over more steps.",
 )
 @training(
     "--grad-clip",
@@ -139,7 +139,7 @@ output = group("Output")
     "--dtype",
     default=DEFAULT.dtype,
     type=OneOf(DTYPES),
-    help="Data type of the weights. float64 halves the speed and is rarely better.",
+    help="Data type of the weights. float64 is half as fast and rarely gives better results.",
 )
 @ss(
     "--use-ss/--no-use-ss",
@@ -256,7 +256,7 @@ def command(
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     if checkpoint:
         if str(checkpoint) == NEWEST:
-            newest_first(checkpoint := options["checkpoint_dir"])  # raise an error if it has no checkpoint
+            newest_first(checkpoint := options["checkpoint_dir"])  # raises if there is no checkpoint
         run = resume(checkpoint, {name: options[name] for name in given}, device)
     elif init_from:
         _, model = open_checkpoint(init_from, lambda path: load_model(path, device))

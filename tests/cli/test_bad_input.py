@@ -326,7 +326,7 @@ def test_checkpoint_dir_is_not_writable(refused):
 
 
 def test_log_is_not_writable(refused):
-    assert "cannot write the log nowhere/x.jsonl" in refused(
+    assert "cannot write to log file nowhere/x.jsonl" in refused(
         "train", "--data", "input.txt", *TOY, "--log", "nowhere/x.jsonl"
     )
 

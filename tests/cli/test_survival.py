@@ -61,7 +61,7 @@ def test_closing_the_terminal_saves_a_checkpoint(home):
 
 
 def test_a_reader_that_leaves_does_not_stop_training(started, home):
-    """``minichar train 2>&1 | head -1``: training finishes without a display."""
+    """``minichar train 2>&1 | head -1``: training finishes silently."""
     ours, theirs = os.pipe()
     child = started(*SHORT, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -94,13 +94,13 @@ def test_a_terminal_that_disappears_without_a_signal(started, home):
 def test_a_log_that_cannot_be_written_is_reported_once(cli, home):
     result = cli("train", "--data", "input.txt", *TOY, *SHORT, "--log", "/dev/full")
     (warning,) = (line for line in result.stderr.splitlines() if "/dev/full" in line)
-    assert warning == "warning    cannot write the log /dev/full: No space left on device; continuing"
+    assert warning == "warning    cannot write to log file /dev/full: No space left on device; continuing"
     load_training(Path(result.stdout.strip()))
 
 
 def test_a_log_in_a_missing_directory_is_reported_before_training(cli, home):
     arguments = ("train", "--data", "input.txt", *TOY, "--log", "missing/log.jsonl")
-    assert "cannot write the log missing/log.jsonl: No such file" in cli(*arguments, status=1).stderr
+    assert "cannot write to log file missing/log.jsonl: No such file" in cli(*arguments, status=1).stderr
     assert not (home / "cv").exists()
 
 
