@@ -50,7 +50,7 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss), the number of equally likely characters that would be equally hard to predict."""
+        """exp(loss): the number of equally likely characters that would give the same loss."""
         return exp(self.loss) if self.loss < LARGEST_LOSS else inf
 
 
@@ -60,7 +60,7 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
     Parameters
     ----------
     network : Network
-        Without dropout masks. Its state is advanced to the end of the last chunk.
+        A network without dropout masks. Its state advances to the end of the last chunk.
     chunks : iterable of (inputs, targets)
         Arrays of int ``(n, B)``, n ≤ T.
     """
@@ -74,7 +74,7 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
 
 
 def check_finite(evaluation: Evaluation) -> Evaluation:
-    """Return `evaluation` if its loss is finite. The trainer's own check names the parameter.
+    """Return `evaluation` if its loss is finite. The trainer has its own check, which names the parameter.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def check_finite(evaluation: Evaluation) -> Evaluation:
 
 @np.errstate(over="ignore", invalid="ignore")  # `check_finite` reports the result
 def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
-    """Return the loss on one part of the text.
+    """Return the loss on one split of the text.
 
     Parameters
     ----------
@@ -98,15 +98,15 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     split : Split
     part : {"train", "val", "test"}
     start : {"zero", "carried"}
-        Start from a zero state, or carry the state over from the preceding parts. The latter
-        requires a split by columns, in which each stream continues into the next part.
+        Start from a zero state, or carry the state over from the preceding splits. The latter
+        requires the ``columns`` split method, in which each stream continues into the next split.
     watch : callable, optional
         Wraps the iterable of chunks, for example to update a progress bar.
 
     Raises
     ------
     MinicharError
-        If the part is empty, the state cannot be carried over, or the loss is not finite.
+        If the split is empty, the state cannot be carried over, or the loss is not finite.
     """
     if not len(getattr(split, part)):
         raise MinicharError(
@@ -117,9 +117,9 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     if start == "carried" and split.how != "columns":
         raise MinicharError(
             Option("start", "carried"),
-            " needs ",
+            " requires ",
             Option("split", "columns"),
-            ": in other splits, no stream continues into the next part",
+            ": otherwise, streams do not continue into the next split",
         )
     network = model.network(split.T, split.B)
     to_device = model.parameters.backend.to_device
@@ -133,7 +133,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
 def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
-    """Return the loss on all characters but the first, fed as one stream starting from a zero state.
+    """Return the loss on all characters except the first, read as one stream from a zero state.
 
     Parameters
     ----------

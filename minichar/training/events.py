@@ -26,8 +26,8 @@ class Step:
     def loss(self) -> float:
         """Mean loss of the chunk before the update, in nats per character.
 
-        The first access copies the value from the device, so access it only when needed. If it has
-        been accessed, the trainer checks it before continuing.
+        The first access copies the value from the device, so access it only when needed. The
+        trainer checks every loss that has been accessed before it continues.
         """
         return float(self.to_host(self.value))
 
@@ -44,8 +44,8 @@ class Evaluated:
     train_loss : float
         Mean loss since the previous evaluation, with dropout and scheduled sampling.
     val, fit : Evaluation or None
-        Results on the validation part and on an equal number of training chunks, both without
-        dropout or scheduled sampling. None if there is no validation part.
+        Results on the validation split and on an equal number of training chunks, both without
+        dropout or scheduled sampling. None if there is no validation split.
     learning_rate, teacher_forcing_ratio : float
         Values in the current epoch.
     """

@@ -40,7 +40,7 @@ class RMSprop:
     parameters : Parameters
         Updated in place.
     decay : float
-        α, the decay rate of the mean square.
+        α, the decay rate of the running mean square.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@
 
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from
 the model's distribution or its argmax. The gradient does not flow through the choice, and the
-backward pass uses the characters that were *fed*. The first character in a chunk is always the
+backward pass uses the *actual* input characters. The first character in a chunk is always the
 true character, because its prediction would come from the previous chunk.
 """
 
@@ -20,20 +20,20 @@ SS_FEEDS = ("sample", "argmax")
 
 
 class ScheduledSampling:
-    """A feed (`minichar.engine.network.Feed`) that mixes true characters and predictions.
+    """A `minichar.engine.network.Feed` that mixes true characters and predictions.
 
     Parameters
     ----------
     inputs : array of int, (T, B)
         The true characters. The array is read at each step, so its contents may change between chunks.
     feed : {"sample", "argmax"}
-        Sample the prediction, or use the argmax.
+        Whether to sample the prediction or use the argmax.
     backend : Backend
     """
 
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
-        # Allocated once, because a recorded step uses fixed memory addresses.
+        # Allocated once, because a captured step uses fixed memory addresses.
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 
@@ -44,7 +44,7 @@ class ScheduledSampling:
             self.u[...] = generator.random(self.inputs.shape)
 
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
-        """Return the ids ``(B,)`` to feed at step `t`; `look` returns the logits of step t-1."""
+        """Return the input ids ``(B,)`` for step `t`; `look` returns the logits of step t-1."""
         if t == 0:
             return self.inputs[0]
         logits = look()  # (V, B)

@@ -9,15 +9,16 @@ SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
 def learning_rate(e: int, start: float, decay: float, after: int) -> float:
-    """Return the learning rate in epoch `e`: `start`, multiplied by `decay` after each epoch from `after` on.
+    """Return the learning rate in epoch `e`.
 
-    As in char-rnn, `after` counts epochs from 1.
+    It starts at `start` and is multiplied by `decay` at the end of every epoch, beginning with epoch
+    `after`, which counts from 1 as in char-rnn.
     """
     return float(start * decay ** max(0, e + 1 - max(after, 1)))
 
 
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:
-    """Return the teacher-forcing ratio (the probability of feeding the true character) in epoch `e`.
+    """Return the teacher-forcing ratio (the probability of using the true character) in epoch `e`.
 
     The schedules are from Bengio et al. 2015, section 2.4, with the epoch as i and `minimum` as
     the lower bound::

@@ -64,7 +64,7 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
 
 
 def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) -> Run:
-    """Start from a trained model's weights, with its vocabulary mapped to the new text's.
+    """Start from a trained model's weights, and map its vocabulary to that of the new text.
 
     Parameters
     ----------
@@ -106,11 +106,11 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     Parameters
     ----------
     path : Path
-        A checkpoint, or a directory, in which the newest readable checkpoint is used.
+        A checkpoint, or a directory whose newest readable checkpoint is used.
     changes : dict
         Settings to change. By default, checkpoints are saved in the directory that contains `path`.
-        The only checkpoints that are ever deleted are those saved by this process, and the run's
-        checkpoint between two evaluations once it is obsolete.
+        Only checkpoints saved by this process, and the run's obsolete checkpoint from between two
+        evaluations, are ever deleted.
     backend : Backend
 
     Raises
@@ -132,13 +132,13 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
                 "omit the option, or start a new run with ",
                 Option("init_from"),
             )
-    # Do not write a cache to a path that comes from an untrusted checkpoint.
+    # Do not write a cache to a path taken from an untrusted checkpoint.
     corpus = read_corpus(settings, cache="data" in changes)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
-            f"{corpus.path} is not the text that {path} was trained on: specify that text with ",
+            f"{corpus.path} is not the text that {path} was trained on: specify the original text with ",
             Option("data"),
             ", or start a new run with ",
             Option("init_from"),
@@ -163,7 +163,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
 
 
 def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, TrainingState, list[str]]:
-    """Return the path, model and training state of a checkpoint, and notes on skipped newer ones."""
+    """Return a checkpoint's path, model and training state, and notes about newer ones that were skipped."""
     if not path.is_dir():
         return path, *load_training(path, backend), []
     damaged: list[str] = []
@@ -177,10 +177,10 @@ def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, Train
 
 
 def _is_obsolete(path: Path, state: TrainingState) -> bool:
-    """Return whether a checkpoint is an earlier one of the run with this training state."""
+    """Return whether `path` is an earlier checkpoint of the run that has this training state."""
     try:
         _, other = load_training(path)
-    except MinicharError:  # there is no such file
+    except MinicharError:  # missing or damaged
         return False
     same_run = other.progress.first_loss == state.progress.first_loss
     return same_run and other.progress.iteration <= state.progress.iteration
@@ -250,15 +250,11 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
     fresh = [character for character in new.characters if character not in old]
     gone = [character for character in old.characters if character not in new]
     if fresh:
-        notes.append(
-            f"{len(fresh)} characters are new to the model and start from random weights: {listed(fresh)}"
-        )
+        notes.append(f"characters new to the model, initialised randomly ({len(fresh)}): {listed(fresh)}")
     if new.unknown and not old.unknown:
-        notes.append("the id for unknown characters is new to the model and starts from random weights")
+        notes.append("the unknown token is new to the model and is initialised randomly")
     if gone:
-        notes.append(
-            f"{len(gone)} of the model's characters are not in the text and are dropped: {listed(gone)}"
-        )
+        notes.append(f"characters removed because the text lacks them ({len(gone)}): {listed(gone)}")
     return notes
 
 

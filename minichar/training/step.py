@@ -1,7 +1,7 @@
 """One training step: forward pass, loss, backward pass, clipping, RMSprop.
 
-All arrays used in a step are allocated once, on the device, so that a backend can record and replay
-the step (`Backend.recorded`). Each chunk requires one copy to the device, and no copy to the host
+All arrays used in a step are allocated once, on the device, so that a backend can capture and
+replay the step (`Backend.recorded`). Each chunk requires one copy to the device, and no copy to the host
 until the loss is read.
 """
 
@@ -59,7 +59,7 @@ class TrainingStep:
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
     def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:
-        """Set the rates for subsequent chunks. A ratio of 1 disables scheduled sampling."""
+        """Set both rates for subsequent chunks. A ratio of 1 disables scheduled sampling."""
         self.learning_rate[...] = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.update = self.learn_mixed if teacher_forcing_ratio < 1.0 else self.learn_forced

@@ -2,7 +2,7 @@
 
     for each chunk: forward pass, loss, backward pass, clipping, RMSprop
     every `eval_val_every` chunks: evaluate, save a checkpoint
-    after `checkpoint_every` seconds without one: save the latest checkpoint
+    `checkpoint_every` seconds after the last checkpoint: overwrite the latest checkpoint
 
 The trainer prints nothing. It yields events, which the command line displays.
 """
@@ -30,9 +30,9 @@ from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
 EXPLODED = 3.0
-"""Training fails if the loss exceeds this multiple of the first loss, as in char-rnn.
+"""Training fails if the loss exceeds this multiple of the initial loss, as in char-rnn.
 
-If the first loss is below the uniform baseline ln V, for example when training starts from trained
+If the initial loss is below the uniform baseline ln V, for example when training starts from trained
 weights, the baseline is used instead.
 """
 
@@ -51,7 +51,7 @@ class Trainer:
         ``path`` and ``digest`` of the text. Checkpoints store them so that changes to the text are
         detected when the run is resumed.
     resumed : checkpoint.TrainingState, optional
-        The state to continue from.
+        The state to resume from.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Trainer:
         return self.saver.best(self.history)
 
     def stop(self) -> None:
-        """Stop after the current chunk and save a checkpoint. Safe to call in a signal handler."""
+        """Stop after the current chunk and save a checkpoint. Safe to call from a signal handler."""
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
@@ -172,7 +172,7 @@ class Trainer:
 
     @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
-        """Evaluate on the validation part from a zero state, and add a row to the history."""
+        """Evaluate on the validation split from a zero state, and add a row to the history."""
         self.check_parameters()
         train_loss = self.look(self.step.total / self.learned)
         val = fit = None
@@ -204,7 +204,7 @@ class Trainer:
             self.check(float("nan"))
 
     def begin_with(self, first_loss: float) -> None:
-        """Set the first loss and the limit derived from it."""
+        """Set the initial loss and the limit derived from it."""
         # On new text, a trained model's loss can rise considerably and still be below the uniform baseline.
         self.limit = min(EXPLODED * max(first_loss, log(self.model.config.vocab_size)), LARGEST)
         self.first_loss = first_loss
@@ -248,7 +248,7 @@ class Trainer:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Approximate size of a checkpoint, in bytes: weights, mean square and state."""
+        """Approximate checkpoint size in bytes: weights, running mean square and state."""
         return 2 * self.model.parameters.flat.nbytes + self.step.network.state.nbytes
 
     def _state(self) -> checkpoint.TrainingState:

@@ -128,7 +128,7 @@ def test_notes_are_printed_to_standard_error(cli, train, home):
     ("arguments", "status", "words"),
     [
         (["--part", "test"], 1, "the test split is empty"),
-        (["--split", "tail", "--start", "carried"], 1, "--start carried needs --split columns"),
+        (["--split", "tail", "--start", "carried"], 1, "--start carried requires --split columns"),
         (["--split", "whole", "--start", "carried"], 2, "always starts from a zero state"),
         (["--train-frac", 0.9, "--val-frac", 0.2], 1, "their sum at most 1"),
         (["--batch-size", 0], 2, "--batch-size"),

@@ -321,7 +321,7 @@ def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, hom
     result = cli("train", "--data", "new.txt", *options[2:], "--init-from", first)
     assert load(result.stdout.strip()).config.model == "gru"
     assert load(result.stdout.strip()).config.rnn_size == 8
-    assert re.search(r"\d+ characters are new to the model and start from random weights: 'A'", result.stderr)
+    assert re.search(r"characters new to the model, initialised randomly \(\d+\): 'A'", result.stderr)
     wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
     assert "Error: --rnn-size 9 does not match the --init-from model" in wrong.stderr
 

@@ -1,4 +1,4 @@
-"""Training gives the same losses on every device, with few copies and exact resuming."""
+"""On every device, training gives the same losses, makes few copies and resumes exactly."""
 
 from dataclasses import replace
 
@@ -83,7 +83,7 @@ class TestParity:
 
     @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
     def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(self, ss_feed, device):
-        """The rates change from epoch to epoch, and a recorded step must use the current ones."""
+        """The rates change from epoch to epoch, and a captured step must use the current ones."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
         here, there = (trainer_on(backend, settings, L=1) for backend in (CPU, device))
         here.generator = OnTheHost(device, settings.seed, 1)
@@ -97,7 +97,7 @@ class TestParity:
 
 
 class TestRecording:
-    """A recorded step uses the current inputs and rates at every replay."""
+    """A captured step uses the current inputs and rates at every replay."""
 
     class ConstantRate(TrainingStep):
         """A faulty step whose learning rate is a Python number instead of an array."""
@@ -137,13 +137,13 @@ class TestRecording:
             TrainingStep, "_learn", lambda step, feed: (calls.append(feed), right(step, feed))[0]
         )
         trainer = trainer_on(gpu, EVERYTHING)
-        losses_of(trainer, 7)  # an epoch of teacher forcing: two warm-up calls and one recording
+        losses_of(trainer, 7)  # an epoch of teacher forcing: two warm-up calls and one capture
         assert len(calls) == 3
-        losses_of(trainer, 10)  # scheduled sampling is recorded separately
+        losses_of(trainer, 10)  # scheduled sampling is captured separately
         assert len(calls) == 6
 
     def test_if_matrix_products_cannot_be_captured_every_step_runs_normally(self, gpu, monkeypatch):
-        """CuPy 14 cannot capture them. The failed capture does not affect the losses."""
+        """CuPy 14 cannot capture matrix products. The failed capture does not affect the losses."""
         from cupy_double import open_double
 
         settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
@@ -177,7 +177,7 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_r
     counts = [backend.crossings]
     if hasattr(backend.xp, "crossings"):  # the test double also counts copies itself
         counts.append(backend.xp.crossings)
-    steps = 2 if backend.kind == "opencl" else 5  # on a GPU, through warm-up, recording and replay
+    steps = 2 if backend.kind == "opencl" else 5  # on a GPU, through warm-up, capture and replay
     for _ in range(steps):
         before = [dict(count) for count in counts]
         loss = trainer.learn()

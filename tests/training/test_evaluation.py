@@ -125,7 +125,7 @@ class TestEvaluatePart:
         return split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
 
     def unbroken(self, model, *parts):
-        """Return the losses of consecutive parts, read in one pass from a zero state."""
+        """Return the losses of consecutive splits, read in one pass from a zero state."""
         losses, state = [], None
         for part in parts:
             inputs, targets = (np.concatenate(pieces) for pieces in zip(*part, strict=True))
@@ -178,7 +178,7 @@ class TestEvaluatePart:
 
     def test_a_tail_split_has_no_state_to_carry(self, model, ids):
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2, how="tail")
-        with pytest.raises(MinicharError, match=r"start=.carried. needs split=.columns.") as caught:
+        with pytest.raises(MinicharError, match=r"start=.carried. requires split=.columns.") as caught:
             evaluate_part(model, split, "val", "carried")
         assert "\n" not in str(caught.value)
         assert evaluate_part(model, split, "val", "zero").loss == pytest.approx(

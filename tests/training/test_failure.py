@@ -34,7 +34,7 @@ def sabotage(trainer, iteration, name, change, watched=False):
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 @pytest.mark.parametrize("name", ["layer1.W", "readout.W"])
 def test_a_non_finite_weight_stops_the_run(trainer_of, value, name, watched):
-    """If losses are read, NaN stops the run at the next chunk, and infinity by the chunk after that.
+    """If losses are read, NaN stops the run at the next chunk, and infinity at most one chunk later.
 
     Otherwise, the run stops at the next evaluation, before a checkpoint is saved.
     """

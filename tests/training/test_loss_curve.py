@@ -102,7 +102,7 @@ def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
 
 
 def test_a_short_repeated_phrase_is_memorised(cell):
-    """Memorising requires the state, because a space can be followed by different words."""
+    """Memorising the text requires the state, because a space can be followed by different words."""
     text = "one by one two by two "
     trainer = trainer_of(text * 20, cell, H=24, L=1, seq_length=22, batch_size=2, learning_rate=0.01)
     losses = [float(trainer.learn()) for _ in range(250)]

@@ -62,7 +62,7 @@ def test_n_steps_plus_n_resumed_steps_equal_2n_steps(settings_of, cell):
 
 
 def test_the_checkpoints_of_both_runs_are_the_same(settings_of):
-    """The weights, the mean square, the state and every value in the header are identical."""
+    """The weights, the running mean square, the state and every value in the header are identical."""
     settings = settings_of()
     whole = begin(settings).trainer
     take(whole, 40)

@@ -39,7 +39,7 @@ def test_the_file_name_agrees_with_the_content(trainer_of):
 
 
 def test_a_checkpoint_is_the_best_if_no_earlier_loss_is_lower(trainer_of, monkeypatch):
-    losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # one loss for val and one for fit
+    losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # one loss each for `val` and `fit`
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24))
     trainer = trainer_of(eval_val_every=6, max_epochs=1)
     assert 30 < trainer.iterations <= 36
@@ -153,7 +153,7 @@ class TestBetweenEvaluations:
                 at.append(trainer.iteration)
         assert at == [*range(5, trainer.iterations, 5)]
         assert len(at) > 3
-        assert len(names(trainer)) == 1, "the last checkpoint makes the one in between obsolete"
+        assert len(names(trainer)) == 1, "the last checkpoint replaces the one saved between evaluations"
 
     def test_it_is_not_saved_if_evaluations_are_more_frequent(self, trainer_of, clock):
         trainer = trainer_of(checkpoint_every=5, eval_val_every=4, max_epochs=1)
@@ -229,7 +229,7 @@ def test_the_size_of_a_checkpoint_is_reserved_before_training(trainer_of, monkey
 
 
 class TestStaleLatest:
-    """A process may be killed after it saved a checkpoint, and before it deleted the obsolete one."""
+    """A process may be killed after saving a checkpoint but before deleting the obsolete one."""
 
     @pytest.fixture
     def killed(self, trainer_of):

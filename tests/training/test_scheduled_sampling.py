@@ -17,7 +17,7 @@ def certain(character, B):
 
 @pytest.fixture
 def fed(backend):
-    """Return a function that computes the fed ids ``(T, B)``. Inputs are TRUE, and predictions are OTHER."""
+    """Return a function that computes the input ids ``(T, B)``: TRUE if forced, OTHER if predicted."""
 
     def run(ratio, T=20, B=60, feed="sample", seed=1):
         inputs = backend.to_device(np.full((T, B), TRUE))
@@ -45,7 +45,7 @@ class TestTheMask:
         assert true.mean() == pytest.approx(0.8, abs=0.036)
 
     def test_each_character_is_drawn_independently(self, feed, fed):
-        """The mask is not shared across a step or across a sequence."""
+        """The mask is drawn independently for every step and sequence."""
         true = fed(0.5, feed=feed)[1:] == TRUE  # (T-1, B)
         for axis in (0, 1):
             assert true.any(axis=axis).all()
@@ -58,7 +58,7 @@ class TestTheMask:
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
 def test_each_chunk_draws_a_new_mask_into_the_same_array(feed, backend, host):
-    """A replayed step reads the mask and the uniform numbers from the recorded addresses."""
+    """A replayed step reads the mask and the random numbers from the captured addresses."""
     mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
     uniform, (mask, u) = backend.uniform(1), (mixed.mask, mixed.u)
     mixed.draw_mask(0.5, uniform)

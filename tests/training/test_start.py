@@ -64,8 +64,8 @@ def architecture(model):
 def test_new_and_dropped_characters_are_reported(old, tmp_path):
     run = begin_from(toy_settings(tmp_path, ALPHABET * 60), load(tmp_path / "old.npz"))
     assert run.notes == (
-        "3 characters are new to the model and start from random weights: 'b' 'd' 'f'",
-        "2 of the model's characters are not in the text and are dropped: 'x' 'z'",
+        "characters new to the model, initialised randomly (3): 'b' 'd' 'f'",
+        "characters removed because the text lacks them (2): 'x' 'z'",
     )
 
 
@@ -79,7 +79,7 @@ def test_a_long_list_of_new_characters_is_abbreviated(tmp_path):
     save(tmp_path / "old.npz", toy_model("x", rnn_size=2, num_layers=1))
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 30))) * 20
     run = begin_from(toy_settings(tmp_path, text), load(tmp_path / "old.npz"))
-    assert run.notes[0].startswith("30 characters are new")
+    assert run.notes[0].startswith("characters new to the model, initialised randomly (30)")
     assert run.notes[0].endswith(f"{chr(0x4E13)!r} and 10 more")
 
 
@@ -144,7 +144,7 @@ def test_the_dtype_is_taken_from_the_new_settings(old, tmp_path):
 def test_a_new_unknown_id_is_reported(tmp_path, min_freq):
     save(tmp_path / "old.npz", toy_model())
     notes = begin_from(toy_settings(tmp_path, min_freq=min_freq), load(tmp_path / "old.npz")).notes
-    assert any("the id for unknown characters is new" in note for note in notes) == (min_freq > 0)
+    assert any("the unknown token is new" in note for note in notes) == (min_freq > 0)
 
 
 def test_only_the_weights_are_taken_from_init_from(tmp_path):
@@ -225,7 +225,7 @@ def test_options_that_can_change_on_resuming(stopped, name, value):
 def test_a_different_training_text(stopped, tmp_path):
     (tmp_path / "input.txt").write_text(TEXT.replace("cat", "act"))
     with pytest.raises(
-        MinicharError, match=r"input\.txt is not the text that .* was trained on: specify that text"
+        MinicharError, match=r"input\.txt is not the text that .* was trained on: specify the original text"
     ):
         resume(stopped, {})
 

@@ -10,7 +10,7 @@ from minichar.training.trainer import Evaluated, Step
 
 
 def watch(monkeypatch, thing, method, note):
-    """Before every call to a method, call `note` with the same arguments."""
+    """Call `note` with the same arguments before every call to a method."""
     original = getattr(thing, method)
 
     def watched(*arguments):
@@ -157,7 +157,7 @@ def test_masks_are_drawn_from_the_generator_of_the_run(trainer_of, changes):
 
 
 def test_the_backward_pass_uses_the_characters_that_were_fed(trainer_of):
-    """With a ratio of 0, every character in a chunk except the first is a prediction."""
+    """With a ratio of 0, every input character in a chunk except the first is a prediction."""
     trainer = trainer_of(start_ss=0.0, min_ss=0.0, ss_feed="argmax", learning_rate=1e-30)
     inputs, _ = trainer.split.train[0]
     trainer.learn()
