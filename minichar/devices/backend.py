@@ -2,7 +2,7 @@
 
 A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the operations that
 differ between devices: copying arrays to and from the device, drawing random numbers, multiplying
-matrices, summing columns by character, fusing element-wise functions, and recording a training step.
+matrices, summing columns by character, fusing element-wise functions, and capturing a training step.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ class Backend(ABC):
     crossings : dict of str to int
         Number of arrays copied to the device and to the host.
     plain : Backend
-        The same device without exact matrix products (`minichar.engine.exact`).
+        A backend for the same device without exact matrix products (`minichar.engine.exact`).
     """
 
     xp: ModuleType
@@ -50,12 +50,12 @@ class Backend(ABC):
         return self.name.partition(":")[0]
 
     def to_device(self, array: Array) -> Array:
-        """Copy a host array to the device, with the same shape and dtype."""
+        """Copy a host array to the device, preserving its shape and dtype."""
         self.crossings["to_device"] += 1
         return self._to_device(array)
 
     def to_host(self, array: Array) -> np.ndarray:
-        """Copy a device array to the host, with the same shape and dtype."""
+        """Copy a device array to the host, preserving its shape and dtype."""
         self.crossings["to_host"] += 1
         return self._to_host(array)
 
@@ -82,7 +82,7 @@ class Backend(ABC):
 
         `columns` is ``(G, N)``, `ids` is ``(N,)`` and `out` is ``(G, V)``. The sums are computed as one
         matrix product with a one-hot matrix of the distinct ids. This is faster than a scatter-add,
-        because a chunk has few distinct characters.
+        because a chunk contains few distinct characters.
         """
         xp = self.xp
         seen, place = xp.unique(ids, return_inverse=True)  # (S,), (N,)

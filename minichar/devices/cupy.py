@@ -30,8 +30,8 @@ class CuPyBackend(Backend):
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with a one-hot matrix product.
 
-        In a recorded step, array sizes must not depend on the ids. Atomic additions would use
-        less memory, but their order, and thus the rounding, varies between runs.
+        In a captured step, array sizes must not depend on the ids. Atomic additions would use
+        less memory, but their order, and thus the rounding, would vary between runs.
         """
         onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
         self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
@@ -66,7 +66,7 @@ class CuPyBackend(Backend):
         return call
 
     def recorded(self, step: Function) -> Function:
-        """Return `step` as a CUDA graph, which is recorded after a warm-up and then replayed."""
+        """Return `step` as a CUDA graph, which is captured after a warm-up and then replayed."""
         return CudaGraph(self.xp, step)
 
     def describe(self) -> str:

@@ -1,11 +1,11 @@
-"""Record a training step as a CUDA graph, so that a single launch runs all its kernels."""
+"""Capture a training step as a CUDA graph, so that a single launch runs all its kernels."""
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 WARM_UP = 2
-"""Number of warm-up calls before a step is recorded. They compile kernels and allocate memory."""
+"""Number of warm-up calls before a step is captured. They compile kernels and allocate memory."""
 
 
 class CudaGraph:

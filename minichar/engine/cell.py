@@ -31,7 +31,7 @@ class Product:
         One letter per gate, in row order.
     reads_state, reads_x : bool
         Whether the product uses the hidden state and the layer's input. In a second stage, the
-        first stage's first result replaces the hidden state.
+        first stage's first result takes the place of the hidden state.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Cell:
         Letters of the gates with values in [0, 1]; ``inspect --html`` plots their distributions.
         For a cell without gates, the same as `unit`.
     biases : dict of str to float
-        Initial bias of each gate whose bias is not random.
+        Initial biases by gate. The biases of other gates are initialised randomly.
     torch, onnx : Counterpart, optional
         The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
     variant : bool
@@ -141,7 +141,7 @@ class Cell:
     def shapes(self, H: int, D: int, V: int) -> Shapes:
         """Return the name and shape of each parameter in a layer with H units and D inputs.
 
-        The input to the first layer is character ids, so D is 0 and ``Wx`` has one column for each of
+        The inputs to the first layer are character ids, so D is 0 and ``Wx`` has one column for each of
         the V characters.
         """
         shapes: Shapes = {}

@@ -3,11 +3,11 @@
 Each element of a matrix product is a sum of K terms, and its rounding error depends on the order of
 the terms. In BLAS libraries, that order depends on the number of columns, the column's index and the
 thread count. This does not matter for training, but a difference in the last bit can change which
-character is drawn, and the generated text diverges from then on. An exact model therefore uses values
+character is drawn, after which the generated text diverges. An exact model therefore uses values
 whose sums need no rounding:
 
-    W    each row in integer multiples of    2^(S-28),   2^S ≥ Σ|W| along the row
-    s    in integer multiples of             2^-24,      |s| ≤ 1: hidden states and the bias input 1
+    W    integer multiples of 2^(S-28) in each row, where 2^S ≥ Σ|W| over the row
+    s    integer multiples of 2^-24, |s| ≤ 1: hidden states and the bias input 1
 
 Every partial sum is an integer multiple of 2^(S-52) and, including the rounding of W, less than
 2^(S+1), so it fits in the 53-bit significand of a float64. The order of the terms therefore does not

@@ -42,7 +42,8 @@ class Row:
     name : str
     shape : tuple of int
     complex_error, central_error : float
-        Largest error of the hand-written gradient by each method, relative to its largest entry.
+        Largest difference between the hand-written and the numerical gradient for each method,
+        relative to the largest entry of the numerical gradient.
     """
 
     name: str
@@ -105,9 +106,9 @@ def toy_network(
 
 
 def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
-    """Return the loss of a chunk as a function of θ, with the state, masks and fed characters fixed.
+    """Return the loss of a chunk as a function of θ; the state, masks and inputs are held fixed.
 
-    With scheduled sampling, the fed characters must be fixed, because the gradient does not flow
+    With scheduled sampling, the input characters must be held fixed, because the gradient does not flow
     through the choice of characters.
     """
     parameters = network.parameters.twin(dtype)

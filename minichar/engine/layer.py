@@ -75,14 +75,14 @@ class Layer:
         return h
 
     def backward(self, dh_above: Array, ids: Array) -> Array:
-        """Backpropagate through time: fill the weight gradients and return dx (0 if the input is ids).
+        """Backpropagate through time: fill the weight gradients and return dx (0 if the inputs are ids).
 
         Parameters
         ----------
         dh_above : array, (n, H, B)
             Gradient of the loss with respect to h at each step, from the layers above; n ≤ T.
         ids : array of int, (n, B)
-            The characters that were *fed* to the forward pass; used only in the first layer.
+            The *actual* input characters of the forward pass; used only in the first layer.
         """
         n = len(dh_above)
         dh, *dpassed = self.xp.zeros_like(self.start)  # gradients are not carried across chunks

@@ -84,7 +84,7 @@ class Linear:
     def backward(self, n: int, ids: Array) -> Array | float:
         """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or 0 if there is no x.
 
-        In the first layer, `ids` ``(n, B)`` are the characters fed to the forward pass.
+        In the first layer, `ids` ``(n, B)`` are the input characters of the forward pass.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)

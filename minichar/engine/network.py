@@ -42,7 +42,7 @@ class Network:
     gradient : Parameters
         Gradient of the loss, filled by `learn`.
     fed : array of int, (T, B)
-        Characters fed in the last forward pass.
+        Input characters of the last forward pass.
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
     n : int
@@ -91,7 +91,7 @@ class Network:
             return
         backend, shape = self.parameters.backend, (self.T, self.config.rnn_size, self.B)
         for k, mask in enumerate(self.masks):
-            if mask is None:  # allocated once, because a recorded step uses fixed addresses
+            if mask is None:  # allocated once, because a captured step uses fixed addresses
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
             dropout.draw_mask(self.config.dropout, generator, mask, backend)
 
@@ -138,7 +138,7 @@ class Network:
         return self.readout.measure(targets)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep the caches of each step, which only the backward pass needs.
+        """Set whether to keep each step's cache, which only the backward pass needs.
 
         Without caches, a chunk uses less memory and runs faster.
         """
@@ -166,5 +166,5 @@ class Network:
 
 
 def teacher_forcing(inputs: Array) -> Feed:
-    """Return a feed that yields the true characters `inputs` ``(T, B)`` and ignores predictions."""
+    """Return a `Feed` that returns the true characters `inputs` ``(T, B)`` and ignores predictions."""
     return lambda t, look: inputs[t]

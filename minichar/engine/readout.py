@@ -5,10 +5,10 @@
     dW = dlogits @ [x; 1]ᵀ
     dx = W_xᵀ @ dlogits
 
-A feed that uses the model's predictions needs the logits after each step. Otherwise, logits are
-computed after all steps have run, with one matrix product for many steps. With a large vocabulary,
-the logits are the largest arrays in a chunk. They are therefore computed, used and overwritten in
-pieces, so that memory use does not grow with T.
+Feeding the model its own predictions requires the logits after each step. Otherwise, the logits
+are computed after all steps have run, with one matrix product for many steps. With a large
+vocabulary, the logits are the largest arrays in a chunk. They are therefore computed, used and
+overwritten in pieces, so that memory use does not grow with T.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from minichar.engine import loss
 from minichar.engine.linear import as_columns
 
 PIECE = 1 << 22
-"""Maximum number of logits in memory at a time, unless a single step has more."""
+"""Maximum number of logits in memory at once, unless a single step has more."""
 
 
 class ReadOut:

@@ -1,4 +1,4 @@
-"""Recorded steps are CUDA graphs on a GPU and ordinary function calls on other devices."""
+"""`Backend.recorded` returns a CUDA graph on a GPU and an ordinary function on other devices."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from minichar.devices.graph import CudaGraph
 
 @pytest.fixture
 def counting(backend):
-    """Return ``(step, calls, total, one)``. The recorded `step` adds `one` to `total`."""
+    """Return ``(step, calls, total, one)``. Each call of `step` adds `one` to `total`."""
     one, total = backend.to_device(np.ones(3)), backend.zeros((3,), "float64")
     calls = []
 

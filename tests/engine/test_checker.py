@@ -30,7 +30,7 @@ def toy(cell, generator, backend=CPU):
 
 
 def spoil(monkeypatch, names, change):
-    """After every backward pass, change the element of median magnitude in each named gradient."""
+    """After every backward pass, change the median-magnitude element of each named gradient."""
     right = Network.backward
 
     def wrong(network):

@@ -60,7 +60,7 @@ def test_character_weights_and_zeros_are_not_rounded():
 
 @pytest.mark.parametrize("name", ["tanh", "exp"])
 def test_a_function_gives_the_same_value_at_every_position(name, generator):
-    """NumPy does not guarantee this. Otherwise, generated text would depend on its column in the batch."""
+    """NumPy does not guarantee this, but generated text must not depend on its column in the batch."""
     f, x = getattr(np, name), generator.normal(0, 3, (37, 70))
     together = f(x)
     for b in range(70):

@@ -29,7 +29,7 @@ def characters(generator, T=T, B=B, V=V, backend=CPU):
 
 
 def feed_of(inputs, ss_feed, backend):
-    """Return a teacher-forcing feed or, unless `ss_feed` is ``off``, a scheduled-sampling feed."""
+    """Return a `Feed`: teacher forcing if `ss_feed` is ``off``, and scheduled sampling otherwise."""
     if ss_feed == "off":
         return teacher_forcing(inputs)
     feed = ScheduledSampling(inputs, ss_feed, backend)

@@ -41,7 +41,7 @@ def test_initial_biases_are_those_declared_by_the_cell(odd):
 
 
 def values_of(cell, generator):
-    """Run a layer, and return ``(layer, start, seen)``; `seen` holds copies of the values after each step."""
+    """Run a layer, and return ``(layer, start, seen)``; `seen` contains copies of each step's values."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=1), T, B, generator)
     (layer,) = network.layers
     start = layer.start.copy()

@@ -154,7 +154,7 @@ class TestCaches:
         fresh = another(network)
         fresh.state = network.state
         expected = loss_and_gradient(fresh, inputs[T:], targets[T:])
-        loss = network.learn(teacher_forcing(inputs[:T]), targets[:T])  # leaves caches with other values
+        loss = network.learn(teacher_forcing(inputs[:T]), targets[:T])  # leaves other values in the caches
         same(network.measure(teacher_forcing(inputs[:T]), targets[:T]), loss)
         for value, wanted in zip(loss_and_gradient(network, inputs[T:], targets[T:]), expected, strict=True):
             same(value, wanted)
@@ -189,7 +189,7 @@ class TestState:
         same(other.forward(feed), network.forward(feed))
 
     def test_the_carried_state_is_the_state_after_the_last_pass(self, network, text, same):
-        """After a full chunk and two single steps, the state after the second step is carried over."""
+        """After a full chunk and two single steps, the state after the second single step is carried over."""
         inputs, _ = text
         start = network.state
         network.forward(teacher_forcing(inputs[:T]))
