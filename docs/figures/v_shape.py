@@ -1,4 +1,4 @@
-"""Error of numerical gradients against the step size, for central differences and the complex step.
+"""Error of central-difference and complex-step gradients as a function of step size.
 
 The errors are measured on a small LSTM with the engine's gradient check.
 """

@@ -32,7 +32,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the time of the fastest call, in seconds; other load can only slow a call down."""
+    """Return the time of the fastest call, in seconds, because other load can only slow a call down."""
 
     def once():
         begun = perf_counter()
@@ -44,7 +44,7 @@ def fastest(unit, times):
 
 
 class Clock:
-    """Time in seconds by kind. Nested timed calls are charged to the outermost call."""
+    """Total time by kind, in seconds. Nested timed calls count towards the outermost call."""
 
     def __init__(self):
         self.seconds = defaultdict(float)

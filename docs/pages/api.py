@@ -44,7 +44,7 @@ def write_api(folder: Path) -> None:
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page with each module's members and docstring, which is verbatim to preserve equations."""
+    """Return a page with each module's docstring, kept verbatim to preserve equations, and its members."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))

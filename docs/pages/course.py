@@ -94,7 +94,7 @@ def chapter(path: Path, package: Path) -> str:
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"
     page += [fenced(code)] if code else []
-    again = f"Then run `minichar lessons {lesson.number}` again, and undo your change."
+    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
     page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## Source files"]
     for name in shown:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
