@@ -13,12 +13,13 @@ weight w, and a target for its output y.
 
 `da` is short for "the derivative of the loss with respect to a", and likewise for the other
 variables. Each line on the left computes a new value from the line above it. Each line on the right
-differentiates the line beside it, from the bottom up. That is the chain rule:
+differentiates the line beside it, starting at the bottom. This is the chain rule:
 
     derivative with respect to the input = derivative with respect to the output × local derivative
 
-The *local derivative* is that of a line's output with respect to its input: 2 (y - target) for the
-loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 4 derives it), and x for w x as a function of w.
+The *local derivative* is the derivative of a line's output with respect to its input:
+2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 4 derives it), and x for w x as
+a function of w.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
@@ -105,7 +106,7 @@ def test_a_hundred_steps_find_the_weight_that_reaches_the_target():
 
 
 def test_the_engine_computes_the_same_gradients():
-    """Run a linear layer with one weight and a bias of 0, followed by the tanh of the RNN."""
+    """Run a linear layer with one weight and a bias of 0, followed by the RNN's tanh."""
     dW = np.zeros((1, 2))
     layer = Linear(np.array([[w, 0.0]]), dW, gates=1, H=0, T=1, B=1, backend=CPU)
     a = layer.step(0, h=None, x=np.array([[x]]))

@@ -15,9 +15,9 @@ plus smaller terms, so the method's error is h²/6 f'''. This is the *truncation
 times smaller makes it a hundred times smaller. (In a one-sided difference, (f(w + h) - f(w)) / h,
 f'' does not cancel, and the error is h/2 f''.)
 
-But floating-point numbers have only about 16 digits, so f(w + h) and f(w - h) are accurate to about
-ε|f|, with ε = 2.2e-16. As h shrinks, they agree in more and more digits, and the subtraction
-cancels all of those. The resulting *round-off error* is about ε|f| / h, so it grows as h shrinks.
+But floating-point numbers have only about 16 digits, so f(w + h) and f(w - h) are accurate only to
+about ε|f|, with ε = 2.2e-16. As h shrinks, they agree in more and more digits, and the subtraction
+cancels those digits. The resulting *round-off error* is about ε|f| / h, so it grows as h shrinks.
 
     error  ≈  h²/6 |f'''|  +  ε|f| / h
 
@@ -144,11 +144,11 @@ to
 
     gradient[j] = (above - loss(theta)).real / h
 
-Which tests fail? The new line is also a known method. Which one?
+Which tests fail? The new line also implements a well-known method. Which one?
 """
 
 ANSWER = """
 It is the one-sided difference. test_the_engine_changes_one_weight_at_a_time fails, because f'' no
 longer cancels. So does test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected, whose first
-assertion is that a correct derivative passes: with an error of h/2 f'', the check now rejects one.
+assertion is that a correct derivative passes: with an error of h/2 f'', the check now rejects it.
 """

@@ -30,9 +30,9 @@ column of W:
     dW = da @ sᵀ                     includes the bias
     dx = W_xᵀ @ da                   W_x is W without its last column
 
-Second, the input to the first layer is character ids. A character k is a *one-hot* vector, 1 at k
-and 0 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks up this column instead of
-multiplying. In the backward pass, column k of dWx is the sum of da over all occurrences of
+Second, the input to the first layer consists of character ids. A character k is a *one-hot* vector,
+1 at k and 0 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks up this column instead
+of multiplying. In the backward pass, column k of dWx is the sum of da over all occurrences of
 character k.
 """
 

@@ -9,7 +9,7 @@ every step in between (lesson 8). In an RNN (lesson 7),
 
 A product of 100 similar factors is either tiny or huge: 0.9¹⁰⁰ is 3e-5, and 1.1¹⁰⁰ is 1e4. The
 table shows measurements on untrained networks with 64 units and a loss at the last step only. Each
-value is the norm of dx the given number of steps back, relative to its norm at the last step:
+value is the norm of dx at the given number of steps back, relative to its norm at the last step:
 
     steps back               1         10         50        100
     RNN                3.6e-01    3.7e-05    5.4e-22    6.6e-43
@@ -56,7 +56,7 @@ H, V, T, B = 64, 20, 101, 4
 
 
 def lengths(model, forget_bias=None, recurrent=None):
-    """Return the norm of dx in an untrained layer 2, 0 … T-1 steps before the loss, relative to 0 steps."""
+    """Return the norm of dx in an untrained layer 2 at 0 … T-1 steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(1)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")

@@ -76,7 +76,7 @@ def sigmoid(a):
 
 
 def one_unit(a_i, a_f, a_o, a_g, c_prev):
-    """Compute the cell for one unit of one sequence, with scalars."""
+    """Run the cell for one unit and one sequence, using scalars."""
     i, f, o, g = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o), tanh(a_g)
     c = f * c_prev + i * g
     return o * tanh(c), c

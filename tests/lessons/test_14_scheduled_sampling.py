@@ -14,13 +14,13 @@ little, and k stays the same or jumps. The derivative of a step function is 0 wh
 k is treated as a constant, like a dropout mask, and no gradient passes through the choice to the
 logits of step t-1. This has two consequences.
 
-First, the backward pass must use the characters that were *fed*, not the characters of the text.
-Column k of dWx belongs to the character that was read.
+First, the backward pass must use the characters that the network actually read, not those in the
+text: column k of dWx is the gradient for input character k.
 
 Second, the gradient is biased. The quantity to minimise is the expected loss over all choices.
 With a single choice, that is a sum over the V possible characters,
 
-    E[L] = Σ_k p_k L_k                           L_k is the loss if k is fed
+    E[L] = Σ_k p_k L_k                           L_k is the loss for input k
 
 and by the product rule its derivative with respect to a weight θ has two parts:
 
@@ -58,7 +58,7 @@ def network(generator):
 
 
 def feed(inputs, ratio, choice, generator):
-    """Return the engine's feed, which samples predictions ("sample") or takes the most likely ("argmax")."""
+    """Return a `ScheduledSampling` that samples predictions ("sample") or takes the likeliest ("argmax")."""
     mixed = ScheduledSampling(inputs, choice, CPU)
     mixed.draw_mask(ratio, generator)
     return mixed
@@ -152,8 +152,8 @@ This swaps the two sources. Do the gradient checks fail?
 """
 
 ANSWER = """
-No, and they should not: the gradient is correct for the characters that were fed. But the tests
-that check which characters were fed do fail: test_a_ratio_of_1_is_pure_teacher_forcing,
+No, and they should not: the gradient is correct for the characters that were read. The tests that
+check which characters were read do fail: test_a_ratio_of_1_is_pure_teacher_forcing,
 test_with_a_ratio_of_0_the_network_reads_only_predictions_after_the_first_character, and
 test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs in the assertion on was_fed.
 """

@@ -15,17 +15,17 @@ with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third. The steep
 learning rate for all weights, and the more the directions differ in steepness, the slower the
 training.
 
-*RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the root of
-a running mean of its square:
+*RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the square
+root of a running mean of its square:
 
     m ← α m + (1 - α) g∘g            m starts at 0; α = 0.95
     θ ← θ - η g / (√m + ε)           ε = 1e-8 avoids a division by 0
 
 If g is constant, m approaches g², and the step size approaches η, however large g is. So all
-weights move at the same speed in steep and flat directions, and a loss that is 1000 times larger
-gives the same path. This has two consequences. First, η is now a *distance*: how far a weight
-moves in one step, 0.002 by default. Second, the weights do not settle. Near a minimum, g is small,
-m decays, and the steps grow back to about η and overshoot. So η should decrease over time
+weights move at the same speed, in steep and flat directions alike, and a loss that is 1000 times
+larger gives the same path. This has two consequences. First, η is now a *distance*: how far a
+weight moves in one step, 0.002 by default. Second, the weights do not settle. Near a minimum, g is
+small, m decays, and the steps grow back to about η and overshoot. So η should decrease over time
 (`--learning-rate-decay`).
 
 The first step is longer than the others, because m is then (1 - α) g² instead of g². The step is
