@@ -29,12 +29,12 @@ MAX_DEPTH = 32
 SHOWN = 5
 """Maximum number of names listed in a note."""
 MAX_SHARING = 4
-"""A pickle can store a value once and use it many times. This limits the number of bytes in arrays, and the
-number of elements in lists and dicts, to 4 times the file size."""
+"""A pickle can store a value once and reference it many times. The total size of the arrays in bytes, and the
+total number of list and dict elements, are limited to this multiple of the file size."""
 
 
 def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return ``(arrays, notes)``: the arrays and numbers in a pickle by name, and notes on skipped values.
+    """Return ``(arrays, notes)``: the arrays and numbers in a pickle by name, and notes about skipped values.
 
     Raises
     ------
@@ -50,16 +50,16 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     skipped: list[str] = []
     size = path.stat().st_size
     array_bytes = Budget(
-        MAX_SHARING * size, f"its arrays are together more than {MAX_SHARING} times as large as the file"
+        MAX_SHARING * size, f"the total size of its arrays is more than {MAX_SHARING} times the file size"
     )
-    elements = Budget(MAX_SHARING * size, "its lists and dicts have too many elements for its size")
+    elements = Budget(MAX_SHARING * size, "its lists and dicts have too many elements for the file size")
     converted: dict[int, np.ndarray | None] = {}
     try:
         for count, (keys, value) in enumerate(leaves(pickled, elements)):
             name = ".".join(keys) or "arr_0"  # numpy.savez's name for an unnamed array
             if count == MAX_VALUES or len(keys) > MAX_DEPTH:
                 raise Refused(
-                    f"it has more than {MAX_VALUES:,} values, or is nested deeper than {MAX_DEPTH} levels"
+                    f"it has more than {MAX_VALUES:,} values or more than {MAX_DEPTH} levels of nesting"
                 )
             if not name.isprintable() or name in arrays:
                 raise Refused(f"the name {name[:60]!r} is a duplicate or not printable")
@@ -74,7 +74,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     except Refused as error:
         raise refused(str(error)) from error
     if not arrays:
-        raise refused("it has no arrays")
+        raise refused("it contains no arrays")
     more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
     note = f"skipped non-numeric values: {', '.join(skipped[:SHOWN])}{more}"
     return arrays, (note,) if skipped else ()
@@ -111,7 +111,7 @@ def as_array(value: Any) -> np.ndarray | None:
     if type(value) in (bool, int, float, list, tuple):
         with suppress(OverflowError):
             array = np.array(value)
-            return array if array.dtype.kind in KINDS else None  # ints wider than 64 bits become objects
+            return array if array.dtype.kind in KINDS else None  # larger ints give an object array
     return None
 
 

@@ -84,7 +84,7 @@ def load_model(
     if kind == "onnx":
         raise MinicharError(f"cannot read {path}: .onnx is write-only; use the file it was converted from")
     if kind == "pickle":
-        raise MinicharError(f"{path} has no model: minichar reads only arrays from a pickle")
+        raise MinicharError(f"{path} contains no model: minichar reads only arrays from pickles")
     if vocabulary is not None:
         raise has_vocabulary(path)
     return checkpoint.load(path, backend)
@@ -149,7 +149,7 @@ def convert(
     content = _read(source, inference and to == "npz", vocab_from)
     if content.model is None:
         if to != "npz":
-            raise MinicharError(f"{source} has arrays but no model: convert it to .npz")
+            raise MinicharError(f"{source} contains arrays but no model: convert it to .npz")
         write_archive(path, {}, arrays.cast(content.arrays, dtype, path))
         notes = content.notes
     elif content.training is not None and to == "npz" and dtype in (None, content.model.parameters.dtype):
@@ -268,14 +268,14 @@ def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
 
 
 def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[str]:
-    """Yield notes about data that format `to` cannot store, and about using the file."""
+    """Yield notes about data that format `to` cannot store and about how to use the file."""
     if in_training:
         yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
     if to == "npz":
         return
     if model.config.dropout:
-        yield f"dropped dropout {model.config.dropout:g}: it is used only during training (see the metadata)"
+        yield f"dropout {model.config.dropout:g} is used only in training: it is stored only in the metadata"
     if model.vocabulary.unknown:
-        yield "the last id represents all unknown characters: exclude it when sampling"
+        yield "the last id is the unknown token: exclude it when sampling"
     if to == "onnx" and dtype == "float64":
-        yield "on CPUs, onnxruntime supports only float32 RNN, LSTM and GRU: it may reject this float64 file"
+        yield "on CPUs, onnxruntime runs RNN, LSTM and GRU only in float32: it may reject this float64 file"

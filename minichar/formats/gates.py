@@ -12,10 +12,10 @@ gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as
       after  Wx or W[:, :-1]      U[:, :-1]            W[:, -1]     U[:, -1]
       before as for an RNN, with gate n in Wn
 
-The input of the first layer is one-hot, so D is V and W_input is Wx. A GRU with its reset gate applied
+The input to the first layer is one-hot, so D is V and W_input is Wx. A GRU with its reset gate applied
 after the matrix product needs two biases, because the gate multiplies ``U @ [h_prev; 1]``, which contains
 only the second bias. In all other cells, only the sum of the biases matters. The table follows from the
-inputs of each matrix product in a cell (`minichar.engine.cell`).
+inputs to each matrix product in a cell (`minichar.engine.cell`).
 """
 
 from collections.abc import Mapping
@@ -45,13 +45,13 @@ class Gates(NamedTuple):
 
 
 def rows_of(gates: str, form: Counterpart, H: int) -> np.ndarray:
-    """Return the row indices ``(gates·H,)`` of `gates` in a matrix with the gate order of `form`."""
+    """Return the rows of `gates` in a matrix with the gate order of `form`, as indices ``(gates·H,)``."""
     starts = [H * form.gates.index(gate) for gate in gates]
     return np.add.outer(starts, np.arange(H)).ravel()  # (gates·H,)
 
 
 def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: Counterpart) -> Gates:
-    """Return the weights of one layer, counted from 1, in the layout of `form`."""
+    """Return the weights of a layer (1-based) in the layout of `form`."""
     cell, H, name = config.cell, config.rnn_size, f"layer{layer}."
     D, G = config.vocab_size if layer == 1 else H, len(form.gates) * H
     dtype = weights["readout.W"].dtype
@@ -72,10 +72,10 @@ def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: C
 
 
 def join(config: Config, theirs: Gates, layer: int, form: Counterpart, parameters: Parameters) -> None:
-    """Copy one layer, counted from 1, from the layout of `form` to minichar's parameters.
+    """Copy a layer (1-based) from the layout of `form` into minichar's parameters.
 
-    The copy is made gate by gate to save memory. The sum of two float16 biases cannot overflow, because
-    parameters are at least float32.
+    Gates are copied one at a time to save memory. The sum of two float16 biases cannot overflow, because
+    parameters are float32 or float64.
     """
     H, ours, to_device = config.rnn_size, parameters.under(f"layer{layer}."), parameters.backend.to_device
     input_rows = dict(config.cell.input_rows(H))

@@ -13,8 +13,8 @@ and both biases (1, 2G). The rows are in this gate order:
     GRU       z r h       r z n       h = (1 - z) ∘ n + z ∘ h_prev in both
 
 ``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, and 0 if before it.
-The vocabulary and configuration are stored as JSON in the model's metadata, under ``minichar``. float16
-weights are stored as float16 and cast to float32 at run time.
+The vocabulary and configuration are stored as JSON in the model's metadata, under the key ``minichar``.
+float16 weights are stored as float16 and cast to float32 at run time.
 """
 
 import json
@@ -54,7 +54,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
         )
     onnx = need("onnx", "onnx", str(path))
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
-        raise MinicharError(f"cannot write {path}: the model is too large for .onnx (2 GiB); use .npz")
+        raise MinicharError(f"cannot write {path}: the model exceeds the 2 GiB limit of .onnx; use .npz")
     made = onnx.helper.make_model(
         Graph(onnx, model.config, form, weights).build(sequence),
         producer_name="minichar",

@@ -1,12 +1,12 @@
-"""Parse the instructions of a pickle, with bounded memory.
+"""Parse the instructions of a pickle in bounded memory.
 
 pickletools parses everything except text. Python stores all characters of a string at the width of the
-widest one, so one emoji makes a long ASCII text four times as large. The memory is therefore charged before
-the text is decoded.
+widest one, so a single emoji quadruples the size of a long ASCII string. The memory is therefore charged
+before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a
-key is therefore converted back to bytes where possible. Converting it later would copy it each time the
-pickle uses it.
+dict key is therefore converted back to bytes where possible. Converting it later would copy it each time
+the pickle references it.
 """
 
 import codecs
@@ -23,11 +23,11 @@ from minichar.errors import Refused
 from minichar.formats.budget import Budget
 
 MAX_KEY = 255
-"""Maximum number of characters in a key."""
+"""Maximum number of characters in a dict key."""
 MAX_LINE = 1 << 16
-"""Maximum number of bytes in a number or name terminated by a newline."""
+"""Maximum number of bytes in a newline-terminated number or name."""
 MAX_TEXT_LINE = 128 << 20
-"""Maximum number of bytes in a text terminated by a newline. Decoding makes several copies."""
+"""Maximum number of bytes in a newline-terminated string. Decoding makes several copies."""
 
 TWO_BYTES = re.compile(rb"\\u(?!00)")
 """An escaped character that does not fit in a byte."""
@@ -39,7 +39,7 @@ SIZED_TEXT = {
     "BINUNICODE": pickletools.read_bytes4,
     "BINUNICODE8": pickletools.read_bytes8,
 }
-"""Instructions whose text is preceded by its size, as for bytes."""
+"""Instructions with length-prefixed text, and the functions that read it as bytes."""
 
 
 class Program(io.BytesIO):
@@ -49,7 +49,7 @@ class Program(io.BytesIO):
     ----------
     pickled : bytes
     memory : Budget
-        Charged for the memory, in bytes, by which text exceeds its size in the file.
+        Charged for the bytes of memory that decoded text needs in addition to its size in the file.
     """
 
     def __init__(self, pickled: bytes, memory: Budget) -> None:
@@ -62,7 +62,7 @@ class Program(io.BytesIO):
         Raises
         ------
         Refused
-            If a line is too long or the text takes too much memory.
+            If a line is too long or the text needs too much memory.
         Exception
             If the program is invalid.
         """
@@ -83,11 +83,11 @@ class Program(io.BytesIO):
         """Return the next line, which must have fewer than `size` bytes."""
         line = super().readline(size)
         if not line.endswith(b"\n"):
-            raise Refused("it contains a line that is too long, or truncated")
+            raise Refused("it contains a line that is truncated or too long")
         return line
 
     def quoted(self) -> bytes:
-        """Return the next line without its quotes and escape sequences."""
+        """Return the string on the next line, with its quotes removed and escape sequences decoded."""
         line = self.readline(MAX_TEXT_LINE)
         quote = line[:1]
         if quote not in (b"'", b'"') or not line[1:].endswith(quote + b"\n"):
@@ -95,12 +95,12 @@ class Program(io.BytesIO):
         return codecs.escape_decode(line[1:-2])[0]
 
     def decoded(self, raw: bytes, encoding: str) -> str | bytes:
-        """Decode text to a string if it can be a key, or to bytes if it can be array data."""
+        """Decode text to a string if it could be a key, or to bytes if it could be array data."""
         if encoding == "latin-1" and len(raw) > MAX_KEY:
             return raw
         self.memory.spend((width(raw, encoding) - 1) * len(raw))
         text = raw.decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
-        del raw  # before the next copy
+        del raw  # free its memory before the next copy
         if len(text) > MAX_KEY:
             with suppress(UnicodeEncodeError):
                 return text.encode("latin-1")
@@ -108,7 +108,7 @@ class Program(io.BytesIO):
 
 
 def width(raw: bytes, encoding: str) -> int:
-    """Return an upper bound on the bytes per character of the decoded text."""
+    """Return an upper bound on the number of bytes per character in the decoded text."""
     if encoding == "raw-unicode-escape":
         return 4 if b"\\U" in raw else 2 if TWO_BYTES.search(raw) else 1
     highest = np.frombuffer(raw, np.uint8).max(initial=0) if encoding == "utf-8" else 0

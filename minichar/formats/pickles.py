@@ -1,7 +1,7 @@
 """Read pickles of NumPy and CuPy arrays without unpickling them.
 
 A pickle is a program for a stack machine, and its REDUCE instruction can call any function by name.
-The stack machine in this module never calls those functions. It allows only names for which its caller
+The stack machine in this module never calls those functions. It allows only names for which the caller
 provides a harmless replacement (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and
 strings are created as usual.
 
@@ -26,7 +26,7 @@ MAX_ARGUMENTS = 8
 HEADROOM = 64 << 20
 """Bytes of memory that a pickle may use in addition to its own size."""
 SLOT_BYTES, ITEM_BYTES = 8, 128
-"""Memory per element of a list or tuple, and per item of a dict or small object."""
+"""Bytes of memory charged for each list or tuple element, and for each dict item or small object."""
 PUSHED = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING"),
@@ -91,7 +91,7 @@ class Machine:
 
     def run(self, pickled: bytes) -> Any:
         """Execute all instructions and return the top of the stack. The last instruction must be STOP."""
-        self.memory = Budget(len(pickled) + HEADROOM, "its values take too much memory for its size")
+        self.memory = Budget(len(pickled) + HEADROOM, "its values need too much memory for the file size")
         program = Program(pickled, self.memory)
         for count, (instruction, argument) in enumerate(program.instructions()):
             if count == MAX_INSTRUCTIONS:
@@ -200,7 +200,7 @@ class Machine:
         """Add alternating keys and values to the dict at the top of the stack.
 
         Integer keys become strings, as in `memo`. String hashes depend on a random seed, but
-        integer hashes do not, so a file could contain many keys with equal hashes.
+        integer hashes do not, so a file could contain many keys with colliding hashes.
         """
         target = self.stack[-1]
         if not isinstance(target, dict):

@@ -6,9 +6,9 @@ A file is an uncompressed zip archive with these members in one directory:
     data/0, …      the bytes of each storage
     byteorder      "little" or "big"
 
-The pickle is not unpickled (`minichar.formats.pickles`). minichar's header is a byte tensor named
-``minichar.json``. To load the other tensors into PyTorch modules, call ``pop("minichar.json")`` first.
-Only writing requires PyTorch.
+The pickle is parsed but never unpickled (see `minichar.formats.pickles`). minichar's header is a byte
+tensor named ``minichar.json``. To load the other tensors into PyTorch modules, call
+``pop("minichar.json")`` first. Only writing requires PyTorch.
 """
 
 import io
@@ -35,7 +35,7 @@ MAX_PICKLE_BYTES = 64 << 20
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return a model as the bytes of a ``.pt`` file. For errors, see `to_state_dict`."""
-    # Convert first: if this fails, installing a package would not help.
+    # Convert first: if the conversion fails, installing a package would not help.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     torch = need("torch", "torch", str(path))
     tensors[KEY] = np.frombuffer(bytearray(header.encode()), dtype=np.uint8)
@@ -57,7 +57,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors stored in a ``.pt`` file, by name. Tensors can share memory.
+    """Return the tensors stored in a ``.pt`` file, by name. They may share memory.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
             raise Refused("it is not a state dict (a dict of named tensors)")
 
         big = f"{folder}byteorder" in archive.sizes and archive.read(f"{folder}byteorder") == b"big"
-        room = Budget(archive.size, "its tensors are together larger than the file")
+        room = Budget(archive.size, "the total size of its tensors exceeds the file size")
         storages: dict[str, bytes] = {}
         tensors = {}
         for name, view in state.items():

@@ -2,10 +2,10 @@
 
     8 bytes             length of the header, little-endian
     header              JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …}
-    the remaining file  the tensors, little-endian and in C order, without gaps
+    rest of the file    the tensors, little-endian and in C order, without gaps
 
-minichar's header is stored as a string in ``__metadata__``, under ``minichar``. Only writing requires the
-`safetensors` package.
+minichar's header is stored as a string in ``__metadata__``, under the key ``minichar``. Only writing requires
+the `safetensors` package.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ DTYPES = {
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return a model as the bytes of a ``.safetensors`` file. For errors, see `to_state_dict`."""
-    # Convert first: if this fails, installing a package would not help.
+    # Convert first: if the conversion fails, installing a package would not help.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
 
@@ -114,7 +114,7 @@ def entry_of(name: str, description: Any) -> Entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
             pass
         case _:
-            raise Refused(f"its header does not describe the tensor {name[:60]!r}")
+            raise Refused(f"its header has an invalid entry for tensor {name[:60]!r}")
     if dtype not in DTYPES:
         raise Refused(f"tensor {name[:60]!r} has dtype {dtype[:20]!r}; use one of {', '.join(DTYPES)}")
     check_shape(shape)

@@ -54,7 +54,7 @@ class Array:
     ----------
     content : tuple or None
         Bytes, dtype, shape, order and axes, with consistent sizes. Only `to_numpy` creates the NumPy
-        array, because a pickle can use the same byte string a million times.
+        array, because a pickle can reference the same byte string a million times.
     """
 
     content: tuple[bytes | bytearray | str, np.dtype, tuple[int, ...], Any, Any] | None = None
@@ -122,7 +122,7 @@ KNOWN = {
     "__builtin__.bytes": Function(empty_bytes),
     "collections.OrderedDict": Function(empty_dict),
 }
-"""The names that a pickle of arrays may contain, with their replacements."""
+"""The global names that a pickle of arrays may refer to, with their replacements."""
 for core in ("numpy.core", "numpy._core"):  # NumPy 1, NumPy 2
     KNOWN |= {
         f"{core}.multiarray._reconstruct": Function(lambda *_: Array()),

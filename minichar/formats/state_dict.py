@@ -12,9 +12,9 @@
 PyTorch stores the LSTM gates in the order i, f, g, o, and minichar in the order i, f, o, g. Both store the
 GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the
 reset gate after the matrix product. The input is one-hot with shape (T, B, V). If minichar has a single
-bias, bias_hh is written as zeros; when a file is read, the two biases are added.
+bias, bias_hh is written as zeros. When a file is read, the two biases are added.
 
-The vocabulary and configuration are stored with the tensors as JSON, in the same header as in ``.npz``.
+The vocabulary and configuration are stored with the tensors in the same JSON header as in ``.npz`` files.
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
 """
 
@@ -126,7 +126,7 @@ def from_state_dict(
     Raises
     ------
     MinicharError
-        If names, shapes, values, header or vocabulary are invalid or inconsistent.
+        If the names, shapes, values, header or vocabulary are invalid or inconsistent.
     """
 
     def damaged(*why: str | Option) -> MinicharError:
@@ -144,9 +144,9 @@ def from_state_dict(
         config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
         if vocabulary is None:
             raise damaged(
-                "it does not contain its vocabulary; pass its training text, ",
-                "or a model with the same vocabulary, as ",
+                "it does not contain a vocabulary: use ",
                 Option("vocab_from"),
+                " to specify the training text or a model with the same vocabulary",
             )
         if len(vocabulary) != config.vocab_size:
             raise damaged(
@@ -178,7 +178,7 @@ def has_vocabulary(path: Path) -> MinicharError:
 def config_of(found: Shapes, damaged: Damaged) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
-    If several cells have the same number of gates, the first registered one (PyTorch's) is used.
+    If several cells have the same number of gates, the first one registered (PyTorch's) is used.
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]
@@ -188,5 +188,5 @@ def config_of(found: Shapes, damaged: Damaged) -> Config:
         return Config(V, model, H, layers)
     except (KeyError, StopIteration, ValueError, MinicharError) as error:
         raise damaged(
-            "it has no rnn.weight_ih_l0 and rnn.weight_hh_l0 from an nn.RNN, nn.LSTM or nn.GRU"
+            "its rnn.weight_ih_l0 and rnn.weight_hh_l0 are missing or not from an nn.RNN, nn.LSTM or nn.GRU"
         ) from error

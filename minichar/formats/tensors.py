@@ -1,7 +1,7 @@
 """Create tensors from the bytes of a file, checking every size before passing it to NumPy.
 
-A tensor is a view of its bytes. NumPy has no bfloat16. It is the upper half of a float32, so it is widened
-to float32.
+Tensors are views of the bytes where possible. NumPy has no bfloat16, which is the upper half of a float32,
+so bfloat16 tensors are widened to float32.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ DTYPES = {
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
     BFLOAT16: np.dtype("uint16"),
 }
-"""The NumPy dtype used to store each dtype."""
+"""The NumPy dtype in which the elements of each supported dtype are stored."""
 MAX_AXES = 32
 """Maximum number of axes supported by NumPy 1."""
 

@@ -1,7 +1,7 @@
 """Safe replacements for the functions that the pickle in a ``.pt`` file calls.
 
-    persistent id ("storage", torch.FloatStorage, "0", "cpu", 6)     the bytes of a tensor, in a file data/0
-    torch._utils._rebuild_tensor_v2(storage, offset, size, stride)   a tensor, a view of a storage
+    persistent id ("storage", torch.FloatStorage, "0", "cpu", 6)     the data of a tensor, stored in data/0
+    torch._utils._rebuild_tensor_v2(storage, offset, size, stride)   a tensor that is a view of a storage
     torch._utils._rebuild_parameter(tensor)                          the tensor
     collections.OrderedDict                                          a dict
 
@@ -44,7 +44,7 @@ class Storage(NamedTuple):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A view of a storage. All numbers are in elements."""
+    """A view of a storage. The offset and strides are in elements."""
 
     storage: Storage
     offset: int
@@ -62,7 +62,7 @@ def storage(identifier: Any) -> Storage:
 
 
 def rebuild_tensor(stored: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """Return a tensor. The other arguments, for autograd, are ignored."""
+    """Return a tensor. The remaining arguments are for autograd and are ignored."""
     if not isinstance(stored, Storage) or not is_size(offset):
         raise Refused("it contains a tensor without a storage")
     check_shape(shape)
@@ -72,7 +72,7 @@ def rebuild_tensor(stored: Any, offset: Any, shape: Any, strides: Any, *_: Any) 
 
 
 def rebuild_parameter(tensor: Any, *_: Any) -> Any:
-    """Return the tensor in an ``nn.Parameter``. The other arguments, for autograd, are ignored."""
+    """Return the tensor in an ``nn.Parameter``. The remaining arguments are for autograd and are ignored."""
     return tensor
 
 
@@ -82,4 +82,4 @@ KNOWN = {
     "torch._utils._rebuild_parameter": Function(rebuild_parameter),
     "collections.OrderedDict": Function(empty_dict),
 }
-"""The names that the pickle in a ``.pt`` file may contain, with their replacements."""
+"""The global names that the pickle in a ``.pt`` file may refer to, with their replacements."""

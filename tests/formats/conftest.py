@@ -1,4 +1,4 @@
-"""Fixtures with small random models. B, T, V, H and L differ, so that transposed arrays fail the tests."""
+"""Fixtures with small random models. B, T, V, H and L all differ, so transposed arrays fail the tests."""
 
 import warnings
 

@@ -20,7 +20,7 @@ def unusable(*arguments):
 
 @pytest.fixture
 def odd_cell(monkeypatch):
-    """Cell whose matrix products use different gate orders. PyTorch has no counterpart."""
+    """Cell whose matrix products use different gate orders. It has no PyTorch counterpart."""
     products = (Product("U", "zr", reads_x=False), Product("W", "rz", reads_state=False), Product("Wn", "n"))
     stage = Stage(products, unusable, unusable, cache="")
     cell = Cell("odd", "Odd cell", "h", (stage,))

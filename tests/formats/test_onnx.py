@@ -77,7 +77,7 @@ def test_float64_agrees_to_1e_12(saved, run, ids, state, onnx, cell):
     graph = evaluator(onnx.load(str(converted.path)))
     logits = graph.run(["logits"], {"ids": ids, **states_of(model, begin)})[0]
     np.testing.assert_allclose(logits, expected.transpose(0, 2, 1), rtol=0, atol=1e-12)
-    assert any("supports only float32" in note for note in converted.notes)
+    assert any("only in float32" in note for note in converted.notes)
 
 
 def test_float16_weights_are_stored_and_cast_to_float32(saved, run, ids, state, onnx, session):
@@ -102,8 +102,8 @@ def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx, cell):
     assert header["vocabulary"] == {"characters": model.vocabulary.characters, "unknown": True}
     assert header["details"] == model.details
     assert [note.split(":")[0] for note in converted.notes] == [
-        "dropped dropout 0.25",
-        "the last id represents all unknown characters",
+        "dropout 0.25 is used only in training",
+        "the last id is the unknown token",
     ]
 
 
@@ -112,6 +112,6 @@ def test_a_model_too_large_for_protobuf_is_rejected(saved, onnx, monkeypatch):
     monkeypatch.setattr(onnx_format, "MAX_BYTES", model.parameters.flat.nbytes)
     convert(path, to="onnx")
     monkeypatch.setattr(onnx_format, "MAX_BYTES", model.parameters.flat.nbytes - 1)
-    with pytest.raises(MinicharError, match=r"too large for \.onnx \(2 GiB\)"):
+    with pytest.raises(MinicharError, match=r"exceeds the 2 GiB limit of \.onnx"):
         convert(path, path.with_name("other.onnx"))
     assert not path.with_name("other.onnx").exists()

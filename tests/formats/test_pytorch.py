@@ -1,4 +1,4 @@
-"""Read ``.pt`` files without PyTorch: the same tensors as with it, and one line for anything else."""
+"""Read ``.pt`` files without PyTorch: valid files give the same tensors, all others a one-line error."""
 
 import os
 import struct
@@ -140,7 +140,7 @@ BAD = {
     "a negative size": (stored_in((-1,), (1,)), "invalid shape"),
     "nothing times huge": (stored_in((0, HUGE), (1, 1)), "invalid shape"),
     "many axes": (stored_in((1,) * 100, (1,) * 100), "invalid shape"),
-    "the same number often": (stored_in((1 << 30, 1 << 10), (0, 0)), "together larger than the file"),
+    "the same number often": (stored_in((1 << 30, 1 << 10), (0, 0)), "tensors exceeds the file size"),
     "unknown storage": (stored_in((1,), (1,), kind=b"ctorch\nQInt8Storage\n"), "QInt8Storage"),
     "untyped storage": (stored_in((1,), (1,), kind=text("float")), "a storage with an unknown type"),
     "a storage type as a function": (with_tensor(FLOAT + b")R"), "not a function"),
