@@ -35,14 +35,14 @@ COMMANDS = {
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as in shells."""
 BROKEN_PIPE = 141
-"""Exit status if the process reading the output has exited: 128 + SIGPIPE."""
+"""Exit status after writing to a closed pipe: 128 + SIGPIPE, as in shells."""
 WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 
 class LazyGroup(TwoDashes, click.Group):
     """Click group that imports a command only when it is used, which keeps ``--help`` fast.
 
-    For user errors, it prints a single line to standard error and exits with status 1.
+    User errors are printed to standard error as a single line, and the exit status is 1.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -103,7 +103,7 @@ def one_line_errors() -> Iterator[None]:
 def explain(error: OSError) -> str:
     """Return the error message for an `OSError`.
 
-    Write errors for all other files include the file name.
+    A write error without a file name comes from standard output; errors for other files include the name.
     """
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"
@@ -128,6 +128,6 @@ def main() -> None:
       minichar sample                       generate text with the best checkpoint
       minichar data get tinyshakespeare     download a larger dataset
       minichar train --data data/tinyshakespeare
-    """  # noqa: D301  (\b tells Click to keep the line breaks)
+    """  # noqa: D301  (\b tells Click not to rewrap the paragraph)
     if isinstance(sys.stdout, TextIOWrapper):  # print unsupported characters as ?
         sys.stdout.reconfigure(errors="replace")

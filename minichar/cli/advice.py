@@ -17,12 +17,12 @@ FEW_UPDATES = 500
 def size_advice(ratio: float) -> str:
     """Return advice on the model size, given the number of parameters per training character.
 
-    char-rnn recommends that both numbers be of the same order of magnitude.
+    char-rnn recommends about as many parameters as characters, to within an order of magnitude.
     """
     if ratio > LARGE:
         return "large for this text: try --dropout 0.5 or a smaller --rnn-size"
     if ratio < SMALL:
-        return "small for this text: a larger --rnn-size may reach a lower loss, but is slower"
+        return "small for this text: a larger --rnn-size may reduce the loss but is slower"
     return "appropriate size for this text"
 
 

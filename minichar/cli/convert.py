@@ -49,7 +49,7 @@ from minichar.formats.convert import TARGETS, convert
 )
 @click.option("--force", is_flag=True, help="Overwrite DST if it exists.")
 def command(source: Path, target: Path | None, **options: Any) -> None:
-    """Convert a model to the format given by the suffix of DST or by --to.
+    """Convert a model to the format given by --to or by the suffix of DST.
 
     \b
     .npz           minichar's own format, readable with plain NumPy
@@ -62,7 +62,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
 
     Data that the new format cannot store is reported on standard error. The path of the new file is
     printed to standard output.
-    """  # noqa: D301  (\b tells Click to keep the line breaks)
+    """  # noqa: D301  (\b tells Click not to rewrap the paragraph)
 
     def run(source: Path) -> tuple[int, Path]:
         path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)

@@ -1,4 +1,4 @@
-"""Long options typed with one dash, as in char-rnn: suggest the option with two."""
+"""Suggest ``--option`` for ``-option``, the form that char-rnn uses."""
 
 from difflib import get_close_matches
 from typing import NoReturn
@@ -7,10 +7,10 @@ import click
 
 
 class TwoDashes(click.Command):
-    """Command that answers ``-rnn_size`` with ``--rnn-size``, where Click would report only ``-r``."""
+    """Command that suggests ``--rnn-size`` for ``-rnn_size``, where Click would report only ``-r``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments. An unknown option is reported as it was typed."""
+        """Parse the arguments. An unknown option is reported exactly as the user typed it."""
         typed = list(args)
         try:
             return super().parse_args(ctx, args)

@@ -54,13 +54,13 @@ def command(
 ) -> None:
     """Show the contents of a checkpoint: configuration, parameters, loss history.
 
-    With --html, write an HTML page and print its path. The page colours the text by the state of a unit
-    and ranks the units by their correlation with known features, such as position in the line or being
-    inside quotes. It also shows the surprisal of each character, the most likely alternatives, and how
-    open the gates are.
+    With --html, write an HTML page and print its path. The page colours the text by a hidden unit's
+    activation and ranks the units by their correlation with features such as the position in the line or
+    being inside quotes. It also shows the surprisal of each character, the most likely alternatives,
+    and how open the gates are.
     """
     if text is not None and html is None:
-        raise click.UsageError("--text requires --html OUT.html, the page to write")
+        raise click.UsageError("--text requires --html: specify an output file, such as --html page.html")
     path, model = open_checkpoint(checkpoint, load_model)
     if html is None:
         show(model, path)
@@ -108,13 +108,13 @@ def show(model: CharRNN, path: Path) -> None:
     history = load_history(path) if format_of(path) in (None, "npz") else None
     try:
         settings = settings_table(model.details)
-    except AttributeError as error:  # not a dict
+    except AttributeError as error:  # the settings are not a dict
         raise MinicharError(
             f"{path} is not a checkpoint minichar can read: its settings are damaged ({error})"
         ) from error
     click.echo(f"checkpoint {path}")
     click.echo(f"model      {model.summary()}")
-    unknown = " and an unknown id" if model.vocabulary.unknown else ""
+    unknown = " and the unknown token" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
     click.echo(
         f"resumable  {'no, inference only' if history is None else 'yes, with `minichar train --resume`'}"

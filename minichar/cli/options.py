@@ -32,7 +32,7 @@ class NonEmptyPath(click.Path):
 
 PATH = NonEmptyPath()
 OUTPUT = NonEmptyPath(dir_okay=False, readable=False)
-"""Path of a file to write, which must not be an existing directory."""
+"""Path of an output file, which must not be an existing directory."""
 
 
 class GroupedOption(click.Option):

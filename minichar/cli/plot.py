@@ -31,7 +31,7 @@ from minichar.pictures.terminal import MARKS, text_plot
     "[default: print as text]",
 )
 def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
-    """Plot the loss of one or more training runs by epoch.
+    """Plot loss versus epoch for one or more training runs.
 
     Shows the training loss and the validation loss, and marks the lowest validation loss. The learning
     rate and the teacher-forcing ratio are shown below.

@@ -58,7 +58,7 @@ ending = group("Length")
     "--unknown",
     default="error",
     type=OneOf(["error", "skip", "unk"]),
-    help="How to handle prompt characters outside the vocabulary: fail, skip, or use the unknown id.",
+    help="How to handle prompt characters outside the vocabulary: fail, skip, or use the unknown token.",
 )
 @ending(
     "--length",
@@ -73,7 +73,7 @@ ending = group("Length")
     default=["\n" * 5],
     show_default=False,
     help="Stop before this string. Can be repeated. --stop '' disables stop strings.  "
-    "[default: five line breaks]",
+    "[default: five newlines]",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing to standard error.")
 @device

@@ -28,7 +28,7 @@ sharing = group("Load")
     "--redis",
     "url",
     metavar="URL",
-    help="Redis server. `minichar worker` processes load the checkpoints and process the requests.",
+    help="Redis server. `minichar worker` processes load the checkpoints and handle the requests.",
 )
 @sharing(
     "--columns",

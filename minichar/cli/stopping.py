@@ -8,7 +8,7 @@ from time import monotonic
 from minichar.training.trainer import Trainer
 
 PATIENCE = 0.5
-"""Time in seconds after the first Ctrl-C during which further ones are ignored."""
+"""Number of seconds after the first signal during which further signals are ignored."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def stopping(trainer: Trainer) -> Iterator[list[int]]:
             raise KeyboardInterrupt
 
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # Some are ignored under nohup, and in a background job in a shell script.
+    # Some signals are ignored under nohup and in background jobs of shell scripts.
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}
     try:

@@ -178,12 +178,12 @@ def test_note_if_the_training_text_has_changed(cli, train, home):
 @pytest.mark.parametrize(
     ("option", "value"), [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--val-frac", 0.04)]
 )
-def test_warns_if_the_part_overlaps_the_training_text(cli, train, option, value):
+def test_warns_if_the_split_overlaps_the_training_text(cli, train, option, value):
     stderr = cli("eval", train(), option, value).stderr
     assert f"{option} changed since training, so this split overlaps the training text" in stderr
 
 
-def test_logits_that_overflow_are_one_line(cli, home):
+def test_overflowing_logits_are_a_one_line_error(cli, home):
     model = toy_model()
     model.parameters.flat[...] = 50
     readout = model.parameters["readout.W"]

@@ -46,7 +46,7 @@ def test_inspect_model_without_training_state(cli, home):
     save("toy.npz", toy_model("\n\x1b☃", unknown=True))
     shown = cli("inspect", "toy.npz").stdout
     assert "resumable  no, inference only" in shown
-    assert r"vocabulary '\n\x1b☃' and an unknown id" in shown
+    assert r"vocabulary '\n\x1b☃' and the unknown token" in shown
     assert "history" not in shown
 
 

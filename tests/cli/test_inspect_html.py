@@ -70,7 +70,7 @@ def test_page_data_matches_the_model(look, train):
 
 
 def test_units_are_sorted_by_correlation_with_a_feature(look, home):
-    """Unit 2 of a handcrafted LSTM counts the characters since the last line break."""
+    """Unit 2 of a handcrafted LSTM counts the characters since the last newline."""
     model = toy_model("\nab", dtype="float32", num_layers=1)
     W, Wx = model.parameters["layer1.W"], model.parameters["layer1.Wx"]
     W[...], Wx[...] = 0, 0

@@ -24,7 +24,7 @@ def test_help(cli, option):
         assert re.search(rf"^  {name} +{words}$", text, re.MULTILINE)
     lines = text.splitlines()
     assert "  Quick start:" in lines
-    assert any(line.startswith("    minichar train  ") for line in lines), "line breaks are kept"
+    assert any(line.startswith("    minichar train  ") for line in lines), "the paragraph is not rewrapped"
 
 
 def subcommands(name):

@@ -173,7 +173,7 @@ def test_stop_strings(cli, toy):
     assert cli("sample", toy, "--stop", "", "--length", 400).stdout == whole + "\n"
 
 
-def test_default_stop_string_is_five_line_breaks(cli, toy, monkeypatch):
+def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
     with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\n\n\n\ncd")[:, None]):
         assert cli("sample", toy).stdout == "ab\n"
 

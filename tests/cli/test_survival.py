@@ -47,7 +47,7 @@ def test_sighup_is_ignored_under_nohup(started, home):
 
 
 def test_closing_the_terminal_saves_a_checkpoint(home):
-    """The process is the leader of a session on a pseudo-terminal, as in a terminal window."""
+    """As in a terminal window, the process is the session leader on a pseudo-terminal."""
     command = [sys.executable, "-m", "minichar", "train", "--data", "input.txt", *TOY, *LONG]
     pid, terminal = pty.fork()
     if pid == 0:
@@ -60,7 +60,7 @@ def test_closing_the_terminal_saves_a_checkpoint(home):
     checkpoint_of(home)
 
 
-def test_a_reader_that_leaves_does_not_stop_training(started, home):
+def test_a_closed_pipe_does_not_stop_training(started, home):
     """``minichar train 2>&1 | head -1``: training finishes silently."""
     ours, theirs = os.pipe()
     child = started(*SHORT, stdout=theirs, stderr=theirs)
@@ -71,7 +71,7 @@ def test_a_reader_that_leaves_does_not_stop_training(started, home):
     assert len(history_of(max((home / "cv").iterdir(), key=os.path.getmtime))) > 2
 
 
-def test_standard_error_that_is_closed(started, home):
+def test_closed_standard_error_does_not_stop_training(started, home):
     child = started(*SHORT, stderr=None, preexec_fn=lambda: os.close(2))
     path = child.communicate()[0].strip()
     assert child.returncode == 0
@@ -116,7 +116,7 @@ class TestResumeWithoutAPath:
         (path,) = filter(is_latest, (home / "cv").glob("lm_*"))
         return path
 
-    def test_it_takes_the_newest_checkpoint(self, cli, home, interrupted):
+    def test_it_uses_the_newest_checkpoint(self, cli, home, interrupted):
         done = parts(interrupted)[0]["training"]["iteration"]
         epochs = done // 33 + 2
         result = cli("train", "--resume", "--max-epochs", epochs, "--eval-val-every", 100)
