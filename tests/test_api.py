@@ -156,7 +156,7 @@ def test_unknown_characters_raise_or_are_skipped(model):
     np.testing.assert_array_equal(surprisal[[2, 4, 5, 7]], model.surprisal("abcad")[1:])
 
 
-def test_unknown_characters_use_the_unknown_id():
+def test_unknown_characters_use_the_unknown_token():
     loaded = toy_model(unknown=True)
     model = minichar.Model(loaded.config, loaded.vocabulary, loaded.parameters)
     surprisal = model.surprisal("abécd", unknown="unk")

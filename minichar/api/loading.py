@@ -25,7 +25,7 @@ def load(
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
         NVIDIA GPU if available, otherwise the CPU).
     vocabulary : Vocabulary, optional
-        Vocabulary for a PyTorch state dict that was saved by another program and therefore contains none.
+        Vocabulary for a PyTorch state dict that another program saved without one.
 
     Raises
     ------

@@ -93,10 +93,10 @@ class Model(CharRNN):
     def history(self) -> list[dict[str, Any]]:
         """Evaluations made during training, in order; empty if there is no training history.
 
-        Each evaluation is a dict. ``iteration`` and ``epoch`` are the numbers of chunks and epochs so
+        Each evaluation is a dict. ``iteration`` and ``epoch`` count the chunks and epochs so
         far. Losses are in nats per character: ``train_loss`` is the mean since the previous
         evaluation, with dropout and scheduled sampling; ``val_loss`` is the validation loss (None
-        without validation); ``fit_loss`` is the loss on training text, computed the same way.
+        without validation); ``fit_loss`` is the loss on training text, measured like ``val_loss``.
         ``learning_rate`` and ``teacher_forcing_ratio`` are the values in that epoch.
         """
         return list(self.details.get("history", []))
@@ -115,16 +115,16 @@ class Model(CharRNN):
         stop: str | Sequence[str] = (),
         unknown: Unknown = "error",
     ) -> Iterator[str]:
-        """Yield generated text in pieces, as it is generated.
+        """Yield text in pieces as it is generated.
 
         Parameters
         ----------
         prime : str
-            Text to continue; not included in the output. By default, the model starts after a line break.
+            Text to continue; not included in the output. By default, the model starts after a newline.
         length : int
             Number of characters to generate; 0 for no limit.
         temperature : float
-            Positive. Lower values make the text more predictable, higher values more varied.
+            Must be positive. Lower values make the text more predictable; higher values make it more varied.
         top_k : int
             Sample from the k most likely characters only; 0 for all.
         top_p : float
@@ -137,7 +137,7 @@ class Model(CharRNN):
             Stop strings, which end the output and are not included in it.
         unknown : {"error", "skip", "unk"}
             What to do with characters in `prime` that are not in the vocabulary: raise an error, skip
-            them, or use the vocabulary's unknown id.
+            them, or use the unknown token.
 
         Yields
         ------
@@ -262,7 +262,7 @@ class Model(CharRNN):
         Parameters
         ----------
         path : path-like
-            Output file. The suffix sets the format: ``.npz``, ``.safetensors``, ``.pt`` or ``.onnx``.
+            Output file. The suffix determines the format: ``.npz``, ``.safetensors``, ``.pt`` or ``.onnx``.
         dtype : {"float16", "float32", "float64"}, optional
             Data type of the weights in the file. By default, that of the model.
 

@@ -48,9 +48,9 @@ def train(
         Whether to print notes about the text and a progress line (losses in nats per character, speed
         and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
-        Initial weights: a checkpoint, a directory (its best checkpoint), or a model, whose weights are
-        copied and whose device is used. Weights are matched by character, so the new text may
-        contain other characters.
+        Initial weights: a checkpoint, a directory (its best checkpoint), or a model. The
+        weights of a model are copied, and its device is used. Weights are matched by character, so the
+        new text may contain other characters.
     resume : path-like, optional
         Continue a run exactly where it stopped: a checkpoint, or a directory (its newest checkpoint).
         Options that are not passed keep their values from that run.
@@ -79,7 +79,7 @@ def train(
             "init_from and resume are mutually exclusive: init_from starts a new run, resume continues one"
         )
     if isinstance(data, str) and "\n" in data:
-        raise MinicharError("data contains a line break, but must be a path: save the text to a file first")
+        raise MinicharError("data contains a newline, but must be a path: save the text to a file first")
     if data is not None:
         options["data"] = data
 
