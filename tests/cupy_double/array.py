@@ -128,7 +128,7 @@ class ndarray:
         return format(self.item() if self._a.ndim == 0 else str(self.get()), spec)
 
     def __repr__(self):
-        return f"double of a CuPy {self._a!r}"
+        return f"test double of a CuPy {self._a!r}"
 
     def __len__(self):
         return len(self._a)
@@ -139,7 +139,7 @@ class ndarray:
     def __getitem__(self, index):
         self._check(index)
         if any(isinstance(i, ndarray) and i.dtype == bool for i in flat([index])):
-            self._device.wait("a mask as index")
+            self._device.wait("indexing with a Boolean mask")
         return self._device.call(lambda a, index: a[index], self, index)
 
     def __setitem__(self, index, value):
@@ -148,7 +148,7 @@ class ndarray:
             raise TypeError("item assignment in a fused function")
         masked = any(isinstance(i, ndarray) and i.dtype == bool for i in flat([index]))
         if masked and isinstance(value, ndarray) and value.ndim:
-            self._device.wait("a mask as index")
+            self._device.wait("indexing with a Boolean mask")
         a, index, value = self._a, bare(index), bare(value)
         self._device.save(self)
         a[index] = value

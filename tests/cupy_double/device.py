@@ -49,7 +49,7 @@ class Device:
             self.record(lambda: function(*plain[0], **plain[1]))
             return written
         if not isinstance(result, np.ndarray | np.generic):
-            return result  # a shape, a dtype
+            return result  # such as a shape or a dtype
         array = np.asarray(result)
         self.made(array, [a for a in flat(plain) if isinstance(a, np.ndarray)])
         if self.capture is not None and array is self.capture.fresh.get(id(array)):
@@ -61,7 +61,7 @@ class Device:
         if self.capture is None or any(np.may_share_memory(array, source) for source in sources):
             return
         if self.allocator is None:
-            raise RuntimeError("a recorded step allocated memory from the default pool")
+            raise RuntimeError("a captured step allocated memory from the default pool")
         self.capture.fresh[id(array)] = array
 
     def save(self, array):
