@@ -21,7 +21,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Run tests that take a cell and a device with every cell on the CPU, but only one on other devices."""
+    """For tests that take a cell and a device, run every cell on the CPU but only `DEVICE_CELL` elsewhere."""
     items[:] = [item for item in items if not redundant(getattr(item, "callspec", None))]
 
 

@@ -44,7 +44,7 @@ class TestTargets:
         reader.start()
         with writing(pipe) as file:
             file.write(b"---tent")
-            file.seek(0)  # a pipe cannot seek, but ZipFile does
+            file.seek(0)  # a pipe is not seekable, but ZipFile seeks
             file.write(b"con")
         reader.join()
         assert received == [b"content"]
@@ -82,7 +82,7 @@ class TestTargets:
             put(files.Path(path), b"content")
         assert os.listdir(tmp_path) == ["directory"]
 
-    def test_a_loop_of_links_is_an_error(self, tmp_path):
+    def test_a_symbolic_link_loop_is_an_error(self, tmp_path):
         (tmp_path / "a").symlink_to(tmp_path / "b")
         (tmp_path / "b").symlink_to(tmp_path / "a")
         with pytest.raises(MinicharError, match=r"cannot write .*/a: "):
@@ -174,7 +174,7 @@ class TestAbandonedFiles:
 
 @posix
 class TestSharing:
-    def test_two_users_of_a_directory_see_each_other(self, tmp_path):
+    def test_two_runs_in_a_directory_detect_each_other(self, tmp_path):
         with sharing(tmp_path) as first:
             assert not first()
             with sharing(tmp_path) as second:
