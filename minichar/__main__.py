@@ -15,7 +15,7 @@ Standard output is opened for reading, so that commands fail instead of discardi
 
 
 def main() -> None:
-    """Run the command line and exit.
+    """Run the command-line interface and exit.
 
     Ctrl-C kills the process immediately, except while a command is running (see `GroupedCommand.invoke`).
     """

@@ -14,8 +14,8 @@ def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
     While a command is running, Ctrl-C during the import kills the process at once, because a
-    KeyboardInterrupt in another package's initialisation may be reported with a traceback. In any
-    other program, Ctrl-C keeps its meaning.
+    KeyboardInterrupt in another package's initialisation may be reported with a traceback. Other
+    programs' handling of Ctrl-C is not changed.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def first_line(error: Exception) -> str:
 
 
 def raise_interrupt(number: int, frame: object) -> None:
-    """Raise KeyboardInterrupt: the handler for SIGINT while a command is running."""
+    """Handle SIGINT while a command is running, by raising KeyboardInterrupt."""
     raise KeyboardInterrupt
 
 

@@ -1,9 +1,9 @@
 """Write files so that a reader sees either the old file or the complete new one.
 
-A regular file is written to a temporary file beside it, flushed to disk, and renamed. The
-process holds a lock on its temporary file, which allows `remove_abandoned` to distinguish files left behind
-by killed processes from files in use. Symbolic links are followed; devices and pipes are written to, not
-replaced.
+New content is written to a temporary file in the same directory, flushed to disk, and renamed over the
+old file. The process locks its temporary file, which allows `remove_abandoned` to distinguish files left
+behind by killed processes from files in use. Symbolic links are followed. Devices and pipes are written
+to directly instead of being replaced.
 """
 
 import errno
@@ -34,9 +34,9 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the block succeeds.
 
-    The temporary file is in the same directory. Both are flushed to disk, so the new file survives
-    a power failure. If the block fails, the temporary file is deleted and the old
-    file is unchanged.
+    The temporary file is in the same directory. The file and the directory are flushed to disk, so the
+    new file survives a power failure. If the block fails, the temporary file is deleted and the old file
+    is unchanged.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def _reserve(file: IO[bytes], size: int) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Flush a directory to disk, so that a renamed file keeps its name after a power failure."""
+    """Flush a directory to disk, so that a rename survives a power failure."""
     if fcntl is None:  # directories cannot be opened on Windows
         return
     descriptor = os.open(directory, os.O_RDONLY)

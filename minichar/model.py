@@ -24,7 +24,7 @@ class CharRNN:
     parameters : Parameters
         The weights, with the shapes of ``config.shapes()``.
     details : dict
-        Training information as JSON-compatible values, such as ``val_loss``.
+        Information about training, such as ``val_loss``, as JSON-compatible values.
     """
 
     config: Config

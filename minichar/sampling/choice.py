@@ -1,6 +1,6 @@
 """Sample the next character from the logits.
 
-p = softmax(logits / temperature), truncated to the top k and the top p
+p = softmax(logits / temperature), after top-k and top-p filtering
 next character ~ p
 """
 
@@ -28,7 +28,8 @@ class Choice:
     top_k : int
         Sample only from the k most likely characters; 0 for all.
     top_p : float
-        Sample from the smallest set of characters with a total probability of at least p; 1 for all.
+        Sample from the smallest set of most likely characters with a total probability of at least p;
+        1 for all.
     argmax : bool
         Greedy decoding: always choose the most likely character, and ignore the other options.
 

@@ -1,7 +1,7 @@
 """Generate text by sampling one character at a time and feeding it back to the model.
 
     logits ← network(last character)
-    next character ~ softmax(logits / temperature), truncated (`minichar.sampling.choice`)
+    next character ~ softmax(logits / temperature), filtered (`minichar.sampling.choice`)
 
 Generation runs the same network as training, on a batch of streams (`minichar.sampling.streams`).
 """
@@ -22,7 +22,7 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""Part of the random seed. Initialisation and training use other values, for independent numbers."""
+"""Part of the random seed. Initialisation and training use other values, so their numbers are independent."""
 MAX_SAMPLES = 4096
 BELOW_2_63 = rule(lambda length: length < 2**63, "below 2**63")
 
@@ -36,7 +36,7 @@ def sample_ids(
     ----------
     model : CharRNN
     prime : array of int, (N,)
-        Ids fed to every stream first, starting from a zero state. If empty, the first character is
+        Ids to feed to every stream first, starting from a zero state. If empty, the first character is
         drawn uniformly.
     choice : Choice
     generators : sequence of B numpy.random.Generator
@@ -96,7 +96,7 @@ class StopFilter:
 
 
 def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") -> np.ndarray:
-    """Encode the prime, or a line break if the prime is empty and the vocabulary has one.
+    """Encode the prime, or a newline if the prime is empty and the vocabulary contains one.
 
     Raises
     ------
@@ -160,11 +160,11 @@ def generate(
     length : int
         Number of characters to generate; 0 for no limit.
     prime : str
-        Text to feed to the model first. If empty, the model starts after a line break.
+        Text to feed to the model first. If empty, the model starts after a newline.
     seed : int
         Random seed. The same seed always produces the same text.
     stop : sequence of str
-        Strings that end the text. They are not included in the output.
+        Strings that end generation. They are not included in the output.
     unknown : {"error", "skip", "unk"}
         How to handle characters in `prime` that are not in the vocabulary (`Vocabulary.encode`).
     choice : Choice

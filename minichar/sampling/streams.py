@@ -21,7 +21,7 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 
 BLOCK = 256
-"""Number of random numbers that a stream draws at a time."""
+"""Number of random numbers that a stream draws at once."""
 
 
 class Stream:
@@ -122,7 +122,7 @@ class Streams:
         ids : array of int, (n,)
             The sampled ids.
         scores : array of float64, (V, n)
-            The logits from which the ids were sampled; -inf for the unknown id, which is never sampled.
+            The logits from which the ids were sampled; -inf for the unknown token, which is never sampled.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Streams:
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
-        columns = ready if len(ready) < network.B else slice(None)  # the slice is faster, and the usual case
+        columns = ready if len(ready) < network.B else slice(None)  # usually the slice, which is faster
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(

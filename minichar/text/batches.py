@@ -1,6 +1,6 @@
 """Split encoded text into chunks for truncated backpropagation through time.
 
-The text is laid out as B streams. Each stream is a contiguous part of the text, and a chunk contains the
+The text is laid out as B streams. Each stream is a contiguous section of the text, and a chunk contains the
 next T characters of every stream::
 
     stream 0   t h e   q u | i c k   b r | ...
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from minichar.errors import MinicharError
 
-MIN_T = 8  # T is not reduced below this for short text, because gradients need some context
+MIN_T = 8  # T is not reduced below this for short texts, because gradients need some context
 MAX_N = 1 << 62  # upper bound on the length of the text
 
 
@@ -104,7 +104,7 @@ class _Shares:
     how: str
 
     def of(self, total: int) -> tuple[int, int, int]:
-        """Return the number of items in each part. If there is no test part, val gets the remainder."""
+        """Return the size of each split. Without a test split, the validation split gets the remainder."""
         train = floor(total * self.train)
         val = total - train if self.train + self.val == 1 else floor(total * self.val)
         return train, val, total - train - val
@@ -129,10 +129,10 @@ def split_text(
     """Split encoded text into training, validation and test chunks.
 
     ``columns`` is char-rnn's split. It lays out the whole text as B streams, then splits the chunks:
-    training first, then validation, then test. Every part contains a piece of each stream, so
-    validation text is close to training text. ``tail`` splits the text first: validation and test
-    text are at the end, and each part is laid out as B separate streams. Losses on different splits
-    are not comparable.
+    training first, then validation, then test. Every split contains a section of each stream, so
+    validation text is close to training text. ``tail`` splits the text first: the validation and
+    test splits are at the end, and each split is laid out as B separate streams. Losses from the two
+    methods are not comparable.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ class Corpus:
     Attributes
     ----------
     ids : ndarray of unsigned int, shape (N,)
-        One id per character, in the smallest type that can hold V.
+        One id per character, in the smallest integer type that can represent V.
     vocabulary : Vocabulary
     path : str
         The text file, or "pydocs (in memory)".
@@ -68,10 +68,11 @@ def load_corpus(
     encoding : str
         The file's encoding, as a Python codec name.
     min_freq : int
-        Characters that occur less often share the unknown id. With 0, there is no unknown id.
+        Characters that occur fewer times are replaced with the unknown token. With 0, there is no
+        unknown token.
     vocabulary : Vocabulary, optional
         Vocabulary to use, such as that of a trained model. Characters that it does not contain are
-        encoded as its unknown id. With a vocabulary, `min_freq` is ignored and nothing is cached.
+        encoded as its unknown token. With a vocabulary, `min_freq` is ignored and nothing is cached.
     cache : bool
         Whether to cache the ids next to the file, in ``<file name>.minichar.npz``. The cache is used
         only for identical bytes and settings, and can be deleted at any time.
@@ -80,7 +81,7 @@ def load_corpus(
     ------
     MinicharError
         If the file cannot be read or decoded, looks like a binary file, has fewer than two
-        characters, or contains a character that has no id in `vocabulary`.
+        characters, or contains a character that cannot be encoded with `vocabulary`.
     """
     encoding = check_encoding("utf-8" if data is None else encoding)
     path, raw = _read_default() if data is None else read_file(Path(data))
@@ -120,7 +121,7 @@ def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -
             f"{name!r} contains characters that are not in the vocabulary: {named}; remove them, ",
             "or use a model trained with ",
             Option("min_freq", 1),
-            " or more, which has an id for unknown characters",
+            " or more, which has an unknown token",
         )
 
 

@@ -84,7 +84,7 @@ class Dataset:
     characters : int
         The number of characters; approximate if it depends on the Python version.
     make : callable
-        Takes the contents of the downloaded files as a list of bytes, and returns the text.
+        Takes the contents of the downloaded files as a list of `bytes`, and returns the text.
     files : tuple of str
         Paths to download, relative to the base URL; empty if no download is needed.
     download_bytes : int
@@ -143,7 +143,7 @@ DATASETS = {
             description="the anthology Three Hundred Tang Poems",
             language="Chinese",
             source="github.com/chinese-poetry/chinese-poetry",
-            licence="public domain, compiled under MIT",
+            licence="public domain (compilation: MIT)",
             characters=29_933,
             make=poems_text,
             files=(f"{CHINESE_POETRY}/唐诗三百首.json",),
@@ -155,7 +155,7 @@ DATASETS = {
             description="18,000 poems from the Complete Tang Poems",
             language="Chinese",
             source="github.com/chinese-poetry/chinese-poetry",
-            licence="public domain, compiled under MIT",
+            licence="public domain (compilation: MIT)",
             characters=1_451_005,
             make=poems_text,
             files=tuple(f"{CHINESE_POETRY}/poet.tang.{first}.json" for first in range(0, 18_000, 1000)),

@@ -1,4 +1,4 @@
-"""Suggest encodings for text that cannot be decoded, each with an excerpt of the decoded text.
+"""Suggest encodings for text that cannot be decoded, with an excerpt of the text decoded in each.
 
 An encoding is suggested if nearly all characters of the decoded text are common in the languages that use
 the encoding. The excerpt lets people check that the text is readable.
@@ -15,7 +15,7 @@ EXCERPT = 16
 PLAUSIBLE = 0.75
 """Minimum plausibility of a suggestion."""
 CAPITAL = 0.8
-"""Plausibility of each further letter of a word in capitals."""
+"""Plausibility of each letter after the first in an all-capitals word."""
 PUNCTUATION = frozenset("\xa0¡«°§·»¿–—‘’‚“”„…€№")
 WITHIN_WORDS = frozenset("’·–—")
 KANA = frozenset(map(chr, range(0x3041, 0x30FF)))
@@ -29,16 +29,16 @@ Plausibility = Callable[[str, str, str], float]
 
 
 def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tuple[str, str]]:
-    """Return encodings in which a file may be encoded, the most plausible first.
+    """Return encodings that a file may use, most plausible first.
 
     Parameters
     ----------
     raw : bytes
         The contents of the file.
     offset : int
-        Offset of the first byte that cannot be decoded. Only text from this line on is considered.
+        Offset of the first byte that cannot be decoded. Only text from its line onwards is considered.
     rejected : str
-        The encoding that cannot decode the file.
+        The encoding that failed to decode the file.
     number : int
         Maximum number of suggestions.
 
@@ -59,13 +59,13 @@ def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tup
         if encoding != rejected and "\0" not in text and (plausibility := judge(text)) >= PLAUSIBLE:
             suggestions.append((plausibility, encoding, _excerpt(text)))
     suggestions.sort(key=lambda suggestion: -suggestion[0])
-    if suggestions and suggestions[0][1] == "utf-8":  # text in other encodings is hardly ever valid UTF-8
+    if suggestions and suggestions[0][1] == "utf-8":  # text in other encodings is rarely valid UTF-8
         number = 1
     return [(encoding, excerpt) for _, encoding, excerpt in suggestions[:number]]
 
 
 def _excerpt(text: str) -> str:
-    """Return the first non-ASCII word of `text` and a few that follow."""
+    """Return the first non-ASCII word of `text` and a few of the words that follow."""
     words = text.split()
     first = next((k for k, word in enumerate(words) if not word.isascii()), 0)
     excerpt = " ".join(words[first : first + EXCERPT])[:EXCERPT]
@@ -73,7 +73,7 @@ def _excerpt(text: str) -> str:
 
 
 def _judges() -> dict[str, Judge]:
-    """Return the judge of each encoding. Among equally plausible encodings, the first is preferred."""
+    """Return the judge for each encoding. If several are equally plausible, the first is preferred."""
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
     kanji, hangul = _rows("euc_jp", 0xB0, 0xCF), _rows("euc_kr", 0xB0, 0xC8)
     cyrillic, greek = _letters(0x400, 0x4FF), _letters(0x370, 0x3FF)

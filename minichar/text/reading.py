@@ -82,7 +82,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of a text file, decoded again on every pass.
+    """The bytes of a text file, decoded anew on every pass.
 
     Attributes
     ----------

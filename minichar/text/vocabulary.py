@@ -43,7 +43,7 @@ def positions(text: str, character: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A mapping from characters to ids, with an optional id for unknown characters.
+    """A mapping from characters to ids, with an optional unknown token.
 
     Vocabularies are equal if they map every character to the same id.
 
@@ -52,7 +52,7 @@ class Vocabulary:
     characters : str
         The known characters in code-point order, without duplicates. A character's id is its index.
     unknown : bool
-        Whether the last id represents all unknown characters.
+        Whether the last id is the unknown token, which represents all other characters.
 
     Raises
     ------
@@ -79,8 +79,8 @@ class Vocabulary:
         counts : array of int, shape (0x110000,)
             The number of occurrences of each code point.
         min_freq : int
-            Rarer characters share the unknown id. With 0, every character that occurs is kept, and
-            there is no unknown id.
+            Rarer characters are replaced with the unknown token. With 0, every character that
+            occurs is kept, and there is no unknown token.
 
         Raises
         ------
@@ -92,18 +92,20 @@ class Vocabulary:
         kept = np.flatnonzero(np.asarray(counts) >= max(min_freq, 1))
         if not kept.size:
             raise MinicharError(
-                f"no character occurs {max(min_freq, 1)} times: lower ", Option("min_freq"), " or add text"
+                f"no character occurs {max(min_freq, 1)} or more times: lower ",
+                Option("min_freq"),
+                " or add text",
             )
         return cls("".join(map(chr, kept)), unknown=min_freq > 0)
 
     @property
     def unknown_id(self) -> int | None:
-        """The id for characters that are not in `characters`, or None if there is no such id."""
+        """The id of the unknown token, or None if the vocabulary has no unknown token."""
         return len(self.characters) if self.unknown else None
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned integer type that can hold V."""
+        """The smallest unsigned integer type that can represent V."""
         return np.min_scalar_type(len(self))
 
     def __len__(self) -> int:
@@ -121,7 +123,7 @@ class Vocabulary:
             Text with N characters.
         unknown : {"error", "skip", "unk"}
             How to handle a character that is not in the vocabulary: raise an error, omit the
-            character, or use the unknown id.
+            character, or use the unknown token.
 
         Returns
         -------
@@ -131,12 +133,12 @@ class Vocabulary:
         ------
         MinicharError
             If a character is missing and `unknown` is "error", if `unknown` is "unk" and the
-            vocabulary has no unknown id, or if `unknown` has any other value.
+            vocabulary has no unknown token, or if `unknown` has any other value.
         """
         if unknown not in ("error", "skip", "unk"):
             raise MinicharError(Option("unknown"), f" is {unknown!r}; it must be 'error', 'skip' or 'unk'")
         if unknown == "unk" and not self.unknown:
-            raise MinicharError("this vocabulary has no id for unknown characters: use 'skip' or 'error'")
+            raise MinicharError("this vocabulary has no unknown token: use 'skip' or 'error'")
         ids = np.empty(len(text), self.dtype)  # (N,)
         for start in range(0, len(text), PIECE):
             stop = start + PIECE
@@ -157,7 +159,7 @@ class Vocabulary:
         )
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text for `ids`. The unknown id becomes U+FFFD, the replacement character.
+        """Return the text for `ids`. The unknown token becomes U+FFFD, the replacement character.
 
         Parameters
         ----------

@@ -114,7 +114,7 @@ def test_text_is_generated_only_when_it_is_requested(lstm, monkeypatch):
             r"not in the vocabulary: 'X' \(U\+0058\) at positions 1, 3, '☃' \(U\+2603\) at position 4",
         ),
         ({"unknown": "guess"}, "unknown is 'guess'"),
-        ({"prime": "☃", "unknown": "unk"}, "no id for unknown characters"),
+        ({"prime": "☃", "unknown": "unk"}, "no unknown token"),
     ],
 )
 def test_invalid_arguments_fail_before_the_first_character(lstm, options, words):
@@ -156,14 +156,14 @@ def test_unknown_characters_in_the_prime_are_skipped_or_encoded_as_unknown(unkno
     assert (text == text_of(model, 30, "ab")) == (unknown == "skip")
 
 
-# The unknown id
+# The unknown token
 
 
 @pytest.mark.parametrize(
     "choice", [Choice(), Choice(1e300), Choice(1e-300), Choice(argmax=True), Choice(top_k=1)]
 )
 def test_the_unknown_id_is_never_generated(choice):
-    """The unknown id is not generated even if its logit is by far the largest."""
+    """The unknown token is not generated even if its logit is by far the largest."""
     model = toy_model("\nab", unknown=True)
     model.parameters["readout.W"][3, -1] = 1000
     assert set(text_of(model, 400, choice=choice)) <= set("\nab")

@@ -72,7 +72,7 @@ def test_there_is_an_unknown_id_unless_min_freq_is_0():
     assert Vocabulary("ab") != Vocabulary("ab", unknown=True)
 
 
-@pytest.mark.parametrize(("min_freq", "says"), [(4, "no character occurs 4 times"), (-1, "min_freq is -1")])
+@pytest.mark.parametrize(("min_freq", "says"), [(4, "occurs 4 or more times"), (-1, "min_freq is -1")])
 def test_an_invalid_min_freq_is_rejected(min_freq, says):
     with pytest.raises(MinicharError, match=says):
         Vocabulary.from_counts(counts_of("aaabbc"), min_freq)
@@ -132,7 +132,7 @@ def test_long_lists_of_characters_and_positions_are_shortened():
 
 
 @pytest.mark.parametrize(
-    ("unknown", "says"), [("unk", "no id for unknown"), ("ignore", "unknown is 'ignore'")]
+    ("unknown", "says"), [("unk", "no unknown token"), ("ignore", "unknown is 'ignore'")]
 )
 def test_an_unusable_unknown_option_is_rejected(unknown, says):
     with pytest.raises(MinicharError, match=says):

@@ -85,7 +85,7 @@ def test_integers_may_have_a_decimal_point():
         ({"prime": "山☃"}, r"'☃' \(U\+2603\) at position 1"),
         ({"prime": "\ud800"}, "U\\+D800"),
         ({"branches": [[3, "☃"]]}, "☃"),
-        ({"prime": "☃", "unknown": "unk"}, "no id for unknown"),
+        ({"prime": "☃", "unknown": "unk"}, "no unknown token"),
     ],
 )
 def test_errors_for_unknown_characters_mention_no_command_line_options(data, message):
