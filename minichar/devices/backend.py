@@ -17,7 +17,7 @@ from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
 
 Array = Any
-"""An array from the backend's array module. A comment gives the shape of each new array."""
+"""An array from the backend's array module. A comment states the shape of each new array."""
 Function = Callable[..., Any]
 
 
@@ -71,7 +71,7 @@ class Backend(ABC):
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random generator on the device. Different `words` give independent streams."""
+        """Return a uniform random generator on the device. Different `words` yield independent streams."""
 
     def matmul(self, W: Array, s: Array) -> Array:
         """Return ``W @ s``, the matrix product of a layer's weights ``(G, K)`` and inputs ``(K, B)``."""

@@ -14,7 +14,7 @@ class NumPyBackend(Backend):
         super().__init__("cpu", np)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random generator. Different `words` give independent streams."""
+        """Return a uniform random generator. Different `words` yield independent streams."""
         return Uniform(words)
 
     def describe(self) -> str:

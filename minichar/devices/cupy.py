@@ -22,7 +22,7 @@ class CuPyBackend(Backend):
         super().__init__(f"gpu:{index}", xp)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random generator on the device. Different `words` give independent streams."""
+        """Return a uniform random generator on the device. Different `words` yield independent streams."""
         return CountedUniform(
             words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
         )

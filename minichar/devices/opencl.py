@@ -28,7 +28,7 @@ class DpnpBackend(Backend):
         return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random generator on the device. Different `words` give independent streams."""
+        """Return a uniform random generator on the device. Different `words` yield independent streams."""
 
         def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
             state = self.xp.random.RandomState(seed, sycl_queue=self.queue)

@@ -1,6 +1,6 @@
 """Generate several streams of text at once, each in one column of a batch.
 
-    step    each column is fed one character: the next one in its prime, or the last generated one
+    step    each column receives one character: the next one in its prime, or the last generated one
             each column whose prime has been consumed samples the next character from its logits
 
 Streams can be added and removed between steps, and each stream has its own random generator. Streams

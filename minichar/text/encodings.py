@@ -104,7 +104,7 @@ def _judges() -> dict[str, Judge]:
 
 
 def _rows(encoding: str, first: int, last: int) -> frozenset[str]:
-    """Return the characters of an East Asian encoding whose first byte is between `first` and `last`.
+    """Return the characters whose first byte in an East Asian encoding is from `first` to `last`.
 
     These encodings place the most common characters in their first rows.
     """
