@@ -7,7 +7,7 @@ Each archive (`minichar.checkpoints.archive`) contains
 
 and, if training can be resumed,
 
-    mean_square     RMSprop's m                             (number of parameters,)
+    mean_square     RMSprop's running mean square m         (number of parameters,)
     state           carried recurrent state                 (L, states per layer, H, B)
     history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
     header          training: position and random state
@@ -85,7 +85,7 @@ class TrainingState:
     Attributes
     ----------
     mean_square : array, (size,)
-        RMSprop's running mean of squared gradients, m.
+        m, RMSprop's running mean of the squared gradients.
     state : array, (L, states per layer, H, B)
         The recurrent state at the start of the next chunk.
     progress : Progress
@@ -288,7 +288,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Return parameters with the values `weights`, which must be valid. float16 is converted to float32."""
+    """Return parameters initialised with valid `weights`. float16 is converted to float32."""
     dtype = str(weights["readout.W"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():

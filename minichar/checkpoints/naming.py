@@ -79,7 +79,7 @@ def newest_first(folder: Path) -> list[Path]:
         If `folder` contains no checkpoint.
     """
     times = {}
-    with suppress(OSError):  # there is no such directory
+    with suppress(OSError):  # the directory does not exist
         for path in folder.iterdir():
             if is_checkpoint(path):
                 with suppress(OSError):  # a dangling symlink, or a file deleted in the meantime
@@ -90,7 +90,7 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, sorted by validation loss, with the newest first among ties.
+    """Return the checkpoints in `folder`, sorted by validation loss, then newest first.
 
     Raises
     ------

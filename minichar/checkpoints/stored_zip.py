@@ -1,4 +1,4 @@
-"""Read an untrusted, uncompressed zip archive with bounded memory."""
+"""Read an untrusted, uncompressed zip archive in bounded memory."""
 
 import io
 import zipfile
@@ -9,9 +9,9 @@ from typing import IO, Self
 from minichar.errors import Refused
 
 MAX_DIRECTORY_BYTES = 8 << 20
-"""Maximum size of the list of members, in bytes. zipfile needs about 15 times as much memory to read it."""
+"""Maximum size of the central directory, in bytes. zipfile uses about 15 times as much memory to read it."""
 HEADER_BYTES = 30
-"""Minimum size of the header before each member, in bytes."""
+"""Minimum size of a local file header, in bytes."""
 
 
 class StoredZip:
@@ -24,9 +24,9 @@ class StoredZip:
     Attributes
     ----------
     size : int
-        Size of the file.
+        Size of the file, in bytes.
     sizes : dict of str to int
-        Size of each member by name.
+        Size of each member, in bytes, by name.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class StoredZip:
         self.file.close()
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a member for reading. Reading a damaged member raises one of many exception types."""
+        """Open a member for reading. Reading a damaged member can raise many different exceptions."""
         return self.zip.open(name)
 
     def read(self, name: str) -> bytes:

@@ -84,7 +84,7 @@ def test_every_truncated_file_is_rejected(path):
 
 
 def test_flipped_bytes_never_change_a_value(path):
-    """A damaged file raises an error, lacks an array, or is damaged only in unused bytes."""
+    """A damaged file is rejected, lacks an array or the header, or has damage only in unused bytes."""
     content = path.read_bytes()
     generator = random.Random(1)
     with zipfile.ZipFile(path) as file:
@@ -212,7 +212,7 @@ def test_a_compressed_array_is_rejected(path):
 
 
 def test_overlapping_members_are_rejected(path):
-    """Members that share bytes could require far more memory than the size of the file."""
+    """Members that share bytes could require far more memory than the file size suggests."""
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.npy", npy("<f8", (2**16,), bytes(2**19)))
         first = file.infolist()[0]
@@ -347,7 +347,7 @@ def test_names_that_cannot_be_printed_or_are_long_are_rejected(path, name):
 
 
 def test_numpy_does_not_warn_about_arrays_written_in_python_2(path):
-    """Their shapes are long integers, such as ``(2L,)``."""
+    """Their shapes contain long integers, as in ``(2L,)``."""
     replace_member(
         path, "a.npy", npy("<f8", (2,), bytes(16)).replace(b"(2,)", b"(2L,)", 1).replace(b" \n", b"\n", 1)
     )

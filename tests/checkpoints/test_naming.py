@@ -158,7 +158,7 @@ def test_the_checkpoint_between_evaluations_has_no_loss(tmp_path):
 
 
 class TestOpening:
-    """A checkpoint may be deleted after it was chosen."""
+    """A checkpoint may be deleted after it has been chosen."""
 
     @pytest.fixture
     def directory(self, tmp_path):
@@ -177,7 +177,7 @@ class TestOpening:
         assert (path.name, loaded) == ("lm_lstm_epoch1.00_2.0000.npz", "loaded")
 
     def test_a_damaged_checkpoint_is_not_skipped(self, directory):
-        """A user who asks for the best model must not get another one without notice."""
+        """A user who asks for the best model must not silently get a different one."""
         with pytest.raises(MinicharError, match=r"1\.0000\.npz is damaged"):
             open_checkpoint(directory, refuse)
 
