@@ -1,10 +1,10 @@
-"""Record the activity of a network as it processes text.
+"""Record the activations of a network as it processes text.
 
 state       of each unit after each character, from -1 to 1
 surprise    -log p(character | previous characters), in nats
 gates       distribution in each layer, over all units and characters
 
-Each cell specifies which value is shown as a unit's state, and which gates are shown.
+Each cell type specifies which value is shown as a unit's state and which gates are shown.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Gate:
     Attributes
     ----------
     layer : int
-        The layer, counted from 1.
+        The layer number, starting at 1.
     name : str
     low, high : float
         The range of the values.
@@ -52,14 +52,14 @@ class Gate:
 
 @dataclass(frozen=True)
 class Activity:
-    """The activity of a network as it processes N characters, starting from a zero state.
+    """The activations of a network as it processes N characters, starting from a zero state.
 
     Attributes
     ----------
     states : array, (L, H, N)
-        Between -1 and 1.
+        Hidden-unit activations between -1 and 1.
     surprise : array, (N,)
-        In nats; NaN for the first character, which is not predicted.
+        Surprisal in nats; NaN for the first character, which is not predicted.
     likeliest : array of int, (N, up to 5)
         The most likely ids at each position, most likely first; undefined for the first character.
     probability : array, (N, up to 5)
@@ -75,7 +75,7 @@ class Activity:
 
 
 def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
-    """Feed encoded text to a model and record its activity.
+    """Run a model on encoded text and record its activations.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ FORMATS = (".svg", ".png")
 STYLE = {
     "svg.fonttype": "none",  # store text as text, not as paths
     "svg.hashsalt": "minichar",  # make the output reproducible
-    "text.parse_math": False,  # treat $ in names as a literal character
+    "text.parse_math": False,  # treat $ in names literally
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """The colour-blind-friendly palette of Okabe and Ito."""
@@ -33,7 +33,7 @@ def figure_format(path: Path) -> str:
 
 
 def save_figure(curves: Sequence[Curve], path: Path) -> None:
-    """Plot the losses, learning rate and teacher-forcing ratio by epoch.
+    """Plot the losses, learning rate and teacher-forcing ratio against the epoch.
 
     Raises
     ------

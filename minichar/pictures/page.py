@@ -1,4 +1,4 @@
-"""Create a self-contained HTML page that shows a model's states, surprise and gates.
+"""Create a self-contained HTML page that shows a model's states, surprisal and gates.
 
 The page loads nothing from the network: its Content-Security-Policy blocks all requests. Text is passed to
 the page only as JSON and inserted only as text nodes, so it is never interpreted as markup.

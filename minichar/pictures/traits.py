@@ -1,8 +1,8 @@
-"""Compute per-character traits of a text, and their correlations with unit states.
+"""Compute per-character features of a text and their correlations with hidden-unit activations.
 
-By inspection, Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that track the position
-in a line or whether the text is inside quotes. This module correlates every unit with such traits. The
-largest correlations show which units to inspect first.
+By inspecting activations, Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that track the
+position in a line or detect quoted text. This module correlates every unit with such features. The largest
+correlations suggest which units to inspect first.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ OPENING, CLOSING = "“«「『", "”»」』"
 
 
 def traits(text: str) -> dict[str, np.ndarray]:
-    """Return the traits of `text` by name, each ``(N,)``, with one value per character.
+    """Return the features of `text` by name, each ``(N,)``, with one value per character.
 
-    A line break belongs to the following line. An unclosed quotation ends at the end of its paragraph.
+    A newline belongs to the following line. An unclosed quotation ends at the end of its paragraph.
     """
     position, indentation, inside, length = (np.zeros(len(text)) for _ in range(4))  # each (N,)
     lengths = iter([len(line) for line in text.split("\n")])
@@ -45,7 +45,7 @@ def traits(text: str) -> dict[str, np.ndarray]:
 
 
 def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return Pearson's r between each unit and each trait, ``(U, K)``; 0 if either is constant.
+    """Return Pearson's r between each unit and each feature, ``(U, K)``; 0 if either is constant.
 
     Parameters
     ----------
