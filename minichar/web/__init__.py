@@ -1,4 +1,4 @@
-"""Text generation over HTTP, with one server, or with several servers and workers that share Redis.
+"""Text generation over HTTP, with a single server or with several servers and workers that share Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ queue.py ─────── Scheduler (one per model)
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
@@ -7,14 +7,14 @@
 character. The machine and the other jobs have no effect, because the models use exact arithmetic
 (`minichar.engine.exact`). The output is the same as that of ``minichar sample --exact``. Therefore, no
 session state is needed: to reconnect, to continue, or to recover from a server restart or a worker
-failure, the same request is sent again with the number of characters to skip. The id of an event is the
-total number of characters generated so far.
+failure, the client resends the same request with the number of characters to skip. The id of an event is
+the total number of characters generated so far.
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
 batch at the next step, starting with its prompt, and leaves it when finished. While every job is
-generating, a step takes at least ``1/pace`` seconds, so that a single client cannot use the whole CPU.
+generating, a step takes at least ``1/pace`` seconds, so that a single client cannot monopolise the CPU.
 
-**Streaming.** A `Job` generates the text for one request. A reader passes the number of characters it
+**Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
 already has and waits for more. The first and last characters are published immediately, and the
 others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFTER` seconds without a
 reader.

@@ -51,7 +51,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
 
     @contextmanager
     def counted() -> Iterator[Callable[[], None]]:
-        """Count the request as in progress until the yielded function is called or the block raises."""
+        """Count the request as in progress until the yielded function is called or an exception is raised."""
         release = limit.acquire(flask.request.remote_addr or "")
         try:
             yield release

@@ -71,7 +71,7 @@ class Job:
     error : str
         The error message, if the reason is ``error``.
     last_read : float
-        When a reader last asked for an update, as returned by ``time.monotonic``.
+        Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
     """
 
     def __init__(self, request: Request, stream: Stream) -> None:
@@ -104,7 +104,7 @@ class Job:
         self._new_text.clear()
         with self._changed:
             self.text += new
-            # While a possible stop-string prefix is buffered, its details are buffered too.
+            # While a possible stop-string prefix is buffered, so are its details.
             n = len(self.text) - len(self.details)
             self.details += self._new_details[:n]
             del self._new_details[:n]

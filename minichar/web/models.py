@@ -23,13 +23,13 @@ class ModelInfo:
         The file name without its suffix, followed by the first 8 hexadecimal digits of the file's
         SHA-256 hash, so that a shared link identifies a specific file.
     summary : str
-        The cell and the number of layers, units and parameters, for display.
+        The cell type and the numbers of layers, units and parameters, for display.
     origin : str
         Path of the training text; empty if unknown.
     characters : str
         The characters in the vocabulary.
     unknown : bool
-        Whether the vocabulary has an id for unknown characters.
+        Whether the vocabulary has an unknown token.
     """
 
     name: str
@@ -87,7 +87,7 @@ def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
         except MinicharError:
             if file in given or file.exists():
                 raise
-            continue  # deleted after it was listed, as by ``minichar train --keep``
+            continue  # deleted after it was listed, for example by ``minichar train --keep``
         models[f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:8]}"] = model
     return models
 

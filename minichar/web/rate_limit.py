@@ -28,7 +28,7 @@ class ConcurrencyLimit:
         Returns
         -------
         callable
-            Call it when the request has ended. Further calls have no effect.
+            Function to call when the request ends. Further calls have no effect.
 
         Raises
         ------

@@ -44,7 +44,7 @@ class Store:
     url : str
         Redis URL, such as ``redis://127.0.0.1:6379/0``.
     retries : int
-        Number of retries of a failed command, with a backoff of up to two seconds.
+        Number of times to retry a failed command, with a backoff of up to two seconds.
 
     Raises
     ------
@@ -118,7 +118,7 @@ class Store:
         return seen is None or cancelled is not None
 
     def workers(self) -> list[dict[str, Any]]:
-        """Return the announcement of each live worker."""
+        """Return the announcements of all live workers."""
         keys = sorted(self.client.scan_iter(key("worker", "*"), count=1000))
         return [json.loads(value) for value in self.client.mget(keys) if value] if keys else []
 
@@ -129,7 +129,7 @@ def key(kind: str, name: str) -> str:
 
 
 def queue_name(model: str) -> str:
-    """Return the queue name of a model, hashed because Dramatiq restricts the allowed characters."""
+    """Return the queue name for a model. It is a hash, because Dramatiq restricts the characters in names."""
     return f"model-{sha256(model.encode()).hexdigest()[:16]}"
 
 

@@ -18,7 +18,7 @@ from minichar.text.vocabulary import Vocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
-"""Maximum number of characters of a validation message to include in an error."""
+"""Maximum length of the part of a validation message that is included in an error, in characters."""
 
 
 class BadRequest(MinicharError):
@@ -37,7 +37,7 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     error = best_match(Draft202012Validator(expected).iter_errors(data))
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or "the request", error.message
-        if len(message) > MAX_MESSAGE:  # the value comes first, the reason last
+        if len(message) > MAX_MESSAGE:  # the value is at the start, the reason at the end
             message = f"…{message[-MAX_MESSAGE:]}"
         raise BadRequest(f"{field}: {message}")
     return {

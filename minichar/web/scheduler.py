@@ -29,7 +29,7 @@ class Scheduler:
         Maximum number of waiting jobs.
     pace : float
         Maximum generation speed of each job, in characters per second; 0 for no limit. The limit
-        does not apply to reading the prompt or replaying known text.
+        does not apply to processing the prompt or replaying known text.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Scheduler:
             self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= PUBLISH_INTERVAL:
-                # Cap the elapsed time: clients cannot read while the machine is suspended.
+                # Cap the elapsed time, because clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
             due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, up to a limit

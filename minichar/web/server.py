@@ -82,7 +82,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
     try:
         server.prepare()
     except OSError as error:
-        # Cheroot puts the errors of all addresses in one message.
+        # Cheroot combines the errors for all addresses into one message.
         reasons = dict.fromkeys(re.findall(r"\[Errno -?\d+\] ([^)]+)", str(error)))
         raise MinicharError(
             f"cannot listen on {host} port {port}: {', '.join(reasons) or error}; "
@@ -114,7 +114,7 @@ def buffer_body(app: WSGIApp) -> WSGIApp:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT and SIGTERM, even if the process inherited ignored signals."""
+    """Raise KeyboardInterrupt on SIGINT and SIGTERM, even if the process inherited SIG_IGN."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ KEEP_ALIVE = ": keep-alive\n\n"
 
 
 def event(name: str, id: int, data: dict[str, Any]) -> str:
-    """Return a server-sent event. JSON escapes line breaks, so the data is a single line."""
+    """Return a server-sent event. JSON escapes newlines, so the data is a single line."""
     return f"event: {name}\nid: {id}\ndata: {json.dumps(data)}\n\n"
 
 

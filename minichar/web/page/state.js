@@ -9,7 +9,7 @@ export const MAX_LENGTH = 20000; // maximum text length, as in openapi.json
 export const state = {
   language: "en",
   models: [],
-  request: null, // the request for the complete text
+  request: null, // the request that produces the complete text
   text: [], // the characters received so far
   details: [], // [probability, [[character, probability], …]] for each character, if known
   job: null, // the job id on the server

@@ -30,7 +30,7 @@ export function redraw() {
   $("text").replaceChildren(prime, ...state.text.map((_, i) => characterElement(i)));
 }
 
-// Append text; if the end is in view, scroll to the new end.
+// Append text. If the end was in view, scroll to the new end.
 export function append(text, details) {
   const area = $("text");
   const atEnd = area.scrollHeight - area.scrollTop - area.clientHeight < 40;
