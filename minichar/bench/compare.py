@@ -1,6 +1,6 @@
-"""Compare the throughput of two benchmarks by running them in turn.
+"""Compare the throughput of two benchmarks by running them alternately.
 
-A round runs each benchmark once. Each run is preceded by a pause, during which the threads of the
+A round runs each benchmark once. Each run is preceded by a pause, so that the threads of the
 other benchmark go to sleep, and by one warm-up iteration. Each round yields one ratio of the two
 throughputs. The two runs in a round are close in time, so other load on the machine usually affects
 both. The result is the median ratio over all rounds.
@@ -27,7 +27,7 @@ UNITS = 20
 TURN = 0.2
 """Minimum duration of a run, in seconds."""
 DISTURBED = 2.0
-"""Quotient of the largest and smallest ratios above which a result is considered unreliable."""
+"""A result is considered unreliable if its largest ratio exceeds its smallest by more than this factor."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class Result:
 
     @property
     def gigaflops(self) -> float:
-        """Speed of the matrix products with weights (`Work.flop`), in GFLOP/s."""
+        """Speed of the matrix products that involve weights (see `Work.flop`), in GFLOP/s."""
         return self.speed() / self.work.characters * self.work.flop / 1e9
 
     def describe(self) -> dict[str, Any]:
-        """Return all fields, including the raw times, as JSON values."""
+        """Return all fields, including the raw times, as JSON-compatible values."""
         speeds = {side: self.speed(side) for side in self.seconds}
         derived = {"ratio": self.ratio, "characters_per_second": speeds, "gigaflops": self.gigaflops}
         return asdict(self) | derived
@@ -107,7 +107,7 @@ def opponent(work: Work) -> Work | None:
 
 
 def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lambda: None) -> Result:
-    """Run a benchmark and its baseline in turn.
+    """Run a benchmark and its baseline alternately.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@
     python -m minichar.bench.load cv --pace 0     no limit
 
 For a fixed duration, each client repeatedly sends a request and reads the streamed response. The server
-and the clients run on this machine, on 127.0.0.1.
+and the clients run on the same machine and communicate over 127.0.0.1.
 """
 
 import argparse
@@ -95,7 +95,7 @@ class Client(threading.Thread):
         Request seeds.
     load : Load
     end : float
-        Time at which to stop, on the clock of ``time.monotonic``.
+        Time at which to stop, as measured by ``time.monotonic()``.
     """
 
     def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:
@@ -104,7 +104,7 @@ class Client(threading.Thread):
         self.measured = Measurement()
 
     def run(self) -> None:
-        """Send requests until `end`. The last response is read completely, but counted only up to `end`."""
+        """Send requests until `end`. The last response is read in full, but counted only up to `end`."""
         while time.monotonic() < self.end:
             try:
                 reason = self.read_text(next(self.seeds))
@@ -149,7 +149,7 @@ def measure(port: int, clients: int, seconds: float, load: Load) -> Measurement:
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
-    """Return the quantile of `values` at `fraction`, or NaN if there are no values."""
+    """Return the quantile of `values` at `fraction`, or NaN if `values` is empty."""
     return sorted(values)[min(len(values) - 1, int(fraction * len(values)))] if values else float("nan")
 
 
@@ -200,8 +200,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="checkpoint, or directory of checkpoints")
-    parser.add_argument("--pace", type=float, default=2000, help="as for `minichar serve` (default: 2000)")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256], help="numbers of clients")
+    parser.add_argument("--pace", type=float, default=2000, help="see `minichar serve` (default: 2000)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256], help="client counts")
     parser.add_argument("--seconds", type=float, default=30, help="duration of each test (default: 30)")
     parser.add_argument("--length", type=int, default=2000, help="characters per request (default: 2000)")
     parser.add_argument("--alternatives", action="store_true", help="also request alternatives")

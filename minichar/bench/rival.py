@@ -42,7 +42,7 @@ class TorchModel:
     ----------
     torch : module
     work : Work
-        Scheduled sampling is not supported, because PyTorch's layers process a whole chunk at once.
+        Scheduled sampling is not supported, because PyTorch's layers process entire chunks.
     """
 
     def __init__(self, torch: Any, work: Work) -> None:
@@ -75,7 +75,7 @@ class TorchModel:
             self.dropout.eval()
 
     def logits(self, ids: Any) -> Any:
-        """Return the logits ``(T, B, V)`` for `ids` ``(T, B)``, starting from the state of the last call."""
+        """Return the logits ``(T, B, V)`` for `ids` ``(T, B)``, continuing from the previous state."""
         h, state = self.layers(self.vectors(ids), self.state)
         self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         return self.readout(self.dropout(h))

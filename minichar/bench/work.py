@@ -92,7 +92,7 @@ class Work:
 
     @property
     def flop(self) -> float:
-        """Number of floating-point operations per iteration in matrix products with weights.
+        """Number of floating-point operations per iteration in matrix products that involve weights.
 
         The forward pass performs two operations per weight and character. Training performs three times
         as many, because it also computes Wᵀ @ da and dW. Element-wise functions are not counted.
@@ -102,10 +102,10 @@ class Work:
         return 2.0 * weights * self.characters * (3 if self.trains else 1)
 
     def ids(self) -> np.ndarray:
-        """Return random ids, ``(T+1, B)``, with the skewed distribution of natural text."""
+        """Return random ids, ``(T+1, B)``, with a skewed distribution like that of natural text."""
         u = np.random.default_rng(1).random((self.seq_length + 1, self.batch_size))  # (T+1, B)
         return (self.vocab_size**u).astype(np.intp) - 1  # (T+1, B)
 
     def describe(self) -> dict[str, Any]:
-        """Return all fields as JSON values."""
+        """Return all fields as JSON-compatible values."""
         return asdict(self)

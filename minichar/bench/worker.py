@@ -29,7 +29,7 @@ SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}
 N = 2048
 """Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5
-"""Number of peak-speed measurements, of which the fastest is used."""
+"""Number of peak-speed measurements. The fastest one counts."""
 
 
 class Worker:
@@ -38,7 +38,7 @@ class Worker:
     Raises
     ------
     MinicharError
-        If the benchmark fails in the process. The message includes that of the original error.
+        If the benchmark fails in the process. The message includes the original error message.
     """
 
     def __init__(self, work: Work) -> None:
@@ -132,7 +132,7 @@ def peak_memory() -> int:
     """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # getrusage would include the memory of the parent process before exec.
+        # getrusage would also count the memory of the parent process before exec.
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
     import resource
 
