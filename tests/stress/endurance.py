@@ -1,9 +1,9 @@
-"""Train for a long time with many evaluations, and check that neither speed nor memory changes.
+"""Train for a long time with many evaluations, and check that speed and memory use remain constant.
 
     python tests/stress/endurance.py --seconds 250 --eval-val-every 10
     python tests/stress/endurance.py --seconds 3600 --eval-val-every 12000
 
-Counts the chunks per second of CPU time and the memory in ten windows of equal length, and prints
+Measures the chunks per second of CPU time and the memory use in ten windows of equal length, and prints
 them. The first window is a warm-up. The last line compares the last three windows with the three after
 the warm-up. Run it on an idle machine.
 
@@ -34,16 +34,16 @@ WINDOWS = 10
 FOREVER = 10**9
 
 Window = tuple[int, float, int]
-"""Number of chunks or characters, CPU time in seconds, and memory in bytes."""
+"""Number of chunks or characters, CPU time in seconds, and memory use in bytes."""
 
 
 def memory() -> int:
-    """Return the memory of this process, in bytes."""
+    """Return the resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
-    """Train, and yield the windows."""
+    """Train and yield each window."""
     generator = Random(1)
     words = ["".join(generator.choices("abcdefghij", k=generator.randint(2, 8))) for _ in range(300)]
     (directory / "input.txt").write_text(" ".join(generator.choices(words, k=20_000)))
@@ -76,7 +76,7 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
 
 
 def sampling(directory: Path, characters: int) -> Iterator[Window]:
-    """Generate one stream, and yield the windows."""
+    """Generate one stream and yield each window."""
     settings = Settings(checkpoint_dir=directory, rnn_size=32, num_layers=1)
     run = begin(settings)
     model: CharRNN = run.trainer.model
@@ -88,7 +88,7 @@ def sampling(directory: Path, characters: int) -> Iterator[Window]:
 
 
 def main() -> None:
-    """Run one test and print the figures."""
+    """Run one test and print the results."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--seconds", type=float, default=250)

@@ -2,11 +2,11 @@
 
     python tests/stress/interrupt.py [RUNS [SECONDS [WORD]]]
 
-sends SIGINT to the process group, as Ctrl-C in a terminal does, RUNS times within SECONDS of the
-start, to each command that contains WORD (the worker needs redis-server). A run is bad if it prints a
-traceback, exits with a status that hides the interrupt, hangs, or leaves a temporary file. Tracebacks before
-`minichar.__main__.main` is called are counted separately, as "start", because Python installs its handler
-before it runs our code.
+runs each command that contains WORD RUNS times (the worker needs redis-server). Each time, it sends SIGINT
+to the process group within SECONDS of the start, as Ctrl-C in a terminal does. A run is bad if it prints a
+traceback, exits with a status that hides the interrupt, hangs, or leaves a temporary file behind. Tracebacks
+before `minichar.__main__.main` is called are counted separately, as "start", because Python installs its
+handler before it runs our code.
 """
 
 import os
@@ -55,7 +55,7 @@ NOISE = ("Traceback", "Exception ignored", "Fatal Python error", "Usage: ")
 
 
 def minichar(command, folder):
-    """Start a command in a process group of its own."""
+    """Start a command in its own process group."""
     return subprocess.Popen(
         [sys.executable, "-m", "minichar", *command.split()],
         cwd=folder,
@@ -94,7 +94,7 @@ def duration(command, folder, limit):
 
 
 def judge(status, stderr, folder):
-    """Return what is wrong with a run, or an empty string."""
+    """Return a description of the fault in a run, or an empty string."""
     for noise in NOISE:
         if noise in stderr:
             return noise if re.search(r"__main__\.py\", line \d+, in main", stderr) else "start"
@@ -106,7 +106,7 @@ def judge(status, stderr, folder):
 
 
 def tally(command, folder, runs, limit):
-    """Interrupt a command `runs` times. Return the number of each exit status and of each fault."""
+    """Interrupt a command `runs` times. Return counts of the exit statuses and of the faults."""
     generator = random.Random(1)
     longest = min(limit, 1.1 * duration(command, folder, limit))
     statuses, faults = Counter(), Counter()

@@ -1,12 +1,12 @@
-"""Kill training runs at random moments, resume them, and compare the results with runs never killed.
+"""Kill training runs at random times, resume them, and compare the results with uninterrupted runs.
 
     python tests/stress/kill.py --chains 200
 
 A chain is one run that is killed with SIGKILL one to five times. After each kill it is resumed with
-``minichar train --resume``, or started again if no checkpoint had been saved. The weights, the
-optimiser's mean square, the state, the history and the random state in its last checkpoint must be
-bitwise identical to those of a run that was never killed. Prints one line per failure, then the
-figures, and exits with status 1 if a chain failed.
+``minichar train --resume``, or restarted if no checkpoint had been saved. The weights, the optimiser's
+running mean square, the recurrent state, the history and the random state in its last checkpoint must be
+bitwise identical to those of an uninterrupted run. Prints one line per failure, then a summary, and exits
+with status 1 if a chain failed.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def begin(directory: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
 
 
 def result(directory: Path) -> Result:
-    """Return everything in the last checkpoint that training computes."""
+    """Return all values in the last checkpoint that training computes."""
     model, state = load_training(newest_first(directory / "cv")[0])
     return {
         "weights": model.parameters.flat.tobytes(),
@@ -114,7 +114,7 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--chains", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="number of the first chain, its random seed")
+    parser.add_argument("--first", type=int, default=0, help="number (and random seed) of the first chain")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     begun = monotonic()
@@ -128,7 +128,7 @@ def main() -> None:
             directory.mkdir()
             started = monotonic()
             if status := start(directory, "--data", "../input.txt", *options).wait():
-                sys.exit(f"a run that was not killed failed with status {status}: see {directory}/log")
+                sys.exit(f"an uninterrupted run failed with status {status}: see {directory}/log")
             expected[options] = result(directory), monotonic() - started
         numbers = range(arguments.first, arguments.first + arguments.chains)
         with ThreadPoolExecutor(arguments.jobs) as pool:

@@ -2,9 +2,9 @@
 
     python tests/stress/fuzz/fuzz.py pickle --seconds 60
 
-Every input must either load or be rejected with a short, one-line `MinicharError`. Each input that causes
-anything else, takes more than 5 s, or needs more memory than three times the file and 200 MB is stored.
-The last line of the output has the figures.
+Every input must either load or be rejected with a short, one-line `MinicharError`. Inputs that cause
+anything else, take more than 5 s, or need more memory than three times the file size plus 200 MB are
+saved. The last line of the output summarises the run.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import atheris
 TESTS = Path(__file__).parents[2]
 sys.path[:0] = [str(TESTS), str(TESTS / "formats")]
 INSTRUMENTED = ["minichar", "zipfile", "pickletools", "json"]
-LEAKING = ["minichar.text.vocabulary"]  # instrumented comparisons of arrays leak their results
+LEAKING = ["minichar.text.vocabulary"]  # instrumented array comparisons leak their results
 with atheris.instrument_imports(include=INSTRUMENTED, exclude=LEAKING):
     from readers import READERS
 
@@ -35,7 +35,7 @@ KINDS = ("traceback", "message", "hang", "memory")
 
 
 def memory(name):
-    """Return a figure of this process in bytes: VmRSS, or VmHWM, its peak since `forget_peak`."""
+    """Return VmRSS, or VmHWM (its peak since `forget_peak`), of this process in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) << 10
@@ -47,7 +47,7 @@ def forget_peak():
 
 
 class Fuzzer:
-    """Runs inputs and counts failures.
+    """Fuzzer that runs inputs and counts failures.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class Fuzzer:
         A key of `READERS`.
     seconds : float
     folder : Path
-        For the reader's files.
+        Directory for the reader's files.
     failures : Path
-        For failing inputs.
+        Directory for failing inputs.
     """
 
     def __init__(self, name, seconds, folder, failures):
@@ -68,14 +68,14 @@ class Fuzzer:
         self.counts, self.stored = Counter(), set()
 
     def run(self, data):
-        """Read one input. After the last one, print the figures and exit."""
+        """Read one input. When the time is up, print a summary and exit."""
         if perf_counter() - self.begun > self.seconds:
             self.report()
             sys.stdout.flush()
             os._exit(0)  # atheris cannot be stopped in any other way
         try:
             case, contents = data[0], self.reader.build(data[0], data[1:])
-        except Exception:  # there is no such file
+        except Exception:  # no file can be built from this input
             return
         self.executions += 1
         forget_peak()
@@ -97,7 +97,7 @@ class Fuzzer:
             self.fail("memory", data, f"{used / 1e6:,.0f} MB")
 
     def fail(self, kind, data, what):
-        """Count a failure, and store its input if it is the first of its kind."""
+        """Count a failure and, if it is the first of its kind, save its input."""
         self.counts[kind] += 1
         key = (kind, what.split(":")[0])
         if key not in self.stored:
@@ -119,7 +119,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reader", choices=READERS)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--replay", type=Path, help="run one stored input and show its traceback")
+    parser.add_argument("--replay", type=Path, help="run one saved input and show its traceback")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     for name in ("corpus", "failures", "files"):

@@ -1,7 +1,7 @@
-"""The readers of untrusted files, each as a function of arbitrary bytes, with valid and invalid seeds.
+"""Fuzz targets: the readers of untrusted files, with valid and invalid seed inputs.
 
-The first byte of an input selects how the file is made of the rest: as it is, or as the contents of an
-otherwise valid file, because random changes of a zip archive rarely get past its checksums.
+The first byte of an input, the case, selects how the file is built from the rest: unchanged, or embedded in
+an otherwise valid file, because random changes to a zip archive rarely get past its checksums.
 """
 
 import io
@@ -36,7 +36,7 @@ HEADER = json.dumps(header_of(MODEL))
 
 
 def npy(array):
-    """Return an array as a member of an ``.npz``."""
+    """Return an array as the bytes of an ``.npz`` member."""
     file = io.BytesIO()
     np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
     return file.getvalue()
@@ -58,11 +58,11 @@ class Reader:
     folder: Path
 
     def seeds(self):
-        """Yield inputs: the first byte is the case."""
+        """Yield seed inputs. The first byte of each is the case."""
         raise NotImplementedError
 
     def build(self, case, data):
-        """Return the contents of a file made of `data`."""
+        """Return the contents of a file built from `data`."""
         return data
 
     def read(self, case, contents):
@@ -197,7 +197,7 @@ class Cache(Reader):
 
 
 class Header(Reader):
-    """The JSON header of all formats, with the vocabulary and the configuration."""
+    """The JSON header used in all formats, with the vocabulary and the configuration."""
 
     def seeds(self):
         yield b"\0" + HEADER.encode()
