@@ -73,7 +73,7 @@ class Archive:
     ------
     MinicharError
         If the file is missing, unreadable, truncated, compressed or not an ``.npz`` file, or
-        contains anything other than plain numbers whose sizes match the file size.
+        contains anything other than plain numeric arrays with sizes that match the file.
     """
 
     def __init__(self, path: Path, kinds: str = "fiu") -> None:

@@ -49,7 +49,7 @@ class Progress:
     iteration : int
         Number of completed training steps.
     first_loss : float
-        Loss of the first chunk of the run.
+        Loss on the first chunk of the run.
     learned : int
         Number of training steps since the last evaluation.
     total : float
@@ -274,9 +274,12 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
         If an array is invalid. `damaged` creates the error, which names the array.
     """
     for name in sorted(expected.keys() | arrays.keys()):
-        found = arrays[name].shape if name in arrays else "absent"
-        if expected.get(name) != found:
-            raise damaged(f"array {name} should be {expected.get(name, 'absent')} but is {found}")
+        if name not in arrays:
+            raise damaged(f"array {name} is missing")
+        if name not in expected:
+            raise damaged(f"array {name} is unexpected")
+        if arrays[name].shape != expected[name]:
+            raise damaged(f"array {name} has shape {arrays[name].shape} instead of {expected[name]}")
     dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= set(WEIGHT_DTYPES):
         raise damaged(

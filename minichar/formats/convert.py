@@ -123,8 +123,8 @@ def convert(
     sequence : bool
         Write an ``.onnx`` graph that processes a sequence instead of one time step.
     vocab_from : path-like, optional
-        For a PyTorch state dict that minichar did not write: the training text, whose characters in
-        code-point order define the ids, or a model with the same vocabulary.
+        For a PyTorch state dict that minichar did not write: its training text (ids are assigned in
+        code-point order) or a model with the same vocabulary.
     on_note : callable, optional
         Called with each note about data that the new file does not contain.
 

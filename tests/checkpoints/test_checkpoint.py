@@ -182,7 +182,7 @@ def test_other_format_versions_are_rejected(forge, version):
 @pytest.mark.parametrize("name", ["layer1.W", "layer1.Wx", "layer2.W", "readout.W"])
 def test_the_error_for_a_missing_weight_contains_its_name(forge, name):
     path = forge(lambda header, arrays: arrays.pop(name))
-    with pytest.raises(MinicharError, match=rf"array {name} should be \(.*\) but is absent"):
+    with pytest.raises(MinicharError, match=f"array {name} is missing"):
         load(path)
 
 
@@ -196,7 +196,7 @@ def test_the_error_for_a_missing_training_array_contains_its_name(forge, name):
 @pytest.mark.parametrize("name", ["layer3.W", "layer1.U", "extra"])
 def test_the_error_for_an_extra_array_contains_its_name(forge, name):
     path = forge(lambda header, arrays: arrays.update({name: np.zeros(2)}))
-    with pytest.raises(MinicharError, match=rf"array {name} should be absent but is \(2,\)"):
+    with pytest.raises(MinicharError, match=f"array {name} is unexpected"):
         load(path)
 
 
