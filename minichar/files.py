@@ -72,8 +72,9 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing, and create its directory if necessary.
 
-    A regular file is replaced as in `replacing`, and a link to it is kept. Output to a device, a pipe or a
-    standard stream is buffered first, so nothing is written if the block fails.
+    A regular file is replaced as in `replacing`. If `path` is a symbolic link, its target is replaced.
+    Output to a device, a pipe or a standard stream is buffered first, so nothing is written if the block
+    fails.
 
     Raises
     ------

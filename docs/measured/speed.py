@@ -32,7 +32,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the time of the fastest call, in seconds, because other load can only slow a call down."""
+    """Return the time of the fastest call, in seconds: other load can only make calls slower."""
 
     def once():
         begun = perf_counter()

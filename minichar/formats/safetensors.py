@@ -81,7 +81,7 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
     if size < 8 or data_bytes < 0:
         raise Refused("it is empty, truncated, or not a .safetensors file")
     if header_bytes > MAX_HEADER_CHARACTERS:
-        raise Refused(f"its header has more than {MAX_HEADER_CHARACTERS:,} bytes")
+        raise Refused(f"its header is larger than {MAX_HEADER_CHARACTERS:,} bytes")
     described = parse_header(file.read(header_bytes).decode("utf-8", "replace"), damaged)
     metadata = described.pop(METADATA, {})
     header = metadata.get(KEY) if isinstance(metadata, dict) else None

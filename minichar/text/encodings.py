@@ -50,7 +50,7 @@ def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tup
     line = max(raw.rfind(b"\n", 0, offset) + 1, offset - SAMPLE // 2)
     suggestions = []
     for encoding, judge in _judges().items():
-        start = line - line % 2 if encoding.startswith("utf-16") else line  # code units have 2 bytes
+        start = line - line % 2 if encoding.startswith("utf-16") else line  # code units are 2 bytes wide
         try:
             # An incremental decoder allows an incomplete character at the end of the sample.
             text = codecs.getincrementaldecoder(encoding)().decode(raw[start : start + SAMPLE])

@@ -85,7 +85,7 @@ class Saved:
     ----------
     path : Path
     best : bool
-        Whether its validation loss was measured and no earlier checkpoint has a lower one.
+        Whether it has the lowest validation loss so far. False if the loss was not measured.
     latest : bool
         Whether the checkpoint was saved between evaluations and will be overwritten.
     """

@@ -116,8 +116,8 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     Raises
     ------
     MinicharError
-        If the checkpoint cannot be resumed, its text is missing or has changed, or `changes` contains
-        a different value for one of the `FIXED` settings.
+        If the checkpoint cannot be resumed, if its text is missing or has changed, or if `changes`
+        contains a different value for one of the `FIXED` settings.
     """
     path, model, state, notes = _newest_readable(path, backend)
     saved = settings_of(model, path)

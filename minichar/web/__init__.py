@@ -20,8 +20,8 @@ others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFT
 reader.
 
 **Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
-workers. Generated text is stored in a Redis stream. A worker that takes over a job continues after the
-stored text, and the client receives a notice.
+workers. Generated text is stored in a Redis stream. A worker that takes over a job resumes at the end of the
+stored text, and the client is notified.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
 among the models loaded at startup, and no file path is taken from a request.

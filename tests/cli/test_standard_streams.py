@@ -121,7 +121,7 @@ def test_abandoned_standard_output(process, train, arguments):
 
 @pytest.fixture
 def stub(home):
-    """Return a function that writes a stub package and returns an environment in which it is imported."""
+    """Return a function that writes a stub package and returns an environment that imports the stub."""
 
     def stub(name, code):
         (home / "stubs" / name).mkdir(parents=True)
