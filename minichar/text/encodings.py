@@ -6,7 +6,7 @@ the encoding. The excerpt lets people check that the text is readable.
 
 import codecs
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 SAMPLE = 1 << 16
 """Maximum number of bytes that are decoded with each encoding."""
@@ -72,6 +72,7 @@ def _excerpt(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in excerpt)
 
 
+@cache
 def _judges() -> dict[str, Judge]:
     """Return the judge for each encoding. If several are equally plausible, the first is preferred."""
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)

@@ -147,7 +147,7 @@ class Scheduler:
         }
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
-        """Publish new text and remove finished jobs. `elapsed` is the time since the last call, in seconds."""
+        """Publish new text and remove finished jobs; `elapsed` is the time since the last call in seconds."""
         for stream, job in list(self.running.items()):
             job.publish()
             job.cancel_if_abandoned(elapsed)

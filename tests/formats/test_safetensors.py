@@ -117,7 +117,7 @@ def test_the_header_is_limited_before_it_is_read(read, monkeypatch):
     monkeypatch.setattr(safetensors, "MAX_HEADER_CHARACTERS", size)
     assert read(data)[0]["w"].shape == (2,)
     monkeypatch.setattr(safetensors, "MAX_HEADER_CHARACTERS", size - 1)
-    with pytest.raises(safetensors.Refused, match=f"more than {size - 1} bytes"):
+    with pytest.raises(safetensors.Refused, match=f"larger than {size - 1} bytes"):
         read(data)
 
 
