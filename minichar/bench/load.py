@@ -31,7 +31,7 @@ WARM_UP = 1.0
 
 @dataclass
 class Measurement:
-    """Measurements of one or more clients.
+    """Measurements from one or more clients.
 
     Attributes
     ----------

@@ -149,7 +149,7 @@ def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:
     Parameters
     ----------
     paths : sequence of Path
-        The checkpoints of one run, oldest first. Among equal losses, newer checkpoints rank higher.
+        The checkpoints of one run, oldest first. Ties are broken in favour of the newer checkpoint.
     keep : int
         Number of best checkpoints to keep.
     """

@@ -70,12 +70,12 @@ class LazyGroup(TwoDashes, click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Parse the options, including ``--help``, and report user errors in one line."""
+        """Parse the options, including ``--help``, and report user errors on one line."""
         with one_line_errors():
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, and report user errors in one line."""
+        """Run the command, and report user errors on one line."""
         with one_line_errors():
             return super().invoke(ctx)
 

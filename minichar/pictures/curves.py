@@ -9,7 +9,7 @@ from minichar.errors import MinicharError
 
 @dataclass(frozen=True)
 class Curve:
-    """The measurements of one run. Losses are in nats per character.
+    """Measurements from one run. Losses are in nats per character.
 
     Attributes
     ----------

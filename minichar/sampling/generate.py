@@ -160,7 +160,7 @@ def generate(
     length : int
         Number of characters to generate; 0 for no limit.
     prime : str
-        Text to feed to the model first. If empty, the model starts after a newline.
+        Text to feed to the model first. If empty, the model is primed with a newline.
     seed : int
         Random seed. The same seed always produces the same text.
     stop : sequence of str
