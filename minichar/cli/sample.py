@@ -1,5 +1,6 @@
 """``minichar sample``."""
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, generate, generate_many
+
+SEEDS = 1_000_000
+"""Number of seeds to choose from, few enough that a seed is easy to type."""
 
 sampling = group("Sampling")
 prompt = group("Prompt")
@@ -40,7 +44,11 @@ ending = group("Length")
     metavar="P",
     help="Sample from the smallest set of characters whose total probability is at least P. 1: all.",
 )
-@sampling("--seed", default=123, help="Random seed. The same seed always produces the same text.")
+@sampling(
+    "--seed",
+    type=int,
+    help="Random seed. The same seed always produces the same text.  [default: a new seed, which is printed]",
+)
 @sampling(
     "--num-samples",
     default=1,
@@ -83,7 +91,7 @@ def command(
     temperature: float,
     top_k: int,
     top_p: float,
-    seed: int,
+    seed: int | None,
     num_samples: int,
     primetext: str,
     prime_file: Path | None,
@@ -103,11 +111,13 @@ def command(
         if primetext:
             raise click.UsageError("--primetext and --prime-file are mutually exclusive")
         primetext = read_prime(prime_file)
+    if seed is None:
+        seed = secrets.randbelow(SEEDS)
     path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
     if exact:
         model = model.exact()
     if not quiet:
-        click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}", err=True)
+        click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}, seed {seed}", err=True)
     options: dict[str, Any] = {
         "length": length,
         "prime": primetext,

@@ -25,9 +25,9 @@ def text_of(path, *arguments, **options):
 
 
 def test_only_the_text_is_printed_to_standard_output(cli, toy):
-    result = cli("sample", toy, "--length", 50)
+    result = cli("sample", toy, "--length", 50, "--seed", 123)
     assert result.stdout == text_of(toy, 50) + "\n"
-    assert result.stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}\n"
+    assert result.stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}, seed 123\n"
     assert cli("sample", toy, "--length", 50, "--quiet").stderr == ""
 
 
@@ -35,11 +35,16 @@ def test_defaults(cli, toy):
     defaults = {parameter.name: parameter.default for parameter in command.params}
     assert defaults["temperature"] == 1
     assert defaults["length"] == 2000
-    assert defaults["seed"] == 123
     assert list(defaults["stop"]) == ["\n" * 5]
     assert (defaults["top_k"], defaults["top_p"], defaults["num_samples"]) == (0, 1, 1)
     assert (defaults["drawn"], defaults["unknown"]) == (True, "error")
-    assert cli("sample", toy).stdout == text_of(toy, 2000, stop=["\n" * 5]) + "\n"
+    result = cli("sample", toy)
+    seed = int(result.stderr.rsplit(maxsplit=1)[1])
+    assert result.stdout == text_of(toy, 2000, seed=seed, stop=["\n" * 5]) + "\n"
+
+
+def test_without_a_seed_every_text_is_new(cli, toy):
+    assert len({cli("sample", toy, "--length", 50).stdout for _ in range(3)}) > 1
 
 
 @pytest.mark.parametrize("joined", ["-", "_"])
@@ -68,7 +73,7 @@ def test_options_match_the_function(cli, toy, joined):
 def test_argmax(cli, toy):
     expected = text_of(toy, 30, choice=Choice(argmax=True)) + "\n"
     assert cli("sample", toy, "--argmax", "--length", 30, "--seed", 5).stdout == expected
-    assert cli("sample", toy, "--sample", "--length", 30).stdout == text_of(toy, 30) + "\n"
+    assert cli("sample", toy, "--sample", "--length", 30, "--seed", 123).stdout == text_of(toy, 30) + "\n"
 
 
 def test_help(cli):
@@ -83,7 +88,7 @@ def test_default_is_the_best_checkpoint_in_cv(cli, home, train):
     save("other.npz", toy_model())
     names = sorted(os.listdir("cv"), key=lambda name: float(name.removesuffix(".npz").rsplit("_", 1)[1]))
     assert len(names) == 4
-    result = cli("sample", "--length", 20)
+    result = cli("sample", "--seed", 123, "--length", 20)
     assert result.stderr.startswith(f"cv/{names[0]}: LSTM")
     assert result.stdout == text_of(f"cv/{names[0]}", 20) + "\n"
 
@@ -112,18 +117,21 @@ def test_the_same_seed_generates_the_same_text(cli, toy):
 def test_prompt_from_a_file(cli, toy, home):
     (home / "prime.txt").write_bytes("\ufeffab\r\ncd".encode())
     expected = "ab\ncd" + text_of(toy, 30, "ab\ncd") + "\n"
-    assert cli("sample", toy, "--prime-file", "prime.txt", "--length", 30).stdout == expected
-    assert cli("sample", toy, "--prime-file", "-", "--length", 30, stdin="ab\ncd").stdout == expected
+    assert cli("sample", "--seed", 123, toy, "--prime-file", "prime.txt", "--length", 30).stdout == expected
+    assert (
+        cli("sample", "--seed", 123, toy, "--prime-file", "-", "--length", 30, stdin="ab\ncd").stdout
+        == expected
+    )
 
 
 def test_empty_prompt_file_is_no_prompt(cli, toy):
-    without = cli("sample", toy, "--length", 30).stdout
-    assert cli("sample", toy, "--length", 30, "--primetext", "").stdout == without
-    assert cli("sample", toy, "--length", 30, "--prime-file", "-", stdin="").stdout == without
+    without = cli("sample", "--seed", 123, toy, "--length", 30).stdout
+    assert cli("sample", "--seed", 123, toy, "--length", 30, "--primetext", "").stdout == without
+    assert cli("sample", "--seed", 123, toy, "--length", 30, "--prime-file", "-", stdin="").stdout == without
 
 
 def test_prompt_from_a_pipe(process, toy):
-    child = process("sample", toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
+    child = process("sample", "--seed", 123, toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
     stdout, _ = child.communicate("ab", timeout=60)
     assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
 
@@ -152,7 +160,7 @@ def test_invalid_prompt_file(cli, toy, home, content, words):
 
 def test_unknown_characters_in_the_prompt(cli, home):
     save("toy.npz", toy_model(unknown=True))
-    options = ["sample", "toy.npz", "--primetext", "a☃bX", "--length", 20]
+    options = ["sample", "toy.npz", "--primetext", "a☃bX", "--length", 20, "--seed", 123]
     result = cli(*options, status=1)
     assert result.stdout == ""
     assert "not in the vocabulary: '☃' (U+2603) at position 1, 'X' (U+0058) at position 3" in result.stderr
@@ -167,10 +175,16 @@ def test_unknown_characters_in_the_prompt(cli, home):
 def test_stop_strings(cli, toy):
     whole = text_of(toy, 400)
     first, second = whole[40:44], whole[20:24]
-    assert cli("sample", toy, "--stop", first, "--length", 400).stdout == whole.split(first)[0] + "\n"
+    assert (
+        cli("sample", "--seed", 123, toy, "--stop", first, "--length", 400).stdout
+        == whole.split(first)[0] + "\n"
+    )
     expected = min((whole.split(stop)[0] for stop in (first, second)), key=len)
-    assert cli("sample", toy, "--stop", first, "--stop", second, "--length", 400).stdout == expected + "\n"
-    assert cli("sample", toy, "--stop", "", "--length", 400).stdout == whole + "\n"
+    assert (
+        cli("sample", "--seed", 123, toy, "--stop", first, "--stop", second, "--length", 400).stdout
+        == expected + "\n"
+    )
+    assert cli("sample", "--seed", 123, toy, "--stop", "", "--length", 400).stdout == whole + "\n"
 
 
 def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
@@ -180,7 +194,7 @@ def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
 
 def test_unlimited_length_with_a_closed_pipe(toy):
     """A reader such as `head -c 1000` receives its text, and no error is printed."""
-    command = [sys.executable, "-m", "minichar", "sample", toy, "--length", "0"]
+    command = [sys.executable, "-m", "minichar", "sample", toy, "--length", "0", "--seed", "123"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD)
     with child:
         head = child.stdout.read(1000)
@@ -188,11 +202,11 @@ def test_unlimited_length_with_a_closed_pipe(toy):
         stderr = child.stderr.read().decode()
         assert child.wait(timeout=60) == 141
     assert head.decode() == text_of(toy, 1000)
-    assert stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}\n"
+    assert stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}, seed 123\n"
 
 
 def test_text_is_streamed(process, toy):
-    child = process("sample", toy, "--length", 0, "--quiet")
+    child = process("sample", "--seed", 123, toy, "--length", 0, "--quiet")
     assert child.stdout.read(10) == text_of(toy, 10)
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
@@ -203,7 +217,7 @@ def test_text_is_streamed(process, toy):
 def test_character_that_the_terminal_cannot_display(process, home):
     save("toy.npz", toy_model("\né☃"))
     env = ONE_THREAD | {"PYTHONIOENCODING": "latin-1"}
-    child = process("sample", "toy.npz", "--length", 50, env=env, encoding="latin-1")
+    child = process("sample", "--seed", 123, "toy.npz", "--length", 50, env=env, encoding="latin-1")
     stdout, stderr = child.communicate(timeout=60)
     assert stdout == text_of("toy.npz", 50).replace("☃", "?") + "\n"
     assert "Error" not in stderr
