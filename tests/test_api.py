@@ -581,3 +581,9 @@ def test_custom_loop_matches_train(text):
             optimiser.step(gradient, learning_rate=2e-3)
             network.carry()
     np.testing.assert_array_equal(model.parameters.flat, trained.parameters.flat)
+
+
+def test_train_with_a_recipe(text):
+    model = minichar.train(text, recipe="quick", **TOY, progress=False)
+    settings = model.details["settings"]
+    assert (settings["recipe"], settings["warmup"], settings["rnn_size"]) == ("quick", 0.1, 8)

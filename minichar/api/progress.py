@@ -63,7 +63,7 @@ class Progress:
         steps = min(trainer.iterations - trainer.iteration, FOREVER)
         left = timedelta(seconds=min(round(seconds * steps), FOREVER))
         line = (
-            f"epoch {epoch:.2f}/{trainer.settings.max_epochs}  loss {loss:.3f}{self.validation}  "
+            f"epoch {epoch:.2f}/{trainer.settings.max_epochs:.4g}  loss {loss:.3f}{self.validation}  "
             f"{speed:,.0f} characters/s  {left} left"
         )
         if self.live:

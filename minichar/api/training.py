@@ -16,6 +16,7 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.training import start
 from minichar.training.events import Event
+from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
 
 PathLike = str | os.PathLike[str]
@@ -58,7 +59,8 @@ def train(
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     **options
         Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
-        ``rnn_size=256`` or ``max_epochs=10``.
+        ``rnn_size=256`` or ``max_epochs=10``. With ``recipe="quick"``, for example, the options that are not
+        passed have the values of that recipe.
 
     Returns
     -------
@@ -88,9 +90,9 @@ def train(
         run = start.resume(Path(resume), options, backend)
     elif init_from is not None:
         source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
-        run = start.begin_from(Settings(**options), source, options)
+        run = start.begin_from(settings_from(options), source, options)
     else:
-        run = start.begin(Settings(**options), backend)
+        run = start.begin(settings_from(options), backend)
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:

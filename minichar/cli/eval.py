@@ -16,7 +16,8 @@ from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
 from minichar.training.settings import SPLITS, Settings
-from minichar.training.start import lay_out, settings_of
+from minichar.training.start import settings_of
+from minichar.training.text import lay_out
 
 NAMES = {"train": "training", "val": "validation", "test": "test"}
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")

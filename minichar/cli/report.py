@@ -19,12 +19,16 @@ from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.errors import MinicharError, Option
 from minichar.sampling.generate import generate
-from minichar.training.events import Evaluated, Event, Saved, Step, Warned
+from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
 
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
 """Minimum time between progress-bar updates, in seconds. Each update copies the loss from the device."""
+ESTIMATE_AFTER = 2.0
+"""Time in seconds after which the duration of the run is estimated."""
+SAMPLE_AFTER = 10.0
+"""Time in seconds after which a line of text is generated, even if the model has not been evaluated."""
 CLEAR_LINE = "\r\x1b[K"
 
 
@@ -52,7 +56,9 @@ class Report:
         self.speed = Speed()
         self.last: Path | None = None
         self.measurements = 0
-        self.shown_at = monotonic()
+        self.begun = self.shown_at = monotonic()
+        self.first = self.trainer.iteration
+        self.estimated = self.sampled = False
         remaining = self.trainer.iterations - self.trainer.iteration
         self.bar = click.progressbar(
             length=remaining,
@@ -100,6 +106,7 @@ class Report:
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
+            f"           {left_out(split.left_out, len(corpus.ids))}",
             f"model      {model.summary()}",
             f"           {size_advice(self.ratio)}",
             f"device     {self.trainer.backend.describe()}",
@@ -124,6 +131,8 @@ class Report:
                 self.show_step(event)
             case Evaluated():
                 self.show_evaluated(event)
+            case EndedEarly():
+                self.say(f"ended      at epoch {self.trainer.epoch:.2f}: {event.reason}")
             case Warned():
                 self.say(f"warning    {event.message}")
             case Saved(latest=False):
@@ -140,9 +149,11 @@ class Report:
         if due or (not self.bar.hidden and monotonic() - self.shown_at >= REFRESH):
             self.shown_at = monotonic()
             epochs, loss = self.trainer.settings.max_epochs, step.loss
-            self.bar.label = f"epoch {step.epoch:.2f}/{epochs}  loss {loss:.3f}  {self.speed} characters/s"
+            epoch = f"epoch {step.epoch:.2f}/{epochs:.4g}"
+            self.bar.label = f"{epoch}  loss {loss:.3f}  {self.speed} characters/s"
         with self.display():
             self.bar.update(1)
+        self.show_early()
         if due:
             if self.bar.hidden:
                 self.say(self.bar.label)
@@ -155,6 +166,26 @@ class Report:
                     "characters_per_second": self.speed.value,
                 }
             )
+
+    def show_early(self) -> None:
+        """Print the estimated duration of the run, and generated text if the first evaluation is late."""
+        elapsed = monotonic() - self.begun
+        if not self.estimated and elapsed >= ESTIMATE_AFTER:
+            self.estimated = True
+            done = self.trainer.iteration - self.first
+            seconds = elapsed / done * (self.trainer.iterations - self.first)
+            if limit := 60 * self.trainer.settings.max_time:
+                seconds = min(seconds, limit)
+            self.say(f"time       about {duration(seconds)} in total")
+        if not self.sampled and self.trainer.settings.sample_every and elapsed >= SAMPLE_AFTER:
+            self.show_sample()
+
+    def show_sample(self) -> None:
+        """Print a line of generated text."""
+        self.sampled = True
+        text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=self.trainer.iteration))
+        self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
+        self.speed.restart()
 
     def show_evaluated(self, evaluated: Evaluated) -> None:
         """Print and log the losses, with advice and a line of generated text."""
@@ -176,8 +207,7 @@ class Report:
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
-            text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=evaluated.iteration))
-            self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
+            self.show_sample()
         self.log({"event": "evaluation"} | evaluated.record())
         self.speed.restart()
 
@@ -210,6 +240,18 @@ class Report:
         if best:
             self.say(f"generate text: minichar sample {best}")
             click.echo(os.fsencode(best))  # raw bytes, because a path may not be valid UTF-8
+
+
+def left_out(n: int, N: int) -> str:
+    """Return a line about the characters that are in no chunk."""
+    return f"{n:,} characters left out ({n / N:.1%}), at the ends of the streams"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration, rounded to seconds, minutes or tenths of an hour."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Speed:

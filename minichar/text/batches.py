@@ -82,6 +82,8 @@ class Split:
         The batch size and sequence length in use, which are smaller than requested if the text is short.
     how : {"columns", "tail"}
         The split method; see `split_text`.
+    left_out : int
+        Number of characters at the ends of streams that are in no chunk, not even as a target.
     notes : tuple of str
         Messages for the user, for example about a reduced batch size.
     """
@@ -92,6 +94,7 @@ class Split:
     B: int
     T: int
     how: str
+    left_out: int
     notes: tuple[str, ...]
 
 
@@ -173,7 +176,10 @@ def split_text(
             f"{N:,} characters are too few for batch size {asked[0]} and sequence length {asked[1]}: "
             f"reduced to batch size {B} and sequence length {T}"
         )
-    return Split(train, val, test, B=B, T=T, how=how, notes=tuple(notes))
+    parts = [train, val, test]
+    pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each ends with a last target
+    left_out = N - sum(map(len, parts)) * B * T - pieces
+    return Split(train, val, test, B=B, T=T, how=how, left_out=left_out, notes=tuple(notes))
 
 
 def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:

@@ -102,4 +102,11 @@ class Warned:
     message: str
 
 
-Event = Step | Evaluated | Saved | Warned
+@dataclass(frozen=True)
+class EndedEarly:
+    """Training ended before `max_epochs`; `reason` is a single line."""
+
+    reason: str
+
+
+Event = Step | Evaluated | Saved | Warned | EndedEarly

@@ -1,20 +1,42 @@
 """Schedules for the learning rate and the teacher-forcing ratio.
 
-Both depend only on the epoch e = 0, 1, 2, …, so checkpoints do not store them.
+Both depend only on the number of completed steps, so checkpoints do not store them.
 """
 
-from math import exp
+from math import cos, exp, pi
 
+LEARNING_RATE_SCHEDULES = ("step", "cosine", "linear")
 SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
-def learning_rate(e: int, start: float, decay: float, after: int) -> float:
-    """Return the learning rate in epoch `e`.
+def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
+    """Return the factor of the learning rate at step i = 0, 1, …, `total` - 1.
 
-    It starts at `start` and is multiplied by `decay` at the end of every epoch, beginning with epoch
-    `after`, which counts from 1 as in char-rnn.
+    With w = `warmup` · `total` and p = (i - w) / (total - w), the fraction of the decay that is over::
+
+        warm-up   (i + 1) / w             for i < w
+        cosine    (1 + cos(π p)) / 2      Loshchilov & Hutter 2017, without restarts
+        linear    1 - p
+        step      1                       see `step_decay`
+
+    Warm-up over 0.3 of the run followed by a cosine is the one-cycle schedule of Smith & Topin 2019.
     """
-    return float(start * decay ** max(0, e + 1 - max(after, 1)))
+    w = round(warmup * total)
+    if i < w:
+        return (i + 1) / w
+    p = (i - w) / (total - w)
+    if schedule == "cosine":
+        return (1.0 + cos(pi * p)) / 2.0
+    return 1.0 - p if schedule == "linear" else 1.0
+
+
+def step_decay(e: int, decay: float, after: int) -> float:
+    """Return the factor of the learning rate in epoch `e`.
+
+    It starts at 1 and is multiplied by `decay` at the end of every epoch, beginning with epoch `after`,
+    which counts from 1 as in char-rnn.
+    """
+    return float(decay ** max(0, e + 1 - max(after, 1)))
 
 
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:

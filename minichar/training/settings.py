@@ -5,10 +5,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from minichar.checkpoints.history import LARGEST
 from minichar.checks import ABOVE_0, BELOW_1, FROM_0, UP_TO_1, at_least, between, check, one_of, rule
 from minichar.engine.config import CellName, DropProbability, GruReset, Size
 from minichar.training.scheduled_sampling import SS_FEEDS
-from minichar.training.schedules import SS_SCHEDULES, learning_rate, teacher_forcing_ratio
+from minichar.training.schedules import (
+    LEARNING_RATE_SCHEDULES,
+    SS_SCHEDULES,
+    step_decay,
+    teacher_forcing_ratio,
+    warmup_and_decay,
+)
 
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
@@ -31,9 +38,12 @@ PART_OF_A_NAME = rule(
 class Settings:
     """The options of ``minichar train`` that determine the result; see ``minichar train --help``.
 
-    `eval_val_every` is measured in chunks (optimiser steps), and `max_epochs` and
-    `learning_rate_decay_after` in epochs. `grad_clip` applies to the gradient summed over time and
-    averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
+    `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and
+    `learning_rate_decay_after` in epochs, `patience` in evaluations, and `max_time` in minutes.
+    `batch_size`, `seq_length` and `max_epochs` are chosen for the text if they are 0 (`choose`).
+    `recipe` only records where the values come from (`minichar.training.recipes`).
+    `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
+    `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------
@@ -41,6 +51,7 @@ class Settings:
         If a value has the wrong type or is out of range.
     """
 
+    recipe: str = ""
     data: Annotated[Path | None, FILE_NAME] = None
     encoding: Annotated[str, FILE_NAME] = "utf-8"
     min_freq: Annotated[int, at_least(0)] = 0
@@ -52,10 +63,14 @@ class Settings:
     num_layers: Size = 2
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
-    seq_length: Annotated[int, at_least(1)] = 50
-    batch_size: Annotated[int, at_least(1)] = 50
-    max_epochs: Annotated[int, at_least(1)] = 50
+    seq_length: Annotated[int, at_least(0)] = 50
+    batch_size: Annotated[int, at_least(0)] = 50
+    max_epochs: Annotated[float, between(0, LARGEST)] = 50.0
+    patience: Annotated[int, at_least(0)] = 0
+    max_time: Annotated[float, FROM_0] = 0.0
     learning_rate: Annotated[float, ABOVE_0] = 2e-3
+    learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
+    warmup: Annotated[float, BELOW_1] = 0.0
     learning_rate_decay: Annotated[float, UP_TO_1] = 0.97
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
@@ -69,7 +84,7 @@ class Settings:
     ss_feed: Annotated[str, one_of(SS_FEEDS)] = "sample"
     seed: Annotated[int, at_least(0)] = 123
     dtype: Annotated[str, one_of(DTYPES)] = "float32"
-    eval_val_every: Annotated[int, at_least(1)] = 1000
+    eval_val_every: Annotated[int, at_least(0)] = 1000
     sample_every: Annotated[int, at_least(0)] = 1
     checkpoint_dir: Annotated[Path, FILE_NAME] = Path("cv")
     savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""
@@ -84,9 +99,12 @@ class Settings:
         """The run's name in checkpoint file names: `savefile`, or `model` by default."""
         return self.savefile or self.model
 
-    def learning_rate_at(self, e: int) -> float:
-        """Return the learning rate in epoch `e`, counting from 0."""
-        return learning_rate(e, self.learning_rate, self.learning_rate_decay, self.learning_rate_decay_after)
+    def learning_rate_at(self, i: int, per_epoch: int, total: int) -> float:
+        """Return the learning rate at step `i`, counting from 0, of `total`."""
+        factor = warmup_and_decay(i, total, self.learning_rate_schedule, self.warmup)
+        if self.learning_rate_schedule == "step":
+            factor *= step_decay(i // per_epoch, self.learning_rate_decay, self.learning_rate_decay_after)
+        return self.learning_rate * factor
 
     def teacher_forcing_ratio_at(self, e: int) -> float:
         """Return the teacher-forcing ratio in epoch `e`, counting from 0."""

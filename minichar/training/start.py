@@ -12,14 +12,15 @@ from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
-from minichar.text.batches import Split, split_text
-from minichar.text.corpus import Corpus, load_corpus
+from minichar.text.corpus import Corpus
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
+from minichar.training.text import choose, lay_out, read_corpus
 from minichar.training.trainer import Trainer
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset")
 FIXED = (
+    "recipe",
     *ARCHITECTURE,
     *("encoding", "min_freq", "split", "train_frac", "val_frac"),
     *("seq_length", "batch_size", "seed", "dtype"),
@@ -51,6 +52,7 @@ class Run:
 def begin(settings: Settings, backend: Backend = CPU) -> Run:
     """Start from random weights, which are identical on every device."""
     corpus = read_corpus(settings)
+    settings = choose(settings, corpus)
     config = Config(
         len(corpus.vocabulary),
         settings.model,
@@ -92,6 +94,7 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
             )
     corpus = read_corpus(settings)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
+    settings = choose(settings, corpus)
     config = replace(model.config, vocab_size=len(corpus.vocabulary), dropout=settings.dropout)
     new = CharRNN.new(
         config, corpus.vocabulary, settings.seed, settings.dtype, backend=model.parameters.backend.plain
@@ -157,7 +160,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         raise MinicharError(
             f"{path} is at epoch {run.trainer.epoch:.2f}, and ",
             Option("max_epochs"),
-            f" is {settings.max_epochs}: set a larger value to continue",
+            f" is {settings.max_epochs:g}: set a larger value to continue",
         )
     return run
 
@@ -200,23 +203,6 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
         raise MinicharError(
             f"{path} cannot be used: its training settings are missing or damaged ({error})"
         ) from error
-
-
-def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
-    """Read the text specified by the settings, with or without a cache file next to it."""
-    return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
-
-
-def lay_out(corpus: Corpus, settings: Settings) -> Split:
-    """Split the text into chunks according to the settings."""
-    return split_text(
-        corpus.ids,
-        settings.batch_size,
-        settings.seq_length,
-        settings.train_frac,
-        settings.val_frac,
-        settings.split,
-    )
 
 
 def copy_weights(old: CharRNN, new: CharRNN) -> None:

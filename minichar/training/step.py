@@ -55,7 +55,7 @@ class TrainingStep:
         forced = teacher_forcing(self.chunk[0])
         self.learn_forced = self.backend.recorded(partial(self._learn, forced))
         self.learn_mixed = self.backend.recorded(partial(self._learn, self.mixed))
-        self.set_rates(settings.learning_rate_at(0), settings.teacher_forcing_ratio_at(0))
+        self.set_rates(settings.learning_rate, settings.teacher_forcing_ratio_at(0))
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
     def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:

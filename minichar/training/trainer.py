@@ -24,10 +24,11 @@ from minichar.files import check_directory, sharing
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.training.evaluation import evaluate
-from minichar.training.events import Evaluated, Event, Step, Warned
+from minichar.training.events import EndedEarly, Evaluated, Event, Step, Warned
 from minichar.training.saving import Saver
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
+from minichar.training.timetable import Timetable
 
 EXPLODED = 3.0
 """Training fails if the loss exceeds this multiple of the initial loss, as in char-rnn.
@@ -65,6 +66,7 @@ class Trainer:
         self.model, self.split, self.settings, self.origin = model, split, settings, origin
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings)
+        self.rates: tuple[float, float] | None = None
         self.eval_network = model.network(split.T, split.B)
         # Separate from the generators for weights and samples, so that the masks do not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
@@ -74,13 +76,14 @@ class Trainer:
         self.history = History()
         self.saver = Saver(settings.checkpoint_dir, settings.run_name, settings.keep, self._write)
         self.stopping = False
+        self.timetable = Timetable(settings, len(split.train))
         if resumed is not None:
             self._restore(resumed)
 
     @property
     def iterations(self) -> int:
         """Total number of training steps in the run."""
-        return self.settings.max_epochs * len(self.split.train)
+        return self.timetable.total
 
     @property
     def epoch(self) -> float:
@@ -97,7 +100,7 @@ class Trainer:
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
-        """Train until `max_epochs` is reached or `stop` is called, yielding events.
+        """Train until `max_epochs`, `patience` or `max_time` is reached or `stop` is called, yielding events.
 
         Raises
         ------
@@ -116,8 +119,9 @@ class Trainer:
         warned = shared()
         if warned:
             yield warning
-        measured_at, self.saver.saved_at = self.iteration, monotonic()
-        while self.iteration < self.iterations and not self.stopping:
+        evaluated_at, self.saver.saved_at, reason = self.iteration, monotonic(), ""
+        self.timetable.begin()
+        while self.iteration < self.iterations and not self.stopping and not reason:
             loss = self.learn()
             step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
             if self.first_loss is None:
@@ -125,21 +129,26 @@ class Trainer:
             yield step
             if "loss" in vars(step):  # already copied to the host, so the check is free
                 self.check(step.loss)
-            if self.iteration % self.settings.eval_val_every == 0 or self.iteration == self.iterations:
-                measured_at = self.iteration
+            if self.timetable.is_evaluation_due(self.iteration):
+                evaluated_at = self.iteration
                 evaluated = self.validate()
                 yield evaluated
                 val_loss = evaluated.val.loss if evaluated.val else None
-                yield self.saver.save(self.epoch, val_loss, self.stopping)
+                saved = self.saver.save(self.epoch, val_loss, self.stopping)
+                yield saved
+                self.timetable.evaluated(saved.best or val_loss is None)
+                reason = self.timetable.reason_to_end()
                 if not warned and shared():  # another run has started since
                     warned = True
                     yield warning
             elif 0 < self.settings.checkpoint_every <= monotonic() - self.saver.saved_at:
                 self.check_parameters()
                 yield self.saver.save_latest()
-        if self.iteration > measured_at:
+        if self.iteration > evaluated_at:
             self.check_parameters()
             yield self.saver.save(self.epoch, None, self.stopping)
+        if reason and self.iteration < self.iterations:
+            yield EndedEarly(reason)
 
     @np.errstate(over="ignore", invalid="ignore")  # `check` reports a non-finite loss
     def learn(self) -> Array:
@@ -147,16 +156,17 @@ class Trainer:
         k = self.iteration % len(self.split.train)
         if k == 0:
             self.step.network.reset()
-            self.set_rates()
+        self.set_rates()
         self.step.learn(*self.split.train[k], self.generator)
         self.iteration += 1
         self.learned += 1
         return self.step.loss.copy()
 
     def set_rates(self) -> None:
-        """Set the learning rate and the teacher-forcing ratio for the current epoch."""
-        e = self.iteration // len(self.split.train)
-        self.step.set_rates(self.settings.learning_rate_at(e), self.settings.teacher_forcing_ratio_at(e))
+        """Set the learning rate and the teacher-forcing ratio for the next step."""
+        if (rates := self.timetable.rates(self.iteration)) != self.rates:
+            self.step.set_rates(*rates)
+            self.rates = rates
 
     def look(self, loss: Array) -> float:
         """Copy a loss to the host and check it.
@@ -182,15 +192,13 @@ class Trainer:
             self.check(val.loss)
             self.eval_network.reset()
             fit = evaluate(self.eval_network, islice(self.split.train, len(self.split.val)))
-        e = (self.iteration - 1) // len(self.split.train)
         evaluated = Evaluated(
             self.iteration,
             self.epoch,
             train_loss,
             val,
             fit,
-            self.settings.learning_rate_at(e),
-            self.settings.teacher_forcing_ratio_at(e),
+            *self.timetable.rates(self.iteration - 1),
         )
         self.step.total[...] = self.step.worst[...] = 0.0
         self.learned = 0
@@ -273,12 +281,12 @@ class Trainer:
         self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
         self.step.network.state = self.backend.to_device(resumed.state)
         self.iteration, self.learned = progress.iteration, progress.learned
-        self.set_rates()
         self.begin_with(progress.first_loss)
         self.step.total[...] = progress.total
         self.history = resumed.history
-        measured = (row["val_loss"] for row in self.history if row["val_loss"] is not None)
-        self.saver.best_loss = min(measured, default=self.saver.best_loss)
+        losses = [row["val_loss"] for row in self.history if row["val_loss"] is not None]
+        self.saver.best_loss = min(losses, default=self.saver.best_loss)
+        self.timetable.since_best = losses[::-1].index(self.saver.best_loss) if losses else 0
         if progress.device == self.backend.kind:
             try:
                 self.generator.state = progress.random

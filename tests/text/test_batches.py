@@ -61,6 +61,16 @@ def test_tail_splits_the_text(N, B, T, fractions):
             assert targets.max() < end
 
 
+@settings(max_examples=50)
+@given(**SIZES, fractions=FRACTIONS, how=st.sampled_from(["columns", "tail"]))
+def test_the_number_of_characters_that_are_left_out(N, B, T, fractions, how):
+    split = split_text(positions(N), B, T, *fractions, how=how)
+    used = [
+        array.ravel() for part in (split.train, split.val, split.test) for chunk in part for array in chunk
+    ]
+    assert split.left_out == N - len(np.unique(np.concatenate(used)))
+
+
 def test_number_of_tinyshakespeare_chunks_is_the_same_as_in_char_rnn():
     split = split_text(np.zeros(1_115_394, np.uint8), B=50, T=50)
     assert (len(split.train), len(split.val), len(split.test)) == (423, 23, 0)

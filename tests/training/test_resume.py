@@ -155,6 +155,18 @@ def test_more_epochs_on_resuming(settings_of):
     np.testing.assert_array_equal(longer.model.parameters.flat, whole.model.parameters.flat)
 
 
+def test_patience_counts_the_evaluations_before_resuming(settings_of):
+    trainer = begin(settings_of(eval_val_every=5)).trainer
+    take(trainer, 5)
+    (row,) = trainer.history
+    for k, loss in enumerate((2.0, 2.5, None, 2.0, 2.6, 2.1)):
+        trainer.history.append(row | {"iteration": 6 + k, "val_loss": loss})
+    trainer.saver.save(trainer.epoch, None, True)
+    again = resume(trainer.saver.saved[-1], {}).trainer
+    assert again.saver.best_loss == 2.0
+    assert again.timetable.since_best == 2  # since the newer of the two lowest
+
+
 def test_keep_deletes_only_checkpoints_of_this_process(settings_of):
     """Checkpoints are untrusted, so a file name stored in one must never cause a deletion."""
     settings = settings_of(eval_val_every=10, keep=2)

@@ -1,32 +1,46 @@
-from math import exp
+from dataclasses import replace
+from math import cos, exp, pi
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minichar.training.schedules import SS_SCHEDULES, learning_rate, teacher_forcing_ratio
+from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_and_decay
 from minichar.training.settings import Settings
 
 
-def test_learning_rate_example():
-    # The rate is 0.8 in epochs 1 to 3, and is halved after epoch 3 and each later epoch.
-    rates = [learning_rate(e, start=0.8, decay=0.5, after=3) for e in range(6)]
-    assert rates == [0.8, 0.8, 0.8, 0.4, 0.2, 0.1]
+def test_step_decay_example():
+    # The factor is 1 in epochs 1 to 3, and is halved after epoch 3 and each later epoch.
+    assert [step_decay(e, decay=0.5, after=3) for e in range(6)] == [1.0, 1.0, 1.0, 0.5, 0.25, 0.125]
 
 
 @pytest.mark.parametrize("after", [0, 1, 10])
-def test_the_learning_rate_schedule_is_that_of_char_rnn(after):
+def test_step_decay_is_that_of_char_rnn(after):
     """char-rnn multiplies the rate at the end of each epoch, starting with epoch `after`."""
-    rate, decay = 2e-3, 0.97
+    factor, decay = 1.0, 0.97
     for e in range(30):
-        assert learning_rate(e, 2e-3, decay, after) == pytest.approx(rate, rel=1e-12)
+        assert step_decay(e, decay, after) == pytest.approx(factor, rel=1e-12)
         epoch = e + 1  # char-rnn counts epochs from 1
         if epoch >= after:
-            rate = rate * decay
+            factor = factor * decay
 
 
-def test_a_decay_of_one_keeps_the_learning_rate():
-    assert learning_rate(100, 2e-3, 1.0, 0) == 2e-3
+@pytest.mark.parametrize(
+    ("schedule", "after_warmup"),
+    [
+        ("step", [1.0] * 4),
+        ("linear", [1.0, 0.75, 0.5, 0.25]),
+        ("cosine", [1.0, (1 + cos(pi / 4)) / 2, 0.5, (1 - cos(pi / 4)) / 2]),
+    ],
+)
+def test_warmup_example(schedule, after_warmup):
+    # 0.4 of 7 steps, rounded: 3 steps of warm-up. The decay takes the remaining 4 steps.
+    factors = [warmup_and_decay(i, 7, schedule, 0.4) for i in range(7)]
+    assert factors == pytest.approx([1 / 3, 2 / 3, 1.0, *after_warmup], rel=1e-15)
+
+
+def test_without_warmup_the_first_step_has_the_full_rate():
+    assert warmup_and_decay(0, 1, "cosine", 0.0) == 1.0
 
 
 def test_linear_schedule_example():
@@ -69,11 +83,16 @@ def test_settings_pass_their_values_to_the_schedules():
         learning_rate=0.8,
         learning_rate_decay=0.5,
         learning_rate_decay_after=3,
+        warmup=0.25,
         ss_schedule="exponential",
         start_ss=0.8,
         decay_ss=0.5,
         min_ss=0.15,
     )
-    assert [settings.learning_rate_at(e) for e in range(4)] == [0.8, 0.8, 0.8, 0.4]
+    # 8 steps of 2 per epoch; the warm-up takes 2 steps.
+    rates = [0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.4]
+    assert [settings.learning_rate_at(i, 2, 8) for i in range(8)] == pytest.approx(rates)
+    linear = replace(settings, learning_rate_schedule="linear")
+    assert [linear.learning_rate_at(i, 2, 8) for i in (1, 5)] == pytest.approx([0.8, 0.4])
     assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.15])
     assert Settings(use_ss=False, start_ss=0.5).teacher_forcing_ratio_at(3) == 1.0

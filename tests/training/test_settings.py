@@ -13,6 +13,7 @@ from minichar.training.settings import Settings
 def test_the_defaults():
     """Options taken from char-rnn and char-rnn-chinese keep their defaults."""
     assert Settings().to_json() == {
+        "recipe": "",
         "data": None,
         "encoding": "utf-8",
         "min_freq": 0,
@@ -27,7 +28,11 @@ def test_the_defaults():
         "seq_length": 50,
         "batch_size": 50,
         "max_epochs": 50,
+        "patience": 0,
+        "max_time": 0,
         "learning_rate": 2e-3,
+        "learning_rate_schedule": "step",
+        "warmup": 0.0,
         "learning_rate_decay": 0.97,
         "learning_rate_decay_after": 10,
         "decay_rate": 0.95,
@@ -61,10 +66,12 @@ NAN, INF = float("nan"), float("inf")
         ("rnn_size", (0, -1)),
         ("num_layers", (0, -1)),
         ("dropout", (1.0, -0.1, NAN)),
-        ("seq_length", (0, -1)),
-        ("batch_size", (0, -50)),
-        ("max_epochs", (0, -1)),
-        ("eval_val_every", (0, -1)),
+        ("seq_length", (-1,)),
+        ("batch_size", (-50,)),
+        ("max_epochs", (-1, NAN, 1e16)),
+        ("max_time", (-1, INF)),
+        ("patience", (-1,)),
+        ("eval_val_every", (-1,)),
         ("min_freq", (-1,)),
         ("learning_rate_decay_after", (-1,)),
         ("seed", (-1,)),
@@ -77,6 +84,8 @@ NAN, INF = float("nan"), float("inf")
         ("clip_norm", (-1.0, NAN, INF)),
         ("learning_rate", (0.0, -1e-3, NAN, INF)),
         ("learning_rate_decay", (0.0, -1.0, 1.01, NAN)),
+        ("learning_rate_schedule", ("exponential", "")),
+        ("warmup", (-0.1, 1.0, NAN)),
         ("decay_rate", (1.0, -0.1, NAN)),
         ("split", ("rows", "")),
         ("ss_schedule", ("cosine",)),
@@ -167,7 +176,7 @@ def test_a_run_is_named_after_its_model(model):
 
 def test_the_learning_rate_decays_after_an_epoch():
     settings = Settings(learning_rate=0.5, learning_rate_decay=0.5, learning_rate_decay_after=2)
-    assert [settings.learning_rate_at(e) for e in range(5)] == [0.5, 0.5, 0.25, 0.125, 0.0625]
+    assert [settings.learning_rate_at(2 * e + 1, 2, 10) for e in range(5)] == [0.5, 0.5, 0.25, 0.125, 0.0625]
 
 
 def test_the_teacher_forcing_ratio_decays_each_epoch():

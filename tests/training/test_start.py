@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from toys import TEXT, WRONG, parts, places, put_together, set_at, take, toy_mod
 
 from minichar.checkpoints.checkpoint import load, save
 from minichar.errors import MinicharError
+from minichar.training import text as training_text
+from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, copy_weights, resume
 
 ALPHABET = "abcdefgh \n"
@@ -365,3 +368,27 @@ def test_a_missing_checkpoint():
 
 def test_a_training_checkpoint_can_be_loaded_as_a_model(stopped):
     assert load(stopped).details["settings"]["rnn_size"] == 8
+
+
+def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_text, "STEPS", 1000)
+    run = begin(toy_settings(tmp_path, TEXT * 20, batch_size=0, seq_length=0, max_epochs=0))
+    settings, split = run.trainer.settings, run.trainer.split
+    assert (settings.batch_size, settings.seq_length) == (split.B, split.T) == (4, 50)
+    assert settings.max_epochs == ceil(1000 / len(split.train)) > 1
+    assert Settings(**run.trainer.settings.to_json()) == settings  # stored in checkpoints
+
+
+def test_a_run_on_a_long_text_can_be_shorter_than_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_text, "STEPS", 7)
+    trainer = begin(toy_settings(tmp_path, max_epochs=0)).trainer
+    assert trainer.iterations == 7
+    list(trainer.run())
+    assert trainer.iteration == 7
+    assert [row["iteration"] for row in trainer.history] == [7]
+
+
+def test_sizes_are_chosen_when_fine_tuning_too(old, tmp_path):
+    trainer = begin_from(toy_settings(tmp_path, ALPHABET * 60, batch_size=0, max_epochs=0), old).trainer
+    assert trainer.settings.batch_size == 4
+    assert trainer.settings.max_epochs >= 1

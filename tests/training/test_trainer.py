@@ -1,12 +1,13 @@
 """Tests for the training loop: chunk order, learning rates, evaluations and clipping."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from minichar.training.evaluation import evaluate
-from minichar.training.trainer import Evaluated, Step
+from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 
 
 def watch(monkeypatch, thing, method, note):
@@ -136,6 +137,58 @@ def test_the_learning_rate_and_the_ratio_of_each_epoch_are_used(trainer_of, monk
     n = len(trainer.split.train)
     assert rates == [0.016] * 2 * n + [0.008] * n + [0.004] * n
     assert ratios == [(0.75, "argmax")] * n + [(0.5, "argmax")] * 2 * n
+
+
+def test_the_learning_rate_of_each_step_is_used_and_recorded(trainer_of, monkeypatch):
+    rates = []
+    trainer = trainer_of(
+        max_epochs=2, learning_rate_schedule="linear", warmup=0.5, dtype="float64", eval_val_every=7
+    )
+    watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
+    list(trainer.run())
+    N = trainer.iterations
+    assert rates == [trainer.settings.learning_rate_at(i, len(trainer.split.train), N) for i in range(N)]
+    assert rates[0] < rates[N // 2] > rates[-1] > 0
+    assert [row["learning_rate"] for row in trainer.history] == [*rates[6::7], *rates[-1:] * (N % 7 > 0)]
+
+
+def losses(monkeypatch, trainer, values):
+    """Make the validation losses of successive evaluations equal to `values`."""
+    values, validate = iter(values), trainer.validate
+
+    def changed():
+        evaluated = validate()
+        return replace(evaluated, val=replace(evaluated.val, loss=next(values)))
+
+    monkeypatch.setattr(trainer, "validate", changed)
+
+
+def test_patience_ends_the_run(trainer_of, monkeypatch):
+    trainer = trainer_of(eval_val_every=3, patience=2)
+    losses(monkeypatch, trainer, [3.0, 3.1, 2.9, 3.0, 2.95, 1.0])
+    events = list(trainer.run())
+    assert trainer.iteration == 15
+    assert events[-1] == EndedEarly("the validation loss has not improved in 2 evaluations")
+
+
+def test_without_validation_patience_does_not_end_the_run(trainer_of):
+    trainer = trainer_of(eval_val_every=3, patience=1, train_frac=1.0, val_frac=0.0)
+    assert not [event for event in trainer.run() if isinstance(event, EndedEarly)]
+    assert trainer.iteration == trainer.iterations
+
+
+def test_the_time_limit_ends_the_run_with_an_evaluation(trainer_of):
+    trainer = trainer_of(max_time=1e-9)
+    events = list(trainer.run())
+    assert trainer.iteration == 1
+    assert [type(event) for event in events] == [Step, Evaluated, Saved, EndedEarly]
+
+
+def test_the_last_step_is_not_an_early_end(trainer_of, monkeypatch):
+    trainer = trainer_of(max_epochs=1, patience=1, eval_val_every=1000)
+    losses(monkeypatch, trainer, [3.0])
+    trainer.saver.best_loss = 1.0
+    assert not [event for event in trainer.run() if isinstance(event, EndedEarly)]
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_ss": False, "start_ss": 0.5, "min_ss": 0.1}])

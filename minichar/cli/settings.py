@@ -1,0 +1,257 @@
+"""The options of ``minichar train`` that correspond to the fields of `Settings`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from minichar.cli.options import PATH, CellName, OneOf, group
+from minichar.engine.config import GRU_RESETS
+from minichar.training.recipes import RECIPES, table
+from minichar.training.scheduled_sampling import SS_FEEDS
+from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
+from minichar.training.settings import DTYPES, SPLITS, Settings
+
+DEFAULT = Settings()
+LIST = "list"
+"""Value of ``--recipe`` that prints the recipes."""
+
+recipe = group("Recipe")
+text = group("Text")
+model = group("Model")
+training = group("Training")
+ss = group("Scheduled sampling")
+saving = group("Checkpoints")
+output = group("Output")
+
+
+def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """Return the name of the recipe. For ``list``, print all recipes and exit."""
+    if name == LIST:
+        click.echo("\n".join(table()))
+        ctx.exit()
+    return name
+
+
+OPTIONS = (
+    recipe(
+        "--recipe",
+        type=OneOf([*RECIPES, LIST]),
+        is_eager=True,
+        callback=list_recipes,
+        help="Use a named set of options. Options that you specify override it. list: show the recipes.",
+    ),
+    text(
+        "--data",
+        metavar="PATH",
+        type=PATH,
+        help="A text file, or a directory containing input.txt.  [default: the built-in text, pydocs]",
+    ),
+    text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),
+    text(
+        "--min-freq",
+        default=DEFAULT.min_freq,
+        metavar="N",
+        help="Replace characters that occur fewer than N times with the unknown token, which is never "
+        "generated. For Chinese, this reduces the vocabulary size and speeds up training. 0: keep all "
+        "characters.",
+    ),
+    text(
+        "--split",
+        default=DEFAULT.split,
+        type=OneOf(SPLITS),
+        help="columns: validate on the end of every stream, as in char-rnn. "
+        "tail: validate on the end of the text, as in torch-rnn and nanoGPT. Validating on the "
+        "tail is harder.",
+    ),
+    text("--train-frac", default=DEFAULT.train_frac, help="Fraction of the text used for training."),
+    text(
+        "--val-frac",
+        default=DEFAULT.val_frac,
+        help="Fraction of the text used for validation. The rest is used for testing.",
+    ),
+    model(
+        "--model",
+        default=DEFAULT.model,
+        type=CellName(),
+        help="Cell type. lstm has the longest memory; gru is almost as good and faster; rnn is the simplest.",
+    ),
+    model(
+        "--rnn-size",
+        default=DEFAULT.rnn_size,
+        metavar="H",
+        help="Number of hidden units per layer. Doubling it increases capacity but can quadruple training "
+        "time.",
+    ),
+    model(
+        "--num-layers",
+        default=DEFAULT.num_layers,
+        metavar="L",
+        help="Number of stacked layers, usually 2 or 3.",
+    ),
+    model(
+        "--dropout",
+        default=DEFAULT.dropout,
+        metavar="P",
+        help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits.",
+    ),
+    model(
+        "--gru-reset",
+        default=DEFAULT.gru_reset,
+        type=OneOf(GRU_RESETS),
+        help="Apply a GRU's reset gate after the matrix product (PyTorch) or before it (char-rnn).",
+    ),
+    training(
+        "--seq-length",
+        default=DEFAULT.seq_length,
+        metavar="T",
+        help="Time steps per chunk in truncated backpropagation. Longer chunks help capture longer "
+        "dependencies. 0: about 50, so that little text is left out.",
+    ),
+    training(
+        "--batch-size",
+        default=DEFAULT.batch_size,
+        metavar="B",
+        help="Sequences per batch. Larger batches are faster per character but make fewer updates. "
+        "0: 50, or fewer for short texts.",
+    ),
+    training(
+        "--max-epochs",
+        default=DEFAULT.max_epochs,
+        metavar="N",
+        help="Number of passes over the training text, which can be a fraction. 0: 2,500 training steps.",
+    ),
+    training(
+        "--max-time",
+        default=DEFAULT.max_time,
+        metavar="MINUTES",
+        help="End the run after this time. 0: no limit.",
+    ),
+    training(
+        "--patience",
+        default=DEFAULT.patience,
+        metavar="N",
+        help="End the run after N evaluations without a new lowest validation loss. 0: never.",
+    ),
+    training(
+        "--learning-rate",
+        default=DEFAULT.learning_rate,
+        help="Step size. If it is too large, the loss diverges; if it is too small, training is slow.",
+    ),
+    training(
+        "--learning-rate-schedule",
+        default=DEFAULT.learning_rate_schedule,
+        type=OneOf(LEARNING_RATE_SCHEDULES),
+        help="How the learning rate decreases. step: after each epoch, as in char-rnn. "
+        "cosine, linear: after each step, to zero at the end of the run.",
+    ),
+    training(
+        "--warmup",
+        default=DEFAULT.warmup,
+        metavar="FRACTION",
+        help="Fraction of the run in which the learning rate rises to its value.",
+    ),
+    training(
+        "--learning-rate-decay",
+        default=DEFAULT.learning_rate_decay,
+        help="Factor applied to the learning rate after each epoch in the step schedule.",
+    ),
+    training(
+        "--learning-rate-decay-after",
+        default=DEFAULT.learning_rate_decay_after,
+        metavar="N",
+        help="Number of epochs before the learning rate starts to decay.",
+    ),
+    training(
+        "--decay-rate",
+        default=DEFAULT.decay_rate,
+        help="Decay rate of RMSprop's running mean square, from 0 to 1. Larger values average over more "
+        "steps.",
+    ),
+    training(
+        "--grad-clip",
+        default=DEFAULT.grad_clip,
+        help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",
+    ),
+    training(
+        "--clip-norm",
+        default=DEFAULT.clip_norm,
+        help="Clip the norm of the gradient of the mean loss to this value. 0: off.",
+    ),
+    training("--seed", default=DEFAULT.seed, help="Random seed. Runs with the same seed are identical."),
+    training(
+        "--dtype",
+        default=DEFAULT.dtype,
+        type=OneOf(DTYPES),
+        help="Data type of the weights. float64 is half as fast and rarely gives better results.",
+    ),
+    ss(
+        "--use-ss/--no-use-ss",
+        default=DEFAULT.use_ss,
+        help="Sometimes feed the model its own predictions, so that it learns to recover from mistakes.",
+    ),
+    ss("--start-ss", default=DEFAULT.start_ss, help="Teacher-forcing ratio in the first epoch."),
+    ss("--decay-ss", default=DEFAULT.decay_ss, help="Decay of the ratio per epoch (d in --ss-schedule)."),
+    ss("--min-ss", default=DEFAULT.min_ss, help="Minimum teacher-forcing ratio."),
+    ss(
+        "--ss-schedule",
+        default=DEFAULT.ss_schedule,
+        type=OneOf(SS_SCHEDULES),
+        help="Teacher-forcing ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
+        "inverse-sigmoid: start / (1 + d·exp(d·e)), which decreases slowly at first (try d = 0.2).",
+    ),
+    ss(
+        "--ss-feed",
+        default=DEFAULT.ss_feed,
+        type=OneOf(SS_FEEDS),
+        help="Sample the prediction from the model's distribution, or use the most likely character.",
+    ),
+    saving(
+        "--checkpoint-dir",
+        default=DEFAULT.checkpoint_dir,
+        metavar="DIR",
+        type=PATH,
+        help="Directory for checkpoints.",
+    ),
+    saving(
+        "--savefile",
+        default=DEFAULT.savefile,
+        metavar="NAME",
+        show_default=False,
+        help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  "
+        "[default: the value of --model]",
+    ),
+    saving(
+        "--eval-val-every",
+        default=DEFAULT.eval_val_every,
+        metavar="N",
+        help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
+        "0: after each epoch, and at least every two minutes.",
+    ),
+    saving(
+        "--checkpoint-every",
+        default=DEFAULT.checkpoint_every,
+        metavar="SECONDS",
+        help="Save or replace lm_NAME_latest.npz if no checkpoint has been saved for this long, so that "
+        "little progress is lost if the process is killed. 0: never.",
+    ),
+    saving(
+        "--keep",
+        default=DEFAULT.keep,
+        metavar="N",
+        help="Keep the N best checkpoints and the newest one. 0: keep all.",
+    ),
+    output(
+        "--sample-every",
+        default=DEFAULT.sample_every,
+        metavar="N",
+        help="Print a line of generated text every N evaluations. 0: never.",
+    ),
+)
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which receives them as keyword arguments."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command

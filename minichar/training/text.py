@@ -1,0 +1,47 @@
+"""The text of a training run: read it, lay it out as chunks, and choose settings that suit it."""
+
+from dataclasses import replace
+from math import ceil
+
+from minichar.text.batches import Split, split_text
+from minichar.text.corpus import Corpus, load_corpus
+from minichar.text.sizes import choose_sizes
+from minichar.training.settings import Settings
+
+STEPS = 2500
+"""Number of training steps of a run, rounded up to complete epochs, if `max_epochs` is 0."""
+
+
+def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
+    """Read the text specified by the settings, with or without a cache file next to it."""
+    return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
+
+
+def choose(settings: Settings, corpus: Corpus) -> Settings:
+    """Return the settings, with values that suit the text in place of zeros.
+
+    A `batch_size` or `seq_length` of 0 is replaced as in `choose_sizes`, and a `max_epochs` of 0 with
+    the number of epochs in `STEPS` training steps.
+    """
+
+    def left_out(B: int, T: int) -> int:
+        return lay_out(corpus, replace(settings, batch_size=B, seq_length=T)).left_out
+
+    B, T = choose_sizes(len(corpus.ids), settings.batch_size, settings.seq_length, left_out)
+    settings = replace(settings, batch_size=B, seq_length=T)
+    if not settings.max_epochs:
+        epochs = STEPS / len(lay_out(corpus, settings).train)
+        settings = replace(settings, max_epochs=float(ceil(epochs)) if epochs > 1 else epochs)
+    return settings
+
+
+def lay_out(corpus: Corpus, settings: Settings) -> Split:
+    """Split the text into chunks according to the settings."""
+    return split_text(
+        corpus.ids,
+        settings.batch_size,
+        settings.seq_length,
+        settings.train_frac,
+        settings.val_frac,
+        settings.split,
+    )

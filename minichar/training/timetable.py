@@ -1,0 +1,71 @@
+"""When to evaluate, when to end training, and the rates of each step."""
+
+from time import monotonic
+
+from minichar.training.settings import Settings
+
+AUTOMATIC = 120.0
+"""Maximum time between evaluations if `eval_val_every` is 0, in seconds."""
+
+
+class Timetable:
+    """The timetable of a training run.
+
+    Parameters
+    ----------
+    settings : Settings
+    per_epoch : int
+        Number of training steps in an epoch.
+
+    Attributes
+    ----------
+    total : int
+        Maximum number of training steps.
+    since_best : int
+        Number of evaluations since the one with the lowest validation loss.
+    """
+
+    def __init__(self, settings: Settings, per_epoch: int) -> None:
+        self.settings, self.per_epoch = settings, per_epoch
+        self.total = max(1, round(settings.max_epochs * per_epoch))
+        self.since_best = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Start measuring time."""
+        self.begun = self.evaluated_at = monotonic()
+
+    def rates(self, i: int) -> tuple[float, float]:
+        """Return the learning rate and the teacher-forcing ratio at step `i`, counting from 0."""
+        return (
+            self.settings.learning_rate_at(i, self.per_epoch, self.total),
+            self.settings.teacher_forcing_ratio_at(i // self.per_epoch),
+        )
+
+    def is_evaluation_due(self, iteration: int) -> bool:
+        """Return whether to evaluate after `iteration` steps.
+
+        By default, the model is evaluated after every epoch and at least once every `AUTOMATIC` seconds.
+        """
+        if iteration == self.total or self.is_over_time():
+            return True
+        if every := self.settings.eval_val_every:
+            return iteration % every == 0
+        return iteration % self.per_epoch == 0 or monotonic() - self.evaluated_at >= AUTOMATIC
+
+    def is_over_time(self) -> bool:
+        """Return whether the time limit is reached."""
+        return 0 < 60 * self.settings.max_time <= monotonic() - self.begun
+
+    def evaluated(self, best: bool) -> None:
+        """Record an evaluation, and whether it has the lowest validation loss so far."""
+        self.since_best = 0 if best else self.since_best + 1
+        self.evaluated_at = monotonic()
+
+    def reason_to_end(self) -> str:
+        """Return why training should end before the last step, or an empty string."""
+        if self.is_over_time():
+            return f"the time limit of {self.settings.max_time:g} minutes is reached"
+        if 0 < self.settings.patience <= self.since_best:
+            return f"the validation loss has not improved in {self.since_best} evaluations"
+        return ""

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minichar.text.batches import split_text
+from minichar.text.sizes import choose_sizes
+
+
+def none_left_out(B, T):
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("N", "B"), [(1_000_000, 50), (250_000, 50), (249_999, 49), (30_000, 6), (20_000, 4), (500, 4)]
+)
+def test_the_batch_size_allows_a_hundred_chunks(N, B):
+    assert choose_sizes(N, 0, 0, none_left_out) == (B, 50)
+
+
+def test_the_batch_size_depends_on_the_requested_sequence_length():
+    assert choose_sizes(50_000, 0, 100, none_left_out) == (5, 100)
+
+
+def test_requested_sizes_are_kept():
+    assert choose_sizes(1000, 64, 200, lambda B, T: 999) == (64, 200)
+
+
+def test_the_longest_sequence_that_leaves_out_at_most_one_per_cent_is_chosen():
+    left_out = {50: 300, 49: 101, 48: 100, 47: 0}
+    assert choose_sizes(10_000, 20, 0, lambda B, T: left_out.get(T, 0)) == (20, 48)
+
+
+def test_if_all_leave_out_more_the_least_is_left_out():
+    assert choose_sizes(10_000, 20, 0, lambda B, T: 200 + abs(T - 31)) == (20, 31)
+    assert choose_sizes(10_000, 20, 0, lambda B, T: 200 + abs(T - 10)) == (20, 25)
+
+
+@given(N=st.integers(8_000, 400_000), how=st.sampled_from(["columns", "tail"]))
+def test_at_most_two_per_cent_of_a_text_is_left_out(N, how):
+    ids = np.broadcast_to(np.uint8(0), N)
+
+    def left_out(B, T):
+        return split_text(ids, B, T, how=how).left_out
+
+    assert left_out(*choose_sizes(N, 0, 0, left_out)) <= 0.02 * N
