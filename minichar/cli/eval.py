@@ -14,7 +14,7 @@ from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, Option
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
-from minichar.training.evaluation import PARTS, Chunk, evaluate_part, evaluate_whole
+from minichar.training.evaluation import PARTS, Chunk, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import settings_of
 from minichar.training.text import lay_out
@@ -62,6 +62,14 @@ reading = group("Evaluation")
     help="Initial state: zero, as in generation, or carried over from the preceding splits.",
 )
 @reading(
+    "--block",
+    default=0,
+    type=Integer(0),
+    metavar="N",
+    help="Start every N characters from a zero state, as nanoGPT does with its context length N, for "
+    "comparison with its results. 0: do not restart.",
+)
+@reading(
     "--batch-size",
     type=Integer(1),
     show_default=False,
@@ -82,6 +90,7 @@ def command(
     split: str | None,
     part: str,
     start: str,
+    block: int,
     quiet: bool,
     device: Backend,
     **given: Any,
@@ -94,6 +103,8 @@ def command(
     """
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
+    if block and start == "carried":
+        raise click.UsageError("--block always starts from a zero state: omit --start carried")
     path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} has no record of its training text: specify the text with --data")
@@ -114,7 +125,11 @@ def command(
         with click.progressbar(chunks, file=sys.stderr, hidden=hidden) as bar:
             yield from bar
 
-    if split == "whole":
+    blocks = f"blocks of {block:,} characters, each from a zero state"
+    if split == "whole" and block:
+        result = evaluate_blocks(model, corpus.ids[None], block, watch)
+        what = f"whole text, {blocks}"
+    elif split == "whole":
         result = evaluate_whole(model, corpus.ids, watch=watch)
         what = "whole text, one stream from a zero state"
     else:
@@ -128,13 +143,17 @@ def command(
             )
         for note in laid_out.notes:
             click.echo(note, err=True)
-        result = evaluate_part(model, laid_out, part, start, watch)
-        begun = "from a zero state" if start == "zero" else "with the state carried over"
-        streams = f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''}"
-        what = f"{NAMES[part]} split ({laid_out.how}), {streams} {begun}"
+        what = f"{NAMES[part]} split ({laid_out.how}), "
+        if block:
+            result = evaluate_blocks(model, getattr(laid_out, part).streams, block, watch)
+            what += blocks
+        else:
+            result = evaluate_part(model, laid_out, part, start, watch)
+            begun = "from a zero state" if start == "zero" else "with the state carried over"
+            what += f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''} {begun}"
     click.echo(f"model       {path}: {model.summary()}, on {device.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
-    ends = f"first chunk {result.first:.4f}, last {result.last:.4f}"
-    click.echo(f"loss        {result.loss:.4f} nats per character ({ends})")
+    ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"
+    click.echo(f"loss        {result.loss:.4f} nats per character{ends}")
     click.echo(f"            {result.bits:.4f} bits per character")
     click.echo(f"perplexity  {result.perplexity:.3f}")

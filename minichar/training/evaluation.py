@@ -18,6 +18,8 @@ from minichar.model import CharRNN
 from minichar.text.batches import Split
 
 PARTS = ("train", "val", "test")
+BLOCKS = 64
+"""Number of blocks that are evaluated at a time (`evaluate_blocks`)."""
 LARGEST_LOSS = 700
 """Loss in nats below which ``exp(loss)`` is finite."""
 
@@ -155,3 +157,40 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
         (column[i : i + T][: len(ids) - 1 - i], column[i + 1 : i + 1 + T]) for i in range(0, len(ids) - 1, T)
     ]
     return check_finite(evaluate(model.network(T, 1), watch(chunks)))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
+def evaluate_blocks(model: CharRNN, streams: Array, N: int, watch: Watch = iter) -> Evaluation:
+    """Return the loss on consecutive blocks of N characters, each starting from a zero state.
+
+    This is the protocol of nanoGPT, whose context is a block, but on all blocks instead of random ones.
+    The first characters of a block are hard to predict, so the loss is higher than on longer streams.
+
+    Parameters
+    ----------
+    model : CharRNN
+    streams : array of int, (B, M)
+        Blocks do not extend over the end of a stream.
+    N : int
+    watch : callable, optional
+        See `evaluate_part`. A chunk contains `BLOCKS` blocks.
+
+    Raises
+    ------
+    MinicharError
+        If the streams are too short for a block, or the loss is not finite.
+    """
+    length = max(streams.shape[1] - 1, 0) // N * N
+    if not length:
+        raise MinicharError(
+            Option("block", N),
+            f" is too long: the streams have {streams.shape[1]:,} characters; choose a shorter block",
+        )
+    inputs, targets = (streams[:, k : k + length].reshape(-1, N).T.astype(np.intp) for k in (0, 1))
+    groups = range(0, inputs.shape[1], BLOCKS)
+    chunks = [(inputs[:, i : i + BLOCKS], targets[:, i : i + BLOCKS]) for i in groups]  # (N, BLOCKS) each
+    results = [evaluate(model.network(N, chunk[0].shape[1]), [chunk]) for chunk in watch(chunks)]
+    losses, sizes = [result.loss for result in results], [result.characters for result in results]
+    return check_finite(
+        Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
+    )

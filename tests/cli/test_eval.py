@@ -10,7 +10,7 @@ from minichar.checkpoints.checkpoint import save
 from minichar.cli.eval import NAMES
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
-from minichar.training.evaluation import evaluate_part, evaluate_whole
+from minichar.training.evaluation import evaluate_blocks, evaluate_part, evaluate_whole
 
 NUMBERS = re.compile(
     r"model       (?P<path>\S+): LSTM, .*\n"
@@ -190,3 +190,22 @@ def test_overflowing_logits_are_a_one_line_error(cli, home):
     readout[...] = np.finfo(readout.dtype).max
     save("toy.npz", model)
     assert "the model's logits are not finite" in cli("sample", "toy.npz", status=1).stderr
+
+
+def test_blocks_start_from_a_zero_state(cli, train):
+    path = train()
+    found = cli("eval", path, "--split", "whole", "--block", 16).stdout
+    assert ": whole text, blocks of 16 characters, each from a zero state, " in found
+    ids = load_corpus("input.txt").ids
+    expected = evaluate_blocks(load(path), ids[None], 16)
+    assert f"loss        {expected.loss:.4f} nats per character\n" in found
+    found = cli("eval", path, "--part", "train", "--block", 10).stdout
+    assert "training split (columns), blocks of 10 characters, each from a zero state" in found
+    split = split_text(ids, 4, 6)
+    assert f"{evaluate_blocks(load(path), split.train.streams, 10).loss:.4f} nats" in found
+
+
+def test_blocks_cannot_continue_or_be_longer_than_the_streams(cli, train):
+    path = train()
+    assert "--block always starts" in cli("eval", path, "--block", 5, "--start", "carried", status=2).stderr
+    assert "--block 999 is too long: the streams have" in cli("eval", path, "--block", 999, status=1).stderr

@@ -11,7 +11,8 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.evaluation import Evaluation, evaluate, evaluate_part, evaluate_whole
+from minichar.training import evaluation
+from minichar.training.evaluation import Evaluation, evaluate, evaluate_blocks, evaluate_part, evaluate_whole
 
 T, B, V, H = 5, 2, 8, 3
 VOCABULARY = Vocabulary("abcdefgh")
@@ -117,6 +118,32 @@ class TestEvaluateWhole:
 
         evaluate_whole(model, ids, 40, watch)
         assert seen == [40, 40, 40, 30]
+
+
+class TestEvaluateBlocks:
+    @pytest.mark.parametrize("at_a_time", [1, 4, 64])
+    def test_every_block_starts_from_a_zero_state(self, model, generator, monkeypatch, at_a_time):
+        monkeypatch.setattr(evaluation, "BLOCKS", at_a_time)
+        streams = generator.integers(V, size=(2, 23)).astype(np.uint8)  # 3 blocks of 7 characters per stream
+        blocks = [row[i : i + 8].astype(int)[:, None] for row in streams for i in (0, 7, 14)]
+        losses = [naive_loss(model, block[:-1], block[1:])[0] for block in blocks]
+        result = evaluate_blocks(model, streams, 7)
+        assert result.loss == pytest.approx(np.mean(losses), rel=1e-12)
+        assert result.characters == 2 * 3 * 7
+
+    def test_a_single_block_is_the_whole_text(self, model, ids):
+        result = evaluate_blocks(model, ids[None], len(ids) - 1)
+        assert result.loss == pytest.approx(evaluate_whole(model, ids).loss, rel=1e-12)
+
+    @pytest.mark.parametrize("M", [0, 1, 7])
+    def test_streams_that_are_too_short_are_rejected(self, model, M):
+        with pytest.raises(MinicharError, match=f"block=7 is too long: the streams have {M} characters"):
+            evaluate_blocks(model, np.zeros((2, M), int), 7)
+
+    def test_a_loss_that_is_not_finite_is_an_error(self, model, ids):
+        model.parameters.flat[:] = np.nan
+        with pytest.raises(MinicharError, match="not finite"):
+            evaluate_blocks(model, ids[None], 10)
 
 
 class TestEvaluatePart:
