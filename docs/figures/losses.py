@@ -49,7 +49,7 @@ def main() -> None:
         text = pydocs_text()[:CHARACTERS]
         (folder / "input.txt").write_text(text, encoding="utf-8")
         _, without = train(folder, 0.0)
-        model, with_dropout = train(folder, 0.5)
+        model, with_dropout = train(folder, 0.25)
     page = make_page(
         model, model.vocabulary.encode(text[-SHOWN:]), "An LSTM layer with 64 units, on Python's help text"
     )
