@@ -1,4 +1,5 @@
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ DEVICE_CELL = "lstm"
 
 
 def pytest_configure(config):
-    """Cache compiled OpenCL kernels between test runs."""
+    """Heed the signals that tests send, and cache compiled OpenCL kernels between test runs.
+
+    Background jobs and nohup ignore some signals, and child processes inherit this.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(number, default)
     if cache := getattr(config, "cache", None):
         os.environ.setdefault("SYCL_CACHE_PERSISTENT", "1")
         os.environ.setdefault("SYCL_CACHE_DIR", str(cache.mkdir("opencl")))
