@@ -587,3 +587,12 @@ def test_train_with_a_recipe(text):
     model = minichar.train(text, recipe="quick", **TOY, progress=False)
     settings = model.details["settings"]
     assert (settings["recipe"], settings["warmup"], settings["rnn_size"]) == ("quick", 0.1, 8)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_says_why_training_ended_early(text, monkeypatch, terminal):
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
+    minichar.train(text, max_time=1e-9, **TOY)
+    *_, last = sys.stderr.getvalue().splitlines()
+    assert last == "ended early: the time limit of 1e-09 minutes is reached"

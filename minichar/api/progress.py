@@ -4,7 +4,7 @@ import sys
 from datetime import timedelta
 from time import monotonic
 
-from minichar.training.events import Evaluated, Event, Step
+from minichar.training.events import EndedEarly, Evaluated, Event, Step
 from minichar.training.start import Run
 
 REFRESH = 0.1
@@ -51,6 +51,11 @@ class Progress:
                 if event.val is not None:
                     self.validation = f"  validation {event.val.loss:.3f}"
                 self.write(event.epoch, event.train_loss)
+            case EndedEarly():
+                if self.live:
+                    print(file=sys.stderr)
+                    self.shown = False
+                print(f"ended early: {event.reason}", file=sys.stderr)
             case Step() if monotonic() - self.shown_at >= (REFRESH if self.live else INTERVAL):
                 self.write(event.epoch, event.loss)
 
