@@ -1,5 +1,6 @@
 """``minichar train``."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
+from minichar.errors import MinicharError
+from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.training.recipes import settings_from
 from minichar.training.start import begin, begin_from, resume
 
+STDIN = Path("-")
 NEWEST = "--newest"
 """Value of ``--resume`` without a path. It starts with two hyphens so that it is not mistaken for a path."""
 
@@ -74,6 +78,8 @@ def command(
         )
     given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
     explicit = {name: options[name] for name in given}
+    if options["data"] == STDIN:
+        explicit["data"] = save_stdin(options["checkpoint_dir"])
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     if checkpoint:
@@ -94,3 +100,23 @@ def command(
     finally:
         if received:
             ctx.exit(128 + received[0])
+
+
+def save_stdin(directory: Path) -> Path:
+    """Save standard input as ``input.txt`` in the checkpoint directory, where other commands find it.
+
+    Raises
+    ------
+    MinicharError
+        If standard input is empty, or the file cannot be written or already contains another text.
+    """
+    if sys.stdin.isatty():
+        click.echo("reading the text from standard input; end it with Ctrl-D", err=True)
+    raw, path = sys.stdin.buffer.read(), directory / "input.txt"
+    if not raw:
+        raise MinicharError("standard input is empty: pipe a text to `minichar train --data -`")
+    if path.exists() and path.read_bytes() != raw:
+        raise MinicharError(f"{path} contains another text: choose another directory with --checkpoint-dir")
+    with writing(path) as file:
+        file.write(raw)
+    return path

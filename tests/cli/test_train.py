@@ -628,3 +628,22 @@ def test_a_run_is_not_resumed_with_another_recipe(train, cli):
     path = train("--recipe", "char-rnn")
     error = cli("train", "--resume", path, "--recipe", "quick", status=1).stderr
     assert f"--recipe quick cannot be used to resume {path}, which has char-rnn" in error
+
+
+def test_text_from_standard_input(cli, home):
+    said = cli("train", "--data", "-", *TOY, "--max-epochs", 1, stdin=TEXT)
+    assert f"text       cv/input.txt: {len(TEXT):,} characters" in said.stderr
+    assert (home / "cv" / "input.txt").read_text() == TEXT
+    assert "validation split" in cli("eval", said.stdout.strip()).stdout
+    resumed = cli("train", "--resume", "--data", "-", "--max-epochs", 2, stdin=TEXT)
+    assert "resumed    at epoch 1.00" in resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "standard input is empty"), (TEXT + "x", "cv/input.txt contains another text")]
+)
+def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, text, words):
+    (home / "cv").mkdir()
+    (home / "cv" / "input.txt").write_text(TEXT)
+    assert words in cli("train", "--data", "-", *TOY, stdin=text, status=1).stderr
+    assert (home / "cv" / "input.txt").read_text() == TEXT
