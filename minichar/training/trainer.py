@@ -122,6 +122,7 @@ class Trainer:
         evaluated_at, self.saver.saved_at, reason = self.iteration, monotonic(), ""
         self.timetable.begin()
         while self.iteration < self.iterations and not self.stopping and not reason:
+            self.set_rates()
             loss = self.learn()
             step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
             if self.first_loss is None:
@@ -156,7 +157,6 @@ class Trainer:
         k = self.iteration % len(self.split.train)
         if k == 0:
             self.step.network.reset()
-        self.set_rates()
         self.step.learn(*self.split.train[k], self.generator)
         self.iteration += 1
         self.learned += 1

@@ -69,7 +69,11 @@ class OnTheHost:
 
 
 def losses_of(trainer, n):
-    return [float(trainer.backend.to_host(trainer.learn())) for _ in range(n)]
+    losses = []
+    for _ in range(n):
+        trainer.set_rates()
+        losses.append(float(trainer.backend.to_host(trainer.learn())))
+    return losses
 
 
 class TestParity:
