@@ -3,9 +3,9 @@
     python tests/stress/endurance.py --seconds 250 --eval-val-every 10
     python tests/stress/endurance.py --seconds 3600 --eval-val-every 12000
 
-Measures the chunks per second of CPU time and the memory use in ten windows of equal length, and prints
-them. The first window is a warm-up. The last line compares the last three windows with the three after
-the warm-up. Run it on an idle machine.
+Measures the chunks per second of CPU time and the memory use in windows of equal length. Other load on the
+machine changes the speed, so each window is followed by a short new run with the same options, which serves
+as the reference. The last line compares the last third of the windows with the first third.
 
     python tests/stress/endurance.py --sample 10000000
 
@@ -14,8 +14,9 @@ generates one long stream instead.
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import redirect_stderr
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -26,15 +27,17 @@ from time import monotonic, process_time
 from minichar.cli.report import Report
 from minichar.model import CharRNN
 from minichar.sampling.generate import generate
-from minichar.training.events import Evaluated, Step
+from minichar.training.events import Step
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 
-WINDOWS = 10
+WINDOWS = 30
+REFERENCE = 1000
+"""Number of chunks of each new run."""
 FOREVER = 10**9
 
-Window = tuple[int, float, int]
-"""Number of chunks or characters, CPU time in seconds, and memory use in bytes."""
+Window = tuple[float, float, int]
+"""Speed per second of CPU time, speed of the reference, and memory in bytes."""
 
 
 def memory() -> int:
@@ -43,71 +46,86 @@ def memory() -> int:
 
 
 def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
-    """Train and yield each window."""
+    """Train, and yield the windows."""
     generator = Random(1)
     words = ["".join(generator.choices("abcdefghij", k=generator.randint(2, 8))) for _ in range(300)]
     (directory / "input.txt").write_text(" ".join(generator.choices(words, k=20_000)))
-    run = begin(
-        Settings(
-            data=directory / "input.txt",
-            checkpoint_dir=directory / "cv",
-            rnn_size=32,
-            batch_size=10,
-            seq_length=20,
-            eval_val_every=every,
-            val_frac=0.001,
-            train_frac=0.999,
-            max_epochs=FOREVER,
-            keep=1,
-        )
+    settings = Settings(
+        data=directory / "input.txt",
+        checkpoint_dir=directory / "cv",
+        rnn_size=32,
+        batch_size=10,
+        seq_length=20,
+        eval_val_every=every,
+        val_frac=0.001,
+        train_frac=0.999,
+        max_epochs=FOREVER,
+        keep=1,
     )
+    steps = reported_steps(settings)
+    for window in range(WINDOWS):
+        end, cpu, count = monotonic() + seconds / WINDOWS, process_time(), 0
+        while monotonic() < end or count % every:
+            next(steps)
+            count += 1
+        speed, cpu = count / (process_time() - cpu), process_time()
+        new = reported_steps(replace(settings, checkpoint_dir=directory / f"new{window}"))
+        for _ in islice(new, REFERENCE):
+            pass
+        reference = REFERENCE / (process_time() - cpu)
+        new.close()
+        yield speed, reference, memory()
+
+
+def reported_steps(settings: Settings) -> Generator[Step, None, None]:
+    """Start a run and yield its steps, with the output of ``minichar train`` to a log and the null device."""
+    run = begin(settings)
     with (
         open(os.devnull, "w") as null,
         redirect_stderr(null),
-        Report(run, 100, directory / "log", True) as report,
+        Report(run, 100, settings.checkpoint_dir.with_suffix(".jsonl"), True) as report,
     ):
-        count, cpu, end = 0, process_time(), monotonic() + seconds / WINDOWS
         for event in run.trainer.run():
             report.show(event)
-            count += isinstance(event, Step)
-            if isinstance(event, Evaluated) and monotonic() >= end:
-                yield count, process_time() - cpu, memory()
-                count, cpu, end = 0, process_time(), monotonic() + seconds / WINDOWS
+            if isinstance(event, Step):
+                yield event
 
 
 def sampling(directory: Path, characters: int) -> Iterator[Window]:
-    """Generate one stream and yield each window."""
+    """Generate one stream, and yield the windows."""
     settings = Settings(checkpoint_dir=directory, rnn_size=32, num_layers=1)
-    run = begin(settings)
-    model: CharRNN = run.trainer.model
-    stream = generate(model, 0)
+    model: CharRNN = begin(settings).trainer.model
+    stream, size = generate(model, 0), characters // WINDOWS
     for _ in range(WINDOWS):
         cpu = process_time()
-        count = sum(len(piece) for piece in islice(stream, characters // WINDOWS))
-        yield count, process_time() - cpu, memory()
+        count = sum(len(piece) for piece in islice(stream, size))
+        speed, cpu = count / (process_time() - cpu), process_time()
+        new = sum(len(piece) for piece in generate(model, max(1, size // 10)))
+        yield speed, new / (process_time() - cpu), memory()
 
 
 def main() -> None:
-    """Run one test and print the results."""
+    """Run one test and print the figures."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--seconds", type=float, default=250)
     parser.add_argument("--eval-val-every", type=int, default=10)
     parser.add_argument("--sample", type=int, default=0, help="number of characters to generate")
     arguments = parser.parse_args()
+    ratios, sizes = [], []
     with TemporaryDirectory() as name:
         if arguments.sample:
-            windows = list(sampling(Path(name), arguments.sample))
+            windows = sampling(Path(name), arguments.sample)
         else:
-            everything = training(Path(name), arguments.seconds, arguments.eval_val_every)
-            windows = list(islice(everything, WINDOWS))
-    speeds = [count / cpu for count, cpu, _ in windows]
-    sizes = [size for *_, size in windows]
-    for speed, size in zip(speeds, sizes, strict=True):
-        print(f"{speed:12,.1f} per second of CPU time {size / 1e6:10,.1f} MB")
-    speed = median(speeds[-3:]) / median(speeds[1:4])
-    growth = sizes[-1] / sizes[1]
-    print(f"at the end / after the warm-up: speed {speed:.3f}, memory {growth:.3f}")
+            windows = training(Path(name), arguments.seconds, arguments.eval_val_every)
+        for speed, reference, size in windows:
+            ratios.append(speed / reference)
+            sizes.append(size)
+            relative = f"{ratios[-1]:.3f} times that of a new run"
+            print(f"{speed:10,.1f} per second of CPU time, {relative}, {size / 1e6:,.1f} MB", flush=True)
+    third = WINDOWS // 3
+    change = median(ratios[-third:]) / median(ratios[:third])
+    print(f"last third / first third: speed {change:.3f}, memory {sizes[-1] / sizes[third]:.3f}")
 
 
 if __name__ == "__main__":
