@@ -10,30 +10,51 @@ UNDERFITTING = 0.02
 """Gap between validation and training loss, in nats, below which a model may be underfitting."""
 PLATEAU = 0.002
 """Improvement in validation loss, in nats, below which the loss has plateaued."""
+MUCH_DROPOUT = 0.25
+"""Dropout probability from which no more dropout is recommended."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 
 
-def size_advice(ratio: float) -> str:
-    """Return advice on the model size, given the number of parameters per training character.
+def size_advice(ratio: float, dropout: float) -> str:
+    """Return advice on the model size, given the number of parameters per training character and the dropout.
 
     char-rnn recommends about as many parameters as characters, to within an order of magnitude.
     """
     if ratio > LARGE:
-        return "large for this text: try --dropout 0.5 or a smaller --rnn-size"
+        return f"large for this text: try {regularisation(dropout)}"
     if ratio < SMALL:
         return "small for this text: a larger --rnn-size may reduce the loss but is slower"
     return "appropriate size for this text"
 
 
-def updates_advice(updates: int) -> str:
+def regularisation(dropout: float) -> str:
+    """Return what to try against overfitting, given the present dropout."""
+    return (
+        "a smaller --rnn-size or more text"
+        if dropout >= MUCH_DROPOUT
+        else "--dropout or a smaller --rnn-size"
+    )
+
+
+def updates_advice(updates: int, batch_size: int) -> str:
     """Return advice for a run with too few training steps, or an empty string."""
     if updates >= FEW_UPDATES:
         return ""
-    return f"only {updates:,} training steps: increase --max-epochs or reduce --batch-size"
+    smaller = " or reduce --batch-size" if batch_size > 1 else ""
+    return f"only {updates:,} training steps: increase --max-epochs{smaller}"
 
 
-def fit_advice(train_loss: float, val_loss: float, before: float, updates: int, ratio: float) -> str:
+def fit_advice(
+    train_loss: float,
+    val_loss: float,
+    *,
+    before: float,
+    updates: int,
+    total: int,
+    ratio: float,
+    dropout: float,
+) -> str:
     """Return advice on overfitting or underfitting, or an empty string.
 
     Parameters
@@ -43,16 +64,19 @@ def fit_advice(train_loss: float, val_loss: float, before: float, updates: int, 
         would raise the training loss.
     before : float
         Lowest validation loss of all previous evaluations.
-    updates : int
-        Number of training steps so far.
+    updates, total : int
+        Number of training steps so far, and in the whole run. Only overfitting is reported in the first
+        half of the run.
     ratio : float
         Number of parameters per training character. A larger model is recommended only if this one is
         not already large for its text.
+    dropout : float
+        Dropout probability.
     """
     gap = val_loss - train_loss
     if gap > OVERFITTING:
-        return f"overfitting (gap {gap:.2f}): try --dropout or a smaller --rnn-size"
-    if gap >= UNDERFITTING:
+        return f"overfitting (gap {gap:.2f}): try {regularisation(dropout)}"
+    if gap >= UNDERFITTING or updates < total / 2:
         return ""
     if updates < FEW_UPDATES:
         return "underfitting: train longer"

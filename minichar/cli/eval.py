@@ -67,7 +67,8 @@ reading = group("Evaluation")
     type=Integer(0),
     metavar="N",
     help="Start every N characters from a zero state, as nanoGPT does with its context length N, for "
-    "comparison with its results. 0: do not restart.",
+    "comparison with its results. Characters after the last complete block of a stream are not evaluated. "
+    "0: do not restart.",
 )
 @reading(
     "--batch-size",

@@ -108,10 +108,10 @@ class Report:
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
             f"           {left_out(split.left_out, len(corpus.ids))}",
             f"model      {model.summary()}",
-            f"           {size_advice(self.ratio)}",
+            f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",
         ]
-        if advice := updates_advice(self.trainer.iterations):
+        if advice := updates_advice(self.trainer.iterations, split.B):
             lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
@@ -200,7 +200,15 @@ class Report:
         advice = ""
         if val and fit and evaluated.epoch >= 1:
             best, updates = self.trainer.saver.best_loss, evaluated.iteration
-            advice = fit_advice(fit.loss, val.loss, best, updates, self.ratio)
+            advice = fit_advice(
+                fit.loss,
+                val.loss,
+                before=best,
+                updates=updates,
+                total=self.trainer.iterations,
+                ratio=self.ratio,
+                dropout=self.trainer.settings.dropout,
+            )
         if fit and advice:
             self.say(f"           {advice}")
             self.say(f"           training loss without dropout or scheduled sampling: {fit.loss:.4f}")

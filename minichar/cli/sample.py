@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
+from minichar.cli import INTERRUPTED
 from minichar.cli.options import PATH, GroupedCommand, OneOf, checkpoint, device, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
@@ -117,7 +118,8 @@ def command(
     if exact:
         model = model.exact()
     if not quiet:
-        click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}, seed {seed}", err=True)
+        drawn_with = f", seed {seed}" if drawn else ""
+        click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
     options: dict[str, Any] = {
         "length": length,
         "prime": primetext,
@@ -136,10 +138,14 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
     """Print one sample as it is generated."""
     pieces = generate(model, **options)
     first = next(pieces, "")  # raise prompt errors before printing anything
-    print(options["prime"], first, sep="", end="", flush=True)
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print(flush=True)
+    try:
+        print(options["prime"], first, sep="", end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print(flush=True)
+    except KeyboardInterrupt as error:  # the usual end of an unlimited sample
+        print(flush=True)
+        raise click.exceptions.Exit(INTERRUPTED) from error
 
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:

@@ -240,7 +240,8 @@ OPTIONS = (
         "--keep",
         default=DEFAULT.keep,
         metavar="N",
-        help="Keep the N best checkpoints and the newest one. 0: keep all.",
+        help="Keep the N best checkpoints and the newest one, among those saved since the run was started or "
+        "resumed. 0: keep all.",
     ),
     output(
         "--sample-every",

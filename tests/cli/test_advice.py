@@ -1,6 +1,10 @@
+from functools import partial
+
 import pytest
 
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
+
+advice_on = partial(fit_advice, before=4.0, updates=500, total=1000, ratio=1.0, dropout=0.0)
 
 
 @pytest.mark.parametrize(
@@ -13,12 +17,13 @@ from minichar.cli.advice import fit_advice, size_advice, updates_advice
     ],
 )
 def test_size_advice(ratio, words):
-    assert size_advice(ratio).startswith(words)
+    assert size_advice(ratio, dropout=0.0).startswith(words)
 
 
 def test_size_advice_names_an_option():
-    assert "--dropout" in size_advice(10)
-    assert "--rnn-size" in size_advice(0.01)
+    assert size_advice(10, dropout=0.24).endswith(": try --dropout or a smaller --rnn-size")
+    assert size_advice(10, dropout=0.25).endswith(": try a smaller --rnn-size or more text")
+    assert "--rnn-size" in size_advice(0.01, dropout=0.0)
 
 
 @pytest.mark.parametrize(
@@ -34,14 +39,14 @@ def test_size_advice_names_an_option():
     ],
 )
 def test_fit_advice(train, val, words):
-    advice = fit_advice(train, val, before=4.0, updates=500, ratio=1.0)
+    advice = advice_on(train, val)
     assert advice.startswith(words)
     assert bool(advice) == bool(words)
 
 
 @pytest.mark.parametrize(("before", "word"), [(1.51, "underfitting"), (1.501, "plateau"), (1.4, "plateau")])
 def test_fit_advice_on_a_plateau(before, word):
-    assert fit_advice(1.5, 1.5, before, updates=500, ratio=1.0).startswith(word)
+    assert advice_on(1.5, 1.5, before=before).startswith(word)
 
 
 @pytest.mark.parametrize("before", [1.6, 1.5])
@@ -51,17 +56,37 @@ def test_fit_advice_on_a_plateau(before, word):
 def test_a_larger_model_is_not_recommended_if_it_is_already_large_or_the_run_is_short(
     before, updates, ratio, larger
 ):
-    assert ("larger" in fit_advice(1.5, 1.5, before, updates, ratio)) == larger
+    assert (
+        "larger" in advice_on(1.5, 1.5, before=before, updates=updates, total=updates, ratio=ratio)
+    ) == larger
 
 
 @pytest.mark.parametrize("before", [1.6, 1.5])
 def test_a_short_run_is_advised_only_to_train_longer(before):
-    assert fit_advice(1.5, 1.5, before, updates=499, ratio=0.01) == "underfitting: train longer"
+    assert (
+        advice_on(1.5, 1.5, before=before, updates=499, total=900, ratio=0.01) == "underfitting: train longer"
+    )
 
 
 @pytest.mark.parametrize(
     ("updates", "words"), [(100, "only 100 training steps"), (499, "only 499"), (500, "")]
 )
 def test_updates_advice(updates, words):
-    assert updates_advice(updates).startswith(words)
-    assert bool(updates_advice(updates)) == bool(words)
+    assert updates_advice(updates, 2).startswith(words)
+    assert bool(updates_advice(updates, 2)) == bool(words)
+
+
+def test_a_batch_of_one_cannot_be_reduced():
+    assert updates_advice(100, 2).endswith("increase --max-epochs or reduce --batch-size")
+    assert updates_advice(100, 1).endswith("increase --max-epochs")
+
+
+def test_more_dropout_is_not_recommended_if_there_is_much():
+    assert advice_on(1.0, 1.3, dropout=0.24).endswith("try --dropout or a smaller --rnn-size")
+    assert advice_on(1.0, 1.3, dropout=0.25).endswith("try a smaller --rnn-size or more text")
+
+
+@pytest.mark.parametrize(("updates", "given"), [(499, False), (500, True)])
+def test_underfitting_is_reported_in_the_second_half_of_the_run(updates, given):
+    assert bool(advice_on(1.5, 1.5, updates=updates, total=1000)) == given
+    assert advice_on(1.0, 1.3, updates=updates, total=1000).startswith("overfitting")

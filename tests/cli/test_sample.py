@@ -6,6 +6,7 @@ import sys
 import pytest
 from toys import ONE_THREAD, scripted, toy_model
 
+import minichar.cli.sample as sample_module
 from minichar import generate, load
 from minichar.checkpoints.checkpoint import save
 from minichar.cli.sample import command
@@ -212,6 +213,18 @@ def test_text_is_streamed(process, toy):
     _, stderr = child.communicate(timeout=60)
     assert "Traceback" not in stderr
     assert child.returncode != 0
+
+
+def test_interrupted_batch(cli, toy, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sample_module, "print_many", interrupted)
+    assert cli("sample", toy, "--num-samples", 2, status=130).stderr.endswith("\nAborted!\n")
+
+
+def test_no_seed_is_printed_if_none_is_used(cli, toy):
+    assert "seed" not in cli("sample", toy, "--argmax", "--length", 5).stderr
 
 
 def test_character_that_the_terminal_cannot_display(process, home):
