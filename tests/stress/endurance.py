@@ -4,8 +4,9 @@
     python tests/stress/endurance.py --seconds 3600 --eval-val-every 12000
 
 Measures the chunks per second of CPU time and the memory use in windows of equal length. Other load on the
-machine changes the speed, so each window is followed by a short new run with the same options, which serves
-as the reference. The last line compares the last third of the windows with the first third.
+machine changes the speed, so each window is followed by a short new run with the same options, in another
+process, which serves as the reference. The last line compares the last third of the windows with the first
+third.
 
     python tests/stress/endurance.py --sample 10000000
 
@@ -14,10 +15,12 @@ generates one long stream instead.
 
 import argparse
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr
 from dataclasses import replace
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -68,13 +71,25 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
         while monotonic() < end or count % every:
             next(steps)
             count += 1
-        speed, cpu = count / (process_time() - cpu), process_time()
-        new = reported_steps(replace(settings, checkpoint_dir=directory / f"new{window}"))
-        for _ in islice(new, REFERENCE):
-            pass
-        reference = REFERENCE / (process_time() - cpu)
-        new.close()
-        yield speed, reference, memory()
+        speed = count / (process_time() - cpu)
+        new = replace(settings, checkpoint_dir=directory / f"new{window}")
+        yield speed, in_another_process(short_run, new), memory()
+
+
+def short_run(settings: Settings) -> float:
+    """Return the speed of a new run per second of CPU time."""
+    cpu = process_time()
+    steps = reported_steps(settings)
+    for _ in islice(steps, REFERENCE):
+        pass
+    steps.close()
+    return REFERENCE / (process_time() - cpu)
+
+
+def in_another_process(function: Callable[..., float], *arguments: object) -> float:
+    """Return the result of a function called in a new process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def reported_steps(settings: Settings) -> Generator[Step, None, None]:
@@ -93,15 +108,27 @@ def reported_steps(settings: Settings) -> Generator[Step, None, None]:
 
 def sampling(directory: Path, characters: int) -> Iterator[Window]:
     """Generate one stream, and yield the windows."""
-    settings = Settings(checkpoint_dir=directory, rnn_size=32, num_layers=1)
-    model: CharRNN = begin(settings).trainer.model
-    stream, size = generate(model, 0), characters // WINDOWS
+    size = characters // WINDOWS
+    stream = generate(untrained_model(directory), 0)
     for _ in range(WINDOWS):
         cpu = process_time()
         count = sum(len(piece) for piece in islice(stream, size))
-        speed, cpu = count / (process_time() - cpu), process_time()
-        new = sum(len(piece) for piece in generate(model, max(1, size // 10)))
-        yield speed, new / (process_time() - cpu), memory()
+        yield (
+            count / (process_time() - cpu),
+            in_another_process(short_stream, directory, size // 10),
+            memory(),
+        )
+
+
+def short_stream(directory: Path, characters: int) -> float:
+    """Return the speed of a new stream per second of CPU time."""
+    model, cpu = untrained_model(directory), process_time()
+    return sum(map(len, generate(model, characters + 1))) / (process_time() - cpu)
+
+
+def untrained_model(directory: Path) -> CharRNN:
+    """Return a small model with random weights."""
+    return begin(Settings(checkpoint_dir=directory, rnn_size=32, num_layers=1)).trainer.model
 
 
 def main() -> None:
