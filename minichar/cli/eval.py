@@ -128,7 +128,8 @@ def command(
 
     blocks = f"blocks of {block:,} characters, each from a zero state"
     if split == "whole" and block:
-        result = evaluate_blocks(model, corpus.ids[None], block, watch)
+        streams = corpus.ids[None]  # (1, N)
+        result = evaluate_blocks(model, streams, block, watch)
         what = f"whole text, {blocks}"
     elif split == "whole":
         result = evaluate_whole(model, corpus.ids, watch=watch)
@@ -146,12 +147,15 @@ def command(
             click.echo(note, err=True)
         what = f"{NAMES[part]} split ({laid_out.how}), "
         if block:
-            result = evaluate_blocks(model, getattr(laid_out, part).streams, block, watch)
+            streams = getattr(laid_out, part).streams
+            result = evaluate_blocks(model, streams, block, watch)
             what += blocks
         else:
             result = evaluate_part(model, laid_out, part, start, watch)
             begun = "from a zero state" if start == "zero" else "with the state carried over"
             what += f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''} {begun}"
+    if block and (rest := streams[:, 1:].size - result.characters):
+        click.echo(f"{rest:,} characters at the ends of the streams are not evaluated", err=True)
     click.echo(f"model       {path}: {model.summary()}, on {device.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
     ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"
