@@ -34,9 +34,9 @@ from minichar.training.events import Step
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 
-WINDOWS = 30
-REFERENCE = 1000
-"""Number of chunks of each new run."""
+WINDOWS = 15
+SHORT = 0.1
+"""Duration of a new run as a fraction of a window."""
 FOREVER = 10**9
 
 Window = tuple[float, float, int]
@@ -73,17 +73,18 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
             count += 1
         speed = count / (process_time() - cpu)
         new = replace(settings, checkpoint_dir=directory / f"new{window}")
-        yield speed, in_another_process(short_run, new), memory()
+        yield speed, in_another_process(short_run, new, SHORT * seconds / WINDOWS), memory()
 
 
-def short_run(settings: Settings) -> float:
+def short_run(settings: Settings, seconds: float) -> float:
     """Return the speed of a new run per second of CPU time."""
-    cpu = process_time()
+    end, cpu, count = monotonic() + seconds, process_time(), 0
     steps = reported_steps(settings)
-    for _ in islice(steps, REFERENCE):
-        pass
+    while not count or monotonic() < end:
+        next(steps)
+        count += 1
     steps.close()
-    return REFERENCE / (process_time() - cpu)
+    return count / (process_time() - cpu)
 
 
 def in_another_process(function: Callable[..., float], *arguments: object) -> float:
@@ -115,7 +116,7 @@ def sampling(directory: Path, characters: int) -> Iterator[Window]:
         count = sum(len(piece) for piece in islice(stream, size))
         yield (
             count / (process_time() - cpu),
-            in_another_process(short_stream, directory, size // 10),
+            in_another_process(short_stream, directory, int(SHORT * size)),
             memory(),
         )
 
