@@ -55,7 +55,8 @@ def read_file(data: Path) -> tuple[Path, bytes]:
         raise MinicharError(f"{str(path)!r} is not a regular file: copy its content to a regular file")
     if data.name in DATASETS and data == dataset_path(data.name).parent:
         raise MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
-    if found := sorted(repr(str(text.parent)) for text in data.glob("*/input.txt")):
+    datasets = data.glob("*/input.txt") if data.is_dir() else ()
+    if found := sorted(repr(str(text.parent)) for text in datasets):
         raise MinicharError(f"{str(path)!r} does not exist: choose {' or '.join(found)}")
     raise MinicharError(
         f"{str(path)!r} does not exist: choose a text file, or a directory that contains input.txt"
@@ -172,10 +173,10 @@ class Source:
     def _undecodable(self, exc: UnicodeError, stop: int) -> MinicharError:
         """Return the error for `exc`; `stop` is the end offset of the block being decoded."""
         option = Option("encoding")
-        if not isinstance(exc, UnicodeDecodeError):
-            return MinicharError(
-                f"{self.name!r} is not {self.encoding} text ({exc}): set ", option, " to the correct encoding"
-            )
+        if not isinstance(exc, UnicodeDecodeError):  # for example utf-16 without a mark, before Python 3.13
+            where = f"{self.name!r} is not {self.encoding} text ({exc})"
+            unknown = MinicharError(f"{where}: set ", option, " to the correct encoding")
+            return self._suggestion(where, 0) or unknown
         offset = stop - len(exc.object) + exc.start
         where = f"{self.name!r} is not {self.encoding} text at byte offset {offset:,} ({exc.reason})"
         wide = self.encoding.startswith(("utf-16", "utf-32"))

@@ -106,8 +106,10 @@ def test_utf16_and_utf32_are_recognised_by_their_byte_order_mark(tmp_path, bom, 
 def test_utf16_without_a_byte_order_mark_is_an_error(tmp_path):
     path = written(tmp_path, "some text".encode("utf-16-be"))
     assert "does not start with BOM" in error_of(path, encoding="utf-16")
-    assert "set encoding" in error_of(path, encoding="utf-16")
+    assert "try encoding='utf-16-be' (some text)" in error_of(path, encoding="utf-16")
     assert "NUL" in error_of(path)
+    gibberish = written(tmp_path, bytes(range(128, 160)))
+    assert error_of(gibberish, encoding="utf-16").endswith("set encoding to the correct encoding")
     assert "utf-16-le text at byte offset 2" in error_of(written(tmp_path, b"a\0b"), encoding="utf-16-le")
 
 
