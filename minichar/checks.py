@@ -54,7 +54,7 @@ def at_least(low: int) -> Rule:
 
 def between(low: float, high: float) -> Rule:
     """Return the rule ``low ≤ value ≤ high``."""
-    return rule(lambda value: low <= value <= high, f"from {low} to {high}")
+    return rule(lambda value: low <= value <= high, f"from {low:.15g} to {high:.15g}")
 
 
 def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:

@@ -28,9 +28,9 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The command-line option: ``--rnn-size``, ``--rnn-size 64``, or ``--force`` for True."""
-        flag = f"--{self.name.replace('_', '-')}"
-        return flag if self.value is None or self.value is True else f"{flag} {self.value}"
+        """The command-line option: ``--rnn-size``, ``--rnn-size 64``, ``--use-ss`` or ``--no-use-ss``."""
+        flag = f"--{'no-' if self.value is False else ''}{self.name.replace('_', '-')}"
+        return flag if self.value is None or isinstance(self.value, bool) else f"{flag} {self.value}"
 
 
 class MinicharError(Exception):

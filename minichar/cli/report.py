@@ -25,7 +25,7 @@ from minichar.training.start import Run
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
 """Minimum time between progress-bar updates, in seconds. Each update copies the loss from the device."""
-ESTIMATE_AFTER = 2.0
+ESTIMATE_AFTER = 5.0
 """Time in seconds after which the duration of the run is estimated."""
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated, even if the model has not been evaluated."""
@@ -106,7 +106,8 @@ class Report:
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
-            f"           {left_out(split.left_out, len(corpus.ids))}",
+            f"           {split.left_out:,} characters left out ({split.left_out / len(corpus.ids):.1%}), "
+            "at the ends of the streams",
             f"model      {model.summary()}",
             f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",
@@ -248,11 +249,6 @@ class Report:
         if best:
             self.say(f"generate text: minichar sample {best}")
             click.echo(os.fsencode(best))  # raw bytes, because a path may not be valid UTF-8
-
-
-def left_out(n: int, N: int) -> str:
-    """Return a line about the characters that are in no chunk."""
-    return f"{n:,} characters left out ({n / N:.1%}), at the ends of the streams"
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
 from minichar.training.settings import DTYPES, SPLITS, Settings
+from minichar.training.text import STEPS
 
 DEFAULT = Settings()
 LIST = "list"
@@ -120,7 +121,8 @@ OPTIONS = (
         "--max-epochs",
         default=DEFAULT.max_epochs,
         metavar="N",
-        help="Number of passes over the training text, which can be a fraction. 0: 2,500 training steps.",
+        help="Number of passes over the training text, which can be a fraction. "
+        f"0: {STEPS:,} training steps.",
     ),
     training(
         "--max-time",

@@ -186,10 +186,15 @@ def evaluate_blocks(model: CharRNN, streams: Array, N: int, watch: Watch = iter)
             Option("block", N),
             f" is too long: the streams have {streams.shape[1]:,} characters; choose a shorter block",
         )
-    inputs, targets = (streams[:, k : k + length].reshape(-1, N).T.astype(np.intp) for k in (0, 1))
+    inputs, targets = (streams[:, k : k + length].reshape(-1, N).T for k in (0, 1))  # (N, blocks)
     groups = range(0, inputs.shape[1], BLOCKS)
     chunks = [(inputs[:, i : i + BLOCKS], targets[:, i : i + BLOCKS]) for i in groups]  # (N, BLOCKS) each
-    results = [evaluate(model.network(N, chunk[0].shape[1]), [chunk]) for chunk in watch(chunks)]
+    network, results = model.network(N, chunks[0][0].shape[1]), []
+    for chunk in watch(chunks):
+        if chunk[0].shape[1] < network.B:  # the last group
+            network = model.network(N, chunk[0].shape[1])
+        network.reset()
+        results.append(evaluate(network, [(chunk[0].astype(np.intp), chunk[1].astype(np.intp))]))
     losses, sizes = [result.loss for result in results], [result.characters for result in results]
     return check_finite(
         Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))

@@ -76,6 +76,5 @@ def table() -> list[str]:
     for name, recipe in RECIPES.items():
         lines.append(f"{name:9}  {recipe.description}")
         for option, value in recipe.options.items():
-            flag = f"--no-{option.replace('_', '-')}" if value is False else Option(option, value).flag
-            lines.append(f"{'':9}  {flag}")
+            lines.append(f"{'':9}  {Option(option, value).flag}")
     return lines

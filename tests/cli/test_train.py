@@ -17,7 +17,7 @@ import minichar.cli.train as train_module
 import minichar.training.trainer as trainer_module
 from minichar import MinicharError, load
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
-from minichar.cli import advice, report
+from minichar.cli import advice
 from minichar.cli.train import command
 from minichar.training.evaluation import Evaluation
 from minichar.training.settings import Settings
@@ -574,43 +574,6 @@ def test_directory_as_a_checkpoint(cli, train):
     )
     cli("train", "--data", "input.txt", "--init-from", "cv", "--max-epochs", 1, "--checkpoint-dir", "tuned")
     assert "resumed    at epoch 1.00" in cli("train", "--resume", "tuned", "--max-epochs", 2).stderr
-
-
-def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
-    monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
-    monkeypatch.setattr(report, "SAMPLE_AFTER", 0.0)
-    said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 1000).stderr
-    assert len(re.findall(r"^time       about \d+ s in total$", said, re.MULTILINE)) == 1
-    samples = [match.start() for match in re.finditer("sample: ", said)]
-    assert len(samples) == 2  # after the first step and at the evaluation
-    assert samples[0] < said.index("nats = ") < samples[1]
-    quiet = cli("train", "--data", "input.txt", *TOY, "--sample-every", 0).stderr
-    assert "sample: " not in quiet
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.4, "0 s"), (89.4, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (1e6, "277.8 h")],
-)
-def test_durations(seconds, words):
-    assert report.duration(seconds) == words
-
-
-def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
-    monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
-    arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 100_000, "--max-time", 0.005]
-    assert "time       about 0 s in total" in cli(*arguments).stderr
-
-
-def test_the_characters_that_are_left_out_are_counted(cli):
-    said = cli("train", "--data", "input.txt", *TOY).stderr
-    n = len(TEXT) - (len(TEXT) - 1) // 24 * 24 - 1
-    assert f"{n} characters left out ({n / len(TEXT):.1%}), at the ends of the streams" in said
-
-
-def test_a_run_that_ends_early_says_why(cli):
-    said = cli("train", "--data", "input.txt", *TOY, "--max-time", 1e-6).stderr
-    assert re.search(r"^ended      at epoch 0\.\d\d: the time limit of 1e-06 minutes is reached$", said, re.M)
 
 
 def test_a_recipe_is_used_and_stored(cli, begun):
