@@ -40,8 +40,9 @@ def train(
     Parameters
     ----------
     data : path-like, optional
-        A text file, or a directory containing ``input.txt``. The default is Python's own bundled help text
-        or, with `resume`, the run's training text.
+        A text file, or a directory containing ``input.txt`` or other ``.txt`` files, which are joined in
+        name order. The default is Python's own bundled help text or, with `resume`, the run's training
+        text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
         NVIDIA GPU if available, otherwise the CPU).

@@ -14,7 +14,7 @@ from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, Option
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
-from minichar.training.evaluation import PARTS, Chunk, evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.evaluation import PARTS, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import settings_of
 from minichar.training.text import lay_out
@@ -33,7 +33,8 @@ reading = group("Evaluation")
     "--data",
     metavar="PATH",
     type=PATH,
-    help="A text file, or a directory containing input.txt.  [default: the training text]",
+    help="A text file, or a directory containing input.txt or other .txt files.  "
+    "[default: the training text]",
 )
 @text("--encoding", help="Text encoding.  [default: as in training]", show_default=False)
 @text(
@@ -122,8 +123,8 @@ def command(
         click.echo(f"{corpus.path} is not the text that {path} was trained on", err=True)
     hidden = quiet or not sys.stderr.isatty()
 
-    def watch(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        with click.progressbar(chunks, file=sys.stderr, hidden=hidden) as bar:
+    def watch(steps: Iterable[Any]) -> Iterator[Any]:
+        with click.progressbar(steps, file=sys.stderr, hidden=hidden) as bar:
             yield from bar
 
     blocks = f"blocks of {block:,} characters, each from a zero state"

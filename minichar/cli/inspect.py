@@ -29,7 +29,8 @@ looking = group("Page")
     "--text",
     metavar="PATH",
     type=PATH,
-    help="Text file to process, or a directory containing input.txt.  [default: the training text]",
+    help="Text file to process, or a directory containing input.txt or other .txt files.  "
+    "[default: the training text]",
 )
 @looking(
     "--html",
@@ -79,7 +80,7 @@ def training_text(model: CharRNN, path: Path) -> Path:
         raise MinicharError(
             f"{path} has no record of its training text: specify a text with ", Option("text")
         )
-    if not Path(name).is_file():
+    if not Path(name).exists():
         raise MinicharError(
             f"{path} was trained on {name!r}, which does not exist: specify a text with ", Option("text")
         )

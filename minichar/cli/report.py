@@ -101,8 +101,10 @@ class Report:
         """Print a description of the text, the model and the device."""
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
         folder = self.trainer.settings.checkpoint_dir
+        files = f"{len(corpus.starts):,} files, " if len(corpus.starts) > 1 else ""
+        size = f"{len(corpus.ids):,} characters, {len(corpus.vocabulary):,} distinct"
         lines = [
-            f"text       {corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocabulary):,} distinct",
+            f"text       {corpus.path}: {files}{size}",
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",

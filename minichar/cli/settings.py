@@ -46,8 +46,9 @@ OPTIONS = (
         "--data",
         metavar="PATH",
         type=PATH,
-        help="A text file, a directory containing input.txt, or - for standard input, which is saved as "
-        "input.txt in the checkpoint directory.  [default: the built-in text, pydocs]",
+        help="A text file, a directory containing input.txt or other .txt files, which are joined in name "
+        "order, or - for standard input, which is saved as input.txt in the checkpoint directory.  "
+        "[default: the built-in text, pydocs]",
     ),
     text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),
     text(

@@ -23,8 +23,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from minichar.errors import MinicharError
+from minichar.text.mapping import release
 
 MIN_T = 8  # T is not reduced below this for short texts, because gradients need some context
+RELEASE = 1 << 24  # bytes of ids after which memory-mapped pages are released
 MAX_N = 1 << 62  # upper bound on the length of the text
 
 
@@ -68,6 +70,8 @@ class Chunks:
         window = self.streams[:, k * self.T : (k + 1) * self.T + 1].T  # (T+1, B)
         inputs = np.array(window[:-1], np.intp, order="C")  # (T, B)
         targets = np.array(window[1:], np.intp, order="C")  # (T, B)
+        if k * window.nbytes % RELEASE < window.nbytes:
+            release(self.streams)
         return inputs, targets
 
 

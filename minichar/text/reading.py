@@ -4,63 +4,28 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minichar.errors import MinicharError, Option
-from minichar.text.datasets import DATASETS, dataset_path
-from minichar.text.encodings import suggest
-from minichar.text.vocabulary import CODE_POINTS, code_points
+from minichar.text.encodings import SAMPLE, suggest
+from minichar.text.vocabulary import code_points
 
 BINARY = "it looks like a binary file: choose a text file"
-PIECE = 1 << 20  # bytes decoded at a time, because a str can take four times the size of its file
+PIECE = 1 << 20  # bytes read and decoded at a time
 BOMS = {  # UTF-32 first, because its little-endian mark starts with the UTF-16 mark
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-
-
-def read_file(data: Path) -> tuple[Path, bytes]:
-    """Read a text file, or the ``input.txt`` in a directory, as bytes.
-
-    Returns
-    -------
-    path : Path
-        The file that was read.
-    raw : bytes
-
-    Raises
-    ------
-    MinicharError
-        If the file does not exist, is not a regular file (files in ``/proc`` only appear to be), or
-        cannot be read.
-    """
-    try:
-        path = data / "input.txt" if data.is_dir() else data
-        if path.is_file() and not Path(os.path.realpath(path)).is_relative_to("/proc"):
-            return path, path.read_bytes()
-        exists = path.exists()
-    except OSError as exc:
-        raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
-    if exists:
-        raise MinicharError(f"{str(path)!r} is not a regular file: copy its content to a regular file")
-    if data.name in DATASETS and data == dataset_path(data.name).parent:
-        raise MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
-    datasets = data.glob("*/input.txt") if data.is_dir() else ()
-    if found := sorted(repr(str(text.parent)) for text in datasets):
-        raise MinicharError(f"{str(path)!r} does not exist: choose {' or '.join(found)}")
-    raise MinicharError(
-        f"{str(path)!r} does not exist: choose a text file, or a directory that contains input.txt"
-    )
 
 
 def check_encoding(encoding: str) -> str:
@@ -83,20 +48,33 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of a text file, decoded anew on every pass.
+    """A text file, read and decoded anew on every pass, because it may be larger than the memory.
 
     Attributes
     ----------
-    raw : bytes
+    open : callable
+        Returns a new binary file object, positioned at the start of the text.
     encoding : str
         As returned by `check_encoding`.
     name : str
         The name to use in messages.
     """
 
-    raw: bytes
+    open: Callable[[], IO[bytes]]
     encoding: str
     name: str
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the contents of the file in order, `PIECE` bytes at a time.
+
+        Raises
+        ------
+        MinicharError
+            If the file cannot be read.
+        """
+        with self._opened() as file:
+            while block := file.read(PIECE):
+                yield block
 
     def pieces(self, changes: Counter[str]) -> Iterator[str]:
         """Yield the decoded text in order, without a byte-order mark and with LF line endings.
@@ -109,18 +87,21 @@ class Source:
         Raises
         ------
         MinicharError
-            If the bytes cannot be decoded.
+            If the file cannot be read or decoded.
         """
         decoder = codecs.getincrementaldecoder(self.encoding)()
         whole_line_ends = io.IncrementalNewlineDecoder(decoder, translate=False)
-        at_start = True
-        for start in range(0, len(self.raw), PIECE):
-            block = self.raw[start : start + PIECE]
-            stop = start + len(block)
+        at_start, stop = True, 0
+        blocks = self.blocks()
+        block = next(blocks, b"")
+        while block:
+            following = next(blocks, b"")
+            stop += len(block)
             try:
-                piece = whole_line_ends.decode(block, final=stop == len(self.raw))
+                piece = whole_line_ends.decode(block, final=not following)
             except UnicodeError as exc:
-                raise self._undecodable(exc, stop) from None
+                raise self._undecodable(exc, stop, at_end=not following) from None
+            block = following
             if at_start and piece.startswith("\ufeff"):
                 changes["BOM"] += 1
                 piece = piece[1:]
@@ -132,46 +113,66 @@ class Source:
                 piece = piece.replace("\r\n", "\n").replace("\r", "\n")
             yield piece
 
-    def count(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Count the occurrences of each character.
+    def count(self, counts: NDArray[np.int64], changes: Counter[str]) -> int:
+        """Count the occurrences of each character and return the number of characters.
 
-        Returns
-        -------
+        Parameters
+        ----------
         counts : ndarray of int64, shape (0x110000,)
-            The number of occurrences of each code point.
-        notes : tuple of str
-            Messages for the user about changes to the text and possible problems.
+            The number of occurrences of each code point is added to this array.
+        changes : Counter
+            Counts the replacements as in `pieces`, including byte-order marks that the decoder removes,
+            and web pages under the key "web page".
 
         Raises
         ------
         MinicharError
-            If the bytes cannot be decoded, or the text contains NUL or is shorter than two characters.
+            If the file cannot be read or decoded, or contains NUL.
         """
-        counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
-        changes: Counter[str] = Counter()
-        for piece in self.pieces(changes):
+        N, before = 0, counts[0]
+        own: Counter[str] = Counter()
+        for piece in self.pieces(own):
+            N += len(piece)
             seen = np.bincount(code_points(piece))
             counts[: len(seen)] += seen
-        if counts[0]:
+        if counts[0] > before:
             where = f"{self.name!r} contains NUL characters"
-            raise self._suggestion(where, self.raw.find(0)) or MinicharError(f"{where}, so {BINARY}")
-        if counts.sum() < 2:
-            size = "has only one character" if counts.any() else "is empty"
-            raise MinicharError(f"{self.name!r} {size}: at least two characters are needed")
-        return counts, self._notes(changes)
-
-    def _notes(self, changes: Counter[str]) -> tuple[str, ...]:
+            raise self._suggestion(where, self._find_nul()) or MinicharError(f"{where}, so {BINARY}")
         # Some codecs, such as utf-16 and utf-8-sig, remove the mark themselves.
-        marked = self.encoding.startswith("utf") and self.raw.startswith((codecs.BOM_UTF8, *BOMS))
-        notes = ["removed a byte-order mark"] if marked or changes["BOM"] else []
-        if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
-            notes.append(f"converted {ends} line endings to LF")
-        if self.raw[:1000].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-            notes.append("the text looks like a web page: the model will learn the markup too")
-        return tuple(notes)
+        start = self._read(0, 1000)
+        marked = self.encoding.startswith("utf") and start.startswith((codecs.BOM_UTF8, *BOMS))
+        own["BOM"] = int(marked or own["BOM"] > 0)
+        own["web page"] = int(start.lstrip().lower().startswith((b"<!doctype html", b"<html")))
+        changes.update(own)
+        return N
 
-    def _undecodable(self, exc: UnicodeError, stop: int) -> MinicharError:
-        """Return the error for `exc`; `stop` is the end offset of the block being decoded."""
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        try:
+            with self.open() as file:
+                yield file
+        except OSError as exc:
+            raise MinicharError(f"cannot read {self.name!r}: {exc.strerror}") from None
+
+    def _read(self, start: int, size: int) -> bytes:
+        with self._opened() as file:
+            file.seek(start)
+            return file.read(size)
+
+    def _find_nul(self) -> int:
+        """Return the offset of the first zero byte, or -1 if there is none."""
+        start = 0
+        for block in self.blocks():
+            if b"\0" in block:
+                return start + block.find(0)
+            start += len(block)
+        return -1
+
+    def _undecodable(self, exc: UnicodeError, stop: int, at_end: bool) -> MinicharError:
+        """Return the error for `exc`.
+
+        `stop` is the end offset of the block being decoded; `at_end` is whether it is the last one.
+        """
         option = Option("encoding")
         if not isinstance(exc, UnicodeDecodeError):  # for example utf-16 without a mark, before Python 3.13
             where = f"{self.name!r} is not {self.encoding} text ({exc})"
@@ -180,23 +181,26 @@ class Source:
         offset = stop - len(exc.object) + exc.start
         where = f"{self.name!r} is not {self.encoding} text at byte offset {offset:,} ({exc.reason})"
         wide = self.encoding.startswith(("utf-16", "utf-32"))
-        bom = next((name for mark, name in BOMS.items() if self.raw.startswith(mark)), None)
+        start = self._read(0, 4)
+        bom = next((name for mark, name in BOMS.items() if start.startswith(mark)), None)
         if bom and not wide:
             mark = f"the byte-order mark of UTF-{bom[-2:]}"
             return MinicharError(f"{where}: it starts with {mark}, so use ", Option("encoding", bom))
-        if stop == len(self.raw) and exc.end == len(exc.object):
+        if at_end and exc.end == len(exc.object):
             return MinicharError(
                 f"{where}, at its end: it may be truncated; get a complete copy, or try a different ", option
             )
         if suggestion := self._suggestion(where, offset):
             return suggestion
-        if b"\0" in self.raw and not wide:
+        if not wide and self._find_nul() >= 0:
             return MinicharError(f"{where}: {BINARY}")
         return MinicharError(f"{where}: set ", option, " to the correct encoding")
 
     def _suggestion(self, where: str, offset: int) -> MinicharError | None:
         """Return the error that suggests other encodings, or None if none is plausible."""
-        if not (found := suggest(self.raw, offset, self.encoding)):
+        start = max(offset - SAMPLE, 0) // 2 * 2  # even, because the code units of UTF-16 are 2 bytes wide
+        nearby = self._read(start, 2 * SAMPLE)
+        if not (found := suggest(nearby, offset - start, self.encoding)):
             return None
         choices: list[tuple[str | Option, ...]]
         choices = [(", ", Option("encoding", name), f" ({excerpt})") for name, excerpt in found]

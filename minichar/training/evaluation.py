@@ -5,9 +5,10 @@ the initial state, which is either zero, as in generation, or carried over from 
 To see how much the initial state matters, compare the losses of the first and last chunks.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from minichar.engine.network import Network, teacher_forcing
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split
+from minichar.text.mapping import release
 
 PARTS = ("train", "val", "test")
 BLOCKS = 64
@@ -24,7 +26,7 @@ LARGEST_LOSS = 700
 """Loss in nats below which ``exp(loss)`` is finite."""
 
 Chunk = tuple[Array, Array]
-Watch = Callable[[Iterable[Chunk]], Iterable[Chunk]]
+Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
         Start from a zero state, or carry the state over from the preceding splits. The latter
         requires the ``columns`` split method, in which each stream continues into the next split.
     watch : callable, optional
-        Wraps the iterable of chunks, for example to update a progress bar.
+        Wraps an iterable with one item per chunk, for example to update a progress bar.
 
     Raises
     ------
@@ -152,11 +154,14 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
     MinicharError
         If the loss is not finite.
     """
-    column = ids[:, None]  # (N, 1)
-    chunks = [
-        (column[i : i + T][: len(ids) - 1 - i], column[i + 1 : i + 1 + T]) for i in range(0, len(ids) - 1, T)
-    ]
-    return check_finite(evaluate(model.network(T, 1), watch(chunks)))
+
+    def chunks() -> Iterator[Chunk]:
+        column = ids[:, None]  # (N, 1)
+        for i in watch(range(0, len(ids) - 1, T)):
+            yield column[i : min(i + T, len(ids) - 1)], column[i + 1 : i + 1 + T]
+            release(ids)
+
+    return check_finite(evaluate(model.network(T, 1), chunks()))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
@@ -186,15 +191,18 @@ def evaluate_blocks(model: CharRNN, streams: Array, N: int, watch: Watch = iter)
             Option("block", N),
             f" is too long: the streams have {streams.shape[1]:,} characters; choose a shorter block",
         )
-    inputs, targets = (streams[:, k : k + length].reshape(-1, N).T for k in (0, 1))  # (N, blocks)
-    groups = range(0, inputs.shape[1], BLOCKS)
-    chunks = [(inputs[:, i : i + BLOCKS], targets[:, i : i + BLOCKS]) for i in groups]  # (N, BLOCKS) each
-    network, results = model.network(N, chunks[0][0].shape[1]), []
-    for chunk in watch(chunks):
-        if chunk[0].shape[1] < network.B:  # the last group
-            network = model.network(N, chunk[0].shape[1])
+    # Views of the streams, from which each group is copied, because the streams may be memory-mapped.
+    inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
+    blocks = inputs.shape[0] * inputs.shape[1]
+    network, results = model.network(N, min(blocks, BLOCKS)), []
+    for start in watch(range(0, blocks, BLOCKS)):
+        group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
+        if len(group[0]) < network.B:  # the last group
+            network = model.network(N, len(group[0]))
         network.reset()
-        results.append(evaluate(network, [(chunk[0].astype(np.intp), chunk[1].astype(np.intp))]))
+        chunk = inputs[group].T.astype(np.intp), targets[group].T.astype(np.intp)  # (N, BLOCKS) each
+        results.append(evaluate(network, [chunk]))
+        release(streams)
     losses, sizes = [result.loss for result in results], [result.characters for result in results]
     return check_finite(
         Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))

@@ -96,7 +96,7 @@ def test_text_with_a_read_error(refused, home, monkeypatch):
     def fail(path):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", fail)
+    monkeypatch.setattr("minichar.text.joining.FileIO", fail)
     assert "cannot read 'input.txt': Input/output error" in refused("train", "--data", "input.txt")
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import minichar.text.corpus as corpus_module
 from minichar.errors import MinicharError
+from minichar.text import cache
 from minichar.text.corpus import load_corpus
 from minichar.text.datasets import pydocs_text
+from minichar.text.joining import Text
 from minichar.text.vocabulary import Vocabulary
 
 VERSE = "西陸蟬聲唱，南冠客思侵。\n那堪玄鬢影，來對白頭吟。\n"
@@ -36,7 +37,7 @@ def no_encoding(monkeypatch):
     def fail(*args):
         raise AssertionError("the text was encoded again")
 
-    monkeypatch.setattr(corpus_module, "_encode", fail)
+    monkeypatch.setattr(Text, "encode", fail)
 
 
 def text_of(corpus):
@@ -167,9 +168,9 @@ def test_the_cache_is_ignored_for_other_bytes_settings_or_versions(text_file, mo
     assert text_of(load_corpus(text_file)) == "été"
     assert text_of(load_corpus(text_file, encoding="latin-1")) == "Ã©tÃ©"
     assert text_of(load_corpus(text_file)) == "été"
-    monkeypatch.setattr(corpus_module, "CACHE_VERSION", 2)
-    monkeypatch.setattr(corpus_module, "_encode", lambda *args: "encoded again")
-    assert load_corpus(text_file, cache=True).ids == "encoded again"
+    monkeypatch.setattr(cache, "VERSION", 0)
+    monkeypatch.setattr(Text, "encode", lambda *args: [np.array([0, 1, 0], np.uint8)])
+    assert text_of(load_corpus(text_file)) == "tét"
 
 
 def rewritten(cache_file, **changes):
@@ -217,12 +218,12 @@ def test_a_damaged_cache_is_replaced(text_file, cache_file, damage):
     assert text_of(load_corpus(text_file)) == VERSE
     if not cache_file.is_dir():
         with np.load(cache_file) as arrays:
-            assert json.loads(str(arrays["header"]))["key"]["version"] == corpus_module.CACHE_VERSION
+            assert json.loads(str(arrays["header"]))["key"]["version"] == cache.VERSION
             assert arrays["ids"].shape == (len(VERSE),)
 
 
 def test_an_oversized_cache_is_ignored(tmp_path):
-    """The limit is 8 bytes per byte of text, plus 64 KiB."""
+    """The limit is 8 bytes per byte of text and per file, plus 64 KiB."""
     path = tmp_path / "text.txt"
     path.write_text("abcd")
     load_corpus(path)
@@ -235,7 +236,7 @@ def test_an_oversized_cache_is_ignored(tmp_path):
         with zipfile.ZipFile(cache_file) as archive:
             return sum(member.file_size for member in archive.infolist())
 
-    limit = 8 * len("abcd") + 65536
+    limit = 8 * (len("abcd") + 1) + 65536
     note = "x" * ((limit - size_with("")) // 4)  # each header character takes 4 bytes
     assert size_with(note) == limit
     assert load_corpus(path).notes == (note,)

@@ -1,6 +1,8 @@
 import codecs
 import os
 from collections import Counter
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 import minichar.text.reading as reading
 from minichar.errors import MinicharError
 from minichar.text.corpus import load_corpus
+from minichar.text.joining import Text
 
 TEXT = st.text(st.sampled_from("ab\r\n\r\n\0é世\ufeff\U0001f600"))
 ENCODINGS = st.sampled_from(["utf-8", "gb18030", "utf-16", "utf-16-le", "utf-32", "utf-7"])
@@ -38,7 +41,7 @@ def test_joined_pieces_equal_the_whole_text(text, encoding, size):
     changes = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PIECE", size)
-        joined = "".join(reading.Source(raw, encoding, "text.txt").pieces(changes))
+        joined = "".join(reading.Source(partial(BytesIO, raw), encoding, "text.txt").pieces(changes))
     assert joined == whole.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     assert changes["BOM"] == whole.startswith("\ufeff")
     assert changes["CR LF"] == whole.count("\r\n")
@@ -57,7 +60,7 @@ def test_the_offset_of_invalid_bytes_is_exact(text, invalid, size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "PIECE", size)
         with pytest.raises(MinicharError) as caught:
-            reading.Source(raw, "utf-8", "text.txt").count()
+            Text.from_bytes("text.txt", raw, "utf-8").count()
     assert f"at byte offset {expected.value.start:,} (" in str(caught.value)
 
 
@@ -183,7 +186,7 @@ def test_an_unreadable_file_is_an_error(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     path = written(tmp_path, b"secret")
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("minichar.text.joining.FileIO", refuse)
     assert error_of(path) == f"cannot read {str(path)!r}: Permission denied"
 
 

@@ -1,0 +1,145 @@
+"""Cache the ids of a text next to its file."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Iterable
+from functools import reduce
+from operator import and_
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minichar.files import replacing
+from minichar.text.joining import Count
+from minichar.text.mapping import read
+from minichar.text.vocabulary import Vocabulary, code_points
+
+VERSION = 2  # increase this if the format, or the ids for the same bytes and settings, change
+BLOCK = 1 << 20  # bytes of ids checked at a time; a multiple of the size of every dtype
+LOCAL_HEADER = struct.Struct("<26xHH")  # ends with the lengths of the name and of the extra field
+
+Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, tuple[str, ...]]
+"""The ids, the starts of the files, the vocabulary and the notes of a `Corpus`."""
+
+
+class Cache:
+    """The cached ids of a text for one set of settings.
+
+    The cache is an uncompressed ``.npz`` file, so that its ids can be memory-mapped. A damaged file is
+    treated as a cache miss. The ids of a forged file are those of another text, but they are valid.
+
+    Parameters
+    ----------
+    path : Path
+        The text file, or the directory that contains the text files.
+    files : tuple of Path
+        The text files.
+    digest, encoding, min_freq
+        The ids are used only if these are the same.
+    """
+
+    def __init__(
+        self, path: Path, files: tuple[Path, ...], digest: str, encoding: str, min_freq: int
+    ) -> None:
+        self.files, self.unknown = files, min_freq > 0
+        name = "all" if path.is_dir() else path.name
+        self.path = files[0].with_name(f"{name}.minichar.npz")
+        self.key = {"version": VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
+
+    def load(self) -> Kept | None:
+        """Return the contents, or None if the file is missing, damaged, or has another key."""
+        try:
+            if not self.path.is_file():
+                return None
+            # Each byte of text adds at most one id and one code point, of at most 4 bytes each, and each
+            # file one start. The header and notes need at most 64 KiB.
+            largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
+            # Open the file here, because np.load does not close damaged archives that it opens.
+            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                if sum(member.file_size for member in arrays.zip.infolist()) > largest:
+                    return None
+                header = json.loads(str(arrays["header"]))
+                if header["key"] != self.key:
+                    return None
+                vocabulary = Vocabulary("".join(map(chr, arrays["code_points"])), self.unknown)
+                ids = _read_ids(file, arrays.zip, vocabulary)
+                starts = arrays["starts"]
+            sound = (
+                header["characters"] == len(ids)
+                and starts.dtype == np.int64
+                and starts[0] == 0
+                and bool(np.all(starts[:-1] < starts[1:]))
+                and starts[-1] < len(ids)
+            )
+            return (ids, starts, vocabulary, tuple(map(str, header["notes"]))) if sound else None
+        except Exception:  # NumPy, zipfile and json raise many exception types for damaged files
+            return None
+
+    def save(
+        self,
+        pieces: Iterable[NDArray[np.unsignedinteger]],
+        vocabulary: Vocabulary,
+        count: Count,
+    ) -> None:
+        """Write the file if the directory is writable.
+
+        Parameters
+        ----------
+        pieces : iterable of ndarray of `vocabulary.dtype`
+            The ids, in arrays whose sizes add up to ``count.N``.
+        vocabulary : Vocabulary
+        count : Count
+        """
+        header = json.dumps({"key": self.key, "characters": count.N, "notes": count.notes})
+        arrays = {
+            "header": np.array(header),
+            "code_points": code_points(vocabulary.characters),
+            "starts": count.starts,
+        }
+        ids_header = {"descr": vocabulary.dtype.str, "fortran_order": False, "shape": (count.N,)}
+        try:
+            with replacing(self.path) as file:
+                # Only users who may read every file may read the cache.
+                os.chmod(file.name, reduce(and_, (path.stat().st_mode & 0o777 for path in self.files)))
+                with zipfile.ZipFile(file, "w") as archive:
+                    for name, array in arrays.items():
+                        with archive.open(f"{name}.npy", "w") as member:
+                            np.lib.format.write_array(member, array, allow_pickle=False)
+                    with archive.open("ids.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array_header_1_0(member, ids_header)
+                        for piece in pieces:
+                            member.write(piece.data)
+        except OSError:
+            pass
+
+
+def _read_ids(
+    file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
+) -> NDArray[np.unsignedinteger]:
+    """Return the ids in an archive, after checking them. Damaged ids raise many exception types.
+
+    They are read once without mapping them, because zipfile then verifies their checksum.
+    """
+    found: Any = archive.getinfo("ids.npy")
+    if found.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("the ids are compressed")
+    largest, size, dtype = 0, 0, vocabulary.dtype
+    with archive.open(found) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError("the ids have another version of the npy format")
+        (N,), _, stored = np.lib.format.read_array_header_1_0(member)
+        start = member.tell()
+        while block := member.read(BLOCK):
+            largest = max(largest, int(np.frombuffer(block, dtype).max()))
+            size += len(block)
+    if stored != dtype or size != N * dtype.itemsize or largest >= len(vocabulary):
+        raise ValueError("the ids do not match the vocabulary or their size")
+    file.seek(found.header_offset)
+    lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+    return read(file, dtype, N, found.header_offset + LOCAL_HEADER.size + sum(lengths) + start)

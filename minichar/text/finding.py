@@ -1,0 +1,63 @@
+"""Find the text files that a path refers to."""
+
+import os
+from pathlib import Path
+
+from minichar.errors import MinicharError
+from minichar.text.datasets import DATASETS, dataset_path
+
+
+def find_files(data: Path) -> tuple[Path, list[Path]]:
+    """Return the text files that a path refers to.
+
+    Parameters
+    ----------
+    data : Path
+        A text file, or a directory. In a directory, ``input.txt`` is used if it exists, otherwise all
+        files whose names end in ``.txt``. Hidden files and subdirectories are ignored.
+
+    Returns
+    -------
+    path : Path
+        The file, or the directory if its ``.txt`` files are used.
+    files : list of Path
+        One or more files, in code-point order of their names.
+
+    Raises
+    ------
+    MinicharError
+        If a file does not exist, or is not a regular file (files in ``/proc`` only appear to be).
+    """
+    try:
+        path = data / "input.txt" if data.is_dir() else data
+        files = [path]
+        if path != data and not path.exists() and (found := _text_files(data)):
+            path, files = data, found
+        for file in files:
+            if not file.exists():
+                raise _missing(data, file)
+            if not file.is_file() or Path(os.path.realpath(file)).is_relative_to("/proc"):
+                raise MinicharError(
+                    f"{str(file)!r} is not a regular file: copy its content to a regular file"
+                )
+        return path, files
+    except OSError as exc:
+        raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
+
+
+def _text_files(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.name[0] != "."]
+    return sorted(path for path in found if not path.is_dir())
+
+
+def _missing(data: Path, path: Path) -> MinicharError:
+    """Return the error for `path`, a file that `data` refers to, but that does not exist."""
+    if data.name in DATASETS and data == dataset_path(data.name).parent:
+        return MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
+    datasets = data.glob("*/input.txt") if data.is_dir() else ()
+    if found := sorted(repr(str(text.parent)) for text in datasets):
+        return MinicharError(f"{str(path)!r} does not exist: choose {' or '.join(found)}")
+    return MinicharError(
+        f"{str(path)!r} does not exist: choose a text file, or a directory that contains input.txt "
+        "or other .txt files"
+    )

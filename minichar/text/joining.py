@@ -1,0 +1,165 @@
+"""Join text files into one text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO, FileIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minichar.errors import MinicharError
+from minichar.text.reading import Source
+from minichar.text.vocabulary import CODE_POINTS, Vocabulary
+
+SHOWN = 3
+"""Maximum number of file names in a note."""
+
+
+@dataclass(frozen=True, eq=False)
+class Count:
+    """The result of counting the characters of a text.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (0x110000,)
+        The number of occurrences of each code point.
+    starts : ndarray of int64, shape (F,)
+        The position of the first character of each file that is not empty.
+    N : int
+        The number of characters.
+    notes : tuple of str
+        Messages for the user about changes to the text and possible problems.
+    """
+
+    counts: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    N: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """One or more text files, joined in order without separators.
+
+    Attributes
+    ----------
+    name : str
+        The name to use in messages.
+    sources : tuple of Source
+    files : tuple of Path
+        The files of the sources; empty if the text is in memory.
+    stamps : tuple of (int, int)
+        The size in bytes and the modification time of each file, which reveal whether it has changed.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    files: tuple[Path, ...] = ()
+    stamps: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def from_files(cls, name: str, files: Sequence[Path], encoding: str) -> Text:
+        """Return the text in `files`.
+
+        Raises
+        ------
+        MinicharError
+            If a file cannot be read.
+        """
+        sources = (Source(partial(FileIO, path), encoding, str(path)) for path in files)
+        return cls(name, tuple(sources), tuple(files), _stamps(files))
+
+    @classmethod
+    def from_bytes(cls, name: str, raw: bytes, encoding: str) -> Text:
+        """Return a text in memory."""
+        return cls(name, (Source(partial(BytesIO, raw), encoding, name),))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of a file's bytes, or of the files' SHA-256 digests, in hexadecimal."""
+        digests = []
+        for source in self.sources:
+            sha256 = hashlib.sha256()
+            for block in source.blocks():
+                sha256.update(block)
+            digests.append(sha256)
+        if len(digests) == 1:
+            return digests[0].hexdigest()
+        return hashlib.sha256(b"".join(sha256.digest() for sha256 in digests)).hexdigest()
+
+    def count(self) -> Count:
+        """Count the occurrences of each character.
+
+        Raises
+        ------
+        MinicharError
+            If a file cannot be read or decoded, or contains NUL, or if the text is shorter than two
+            characters.
+        """
+        counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
+        changes: Counter[str] = Counter()
+        starts, empty, N = [0], [], 0
+        for source in self.sources:
+            N += source.count(counts, changes)
+            if starts[-1] < N:
+                starts.append(N)
+            else:
+                empty.append(Path(source.name).name)
+        if N < 2:
+            size_of = "has only one character" if N else "is empty"
+            raise MinicharError(f"{self.name!r} {size_of}: at least two characters are needed")
+        return Count(counts, np.array(starts[:-1], np.int64), N, tuple(_notes(changes, empty)))
+
+    def encode(self, vocabulary: Vocabulary, N: int) -> Iterator[NDArray[np.unsignedinteger]]:
+        """Yield the ids of the characters in order, in arrays whose sizes add up to `N`.
+
+        Raises
+        ------
+        MinicharError
+            If a file cannot be read, has changed since it was counted, or contains a character that is not
+            in the vocabulary, which has no unknown token.
+        """
+        unknown = "unk" if vocabulary.unknown else "error"
+        left = N
+        for source in self.sources:
+            for piece in source.pieces(Counter()):
+                left -= len(piece)
+                if left < 0:
+                    raise self._changed()
+                yield vocabulary.encode(piece, unknown)
+        if left or _stamps(self.files) != self.stamps:
+            raise self._changed()
+
+    def _changed(self) -> MinicharError:
+        return MinicharError(f"{self.name!r} changed while it was being read: try again")
+
+
+def _stamps(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    stamps = []
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError as exc:
+            raise MinicharError(f"cannot read {str(path)!r}: {exc.strerror}") from None
+        stamps.append((status.st_size, status.st_mtime_ns))
+    return tuple(stamps)
+
+
+def _notes(changes: Counter[str], empty: Sequence[str]) -> Iterator[str]:
+    """Yield messages for the user about the changes and the names of empty files."""
+    if empty:
+        named = ", ".join(map(repr, empty[:SHOWN]))
+        more = f" and {len(empty) - SHOWN:,} more" if len(empty) > SHOWN else ""
+        yield f"skipped empty file{'s' if len(empty) > 1 else ''} {named}{more}"
+    if marks := changes["BOM"]:
+        yield "removed a byte-order mark" if marks == 1 else f"removed byte-order marks from {marks:,} files"
+    if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
+        yield f"converted {ends} line endings to LF"
+    if pages := changes["web page"]:
+        what = "the text looks like a web page" if pages == 1 else f"{pages:,} files look like web pages"
+        yield f"{what}: the model will learn the markup too"

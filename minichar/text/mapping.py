@@ -1,0 +1,89 @@
+"""Keep the ids of large texts in memory-mapped files instead of in memory."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from tempfile import TemporaryFile, gettempdir
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minichar.errors import MinicharError
+
+IN_MEMORY = 100_000_000
+"""Maximum size in bytes of ids that are kept in memory."""
+
+
+def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:
+    """Return whether N ids are too large to be kept in memory."""
+    return N * dtype.itemsize > IN_MEMORY
+
+
+def gather(
+    pieces: Iterable[NDArray[np.unsignedinteger]], dtype: np.dtype[np.unsignedinteger], N: int
+) -> NDArray[np.unsignedinteger]:
+    """Return the concatenated pieces, in memory or, if they are large, in a temporary file.
+
+    Parameters
+    ----------
+    pieces : iterable of ndarray of `dtype`
+        One-dimensional arrays whose sizes add up to `N`.
+    dtype : dtype
+    N : int
+
+    Returns
+    -------
+    ndarray of `dtype`, shape (N,)
+        The temporary file of a memory-mapped array is deleted with the array, or when the process exits.
+
+    Raises
+    ------
+    MinicharError
+        If the temporary file cannot be written.
+    """
+    if not is_large(dtype, N):
+        ids = np.empty(N, dtype)  # (N,)
+        start = 0
+        for piece in pieces:
+            ids[start : start + len(piece)] = piece
+            start += len(piece)
+        return ids
+    try:
+        with TemporaryFile() as file:
+            for piece in pieces:
+                file.write(piece.data)
+            file.flush()
+            return read(file, dtype, N)
+    except OSError as exc:
+        raise MinicharError(
+            f"cannot write {N * dtype.itemsize / 1e6:,.0f} MB of ids to {gettempdir()!r}: "
+            f"{exc.strerror or exc}; free disk space, or set TMPDIR to another directory"
+        ) from None
+
+
+def read(
+    file: IO[bytes], dtype: np.dtype[np.unsignedinteger], N: int, offset: int = 0
+) -> NDArray[np.unsignedinteger]:
+    """Return the N ids at an offset of a file, memory-mapped if they are large.
+
+    Returns
+    -------
+    ndarray of `dtype`, shape (N,)
+        If memory-mapped, it is read-only and remains valid after `file` is closed or deleted.
+    """
+    ids = np.memmap(file, dtype, "r", offset, (N,))  # (N,)
+    return ids if is_large(dtype, N) else np.array(ids)
+
+
+def release(array: NDArray[np.integer]) -> None:
+    """Free the physical memory of a view of a memory-mapped file. It is read again when it is used.
+
+    Otherwise, the pages that have been used would remain in memory, up to the size of the file.
+    """
+    base: object = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        base.madvise(mmap.MADV_DONTNEED)
