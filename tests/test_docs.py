@@ -41,7 +41,7 @@ SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx
 TRAIN = re.compile(r"(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
-STRESS = {"chains": 1, "seconds": 2, "sample": 2000}
+STRESS = {"chains": 1, "seconds": 2, "sample": 2000, "megabytes": 1}
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n"
 
@@ -74,6 +74,8 @@ def home(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "input.txt").write_text(line * 40, encoding="utf-8")
     (tmp_path / "my.txt").write_text(LINE * 40, encoding="utf-8")
+    (tmp_path / "novels").mkdir()
+    (tmp_path / "novels" / "first.txt").write_text(LINE * 40, encoding="utf-8")
     (tmp_path / "novel.txt").write_text(POEM * 40, encoding="gb18030")
     mgu, _ = blocks("py", [ROOT / "docs" / "howto" / "own-cell.md"])
     (tmp_path / "mgu.py").write_text(mgu, encoding="utf-8")
@@ -180,7 +182,7 @@ def run(command: str) -> None:
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
     if "tests/stress" in command:
         command = command.replace("tests/stress", shlex.quote(str(ROOT / "tests" / "stress")))
-        command = re.sub(r"--(chains|seconds|sample) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
+        command = re.sub(rf"--({'|'.join(STRESS)}) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
     if TRAIN.match(command):

@@ -190,6 +190,21 @@ def npy(array):
     return file.getvalue()
 
 
+def with_ids(cache_file, content):
+    """Replace the member that contains the ids."""
+    with zipfile.ZipFile(cache_file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(cache_file, "w") as archive:
+        for name, original in members.items():
+            archive.writestr(name, content if name == "ids.npy" else original)
+
+
+def compressed(cache_file):
+    with np.load(cache_file) as arrays:
+        members = dict(arrays)
+    np.savez_compressed(cache_file, **members)
+
+
 DAMAGE = {
     "empty": lambda path: path.write_bytes(b""),
     "not an archive": lambda path: path.write_bytes(b"hello " * 100),
@@ -199,13 +214,17 @@ DAMAGE = {
     "pickle": lambda path: rewritten(path, ids=np.array([{}], dtype=object)),
     "no header": lambda path: rewritten(path, header=np.array("{}")),
     "list as header": lambda path: rewritten(path, header=np.array("[]")),
-    "ids too large": lambda path: rewritten(path, ids=np.full(27, 255, np.uint8)),
-    "ids with the wrong dtype": lambda path: rewritten(path, ids=np.zeros(27, np.int64)),
-    "two-dimensional ids": lambda path: rewritten(path, ids=np.zeros((3, 9), np.uint8)),
+    "ids too large": lambda path: rewritten(path, ids=np.full(len(VERSE), 255, np.uint8)),
+    "ids with the wrong dtype": lambda path: rewritten(path, ids=np.zeros(len(VERSE), np.int8)),
+    "two-dimensional ids": lambda path: rewritten(path, ids=np.zeros((2, len(VERSE) // 2), np.uint8)),
     "one id too few": lambda path: rewritten(path, ids=np.zeros(len(VERSE) - 1, np.uint8)),
     "one id too many": lambda path: rewritten(path, ids=np.zeros(len(VERSE) + 1, np.uint8)),
     "no ids": lambda path: rewritten(path, ids=np.zeros(0, np.uint8)),
     "too many ids": lambda path: rewritten(path, ids=np.zeros(100_000, np.uint8)),
+    "compressed": compressed,
+    "fewer bytes than ids": lambda path: with_ids(path, npy(np.zeros(len(VERSE), np.uint8))[:-1]),
+    "more bytes than ids": lambda path: with_ids(path, npy(np.zeros(len(VERSE), np.uint8)) + b"\0"),
+    "ids without an array": lambda path: with_ids(path, b""),
     "invalid code points": lambda path: rewritten(path, code_points=np.array([2**31])),
     "characters out of order": lambda path: rewritten(path, code_points=np.array([99, 98] * 20)),
     "directory": lambda path: (path.unlink(), path.mkdir()),
@@ -242,6 +261,18 @@ def test_an_oversized_cache_is_ignored(tmp_path):
     assert load_corpus(path).notes == (note,)
     assert size_with(note + "x") == limit + 4
     assert load_corpus(path).notes == ()
+
+
+def test_a_forged_cache_is_harmless(text_file, cache_file):
+    """A checksum does not protect against forgery, but all ids are in the vocabulary."""
+    with np.load(cache_file) as arrays:
+        ids = arrays["ids"]
+    rewritten(cache_file, ids=ids[::-1])
+    assert text_of(load_corpus(text_file)) == VERSE[::-1]
+
+
+def test_an_existing_cache_is_used_even_if_caching_is_turned_off(text_file, cache_file, no_encoding):
+    assert text_of(load_corpus(text_file, cache=False)) == VERSE
 
 
 class Bomb:

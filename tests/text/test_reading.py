@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import minichar.text.reading as reading
 from minichar.errors import MinicharError
 from minichar.text.corpus import load_corpus
+from minichar.text.encodings import suggest
 from minichar.text.joining import Text
 
 TEXT = st.text(st.sampled_from("ab\r\n\r\n\0é世\ufeff\U0001f600"))
@@ -78,6 +79,23 @@ def test_the_error_for_a_wrong_encoding_suggests_a_likely_encoding(tmp_path):
     )
     unknown = error_of(written(tmp_path, b"ab\x81\x20cd"))
     assert unknown.endswith("(invalid start byte): set encoding to the correct encoding")
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("head", ["a\n" * 90_000, "b" * 90_000 + "\n", "c" * 90_001])
+def test_the_suggestion_does_not_depend_on_what_is_far_from_the_error(tmp_path, encoding, head):
+    raw = (head + "春天来了，河边的树都绿了。\n" * 9000).encode(encoding)
+    with pytest.raises(UnicodeDecodeError) as expected:
+        raw.decode()
+    (name, excerpt), *_ = suggest(raw, expected.value.start, "utf-8")
+    assert name == encoding
+    assert f"encoding={name!r} ({excerpt})" in error_of(written(tmp_path, raw))
+
+
+def test_the_first_nul_may_be_anywhere(tmp_path):
+    raw = b"a" * 2_999_999 + b"\n" + ("some text\n" * 50).encode("utf-16-le")
+    line = error_of(written(tmp_path, raw))
+    assert "contains NUL characters: try encoding='utf-16-le' (some text some t)" in line
 
 
 def test_truncated_text_is_reported(tmp_path):

@@ -180,6 +180,7 @@ class Cache(Reader):
         yield b"\1" + str(self.arrays["header"]).encode()
         yield b"\2" + npy(self.arrays["ids"])
         yield b"\3" + npy(self.arrays["code_points"])
+        yield b"\4" + npy(self.arrays["starts"])
 
     def build(self, case, data):
         members = {f"{name}.npy": npy(array) for name, array in self.arrays.items()}
@@ -189,6 +190,8 @@ class Cache(Reader):
             data = handmade.zipped(members | {"ids.npy": data})
         elif case == 3:
             data = handmade.zipped(members | {"code_points.npy": data})
+        elif case == 4:
+            data = handmade.zipped(members | {"starts.npy": data})
         return data
 
     def read(self, case, contents):

@@ -1,0 +1,82 @@
+"""Commands accept a directory of text files wherever they accept a text file."""
+
+from pathlib import Path
+
+import handmade
+import numpy as np
+import pytest
+from toys import TEXT, TOY
+
+from minichar import load, train
+from minichar.formats.convert import convert
+from minichar.formats.state_dict import to_state_dict
+
+
+@pytest.fixture
+def folder(home):
+    """A directory whose files together contain the toy text."""
+    path = home / "folder"
+    path.mkdir()
+    (path / "1.txt").write_text(TEXT[:100], encoding="utf-8")
+    (path / "2.txt").write_text(TEXT[100:], encoding="utf-8")
+    (path / "3.txt").write_bytes(b"")
+    return path
+
+
+@pytest.fixture
+def trained(cli, folder):
+    return cli("train", "--data", "folder", *TOY)
+
+
+def test_training_reports_the_number_of_files(trained, train):
+    assert f"text       folder: 2 files, {len(TEXT)} characters, " in trained.stderr
+    assert "           skipped empty file '3.txt'\n" in trained.stderr
+    assert Path("folder/all.minichar.npz").exists()
+    model = load(trained.stdout.strip())
+    assert model.details["origin"]["path"] == "folder"
+    same = load(train())
+    assert same.vocabulary == model.vocabulary
+    assert same.parameters["readout.W"].tobytes() == model.parameters["readout.W"].tobytes()
+
+
+def test_a_run_is_resumed_on_the_same_files(cli, trained, folder):
+    resumed = cli("train", "--resume", "cv", "--max-epochs", 3)
+    assert "folder: 2 files" in resumed.stderr
+    (folder / "2.txt").rename(folder / "0.txt")
+    stderr = cli("train", "--resume", "cv", "--max-epochs", 4, status=1).stderr
+    assert "folder is not the text that" in stderr
+
+
+def test_evaluation_reads_the_folder(cli, trained, folder):
+    path = trained.stdout.strip()
+    result = cli("eval", path)
+    assert "text        folder: validation split" in result.stdout
+    assert result.stderr == "skipped empty file '3.txt'\n"
+    losses = [cli("eval", path, "--data", data).stdout.splitlines()[2:] for data in ("folder", "input.txt")]
+    assert losses[0] == losses[1]
+
+
+def test_the_page_shows_the_folder(cli, trained, folder):
+    cli("inspect", trained.stdout.strip(), "--html", "page.html")
+    assert "on folder" in Path("page.html").read_text(encoding="utf-8")
+    cli("inspect", trained.stdout.strip(), "--text", "folder", "--html", "page.html")
+
+
+def test_the_vocabulary_is_that_of_the_folder(trained, folder):
+    model = load(trained.stdout.strip())
+    weights = {name: np.asarray(view) for name, view in model.parameters.items()}
+    Path("foreign.pt").write_bytes(handmade.pt(to_state_dict(model.config, weights, Path("model"))))
+    assert load(convert("foreign.pt", "new.npz", vocab_from="folder")).vocabulary == model.vocabulary
+
+
+def test_the_function_accepts_a_folder(folder):
+    options = {"rnn_size": 8, "num_layers": 1, "batch_size": 4, "seq_length": 6, "max_epochs": 0.1}
+    model = train("folder", progress=False, **options)
+    assert model.details["origin"]["path"] == "folder"
+
+
+def test_a_folder_with_an_undecodable_file(cli, folder):
+    (folder / "2.txt").write_bytes("été".encode("cp1252"))
+    error = cli("train", "--data", "folder", *TOY, status=1).stderr
+    assert error.startswith("Error: 'folder/2.txt' is not utf-8 text at byte offset 0")
+    assert "--encoding cp1252" in error

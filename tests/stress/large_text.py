@@ -1,0 +1,87 @@
+"""Train on a large generated text, and measure the time to the first training step and the memory use.
+
+    python tests/stress/large_text.py --megabytes 2000
+    python tests/stress/large_text.py --megabytes 2000 --chinese
+
+Runs ``minichar train`` twice: without a cache of the ids, and with the cache that the first run has written.
+The text has just been written, so it is in the page cache of the operating system if there is enough memory.
+Then reads all training chunks once, as an epoch does. The disk space needed is twice the size of the text.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+WORDS = 100_000
+READ = """
+import sys
+from pathlib import Path
+from minichar.training.settings import Settings
+from minichar.training.text import lay_out, read_corpus
+settings = Settings(data=Path(sys.argv[1]))
+for chunk in lay_out(read_corpus(settings), settings).train:
+    pass
+print("done", file=sys.stderr)
+"""
+
+
+def write_text(path: Path, size: float, chinese: bool) -> None:
+    """Write random words until the file has at least `size` bytes."""
+    generator = Random(1)
+    letters = range(0x4E00, 0x5DC0) if chinese else range(ord("a"), ord("z") + 1)
+    lengths = (1, 3) if chinese else (2, 9)
+    words = [
+        "".join(map(chr, generator.choices(letters, k=generator.randint(*lengths)))) for _ in range(20_000)
+    ]
+    with open(path, "wb") as file:
+        while file.tell() < size:
+            file.write((" ".join(generator.choices(words, k=WORDS)) + "\n").encode())
+
+
+def run(what: str, command: Sequence[object], until: str) -> None:
+    """Run a command and print its times and peak memory.
+
+    The elapsed time ends with the first line on standard error that starts with `until`.
+    """
+    begun, seconds = monotonic(), None
+    process = subprocess.Popen(
+        [sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith(until) and seconds is None:
+            seconds = monotonic() - begun
+    _, status, usage = os.wait4(process.pid, 0)
+    if status or seconds is None:
+        raise SystemExit(f"{what}: the command failed")
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    print(f"{what:26} {seconds:6.1f} s, {cpu:6.1f} s of CPU time, peak {memory / 1e6:6,.0f} MB", flush=True)
+
+
+def main() -> None:
+    """Print the figures."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--megabytes", type=int, default=2000, help="minimum size of the text")
+    parser.add_argument("--chinese", action="store_true", help="use 4,000 characters of three bytes each")
+    parser.add_argument("--dir", type=Path, help="parent directory of the temporary directory")
+    arguments = parser.parse_args()
+    with TemporaryDirectory(dir=arguments.dir) as name:
+        path = Path(name) / "text.txt"
+        write_text(path, arguments.megabytes * 1e6, arguments.chinese)
+        print(f"text of {path.stat().st_size / 1e9:.2f} GB", flush=True)
+        train = ("-m", "minichar", "train", "--data", path, "--checkpoint-dir", path.with_name("cv"))
+        tiny = ("--rnn-size", 16, "--num-layers", 1, "--max-epochs", 1e-6, "--train-frac", 1, "--val-frac", 0)
+        run("first step, without cache", (*train, *tiny), until="initial")
+        run("first step, with cache", (*train, *tiny), until="initial")
+        run("all chunks", ("-c", READ, path), until="done")
+
+
+if __name__ == "__main__":
+    main()

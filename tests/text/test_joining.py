@@ -1,0 +1,236 @@
+import codecs
+import hashlib
+import os
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from minichar.errors import MinicharError
+from minichar.text.corpus import load_corpus
+from minichar.text.joining import Text
+from minichar.text.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "b.txt").write_text("second, ")
+    (tmp_path / "a.txt").write_text("first, ")
+    (tmp_path / "c.TXT").write_text("third")
+    return tmp_path
+
+
+def text_of(corpus):
+    return corpus.vocabulary.decode(corpus.ids)
+
+
+def error_of(data, **settings):
+    with pytest.raises(MinicharError) as caught:
+        load_corpus(data, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def sha256(content):
+    return hashlib.sha256(content)
+
+
+def test_the_files_of_a_directory_are_joined_in_name_order(folder):
+    corpus = load_corpus(folder)
+    assert text_of(corpus) == "first, second, third"
+    assert corpus.starts.tolist() == [0, 7, 15]
+    assert corpus.starts.dtype == np.int64
+    assert corpus.path == str(folder)
+    digests = b"".join(sha256(content).digest() for content in (b"first, ", b"second, ", b"third"))
+    assert corpus.digest == sha256(digests).hexdigest()
+    assert corpus.notes == ()
+
+
+def test_a_single_file_starts_at_0(folder):
+    assert load_corpus(folder / "a.txt").starts.tolist() == [0]
+    for name in ("b.txt", "c.TXT"):
+        (folder / name).unlink()
+    corpus = load_corpus(folder)
+    assert (corpus.starts.tolist(), corpus.path) == ([0], str(folder))
+    assert corpus.digest == sha256(b"first, ").hexdigest() == load_corpus(folder / "a.txt").digest
+
+
+def test_input_txt_takes_precedence(folder):
+    (folder / "input.txt").write_text("the input")
+    corpus = load_corpus(folder)
+    assert text_of(corpus) == "the input"
+    assert corpus.path == str(folder / "input.txt")
+
+
+def test_other_files_are_ignored(folder):
+    for name in (".hidden.txt", "readme.md", "txt", "d.txt~"):
+        (folder / name).write_text("ignored")
+    (folder / "sub.txt").mkdir()
+    (folder / "sub.txt" / "e.txt").write_text("ignored")
+    assert text_of(load_corpus(folder)) == "first, second, third"
+
+
+def test_a_directory_without_text_files_is_an_error(tmp_path):
+    (tmp_path / "readme.md").write_text("no text")
+    line = error_of(tmp_path)
+    assert line.endswith("choose a text file, or a directory that contains input.txt or other .txt files")
+
+
+def test_files_that_are_not_regular_are_named(folder):
+    (folder / "d.txt").symlink_to(os.devnull)
+    assert f"{str(folder / 'd.txt')!r} is not a regular file" in error_of(folder)
+    (folder / "d.txt").unlink()
+    (folder / "d.txt").symlink_to(folder / "missing")
+    assert f"{str(folder / 'd.txt')!r} does not exist" in error_of(folder)
+
+
+def test_every_file_is_decoded_separately(folder):
+    (folder / "a.txt").write_bytes(codecs.BOM_UTF8 + b"a\r")  # followed by LF, but not CR LF
+    (folder / "b.txt").write_bytes(codecs.BOM_UTF8 + b"\nb\r\n")
+    corpus = load_corpus(folder)
+    assert text_of(corpus) == "a\n\nb\nthird"
+    assert corpus.starts.tolist() == [0, 2, 5]
+    notes = ("removed byte-order marks from 2 files", "converted 1 CR LF and 1 CR line endings to LF")
+    assert corpus.notes == notes
+    (folder / "a.txt").write_bytes("é".encode()[:1])
+    (folder / "b.txt").write_bytes("é".encode()[1:])
+    assert f"{str(folder / 'a.txt')!r} is not utf-8 text at byte offset 0" in error_of(folder)
+
+
+def test_errors_name_the_file(folder):
+    (folder / "b.txt").write_bytes("un été à la mer".encode("cp1252"))
+    line = error_of(folder)
+    assert line.startswith(f"{str(folder / 'b.txt')!r} is not utf-8 text at byte offset 3")
+    assert "encoding='cp1252' (été à la mer)" in line
+    (folder / "b.txt").write_bytes(b"a\0b" * 50)
+    assert f"{str(folder / 'b.txt')!r} contains NUL" in error_of(folder)
+
+
+def test_web_pages_are_counted(folder):
+    (folder / "a.txt").write_text("<html>")
+    (note,) = load_corpus(folder).notes
+    assert note == "the text looks like a web page: the model will learn the markup too"
+    (folder / "b.txt").write_text("<html>")
+    (note,) = load_corpus(folder).notes
+    assert note == "2 files look like web pages: the model will learn the markup too"
+
+
+def test_empty_files_are_skipped(folder):
+    (folder / "a.txt").write_bytes(b"")
+    corpus = load_corpus(folder)
+    assert text_of(corpus) == "second, third"
+    assert corpus.starts.tolist() == [0, 8]
+    assert corpus.notes == ("skipped empty file 'a.txt'",)
+    for name in ("d", "e", "f", "g"):
+        (folder / f"{name}.txt").write_bytes(codecs.BOM_UTF8)
+    assert load_corpus(folder).starts.tolist() == [0, 8]
+    assert load_corpus(folder).notes[0] == "skipped empty files 'a.txt', 'd.txt', 'e.txt' and 2 more"
+
+
+def test_the_total_length_is_checked(folder):
+    for name in ("a.txt", "b.txt", "c.TXT"):
+        (folder / name).write_bytes(b"")
+    assert error_of(folder) == f"{str(folder)!r} is empty: at least two characters are needed"
+    (folder / "b.txt").write_text("b")
+    assert f"{str(folder)!r} has only one character" in error_of(folder)
+    (folder / "c.TXT").write_text("c")
+    assert text_of(load_corpus(folder)) == "bc"
+
+
+def test_a_given_vocabulary_is_used(folder):
+    vocabulary = Vocabulary("defhinorst", unknown=True)
+    corpus = load_corpus(folder, vocabulary=vocabulary)
+    assert text_of(corpus) == "first\ufffd\ufffdse\ufffdond\ufffd\ufffdthird"
+    assert corpus.starts.tolist() == [0, 7, 15]
+    line = error_of(folder, vocabulary=Vocabulary("a"))
+    assert f"{str(folder)!r} contains characters that are not in the vocabulary" in line
+
+
+class TestCache:
+    def test_it_is_in_the_directory(self, folder, monkeypatch):
+        first = load_corpus(folder)
+        assert (folder / "all.minichar.npz").exists()
+        monkeypatch.setattr(Text, "encode", None)
+        second = load_corpus(folder)
+        for name in ("ids", "starts"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+            assert getattr(first, name).dtype == getattr(second, name).dtype
+        for name in ("vocabulary", "path", "digest", "notes"):
+            assert getattr(first, name) == getattr(second, name)
+
+    def test_it_is_replaced_if_the_files_change(self, folder):
+        load_corpus(folder)
+        (folder / "a.txt").write_text("first, sec")  # the joined text stays the same
+        (folder / "b.txt").write_text("ond, ")
+        corpus = load_corpus(folder)
+        assert text_of(corpus) == "first, second, third"
+        assert corpus.starts.tolist() == [0, 10, 15]
+        (folder / "c.TXT").rename(folder / "0.txt")
+        assert text_of(load_corpus(folder)) == "thirdfirst, second, "
+
+    def test_only_users_who_may_read_every_file_may_read_it(self, folder):
+        (folder / "a.txt").chmod(0o644)
+        (folder / "b.txt").chmod(0o640)
+        (folder / "c.TXT").chmod(0o604)
+        load_corpus(folder)
+        assert (folder / "all.minichar.npz").stat().st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize(
+        "starts",
+        [
+            np.array([0, 7, 20]),
+            np.array([0, 15, 7]),
+            np.array([0, 7, 7]),
+            np.array([1, 7, 15]),
+            np.array([], np.int64),
+            np.array([0.0, 7.0, 15.0]),
+            np.array([[0, 7, 15]]),
+            np.array(0),
+            np.array([0, 2**63 - 1, -(2**63)]),
+        ],
+        ids=str,
+    )
+    def test_invalid_starts_are_ignored(self, folder, starts):
+        load_corpus(folder)
+        with np.load(folder / "all.minichar.npz") as arrays:
+            members = dict(arrays)
+        np.savez(folder / "all.minichar.npz", **members | {"starts": starts})
+        found = load_corpus(folder).starts
+        assert (found.dtype, found.tolist()) == (np.int64, [0, 7, 15])
+
+
+@pytest.mark.parametrize("change", ["first, 1", "first", "1st, !!"])
+def test_a_change_after_counting_is_an_error(folder, monkeypatch, change):
+    count = Text.count
+
+    def changing(text):
+        result = count(text)
+        (folder / "a.txt").write_text(change)
+        return result
+
+    monkeypatch.setattr(Text, "count", changing)
+    assert "changed while it was being read: try again" in error_of(folder, min_freq=1)
+    assert not (folder / "all.minichar.npz").exists()
+
+
+def test_a_change_while_encoding_is_an_error(folder, monkeypatch):
+    """Otherwise, the cache would contain the ids of one version and the digest of another."""
+    encode = Vocabulary.encode
+
+    def changing(vocabulary, piece, unknown):
+        (folder / "a.txt").write_text("FIRST, ")
+        os.utime(folder / "a.txt", (0, 0))
+        return encode(vocabulary, piece, unknown)
+
+    monkeypatch.setattr(Vocabulary, "encode", changing)
+    assert "changed while it was being read: try again" in error_of(folder)
+    assert not (folder / "all.minichar.npz").exists()
+
+
+def test_a_text_in_memory_has_no_files():
+    text = Text.from_bytes("memory", b"\xef\xbb\xbfab\r\n", "utf-8")
+    assert text.files == ()
+    assert isinstance(text.sources[0].open(), BytesIO)
+    count = text.count()
+    assert (count.N, count.starts.tolist()) == (3, [0])
+    assert count.notes == ("removed a byte-order mark", "converted 1 CR LF line endings to LF")

@@ -1,0 +1,132 @@
+import errno
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minichar.errors import MinicharError
+from minichar.text import batches, mapping, reading
+from minichar.text.batches import split_text
+from minichar.text.corpus import load_corpus
+from minichar.text.vocabulary import Vocabulary
+
+TEXT = "西陸蟬聲唱，南冠客思侵。\n" * 40
+WIDE = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) * 3  # V > 255, so the ids are uint16
+
+
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch):
+    monkeypatch.setattr(mapping, "IN_MEMORY", 100)
+
+
+def written(folder, text):
+    path = folder / "text.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def is_mapped(ids):
+    return isinstance(ids, np.memmap) and not ids.flags.writeable
+
+
+@pytest.mark.parametrize("text", [TEXT, WIDE])
+def test_large_ids_are_mapped_from_the_cache(tmp_path, text):
+    path = written(tmp_path, text)
+    for _ in ("cold", "warm"):
+        corpus = load_corpus(path)
+        assert is_mapped(corpus.ids)
+        assert Path(corpus.ids.filename) == tmp_path / "text.txt.minichar.npz"
+        assert corpus.vocabulary.decode(corpus.ids) == text
+    with np.load(f"{path}.minichar.npz") as arrays:
+        np.testing.assert_array_equal(arrays["ids"], corpus.ids)
+
+
+def test_small_ids_are_in_memory(tmp_path):
+    path = written(tmp_path, TEXT[:100])
+    for _ in ("cold", "warm"):
+        ids = load_corpus(path).ids
+        assert not isinstance(ids, np.memmap)
+        assert ids.flags.owndata
+
+
+def test_mapped_ids_outlive_the_cache_file(tmp_path):
+    path = written(tmp_path, TEXT)
+    first = load_corpus(path)
+    second = load_corpus(path, min_freq=1)  # replaces the file
+    (tmp_path / "text.txt.minichar.npz").unlink()
+    for corpus in (first, second):
+        assert is_mapped(corpus.ids)
+        assert corpus.vocabulary.decode(corpus.ids) == TEXT
+
+
+@pytest.mark.parametrize("why", ["no cache", "full disk", "vocabulary"])
+def test_large_ids_without_a_cache_are_in_a_temporary_file(tmp_path, monkeypatch, why):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    path = written(tmp_path, TEXT)
+    if why == "full disk":
+        monkeypatch.setattr("os.fsync", full)
+    vocabulary = Vocabulary("".join(sorted(set(TEXT)))) if why == "vocabulary" else None
+    corpus = load_corpus(path, vocabulary=vocabulary, cache=why != "no cache")
+    assert is_mapped(corpus.ids)
+    assert corpus.vocabulary.decode(corpus.ids) == TEXT
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+
+
+def test_an_unwritable_temporary_file_is_an_error(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mapping, "TemporaryFile", full)
+    with pytest.raises(MinicharError, match=r"^cannot write 0 MB of ids to .*: No space left .*TMPDIR"):
+        load_corpus(written(tmp_path, TEXT), cache=False)
+
+
+def test_memory_use_does_not_depend_on_the_size_of_the_text(tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"the quick brown fox\n" * 1_500_000)  # 30 MB
+    monkeypatch.setattr(reading, "PIECE", 1 << 16)
+    tracemalloc.start()
+    for _ in ("cold", "warm"):
+        assert len(load_corpus(path).ids) == 30_000_000
+        assert tracemalloc.get_traced_memory()[1] < 15e6  # of which 9 MB are counts of code points
+    tracemalloc.stop()
+
+
+def resident(name):
+    """Return the resident size in bytes of the mappings of a file, or None if it is unknown."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    return sum(
+        1024 * int(next(line for line in lines if line.startswith("Rss:")).split()[1])
+        for header in lines
+        if header.endswith(name)
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
+@pytest.mark.parametrize("how", ["columns", "tail"])
+def test_used_pages_are_released(tmp_path, monkeypatch, how):
+    N = 40_000_000
+    (tmp_path / "ids").write_bytes(bytes(N))
+    with open(tmp_path / "ids", "rb") as file:
+        ids = mapping.read(file, np.dtype(np.uint8), N)
+
+    def most(release_after):
+        monkeypatch.setattr(batches, "RELEASE", release_after)
+        sizes = [resident("/ids") for _ in split_text(ids, 4, 500_000, how=how).train]
+        mapping.release(ids)
+        return max(sizes)
+
+    assert most(1 << 60) > 30e6
+    assert most(1 << 20) < 10e6
+    assert resident("/ids") == 0
+
+
+def test_arrays_in_memory_are_not_released():
+    ids = np.arange(10)
+    mapping.release(ids[2:].reshape(2, 4))
+    assert ids.tolist() == list(range(10))
