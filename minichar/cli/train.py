@@ -1,5 +1,7 @@
 """``minichar train``."""
 
+import filecmp
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -113,11 +115,14 @@ def save_stdin(directory: Path) -> Path:
     """
     if sys.stdin.isatty():
         click.echo("reading the text from standard input; end it with Ctrl-D", err=True)
-    raw, path = sys.stdin.buffer.read(), directory / "input.txt"
-    if not raw:
-        raise MinicharError("standard input is empty: pipe a text to `minichar train --data -`")
-    if path.exists() and path.read_bytes() != raw:
-        raise MinicharError(f"{path} contains another text: choose another directory with --checkpoint-dir")
-    with writing(path) as file:
-        file.write(raw)
+    path = directory / "input.txt"
+    with writing(path) as file:  # if the block fails, the old file is not replaced
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        if not file.tell():
+            raise MinicharError("standard input is empty: pipe a text to `minichar train --data -`")
+        if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
+            raise MinicharError(
+                f"{path} contains another text: choose another directory with --checkpoint-dir"
+            )
     return path

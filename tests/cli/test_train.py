@@ -610,3 +610,4 @@ def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, t
     (home / "cv" / "input.txt").write_text(TEXT)
     assert words in cli("train", "--data", "-", *TOY, stdin=text, status=1).stderr
     assert (home / "cv" / "input.txt").read_text() == TEXT
+    assert os.listdir(home / "cv") == ["input.txt"]
