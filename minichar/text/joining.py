@@ -118,11 +118,12 @@ class Text:
     def encode(self, vocabulary: Vocabulary, N: int) -> Iterator[NDArray[np.unsignedinteger]]:
         """Yield the ids of the characters in order, in arrays whose sizes add up to `N`.
 
+        The vocabulary contains all characters that were counted, or has an unknown token.
+
         Raises
         ------
         MinicharError
-            If a file cannot be read, has changed since it was counted, or contains a character that is not
-            in the vocabulary, which has no unknown token.
+            If a file cannot be read, or has changed since it was counted.
         """
         unknown = "unk" if vocabulary.unknown else "error"
         left = N
@@ -131,7 +132,11 @@ class Text:
                 left -= len(piece)
                 if left < 0:
                     raise self._changed()
-                yield vocabulary.encode(piece, unknown)
+                try:
+                    ids = vocabulary.encode(piece, unknown)
+                except MinicharError:  # a character that was not counted
+                    raise self._changed() from None
+                yield ids
         if left or _stamps(self.files) != self.stamps:
             raise self._changed()
 

@@ -199,7 +199,7 @@ class TestCache:
         assert (found.dtype, found.tolist()) == (np.int64, [0, 7, 15])
 
 
-@pytest.mark.parametrize("change", ["first, 1", "first", "1st, !!"])
+@pytest.mark.parametrize("change", ["first, f", "first", "1st, !!"])
 def test_a_change_after_counting_is_an_error(folder, monkeypatch, change):
     count = Text.count
 
@@ -209,7 +209,9 @@ def test_a_change_after_counting_is_an_error(folder, monkeypatch, change):
         return result
 
     monkeypatch.setattr(Text, "count", changing)
-    assert "changed while it was being read: try again" in error_of(folder, min_freq=1)
+    for min_freq in (0, 1):
+        (folder / "a.txt").write_text("first, ")
+        assert "changed while it was being read: try again" in error_of(folder, min_freq=min_freq)
     assert not (folder / "all.minichar.npz").exists()
 
 
@@ -234,3 +236,10 @@ def test_a_text_in_memory_has_no_files():
     count = text.count()
     assert (count.N, count.starts.tolist()) == (3, [0])
     assert count.notes == ("removed a byte-order mark", "converted 1 CR LF line endings to LF")
+
+
+@pytest.mark.parametrize("N", [2, 4])
+def test_the_number_of_characters_is_checked(N):
+    text = Text.from_bytes("memory", b"abc", "utf-8")
+    with pytest.raises(MinicharError, match=r"^'memory' changed while it was being read"):
+        list(text.encode(Vocabulary("abc"), N))
