@@ -115,7 +115,7 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     backend = parameters.backend
     twin = Network(network.config, parameters, network.T, network.B)
     twin.state = network.state
-    twin.masks = network.masks
+    twin.masks, twin.keep = network.masks, network.keep
     feed = teacher_forcing(network.fed.copy())
 
     def loss(theta: Array) -> complex:

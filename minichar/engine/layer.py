@@ -6,6 +6,11 @@
 Backpropagation through time (Werbos 1990) is *truncated* here: states are carried from one chunk to
 the next (`carry`), but gradients are not. The backward pass starts from a zero gradient at the end of
 each chunk.
+
+Where a sequence contains several documents, the states are reset to zero before step t:
+
+    h_{t-1} ← keep_t ∘ h_{t-1}              keep_t = 0 in the columns that are reset, otherwise 1
+    dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
 """
 
 from minichar.devices.backend import Array, Backend
@@ -60,9 +65,12 @@ class Layer:
         self.rows = self.start.reshape(-1, B)  # (S·H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
-    def step(self, t: int, x: Array) -> Array:
-        """Run step t on x ``(D, B)`` or, in the first layer, on ids ``(B,)``. Return h ``(H, B)``."""
-        h, *passed = self.states[t]
+    def step(self, t: int, x: Array, keep: Array | None = None) -> Array:
+        """Run step t on x ``(D, B)`` or, in the first layer, on ids ``(B,)``. Return h ``(H, B)``.
+
+        If given, `keep` ``(B,)`` is 0 in the columns whose states are reset first, and otherwise 1.
+        """
+        h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
         if self.cell.takes_h_prev:
             passed.insert(0, h)
         for stage in self.stages:
@@ -74,7 +82,7 @@ class Layer:
         self.states[t + 1] = [h, *passed]
         return h
 
-    def backward(self, dh_above: Array, ids: Array) -> Array:
+    def backward(self, dh_above: Array, ids: Array, keep: Array | None = None) -> Array:
         """Backpropagate through time: fill the weight gradients and return dx (0 if the inputs are ids).
 
         Parameters
@@ -83,6 +91,8 @@ class Layer:
             Gradient of the loss with respect to h at each step, from the layers above; n ≤ T.
         ids : array of int, (n, B)
             The *actual* input characters of the forward pass; used only in the first layer.
+        keep : array, (T, B), optional
+            The values of `keep` in the forward pass.
         """
         n = len(dh_above)
         dh, *dpassed = self.xp.zeros_like(self.start)  # gradients are not carried across chunks
@@ -95,6 +105,8 @@ class Layer:
                 dh, dpassed = stage.recurrent.state_gradient(t), list(gradients[len(stage.linears) :])
             if self.cell.takes_h_prev:
                 dh += dpassed.pop(0)
+            if keep is not None:
+                dh, *dpassed = (keep[t] * dstate for dstate in (dh, *dpassed))
         return sum(linear.backward(n, ids) for linear in self.linears)
 
     def values(self, t: int) -> dict[str, Array]:

@@ -12,6 +12,8 @@ character.
 
 from collections.abc import Callable
 
+import numpy as np
+
 from minichar.devices.backend import Array
 from minichar.devices.random import Uniform
 from minichar.engine import dropout
@@ -45,6 +47,8 @@ class Network:
         Input characters of the last forward pass.
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
+    keep : array, (T, B), or None
+        0 where the states are reset before a step, otherwise 1 (`set_keep`); None without resets.
     n : int
         Number of steps in the last forward pass.
     """
@@ -66,6 +70,7 @@ class Network:
             for layer in range(1, config.num_layers + 1)
         ]
         self.masks: list[Array | None] = [None] * config.num_layers
+        self.keep: Array | None = None
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
         self.fed = backend.zeros((T, B), "int64")  # (T, B)
         self.n = 0
@@ -85,6 +90,22 @@ class Network:
         for layer in self.layers:
             layer.start[...] = 0.0
 
+    def set_keep(self, keep: np.ndarray | None = None) -> None:
+        """Set where the next chunks keep their states, or that they are never reset.
+
+        Parameters
+        ----------
+        keep : array of bool, (n, B), on the host, optional
+            False where the states of all layers are reset to zero before a step; n ≤ T.
+        """
+        if keep is None:
+            self.keep = None
+            return
+        backend, dtype = self.parameters.backend, self.parameters.dtype
+        if self.keep is None:  # allocated once, because a captured step uses a fixed address
+            self.keep = backend.zeros((self.T, self.B), dtype)  # (T, B)
+        self.keep[: len(keep)] = backend.to_device(keep.astype(dtype))
+
     def draw_masks(self, generator: Uniform) -> None:
         """Draw dropout masks for the next chunk. Dropout is inactive until the first call."""
         if self.config.dropout == 0:
@@ -99,9 +120,9 @@ class Network:
         """Feed the characters `ids` ``(B,)`` to the layers at step `t`."""
         self.fed[t] = ids
         self.n = t + 1
-        x = self.fed[t]
+        x, keep = self.fed[t], None if self.keep is None else self.keep[t]
         for layer, mask in zip(self.layers, self.masks, strict=True):
-            x = layer.step(t, x)
+            x = layer.step(t, x, keep)
             if mask is not None:
                 x = dropout.forward(x, mask[t])
         self.readout.x[t] = x
@@ -157,7 +178,7 @@ class Network:
         dx = self.readout.dx[: self.n]  # (n, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
-            dx = layer.backward(dh, self.fed[: self.n])  # (n, H, B)
+            dx = layer.backward(dh, self.fed[: self.n], self.keep)  # (n, H, B)
 
     def carry(self) -> None:
         """Start the next chunk from the state after the last step."""

@@ -1,0 +1,103 @@
+"""Resets of the state inside a chunk, where one document ends and the next one starts."""
+
+import numpy as np
+import pytest
+from cells import ARGUMENTS, ODD
+
+from minichar.engine.cell import CELLS
+from minichar.engine.config import Config
+from minichar.engine.gradcheck import COMPLEX_LIMIT, check_network, directional_error, toy_network
+from minichar.engine.network import Network, teacher_forcing
+
+T, B, V, H = 5, 2, 8, 3
+KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
+"""Resets at the start, in one column, in both columns, and in consecutive steps."""
+
+
+@pytest.fixture(params=[*ARGUMENTS, "odd"])
+def config(request, monkeypatch):
+    """A network with each cell, including one with three states."""
+    monkeypatch.setitem(CELLS, ODD.name, ODD)
+    return Config(V, **ARGUMENTS.get(request.param, {"model": "odd"}), rnn_size=H, num_layers=2, dropout=0.4)
+
+
+def test_every_element_of_every_gradient(config, generator):
+    network = toy_network(config, T, B, generator)
+    inputs, targets = generator.integers(V, size=(2, T, B))
+    network.learn(teacher_forcing(inputs), targets)
+    without = network.gradient.flat.copy()
+    network.set_keep(KEEP)
+    rows = check_network(network, teacher_forcing(inputs), targets)
+    assert [row.name for row in rows] == list(config.shapes())
+    assert all(row.passed for row in rows), rows
+    assert (network.gradient.flat != without).any()
+
+
+def test_the_gradient_on_every_device(backend, generator):
+    network = toy_network(Config(V, "lstm", H, 2), T, B, generator, backend)
+    network.set_keep(KEEP)
+    inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))
+    direction = generator.normal(size=network.parameters.size)  # (size,)
+    assert directional_error(network, teacher_forcing(inputs), targets, direction) <= COMPLEX_LIMIT
+
+
+def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator):
+    """Every state is bitwise equal, and no gradient reaches the characters before the reset."""
+    network = toy_network(config, T, B, generator)
+    network.masks = [None, None]
+    inputs, targets = generator.integers(V, size=(2, T, B))
+    starts = (2, 4)  # one per column
+    keep = np.ones((T, B), bool)
+    keep[starts, range(B)] = False
+    network.set_keep(keep)
+    network.forward(teacher_forcing(inputs))
+    for b, start in enumerate(starts):
+        fresh = Network(config, network.parameters, T, B)
+        fresh.forward(teacher_forcing(inputs[start:]), T - start)
+        for layer, other in zip(network.layers, fresh.layers, strict=True):
+            for t in range(T - start):
+                for state, wanted in zip(layer.states[start + t + 1], other.states[t + 1], strict=True):
+                    np.testing.assert_array_equal(state[:, b], wanted[:, b])
+
+
+def test_a_chunk_with_a_reset_equals_two_chunks(config, generator):
+    """The loss and the gradient are the weighted means of those of the two documents."""
+    network = toy_network(config, T, B, generator)
+    network.masks = [None, None]
+    inputs, targets = generator.integers(V, size=(2, T, B))
+    keep = np.ones((T, B), bool)
+    keep[3] = False
+    state = network.state
+    network.set_keep(keep)
+    loss = network.learn(teacher_forcing(inputs), targets)
+    found = network.gradient.flat.copy()
+
+    network.set_keep()
+    loss_1, gradient_1 = network.learn(teacher_forcing(inputs), targets[:3]), network.gradient.flat.copy()
+    network.reset()
+    loss_2 = network.learn(teacher_forcing(inputs[3:]), targets[3:])
+    assert float(loss) == pytest.approx(float(3 * loss_1 + 2 * loss_2) / 5, rel=1e-14)
+    np.testing.assert_allclose(found, (3 * gradient_1 + 2 * network.gradient.flat) / 5, atol=1e-14)
+    assert state.any()
+
+
+def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator):
+    """Training runs that never reset the state and runs whose separator is far away take the same steps."""
+    network = toy_network(config, T, B, generator)
+    inputs, targets = generator.integers(V, size=(2, T, B))
+    network.learn(teacher_forcing(inputs), targets)
+    gradient = network.gradient.flat.copy()
+    network.set_keep(np.ones((T, B), bool))
+    network.learn(teacher_forcing(inputs), targets)
+    np.testing.assert_array_equal(network.gradient.flat, gradient)
+
+
+def test_the_array_has_a_fixed_address_and_is_on_the_device(backend, host):
+    """A captured step reads the current values at each replay."""
+    network = toy_network(Config(V, "rnn", H, 1), T, B, np.random.default_rng(1), backend)
+    network.set_keep(KEEP)
+    keep = network.keep
+    network.set_keep(KEEP[::-1][:3])
+    assert network.keep is keep
+    np.testing.assert_array_equal(host(keep), np.concatenate([KEEP[::-1][:3], KEEP[3:]]))
+    assert keep.dtype == network.parameters.dtype
