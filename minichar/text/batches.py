@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, isfinite
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from minichar.errors import MinicharError
 from minichar.text.mapping import release
+from minichar.text.resets import Resets
 
 MIN_T = 8  # T is not reduced below this for short texts, because gradients need some context
 RELEASE = 1 << 24  # bytes of ids after which memory-mapped pages are released
@@ -40,25 +42,30 @@ class Chunks:
         Row b contains stream b, followed by the last target.
     T : int
         Number of time steps per chunk.
+    resets : Resets, optional
+        Where the state is reset in the B streams.
     """
 
     streams: NDArray[np.integer]
     T: int
+    resets: Resets | None = None
 
     def __len__(self) -> int:
         return max(self.streams.shape[1] - 1, 0) // self.T
 
-    def __iter__(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         return (self[k] for k in range(len(self)))
 
-    def __getitem__(self, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the inputs and targets of chunk k.
+    def __getitem__(self, k: int) -> tuple[NDArray[Any], ...]:
+        """Return the inputs and targets of chunk k and, if there are `resets`, where the state is kept.
 
         Returns
         -------
         inputs, targets : ndarray of intp, shape (T, B), contiguous
             New arrays. `targets` contains the inputs shifted by one character. Column b continues
             column b of chunk k - 1.
+        keep : ndarray of bool, shape (T, B)
+            False if the state is reset before the input is read. Omitted if `resets` is None.
 
         Raises
         ------
@@ -72,7 +79,9 @@ class Chunks:
         targets = np.array(window[1:], np.intp, order="C")  # (T, B)
         if k * window.nbytes % RELEASE < window.nbytes:
             release(self.streams)
-        return inputs, targets
+        if self.resets is None:
+            return inputs, targets
+        return inputs, targets, self.resets.keep(k * self.T, self.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +141,7 @@ def split_text(
     train_frac: float = 0.95,
     val_frac: float = 0.05,
     how: str = "columns",
+    resets: Resets | None = None,
 ) -> Split:
     """Split encoded text into training, validation and test chunks.
 
@@ -151,6 +161,8 @@ def split_text(
     train_frac, val_frac : float
         Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}
+    resets : Resets, optional
+        Where the state is reset in the text (`find_resets`). Each chunk then also contains ``keep``.
 
     Raises
     ------
@@ -173,7 +185,7 @@ def split_text(
                 f"use at least {needed:,}"
             )
     lay_out = _columns if how == "columns" else _tail
-    train, val, test = lay_out(ids, B, T, shares)
+    train, val, test = lay_out(ids, B, T, shares, resets)
     notes = []
     if asked != (B, T):
         notes.append(
@@ -216,18 +228,27 @@ def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
     return sliding_window_view(ids[: B * length + 1], length + 1)[::length]  # (B, n·T + 1)
 
 
-def _columns(ids: NDArray[np.integer], B: int, T: int, shares: _Shares) -> list[Chunks]:
-    streams = _streams(ids, B, T)
+def _origins(N: int, B: int, T: int) -> NDArray[np.int64]:
+    """Return the position of the first character of each stream in N characters, ``(B,)``."""
+    return np.arange(B) * (_count_chunks(N, B, T) * T)
+
+
+def _columns(
+    ids: NDArray[np.integer], B: int, T: int, shares: _Shares, resets: Resets | None
+) -> list[Chunks]:
+    streams, origins = _streams(ids, B, T), _origins(len(ids), B, T)
     parts, start = [], 0
     for n in shares.of(_count_chunks(len(ids), B, T)):
-        parts.append(Chunks(streams[:, start : start + n * T + 1], T))
+        there = resets and resets.at(origins + start)
+        parts.append(Chunks(streams[:, start : start + n * T + 1], T, there))
         start += n * T
     return parts
 
 
-def _tail(ids: NDArray[np.integer], B: int, T: int, shares: _Shares) -> list[Chunks]:
+def _tail(ids: NDArray[np.integer], B: int, T: int, shares: _Shares, resets: Resets | None) -> list[Chunks]:
     parts, start = [], 0
     for size in shares.of(len(ids)):
-        parts.append(Chunks(_streams(ids[start : start + size], B, T), T))
+        there = resets and resets.at(_origins(size, B, T) + start)
+        parts.append(Chunks(_streams(ids[start : start + size], B, T), T, there))
         start += size
     return parts

@@ -1,0 +1,120 @@
+r"""Find where the documents in a text start, so that the state can be reset there.
+
+A separator, such as a blank line, ends one document and starts the next. The state is reset to zero
+before the last character of the separator, which therefore acts as a start token::
+
+    text    o  n  e \n \n  t  w  o          separator \n\n
+    keep    1  1  1  1  0  1  1  1          h ← keep ∘ h before each character
+
+The first character of a document is predicted from this character alone, never from the previous document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from minichar.errors import MinicharError, Option, brief
+from minichar.text.vocabulary import Vocabulary
+
+BLOCK = 1 << 20
+"""Number of characters searched at a time, to limit memory use for long texts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resets:
+    """The positions at which the state is reset in B streams of a text.
+
+    Parameters
+    ----------
+    positions : ndarray of int64, shape (R,)
+        Positions in the text, in ascending order. The state is reset before the character at each position.
+    origins : ndarray of int64, shape (B,)
+        Position of the first character of each stream.
+    """
+
+    positions: NDArray[np.int64]
+    origins: NDArray[np.int64]
+
+    def keep(self, start: int, n: int) -> NDArray[np.bool_]:
+        """Return where the streams keep their state, for the `n` characters from `start`.
+
+        Returns
+        -------
+        ndarray of bool, shape (n, B)
+            False if the state is reset before the character.
+        """
+        first = self.origins + start  # (B,)
+        low, high = np.searchsorted(self.positions, [first, first + n])  # (B,) each
+        keep = np.ones((n, len(first)), bool)  # (n, B)
+        for b in np.flatnonzero(low < high):
+            keep[self.positions[low[b] : high[b]] - first[b], b] = False
+        return keep
+
+    def at(self, origins: NDArray[np.int64]) -> Resets:
+        """Return the resets of other streams of the same text."""
+        return Resets(self.positions, origins)
+
+
+def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsignedinteger]:
+    """Return the ids of a separator, ``(m,)``.
+
+    Raises
+    ------
+    MinicharError
+        If a character is not in the vocabulary, or the separator is not a string.
+    """
+    if not isinstance(separator, str):
+        raise MinicharError(Option("reset_on"), f" is {brief(separator)}; it must be text")
+    if missing := [character for character in separator if character not in vocabulary]:
+        raise MinicharError(
+            Option("reset_on"),
+            f" is {brief(separator)}, but {missing[0]!r} is not in the vocabulary: "
+            "choose a string that occurs in the text",
+        )
+    return vocabulary.encode(separator)
+
+
+def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of the last characters of all occurrences, which can overlap, block by block.
+
+    Parameters
+    ----------
+    ids : ndarray of int, shape (N,)
+        Encoded text.
+    separator : ndarray of int, shape (m,)
+        The ids of at least one character.
+    """
+    m = len(separator)
+    for start in range(0, len(ids) - m + 1, BLOCK):
+        block = ids[start : start + BLOCK + m - 1]
+        ends = np.flatnonzero(block[m - 1 :] == separator[-1]) + m - 1  # candidates
+        for back in range(1, m):
+            ends = ends[block[ends - back] == separator[-1 - back]]
+        yield ends + start
+
+
+def find_resets(
+    ids: NDArray[np.integer], separator: NDArray[np.integer], starts: ArrayLike = ()
+) -> Resets | None:
+    """Return the resets of an encoded text that is read as one stream.
+
+    Parameters
+    ----------
+    ids : ndarray of int, shape (N,)
+    separator : ndarray of int, shape (m,)
+        If it is empty, the state is never reset.
+    starts : array-like of int, shape (F,)
+        Other positions at which to reset the state, such as the first characters of files.
+
+    Returns
+    -------
+    Resets with B = 1, or None if the separator is empty
+    """
+    if not len(separator):
+        return None
+    found = np.concatenate([np.asarray(starts, np.int64), *find_separators(ids, separator)])
+    return Resets(np.unique(found), origins=np.zeros(1, np.int64))
