@@ -51,7 +51,11 @@ def test_a_long_text_is_searched_in_little_memory(tmp_path):
 
 
 @given(
-    st.integers(60, 300), st.integers(1, 4), st.integers(1, 6), st.sampled_from(["columns", "tail"]), st.data()
+    st.integers(60, 300),
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from(["columns", "tail"]),
+    st.data(),
 )
 def test_chunks_mark_the_resets_in_both_split_methods(N, B, T, how, data):
     """The id of each character is its position in the text."""

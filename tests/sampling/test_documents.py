@@ -1,0 +1,121 @@
+"""Streams of a model that was trained with ``reset_on``: each document starts from a zero state."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import toy_model
+
+from minichar import Choice, MinicharError, generate, generate_many
+from minichar.api.model import Model
+from minichar.sampling.generate import prime_ids
+from minichar.sampling.streams import Stream, Streams
+
+
+def model_of(separator, **config):
+    model = toy_model("\nab", **config)
+    model.details["settings"] = {"reset_on": separator}
+    return model
+
+
+def scores_of(model, text):
+    """Return the scores after each character of `text`, as the stream's prime or as generated text."""
+    ids = model.vocabulary.encode(text)
+    streams, found = Streams(model), []
+    streams.join(Stream(ids[:1], Choice(), np.random.default_rng(1), dict(enumerate(ids[1:].tolist()))))
+    for _ in ids:
+        found.append(streams.step()[2][:, 0])
+    streams = Streams(model)
+    streams.join(Stream(ids, Choice(), np.random.default_rng(1)))
+    *rest, primed = (streams.step()[2] for _ in ids)
+    assert not any(scores.size for scores in rest)
+    np.testing.assert_array_equal(primed[:, 0], found[-1])
+    return np.array(found)  # (N, V)
+
+
+@pytest.mark.parametrize("separator", ["\n", "\n\n", "aba", "b"])
+def test_the_second_document_has_the_distributions_of_a_fresh_stream(separator, cell):
+    model = model_of(separator, **cell)
+    document = "aa\nbaa"
+    start = separator[-1] + document
+    scores = scores_of(model, "ab" + separator + document)
+    fresh = scores_of(model, start)
+    np.testing.assert_array_equal(scores[-len(start) :], fresh)
+    plain = scores_of(toy_model("\nab", **cell), "ab" + separator + document)
+    assert (plain[-len(document) :] != fresh[-len(document) :]).any()
+
+
+@settings(max_examples=50)
+@given(st.text("\nab", min_size=2, max_size=12), st.sampled_from(["a", "ab", "aba", "bb"]))
+def test_streams_reset_exactly_where_training_does(text, separator):
+    """Occurrences can overlap. `surprisal` uses the positions found in the encoded text."""
+    model = model_of(separator)
+    scores = scores_of(model, text)  # (N, V)
+    log_p = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    targets = model.vocabulary.encode(text)[1:].astype(int)
+    surprisal = Model(**vars(model)).surprisal(text)
+    np.testing.assert_allclose(surprisal[1:], -log_p[np.arange(len(targets)), targets], rtol=1e-9)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 9), st.text("\nab", max_size=4)), min_size=1, max_size=7))
+def test_each_stream_in_a_batch_resets_on_its_own(requests):
+    """Streams join in turn, and the first one leaves."""
+    model = model_of("ab").exact()
+    streams, texts = Streams(model), {}
+
+    def step():
+        for one, k in zip(*streams.step()[:2], strict=True):
+            texts[one].append(k)
+
+    for request in requests:
+        streams.join(one := stream_of(model, *request))
+        texts[one] = []
+        for _ in range(5):
+            step()
+    streams.leave(next(iter(texts)))
+    for _ in range(20):
+        step()
+    for request, text in zip(requests, texts.values(), strict=True):
+        assert text == text_alone(model, stream_of(model, *request), len(text))
+
+
+def stream_of(model, seed, prime):
+    ids = prime_ids(model.vocabulary, prime, reset_on=model.reset_on)
+    return Stream(ids, Choice(), np.random.default_rng(seed))
+
+
+def text_alone(model, stream, n):
+    """Return the first n ids that a stream generates on its own."""
+    streams, text = Streams(model), []
+    streams.join(stream)
+    while len(text) < n:
+        text += streams.step()[1].tolist()
+    return text
+
+
+@pytest.mark.parametrize("separator", ["a", "ab\n"])
+def test_without_a_prime_generation_starts_at_the_beginning_of_a_document(separator):
+    model = model_of(separator)
+    text = "".join(generate(model, 50))
+    assert text == "".join(generate(model, 50, prime="bba" + separator))
+    assert text == "".join(generate(model, 50, prime=separator[-1]))
+    assert text == "".join(pieces[0] for pieces in generate_many(model, 2, 50))
+    assert text != "".join(generate(toy_model("\nab"), 50))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"reset_on": 5}, {"reset_on": None}, {"reset_on": "☃"}, {"reset_on": "\ud800"}]
+)
+def test_a_damaged_setting_is_a_one_line_error(settings):
+    model = toy_model("\nab")
+    model.details["settings"] = settings
+    with pytest.raises(MinicharError, match=r"^reset_on is [^\n]*$"):
+        next(generate(model))
+
+
+@pytest.mark.parametrize("settings", [{}, [], None, "reset_on"])
+def test_a_model_without_the_setting_is_never_reset(settings):
+    model = toy_model("\nab")
+    model.details["settings"] = settings
+    assert "".join(generate(model, 50)) == "".join(generate(toy_model("\nab"), 50))

@@ -1,0 +1,192 @@
+"""``reset_on``: training and evaluation on a text of independent documents."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from naive import read_chunk
+from toys import TEXT, parts, put_together, take, toy_model, toy_settings
+
+from minichar import load
+from minichar.devices.cpu import CPU
+from minichar.errors import MinicharError
+from minichar.text.batches import split_text
+from minichar.training import evaluation
+from minichar.training.evaluation import evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.events import Evaluated
+from minichar.training.settings import Settings
+from minichar.training.start import begin, begin_from, resume
+from minichar.training.step import TrainingStep
+
+T, B = 5, 2
+
+
+@pytest.fixture
+def model(cell):
+    return with_reset_on("a", toy_model("abcd", rnn_size=3, **cell))
+
+
+@pytest.fixture
+def ids(generator):
+    return generator.integers(4, size=151).astype("uint8")  # 150 targets
+
+
+def with_reset_on(separator, model):
+    model.details["settings"] = Settings(reset_on=separator).to_json()
+    return model
+
+
+def naive_loss(model, inputs, targets, keep):
+    """Return the mean loss over one sequence ``(n,)``, with one step at a time and resets by hand."""
+    total, zero = 0.0, np.zeros(model.config.state_shape(1))
+    state = zero
+    for x, y, kept in zip(inputs, targets, keep, strict=True):
+        chunk = np.array([[x]]), np.array([[y]])  # (1, 1) each
+        loss, state = read_chunk(model.config, model.parameters, *chunk, state if kept else zero)
+        total += loss
+    return total / len(inputs)
+
+
+def naive_losses(model, ids, streams):
+    """Return the losses over streams of positions in the text."""
+    return [naive_loss(model, ids[at], ids[at + 1], ids[at] != 0) for at in streams]
+
+
+class TestEvaluation:
+    """The id of the separator is 0."""
+
+    @pytest.mark.parametrize("T", [7, 200])
+    def test_the_whole_text(self, model, ids, T):
+        wanted = naive_losses(model, ids, [np.arange(150)])
+        result = evaluate_whole(model, ids, T, resets=model.resets(ids))
+        assert result.loss == pytest.approx(wanted[0], rel=1e-12)
+        assert abs(result.loss - evaluate_whole(model, ids, T).loss) > 1e-6
+
+    @pytest.mark.parametrize("how", ["columns", "tail"])
+    def test_a_part(self, model, ids, how):
+        split = split_text(ids, B, T, 0.6, 0.2, how, model.resets(ids))
+        positions = split_text(np.arange(151), B, T, 0.6, 0.2, how)
+        for part in ("train", "val"):
+            streams = [at[:-1] for at in getattr(positions, part).streams]
+            result = evaluate_part(model, split, part, "zero")
+            assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
+
+    def test_a_part_with_the_state_carried_over(self, model, ids):
+        split = split_text(ids, B, T, 0.6, 0.2, resets=model.resets(ids))
+        positions = split_text(np.arange(151), B, T, 0.6, 0.2)
+        train, val = positions.train.streams[:, :-1], positions.val.streams[:, :-1]
+        both = np.concatenate([train, val], axis=1)
+        sums = [np.sum(naive_losses(model, ids, at)) * at.shape[1] for at in (train, both)]
+        result = evaluate_part(model, split, "val", "carried")
+        assert result.loss == pytest.approx((sums[1] - sums[0]) / val.size, rel=1e-11)
+
+    @pytest.mark.parametrize("at_a_time", [4, 64])
+    def test_blocks(self, model, ids, monkeypatch, at_a_time):
+        """The state is zero at the start of each block, and reset at each separator in it."""
+        monkeypatch.setattr(evaluation, "BLOCKS", at_a_time)
+        split = split_text(ids, B, T, 0.5, 0.5, "tail", model.resets(ids))
+        positions = split_text(np.arange(151), B, T, 0.5, 0.5, "tail").val.streams
+        streams = [at[i : i + 7] for at in positions for i in range(0, positions.shape[1] - 7, 7)]
+        result = evaluate_blocks(model, split.val.streams, 7, resets=split.val.resets)
+        assert result.characters == 7 * len(streams)
+        assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
+
+    def test_the_text_before_a_document_does_not_matter(self):
+        """A document has the same loss alone and after another document."""
+        model = with_reset_on("\n\n", toy_model("\n abcd"))
+        ids = model.vocabulary.encode("ab\n\ncad ac\n")
+        start = model.vocabulary.encode("\ncad ac\n")
+        whole, alone = (
+            evaluate_whole(model, text, 1, resets=model.resets(text)).loss * (len(text) - 1)
+            for text in (ids, start)
+        )
+        before = evaluate_whole(model, ids[:4], resets=None).loss * 3
+        assert whole == pytest.approx(before + alone, rel=1e-12)
+
+
+class TestTraining:
+    def test_a_document_is_trained_on_from_a_zero_state(self, tmp_path):
+        """With one document per chunk, training with resets equals training from a zero state."""
+        text = "".join("\n" + "abcde"[k % 5] * 5 for k in range(200))
+        options = {"batch_size": 1, "seq_length": 6, "use_ss": False, "split": "tail"}
+        one, two = (
+            begin(toy_settings(tmp_path, text, reset_on=separator, **options)).trainer
+            for separator in ("\n", "")
+        )
+        for _ in range(20):
+            one.set_rates()
+            two.set_rates()
+            two.step.network.reset()
+            assert float(one.learn()) == float(two.learn())
+        np.testing.assert_array_equal(one.model.parameters.flat, two.model.parameters.flat)
+
+    def test_validation_resets_the_state_too(self, tmp_path):
+        settings = toy_settings(tmp_path, reset_on="\n")
+        run = begin(settings)
+        trainer = run.trainer
+        (evaluated,) = (event for event in take(trainer, 1000) if isinstance(event, Evaluated))
+        assert evaluated.val.loss == evaluate_part(trainer.model, trainer.split, "val", "zero").loss
+        trainer.split = replace(trainer.split, val=replace(trainer.split.val, resets=None))
+        assert evaluated.val.loss != evaluate_part(trainer.model, trainer.split, "val", "zero").loss
+
+    def test_a_start_token_is_never_replaced_by_a_prediction(self):
+        model = toy_model()
+        step = TrainingStep(model, T, B, Settings(start_ss=0.0, min_ss=0.0))
+        ids = np.random.default_rng(1).integers(6, size=(T + 1, B))
+        keep = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [1, 1]], bool)
+        step.learn(ids[:-1], ids[1:], CPU.uniform(1), keep)
+        np.testing.assert_array_equal(step.mixed.mask, ~keep)
+        np.testing.assert_array_equal(step.network.fed[~keep], ids[:-1][~keep])
+
+    def test_resuming_uses_the_separator_and_cannot_change_it(self, tmp_path):
+        trainer = begin(toy_settings(tmp_path, reset_on=".\n")).trainer
+        take(trainer, 10)
+        path = trainer.saver.saved[-1]
+        resumed = resume(path, {}).trainer
+        resets, wanted = resumed.split.train.resets, trainer.split.train.resets
+        assert resets.positions.tolist() == wanted.positions.tolist()
+        assert len(resets.positions) == TEXT.count(".\n")
+        with pytest.raises(MinicharError) as caught:
+            resume(path, {"reset_on": "\n"})
+        assert caught.value.with_flags == (
+            rf"--reset-on '\n' cannot be used to resume {path}, which has '.\n': omit the option, or start a "
+            "new run with --init-from"
+        )
+
+    def test_a_checkpoint_without_the_setting_loads_as_before(self, tmp_path):
+        trainer = begin(toy_settings(tmp_path)).trainer
+        take(trainer, 10)
+        header, arrays = parts(trainer.saver.saved[-1])
+        del header["details"]["settings"]["reset_on"]
+        old = put_together(tmp_path / "cv" / "old.npz", header, arrays)
+        assert resume(old, {}).trainer.split.train.resets is None
+        assert load(old).reset_on == ""
+
+
+class TestStart:
+    def test_the_number_of_resets_is_reported(self, tmp_path):
+        run = begin(toy_settings(tmp_path, reset_on="the"))
+        count = TEXT.count("the")
+        assert run.notes == (f"the state is reset at 'the': {count} resets in the text",)
+        assert run.trainer.split.train.resets.positions.tolist() == [
+            k + 2 for k in range(len(TEXT)) if TEXT.startswith("the", k)
+        ]
+
+    def test_a_separator_that_does_not_occur(self, tmp_path):
+        with pytest.raises(MinicharError) as caught:
+            begin(toy_settings(tmp_path, reset_on="\n\n"))
+        assert caught.value.with_flags == (
+            rf"--reset-on is '\n\n', which does not occur in {tmp_path / 'input.txt'}: choose a string that "
+            "separates its documents"
+        )
+
+    def test_a_rare_character_that_is_not_in_the_vocabulary(self, tmp_path):
+        with pytest.raises(MinicharError, match="reset_on is 'q', but 'q' is not in the vocabulary"):
+            begin(toy_settings(tmp_path, min_freq=20, reset_on="q"))
+
+    @pytest.mark.parametrize("separator", ["\n", ""])
+    def test_a_run_from_other_weights_uses_its_own_setting(self, tmp_path, separator):
+        old = with_reset_on("a", toy_model("\n abcd", rnn_size=8))
+        trainer = begin_from(toy_settings(tmp_path, reset_on=separator), old).trainer
+        assert trainer.model.reset_on == separator  # also before the first checkpoint is saved
+        assert old.reset_on == "a"
