@@ -30,7 +30,7 @@ class Option:
     def flag(self) -> str:
         """The command-line option: ``--rnn-size``, ``--rnn-size 64``, ``--use-ss`` or ``--no-use-ss``."""
         flag = f"--{'no-' if self.value is False else ''}{self.name.replace('_', '-')}"
-        return flag if self.value is None or isinstance(self.value, bool) else f"{flag} {self.value}"
+        return flag if self.value is None or isinstance(self.value, bool) else f"{flag} {plain(self.value)}"
 
 
 class MinicharError(Exception):
@@ -55,6 +55,12 @@ class MinicharError(Exception):
     def with_flags(self) -> str:
         """The message with options spelled as on the command line."""
         return "".join(part.flag if isinstance(part, Option) else part for part in self.args)
+
+
+def plain(value: object) -> str:
+    """Return a value as text on one line. An empty string and control characters are quoted."""
+    text = str(value)
+    return text if (text and text.isprintable()) or not isinstance(value, str) else repr(value)
 
 
 def brief(value: object) -> str:

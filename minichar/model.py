@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import numpy as np
+
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU, host_generator
 from minichar.engine.config import Config, initialise
 from minichar.engine.exact import exact
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
+from minichar.text.resets import Resets, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 
 
@@ -59,6 +62,24 @@ class CharRNN:
         """Return a phrase that names the training text, or an empty string if the text is unknown."""
         origin = self.details.get("origin")
         return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
+
+    @property
+    def reset_on(self) -> str:
+        """The string at which the state is reset; empty if there is none.
+
+        Raises
+        ------
+        MinicharError
+            If the model's settings are damaged.
+        """
+        settings = self.details.get("settings")
+        reset_on = settings.get("reset_on", "") if isinstance(settings, dict) else ""
+        separator_ids(reset_on, self.vocabulary)  # raises if the value is invalid
+        return str(reset_on)
+
+    def resets(self, ids: np.ndarray) -> Resets | None:
+        """Return where the state is reset in encoded text `ids` ``(N,)``, read as one stream."""
+        return find_resets(ids, self.vocabulary.encode(self.reset_on))
 
     def network(self, T: int, B: int) -> Network:
         """Return a network that uses these weights, with buffers for `T` time steps of `B` sequences."""

@@ -120,7 +120,8 @@ class Model(CharRNN):
         Parameters
         ----------
         prime : str
-            Text to continue; not included in the output. By default, the model starts after a newline.
+            Text to continue; not included in the output. By default, the model starts after a newline
+            or, if it was trained with ``reset_on``, after that string.
         length : int
             Number of characters to generate; 0 for no limit.
         temperature : float
@@ -217,7 +218,7 @@ class Model(CharRNN):
         ids = self.vocabulary.encode(text, unknown)  # (N,)
         if len(ids) < 2:
             raise MinicharError(f"text has too few known characters ({len(ids)}): the loss needs at least 2")
-        return evaluate_whole(self, ids)
+        return evaluate_whole(self, ids, resets=self.resets(ids))
 
     def surprisal(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Compute the surprisal of each character: -ln of its probability given the preceding text.
@@ -241,11 +242,12 @@ class Model(CharRNN):
             If `text` contains characters that are not in the vocabulary.
         """
         ids = self.vocabulary.encode(text, unknown).astype(np.intp)  # (n,)
-        backend, network = self.parameters.backend, self.network(CHUNK, 1)
+        backend, network, resets = self.parameters.backend, self.network(CHUNK, 1), self.resets(ids)
         surprisal = []
         for start in range(0, len(ids) - 1, CHUNK):
             targets = ids[start + 1 : start + 1 + CHUNK]  # (m,)
             m = len(targets)
+            network.set_keep(resets.keep(start, m) if resets else None)
             inputs = backend.to_device(ids[start : start + m, None])  # (m, 1)
             logits = backend.to_host(network.forward(teacher_forcing(inputs), m))[:, :, 0]  # (m, V)
             network.carry()

@@ -11,13 +11,13 @@ import click
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import PATH, GroupedCommand, Integer, OneOf, checkpoint, device, group
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, brief
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import settings_of
-from minichar.training.text import lay_out
+from minichar.training.text import lay_out, resets_of
 
 NAMES = {"train": "training", "val": "validation", "test": "test"}
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
@@ -130,10 +130,10 @@ def command(
     blocks = f"blocks of {block:,} characters, each from a zero state"
     if split == "whole" and block:
         streams = corpus.ids[None]  # (1, N)
-        result = evaluate_blocks(model, streams, block, watch)
+        result = evaluate_blocks(model, streams, block, watch, resets_of(corpus, settings))
         what = f"whole text, {blocks}"
     elif split == "whole":
-        result = evaluate_whole(model, corpus.ids, watch=watch)
+        result = evaluate_whole(model, corpus.ids, watch=watch, resets=resets_of(corpus, settings))
         what = "whole text, one stream from a zero state"
     else:
         laid_out = lay_out(corpus, settings)
@@ -148,13 +148,16 @@ def command(
             click.echo(note, err=True)
         what = f"{NAMES[part]} split ({laid_out.how}), "
         if block:
-            streams = getattr(laid_out, part).streams
-            result = evaluate_blocks(model, streams, block, watch)
+            chunks = getattr(laid_out, part)
+            streams = chunks.streams
+            result = evaluate_blocks(model, streams, block, watch, chunks.resets)
             what += blocks
         else:
             result = evaluate_part(model, laid_out, part, start, watch)
             begun = "from a zero state" if start == "zero" else "with the state carried over"
             what += f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''} {begun}"
+    if settings.reset_on:
+        what += f", reset at {brief(settings.reset_on)}"
     if block and (rest := streams[:, 1:].size - result.characters):
         click.echo(f"{rest:,} characters at the ends of the streams are not evaluated", err=True)
     click.echo(f"model       {path}: {model.summary()}, on {device.name}")

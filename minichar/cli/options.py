@@ -1,9 +1,10 @@
 """Sections in ``--help``, and options and arguments shared by several commands."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 from click.types import OptionHelpExtra
@@ -12,6 +13,7 @@ from minichar.checks import did_you_mean
 from minichar.cli.dashes import TwoDashes
 from minichar.devices.choose import open_backend
 from minichar.engine.cells import models
+from minichar.errors import plain
 from minichar.extras import on_interrupt, raise_interrupt
 
 Decorator = Callable[[Any], Any]
@@ -111,6 +113,24 @@ class OneOf(click.Choice[str]):
         """Return the error message, which lists the names."""
         message = super().get_invalid_choice_message(value, ctx).removesuffix(".")
         return message + did_you_mean(self.normalize_choice(value, ctx), self.choices)
+
+
+class Escaped(click.types.StringParamType):
+    r"""Text in which ``\n``, ``\t`` and ``\\`` stand for a newline, a tab and a backslash."""
+
+    name = "text"
+    escapes: ClassVar = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text with its escape sequences replaced, or report a usage error."""
+        known = ", ".join(self.escapes)
+
+        def character(found: re.Match[str]) -> str:
+            if found[0] not in self.escapes:
+                self.fail(f"{plain(found[0])} is not an escape sequence: use one of {known}", param, ctx)
+            return self.escapes[found[0]]
+
+        return re.sub(r"(?s)\\.?", character, super().convert(value, param, ctx))
 
 
 class CellName(OneOf):

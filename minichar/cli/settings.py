@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, CellName, OneOf, group
+from minichar.cli.options import PATH, CellName, Escaped, OneOf, group
 from minichar.engine.config import GRU_RESETS
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
@@ -58,6 +58,16 @@ OPTIONS = (
         help="Replace characters that occur fewer than N times with the unknown token, which is never "
         "generated. For Chinese, this reduces the vocabulary size and speeds up training. 0: keep all "
         "characters.",
+    ),
+    text(
+        "--reset-on",
+        default=DEFAULT.reset_on,
+        type=Escaped(),
+        metavar="STR",
+        show_default=False,
+        help=r"Reset the state to zero at each occurrence of this string, so that the poems, names or "
+        r"messages that it separates are independent. Use \n for a newline, \t for a tab and \\ for a "
+        "backslash.  [default: never]",
     ),
     text(
         "--split",

@@ -90,7 +90,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
     """
     config, N, k = model.config, len(ids), min(ALTERNATIVES, model.config.vocab_size)
     to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host
-    network = model.network(CHUNK, 1)
+    network, resets = model.network(CHUNK, 1), model.resets(ids)
     states = np.zeros((config.num_layers, config.rnn_size, N))  # (L, H, N)
     surprise = np.full(N, np.nan)  # (N,)
     likeliest = np.zeros((N, k), dtype=np.intp)  # (N, k)
@@ -100,6 +100,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
     for start in range(0, N, CHUNK):
         chunk = ids[start : start + CHUNK, None].astype(np.intp)  # (n, 1)
         n = len(chunk)
+        network.set_keep(resets.keep(start, n) if resets else None)
         with np.errstate(over="ignore", invalid="ignore"):
             logits = to_host(network.forward(teacher_forcing(to_device(chunk)), n))[:, :, 0]  # (n, V)
         if not np.isfinite(logits).all():

@@ -18,6 +18,7 @@ from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.mapping import release
+from minichar.text.resets import Resets
 
 PARTS = ("train", "val", "test")
 BLOCKS = 64
@@ -25,7 +26,8 @@ BLOCKS = 64
 LARGEST_LOSS = 700
 """Loss in nats below which ``exp(loss)`` is finite."""
 
-Chunk = tuple[Array, Array]
+Chunk = tuple[Array, ...]
+"""Inputs, targets and, if states are reset, where they are kept (`Chunks`)."""
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -65,13 +67,15 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
     ----------
     network : Network
         A network without dropout masks. Its state advances to the end of the last chunk.
-    chunks : iterable of (inputs, targets)
-        Arrays of int ``(n, B)``, n ≤ T.
+    chunks : iterable of (inputs, targets) or (inputs, targets, keep)
+        Arrays of int ``(n, B)``, n ≤ T, and of bool (`Network.set_keep`).
     """
     to_device, to_host = network.parameters.backend.to_device, network.parameters.backend.to_host
     losses, sizes = [], []
-    for inputs, targets in (map(to_device, chunk) for chunk in chunks):
-        losses.append(float(to_host(network.measure(teacher_forcing(inputs), targets))))
+    for inputs, targets, *keep in chunks:
+        network.set_keep(*keep)
+        loss = network.measure(teacher_forcing(to_device(inputs)), to_device(targets))
+        losses.append(float(to_host(loss)))
         sizes.append(targets.size)
         network.carry()
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
@@ -129,14 +133,17 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     to_device = model.parameters.backend.to_device
     if start == "carried":
         for before in PARTS[: PARTS.index(part)]:
-            for inputs, _ in watch(getattr(split, before)):
+            for inputs, _, *keep in watch(getattr(split, before)):
+                network.set_keep(*keep)
                 network.run(teacher_forcing(to_device(inputs)))
                 network.carry()
     return check_finite(evaluate(network, watch(getattr(split, part))))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
-def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter) -> Evaluation:
+def evaluate_whole(
+    model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter, resets: Resets | None = None
+) -> Evaluation:
     """Return the loss on all characters except the first, read as one stream from a zero state.
 
     Parameters
@@ -148,6 +155,8 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
         Number of characters per chunk; does not affect the result.
     watch : callable, optional
         See `evaluate_part`.
+    resets : Resets, optional
+        Where the state is reset in `ids`.
 
     Raises
     ------
@@ -158,14 +167,18 @@ def evaluate_whole(model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter
     def chunks() -> Iterator[Chunk]:
         column = ids[:, None]  # (N, 1)
         for i in watch(range(0, len(ids) - 1, T)):
-            yield column[i : min(i + T, len(ids) - 1)], column[i + 1 : i + 1 + T]
+            inputs, targets = column[i : min(i + T, len(ids) - 1)], column[i + 1 : i + 1 + T]  # (n, 1) each
+            keep = [] if resets is None else [resets.keep(i, len(inputs))]
+            yield inputs, targets, *keep
             release(ids)
 
     return check_finite(evaluate(model.network(T, 1), chunks()))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
-def evaluate_blocks(model: CharRNN, streams: Array, N: int, watch: Watch = iter) -> Evaluation:
+def evaluate_blocks(
+    model: CharRNN, streams: Array, N: int, watch: Watch = iter, resets: Resets | None = None
+) -> Evaluation:
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
     This is the protocol of nanoGPT, whose context is a block, but on all blocks instead of random ones.
@@ -179,6 +192,8 @@ def evaluate_blocks(model: CharRNN, streams: Array, N: int, watch: Watch = iter)
     N : int
     watch : callable, optional
         See `evaluate_part`. A chunk contains `BLOCKS` blocks.
+    resets : Resets, optional
+        Where the state is reset in the streams, in addition to the start of each block.
 
     Raises
     ------
@@ -196,12 +211,13 @@ def evaluate_blocks(model: CharRNN, streams: Array, N: int, watch: Watch = iter)
     blocks = inputs.shape[0] * inputs.shape[1]
     network, results = model.network(N, min(blocks, BLOCKS)), []
     for start in watch(range(0, blocks, BLOCKS)):
-        group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
-        if len(group[0]) < network.B:  # the last group
-            network = model.network(N, len(group[0]))
+        b, j = group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
+        if len(b) < network.B:  # the last group
+            network = model.network(N, len(b))
         network.reset()
         chunk = inputs[group].T.astype(np.intp), targets[group].T.astype(np.intp)  # (N, BLOCKS) each
-        results.append(evaluate(network, [chunk]))
+        keep = [] if resets is None else [resets.at(resets.origins[b] + j * N).keep(0, N)]
+        results.append(evaluate(network, [(*chunk, *keep)]))
         release(streams)
     losses, sizes = [result.loss for result in results], [result.characters for result in results]
     return check_finite(

@@ -7,7 +7,8 @@
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from
 the model's distribution or its argmax. The gradient does not flow through the choice, and the
 backward pass uses the *actual* input characters. The first character in a chunk is always the
-true character, because its prediction would come from the previous chunk.
+true character, because its prediction would come from the previous chunk. So is a character before
+which the state is reset, because it is the start token of the next document.
 """
 
 from collections.abc import Callable
@@ -37,9 +38,14 @@ class ScheduledSampling:
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 
-    def draw_mask(self, ratio: float, generator: Uniform) -> None:
-        """Draw the Bernoulli mask for the next chunk; each element is True with probability `ratio`."""
+    def draw_mask(self, ratio: float, generator: Uniform, keep: Array | None = None) -> None:
+        """Draw the Bernoulli mask for the next chunk; each element is True with probability `ratio`.
+
+        It is also True where `keep` ``(T, B)``, if given, is 0.
+        """
         self.mask[...] = generator.random(self.inputs.shape) < ratio
+        if keep is not None:
+            self.mask |= keep == 0
         if self.feed == "sample":
             self.u[...] = generator.random(self.inputs.shape)
 

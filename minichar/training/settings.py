@@ -41,6 +41,7 @@ class Settings:
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and
     `learning_rate_decay_after` in epochs, `patience` in evaluations, and `max_time` in minutes.
     `batch_size`, `seq_length` and `max_epochs` are chosen for the text if they are 0 (`choose`).
+    `reset_on` is the string that separates documents (`minichar.text.resets`), or empty.
     `recipe` only records where the values come from (`minichar.training.recipes`).
     `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
     `clip_norm` applies to the gradient of the mean loss.
@@ -55,6 +56,7 @@ class Settings:
     data: Annotated[Path | None, FILE_NAME] = None
     encoding: Annotated[str, FILE_NAME] = "utf-8"
     min_freq: Annotated[int, at_least(0)] = 0
+    reset_on: str = ""
     split: Annotated[str, one_of(SPLITS)] = "columns"
     train_frac: float = 0.95
     val_frac: float = 0.05

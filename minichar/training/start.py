@@ -10,19 +10,19 @@ from minichar.checkpoints.naming import is_latest, latest_path, newest_first
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, brief, plain
 from minichar.model import CharRNN
 from minichar.text.corpus import Corpus
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
-from minichar.training.text import choose, lay_out, read_corpus
+from minichar.training.text import check_separator, choose, lay_out, read_corpus
 from minichar.training.trainer import Trainer
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset")
 FIXED = (
     "recipe",
     *ARCHITECTURE,
-    *("encoding", "min_freq", "split", "train_frac", "val_frac"),
+    *("encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
     *("seq_length", "batch_size", "seed", "dtype"),
 )
 """Settings that cannot be changed when a run is resumed."""
@@ -131,7 +131,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         if name in changed:
             raise MinicharError(
                 Option(name, changed[name]),
-                f" cannot be used to resume {path}, which has {getattr(saved, name)}: "
+                f" cannot be used to resume {path}, which has {plain(getattr(saved, name))}: "
                 "omit the option, or start a new run with ",
                 Option("init_from"),
             )
@@ -257,7 +257,14 @@ def _run(
     notes: Iterable[str] = (),
     resumed: TrainingState | None = None,
 ) -> Run:
+    check_separator(corpus, settings)
     split = lay_out(corpus, settings)
+    # Text that is generated before the first checkpoint is saved also uses the settings.
+    model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}
     trainer = Trainer(model, split, settings, origin, resumed)
-    return Run(trainer, corpus, (*corpus.notes, *split.notes, *notes))
+    resets = []
+    if split.train.resets is not None:
+        count = len(split.train.resets.positions)
+        resets.append(f"the state is reset at {brief(settings.reset_on)}: {count:,} resets in the text")
+    return Run(trainer, corpus, (*corpus.notes, *split.notes, *resets, *notes))

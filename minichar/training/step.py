@@ -1,8 +1,8 @@
 """One training step: forward pass, loss, backward pass, clipping, RMSprop.
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and
-replay the step (`Backend.recorded`). Each chunk requires one copy to the device, and no copy to the host
-until the loss is read.
+replay the step (`Backend.recorded`). Each chunk requires one copy to the device, or two if states are
+reset, and no copy to the host until the loss is read.
 """
 
 from functools import partial
@@ -64,7 +64,13 @@ class TrainingStep:
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.update = self.learn_mixed if teacher_forcing_ratio < 1.0 else self.learn_forced
 
-    def learn(self, inputs: np.ndarray, targets: np.ndarray, generator: Uniform) -> None:
+    def learn(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        generator: Uniform,
+        keep: np.ndarray | None = None,
+    ) -> None:
         """Train on one chunk.
 
         Parameters
@@ -72,10 +78,13 @@ class TrainingStep:
         inputs, targets : array of int, (T, B), on the host
         generator : Uniform
             Used to draw the masks for scheduled sampling and dropout.
+        keep : array of bool, (T, B), on the host, optional
+            Where the states are kept (`Network.set_keep`). Required for all chunks of a run, or for none.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
+        self.network.set_keep(keep)
         if self.teacher_forcing_ratio < 1.0:
-            self.mixed.draw_mask(self.teacher_forcing_ratio, generator)
+            self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
         self.network.draw_masks(generator)
         self.update()
 

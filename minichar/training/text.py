@@ -3,8 +3,10 @@
 from dataclasses import replace
 from math import ceil
 
+from minichar.errors import MinicharError, Option, brief
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
+from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
 from minichar.text.sizes import choose_sizes
 from minichar.training.settings import Settings
 
@@ -25,18 +27,38 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
     """
 
     def left_out(B: int, T: int) -> int:
-        return lay_out(corpus, replace(settings, batch_size=B, seq_length=T)).left_out
+        return _split(corpus, replace(settings, batch_size=B, seq_length=T)).left_out
 
     B, T = choose_sizes(len(corpus.ids), settings.batch_size, settings.seq_length, left_out)
     settings = replace(settings, batch_size=B, seq_length=T)
     if not settings.max_epochs:
-        epochs = STEPS / len(lay_out(corpus, settings).train)
+        epochs = STEPS / len(_split(corpus, settings).train)
         settings = replace(settings, max_epochs=float(ceil(epochs)) if epochs > 1 else epochs)
     return settings
 
 
 def lay_out(corpus: Corpus, settings: Settings) -> Split:
-    """Split the text into chunks according to the settings."""
+    """Split the text into chunks according to the settings, with the resets of the state."""
+    return _split(corpus, settings, resets_of(corpus, settings))
+
+
+def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
+    """Return where the state is reset in the text, read as one stream; None without `reset_on`."""
+    return find_resets(corpus.ids, separator_ids(settings.reset_on, corpus.vocabulary))
+
+
+def check_separator(corpus: Corpus, settings: Settings) -> None:
+    """Raise a `MinicharError` if `reset_on` is set but does not occur in the text."""
+    separator = separator_ids(settings.reset_on, corpus.vocabulary)  # (m,)
+    if len(separator) and not any(len(found) for found in find_separators(corpus.ids, separator)):
+        raise MinicharError(
+            Option("reset_on"),
+            f" is {brief(settings.reset_on)}, which does not occur in {corpus.path}: "
+            "choose a string that separates its documents",
+        )
+
+
+def _split(corpus: Corpus, settings: Settings, resets: Resets | None = None) -> Split:
     return split_text(
         corpus.ids,
         settings.batch_size,
@@ -44,4 +66,5 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
         settings.train_frac,
         settings.val_frac,
         settings.split,
+        resets,
     )

@@ -157,7 +157,8 @@ class Trainer:
         k = self.iteration % len(self.split.train)
         if k == 0:
             self.step.network.reset()
-        self.step.learn(*self.split.train[k], self.generator)
+        inputs, targets, *keep = self.split.train[k]
+        self.step.learn(inputs, targets, self.generator, *keep)
         self.iteration += 1
         self.learned += 1
         return self.step.loss.copy()

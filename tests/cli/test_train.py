@@ -28,6 +28,7 @@ OTHER = {
     "data": Path("other.txt"),
     "encoding": "gb18030",
     "min_freq": 2,
+    "reset_on": ".\n",
     "split": "tail",
     "train_frac": 0.8,
     "val_frac": 0.1,

@@ -11,6 +11,7 @@ from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import split_text
+from minichar.text.resets import find_resets
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import trainer as trainer_module
 from minichar.training.events import Evaluated, Saved, Step
@@ -145,6 +146,17 @@ class TestRecording:
         assert len(calls) == 3
         losses_of(trainer, 10)  # scheduled sampling is captured separately
         assert len(calls) == 6
+
+    def test_the_resets_of_each_chunk_are_replayed(self, gpu):
+        settings, ids = replace(EVERYTHING, dropout=0.0, use_ss=False), VOCABULARY.encode(TEXT)
+        losses = []
+        for backend, separator in ((CPU, " "), (gpu, " "), (CPU, "")):
+            trainer = trainer_on(backend, settings)
+            resets = find_resets(ids, VOCABULARY.encode(separator))
+            trainer.split = split_text(ids, B, T, train_frac=0.55, val_frac=0.45, resets=resets)
+            losses.append(np.array(losses_of(trainer, 20)))
+        assert abs(losses[1] - losses[0]).max() < 1e-5
+        assert abs(losses[2] - losses[0]).max() > 1e-3
 
     def test_if_matrix_products_cannot_be_captured_every_step_runs_normally(self, gpu, monkeypatch):
         """CuPy 14 cannot capture matrix products. The failed capture does not affect the losses."""

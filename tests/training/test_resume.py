@@ -104,6 +104,7 @@ def test_evaluations_after_a_stop_are_the_same(settings_of, every):
         {"ss_feed": "argmax"},
         {"dtype": "float64"},
         {"split": "tail"},
+        {"reset_on": "\n"},
         {"val_frac": 0.0},
         {"grad_clip": 0.01, "clip_norm": 0.1},
         {"min_freq": 30},

@@ -185,6 +185,7 @@ def stopped(tmp_path):
         ("gru_reset", "before"),
         ("encoding", "cp1252"),
         ("min_freq", 1),
+        ("reset_on", "e"),
         ("split", "tail"),
         ("train_frac", 0.5),
         ("val_frac", 0.01),
