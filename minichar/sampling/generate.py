@@ -95,8 +95,13 @@ class StopFilter:
         return text
 
 
-def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") -> np.ndarray:
-    """Encode the prime, or a newline if the prime is empty and the vocabulary contains one.
+def prime_ids(
+    vocabulary: Vocabulary, prime: str, unknown: Unknown = "error", reset_on: str = ""
+) -> np.ndarray:
+    """Encode the prime.
+
+    If the prime is empty, encode `reset_on` instead, so that generation starts at the beginning of a
+    document, or a newline if `reset_on` is empty and the vocabulary contains one.
 
     Raises
     ------
@@ -104,9 +109,8 @@ def prime_ids(vocabulary: Vocabulary, prime: str, unknown: Unknown = "error") ->
         If a character is not in the vocabulary and `unknown` is ``error``.
     """
     ids = vocabulary.encode(prime, unknown)
-    if not len(ids) and "\n" in vocabulary:
-        return vocabulary.encode("\n")
-    return ids
+    newline = "\n" if "\n" in vocabulary else ""
+    return ids if len(ids) else vocabulary.encode(reset_on or newline)
 
 
 def generate_many(
@@ -133,7 +137,8 @@ def generate_many(
     characters = model.vocabulary.characters
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]
-    steps = sample_ids(model, prime_ids(model.vocabulary, prime, unknown), choice, generators)
+    encoded = prime_ids(model.vocabulary, prime, unknown, model.reset_on)
+    steps = sample_ids(model, encoded, choice, generators)
     for ids in islice(steps, length or None):
         yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
         if all(f.stopped for f in filters):
@@ -160,7 +165,8 @@ def generate(
     length : int
         Number of characters to generate; 0 for no limit.
     prime : str
-        Text to feed to the model first. If empty, the model is primed with a newline.
+        Text to feed to the model first. If empty, the model is primed with a newline or, if it was
+        trained with ``reset_on``, with that string.
     seed : int
         Random seed. The same seed always produces the same text.
     stop : sequence of str

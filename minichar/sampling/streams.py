@@ -7,6 +7,9 @@ Streams can be added and removed between steps, and each stream has its own rand
 affect each other only through rounding: the summation order in a matrix product depends on the number
 of columns, so in rare cases a different character is sampled. With an exact model (`CharRNN.exact`),
 streams are independent.
+
+If the model was trained with ``reset_on``, the state of a stream is reset to zero before the stream reads
+the last character of the separator (`minichar.text.resets`), both in its prime and in generated text.
 """
 
 from collections import deque
@@ -42,6 +45,8 @@ class Stream:
     ----------
     length : int
         Number of generated characters.
+    recent : deque of int
+        The last ids fed, at most as many as in the model's separator.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Stream:
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
+        self.recent: deque[int] = deque()
 
     def append(self, k: int) -> int:
         """Use the sampled id `k`, or its replacement in `given`, as the next input, and return it."""
@@ -91,6 +97,7 @@ class Streams:
     def __init__(self, model: CharRNN, columns: int = 1) -> None:
         self.model, self.backend = model, model.parameters.backend
         self.unknown_id = model.vocabulary.unknown_id
+        self.separator = deque(model.vocabulary.encode(model.reset_on).tolist())
         self.streams: list[Stream] = []
         self.network = self.model.network(1, columns)
 
@@ -99,6 +106,7 @@ class Streams:
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)
+        stream.recent = deque(maxlen=len(self.separator))
         self.streams.append(stream)
         self._begin(b)
 
@@ -131,6 +139,8 @@ class Streams:
         """
         network, streams = self.network, self.streams
         empty = [b for b, stream in enumerate(streams) if not stream.pending]  # without a prime
+        if self.separator:
+            self._reset_documents()
         fed = np.zeros(network.B, dtype=np.intp)  # (B,)
         fed[: len(streams)] = [stream.pending.popleft() if stream.pending else 0 for stream in streams]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -151,6 +161,14 @@ class Streams:
             scores[self.unknown_id] = -np.inf
         drawn = zip(sampled, choose(sampled, scores), strict=True)
         return sampled, np.array([stream.append(k) for stream, k in drawn], np.intp), scores
+
+    def _reset_documents(self) -> None:
+        """Reset the state of each stream whose next id completes the separator."""
+        for b, stream in enumerate(self.streams):
+            if stream.pending:
+                stream.recent.append(stream.pending[0])
+                if stream.recent == self.separator:
+                    self._begin(b)
 
     def _begin(self, b: int) -> None:
         for layer in self.network.layers:

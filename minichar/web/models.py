@@ -30,6 +30,8 @@ class ModelInfo:
         The characters in the vocabulary.
     unknown : bool
         Whether the vocabulary has an unknown token.
+    reset_on : str
+        The string at which the model's state is reset; empty if there is none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ModelInfo:
     origin: str
     characters: str
     unknown: bool
+    reset_on: str = ""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -97,4 +100,4 @@ def describe(name: str, model: CharRNN) -> ModelInfo:
     origin = model.details.get("origin")
     path = str(origin.get("path", "")) if isinstance(origin, dict) else ""
     vocabulary = model.vocabulary
-    return ModelInfo(name, model.summary(), path, vocabulary.characters, vocabulary.unknown)
+    return ModelInfo(name, model.summary(), path, vocabulary.characters, vocabulary.unknown, model.reset_on)

@@ -101,7 +101,7 @@ class LocalQueue(JobQueue):
     def submit(self, request: Request) -> str:
         """Queue a request and return the id of its job."""
         request, model = self.resolve(request)
-        job = Job(request, request.stream(model.vocabulary))
+        job = Job(request, request.stream(model.vocabulary, model.reset_on))
         with self._lock:
             self._expire()
             if model.name not in self._schedulers:

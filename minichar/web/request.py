@@ -105,12 +105,14 @@ class Request:
         """Return a copy that uses the model with this name."""
         return replace(self, model=name)
 
-    def stream(self, vocabulary: Vocabulary, known: str = "") -> Stream:
+    def stream(self, vocabulary: Vocabulary, reset_on: str = "", known: str = "") -> Stream:
         """Create the stream that generates text for this request.
 
         Parameters
         ----------
         vocabulary : Vocabulary
+        reset_on : str
+            The string at which the model's state is reset, if any.
         known : str
             The text generated so far, if any.
 
@@ -120,7 +122,7 @@ class Request:
             If a character is not in the vocabulary.
         """
         try:
-            prime = prime_ids(vocabulary, self.prime, self.unknown)
+            prime = prime_ids(vocabulary, self.prime, self.unknown, reset_on)
             given = {position: int(vocabulary.encode(character)[0]) for position, character in self.branches}
         except MinicharError as error:
             raise BadRequest(str(error).partition("; leave them out")[0]) from error

@@ -124,7 +124,8 @@ class Worker:
         if attempts > 1:
             store.add(job_id, Update("", [], len(text), restarted=True))
         try:
-            job = Job(request, request.stream(self.infos[model].vocabulary, text))
+            info = self.infos[model]
+            job = Job(request, request.stream(info.vocabulary, info.reset_on, text))
             self.schedulers[model].submit(job)
         except MinicharError as error:
             store.add(job_id, Update("", [], len(text), "error", str(error)))
