@@ -69,7 +69,8 @@ def commands() -> list[str]:
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Change to a directory with short versions of all datasets and the cell from the how-to guide."""
-    for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", POEM), ("tang300", POEM)):
+    poems = f"{POEM}\n"
+    for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", poems), ("tang300", poems)):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         (folder / "input.txt").write_text(line * 40, encoding="utf-8")
