@@ -43,7 +43,7 @@ SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
 STRESS = {"chains": 1, "seconds": 2, "sample": 2000, "megabytes": 1}
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
-POEM = "山中一夜雨，樹杪百重泉。\n"
+POEM = "山中一夜雨，樹杪百重泉。\n\n"
 
 
 def free_port() -> int:
@@ -69,8 +69,7 @@ def commands() -> list[str]:
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Change to a directory with short versions of all datasets and the cell from the how-to guide."""
-    poems = f"{POEM}\n"
-    for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", poems), ("tang300", poems)):
+    for name, line in (("pydocs", LINE), ("tinyshakespeare", LINE), ("quantangshi", POEM), ("tang300", POEM)):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         (folder / "input.txt").write_text(line * 40, encoding="utf-8")

@@ -5,9 +5,10 @@ import threading
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
+from toys import toy_model
 from web_helpers import Events, free_port, redis_server, request, server_in_thread, wait_for
 
-from minichar import MinicharError
+from minichar import MinicharError, generate
 from minichar.web import redis_queue, worker
 from minichar.web.job import Busy, Update
 from minichar.web.queue import Unavailable
@@ -150,6 +151,16 @@ def test_worker_continues_the_published_text(queue, running_worker, sampled):
     before = list(store.updates("left"))
     running_worker.generate("toy", "left")  # no effect, because the job has ended
     assert list(store.updates("left")) == before
+
+
+def test_without_a_prompt_a_worker_starts_at_the_beginning_of_a_document(queue, redis_url):
+    model = toy_model("\nab", scale=40.0)
+    model.details["settings"] = {"reset_on": "a"}
+    with worker_in_thread(redis_url, model):
+        job_id = queue.submit(Request.from_json({"length": 60, "seed": 5, "stop": []}))
+        text, _ = text_of(queue, job_id)
+    assert text == "".join(generate(model.exact(), 60, seed=5))
+    assert text != "".join(generate(model.exact(), 60, prime="\n", seed=5))
 
 
 def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):
