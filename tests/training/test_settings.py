@@ -17,6 +17,7 @@ def test_the_defaults():
         "data": None,
         "encoding": "utf-8",
         "min_freq": 0,
+        "reset_on": "",
         "split": "columns",
         "train_frac": 0.95,
         "val_frac": 0.05,

@@ -132,7 +132,7 @@ def test_the_learning_rate_and_the_ratio_of_each_epoch_are_used(trainer_of, monk
     )
     mixed = trainer.step.mixed
     watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
-    watch(monkeypatch, mixed, "draw_mask", lambda ratio, generator: ratios.append((ratio, mixed.feed)))
+    watch(monkeypatch, mixed, "draw_mask", lambda ratio, *_: ratios.append((ratio, mixed.feed)))
     list(trainer.run())
     n = len(trainer.split.train)
     assert rates == [0.016] * 2 * n + [0.008] * n + [0.004] * n
