@@ -34,9 +34,9 @@ from minichar.training.events import Step
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 
-WINDOWS = 15
-SHORT = 0.1
-"""Duration of a new run as a fraction of a window."""
+WINDOWS = 30
+SHORT, LONGEST = 0.5, 20.0
+"""Duration of a new run as a fraction of a window, and its maximum in seconds."""
 FOREVER = 10**9
 
 Window = tuple[float, float, int]
@@ -73,7 +73,7 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
             count += 1
         speed = count / (process_time() - cpu)
         new = replace(settings, checkpoint_dir=directory / f"new{window}")
-        yield speed, in_another_process(short_run, new, SHORT * seconds / WINDOWS), memory()
+        yield speed, in_another_process(short_run, new, min(SHORT * seconds / WINDOWS, LONGEST)), memory()
 
 
 def short_run(settings: Settings, seconds: float) -> float:
@@ -116,7 +116,7 @@ def sampling(directory: Path, characters: int) -> Iterator[Window]:
         count = sum(len(piece) for piece in islice(stream, size))
         yield (
             count / (process_time() - cpu),
-            in_another_process(short_stream, directory, int(SHORT * size)),
+            in_another_process(short_stream, directory, size // 10),
             memory(),
         )
 
