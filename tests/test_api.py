@@ -20,7 +20,15 @@ from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.training.events import Evaluated, Saved, Step
 
-TOY = {"rnn_size": 8, "num_layers": 1, "batch_size": 4, "seq_length": 6, "max_epochs": 1}
+TOY = {
+    "use_ss": True,
+    "recipe": "char-rnn",
+    "rnn_size": 8,
+    "num_layers": 1,
+    "batch_size": 4,
+    "seq_length": 6,
+    "max_epochs": 1,
+}
 OVERFITTING = TOY | {"rnn_size": 32, "max_epochs": 12, "eval_val_every": 50, "learning_rate": 0.02}
 
 
@@ -563,8 +571,16 @@ def test_progress_prints_notes_about_the_text_first(tmp_path, monkeypatch, capfd
 
 def test_custom_loop_matches_train(text):
     """This is the loop in docs/howto/training-loop.md."""
-    options = {"rnn_size": 8, "num_layers": 2, "batch_size": 4, "seq_length": 6, "max_epochs": 2, "seed": 7}
-    trained = minichar.train(text, use_ss=False, progress=False, grad_clip=0.3, **options)
+    options = {
+        "recipe": "char-rnn",
+        "rnn_size": 8,
+        "num_layers": 2,
+        "batch_size": 4,
+        "seq_length": 6,
+        "max_epochs": 2,
+        "seed": 7,
+    }
+    trained = minichar.train(text, progress=False, grad_clip=0.3, **options)
 
     corpus = minichar.load_corpus(text)
     split = minichar.split_text(corpus.ids, 4, 6)
@@ -584,7 +600,7 @@ def test_custom_loop_matches_train(text):
 
 
 def test_train_with_a_recipe(text):
-    model = minichar.train(text, recipe="quick", **TOY, progress=False)
+    model = minichar.train(text, progress=False, **TOY | {"recipe": "quick"})
     settings = model.details["settings"]
     assert (settings["recipe"], settings["warmup"], settings["rnn_size"]) == ("quick", 0.1, 8)
 

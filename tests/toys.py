@@ -12,6 +12,7 @@ import numpy as np
 from minichar import CharRNN, Vocabulary
 from minichar.checkpoints.checkpoint import load_history
 from minichar.engine.config import Config
+from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
 
 TEXT = "".join(
@@ -21,7 +22,19 @@ TEXT = "".join(
     for c in ("the moon", "a river", "its tail")
 )  # 27 lines
 
-TOY = ("--rnn-size", "8", "--num-layers", "1", "--batch-size", "4", "--seq-length", "6", "--max-epochs", "2")
+SMALL = (
+    "--rnn-size",
+    "8",
+    "--num-layers",
+    "1",
+    "--batch-size",
+    "4",
+    "--seq-length",
+    "6",
+    "--max-epochs",
+    "2",
+)
+TOY = ("--recipe", "char-rnn", "--use-ss", *SMALL)
 ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 """Environment for subprocesses that use one core."""
 
@@ -41,7 +54,8 @@ def toy_settings(folder, text=TEXT, **changes):
     if not path.exists():
         path.write_text(text, encoding="utf-8")
     toy = {"data": str(path), "checkpoint_dir": str(Path(folder) / "cv"), "rnn_size": 8, "num_layers": 2}
-    return Settings(**toy | {"batch_size": 4, "seq_length": 6, "max_epochs": 2} | changes)
+    toy |= {"recipe": "char-rnn", "use_ss": True, "batch_size": 4, "seq_length": 6, "max_epochs": 2}
+    return Settings(**{**RECIPES["char-rnn"].options, **toy, **changes})
 
 
 def take(trainer, n):

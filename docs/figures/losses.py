@@ -19,7 +19,7 @@ from .draw import BLUE, FOLDER, INK, ORANGE, figure
 
 CHARACTERS, SHOWN = 40_000, 3000
 RUN = {
-    "use_ss": False,
+    "recipe": "char-rnn",
     "rnn_size": 64,
     "num_layers": 1,
     "batch_size": 20,

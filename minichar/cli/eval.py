@@ -15,7 +15,8 @@ from minichar.errors import MinicharError, Option, brief
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, evaluate_blocks, evaluate_part, evaluate_whole
-from minichar.training.settings import SPLITS, Settings
+from minichar.training.recipes import settings_from
+from minichar.training.settings import SPLITS
 from minichar.training.start import settings_of
 from minichar.training.text import lay_out, resets_of
 
@@ -110,7 +111,9 @@ def command(
     path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} has no record of its training text: specify the text with --data")
-    trained = settings_of(model, path) if "settings" in model.details else Settings()
+    trained = (
+        settings_of(model, path) if "settings" in model.details else settings_from({"recipe": "char-rnn"})
+    )
     given["split"] = split if split in SPLITS else None
     settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
 

@@ -37,10 +37,12 @@ def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | Non
 OPTIONS = (
     recipe(
         "--recipe",
+        default=DEFAULT.recipe,
         type=OneOf([*RECIPES, LIST]),
         is_eager=True,
         callback=list_recipes,
-        help="Use a named set of options. Options that you specify override it. list: show the recipes.",
+        help="Use a named set of options. Options that you specify override it. The defaults below are "
+        "those of quick. list: show the recipes.",
     ),
     text(
         "--data",

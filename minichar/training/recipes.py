@@ -25,56 +25,84 @@ class Recipe:
     options: Mapping[str, Any]
 
 
-SUITED = {"batch_size": 0, "seq_length": 0, "eval_val_every": 0, "keep": 3, "patience": 10, "use_ss": False}
-"""Sizes and evaluations that suit the text."""
-
 RECIPES = {
-    "char-rnn": Recipe(
-        "the original char-rnn with its default options",
-        {"use_ss": False},
-    ),
-    "quick": Recipe(
-        "a good small model within minutes",
-        SUITED | {"max_epochs": 0, "learning_rate": 8e-3, "learning_rate_schedule": "cosine", "warmup": 0.1},
-    ),
+    "quick": Recipe("a good small model within minutes; the default", {}),
     "laptop": Recipe(
         "a better model within the hour",
-        SUITED
-        | {
+        {
             "rnn_size": 320,
             "dropout": 0.35,
-            "max_epochs": 18,
+            "max_epochs": 18.0,
+            "learning_rate": 2e-3,
+            "learning_rate_schedule": "step",
+            "warmup": 0.0,
             "learning_rate_decay": 0.9,
             "learning_rate_decay_after": 8,
         },
     ),
+    "char-rnn": Recipe(
+        "the original char-rnn with its default options",
+        {
+            "seq_length": 50,
+            "batch_size": 50,
+            "max_epochs": 50.0,
+            "patience": 0,
+            "learning_rate": 2e-3,
+            "learning_rate_schedule": "step",
+            "warmup": 0.0,
+            "eval_val_every": 1000,
+            "keep": 0,
+        },
+    ),
 }
+
+STEP = ("learning_rate_decay", "learning_rate_decay_after")
+SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:
-    """Return settings with the values `given` and, if a recipe is among them, the recipe's other options.
+    """Return settings with the values `given` and the other options of their recipe.
 
     Raises
     ------
     MinicharError
-        If there is no such recipe, or an option is invalid.
+        If there is no such recipe, or an option is invalid or would have no effect.
     """
-    name = given.get("recipe")
-    if not name:
-        return Settings(**given)
+    name = given.get("recipe", Settings.recipe)
     if name not in RECIPES:
         known = ", ".join(RECIPES)
         raise MinicharError(
             Option("recipe"), f" is {name!r}; it must be one of {known}{did_you_mean(name, RECIPES)}"
         )
-    return Settings(**{**RECIPES[name].options, **given})
+    settings = Settings(**{**RECIPES[name].options, **given})
+    check_effect(settings, given)
+    return settings
+
+
+def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Raise a `MinicharError` if an option in `given` has no effect with the `settings`."""
+    unused = []
+    if settings.learning_rate_schedule != "step":
+        unused += [(option, Option("learning_rate_schedule", "step")) for option in STEP]
+    if not settings.use_ss:
+        unused += [(option, Option("use_ss", True)) for option in SS]
+    for option, needed in unused:
+        if option in given:
+            raise MinicharError(Option(option), " has no effect without ", needed, ": add that option")
 
 
 def table() -> list[str]:
-    """Return a description of each recipe, one line per recipe and one per option."""
-    lines = []
-    for name, recipe in RECIPES.items():
-        lines.append(f"{name:9}  {recipe.description}")
-        for option, value in recipe.options.items():
-            lines.append(f"{'':9}  {Option(option, value).flag}")
+    """Return the descriptions of the recipes, and a table of the options that differ between them."""
+    lines = [f"{name:9} {recipe.description}" for name, recipe in RECIPES.items()]
+    differing = [
+        name for name in vars(Settings()) if any(name in recipe.options for recipe in RECIPES.values())
+    ]
+    width = max(len(Option(option).flag) for option in differing)
+    row = f"{{:{width}}}" + "  {:>8}" * len(RECIPES)
+    lines += ["", row.format("", *RECIPES)]
+    for option in differing:
+        values = (getattr(settings_from({"recipe": name}), option) for name in RECIPES)
+        lines.append(
+            row.format(Option(option).flag, *(f"{v:g}" if isinstance(v, float) else v for v in values))
+        )
     return lines

@@ -42,7 +42,8 @@ class Settings:
     `learning_rate_decay_after` in epochs, `patience` in evaluations, and `max_time` in minutes.
     `batch_size`, `seq_length` and `max_epochs` are chosen for the text if they are 0 (`choose`).
     `reset_on` is the string that separates documents (`minichar.text.resets`), or empty.
-    `recipe` only records where the values come from (`minichar.training.recipes`).
+    The defaults are those of the recipe ``quick``. `recipe` only records where the values come from
+    (`minichar.training.recipes`).
     `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
     `clip_norm` applies to the gradient of the mean loss.
 
@@ -52,7 +53,7 @@ class Settings:
         If a value has the wrong type or is out of range.
     """
 
-    recipe: str = ""
+    recipe: str = "quick"
     data: Annotated[Path | None, FILE_NAME] = None
     encoding: Annotated[str, FILE_NAME] = "utf-8"
     min_freq: Annotated[int, at_least(0)] = 0
@@ -65,20 +66,20 @@ class Settings:
     num_layers: Size = 2
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
-    seq_length: Annotated[int, at_least(0)] = 50
-    batch_size: Annotated[int, at_least(0)] = 50
-    max_epochs: Annotated[float, between(0, LARGEST)] = 50.0
-    patience: Annotated[int, at_least(0)] = 0
+    seq_length: Annotated[int, at_least(0)] = 0
+    batch_size: Annotated[int, at_least(0)] = 0
+    max_epochs: Annotated[float, between(0, LARGEST)] = 0.0
+    patience: Annotated[int, at_least(0)] = 10
     max_time: Annotated[float, FROM_0] = 0.0
-    learning_rate: Annotated[float, ABOVE_0] = 2e-3
-    learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
-    warmup: Annotated[float, BELOW_1] = 0.0
+    learning_rate: Annotated[float, ABOVE_0] = 8e-3
+    learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "cosine"
+    warmup: Annotated[float, BELOW_1] = 0.1
     learning_rate_decay: Annotated[float, UP_TO_1] = 0.97
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
     grad_clip: Annotated[float, FROM_0] = 5.0
     clip_norm: Annotated[float, FROM_0] = 0.0
-    use_ss: bool = True
+    use_ss: bool = False
     start_ss: Annotated[float, between(0, 1)] = 1.0
     decay_ss: Annotated[float, between(0, 1)] = 0.005
     min_ss: Annotated[float, between(0, 1)] = 0.9
@@ -86,11 +87,11 @@ class Settings:
     ss_feed: Annotated[str, one_of(SS_FEEDS)] = "sample"
     seed: Annotated[int, at_least(0)] = 123
     dtype: Annotated[str, one_of(DTYPES)] = "float32"
-    eval_val_every: Annotated[int, at_least(0)] = 1000
+    eval_val_every: Annotated[int, at_least(0)] = 0
     sample_every: Annotated[int, at_least(0)] = 1
     checkpoint_dir: Annotated[Path, FILE_NAME] = Path("cv")
     savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""
-    keep: Annotated[int, at_least(0)] = 0
+    keep: Annotated[int, at_least(0)] = 3
     checkpoint_every: Annotated[float, FROM_0] = 60.0
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from minichar.errors import MinicharError, Option, brief, plain
 from minichar.model import CharRNN
 from minichar.text.corpus import Corpus
 from minichar.text.vocabulary import Vocabulary
+from minichar.training.recipes import RECIPES, check_effect
 from minichar.training.settings import Settings
 from minichar.training.text import check_separator, choose, lay_out, read_corpus
 from minichar.training.trainer import Trainer
@@ -125,6 +126,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     path, model, state, notes = _newest_readable(path, backend)
     saved = settings_of(model, path)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
+    check_effect(settings, changes)
     changed = {name: getattr(settings, name) for name in changes}
     changed = {name: value for name, value in changed.items() if value != getattr(saved, name)}
     for name in FIXED:
@@ -192,13 +194,15 @@ def _is_obsolete(path: Path, state: TrainingState) -> bool:
 def settings_of(model: CharRNN, path: Path) -> Settings:
     """Return the training settings of the model in the checkpoint `path`.
 
+    Settings that did not exist when the checkpoint was written have char-rnn's values.
+
     Raises
     ------
     MinicharError
         If the settings are missing or damaged.
     """
     try:
-        return Settings(**model.details["settings"])
+        return Settings(**{"recipe": "", **RECIPES["char-rnn"].options, **model.details["settings"]})
     except (KeyError, TypeError, MinicharError) as error:
         raise MinicharError(
             f"{path} cannot be used: its training settings are missing or damaged ({error})"

@@ -8,11 +8,12 @@ from devices import open_device
 
 from minichar.cli import main
 
-TRAIN = [
+WITHOUT_SS = [
     *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
     *("--batch-size", "3", "--max-epochs", "1", "--eval-val-every", "4", "--sample-every", "0", "--quiet"),
-    *("--train-frac", "0.7", "--val-frac", "0.3", "--dropout", "0.2", "--start-ss", "0.8", "--min-ss", "0.5"),
+    *("--train-frac", "0.7", "--val-frac", "0.3", "--dropout", "0.2"),
 ]
+TRAIN = [*WITHOUT_SS, "--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"]
 GRADCHECK = [
     *("gradcheck", "--rnn-size", "2", "--vocab-size", "3", "--seq-length", "2", "--batch-size", "1"),
     *("--num-layers", "1"),
@@ -122,7 +123,7 @@ class TestResume:
         assert (note in stderr) == (device != "cpu")
 
     def test_note_omits_random_numbers_if_none_are_used(self, run, device):
-        path = run(*TRAIN, "--dropout", "0", "--no-use-ss", "--device", "cpu").stdout.strip()
+        path = run(*WITHOUT_SS, "--dropout", "0", "--device", "cpu").stdout.strip()
         note = "the checkpoint was saved on cpu: rounding differs\n"
         assert (note in self.resume(run, path, device)) == (device != "cpu")
 

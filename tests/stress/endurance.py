@@ -64,6 +64,7 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
         train_frac=0.999,
         max_epochs=FOREVER,
         keep=1,
+        patience=0,
     )
     steps = reported_steps(settings)
     for window in range(WINDOWS):

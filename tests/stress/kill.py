@@ -27,14 +27,26 @@ from minichar.checkpoints.naming import is_latest, newest_first
 from minichar.errors import MinicharError
 
 CELLS = (("lstm",), ("gru",), ("gru", "--gru-reset", "before"), ("rnn",))
+SS = ("--use-ss", "--start-ss", "0.7", "--min-ss", "0.5")
 NOISE = (
-    ("--no-use-ss",),
-    ("--dropout", "0.3", "--no-use-ss"),
-    ("--start-ss", "0.7", "--min-ss", "0.5"),
-    ("--dropout", "0.3", "--start-ss", "0.7", "--min-ss", "0.5"),
+    (),
+    ("--dropout", "0.3"),
+    SS,
+    ("--dropout", "0.3", *SS),
 )
 SIZE = ("--rnn-size", "32", "--batch-size", "8", "--seq-length", "20", "--max-epochs", "6")
-SAVING = ("--eval-val-every", "170", "--checkpoint-every", "0.1", "--sample-every", "0", "--keep", "3")
+SAVING = (
+    "--patience",
+    "0",
+    "--eval-val-every",
+    "170",
+    "--checkpoint-every",
+    "0.1",
+    "--sample-every",
+    "0",
+    "--keep",
+    "3",
+)
 CHARACTERS = 40_000
 Options = tuple[str, ...]
 Result = dict[str, object]

@@ -13,7 +13,7 @@ from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.evaluation import evaluate_part
-from minichar.training.settings import Settings
+from minichar.training.recipes import settings_from
 from minichar.training.trainer import Trainer
 
 LINE = "the sea and of stars were cold upon a hill where no man before"
@@ -24,7 +24,9 @@ TEXT = " ".join(WORDS[(k * k + k // 3) % len(WORDS)] for k in range(80))
 def trainer_of(text, cell, *, H=16, L=2, dropout=0.0, **settings):
     """Return a trainer for a new float64 model that trains on three quarters of `text`."""
     vocabulary = Vocabulary("".join(sorted(set(text))))
-    settings = Settings(dtype="float64", seed=5, **settings)
+    settings = settings_from(
+        {"recipe": "char-rnn", "use_ss": True, "dtype": "float64", "seed": 5, **settings}
+    )
     config = Config(len(vocabulary), **cell, rnn_size=H, num_layers=L, dropout=dropout)
     model = CharRNN.new(config, vocabulary, settings.seed, settings.dtype)
     split = split_text(

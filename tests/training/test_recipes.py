@@ -7,20 +7,41 @@ from minichar.training.settings import Settings
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_changes_the_defaults(name):
-    settings, default = settings_from({"recipe": name}), Settings()
-    changed = {field for field, value in vars(settings).items() if value != getattr(default, field)}
-    assert changed == {"recipe", *RECIPES[name].options}
-    assert all(getattr(settings, option) == value for option, value in RECIPES[name].options.items())
+    settings = settings_from({"recipe": name})
+    assert settings == Settings(recipe=name, **RECIPES[name].options)
+    assert all(value != getattr(Settings(), option) for option, value in RECIPES[name].options.items())
 
 
 def test_explicit_options_override_the_recipe():
-    settings = settings_from({"recipe": "quick", "learning_rate": 0.5, "rnn_size": 7})
-    assert (settings.learning_rate, settings.rnn_size, settings.warmup) == (0.5, 7, 0.1)
+    settings = settings_from({"recipe": "laptop", "learning_rate": 0.5, "rnn_size": 7})
+    assert (settings.learning_rate, settings.rnn_size, settings.dropout) == (0.5, 7, 0.35)
 
 
-@pytest.mark.parametrize("given", [{}, {"recipe": ""}, {"seed": 5}])
-def test_without_a_recipe_the_defaults_are_used(given):
-    assert settings_from(given) == Settings(**given)
+def test_the_default_recipe_is_quick():
+    assert settings_from({"seed": 5}) == settings_from({"seed": 5, "recipe": "quick"}) == Settings(seed=5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"learning_rate_decay": 0.9},
+            "learning_rate_decay has no effect without learning_rate_schedule='step'",
+        ),
+        (
+            {"recipe": "laptop", "learning_rate_schedule": "linear", "learning_rate_decay_after": 2},
+            "learning_rate_decay_after has no effect without learning_rate_schedule='step'",
+        ),
+        ({"start_ss": 0.9}, "start_ss has no effect without use_ss=True"),
+        ({"recipe": "char-rnn", "ss_feed": "argmax"}, "ss_feed has no effect without use_ss=True"),
+    ],
+)
+def test_an_option_without_an_effect_is_an_error(given, message):
+    with pytest.raises(MinicharError) as caught:
+        settings_from(given)
+    assert str(caught.value) == f"{message}: add that option"
+    needed = {"learning_rate_schedule": "step"} if "schedule" in message else {"use_ss": True}
+    settings_from(given | needed)
 
 
 def test_the_recipe_of_char_rnn_has_its_original_defaults():
@@ -40,13 +61,16 @@ def test_an_unknown_recipe_suggests_a_known_one():
     with pytest.raises(MinicharError) as caught:
         settings_from({"recipe": "quik"})
     assert str(caught.value) == (
-        "recipe is 'quik'; it must be one of char-rnn, quick, laptop; did you mean 'quick'?"
+        "recipe is 'quik'; it must be one of quick, laptop, char-rnn; did you mean 'quick'?"
     )
 
 
-def test_the_table_lists_every_option_as_typed():
+def test_the_table_shows_the_options_that_differ():
     lines = table()
     for name, recipe in RECIPES.items():
         assert any(line.split(maxsplit=1) == [name, recipe.description] for line in lines)
-    assert "           --no-use-ss" in lines
-    assert "           --learning-rate-schedule cosine" in lines
+    rows = [line.split() for line in lines]
+    assert [*RECIPES] in rows
+    assert ["--rnn-size", "128", "320", "128"] in rows
+    assert ["--learning-rate-schedule", "cosine", "step", "step"] in rows
+    assert not any(row and row[0] == "--seed" for row in rows)

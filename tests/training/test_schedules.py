@@ -81,9 +81,11 @@ def test_the_teacher_forcing_ratio_never_rises_and_never_falls_below_its_minimum
 def test_settings_pass_their_values_to_the_schedules():
     settings = Settings(
         learning_rate=0.8,
+        learning_rate_schedule="step",
         learning_rate_decay=0.5,
         learning_rate_decay_after=3,
         warmup=0.25,
+        use_ss=True,
         ss_schedule="exponential",
         start_ss=0.8,
         decay_ss=0.5,

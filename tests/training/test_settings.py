@@ -11,9 +11,8 @@ from minichar.training.settings import Settings
 
 
 def test_the_defaults():
-    """Options taken from char-rnn and char-rnn-chinese keep their defaults."""
     assert Settings().to_json() == {
-        "recipe": "",
+        "recipe": "quick",
         "data": None,
         "encoding": "utf-8",
         "min_freq": 0,
@@ -26,20 +25,20 @@ def test_the_defaults():
         "num_layers": 2,
         "dropout": 0.0,
         "gru_reset": "after",
-        "seq_length": 50,
-        "batch_size": 50,
-        "max_epochs": 50,
-        "patience": 0,
+        "seq_length": 0,
+        "batch_size": 0,
+        "max_epochs": 0,
+        "patience": 10,
         "max_time": 0,
-        "learning_rate": 2e-3,
-        "learning_rate_schedule": "step",
-        "warmup": 0.0,
+        "learning_rate": 8e-3,
+        "learning_rate_schedule": "cosine",
+        "warmup": 0.1,
         "learning_rate_decay": 0.97,
         "learning_rate_decay_after": 10,
         "decay_rate": 0.95,
         "grad_clip": 5.0,
         "clip_norm": 0.0,
-        "use_ss": True,
+        "use_ss": False,
         "start_ss": 1.0,
         "decay_ss": 0.005,
         "min_ss": 0.9,
@@ -47,11 +46,11 @@ def test_the_defaults():
         "ss_feed": "sample",
         "seed": 123,
         "dtype": "float32",
-        "eval_val_every": 1000,
+        "eval_val_every": 0,
         "sample_every": 1,
         "checkpoint_dir": "cv",
         "savefile": "",
-        "keep": 0,
+        "keep": 3,
         "checkpoint_every": 60.0,
     }
 
@@ -176,18 +175,17 @@ def test_a_run_is_named_after_its_model(model):
 
 
 def test_the_learning_rate_decays_after_an_epoch():
-    settings = Settings(learning_rate=0.5, learning_rate_decay=0.5, learning_rate_decay_after=2)
+    step = {"learning_rate_schedule": "step", "warmup": 0.0, "learning_rate_decay_after": 2}
+    settings = Settings(learning_rate=0.5, learning_rate_decay=0.5, **step)
     assert [settings.learning_rate_at(2 * e + 1, 2, 10) for e in range(5)] == [0.5, 0.5, 0.25, 0.125, 0.0625]
 
 
 def test_the_teacher_forcing_ratio_decays_each_epoch():
-    settings = Settings(start_ss=0.75, decay_ss=0.25, min_ss=0.125)
+    settings = Settings(use_ss=True, start_ss=0.75, decay_ss=0.25, min_ss=0.125)
     assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == [0.75, 0.5, 0.25, 0.125]
     assert Settings(start_ss=0.75, use_ss=False).teacher_forcing_ratio_at(3) == 1.0
-    assert (
-        Settings(start_ss=0.5, decay_ss=0.5, min_ss=0, ss_schedule="exponential").teacher_forcing_ratio_at(2)
-        == 0.125
-    )
+    exponential = {"start_ss": 0.5, "decay_ss": 0.5, "min_ss": 0, "ss_schedule": "exponential"}
+    assert Settings(use_ss=True, **exponential).teacher_forcing_ratio_at(2) == 0.125
 
 
 def test_large_limits_are_printed_in_full():

@@ -11,7 +11,7 @@ from minichar.checkpoints.checkpoint import load, save
 from minichar.errors import MinicharError
 from minichar.training import text as training_text
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, copy_weights, resume
+from minichar.training.start import begin, begin_from, copy_weights, resume, settings_of
 
 ALPHABET = "abcdefgh \n"
 
@@ -393,3 +393,23 @@ def test_sizes_are_chosen_when_fine_tuning_too(old, tmp_path):
     trainer = begin_from(toy_settings(tmp_path, ALPHABET * 60, batch_size=0, max_epochs=0), old).trainer
     assert trainer.settings.batch_size == 4
     assert trainer.settings.max_epochs >= 1
+
+
+def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):
+    run = begin(toy_settings(tmp_path, learning_rate=0.01))
+    stored = run.trainer.settings.to_json()
+    for name in ("recipe", "patience", "learning_rate_schedule", "warmup"):  # newer than the format
+        del stored[name]
+    run.trainer.model.details["settings"] = stored
+    settings = settings_of(run.trainer.model, Path("old.npz"))
+    assert (settings.recipe, settings.learning_rate) == ("", 0.01)
+    assert [settings.learning_rate_at(i, 2, 40) for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
+    assert settings.patience == 0
+
+
+def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):
+    run = begin(toy_settings(tmp_path, use_ss=False))
+    take(run.trainer, 5)
+    with pytest.raises(MinicharError, match="min_ss has no effect without use_ss=True: add that option"):
+        resume(run.trainer.saver.saved[-1], {"min_ss": 0.5})
+    resume(run.trainer.saver.saved[-1], {"min_ss": 0.5, "use_ss": True})

@@ -66,7 +66,7 @@ def test_patience_counts_evaluations_without_improvement():
 
 
 def test_without_patience_the_run_does_not_end_early():
-    plan = Timetable(Settings(), 10)
+    plan = Timetable(Settings(patience=0), 10)
     for _ in range(100):
         plan.evaluated(best=False)
     assert plan.reason_to_end() == ""
