@@ -9,6 +9,8 @@ and, if training can be resumed,
 
     mean_square     RMSprop's running mean square m         (number of parameters,)
     state           carried recurrent state                 (L, states per layer, H, B)
+    theta           weights in training, if the weights
+                    above are their average                 (number of parameters,)
     history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
     header          training: position and random state
 
@@ -17,15 +19,15 @@ Format version 1 stored the history in the header.
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
 from minichar.checkpoints.archive import Archive, Damaged, write_archive
-from minichar.checkpoints.history import LARGEST, History
-from minichar.checks import FROM_0, at_least, between, check
+from minichar.checkpoints.history import History
+from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
@@ -37,65 +39,7 @@ from minichar.text.vocabulary import Vocabulary
 FORMAT = "minichar"
 VERSION = 2
 WEIGHT_DTYPES = ("float16", "float32", "float64")
-TRAINING_ARRAYS = ("mean_square", "state", "history")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The progress of a training run, as stored in the header.
-
-    Attributes
-    ----------
-    iteration : int
-        Number of completed training steps.
-    first_loss : float
-        Loss on the first chunk of the run.
-    learned : int
-        Number of training steps since the last evaluation.
-    total : float
-        Sum of their losses.
-    device : str
-        Kind of device: ``cpu``, ``gpu`` or ``opencl``.
-    random : dict
-        State of the random generator for dropout masks and scheduled sampling.
-
-    Raises
-    ------
-    MinicharError
-        If a value has the wrong type or is out of range.
-    """
-
-    iteration: Annotated[int, between(1, LARGEST)]
-    first_loss: Annotated[float, between(0, LARGEST)]
-    learned: Annotated[int, at_least(0)]
-    total: Annotated[float, FROM_0]
-    device: str
-    random: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.learned > self.iteration:
-            raise MinicharError(f"learned is {self.learned}, more than the {self.iteration} completed steps")
-
-
-@dataclass
-class TrainingState:
-    """The training state, excluding the model.
-
-    Attributes
-    ----------
-    mean_square : array, (size,)
-        m, RMSprop's running mean of the squared gradients.
-    state : array, (L, states per layer, H, B)
-        The recurrent state at the start of the next chunk.
-    progress : Progress
-    history : History
-    """
-
-    mean_square: np.ndarray
-    state: np.ndarray
-    progress: Progress
-    history: History = field(default_factory=History)
+TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 
 
 def header_of(model: CharRNN) -> dict[str, Any]:
@@ -159,6 +103,8 @@ def save(
             "state": training.state,
             "history": training.history.to_array(),
         }
+        if training.theta is not None:
+            arrays["theta"] = training.theta
     write_archive(path, header, arrays)
 
 
@@ -197,11 +143,13 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
             progress = Progress(**{field.name: training[field.name] for field in fields(Progress)})
         except (KeyError, MinicharError) as error:
             raise archive.damaged(f"its training progress is incomplete or invalid ({error})") from error
-        arrays = {name: archive.read(name) for name in ("mean_square", "state")}
-    fits = arrays["mean_square"].shape == (model.parameters.size,) and arrays["state"].ndim == 4
+        names = {"mean_square", "state"} | ({"theta"} & archive.shapes.keys())
+        arrays = {name: archive.read(name) for name in names}
+    sizes = {arrays[name].shape for name in ("mean_square", "theta") if name in arrays}
+    fits = sizes == {(model.parameters.size,)} and arrays["state"].ndim == 4
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
         raise archive.damaged("its training state does not match its model or is not finite")
-    return model, TrainingState(arrays["mean_square"], arrays["state"], progress, history)
+    return model, TrainingState(progress=progress, history=history, **arrays)
 
 
 def load_history(path: Path) -> History | None:

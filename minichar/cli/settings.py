@@ -185,6 +185,13 @@ OPTIONS = (
         "steps.",
     ),
     training(
+        "--ema",
+        default=DEFAULT.ema,
+        metavar="DECAY",
+        help="Average the weights over about 1 / (1 - DECAY) steps, and evaluate and save the average as the "
+        "model. Try 0.999. 0: off.",
+    ),
+    training(
         "--grad-clip",
         default=DEFAULT.grad_clip,
         help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",

@@ -19,6 +19,7 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import Archive, write_archive
+from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option
@@ -49,7 +50,7 @@ class Content:
     """Contents of a file: a model, optionally with training state, or only arrays."""
 
     model: CharRNN | None = None
-    training: checkpoint.TrainingState | None = None
+    training: TrainingState | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

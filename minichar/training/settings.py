@@ -77,6 +77,7 @@ class Settings:
     learning_rate_decay: Annotated[float, UP_TO_1] = 0.97
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
+    ema: Annotated[float, BELOW_1] = 0.0
     grad_clip: Annotated[float, FROM_0] = 5.0
     clip_norm: Annotated[float, FROM_0] = 0.0
     use_ss: bool = False

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from minichar.checkpoints.checkpoint import TrainingState, load_training
+from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.naming import is_latest, latest_path, newest_first
+from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config

@@ -1,10 +1,11 @@
-"""One training step: forward pass, loss, backward pass, clipping, RMSprop.
+"""One training step: forward pass, loss, backward pass, clipping, RMSprop, averaging.
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and
 replay the step (`Backend.recorded`). Each chunk requires one copy to the device, or two if states are
 reset, and no copy to the host until the loss is read.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from minichar.devices.random import Uniform
 from minichar.engine.network import Feed, teacher_forcing
 from minichar.model import CharRNN
+from minichar.training.averaging import Average
 from minichar.training.optimiser import RMSprop, clip_elements, clip_norm
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
@@ -23,13 +25,16 @@ class TrainingStep:
     Parameters
     ----------
     model : CharRNN
-        Trained in place.
+        Trained in place. With `Settings.ema`, its weights are the average of the weights in training.
     T, B : int
         Number of time steps and sequences in a chunk.
     settings : Settings
 
     Attributes
     ----------
+    theta : Parameters
+        The weights in training.
+    average : Average or None
     loss : array, ()
         Mean loss of the last chunk before its update, in nats per character, on the device.
     total, worst : array, ()
@@ -40,9 +45,14 @@ class TrainingStep:
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings) -> None:
-        parameters = model.parameters
+        self.theta, self.average = model.parameters, None
+        if settings.ema:
+            self.theta = model.parameters.twin()
+            self.theta.flat[...] = model.parameters.flat
+            self.average = Average(self.theta, model.parameters)
+        parameters = self.theta
         self.backend, self.settings, self.T = parameters.backend, settings, T
-        self.network = model.network(T, B)
+        self.network = replace(model, parameters=parameters).network(T, B)
         self.optimiser = RMSprop(parameters, settings.decay_rate)
         self.chunk = self.backend.zeros((2, T, B), "int64")  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
@@ -101,4 +111,6 @@ class TrainingStep:
             clip_norm(xp, g, settings.clip_norm)
         xp.copyto(g, 0.0, where=xp.logical_not(self.loss <= self.limit))  # also true for NaN
         self.optimiser.step(g, self.learning_rate)
+        if self.average is not None:
+            self.average.step()
         network.carry()

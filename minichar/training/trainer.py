@@ -1,6 +1,6 @@
 """The training loop.
 
-    for each chunk: forward pass, loss, backward pass, clipping, RMSprop
+    for each chunk: forward pass, loss, backward pass, clipping, RMSprop, averaging
     every `eval_val_every` chunks: evaluate, save a checkpoint
     `checkpoint_every` seconds after the last checkpoint: overwrite the latest checkpoint
 
@@ -18,24 +18,20 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.history import LARGEST, History
+from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Array
 from minichar.errors import MinicharError, Option
 from minichar.files import check_directory, sharing
 from minichar.model import CharRNN
 from minichar.text.batches import Split
+from minichar.training.averaging import decay_at
 from minichar.training.evaluation import evaluate
 from minichar.training.events import EndedEarly, Evaluated, Event, Step, Warned
+from minichar.training.failure import EXPLODED, bad_parameter
 from minichar.training.saving import Saver
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 from minichar.training.timetable import Timetable
-
-EXPLODED = 3.0
-"""Training fails if the loss exceeds this multiple of the initial loss, as in char-rnn.
-
-If the initial loss is below the uniform baseline ln V, for example when training starts from trained
-weights, the baseline is used instead.
-"""
 
 
 class Trainer:
@@ -51,7 +47,7 @@ class Trainer:
     origin : dict
         ``path`` and ``digest`` of the text. Checkpoints store them so that changes to the text are
         detected when the run is resumed.
-    resumed : checkpoint.TrainingState, optional
+    resumed : TrainingState, optional
         The state to resume from.
     """
 
@@ -61,7 +57,7 @@ class Trainer:
         split: Split,
         settings: Settings,
         origin: dict[str, Any],
-        resumed: checkpoint.TrainingState | None = None,
+        resumed: TrainingState | None = None,
     ) -> None:
         self.model, self.split, self.settings, self.origin = model, split, settings, origin
         self.backend = model.parameters.backend
@@ -164,10 +160,12 @@ class Trainer:
         return self.step.loss.copy()
 
     def set_rates(self) -> None:
-        """Set the learning rate and the teacher-forcing ratio for the next step."""
+        """Set the learning rate, the teacher-forcing ratio and the decay of the average for the next step."""
         if (rates := self.timetable.rates(self.iteration)) != self.rates:
             self.step.set_rates(*rates)
             self.rates = rates
+        if self.step.average is not None:
+            self.step.average.decay[...] = decay_at(self.iteration, self.settings.ema)
 
     def look(self, loss: Array) -> float:
         """Copy a loss to the host and check it.
@@ -209,7 +207,7 @@ class Trainer:
     def check_parameters(self) -> None:
         """Raise a `MinicharError` if training has failed since the last evaluation."""
         self.look(self.step.worst)
-        if not self.backend.to_host(self.backend.xp.isfinite(self.model.parameters.flat).all()):
+        if not self.backend.to_host(self.backend.xp.isfinite(self.step.theta.flat).all()):
             self.check(float("nan"))
 
     def begin_with(self, first_loss: float) -> None:
@@ -228,23 +226,13 @@ class Trainer:
         saved = self.saver.saved
         limit = f"; the initial loss was {self.first_loss:.4g}" if isfinite(loss) else ""
         good = f"The last good checkpoint is {saved[-1]}" if saved else "No checkpoint was saved"
+        bad = bad_parameter(self.step.theta)
         raise MinicharError(
-            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {self.bad_parameter()}. "
-            f"{good}; try a lower ",
+            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {bad}. {good}; try a lower ",
             Option("learning_rate"),
             " or ",
             Option("grad_clip"),
         )
-
-    def bad_parameter(self) -> str:
-        """Return a sentence that names the first non-finite parameter, or the largest if all are finite."""
-        xp, to_host = self.backend.xp, self.backend.to_host
-        largest = {name: float(to_host(xp.abs(view).max())) for name, view in self.model.parameters.items()}
-        for name, value in largest.items():
-            if not isfinite(value):
-                return f"Parameter {name} is no longer finite"
-        name = max(largest, key=lambda name: largest[name])
-        return f"Parameter {name} has grown to {largest[name]:.3g}"
 
     def _write(self, path: Path, val_loss: float | None) -> None:
         self.model.details = {
@@ -258,12 +246,13 @@ class Trainer:
     @property
     def checkpoint_bytes(self) -> int:
         """Approximate checkpoint size in bytes: weights, running mean square and state."""
-        return 2 * self.model.parameters.flat.nbytes + self.step.network.state.nbytes
+        copies = 2 if self.step.average is None else 3
+        return copies * self.model.parameters.flat.nbytes + self.step.network.state.nbytes
 
-    def _state(self) -> checkpoint.TrainingState:
+    def _state(self) -> TrainingState:
         to_host = self.backend.to_host
         assert self.first_loss is not None  # a training step was completed
-        progress = checkpoint.Progress(
+        progress = Progress(
             self.iteration,
             self.first_loss,
             self.learned,
@@ -271,14 +260,21 @@ class Trainer:
             self.backend.kind,
             self.generator.state,
         )
-        return checkpoint.TrainingState(
-            to_host(self.step.optimiser.mean_square), to_host(self.step.network.state), progress, self.history
+        step = self.step
+        return TrainingState(
+            to_host(step.optimiser.mean_square),
+            to_host(step.network.state),
+            progress,
+            self.history,
+            None if step.average is None else to_host(step.theta.flat),
         )
 
-    def _restore(self, resumed: checkpoint.TrainingState) -> None:
+    def _restore(self, resumed: TrainingState) -> None:
         progress = resumed.progress
         if resumed.state.shape != self.step.network.state.shape:
             raise MinicharError("the checkpoint cannot be resumed: its carried state has the wrong shape")
+        if resumed.theta is not None:
+            self.step.theta.flat[...] = self.backend.to_device(resumed.theta)
         self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
         self.step.network.state = self.backend.to_device(resumed.state)
         self.iteration, self.learned = progress.iteration, progress.learned

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from toys import toy_model
 
-from minichar.checkpoints.checkpoint import Progress, TrainingState
+from minichar.checkpoints.state import Progress, TrainingState
 
 
 @pytest.fixture

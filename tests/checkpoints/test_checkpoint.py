@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from toys import WRONG, parts, places, put_together, set_at, toy_model
 
-from minichar.checkpoints.checkpoint import Progress, TrainingState, load, load_training, save
+from minichar.checkpoints.checkpoint import load, load_training, save
+from minichar.checkpoints.state import Progress, TrainingState
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.text.vocabulary import Vocabulary

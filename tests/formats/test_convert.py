@@ -15,7 +15,8 @@ from converting import Converted, convert
 import minichar
 import minichar.extras as extras
 from minichar.checkpoints.archive import write_archive
-from minichar.checkpoints.checkpoint import Progress, TrainingState, header_of, load, load_training, save
+from minichar.checkpoints.checkpoint import header_of, load, load_training, save
+from minichar.checkpoints.state import Progress, TrainingState
 from minichar.cli import main
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 from converting import convert
 
-from minichar.checkpoints.checkpoint import Progress, TrainingState, save
+from minichar.checkpoints.checkpoint import save
+from minichar.checkpoints.state import Progress, TrainingState
 from minichar.cli import main
 from minichar.formats.convert import READERS, SUFFIXES, TARGETS
 

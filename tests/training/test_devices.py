@@ -41,6 +41,7 @@ EVERYTHING = Settings(
     decay_ss=0.3,
     min_ss=0.5,
     dropout=0.3,
+    ema=0.9,
     dtype="float64",
     eval_val_every=5,
 )

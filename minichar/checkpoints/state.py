@@ -1,0 +1,71 @@
+"""The state of a training run, which a checkpoint stores so that the run can be resumed exactly."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+
+from minichar.checkpoints.history import LARGEST, History
+from minichar.checks import FROM_0, at_least, between, check
+from minichar.errors import MinicharError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a training run, as stored in the header.
+
+    Attributes
+    ----------
+    iteration : int
+        Number of completed training steps.
+    first_loss : float
+        Loss on the first chunk of the run.
+    learned : int
+        Number of training steps since the last evaluation.
+    total : float
+        Sum of their losses.
+    device : str
+        Kind of device: ``cpu``, ``gpu`` or ``opencl``.
+    random : dict
+        State of the random generator for dropout masks and scheduled sampling.
+
+    Raises
+    ------
+    MinicharError
+        If a value has the wrong type or is out of range.
+    """
+
+    iteration: Annotated[int, between(1, LARGEST)]
+    first_loss: Annotated[float, between(0, LARGEST)]
+    learned: Annotated[int, at_least(0)]
+    total: Annotated[float, FROM_0]
+    device: str
+    random: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.learned > self.iteration:
+            raise MinicharError(f"learned is {self.learned}, more than the {self.iteration} completed steps")
+
+
+@dataclass
+class TrainingState:
+    """The training state, excluding the model.
+
+    Attributes
+    ----------
+    mean_square : array, (size,)
+        m, RMSprop's running mean of the squared gradients.
+    state : array, (L, states per layer, H, B)
+        The recurrent state at the start of the next chunk.
+    progress : Progress
+    history : History
+    theta : array, (size,), optional
+        θ, the weights in training, if the model's weights are their average.
+    """
+
+    mean_square: np.ndarray
+    state: np.ndarray
+    progress: Progress
+    history: History = field(default_factory=History)
+    theta: np.ndarray | None = None

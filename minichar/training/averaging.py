@@ -1,0 +1,42 @@
+"""Averaging of the weights over training steps (Polyak & Juditsky 1992).
+
+    θ̄ ← d θ̄ + (1 - d) θ          after each step
+    d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
+
+θ is trained, and θ̄ is evaluated and saved as the model. The noise of the individual steps, which a high
+learning rate amplifies, cancels out in the mean, so the learning rate needs to decrease less. At first, θ̄ is
+a mean over about the last tenth of the steps; later, over about 1 / (1 - decay) steps.
+"""
+
+from minichar.engine.parameters import Parameters
+
+
+def decay_at(i: int, decay: float) -> float:
+    """Return d for step `i`, counting from 0."""
+    return min(decay, (1 + i) / (10 + i))
+
+
+class Average:
+    """The average of the weights of a training run.
+
+    Parameters
+    ----------
+    theta : Parameters
+        θ, the weights in training.
+    average : Parameters
+        θ̄, updated in place.
+
+    Attributes
+    ----------
+    decay : array, ()
+        d, on the device.
+    """
+
+    def __init__(self, theta: Parameters, average: Parameters) -> None:
+        self.theta, self.average = theta.flat, average.flat
+        self.decay = theta.backend.zeros((), theta.dtype)
+
+    def step(self) -> None:
+        """Include the current weights in the average."""
+        # d θ̄ + (1 - d) θ, with one product less
+        self.average += (self.theta - self.average) * (1.0 - self.decay)
