@@ -293,11 +293,11 @@ class TestRun:
         """The parameters do not change even if no loss is read between steps."""
         trainer = trainer_on(backend, EVERYTHING)
         trainer.look(trainer.learn())
-        trainer.model.parameters["readout.W"][...] *= value
-        before = host(trainer.model.parameters.flat).copy()
+        trainer.step.theta["readout.W"][...] *= value
+        before = host(trainer.step.theta.flat).copy()
         for _ in range(3):
             trainer.learn()
-        np.testing.assert_array_equal(host(trainer.model.parameters.flat), before)
+        np.testing.assert_array_equal(host(trainer.step.theta.flat), before)
         with pytest.raises(MinicharError, match=r"training failed: .*Parameter readout\.W"):
             trainer.look(trainer.step.worst)
 
