@@ -53,6 +53,7 @@ class CharRNN:
         config = self.config
         layers = f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}"
         dropout = f", dropout {config.dropout:g}" if config.dropout else ""
+        dropout += f", weight drop {config.weight_drop:g}" if config.weight_drop else ""
         return (
             f"{config.cell.title}, {layers}{dropout}, {config.vocab_size:,} characters, "
             f"{self.parameters.size:,} parameters"

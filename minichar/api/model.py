@@ -52,6 +52,7 @@ class Model(CharRNN):
         num_layers: int = 2,
         dropout: float = 0.0,
         gru_reset: str = "after",
+        weight_drop: float = 0.0,
         seed: int = 123,
         dtype: str = "float32",
         device: str = "cpu",
@@ -67,8 +68,8 @@ class Model(CharRNN):
             Number of hidden units per layer, H.
         num_layers : int
             Number of stacked layers.
-        dropout : float
-            Dropout probability during training, in [0, 1).
+        dropout, weight_drop : float
+            Probability of dropout, and of DropConnect for the recurrent weights, in training. In [0, 1).
         gru_reset : {"after", "before"}
             Whether a GRU's reset gate is applied after the matrix product or before it.
         seed : int
@@ -86,7 +87,7 @@ class Model(CharRNN):
         Settings(seed=seed, dtype=dtype)  # raises if either is invalid
         if not isinstance(vocabulary, Vocabulary):
             raise MinicharError(f"vocabulary is {vocabulary!r}; it must be a Vocabulary")
-        config = Config(len(vocabulary), model, rnn_size, num_layers, dropout, gru_reset)
+        config = Config(len(vocabulary), model, rnn_size, num_layers, dropout, gru_reset, weight_drop)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
     @property

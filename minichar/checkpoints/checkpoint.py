@@ -38,6 +38,8 @@ from minichar.text.vocabulary import Vocabulary
 
 FORMAT = "minichar"
 VERSION = 2
+ADDED = {"weight_drop": 0.0}
+"""Values of the configuration that older checkpoints lack."""
 WEIGHT_DTYPES = ("float16", "float32", "float64")
 TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 
@@ -201,7 +203,8 @@ def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocab
             f"versions 1 to {VERSION}: upgrade minichar"
         )
     try:
-        config = Config(**{name: header["config"][name] for name in (field.name for field in fields(Config))})
+        stored = ADDED | header["config"]
+        config = Config(**{field.name: stored[field.name] for field in fields(Config)})
         vocabulary = Vocabulary(header["vocabulary"]["characters"], bool(header["vocabulary"]["unknown"]))
         details = dict(header["details"])
     except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:

@@ -24,6 +24,7 @@ chunk = group("Chunk")
 @network_("--num-layers", default=2, metavar="L", help="Number of layers.")
 @network_("--rnn-size", default=5, metavar="H", help="Hidden units. The run time is O(H⁴).")
 @network_("--dropout", default=0.3, metavar="P", help="Dropout probability. The masks are fixed.")
+@network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
 @chunk("--vocab-size", default=7, metavar="V", help="Number of characters in the vocabulary.")
 @chunk("--seq-length", default=6, metavar="T", type=Integer(1), help="Number of time steps.")
 @chunk("--batch-size", default=3, metavar="B", type=Integer(1), help="Number of sequences.")
@@ -43,6 +44,7 @@ def command(
     num_layers: int,
     rnn_size: int,
     dropout: float,
+    weight_drop: float,
     vocab_size: int,
     seq_length: int,
     batch_size: int,
@@ -54,11 +56,11 @@ def command(
 
     Prints the maximum error for each parameter, relative to the parameter's largest gradient. Gradients
     are compared with complex-step derivatives, which are exact up to rounding, and with central
-    differences, which are accurate to about 1e-9. The initial state is nonzero, and dropout and
-    scheduled sampling are active. The exit status is 1 if any parameter fails.
+    differences, which are accurate to about 1e-9. The initial state is nonzero, and dropout,
+    DropConnect and scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
     generator = host_generator(seed)
-    config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset)
+    config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop)
     network = toy_network(config, seq_length, batch_size, generator, device)
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
     inputs, targets = device.to_device(ids)  # each (T, B)

@@ -111,6 +111,13 @@ OPTIONS = (
         help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits.",
     ),
     model(
+        "--weight-drop",
+        default=DEFAULT.weight_drop,
+        metavar="P",
+        help="DropConnect probability of the recurrent weights during training. Try 0.1 to 0.3 if the model "
+        "overfits.",
+    ),
+    model(
         "--gru-reset",
         default=DEFAULT.gru_reset,
         type=OneOf(GRU_RESETS),

@@ -37,6 +37,8 @@ class Config:
     gru_reset : {"after", "before"}
         Whether a GRU applies the reset gate after the matrix product (`minichar.engine.gru`) or
         before it (`minichar.engine.gru_reset_before`).
+    weight_drop : float
+        DropConnect probability of the recurrent weights during training, in [0, 1).
 
     Raises
     ------
@@ -50,6 +52,7 @@ class Config:
     num_layers: Size = 2
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
+    weight_drop: DropProbability = 0.0
 
     def __post_init__(self) -> None:
         check(self)

@@ -4,6 +4,12 @@
     dh = mask ∘ dy
 
 A new mask is drawn for each time step. Since E[y] = h, no scaling is needed at inference.
+
+DropConnect (Wan et al. 2013) drops weights instead. Applied to the recurrent weights, with one mask for a
+whole chunk, it regularises the recurrence itself (Merity, Keskar & Socher 2018):
+
+    W_h ← mask ∘ W_h
+    dW_h = mask ∘ dW_h
 """
 
 from minichar.devices.backend import Array, Backend
@@ -17,10 +23,10 @@ def draw_mask(probability: float, generator: Uniform, out: Array, backend: Backe
 
 
 def forward(h: Array, mask: Array) -> Array:
-    """Return ``mask ∘ h``."""
+    """Return ``mask ∘ h``, or ``mask ∘ W_h`` for weights."""
     return mask * h
 
 
 def backward(dy: Array, mask: Array) -> Array:
-    """Return ``mask ∘ dy``."""
+    """Return ``mask ∘ dy``, or ``mask ∘ dW_h`` for weights."""
     return mask * dy

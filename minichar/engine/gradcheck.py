@@ -116,6 +116,8 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     twin = Network(network.config, parameters, network.T, network.B)
     twin.state = network.state
     twin.masks, twin.keep = network.masks, network.keep
+    for mine, other in zip(twin.recurrent, network.recurrent, strict=True):
+        mine.use_mask(other.mask)
     feed = teacher_forcing(network.fed.copy())
 
     def loss(theta: Array) -> complex:

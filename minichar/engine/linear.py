@@ -15,6 +15,8 @@ step needs are computed step by step.
 from functools import cached_property
 
 from minichar.devices.backend import Array, Backend
+from minichar.devices.random import Uniform
+from minichar.engine import dropout
 
 
 class Linear:
@@ -33,6 +35,13 @@ class Linear:
     backend : Backend
     Wx, dWx : array, (G, V), optional
         In the first layer, the character weights and their gradient.
+
+    Attributes
+    ----------
+    mask : array, (G, H), or None
+        DropConnect mask for the weights that multiply h; None if DropConnect is inactive.
+    used : array, (G, K+1)
+        The weights in use: W, or a copy with the mask applied.
     """
 
     def __init__(
@@ -53,6 +62,7 @@ class Linear:
         self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
         self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.s[:, -1] = 1.0
+        self.use_mask(None)
 
     # Allocated in the first backward pass, because sampling does not need it. Writing one contiguous
     # block per step is several times faster than writing a slice of each row of (G, T·B).
@@ -61,6 +71,22 @@ class Linear:
         """The gradient with respect to the pre-activations at all steps."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
+    def use_mask(self, mask: Array | None) -> None:
+        """Use a DropConnect mask ``(G, H)``, whose values may change between chunks, or none."""
+        self.mask, self.used = mask, self.W if mask is None else self.W.copy()
+
+    def draw_mask(self, probability: float, generator: Uniform) -> None:
+        """Draw a DropConnect mask for the next chunk."""
+        if self.mask is None:  # allocated once, because a captured step uses fixed addresses
+            self.use_mask(self.backend.zeros((len(self.W), self.H), self.W.dtype))
+        dropout.draw_mask(probability, generator, self.mask, self.backend)
+
+    def apply_mask(self) -> None:
+        """Apply the mask to the weights. Required before the first step of a chunk."""
+        if self.mask is not None:
+            self.used[...] = self.W
+            self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
+
     def step(self, t: int, h: Array, x: Array) -> Array:
         """Return ``a_t``, ``(gates, H, B)``, from h ``(H, B)`` and x ``(D, B)`` or character ids ``(B,)``."""
         s = self.s[t]  # (K+1, B)
@@ -68,7 +94,7 @@ class Linear:
             s[: self.H] = h
         if self.reads_x:
             s[self.H : -1] = x
-        a = self.backend.matmul(self.W, s)  # (G, B)
+        a = self.backend.matmul(self.used, s)  # (G, B)
         if self.Wx is not None:
             a += self.Wx.take(x, axis=1)
         return a.reshape(self.gates, -1, self.B)
@@ -79,7 +105,7 @@ class Linear:
 
     def state_gradient(self, t: int) -> Array:
         """Return the gradient with respect to h at step t, ``(H, B)``, from the stored `da`."""
-        return self.xp.matmul(self.W[:, : self.H].T, self.da[t])
+        return self.xp.matmul(self.used[:, : self.H].T, self.da[t])
 
     def backward(self, n: int, ids: Array) -> Array | float:
         """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or 0 if there is no x.
@@ -88,6 +114,8 @@ class Linear:
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
+        if self.mask is not None:
+            self.dW[:, : self.H] = dropout.backward(self.dW[:, : self.H], self.mask)
         if self.Wx is not None:
             self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)
         if not self.reads_x:

@@ -47,6 +47,8 @@ class Network:
         Input characters of the last forward pass.
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
+    recurrent : list of Linear
+        The matrix products that read the hidden state, whose weights DropConnect drops.
     keep : array, (T, B), or None
         0 where the states are reset before a step, otherwise 1 (`set_keep`); None without resets.
     n : int
@@ -70,6 +72,7 @@ class Network:
             for layer in range(1, config.num_layers + 1)
         ]
         self.masks: list[Array | None] = [None] * config.num_layers
+        self.recurrent = [linear for layer in self.layers for linear in layer.linears if linear.reads_h]
         self.keep: Array | None = None
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
         self.fed = backend.zeros((T, B), "int64")  # (T, B)
@@ -107,14 +110,14 @@ class Network:
         self.keep[: len(keep)] = backend.to_device(keep.astype(dtype))
 
     def draw_masks(self, generator: Uniform) -> None:
-        """Draw dropout masks for the next chunk. Dropout is inactive until the first call."""
-        if self.config.dropout == 0:
-            return
-        backend, shape = self.parameters.backend, (self.T, self.config.rnn_size, self.B)
-        for k, mask in enumerate(self.masks):
+        """Draw masks for the next chunk. Dropout and DropConnect are inactive until the first call."""
+        config, backend, shape = self.config, self.parameters.backend, (self.T, self.config.rnn_size, self.B)
+        for k, mask in enumerate(self.masks if config.dropout else ()):
             if mask is None:  # allocated once, because a captured step uses fixed addresses
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
-            dropout.draw_mask(self.config.dropout, generator, mask, backend)
+            dropout.draw_mask(config.dropout, generator, mask, backend)
+        for linear in self.recurrent if config.weight_drop else ():
+            linear.draw_mask(config.weight_drop, generator)
 
     def advance(self, t: int, ids: Array) -> None:
         """Feed the characters `ids` ``(B,)`` to the layers at step `t`."""
@@ -138,6 +141,8 @@ class Network:
 
     def run(self, feed: Feed, n: int | None = None) -> None:
         """Run the layers for `n` steps (default: T) from the carried state."""
+        for linear in self.recurrent:
+            linear.apply_mask()
         for t in range(self.T if n is None else n):
             self.advance(t, feed(t, self.look))
 

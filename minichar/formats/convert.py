@@ -274,8 +274,9 @@ def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[st
         yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
     if to == "npz":
         return
-    if model.config.dropout:
-        yield f"dropout {model.config.dropout:g} is used only in training: it is stored only in the metadata"
+    for name in ("dropout", "weight_drop"):
+        if probability := getattr(model.config, name):
+            yield f"{name} {probability:g} is used only in training: it is stored only in the metadata"
     if model.vocabulary.unknown:
         yield "the last id is the unknown token: exclude it when sampling"
     if to == "onnx" and dtype == "float64":

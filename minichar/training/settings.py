@@ -66,6 +66,7 @@ class Settings:
     num_layers: Size = 2
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
+    weight_drop: DropProbability = 0.0
     seq_length: Annotated[int, at_least(0)] = 0
     batch_size: Annotated[int, at_least(0)] = 0
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0

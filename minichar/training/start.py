@@ -62,6 +62,7 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
         settings.num_layers,
         settings.dropout,
         settings.gru_reset,
+        settings.weight_drop,
     )
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
     return _run(model, settings, corpus)
@@ -97,7 +98,7 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
     corpus = read_corpus(settings)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
     settings = choose(settings, corpus)
-    config = replace(model.config, vocab_size=len(corpus.vocabulary), dropout=settings.dropout)
+    config = replace(model.config, vocab_size=len(corpus.vocabulary), **masking(settings))
     new = CharRNN.new(
         config, corpus.vocabulary, settings.seed, settings.dtype, backend=model.parameters.backend.plain
     )
@@ -149,11 +150,11 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
             ", or start a new run with ",
             Option("init_from"),
         )
-    model.config = replace(model.config, dropout=settings.dropout)
+    model.config = replace(model.config, **masking(settings))
     device = state.progress.device
     if device != backend.kind:
-        drawn = "; dropout and scheduled sampling draw different random numbers"
-        draws = settings.dropout or settings.use_ss
+        drawn = "; dropout, DropConnect and scheduled sampling draw different random numbers"
+        draws = any(masking(settings).values()) or settings.use_ss
         notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
     run = replace(_run(model, settings, corpus, notes, state), changes=changed)
     latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
@@ -208,6 +209,11 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
         raise MinicharError(
             f"{path} cannot be used: its training settings are missing or damaged ({error})"
         ) from error
+
+
+def masking(settings: Settings) -> dict[str, Any]:
+    """Return the probabilities of dropout and DropConnect."""
+    return {"dropout": settings.dropout, "weight_drop": settings.weight_drop}
 
 
 def copy_weights(old: CharRNN, new: CharRNN) -> None:

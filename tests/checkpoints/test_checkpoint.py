@@ -304,3 +304,11 @@ def test_a_large_vocabulary_round_trips(tmp_path):
     back = load(tmp_path / "toy.npz")
     assert back.vocabulary == Vocabulary(characters)
     assert back.config == Config(6000, rnn_size=1, num_layers=1)
+
+
+def test_a_checkpoint_written_before_weight_drop_existed_is_loaded(tmp_path):
+    save(tmp_path / "new.npz", toy_model(weight_drop=0.25))
+    assert load(tmp_path / "new.npz").config.weight_drop == 0.25
+    header, arrays = parts(tmp_path / "new.npz")
+    del header["config"]["weight_drop"]
+    assert load(put_together(tmp_path / "old.npz", header, arrays)).config.weight_drop == 0.0

@@ -116,7 +116,7 @@ class TestResume:
     def test_resuming_on_another_device_prints_a_note(self, run, path, device):
         note = (
             "the checkpoint was saved on cpu: rounding differs; "
-            "dropout and scheduled sampling draw different random numbers"
+            "dropout, DropConnect and scheduled sampling draw different random numbers"
         )
         stderr = self.resume(run, path, device)
         assert "resumed    at epoch 1.00" in stderr

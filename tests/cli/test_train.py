@@ -37,6 +37,7 @@ OTHER = {
     "num_layers": 3,
     "dropout": 0.5,
     "gru_reset": "before",
+    "weight_drop": 0.4,
     "seq_length": 9,
     "batch_size": 11,
     "max_epochs": 4.5,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.dropout import backward, draw_mask, forward
 from minichar.engine.gradcheck import toy_network
+from minichar.engine.network import Network, teacher_forcing
 
 T, H, B = 100, 20, 3
 
@@ -55,3 +58,40 @@ class TestInTheNetwork:
         network.draw_masks(uniform)
         assert network.masks == [None, None]
         assert uniform.state == before
+
+
+class TestDropConnect:
+    @pytest.fixture
+    def network(self, cell, generator, backend):
+        config = Config(5, **cell, rnn_size=4, num_layers=2, weight_drop=0.4)
+        return toy_network(config, 3, 2, generator, backend)
+
+    def test_the_loss_is_that_of_masked_recurrent_weights(self, network, generator, backend, host):
+        masked = network.parameters.twin()
+        masked.flat[...] = network.parameters.flat
+        recurrent = [product.name for product in network.config.cell.products if product.reads_state]
+        names = [f"layer{layer}.{name}" for layer in (1, 2) for name in recurrent]
+        for name, linear in zip(names, network.recurrent, strict=True):
+            mask = host(linear.mask)
+            assert set(np.unique(mask.round(6))) == {0.0, 1.666667}
+            masked[name][:, :4] *= linear.mask
+        plain = Network(replace(network.config, weight_drop=0.0), masked, 3, 2)
+        plain.state = network.state
+        inputs, targets = backend.to_device(generator.integers(5, size=(2, 3, 2)))  # (T, B) each
+        feed = teacher_forcing(inputs)
+        assert float(host(network.learn(feed, targets))) == float(host(plain.learn(feed, targets)))
+
+    def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, network, backend, host):
+        first, *_, last = (linear.mask for linear in network.recurrent)
+        before, used = host(first).copy(), network.recurrent[0].used
+        assert first.shape != last.shape or (before != host(last)).any()
+        network.draw_masks(backend.uniform(1))
+        assert network.recurrent[0].mask is first
+        assert network.recurrent[0].used is used
+        assert (host(first) != before).any()
+
+    def test_updated_weights_are_used_in_the_next_chunk(self, network, generator, backend, host):
+        inputs, targets = backend.to_device(generator.integers(5, size=(2, 3, 2)))  # (T, B) each
+        before = float(host(network.measure(teacher_forcing(inputs), targets)))
+        network.parameters.flat[...] *= 2.0
+        assert float(host(network.measure(teacher_forcing(inputs), targets))) != before

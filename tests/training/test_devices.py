@@ -16,6 +16,7 @@ from minichar.text.vocabulary import Vocabulary
 from minichar.training import trainer as trainer_module
 from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.settings import Settings
+from minichar.training.start import masking
 from minichar.training.step import TrainingStep
 from minichar.training.trainer import Trainer
 
@@ -41,6 +42,7 @@ EVERYTHING = Settings(
     decay_ss=0.3,
     min_ss=0.5,
     dropout=0.3,
+    weight_drop=0.2,
     ema=0.9,
     dtype="float64",
     eval_val_every=5,
@@ -52,7 +54,7 @@ def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
     """Return a trainer that resumes a run, or starts from weights that are the same on every device."""
     split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.55, val_frac=0.45)
     if resumed is None:
-        config = Config(len(VOCABULARY), **cell, rnn_size=6, num_layers=L, dropout=settings.dropout)
+        config = Config(len(VOCABULARY), **cell, rnn_size=6, num_layers=L, **masking(settings))
         model, state = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
     else:
         model, state = load_training(resumed, backend)
@@ -84,7 +86,7 @@ def losses_of(trainer, n):
 class TestParity:
     def test_ten_steps_without_random_numbers_agree_with_the_cpu(self, device):
         """In float32 and with the same seed, the losses and the final weights agree."""
-        settings = replace(EVERYTHING, dtype="float32", dropout=0.0, use_ss=False)
+        settings = replace(EVERYTHING, dtype="float32", dropout=0.0, weight_drop=0.0, use_ss=False)
         here, there = (trainer_on(backend, settings) for backend in (CPU, device))
         np.testing.assert_allclose(losses_of(there, 10), losses_of(here, 10), rtol=0, atol=1e-5)
         weights = device.to_host(there.model.parameters.flat)
@@ -128,7 +130,7 @@ class TestRecording:
         return open_double(captures_products=True)
 
     def difference(self, gpu):
-        settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
+        settings = replace(EVERYTHING, dropout=0.0, weight_drop=0.0, use_ss=False)
         here, there = (trainer_on(backend, settings) for backend in (CPU, gpu))
         return abs(np.array(losses_of(here, 20)) - losses_of(there, 20))
 
@@ -152,7 +154,8 @@ class TestRecording:
         assert len(calls) == 6
 
     def test_the_resets_of_each_chunk_are_replayed(self, gpu):
-        settings, ids = replace(EVERYTHING, dropout=0.0, use_ss=False), VOCABULARY.encode(TEXT)
+        settings = replace(EVERYTHING, dropout=0.0, weight_drop=0.0, use_ss=False)
+        ids = VOCABULARY.encode(TEXT)
         losses = []
         for backend, separator in ((CPU, " "), (gpu, " "), (CPU, "")):
             trainer = trainer_on(backend, settings)
@@ -166,7 +169,7 @@ class TestRecording:
         """CuPy 14 cannot capture matrix products. The failed capture does not affect the losses."""
         from cupy_double import open_double
 
-        settings = replace(EVERYTHING, dropout=0.0, use_ss=False)
+        settings = replace(EVERYTHING, dropout=0.0, weight_drop=0.0, use_ss=False)
         plain = trainer_on(open_double(), settings)
         np.testing.assert_array_equal(losses_of(plain, 10), losses_of(trainer_on(gpu, settings), 10))
         assert plain.step.learn_forced.graph is None
@@ -255,8 +258,9 @@ class TestRun:
         np.testing.assert_array_equal(host(resumed.model.parameters.flat), host(whole.model.parameters.flat))
         assert resumed.generator.state == whole.generator.state
         if backend.kind != "cpu":
-            # Two dropout masks per chunk in both epochs, and two more blocks per chunk in the second.
-            assert whole.generator.state == {"blocks": 2 * 14 + 2 * 7}
+            # Two masks for dropout and two for DropConnect per chunk in both epochs, and two more blocks per
+            # chunk in the second.
+            assert whole.generator.state == {"blocks": 4 * 14 + 2 * 7}
         assert list(resumed.history) == list(whole.history)
 
     @BOTH_KINDS

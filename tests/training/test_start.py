@@ -132,10 +132,12 @@ def test_an_option_that_agrees_with_the_checkpoint(tmp_path):
     begin_from(toy_settings(tmp_path, rnn_size=8), load(tmp_path / "old.npz"), ["rnn_size"])
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_dropout_is_taken_from_the_new_settings(old, tmp_path, dropout):
-    run = begin_from(toy_settings(tmp_path, dropout=dropout), load(tmp_path / "old.npz"))
-    assert run.trainer.model.config.dropout == dropout
+@pytest.mark.parametrize("name", ["dropout", "weight_drop"])
+@pytest.mark.parametrize("p", [0.0, 0.2])
+def test_dropout_is_taken_from_the_new_settings(old, tmp_path, name, p):
+    run = begin_from(toy_settings(tmp_path, **{name: p}), load(tmp_path / "old.npz"))
+    assert getattr(run.trainer.model.config, name) == p
+    assert getattr(begin(toy_settings(tmp_path, **{name: p})).trainer.model.config, name) == p
 
 
 def test_the_dtype_is_taken_from_the_new_settings(old, tmp_path):
@@ -211,6 +213,7 @@ def test_repeating_an_option_changes_nothing(stopped):
     [
         ("learning_rate", 0.5),
         ("dropout", 0.1),
+        ("weight_drop", 0.1),
         ("max_epochs", 7),
         ("use_ss", False),
         ("keep", 3),
@@ -221,9 +224,9 @@ def test_options_that_can_change_on_resuming(stopped, name, value):
     run = resume(stopped, {name: value})
     assert run.changes == {name: value}
     assert getattr(run.trainer.settings, name) == value
-    if name == "dropout":
-        assert run.trainer.model.config.dropout == 0.1
-        assert run.trainer.step.network.config.dropout == 0.1
+    if name in ("dropout", "weight_drop"):
+        assert getattr(run.trainer.model.config, name) == 0.1
+        assert getattr(run.trainer.step.network.config, name) == 0.1
 
 
 def test_a_different_training_text(stopped, tmp_path):
