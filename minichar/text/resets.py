@@ -106,15 +106,14 @@ def find_resets(
     ----------
     ids : ndarray of int, shape (N,)
     separator : ndarray of int, shape (m,)
-        If it is empty, the state is never reset.
+        Can be empty.
     starts : array-like of int, shape (F,)
         Other positions at which to reset the state, such as the first characters of files.
 
     Returns
     -------
-    Resets with B = 1, or None if the separator is empty
+    Resets with B = 1, or None if the state is never reset
     """
-    if not len(separator):
-        return None
-    found = np.concatenate([np.asarray(starts, np.int64), *find_separators(ids, separator)])
-    return Resets(np.unique(found), origins=np.zeros(1, np.int64))
+    separators = find_separators(ids, separator) if len(separator) else ()
+    found = np.concatenate([np.asarray(starts, np.int64), *separators])
+    return Resets(np.unique(found), origins=np.zeros(1, np.int64)) if len(found) else None

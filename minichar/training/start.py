@@ -277,5 +277,6 @@ def _run(
     resets = []
     if split.train.resets is not None:
         count = len(split.train.resets.positions)
-        resets.append(f"the state is reset at {brief(settings.reset_on)}: {count:,} resets in the text")
+        where = f"at {brief(settings.reset_on)}" if settings.reset_on else "at the start of each file"
+        resets.append(f"the state is reset {where}: {count:,} resets in the text")
     return Run(trainer, corpus, (*corpus.notes, *split.notes, *resets, *notes))

@@ -43,8 +43,9 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 
 
 def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
-    """Return where the state is reset in the text, read as one stream; None without `reset_on`."""
-    return find_resets(corpus.ids, separator_ids(settings.reset_on, corpus.vocabulary))
+    """Return where the state is reset in the text, read as one stream: at separators and new files."""
+    separator = separator_ids(settings.reset_on, corpus.vocabulary)
+    return find_resets(corpus.ids, separator, corpus.starts[1:])
 
 
 def check_separator(corpus: Corpus, settings: Settings) -> None:

@@ -15,8 +15,8 @@ VOCABULARY = Vocabulary("ab")
 
 
 def found(text, separator, **options):
-    ids, of = VOCABULARY.encode(text), VOCABULARY.encode(separator)
-    return find_resets(ids, of, **options).positions.tolist()
+    resets = find_resets(VOCABULARY.encode(text), VOCABULARY.encode(separator), **options)
+    return [] if resets is None else resets.positions.tolist()
 
 
 @given(st.text("ab", max_size=40), st.text("ab", min_size=1, max_size=5), st.integers(1, 7))
@@ -34,7 +34,8 @@ def test_starts_of_files_are_resets_too():
 
 
 def test_without_a_separator_there_are_no_resets():
-    assert find_resets(VOCABULARY.encode("ab"), VOCABULARY.encode(""), starts=[0]) is None
+    assert find_resets(VOCABULARY.encode("ab"), VOCABULARY.encode("")) is None
+    assert found("ab", "", starts=[1]) == [1]
 
 
 def test_a_long_text_is_searched_in_little_memory(tmp_path):
