@@ -8,6 +8,7 @@ import numpy as np
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU, host_generator
 from minichar.engine.config import Config, initialise
+from minichar.engine.embedding import without_embedding
 from minichar.engine.exact import exact
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
@@ -46,7 +47,15 @@ class CharRNN:
 
     def exact(self) -> Self:
         """Return a slower model whose output for each sequence does not depend on the rest of the batch."""
-        return replace(self, parameters=exact(self.parameters))
+        plain = self.without_embedding()
+        return replace(plain, parameters=exact(plain.parameters))
+
+    def without_embedding(self) -> Self:
+        """Return an equivalent model with one-hot inputs; the model itself if it has no embedding."""
+        if not self.config.embedding:
+            return self
+        config, parameters = without_embedding(self.config, self.parameters)
+        return replace(self, config=config, parameters=parameters)
 
     def summary(self) -> str:
         """Return a one-line summary: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""

@@ -53,6 +53,7 @@ class Model(CharRNN):
         dropout: float = 0.0,
         gru_reset: str = "after",
         weight_drop: float = 0.0,
+        embedding: int = 0,
         seed: int = 123,
         dtype: str = "float32",
         device: str = "cpu",
@@ -64,14 +65,10 @@ class Model(CharRNN):
         vocabulary : Vocabulary
         model : {"rnn", "lstm", "gru"}
             Cell type, or the name of a cell that you registered.
-        rnn_size : int
-            Number of hidden units per layer, H.
-        num_layers : int
-            Number of stacked layers.
-        dropout, weight_drop : float
-            Probability of dropout, and of DropConnect for the recurrent weights, in training. In [0, 1).
-        gru_reset : {"after", "before"}
-            Whether a GRU's reset gate is applied after the matrix product or before it.
+        rnn_size, num_layers : int
+            Number of hidden units per layer, H, and number of stacked layers, L.
+        dropout, gru_reset, weight_drop, embedding
+            See `minichar.engine.config.Config`.
         seed : int
             Random seed. The same seed gives the same weights on every device.
         dtype : {"float32", "float64"}
@@ -87,7 +84,9 @@ class Model(CharRNN):
         Settings(seed=seed, dtype=dtype)  # raises if either is invalid
         if not isinstance(vocabulary, Vocabulary):
             raise MinicharError(f"vocabulary is {vocabulary!r}; it must be a Vocabulary")
-        config = Config(len(vocabulary), model, rnn_size, num_layers, dropout, gru_reset, weight_drop)
+        config = Config(
+            len(vocabulary), model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding
+        )
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
     @property

@@ -123,6 +123,13 @@ OPTIONS = (
         type=OneOf(GRU_RESETS),
         help="Apply a GRU's reset gate after the matrix product (PyTorch) or before it (char-rnn).",
     ),
+    model(
+        "--embedding",
+        default=DEFAULT.embedding,
+        metavar="D",
+        help="Represent each character by D learned numbers instead of a one-hot vector. Makes the model "
+        "smaller if the vocabulary is large, as in Chinese: try 64 to 128. 0: off.",
+    ),
     training(
         "--seq-length",
         default=DEFAULT.seq_length,

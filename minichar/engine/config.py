@@ -15,6 +15,7 @@ GRU_RESETS = ("after", "before")
 CellName = Annotated[str, one_of(models)]
 GruReset = Annotated[str, one_of(GRU_RESETS)]
 Size = Annotated[int, between(1, 1 << 20)]
+Dimension = Annotated[int, between(0, 1 << 20)]
 DropProbability = Annotated[float, BELOW_1]
 
 
@@ -39,6 +40,8 @@ class Config:
         before it (`minichar.engine.gru_reset_before`).
     weight_drop : float
         DropConnect probability of the recurrent weights during training, in [0, 1).
+    embedding : int
+        D, the number of inputs per character (`minichar.engine.embedding`), or 0 for one-hot inputs.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class Config:
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
+    embedding: Dimension = 0
 
     def __post_init__(self) -> None:
         check(self)
@@ -65,10 +69,10 @@ class Config:
 
     def shapes(self) -> Shapes:
         """Return the shape of every parameter by name, such as ``layer1.W`` or ``readout.W``."""
-        H, V = self.rnn_size, self.vocab_size
-        shapes: Shapes = {}
+        H, D, V = self.rnn_size, self.embedding, self.vocab_size
+        shapes: Shapes = {"embedding.E": (D, V)} if D else {}
         for layer in range(1, self.num_layers + 1):
-            cell_shapes = self.cell.shapes(H, 0 if layer == 1 else H, V)
+            cell_shapes = self.cell.shapes(H, D if layer == 1 else H, V)
             shapes |= {f"layer{layer}.{name}": shape for name, shape in cell_shapes.items()}
         return shapes | {"readout.W": (V, H + 1)}
 
@@ -78,9 +82,14 @@ class Config:
 
 
 def initialise(config: Config, parameters: Parameters, generator: np.random.Generator) -> None:
-    """Draw weights uniformly from [-0.08, 0.08), as in char-rnn, and set the cell's initial biases."""
+    """Draw weights uniformly from [-0.08, 0.08), as in char-rnn, and set the cell's initial biases.
+
+    Embeddings are drawn from [-1, 1), because inputs should be about as large as hidden states.
+    """
     values = generator.uniform(-0.08, 0.08, parameters.size)  # (size,)
     parameters.flat[...] = parameters.backend.to_device(values)
+    if config.embedding:
+        parameters["embedding.E"][...] *= 1.0 / 0.08
     H = config.rnn_size
     for layer in range(1, config.num_layers + 1):
         for product in config.cell.products:

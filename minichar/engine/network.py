@@ -1,6 +1,6 @@
 """The network: stacked recurrent layers, and a readout that computes the logits.
 
-    x_1 = onehot(character)
+    x_1 = onehot(character), or its embedding
     h_l = cell_l(x_l)                 l = 1 … L
     x_{l+1} = dropout(h_l)
     logits = W @ [dropout(h_L); 1]
@@ -18,6 +18,7 @@ from minichar.devices.backend import Array
 from minichar.devices.random import Uniform
 from minichar.engine import dropout
 from minichar.engine.config import Config
+from minichar.engine.embedding import Embedding
 from minichar.engine.layer import Layer
 from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
@@ -59,18 +60,15 @@ class Network:
         backend = parameters.backend
         self.config, self.parameters, self.T, self.B, self.xp = config, parameters, T, B, backend.xp
         self.gradient = parameters.twin()
-        self.layers = [
-            Layer(
-                config.cell,
-                parameters.under(f"layer{layer}."),
-                self.gradient.under(f"layer{layer}."),
-                config.rnn_size,
-                T,
-                B,
-                backend,
-            )
-            for layer in range(1, config.num_layers + 1)
-        ]
+        self.embedding: Embedding | None = None
+        if config.embedding:
+            self.embedding = Embedding(parameters["embedding.E"], self.gradient["embedding.E"], backend)
+
+        def layer(prefix: str) -> Layer:
+            weights, gradients = parameters.under(prefix), self.gradient.under(prefix)
+            return Layer(config.cell, weights, gradients, config.rnn_size, T, B, backend)
+
+        self.layers = [layer(f"layer{number}.") for number in range(1, config.num_layers + 1)]
         self.masks: list[Array | None] = [None] * config.num_layers
         self.recurrent = [linear for layer in self.layers for linear in layer.linears if linear.reads_h]
         self.keep: Array | None = None
@@ -124,6 +122,8 @@ class Network:
         self.fed[t] = ids
         self.n = t + 1
         x, keep = self.fed[t], None if self.keep is None else self.keep[t]
+        if self.embedding is not None:
+            x = self.embedding.forward(x)
         for layer, mask in zip(self.layers, self.masks, strict=True):
             x = layer.step(t, x, keep)
             if mask is not None:
@@ -184,6 +184,8 @@ class Network:
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
             dx = layer.backward(dh, self.fed[: self.n], self.keep)  # (n, H, B)
+        if self.embedding is not None:
+            self.embedding.backward(dx, self.fed[: self.n])
 
     def carry(self) -> None:
         """Start the next chunk from the state after the last step."""

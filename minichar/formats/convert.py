@@ -195,6 +195,7 @@ def _write(path: Path, model: CharRNN, to: str, dtype: str | None, sequence: boo
     if to == "npz":
         checkpoint.save(path, model, dtype=dtype)
         return
+    model = model.without_embedding()
     write = partial(onnx.to_bytes, sequence=sequence) if to == "onnx" else WRITERS[to]
     data = write(model, checkpoint.host_weights(model, dtype, path), path)
     with writing(path) as file:
@@ -277,6 +278,8 @@ def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[st
     for name in ("dropout", "weight_drop"):
         if probability := getattr(model.config, name):
             yield f"{name} {probability:g} is used only in training: it is stored only in the metadata"
+    if model.config.embedding:
+        yield "the embedding is multiplied into the input weights of the first layer"
     if model.vocabulary.unknown:
         yield "the last id is the unknown token: exclude it when sampling"
     if to == "onnx" and dtype == "float64":

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from minichar.checkpoints.history import LARGEST
 from minichar.checks import ABOVE_0, BELOW_1, FROM_0, UP_TO_1, at_least, between, check, one_of, rule
-from minichar.engine.config import CellName, DropProbability, GruReset, Size
+from minichar.engine.config import CellName, Dimension, DropProbability, GruReset, Size
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import (
     LEARNING_RATE_SCHEDULES,
@@ -67,6 +67,7 @@ class Settings:
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
+    embedding: Dimension = 0
     seq_length: Annotated[int, at_least(0)] = 0
     batch_size: Annotated[int, at_least(0)] = 0
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0

@@ -20,7 +20,7 @@ from minichar.training.settings import Settings
 from minichar.training.text import check_separator, choose, lay_out, read_corpus
 from minichar.training.trainer import Trainer
 
-ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset")
+ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding")
 FIXED = (
     "recipe",
     *ARCHITECTURE,
@@ -63,6 +63,7 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
         settings.dropout,
         settings.gru_reset,
         settings.weight_drop,
+        settings.embedding,
     )
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
     return _run(model, settings, corpus)
@@ -219,8 +220,8 @@ def masking(settings: Settings) -> dict[str, Any]:
 def copy_weights(old: CharRNN, new: CharRNN) -> None:
     """Copy the weights of `old` to `new`, which may have a different vocabulary.
 
-    A character's weights are its column in ``layer1.Wx`` and its row in ``readout.W``. They are matched
-    by character, not by id. The weights of other characters are left unchanged.
+    A character's weights are its column in ``layer1.Wx`` or ``embedding.E`` and its row in ``readout.W``.
+    They are matched by character, not by id. The weights of other characters are left unchanged.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)
@@ -232,7 +233,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     for name, view in new.parameters.items():
         source = old.parameters.backend.to_host(old.parameters[name])
         values = backend.to_host(view).copy()
-        if name == "layer1.Wx":
+        if name in ("layer1.Wx", "embedding.E"):
             values[:, new_ids] = source[:, old_ids]
         elif name == "readout.W":
             values[new_ids] = source[old_ids]

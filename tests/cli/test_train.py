@@ -38,6 +38,7 @@ OTHER = {
     "dropout": 0.5,
     "gru_reset": "before",
     "weight_drop": 0.4,
+    "embedding": 6,
     "seq_length": 9,
     "batch_size": 11,
     "max_epochs": 4.5,

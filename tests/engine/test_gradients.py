@@ -47,12 +47,14 @@ def assert_all_passed(network, rows):
 
 
 @pytest.mark.parametrize(
-    ("L", "dropout", "weight_drop", "ss_feed"),
-    [(1, 0.0, 0.0, "off"), (2, 0.4, 0.4, "argmax"), (3, 0.4, 0.0, "sample")],
+    ("L", "dropout", "weight_drop", "embedding", "ss_feed"),
+    [(1, 0.0, 0.0, 0, "off"), (2, 0.4, 0.4, 4, "argmax"), (3, 0.4, 0.0, 0, "sample")],
 )
-def test_every_element_of_every_gradient(cell, L, dropout, weight_drop, ss_feed, generator):
+def test_every_element_of_every_gradient(cell, L, dropout, weight_drop, embedding, ss_feed, generator):
     """The gradient is correct for a nonzero initial state, which `toy_network` sets."""
-    config = Config(V, **cell, rnn_size=H, num_layers=L, dropout=dropout, weight_drop=weight_drop)
+    config = Config(
+        V, **cell, rnn_size=H, num_layers=L, dropout=dropout, weight_drop=weight_drop, embedding=embedding
+    )
     network = toy_network(config, T, B, generator)
     assert network.state.all()
     inputs, targets = characters(generator)
@@ -64,7 +66,9 @@ def test_every_element_of_every_gradient(cell, L, dropout, weight_drop, ss_feed,
 def test_every_element_on_every_other_device(device, generator):
     """The network is very small, because small operations are slow on these devices."""
     T, B, V, H = 2, 1, 3, 2
-    network = toy_network(Config(V, "rnn", H, 1, dropout=0.4, weight_drop=0.4), T, B, generator, device)
+    network = toy_network(
+        Config(V, "rnn", H, 1, dropout=0.4, weight_drop=0.4, embedding=4), T, B, generator, device
+    )
     inputs, targets = characters(generator, T, B, V, device)
     assert_all_passed(network, check_network(network, teacher_forcing(inputs), targets))
 

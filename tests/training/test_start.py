@@ -16,18 +16,20 @@ from minichar.training.start import begin, begin_from, copy_weights, resume, set
 ALPHABET = "abcdefgh \n"
 
 
-@pytest.fixture
-def old(tmp_path, cell):
-    """Save and return a model with a different vocabulary."""
-    model = toy_model("\n aceghxz", rnn_size=8, num_layers=2, dtype="float32", dropout=0.4, **cell)
+@pytest.fixture(params=[0, 3])
+def old(request, tmp_path, cell):
+    """Save and return a model with a different vocabulary, with or without an embedding."""
+    config = {"rnn_size": 8, "num_layers": 2, "dropout": 0.4, "embedding": request.param}
+    model = toy_model("\n aceghxz", dtype="float32", **config, **cell)
     save(tmp_path / "old.npz", model)
     return model
 
 
 def weights_of(model, character):
-    """Return a character's column of Wx and its row of the readout matrix."""
+    """Return a character's column of Wx or E and its row of the readout matrix."""
     (k,) = model.vocabulary.encode(character)
-    return model.parameters["layer1.Wx"][:, k], model.parameters["readout.W"][k]
+    inputs = "embedding.E" if model.config.embedding else "layer1.Wx"
+    return model.parameters[inputs][:, k], model.parameters["readout.W"][k]
 
 
 def test_a_new_run_starts_from_random_weights(tmp_path, cell):
@@ -55,12 +57,12 @@ def test_weights_are_matched_by_character(old, tmp_path):
         for there, here in zip(weights_of(fresh, character), weights_of(new, character), strict=True):
             np.testing.assert_array_equal(there, here)
     for name, view in new.parameters.items():
-        if name not in ("layer1.Wx", "readout.W"):
+        if name not in ("layer1.Wx", "embedding.E", "readout.W"):
             np.testing.assert_array_equal(view, old.parameters[name])
 
 
 def architecture(model):
-    names = ("model", "rnn_size", "num_layers", "gru_reset")
+    names = ("model", "rnn_size", "num_layers", "gru_reset", "embedding")
     return {name: getattr(model.config, name) for name in names}
 
 

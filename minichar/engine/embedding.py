@@ -1,0 +1,58 @@
+"""Character embeddings: D learned numbers per character as input to the first layer (Bengio et al. 2003).
+
+    x = E[:, k]              character k
+
+    dE[:, k] = Σ dx          over all steps and sequences with character k
+
+Without an embedding, the first layer has a column of G weights for each of the V characters (`Wx`). With a
+large vocabulary, these V·G weights are most of the parameters of a network. With an embedding, there are
+V·D + D·G instead. A trained embedding can be multiplied into the weights (`without_embedding`):
+
+    Wx = W_x @ E
+"""
+
+from dataclasses import replace
+
+from minichar.devices.backend import Array, Backend
+from minichar.engine.config import Config
+from minichar.engine.linear import as_columns
+from minichar.engine.parameters import Parameters
+
+
+class Embedding:
+    """``x_t = E[:, k_t]``.
+
+    Parameters
+    ----------
+    E, dE : array, (D, V)
+        The embeddings, one column per character, and their gradient, filled by `backward`.
+    backend : Backend
+    """
+
+    def __init__(self, E: Array, dE: Array, backend: Backend) -> None:
+        self.E, self.dE, self.backend = E, dE, backend
+
+    def forward(self, ids: Array) -> Array:
+        """Return x ``(D, B)`` for the characters `ids` ``(B,)``."""
+        return self.E.take(ids, axis=1)
+
+    def backward(self, dx: Array, ids: Array) -> None:
+        """Fill `dE` from dx ``(n, D, B)`` and the characters `ids` ``(n, B)`` of the forward pass."""
+        self.backend.sum_columns(as_columns(dx), ids.reshape(-1), out=self.dE)
+
+
+def without_embedding(config: Config, parameters: Parameters) -> tuple[Config, Parameters]:
+    """Return the configuration and parameters of the equivalent network with one-hot inputs."""
+    plain, H, xp = replace(config, embedding=0), config.rnn_size, parameters.backend.xp
+    folded = Parameters(plain.shapes(), parameters.dtype, parameters.backend)
+    ours, theirs = parameters.under("layer1."), folded.under("layer1.")
+    for name, view in folded.items():
+        if not name.startswith("layer1."):
+            view[...] = parameters[name]
+    for product in config.cell.products:
+        theirs[product.name][...] = ours[product.name][:, : theirs[product.name].shape[1]]
+        theirs[product.name][:, -1] = ours[product.name][:, -1]
+    for product, rows in config.cell.input_rows(H):
+        W_x = ours[product.name][:, H * product.reads_state : -1]  # (G, D)
+        theirs["Wx"][rows] = xp.matmul(W_x, parameters["embedding.E"])  # (G, V)
+    return plain, folded

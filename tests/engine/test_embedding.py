@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from minichar.engine.config import Config, initialise
+from minichar.engine.embedding import Embedding, without_embedding
+from minichar.engine.gradcheck import toy_network
+from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.parameters import Parameters
+from minichar.formats.convert import load_model, save_model
+from minichar.model import CharRNN
+from minichar.sampling.generate import generate
+from minichar.text.vocabulary import Vocabulary
+
+T, B, V, H, D = 4, 2, 7, 3, 5
+
+
+@pytest.fixture
+def config(cell):
+    return Config(V, **cell, rnn_size=H, num_layers=2, embedding=D)
+
+
+def test_each_character_is_its_column_and_the_gradient_sums_over_its_occurrences(backend, host):
+    E, dE = backend.to_device(np.arange(12.0).reshape(3, 4)), backend.zeros((3, 4), "float64")
+    embedding = Embedding(E, dE, backend)
+    np.testing.assert_array_equal(
+        host(embedding.forward(backend.to_device(np.array([2, 0])))), [[2, 0], [6, 4], [10, 8]]
+    )
+    dx = np.arange(12.0).reshape(2, 3, 2)  # (n, D, B)
+    embedding.backward(backend.to_device(dx), backend.to_device(np.array([[2, 0], [2, 3]])))
+    np.testing.assert_array_equal(host(dE), [[1, 0, 6, 7], [3, 0, 10, 9], [5, 0, 14, 11]])
+
+
+def test_an_equivalent_network_without_embedding(config, generator, backend, host):
+    network = toy_network(config, T, B, generator, backend)
+    assert network.parameters["embedding.E"].shape == (D, V)
+    assert "layer1.Wx" not in network.parameters.shapes
+    plain, parameters = without_embedding(config, network.parameters)
+    assert (plain.embedding, parameters.shapes) == (0, plain.shapes())
+    other = Network(plain, parameters, T, B)
+    other.state = network.state
+    inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # (T, B) each
+    losses = [float(host(net.measure(teacher_forcing(inputs), targets))) for net in (network, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+
+
+def test_embeddings_are_initialised_on_the_scale_of_hidden_states():
+    config = Config(500, rnn_size=20, num_layers=1, embedding=40)
+    parameters = Parameters(config.shapes(), "float64")
+    initialise(config, parameters, np.random.default_rng(1))
+    largest = {name: abs(view).max() for name, view in parameters.items() if name != "layer1.W"}
+    assert largest == {"embedding.E": pytest.approx(1, abs=1e-3), "readout.W": pytest.approx(0.08, abs=1e-4)}
+
+
+@pytest.fixture
+def model(config):
+    return CharRNN.new(config, Vocabulary("\n abcde"), 3)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
+def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
+    pytest.importorskip({"pt": "torch"}.get(suffix, suffix if suffix != "npz" else "numpy"))
+    if suffix != "npz" and model.config.cell.torch is None:
+        pytest.skip("PyTorch has no counterpart")
+    model.parameters.flat[...] *= 4.0
+    save_model(model, tmp_path / f"model.{suffix}")
+    loaded = load_model(tmp_path / f"model.{suffix}")
+    assert loaded.config.embedding == (D if suffix == "npz" else 0)
+    ids, again = np.random.default_rng(2).integers(V, size=(2, T, B)), []  # (2, T, B)
+    for network in (model.network(T, B), loaded.network(T, B)):
+        again.append(float(network.measure(teacher_forcing(ids[0]), ids[1])))
+    assert again[0] == pytest.approx(again[1], rel=1e-5)
+
+
+def test_exact_samples_do_not_depend_on_the_batch(model):
+    model.parameters.flat[...] *= 4.0
+    exact = model.exact()
+    assert exact.config.embedding == 0
+    assert len("".join(generate(exact, 50, seed=1))) == 50
