@@ -7,10 +7,11 @@ import click
 
 from minichar.cli.options import PATH, CellName, Escaped, OneOf, group
 from minichar.engine.config import GRU_RESETS
+from minichar.text.sizes import DROPOUT, LARGE_V, SHORT, D
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
-from minichar.training.settings import DTYPES, SPLITS, Settings
+from minichar.training.settings import AUTOMATIC, DTYPES, SPLITS, Settings
 from minichar.training.text import STEPS
 
 DEFAULT = Settings()
@@ -108,7 +109,8 @@ OPTIONS = (
         "--dropout",
         default=DEFAULT.dropout,
         metavar="P",
-        help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits.",
+        help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits. "
+        f"{AUTOMATIC}: {DROPOUT:g} for texts of up to {SHORT:,} characters, otherwise 0.",
     ),
     model(
         "--weight-drop",
@@ -128,7 +130,8 @@ OPTIONS = (
         default=DEFAULT.embedding,
         metavar="D",
         help="Represent each character by D learned numbers instead of a one-hot vector. Makes the model "
-        "smaller if the vocabulary is large, as in Chinese: try 64 to 128. 0: off.",
+        f"smaller if the vocabulary is large, as in Chinese. 0: off. {AUTOMATIC}: {D} if there are more than "
+        f"{LARGE_V} characters, otherwise 0.",
     ),
     training(
         "--seq-length",

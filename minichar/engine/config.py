@@ -15,7 +15,6 @@ GRU_RESETS = ("after", "before")
 CellName = Annotated[str, one_of(models)]
 GruReset = Annotated[str, one_of(GRU_RESETS)]
 Size = Annotated[int, between(1, 1 << 20)]
-Dimension = Annotated[int, between(0, 1 << 20)]
 DropProbability = Annotated[float, BELOW_1]
 
 
@@ -56,7 +55,7 @@ class Config:
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
-    embedding: Dimension = 0
+    embedding: Annotated[int, between(0, 1 << 20)] = 0
 
     def __post_init__(self) -> None:
         check(self)

@@ -1,4 +1,4 @@
-"""Choose the batch size and the sequence length for a text."""
+"""Choose sizes and the dropout probability for a text."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,21 @@ CHUNKS = 100
 """Minimum number of chunks in a text. B is reduced to reach it, so that an epoch has enough steps."""
 ALLOWED = 0.01
 """Fraction of the text that may be left out. T is reduced to leave out less."""
+
+SHORT, DROPOUT = 100_000, 0.5
+"""Texts with at most this many characters are overfitted quickly, so they are trained with this dropout."""
+LARGE_V, D = 256, 64
+"""With more characters than this in the vocabulary, each is represented by an embedding of this size."""
+
+
+def choose_dropout(N: int) -> float:
+    """Return the dropout probability for `N` characters."""
+    return DROPOUT if N <= SHORT else 0.0
+
+
+def choose_embedding(V: int) -> int:
+    """Return the size of the embedding for a vocabulary of V characters; 0 for one-hot inputs."""
+    return D if V > LARGE_V else 0
 
 
 def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from minichar.checkpoints.history import LARGEST
 from minichar.checks import ABOVE_0, BELOW_1, FROM_0, UP_TO_1, at_least, between, check, one_of, rule
-from minichar.engine.config import CellName, Dimension, DropProbability, GruReset, Size
+from minichar.engine.config import CellName, DropProbability, GruReset, Size
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import (
     LEARNING_RATE_SCHEDULES,
@@ -19,6 +19,9 @@ from minichar.training.schedules import (
 
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
+AUTOMATIC = -1
+"""Value of `dropout` and `embedding` if they are to be chosen for the text."""
+DROPOUT = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
 
@@ -40,7 +43,8 @@ class Settings:
 
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and
     `learning_rate_decay_after` in epochs, `patience` in evaluations, and `max_time` in minutes.
-    `batch_size`, `seq_length` and `max_epochs` are chosen for the text if they are 0 (`choose`).
+    `batch_size`, `seq_length` and `max_epochs` are chosen for the text if they are 0, and `dropout` and
+    `embedding` if they are -1 (`choose`).
     `reset_on` is the string that separates documents (`minichar.text.resets`), or empty.
     The defaults are those of the recipe ``quick``. `recipe` only records where the values come from
     (`minichar.training.recipes`).
@@ -64,22 +68,22 @@ class Settings:
     model: CellName = "lstm"
     rnn_size: Size = 128
     num_layers: Size = 2
-    dropout: DropProbability = 0.0
+    dropout: Annotated[float, DROPOUT] = AUTOMATIC
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
-    embedding: Dimension = 0
+    embedding: Annotated[int, between(AUTOMATIC, 1 << 20)] = AUTOMATIC
     seq_length: Annotated[int, at_least(0)] = 0
     batch_size: Annotated[int, at_least(0)] = 0
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0
     patience: Annotated[int, at_least(0)] = 10
     max_time: Annotated[float, FROM_0] = 0.0
     learning_rate: Annotated[float, ABOVE_0] = 8e-3
-    learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "cosine"
+    learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
     warmup: Annotated[float, BELOW_1] = 0.1
     learning_rate_decay: Annotated[float, UP_TO_1] = 0.97
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
-    ema: Annotated[float, BELOW_1] = 0.0
+    ema: Annotated[float, BELOW_1] = 0.999
     grad_clip: Annotated[float, FROM_0] = 5.0
     clip_norm: Annotated[float, FROM_0] = 0.0
     use_ss: bool = False

@@ -15,7 +15,7 @@ from minichar.errors import MinicharError, Option, brief, plain
 from minichar.model import CharRNN
 from minichar.text.corpus import Corpus
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.recipes import RECIPES, check_effect
+from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import Settings
 from minichar.training.text import check_separator, choose, lay_out, read_corpus
 from minichar.training.trainer import Trainer
@@ -28,6 +28,7 @@ FIXED = (
     *("seq_length", "batch_size", "seed", "dtype"),
 )
 """Settings that cannot be changed when a run is resumed."""
+ORIGINAL = settings_from({"recipe": "char-rnn"})
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
         If the settings are missing or damaged.
     """
     try:
-        return Settings(**{"recipe": "", **RECIPES["char-rnn"].options, **model.details["settings"]})
+        return Settings(**ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"])
     except (KeyError, TypeError, MinicharError) as error:
         raise MinicharError(
             f"{path} cannot be used: its training settings are missing or damaged ({error})"

@@ -7,8 +7,8 @@ from minichar.errors import MinicharError, Option, brief
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
-from minichar.text.sizes import choose_sizes
-from minichar.training.settings import Settings
+from minichar.text.sizes import choose_dropout, choose_embedding, choose_sizes
+from minichar.training.settings import AUTOMATIC, Settings
 
 STEPS = 2500
 """Number of training steps of a run, rounded up to complete epochs, if `max_epochs` is 0."""
@@ -20,11 +20,15 @@ def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
 
 
 def choose(settings: Settings, corpus: Corpus) -> Settings:
-    """Return the settings, with values that suit the text in place of zeros.
+    """Return the settings, with values that suit the text in place of `AUTOMATIC` values and zeros.
 
     A `batch_size` or `seq_length` of 0 is replaced as in `choose_sizes`, and a `max_epochs` of 0 with
     the number of epochs in `STEPS` training steps.
     """
+    if settings.dropout == AUTOMATIC:
+        settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
+    if settings.embedding == AUTOMATIC:
+        settings = replace(settings, embedding=choose_embedding(len(corpus.vocabulary)))
 
     def left_out(B: int, T: int) -> int:
         return _split(corpus, replace(settings, batch_size=B, seq_length=T)).left_out

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minichar.text.batches import split_text
-from minichar.text.sizes import choose_sizes
+from minichar.text.sizes import choose_dropout, choose_embedding, choose_sizes
 
 
 def none_left_out(B, T):
@@ -44,3 +44,11 @@ def test_at_most_two_per_cent_of_a_text_is_left_out(N, how):
         return split_text(ids, B, T, how=how).left_out
 
     assert left_out(*choose_sizes(N, 0, 0, left_out)) <= 0.02 * N
+
+
+def test_only_short_texts_are_trained_with_dropout():
+    assert [choose_dropout(N) for N in (1000, 100_000, 100_001)] == [0.5, 0.5, 0.0]
+
+
+def test_only_large_vocabularies_have_an_embedding():
+    assert [choose_embedding(V) for V in (2, 256, 257, 5000)] == [0, 0, 64, 64]

@@ -25,7 +25,7 @@ def test_the_default_recipe_is_quick():
     ("given", "message"),
     [
         (
-            {"learning_rate_decay": 0.9},
+            {"learning_rate_schedule": "cosine", "learning_rate_decay": 0.9},
             "learning_rate_decay has no effect without learning_rate_schedule='step'",
         ),
         (
@@ -72,5 +72,5 @@ def test_the_table_shows_the_options_that_differ():
     rows = [line.split() for line in lines]
     assert [*RECIPES] in rows
     assert ["--rnn-size", "128", "320", "128"] in rows
-    assert ["--learning-rate-schedule", "cosine", "step", "step"] in rows
+    assert ["--learning-rate", "0.008", "0.002", "0.002"] in rows
     assert not any(row and row[0] == "--seed" for row in rows)

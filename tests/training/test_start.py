@@ -418,3 +418,14 @@ def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):
     with pytest.raises(MinicharError, match="min_ss has no effect without use_ss=True: add that option"):
         resume(run.trainer.saver.saved[-1], {"min_ss": 0.5})
     resume(run.trainer.saver.saved[-1], {"min_ss": 0.5, "use_ss": True})
+
+
+def test_dropout_and_embedding_suit_the_text(tmp_path):
+    few, many = "ab cd ef\n" * 60, "".join(map(chr, range(1000, 1300))) * 3
+    for text, embedding in ((few, 0), (many, 64)):
+        (tmp_path / "input.txt").unlink(missing_ok=True)
+        trainer = begin(toy_settings(tmp_path, text, dropout=-1, embedding=-1)).trainer
+        assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.5, embedding)
+        assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
+    trainer = begin(toy_settings(tmp_path, dropout=0.1, embedding=3)).trainer
+    assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.1, 3)
