@@ -11,14 +11,14 @@ import click
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import PATH, GroupedCommand, Integer, OneOf, checkpoint, device, group
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError, Option, brief
+from minichar.errors import MinicharError, Option
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import PARTS, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
 from minichar.training.start import settings_of
-from minichar.training.text import lay_out, resets_of
+from minichar.training.text import lay_out, resets_of, where_reset
 
 NAMES = {"train": "training", "val": "validation", "test": "test"}
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
@@ -159,8 +159,8 @@ def command(
             result = evaluate_part(model, laid_out, part, start, watch)
             begun = "from a zero state" if start == "zero" else "with the state carried over"
             what += f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''} {begun}"
-    if settings.reset_on:
-        what += f", reset at {brief(settings.reset_on)}"
+    if where := where_reset(corpus, settings):
+        what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):
         click.echo(f"{rest:,} characters at the ends of the streams are not evaluated", err=True)
     click.echo(f"model       {path}: {model.summary()}, on {device.name}")

@@ -11,13 +11,13 @@ from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.errors import MinicharError, Option, brief, plain
+from minichar.errors import MinicharError, Option, plain
 from minichar.model import CharRNN
 from minichar.text.corpus import Corpus
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import Settings
-from minichar.training.text import check_separator, choose, lay_out, read_corpus
+from minichar.training.text import check_separator, choose, lay_out, read_corpus, where_reset
 from minichar.training.trainer import Trainer
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding")
@@ -279,6 +279,6 @@ def _run(
     resets = []
     if split.train.resets is not None:
         count = len(split.train.resets.positions)
-        where = f"at {brief(settings.reset_on)}" if settings.reset_on else "at the start of each file"
-        resets.append(f"the state is reset {where}: {count:,} resets in the text")
+        where = where_reset(corpus, settings)
+        resets.append(f"the state is reset {where}: {count:,} reset{'s' if count > 1 else ''} in the text")
     return Run(trainer, corpus, (*corpus.notes, *split.notes, *resets, *notes))

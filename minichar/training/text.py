@@ -52,6 +52,14 @@ def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
     return find_resets(corpus.ids, separator, corpus.starts[1:])
 
 
+def where_reset(corpus: Corpus, settings: Settings) -> str:
+    """Return a phrase that says where the state is reset in the text; empty if nowhere."""
+    places = [f"at {brief(settings.reset_on)}"] if settings.reset_on else []
+    if len(corpus.starts) > 1:
+        places.append("at the start of each file")
+    return " and ".join(places)
+
+
 def check_separator(corpus: Corpus, settings: Settings) -> None:
     """Raise a `MinicharError` if `reset_on` is set but does not occur in the text."""
     separator = separator_ids(settings.reset_on, corpus.vocabulary)  # (m,)

@@ -32,7 +32,7 @@ def test_training_reports_the_number_of_files(trained, train):
     assert f"text       folder: 2 files, {len(TEXT)} characters, " in trained.stderr
     assert "           skipped empty file '3.txt'\n" in trained.stderr
     assert Path("folder/all.minichar.npz").exists()
-    assert "the state is reset at the start of each file: 1 resets in the text" in trained.stderr
+    assert "the state is reset at the start of each file: 1 reset in the text\n" in trained.stderr
     model = load(trained.stdout.strip())
     assert model.details["origin"]["path"] == "folder"
     joined = load(train())
@@ -52,12 +52,20 @@ def test_evaluation_reads_the_folder(cli, trained, folder):
     path = trained.stdout.strip()
     result = cli("eval", path)
     assert "text        folder: validation split" in result.stdout
+    assert "from a zero state, reset at the start of each file, " in result.stdout
     assert result.stderr == "skipped empty file '3.txt'\n"
     whole = [
         cli("eval", path, "--data", data, "--split", "whole").stdout.splitlines()[2:]
         for data in ("folder", "input.txt")
     ]
     assert whole[0] != whole[1]  # the state is reset at the start of a file
+
+
+def test_the_state_is_reset_at_separators_and_files(cli, folder):
+    trained = cli("train", "--data", "folder", *TOY, "--reset-on", r"n.\n")
+    where = r"reset at 'n.\n' and at the start of each file"
+    assert f"the state is {where}: {1 + TEXT.count('n.' + chr(10))} resets in the text\n" in trained.stderr
+    assert f", {where}, " in cli("eval", trained.stdout.strip()).stdout
 
 
 def test_the_page_shows_the_folder(cli, trained, folder):
