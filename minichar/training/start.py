@@ -152,6 +152,8 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
             ", or start a new run with ",
             Option("init_from"),
         )
+    settings = choose(settings, corpus)
+    changed = {name: value for name in changed if (value := getattr(settings, name)) != getattr(saved, name)}
     model.config = replace(model.config, **masking(settings))
     device = state.progress.device
     if device != backend.kind:

@@ -376,6 +376,16 @@ def test_a_training_checkpoint_can_be_loaded_as_a_model(stopped):
     assert load(stopped).details["settings"]["rnn_size"] == 8
 
 
+def test_automatic_values_on_resuming(tmp_path):
+    settings = toy_settings(tmp_path, dropout=0.2, max_epochs=1)
+    trainer = begin(settings).trainer
+    list(trainer.run())
+    run = resume(trainer.saver.saved[-1], {"dropout": -1, "max_epochs": 0})
+    assert run.changes == {"dropout": 0.5, "max_epochs": ceil(2500 / len(trainer.split.train))}
+    assert run.trainer.model.config.dropout == run.trainer.settings.dropout == 0.5
+    assert resume(trainer.saver.saved[-1], {"dropout": 0.2, "max_epochs": 2}).changes == {"max_epochs": 2}
+
+
 def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkeypatch):
     monkeypatch.setattr(training_text, "STEPS", 1000)
     run = begin(toy_settings(tmp_path, TEXT * 20, batch_size=0, seq_length=0, max_epochs=0))
