@@ -115,11 +115,11 @@ def command(
     if seed is None:
         seed = secrets.randbelow(SEEDS)
     path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
-    if exact:
-        model = model.exact()
     if not quiet:
         drawn_with = f", seed {seed}" if drawn else ""
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
+    if exact:  # after the summary, because an exact model has no embedding
+        model = model.exact()
     options: dict[str, Any] = {
         "length": length,
         "prime": primetext,

@@ -252,14 +252,17 @@ def test_several_samples(cli, toy):
     assert cli("sample", toy, "--num-samples", 3, "--length", 9, "--quiet").stderr == ""
 
 
-def test_exact_samples_match_the_exact_model(cli, home):
+@pytest.mark.parametrize("embedding", [0, 9])
+def test_exact_samples_match_the_exact_model(cli, home, embedding):
     """Large weights amplify rounding errors, so a float32 model generates different text."""
-    model = toy_model(dtype="float32", rnn_size=64)
+    model = toy_model(dtype="float32", rnn_size=64, embedding=embedding)
     model.parameters.flat[...] *= 20
     save("toy.npz", model)
     expected = "".join(generate(model.exact(), 400, seed=4))
     options = ("sample", "toy.npz", "--length", 400, "--seed", 4)
-    assert cli(*options, "--exact").stdout == expected + "\n"
+    exact = cli(*options, "--exact")
+    assert exact.stdout == expected + "\n"
+    assert model.summary() in exact.stderr
     assert cli(*options, "--exact", "--num-samples", 40).stdout.startswith(expected + "\n")
     assert cli(*options).stdout != expected + "\n"
 
