@@ -130,8 +130,8 @@ OPTIONS = (
         default=DEFAULT.embedding,
         metavar="D",
         help="Represent each character by D learned numbers instead of a one-hot vector. Makes the model "
-        f"smaller if the vocabulary is large, as in Chinese. 0: off. {AUTOMATIC}: {D} if there are more than "
-        f"{LARGE_V} characters, otherwise 0.",
+        f"smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. {AUTOMATIC}: {D} if the "
+        f"text has more than {LARGE_V} distinct characters, otherwise 0.",
     ),
     training(
         "--seq-length",
@@ -182,7 +182,7 @@ OPTIONS = (
         "--warmup",
         default=DEFAULT.warmup,
         metavar="FRACTION",
-        help="Fraction of the run in which the learning rate rises to its value.",
+        help="Fraction of the run over which the learning rate rises from zero to its full value.",
     ),
     training(
         "--learning-rate-decay",
@@ -206,7 +206,7 @@ OPTIONS = (
         default=DEFAULT.ema,
         metavar="DECAY",
         help="Average the weights over about 1 / (1 - DECAY) steps, and evaluate and save the average as the "
-        "model. Try 0.999. 0: off.",
+        "model. 0: off.",
     ),
     training(
         "--grad-clip",

@@ -1,4 +1,4 @@
-"""When training has failed, and which parameter shows it."""
+"""The criterion for failed training, and the parameter named in its error message."""
 
 from math import isfinite
 
