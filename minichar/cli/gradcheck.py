@@ -25,6 +25,7 @@ chunk = group("Chunk")
 @network_("--rnn-size", default=5, metavar="H", help="Hidden units. The run time is O(H⁴).")
 @network_("--dropout", default=0.3, metavar="P", help="Dropout probability. The masks are fixed.")
 @network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
+@network_("--embedding", default=0, metavar="D", help="Size of the embedding. 0: one-hot vectors.")
 @chunk("--vocab-size", default=7, metavar="V", help="Number of characters in the vocabulary.")
 @chunk("--seq-length", default=6, metavar="T", type=Integer(1), help="Number of time steps.")
 @chunk("--batch-size", default=3, metavar="B", type=Integer(1), help="Number of sequences.")
@@ -45,6 +46,7 @@ def command(
     rnn_size: int,
     dropout: float,
     weight_drop: float,
+    embedding: int,
     vocab_size: int,
     seq_length: int,
     batch_size: int,
@@ -60,7 +62,7 @@ def command(
     DropConnect and scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
     generator = host_generator(seed)
-    config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop)
+    config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding)
     network = toy_network(config, seq_length, batch_size, generator, device)
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
     inputs, targets = device.to_device(ids)  # each (T, B)

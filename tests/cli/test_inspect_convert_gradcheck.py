@@ -140,11 +140,24 @@ def test_gradcheck_passes_for_every_parameter(cli, model, reset):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--num-layers", 1], ["--num-layers", 3], ["--dropout", 0], ["--true-share", 1], ["--true-share", 0]],
+    [
+        ["--num-layers", 1],
+        ["--num-layers", 3],
+        ["--dropout", 0],
+        ["--weight-drop", 0],
+        ["--true-share", 1],
+        ["--true-share", 0],
+    ],
 )
 def test_gradcheck_options(cli, arguments):
     rows = cli("gradcheck", "--rnn-size", 3, *arguments).stdout.splitlines()[1:]
     assert rows
+    assert all(row.endswith("passed") for row in rows)
+
+
+def test_gradcheck_of_an_embedding(cli):
+    rows = cli("gradcheck", "--rnn-size", 3, "--num-layers", 1, "--embedding", 2).stdout.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["embedding.E", "layer1.W", "readout.W"]
     assert all(row.endswith("passed") for row in rows)
 
 
@@ -187,6 +200,7 @@ def test_gradcheck_fails_when_one_parameter_fails(cli, monkeypatch):
         (["--num-layers", -1], 1),
         (["--vocab-size", 0], 1),
         (["--dropout", 1], 1),
+        (["--embedding", -1], 1),
         (["--seq-length", 0], 2),
         (["--batch-size", 0], 2),
         (["--true-share", 1.5], 2),
