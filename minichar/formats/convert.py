@@ -275,9 +275,9 @@ def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[st
         yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
     if to == "npz":
         return
-    for name in ("dropout", "weight_drop"):
-        if probability := getattr(model.config, name):
-            yield f"{name} {probability:g} is used only in training: it is stored only in the metadata"
+    for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):
+        if p:
+            yield f"{name} {p:g} is used only in training: it is stored only in the metadata"
     if model.config.embedding:
         yield "the embedding is multiplied into the input weights of the first layer"
     if model.vocabulary.unknown:

@@ -160,11 +160,14 @@ def test_a_gru_with_the_reset_before_the_matrix_product_is_rejected(saved, parts
         load_model(write(path.with_suffix(suffix), tensors, header))
 
 
-def test_notes_mention_dropout_and_the_unknown_id(saved, suffix):
-    _, path = saved(dropout=0.25, unknown=True)
-    notes = convert(path, path.with_suffix(suffix)).notes
-    assert notes[0].startswith("dropout 0.25 is used only in training")
-    assert notes[1].startswith("the last id is the unknown token")
+def test_notes_mention_what_the_tensors_do_not_contain(saved, suffix):
+    _, path = saved(dropout=0.25, weight_drop=0.2, embedding=3, unknown=True)
+    assert convert(path, path.with_suffix(suffix)).notes == (
+        "dropout 0.25 is used only in training: it is stored only in the metadata",
+        "weight drop 0.2 is used only in training: it is stored only in the metadata",
+        "the embedding is multiplied into the input weights of the first layer",
+        "the last id is the unknown token: exclude it when sampling",
+    )
     _, plain = saved("plain.npz")
     assert convert(plain, plain.with_suffix(suffix)).notes == ()
 
