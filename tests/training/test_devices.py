@@ -50,11 +50,13 @@ EVERYTHING = Settings(
 LSTM = {"model": "lstm"}
 
 
-def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None):
+def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None, embedding=0):
     """Return a trainer that resumes a run, or starts from weights that are the same on every device."""
     split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.55, val_frac=0.45)
     if resumed is None:
-        config = Config(len(VOCABULARY), **cell, rnn_size=6, num_layers=L, **masking(settings))
+        config = Config(
+            len(VOCABULARY), **cell, rnn_size=6, num_layers=L, embedding=embedding, **masking(settings)
+        )
         model, state = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
     else:
         model, state = load_training(resumed, backend)
@@ -92,11 +94,13 @@ class TestParity:
         weights = device.to_host(there.model.parameters.flat)
         np.testing.assert_allclose(weights, here.model.parameters.flat, rtol=0, atol=1e-4)
 
-    @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
-    def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(self, ss_feed, device):
+    @pytest.mark.parametrize(("ss_feed", "embedding"), [("sample", 0), ("argmax", 4)])
+    def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(
+        self, ss_feed, embedding, device
+    ):
         """The rates change from epoch to epoch, and a captured step must use the current ones."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
-        here, there = (trainer_on(backend, settings, L=1) for backend in (CPU, device))
+        here, there = (trainer_on(backend, settings, L=1, embedding=embedding) for backend in (CPU, device))
         here.generator = OnTheHost(device, settings.seed, 1)
         assert len(there.split.train) == 7
         np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
@@ -153,6 +157,16 @@ class TestRecording:
         losses_of(trainer, 10)  # scheduled sampling is captured separately
         assert len(calls) == 6
 
+    def test_an_embedding_and_an_average_are_replayed(self, gpu):
+        """The masks of DropConnect are too, and all parameters are at the addresses of the recording."""
+        here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))
+        here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
+        np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
+        assert there.step.learn_forced.graph is not None
+        average = gpu.to_host(there.model.parameters.flat)
+        np.testing.assert_allclose(average, here.model.parameters.flat, rtol=0, atol=1e-5)
+        assert abs(average - gpu.to_host(there.step.theta.flat)).max() > 1e-3
+
     def test_the_resets_of_each_chunk_are_replayed(self, gpu):
         settings = replace(EVERYTHING, dropout=0.0, weight_drop=0.0, use_ss=False)
         ids = VOCABULARY.encode(TEXT)
@@ -203,6 +217,7 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_r
     steps = 2 if backend.kind == "opencl" else 5  # on a GPU, through warm-up, capture and replay
     for _ in range(steps):
         before = [dict(count) for count in counts]
+        trainer.set_rates()
         loss = trainer.learn()
         for count, start in zip(counts, before, strict=True):
             assert {way: count[way] - start[way] for way in count} == {"to_device": 1, "to_host": 0}
