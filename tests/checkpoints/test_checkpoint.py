@@ -1,7 +1,7 @@
 import json
 import random
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -306,9 +306,11 @@ def test_a_large_vocabulary_round_trips(tmp_path):
     assert back.config == Config(6000, rnn_size=1, num_layers=1)
 
 
-def test_a_checkpoint_written_before_weight_drop_existed_is_loaded(tmp_path):
-    save(tmp_path / "new.npz", toy_model(weight_drop=0.25))
-    assert load(tmp_path / "new.npz").config.weight_drop == 0.25
+def test_a_checkpoint_written_before_weight_drop_and_embedding_existed_is_loaded(tmp_path):
+    model = toy_model(weight_drop=0.25)
+    save(tmp_path / "new.npz", model)
+    assert load(tmp_path / "new.npz").config == model.config
     header, arrays = parts(tmp_path / "new.npz")
-    del header["config"]["weight_drop"]
-    assert load(put_together(tmp_path / "old.npz", header, arrays)).config.weight_drop == 0.0
+    del header["config"]["weight_drop"], header["config"]["embedding"]
+    old = load(put_together(tmp_path / "old.npz", header, arrays))
+    assert old.config == replace(model.config, weight_drop=0.0, embedding=0)
