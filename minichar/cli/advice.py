@@ -60,8 +60,8 @@ def fit_advice(
     Parameters
     ----------
     train_loss, val_loss : float
-        Losses in nats per character. Both are measured without dropout or scheduled sampling, which
-        would raise the training loss.
+        Losses in nats per character. Both are measured with the same weights, and without dropout or
+        scheduled sampling, which would raise the training loss.
     before : float
         Lowest validation loss of all previous evaluations.
     updates, total : int

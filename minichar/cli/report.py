@@ -214,7 +214,7 @@ class Report:
             )
         if fit and advice:
             self.say(f"           {advice}")
-            self.say(f"           training loss without dropout or scheduled sampling: {fit.loss:.4f}")
+            self.say(f"           training loss, measured like the validation loss: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
