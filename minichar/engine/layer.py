@@ -66,7 +66,7 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
     def step(self, t: int, x: Array, keep: Array | None = None) -> Array:
-        """Run step t on x ``(D, B)`` or, in the first layer, on ids ``(B,)``. Return h ``(H, B)``.
+        """Run step t on x ``(D, B)`` or, if the layer has ``Wx``, on ids ``(B,)``. Return h ``(H, B)``.
 
         If given, `keep` ``(B,)`` is 0 in the columns whose states are reset first, and otherwise 1.
         """
@@ -90,7 +90,7 @@ class Layer:
         dh_above : array, (n, H, B)
             Gradient of the loss with respect to h at each step, from the layers above; n ≤ T.
         ids : array of int, (n, B)
-            The *actual* input characters of the forward pass; used only in the first layer.
+            The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
         keep : array, (T, B), optional
             The values of `keep` in the forward pass.
         """

@@ -34,7 +34,7 @@ class Linear:
         Number of time steps and sequences to allocate memory for.
     backend : Backend
     Wx, dWx : array, (G, V), optional
-        In the first layer, the character weights and their gradient.
+        In the first layer without an embedding, the character weights and their gradient.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Linear:
     def backward(self, n: int, ids: Array) -> Array | float:
         """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or 0 if there is no x.
 
-        In the first layer, `ids` ``(n, B)`` are the input characters of the forward pass.
+        If there is `Wx`, `ids` ``(n, B)`` are the input characters of the forward pass.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)

@@ -8,7 +8,7 @@ A separate m_t is drawn for each character in the batch. The prediction is eithe
 the model's distribution or its argmax. The gradient does not flow through the choice, and the
 backward pass uses the *actual* input characters. The first character in a chunk is always the
 true character, because its prediction would come from the previous chunk. So is a character before
-which the state is reset, because it is the start token of the next document.
+which the state is reset, because it is the first input of the next document.
 """
 
 from collections.abc import Callable
