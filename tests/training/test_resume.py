@@ -19,6 +19,7 @@ def settings_of(tmp_path):
 def everything(trainer):
     return {
         "weights": trainer.model.parameters.flat.copy(),
+        "theta": trainer.step.theta.flat.copy(),
         "mean_square": trainer.step.optimiser.mean_square.copy(),
         "state": trainer.step.network.state,
         "random": trainer.generator.state,
@@ -30,7 +31,7 @@ def everything(trainer):
 
 def assert_same(trainer, other):
     one, two = everything(trainer), everything(other)
-    for name in ("weights", "mean_square", "state"):
+    for name in ("weights", "theta", "mean_square", "state"):
         assert one[name].dtype == two[name].dtype
         np.testing.assert_array_equal(one.pop(name), two.pop(name), err_msg=name)
     assert one == two
@@ -105,6 +106,7 @@ def test_evaluations_after_a_stop_are_the_same(settings_of, every):
         {"dtype": "float64"},
         {"split": "tail"},
         {"reset_on": "\n"},
+        {"ema": 0.9, "weight_drop": 0.3, "embedding": 4},
         {"val_frac": 0.0},
         {"grad_clip": 0.01, "clip_norm": 0.1},
         {"min_freq": 30},
