@@ -116,11 +116,13 @@ def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path):
     settings = toy_settings(tmp_path, model="rnn", rnn_size=3, num_layers=1)
     model = begin_from(settings, load(tmp_path / "old.npz")).trainer.model
     assert architecture(model) == architecture(old)
-    assert begin_from(settings, load(tmp_path / "old.npz")).trainer.settings.rnn_size == 8
+    settings = begin_from(settings, load(tmp_path / "old.npz")).trainer.settings
+    assert {name: getattr(settings, name) for name in architecture(old)} == architecture(old)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("rnn_size", 3), ("num_layers", 1), ("model", "gru"), ("gru_reset", "before")]
+    ("name", "value"),
+    [("rnn_size", 3), ("num_layers", 1), ("model", "gru"), ("gru_reset", "before"), ("embedding", 5)],
 )
 def test_an_option_that_contradicts_the_checkpoint(tmp_path, name, value):
     save(tmp_path / "old.npz", toy_model(rnn_size=8))
@@ -195,6 +197,7 @@ def stopped(tmp_path):
         ("val_frac", 0.01),
         ("seq_length", 7),
         ("batch_size", 5),
+        ("embedding", 5),
         ("seed", 1),
         ("dtype", "float64"),
     ],
