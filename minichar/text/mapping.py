@@ -28,14 +28,14 @@ def gather(
 
     Parameters
     ----------
-    pieces : iterable of ndarray of `dtype`
+    pieces : iterable of ndarray
         One-dimensional arrays whose sizes add up to `N`.
     dtype : dtype
     N : int
 
     Returns
     -------
-    ndarray of `dtype`, shape (N,)
+    ndarray of the given dtype, shape (N,)
         The temporary file of a memory-mapped array is deleted with the array, or when the process exits.
 
     Raises
@@ -70,7 +70,7 @@ def read(
 
     Returns
     -------
-    ndarray of `dtype`, shape (N,)
+    ndarray of the given dtype, shape (N,)
         If memory-mapped, it is read-only and remains valid after `file` is closed or deleted.
     """
     ids = np.memmap(file, dtype, "r", offset, (N,))  # (N,)
