@@ -5,8 +5,6 @@ from minichar import generate
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
 from minichar.web.models import describe, load_models
-from minichar.web.queue import LocalQueue
-from minichar.web.request import Request
 
 
 def test_a_checkpoint_that_is_deleted_after_it_was_listed_is_skipped(tmp_path, monkeypatch):
@@ -19,6 +17,10 @@ def test_a_checkpoint_that_is_deleted_after_it_was_listed_is_skipped(tmp_path, m
 
 
 def test_without_a_prompt_text_starts_at_the_beginning_of_a_document():
+    pytest.importorskip("jsonschema")
+    from minichar.web.queue import LocalQueue
+    from minichar.web.request import Request
+
     model = toy_model("\nab", scale=40.0)
     model.details["settings"] = {"reset_on": "a"}
     queue = LocalQueue({"toy": model}, columns=2, queue=0, pace=0.0)
