@@ -51,6 +51,7 @@ RECIPES = {
             "patience": 0,
             "learning_rate": 2e-3,
             "warmup": 0.0,
+            "learning_rate_decay": 0.97,
             "ema": 0.0,
             "eval_val_every": 1000,
             "keep": 0,
@@ -84,6 +85,8 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
 def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise a `MinicharError` if an option in `given` has no effect with the `settings`."""
     unused = []
+    if settings.model != "gru":
+        unused.append(("gru_reset", Option("model", "gru")))
     if settings.learning_rate_schedule != "step":
         unused += [(option, Option("learning_rate_schedule", "step")) for option in STEP]
     if not settings.use_ss:

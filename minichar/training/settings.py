@@ -80,7 +80,7 @@ class Settings:
     learning_rate: Annotated[float, ABOVE_0] = 8e-3
     learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
     warmup: Annotated[float, BELOW_1] = 0.1
-    learning_rate_decay: Annotated[float, UP_TO_1] = 0.97
+    learning_rate_decay: Annotated[float, UP_TO_1] = 1.0
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
     ema: Annotated[float, BELOW_1] = 0.999

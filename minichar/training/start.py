@@ -16,7 +16,7 @@ from minichar.model import CharRNN
 from minichar.text.corpus import Corpus
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.recipes import check_effect, settings_from
-from minichar.training.settings import Settings
+from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.text import check_separator, choose, lay_out, read_corpus, where_reset
 from minichar.training.trainer import Trainer
 
@@ -90,7 +90,7 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
     """
     for name in ARCHITECTURE:
         wanted, found = getattr(settings, name), getattr(model.config, name)
-        if name in given and wanted != found:
+        if name in given and wanted not in (found, AUTOMATIC):
             raise MinicharError(
                 Option(name, wanted),
                 " does not match the ",
@@ -130,7 +130,6 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     path, model, state, notes = _newest_readable(path, backend)
     saved = settings_of(model, path)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
-    check_effect(settings, changes)
     changed = {name: getattr(settings, name) for name in changes}
     changed = {name: value for name, value in changed.items() if value != getattr(saved, name)}
     for name in FIXED:
@@ -141,6 +140,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
                 "omit the option, or start a new run with ",
                 Option("init_from"),
             )
+    check_effect(settings, changes)
     # Do not write a cache to a path taken from an untrusted checkpoint.
     corpus = read_corpus(settings, cache="data" in changes)
     origin = model.details.get("origin")

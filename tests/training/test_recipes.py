@@ -32,6 +32,7 @@ def test_the_default_recipe_is_quick():
             {"recipe": "laptop", "learning_rate_schedule": "linear", "learning_rate_decay_after": 2},
             "learning_rate_decay_after has no effect without learning_rate_schedule='step'",
         ),
+        ({"gru_reset": "before"}, "gru_reset has no effect without model='gru'"),
         ({"start_ss": 0.9}, "start_ss has no effect without use_ss=True"),
         ({"recipe": "char-rnn", "ss_feed": "argmax"}, "ss_feed has no effect without use_ss=True"),
     ],
@@ -40,7 +41,7 @@ def test_an_option_without_an_effect_is_an_error(given, message):
     with pytest.raises(MinicharError) as caught:
         settings_from(given)
     assert str(caught.value) == f"{message}: add that option"
-    needed = {"learning_rate_schedule": "step"} if "schedule" in message else {"use_ss": True}
+    needed = {"learning_rate_schedule": "step", "use_ss": True, "model": "gru"}
     settings_from(given | needed)
 
 

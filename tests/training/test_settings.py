@@ -35,7 +35,7 @@ def test_the_defaults():
         "learning_rate": 8e-3,
         "learning_rate_schedule": "step",
         "warmup": 0.1,
-        "learning_rate_decay": 0.97,
+        "learning_rate_decay": 1.0,
         "learning_rate_decay_after": 10,
         "decay_rate": 0.95,
         "ema": 0.999,

@@ -442,3 +442,9 @@ def test_dropout_and_embedding_suit_the_text(tmp_path):
         assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
     trainer = begin(toy_settings(tmp_path, dropout=0.1, embedding=3)).trainer
     assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.1, 3)
+
+
+def test_the_embedding_of_a_model_can_be_left_to_minichar(old, tmp_path):
+    settings = toy_settings(tmp_path, ALPHABET * 60, embedding=-1)
+    run = begin_from(settings, load(tmp_path / "old.npz"), ["embedding"])
+    assert run.trainer.model.config.embedding == old.config.embedding
