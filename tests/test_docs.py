@@ -38,7 +38,7 @@ DOCUMENTS = [
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
-TRAIN = re.compile(r"(minichar|python mgu\.py) train")
+TRAIN = re.compile(r"(cat \S+ \| )?(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
 STRESS = {"chains": 1, "seconds": 2, "sample": 2000, "megabytes": 1}
