@@ -30,7 +30,7 @@ def gather(
     ----------
     pieces : iterable of ndarray
         One-dimensional arrays whose sizes add up to `N`.
-    dtype : dtype
+    dtype : numpy.dtype
     N : int
 
     Returns
