@@ -4,9 +4,9 @@
     python tests/stress/endurance.py --seconds 3600 --eval-val-every 12000
 
 Measures the chunks per second of CPU time and the memory use in windows of equal length. Other load on the
-machine changes the speed, so each window is followed by a short new run with the same options, in another
-process, which serves as the reference. The last line compares the last third of the windows with the first
-third.
+machine changes the speed, so at the end of each window, the run takes turns with a new run with the same
+options, and the median ratio of their speeds is reported. The last line compares the last third of the
+windows with the first third.
 
     python tests/stress/endurance.py --sample 10000000
 
@@ -14,13 +14,12 @@ generates one long stream instead.
 """
 
 import argparse
+import gc
 import os
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Iterator
 from contextlib import redirect_stderr
 from dataclasses import replace
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -34,13 +33,13 @@ from minichar.training.events import Step
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 
-WINDOWS = 30
-SHORT, LONGEST = 0.5, 20.0
-"""Duration of a new run as a fraction of a window, and its maximum in seconds."""
+WINDOWS = 15
+TURNS, STEPS, CHARACTERS = 20, 50, 2500
+"""Number of turns that a run and a new run take, and the length of a turn in steps or in characters."""
 FOREVER = 10**9
 
 Window = tuple[float, float, int]
-"""Speed per second of CPU time, speed of the reference, and memory in bytes."""
+"""Speed per second of CPU time, its ratio to that of a new run, and memory in bytes."""
 
 
 def memory() -> int:
@@ -72,26 +71,24 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
         while monotonic() < end or count % every:
             next(steps)
             count += 1
-        speed = count / (process_time() - cpu)
-        new = replace(settings, checkpoint_dir=directory / f"new{window}")
-        yield speed, in_another_process(short_run, new, min(SHORT * seconds / WINDOWS, LONGEST)), memory()
+        gc.collect()  # the new run of the previous window
+        speed, used = count / (process_time() - cpu), memory()
+        new = reported_steps(replace(settings, checkpoint_dir=directory / f"new{window}"))
+        yield speed, speed_ratio(steps, new, STEPS), used
+        new.close()
 
 
-def short_run(settings: Settings, seconds: float) -> float:
-    """Return the speed of a new run per second of CPU time."""
-    end, cpu, count = monotonic() + seconds, process_time(), 0
-    steps = reported_steps(settings)
-    while not count or monotonic() < end:
-        next(steps)
-        count += 1
-    steps.close()
-    return count / (process_time() - cpu)
+def speed_ratio(old: Iterator[object], new: Iterator[object], length: int) -> float:
+    """Take turns with two runs, and return the median ratio of the old run's speed to the new run's."""
 
+    def turn(run: Iterator[object]) -> float:
+        cpu = process_time()
+        for _ in islice(run, length):
+            pass
+        return process_time() - cpu
 
-def in_another_process(function: Callable[..., float], *arguments: object) -> float:
-    """Return the result of a function called in a new process."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+    turn(new)  # allocates memory
+    return median(turn(new) / turn(old) for _ in range(TURNS))
 
 
 def reported_steps(settings: Settings) -> Generator[Step, None, None]:
@@ -110,22 +107,13 @@ def reported_steps(settings: Settings) -> Generator[Step, None, None]:
 
 def sampling(directory: Path, characters: int) -> Iterator[Window]:
     """Generate one stream, and yield the windows."""
-    size = characters // WINDOWS
-    stream = generate(untrained_model(directory), 0)
+    stream, model = generate(untrained_model(directory), 0), untrained_model(directory)
     for _ in range(WINDOWS):
-        cpu = process_time()
-        count = sum(len(piece) for piece in islice(stream, size))
-        yield (
-            count / (process_time() - cpu),
-            in_another_process(short_stream, directory, size // 10),
-            memory(),
-        )
-
-
-def short_stream(directory: Path, characters: int) -> float:
-    """Return the speed of a new stream per second of CPU time."""
-    model, cpu = untrained_model(directory), process_time()
-    return sum(map(len, generate(model, characters + 1))) / (process_time() - cpu)
+        cpu, size = process_time(), 0
+        while size < characters // WINDOWS:
+            size += len(next(stream))
+        speed, used = size / (process_time() - cpu), memory()
+        yield speed, speed_ratio(stream, generate(model, 0), CHARACTERS), used
 
 
 def untrained_model(directory: Path) -> CharRNN:
@@ -147,10 +135,10 @@ def main() -> None:
             windows = sampling(Path(name), arguments.sample)
         else:
             windows = training(Path(name), arguments.seconds, arguments.eval_val_every)
-        for speed, reference, size in windows:
-            ratios.append(speed / reference)
+        for speed, ratio, size in windows:
+            ratios.append(ratio)
             sizes.append(size)
-            relative = f"{ratios[-1]:.3f} times that of a new run"
+            relative = f"{ratio:.3f} times that of a new run"
             print(f"{speed:10,.1f} per second of CPU time, {relative}, {size / 1e6:,.1f} MB", flush=True)
     third = WINDOWS // 3
     change = median(ratios[-third:]) / median(ratios[:third])
