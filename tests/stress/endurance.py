@@ -34,8 +34,10 @@ from minichar.training.settings import Settings
 from minichar.training.start import begin
 
 WINDOWS = 15
-TURNS, STEPS, CHARACTERS = 20, 50, 2500
-"""Number of turns that a run and a new run take, and the length of a turn in steps or in characters."""
+STEPS, CHARACTERS = 50, 1000
+"""Length of a turn, in steps or in characters."""
+SHARE, LONGEST, TURNS = 0.5, 20.0, 3
+"""Duration of the turns as a fraction of a window, its maximum in seconds, and their minimum number."""
 FOREVER = 10**9
 
 Window = tuple[float, float, int]
@@ -74,12 +76,13 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
         gc.collect()  # the new run of the previous window
         speed, used = count / (process_time() - cpu), memory()
         new = reported_steps(replace(settings, checkpoint_dir=directory / f"new{window}"))
-        yield speed, speed_ratio(steps, new, STEPS), used
+        yield speed, speed_ratio(steps, new, STEPS, seconds / WINDOWS), used
         new.close()
 
 
-def speed_ratio(old: Iterator[object], new: Iterator[object], length: int) -> float:
+def speed_ratio(old: Iterator[object], new: Iterator[object], length: int, window: float) -> float:
     """Take turns with two runs, and return the median ratio of the old run's speed to the new run's."""
+    end, ratios = monotonic() + min(SHARE * window, LONGEST), []
 
     def turn(run: Iterator[object]) -> float:
         cpu = process_time()
@@ -88,7 +91,9 @@ def speed_ratio(old: Iterator[object], new: Iterator[object], length: int) -> fl
         return process_time() - cpu
 
     turn(new)  # allocates memory
-    return median(turn(new) / turn(old) for _ in range(TURNS))
+    while len(ratios) < TURNS or monotonic() < end:
+        ratios.append(turn(new) / turn(old))
+    return median(ratios)
 
 
 def reported_steps(settings: Settings) -> Generator[Step, None, None]:
@@ -109,11 +114,11 @@ def sampling(directory: Path, characters: int) -> Iterator[Window]:
     """Generate one stream, and yield the windows."""
     stream, model = generate(untrained_model(directory), 0), untrained_model(directory)
     for _ in range(WINDOWS):
-        cpu, size = process_time(), 0
+        start, cpu, size = monotonic(), process_time(), 0
         while size < characters // WINDOWS:
             size += len(next(stream))
         speed, used = size / (process_time() - cpu), memory()
-        yield speed, speed_ratio(stream, generate(model, 0), CHARACTERS), used
+        yield speed, speed_ratio(stream, generate(model, 0), CHARACTERS, monotonic() - start), used
 
 
 def untrained_model(directory: Path) -> CharRNN:
