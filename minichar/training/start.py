@@ -29,6 +29,7 @@ FIXED = (
 )
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn"})
+"""Values of the settings that an old checkpoint lacks."""
 
 
 @dataclass(frozen=True)
