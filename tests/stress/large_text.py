@@ -23,9 +23,10 @@ READ = """
 import sys
 from pathlib import Path
 from minichar.training.settings import Settings
-from minichar.training.text import lay_out, read_corpus
+from minichar.training.text import choose, lay_out, read_corpus
 settings = Settings(data=Path(sys.argv[1]))
-for chunk in lay_out(read_corpus(settings), settings).train:
+corpus = read_corpus(settings)
+for chunk in lay_out(corpus, choose(settings, corpus)).train:
     pass
 print("done", file=sys.stderr)
 """
@@ -49,16 +50,17 @@ def run(what: str, command: Sequence[object], until: str) -> None:
 
     The elapsed time ends with the first line on standard error that starts with `until`.
     """
-    begun, seconds = monotonic(), None
+    begun, seconds, messages = monotonic(), None, []
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:
+        messages = [*messages[-19:], line]
         if line.startswith(until) and seconds is None:
             seconds = monotonic() - begun
     _, status, usage = os.wait4(process.pid, 0)
     if status or seconds is None:
-        raise SystemExit(f"{what}: the command failed")
+        raise SystemExit(f"{what}: the command failed\n{''.join(messages)}")
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     cpu = usage.ru_utime + usage.ru_stime
     print(f"{what:26} {seconds:6.1f} s, {cpu:6.1f} s of CPU time, peak {memory / 1e6:6,.0f} MB", flush=True)
