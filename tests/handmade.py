@@ -12,39 +12,39 @@ SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "uint8": "U
 
 
 def text(characters):
-    """Return a pickle instruction that pushes a string."""
+    """Return a pickle opcode that pushes a string."""
     encoded = characters.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(encoded)) + encoded
 
 
 def integer(n):
-    """Return a pickle instruction that pushes an integer."""
+    """Return a pickle opcode that pushes an integer."""
     return b"\x8a\x0a" + n.to_bytes(10, "little", signed=True)
 
 
 def integers(ns):
-    """Return pickle instructions that push a tuple of integers."""
+    """Return pickle opcodes that push a tuple of integers."""
     return b"(" + b"".join(map(integer, ns)) + b"t"
 
 
 def storage(key, kind, size=0):
-    """Return pickle instructions that push a storage, as written by torch.save."""
+    """Return pickle opcodes that push a storage, as written by torch.save."""
     return b"(" + text("storage") + kind + text(key) + text("cpu") + integer(size) + b"tQ"
 
 
 def torch_type(dtype):
-    """Return a pickle instruction that pushes the storage type for a NumPy dtype."""
+    """Return a pickle opcode that pushes the storage type for a NumPy dtype."""
     return f"ctorch\n{STORAGES[dtype]}Storage\n".encode()
 
 
 def tensor(stored, shape, strides, offset=0):
-    """Return pickle instructions that push a tensor, as written by torch.save."""
+    """Return pickle opcodes that push a tensor, as written by torch.save."""
     arguments = b"(" + stored + integer(offset) + integers(shape) + integers(strides)
     return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"\x89ccollections\nOrderedDict\n)RtR"
 
 
 def state_dict(tensors):
-    """Return the pickle of a dict whose values are the results of pickle instructions."""
+    """Return the pickle of a dict whose values are the results of pickle opcodes."""
     items = b"".join(text(name) + program for name, program in tensors.items())
     return b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u."
 

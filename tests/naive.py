@@ -6,108 +6,123 @@ check against the equations.
 """
 
 from dataclasses import dataclass
-from math import exp, log, tanh
+from math import exp, log, sqrt, tanh
 
 
 def sigmoid(a):
     return 1 / (1 + exp(-a))
 
 
+def normalised(a):
+    """Return the values shifted and scaled to mean 0 and variance 1."""
+    mean = sum(a) / len(a)
+    variance = sum((a_j - mean) ** 2 for a_j in a) / len(a)
+    return [(a_j - mean) / sqrt(variance + 1e-5) for a_j in a]
+
+
 @dataclass
 class Gate:
-    """The weights of one gate, with H rows and one column per hidden unit or input."""
+    """The weights of one gate, with H rows and one column per hidden unit or input.
+
+    With layer normalisation, the result of each matrix product is normalised: that of the state and the
+    input together, or if they have `separate` matrices, each on its own.
+    """
 
     recurrent: list
     input: list
     recurrent_bias: list
     input_bias: list
+    separate: bool
+    layer_norm: bool
 
-    def from_state(self, j, h):
-        """Return the hidden state's contribution to the pre-activation of unit j."""
-        total = self.recurrent_bias[j]
-        for k in range(len(h)):
-            total += self.recurrent[j][k] * h[k]
-        return total
+    def after_product(self, a):
+        return normalised(a) if self.layer_norm else a
 
-    def from_input(self, j, x):
-        """Return the input's contribution to the pre-activation of unit j."""
-        total = self.input_bias[j]
-        for k in range(len(x)):
-            total += self.input[j][k] * x[k]
-        return total
+    def from_state(self, h):
+        """Return the hidden state's contribution to the pre-activation of each unit."""
+        a = self.products(self.recurrent, self.recurrent_bias, h)
+        return self.after_product(a) if self.separate else a
 
-    def from_both(self, j, h, x):
-        return self.from_state(j, h) + self.from_input(j, x)
+    def from_input(self, x):
+        """Return the input's contribution to the pre-activation of each unit."""
+        a = self.products(self.input, self.input_bias, x)
+        return self.after_product(a) if self.separate else a
 
+    def from_both(self, h, x):
+        a = [s + i for s, i in zip(self.from_state(h), self.from_input(x), strict=True)]
+        return a if self.separate else self.after_product(a)
 
-def gate_of(parameters, layer, H, number, matrix="W", row=None):
-    """Extract the weights of one gate from the engine's parameters.
-
-    `number` is the gate's index in ``Wx``, and also in `matrix` unless `row` is given.
-    """
-    there = slice(number * H, (number + 1) * H)
-    here = there if row is None else slice(row * H, (row + 1) * H)
-    names = dict(parameters.items())
-    W = names[f"layer{layer}.{matrix}"][here].tolist()
-    if f"layer{layer}.U" in names:
-        # The state and the input have separate matrices and biases.
-        U = names[f"layer{layer}.U"][here].tolist()
-        recurrent, recurrent_bias = [u[:H] for u in U], [u[H] for u in U]
-        inputs = [w[:-1] for w in W]
-    else:
-        # The state and the input share a matrix and a bias.
-        recurrent, recurrent_bias = [w[:H] for w in W], [0.0] * H
-        inputs = [w[H:-1] for w in W]
-    if layer == 1:
-        inputs = names["layer1.Wx"][there].tolist()
-    return Gate(recurrent, inputs, recurrent_bias, [w[-1] for w in W])
+    @staticmethod
+    def products(matrix, bias, values):
+        totals = []
+        for row, total in zip(matrix, bias, strict=True):
+            for k in range(len(values)):
+                total += row[k] * values[k]
+            totals.append(total)
+        return totals
 
 
-def rnn_step(parameters, layer, states, x):
+class Weights:
+    """The weights of one layer. Calling it returns those of one gate."""
+
+    def __init__(self, config, parameters, layer):
+        self.names, self.layer, self.H = dict(parameters.items()), layer, config.rnn_size
+        self.layer_norm = config.layer_norm
+
+    def __call__(self, number, matrix="W", row=None):
+        """`number` is the gate's index in ``Wx``, and also in `matrix` unless `row` is given."""
+        names, layer, H = self.names, self.layer, self.H
+        there = slice(number * H, (number + 1) * H)
+        here = there if row is None else slice(row * H, (row + 1) * H)
+        W = names[f"layer{layer}.{matrix}"][here].tolist()
+        separate = f"layer{layer}.U" in names
+        if separate:
+            U = names[f"layer{layer}.U"][here].tolist()
+            recurrent, recurrent_bias = [u[:H] for u in U], [u[H] for u in U]
+            inputs = [w[:-1] for w in W]
+        else:
+            recurrent, recurrent_bias = [w[:H] for w in W], [0.0] * H
+            inputs = [w[H:-1] for w in W]
+        if layer == 1:
+            inputs = names["layer1.Wx"][there].tolist()
+        input_bias = [w[-1] for w in W]
+        return Gate(recurrent, inputs, recurrent_bias, input_bias, separate, self.layer_norm)
+
+
+def rnn_step(gate, states, x):
     (h_prev,) = states
-    H = len(h_prev)
-    gate = gate_of(parameters, layer, H, 0)
-    return [[tanh(gate.from_both(j, h_prev, x)) for j in range(H)]]
+    return [[tanh(a) for a in gate(0).from_both(h_prev, x)]]
 
 
-def lstm_step(parameters, layer, states, x):
+def lstm_step(gate, states, x):
     h_prev, c_prev = states
-    H = len(h_prev)
-    input_, forget, output, candidate = (gate_of(parameters, layer, H, number) for number in range(4))
+    a_i, a_f, a_o, a_g = (gate(number).from_both(h_prev, x) for number in range(4))
     h, c = [], []
-    for j in range(H):
-        i = sigmoid(input_.from_both(j, h_prev, x))
-        f = sigmoid(forget.from_both(j, h_prev, x))
-        o = sigmoid(output.from_both(j, h_prev, x))
-        g = tanh(candidate.from_both(j, h_prev, x))
+    for j in range(len(h_prev)):
+        i, f, o, g = sigmoid(a_i[j]), sigmoid(a_f[j]), sigmoid(a_o[j]), tanh(a_g[j])
         c.append(f * c_prev[j] + i * g)
         h.append(o * tanh(c[j]))
     return [h, c]
 
 
-def gru_after_step(parameters, layer, states, x):
+def gru_after_step(gate, states, x):
     (h_prev,) = states
-    H = len(h_prev)
-    reset, update, candidate = (gate_of(parameters, layer, H, number) for number in range(3))
+    a_r, a_z = (gate(number).from_both(h_prev, x) for number in range(2))
+    u_n, a_n = gate(2).from_state(h_prev), gate(2).from_input(x)
     h = []
-    for j in range(H):
-        r = sigmoid(reset.from_both(j, h_prev, x))
-        z = sigmoid(update.from_both(j, h_prev, x))
-        n = tanh(candidate.from_input(j, x) + r * candidate.from_state(j, h_prev))
+    for j in range(len(h_prev)):
+        r, z = sigmoid(a_r[j]), sigmoid(a_z[j])
+        n = tanh(a_n[j] + r * u_n[j])
         h.append((1 - z) * n + z * h_prev[j])
     return [h]
 
 
-def gru_before_step(parameters, layer, states, x):
+def gru_before_step(gate, states, x):
     (h_prev,) = states
-    H = len(h_prev)
-    reset, update = (gate_of(parameters, layer, H, number) for number in range(2))
-    candidate = gate_of(parameters, layer, H, 2, matrix="Wn", row=0)
-    r = [sigmoid(reset.from_both(j, h_prev, x)) for j in range(H)]
-    z = [sigmoid(update.from_both(j, h_prev, x)) for j in range(H)]
-    kept = [r[j] * h_prev[j] for j in range(H)]
-    n = [tanh(candidate.from_both(j, kept, x)) for j in range(H)]
-    return [[(1 - z[j]) * n[j] + z[j] * h_prev[j] for j in range(H)]]
+    r, z = ([sigmoid(a) for a in gate(number).from_both(h_prev, x)] for number in range(2))
+    kept = [r_j * h_j for r_j, h_j in zip(r, h_prev, strict=True)]
+    n = [tanh(a) for a in gate(2, matrix="Wn", row=0).from_both(kept, x)]
+    return [[(1 - z[j]) * n[j] + z[j] * h_prev[j] for j in range(len(h_prev))]]
 
 
 STEPS = {"rnn": rnn_step, "lstm": lstm_step, "gru": gru_after_step, "gru-reset-before": gru_before_step}
@@ -135,7 +150,7 @@ def one_sequence(config, parameters, inputs, targets, states, masks):
         x = [0.0] * V
         x[inputs[t]] = 1.0
         for layer in range(config.num_layers):
-            states[layer] = step(parameters, layer + 1, states[layer], x)
+            states[layer] = step(Weights(config, parameters, layer + 1), states[layer], x)
             h = states[layer][0]
             x = list(h) if masks is None else [masks[layer][t][j] * h[j] for j in range(len(h))]
         logits = []

@@ -54,6 +54,7 @@ class Model(CharRNN):
         gru_reset: str = "after",
         weight_drop: float = 0.0,
         embedding: int = 0,
+        layer_norm: bool = False,
         seed: int = 123,
         dtype: str = "float32",
         device: str = "cpu",
@@ -67,7 +68,7 @@ class Model(CharRNN):
             Cell type, or the name of a cell that you registered.
         rnn_size, num_layers : int
             Number of hidden units per layer, H, and number of stacked layers, L.
-        dropout, gru_reset, weight_drop, embedding
+        dropout, gru_reset, weight_drop, embedding, layer_norm
             See `minichar.engine.config.Config`.
         seed : int
             Random seed. The same seed gives the same weights on every device.
@@ -84,9 +85,8 @@ class Model(CharRNN):
         Settings(seed=seed, dtype=dtype)  # raises if either is invalid
         if not isinstance(vocabulary, Vocabulary):
             raise MinicharError(f"vocabulary is {vocabulary!r}; it must be a Vocabulary")
-        config = Config(
-            len(vocabulary), model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding
-        )
+        sizes = len(vocabulary), model, rnn_size, num_layers
+        config = Config(*sizes, dropout, gru_reset, weight_drop, embedding, layer_norm)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
     @property

@@ -38,7 +38,7 @@ from minichar.text.vocabulary import Vocabulary
 
 FORMAT = "minichar"
 VERSION = 2
-ADDED = {"weight_drop": 0.0, "embedding": 0}
+ADDED = {"weight_drop": 0.0, "embedding": 0, "layer_norm": False}
 """Values of the configuration that older checkpoints lack."""
 WEIGHT_DTYPES = ("float16", "float32", "float64")
 TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")

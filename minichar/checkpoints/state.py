@@ -61,7 +61,7 @@ class TrainingState:
     progress : Progress
     history : History
     theta : array, (size,), optional
-        θ, the weights in training, if the model's weights are their average.
+        θ, the weights that are trained, if the model's weights are their running average.
     """
 
     mean_square: np.ndarray

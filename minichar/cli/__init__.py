@@ -33,9 +33,9 @@ COMMANDS = {
     "data": "List and download datasets.",
 }
 INTERRUPTED = 130
-"""Exit status after Ctrl-C: 128 + SIGINT, as in shells."""
+"""Exit status after Ctrl-C: 128 + SIGINT, the shell convention."""
 BROKEN_PIPE = 141
-"""Exit status after writing to a closed pipe: 128 + SIGPIPE, as in shells."""
+"""Exit status after writing to a closed pipe: 128 + SIGPIPE, the shell convention."""
 WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 

@@ -29,7 +29,7 @@ def size_advice(ratio: float, dropout: float) -> str:
 
 
 def regularisation(dropout: float) -> str:
-    """Return what to try against overfitting, given the present dropout."""
+    """Return suggestions for reducing overfitting, given the current dropout."""
     return (
         "a smaller --rnn-size or more text"
         if dropout >= MUCH_DROPOUT

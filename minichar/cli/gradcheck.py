@@ -26,6 +26,7 @@ chunk = group("Chunk")
 @network_("--dropout", default=0.3, metavar="P", help="Dropout probability. The masks are fixed.")
 @network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
 @network_("--embedding", default=0, metavar="D", help="Size of the embedding. 0: one-hot vectors.")
+@network_("--layer-norm", is_flag=True, help="Normalise the pre-activations of each gate.")
 @chunk("--vocab-size", default=7, metavar="V", help="Number of characters in the vocabulary.")
 @chunk("--seq-length", default=6, metavar="T", type=Integer(1), help="Number of time steps.")
 @chunk("--batch-size", default=3, metavar="B", type=Integer(1), help="Number of sequences.")
@@ -47,6 +48,7 @@ def command(
     dropout: float,
     weight_drop: float,
     embedding: int,
+    layer_norm: bool,
     vocab_size: int,
     seq_length: int,
     batch_size: int,
@@ -62,7 +64,9 @@ def command(
     DropConnect and scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
     generator = host_generator(seed)
-    config = Config(vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding)
+    config = Config(
+        vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm
+    )
     network = toy_network(config, seq_length, batch_size, generator, device)
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
     inputs, targets = device.to_device(ids)  # each (T, B)

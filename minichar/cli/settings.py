@@ -96,8 +96,7 @@ OPTIONS = (
         "--rnn-size",
         default=DEFAULT.rnn_size,
         metavar="H",
-        help="Number of hidden units per layer. Doubling it increases capacity but can quadruple training "
-        "time.",
+        help="Hidden units per layer. Doubling it increases capacity but can quadruple training time.",
     ),
     model(
         "--num-layers",
@@ -116,8 +115,7 @@ OPTIONS = (
         "--weight-drop",
         default=DEFAULT.weight_drop,
         metavar="P",
-        help="DropConnect probability of the recurrent weights during training. Try 0.1 to 0.3 if the model "
-        "overfits.",
+        help="DropConnect probability of the recurrent weights. Try 0.1 to 0.3 if the model overfits.",
     ),
     model(
         "--gru-reset",
@@ -132,6 +130,11 @@ OPTIONS = (
         help="Represent each character by D learned numbers instead of a one-hot vector. Makes the model "
         f"smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. {AUTOMATIC}: {D} if the "
         f"text has more than {LARGE_V} distinct characters, otherwise 0.",
+    ),
+    model(
+        "--layer-norm/--no-layer-norm",
+        default=DEFAULT.layer_norm,
+        help="Normalise the pre-activations of each gate. Epochs take longer, but fewer are needed.",
     ),
     training(
         "--seq-length",
@@ -151,8 +154,7 @@ OPTIONS = (
         "--max-epochs",
         default=DEFAULT.max_epochs,
         metavar="N",
-        help="Number of passes over the training text, which can be a fraction. "
-        f"0: {STEPS:,} training steps.",
+        help=f"Number of passes over the training text; fractions are allowed. 0: {STEPS:,} training steps.",
     ),
     training(
         "--max-time",
@@ -272,7 +274,7 @@ OPTIONS = (
         "--checkpoint-every",
         default=DEFAULT.checkpoint_every,
         metavar="SECONDS",
-        help="Save or replace lm_NAME_latest.npz if no checkpoint has been saved for this long, so that "
+        help="Save lm_NAME_latest.npz when this much time has passed since the last checkpoint, so that "
         "little progress is lost if the process is killed. 0: never.",
     ),
     saving(

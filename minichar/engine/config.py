@@ -1,6 +1,6 @@
 """Network configuration and weight initialisation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -41,6 +41,8 @@ class Config:
         DropConnect probability of the recurrent weights during training, in [0, 1).
     embedding : int
         D, the number of inputs per character (`minichar.engine.embedding`), or 0 for one-hot inputs.
+    layer_norm : bool
+        Whether to normalise the pre-activations of each gate (`minichar.engine.layer_norm`).
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Config:
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, between(0, 1 << 20)] = 0
+    layer_norm: bool = False
 
     def __post_init__(self) -> None:
         check(self)
@@ -64,7 +67,10 @@ class Config:
     def cell(self) -> Cell:
         """The cell used in every layer."""
         before = self.model == "gru" and self.gru_reset == "before"
-        return CELLS["gru-reset-before" if before else self.model]
+        cell = CELLS["gru-reset-before" if before else self.model]
+        if not self.layer_norm:
+            return cell
+        return replace(cell, title=f"{cell.title} with layer normalisation", torch=None, onnx=None)
 
     def shapes(self) -> Shapes:
         """Return the shape of every parameter by name, such as ``layer1.W`` or ``readout.W``."""

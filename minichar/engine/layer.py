@@ -15,6 +15,7 @@ Where a sequence contains several documents, the states are reset to zero before
 
 from minichar.devices.backend import Array, Backend
 from minichar.engine.cell import Cell, Product, Stage
+from minichar.engine.layer_norm import LayerNorm
 from minichar.engine.linear import Linear
 
 Weights = dict[str, Array]
@@ -32,6 +33,8 @@ class Layer:
     H, T, B : int
         Number of hidden units, and number of time steps and sequences to allocate memory for.
     backend : Backend
+    layer_norm : bool
+        Whether to apply layer normalisation to the pre-activations.
 
     Attributes
     ----------
@@ -42,17 +45,28 @@ class Layer:
     """
 
     def __init__(
-        self, cell: Cell, weights: Weights, gradients: Weights, H: int, T: int, B: int, backend: Backend
+        self,
+        cell: Cell,
+        weights: Weights,
+        gradients: Weights,
+        H: int,
+        T: int,
+        B: int,
+        backend: Backend,
+        layer_norm: bool = False,
     ) -> None:
         self.cell, self.xp = cell, backend.xp
+        dtype = weights[cell.products[0].name].dtype
         rows = dict(cell.input_rows(H)) if "Wx" in weights else {}
 
         def linear(product: Product) -> Linear:
-            onehot = [
+            Wx, dWx = (
                 (arrays["Wx"][rows[product]] if product in rows else None) for arrays in (weights, gradients)
-            ]
+            )
             W, dW = weights[product.name], gradients[product.name]
-            return Linear(W, dW, len(product.gates), H * product.reads_state, T, B, backend, *onehot)
+            norm = LayerNorm(H, T, dtype, backend) if layer_norm else None
+            inputs = H * product.reads_state
+            return Linear(W, dW, len(product.gates), inputs, T, B, backend, Wx, dWx, norm)
 
         self.stages = [
             LayerStage(stage, [linear(product) for product in stage.products], T, backend)
@@ -60,7 +74,6 @@ class Layer:
         ]
         self.linears = [linear for stage in self.stages for linear in stage.linears]
         self.keeps_caches = True
-        dtype = weights[cell.products[0].name].dtype
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.rows = self.start.reshape(-1, B)  # (S·H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)

@@ -17,6 +17,7 @@ from functools import cached_property
 from minichar.devices.backend import Array, Backend
 from minichar.devices.random import Uniform
 from minichar.engine import dropout
+from minichar.engine.layer_norm import LayerNorm
 
 
 class Linear:
@@ -35,6 +36,8 @@ class Linear:
     backend : Backend
     Wx, dWx : array, (G, V), optional
         In the first layer without an embedding, the character weights and their gradient.
+    norm : LayerNorm, optional
+        Applied to the pre-activations.
 
     Attributes
     ----------
@@ -55,10 +58,11 @@ class Linear:
         backend: Backend,
         Wx: Array | None = None,
         dWx: Array | None = None,
+        norm: LayerNorm | None = None,
     ) -> None:
         self.xp, self.backend = backend.xp, backend
         self.W, self.dW, self.Wx, self.dWx = W, dW, Wx, dWx
-        self.gates, self.H, self.T, self.B = gates, H, T, B
+        self.gates, self.H, self.T, self.B, self.norm = gates, H, T, B, norm
         self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
         self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.s[:, -1] = 1.0
@@ -88,7 +92,10 @@ class Linear:
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
 
     def step(self, t: int, h: Array, x: Array) -> Array:
-        """Return ``a_t``, ``(gates, H, B)``, from h ``(H, B)`` and x ``(D, B)`` or character ids ``(B,)``."""
+        """Return a_t, or â_t if normalised, from h ``(H, B)`` and x ``(D, B)`` or character ids ``(B,)``.
+
+        The shape is ``(gates, H, B)``.
+        """
         s = self.s[t]  # (K+1, B)
         if self.reads_h:
             s[: self.H] = h
@@ -97,11 +104,15 @@ class Linear:
         a = self.backend.matmul(self.used, s)  # (G, B)
         if self.Wx is not None:
             a += self.Wx.take(x, axis=1)
-        return a.reshape(self.gates, -1, self.B)
+        a = a.reshape(self.gates, -1, self.B)
+        return a if self.norm is None else self.norm.forward(t, a)
 
     def keep(self, t: int, da: tuple[Array, ...]) -> None:
         """Store the gradient with respect to the pre-activations at step t, one array ``(H, B)`` per gate."""
         self.xp.concatenate(da, out=self.da[t])
+        if self.norm is not None:
+            da_hat = self.da[t].reshape(self.gates, -1, self.B)
+            da_hat[...] = self.norm.backward(t, da_hat)
 
     def state_gradient(self, t: int) -> Array:
         """Return the gradient with respect to h at step t, ``(H, B)``, from the stored `da`."""

@@ -26,8 +26,8 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
     logits : array, (V, n)
     targets : array of int, (n,)
     N : int
-        Number of characters in the chunk, which may be processed in pieces of n characters. The
-        losses and gradients of all pieces add up to those of the chunk.
+        Number of characters in the chunk, which may be processed in blocks of n characters. The
+        losses and gradients of all blocks add up to those of the chunk.
     """
     targets = targets[None]  # (1, n)
 

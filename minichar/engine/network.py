@@ -66,7 +66,8 @@ class Network:
 
         def layer(prefix: str) -> Layer:
             weights, gradients = parameters.under(prefix), self.gradient.under(prefix)
-            return Layer(config.cell, weights, gradients, config.rnn_size, T, B, backend)
+            sizes = config.rnn_size, T, B
+            return Layer(config.cell, weights, gradients, *sizes, backend, config.layer_norm)
 
         self.layers = [layer(f"layer{number}.") for number in range(1, config.num_layers + 1)]
         self.masks: list[Array | None] = [None] * config.num_layers

@@ -1,4 +1,4 @@
-"""The readout, which computes the logits, the loss and its gradients in pieces.
+"""The readout, which computes the logits, the loss and its gradients block by block.
 
     logits = W @ [x; 1]
 
@@ -8,7 +8,7 @@
 Feeding the model its own predictions requires the logits after each step. Otherwise, the logits
 are computed after all steps have run, with one matrix product for many steps. With a large
 vocabulary, the logits are the largest arrays in a chunk. They are therefore computed, used and
-overwritten in pieces, so that memory use does not grow with T.
+overwritten block by block, so that memory use does not grow with T.
 """
 
 from collections.abc import Iterator

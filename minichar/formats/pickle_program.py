@@ -1,4 +1,4 @@
-"""Parse the instructions of a pickle in bounded memory.
+"""Parse the opcodes of a pickle in bounded memory.
 
 pickletools parses everything except text. Python stores all characters of a string at the width of the
 widest one, so a single emoji quadruples the size of a long ASCII string. The memory is therefore charged
@@ -39,7 +39,7 @@ SIZED_TEXT = {
     "BINUNICODE": pickletools.read_bytes4,
     "BINUNICODE8": pickletools.read_bytes8,
 }
-"""Instructions with length-prefixed text, and the functions that read it as bytes."""
+"""Opcodes with length-prefixed text, and the functions that read it as bytes."""
 
 
 class Program(io.BytesIO):
@@ -56,8 +56,8 @@ class Program(io.BytesIO):
         super().__init__(pickled)
         self.memory = memory
 
-    def instructions(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name and argument of each instruction, up to STOP.
+    def opcodes(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name and argument of each opcode, up to STOP.
 
         Raises
         ------

@@ -1,11 +1,11 @@
 """Read pickles of NumPy and CuPy arrays without unpickling them.
 
-A pickle is a program for a stack machine, and its REDUCE instruction can call any function by name.
+A pickle is a program for a stack machine, and its REDUCE opcode can call any function by name.
 The stack machine in this module never calls those functions. It allows only names for which the caller
 provides a harmless replacement (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and
 strings are created as usual.
 
-Each instruction takes constant time, apart from reading its own bytes, and is charged for the memory that
+Each opcode takes constant time, apart from reading its own bytes, and is charged for the memory that
 it uses, even if the result is discarded later. Time and memory are therefore proportional to the size of the
 file.
 """
@@ -21,7 +21,7 @@ from minichar.formats.pickle_program import MAX_KEY, Program
 from minichar.formats.stand_ins import KNOWN, Function
 
 MAX_BYTES = 4 << 30
-MAX_INSTRUCTIONS = 1 << 20
+MAX_OPCODES = 1 << 20
 MAX_ARGUMENTS = 8
 HEADROOM = 64 << 20
 """Bytes of memory that a pickle may use in addition to its own size."""
@@ -33,7 +33,7 @@ PUSHED = {
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
-"""Instructions that push their argument."""
+"""Opcodes that push their argument."""
 
 
 def read_pickle(path: Path) -> Any:
@@ -90,27 +90,27 @@ class Machine:
         self.memo: dict[str, Any] = {}
 
     def run(self, pickled: bytes) -> Any:
-        """Execute all instructions and return the top of the stack. The last instruction must be STOP."""
+        """Execute all opcodes and return the top of the stack. The last opcode must be STOP."""
         self.memory = Budget(len(pickled) + HEADROOM, "its values need too much memory for the file size")
         program = Program(pickled, self.memory)
-        for count, (instruction, argument) in enumerate(program.instructions()):
-            if count == MAX_INSTRUCTIONS:
-                raise Refused(f"it has more than {MAX_INSTRUCTIONS:,} instructions")
-            if instruction in PUSHED:
+        for count, (opcode, argument) in enumerate(program.opcodes()):
+            if count == MAX_OPCODES:
+                raise Refused(f"it has more than {MAX_OPCODES:,} opcodes")
+            if opcode in PUSHED:
                 self.push(argument)
-            elif instruction != "STOP":
-                self.step(instruction, argument)
+            elif opcode != "STOP":
+                self.step(opcode, argument)
         if program.read(1):
             raise Refused("it has trailing data; a file must contain only one pickle")
         return self.stack.pop()
 
-    def step(self, instruction: str, argument: Any) -> None:
-        """Execute one instruction."""
-        match instruction:
+    def step(self, opcode: str, argument: Any) -> None:
+        """Execute one opcode."""
+        match opcode:
             case "PROTO" | "FRAME":
                 pass
             case "NONE" | "NEWTRUE" | "NEWFALSE":
-                self.push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[instruction])
+                self.push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
             case "MARK":
                 self.memory.spend(getsizeof([]))
                 self.marks.append(self.stack)
@@ -132,7 +132,7 @@ class Machine:
             case "LIST":
                 self.push(self.pop_to_mark())
             case "APPEND" | "APPENDS":
-                items = self.pop(1) if instruction == "APPEND" else self.pop_to_mark()
+                items = self.pop(1) if opcode == "APPEND" else self.pop_to_mark()
                 if not isinstance(self.stack[-1], list):
                     raise Refused("it appends to a value that is not a list")
                 self.memory.spend(SLOT_BYTES * len(items))
@@ -140,7 +140,7 @@ class Machine:
             case "EMPTY_TUPLE":
                 self.push(())
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                self.push(tuple(self.pop(int(instruction[-1]))))
+                self.push(tuple(self.pop(int(opcode[-1]))))
             case "TUPLE":
                 self.push(tuple(self.pop_to_mark()))
             case "EMPTY_DICT":
@@ -150,7 +150,7 @@ class Machine:
                 self.push({})
                 self.set_items(items)
             case "SETITEM" | "SETITEMS":
-                items = self.pop(2) if instruction == "SETITEM" else self.pop_to_mark()
+                items = self.pop(2) if opcode == "SETITEM" else self.pop_to_mark()
                 self.set_items(items)
             case "GLOBAL":
                 self.find(*argument.split(" ", 1))
@@ -166,7 +166,7 @@ class Machine:
                 self.push(self.load(*self.pop(1)))
             case _:
                 named = f" {argument[:80]!r}" if isinstance(argument, str) else ""
-                raise Refused(f"its instruction {instruction}{named} is not allowed in a pickle of arrays")
+                raise Refused(f"its opcode {opcode}{named} is not allowed in a pickle of arrays")
 
     def push(self, value: Any) -> None:
         """Push a new value."""

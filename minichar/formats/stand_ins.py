@@ -4,7 +4,7 @@
     numpy…_reconstruct, numpy.dtype     a NumPy array; BUILD sets its shape, dtype, order and bytes
     numpy…_frombuffer                   a NumPy array in protocol 5
     numpy…scalar                        a NumPy scalar
-    _codecs.encode, __builtin__.bytes   bytes, in protocols without an instruction for bytes
+    _codecs.encode, __builtin__.bytes   bytes, in protocols without an opcode for bytes
     collections.OrderedDict             a dict
 
 The arguments are untrusted and can have any type, size and nesting depth. Therefore, no argument is
@@ -35,7 +35,7 @@ class Function:
 
 @dataclass
 class DType:
-    """A dtype. A BUILD instruction can set its byte order."""
+    """A dtype. A BUILD opcode can set its byte order."""
 
     dtype: np.dtype
 
@@ -48,7 +48,7 @@ class DType:
 
 @dataclass
 class Array:
-    """An array. A BUILD instruction can set its contents.
+    """An array. A BUILD opcode can set its contents.
 
     Attributes
     ----------
@@ -104,12 +104,12 @@ def on_cpu(array: Any) -> Array:
 
 
 def empty_dict() -> dict[Any, Any]:
-    """Return an empty dict in place of an OrderedDict. A SETITEMS instruction fills it."""
+    """Return an empty dict in place of an OrderedDict. A SETITEMS opcode fills it."""
     return {}
 
 
 def empty_bytes() -> bytes:
-    """Return empty bytes. Pickle protocols 0 to 2 have no instruction for them."""
+    """Return empty bytes. Pickle protocols 0 to 2 have no opcode for them."""
     return b""
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from minichar.errors import MinicharError
 
 IN_MEMORY = 100_000_000
-"""Maximum size in bytes of ids that are kept in memory."""
+"""Ids are kept in memory up to this size in bytes."""
 
 
 def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:

@@ -174,7 +174,7 @@ class Source:
         `stop` is the end offset of the block being decoded; `at_end` is whether it is the last one.
         """
         option = Option("encoding")
-        if not isinstance(exc, UnicodeDecodeError):  # for example utf-16 without a mark, before Python 3.13
+        if not isinstance(exc, UnicodeDecodeError):  # for example utf-16 without a BOM, before Python 3.13
             where = f"{self.name!r} is not {self.encoding} text ({exc})"
             unknown = MinicharError(f"{where}: set ", option, " to the correct encoding")
             return self._suggestion(where, 0) or unknown

@@ -7,7 +7,7 @@ USUAL_T, SHORTEST_T = 50, 25
 CHUNKS = 100
 """Minimum number of chunks in a text. B is reduced to reach it, so that an epoch has enough steps."""
 ALLOWED = 0.01
-"""Fraction of the text that may be left out. T is reduced to leave out less."""
+"""Fraction of the text that may be left out. If more would be, T is reduced."""
 
 SHORT, DROPOUT = 100_000, 0.5
 """Texts with at most this many characters are overfitted quickly, so they are trained with this dropout."""

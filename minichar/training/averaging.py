@@ -22,7 +22,7 @@ class Average:
     Parameters
     ----------
     theta : Parameters
-        θ, the weights in training.
+        θ, the weights that are trained.
     average : Parameters
         θ̄, updated in place.
 

@@ -206,7 +206,7 @@ def evaluate_blocks(
             Option("block", N),
             f" is too long: the streams have {streams.shape[1]:,} characters; choose a shorter block",
         )
-    # Views of the streams, from which each group is copied, because the streams may be memory-mapped.
+    # These are views, because the streams may be memory-mapped. Each group of blocks is copied from them.
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
     blocks = inputs.shape[0] * inputs.shape[1]
     network, results = model.network(N, min(blocks, BLOCKS)), []

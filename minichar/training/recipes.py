@@ -93,7 +93,8 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
         unused += [(option, Option("use_ss", True)) for option in SS]
     for option, needed in unused:
         if option in given:
-            raise MinicharError(Option(option), " has no effect without ", needed, ": add that option")
+            remedy = ": add ", needed, " or omit ", Option(option)
+            raise MinicharError(Option(option), " has no effect without ", needed, *remedy)
 
 
 def table() -> list[str]:

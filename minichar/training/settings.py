@@ -72,6 +72,7 @@ class Settings:
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, between(AUTOMATIC, 1 << 20)] = AUTOMATIC
+    layer_norm: bool = False
     seq_length: Annotated[int, at_least(0)] = 0
     batch_size: Annotated[int, at_least(0)] = 0
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0

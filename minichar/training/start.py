@@ -20,7 +20,7 @@ from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.text import check_separator, choose, lay_out, read_corpus, where_reset
 from minichar.training.trainer import Trainer
 
-ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding")
+ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm")
 FIXED = (
     "recipe",
     *ARCHITECTURE,
@@ -57,16 +57,8 @@ def begin(settings: Settings, backend: Backend = CPU) -> Run:
     """Start from random weights, which are identical on every device."""
     corpus = read_corpus(settings)
     settings = choose(settings, corpus)
-    config = Config(
-        len(corpus.vocabulary),
-        settings.model,
-        settings.rnn_size,
-        settings.num_layers,
-        settings.dropout,
-        settings.gru_reset,
-        settings.weight_drop,
-        settings.embedding,
-    )
+    architecture = {name: getattr(settings, name) for name in ARCHITECTURE}
+    config = Config(len(corpus.vocabulary), **architecture, **masking(settings))
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
     return _run(model, settings, corpus)
 

@@ -306,11 +306,12 @@ def test_a_large_vocabulary_round_trips(tmp_path):
     assert back.config == Config(6000, rnn_size=1, num_layers=1)
 
 
-def test_a_checkpoint_written_before_weight_drop_and_embedding_existed_is_loaded(tmp_path):
-    model = toy_model(weight_drop=0.25)
+def test_a_checkpoint_written_before_some_options_existed_is_loaded(tmp_path):
+    model = toy_model(weight_drop=0.25, layer_norm=True)
     save(tmp_path / "new.npz", model)
     assert load(tmp_path / "new.npz").config == model.config
     header, arrays = parts(tmp_path / "new.npz")
-    del header["config"]["weight_drop"], header["config"]["embedding"]
+    for name in ("weight_drop", "embedding", "layer_norm"):
+        del header["config"][name]
     old = load(put_together(tmp_path / "old.npz", header, arrays))
-    assert old.config == replace(model.config, weight_drop=0.0, embedding=0)
+    assert old.config == replace(model.config, weight_drop=0.0, embedding=0, layer_norm=False)

@@ -145,6 +145,7 @@ def test_gradcheck_passes_for_every_parameter(cli, model, reset):
         ["--num-layers", 3],
         ["--dropout", 0],
         ["--weight-drop", 0],
+        ["--layer-norm"],
         ["--true-share", 1],
         ["--true-share", 0],
     ],

@@ -40,6 +40,7 @@ OTHER = {
     "gru_reset": "before",
     "weight_drop": 0.4,
     "embedding": 6,
+    "layer_norm": True,
     "seq_length": 9,
     "batch_size": 11,
     "max_epochs": 4.5,

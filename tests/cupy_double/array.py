@@ -171,7 +171,7 @@ class ndarray:
 
 @cache
 def method_signature(name):
-    """Return the signature of a method of CuPy arrays, parsed from its docstring."""
+    """Return the signature of a CuPy array method, parsed from its docstring."""
     first = getattr(real.ndarray, name).__doc__.splitlines()[0]
     arguments = re.search(r"\((.*)\)", first)[1]
     # Some parameters are declared with Cython types, such as Py_ssize_t axis1

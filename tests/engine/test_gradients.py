@@ -47,14 +47,16 @@ def assert_all_passed(network, rows):
 
 
 @pytest.mark.parametrize(
-    ("L", "dropout", "weight_drop", "embedding", "ss_feed"),
-    [(1, 0.0, 0.0, 0, "off"), (2, 0.4, 0.4, 4, "argmax"), (3, 0.4, 0.0, 0, "sample")],
+    ("L", "options", "ss_feed"),
+    [
+        (1, {}, "off"),
+        (2, {"dropout": 0.4, "weight_drop": 0.4, "embedding": 4, "layer_norm": True}, "argmax"),
+        (3, {"dropout": 0.4}, "sample"),
+    ],
 )
-def test_every_element_of_every_gradient(cell, L, dropout, weight_drop, embedding, ss_feed, generator):
+def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
     """The gradient is correct for a nonzero initial state, which `toy_network` sets."""
-    config = Config(
-        V, **cell, rnn_size=H, num_layers=L, dropout=dropout, weight_drop=weight_drop, embedding=embedding
-    )
+    config = Config(V, **cell, rnn_size=H, num_layers=L, **options)
     network = toy_network(config, T, B, generator)
     assert network.state.all()
     inputs, targets = characters(generator)
@@ -65,9 +67,10 @@ def test_every_element_of_every_gradient(cell, L, dropout, weight_drop, embeddin
 
 def test_every_element_on_every_other_device(device, generator):
     """The network is very small, because small operations are slow on these devices."""
-    T, B, V, H = 2, 1, 3, 2
+    T, B, V, H = 2, 1, 3, 3
     network = toy_network(
-        Config(V, "rnn", H, 1, dropout=0.4, weight_drop=0.4, embedding=4), T, B, generator, device
+        Config(V, "rnn", H, 1, dropout=0.4, weight_drop=0.4, embedding=4, layer_norm=True),
+        *(T, B, generator, device),
     )
     inputs, targets = characters(generator, T, B, V, device)
     assert_all_passed(network, check_network(network, teacher_forcing(inputs), targets))

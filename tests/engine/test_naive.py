@@ -10,10 +10,10 @@ from minichar.engine.network import teacher_forcing
 T, B, V, H = 5, 2, 8, 3
 
 
-@pytest.mark.parametrize(("L", "dropout"), [(1, 0.4), (2, 0.0), (3, 0.4)])
+@pytest.mark.parametrize(("L", "dropout", "layer_norm"), [(1, 0.4, False), (2, 0.0, True), (3, 0.4, False)])
 @pytest.mark.parametrize("cell", STEPS)
-def test_the_engine_agrees_with_the_naive_reference(cell, L, dropout, generator):
-    config = Config(V, **ARGUMENTS[cell], rnn_size=H, num_layers=L, dropout=dropout)
+def test_the_engine_agrees_with_the_naive_reference(cell, L, dropout, layer_norm, generator):
+    config = Config(V, **ARGUMENTS[cell], rnn_size=H, num_layers=L, dropout=dropout, layer_norm=layer_norm)
     network = toy_network(config, T, B, generator)
     masks = network.masks if dropout else None
     state = network.state

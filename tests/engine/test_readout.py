@@ -1,4 +1,4 @@
-"""Tests for the readout, which computes the logits in pieces."""
+"""Tests for the readout, which computes the logits block by block."""
 
 import numpy as np
 import pytest

@@ -72,6 +72,14 @@ def test_a_cell_without_a_counterpart_is_a_one_line_error(odd_cell, tmp_path, su
     np.testing.assert_array_equal(load_model(tmp_path / "odd.npz").parameters.flat, model.parameters.flat)
 
 
+@pytest.mark.parametrize("suffix", ["pt", "onnx"])
+def test_layer_normalisation_has_no_counterpart(make, tmp_path, suffix):
+    with pytest.raises(MinicharError, match=r"LSTM with layer normalisation has no .* counterpart"):
+        save_model(make(layer_norm=True), tmp_path / f"model.{suffix}")
+    save_model(make(layer_norm=True), tmp_path / "model.npz")
+    assert load_model(tmp_path / "model.npz").config.layer_norm
+
+
 def test_a_custom_cell_is_not_used_instead_of_a_pytorch_cell(monkeypatch):
     """The shapes in a state dict determine only the number of gates."""
     stage = Stage((Product("W", "abcd"),), unusable, unusable, cache="")

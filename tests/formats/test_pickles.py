@@ -203,7 +203,7 @@ HOSTILE = {
     "os.system": (pickle.dumps(Call(os.system, "touch evil")), r"it refers to '(posix|nt)\.system'"),
     "eval": (pickle.dumps({"a": Call(eval, "1+1")}), r"refers to 'builtins\.eval'"),
     "eval, protocol 0": (b"c__builtin__\neval\n(S'1+1'\ntR.", r"refers to '__builtin__\.eval'"),
-    "inst": (b"(S'touch evil'\nios\nsystem\n.", "instruction INST 'os system'"),
+    "inst": (b"(S'touch evil'\nios\nsystem\n.", "opcode INST 'os system'"),
     "obj": (b"(cos\nsystem\nS'touch evil'\no.", r"refers to 'os\.system'"),
     "getattr": (pickle.dumps(chain()), r"refers to 'builtins\.getattr'"),
     "nested name": (
@@ -214,10 +214,10 @@ HOSTILE = {
         b"\x80\x04" + short("os") + short("path.join") + b"\x93.",
         r"refers to 'os\.path\.join'",
     ),
-    "extension": (b"\x80\x02\x82\x01.", "instruction EXT1"),
-    "persistent": (b"Pname\n.", "instruction PERSID"),
-    "buffers": (b"\x80\x05\x97.", "instruction NEXT_BUFFER"),
-    "new object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "instruction NEWOBJ"),
+    "extension": (b"\x80\x02\x82\x01.", "opcode EXT1"),
+    "persistent": (b"Pname\n.", "opcode PERSID"),
+    "buffers": (b"\x80\x05\x97.", "opcode NEXT_BUFFER"),
+    "new object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "opcode NEWOBJ"),
     "torch": (
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
         r"refers to 'torch\._utils\._rebuild_tensor_v2'",
@@ -226,7 +226,7 @@ HOSTILE = {
     "objects": (pickle.dumps(np.array([{}], dtype=object)), "dtype 'O8'"),
     "text arrays": (pickle.dumps(np.array(["ab"])), "dtype 'U2'"),
     "records": (pickle.dumps(np.zeros(1, dtype="f4,f4")), "dtype 'V8'"),
-    "set": (pickle.dumps({1, 2}), "instruction EMPTY_SET"),
+    "set": (pickle.dumps({1, 2}), "opcode EMPTY_SET"),
     "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"refers to 'a\\nb\.ccc"),
     "two pickles": (pickle.dumps(np.arange(2)) * 2, "trailing data"),
     "tuple as key": (pickle.dumps({(1, 2): np.arange(2)}), "neither a 64-bit integer nor a string"),
@@ -349,7 +349,7 @@ def test_an_array_that_is_used_too_often_is_rejected(read):
 
 
 def text(characters):
-    """Return an instruction that pushes a string."""
+    """Return an opcode that pushes a string."""
     encoded = characters.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(encoded)) + encoded
 
@@ -448,16 +448,16 @@ def test_long_text_becomes_bytes(read):
 
 
 @pytest.mark.parametrize(
-    "instruction",
+    "opcode",
     [text("a" * 70_000 + "😀"), b"V" + b"a" * 70_000 + rb"\U0001f600" + b"\n"],
     ids=["UTF-8", "escaped"],
 )
-def test_wide_text_is_rejected_before_it_is_decoded(read, monkeypatch, instruction):
+def test_wide_text_is_rejected_before_it_is_decoded(read, monkeypatch, opcode):
     monkeypatch.setattr(pickles, "HEADROOM", 100_000)
     tracemalloc.start()
     with pytest.raises(MinicharError, match="too much memory for the file size"):
-        read(b"\x80\x02" + instruction + b".")
-    assert tracemalloc.get_traced_memory()[1] < 5 * len(instruction)
+        read(b"\x80\x02" + opcode + b".")
+    assert tracemalloc.get_traced_memory()[1] < 5 * len(opcode)
     tracemalloc.stop()
 
 
@@ -500,16 +500,16 @@ def test_the_length_of_a_line_is_limited(read, monkeypatch):
         read(b"F" + b"1" * (1 << 16) + b"\n.")
 
 
-def test_the_number_of_instructions_is_limited(read, monkeypatch):
+def test_the_number_of_opcodes_is_limited(read, monkeypatch):
     data = pickle.dumps({"a": np.arange(3), "n": list(range(100))})
-    instructions = sum(1 for _ in pickletools.genops(data))
-    monkeypatch.setattr(pickles, "MAX_INSTRUCTIONS", instructions)
+    opcodes = sum(1 for _ in pickletools.genops(data))
+    monkeypatch.setattr(pickles, "MAX_OPCODES", opcodes)
     assert len(read(data)[0]) == 2
-    monkeypatch.setattr(pickles, "MAX_INSTRUCTIONS", instructions - 1)
-    with pytest.raises(MinicharError, match=f"more than {instructions - 1:,} instructions"):
+    monkeypatch.setattr(pickles, "MAX_OPCODES", opcodes - 1)
+    with pytest.raises(MinicharError, match=f"more than {opcodes - 1:,} opcodes"):
         read(data)
     monkeypatch.undo()
-    with pytest.raises(MinicharError, match="more than 1,048,576 instructions"):
+    with pytest.raises(MinicharError, match="more than 1,048,576 opcodes"):
         read(b"N0" * (1 << 19) + b"N.")
 
 

@@ -194,7 +194,7 @@ def test_the_size_of_the_directory_and_of_the_pickle_are_limited(tmp_path, monke
 
 
 def test_persistent_ids_are_rejected_in_other_pickles(tmp_path):
-    with pytest.raises(pickles.Refused, match="instruction BINPERSID is not allowed"):
+    with pytest.raises(pickles.Refused, match="opcode BINPERSID is not allowed"):
         pickles.run(b"\x80\x02NQ.", {})
 
 

@@ -2,11 +2,11 @@
 
     python tests/stress/interrupt.py [RUNS [SECONDS [WORD]]]
 
-runs each command that contains WORD RUNS times (the worker needs redis-server). Each time, it sends SIGINT
-to the process group within SECONDS of the start, as Ctrl-C in a terminal does. A run is bad if it prints a
-traceback, exits with a status that hides the interrupt, hangs, or leaves a temporary file behind. Tracebacks
-before `minichar.__main__.main` is called are counted separately, as "start", because Python installs its
-handler before it runs our code.
+runs every command that contains WORD, RUNS times each (the worker needs redis-server). Each time, it sends
+SIGINT to the process group within SECONDS of the start, as Ctrl-C in a terminal does. A run is bad if it
+prints a traceback, exits with a status that hides the interrupt, hangs, or leaves a temporary file behind.
+Tracebacks before `minichar.__main__.main` is called are counted separately, as "start", because Python
+installs its handler before it runs our code.
 """
 
 import os

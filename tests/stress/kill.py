@@ -6,7 +6,7 @@ A chain is one run that is killed with SIGKILL one to five times. After each kil
 ``minichar train --resume``, or restarted if no checkpoint had been saved. The weights, the optimiser's
 running mean square, the recurrent state, the history and the random state in its last checkpoint must be
 bitwise identical to those of an uninterrupted run. Prints one line per failure, then a summary, and exits
-with status 1 if a chain failed.
+with status 1 if any chain failed.
 """
 
 import argparse

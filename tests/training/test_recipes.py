@@ -40,7 +40,8 @@ def test_the_default_recipe_is_quick():
 def test_an_option_without_an_effect_is_an_error(given, message):
     with pytest.raises(MinicharError) as caught:
         settings_from(given)
-    assert str(caught.value) == f"{message}: add that option"
+    option, _, needed = message.partition(" has no effect without ")
+    assert str(caught.value) == f"{message}: add {needed} or omit {option}"
     needed = {"learning_rate_schedule": "step", "use_ss": True, "model": "gru"}
     settings_from(given | needed)
 

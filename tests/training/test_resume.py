@@ -106,7 +106,7 @@ def test_evaluations_after_a_stop_are_the_same(settings_of, every):
         {"dtype": "float64"},
         {"split": "tail"},
         {"reset_on": "\n"},
-        {"ema": 0.9, "weight_drop": 0.3, "embedding": 4},
+        {"ema": 0.9, "weight_drop": 0.3, "embedding": 4, "layer_norm": True},
         {"val_frac": 0.0},
         {"grad_clip": 0.01, "clip_norm": 0.1},
         {"min_freq": 30},

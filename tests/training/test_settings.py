@@ -27,6 +27,7 @@ def test_the_defaults():
         "gru_reset": "after",
         "weight_drop": 0.0,
         "embedding": -1,
+        "layer_norm": False,
         "seq_length": 0,
         "batch_size": 0,
         "max_epochs": 0,

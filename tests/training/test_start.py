@@ -62,7 +62,7 @@ def test_weights_are_matched_by_character(old, tmp_path):
 
 
 def architecture(model):
-    names = ("model", "rnn_size", "num_layers", "gru_reset", "embedding")
+    names = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm")
     return {name: getattr(model.config, name) for name in names}
 
 
@@ -122,7 +122,14 @@ def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("rnn_size", 3), ("num_layers", 1), ("model", "gru"), ("gru_reset", "before"), ("embedding", 5)],
+    [
+        ("rnn_size", 3),
+        ("num_layers", 1),
+        ("model", "gru"),
+        ("gru_reset", "before"),
+        ("embedding", 5),
+        ("layer_norm", True),
+    ],
 )
 def test_an_option_that_contradicts_the_checkpoint(tmp_path, name, value):
     save(tmp_path / "old.npz", toy_model(rnn_size=8))
@@ -198,6 +205,7 @@ def stopped(tmp_path):
         ("seq_length", 7),
         ("batch_size", 5),
         ("embedding", 5),
+        ("layer_norm", True),
         ("seed", 1),
         ("dtype", "float64"),
     ],
@@ -428,7 +436,9 @@ def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_p
 def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):
     run = begin(toy_settings(tmp_path, use_ss=False))
     take(run.trainer, 5)
-    with pytest.raises(MinicharError, match="min_ss has no effect without use_ss=True: add that option"):
+    with pytest.raises(
+        MinicharError, match="min_ss has no effect without use_ss=True: add use_ss=True or omit min_ss"
+    ):
         resume(run.trainer.saver.saved[-1], {"min_ss": 0.5})
     resume(run.trainer.saver.saved[-1], {"min_ss": 0.5, "use_ss": True})
 

@@ -1,0 +1,44 @@
+"""Layer normalisation of pre-activations (Ba, Kiros & Hinton 2016), without gain and bias (Xu et al. 2019).
+
+For each gate, time step and sequence, with means over the H units:
+
+    μ = mean(a)
+    r = 1 / √(mean((a - μ)²) + ε)
+    â = r (a - μ)
+
+    da = r (dâ - mean(dâ) - â mean(dâ ∘ â))
+
+The cell receives â instead of a.
+"""
+
+from minichar.devices.backend import Array, Backend
+
+EPSILON = 1e-5
+"""ε, which limits r if all units have almost the same pre-activation."""
+
+
+class LayerNorm:
+    """Layer normalisation of the pre-activations of H units at T time steps."""
+
+    def __init__(self, H: int, T: int, dtype: str, backend: Backend) -> None:
+        self.H, self.backend = H, backend
+        self.ones = backend.zeros((1, H), dtype) + 1.0  # (1, H)
+        self.caches: list[tuple[Array, ...]] = [()] * T
+
+    def mean(self, a: Array) -> Array:
+        """Return the mean over the units: ``(gates, H, B) → (gates, 1, B)``."""
+        # A matrix product is faster than xp.mean, and exact if the backend's products are.
+        return self.backend.matmul(self.ones, a) / self.H
+
+    def forward(self, t: int, a: Array) -> Array:
+        """``a → â``, both ``(gates, H, B)``, at step t."""
+        centred = a - self.mean(a)
+        r = 1.0 / self.backend.xp.sqrt(self.mean(centred * centred) + EPSILON)  # (gates, 1, B)
+        a_hat = r * centred
+        self.caches[t] = a_hat, r
+        return a_hat
+
+    def backward(self, t: int, da_hat: Array) -> Array:
+        """``dâ → da``, both ``(gates, H, B)``, at step t."""
+        a_hat, r = self.caches[t]
+        return r * (da_hat - self.mean(da_hat) - a_hat * self.mean(da_hat * a_hat))

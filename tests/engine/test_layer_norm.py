@@ -1,0 +1,44 @@
+import numpy as np
+
+from minichar.devices.cpu import CPU
+from minichar.engine.layer_norm import EPSILON, LayerNorm
+
+G, H, T, B = 2, 3, 2, 4
+
+
+def test_a_worked_example(backend, host):
+    """The values 1, 2 and 6 have the mean 3 and the variance (4 + 1 + 9) / 3 = 14/3."""
+    norm = LayerNorm(3, 1, "float64", backend)
+    a_hat = norm.forward(0, backend.to_device(np.array([[[1.0], [2.0], [6.0]]])))
+    np.testing.assert_allclose(
+        host(a_hat)[0, :, 0], np.array([-2, -1, 3]) / np.sqrt(14 / 3 + EPSILON), rtol=1e-14
+    )
+
+
+def test_each_gate_and_sequence_has_mean_0_and_variance_1(generator):
+    a = generator.normal(3, 5, (G, H, B))
+    a_hat = LayerNorm(H, T, "float64", CPU).forward(0, a)
+    np.testing.assert_allclose(a_hat.mean(axis=1), 0, atol=1e-14)
+    np.testing.assert_allclose(a_hat.var(axis=1), 1, atol=1e-4)
+
+
+def test_equal_pre_activations_become_zero():
+    norm = LayerNorm(H, T, "float32", CPU)
+    assert not norm.forward(0, np.full((G, H, B), 7.0, "float32")).any()
+    assert np.isfinite(norm.backward(0, np.ones((G, H, B), "float32"))).all()
+
+
+def test_the_backward_pass_agrees_with_complex_steps_at_every_time_step(backend, host, generator):
+    a, weights = generator.normal(size=(2, T, G, H, B))
+    norm = LayerNorm(H, T, "float64", backend)
+    for t in range(T):
+        norm.forward(t, backend.to_device(a[t]))
+    check = LayerNorm(H, T, "complex128", CPU)
+    for t in reversed(range(T)):
+        expected = np.empty((G, H, B))
+        for place in np.ndindex(G, H, B):
+            moved = a[t].astype("complex128")
+            moved[place] += 1e-30j
+            expected[place] = (weights[t] * check.forward(t, moved)).sum().imag / 1e-30
+        da = host(norm.backward(t, backend.to_device(weights[t])))
+        np.testing.assert_allclose(da, expected, rtol=1e-12, atol=1e-14)
