@@ -15,7 +15,7 @@ DEVICE_CELL = "lstm"
 
 
 def pytest_configure(config):
-    """Heed the signals that tests send, and cache compiled OpenCL kernels between test runs.
+    """Restore default signal handlers, and cache compiled OpenCL kernels between test runs.
 
     Background jobs and nohup ignore some signals, and child processes inherit this.
     """

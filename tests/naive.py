@@ -24,8 +24,8 @@ def normalised(a):
 class Gate:
     """The weights of one gate, with H rows and one column per hidden unit or input.
 
-    With layer normalisation, the result of each matrix product is normalised: that of the state and the
-    input together, or if they have `separate` matrices, each on its own.
+    With layer normalisation, pre-activations are normalised: the sum of the contributions of the state and
+    the input or, if their matrices are `separate`, each contribution individually.
     """
 
     recurrent: list

@@ -613,4 +613,4 @@ def test_progress_says_why_training_ended_early(text, monkeypatch, terminal):
     monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
     minichar.train(text, max_time=1e-9, **TOY)
     *_, last = sys.stderr.getvalue().splitlines()
-    assert last == "ended early: the time limit of 1e-09 minutes is reached"
+    assert last == "ended early: reached the time limit of 1e-09 minutes"

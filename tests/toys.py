@@ -141,7 +141,7 @@ def listing(folder):
 
 
 class FullDisk:
-    """File on a disk with `room` free bytes. When they are used up, every write and flush fails."""
+    """File on a disk with `room` free bytes. Once the disk is full, every write and flush fails."""
 
     def __init__(self, path, mode, room):
         self.file, self.room, self.full = open(path, mode), room, False  # noqa: SIM115

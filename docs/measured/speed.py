@@ -32,7 +32,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the time of the fastest call, in seconds: other load can only make calls slower."""
+    """Return the fastest call in seconds. Interference from other processes only slows calls down."""
 
     def once():
         begun = perf_counter()

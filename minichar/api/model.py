@@ -115,7 +115,7 @@ class Model(CharRNN):
         stop: str | Sequence[str] = (),
         unknown: Unknown = "error",
     ) -> Iterator[str]:
-        """Yield text in pieces as it is generated.
+        """Yield text as it is generated.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class Model(CharRNN):
         Raises
         ------
         MinicharError
-            When the first piece is requested, if a value is out of range or `prime` contains characters
+            On the first iteration, if a value is out of range or `prime` contains characters
             that are not in the vocabulary.
         """
         seed = secrets.randbits(32) if seed is None else seed
@@ -266,7 +266,7 @@ class Model(CharRNN):
         path : path-like
             Output file. The suffix determines the format: ``.npz``, ``.safetensors``, ``.pt`` or ``.onnx``.
         dtype : {"float16", "float32", "float64"}, optional
-            Data type of the weights in the file. By default, that of the model.
+            Data type of the weights in the file; by default, the model's dtype.
 
         Raises
         ------

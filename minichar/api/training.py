@@ -60,8 +60,8 @@ def train(
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     **options
         Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
-        ``rnn_size=256`` or ``max_epochs=10``. With ``recipe="laptop"``, for example, the options that are not
-        passed have the values of that recipe; the default is ``quick``.
+        ``rnn_size=256`` or ``max_epochs=10``. With ``recipe="laptop"``, for example, options that are not
+        passed take their values from that recipe; the default is ``quick``.
 
     Returns
     -------

@@ -29,7 +29,7 @@ SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}
 N = 2048
 """Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5
-"""Number of peak-speed measurements. The fastest one counts."""
+"""Number of peak-speed measurements. The fastest one is used."""
 
 
 class Worker:

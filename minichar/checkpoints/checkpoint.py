@@ -9,7 +9,7 @@ and, if training can be resumed,
 
     mean_square     RMSprop's running mean square m         (number of parameters,)
     state           carried recurrent state                 (L, states per layer, H, B)
-    theta           weights in training, if the weights
+    theta           weights being trained, if those
                     above are their average                 (number of parameters,)
     history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
     header          training: position and random state
@@ -39,7 +39,7 @@ from minichar.text.vocabulary import Vocabulary
 FORMAT = "minichar"
 VERSION = 2
 ADDED = {"weight_drop": 0.0, "embedding": 0, "layer_norm": False}
-"""Values of the configuration that older checkpoints lack."""
+"""Configuration values that are missing from older checkpoints."""
 WEIGHT_DTYPES = ("float16", "float32", "float64")
 TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 

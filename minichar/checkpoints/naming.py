@@ -126,8 +126,8 @@ def open_checkpoint(
 ) -> tuple[Path, Loaded]:
     """Choose a checkpoint as in `find_checkpoint`; return its path and ``load(path)``.
 
-    If a chosen checkpoint is deleted before it is loaded, as ``minichar train --keep`` may do, another
-    one is chosen.
+    If a chosen checkpoint is deleted before it is loaded, as can happen with ``minichar train --keep``,
+    another one is chosen.
 
     Raises
     ------

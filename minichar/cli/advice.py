@@ -82,5 +82,5 @@ def fit_advice(
         return "underfitting: train longer"
     if before - val_loss < PLATEAU:
         larger = "" if ratio > LARGE else "a larger --rnn-size or "
-        return f"plateau: stop, or try {larger}another learning rate"
+        return f"plateau: stop, or try {larger}a different learning rate"
     return "underfitting: train longer" + ("" if ratio > LARGE else ", then try a larger --rnn-size")

@@ -68,9 +68,9 @@ reading = group("Evaluation")
     default=0,
     type=Integer(0),
     metavar="N",
-    help="Start every N characters from a zero state, as nanoGPT does with its context length N, for "
+    help="Reset the state to zero every N characters, like nanoGPT with a context length of N, for "
     "comparison with its results. Characters after the last complete block of a stream are not evaluated. "
-    "0: do not restart.",
+    "0: do not reset.",
 )
 @reading(
     "--batch-size",

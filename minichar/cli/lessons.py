@@ -36,7 +36,7 @@ def command(ctx: click.Context, number: str | None) -> None:
     here = Path("minichar").resolve()
     if (here / "engine").is_dir() and here != PACKAGE:
         click.echo(
-            f"Warning: minichar is imported from {PACKAGE}, so changes to {here} have no effect: "
+            f"Warning: minichar is imported from {PACKAGE}, so changes in {here} have no effect: "
             "run `pip install -e .` in this directory first",
             err=True,
         )

@@ -43,7 +43,7 @@ OPTIONS = (
         is_eager=True,
         callback=list_recipes,
         help="Use a named set of options. Options that you specify override it. The defaults below are "
-        "those of quick. list: show the recipes.",
+        "those of the quick recipe. list: show all recipes.",
     ),
     text(
         "--data",
@@ -115,7 +115,7 @@ OPTIONS = (
         "--weight-drop",
         default=DEFAULT.weight_drop,
         metavar="P",
-        help="DropConnect probability of the recurrent weights. Try 0.1 to 0.3 if the model overfits.",
+        help="DropConnect probability for the recurrent weights. Try 0.1 to 0.3 if the model overfits.",
     ),
     model(
         "--gru-reset",
@@ -127,8 +127,8 @@ OPTIONS = (
         "--embedding",
         default=DEFAULT.embedding,
         metavar="D",
-        help="Represent each character by D learned numbers instead of a one-hot vector. Makes the model "
-        f"smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. {AUTOMATIC}: {D} if the "
+        help="Represent each character by a learned vector of size D instead of a one-hot vector. The model "
+        f"is smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. {AUTOMATIC}: {D} if the "
         f"text has more than {LARGE_V} distinct characters, otherwise 0.",
     ),
     model(
@@ -141,7 +141,7 @@ OPTIONS = (
         default=DEFAULT.seq_length,
         metavar="T",
         help="Time steps per chunk in truncated backpropagation. Longer chunks help capture longer "
-        "dependencies. 0: about 50, so that little text is left out.",
+        "dependencies. 0: about 50, chosen to leave out little text.",
     ),
     training(
         "--batch-size",

@@ -114,15 +114,15 @@ def save_stdin(directory: Path) -> Path:
         If standard input is empty, or the file cannot be written or already contains another text.
     """
     if sys.stdin.isatty():
-        click.echo("reading the text from standard input; end it with Ctrl-D", err=True)
+        click.echo("reading the text from standard input; press Ctrl-D to finish", err=True)
     path = directory / "input.txt"
     with writing(path) as file:  # if the block fails, the old file is not replaced
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         if not file.tell():
-            raise MinicharError("standard input is empty: pipe a text to `minichar train --data -`")
+            raise MinicharError("standard input is empty: pipe text to `minichar train --data -`")
         if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
             raise MinicharError(
-                f"{path} contains another text: choose another directory with --checkpoint-dir"
+                f"{path} contains a different text: choose another directory with --checkpoint-dir"
             )
     return path

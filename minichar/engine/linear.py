@@ -76,7 +76,7 @@ class Linear:
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     def use_mask(self, mask: Array | None) -> None:
-        """Use a DropConnect mask ``(G, H)``, whose values may change between chunks, or none."""
+        """Set the DropConnect mask ``(G, H)``, or None for no mask. Its values may change between chunks."""
         self.mask, self.used = mask, self.W if mask is None else self.W.copy()
 
     def draw_mask(self, probability: float, generator: Uniform) -> None:

@@ -279,7 +279,7 @@ def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[st
         if p:
             yield f"{name} {p:g} is used only in training: it is stored only in the metadata"
     if model.config.embedding:
-        yield "the embedding is multiplied into the input weights of the first layer"
+        yield "the embedding is folded into the input weights of the first layer"
     if model.vocabulary.unknown:
         yield "the last id is the unknown token: exclude it when sampling"
     if to == "onnx" and dtype == "float64":

@@ -123,7 +123,7 @@ def generate_many(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[list[str]]:
-    """Generate several samples in one batch, and yield the next piece of every sample at each step.
+    """Generate several samples in one batch, and yield the new text of every sample at each step.
 
     With the same seed, the first sample equals the output of `generate`, up to rounding in the matrix
     products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
@@ -155,9 +155,9 @@ def generate(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[str]:
-    """Yield generated text in pieces, without the prime.
+    """Yield text as it is generated, without the prime.
 
-    Errors for invalid arguments are raised when the first piece is requested.
+    Errors for invalid arguments are raised on the first iteration.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class Stream:
     length : int
         Number of generated characters.
     recent : deque of int
-        The last ids fed, at most as many as in the model's separator.
+        The most recent input ids, at most as many as the model's separator has.
     """
 
     def __init__(

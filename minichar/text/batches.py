@@ -96,7 +96,7 @@ class Split:
     how : {"columns", "tail"}
         The split method; see `split_text`.
     left_out : int
-        Number of characters at the ends of streams that are in no chunk, not even as a target.
+        Number of characters at the ends of streams that are not in any chunk, even as a target.
     notes : tuple of str
         Messages for the user, for example about a reduced batch size.
     """

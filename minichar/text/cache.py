@@ -25,14 +25,14 @@ BLOCK = 1 << 20  # bytes of ids checked at a time; a multiple of the size of eve
 LOCAL_HEADER = struct.Struct("<26xHH")  # ends with the lengths of the name and of the extra field
 
 Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, tuple[str, ...]]
-"""The ids, the starts of the files, the vocabulary and the notes of a `Corpus`."""
+"""A `Corpus`'s ids, file offsets, vocabulary and notes."""
 
 
 class Cache:
     """The cached ids of a text for one set of settings.
 
     The cache is an uncompressed ``.npz`` file, so that its ids can be memory-mapped. A damaged file is
-    treated as a cache miss. The ids of a forged file are those of another text, but they are valid.
+    treated as a cache miss. A forged file can supply the ids of a different text, but not invalid ids.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Cache:
         self.key = {"version": VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
 
     def load(self) -> Kept | None:
-        """Return the contents, or None if the file is missing, damaged, or has another key."""
+        """Return the contents, or None if the file is missing or damaged, or has a different key."""
         try:
             if not self.path.is_file():
                 return None
@@ -124,7 +124,7 @@ def _read_ids(
 ) -> NDArray[np.unsignedinteger]:
     """Return the ids in an archive, after checking them. Damaged ids raise many exception types.
 
-    They are read once without mapping them, because zipfile then verifies their checksum.
+    They are read once without memory mapping, so that zipfile verifies their checksum.
     """
     found: Any = archive.getinfo("ids.npy")
     if found.compress_type != zipfile.ZIP_STORED:
@@ -132,7 +132,7 @@ def _read_ids(
     largest, size, dtype = 0, 0, vocabulary.dtype
     with archive.open(found) as member:
         if np.lib.format.read_magic(member) != (1, 0):
-            raise ValueError("the ids have another version of the npy format")
+            raise ValueError("the ids have an unsupported npy format version")
         (N,), _, stored = np.lib.format.read_array_header_1_0(member)
         start = member.tell()
         while block := member.read(BLOCK):

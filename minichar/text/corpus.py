@@ -60,9 +60,9 @@ def load_corpus(
 ) -> Corpus:
     """Read one or more text files and encode them as ids.
 
-    A byte-order mark is removed, and CR LF and lone CR are converted to LF. Files are read in pieces, and
-    large arrays of ids are memory-mapped, so texts may be larger than the memory. They are mapped from the
-    cache or, if there is none, from a file in the directory for temporary files.
+    A byte-order mark is removed, and CR LF and lone CR are converted to LF. Files are read in blocks, and
+    large arrays of ids are memory-mapped, so texts need not fit in memory. They are mapped from the cache or,
+    if there is none, from a file in the temporary directory.
 
     Parameters
     ----------
@@ -74,15 +74,15 @@ def load_corpus(
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
-        Characters that occur fewer times are replaced with the unknown token. With 0, there is no
+        Less frequent characters are replaced with the unknown token. With 0, there is no
         unknown token.
     vocabulary : Vocabulary, optional
         Vocabulary to use, such as that of a trained model. Characters that it does not contain are
         encoded as its unknown token. With a vocabulary, `min_freq` is ignored and nothing is cached.
     cache : bool
         Whether to cache the ids next to the file, in ``<file name>.minichar.npz``, or in the directory, in
-        ``all.minichar.npz``. An existing cache is used in any case, but only for identical bytes and
-        settings. It can be deleted at any time.
+        ``all.minichar.npz``. An existing cache is used either way, but only for identical bytes and settings.
+        It can be deleted at any time.
 
     Raises
     ------

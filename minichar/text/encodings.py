@@ -29,7 +29,7 @@ Plausibility = Callable[[str, str, str], float]
 
 
 def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tuple[str, str]]:
-    """Return encodings that a file may use, most plausible first.
+    """Return candidate encodings for a file, most likely first.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def _judge_wide(text: str, common: frozenset[str]) -> float:
 def _judge_words(text: str, plausibility: Plausibility) -> float:
     """Return the mean plausibility of the non-ASCII characters.
 
-    In a wrong encoding, symbols occur within words, capitals follow lower-case letters, and alphabets are
+    In the wrong encoding, symbols occur within words, capitals follow lower-case letters, and alphabets are
     mixed within words.
     """
     neighbours = zip(" " + text, text, text[1:] + " ", strict=False)

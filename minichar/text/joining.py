@@ -55,7 +55,7 @@ class Text:
     files : tuple of Path
         The files of the sources; empty if the text is in memory.
     stamps : tuple of (int, int)
-        The size in bytes and the modification time of each file, which reveal whether it has changed.
+        The size in bytes and the modification time of each file, used to detect changes.
     """
 
     name: str

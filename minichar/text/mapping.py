@@ -78,9 +78,9 @@ def read(
 
 
 def release(array: NDArray[np.integer]) -> None:
-    """Free the physical memory of a view of a memory-mapped file. It is read again when it is used.
+    """Release the physical memory of a view of a memory-mapped file. The next access reads it again.
 
-    Otherwise, the pages that have been used would remain in memory, up to the size of the file.
+    Otherwise, accessed pages would stay in memory, up to the size of the file.
     """
     base: object = array
     while base is not None and not isinstance(base, mmap.mmap):

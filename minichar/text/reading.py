@@ -48,7 +48,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A text file, read and decoded anew on every pass, because it may be larger than the memory.
+    """A text file, read and decoded again on every pass, because it may not fit in memory.
 
     Attributes
     ----------

@@ -7,12 +7,12 @@ USUAL_T, SHORTEST_T = 50, 25
 CHUNKS = 100
 """Minimum number of chunks in a text. B is reduced to reach it, so that an epoch has enough steps."""
 ALLOWED = 0.01
-"""Fraction of the text that may be left out. If more would be, T is reduced."""
+"""Maximum fraction of the text to leave out. T is reduced to stay below it."""
 
 SHORT, DROPOUT = 100_000, 0.5
-"""Texts with at most this many characters are overfitted quickly, so they are trained with this dropout."""
+"""Models quickly overfit texts of at most this many characters, so they are trained with this dropout."""
 LARGE_V, D = 256, 64
-"""With more characters than this in the vocabulary, each is represented by an embedding of this size."""
+"""If the vocabulary has more characters than this, each is represented by an embedding of this size."""
 
 
 def choose_dropout(N: int) -> float:
@@ -32,9 +32,9 @@ def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) ->
     ----------
     N : int
     B, T : int
-        The values requested by the user, which are kept; 0 to choose one.
+        The values requested by the user, returned unchanged; 0 to choose one.
     left_out : callable
-        ``left_out(B, T)`` returns the number of characters that are in no chunk.
+        ``left_out(B, T)`` returns the number of characters that are not in any chunk.
     """
     B = B or min(max(N // (CHUNKS * (T or USUAL_T)), SMALLEST_B), LARGEST_B)
     if T:

@@ -1,11 +1,11 @@
-"""Averaging of the weights over training steps (Polyak & Juditsky 1992).
+"""Weight averaging over training steps (Polyak & Juditsky 1992).
 
     θ̄ ← d θ̄ + (1 - d) θ          after each step
     d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
 
-θ is trained, and θ̄ is evaluated and saved as the model. The noise of the individual steps, which a high
-learning rate amplifies, cancels out in the mean, so the learning rate needs to decrease less. At first, θ̄ is
-a mean over about the last tenth of the steps; later, over about 1 / (1 - decay) steps.
+θ is trained, and θ̄ is evaluated and saved as the model. The noise of individual steps, which a high learning
+rate amplifies, averages out, so less learning-rate decay is needed. At first, θ̄ is a mean over about the
+last tenth of the steps; later, over about 1 / (1 - decay) steps.
 """
 
 from minichar.engine.parameters import Parameters
@@ -38,5 +38,5 @@ class Average:
 
     def step(self) -> None:
         """Include the current weights in the average."""
-        # d θ̄ + (1 - d) θ, with one product less
+        # d θ̄ + (1 - d) θ, with one fewer multiplication
         self.average += (self.theta - self.average) * (1.0 - self.decay)

@@ -181,14 +181,14 @@ def evaluate_blocks(
 ) -> Evaluation:
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
-    This is the protocol of nanoGPT, whose context is a block, but on all blocks instead of random ones.
+    This is the protocol of nanoGPT, where the context is a block, but uses all blocks instead of random ones.
     The first characters of a block are hard to predict, so the loss is higher than on longer streams.
 
     Parameters
     ----------
     model : CharRNN
     streams : array of int, (B, M)
-        Blocks do not extend over the end of a stream.
+        Blocks do not extend past the end of a stream.
     N : int
     watch : callable, optional
         See `evaluate_part`. A chunk contains `BLOCKS` blocks.

@@ -64,7 +64,7 @@ SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:
-    """Return settings with the values `given` and the other options of their recipe.
+    """Return settings with the `given` values, and the rest from their recipe.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class Saver:
         return list(self._saved)
 
     def best(self, history: Iterable[Row]) -> Path | None:
-        """Return the checkpoint with the lowest validation loss; among ties, the newest.
+        """Return the checkpoint with the lowest validation loss; ties go to the newest.
 
         Checkpoints in the history and checkpoints saved by this process are considered if their files
         still exist.

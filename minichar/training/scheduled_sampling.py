@@ -4,11 +4,11 @@
     x_t = true character                     where m_t = 1
     x_t = the model's prediction at t-1      elsewhere
 
-A separate m_t is drawn for each character in the batch. The prediction is either a sample from
-the model's distribution or its argmax. The gradient does not flow through the choice, and the
-backward pass uses the *actual* input characters. The first character in a chunk is always the
-true character, because its prediction would come from the previous chunk. So is a character before
-which the state is reset, because it is the first input of the next document.
+A separate m_t is drawn for each character in the batch. The prediction is either a sample from the model's
+distribution or its argmax. The gradient does not flow through the choice, and the backward pass uses the
+*actual* input characters. The first character in a chunk is always the true character, because its prediction
+would come from the previous chunk. The same applies to a character before which the state is reset, because
+it is the first input of the next document.
 """
 
 from collections.abc import Callable

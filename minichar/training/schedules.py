@@ -10,16 +10,16 @@ SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
 def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
-    """Return the factor of the learning rate at step i = 0, 1, …, `total` - 1.
+    """Return the learning-rate multiplier at step i = 0, 1, …, `total` - 1.
 
-    With w = `warmup` · `total` and p = (i - w) / (total - w), the fraction of the decay that is over::
+    With w = `warmup` · `total` and p = (i - w) / (total - w), the completed fraction of the decay::
 
         warm-up   (i + 1) / w             for i < w
         cosine    (1 + cos(π p)) / 2      Loshchilov & Hutter 2017, without restarts
         linear    1 - p
         step      1                       see `step_decay`
 
-    Warm-up over 0.3 of the run followed by a cosine is the one-cycle schedule of Smith & Topin 2019.
+    Warm-up over 30% of the run followed by cosine decay is the one-cycle schedule of Smith & Topin 2019.
     """
     w = round(warmup * total)
     if i < w:
@@ -31,7 +31,7 @@ def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
 
 
 def step_decay(e: int, decay: float, after: int) -> float:
-    """Return the factor of the learning rate in epoch `e`.
+    """Return the learning-rate multiplier in epoch `e`.
 
     It starts at 1 and is multiplied by `decay` at the end of every epoch, beginning with epoch `after`,
     which counts from 1 as in char-rnn.

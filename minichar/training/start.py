@@ -29,7 +29,7 @@ FIXED = (
 )
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn"})
-"""Values of the settings that an old checkpoint lacks."""
+"""Values of settings that are missing from old checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
     if new.unknown and not old.unknown:
         notes.append("the unknown token is new to the model and is initialised randomly")
     if gone:
-        notes.append(f"characters removed because the text lacks them ({len(gone)}): {listed(gone)}")
+        notes.append(f"characters removed because they are not in the text ({len(gone)}): {listed(gone)}")
     return notes
 
 

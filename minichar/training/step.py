@@ -33,7 +33,7 @@ class TrainingStep:
     Attributes
     ----------
     theta : Parameters
-        The weights in training.
+        The weights being trained.
     average : Average or None
     loss : array, ()
         Mean loss of the last chunk before its update, in nats per character, on the device.
@@ -89,7 +89,7 @@ class TrainingStep:
         generator : Uniform
             Used to draw the masks for scheduled sampling and dropout.
         keep : array of bool, (T, B), on the host, optional
-            Where the states are kept (`Network.set_keep`). Required for all chunks of a run, or for none.
+            Where the states are kept (`Network.set_keep`). Pass it for all chunks of a run, or for none.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         self.network.set_keep(keep)

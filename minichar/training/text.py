@@ -1,4 +1,4 @@
-"""The text of a training run: read it, lay it out as chunks, and choose settings that suit it."""
+"""Read the text of a training run, split it into chunks, and choose settings for it."""
 
 from dataclasses import replace
 from math import ceil
@@ -11,7 +11,7 @@ from minichar.text.sizes import choose_dropout, choose_embedding, choose_sizes
 from minichar.training.settings import AUTOMATIC, Settings
 
 STEPS = 2500
-"""Number of training steps of a run, rounded up to complete epochs, if `max_epochs` is 0."""
+"""Number of training steps in a run, rounded up to whole epochs, if `max_epochs` is 0."""
 
 
 def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
@@ -42,7 +42,7 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
 
 
 def lay_out(corpus: Corpus, settings: Settings) -> Split:
-    """Split the text into chunks according to the settings, with the resets of the state."""
+    """Split the text into chunks according to the settings, including state resets."""
     return _split(corpus, settings, resets_of(corpus, settings))
 
 
@@ -53,7 +53,7 @@ def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
 
 
 def where_reset(corpus: Corpus, settings: Settings) -> str:
-    """Return a phrase that says where the state is reset in the text; empty if nowhere."""
+    """Return a phrase that says where the state is reset in the text, or an empty string."""
     places = [f"at {brief(settings.reset_on)}"] if settings.reset_on else []
     if len(corpus.starts) > 1:
         places.append("at the start of each file")

@@ -54,7 +54,7 @@ class Timetable:
         return iteration % self.per_epoch == 0 or monotonic() - self.evaluated_at >= AUTOMATIC
 
     def is_over_time(self) -> bool:
-        """Return whether the time limit is reached."""
+        """Return whether the time limit has been reached."""
         return 0 < 60 * self.settings.max_time <= monotonic() - self.begun
 
     def evaluated(self, best: bool) -> None:
@@ -65,7 +65,7 @@ class Timetable:
     def reason_to_end(self) -> str:
         """Return why training should end before the last step, or an empty string."""
         if self.is_over_time():
-            return f"the time limit of {self.settings.max_time:g} minutes is reached"
+            return f"reached the time limit of {self.settings.max_time:g} minutes"
         if 0 < self.settings.patience <= self.since_best:
             return f"the validation loss has not improved in {self.since_best} evaluations"
         return ""

@@ -88,7 +88,7 @@ class Trainer:
 
     @property
     def best(self) -> Path | None:
-        """The checkpoint with the lowest validation loss; among ties, the newest."""
+        """The checkpoint with the lowest validation loss; ties go to the newest."""
         return self.saver.best(self.history)
 
     def stop(self) -> None:

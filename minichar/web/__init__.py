@@ -4,7 +4,7 @@
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
 
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
-character. The machine and the other jobs have no effect, because the models use exact arithmetic
+character. The machine and other jobs have no effect, because the models use exact arithmetic
 (`minichar.engine.exact`). The output is the same as that of ``minichar sample --exact``. Therefore, no
 session state is needed: to reconnect, to continue, or to recover from a server restart or a worker
 failure, the client resends the same request with the number of characters to skip. The id of an event is

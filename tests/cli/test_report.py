@@ -42,4 +42,4 @@ def test_the_characters_that_are_left_out_are_counted(cli):
 
 def test_a_run_that_ends_early_says_why(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--max-time", 1e-6).stderr
-    assert re.search(r"^ended      at epoch 0\.\d\d: the time limit of 1e-06 minutes is reached$", said, re.M)
+    assert re.search(r"^ended      at epoch 0\.\d\d: reached the time limit of 1e-06 minutes$", said, re.M)

@@ -194,7 +194,7 @@ def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
 
 
 def test_unlimited_length_with_a_closed_pipe(toy):
-    """A reader such as `head -c 1000` receives its text, and no error is printed."""
+    """Piping to `head -c 1000` works, and no error is printed."""
     command = [sys.executable, "-m", "minichar", "sample", toy, "--length", "0", "--seed", "123"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD)
     with child:

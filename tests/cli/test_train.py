@@ -103,7 +103,9 @@ def test_other_has_a_non_default_value_for_every_setting():
 
 @pytest.mark.parametrize("joined", ["-", "_"])
 def test_options_accept_hyphens_and_underscores(cli, begun, joined, monkeypatch):
-    monkeypatch.setattr(recipes_module, "check_effect", lambda *_: None)  # a cosine has no step decay
+    monkeypatch.setattr(
+        recipes_module, "check_effect", lambda *_: None
+    )  # the cosine schedule does not use step decay
     cli("train", *arguments_for(OTHER, joined), status=1)
     assert begun == [Settings(**OTHER)]
     assert {name: type(value) for name, value in asdict(begun[0]).items()} == {

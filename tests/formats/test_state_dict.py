@@ -165,7 +165,7 @@ def test_notes_mention_what_the_tensors_do_not_contain(saved, suffix):
     assert convert(path, path.with_suffix(suffix)).notes == (
         "dropout 0.25 is used only in training: it is stored only in the metadata",
         "weight drop 0.2 is used only in training: it is stored only in the metadata",
-        "the embedding is multiplied into the input weights of the first layer",
+        "the embedding is folded into the input weights of the first layer",
         "the last id is the unknown token: exclude it when sampling",
     )
     _, plain = saved("plain.npz")

@@ -137,7 +137,7 @@ test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change,
 test_each_backward_line_is_the_derivative_with_respect_to_one_value and
 test_the_engine_computes_the_same_gradients.
 
-The two training tests still pass. The wrong derivative has the right sign, so each step still
-lowers the loss. A network with a wrong gradient often still trains, only less well, and the
-mistake goes unnoticed. That is why the next lesson is about checking gradients.
+The two training tests still pass. The wrong derivative has the right sign, so each step still lowers the
+loss. A network with a wrong gradient often still trains, just not as well, and the mistake goes unnoticed.
+That is why the next lesson is about checking gradients.
 """

@@ -5,7 +5,7 @@ measure how much the loss changes:
 
     central difference      f'(w)  ≈  (f(w + h) - f(w - h)) / 2h
 
-How accurate is that? By Taylor's theorem, with all derivatives taken at w,
+How accurate is that? By Taylor's theorem, with all derivatives evaluated at w,
 
     f(w + h) = f + h f' + h²/2 f'' + h³/6 f''' + …
     f(w - h) = f - h f' + h²/2 f'' - h³/6 f''' + …

@@ -157,6 +157,6 @@ with this gradient crash?
 
 ANSWER = """
 test_with_the_reset_after_the_complex_step_agrees_on_every_gradient fails. Training would not
-crash, because u_n and h_prev have the same shape. The network would still train, only less well.
+crash, because u_n and h_prev have the same shape. The network would still train, just not as well.
 The update-gate test passes, because with z = 1 the candidate's gradient is 0.
 """

@@ -4,9 +4,9 @@
     python tests/stress/endurance.py --seconds 3600 --eval-val-every 12000
 
 Measures the chunks per second of CPU time and the memory use in windows of equal length. Other load on the
-machine changes the speed, so at the end of each window, the run takes turns with a new run with the same
-options, and the median ratio of their speeds is reported. The last line compares the last third of the
-windows with the first third.
+machine affects the speed, so at the end of each window, the run is timed alternately with a new run that has
+the same options, and the median ratio of their speeds is reported. The last line compares the last third of
+the windows with the first third.
 
     python tests/stress/endurance.py --sample 10000000
 
@@ -37,7 +37,7 @@ WINDOWS = 15
 STEPS, CHARACTERS = 50, 1000
 """Length of a turn, in steps or in characters."""
 SHARE, LONGEST, TURNS = 0.5, 20.0, 3
-"""Duration of the turns as a fraction of a window, its maximum in seconds, and their minimum number."""
+"""Fraction of a window to spend on turns, its limit in seconds, and the minimum number of turns."""
 FOREVER = 10**9
 
 Window = tuple[float, float, int]
@@ -81,7 +81,7 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
 
 
 def speed_ratio(old: Iterator[object], new: Iterator[object], length: int, window: float) -> float:
-    """Take turns with two runs, and return the median ratio of the old run's speed to the new run's."""
+    """Alternate between two runs, and return the median ratio of the old run's speed to the new run's."""
     end, ratios = monotonic() + min(SHARE * window, LONGEST), []
 
     def turn(run: Iterator[object]) -> float:
@@ -127,7 +127,7 @@ def untrained_model(directory: Path) -> CharRNN:
 
 
 def main() -> None:
-    """Run one test and print the figures."""
+    """Run one test and print the results."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--seconds", type=float, default=250)

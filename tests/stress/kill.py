@@ -77,7 +77,7 @@ def begin(directory: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
 
 
 def result(directory: Path) -> Result:
-    """Return all values in the last checkpoint that training computes."""
+    """Return all training results stored in the last checkpoint."""
     model, state = load_training(newest_first(directory / "cv")[0])
     return {
         "weights": model.parameters.flat.tobytes(),

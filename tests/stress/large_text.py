@@ -3,9 +3,9 @@
     python tests/stress/large_text.py --megabytes 2000
     python tests/stress/large_text.py --megabytes 2000 --chinese
 
-Runs ``minichar train`` twice: without a cache of the ids, and with the cache that the first run has written.
-The text has just been written, so it is in the page cache of the operating system if there is enough memory.
-Then reads all training chunks once, as an epoch does. The disk space needed is twice the size of the text.
+Runs ``minichar train`` twice: without a cache of the ids, and with the cache written by the first run. The
+text has just been written, so it is in the operating system's page cache if there is enough memory. Then
+reads all training chunks once, as in an epoch. Needs twice the size of the text in disk space.
 """
 
 import argparse
@@ -67,11 +67,11 @@ def run(what: str, command: Sequence[object], until: str) -> None:
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the measurements."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--megabytes", type=int, default=2000, help="minimum size of the text")
-    parser.add_argument("--chinese", action="store_true", help="use 4,000 characters of three bytes each")
+    parser.add_argument("--chinese", action="store_true", help="use 4,000 three-byte characters")
     parser.add_argument("--dir", type=Path, help="parent directory of the temporary directory")
     arguments = parser.parse_args()
     with TemporaryDirectory(dir=arguments.dir) as name:

@@ -70,7 +70,7 @@ def test_new_and_dropped_characters_are_reported(old, tmp_path):
     run = begin_from(toy_settings(tmp_path, ALPHABET * 60), load(tmp_path / "old.npz"))
     assert run.notes == (
         "characters new to the model, initialised randomly (3): 'b' 'd' 'f'",
-        "characters removed because the text lacks them (2): 'x' 'z'",
+        "characters removed because they are not in the text (2): 'x' 'z'",
     )
 
 

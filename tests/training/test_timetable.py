@@ -48,7 +48,7 @@ def test_the_time_limit(clock):
     assert plan.reason_to_end() == ""
     clock[0] += 1
     assert plan.is_evaluation_due(3)
-    assert plan.reason_to_end() == "the time limit of 1.5 minutes is reached"
+    assert plan.reason_to_end() == "reached the time limit of 1.5 minutes"
 
 
 def test_without_a_limit_time_does_not_end_the_run(clock):

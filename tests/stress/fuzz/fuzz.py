@@ -72,7 +72,7 @@ class Fuzzer:
         if perf_counter() - self.begun > self.seconds:
             self.report()
             sys.stdout.flush()
-            os._exit(0)  # atheris cannot be stopped in any other way
+            os._exit(0)  # there is no other way to stop atheris
         try:
             case, contents = data[0], self.reader.build(data[0], data[1:])
         except Exception:  # no file can be built from this input
