@@ -237,7 +237,7 @@ def test_advice_depends_on_the_size_of_the_model_and_on_the_number_of_steps(cli,
     arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 30]
     for few, size, said in (
         (0, 8, "plateau: stop, or try a larger --rnn-size"),
-        (0, 40, "plateau: stop, or try another learning rate"),
+        (0, 40, "plateau: stop, or try a different learning rate"),
         (500, 8, "underfitting: train longer\n"),
     ):
         monkeypatch.setattr(advice, "FEW_UPDATES", few)
@@ -613,7 +613,7 @@ def test_text_from_standard_input(cli, home):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("", "standard input is empty"), (TEXT + "x", "cv/input.txt contains another text")]
+    ("text", "words"), [("", "standard input is empty"), (TEXT + "x", "cv/input.txt contains a different text")]
 )
 def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, text, words):
     (home / "cv").mkdir()
