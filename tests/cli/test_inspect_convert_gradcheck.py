@@ -151,9 +151,11 @@ def test_gradcheck_passes_for_every_parameter(cli, model, reset):
     ],
 )
 def test_gradcheck_options(cli, arguments):
-    rows = cli("gradcheck", "--rnn-size", 3, *arguments).stdout.splitlines()[1:]
+    checked = cli("gradcheck", "--rnn-size", 3, *arguments).stdout
+    rows = checked.splitlines()[1:]
     assert rows
     assert all(row.endswith("passed") for row in rows)
+    assert checked != cli("gradcheck", "--rnn-size", 3).stdout
 
 
 def test_gradcheck_of_an_embedding(cli):
