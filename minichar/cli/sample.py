@@ -8,7 +8,7 @@ import click
 
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli import INTERRUPTED
-from minichar.cli.options import PATH, GroupedCommand, OneOf, checkpoint, device, group
+from minichar.cli.options import PATH, Escaped, GroupedCommand, OneOf, checkpoint, device, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
@@ -77,12 +77,13 @@ ending = group("Length")
 )
 @ending(
     "--stop",
+    type=Escaped(),
     multiple=True,
     metavar="STR",
     default=["\n" * 5],
     show_default=False,
-    help="Stop before this string. Can be repeated. --stop '' disables stop strings.  "
-    "[default: five newlines]",
+    help=r"Stop before this string. Can be repeated. Use \n for a newline, \t for a tab and \\ for a "
+    "backslash. --stop '' disables stop strings.  [default: five newlines]",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing to standard error.")
 @device

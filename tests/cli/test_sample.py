@@ -188,6 +188,14 @@ def test_stop_strings(cli, toy):
     assert cli("sample", "--seed", 123, toy, "--stop", "", "--length", 400).stdout == whole + "\n"
 
 
+def test_escape_sequences_in_stop_strings(cli, toy, monkeypatch):
+    with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\ncd")[:, None]):
+        result = cli("sample", toy, "--length", 6, "--stop", r"\n\n")
+    assert result.stdout == "ab\n"
+    result = cli("sample", toy, "--stop", r"\d", status=2)
+    assert r"\d is not an escape sequence: use one of \n, \t, \\" in result.stderr
+
+
 def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
     with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\n\n\n\ncd")[:, None]):
         assert cli("sample", toy).stdout == "ab\n"

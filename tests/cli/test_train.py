@@ -613,7 +613,8 @@ def test_text_from_standard_input(cli, home):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("", "standard input is empty"), (TEXT + "x", "cv/input.txt contains a different text")]
+    ("text", "words"),
+    [("", "standard input is empty"), (TEXT + "x", "cv/input.txt contains a different text")],
 )
 def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, text, words):
     (home / "cv").mkdir()
