@@ -64,7 +64,7 @@ def plain(value: object) -> str:
 
 
 def brief(value: object) -> str:
-    """Return the representation of a value from a file or a user, shortened to `LONGEST` characters."""
+    """Return the repr of a value from a file or the user, truncated to `LONGEST` characters."""
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
     return shortener.repr(value)

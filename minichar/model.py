@@ -88,7 +88,7 @@ class CharRNN:
         return str(reset_on)
 
     def resets(self, ids: np.ndarray) -> Resets | None:
-        """Return where the state is reset in encoded text `ids` ``(N,)``, read as one stream."""
+        """Return where the state is reset in the encoded text `ids` ``(N,)``, read as one stream."""
         return find_resets(ids, self.vocabulary.encode(self.reset_on))
 
     def network(self, T: int, B: int) -> Network:

@@ -63,7 +63,7 @@ class Gate:
 
 
 class Weights:
-    """The weights of one layer. Calling it returns those of one gate."""
+    """The weights of one layer. Calling an instance returns a `Gate`."""
 
     def __init__(self, config, parameters, layer):
         self.names, self.layer, self.H = dict(parameters.items()), layer, config.rnn_size

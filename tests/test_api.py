@@ -526,7 +526,7 @@ def test_progress_on_a_terminal_rewrites_one_line(text, monkeypatch):
 
 
 def test_speed_and_remaining_time_exclude_the_resumed_run(monkeypatch, capfd):
-    """After resuming at 10 of 200 chunks, the run takes 20 s for 40 chunks of 24 characters each."""
+    """After resuming at chunk 10 of 200, the run takes 20 s for 40 chunks of 24 characters each."""
     clock = iter([100.0, 120.0, 120.0])
     monkeypatch.setattr(progress_module, "monotonic", lambda: next(clock))
     trainer = SimpleNamespace(

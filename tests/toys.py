@@ -59,7 +59,7 @@ def toy_settings(folder, text=TEXT, **changes):
 
 
 def take(trainer, n):
-    """Train until the total number of steps is `n`, and return the events."""
+    """Train up to step `n`, and return the events."""
     events = []
     for event in trainer.run():
         events.append(event)

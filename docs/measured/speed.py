@@ -32,7 +32,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the fastest call in seconds. Interference from other processes only slows calls down."""
+    """Return the shortest call time in seconds. Interference from other processes only slows calls down."""
 
     def once():
         begun = perf_counter()

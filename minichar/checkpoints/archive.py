@@ -167,7 +167,7 @@ def is_text(path: Path) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress NumPy's warning that a file was written in Python 2."""
+    """Suppress NumPy's warning that a file was written by Python 2."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -45,7 +45,7 @@ class Progress:
     def __post_init__(self) -> None:
         check(self)
         if self.learned > self.iteration:
-            raise MinicharError(f"learned is {self.learned}, more than the {self.iteration} completed steps")
+            raise MinicharError(f"learned is {self.learned}, but only {self.iteration} steps were completed")
 
 
 @dataclass
@@ -61,7 +61,7 @@ class TrainingState:
     progress : Progress
     history : History
     theta : array, (size,), optional
-        θ, the weights that are trained, if the model's weights are their running average.
+        θ, the weights being trained, if the model's weights are their running average.
     """
 
     mean_square: np.ndarray

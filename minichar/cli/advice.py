@@ -11,7 +11,7 @@ UNDERFITTING = 0.02
 PLATEAU = 0.002
 """Improvement in validation loss, in nats, below which the loss has plateaued."""
 MUCH_DROPOUT = 0.25
-"""Dropout probability from which no more dropout is recommended."""
+"""Dropout probability at or above which more dropout is not recommended."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 

@@ -171,7 +171,7 @@ class Report:
             )
 
     def show_early(self) -> None:
-        """Print the estimated duration of the run, and generated text if the first evaluation is late."""
+        """Print the estimated duration of the run, and generated text if the first evaluation is far off."""
         elapsed = monotonic() - self.begun
         if not self.estimated and elapsed >= ESTIMATE_AFTER:
             self.estimated = True

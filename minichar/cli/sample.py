@@ -17,7 +17,7 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, generate, generate_many
 
 SEEDS = 1_000_000
-"""Number of seeds to choose from, few enough that a seed is easy to type."""
+"""Number of possible random seeds, small enough that a seed is easy to type."""
 
 sampling = group("Sampling")
 prompt = group("Prompt")

@@ -77,8 +77,8 @@ OPTIONS = (
         default=DEFAULT.split,
         type=OneOf(SPLITS),
         help="columns: validate on the end of every stream, as in char-rnn. "
-        "tail: validate on the end of the text, as in torch-rnn and nanoGPT. Validating on the "
-        "tail is harder.",
+        "tail: validate on the end of the text, as in torch-rnn and nanoGPT. The tail is "
+        "harder to predict.",
     ),
     text("--train-frac", default=DEFAULT.train_frac, help="Fraction of the text used for training."),
     text(
@@ -141,7 +141,7 @@ OPTIONS = (
         default=DEFAULT.seq_length,
         metavar="T",
         help="Time steps per chunk in truncated backpropagation. Longer chunks help capture longer "
-        "dependencies. 0: about 50, chosen to leave out little text.",
+        "dependencies. 0: about 50, chosen so that little text is left out.",
     ),
     training(
         "--batch-size",
@@ -160,7 +160,7 @@ OPTIONS = (
         "--max-time",
         default=DEFAULT.max_time,
         metavar="MINUTES",
-        help="End the run after this time. 0: no limit.",
+        help="Stop training after this long. 0: no limit.",
     ),
     training(
         "--patience",
@@ -281,8 +281,8 @@ OPTIONS = (
         "--keep",
         default=DEFAULT.keep,
         metavar="N",
-        help="Keep the N best checkpoints and the newest one, among those saved since the run was started or "
-        "resumed. 0: keep all.",
+        help="Of the checkpoints saved since the run was started or resumed, keep the N best and the newest. "
+        "0: keep all.",
     ),
     output(
         "--sample-every",

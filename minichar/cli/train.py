@@ -106,7 +106,7 @@ def command(
 
 
 def save_stdin(directory: Path) -> Path:
-    """Save standard input as ``input.txt`` in the checkpoint directory, where other commands find it.
+    """Save standard input as ``input.txt`` in the checkpoint directory, where other commands can find it.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Config:
     weight_drop : float
         DropConnect probability of the recurrent weights during training, in [0, 1).
     embedding : int
-        D, the number of inputs per character (`minichar.engine.embedding`), or 0 for one-hot inputs.
+        D, the embedding dimension (`minichar.engine.embedding`), or 0 for one-hot inputs.
     layer_norm : bool
         Whether to normalise the pre-activations of each gate (`minichar.engine.layer_norm`).
 

@@ -1,4 +1,4 @@
-"""Character embeddings: D learned numbers per character as input to the first layer (Bengio et al. 2003).
+"""Character embeddings: a learned D-dimensional input vector for each character (Bengio et al. 2003).
 
     x = E[:, k]              character k
 

@@ -5,7 +5,7 @@
 
     dlogits = (p - onehot(target)) / N
 
-minichar always averages the loss over the N characters, so the gradient is that of the reported loss.
+minichar always averages the loss over the N characters, so this is the gradient of the reported loss.
 """
 
 from types import ModuleType

@@ -93,7 +93,7 @@ class Network:
             layer.start[...] = 0.0
 
     def set_keep(self, keep: np.ndarray | None = None) -> None:
-        """Set where the states are kept in subsequent chunks, or disable resets.
+        """Set where the states are reset in subsequent chunks, or disable resets.
 
         Parameters
         ----------

@@ -20,7 +20,7 @@ class Parameters:
     Parameters
     ----------
     shapes : dict of str to tuple of int
-        Name and shape of each array, in the order in which they are stored.
+        Name and shape of each array, in storage order.
     dtype : str
         float32 or float64; complex128 for the complex-step check.
     backend : Backend
@@ -53,7 +53,7 @@ class Parameters:
         }
 
     def items(self) -> Iterator[tuple[str, Array]]:
-        """Yield the name and view of each array, in the order in which they are stored."""
+        """Yield the name and view of each array, in storage order."""
         yield from self._views.items()
 
     @property

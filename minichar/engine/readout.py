@@ -58,7 +58,7 @@ class ReadOut:
 
     @cached_property
     def workspace(self) -> Array:
-        """Buffer for the logits of one piece."""
+        """Buffer for the logits of one block."""
         return self.backend.zeros((self.piece * self.W.shape[0] * self.B,), self.W.dtype)
 
     def logits(self, first: int, last: int) -> Array:
@@ -92,12 +92,12 @@ class ReadOut:
         )
 
     def pieces(self, n: int) -> Iterator[slice]:
-        """Yield a slice of steps for each piece."""
+        """Yield a slice of steps for each block."""
         for first in range(0, n, self.piece):
             yield slice(first, min(first + self.piece, n))
 
     def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, loss.Cache]:
-        """Return a piece's contribution to the mean loss over N characters, and its backward cache."""
+        """Return a block's contribution to the mean loss over N characters, and its backward cache."""
         shape = self.W.shape[0], columns.shape[1]
         logits = self.xp.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
         return loss.forward(self.xp, logits, targets.reshape(-1), N)

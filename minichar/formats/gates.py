@@ -45,7 +45,7 @@ class Gates(NamedTuple):
 
 
 def rows_of(gates: str, form: Counterpart, H: int) -> np.ndarray:
-    """Return the rows of `gates` in a matrix with the gate order of `form`, as indices ``(gates·H,)``."""
+    """Return the row indices ``(gates·H,)`` of `gates` in a matrix with the gate order of `form`."""
     starts = [H * form.gates.index(gate) for gate in gates]
     return np.add.outer(starts, np.arange(H)).ravel()  # (gates·H,)
 

@@ -204,7 +204,7 @@ class Machine:
         """
         target = self.stack[-1]
         if not isinstance(target, dict):
-            raise Refused("it sets items of a value that is not a dict")
+            raise Refused("it sets items on a value that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not (isinstance(key, str) and len(key) <= MAX_KEY) and not is_integer(key):
                 raise Refused(

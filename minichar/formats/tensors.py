@@ -18,7 +18,7 @@ DTYPES = {
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
     BFLOAT16: np.dtype("uint16"),
 }
-"""The NumPy dtype in which the elements of each supported dtype are stored."""
+"""The NumPy dtype used to store the elements of each supported dtype."""
 MAX_AXES = 32
 """Maximum number of axes supported by NumPy 1."""
 

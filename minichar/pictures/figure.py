@@ -33,7 +33,7 @@ def figure_format(path: Path) -> str:
 
 
 def save_figure(curves: Sequence[Curve], path: Path) -> None:
-    """Plot the losses, learning rate and teacher-forcing ratio against the epoch.
+    """Plot the losses, learning rate and teacher-forcing ratio versus epoch.
 
     Raises
     ------

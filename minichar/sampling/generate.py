@@ -22,7 +22,7 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""Part of the random seed. Initialisation and training use other values, so their numbers are independent."""
+"""Part of the seed. Initialisation and training use other values, so their random numbers are independent."""
 MAX_SAMPLES = 4096
 BELOW_2_63 = rule(lambda length: length < 2**63, "below 2**63")
 
@@ -101,7 +101,7 @@ def prime_ids(
     """Encode the prime.
 
     If the prime is empty, encode `reset_on` instead, so that generation starts at the beginning of a
-    document, or a newline if `reset_on` is empty and the vocabulary contains one.
+    document. If `reset_on` is also empty, encode a newline if the vocabulary contains one.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Generate several streams of text at once, each in one column of a batch.
 
-    step    each column receives one character: the next one in its prime, or the last generated one
+    step    each column receives one character: the next one of its prime, or the last generated one
             each column whose prime has been consumed samples the next character from its logits
 
 Streams can be added and removed between steps, and each stream has its own random generator. Streams
@@ -9,7 +9,7 @@ of columns, so in rare cases a different character is sampled. With an exact mod
 streams are independent.
 
 If the model was trained with ``reset_on``, the state of a stream is reset to zero before the stream reads
-the last character of the separator (`minichar.text.resets`), both in its prime and in generated text.
+the last character of the separator (`minichar.text.resets`), both in the prime and in generated text.
 """
 
 from collections import deque
@@ -39,14 +39,14 @@ class Stream:
     generator : numpy.random.Generator
         Random generator. One number is drawn per character, even if `given` replaces the result.
     given : mapping of int to int, optional
-        Ids that replace the sampled ids, keyed by position, counting from 0.
+        Ids that replace the sampled ids, keyed by zero-based position.
 
     Attributes
     ----------
     length : int
         Number of generated characters.
     recent : deque of int
-        The most recent input ids, at most as many as the model's separator has.
+        The most recent input ids, up to the length of the model's separator.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class Cache:
     files : tuple of Path
         The text files.
     digest, encoding, min_freq
-        The ids are used only if these are the same.
+        The cache key. The cached ids are used only if all three match.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Cache:
         try:
             if not self.path.is_file():
                 return None
-            # Each byte of text adds at most one id and one code point, of at most 4 bytes each, and each
-            # file one start. The header and notes need at most 64 KiB.
+            # Each byte of text adds at most one id and one code point, of at most 4 bytes each; each file
+            # adds one start. The header and notes need at most 64 KiB.
             largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
             # Open the file here, because np.load does not close damaged archives that it opens.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -139,7 +139,7 @@ def _read_ids(
             largest = max(largest, int(np.frombuffer(block, dtype).max()))
             size += len(block)
     if stored != dtype or size != N * dtype.itemsize or largest >= len(vocabulary):
-        raise ValueError("the ids do not match the vocabulary or their size")
+        raise ValueError("the ids do not match the vocabulary or the stated number of ids")
     file.seek(found.header_offset)
     lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
     return read(file, dtype, N, found.header_offset + LOCAL_HEADER.size + sum(lengths) + start)

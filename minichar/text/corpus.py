@@ -36,8 +36,8 @@ class Corpus:
     path : str
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str
-        SHA-256 of the file's bytes, in hexadecimal. For several files, SHA-256 of their binary digests in
-        order, which does not depend on their names.
+        SHA-256 of the file's bytes, in hexadecimal. For several files, SHA-256 of their concatenated binary
+        digests, which does not depend on file names.
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.
     """
@@ -74,8 +74,8 @@ def load_corpus(
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
-        Less frequent characters are replaced with the unknown token. With 0, there is no
-        unknown token.
+        Characters that occur fewer times are replaced with the unknown token. With 0, there is no unknown
+        token.
     vocabulary : Vocabulary, optional
         Vocabulary to use, such as that of a trained model. Characters that it does not contain are
         encoded as its unknown token. With a vocabulary, `min_freq` is ignored and nothing is cached.

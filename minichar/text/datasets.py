@@ -195,7 +195,7 @@ def fetch(
     folder : Path
         The directory that contains all datasets. An existing file with the correct content is kept.
     force : bool
-        Replace an existing file with different content.
+        Overwrite an existing file whose content differs.
     progress : callable, optional
         Called with the size of each downloaded block in bytes.
     base_url : str, optional

@@ -1,7 +1,7 @@
 """Suggest encodings for text that cannot be decoded, with an excerpt of the text decoded in each.
 
 An encoding is suggested if nearly all characters of the decoded text are common in the languages that use
-the encoding. The excerpt lets people check that the text is readable.
+the encoding. The excerpt lets users check whether the text is readable.
 """
 
 import codecs
@@ -25,7 +25,7 @@ LATIN = frozenset(filter(str.isalpha, map(chr, range(0xC0, 0x180))))
 Judge = Callable[[str], float]
 """Function that returns the plausibility of a text, from 0 to 1."""
 Plausibility = Callable[[str, str, str], float]
-"""Function that returns the plausibility of the second of three consecutive characters, from 0 to 1."""
+"""Function that returns the plausibility of a character, given its two neighbours, from 0 to 1."""
 
 
 def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tuple[str, str]]:
@@ -74,7 +74,7 @@ def _excerpt(text: str) -> str:
 
 @cache
 def _judges() -> dict[str, Judge]:
-    """Return the judge for each encoding. If several are equally plausible, the first is preferred."""
+    """Return the judge for each encoding. Ties go to the first encoding."""
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
     kanji, hangul = _rows("euc_jp", 0xB0, 0xCF), _rows("euc_kr", 0xB0, 0xC8)
     cyrillic, greek = _letters(0x400, 0x4FF), _letters(0x370, 0x3FF)
@@ -153,7 +153,7 @@ def _judge_words(text: str, plausibility: Plausibility) -> float:
 def _in_latin(before: str, character: str, after: str) -> float:
     if character not in LATIN:
         return _as_symbol(before, character, after)
-    foreign = before in LATIN and after in LATIN  # most letters of a word are ASCII
+    foreign = before in LATIN and after in LATIN  # most letters in a word are ASCII
     return not foreign and not (before.islower() and character.isupper())
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from minichar.errors import MinicharError
 
 IN_MEMORY = 100_000_000
-"""Ids are kept in memory up to this size in bytes."""
+"""Maximum total size of ids that are kept in memory, in bytes."""
 
 
 def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:
-    """Return whether N ids are too large to be kept in memory."""
+    """Return whether N ids take up too much space to be kept in memory."""
     return N * dtype.itemsize > IN_MEMORY
 
 
@@ -66,7 +66,7 @@ def gather(
 def read(
     file: IO[bytes], dtype: np.dtype[np.unsignedinteger], N: int, offset: int = 0
 ) -> NDArray[np.unsignedinteger]:
-    """Return the N ids at an offset of a file, memory-mapped if they are large.
+    """Return the N ids stored at an offset in a file, memory-mapped if the array is large.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def read(
 
 
 def release(array: NDArray[np.integer]) -> None:
-    """Release the physical memory of a view of a memory-mapped file. The next access reads it again.
+    """Release the physical memory used by a view of a memory-mapped file. The next access rereads the file.
 
     Otherwise, accessed pages would stay in memory, up to the size of the file.
     """

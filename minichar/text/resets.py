@@ -40,7 +40,7 @@ class Resets:
     origins: NDArray[np.int64]
 
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
-        """Return where the streams keep their state, for the `n` characters from `start`.
+        """Return where the state is kept, for the `n` characters of each stream from `start`.
 
         Returns
         -------
@@ -55,7 +55,7 @@ class Resets:
         return keep
 
     def at(self, origins: NDArray[np.int64]) -> Resets:
-        """Return the resets of other streams of the same text."""
+        """Return the resets for streams of the same text that start at `origins`."""
         return Resets(self.positions, origins)
 
 
@@ -79,7 +79,7 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
 
 
 def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
-    """Yield the positions of the last characters of all occurrences, which can overlap, block by block.
+    """Yield, block by block, the position of the last character of each occurrence; occurrences can overlap.
 
     Parameters
     ----------

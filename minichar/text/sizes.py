@@ -1,4 +1,4 @@
-"""Choose sizes and the dropout probability for a text."""
+"""Choose the batch size, sequence length, dropout and embedding size for a text."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ ALLOWED = 0.01
 """Maximum fraction of the text to leave out. T is reduced to stay below it."""
 
 SHORT, DROPOUT = 100_000, 0.5
-"""Models quickly overfit texts of at most this many characters, so they are trained with this dropout."""
+"""Models quickly overfit texts of up to `SHORT` characters, so these use a dropout of `DROPOUT`."""
 LARGE_V, D = 256, 64
-"""If the vocabulary has more characters than this, each is represented by an embedding of this size."""
+"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`."""
 
 
 def choose_dropout(N: int) -> float:
@@ -32,7 +32,7 @@ def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) ->
     ----------
     N : int
     B, T : int
-        The values requested by the user, returned unchanged; 0 to choose one.
+        The values requested by the user, returned unchanged; 0 to choose a value automatically.
     left_out : callable
         ``left_out(B, T)`` returns the number of characters that are not in any chunk.
     """

@@ -22,7 +22,7 @@ class Average:
     Parameters
     ----------
     theta : Parameters
-        θ, the weights that are trained.
+        θ, the weights being trained.
     average : Parameters
         θ̄, updated in place.
 

@@ -27,7 +27,7 @@ LARGEST_LOSS = 700
 """Loss in nats below which ``exp(loss)`` is finite."""
 
 Chunk = tuple[Array, ...]
-"""Inputs, targets and, if states are reset, where they are kept (`Chunks`)."""
+"""Inputs, targets and, if states are reset, the `keep` mask (`Chunks`)."""
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -181,7 +181,7 @@ def evaluate_blocks(
 ) -> Evaluation:
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
-    This is the protocol of nanoGPT, where the context is a block, but uses all blocks instead of random ones.
+    This follows nanoGPT, where the context is one block, but uses all blocks, not a random sample.
     The first characters of a block are hard to predict, so the loss is higher than on longer streams.
 
     Parameters

@@ -28,7 +28,7 @@ class Recipe:
 RECIPES = {
     "quick": Recipe("a good small model within minutes; the default", {}),
     "laptop": Recipe(
-        "a better model within the hour",
+        "a better model within an hour",
         {
             "rnn_size": 320,
             "dropout": 0.35,
@@ -64,7 +64,7 @@ SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:
-    """Return settings with the `given` values, and the rest from their recipe.
+    """Return settings with the `given` values, and the recipe's values for all other options.
 
     Raises
     ------

@@ -7,8 +7,8 @@
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from the model's
 distribution or its argmax. The gradient does not flow through the choice, and the backward pass uses the
 *actual* input characters. The first character in a chunk is always the true character, because its prediction
-would come from the previous chunk. The same applies to a character before which the state is reset, because
-it is the first input of the next document.
+would come from the previous chunk. The same applies to the first character after a state reset, because it is
+the first input of the next document.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class ScheduledSampling:
     def draw_mask(self, ratio: float, generator: Uniform, keep: Array | None = None) -> None:
         """Draw the Bernoulli mask for the next chunk; each element is True with probability `ratio`.
 
-        It is also True where `keep` ``(T, B)``, if given, is 0.
+        If `keep` ``(T, B)`` is given, the mask is also True where `keep` is 0.
         """
         self.mask[...] = generator.random(self.inputs.shape) < ratio
         if keep is not None:

@@ -109,9 +109,9 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
     path : Path
         A checkpoint, or a directory whose newest readable checkpoint is used.
     changes : dict
-        Settings to change. By default, checkpoints are saved in the directory that contains `path`.
-        Only checkpoints saved by this process, and the run's obsolete checkpoint from between two
-        evaluations, are ever deleted.
+        Settings to change. By default, checkpoints are saved in the directory that contains `path`. The only
+        checkpoints ever deleted are those saved by this process and an obsolete one that the run saved
+        between evaluations.
     backend : Backend
 
     Raises
@@ -167,7 +167,7 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
 
 
 def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, TrainingState, list[str]]:
-    """Return a checkpoint's path, model and training state, and notes about newer ones that were skipped."""
+    """Return a checkpoint's path, model and training state, and notes about skipped newer checkpoints."""
     if not path.is_dir():
         return path, *load_training(path, backend), []
     damaged: list[str] = []
@@ -267,7 +267,7 @@ def _run(
 ) -> Run:
     check_separator(corpus, settings)
     split = lay_out(corpus, settings)
-    # Text that is generated before the first checkpoint is saved also uses the settings.
+    # Set here, because text generated before the first checkpoint is saved also needs the settings.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}
     trainer = Trainer(model, split, settings, origin, resumed)

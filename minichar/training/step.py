@@ -25,7 +25,7 @@ class TrainingStep:
     Parameters
     ----------
     model : CharRNN
-        Trained in place. With `Settings.ema`, its weights are a running average of the trained ones.
+        Trained in place. With `Settings.ema`, its weights are a running average of `theta`.
     T, B : int
         Number of time steps and sequences in a chunk.
     settings : Settings

@@ -20,10 +20,10 @@ def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
 
 
 def choose(settings: Settings, corpus: Corpus) -> Settings:
-    """Return the settings, with values that suit the text in place of `AUTOMATIC` values and zeros.
+    """Return the settings with `AUTOMATIC` values and zeros replaced by values that suit the text.
 
-    A `batch_size` or `seq_length` of 0 is replaced as in `choose_sizes`, and a `max_epochs` of 0 with
-    the number of epochs in `STEPS` training steps.
+    `choose_sizes` replaces a `batch_size` or `seq_length` of 0. A `max_epochs` of 0 becomes the number of
+    epochs in `STEPS` training steps.
     """
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
@@ -47,7 +47,7 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 
 
 def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
-    """Return where the state is reset in the text, read as one stream: at separators and new files."""
+    """Return where the state is reset in the text, read as one stream: at separators and file starts."""
     separator = separator_ids(settings.reset_on, corpus.vocabulary)
     return find_resets(corpus.ids, separator, corpus.starts[1:])
 

@@ -1,4 +1,4 @@
-"""When to evaluate, when to end training, and the rates of each step."""
+"""Decide when to evaluate and when to stop, and compute the rates for each step."""
 
 from time import monotonic
 
@@ -9,7 +9,7 @@ AUTOMATIC = 120.0
 
 
 class Timetable:
-    """The timetable of a training run.
+    """The schedule of a training run: evaluations, early stopping and rates.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from minichar.text.vocabulary import Vocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
-"""Maximum length of the part of a validation message that is included in an error, in characters."""
+"""Validation messages in errors are shortened to this many characters."""
 
 
 class BadRequest(MinicharError):

@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
 
 
 def edited(source, old, new):
-    """Replace the lines `old` with `new`, as an exercise requires."""
+    """Replace the lines `old` with `new`, as an exercise instructs."""
     lines = source.splitlines()
     # If the exercise edits the lesson file itself, EXERCISE also contains the lines.
     code = lines.index('EXERCISE = """') if 'EXERCISE = """' in lines else len(lines)
@@ -129,7 +129,7 @@ def test_unknown_lesson_number_raises():
 
 @pytest.fixture
 def record(tmp_path, monkeypatch):
-    """Hide the source tree, and return the list of installed files for tests to fill."""
+    """Hide the source tree, and return an empty list of installed files for tests to fill in."""
     monkeypatch.setattr(course, "SOURCES", tmp_path / "nowhere")
     record = []
     monkeypatch.setattr(metadata, "files", lambda name: record)

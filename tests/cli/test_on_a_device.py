@@ -22,7 +22,7 @@ COMMANDS = {
 
 @pytest.fixture(params=COMMANDS)
 def arguments(request, cli):
-    """Arguments for a command. The checkpoints they refer to have been saved."""
+    """Arguments for a command. The checkpoints that they refer to already exist."""
     save("toy.npz", toy_model("".join(sorted(set(TEXT))), rnn_size=8, num_layers=1))
     if request.param == "resume":
         path = cli(*TRAIN, "--device", "cpu").stdout.strip()

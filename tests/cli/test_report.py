@@ -1,4 +1,4 @@
-"""Test what `minichar train` prints about the run: its duration, samples, unused text and early end."""
+"""Test what `minichar train` prints about the run: duration, samples, unused text and early termination."""
 
 import re
 

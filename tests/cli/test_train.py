@@ -84,7 +84,7 @@ def arguments_for(values, joined):
 
 @pytest.fixture
 def begun(monkeypatch):
-    """List of the settings passed to `begin`, which is replaced so that no training runs."""
+    """List of the settings passed to `begin`, which is patched so that no training takes place."""
     caught = []
 
     def begin(settings, backend):

@@ -64,7 +64,7 @@ def run(kernel, arrays):
 
 
 class TracedCuPy:
-    """CuPy whose fused kernels are traced once and interpreted with NumPy."""
+    """CuPy namespace whose fused kernels are traced once and interpreted with NumPy."""
 
     def __init__(self):
         self.kernels = []

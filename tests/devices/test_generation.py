@@ -1,4 +1,4 @@
-"""A model generates the same text on every device as on the CPU, and makes few copies."""
+"""A model generates the same text on every device as on the CPU, with few copies."""
 
 from dataclasses import replace
 

@@ -9,7 +9,7 @@ from minichar.devices.graph import CudaGraph
 
 @pytest.fixture
 def counting(backend):
-    """Return ``(step, calls, total, one)``. Each call of `step` adds `one` to `total`."""
+    """Return ``(step, calls, total, one)``. Each call to `step` adds `one` to `total`."""
     one, total = backend.to_device(np.ones(3)), backend.zeros((3,), "float64")
     calls = []
 

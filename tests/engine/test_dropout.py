@@ -18,7 +18,7 @@ def test_mask_values_are_zero_and_one_over_the_keep_probability(dtype, backend, 
     draw_mask(0.4, backend.uniform(123), mask, backend)
     mask = host(mask)
     np.testing.assert_allclose(np.unique(mask), [0.0, 1 / 0.6], rtol=np.finfo(dtype).eps)
-    # The fraction kept of 6000 units has a standard deviation of √(0.6 · 0.4 / 6000) = 0.0063.
+    # The fraction of 6000 units kept has a standard deviation of √(0.6 · 0.4 / 6000) = 0.0063.
     assert (mask > 0).mean() == pytest.approx(0.6, abs=0.025)
 
 
@@ -67,7 +67,7 @@ class TestDropConnect:
         return toy_network(config, 3, 2, generator, backend)
 
     def test_the_loss_is_that_of_masked_recurrent_weights(self, network, generator, backend, host):
-        """Also after an update of all weights, including the biases and input weights."""
+        """This also holds after all weights change, including biases and input weights."""
         network.parameters.flat[...] *= 2.0
         masked = network.parameters.twin()
         masked.flat[...] = network.parameters.flat

@@ -47,7 +47,7 @@ def test_an_equivalent_network_without_embedding(config, generator, backend, hos
 
 
 def test_the_weights_without_an_embedding_are_summed_in_a_fixed_order(config, generator, backend, host):
-    """An exact model has the same weights on every machine, whatever the order of sums in its BLAS."""
+    """An exact model has the same weights on every machine, regardless of the summation order in its BLAS."""
     network = toy_network(config, T, B, generator, backend)
     _, parameters = without_embedding(config, network.parameters)
     E, Wx = host(network.parameters["embedding.E"]), host(parameters["layer1.Wx"])

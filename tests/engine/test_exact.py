@@ -41,7 +41,7 @@ def test_sums_are_not_rounded(scale, generator):
 
 
 def test_rounding_to_the_grids_is_about_as_accurate_as_float32(generator):
-    """The accuracy of float32 products depends on the BLAS, by a factor of up to 1.6."""
+    """The error of float32 products varies by a factor of up to 1.6 between BLAS libraries."""
     exact_W = generator.normal(0, 0.3, (512, 257))
     s = generator.uniform(-1, 1, (257, 50))
     truth = exact_W @ s

@@ -87,7 +87,7 @@ def test_the_gradient_under_scheduled_sampling_on_every_device(ss_feed, backend,
 
 
 def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
-    """A full chunk runs first, so that stale values would be detected."""
+    """Run a full chunk first, so that stale values are detected."""
     n = 3
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)

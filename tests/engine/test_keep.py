@@ -1,4 +1,4 @@
-"""Resets of the state inside a chunk, where one document ends and the next one starts."""
+"""Tests for state resets within a chunk, at the boundary between two documents."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator
 
 
 def test_a_chunk_with_a_reset_equals_two_chunks(config, generator):
-    """The loss and the gradient are the weighted means of those of the two documents."""
+    """The loss and the gradient are weighted means over the two documents."""
     network = toy_network(config, T, B, generator)
     network.masks = [None, None]
     inputs, targets = generator.integers(V, size=(2, T, B))
@@ -82,7 +82,7 @@ def test_a_chunk_with_a_reset_equals_two_chunks(config, generator):
 
 
 def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator):
-    """Training runs that never reset the state and runs whose separator is far away take the same steps."""
+    """A chunk that contains no separator gives the same step with and without ``reset_on``."""
     network = toy_network(config, T, B, generator)
     inputs, targets = generator.integers(V, size=(2, T, B))
     network.learn(teacher_forcing(inputs), targets)

@@ -7,7 +7,7 @@ G, H, T, B = 2, 3, 2, 4
 
 
 def test_a_worked_example(backend, host):
-    """The values 1, 2 and 6 have the mean 3 and the variance (4 + 1 + 9) / 3 = 14/3."""
+    """The values 1, 2 and 6 have mean 3 and variance (4 + 1 + 9) / 3 = 14/3."""
     norm = LayerNorm(3, 1, "float64", backend)
     a_hat = norm.forward(0, backend.to_device(np.array([[[1.0], [2.0], [6.0]]])))
     np.testing.assert_allclose(

@@ -154,7 +154,7 @@ class TestCaches:
         fresh = another(network)
         fresh.state = network.state
         expected = loss_and_gradient(fresh, inputs[T:], targets[T:])
-        loss = network.learn(teacher_forcing(inputs[:T]), targets[:T])  # leaves other values in the caches
+        loss = network.learn(teacher_forcing(inputs[:T]), targets[:T])  # leaves stale values in the caches
         same(network.measure(teacher_forcing(inputs[:T]), targets[:T]), loss)
         for value, wanted in zip(loss_and_gradient(network, inputs[T:], targets[T:]), expected, strict=True):
             same(value, wanted)

@@ -203,7 +203,7 @@ def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
 
 
 def test_array_names_are_not_restricted(tmp_path):
-    """numpy.savez rejects these names because they are names of its own parameters."""
+    """numpy.savez rejects these names because they clash with its own parameters."""
     path = tmp_path / "odd.npz"
     write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
     copy = contents(convert(path, tmp_path / "copy.npz").path)

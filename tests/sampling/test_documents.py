@@ -19,7 +19,7 @@ def model_of(separator, **config):
 
 
 def scores_of(model, text):
-    """Return the scores after each character of `text`, as the stream's prime or as generated text."""
+    """Return the scores after each character of `text`, whether it is the prime or generated."""
     ids = model.vocabulary.encode(text)
     streams, found = Streams(model), []
     streams.join(Stream(ids[:1], Choice(), np.random.default_rng(1), dict(enumerate(ids[1:].tolist()))))

@@ -73,7 +73,7 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
         while monotonic() < end or count % every:
             next(steps)
             count += 1
-        gc.collect()  # the new run of the previous window
+        gc.collect()  # frees the previous window's new run
         speed, used = count / (process_time() - cpu), memory()
         new = reported_steps(replace(settings, checkpoint_dir=directory / f"new{window}"))
         yield speed, speed_ratio(steps, new, STEPS, seconds / WINDOWS), used
@@ -97,7 +97,7 @@ def speed_ratio(old: Iterator[object], new: Iterator[object], length: int, windo
 
 
 def reported_steps(settings: Settings) -> Generator[Step, None, None]:
-    """Start a run and yield its steps, with the output of ``minichar train`` to a log and the null device."""
+    """Start a run and yield its steps, sending ``minichar train`` output to a log and the null device."""
     run = begin(settings)
     with (
         open(os.devnull, "w") as null,

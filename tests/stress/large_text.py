@@ -5,7 +5,7 @@
 
 Runs ``minichar train`` twice: without a cache of the ids, and with the cache written by the first run. The
 text has just been written, so it is in the operating system's page cache if there is enough memory. Then
-reads all training chunks once, as in an epoch. Needs twice the size of the text in disk space.
+reads all training chunks once, as in an epoch. Requires disk space for twice the size of the text.
 """
 
 import argparse

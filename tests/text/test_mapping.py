@@ -98,7 +98,7 @@ def test_memory_use_does_not_depend_on_the_size_of_the_text(tmp_path, monkeypatc
 
 
 def resident(name):
-    """Return the resident size in bytes of the mappings of a file, or None if it is unknown."""
+    """Return the resident size of a file's mappings in bytes."""
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     return sum(
         1024 * int(next(line for line in lines if line.startswith("Rss:")).split()[1])

@@ -25,7 +25,7 @@ def test_the_decay_rises_to_its_limit(i, decay, d):
 
 
 def test_the_model_is_the_average_of_the_weights_in_training(settings_of):
-    """Compared with the weights of the same run without averaging."""
+    """Compare with the weights of the same run without averaging."""
     plain, averaged = begin(settings_of()).trainer, begin(settings_of(ema=0.7)).trainer
     average = plain.model.parameters.flat.copy()
     for n in range(1, 41):

@@ -158,7 +158,7 @@ class TestRecording:
         assert len(calls) == 6
 
     def test_an_embedding_and_an_average_are_replayed(self, gpu):
-        """The masks of DropConnect are too, and all parameters are at the addresses of the recording."""
+        """So are the DropConnect masks, and all parameters stay at their captured addresses."""
         here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))
         here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
         np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)

@@ -37,7 +37,7 @@ def with_reset_on(separator, model):
 
 
 def naive_loss(model, inputs, targets, keep):
-    """Return the mean loss over one sequence ``(n,)``, with one step at a time and resets by hand."""
+    """Return the mean loss over one sequence ``(n,)``, computed one step at a time with manual resets."""
     total, zero = 0.0, np.zeros(model.config.state_shape(1))
     state = zero
     for x, y, kept in zip(inputs, targets, keep, strict=True):
@@ -48,7 +48,7 @@ def naive_loss(model, inputs, targets, keep):
 
 
 def naive_losses(model, ids, streams):
-    """Return the losses over streams of positions in the text."""
+    """Return the mean loss of each stream of positions in the text."""
     return [naive_loss(model, ids[at], ids[at + 1], ids[at] != 0) for at in streams]
 
 
@@ -106,7 +106,7 @@ class TestEvaluation:
 
 class TestTraining:
     def test_a_document_is_trained_on_from_a_zero_state(self, tmp_path):
-        """With one document per chunk, training with resets equals training from a zero state."""
+        """With one document per chunk, training with resets is equivalent to training from a zero state."""
         text = "".join("\n" + "abcde"[k % 5] * 5 for k in range(200))
         options = {"batch_size": 1, "seq_length": 6, "use_ss": False, "split": "tail"}
         one, two = (

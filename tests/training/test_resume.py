@@ -167,7 +167,7 @@ def test_patience_counts_the_evaluations_before_resuming(settings_of):
     trainer.saver.save(trainer.epoch, None, True)
     again = resume(trainer.saver.saved[-1], {}).trainer
     assert again.saver.best_loss == 2.0
-    assert again.timetable.since_best == 2  # since the newer of the two lowest
+    assert again.timetable.since_best == 2  # since the later of the two lowest losses
 
 
 def test_keep_deletes_only_checkpoints_of_this_process(settings_of):

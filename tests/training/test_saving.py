@@ -249,7 +249,7 @@ class TestStaleLatest:
         assert not latest.exists()
 
     def test_a_newer_one_is_not_deleted(self, killed):
-        """The user goes back to an earlier checkpoint."""
+        """The user may resume from an earlier checkpoint."""
         trainer, measured, latest = killed
         trainer.look(trainer.learn())
         latest.write_bytes(trainer.saver.save_latest().path.read_bytes())

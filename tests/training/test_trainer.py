@@ -153,7 +153,7 @@ def test_the_learning_rate_of_each_step_is_used_and_recorded(trainer_of, monkeyp
 
 
 def losses(monkeypatch, trainer, values):
-    """Make the validation losses of successive evaluations equal to `values`."""
+    """Make successive evaluations return the validation losses `values`."""
     values, validate = iter(values), trainer.validate
 
     def changed():

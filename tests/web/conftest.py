@@ -53,7 +53,7 @@ def client(queue):
 
 @pytest.fixture
 def folder(tmp_path, model):
-    """Directory with two checkpoints, of which the better one contains `model`."""
+    """Directory with two checkpoints; the better one contains `model`."""
     folder = tmp_path / "cv"
     folder.mkdir()
     save(folder / "lm_lstm_epoch1.00_1.2345.npz", model)

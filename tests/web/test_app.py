@@ -247,7 +247,7 @@ def test_ended_jobs_expire(client, monkeypatch):
 
 
 class FailingQueue(JobQueue):
-    """Queue whose methods raise an error, except that `models` returns the given models, if any."""
+    """Queue whose methods all raise an error, except `models` if models are given."""
 
     def __init__(self, models, error):
         self.infos, self.error = models, error

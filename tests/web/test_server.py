@@ -23,7 +23,7 @@ def queue(model):
 
 @pytest.fixture(scope="module")
 def port(queue):
-    """Port of a server shared by all tests, each of which also checks that the server is still running."""
+    """Port of a server shared by all tests. Each test also checks that the server is still running."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "TIMEOUT", 0.25)
         patch.setattr(job_module, "READ_TIMEOUT", 0.1)

@@ -4,7 +4,7 @@ import { fillDetails, run } from "./generate.js";
 import { $, state, t } from "./state.js";
 import { elementOf, redraw, surprisal } from "./text.js";
 
-let pinned = false; // opened by a click or a key, not by hovering
+let pinned = false; // opened by a click or key press, not by hovering
 
 const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 2 : 1)}%`;
 const visible = (character) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[character] ?? character;
@@ -46,7 +46,7 @@ function alternativeElement(i, character, p) {
   return button;
 }
 
-// Place the card next to the character; on a phone, in the other half of the screen.
+// Place the card next to the character or, on a phone, in the half of the screen without the character.
 function place(card, box) {
   const { width, height } = card.getBoundingClientRect();
   const screen = document.documentElement;
