@@ -41,7 +41,7 @@ SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx
 TRAIN = re.compile(r"(cat \S+ \| )?(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
-STRESS = {"chains": 1, "seconds": 2, "sample": 2000, "megabytes": 1}
+STRESS = {"chains": 1, "seconds": 2, "sample": 2000, "megabytes": 1, "eval-val-every": 10}
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n\n"
 
