@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-T, B, H, EPOCHS, TEMPERATURE = 50, 50, 128, 10, 0.7
+T, B, H = 50, 50, 128
+EPOCHS, TEMPERATURE = 10, 0.7
 LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
 
 
 def chunks(ids, V, T, B):
     """Lay out a text as B streams, and yield T steps of all streams at a time: inputs, targets."""
     onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T
-    # The target of a character is the next one: targets are the inputs, one character later.
-    inputs, targets = (ids[k : k + n * B].reshape(B, n).T for k in (0, 1))  # each (n, B)
+    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B): each target is the next input
     for t in range(0, n, T):
-        yield [onehot[ids[t : t + T]].transpose(0, 2, 1) for ids in (inputs, targets)]  # each (T, V, B)
+        yield [onehot[streams[t : t + T]].transpose(0, 2, 1) for streams in pair]  # each (T, V, B)
 
 
 def initial_weights(V, H, generator):

@@ -100,6 +100,12 @@ def test_it_generates_the_same_characters_as_the_engine_at_its_temperature(one_f
     assert len(set(found)) > 5
 
 
+def test_the_softmax_of_large_logits_does_not_overflow(one_file):
+    """NumPy would warn, and warnings are errors in the tests."""
+    p, _ = one_file.readout(np.array([[2000.0, 0.0], [-2000.0, 0.0]]), np.array([[1.0, -1.0, 0.0]]))
+    np.testing.assert_array_equal(p, [[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
+
+
 def test_initial_weights_are_small_except_for_the_forget_gate(one_file):
     H, V = 5, 7
     W, R = one_file.initial_weights(V, H, np.random.default_rng(1))
@@ -146,7 +152,7 @@ def test_it_trains_and_prints_text(run, tmp_path, capsys):
     assert set(generated) <= set(TEXT)
 
 
-@pytest.mark.parametrize("arguments", [(), ("nowhere.txt",), ("input.txt", "2")])
+@pytest.mark.parametrize("arguments", [(), ("nowhere.txt",), (PATH, "2")])
 def test_without_a_text_it_prints_its_usage(run, arguments):
     with pytest.raises(SystemExit, match=r"^usage: python char_rnn\.py input\.txt$"):
         run(*arguments)
