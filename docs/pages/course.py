@@ -29,6 +29,9 @@ FIGURES = {
 INDEX = """\
 # The course
 
+Start with [the model in one file](../one-file.md): 130 lines of NumPy that train an LSTM and generate
+text. The chapters show how each of those lines is derived and proved, and where it is in the engine.
+
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests every claim. You need to know Python and first-year
 calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise: change one

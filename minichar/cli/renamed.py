@@ -47,7 +47,7 @@ BY_VALUE = {
     "verbose": {"0": "--quiet", "1": ""},
     "accurate-gpu-timing": DROPPED,
     **dict.fromkeys(("input-h5", "input-json", "batchnorm", "lr-decay-every", "reset-iterations"), DROPPED),
-    **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark"), DROPPED),
+    **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
     **dict.fromkeys(("n-head", "compile", "max-iters", "eval-iters", "weight-decay"), DROPPED),
     **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr"), DROPPED),
 }
