@@ -19,7 +19,7 @@ LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
 def chunks(ids, V, T, B):
     """Lay out a text as B streams, and yield T steps of all streams at a time: inputs, targets."""
     onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T
-    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B): each target is the next input
+    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B); targets are one ahead
     for t in range(0, n, T):
         yield [onehot[streams[t : t + T]].transpose(0, 2, 1) for streams in pair]  # each (T, V, B)
 

@@ -127,6 +127,14 @@ def test_the_file_is_short_and_imports_only_numpy():
     assert imported == ["sys", "pathlib", "numpy"]
 
 
+def test_the_page_explains_every_function():
+    page = (PATH.parent / "one-file.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    explained = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    defined = [node.name for node in ast.parse(SOURCE).body if isinstance(node, ast.FunctionDef)]
+    assert explained == defined
+
+
 @pytest.fixture
 def run(monkeypatch):
     """Return a function that runs the file as a script."""

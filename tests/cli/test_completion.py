@@ -63,6 +63,8 @@ def test_a_home_directory_stays_abbreviated(complete, home, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     assert complete("sample", f"~{os.sep}sm") == [("plain", f"~{os.sep}small.npz")]
+    expected = [f"~{os.sep}{name}" for name in ("cv", *CHECKPOINTS)]
+    assert complete("sample", f"~{os.sep}cv") == [("plain", name) for name in expected]
 
 
 @pytest.mark.parametrize(
