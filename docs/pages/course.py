@@ -38,8 +38,9 @@ calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with a
 line and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
-directory, so that your changes to the source take effect. `minichar lessons` lists the chapters, and
-`minichar lessons 1` prints the first chapter and runs its tests.
+directory, so that your changes to the source take effect. `minichar lessons` lists the chapters,
+`minichar lessons 1` prints the first chapter and runs its tests, and `minichar lessons 1 --answer`
+prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
 
 ```{{toctree}}
 :maxdepth: 1
