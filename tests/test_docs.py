@@ -180,8 +180,9 @@ def run(command: str) -> None:
     """Run one command line. Simple `minichar` commands run in this process, which is faster."""
     # Other devices are tested separately.
     command = re.sub(r"--device (gpu|opencl)$", "--device cpu", command)
+    for path in ("tests/stress", "docs/char_rnn.py"):
+        command = command.replace(path, shlex.quote(str(ROOT / path)))
     if "tests/stress" in command:
-        command = command.replace("tests/stress", shlex.quote(str(ROOT / "tests" / "stress")))
         command = re.sub(rf"--({'|'.join(STRESS)}) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
@@ -201,7 +202,11 @@ def run(command: str) -> None:
         if target:
             Path(target).write_text(result.stdout, encoding="utf-8")
     else:
-        done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8", timeout=120)
+        options = {"shell": True, "capture_output": True, "encoding": "utf-8", "timeout": 120}
+        if command.startswith("eval "):  # a line for ~/.bashrc, which enables completion
+            command += " && complete -p minichar"
+            options["executable"] = shutil.which("bash")
+        done = subprocess.run(command, **options)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
@@ -235,6 +240,20 @@ def test_commands_and_python_blocks_run(home, servers):
     assert blocks("python")
     for block in blocks("python"):
         exec(compile(block, "a Python block of the docs", "exec"), {})
+
+
+def test_quoted_errors_are_printed(tmp_path, monkeypatch):
+    """Check the messages in the guide for users of other programs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cv").mkdir()
+    (tmp_path / "cv" / "lm_lstm_epoch1.00_1.0000.npz").touch()
+    (shown,) = blocks("text", [ROOT / "docs" / "howto" / "coming-from.md"])
+    quoted = re.findall(r"^\$ minichar (.*)\n(.*)$", shown, re.MULTILINE)
+    assert 2 * len(quoted) == len(shown.splitlines())
+    for command, message in quoted:
+        result = CliRunner().invoke(main, shlex.split(command), prog_name="minichar")
+        assert result.exit_code != 0
+        assert result.stderr.splitlines()[-1] == message
 
 
 def test_readme_quotes_the_lstm_source():

@@ -29,14 +29,18 @@ FIGURES = {
 INDEX = """\
 # The course
 
+Start with [the model in one file](../one-file.md): 130 lines of NumPy that train an LSTM and generate
+text. The chapters show how each of those lines is derived and proved, and where it is in the engine.
+
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests every claim. You need to know Python and first-year
 calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise: change one
 line and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
-directory, so that your changes to the source take effect. `minichar lessons` lists the chapters, and
-`minichar lessons 1` prints the first chapter and runs its tests.
+directory, so that your changes to the source take effect. `minichar lessons` lists the chapters,
+`minichar lessons 1` prints the first chapter and runs its tests, and `minichar lessons 1 --answer`
+prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
 
 ```{{toctree}}
 :maxdepth: 1

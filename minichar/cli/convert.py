@@ -7,7 +7,7 @@ import click
 
 from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import OUTPUT, PATH, GroupedCommand, OneOf, argument, print_path
+from minichar.cli.options import MODEL, OUTPUT, PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.formats.convert import TARGETS, convert
 
 
@@ -16,7 +16,7 @@ from minichar.formats.convert import TARGETS, convert
     "source",
     "A file or a directory. For a directory, the checkpoint with the lowest validation loss is used.",
     metavar="SRC",
-    type=PATH,
+    type=MODEL,
 )
 @argument(
     "target",

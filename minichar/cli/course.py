@@ -47,6 +47,11 @@ class Lesson:
     exercise: str
     answer: str
 
+    @property
+    def heading(self) -> str:
+        """The title and the summary, as listed by ``minichar lessons``."""
+        return f"{self.title}: {self.summary}"
+
 
 def find_lessons() -> list[Lesson]:
     """Return the lessons in order.
@@ -89,20 +94,25 @@ def read_lesson(path: Path) -> Lesson:
     return Lesson(path, int(number), title, summary, story, exercise, answer)
 
 
-def get_lesson(number: str) -> Lesson:
-    """Return the lesson with the given number, such as ``7`` or ``07``.
+def get_lesson(name: str) -> Lesson:
+    """Return the lesson with the given number, such as ``7`` or ``07``, or with a word in its heading.
 
     Raises
     ------
     MinicharError
-        If there is no such lesson.
+        If there is no such lesson, or more than one.
     """
     lessons = find_lessons()
-    for lesson in lessons:
-        if str(lesson.number) == number.lstrip("0"):
-            return lesson
+    found = [lesson for lesson in lessons if str(lesson.number) == name.lstrip("0")]
+    if not found and re.search("[A-Za-z]", name):
+        found = [lesson for lesson in lessons if name.lower() in lesson.heading.lower()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = ", ".join(f"{lesson.number} ({lesson.title})" for lesson in found)
+        raise MinicharError(f"several lessons match {name!r}: {choices}; choose one by its number")
     raise MinicharError(
-        f"there is no lesson {number!r}: choose one from 1 to {len(lessons)}; `minichar lessons` lists them"
+        f"there is no lesson {name!r}: choose one from 1 to {len(lessons)}; `minichar lessons` lists them"
     )
 
 

@@ -1,28 +1,34 @@
-"""Suggest ``--option`` for ``-option``, the form that char-rnn uses."""
+"""Answer options that minichar does not have with the command to use instead."""
 
 from difflib import get_close_matches
-from typing import NoReturn
+from shlex import join
 
 import click
 
+from minichar.cli.renamed import translate
+
 
 class TwoDashes(click.Command):
-    """Command that suggests ``--rnn-size`` for ``-rnn_size``, where Click would report only ``-r``."""
+    """Command that answers ``-rnn_size 64`` or ``--lr 0.01`` with the same command in its own options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments. An unknown option is reported exactly as the user typed it."""
         typed = list(args)
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            letter = error.option_name
-            for word in typed:
-                if len(letter) == 2 < len(word) and word.startswith(letter):
-                    self._suggest(ctx, word.partition("=")[0])
-            raise
+        except click.NoSuchOption:
+            ctx.fail(self.answer(ctx, typed))
 
-    def _suggest(self, ctx: click.Context, name: str) -> NoReturn:
-        options = [option for parameter in self.get_params(ctx) for option in parameter.opts]
-        long = [option for option in options if option.startswith("--")]
-        similar = get_close_matches(f"-{name.replace('_', '-')}", long, n=1)
-        ctx.fail(f"No such option {name!r}." + (f" Did you mean {similar[0]!r}?" if similar else ""))
+    def answer(self, ctx: click.Context, typed: list[str]) -> str:
+        """Return the error message for a command line with an unknown option."""
+        parameters = self.get_params(ctx)
+        options = [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
+        argument = any(isinstance(parameter, click.Argument) for parameter in parameters)
+        words, renamed, dropped, unknown = translate(typed, [*options, ""] if argument else options)
+        if unknown:
+            name = f"--{unknown[0].lstrip('-').replace('_', '-')}"
+            similar = get_close_matches(name, [option for option in options if option.startswith("--")], n=1)
+            return f"No such option {unknown[0]!r}." + (f" Did you mean {similar[0]!r}?" if similar else "")
+        command = join([*ctx.command_path.split(), *words])
+        ignored = f" (without counterpart: {', '.join(dropped)})" if dropped else ""
+        return f"No such option {renamed[0]!r}. Use: {command}{ignored}"

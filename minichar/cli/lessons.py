@@ -10,13 +10,15 @@ from minichar.cli.options import GroupedCommand, argument
 
 @click.command("lessons", cls=GroupedCommand)
 @argument(
-    "number",
-    "Lesson to print and run.  [default: list the lessons]",
+    "name",
+    "Lesson to print and run: its number, or a word in its title or summary, such as lstm.  "
+    "[default: list the lessons]",
     required=False,
-    metavar="[NUMBER]",
+    metavar="[LESSON]",
 )
+@click.option("--answer", is_flag=True, help="Print only the exercise and its answer.")
 @click.pass_context
-def command(ctx: click.Context, number: str | None) -> None:
+def command(ctx: click.Context, name: str | None, answer: bool) -> None:
     """Print a lesson and run its tests, or list the lessons.
 
     The course covers everything from a single weight and the chain rule to LSTM, GRU and RMSprop.
@@ -25,14 +27,19 @@ def command(ctx: click.Context, number: str | None) -> None:
 
     The exit status is pytest's.
     """
-    if number is None:
+    if name is None:
+        if answer:
+            raise click.UsageError("--answer requires a lesson: `minichar lessons 1 --answer`")
         lessons = find_lessons()
         width = max(len(lesson.title) for lesson in lessons)
         for lesson in lessons:
             click.echo(f"{lesson.number:2}  {lesson.title:{width}}  {lesson.summary}")
         click.echo("start with: minichar lessons 1", err=True)
         return
-    lesson = get_lesson(number)
+    lesson = get_lesson(name)
+    if answer:
+        click.echo(f"Exercise\n\n{lesson.exercise}\n\nAnswer\n\n{lesson.answer}")
+        return
     here = Path("minichar").resolve()
     if (here / "engine").is_dir() and here != PACKAGE:
         click.echo(
@@ -43,6 +50,6 @@ def command(ctx: click.Context, number: str | None) -> None:
     click.echo(f"{lesson.story}\n")
     status = run_lesson(lesson)
     click.echo(f"\nExercise\n\n{lesson.exercise}\n")
-    click.echo("Undo the change afterwards. The answer is at the end of the lesson file.")
+    click.echo(f"Undo the change afterwards. The answer: minichar lessons {lesson.number} --answer")
     click.echo(f"lesson file  {lesson.path}\nminichar/    {PACKAGE}", err=True)
     ctx.exit(status)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import click
+from click.shell_completion import CompletionItem
 from click.types import OptionHelpExtra
 
 from minichar.checks import did_you_mean
+from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
 from minichar.devices.choose import open_backend
 from minichar.engine.cells import models
@@ -32,7 +34,19 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class ModelPath(NonEmptyPath):
+    """Path of a model. Shells complete it with models, or with files if none matches."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the models whose paths start with `incomplete`."""
+        items = [CompletionItem(name) for name in complete_model(incomplete)]
+        return items or super().shell_complete(ctx, param, incomplete)
+
+
 PATH = NonEmptyPath()
+MODEL = ModelPath()
 OUTPUT = NonEmptyPath(dir_okay=False, readable=False)
 """Path of an output file, which must not be an existing directory."""
 
@@ -154,7 +168,7 @@ device = click.option(
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    callback=lambda ctx, parameter, name: open_backend(name),
+    callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_backend(name),
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU if available, otherwise the CPU.",
 )
 """The ``--device`` option. The command receives an open `Backend`."""
@@ -170,7 +184,7 @@ checkpoint = argument(
     "A checkpoint or a directory. For a directory, the checkpoint with the lowest validation loss is used.  "
     "[default: cv]",
     required=False,
-    type=PATH,
+    type=MODEL,
 )
 
 

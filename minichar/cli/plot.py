@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import OUTPUT, PATH, GroupedCommand, argument, print_path
+from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import save_figure
 from minichar.pictures.terminal import MARKS, text_plot
@@ -20,7 +20,7 @@ from minichar.pictures.terminal import MARKS, text_plot
     "history.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
-    type=PATH,
+    type=MODEL,
 )
 @click.option(
     "-o",

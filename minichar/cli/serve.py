@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.options import MODEL, GroupedCommand, Integer, Number, argument, group
 from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
@@ -19,7 +19,7 @@ sharing = group("Load")
     "Checkpoints or directories. All checkpoints in a directory are loaded.  [default: the best one in cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
-    type=PATH,
+    type=MODEL,
 )
 @listening("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @listening("--port", default=8080, type=Integer(0, 65535), help="Port to listen on. 0: any free port.")

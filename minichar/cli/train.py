@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from minichar.checkpoints.naming import newest_first, open_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, Integer, device
+from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, device
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.stopping import stopping
@@ -31,7 +31,7 @@ NEWEST = "--newest"
 @saving(
     "--init-from",
     metavar="MODEL",
-    type=PATH,
+    type=MODEL,
     help="Start from the weights of a model (.npz, .safetensors or .pt), or of the best checkpoint in a "
     "directory. Weights are matched by character, so the new text may contain different characters.",
 )
@@ -39,7 +39,7 @@ NEWEST = "--newest"
     "--resume",
     "checkpoint",
     metavar="[CHECKPOINT]",
-    type=PATH,
+    type=MODEL,
     is_flag=False,
     flag_value=NEWEST,
     help="Resume a run exactly where it stopped, from a checkpoint or from the newest one in a directory "

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.options import MODEL, GroupedCommand, Integer, Number, argument, group
 from minichar.extras import need
 
 part = partial(need, extra="web", what="a worker")
@@ -20,7 +20,7 @@ working = group("Load")
     "Checkpoints or directories. All checkpoints in a directory are loaded.  [default: the best one in cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
-    type=PATH,
+    type=MODEL,
 )
 @working(
     "--redis", "url", required=True, metavar="URL", help="Redis server, such as redis://127.0.0.1:6379/0."

@@ -43,6 +43,12 @@ WRITERS: dict[str, Writer] = {
     "onnx": onnx.to_bytes,
 }
 TARGETS = ("npz", *WRITERS)
+FOREIGN = {
+    ".gguf": "for llama.cpp, which cannot run these networks; use .onnx or .safetensors",
+    ".h5": "for Keras; use .onnx or .safetensors",
+    ".t7": "for Torch 7; use .pt for PyTorch",
+}
+"""Formats that minichar cannot write, by suffix, and what to use instead."""
 
 
 @dataclass(frozen=True)
@@ -222,13 +228,21 @@ def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None)
         raise MinicharError(f"cannot write {target}: pickles are read-only; write an .npz instead")
     chosen = to or by_suffix
     if chosen is None:
-        suffixes = f".{', .'.join(TARGETS)}"
-        raise MinicharError(
-            f"the suffix of {target} is not one of {suffixes}: choose the format with ", Option("to")
-        )
+        raise _unknown_suffix(target)
     if by_suffix not in (None, chosen):
         raise MinicharError(Option("to", to), f" conflicts with the suffix of {target}: omit one of them")
     return chosen, Path(target)
+
+
+def _unknown_suffix(target: str | os.PathLike[str]) -> MinicharError:
+    """Return the error for a target whose suffix is not that of a format."""
+    suffix = Path(target).suffix.lower()
+    if suffix in FOREIGN:
+        return MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")
+    suffixes = f".{', .'.join(TARGETS)}"
+    return MinicharError(
+        f"the suffix of {target} is not one of {suffixes}: choose the format with ", Option("to")
+    )
 
 
 def _check_free(source: Path, path: Path, force: bool) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from minichar.cli.course import get_lesson
+
 
 def test_lists_the_lessons(cli):
     lines = cli("lessons").stdout.splitlines()
@@ -22,14 +24,38 @@ def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch)
     assert story.startswith("Lesson 4. Tanh and sigmoid: two derivatives")
     assert len(re.findall(r"::test_\w+ PASSED$", results, re.MULTILINE)) >= 6
     assert exercise.strip().startswith("Exercise\n\nIn minichar/engine/functions.py, in sigmoid, change")
+    assert exercise.endswith("The answer: minichar lessons 4 --answer\n")
     assert re.search(r"^lesson file  .*test_04_tanh_and_sigmoid\.py$", stderr, re.MULTILINE)
     assert re.search(r"^minichar/    .*minichar$", stderr, re.MULTILINE)
 
 
-@pytest.mark.parametrize("number", ["99", "0", "-1", "seven", ""])
-def test_unknown_number_is_an_error(cli, number):
-    words = f"there is no lesson {number!r}: choose one from 1 to 15; `minichar lessons` lists them"
-    assert cli("lessons", "--", number, status=1).stderr == f"Error: {words}\n"
+@pytest.mark.parametrize("name", ["99", "0", "-1", "seven", ""])
+def test_unknown_lesson_is_an_error(cli, name):
+    words = f"there is no lesson {name!r}: choose one from 1 to 15; `minichar lessons` lists them"
+    assert cli("lessons", "--", name, status=1).stderr == f"Error: {words}\n"
+
+
+def test_prints_the_exercise_and_its_answer_without_running_the_tests(cli):
+    lesson = get_lesson("5")
+    result = cli("lessons", 5, "--answer")
+    assert result.stdout == f"Exercise\n\n{lesson.exercise}\n\nAnswer\n\n{lesson.answer}\n"
+    assert result.stderr == ""
+
+
+def test_answer_requires_a_lesson(cli):
+    assert "--answer requires a lesson" in cli("lessons", "--answer", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("lstm", 11), ("GRU", 12), ("softmax", 5), ("clipping", 10), ("chain rule", 1)]
+)
+def test_a_lesson_is_found_by_a_word_in_its_heading(cli, name, number):
+    assert cli("lessons", name, "--answer").stdout == cli("lessons", number, "--answer").stdout
+
+
+def test_a_word_in_several_headings_is_an_error(cli):
+    words = "several lessons match 'derivative': 2 (A gradient check), 3 (The complex step), "
+    assert cli("lessons", "derivative", status=1).stderr.startswith(f"Error: {words}")
 
 
 def test_prints_the_lesson_without_pytest(cli, monkeypatch):

@@ -1,6 +1,7 @@
 import importlib.metadata
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from toys import ONE_THREAD
 
 import minichar.cli
 from minichar.cli import COMMANDS, main
+from minichar.cli.renamed import BY_VALUE, RENAMED
 from minichar.errors import MinicharError, Option
 
 
@@ -76,6 +78,7 @@ def test_help_describes_arguments_in_their_own_section(cli):
     ("given", "words"),
     [
         ("tarin", "No such command 'tarin'. Did you mean train?"),
+        ("trian", "No such command 'trian'. Did you mean train?"),
         ("evla", "No such command 'evla'. Did you mean eval?"),
         ("xyzzy", "No such command 'xyzzy'."),
     ],
@@ -94,17 +97,72 @@ def test_unknown_option_suggests_a_similar_name(cli):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "-data_dir", "x", "-rnn_size", 64], "'-data_dir'. Did you mean '--data'?"),
-        (["train", "--data", "x", "-rnn_size", 64], "'-rnn_size'. Did you mean '--rnn-size'?"),
-        (["sample", "cv", "-temperature=0.5"], "'-temperature'. Did you mean '--temperature'?"),
-        (["train", "-gpuid", 0], "'-gpuid'."),
-        (["data", "get", "-force", "pydocs"], "'-force'. Did you mean '--force'?"),
-        (["-version"], "'-version'. Did you mean '--version'?"),
+        ("train -rnnsize 64", "'-rnnsize'. Did you mean '--rnn-size'?"),
+        ("train -rnn_size 64 --xyzzy 3", "'--xyzzy'."),
+        ("sample -n_layer 2", "'-n_layer'."),
+        ("train -sample 0", "'-sample'. Did you mean '--sample-every'?"),
+        ("train -checkpoint x.npz", "'-checkpoint'. Did you mean '--checkpoint-dir'?"),
+        ("train -x", "'-x'."),
+        ("-xyzzy", "'-xyzzy'."),
     ],
 )
-def test_long_option_with_one_dash(cli, arguments, words):
-    stderr = cli(*arguments, status=2).stderr
+def test_unknown_option_with_one_dash(cli, arguments, words):
+    stderr = cli(*arguments.split(), status=2).stderr
     assert stderr.splitlines()[-1] == f"Error: No such option {words}"
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("train -data_dir x -rnn_size 64 -gpuid -1", "train --data x --rnn-size 64 --device cpu"),
+        ("train --data x -rnn_size=64 -gpuid 1", "train --data x --rnn-size=64 --device gpu:1"),
+        ("train -opencl 1 -dropout 0.5", "train --device opencl --dropout 0.5"),
+        ("train -opencl 0 -seed 1", "train --seed 1 (without counterpart: -opencl)"),
+        ("sample cv -temperature=0.5", "sample cv --temperature=0.5"),
+        ("sample cv -sample 0 -verbose 0", "sample cv --argmax --quiet"),
+        ("sample -sample 1 --sample", "sample --sample --sample"),
+        ("sample -primetext 'a b'", "sample --primetext 'a b'"),
+        ("train -accurate_gpu_timing 1", "train (without counterpart: -accurate_gpu_timing)"),
+        ("train -model_type gru -checkpoint_every 9", "train --model gru --eval-val-every 9"),
+        ("sample -checkpoint x.npz -start_text a", "sample x.npz --primetext a"),
+        ("sample -checkpoint=x.npz", "sample x.npz"),
+        ("train --block_size=8 --n_layer 3 --n_embd=9", "train --seq-length=8 --num-layers 3 --rnn-size=9"),
+        (
+            "train --n_head=4 --max_iters 10 --seed 1",
+            "train --seed 1 (without counterpart: --n_head, --max_iters)",
+        ),
+        ("sample --start=a --max_new_tokens=9", "sample --primetext=a --length=9"),
+        ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
+        ("train --gpu --data x", "train --device gpu --data x"),
+        ("sample --gpu cv", "sample --device gpu cv"),
+        ("sample cv --gpu", "sample cv --device gpu"),
+        ("data get -force pydocs", "data get --force pydocs"),
+        ("-version", "--version"),
+    ],
+)
+def test_options_of_other_programs_are_answered_with_the_command_to_use(cli, given, answer):
+    words = shlex.split(given)
+    last = cli(*words, status=2).stderr.splitlines()[-1]
+    assert re.fullmatch(f"Error: No such option '-.*'. Use: minichar {re.escape(answer)}", last)
+
+
+def test_the_first_option_to_change_is_named(cli):
+    stderr = cli("train", "--seed", 1, "-opencl", 0, "-rnn_size", 8, status=2).stderr
+    assert stderr.splitlines()[-1].startswith("Error: No such option '-opencl'. ")
+
+
+def test_answers_to_options_of_other_programs_are_options():
+    """Every replacement is an option of `train` or `sample`, or an argument."""
+    options = {
+        name
+        for command in ("train", "sample")
+        for parameter in main.get_command(click.Context(main), command).params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert set(RENAMED.values()) - {""} <= options
+    templates = [template for values in BY_VALUE.values() for template in values.values() if template]
+    assert {template.split()[0] for template in templates} <= options
+    assert not {*RENAMED} & {*BY_VALUE}
 
 
 def test_choices_ignore_case_and_suggest_a_similar_name(cli):
@@ -128,7 +186,7 @@ def test_commands_are_imported_lazily():
         "import sys, minichar.cli; print(*[name for name in sys.modules if name.startswith('minichar.cli.')])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["minichar.cli.dashes"]
+    assert result.stdout.split() == ["minichar.cli.renamed", "minichar.cli.dashes"]
 
 
 @pytest.fixture

@@ -281,8 +281,12 @@ WRONG = {
         "other.npz already exists: choose another name, or use --force to",
     ),
     "suffix": (
-        ["model.npz", "model.h5"],
-        "the suffix of model.h5 is not one of .npz, .safetensors, .pt, .onnx: choose the format with --to",
+        ["model.npz", "model.bin"],
+        "the suffix of model.bin is not one of .npz, .safetensors, .pt, .onnx: choose the format with --to",
+    ),
+    "llama.cpp": (
+        ["model.npz", "model.GGUF"],
+        "cannot write model.GGUF: .gguf is for llama.cpp, which cannot run these networks; use .onnx or",
     ),
     "no suffix": (["model.npz", "model"], "the suffix of model is not one of"),
     "contradiction": (

@@ -23,15 +23,16 @@ The short derivation shows why the result is so simple. Write the loss without a
     loss = log Σ_j exp(logits_j) - logits_target
 
 and differentiate it: the first term gives p, and the second gives onehot(target). There is no
-division by a tiny p_target, nothing overflows, and every entry is between -1 and 1. A confident but
-wrong prediction gets the full gradient. (With a squared error on p, it would get almost none, as a
-test below shows. The logarithm cancels the saturation of the exponential.)
+division by a tiny p_target, and every entry is between -1 and 1. A confident but wrong prediction
+gets the full gradient. (With a squared error on p, it would get almost none, as a test below shows.
+The logarithm cancels the saturation of the exponential.)
 
 The loss of a chunk is the mean over its N characters, which adds a factor of 1/N:
 
     dlogits = (p - onehot(target)) / N
 
-Adding a constant to all logits does not change p. The engine therefore subtracts the largest logit
+As written, exp(logits_k) overflows in float64 if a logit is above 709. However, adding a constant
+to all logits changes neither p nor the loss. The engine therefore subtracts the largest logit
 first, so that no exponential is larger than exp(0) = 1.
 """
 

@@ -27,8 +27,9 @@ second gradient is 0:
 Repeating this for all T steps sums over all paths. This is *backpropagation through time*, or BPTT
 (Werbos 1990). In the engine, it is the loop in `Layer.backward`, which is the same for every cell.
 
-When layers are stacked, the layer above provides dL_t/dh_t: its dx is the `dh_above` of the layer
-below it.
+The engine's variable dh is this sum. Before `dh += dh_above[t]`, it contains only the second term,
+which the step after it computed. When layers are stacked, the layer above provides the first term:
+its dx is the `dh_above` of the layer below it.
 """
 
 from itertools import pairwise
@@ -76,12 +77,12 @@ def path_by_path():
 
 
 def one_pass():
-    h, dw_h, dw_x, dh = states(w_h, w_x), 0.0, 0.0, 0.0
+    h, dw_h, dw_x, da = states(w_h, w_x), 0.0, 0.0, 0.0
     for t in range(T, 0, -1):
-        da = (dh + dh_above[t - 1]) * (1 - h[t] ** 2)
+        dh = dh_above[t - 1] + w_h * da  # da is that of step t+1, or 0
+        da = dh * (1 - h[t] ** 2)
         dw_h += da * h[t - 1]
         dw_x += da * x[t - 1]
-        dh = w_h * da
     return dw_h, dw_x
 
 

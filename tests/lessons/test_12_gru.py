@@ -26,6 +26,8 @@ input have separate weight matrices:
     n = tanh(a_n + r ∘ u_n)
         dr, du_n = da_n ∘ u_n, da_n ∘ r
         du_r, du_z = da_r, da_z              both terms of a sum have the same gradient
+        dU, dW = du @ [h_prev; 1]ᵀ, da @ [x; 1]ᵀ
+        dh_prev, dx = dh_prev + U_hᵀ @ du, W_xᵀ @ da
 
 *Reset gate applied before the matrix product* (char-rnn). The gates share one weight matrix, and
 the candidate has its own, Wn:
@@ -36,10 +38,12 @@ the candidate has its own, Wn:
     n = tanh(a_n)
         drh = Wn_hᵀ @ da_n                   the gradient with respect to r ∘ h_prev
         dr, dh_prev = drh ∘ h_prev, dh_prev + drh ∘ r
+        dW, dWn = da @ [h_prev; x; 1]ᵀ, da_n @ [r ∘ h_prev; x; 1]ᵀ
+        dh_prev, dx = dh_prev + W_hᵀ @ da, W_xᵀ @ da + Wn_xᵀ @ da_n
 
 In both variants, h_prev affects the loss through the blend, through the candidate and through the
-gates, so dh_prev is a sum of three terms. The first term involves no matrix: where z is near 1,
-the gradient is passed to the previous step almost unchanged.
+gates, so dh_prev is a sum of three terms. The first term, dh ∘ z, involves no matrix product: where
+z is near 1, the gradient is passed to the previous step almost unchanged.
 """
 
 import numpy as np

@@ -1,0 +1,130 @@
+"""A character-level language model: an LSTM in NumPy, with its gradients derived by hand.
+
+T, B, V, H    time steps and sequences per chunk, distinct characters, hidden units
+x, h, c       input (V, B), hidden state and cell state (H, B): each column is one sequence
+[h; x; 1]     arrays stacked in rows: the row of ones makes the last column of W the bias
+dq            the gradient of the loss with respect to q, with the shape of q
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+T, B, H = 50, 50, 128
+EPOCHS, TEMPERATURE = 10, 0.7
+LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
+
+
+def chunks(ids, V, T, B):
+    """Lay out a text as B streams, and yield T steps of all streams at a time: inputs, targets."""
+    onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T
+    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B); targets are one ahead
+    for t in range(0, n, T):
+        yield [onehot[streams[t : t + T]].transpose(0, 2, 1) for streams in pair]  # each (T, V, B)
+
+
+def initial_weights(V, H, generator):
+    """Return W, with H rows for each of i, f, o and g, and R, the weights of the readout."""
+    W = generator.uniform(-0.08, 0.08, (4 * H, H + V + 1)).astype("float32")
+    R = generator.uniform(-0.08, 0.08, (V, H + 1)).astype("float32")
+    W[H : 2 * H, -1] = 1.0  # the bias of f: at first, the cell remembers
+    return W, R
+
+
+def lstm(W, h_prev, c_prev, x):
+    """Take one step: h_prev, c_prev, x → h, c."""
+    s = np.vstack([h_prev, x, np.ones_like(h_prev[:1])])  # (H+V+1, B)
+    a_i, a_f, a_o, a_g = np.split(W @ s, 4)  # each (H, B)
+    i, f, o = (0.5 * np.tanh(0.5 * a) + 0.5 for a in (a_i, a_f, a_o))
+    g = np.tanh(a_g)
+    c = f * c_prev + i * g
+    tanh_c = np.tanh(c)
+    h = o * tanh_c
+    return h, c, (s, i, f, o, g, c_prev, tanh_c)
+
+
+def lstm_backward(W, dh, dc, cache):
+    """Differentiate the step, from its last line to its first: dh, dc → dW, dh_prev, dc_prev."""
+    s, i, f, o, g, c_prev, tanh_c = cache
+    # h = o ∘ tanh(c)
+    do = dh * tanh_c
+    dc = dc + dh * o * (1 - tanh_c * tanh_c)
+    # c = f ∘ c_prev + i ∘ g
+    df, dc_prev = dc * c_prev, dc * f
+    di, dg = dc * g, dc * i
+    # i, f, o = σ(a_i), σ(a_f), σ(a_o);  g = tanh(a_g)
+    da = np.vstack([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g * g)])
+    # a = W @ [h_prev; x; 1]
+    return da @ s.T, W[:, : len(dh)].T @ da, dc_prev
+
+
+def readout(R, h):
+    """Return the probability of each character to come next: h → p."""
+    s = np.vstack([h, np.ones_like(h[:1])])  # (H+1, B)
+    logits = R @ s  # (V, B)
+    p = np.exp(logits - logits.max(axis=0))  # the exponential of a large logit would overflow
+    return p / p.sum(axis=0), s
+
+
+def readout_backward(R, p, target, N, s):
+    """Differentiate the loss, the mean cross-entropy of N characters: p, target → dR, dh."""
+    # loss = -1/N Σ log p[target];  p = softmax(logits)
+    dlogits = (p - target) / N
+    # logits = R @ [h; 1]
+    return dlogits @ s.T, R[:, :-1].T @ dlogits
+
+
+def learn(W, R, inputs, targets, h, c):
+    """Run a chunk forward, then backward in time. Return its loss, (dW, dR), and the new h, c."""
+    N, loss, steps = int(targets.sum()), 0.0, []
+    for x, target in zip(inputs, targets, strict=True):
+        h, c, cache = lstm(W, h, c, x)
+        p, s = readout(R, h)
+        loss -= np.log(p[target]).sum() / N
+        steps.append((cache, p, target, s))
+    # Truncation: h and c come from the previous chunk, but no gradient comes from the next one.
+    dW, dR, dh, dc = (np.zeros_like(q) for q in (W, R, h, c))
+    for cache, p, target, s in reversed(steps):
+        dR_t, dh_above = readout_backward(R, p, target, N, s)
+        dW_t, dh, dc = lstm_backward(W, dh + dh_above, dc, cache)
+        dW += dW_t
+        dR += dR_t
+    return loss, (dW, dR), h, c
+
+
+def update(parameters, gradients, mean_squares):
+    """Clip the gradients, and change the parameters by one step of RMSprop, in place."""
+    for theta, g, m in zip(parameters, gradients, mean_squares, strict=True):
+        g = np.clip(g, -LIMIT, LIMIT)
+        m[...] = DECAY * m + (1 - DECAY) * g * g
+        theta -= LEARNING_RATE * g / (np.sqrt(m) + EPSILON)
+
+
+def sample(W, R, x, length, generator):
+    """Yield characters: read one, draw the next from its probabilities, and read that one."""
+    h = c = np.zeros((R.shape[1] - 1, 1), W.dtype)  # (H, 1)
+    for _ in range(length):
+        h, c, _ = lstm(W, h, c, x)
+        p = readout(R, h)[0][:, 0] ** (1 / TEMPERATURE)  # (V,)
+        k = generator.choice(len(p), p=p / p.sum())
+        x = np.arange(len(p))[:, None] == k  # (V, 1)
+        yield k
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
+        sys.exit("usage: python char_rnn.py input.txt")
+    characters, ids = np.unique(list(Path(sys.argv[1]).read_text("utf-8")), return_inverse=True)
+    V, B = len(characters), min(B, (len(ids) - 1) // T)  # a short text has fewer streams
+    generator = np.random.default_rng(123)
+    parameters = W, R = initial_weights(V, H, generator)
+    mean_squares = np.zeros_like(W), np.zeros_like(R)
+    for epoch in range(EPOCHS):
+        h = c = np.zeros((H, B), W.dtype)
+        for k, (inputs, targets) in enumerate(chunks(ids, V, T, B)):
+            loss, gradients, h, c = learn(W, R, inputs, targets, h, c)
+            update(parameters, gradients, mean_squares)
+            if k % 100 == 0:
+                print(f"--- epoch {epoch + 1}, chunk {k}, loss {loss:.3f}")
+                print("".join(characters[list(sample(W, R, inputs[0, :, :1], 200, generator))]))

@@ -1,0 +1,125 @@
+"""Translate the options of char-rnn, torch-rnn, nanoGPT, Keras and PyTorch to those of minichar."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+OPTION = re.compile("--?[A-Za-z]")
+
+RENAMED = {
+    # char-rnn
+    "data-dir": "--data",
+    # torch-rnn
+    "model-type": "--model",
+    "wordvec-size": "--embedding",
+    "lr-decay-factor": "--learning-rate-decay",
+    "checkpoint-every": "--eval-val-every",  # in chunks, whereas --checkpoint-every is in seconds
+    "checkpoint": "",
+    "start-text": "--primetext",
+    # nanoGPT
+    "dataset": "--data",
+    "out-dir": "--checkpoint-dir",
+    "block-size": "--seq-length",
+    "n-layer": "--num-layers",
+    "n-embd": "--rnn-size",
+    "eval-interval": "--eval-val-every",
+    "log-interval": "--print-every",
+    "start": "--primetext",
+    "max-new-tokens": "--length",
+    # Keras and PyTorch
+    "units": "--rnn-size",
+    "hidden-size": "--rnn-size",
+    "epochs": "--max-epochs",
+    "lr": "--learning-rate",
+    "validation-split": "--val-frac",
+    "clipvalue": "--grad-clip",
+    "clipnorm": "--clip-norm",
+}
+"""Options with the same values as an option of minichar, or as its argument (an empty string)."""
+
+GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
+DROPPED = {r"[^-].*|-\d.*": "", "": ""}
+BY_VALUE = {
+    "gpuid": GPU,
+    "gpu": GPU,
+    "opencl": {"0": "", "1": "--device opencl", "": "--device opencl"},
+    "sample": {"0": "--argmax", "1": "--sample"},
+    "verbose": {"0": "--quiet", "1": ""},
+    "accurate-gpu-timing": DROPPED,
+    **dict.fromkeys(("input-h5", "input-json", "batchnorm", "lr-decay-every", "reset-iterations"), DROPPED),
+    **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
+    **dict.fromkeys(("n-head", "compile", "max-iters", "eval-iters", "weight-decay"), DROPPED),
+    **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr"), DROPPED),
+}
+"""Patterns that an option's value may match, and the words that replace the option and the value.
+
+The empty pattern is for an option without a value.
+"""
+
+
+class Translation(NamedTuple):
+    """A command line in minichar's options.
+
+    Attributes
+    ----------
+    words : list of str
+    renamed : list of str
+        The options, as typed, that minichar spells differently or does not have.
+    dropped : list of str
+        Those of them that have no counterpart.
+    unknown : list of str
+        The options that are not known.
+    """
+
+    words: list[str]
+    renamed: list[str]
+    dropped: list[str]
+    unknown: list[str]
+
+
+def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
+    """Translate a command line.
+
+    With one dash, an option is read as char-rnn's or torch-rnn's, even if minichar has an option of that
+    name: ``-sample 0`` is ``--argmax``.
+
+    Parameters
+    ----------
+    typed : sequence of str
+    options : collection of str
+        The command's options, such as ``--rnn-size``, and an empty string if it has an argument.
+    """
+    words, renamed, dropped, unknown = result = Translation([], [], [], [])
+    rest = list(typed)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        key = name.lstrip("-").replace("_", "-").lower()
+        ours = f"--{key}"
+        if not OPTION.match(word) or name in options:
+            words.append(word)
+        elif name.startswith("--") and ours in options:
+            words.append(ours + equals + value)
+        elif (found := replacement(key, value if equals else (rest[:1] or [""])[0])) is not None:
+            new_words, with_value = found
+            words += new_words
+            del rest[: with_value and not equals]
+            (renamed if not new_words or new_words[0] in options else unknown).append(name)
+            dropped += [] if new_words else [name]
+        elif (new := RENAMED.get(key, ours)) in options:
+            renamed.append(name)
+            words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]
+        else:
+            unknown.append(name)
+    return result
+
+
+def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
+    """Return the words that replace an option of `BY_VALUE`, and whether its value is one of them.
+
+    `value` is the next word, which belongs to the option only if it matches one of its patterns.
+    """
+    for pattern, template in BY_VALUE.get(key, {}).items():
+        if not pattern or re.fullmatch(pattern, value):
+            return template.replace("{}", value).split(), bool(pattern)
+    return None

@@ -1,0 +1,104 @@
+"""Test shell completion."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from click.shell_completion import ShellComplete
+from toys import ONE_THREAD
+
+from minichar.cli import main
+
+
+@pytest.fixture
+def complete(home):
+    """Return a function that completes a word, given the words before it, as ``(type, value)`` pairs."""
+    (home / "cv").mkdir()
+    for loss in ("1.7000", "1.5000", "1.6000"):
+        (home / "cv" / f"lm_lstm_epoch1.00_{loss}.npz").touch()
+    (home / "empty").mkdir()
+    for name in ("small.npz", "small.onnx", "weights.pt", "cache.txt.minichar.npz"):
+        (home / name).touch()
+    completion = ShellComplete(main, {}, "minichar", "_MINICHAR_COMPLETE")
+
+    def complete(*words):
+        return [(item.type, item.value) for item in completion.get_completions([*words[:-1]], words[-1])]
+
+    return complete
+
+
+CHECKPOINTS = [f"cv{os.sep}lm_lstm_epoch1.00_{loss}.npz" for loss in ("1.5000", "1.6000", "1.7000")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sample",),
+        ("eval",),
+        ("inspect",),
+        ("serve",),
+        ("worker",),
+        ("plot", "small.npz"),
+        ("convert",),
+        ("train", "--init-from"),
+        ("train", "--resume"),
+    ],
+)
+def test_models_and_the_checkpoints_in_directories_are_completed_best_first(complete, words):
+    expected = ["cv", *CHECKPOINTS, "small.npz", "weights.pt"]
+    assert complete(*words, "") == [("plain", name) for name in expected]
+    assert complete(*words, "cv") == [("plain", name) for name in ("cv", *CHECKPOINTS)]
+    assert complete(*words, "w") == [("plain", "weights.pt")]
+
+
+def test_inside_a_directory_its_models_are_completed(complete, home):
+    assert complete("sample", f"cv{os.sep}lm_lstm") == [
+        ("plain", name) for name in (CHECKPOINTS[0], CHECKPOINTS[1], CHECKPOINTS[2])
+    ]
+    assert complete("sample", f"{home}{os.sep}sm") == [("plain", f"{home}{os.sep}small.npz")]
+
+
+def test_a_home_directory_stays_abbreviated(complete, home, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert complete("sample", f"~{os.sep}sm") == [("plain", f"~{os.sep}small.npz")]
+    expected = [f"~{os.sep}{name}" for name in ("cv", *CHECKPOINTS)]
+    assert complete("sample", f"~{os.sep}cv") == [("plain", name) for name in expected]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sample", "empty"),
+        ("sample", f"nowhere{os.sep}x"),
+        ("train", "--data", "in"),
+        ("train", "--checkpoint-dir", "c"),
+        ("sample", "--prime-file", ""),
+        ("convert", "small.npz", "s"),
+    ],
+)
+def test_other_paths_are_completed_by_the_shell(complete, words):
+    assert complete(*words) == [("file", words[-1])]
+
+
+def test_commands_options_and_choices_are_completed(complete):
+    assert complete("tr") == [("plain", "train")]
+    assert complete("train", "--rnn") == [("plain", "--rnn-size")]
+    assert complete("train", "--model", "l") == [("plain", "lstm")]
+
+
+def test_completion_does_not_open_a_device(complete, monkeypatch):
+    monkeypatch.setattr("minichar.cli.options.open_backend", lambda name: pytest.fail("opened a device"))
+    assert complete("sample", "--device", "gpu", "w") == [("plain", "weights.pt")]
+
+
+def test_the_entry_point_answers_the_shell(complete):
+    environment = {
+        "_MINICHAR_COMPLETE": "bash_complete",
+        "COMP_WORDS": "minichar sample w",
+        "COMP_CWORD": "2",
+    }
+    command = [sys.executable, "-m", "minichar"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**ONE_THREAD, **environment})
+    assert (done.stdout, done.stderr) == ("plain,weights.pt\n", "")
