@@ -92,7 +92,7 @@ class Worker:
     """Benchmark worker without a subprocess, because starting one takes longer than the benchmark."""
 
     def __init__(self, work):
-        self.unit = import_module(SIDES[work.engine]).prepare(work)
+        self.work, self.unit = work, import_module(SIDES[work.engine]).prepare(work)
 
     def __enter__(self):
         return self
@@ -101,10 +101,13 @@ class Worker:
         pass
 
     def units(self, n):
-        return answer(n, self.unit)
+        return answer(n, self.unit, self.work)
 
     def memory(self):
-        return answer("memory", self.unit)
+        return answer("memory", self.unit, self.work)
+
+    def describe(self):
+        return answer("describe", self.unit, self.work)
 
     def peak(self):
         return 1.0
