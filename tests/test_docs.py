@@ -159,7 +159,7 @@ def servers():
 def available(command: str) -> bool:
     """Return whether a command's dependencies are installed. In CI, they must be.
 
-    The stress tests run only in CI.
+    The stress tests and the script for a GPU run only in CI.
     """
     needs = {"redis": "redis-server", "curl": "curl"}
     programs = [program for word, program in needs.items() if word in command]
@@ -174,7 +174,7 @@ def available(command: str) -> bool:
     imported = [module for word, module in modules.items() if word in command]
     if "CI" in os.environ:
         return True
-    if "tests/stress" in command:
+    if "tests/stress" in command or "tests/gpu" in command:
         return False
     return all(map(shutil.which, programs)) and all(map(find_spec, imported))
 
@@ -186,6 +186,8 @@ def run(command: str) -> None:
     if "tests/stress" in command:
         command = command.replace("tests/stress", shlex.quote(str(ROOT / "tests" / "stress")))
         command = re.sub(rf"--({'|'.join(STRESS)}) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
+    if "tests/gpu" in command:
+        command = command.replace("tests/gpu", shlex.quote(str(ROOT / "tests" / "gpu"))) + " --dry"
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
     if TRAIN.match(command):
@@ -263,7 +265,7 @@ def test_options_in_the_docs_exist():
     helped += "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress).*$",
+            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu).*$",
             "",
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,
