@@ -152,10 +152,11 @@ class TestAuto:
 
     def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run, times):
         timed = times(18.0, 12.3)
-        for device, name in (("cpu", "cpu"), ("gpu", "gpu:0")):
+        for device, name, computes in (("cpu", "cpu", "NumPy"), ("gpu", "gpu:0", "CuPy")):
             path = run(*TRAIN, "--device", device, "--checkpoint-dir", device).stdout.strip()
             stderr = run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
             assert f"device auto: {name}, because the checkpoint was saved on {device}\n" in stderr
+            assert f"device     {computes}" in stderr
             assert "rounding differs" not in stderr
         assert timed == []
 

@@ -92,12 +92,12 @@ def test_devices_are_timed_once(cache, timed):
     assert choose([CPU, other]) == (other, ["device auto: gpu:0, 1.0 ms per step; cpu takes 12.3 ms"])
 
 
-@pytest.mark.usefixtures("cache")
-def test_a_device_that_fails_is_not_chosen_and_is_timed_again(timed):
+def test_a_device_that_fails_is_not_chosen_and_is_timed_again(cache, timed):
     timed[0]["gpu:0"] = RuntimeError("out of memory\nallocated so far: ...")
     other = Other()
     note = "device auto: cpu, 12.3 ms per step; gpu:0 failed (RuntimeError: out of memory)"
     assert choose([CPU, other]) == (CPU, [note])
+    assert not cache.exists()
     timed[0]["gpu:0"] = 1.0
     assert choose([CPU, other])[0] is other
 
@@ -154,7 +154,7 @@ class TestTime:
         return time_step(CPU, CONFIG, LETTERS, Settings(**(vars(SETTINGS) | changes)), SPLIT)
 
     def test_is_the_median_without_the_first_step(self, clock, learned):
-        clock([50, *[0.003] * 4, 0.5, 0.5, *[0.002] * 4])
+        clock([50, *[0.004] * 5, *[0.002] * 5])
         assert self.time() == pytest.approx(3)
         assert len(learned) == 1 + choosing.STEPS
 
