@@ -37,7 +37,7 @@ def fastest(
 ) -> Chosen:
     """Return the device on which a training step takes the least time.
 
-    A device other than the CPU is not chosen if it fails, for example because its memory is too small.
+    A device other than the first is not chosen if it fails, for example because its memory is too small.
     """
     if len(devices) == 1:
         return devices[0], []
@@ -50,7 +50,7 @@ def fastest(
             try:
                 milliseconds[device.name] = time_step(device, config, vocabulary, settings, split)
             except Exception as error:  # drivers and libraries can raise any exception
-                if device.kind == "cpu":
+                if device is devices[0]:
                     raise
                 failures.append(f"; {device.name} failed ({type(error).__name__}: {first_line(error)})")
         timing = Timing(size, describe_devices(devices), milliseconds)
