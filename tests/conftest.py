@@ -41,6 +41,15 @@ def redundant(callspec):
     return device != "cpu" and params.get("cell", DEVICE_CELL) != DEVICE_CELL
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cached_timings(tmp_path_factory):
+    """Keep the timings of ``--device auto`` out of the user's cache on machines with a GPU."""
+    path = tmp_path_factory.mktemp("cache") / "timings.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minichar.training.timings.cache_path", lambda: path)
+        yield
+
+
 @pytest.fixture
 def generator():
     """Random number generator with a fixed seed."""

@@ -16,7 +16,7 @@ from toys import ONE_THREAD, TEXT, parts, put_together, toy_model
 import minichar
 import minichar.api
 from minichar.api import progress as progress_module
-from minichar.devices.cpu import CPU
+from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.engine.config import Config
 from minichar.training.events import Evaluated, Saved, Step
 
@@ -232,10 +232,9 @@ def test_unknown_device_raises(text, model):
 
 
 def test_models_compute_on_the_requested_device(text, device, monkeypatch):
-    for module in ("training", "loading"):
-        monkeypatch.setattr(
-            f"minichar.api.{module}.open_backend", {device.name: device, "cpu": CPU}.__getitem__
-        )
+    known = {device.name: device, "cpu": CPU}
+    monkeypatch.setattr("minichar.api.loading.open_backend", known.__getitem__)
+    monkeypatch.setattr("minichar.api.training.open_devices", lambda name: (known[name],))
     model = minichar.train(text, device=device.name, progress=False, **TOY)
     assert model.parameters.backend.name == device.name
     loaded = minichar.load("cv", device=device.name)
@@ -244,6 +243,24 @@ def test_models_compute_on_the_requested_device(text, device, monkeypatch):
     assert repr(loaded).endswith(f"on {device.name}, float32")
     tuned = minichar.train(text, init_from="cv", device=device.name, progress=False, **TOY)
     assert tuned.parameters.backend.name == device.name
+
+
+def test_auto_chooses_a_device_for_a_run_but_keeps_the_device_of_a_model(text, monkeypatch, capsys):
+    class Other(NumPyBackend):
+        def __init__(self):
+            super().__init__()
+            self.name = "gpu:0"
+
+    other, times = Other(), {"cpu": 18.0, "gpu:0": 12.3}
+    monkeypatch.setattr("minichar.api.training.open_devices", lambda name: (CPU, other))
+    monkeypatch.setattr("minichar.training.device.time_step", lambda device, *size: times[device.name])
+    run = {"device": "auto", **TOY}
+    assert minichar.train(text, **run).parameters.backend is other
+    assert "note: device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms\n" in capsys.readouterr().err
+    minichar.train(text, init_from="cv", **run)
+    assert "note: device auto: gpu:0" in capsys.readouterr().err
+    minichar.train(text, init_from=minichar.load("cv"), **run)
+    assert "device auto" not in capsys.readouterr().err
 
 
 def test_exact_model_has_the_same_methods(model):

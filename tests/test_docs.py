@@ -92,7 +92,7 @@ class Worker:
     """Benchmark worker without a subprocess, because starting one takes longer than the benchmark."""
 
     def __init__(self, work):
-        self.unit = import_module(SIDES[work.engine]).prepare(work)
+        self.work, self.unit = work, import_module(SIDES[work.engine]).prepare(work)
 
     def __enter__(self):
         return self
@@ -101,10 +101,13 @@ class Worker:
         pass
 
     def units(self, n):
-        return answer(n, self.unit)
+        return answer(n, self.unit, self.work)
 
     def memory(self):
-        return answer("memory", self.unit)
+        return answer("memory", self.unit, self.work)
+
+    def describe(self):
+        return answer("describe", self.unit, self.work)
 
     def peak(self):
         return 1.0
@@ -156,7 +159,7 @@ def servers():
 def available(command: str) -> bool:
     """Return whether a command's dependencies are installed. In CI, they must be.
 
-    The stress tests run only in CI.
+    The stress tests and the script for a GPU run only in CI.
     """
     needs = {"redis": "redis-server", "curl": "curl"}
     programs = [program for word, program in needs.items() if word in command]
@@ -171,7 +174,7 @@ def available(command: str) -> bool:
     imported = [module for word, module in modules.items() if word in command]
     if "CI" in os.environ:
         return True
-    if "tests/stress" in command:
+    if "tests/stress" in command or "tests/gpu" in command:
         return False
     return all(map(shutil.which, programs)) and all(map(find_spec, imported))
 
@@ -184,6 +187,8 @@ def run(command: str) -> None:
         command = command.replace(path, shlex.quote(str(ROOT / path)))
     if "tests/stress" in command:
         command = re.sub(rf"--({'|'.join(STRESS)}) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
+    if "tests/gpu" in command:
+        command = command.replace("tests/gpu", shlex.quote(str(ROOT / "tests" / "gpu"))) + " --dry"
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
     if TRAIN.match(command):
@@ -279,7 +284,7 @@ def test_options_in_the_docs_exist():
     helped += "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress).*$",
+            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu).*$",
             "",
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,

@@ -22,8 +22,8 @@ def load(
     path : path-like
         An ``.npz``, ``.safetensors`` or ``.pt`` file, or a directory of checkpoints.
     device : str
-        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
-        NVIDIA GPU if available, otherwise the CPU).
+        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
+        CPU, which is faster for generating text).
     vocabulary : Vocabulary, optional
         Vocabulary for a PyTorch state dict that another program saved without one.
 

@@ -11,7 +11,7 @@ from minichar.api.keywords import check_keywords
 from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
-from minichar.devices.choose import open_backend
+from minichar.devices.choose import open_devices
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.training import start
@@ -44,8 +44,8 @@ def train(
         name order. The default is Python's own bundled help text or, with `resume`, the run's training
         text.
     device : str
-        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
-        NVIDIA GPU if available, otherwise the CPU).
+        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
+        CPU or an NVIDIA GPU, whichever is faster; with `resume`, the one that was used before).
     progress : bool
         Whether to print notes about the text and a progress line (losses in nats per character, speed
         and remaining time) to standard error.
@@ -86,14 +86,17 @@ def train(
     if data is not None:
         options["data"] = data
 
-    backend = open_backend(device)
+    devices = open_devices(device)
     if resume is not None:
-        run = start.resume(Path(resume), options, backend)
+        run = start.resume(Path(resume), options, *devices)
     elif init_from is not None:
-        source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
-        run = start.begin_from(settings_from(options), source, options)
+        if isinstance(init_from, CharRNN):
+            source, devices = init_from, ()
+        else:
+            source = load(init_from, device)
+        run = start.begin_from(settings_from(options), source, options, *devices)
     else:
-        run = start.begin(settings_from(options), backend)
+        run = start.begin(settings_from(options), *devices)
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:

@@ -43,9 +43,11 @@ class Result:
     seconds : dict of str to list of list of float
         Duration of each iteration, by round, for ``work`` and ``against``.
     peak : float
-        Speed of a large matrix product, in GFLOP/s, measured in the process that runs ``work``.
+        Speed of a large matrix product on the device, in GFLOP/s.
     memory : dict of str to int
-        Peak memory of each process, in bytes.
+        Peak memory of each process on the host, in bytes.
+    hardware : dict of str to str
+        Library and hardware of each process.
     """
 
     work: Work
@@ -53,6 +55,7 @@ class Result:
     seconds: dict[str, list[list[float]]]
     peak: float
     memory: dict[str, int]
+    hardware: dict[str, str]
 
     @property
     def ratios(self) -> list[float]:
@@ -91,27 +94,34 @@ class Result:
         return asdict(self) | derived
 
 
-def opponent(work: Work) -> Work | None:
-    """Return the baseline for a benchmark.
+def opponents(work: Work) -> list[Work] | list[None]:
+    """Return the baselines for a benchmark, each of which gives a row of the table.
 
     Training with dropout or scheduled sampling is compared with plain training, and sampling many
-    streams with sampling one stream. All other benchmarks are compared with PyTorch. Return None if
-    PyTorch is not installed or does not implement the cell.
+    streams with sampling one stream. All other benchmarks are compared with PyTorch, and on an NVIDIA
+    GPU also with PyTorch as a CUDA graph, except for sampling. The only baseline is None if PyTorch is
+    not installed or does not implement the cell.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
-        return replace(work, kind="train")
+        return [replace(work, kind="train")]
     if work.kind == "sample-many":
-        return replace(work, kind="sample")
-    comparable = work.config().cell.torch is not None and find_spec("torch")
-    return replace(work, engine="pytorch") if comparable else None
+        return [replace(work, kind="sample")]
+    if work.config().cell.torch is None or not find_spec("torch"):
+        return [None]
+    graph = work.on_gpu and work.kind in ("train", "evaluate")
+    return [replace(work, engine=engine) for engine in ("pytorch", *["pytorch-graph"] * graph)]
 
 
-def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lambda: None) -> Result:
-    """Run a benchmark and its baseline alternately.
+def compare(
+    work: Work, against: Work | None, rounds: int = 5, after_round: Callable[[], object] = lambda: None
+) -> Result:
+    """Run a benchmark and a baseline alternately.
 
     Parameters
     ----------
     work : Work
+    against : Work or None
+        The baseline, one of `opponents`.
     rounds : int
         Number of rounds.
     after_round : callable
@@ -122,7 +132,6 @@ def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lam
     MinicharError
         If either implementation cannot run the benchmark.
     """
-    against = opponent(work)
     with ExitStack() as stack:
         sides = {"work": stack.enter_context(Worker(work))}
         if against is not None:
@@ -131,6 +140,7 @@ def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lam
             side.units(WARM_UP)
         n = {name: ceil(max(UNITS / rounds, TURN / side.units(1)[0])) for name, side in sides.items()}
         memory = {name: side.memory() for name, side in sides.items()}
+        hardware = {name: side.describe() for name, side in sides.items()}
         peaks = [sides["work"].peak()]
         seconds: dict[str, list[list[float]]] = {name: [] for name in sides}
         for _ in range(rounds):
@@ -139,9 +149,10 @@ def compare(work: Work, rounds: int = 5, after_round: Callable[[], object] = lam
                 seconds[name].append(side.units(1 + n[name])[1:])
             after_round()
         peaks.append(sides["work"].peak())
-    return Result(work, against, seconds, max(peaks), memory)
+    return Result(work, against, seconds, max(peaks), memory, hardware)
 
 
+PYTORCH = {"pytorch": "PyTorch", "pytorch-graph": "PyTorch, CUDA graph"}
 HEADINGS = (
     "benchmark",
     "characters/s",
@@ -162,7 +173,7 @@ def row(result: Result) -> tuple[str, ...]:
     megabytes = " / ".join(f"{bytes_ / 1e6:.0f}" for bytes_ in result.memory.values())
     other, speed, ratio, ratios = "–", "–", "–", "–"
     if against is not None:
-        other = "PyTorch" if against.engine == "pytorch" else against.kind
+        other = PYTORCH.get(against.engine, against.kind)
         speed, ratio = f"{result.speed('against'):,.0f}", f"{result.ratio:.2f}"
         ratios = f"{min(result.ratios):.2f} – {max(result.ratios):.2f}"
     share = f"{result.gigaflops / result.peak:.0%}"

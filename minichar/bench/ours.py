@@ -23,8 +23,25 @@ def prepare(work: Work) -> Callable[[], None]:
     backend = open_backend(work.device)
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     if work.trains:
-        return training(work, model, backend)
-    return evaluation(work, model, backend) if work.kind == "evaluate" else sampling(work, model)
+        unit = training(work, model, backend)
+    else:
+        unit = evaluation(work, model, backend) if work.kind == "evaluate" else sampling(work, model)
+    return waiting(unit, backend) if work.on_gpu else unit
+
+
+def describe(work: Work) -> str:
+    """Return the library and hardware that run the benchmark."""
+    return open_backend(work.device).describe()
+
+
+def waiting(unit: Callable[[], None], backend: Backend) -> Callable[[], None]:
+    """Return `unit` with a wait for the GPU, so that work left in its queue is timed too."""
+
+    def waited() -> None:
+        unit()
+        backend.xp.cuda.get_current_stream().synchronize()
+
+    return waited
 
 
 def vocabulary(V: int) -> Vocabulary:

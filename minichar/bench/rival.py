@@ -4,12 +4,16 @@ Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise cl
 implementation of RMSprop. Sizes, initial state, array layout (T first) and thread count are the same as
 in minichar. Sampling is a loop over cells in ``inference_mode``, which is faster than calling the layers
 one step at a time. docs/performance.md lists the alternatives that were measured.
+
+On an NVIDIA GPU, the layers use cuDNN, in full float32 precision, as minichar does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from minichar.bench.graph import capture
 from minichar.bench.work import PIECE, Work
 from minichar.errors import MinicharError
 
@@ -29,10 +33,57 @@ def prepare(work: Work) -> Callable[[], None]:
     if work.threads:
         torch.set_num_threads(work.threads)
     torch.manual_seed(1)
+    if work.on_gpu:
+        torch.cuda.set_device(device_of(torch, work))
     model = TorchModel(torch, work)
-    if work.trains:
-        return model.train
-    return model.evaluate if work.kind == "evaluate" else model.sample
+    unit = model.train if work.trains else model.evaluate if work.kind == "evaluate" else model.sample
+    if work.engine == "pytorch-graph":
+        with full_precision(torch):
+            unit = capture(torch, model)
+    return on_gpu(torch, unit) if work.on_gpu else unit
+
+
+def describe(work: Work) -> str:
+    """Return the library and hardware that run the benchmark."""
+    torch: Any = import_module("torch")
+    if not work.on_gpu:
+        return f"PyTorch {torch.__version__}"
+    name = torch.cuda.get_device_name(device_of(torch, work))
+    cudnn = torch.backends.cudnn.version()
+    return f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {cudnn}, on {work.device}: {name}"
+
+
+def device_of(torch: Any, work: Work) -> Any:
+    """Return PyTorch's counterpart of the device; the CPU for OpenCL, which PyTorch does not support."""
+    return torch.device(work.device.replace("gpu", "cuda") if work.on_gpu else "cpu")
+
+
+def on_gpu(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
+    """Return `unit` in full precision, and with a wait for the GPU, so that work in its queue is timed."""
+
+    def waited() -> None:
+        with full_precision(torch):
+            unit()
+            torch.cuda.synchronize()
+
+    return waited
+
+
+@contextmanager
+def full_precision(torch: Any) -> Iterator[None]:
+    """Multiply float32 matrices in float32 within the block.
+
+    By default, cuDNN's recurrent layers round the factors to TF32, which has 10 bits instead of 23.
+    """
+    libraries = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [library.allow_tf32 for library in libraries]
+    for library in libraries:
+        library.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for library, allowed in zip(libraries, before, strict=True):
+            library.allow_tf32 = allowed
 
 
 class TorchModel:
@@ -49,7 +100,7 @@ class TorchModel:
         self.torch, self.work = torch, work
         config, nn = work.config(), torch.nn
         V, H = config.vocab_size, config.rnn_size
-        device = torch.device("cuda" if work.device.startswith("gpu") else "cpu")
+        device = device_of(torch, work)
         self.embedding = nn.Embedding(V, H).to(device) if V > LARGEST_ONEHOT else None
         counterpart = config.cell.torch
         if counterpart is None:
@@ -91,22 +142,32 @@ class TorchModel:
         logits = self.logits(self.inputs)  # (T, B, V)
         return self.torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.targets.flatten())
 
-    def train(self) -> None:
-        """Train on the chunk."""
+    def learn(self) -> Any:
+        """Train on the chunk; return its loss, on the device."""
         torch = self.torch
         if self.optimiser is None:
-            self.optimiser = torch.optim.RMSprop(self.parameters, lr=2e-3, alpha=0.95, foreach=True)
+            # In a CUDA graph, the optimiser must not read its step count on the host.
+            graph = {"capturable": True} if self.work.engine == "pytorch-graph" else {}
+            self.optimiser = torch.optim.RMSprop(self.parameters, lr=2e-3, alpha=0.95, foreach=True, **graph)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.loss()
         loss.backward()
         torch.nn.utils.clip_grad_value_(self.parameters, 5.0 / self.work.seq_length, foreach=True)
         self.optimiser.step()
-        loss.item()
+        return loss
+
+    def read(self) -> Any:
+        """Evaluate the chunk; return its loss, on the device."""
+        with self.torch.inference_mode():
+            return self.loss()
+
+    def train(self) -> None:
+        """Train on the chunk."""
+        self.learn().item()
 
     def evaluate(self) -> None:
         """Evaluate the chunk."""
-        with self.torch.inference_mode():
-            self.loss().item()
+        self.read().item()
 
     def sample(self) -> None:
         """Generate `PIECE` characters per stream."""

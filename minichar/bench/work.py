@@ -10,7 +10,7 @@ from minichar.engine.config import Config
 from minichar.errors import MinicharError
 
 KINDS = ("train", "dropout", "scheduled-sampling", "evaluate", "sample", "sample-many")
-ENGINES = ("minichar", "pytorch")
+ENGINES = ("minichar", "pytorch", "pytorch-graph")
 MANY = 64
 """Number of streams that ``sample-many`` generates in parallel."""
 PIECE = 200
@@ -29,7 +29,7 @@ class Work:
     kind : str
         One of `KINDS`. ``dropout`` and ``scheduled-sampling`` are training runs with that option enabled.
     engine : str
-        ``minichar`` or ``pytorch``.
+        One of `ENGINES`. ``pytorch-graph`` replays the work of ``pytorch`` as a CUDA graph.
     model, gru_reset, rnn_size, num_layers, vocab_size
         See `Config`.
     seq_length, batch_size : int
@@ -69,6 +69,11 @@ class Work:
         """Return the configuration of the network."""
         dropout = 0.5 if self.kind == "dropout" else 0.0
         return Config(self.vocab_size, self.model, self.rnn_size, self.num_layers, dropout, self.gru_reset)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is an NVIDIA GPU."""
+        return self.device.startswith("gpu")
 
     @property
     def trains(self) -> bool:

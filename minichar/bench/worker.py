@@ -8,7 +8,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -17,15 +17,22 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from minichar.bench.work import Work
+from minichar.devices.backend import Backend
 from minichar.devices.blas import THREAD_VARIABLES
+from minichar.devices.choose import open_backend
+from minichar.devices.cpu import host_generator
 from minichar.engine.cell import CELLS, Cell
 from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
 
-SIDES = {"minichar": "minichar.bench.ours", "pytorch": "minichar.bench.rival"}
+SIDES = {
+    "minichar": "minichar.bench.ours",
+    "pytorch": "minichar.bench.rival",
+    "pytorch-graph": "minichar.bench.rival",
+}
+FULL_PRECISION = {"CUPY_TF32": "0"}
+"""Environment in which CuPy does not round the factors of float32 products to TF32."""
 N = 2048
 """Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5
@@ -46,7 +53,7 @@ class Worker:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, work, work.config().cell), daemon=True)
         # The parent process handles Ctrl-C. The benchmark process inherits SIG_IGN.
-        with threads_limited(work.threads), on_interrupt(signal.SIG_IGN):
+        with threads_limited(work.threads), environment(FULL_PRECISION), on_interrupt(signal.SIG_IGN):
             self.process.start()
         theirs.close()
 
@@ -66,8 +73,12 @@ class Worker:
         """Run `n` iterations and return their durations in seconds."""
         return self.ask(n)
 
+    def describe(self) -> str:
+        """Return the library and hardware that run the benchmark."""
+        return self.ask("describe")
+
     def peak(self) -> float:
-        """Measure and return the peak speed of BLAS in the process, in GFLOP/s."""
+        """Measure and return the speed of a large matrix product on the device, in GFLOP/s."""
         return self.ask("peak")
 
     def memory(self) -> int:
@@ -99,16 +110,18 @@ def serve(connection: Connection, work: Work, cell: Cell) -> None:
         try:
             if unit is None:
                 unit = import_module(SIDES[work.engine]).prepare(work)
-            connection.send(answer(question, unit))
+            connection.send(answer(question, unit, work))
         except Exception as error:
             known = isinstance(error, MinicharError)
             connection.send(RuntimeError(str(error) if known else f"{type(error).__name__}: {error}"))
 
 
-def answer(question: Any, unit: Callable[[], None]) -> Any:
+def answer(question: Any, unit: Callable[[], None], work: Work) -> Any:
     """Handle one request."""
+    if question == "describe":
+        return import_module(SIDES[work.engine]).describe(work)
     if question == "peak":
-        return peak()
+        return peak(open_backend(work.device))
     if question == "memory":
         return peak_memory()
     return [seconds(unit) for _ in range(question or 0)]
@@ -121,11 +134,16 @@ def seconds(unit: Callable[[], object]) -> float:
     return perf_counter() - start
 
 
-def peak() -> float:
+def peak(backend: Backend) -> float:
     """Return the speed of an N × N float32 matrix product, in GFLOP/s."""
-    A = np.random.default_rng(0).random((N, N), dtype="float32")  # (N, N)
-    out = np.empty_like(A)  # (N, N)
-    return 2 * N**3 / min(seconds(lambda: np.matmul(A, A, out=out)) for _ in range(REPEATS)) / 1e9
+    A = backend.to_device(host_generator(0).random((N, N), dtype="float32"))  # (N, N)
+    out = backend.zeros((N, N), "float32")  # (N, N)
+
+    def product() -> None:
+        backend.xp.matmul(A, A, out=out)
+        backend.to_host(out[:1, :1])  # wait for the device
+
+    return 2 * N**3 / min(seconds(product) for _ in range(REPEATS)) / 1e9
 
 
 def peak_memory() -> int:
@@ -139,12 +157,16 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-@contextmanager
-def threads_limited(threads: int) -> Iterator[None]:
+def threads_limited(threads: int) -> AbstractContextManager[None]:
     """Set the thread count of processes started within the block. 0 leaves it unchanged."""
-    kept = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    if threads:
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    return environment(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {})
+
+
+@contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set environment variables within the block."""
+    kept = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

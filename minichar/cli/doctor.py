@@ -3,14 +3,26 @@
 import click
 
 from minichar.cli.options import GroupedCommand
-from minichar.devices.doctor import examine
+from minichar.devices.choose import open_devices
+from minichar.devices.doctor import Finding, examine
+from minichar.training.timings import find_all
 
 
 @click.command("doctor", cls=GroupedCommand)
 def command() -> None:
     """Show which devices are available and how to enable the others.
 
-    Opens each device and times a large matrix multiplication.
+    Opens each device and times a large matrix multiplication. If `--device auto` has a choice, shows the
+    training times on which it is based.
     """
     for finding in examine():
-        click.echo(f"{finding.what:9}{'ok' if finding.ok else 'no':4}{finding.found}")
+        show(finding)
+    devices = open_devices("auto")
+    if len(devices) > 1:
+        for timing in find_all(devices):
+            show(Finding("timed", True, f"{timing.size}: {timing}"))
+
+
+def show(finding: Finding) -> None:
+    """Print a finding."""
+    click.echo(f"{finding.what:9}{'ok' if finding.ok else 'no':4}{finding.found}")

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, Integer, OneOf, checkpoint, device, group
+from minichar.cli.options import PATH, GroupedCommand, Integer, OneOf, checkpoint, devices, group
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, Option
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
+from minichar.training.device import fastest_known
 from minichar.training.evaluation import PARTS, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
@@ -87,7 +88,7 @@ reading = group("Evaluation")
     help="Characters per chunk.  [default: as in training]",
 )
 @click.option("--quiet", is_flag=True, help="Hide the progress bar.")
-@device
+@devices
 def command(
     checkpoint: Path | None,
     split: str | None,
@@ -95,7 +96,7 @@ def command(
     start: str,
     block: int,
     quiet: bool,
-    device: Backend,
+    devices: tuple[Backend, ...],
     **given: Any,
 ) -> None:
     """Evaluate a model on text.
@@ -108,7 +109,7 @@ def command(
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
     if block and start == "carried":
         raise click.UsageError("--block always starts from a zero state: omit --start carried")
-    path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
+    path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} has no record of its training text: specify the text with --data")
     trained = (
@@ -140,6 +141,9 @@ def command(
         what = "whole text, one stream from a zero state"
     else:
         laid_out = lay_out(corpus, settings)
+        device, chosen = fastest_known(devices, model.config, settings, laid_out)
+        if device is not devices[0]:
+            model = load_model(path, device)
         other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
         if other and model.details.get("settings") and same_text:
             click.echo(
@@ -147,7 +151,7 @@ def command(
                 "training text; use the original values to evaluate on held-out text",
                 err=True,
             )
-        for note in laid_out.notes:
+        for note in (*laid_out.notes, *chosen):
             click.echo(note, err=True)
         what = f"{NAMES[part]} split ({laid_out.how}), "
         if block:
@@ -163,7 +167,7 @@ def command(
         what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):
         click.echo(f"{rest:,} characters at the ends of the streams are not evaluated", err=True)
-    click.echo(f"model       {path}: {model.summary()}, on {device.name}")
+    click.echo(f"model       {path}: {model.summary()}, on {model.parameters.backend.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
     ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"
     click.echo(f"loss        {result.loss:.4f} nats per character{ends}")

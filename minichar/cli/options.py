@@ -13,7 +13,7 @@ from click.types import OptionHelpExtra
 from minichar.checks import did_you_mean
 from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
-from minichar.devices.choose import open_backend
+from minichar.devices.choose import open_backend, open_devices
 from minichar.engine.cells import models
 from minichar.errors import plain
 from minichar.extras import on_interrupt, raise_interrupt
@@ -169,9 +169,19 @@ device = click.option(
     show_default=True,
     metavar="DEVICE",
     callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_backend(name),
-    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU if available, otherwise the CPU.",
+    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU.",
 )
 """The ``--device`` option. The command receives an open `Backend`."""
+devices = click.option(
+    "--device",
+    "devices",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_devices(name),
+    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU or an NVIDIA GPU, whichever trains faster.",
+)
+"""The ``--device`` option of commands that choose from several devices. They receive a tuple of `Backend`."""
 
 
 def argument(name: str, description: str, **attributes: Any) -> Decorator:

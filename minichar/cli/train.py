@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from minichar.checkpoints.naming import newest_first, open_checkpoint
-from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, device
+from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.stopping import stopping
@@ -55,7 +55,7 @@ NEWEST = "--newest"
 )
 @output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file in JSON Lines format.")
 @output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
-@device
+@devices
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -65,7 +65,7 @@ def command(
     print_every: int,
     log: Path | None,
     quiet: bool,
-    device: Backend,
+    devices: tuple[Backend, ...],
     **options: Any,
 ) -> None:
     """Train a model on text, character by character.
@@ -88,12 +88,12 @@ def command(
     if checkpoint:
         if str(checkpoint) == NEWEST:
             newest_first(checkpoint := options["checkpoint_dir"])  # raises if there is no checkpoint
-        run = resume(checkpoint, explicit, device)
+        run = resume(checkpoint, explicit, *devices)
     elif init_from:
-        _, model = open_checkpoint(init_from, lambda path: load_model(path, device))
-        run = begin_from(settings_from(explicit), model, given)
+        _, model = open_checkpoint(init_from, lambda path: load_model(path, devices[0]))
+        run = begin_from(settings_from(explicit), model, given, *devices)
     else:
-        run = begin(settings_from(explicit), device)
+        run = begin(settings_from(explicit), *devices)
 
     with Report(run, print_every, log, quiet) as report, stopping(run.trainer) as received:
         for event in run.trainer.run():

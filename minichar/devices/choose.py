@@ -1,4 +1,4 @@
-"""Open a device by name."""
+"""Open devices by name."""
 
 from contextlib import suppress
 
@@ -15,8 +15,8 @@ def open_backend(name: str = "auto") -> Backend:
     Parameters
     ----------
     name : str
-        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects a CUDA GPU
-        if one is usable, and the CPU otherwise.
+        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` is the CPU, which is
+        faster for single characters and small networks. For training, use `open_devices`.
 
     Raises
     ------
@@ -33,7 +33,17 @@ def open_backend(name: str = "auto") -> Backend:
         return open_cupy(int(number or 0))
     if kind == "opencl":
         return open_dpnp(int(number or 0))
-    if kind == "auto":
-        with suppress(MinicharError):
-            return open_cupy(0)
     return CPU
+
+
+def open_devices(name: str = "auto") -> tuple[Backend, ...]:
+    """Open the devices from which training chooses the fastest.
+
+    ``auto`` stands for the CPU and, if one is usable, the first CUDA GPU. Any other name stands for one
+    device, which is opened as in `open_backend`.
+    """
+    devices = [open_backend(name)]
+    if name == "auto":
+        with suppress(MinicharError):
+            devices.append(open_cupy(0))
+    return tuple(devices)

@@ -13,11 +13,13 @@ from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.errors import MinicharError, Option, plain
 from minichar.model import CharRNN
+from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.vocabulary import Vocabulary
+from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import AUTOMATIC, Settings
-from minichar.training.text import check_separator, choose, lay_out, read_corpus, where_reset
+from minichar.training.text import choose, lay_out_to_train, read_corpus, where_reset
 from minichar.training.trainer import Trainer
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm")
@@ -42,7 +44,7 @@ class Run:
     corpus : Corpus
         The text to train on.
     notes : tuple of str
-        Messages for the user about the text and the model.
+        Messages for the user about the text, the model and the choice of a device.
     changes : dict
         In a resumed run, the settings that differ from the checkpoint's.
     """
@@ -53,17 +55,22 @@ class Run:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(settings: Settings, backend: Backend = CPU) -> Run:
-    """Start from random weights, which are identical on every device."""
+def begin(settings: Settings, *devices: Backend) -> Run:
+    """Start from random weights, which are identical on every device.
+
+    Trains on the fastest of the devices; by default, on the CPU.
+    """
     corpus = read_corpus(settings)
     settings = choose(settings, corpus)
+    split = lay_out_to_train(corpus, settings)
     architecture = {name: getattr(settings, name) for name in ARCHITECTURE}
     config = Config(len(corpus.vocabulary), **architecture, **masking(settings))
+    backend, notes = fastest(devices or (CPU,), config, corpus.vocabulary, settings, split)
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
-    return _run(model, settings, corpus)
+    return _run(model, settings, corpus, split, notes)
 
 
-def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) -> Run:
+def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = (), *devices: Backend) -> Run:
     """Start from a trained model's weights, and map its vocabulary to that of the new text.
 
     Parameters
@@ -71,10 +78,12 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
     settings : Settings
         The architecture settings are replaced by the model's.
     model : CharRNN
-        Not modified. The run uses its device.
+        Not modified.
     given : iterable of str
         Names of the settings specified by the user. Any architecture settings among them must match
         the model.
+    *devices : Backend
+        The run uses the fastest of them; by default, the model's device.
 
     Raises
     ------
@@ -93,15 +102,17 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = ()) ->
     corpus = read_corpus(settings)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
     settings = choose(settings, corpus)
+    split = lay_out_to_train(corpus, settings)
     config = replace(model.config, vocab_size=len(corpus.vocabulary), **masking(settings))
-    new = CharRNN.new(
-        config, corpus.vocabulary, settings.seed, settings.dtype, backend=model.parameters.backend.plain
-    )
+    devices = devices or (model.parameters.backend.plain,)
+    backend, notes = fastest(devices, config, corpus.vocabulary, settings, split)
+    new = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
     copy_weights(model, new)
-    return _run(new, settings, corpus, vocabulary_notes(model.vocabulary, corpus.vocabulary))
+    notes += vocabulary_notes(model.vocabulary, corpus.vocabulary)
+    return _run(new, settings, corpus, split, notes)
 
 
-def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
+def resume(path: Path, changes: dict[str, Any], *devices: Backend) -> Run:
     """Resume a run exactly where its checkpoint was saved.
 
     Parameters
@@ -112,7 +123,9 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         Settings to change. By default, checkpoints are saved in the directory that contains `path`. The only
         checkpoints ever deleted are those saved by this process and an obsolete one that the run saved
         between evaluations.
-    backend : Backend
+    *devices : Backend
+        The run uses a device of the kind on which the checkpoint was saved, or else the first one; by
+        default, the CPU.
 
     Raises
     ------
@@ -120,7 +133,12 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         If the checkpoint cannot be resumed, if its text is missing or has changed, or if `changes`
         contains a different value for one of the `FIXED` settings.
     """
-    path, model, state, notes = _newest_readable(path, backend)
+    devices = devices or (CPU,)
+    path, model, state, notes = _newest_readable(path, devices[0])
+    backend, chosen = same_kind(devices, state.progress.device)
+    if backend is not devices[0]:
+        model, state = load_training(path, backend)
+    notes += chosen
     saved = settings_of(model, path)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
     changed = {name: getattr(settings, name) for name in changes}
@@ -153,7 +171,8 @@ def resume(path: Path, changes: dict[str, Any], backend: Backend = CPU) -> Run:
         drawn = "; dropout, DropConnect and scheduled sampling draw different random numbers"
         draws = any(masking(settings).values()) or settings.use_ss
         notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
-    run = replace(_run(model, settings, corpus, notes, state), changes=changed)
+    run = _run(model, settings, corpus, lay_out_to_train(corpus, settings), notes, state)
+    run = replace(run, changes=changed)
     latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
     if latest.parent == settings.checkpoint_dir and (latest == path or _is_obsolete(latest, state)):
         run.trainer.saver.latest = latest
@@ -262,11 +281,10 @@ def _run(
     model: CharRNN,
     settings: Settings,
     corpus: Corpus,
-    notes: Iterable[str] = (),
+    split: Split,
+    notes: Iterable[str],
     resumed: TrainingState | None = None,
 ) -> Run:
-    check_separator(corpus, settings)
-    split = lay_out(corpus, settings)
     # Set here, because text generated before the first checkpoint is saved also needs the settings.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}

@@ -60,8 +60,8 @@ def where_reset(corpus: Corpus, settings: Settings) -> str:
     return " and ".join(places)
 
 
-def check_separator(corpus: Corpus, settings: Settings) -> None:
-    """Raise a `MinicharError` if `reset_on` is set but does not occur in the text."""
+def lay_out_to_train(corpus: Corpus, settings: Settings) -> Split:
+    """Like `lay_out`, but raise a `MinicharError` if `reset_on` is set and does not occur in the text."""
     separator = separator_ids(settings.reset_on, corpus.vocabulary)  # (m,)
     if len(separator) and not any(len(found) for found in find_separators(corpus.ids, separator)):
         raise MinicharError(
@@ -69,6 +69,7 @@ def check_separator(corpus: Corpus, settings: Settings) -> None:
             f" is {brief(settings.reset_on)}, which does not occur in {corpus.path}: "
             "choose a string that separates its documents",
         )
+    return lay_out(corpus, settings)
 
 
 def _split(corpus: Corpus, settings: Settings, resets: Resets | None = None) -> Split:

@@ -2,6 +2,8 @@ import json
 import os
 import re
 import signal
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from click.testing import CliRunner
 from minichar.bench import compare as comparing
 from minichar.bench import ours
 from minichar.bench import worker as worker_process
-from minichar.bench.compare import Result, compare, opponent, table
+from minichar.bench.compare import Result, compare, opponents, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import Worker, threads_limited
 from minichar.cli import main
@@ -29,7 +31,7 @@ def quick(monkeypatch):
 
 def result(ours, theirs, work=SMALL, against=SMALL):
     return Result(
-        work, against, {"work": ours, "against": theirs}, 100.0, {"work": 10**7, "against": 2 * 10**7}
+        work, against, {"work": ours, "against": theirs}, 100.0, {"work": 10**7, "against": 2 * 10**7}, {}
     )
 
 
@@ -56,26 +58,44 @@ def test_speeds():
     assert one.gigaflops == pytest.approx(SMALL.flop / 3 / 1e9)
 
 
-def test_baseline_of_each_benchmark(monkeypatch):
+def test_baselines_of_each_benchmark(monkeypatch):
     monkeypatch.setattr(comparing, "find_spec", lambda name: object())
-    assert opponent(replace(SMALL, kind="dropout")) == SMALL
-    assert opponent(replace(SMALL, kind="scheduled-sampling")) == SMALL
-    assert opponent(replace(SMALL, kind="sample-many")) == replace(SMALL, kind="sample")
-    assert opponent(SMALL) == replace(SMALL, engine="pytorch")
-    assert opponent(replace(SMALL, model="gru", gru_reset="before")) is None
+    eager = replace(SMALL, engine="pytorch")
+    assert opponents(replace(SMALL, kind="dropout")) == [SMALL]
+    assert opponents(replace(SMALL, kind="scheduled-sampling")) == [SMALL]
+    assert opponents(replace(SMALL, kind="sample-many")) == [replace(SMALL, kind="sample")]
+    assert opponents(SMALL) == [eager]
+    assert opponents(replace(SMALL, device="opencl:0")) == [replace(eager, device="opencl:0")]
+    assert opponents(replace(SMALL, model="gru", gru_reset="before")) == [None]
     monkeypatch.setattr(comparing, "find_spec", lambda name: None)
-    assert opponent(SMALL) is None
+    assert opponents(SMALL) == [None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "engines"),
+    [
+        ("train", ["pytorch", "pytorch-graph"]),
+        ("evaluate", ["pytorch", "pytorch-graph"]),
+        ("sample", ["pytorch"]),
+        ("dropout", ["minichar"]),
+    ],
+)
+def test_on_a_gpu_pytorch_is_measured_twice(monkeypatch, kind, engines):
+    monkeypatch.setattr(comparing, "find_spec", lambda name: object())
+    assert [one.engine for one in opponents(replace(SMALL, kind=kind, device="gpu:0"))] == engines
 
 
 def test_benchmark_and_baseline_run_in_every_round():
     rounds = []
-    measured = compare(replace(SMALL, kind="dropout"), 2, lambda: rounds.append(1))
+    measured = compare(replace(SMALL, kind="dropout"), SMALL, 2, lambda: rounds.append(1))
     assert measured.against == SMALL
     assert len(rounds) == 2
     assert [len(turns) for turns in measured.seconds.values()] == [2, 2]
     assert all(second > 0 for turns in measured.seconds.values() for turn in turns for second in turn)
     assert all(size > 10**7 for size in measured.memory.values())
     assert measured.peak == 100
+    assert {*measured.hardware} == {"work", "against"}
+    assert all("1 thread" in what for what in measured.hardware.values())
     assert json.loads(json.dumps(measured.describe()))["ratio"] == measured.ratio
 
 
@@ -95,13 +115,63 @@ def test_training_reduces_the_loss(cell):
     assert float(step.loss) < first - 0.1
 
 
-def test_thread_count_applies_to_child_processes_only(monkeypatch):
+def test_environment_applies_to_child_processes_only(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with threads_limited(3):
         assert {os.environ[name] for name in THREAD_VARIABLES} == {"3"}
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert "OMP_NUM_THREADS" not in os.environ
+    with threads_limited(0):
+        assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
+
+
+def test_cupy_does_not_round_to_tf32_in_child_processes(monkeypatch):
+    monkeypatch.setenv("CUPY_TF32", "1")
+    found = {}
+    monkeypatch.setattr(worker_process, "on_interrupt", lambda action: nullcontext(found.update(os.environ)))
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", lambda process: None)
+    Worker(SMALL)
+    assert found["CUPY_TF32"] == "0"
+    assert os.environ["CUPY_TF32"] == "1"
+
+
+class TestOnAFakeGPU:
+    @pytest.fixture
+    def gpu(self, monkeypatch):
+        """Install the CuPy test double, and return its list of synchronised streams."""
+        from cupy_double import DoubleOfCuPy
+
+        cupy = DoubleOfCuPy()
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        waited = []
+        stream = type(cupy.cuda.get_current_stream())
+        monkeypatch.setattr(stream, "synchronize", lambda stream: waited.append(stream))
+        return waited
+
+    @pytest.mark.parametrize("kind", ["train", "evaluate", "sample"])
+    def test_an_iteration_ends_when_the_current_stream_is_idle(self, gpu, kind):
+        unit = ours.prepare(replace(SMALL, kind=kind, device="gpu:0"))
+        gpu.clear()
+        unit()
+        current = sys.modules["cupy"].cuda.get_current_stream()
+        assert gpu[-1] is current
+
+    @pytest.mark.usefixtures("gpu")
+    def test_the_card_is_described(self):
+        work = replace(SMALL, device="gpu:0")
+        assert worker_process.answer("describe", None, work).endswith("on gpu:0: Double, 8 GB")
+
+    @pytest.mark.usefixtures("gpu")
+    def test_the_peak_is_that_of_the_card(self, monkeypatch):
+        monkeypatch.setattr(worker_process, "N", 20)
+        cupy, products = sys.modules["cupy"], []
+        matmul = cupy.matmul
+        monkeypatch.setattr(
+            cupy, "matmul", lambda *args, **out: products.append(args) or matmul(*args, **out), raising=False
+        )
+        assert worker_process.answer("peak", None, replace(SMALL, device="gpu:0")) > 0
+        assert len(products) == worker_process.REPEATS
 
 
 def test_failing_benchmark_error_is_one_line():
@@ -133,7 +203,7 @@ def test_peak_uses_the_fastest_measurement(monkeypatch):
     monkeypatch.setattr(worker_process, "N", 100)
     seconds = iter([0.02, 0.01, 0.05, 0.03, 0.04])
     monkeypatch.setattr(worker_process, "seconds", lambda multiply: [multiply(), next(seconds)][1])
-    assert worker_process.answer("peak", None) == pytest.approx(2 * 100**3 / 0.01 / 1e9)
+    assert worker_process.answer("peak", None, SMALL) == pytest.approx(2 * 100**3 / 0.01 / 1e9)
 
 
 def test_table_is_markdown():
@@ -163,6 +233,32 @@ def test_more_threads_than_cores_are_rejected():
     assert "'--threads': 100000 is not in the range" in done.stderr
 
 
+def test_command_leaves_out_a_graph_that_cannot_be_captured(monkeypatch):
+    def measured(work, against, rounds, after_round):
+        if against.engine == broken:
+            raise MinicharError("cannot run this benchmark: RuntimeError: capture failed")
+        return result([[1.0]], [[2.0]], work, against)
+
+    monkeypatch.setattr("minichar.cli.bench.compare", measured)
+    rivals = [replace(SMALL, engine=engine) for engine in ("pytorch", "pytorch-graph")]
+    monkeypatch.setattr("minichar.cli.bench.opponents", lambda work: rivals)
+    broken = ""
+    done = CliRunner().invoke(main, BENCH)
+    assert [line.split(" | ")[2].strip() for line in done.stdout.splitlines()[2:]] == [
+        "PyTorch",
+        "PyTorch, CUDA graph",
+    ]
+    broken = "pytorch-graph"
+    done = CliRunner().invoke(main, BENCH)
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr.endswith(
+        "PyTorch as a CUDA graph is left out: cannot run this benchmark: RuntimeError: capture failed\n"
+    )
+    broken = "pytorch"
+    assert CliRunner().invoke(main, BENCH).exit_code == 1
+
+
 def test_command_with_pytorch_as_json():
     pytest.importorskip("torch")
     done = CliRunner().invoke(main, [*BENCH, "--threads", "1", "--what", "evaluate", "--json"])
@@ -172,4 +268,6 @@ def test_command_with_pytorch_as_json():
     assert evaluate["work"]["kind"] == "evaluate"
     assert evaluate["against"]["engine"] == "pytorch"
     assert evaluate["ratio"] > 0
+    assert evaluate["hardware"]["work"].startswith("NumPy ")
+    assert evaluate["hardware"]["against"].startswith("PyTorch ")
     assert len(evaluate["seconds"]["against"][0]) >= 2

@@ -1,5 +1,6 @@
 """Test that the PyTorch benchmarks perform the same computations as minichar."""
 
+from contextlib import suppress
 from dataclasses import replace
 from math import log
 
@@ -12,6 +13,7 @@ from minichar.errors import MinicharError
 torch = pytest.importorskip("torch")
 
 from minichar.bench import rival  # noqa: E402
+from minichar.bench.graph import capture, static  # noqa: E402
 
 torch.set_num_threads(1)
 SMALL = Work(engine="pytorch", rnn_size=8, vocab_size=11, seq_length=4, batch_size=3, threads=1)
@@ -77,3 +79,132 @@ def test_sampling_cells_agree_with_the_layers():
         for cell, s in zip(one.cells, one.states, strict=True):
             h, _ = cell(h, s)
     torch.testing.assert_close(h, expected[0])
+
+
+def tf32():
+    """Return whether cuBLAS and cuDNN may round to TF32."""
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.fixture
+def tf32_in_cudnn(monkeypatch):
+    """Allow TF32 in cuDNN, as PyTorch does by default."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
+
+@pytest.mark.usefixtures("tf32_in_cudnn")
+def test_full_precision_ends_with_the_block():
+    with suppress(ZeroDivisionError), rival.full_precision(torch):
+        assert tf32() == (False, False)
+        1 / 0
+    assert tf32() == (False, True)
+
+
+def test_pytorch_uses_the_same_device():
+    for name, device in (("gpu", "cuda"), ("gpu:1", "cuda:1"), ("cpu", "cpu"), ("opencl:1", "cpu")):
+        assert rival.device_of(torch, replace(SMALL, device=name)) == torch.device(device)
+
+
+class Cuda:
+    """A fake ``torch.cuda`` that only notes the calls, including those of its streams and graphs."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: self.calls.append(name) or self
+
+    def get_device_name(self, device):
+        return "a card"
+
+    def __enter__(self):
+        self.calls.append("enter")
+
+    def __exit__(self, *exception):
+        self.calls.append("exit")
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """Replace ``torch.cuda`` by a fake, and compute on the CPU."""
+    monkeypatch.setattr(torch, "cuda", Cuda())
+    monkeypatch.setattr(rival, "device_of", lambda torch, work: torch.device("cpu"))
+    return torch.cuda
+
+
+@pytest.mark.usefixtures("tf32_in_cudnn")
+@pytest.mark.parametrize("kind", ["train", "evaluate", "sample"])
+def test_an_iteration_on_a_gpu_is_in_full_precision_and_ends_when_the_gpu_is_idle(cuda, kind, monkeypatch):
+    unit = rival.prepare(replace(SMALL, kind=kind, device="gpu:0"))
+    assert cuda.calls[-1] == "set_device"
+    cuda.calls.clear()
+    vectors = rival.TorchModel.vectors
+
+    def noted(model, ids):
+        cuda.calls.append(tf32())
+        return vectors(model, ids)
+
+    monkeypatch.setattr(rival.TorchModel, "vectors", noted)
+    unit()
+    assert {*cuda.calls[:-1]} == {(False, False)}
+    assert cuda.calls[-1] == "synchronize"
+    assert tf32() == (False, True)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_the_card_is_described():
+    description = rival.describe(replace(SMALL, device="gpu:0"))
+    assert description.startswith(f"PyTorch {torch.__version__}, CUDA ")
+    assert description.endswith(", on gpu:0: a card")
+    assert rival.describe(SMALL) == f"PyTorch {torch.__version__}"
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+@pytest.mark.parametrize("model", COMPARABLE)
+def test_the_captured_step_computes_the_same_without_moving_the_state(model, kind):
+    work = replace(SMALL, model=model, kind=kind)
+    torch.manual_seed(0)
+    eager = rival.TorchModel(torch, work)
+    torch.manual_seed(0)
+    one = rival.TorchModel(torch, work)
+    expected = [(eager.learn if kind == "train" else eager.read)().item() for _ in range(5)]
+    step = static(torch, one)
+    logits, addresses = one.logits, set()
+
+    def noted(ids):
+        addresses.add(tuple(s.data_ptr() for s in (one.state if model == "lstm" else (one.state,))))
+        return logits(ids)
+
+    one.logits = noted
+    assert [step().item() for _ in range(4)] == expected[1:]  # the first iteration allocated the state
+    assert len(addresses) == 1
+
+
+def test_a_graph_is_captured_after_a_warm_up_on_its_stream(cuda):
+    model = rival.TorchModel(torch, SMALL)
+    learn = model.learn
+    model.learn = lambda: cuda.calls.append("learn") or learn()
+    unit = capture(torch, model)
+    assert cuda.calls == [
+        *("Stream", "current_stream", "wait_stream"),
+        *("stream", "enter", *["learn"] * 4, "exit"),
+        *("current_stream", "wait_stream"),
+        *("CUDAGraph", "graph", "enter", "learn", "exit"),
+    ]
+    cuda.calls.clear()
+    unit()
+    assert cuda.calls == ["replay"]
+
+
+@pytest.mark.usefixtures("cuda")
+def test_only_the_optimiser_of_a_graph_is_capturable(monkeypatch):
+    found, RMSprop = [], torch.optim.RMSprop
+
+    def noted(*args, capturable=None, **options):
+        found.append(capturable)
+        return RMSprop(*args, **options)  # which refuses to be capturable on a CPU
+
+    monkeypatch.setattr(torch.optim, "RMSprop", noted)
+    for engine in ("pytorch", "pytorch-graph"):
+        rival.prepare(replace(SMALL, engine=engine, device="gpu:0"))()
+    assert found == [None, True]

@@ -96,13 +96,97 @@ def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, nam
     assert not (tmp_path / "cv").exists()
 
 
-def test_auto_prefers_the_gpu(run, monkeypatch):
-    from cupy_double import DoubleOfCuPy
+class TestAuto:
+    """``--device auto`` on a machine with a fake GPU, where the times of a training step are given."""
 
-    monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-    assert "; on gpu:0\n" in run(*GRADCHECK).stderr
-    monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(error=35))
-    assert "; on cpu\n" in run(*GRADCHECK).stderr
+    @pytest.fixture(autouse=True)
+    def double(self, monkeypatch):
+        """Install the CuPy test double."""
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+
+    @pytest.fixture
+    def times(self, monkeypatch, tmp_path):
+        """Return a function that sets the times of both devices, and the list of devices that were timed."""
+        timed = []
+        monkeypatch.setattr("minichar.training.timings.cache_path", lambda: tmp_path / "cache.json")
+
+        def times(cpu, gpu):
+            def time_step(device, *size):
+                timed.append(device.name)
+                return {"cpu": cpu, "gpu": gpu}[device.kind]
+
+            monkeypatch.setattr("minichar.training.device.time_step", time_step)
+            return timed
+
+        return times
+
+    def test_trains_on_the_faster_device_and_says_why(self, run, times):
+        times(18.04, 12.3)
+        stderr = run(*TRAIN).stderr
+        assert stderr.count("device auto") == 1
+        assert "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms\n" in stderr
+        assert ", on gpu:0: Double, 8 GB\n" in stderr
+
+    def test_evaluates_on_the_device_that_was_chosen_for_training(self, run, times):
+        times(18.0, 12.3)
+        path = run(*TRAIN).stdout.strip()
+        evaluated = run("eval", path, "--quiet")
+        assert evaluated.stderr == "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms (in training)\n"
+        assert ", on gpu:0\n" in evaluated.stdout
+        evaluated = run("eval", path, "--quiet", "--batch-size", "2")
+        assert "device auto: cpu; training of this size has not been timed\n" in evaluated.stderr
+        assert ", on cpu\n" in evaluated.stdout
+
+    def test_the_doctor_shows_the_same_times(self, run, times, monkeypatch):
+        monkeypatch.setattr("minichar.devices.doctor.N", 32)
+        times(18.0, 12.3)
+        run(*TRAIN)
+        lines = run("doctor").stdout.splitlines()
+        assert "auto     ok  cpu or gpu:0, whichever trains faster" in lines
+        assert lines[-1] == (
+            "timed    ok  LSTM, 1 layer of 4, 7 characters, chunks of 3×4, float32, dropout, scheduled "
+            "sampling: gpu:0, 12.3 ms per step; cpu takes 18.0 ms"
+        )
+
+    def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run, times):
+        timed = times(18.0, 12.3)
+        for device, name, computes in (("cpu", "cpu", "NumPy"), ("gpu", "gpu:0", "CuPy")):
+            path = run(*TRAIN, "--device", device, "--checkpoint-dir", device).stdout.strip()
+            stderr = run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
+            assert f"device auto: {name}, because the checkpoint was saved on {device}\n" in stderr
+            assert f"device     {computes}" in stderr
+            assert "rounding differs" not in stderr
+        assert timed == []
+
+    @pytest.mark.parametrize(("cpu", "name"), [(18.0, "on gpu:0: Double"), (2.0, "NumPy ")])
+    def test_init_from_chooses_too(self, run, times, cpu, name):
+        path = run(*TRAIN, "--device", "cpu").stdout.strip()
+        times(cpu, 12.3)
+        stderr = run(*TRAIN, "--init-from", path, "--checkpoint-dir", "other").stderr
+        assert name in next(line for line in stderr.splitlines() if line.startswith("device "))
+
+    def test_everything_else_uses_the_cpu(self, run, times):
+        timed = times(18.0, 12.3)
+        path = run(*TRAIN, "--device", "cpu").stdout.strip()
+        assert "; on cpu\n" in run(*GRADCHECK).stderr
+        sampled = run("sample", path, "--length", "20", "--seed", "5").stderr
+        assert sampled.endswith(", on cpu, seed 5\n")
+        assert "device auto" not in sampled
+        assert timed == []
+
+
+def test_auto_without_a_choice_times_and_prints_nothing(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for name in ("time_step", "timings"):
+        monkeypatch.delattr(f"minichar.training.device.{name}")
+    trained = run(*TRAIN)
+    assert "device     NumPy" in trained.stderr
+    path = trained.stdout.strip()
+    assert "auto" not in trained.stderr
+    assert "auto" not in run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
+    assert run("eval", path, "--quiet").stderr == ""
 
 
 class TestResume:

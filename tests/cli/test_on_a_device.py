@@ -36,9 +36,9 @@ def opened(monkeypatch):
 
     def opened(backend):
         asked = []
-        monkeypatch.setattr(
-            "minichar.cli.options.open_backend", lambda name: (asked.append(name), backend)[1]
-        )
+        options = "minichar.cli.options"
+        monkeypatch.setattr(f"{options}.open_backend", lambda name: (asked.append(name), backend)[1])
+        monkeypatch.setattr(f"{options}.open_devices", lambda name: (asked.append(name), (backend,))[1])
         return asked
 
     return opened

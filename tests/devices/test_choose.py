@@ -1,7 +1,8 @@
 import pytest
 
-from minichar.devices.choose import open_backend
+from minichar.devices.choose import open_backend, open_devices
 from minichar.devices.cpu import CPU
+from minichar.errors import MinicharError
 
 
 @pytest.mark.parametrize(
@@ -33,22 +34,34 @@ def test_a_missing_package(name, package, extra, error_of):
 
 
 class TestAuto:
-    def test_auto_selects_a_working_gpu(self, fake_cupy):
-        fake_cupy()
-        assert open_backend("auto").name == "gpu:0"
-        assert open_backend().name == "gpu:0"
+    def test_auto_is_the_cpu_where_nothing_is_trained(self, fake_cupy):
+        cupy = fake_cupy()
+        assert open_backend("auto") is open_backend() is CPU
+        assert cupy.device_.used is None  # the GPU is not opened
 
-    def test_auto_selects_the_cpu_if_no_gpu_is_found(self, fake_cupy, fake_opencl):
+    def test_training_can_choose_a_working_gpu(self, fake_cupy):
+        fake_cupy(count=2)
+        assert [device.name for device in open_devices("auto")] == ["cpu", "gpu:0"]
+        assert [device.name for device in open_devices()] == ["cpu", "gpu:0"]
+
+    def test_there_is_no_choice_without_a_working_gpu(self, fake_cupy, fake_opencl):
         fake_opencl(1)
         fake_cupy(error=35)
-        assert open_backend("auto") is CPU
+        assert open_devices("auto") == (CPU,)
         fake_cupy(count=0)
-        assert open_backend("auto") is CPU
+        assert open_devices("auto") == (CPU,)
 
     @pytest.mark.usefixtures("nothing_installed")
-    def test_auto_selects_the_cpu_if_no_package_is_installed(self):
-        assert open_backend("auto") is CPU
+    def test_there_is_no_choice_if_no_package_is_installed(self):
+        assert open_devices("auto") == (CPU,)
 
     @pytest.mark.usefixtures("broken_cupy")
-    def test_auto_selects_the_cpu_if_cupy_is_broken(self):
-        assert open_backend("auto") is CPU
+    def test_there_is_no_choice_if_cupy_is_broken(self):
+        assert open_devices("auto") == (CPU,)
+
+    def test_there_is_no_choice_if_a_device_is_named(self, fake_cupy):
+        fake_cupy()
+        assert open_devices("cpu") == (CPU,)
+        assert [device.name for device in open_devices("gpu")] == ["gpu:0"]
+        with pytest.raises(MinicharError, match="unknown device 'tpu'"):
+            open_devices("tpu")

@@ -54,7 +54,7 @@ def test_reports_the_versions_and_memory_of_a_gpu(double):
     runtime = cupy.cuda.runtime.runtimeGetVersion()
     assert f"CuPy {cupy.__version__}, CUDA driver 12080, runtime {runtime}" in found["gpu"].found
     assert "on gpu:0: Double, 8 GB: " in found["gpu"].found
-    assert found["auto"].found == "the same as gpu:0"
+    assert found["auto"].found == "cpu or gpu:0, whichever trains faster"
 
 
 def test_checks_every_gpu(double):

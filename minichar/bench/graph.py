@@ -1,0 +1,62 @@
+"""A PyTorch benchmark as a CUDA graph, in which a single launch runs all kernels of an iteration."""
+
+from collections.abc import Callable
+from typing import Any
+
+WARM_UP = 3
+"""Iterations before the capture, on a stream of their own, as PyTorch's documentation recommends."""
+
+
+def capture(torch: Any, model: Any) -> Callable[[], None]:
+    """Return a function that replays one iteration.
+
+    Parameters
+    ----------
+    torch : module
+    model : TorchModel
+
+    Raises
+    ------
+    Exception
+        If this version of PyTorch or cuDNN cannot capture the iteration.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step = static(torch, model)
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        loss = step()
+
+    def unit() -> None:
+        graph.replay()
+        loss.item()
+
+    return unit
+
+
+def static(torch: Any, model: Any) -> Callable[[], Any]:
+    """Return a function that runs one iteration and returns its loss.
+
+    The state is carried in arrays that never move, because a graph always uses the same addresses.
+    """
+    run = model.learn if model.work.trains else model.read
+    run()  # the state now has its shape
+    state = model.state
+    buffers = tuple(s.clone() for s in state) if isinstance(state, tuple) else state.clone()
+
+    def step() -> Any:
+        model.state = buffers
+        loss = run()
+        pairs = (
+            zip(buffers, model.state, strict=True) if isinstance(buffers, tuple) else [(buffers, model.state)]
+        )
+        with torch.no_grad():
+            for buffer, new in pairs:
+                buffer.copy_(new)  # after the backward pass, which still needs the old values
+        return loss
+
+    return step

@@ -1,0 +1,105 @@
+"""Choose the device of a training run, for ``--device auto``.
+
+Which device is faster depends on the size of the network and of the chunks: a GPU needs large matrices. If
+there is a choice, a few chunks of the text are timed on each device the first time a size is trained. The
+times are cached (`minichar.training.timings`). With a single device, these functions do nothing.
+"""
+
+import gc
+from collections.abc import Sequence
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from minichar.devices.backend import Backend
+from minichar.engine.config import Config
+from minichar.extras import first_line
+from minichar.model import CharRNN
+from minichar.text.batches import Split
+from minichar.text.vocabulary import Vocabulary
+from minichar.training import timings
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
+from minichar.training.timings import Timing, describe_devices, describe_size
+
+STEPS = 10
+"""Number of timed steps on each device. The first ones of a GPU include the capture of its graph."""
+ENOUGH = 2.0
+"""Duration, in seconds, after which fewer steps are enough."""
+
+Chosen = tuple[Backend, list[str]]
+"""A device, and a note that says why it was chosen; no note if there was no choice."""
+
+
+def fastest(
+    devices: Sequence[Backend], config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
+) -> Chosen:
+    """Return the device on which a training step takes the least time.
+
+    A device other than the first is not chosen if it fails, for example because its memory is too small.
+    """
+    if len(devices) == 1:
+        return devices[0], []
+    size = describe_size(config, settings, split)
+    timing = timings.find(size, devices)
+    failures = []
+    if timing is None:
+        milliseconds = {}
+        for device in devices:
+            try:
+                milliseconds[device.name] = time_step(device, config, vocabulary, settings, split)
+            except Exception as error:  # drivers and libraries can raise any exception
+                if device is devices[0]:
+                    raise
+                failures.append(f"; {device.name} failed ({type(error).__name__}: {first_line(error)})")
+        timing = Timing(size, describe_devices(devices), milliseconds)
+        if not failures:
+            timings.save(timing)
+    return _named(timing.fastest, devices), [f"device auto: {timing}{''.join(failures)}"]
+
+
+def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
+    """Return the device that was chosen for training of this size; the first device if there was none."""
+    if len(devices) == 1:
+        return devices[0], []
+    timing = timings.find(describe_size(config, settings, split), devices)
+    if timing is None:
+        return devices[0], [f"device auto: {devices[0].name}; training of this size has not been timed"]
+    return _named(timing.fastest, devices), [f"device auto: {timing} (in training)"]
+
+
+def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
+    """Return the device of this kind, so that a resumed run is exact; the first device if there is none."""
+    if len(devices) > 1:
+        for device in devices:
+            if device.kind == kind:
+                return device, [f"device auto: {device.name}, because the checkpoint was saved on {kind}"]
+    return devices[0], []
+
+
+@np.errstate(over="ignore", invalid="ignore")  # training reports a loss that is not finite
+def time_step(
+    device: Backend, config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
+) -> float:
+    """Return the median duration of a training step on the first chunks of the text, in milliseconds."""
+    model = CharRNN.new(config, vocabulary, settings.seed, settings.dtype, device)
+    step = TrainingStep(model, split.T, split.B, settings)
+    step.set_rates(settings.learning_rate, settings.min_ss if settings.use_ss else 1.0)
+    generator = device.uniform(settings.seed, 1)
+    seconds: list[float] = []
+    for k in range(1 + STEPS):
+        inputs, targets, *keep = split.train[k % len(split.train)]
+        begun = perf_counter()
+        step.learn(inputs, targets, generator, *keep)
+        device.to_host(step.loss)  # wait for the device
+        seconds.append(perf_counter() - begun)
+        if sum(seconds[1:]) > ENOUGH:
+            break
+    del model, step
+    gc.collect()  # the step contains reference cycles, and its arrays may fill the device's memory
+    return 1000.0 * median(seconds[1:])  # the first step compiles kernels
+
+
+def _named(name: str, devices: Sequence[Backend]) -> Backend:
+    return next(device for device in devices if device.name == name)

@@ -1,0 +1,178 @@
+"""Check minichar on an NVIDIA GPU and measure it: correctness, speed, launches and memory.
+
+    python tests/gpu/first_hour.py --json first_hour.json
+    python tests/gpu/first_hour.py --dry
+
+Takes less than ten minutes. Prints the results and, with ``--json``, saves them. The checks come first. When
+the time is up, the remaining measurements are left out. If a section fails, the others still run, and the
+exit status is 1. PyTorch with CUDA is needed for the comparison and for counting launches.
+
+``--dry`` runs everything that does not need a GPU on the CPU, with tiny sizes. It tests this script; the
+times have no meaning.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import gpu_checks as checks
+import gpu_measurements as measurements
+
+from minichar.bench.compare import PYTORCH, opponents
+from minichar.bench.work import Work
+from minichar.bench.worker import FULL_PRECISION, SIDES, environment
+from minichar.devices.backend import Backend
+from minichar.devices.choose import open_backend
+from minichar.devices.cpu import CPU
+from minichar.errors import MinicharError
+
+RESERVE = 30.0
+"""Time that must be left to start a section or a measurement, in seconds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes
+    ----------
+    device : str
+    sizes : tuple of int
+        Values of H.
+    chunk : int
+        T and B.
+    steps : int
+        Number of losses to compare, and of steps in the resumed run.
+    duration : float
+        Duration of each speed measurement, in seconds.
+    end : float
+        When to finish, according to `time.monotonic`.
+    """
+
+    device: str = "gpu"
+    sizes: tuple[int, ...] = (128, 256, 512, 1024)
+    chunk: int = 50
+    steps: int = 50
+    duration: float = 2.0
+    end: float = float("inf")
+
+    @property
+    def work(self) -> Work:
+        """The smallest benchmark: training an LSTM of the first size."""
+        return Work(rnn_size=self.sizes[0], seq_length=self.chunk, batch_size=self.chunk, device=self.device)
+
+    def out_of_time(self) -> bool:
+        """Return whether it is too late to start another section or measurement."""
+        return monotonic() > self.end - RESERVE
+
+    def sections(self, backend: Backend) -> dict[str, Callable[[], Any]]:
+        """Return the sections by name, the most important ones first."""
+        work = self.work
+        works = measurements.all_works(work, self.sizes)
+        return {
+            "machine": lambda: machine(backend, work),
+            "gradients": lambda: checks.gradients(backend),
+            "losses": lambda: checks.losses(backend, work, self.steps),
+            "resuming": lambda: checks.resuming(backend, work, self.steps),
+            "speed": lambda: print_table(measurements.speed(works, self.duration, self.out_of_time)),
+            "launches": lambda: measurements.launches(work),
+            "memory": lambda: measurements.memory(backend, replace(work, rnn_size=self.sizes[-1])),
+        }
+
+
+DRY = Plan("cpu", sizes=(8, 12), chunk=6, steps=6, duration=0.0)
+
+
+def machine(backend: Backend, work: Work) -> dict[str, Any]:
+    """Return the versions of the software and the names of the hardware."""
+    rivals = [import_module(SIDES[rival.engine]).describe(rival) for rival in opponents(work)[:1] if rival]
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "cpu": CPU.describe(),
+        "device": backend.describe(),
+        "rival": rivals[0] if rivals else "PyTorch is not installed",
+    }
+
+
+def print_table(rows: Any) -> list[dict[str, Any]]:
+    """Print the times as they are measured, in milliseconds per iteration, and return the rows."""
+    done = []
+    for row in rows:
+        done.append(row)
+        work = Work(**row["work"])
+        columns = dict.fromkeys(["cpu", work.device, *PYTORCH.values()])
+        if len(done) == 1:
+            print(f"{'milliseconds':28}" + "".join(f"{column:>21}" for column in columns))
+        found = {column: f"{time:.2f}" for column, time in row["milliseconds"].items()}
+        times = "".join(f"{found.get(column, '–'):>21}" for column in columns)
+        print(f"{f'{work.kind} {work.model} {work.num_layers}×{work.rnn_size}':28}{times}", flush=True)
+        for column, error in row["errors"].items():
+            print(f"    {column}: {error}")
+    return done
+
+
+def has_failed(result: Any, device: str) -> bool:
+    """Return whether a check failed, or minichar could not be timed on the device."""
+    if isinstance(result, dict):
+        return not result.get("passed", True)
+    return any(device in row["errors"] for row in result)
+
+
+def run(plan: Plan) -> dict[str, Any]:
+    """Run all sections, print the results and return them."""
+    results: dict[str, Any] = {"failed": [], "left out": []}
+    for name, section in plan.sections(open_backend(plan.device)).items():
+        if plan.out_of_time():
+            results["left out"].append(name)
+            continue
+        print(f"\n== {name}", flush=True)
+        try:
+            results[name] = section()
+        except Exception as error:  # the other sections still run
+            traceback.print_exc()
+            results[name] = {"passed": False, "error": f"{type(error).__name__}: {error}"}
+        if isinstance(results[name], dict):
+            for key, value in results[name].items():
+                print(f"{key:28}{value}")
+        if has_failed(results[name], plan.device):
+            results["failed"].append(name)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit status."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--device", default="gpu", help="gpu or gpu:N")
+    parser.add_argument("--minutes", type=float, default=9.0, help="time limit")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save the results to this file")
+    parser.add_argument("--dry", action="store_true", help="run on the CPU with tiny sizes")
+    given = parser.parse_args(arguments)
+    begun = monotonic()
+    plan = replace(DRY if given.dry else Plan(given.device), end=begun + 60.0 * given.minutes)
+    try:
+        with environment(FULL_PRECISION):
+            results = run(plan)
+    except MinicharError as error:
+        print(f"{error}\nTo test this script without a GPU, use --dry.", file=sys.stderr)
+        return 1
+    for name in ("failed", "left out"):
+        print(f"\n{name}: {', '.join(results[name]) or 'nothing'}")
+    if given.json:
+        results = {"dry": given.dry, "seconds": round(monotonic() - begun)} | results
+        given.json.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+    return int(bool(results["failed"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

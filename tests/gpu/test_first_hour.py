@@ -1,0 +1,234 @@
+"""The script for a GPU runs without one, and its checks fail if something is wrong."""
+
+import json
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import first_hour
+import gpu_checks
+import gpu_measurements
+import pytest
+from first_hour import DRY, has_failed, main
+
+from minichar.bench import compare, ours
+from minichar.devices.cpu import CPU
+from minichar.engine.gradcheck import Row
+
+NAMES = ["machine", "gradients", "losses", "resuming", "speed", "launches", "memory"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Sample less, and do not import PyTorch, which takes longer than everything else."""
+    monkeypatch.setattr(ours, "PIECE", 5)
+    monkeypatch.setattr(compare, "find_spec", lambda name: None)
+
+
+def sections(monkeypatch, **replaced):
+    """Replace all sections by results that are functions or dicts."""
+    monkeypatch.setattr(first_hour.Plan, "sections", lambda plan, backend: replaced)
+
+
+def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
+    path = tmp_path / "first_hour.json"
+    assert main(["--dry", "--json", str(path)]) == 0
+    results = json.loads(path.read_text("utf-8"))
+    assert list(results) == ["dry", "seconds", "failed", "left out", *NAMES]
+    assert results["dry"] is True
+    assert results["failed"] == results["left out"] == []
+    assert all(results[name]["passed"] for name in ("gradients", "losses", "resuming"))
+    assert len(results["gradients"]["errors"]) == 4
+    assert all(0 < error < 1e-12 for error in results["gradients"]["errors"].values())
+    assert results["resuming"]["steps"] == [3, 6]
+    works = [(row["work"]["kind"], row["work"]["model"], row["work"]["rnn_size"]) for row in results["speed"]]
+    assert works == [
+        *(("train", "lstm", H) for H in (8, 12)),
+        *(
+            ("train", "gru", 8),
+            ("train", "rnn", 8),
+            ("dropout", "lstm", 8),
+            ("scheduled-sampling", "lstm", 8),
+        ),
+        *((kind, "lstm", H) for kind in ("evaluate", "sample") for H in (8, 12)),
+    ]
+    assert all(row["milliseconds"]["cpu"] > 0 and not row["errors"] for row in results["speed"])
+    assert results["memory"]["process megabytes"] > 1
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = (line for line in lines if line.startswith("scheduled-sampling lstm 2×8"))
+    assert row.split()[-2:] == ["–", "–"]  # the columns of PyTorch
+
+
+def test_without_a_gpu_the_error_names_the_dry_run(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert main([]) == 1
+    error, advice = capsys.readouterr().err.splitlines()
+    assert error.startswith("device gpu: requires CuPy")
+    assert "--dry" in advice
+
+
+def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
+    def broken():
+        raise ValueError("no such thing")
+
+    path = tmp_path / "results.json"
+    sections(monkeypatch, one=broken, two=lambda: {"passed": False}, three=lambda: {"x": 1}, four=list)
+    assert main(["--dry", "--json", str(path)]) == 1
+    results = json.loads(path.read_text("utf-8"))
+    assert results["failed"] == ["one", "two"]
+    assert results["one"] == {"passed": False, "error": "ValueError: no such thing"}
+    assert results["three"] == {"x": 1}
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_is_left_when_the_time_is_up_is_left_out(capsys):
+    assert main(["--dry", "--minutes", "0"]) == 0
+    assert capsys.readouterr().out.endswith(f"left out: {', '.join(NAMES)}\n")
+
+
+def test_full_precision_applies_to_the_sections_only(monkeypatch):
+    seen = {}
+    monkeypatch.setenv("CUPY_TF32", "1")
+    sections(monkeypatch, one=lambda: seen.update(first_hour.os.environ) or {})
+    assert main(["--dry"]) == 0
+    assert seen["CUPY_TF32"] == "0"
+    assert first_hour.os.environ["CUPY_TF32"] == "1"
+
+
+class TestChecks:
+    """On the CuPy test double, and with errors that the checks must find."""
+
+    def test_pass_on_another_device(self):
+        from cupy_double import open_double  # skips the test if CuPy is not installed
+
+        gpu = open_double()
+        losses = gpu_checks.losses(gpu, DRY.work, 3)
+        assert losses["passed"]
+        assert len(losses["largest difference"]) == len(losses["captured as a CUDA graph"]) == 4
+        assert gpu_checks.resuming(gpu, DRY.work, 4) == {"passed": True, "bit for bit": True, "steps": (2, 4)}
+
+    @pytest.mark.parametrize("error", [1e-3, float("nan")])
+    def test_different_losses_are_found(self, error, monkeypatch):
+        training_losses = gpu_checks.training_losses
+
+        def wrong(backend, work, steps):
+            losses, step = training_losses(backend, work, steps)
+            if work.model == "rnn" and backend is not CPU:
+                losses[-1] += error
+            return losses, step
+
+        monkeypatch.setattr(gpu_checks, "training_losses", wrong)
+        assert not gpu_checks.losses(type(CPU)(), DRY.work, 2)["passed"]
+
+    def test_a_wrong_gradient_is_found(self, monkeypatch):
+        rows = [Row("layer1.W", (2, 3), 1e-6, 1e-9), Row("layer2.W", (2, 3), 1e-16, 1e-9)]
+        monkeypatch.setattr(gpu_checks, "check_network", lambda network, *chunk: rows)
+        result = gpu_checks.gradients(CPU)
+        assert not result["passed"]
+        assert {*result["errors"].values()} == {1e-6}
+
+    def test_a_run_that_is_not_resumed_exactly_is_found(self, monkeypatch):
+        resume = gpu_checks.resume
+
+        def wrong(*args):
+            run = resume(*args)
+            run.trainer.step.optimiser.mean_square[...] *= 1.001
+            return run
+
+        monkeypatch.setattr(gpu_checks, "resume", wrong)
+        assert not gpu_checks.resuming(CPU, DRY.work, 4)["passed"]
+
+    def test_a_run_that_did_not_go_on_is_found(self, monkeypatch):
+        """If the stopped run already has the final weights, nothing was resumed."""
+        train = gpu_checks.train
+        monkeypatch.setattr(
+            gpu_checks, "train", lambda trainer, steps: trainer if trainer.iteration else train(trainer, 2)
+        )
+        assert gpu_checks.resuming(CPU, DRY.work, 4) == {
+            "passed": False,
+            "bit for bit": True,
+            "steps": (2, 2),
+        }
+
+
+class TestMeasurements:
+    def test_columns(self, monkeypatch):
+        """minichar on both devices and PyTorch on the device, but not minichar's other baselines."""
+        monkeypatch.setattr(compare, "find_spec", lambda name: object())
+        timed = []
+        monkeypatch.setattr(
+            gpu_measurements, "milliseconds", lambda work, duration: timed.append(work) or 1.0
+        )
+        work = replace(DRY.work, device="gpu:1")
+        rows = list(gpu_measurements.speed([work, replace(work, kind="dropout")], 0, lambda: False))
+        assert [list(row["milliseconds"]) for row in rows] == [
+            ["cpu", "gpu:1", "PyTorch", "PyTorch, CUDA graph"],
+            ["cpu", "gpu:1"],
+        ]
+        assert [(one.engine, one.device) for one in timed[:4]] == [
+            *(("minichar", "cpu"), ("minichar", "gpu:1")),
+            *(("pytorch", "gpu:1"), ("pytorch-graph", "gpu:1")),
+        ]
+
+    @pytest.mark.parametrize(("broken", "failed"), [("pytorch-graph", False), ("minichar", True)])
+    def test_only_errors_of_minichar_on_the_device_are_failures(self, monkeypatch, broken, failed):
+        def failing(work, duration):
+            if (work.engine, work.device) == (broken, "gpu"):
+                raise RuntimeError("first line\nsecond line")
+            return 1.0
+
+        monkeypatch.setattr(compare, "find_spec", lambda name: object())
+        monkeypatch.setattr(gpu_measurements, "milliseconds", failing)
+        (row,) = rows = list(gpu_measurements.speed([replace(DRY.work, device="gpu")], 0, lambda: False))
+        assert [*row["errors"].values()] == ["RuntimeError: first line"]
+        assert len(row["milliseconds"]) == 3
+        assert has_failed(rows, "gpu") == failed
+
+    def test_measurements_are_left_out_when_the_time_is_up(self, monkeypatch):
+        left = iter([False, True])
+        monkeypatch.setattr(gpu_measurements, "milliseconds", lambda work, duration: 1.0)
+        work = replace(DRY.work, device="gpu")
+        (row,) = gpu_measurements.speed([work], 0, lambda: next(left))
+        assert (row["milliseconds"], row["left out"], row["errors"]) == ({"cpu": 1.0}, ["gpu"], {})
+        assert not has_failed([row], "gpu")
+
+    def test_milliseconds_are_the_median_after_the_warm_up(self, monkeypatch):
+        calls, durations = [], iter([0.003, 0.001, 0.002])
+        monkeypatch.setattr(ours, "prepare", lambda work: lambda: calls.append(work))
+        monkeypatch.setattr(gpu_measurements, "seconds", lambda unit: next(durations))
+        assert gpu_measurements.milliseconds(replace(DRY.work, device="gpu"), 0) == pytest.approx(2)
+        assert len(calls) == gpu_measurements.WARM_UP
+
+    def test_launches(self):
+        def event(device, name, microseconds):
+            elapsed = SimpleNamespace(elapsed_us=lambda: microseconds)
+            return SimpleNamespace(device_type=SimpleNamespace(name=device), name=name, time_range=elapsed)
+
+        events = [
+            *(event("CPU", "cudaGraphLaunch", 9), event("CPU", "cudaMemcpyAsync", 9)),
+            *(event("CUDA", "gemm", 300), event("CUDA", "lstm_forward", 200)),
+        ]
+        assert gpu_measurements.count_launches(iter(events)) == {
+            "launches": 1,
+            "operations": 2,
+            "busy milliseconds": 0.5,
+        }
+
+    def test_memory_of_a_gpu(self, monkeypatch):
+        free = iter([(7e9, 8e9), (5e9, 8e9)])
+        runtime = SimpleNamespace(memGetInfo=lambda: next(free))
+        pool = SimpleNamespace(free_all_blocks=lambda: None)
+        xp = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), get_default_memory_pool=lambda: pool)
+        monkeypatch.setattr(ours, "prepare", lambda work: lambda: None)
+        result = gpu_measurements.memory(SimpleNamespace(xp=xp), replace(DRY.work, device="gpu"))
+        assert result == {"H": 8, "megabytes": 2000, "available": 7000, "of": 8000}
+
+    def test_speed_on_the_double(self, monkeypatch):
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        plan = replace(DRY, device="gpu", sizes=(4,), chunk=2)
+        works = gpu_measurements.all_works(plan.work, plan.sizes)[:1]
+        (row,) = gpu_measurements.speed(works, 0, lambda: False)
+        assert row["errors"] == {}
+        assert [*row["milliseconds"]] == ["cpu", "gpu"]

@@ -1,0 +1,188 @@
+"""The cache of training-step timings. A damaged or unwritable cache is never an error."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minichar.devices.cpu import CPU
+from minichar.engine.config import Config
+from minichar.text.batches import split_text
+from minichar.text.vocabulary import Vocabulary
+from minichar.training import timings
+from minichar.training.settings import Settings
+from minichar.training.timings import Timing, describe_devices, describe_size, find, load, save
+
+real_cache_path = timings.__dict__["cache_path"]
+HERE = describe_devices([CPU])
+ONE = Timing("small", HERE, {"cpu": 12.34})
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    path = tmp_path / "some" / "folder" / "timings.json"
+    monkeypatch.setattr(timings, "cache_path", lambda: path)
+    return path
+
+
+def test_text_of_a_timing():
+    assert str(ONE) == "cpu, 12.3 ms per step"
+    three = Timing("", {}, {"cpu": 18.0, "gpu:0": 12.34, "gpu:1": 20.0})
+    assert three.fastest == "gpu:0"
+    assert str(three) == "gpu:0, 12.3 ms per step; cpu takes 18.0 ms; gpu:1 takes 20.0 ms"
+
+
+def test_saved_timings_are_found(path):
+    assert load() == []
+    other = replace(ONE, size="large")
+    save(ONE)
+    save(other)
+    assert load() == [ONE, other]
+    assert find("small", [CPU]) == ONE
+    assert find("medium", [CPU]) is None
+    assert [*path.parent.iterdir()] == [path]  # no temporary files
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(
+    "change", [{"devices": {"cpu": "an older NumPy"}}, {"machine": "another one"}, {"size": "other"}]
+)
+def test_a_timing_is_used_only_for_the_same_size_devices_and_machine(change):
+    other = replace(ONE, milliseconds={"cpu": 1.0}, **change)
+    save(other)
+    assert find("small", [CPU]) is None
+    save(ONE)
+    assert find("small", [CPU]) == ONE
+    assert load() == [other, ONE]  # the other one remains
+
+
+@pytest.mark.usefixtures("path")
+def test_a_new_timing_replaces_the_old_one():
+    new = replace(ONE, milliseconds={"cpu": 1.0})
+    save(ONE)
+    save(new)
+    assert load() == [new]
+
+
+@pytest.mark.usefixtures("path")
+def test_the_oldest_timings_are_deleted(monkeypatch):
+    monkeypatch.setattr(timings, "MOST", 3)
+    for size in "abcde":
+        save(replace(ONE, size=size))
+    assert [timing.size for timing in load()] == ["c", "d", "e"]
+
+
+GOOD = vars(ONE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 10**5,
+        b"3",
+        b"[3]",
+        b"[{}]",
+        *(
+            json.dumps([GOOD | change]).encode()
+            for change in (
+                {"size": 3},
+                {"machine": None},
+                {"devices": []},
+                {"devices": {"cpu": 1}},
+                {"devices": {"gpu:0": "x"}},
+                {"devices": {}, "milliseconds": {}},
+                {"milliseconds": None},
+                {"milliseconds": {"cpu": 0}},
+                {"milliseconds": {"cpu": "1"}},
+                {"milliseconds": {"cpu": float("nan")}},
+                {"milliseconds": {"cpu": float("inf")}},
+                {"more": 1},
+            )
+        ),
+    ],
+)
+def test_a_damaged_cache_is_empty_and_can_be_written(path, content):
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert load() == []
+    save(ONE)
+    assert load() == [ONE]
+
+
+def test_a_cache_that_is_too_large_is_not_read(path, monkeypatch):
+    save(ONE)
+    monkeypatch.setattr(timings, "LARGEST", path.stat().st_size - 1)
+    assert load() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_read(path):
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert load() == []
+
+
+def test_an_unwritable_cache_is_ignored(path):
+    path.parent.parent.write_text("a file, not a directory")
+    save(ONE)
+    assert load() == []
+
+
+def test_no_home_directory(monkeypatch):
+    def no_home():
+        raise RuntimeError("no home directory")
+
+    monkeypatch.setattr(timings, "cache_path", no_home)
+    save(ONE)
+    assert load() == []
+
+
+class TestPath:
+    @pytest.fixture(autouse=True)
+    def home(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(Path, "home", lambda: tmp_path)
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        return tmp_path
+
+    def test_xdg_cache_home(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+        assert real_cache_path() == tmp_path / "caches" / "minichar" / "timings.json"
+
+    @pytest.mark.parametrize("given", ["", "relative"])
+    @pytest.mark.parametrize(
+        ("system", "folder"),
+        [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "Local")],
+    )
+    def test_platforms(self, monkeypatch, home, given, system, folder):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        monkeypatch.setenv("LOCALAPPDATA", str(home / "Local"))
+        monkeypatch.setattr(sys, "platform", system)
+        assert real_cache_path() == home / folder / "minichar" / "timings.json"
+
+
+def test_the_size_contains_everything_that_affects_the_time():
+    """Change one option at a time. The resulting sizes differ from each other."""
+    settings, config = Settings(), Config(65)
+    split = split_text(Vocabulary("ab").encode("ab" * 99), 5, 7, 0.9, 0.1, "columns")
+    assert describe_size(config, settings, split) == (
+        "LSTM, 2 layers of 128, 65 characters, chunks of 5×7, float32"
+    )
+    changes = [
+        *({"model": "rnn"}, {"model": "gru"}, {"model": "gru", "gru_reset": "before"}, {"rnn_size": 9}),
+        *({"num_layers": 1}, {"vocab_size": 66}, {"dropout": 0.5}, {"weight_drop": 0.5}),
+        *({"embedding": 8}, {"layer_norm": True}, {"dropout": 0.4, "embedding": 8}),
+    ]
+    sizes = [describe_size(replace(config, **change), settings, split) for change in ({}, *changes)]
+    sizes += [
+        describe_size(config, replace(settings, **c), split) for c in ({"dtype": "float64"}, {"use_ss": True})
+    ]
+    sizes += [describe_size(config, settings, replace(split, **c)) for c in ({"B": 6}, {"T": 6})]
+    assert len({*sizes}) == len(sizes) == 1 + len(changes) + 4
+    assert "dropout" in describe_size(replace(config, dropout=0.1), settings, split)
+    assert describe_size(replace(config, dropout=0.1), settings, split) == sizes[7]
