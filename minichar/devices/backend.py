@@ -73,9 +73,14 @@ class Backend(ABC):
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random generator on the device. Different `words` yield independent streams."""
 
-    def matmul(self, W: Array, s: Array) -> Array:
-        """Return ``W @ s``, the matrix product of a layer's weights ``(G, K)`` and inputs ``(K, B)``."""
-        return self.xp.matmul(W, s)
+    def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
+        """Return the matrix product ``A @ B``, written to `out` if given."""
+        return self.xp.matmul(A, B, out=out)
+
+    def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
+        """Add the matrix product ``A @ B`` to `out`, and return `out`."""
+        out += self.xp.matmul(A, B)
+        return out
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
@@ -89,7 +94,7 @@ class Backend(ABC):
         onehot = self.zeros((len(ids), len(seen)), columns.dtype)  # (N, S)
         xp.put_along_axis(onehot, place[:, None], 1.0, axis=1)
         out[...] = 0.0
-        out[:, seen] = xp.matmul(columns, onehot)  # (G, S)
+        out[:, seen] = self.matmul(columns, onehot)  # (G, S)
 
     def fuse(self, function: Function) -> Function:
         """Bind `xp` to the pure element-wise ``function(xp, *arguments)``, and fuse it if possible.

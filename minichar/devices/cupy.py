@@ -5,8 +5,10 @@ from importlib import import_module
 from itertools import islice
 from types import ModuleType
 from typing import Any
+from warnings import warn
 
 from minichar.devices.backend import Array, Backend, Function, unusable
+from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
@@ -16,10 +18,29 @@ NO_DEVICE = 100
 
 
 class CuPyBackend(Backend):
-    """Backend for an NVIDIA GPU, using CuPy."""
+    """Backend for an NVIDIA GPU, using CuPy.
 
-    def __init__(self, index: int, xp: ModuleType) -> None:
+    Attributes
+    ----------
+    products : Products or None
+        Products that can be captured, or None to use CuPy's products and never capture a step.
+    """
+
+    def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
         super().__init__(f"gpu:{index}", xp)
+        self.products = products
+
+    def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
+        """Return the matrix product ``A @ B``, written to `out` if given."""
+        if self.products is None or A.dtype.name not in REAL:
+            return super().matmul(A, B, out)
+        return self.products.matmul(A, B, out)
+
+    def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
+        """Add the matrix product ``A @ B`` to `out`, and return `out`."""
+        if self.products is None or A.dtype.name not in REAL:
+            return super().add_matmul(A, B, out)
+        return self.products.matmul(A, B, out, add=True)
 
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random generator on the device. Different `words` yield independent streams."""
@@ -34,7 +55,7 @@ class CuPyBackend(Backend):
         less memory, but their order, and thus the rounding, would vary between runs.
         """
         onehot = ids[:, None] == self.xp.arange(out.shape[1])  # (N, V)
-        self.xp.matmul(columns, onehot.astype(columns.dtype), out=out)
+        self.matmul(columns, onehot.astype(columns.dtype), out=out)
 
     def fuse(self, function: Function) -> Function:
         """Return the function fused into one kernel.
@@ -67,7 +88,7 @@ class CuPyBackend(Backend):
 
     def recorded(self, step: Function) -> Function:
         """Return `step` as a CUDA graph, which is captured after a warm-up and then replayed."""
-        return CudaGraph(self.xp, step)
+        return step if self.products is None else CudaGraph(self.xp, step)
 
     def describe(self) -> str:
         """Return the CuPy and CUDA versions (CUDA as 1000 · major + 10 · minor), the GPU and its memory."""
@@ -123,4 +144,14 @@ def open_cupy(index: int) -> CuPyBackend:
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
         what = f"a test computation with {version} failed"
         raise unusable(name, what, error, "pip install 'minichar[gpu]'") from error
-    return CuPyBackend(index, cupy)
+    return CuPyBackend(index, cupy, open_products(cupy))
+
+
+def open_products(cupy: ModuleType) -> Products | None:
+    """Return products that can be captured, or issue a warning and return None if cuBLAS cannot be loaded."""
+    try:
+        return Products(cupy, load_library())
+    except Exception as error:  # the package, the library or one of its functions is missing
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        warn(f"cuBLAS cannot be loaded, so each operation is launched separately ({why})", RuntimeWarning, 2)
+        return None

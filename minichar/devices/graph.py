@@ -1,8 +1,9 @@
-"""Capture a training step as a CUDA graph, so that a single launch runs all its kernels."""
+"""Capture a step as a CUDA graph, so that a single launch runs all its operations."""
 
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+from warnings import warn
 
 WARM_UP = 2
 """Number of warm-up calls before a step is captured. They compile kernels and allocate memory."""
@@ -12,43 +13,54 @@ class CudaGraph:
     """A step that runs normally a few times, is then captured as a CUDA graph, and is replayed from then on.
 
     The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
-    separate memory pool, so that a replay cannot overwrite other memory. If CuPy cannot capture one
-    of the step's calls, the step always runs normally.
+    separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
+    is issued and the step always runs normally.
+
+    The step has its own stream, because the default stream cannot be captured. Events order it after the
+    caller's earlier work and before the caller's later work, without blocking the host.
     """
 
     def __init__(self, xp: ModuleType, step: Callable[[], None]) -> None:
         self.xp, self.step, self.calls = xp, step, 0
         self.stream = xp.cuda.Stream(non_blocking=True)
+        self.begin, self.end = (xp.cuda.Event(disable_timing=True) for _ in range(2))
         self.pool = xp.cuda.MemoryPool()
         self.graph: Any = None
 
     def __call__(self) -> None:
         """Run the step."""
-        before = self.xp.cuda.get_current_stream()
-        before.synchronize()
+        current = self.xp.cuda.get_current_stream()
+        current.record(self.begin)
+        self.stream.wait_event(self.begin)
         with self.stream:
             if self.calls == WARM_UP:
-                self._record()
+                self._capture()
             self.calls += 1
             if self.graph is not None:
                 self.graph.launch(self.stream)
             else:
                 self._run()
-        self.stream.synchronize()
+        self.stream.record(self.end)
+        current.wait_event(self.end)
 
     def _run(self) -> None:
         with self.xp.cuda.using_allocator(self.pool.malloc):
             self.step()
 
-    def _record(self) -> None:
-        recorded = False
+    def _capture(self) -> None:
         self.stream.begin_capture()
+        cause: Exception | None = None
         try:
             self._run()
-            recorded = True
-        except NotImplementedError:  # CuPy 14 cannot capture cuBLAS calls, such as matrix products
-            pass
-        finally:
+        except Exception as error:  # which operations cannot be captured depends on the CuPy version
+            cause = error
+        try:  # capture must end in any case
             graph = self.stream.end_capture()
-        if recorded:
+        except Exception as error:
+            cause = cause or error
+        if cause is None:
             self.graph = graph
+        else:
+            why = f"{type(cause).__name__}: {cause}".splitlines()[0]
+            message = f"a step cannot be captured, so each operation is launched separately ({why})"
+            warn(message, RuntimeWarning, stacklevel=3)

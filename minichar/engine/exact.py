@@ -53,13 +53,25 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 
 
 class ExactProducts(Backend):
-    """Mixin that makes the `matmul` of a backend class exact."""
+    """Mixin that makes the matrix products of a backend class exact, given weights on their grid.
 
-    def matmul(self, W: Array, s: Array) -> Array:
-        """Round s to its grid in place, and return ``W @ s``."""
-        s += SHIFT
-        s -= SHIFT
-        return super().matmul(W, s)
+    The products of the backward pass are rounded to the same grid, which is too coarse for gradients.
+    """
+
+    def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
+        """Round B to its grid in place, and return ``A @ B``."""
+        return super().matmul(A, to_grid(B), out)
+
+    def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
+        """Round B to its grid in place, and add ``A @ B`` to `out`."""
+        return super().add_matmul(A, to_grid(B), out)
+
+
+def to_grid(s: Array) -> Array:
+    """Round `s` in place to integer multiples of 2^-24."""
+    s += SHIFT
+    s -= SHIFT
+    return s
 
 
 def with_exact_products(backend: Backend) -> Backend:

@@ -116,7 +116,7 @@ class Linear:
 
     def state_gradient(self, t: int) -> Array:
         """Return the gradient with respect to h at step t, ``(H, B)``, from the stored `da`."""
-        return self.xp.matmul(self.used[:, : self.H].T, self.da[t])
+        return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
 
     def backward(self, n: int, ids: Array) -> Array | float:
         """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or 0 if there is no x.
@@ -124,14 +124,14 @@ class Linear:
         If there is `Wx`, `ids` ``(n, B)`` are the input characters of the forward pass.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
-        self.xp.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
+        self.backend.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
         if self.mask is not None:
             self.dW[:, : self.H] = dropout.backward(self.dW[:, : self.H], self.mask)
         if self.Wx is not None:
             self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)
         if not self.reads_x:
             return 0.0
-        dx = self.xp.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
+        dx = self.backend.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
         return dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
 
 

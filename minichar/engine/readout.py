@@ -79,8 +79,8 @@ class ReadOut:
             piece_loss, cache = self._loss(columns, targets[steps], targets.size)
             total = total + piece_loss
             dlogits = loss.backward(xp, cache)  # (V, m·B)
-            self.dW += xp.matmul(dlogits, columns.T)
-            dx = xp.matmul(self.W[:, :-1].T, dlogits)  # (H, m·B)
+            self.backend.add_matmul(dlogits, columns.T, out=self.dW)
+            dx = self.backend.matmul(self.W[:, :-1].T, dlogits)  # (H, m·B)
             self.dx[steps] = dx.reshape(len(dx), -1, self.B).transpose(1, 0, 2)
         return total
 
@@ -99,5 +99,5 @@ class ReadOut:
     def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, loss.Cache]:
         """Return a block's contribution to the mean loss over N characters, and its backward cache."""
         shape = self.W.shape[0], columns.shape[1]
-        logits = self.xp.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
+        logits = self.backend.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
         return loss.forward(self.xp, logits, targets.reshape(-1), N)

@@ -7,9 +7,16 @@ converted to NumPy arrays implicitly, and functions, operators, assignments and 
 and lists. This is stricter than CuPy, which copies some of them to the device implicitly.
 
 Stream capture works as in CUDA. Each call between ``begin_capture`` and ``end_capture`` is recorded, and its
-effects are undone at the end, because captured work does not run on the GPU. An operation that would make
-the host wait for the device raises an exception, as in CUDA. Launching the graph replays the recorded calls
-on the same arrays with the same Python numbers. A fused function can only call element-wise functions.
+effects are undone at the end, because captured work does not run on the GPU. Launching the graph replays the
+recorded calls on the same arrays with the same Python numbers. During capture, the following raise an
+exception:
+
+- CuPy's own matrix products, as in CuPy 14
+- whatever makes the host wait for the device, as in CUDA
+- an operation or a product on another stream, which the graph would silently not contain
+- memory that is not from the graph's own pool, which other code could overwrite
+
+A fused function can only call element-wise functions. The operations that the host launches are counted.
 """
 
 from cupy_double.array import CUDARuntimeError, method_signature, ndarray, real

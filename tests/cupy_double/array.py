@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,13 @@ class ndarray:
 
         return method
 
+    @property
+    def data(self):
+        """The array's memory. A capture that uses its address keeps it allocated."""
+        if self._device.capture is not None:
+            self._device.capture.used.append(self._a)
+        return SimpleNamespace(ptr=self._a.__array_interface__["data"][0])
+
     def get(self, stream=None, order="C", out=None, blocking=True):
         self._device.cross("to_host")
         return self._a.copy(order)
@@ -150,9 +158,7 @@ class ndarray:
         if masked and isinstance(value, ndarray) and value.ndim:
             self._device.wait("indexing with a Boolean mask")
         a, index, value = self._a, bare(index), bare(value)
-        self._device.save(self)
-        a[index] = value
-        self._device.record(lambda: a.__setitem__(index, value))
+        self._device.write(a, lambda: a.__setitem__(index, value), "copy")
 
     @staticmethod
     def _check(index):

@@ -1,9 +1,11 @@
 """The parts of ``cupy.cuda`` and ``cupy.random`` that minichar uses."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from cupy_double.array import CUDARuntimeError, ndarray, real
-from cupy_double.device import Capture
+from cupy_double.device import CAPTURE_INVALIDATED, CAPTURE_ISOLATION, Capture
 
 RealGenerator = real.random.Generator  # resolved before tests replace the module "cupy"
 INVALID_DEVICE = 101  # CUDA's error code
@@ -49,7 +51,7 @@ class Cuda(Known):
     def __init__(self, device):
         super().__init__(device, real.cuda)
         self.runtime = Runtime(device, real.cuda.runtime)
-        self._null = Stream(device)
+        device.streams.append(Stream(device, 0))  # the default stream
 
     def Device(self, device=None):
         return DeviceHandle(self._device, device)
@@ -58,7 +60,15 @@ class Cuda(Known):
         return Stream(self._device)
 
     def get_current_stream(self, device_id=-1):
-        return self._device.streams[-1] if self._device.streams else self._null
+        return self._device.stream
+
+    def Event(self, block=False, disable_timing=False, interprocess=False):
+        return Event(self._device)
+
+    def alloc(self, size):
+        self._device.check_allocator()
+        memory = np.empty(size, "uint8")
+        return SimpleNamespace(ptr=memory.__array_interface__["data"][0], memory=memory)
 
     def MemoryPool(self, allocator=None):
         return MemoryPool(self._device, real.cuda.MemoryPool)
@@ -78,9 +88,19 @@ class DeviceHandle(Known):
         self._device.used = self._index
 
 
-class Stream(Known):
+class Event(Known):
     def __init__(self, device):
+        super().__init__(device, real.cuda.Event)
+        self._capture = None
+
+    def synchronize(self):
+        self._device.wait("synchronize")
+
+
+class Stream(Known):
+    def __init__(self, device, ptr=None):
         super().__init__(device, real.cuda.Stream)
+        self.ptr = id(self) if ptr is None else ptr
 
     def __enter__(self):
         self._device.streams.append(self)
@@ -92,15 +112,26 @@ class Stream(Known):
     def synchronize(self):
         self._device.wait("synchronize")
 
+    def record(self, event=None):
+        event = event or Event(self._device)
+        event._capture = self._device.capture
+        return event
+
+    def wait_event(self, event):
+        if event._capture is not self._device.capture:
+            raise CUDARuntimeError(CAPTURE_ISOLATION)
+
     def begin_capture(self, mode=None):
-        if self._device.streams[-1:] != [self]:
+        if self._device.stream is not self:
             raise RuntimeError("only the current stream can be captured")
         self._device.wait("begin_capture")
-        self._device.capture = Capture()
+        self._device.capture = Capture(self)
 
     def end_capture(self):
         capture, self._device.capture = self._device.capture, None
         capture.end()
+        if not capture.valid:
+            raise CUDARuntimeError(CAPTURE_INVALIDATED)
         return Graph(self._device, capture)
 
 
@@ -118,6 +149,8 @@ class Graph(Known):
 
 
 class MemoryPool(Known):
+    _stream = None
+
     def malloc(self, size):
         raise NotImplementedError("the test double does not allocate memory")
 
@@ -128,6 +161,8 @@ class UsingAllocator:
 
     def __enter__(self):
         self.before, self.device.allocator = self.device.allocator, self.allocator
+        if self.allocator is not None and self.allocator.__self__._stream is None:
+            self.allocator.__self__._stream = self.device.stream  # the memory of a pool belongs to one stream
 
     def __exit__(self, *exception):
         self.device.allocator = self.before

@@ -1,24 +1,39 @@
-"""State shared by the module and its arrays: the current stream, the capture and the copy counts."""
+"""State shared by the module and its arrays: streams, capture, memory pools, and counts of operations."""
+
+from collections import Counter
 
 import numpy as np
 
 from cupy_double.array import CUDARuntimeError, bare, flat, ndarray
+from cupy_double.operations import operations
 
-CAPTURE_UNSUPPORTED = 900  # CUDA's error code
-PRODUCTS = (np.matmul, np.dot, np.tensordot)
+CAPTURE_UNSUPPORTED, CAPTURE_INVALIDATED, CAPTURE_ISOLATION = 900, 901, 905  # CUDA's error codes
+PRODUCTS = ("matmul", "dot", "tensordot", "inner", "vdot", "einsum")
 
 
 class Device:
-    """The state of the device."""
+    """The state of the device.
 
-    def __init__(self, count, error, captures_products):
-        self.count, self.error, self.captures_products = count, error, captures_products
+    Attributes
+    ----------
+    operations : Counter
+        Number of operations launched by the host, by kind (`cupy_double.operations`).
+    """
+
+    def __init__(self, count, error):
+        self.count, self.error = count, error
         self.used = None
         self.streams = []
         self.allocator = None
         self.capture = None
         self.fusing = False
         self.crossings = {"to_device": 0, "to_host": 0}
+        self.operations = Counter()
+
+    @property
+    def stream(self):
+        """The current stream."""
+        return self.streams[-1]
 
     def cross(self, where):
         """Count a copy of an array or of one of its elements between host and device."""
@@ -26,23 +41,34 @@ class Device:
         self.crossings[where] += 1
 
     def wait(self, what):
-        """Make the host wait for the device; waiting during capture is an error."""
+        """Make the host wait for the device. This is an error during capture, and invalidates the capture."""
         if self.capture is not None:
+            self.capture.valid = False
             raise CUDARuntimeError(CAPTURE_UNSUPPORTED)
         if self.fusing:
             raise TypeError(f"{what} in a fused function")
+
+    def launch(self, kind, n=1):
+        """Count `n` operations. During capture, each must be on the stream that is captured."""
+        if self.fusing or not n:
+            return
+        if self.capture is not None and self.stream is not self.capture.stream:
+            raise RuntimeError("an operation on another stream than the captured one")
+        self.operations[kind] += n
 
     def call(self, function, *args, **kwargs):
         """Call a NumPy function on device arrays, and record the call during capture."""
         if self.fusing and (not isinstance(function, np.ufunc) or function.signature):
             raise TypeError(f"a fused function called {function}, which is not element-wise")
-        if self.capture is not None and function in PRODUCTS and not self.captures_products:
+        if self.capture is not None and getattr(function, "__name__", None) in PRODUCTS:
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
         written = kwargs.get("out")
         if written is not None:
-            self.save(written)
+            self.save(written._a)
         plain = bare(args), bare(kwargs)
         result = function(*plain[0], **plain[1])
+        for kind, n in operations(function, *plain, result):
+            self.launch(kind, n)
         if isinstance(result, tuple):
             return tuple(map(self.wrapped, result))
         if written is not None:
@@ -56,18 +82,31 @@ class Device:
             self.record(lambda: np.copyto(array, function(*plain[0], **plain[1]), casting="unsafe"))
         return self.wrapped(array)
 
+    def write(self, array, function, kind):
+        """Call a function that overwrites an array, and record the call during capture."""
+        self.launch(kind)
+        self.save(array)
+        function()
+        self.record(function)
+
     def made(self, array, sources):
         """Register a newly allocated array, unless it is a view of one of the sources."""
         if self.capture is None or any(np.may_share_memory(array, source) for source in sources):
             return
-        if self.allocator is None:
-            raise RuntimeError("a captured step allocated memory from the default pool")
+        self.check_allocator()
         self.capture.fresh[id(array)] = array
+
+    def check_allocator(self):
+        """Raise an exception if a capture would allocate memory that is not its own."""
+        if self.capture is not None and self.allocator is None:
+            raise RuntimeError("a captured step allocated memory from the default pool")
+        if self.capture is not None and self.allocator.__self__._stream is not self.capture.stream:
+            raise RuntimeError("a captured step allocated memory from the pool of another graph")
 
     def save(self, array):
         """During capture, save an array that a call is about to overwrite."""
         if self.capture is not None:
-            self.capture.undo.append((array._a, array._a.copy()))
+            self.capture.undo.append((array, array.copy()))
 
     def record(self, call):
         """Record a call during capture."""
@@ -81,8 +120,9 @@ class Device:
 class Capture:
     """The calls and writes between `begin_capture` and `end_capture`."""
 
-    def __init__(self):
-        self.calls, self.undo, self.fresh = [], [], {}
+    def __init__(self, stream):
+        self.stream, self.valid = stream, True
+        self.calls, self.undo, self.fresh, self.used = [], [], {}, []
 
     def end(self):
         """Undo all writes. The contents of newly allocated arrays are undefined."""

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from cupy_double.array import bare, ndarray, real
+from cupy_double.cublas import CuBLAS
 from cupy_double.cuda import Cuda, Random
 from cupy_double.device import Device
+from cupy_double.operations import MOST_COPIES, operations
+from minichar.devices import cublas
+from minichar.devices import cupy as opening
 from minichar.devices.choose import open_backend
 
 WAITING = ("unique", "nonzero", "flatnonzero", "argwhere", "bincount", "repeat", "array_equal", "allclose")
@@ -42,9 +46,7 @@ class Ufunc:
         device, plain = self.device, (a._a, bare(indices), bare(b))
         if device.fusing:
             raise TypeError("a scatter operation in a fused function")
-        device.save(a)
-        self.numpy.at(*plain)
-        device.record(lambda: self.numpy.at(*plain))
+        device.write(plain[0], lambda: self.numpy.at(*plain), "kernel")
 
 
 class DoubleOfCuPy(ModuleType):
@@ -56,17 +58,16 @@ class DoubleOfCuPy(ModuleType):
         Number of GPUs.
     error : int, optional
         Error code of the CUDA runtime, such as 35 (the driver is too old).
-    captures_products : bool
-        Whether matrix products can be captured. cuBLAS supports this, but CuPy 14 does not.
     """
 
-    def __init__(self, count=1, error=None, captures_products=False):
+    def __init__(self, count=1, error=None):
         super().__init__("cupy")
-        self.device_ = Device(count, error, captures_products)
+        self.device_ = Device(count, error)
         self.__version__ = real.__version__
         self.ndarray = ndarray
         self.cuda = Cuda(self.device_)
         self.random = Random(self.device_)
+        self.cublas = CuBLAS(self.device_)
 
     @property
     def crossings(self):
@@ -95,12 +96,14 @@ class DoubleOfCuPy(ModuleType):
                 # In CuPy, out-of-range indices wrap around.
                 kwargs = kwargs | {"mode": "wrap"}
             if name in ("put_along_axis", "copyto"):
-                target, *_ = bound.arguments.values()
                 plain = bare(args), bare(kwargs)
-                device.save(target)
-                getattr(np, name)(*plain[0], **plain[1])
-                device.record(lambda: getattr(np, name)(*plain[0], **plain[1]))
+                for kind, n in operations(getattr(np, name), *plain, None):
+                    device.launch(kind, n - 1)
+                target, *_ = plain[0]
+                device.write(target, lambda: getattr(np, name)(*plain[0], **plain[1]), "kernel")
                 return None
+            if name in ("stack", "concatenate") and len(args[0]) > MOST_COPIES:
+                device.wait(f"{name} copies the addresses of more than {MOST_COPIES} arrays")
             return device.call(getattr(np, name), *args, **kwargs)
 
         return function
@@ -128,6 +131,7 @@ class DoubleOfCuPy(ModuleType):
                     for other in arrays[:i]:
                         if np.may_share_memory(one._a, other._a) and not same_place(one._a, other._a):
                             raise ValueError(f"{kernel_name}: overlapping arrays cause a data race")
+                device.launch("fused kernel")
                 device.fusing = True
                 try:
                     return function(*arrays)
@@ -144,6 +148,15 @@ def open_double(name="gpu", **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", DoubleOfCuPy(**options))
         return open_backend(name)
+
+
+def load_library():
+    """Return the stand-in for cuBLAS if ``import cupy`` returns the test double."""
+    cupy = sys.modules["cupy"]
+    return cupy.cublas if isinstance(cupy, DoubleOfCuPy) else cublas.load_library()
+
+
+opening.load_library = load_library
 
 
 def same_place(one, other):

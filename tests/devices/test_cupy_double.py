@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from cupy_double import CUDARuntimeError, DoubleOfCuPy, method_signature, real
 
+from minichar.devices.cublas import Products
+
 
 @pytest.fixture
 def xp():
@@ -65,7 +67,7 @@ class TestNames:
         with pytest.raises(AttributeError):
             xp.cuda.runtime.nosuch
         with pytest.raises(NotImplementedError):
-            xp.cuda.Event
+            xp.cuda.texture
 
 
 class TestMixing:
@@ -133,6 +135,88 @@ class TestMixing:
         a.T[0] = 9.0
         a.reshape(-1)[1:2] = 8.0
         np.testing.assert_array_equal(a.get(), [[9, 8, 3], [9, 5, 6]])
+
+
+class TestProducts:
+    """The stand-in for cuBLAS, called through `Products`."""
+
+    @pytest.fixture
+    def products(self, xp):
+        return Products(xp, xp.cublas)
+
+    def capture(self, xp, step):
+        stream = xp.cuda.Stream()
+        with stream, xp.cuda.using_allocator(xp.cuda.MemoryPool().malloc):
+            stream.begin_capture()
+            try:
+                step()
+            finally:
+                graph = stream.end_capture()
+        return graph
+
+    def test_a_captured_product_takes_effect_at_each_launch(self, xp, a, products):
+        out = xp.zeros((2, 2))
+        graph = self.capture(xp, lambda: products.matmul(a, a.T, out=out))
+        assert not out.get().any()
+        a *= 2.0
+        graph.launch()
+        np.testing.assert_array_equal(out.get(), a.get() @ a.get().T)
+
+    def test_memory_used_by_a_captured_product_is_kept(self, xp, a, products):
+        out = xp.zeros((2, 2))
+        graph = self.capture(xp, lambda: products.matmul(a * 2.0, (a * 3.0).T, out=out))
+        others = [a * 7.0 for _ in range(50)]
+        graph.launch()
+        np.testing.assert_array_equal(out.get(), 6 * (a.get() @ a.get().T))
+        assert len(others) == 50
+
+    def test_a_product_on_another_stream_is_refused(self, xp, a, products, monkeypatch):
+        products.matmul(a, a.T)  # sets the default stream
+        monkeypatch.setattr(products, "use_current_stream", lambda: None)
+        with pytest.raises(RuntimeError, match="product on another stream"):
+            self.capture(xp, lambda: products.matmul(a, a.T))
+        products.matmul(a, a.T)
+
+    def test_a_product_without_a_workspace_is_refused(self, xp, a, products):
+        products.matmul(a, a.T)
+        xp.cublas.cublasSetStream_v2(products.handle, 0)  # discards the workspace
+        with pytest.raises(RuntimeError, match="workspace"):
+            products.matmul(a, a.T)
+
+    def test_wrong_argument_types_are_detected(self, xp, a, products):
+        xp.cublas.cublasDgemm_v2.argtypes = None
+        with pytest.raises(AssertionError):
+            products.matmul(a, a.T)
+
+
+class TestOperations:
+    """The operations that CuPy launches."""
+
+    @pytest.mark.parametrize(
+        ("function", "wanted"),
+        [
+            (lambda xp, a: a.T[:1].reshape(-1), {}),
+            (lambda xp, a: a.T.reshape(-1), {"copy": 1}),
+            (lambda xp, a: a + a * 2.0, {"kernel": 2}),
+            (lambda xp, a: a.sum(axis=0), {"kernel": 1}),
+            (lambda xp, a: a.take(xp.arange(2), axis=1), {"kernel": 2}),
+            (lambda xp, a: a[xp.arange(2)], {"kernel": 1, "copy": 1}),
+            (lambda xp, a: a.astype("float32"), {"copy": 1}),
+            (lambda xp, a: a.__setitem__(0, 1.0), {"copy": 1}),
+            (lambda xp, a: xp.concatenate([a, a, a]), {"copy": 3}),
+            (lambda xp, a: xp.matmul(a, a.T), {"product": 1}),
+            (lambda xp, a: xp.matmul(a[:, :2].T, a), {"product": 1, "operand copy": 1}),
+            (lambda xp, a: xp.empty((2, 2)), {}),
+            (lambda xp, a: xp.zeros((2, 2)), {"kernel": 1}),
+            (lambda xp, a: xp.take_along_axis(a, xp.zeros((1, 3), int), axis=0), {"kernel": 6}),
+            (lambda xp, a: xp.put_along_axis(a, xp.zeros((1, 3), int), 1.0, axis=0), {"kernel": 6}),
+            (lambda xp, a: xp.fuse(kernel_name="f")(lambda a: a * a + a)(a), {"fused kernel": 1}),
+        ],
+    )
+    def test_operations_are_counted(self, xp, a, function, wanted):
+        before = xp.device_.operations.copy()
+        function(xp, a)
+        assert xp.device_.operations - before == wanted
 
 
 class TestFuse:
@@ -245,13 +329,83 @@ class TestCapture:
         with pytest.raises(CUDARuntimeError, match="Capture"):
             captured(lambda: generator.random(3))
 
-    def test_capture_requires_a_separate_memory_pool(self, xp, a):
+    @pytest.mark.parametrize("allocate", [lambda xp, a: a * 2.0, lambda xp, a: xp.cuda.alloc(8)])
+    def test_capture_requires_the_memory_pool_of_the_graph(self, xp, a, allocate):
+        stream, other, pool = xp.cuda.Stream(), xp.cuda.Stream(), xp.cuda.MemoryPool()
+        with other, xp.cuda.using_allocator(pool.malloc):
+            allocate(xp, a)
+        with stream:
+            stream.begin_capture()
+            with pytest.raises(RuntimeError, match="default pool"):
+                allocate(xp, a)
+            with pytest.raises(RuntimeError, match="another graph"), xp.cuda.using_allocator(pool.malloc):
+                allocate(xp, a)
+            with xp.cuda.using_allocator(xp.cuda.MemoryPool().malloc):
+                allocate(xp, a)
+            stream.end_capture()
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda xp, a: xp.matmul(a, a.T),
+            lambda xp, a: a @ a.T,
+            lambda xp, a: xp.matmul(a, a.T, out=a[:, :2]),
+            lambda xp, a: xp.dot(a, a.T),
+            lambda xp, a: xp.tensordot(a, a),
+            lambda xp, a: xp.inner(a, a),
+            lambda xp, a: a.dot(a.T),
+        ],
+    )
+    def test_the_products_of_cupy_cannot_be_captured(self, xp, a, captured, function):
+        with pytest.raises(NotImplementedError, match="cuBLAS"):
+            captured(lambda: function(xp, a))
+        function(xp, a)
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda xp, a: xp.add(a, a, out=a),
+            lambda xp, a: a * 2.0,
+            lambda xp, a: a.__setitem__(0, 1.0),
+            lambda xp, a: xp.copyto(a, a + 0.0),
+            lambda xp, a: xp.put_along_axis(a, xp.zeros((1, 3), "int64"), 1.0, axis=0),
+            lambda xp, a: xp.add.at(a, 0, 1.0),
+            lambda xp, a: xp.fuse(kernel_name="square")(lambda a: a * a)(a),
+        ],
+    )
+    def test_an_operation_on_another_stream_cannot_be_captured(self, xp, a, captured, function):
+        other = xp.cuda.Stream()
+
+        def step():
+            with other:
+                function(xp, a)
+
+        with pytest.raises(RuntimeError, match="another stream"):
+            captured(step)
+        captured(lambda: function(xp, a))
+
+    def test_concatenating_many_arrays_copies_their_addresses_from_the_host(self, xp, a, captured):
+        captured(lambda: xp.concatenate([a] * 8))
+        for function in (xp.concatenate, xp.stack):
+            with pytest.raises(CUDARuntimeError, match="Capture"):
+                captured(lambda: function([a] * 9))  # noqa: B023
+            function([a] * 9)
+
+    def test_a_failed_capture_cannot_be_ended(self, xp, a):
         stream = xp.cuda.Stream()
         with stream:
             stream.begin_capture()
-            with pytest.raises(RuntimeError, match="pool"):
-                a * 2.0
-            stream.end_capture()
+            with pytest.raises(CUDARuntimeError, match="Unsupported"):
+                a.get()
+            with pytest.raises(CUDARuntimeError, match="Invalidated"):
+                stream.end_capture()
+        assert xp.device_.capture is None
+
+    def test_a_captured_stream_cannot_wait_for_work_outside_the_capture(self, xp, captured):
+        event = xp.cuda.get_current_stream().record()
+        with pytest.raises(CUDARuntimeError, match="Isolation"):
+            captured(lambda: xp.cuda.get_current_stream().wait_event(event))
+        captured(lambda: xp.cuda.get_current_stream().wait_event(xp.cuda.get_current_stream().record()))
 
     def test_only_the_current_stream_can_be_captured(self, xp):
         with pytest.raises(RuntimeError, match="current"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minichar.devices.choose import open_backend
-from minichar.devices.graph import CudaGraph
+from minichar.devices.graph import WARM_UP, CudaGraph
 
 
 @pytest.fixture
@@ -18,6 +18,12 @@ def counting(backend):
         total[...] = total + one
 
     return backend.recorded(step), calls, total, one
+
+
+@pytest.fixture
+def gpu(fake_cupy):
+    fake_cupy()
+    return open_backend("gpu")
 
 
 def test_each_call_runs_one_step(counting, host):
@@ -34,13 +40,11 @@ def test_only_a_gpu_records_steps(counting, backend):
     step, calls, _, _ = counting
     for _ in range(7):
         step()
-    assert len(calls) == (3 if backend.kind == "gpu" else 7)
+    assert len(calls) == (WARM_UP + 1 if backend.kind == "gpu" else 7)
     assert isinstance(step, CudaGraph) == (backend.kind == "gpu")
 
 
-def test_a_graph_uses_a_separate_stream_and_restores_the_current_one(fake_cupy):
-    fake_cupy()
-    gpu = open_backend("gpu")
+def test_a_graph_uses_a_separate_stream_and_restores_the_current_one(gpu):
     cuda, seen = gpu.xp.cuda, []
     step = gpu.recorded(lambda: seen.append(cuda.get_current_stream()))
     before = cuda.get_current_stream()
@@ -50,14 +54,108 @@ def test_a_graph_uses_a_separate_stream_and_restores_the_current_one(fake_cupy):
     assert cuda.get_current_stream() is before
 
 
-def test_a_step_waits_for_the_current_stream_and_the_caller_for_the_step(fake_cupy, monkeypatch):
-    fake_cupy()
-    gpu = open_backend("gpu")
-    current, events = gpu.xp.cuda.get_current_stream(), []
-    monkeypatch.setattr(type(current), "synchronize", lambda stream: events.append(stream))
-    step = gpu.recorded(lambda: events.append("step"))
-    for _ in range(3):
+def test_events_order_a_step_after_the_current_stream_and_before_later_work_on_it(gpu, monkeypatch):
+    current, log = gpu.xp.cuda.get_current_stream(), []
+    step = gpu.recorded(lambda: log.append("step"))
+    names = {id(current): "caller", id(step.stream): "step", id(step.begin): "begin", id(step.end): "end"}
+    for method in ("record", "wait_event"):
+        monkeypatch.setattr(
+            type(current),
+            method,
+            lambda stream, event, method=method: log.append((names[id(stream)], method, names[id(event)])),
+        )
+    monkeypatch.setattr(type(current), "synchronize", lambda stream: pytest.fail("the host waits"))
+    before = [("caller", "record", "begin"), ("step", "wait_event", "begin")]
+    after = [("step", "record", "end"), ("caller", "wait_event", "end")]
+    for _ in range(WARM_UP + 1):
         step()
-    assert events == [current, "step", step.stream] * 3
+    assert log == [*before, "step", *after] * (WARM_UP + 1)
+    log.clear()
     step()  # replayed
-    assert events[9:] == [current, step.stream]
+    assert log == before + after
+
+
+class TestProducts:
+    @pytest.fixture
+    def product(self, gpu, generator):
+        """Return ``(step, W, s, out)``; the step sets ``out`` to ``W @ s``."""
+        W, s = (gpu.to_device(generator.normal(size=(3, 3))) for _ in range(2))
+        out = gpu.zeros((3, 3), "float64")
+        return gpu.recorded(lambda: gpu.matmul(W, s, out=out)), W, s, out
+
+    def test_a_product_is_replayed(self, product, gpu):
+        step, W, s, out = product
+        for _ in range(WARM_UP + 2):
+            s += 1.0
+            step()
+            np.testing.assert_allclose(gpu.to_host(out), gpu.to_host(W) @ gpu.to_host(s), rtol=1e-13)
+        assert step.graph is not None
+
+    def test_products_of_two_graphs_are_each_on_their_own_stream(self, product, gpu):
+        """Between the captures, products run on the default stream, as in validation."""
+        step, W, s, _ = product
+        second = gpu.zeros((3, 3), "float64")
+        other = gpu.recorded(lambda: gpu.matmul(s, W, out=second))
+        for run in (step, other):
+            for _ in range(WARM_UP + 2):
+                run()
+                gpu.matmul(W, W)
+        assert None not in (step.graph, other.graph)
+        np.testing.assert_allclose(gpu.to_host(second), gpu.to_host(s) @ gpu.to_host(W), rtol=1e-13)
+
+
+class TestFallback:
+    """A step that cannot be captured runs normally, and one warning names the cause."""
+
+    CAUSES = (
+        (lambda gpu, a: gpu.xp.matmul(a, a), "NotImplementedError: calling cuBLAS API"),
+        (lambda gpu, a: float(a.sum()), "CUDARuntimeError: cudaErrorStreamCaptureUnsupported"),
+        (lambda gpu, a: gpu.xp.cuda.get_current_stream().synchronize(), "StreamCaptureUnsupported"),
+        (lambda gpu, a: gpu.to_device(np.ones(3)), "StreamCaptureUnsupported"),
+    )
+
+    @pytest.mark.parametrize(("operation", "cause"), CAUSES)
+    def test_the_warning_names_the_cause_and_the_results_are_the_same(self, operation, cause, gpu):
+        a, total = gpu.to_device(np.ones((2, 2))), gpu.zeros((), "float64")
+
+        def run():
+            total[...] = total + 1.0
+            operation(gpu, a)
+
+        step = gpu.recorded(run)
+        for _ in range(WARM_UP):
+            step()
+        with pytest.warns(RuntimeWarning, match=cause) as warned:
+            step()
+        assert len(warned) == 1
+        for _ in range(2):
+            step()
+        assert float(total) == WARM_UP + 3
+        assert step.graph is None
+        assert gpu.xp.device_.capture is None
+
+    def test_a_capture_that_cannot_be_ended(self, gpu, monkeypatch):
+        stream = type(gpu.xp.cuda.get_current_stream())
+        right = stream.end_capture
+
+        def end(self):
+            right(self)
+            raise RuntimeError("the capture was invalidated\nmore")
+
+        monkeypatch.setattr(stream, "end_capture", end)
+        calls = []
+        step = gpu.recorded(lambda: calls.append(None))
+        for _ in range(WARM_UP):
+            step()
+        with pytest.warns(RuntimeWarning, match=r"\(RuntimeError: the capture was invalidated\)$"):
+            step()
+        step()
+        assert len(calls) == WARM_UP + 3
+
+    def test_an_error_of_the_step_itself_is_raised(self, gpu):
+        @gpu.recorded
+        def step():
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            step()

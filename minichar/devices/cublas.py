@@ -1,0 +1,142 @@
+"""Matrix products that a CUDA graph can capture, computed by calling cuBLAS through `ctypes`.
+
+CuPy refuses to call cuBLAS while a stream is being captured, although cuBLAS supports it. These products
+therefore use their own cuBLAS handle and workspace.
+
+cuBLAS expects column-major matrices. In memory, a row-major matrix is its column-major transpose:
+
+    out = A @ B          row-major
+    outᵀ = Bᵀ @ Aᵀ       column-major, in the same memory
+
+No operand is copied. A matrix can be a slice or a transposed view, as long as its rows or its columns are
+contiguous.
+"""
+
+import ctypes
+from importlib import import_module
+from threading import local
+from types import ModuleType
+from typing import Any
+
+from minichar.devices.backend import Array
+
+WORKSPACE = 32 << 20
+"""Workspace size in bytes. NVIDIA recommends 32 MiB on Hopper GPUs, and less on older ones."""
+STRICT = 0
+"""``CUBLAS_DEFAULT_MATH``, in which float32 products do not use TF32, whose significand has 11 bits."""
+
+INT, STRIDE, POINTER = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
+HEAD = [POINTER, *[INT] * 5, POINTER]  # handle, transb, transa, n, m, k, α
+MATRIX, MATRICES = [POINTER, INT], [POINTER, INT, STRIDE]  # data, leading dimension, distance
+GEMM = [*HEAD, *MATRIX, *MATRIX, POINTER, *MATRIX]  # … B, A, β, out
+BATCHED_GEMM = [*HEAD, *MATRICES, *MATRICES, POINTER, *MATRICES, INT]
+ARGUMENTS = {
+    "cublasCreate_v2": [POINTER],
+    "cublasSetMathMode": [POINTER, INT],
+    "cublasSetStream_v2": [POINTER, POINTER],
+    "cublasSetWorkspace_v2": [POINTER, POINTER, ctypes.c_size_t],
+    "cublasSgemm_v2": GEMM,
+    "cublasDgemm_v2": GEMM,
+    "cublasSgemmStridedBatched": BATCHED_GEMM,
+    "cublasDgemmStridedBatched": BATCHED_GEMM,
+}
+"""Argument types of each cuBLAS function."""
+REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
+"""cuBLAS's letter and the type of α and β, by dtype."""
+
+
+def load_library() -> Any:
+    """Load the cuBLAS library that CuPy uses.
+
+    Any exception means that it is not available.
+    """
+    pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
+    return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
+
+
+class Products(local):
+    """Matrix products of float32 or float64 arrays on the current stream.
+
+    A cuBLAS handle must not be used by several threads at once, so each thread has its own.
+
+    Parameters
+    ----------
+    xp : module
+        CuPy.
+    library
+        cuBLAS, as returned by `load_library`.
+    """
+
+    def __init__(self, xp: ModuleType, library: Any) -> None:
+        self.xp, self.library = xp, library
+        for name, types in ARGUMENTS.items():
+            getattr(library, name).argtypes = types
+        library.cublasGetStatusName.restype = ctypes.c_char_p
+        self.stream: int | None = None
+        self.handle = POINTER()
+        self.call("cublasCreate_v2", ctypes.byref(self.handle))
+        self.call("cublasSetMathMode", self.handle, STRICT)
+        self.workspace = xp.cuda.alloc(WORKSPACE)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a cuBLAS function, and raise an exception if it fails."""
+        if status := getattr(self.library, name)(*arguments):
+            raise RuntimeError(f"{name} returned {self.library.cublasGetStatusName(status).decode()}")
+
+    def use_current_stream(self) -> None:
+        """Pass the current stream to cuBLAS.
+
+        If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
+        Setting the stream resets the workspace, without which cuBLAS may allocate memory.
+        """
+        stream = self.xp.cuda.get_current_stream().ptr
+        if stream != self.stream:
+            self.call("cublasSetStream_v2", self.handle, stream)
+            self.call("cublasSetWorkspace_v2", self.handle, self.workspace.ptr, WORKSPACE)
+            self.stream = stream
+
+    def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
+        """Return ``A @ B``, or write it to `out`, or add it to `out`.
+
+        A is ``(M, K)`` and B is ``(K, N)``. Either or both can have an additional first dimension, a batch.
+        """
+        (M, K), N = A.shape[-2:], B.shape[-1]
+        batch = [len(X) for X in (A, B) if X.ndim == 3]
+        shape = (*batch[:1], M, N)
+        if out is None:
+            out = self.xp.empty(shape, A.dtype)
+        if B.shape[-2] != K or len({*batch}) > 1 or out.shape != shape or not A.dtype == B.dtype == out.dtype:
+            described = (f"{X.dtype} {X.shape}" for X in (A, B, out))
+            raise ValueError("cannot multiply {} by {} into {}".format(*described))
+        (trans_a, lda), (trans_b, ldb), (trans_out, ldc) = layout(A), layout(B), layout(out)
+        if trans_out:
+            raise ValueError(f"the rows of the output are not contiguous: strides {out.strides}")
+        letter, real = REAL[A.dtype.name]
+        self.use_current_stream()
+        head = self.handle, trans_b, trans_a, N, M, K, ctypes.byref(real(1.0))
+        beta = ctypes.byref(real(1.0 if add else 0.0))
+        pa, pb, pc = (X.data.ptr for X in (A, B, out))
+        if batch:
+            a, b, c = (pa, lda, distance(A)), (pb, ldb, distance(B)), (pc, ldc, distance(out))
+            self.call(f"cublas{letter}gemmStridedBatched", *head, *b, *a, beta, *c, batch[0])
+        else:
+            self.call(f"cublas{letter}gemm_v2", *head, pb, ldb, pa, lda, beta, pc, ldc)
+        return out
+
+
+def layout(X: Array) -> tuple[int, int]:
+    """Return whether the columns of X, rather than its rows, are contiguous, and its leading dimension."""
+    (rows, columns), itemsize = X.shape[-2:], X.itemsize
+    row, column = (stride // itemsize for stride in X.strides[-2:])
+    for transposed, inner, size, outer, count in (
+        (0, column, columns, row, rows),
+        (1, row, rows, column, columns),
+    ):
+        if (inner == 1 or size == 1) and (outer >= size or count == 1):
+            return transposed, max(outer, size)
+    raise ValueError(f"neither the rows nor the columns are contiguous: shape {X.shape}, strides {X.strides}")
+
+
+def distance(X: Array) -> int:
+    """Return the number of items from one matrix of a batch to the next, or 0 if X is a single matrix."""
+    return int(X.strides[0] // X.itemsize) if X.ndim == 3 else 0

@@ -1,0 +1,169 @@
+"""Matrix products through cuBLAS, computed by a stand-in that reads the memory at the pointers it receives."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from cupy_double import DoubleOfCuPy, open_double
+
+from minichar.devices import cublas
+from minichar.devices.choose import open_backend
+
+M, K, N, G = 6, 5, 4, 3
+
+
+@pytest.fixture
+def gpu():
+    return open_double()
+
+
+W = slice(None), slice(None)
+LAYOUTS = {
+    "whole": (lambda W, s: (W, s)),
+    "columns of W, transposed": (lambda W, s: (W[:, 1:-1].T, W[:, :2])),
+    "rows of W": (lambda W, s: (W[2:5], s)),
+    "s transposed": (lambda W, s: (W[:, :N], s.T)),
+    "both transposed": (lambda W, s: (W.T, W[:, :3].T.T)),
+    "one column of W, transposed": (lambda W, s: (W[:, :1].T, W)),
+    "one column of s": (lambda W, s: (W, s[:, 1:2])),
+    "one row of W": (lambda W, s: (W[3:4], s)),
+    "one term": (lambda W, s: (W[:, 2:3], s[1:2])),
+    "one item": (lambda W, s: (W[2:3, 1:2], s[:1, 3:4])),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_product_of_views(layout, dtype, gpu, generator):
+    arrays = [generator.normal(size=shape).astype(dtype) for shape in ((M, K), (K, N))]
+    wanted = np.matmul(*layout(*arrays))
+    A, B = layout(*map(gpu.to_device, arrays))
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-13, "atol": 1e-13}
+    before = gpu.xp.device_.operations.copy()
+    np.testing.assert_allclose(gpu.to_host(gpu.matmul(A, B)), wanted, **tolerance)
+    assert gpu.xp.device_.operations - before == {"product": 1}
+    assert str(gpu.matmul(A, B).dtype) == dtype
+    # The output is a slice of a larger array, whose other items must not change.
+    for add in (False, True):
+        start = generator.normal(size=(3, wanted.shape[0] + 1, 2, wanted.shape[1])).astype(dtype)
+        there = gpu.to_device(start)
+        assert (gpu.add_matmul if add else gpu.matmul)(A, B, out=there[1, 1:, 1]) is not None
+        expected = start.copy()
+        expected[1, 1:, 1] = wanted + (start[1, 1:, 1] if add else 0)
+        np.testing.assert_allclose(gpu.to_host(there), expected, **tolerance)
+
+
+BATCHES = {
+    "a matrix and a batch": (lambda ones, a: (ones, a)),
+    "a batch and a matrix": (lambda ones, a: (a, a[0].T)),
+    "two batches": (lambda ones, a: (a.transpose(0, 2, 1), a)),
+    "one batch of columns": (lambda ones, a: (ones, a[:, :, 1:3])),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+def test_a_batch_of_products(batch, gpu, generator):
+    """Layer normalisation multiplies ``(1, H)`` by ``(gates, H, B)``."""
+    arrays = generator.normal(size=(1, K)), generator.normal(size=(G, K, N))
+    A, B = batch(*map(gpu.to_device, arrays))
+    before = gpu.xp.device_.operations.copy()
+    found = gpu.matmul(A, B)
+    assert gpu.xp.device_.operations - before == {"product": 1}
+    np.testing.assert_allclose(gpu.to_host(found), np.matmul(*batch(*arrays)), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda gpu, A, B: gpu.matmul(A, A),
+        lambda gpu, A, B: gpu.matmul(A, B, out=A),
+        lambda gpu, A, B: gpu.matmul(A, B.astype("float32")),
+        lambda gpu, A, B: gpu.matmul(A, B, out=gpu.zeros((N, M), "float64").T),
+        lambda gpu, A, B: gpu.matmul(A[:, ::2], B[:3]),
+        lambda gpu, A, B: gpu.matmul(A[::-1], B),
+        lambda gpu, A, B: gpu.matmul(A[:0:-1].T, A[:5]),
+        lambda gpu, A, B: gpu.matmul(gpu.xp.broadcast_to(A[:1], (M, K)), B),
+        lambda gpu, A, B: gpu.matmul(gpu.zeros((2, M, K), "float64"), gpu.zeros((3, K, N), "float64")),
+    ],
+)
+def test_shapes_and_layouts_that_cublas_would_misread_are_rejected(use, gpu):
+    A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
+    with pytest.raises(ValueError, match=r"cannot multiply|contiguous"):
+        use(gpu, A, B)
+
+
+def test_complex_products_are_computed_by_cupy(gpu, generator):
+    """The complex-step gradient check uses complex128."""
+    W, s = (generator.normal(size=(2, *shape)) for shape in ((M, K), (K, N)))
+    W, s = W[0] + 1j * W[1], s[0] + 1j * s[1]
+    there = gpu.to_device(W), gpu.to_device(s)
+    wanted = W @ s
+    np.testing.assert_allclose(gpu.to_host(gpu.matmul(*there)), wanted, rtol=1e-13)
+    out = gpu.to_device(wanted)
+    gpu.add_matmul(*there, out=out)
+    np.testing.assert_allclose(gpu.to_host(out), 2 * wanted, rtol=1e-13)
+
+
+class TestStream:
+    def test_the_handle_follows_the_current_stream_and_keeps_its_workspace(self, gpu):
+        A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
+        (handle,) = gpu.xp.cublas.handles.values()
+        workspace = gpu.products.workspace.ptr, cublas.WORKSPACE
+        for stream in (gpu.xp.cuda.Stream(), gpu.xp.cuda.Stream()):
+            with stream:
+                gpu.matmul(A, B)
+                assert (handle.stream, handle.workspace) == (stream.ptr, workspace)
+            gpu.matmul(A, B)
+            assert (handle.stream, handle.workspace) == (0, workspace)
+
+    def test_float32_products_do_not_use_tf32(self, gpu):
+        (handle,) = gpu.xp.cublas.handles.values()
+        assert handle.math == 0  # CUBLAS_DEFAULT_MATH
+
+
+class TestFallback:
+    def open(self, monkeypatch, load):
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        monkeypatch.setattr("minichar.devices.cupy.load_library", load)
+        return open_backend("gpu")
+
+    def test_without_cublas_cupy_computes_the_products_and_no_step_is_captured(self, monkeypatch, generator):
+        def load():
+            raise ModuleNotFoundError("No module named 'cuda'\nmore")
+
+        with pytest.warns(
+            RuntimeWarning, match=r"\(ModuleNotFoundError: No module named 'cuda'\)$"
+        ) as warned:
+            gpu = self.open(monkeypatch, load)
+        assert len(warned) == 1
+        a, b = generator.normal(size=(2, 3, 3))
+        A, B = gpu.to_device(a), gpu.to_device(b)
+        np.testing.assert_allclose(gpu.to_host(gpu.matmul(A, B)), a @ b, rtol=1e-13)
+        np.testing.assert_allclose(gpu.to_host(gpu.add_matmul(A, B, out=A + 0.0)), a + a @ b, rtol=1e-13)
+
+        def step():
+            return None
+
+        assert gpu.recorded(step) is step
+
+    def test_a_library_without_one_of_the_functions(self, monkeypatch):
+        with pytest.warns(RuntimeWarning, match="AttributeError"):
+            gpu = self.open(monkeypatch, SimpleNamespace)
+        assert gpu.products is None
+
+    def test_an_error_of_cublas_is_raised(self, gpu, monkeypatch):
+        monkeypatch.setattr(cublas, "layout", lambda X: (0, 1))
+        A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
+        with pytest.raises(RuntimeError, match="cublasDgemm_v2 returned CUBLAS_STATUS_INVALID_VALUE"):
+            gpu.matmul(A, B)
+
+
+def test_each_thread_has_its_own_handle(gpu):
+    from threading import Thread
+
+    A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
+    thread = Thread(target=gpu.matmul, args=(A, B))
+    thread.start()
+    thread.join()
+    assert len(gpu.xp.cublas.handles) == 2
