@@ -1,4 +1,4 @@
-"""Matrix products through cuBLAS, computed by a stand-in that reads the memory at the pointers it receives."""
+"""Matrix products through cuBLAS, computed by a stand-in that reads memory at the pointers it receives."""
 
 import sys
 from types import SimpleNamespace
