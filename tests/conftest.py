@@ -12,6 +12,7 @@ settings.register_profile("minichar", deadline=None)
 settings.load_profile("minichar")
 
 DEVICE_CELL = "lstm"
+LONGEST = "test_commands_and_python_blocks_run"
 
 
 def pytest_configure(config):
@@ -30,8 +31,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """For tests that take a cell and a device, run every cell on the CPU but only `DEVICE_CELL` elsewhere."""
+    """Select and sort the tests.
+
+    For tests that take a cell and a device, run every cell on the CPU but only `DEVICE_CELL` elsewhere. Start
+    the longest test first, so that parallel processes finish at about the same time.
+    """
     items[:] = [item for item in items if not redundant(getattr(item, "callspec", None))]
+    items.sort(key=lambda item: item.name != LONGEST)
 
 
 def redundant(callspec):
