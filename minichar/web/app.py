@@ -1,5 +1,6 @@
 """Flask application for the web page and the HTTP API described in ``openapi.json``."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -64,9 +65,15 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
         begin = {"job": job_id, "model": request.model, "seed": request.seed, "from": after}
 
         def generate() -> Iterator[str]:
-            yield event("begin", after, begin)
-            for update in metrics.count(queue.follow(job_id, after)):
-                yield KEEP_ALIVE if update is None else "".join(events(update, request.alternatives))
+            end = after
+            yield event("begin", end, begin)
+            try:
+                for update in metrics.count(queue.follow(job_id, after)):
+                    yield KEEP_ALIVE if update is None else "".join(events(update, request.alternatives))
+                    end = end if update is None else update.end
+            except Exception:  # the status line has already been sent
+                logging.exception("job %s failed", job_id)
+                yield event("end", end, {"reason": "error", "error": "internal error: see the server log"})
 
         response = flask.Response(generate(), mimetype="text/event-stream")
         response.call_on_close(release)

@@ -146,15 +146,21 @@ class Job:
             None if there was no update within `READ_TIMEOUT` seconds.
         """
         while True:
-            self.last_read, self._unread = time.monotonic(), 0.0
             with self._changed:
                 if len(self.text) <= after and self.reason is None:
                     self._changed.wait(READ_TIMEOUT)
-                text, details, reason = self.text[after:], self.details[after:], self.reason
-            if not text and reason is None:
-                yield None
-                continue
-            after += len(text)
-            yield Update(text, details, after, reason, self.error)
-            if reason is not None:
-                return
+            update = self.news(after)
+            yield update
+            if update is not None:
+                after = update.end
+                if update.reason is not None:
+                    return
+
+    def news(self, after: int) -> Update | None:
+        """Return the text after the first `after` characters; None while there is none."""
+        self.last_read, self._unread = time.monotonic(), 0.0
+        with self._changed:
+            if len(self.text) <= after and self.reason is None:
+                return None
+            text, details = self.text[after:], self.details[after:]
+            return Update(text, details, after + len(text), self.reason, self.error)

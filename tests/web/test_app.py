@@ -321,6 +321,17 @@ def test_releasing_a_request_twice_has_no_effect():
         limit.acquire("a")
 
 
+def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, caplog):
+    def fail(job, after):
+        yield Update("ab", [], 2)
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(queue, "follow", fail)
+    last = events_of(create_app(queue).test_client().post("/api/generate", json={})).all[-1]
+    assert last == ("end", 2, {"reason": "error", "error": "internal error: see the server log"})
+    assert "boom" in caplog.text
+
+
 def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
     failed, restarted = Update("", [], 2, "error", "damaged"), Update("", [], 2, restarted=True)
     updates = [None, Update("ab", [], 2), restarted, failed]
