@@ -43,6 +43,14 @@ sharing = group("Load")
     help="Maximum number of waiting requests, per model. Further requests are rejected with status 503.",
 )
 @sharing(
+    "--memory",
+    default=128,
+    type=Integer(1, 2**20),
+    metavar="MIB",
+    help="Memory for running and finished texts. Finished texts are removed first; if the running ones take "
+    "all of it, further requests are rejected with status 503. Not used with --redis.",
+)
+@sharing(
     "--pace",
     default=2000.0,
     type=Number(0),
@@ -64,6 +72,7 @@ def command(
     url: str | None,
     columns: int,
     queue: int,
+    memory: int,
     pace: float,
     per_client: int,
 ) -> None:
@@ -80,7 +89,7 @@ def command(
         jobs = part("minichar.web.redis_queue").RedisQueue(url, queue)
     else:
         models = part("minichar.web.models").load_models(checkpoints)
-        jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace)
+        jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace, memory * 2**20)
         for model in jobs.models():
             click.echo(f"{model.name}: {model.summary}", err=True)
     if not server.is_loopback(host):

@@ -8,9 +8,11 @@ from queue import Empty
 import redis
 from dramatiq import Message
 
+from minichar.web.details import Details
 from minichar.web.job import READ_TIMEOUT, Busy, Update
+from minichar.web.jobs import KEEP
 from minichar.web.models import ModelInfo
-from minichar.web.queue import KEEP, JobQueue, Unavailable
+from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import Request
 from minichar.web.store import Store, parse, queue_name
 from minichar.web.subscriber import Subscriber
@@ -84,7 +86,7 @@ class RedisQueue(JobQueue):
                     yield None
                     continue
                 if entries is None:
-                    yield Update("", [], after, "closing")
+                    yield Update("", Details(), after, "closing")
                     return
                 for entry, text in entries:
                     if (number := entry_number(entry)) <= last:
@@ -93,7 +95,7 @@ class RedisQueue(JobQueue):
                     # A slow worker that was considered dead may publish the same characters as its successor.
                     start = len(update.text) - max(0, min(len(update.text), update.end - after))
                     after = max(after, update.end)
-                    new, details = update.text[start:], update.details[start:]
+                    new, details = update.text[start:], update.details.after(start)
                     if new or update.reason or update.restarted:
                         yield Update(new, details, after, update.reason, update.error, update.restarted)
                     if update.reason:

@@ -11,10 +11,9 @@ from threadpoolctl import threadpool_limits
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.streams import Stream, Streams
-from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Detail, Job
-
-ALTERNATIVES = 5
-"""Number of most likely characters in a `Detail`."""
+from minichar.text.vocabulary import code_points
+from minichar.web.details import pack
+from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
 
 
 class Scheduler:
@@ -40,6 +39,8 @@ class Scheduler:
     def __init__(self, model: CharRNN, columns: int, queue: int, pace: float) -> None:
         self.model, self.columns, self.capacity = model, columns, columns + queue
         self.interval = 1 / pace if pace else 0.0
+        vocabulary = model.vocabulary
+        self.points = code_points(vocabulary.characters + "\ufffd" * vocabulary.unknown)  # (V,)
         self.running: dict[Stream, Job] = {}
         self.waiting: deque[Job] = deque()
         self.closing = False
@@ -130,21 +131,14 @@ class Scheduler:
             if complete:
                 self._remove(streams, stream)
 
-    def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, Detail]:
+    def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
         """Return the requested details, keyed by column of `scores` ``(V, n)``."""
         wanted = [j for j, stream in enumerate(generating) if self.running[stream].request.alternatives]
         if not wanted:
             return {}
-        p = probabilities(scores[:, wanted])  # (V, n)
-        characters = self.model.vocabulary.characters
-        most_likely = np.argsort(-p, axis=0, kind="stable")[: min(ALTERNATIVES, len(characters))]  # (5, n)
-        return {
-            j: (
-                round(float(p[ids[j], i]), 5),
-                [(characters[k], round(float(p[k, i]), 5)) for k in most_likely[:, i].tolist()],
-            )
-            for i, j in enumerate(wanted)
-        }
+        return dict(
+            zip(wanted, pack(probabilities(scores[:, wanted]), ids[wanted], self.points), strict=True)
+        )
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
         """Publish new text and remove finished jobs; `elapsed` is the time since the last call in seconds."""

@@ -14,7 +14,6 @@ All keys expire.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
@@ -24,8 +23,9 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from minichar.errors import MinicharError
+from minichar.web.details import Details
 from minichar.web.job import ABANDONED_AFTER, Update
-from minichar.web.queue import KEEP
+from minichar.web.jobs import KEEP, KEEP_ALTERNATIVES
 
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
@@ -89,9 +89,10 @@ class Store:
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
-                    pipeline.xadd(key("text", job_id), {"update": json.dumps(asdict(update))})
+                    pipeline.xadd(key("text", job_id), {"update": dump(update)})
+                seconds = KEEP_ALTERNATIVES if updates[-1].details else KEEP
                 for kind in ("text", "request"):
-                    pipeline.pexpire(key(kind, job_id), int(1000 * KEEP))
+                    pipeline.pexpire(key(kind, job_id), int(1000 * seconds))
             pipeline.execute()
 
     def waiting(self, queue: str) -> int:
@@ -172,9 +173,15 @@ def client(url: str, retries: int, **options: Any) -> Any:  # the types differ b
     return redis.Redis(connection_pool=pool)
 
 
-def parse(update: str) -> Update:
-    """Return the update in a stream entry."""
-    return Update(**json.loads(update))
+def dump(update: Update) -> str:
+    """Serialise an update to JSON."""
+    return json.dumps(vars(update) | {"details": update.details.dump()})
+
+
+def parse(text: str) -> Update:
+    """Restore an update serialised by `dump`."""
+    fields = json.loads(text)
+    return Update(**fields | {"details": Details.load(fields["details"])})
 
 
 def key(kind: str, name: str) -> str:

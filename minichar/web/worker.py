@@ -16,6 +16,7 @@ from dramatiq import ConnectionClosed
 
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
+from minichar.web.details import Details
 from minichar.web.job import READ_TIMEOUT, Job, Update
 from minichar.web.models import describe
 from minichar.web.request import Request
@@ -181,11 +182,11 @@ class Worker:
                     return  # without acknowledgement, so that another worker takes the job
                 continue
             except MinicharError as error:
-                task.notices = [Update("", [], task.end, "error", str(error))]
+                task.notices = [Update("", Details(), task.end, "error", str(error))]
             except Exception:
                 logging.exception("job %s failed", job_id)
                 message = "internal error: see the log of the worker"
-                task.notices = [Update("", [], task.end, "error", message)]
+                task.notices = [Update("", Details(), task.end, "error", message)]
             self.tasks[model].add(task)
             return
 
@@ -202,7 +203,7 @@ class Worker:
         if attempts > MAX_ATTEMPTS:
             raise MinicharError(f"job failed: {MAX_ATTEMPTS} workers died while running it")
         if attempts > 1:
-            task.notices = [Update("", [], task.end, restarted=True)]
+            task.notices = [Update("", Details(), task.end, restarted=True)]
         info, request = self.infos[model], Request.load(serialized)
         job = Job(request, request.stream(info.vocabulary, info.reset_on, text))
         self.schedulers[model].submit(job)

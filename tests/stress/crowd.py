@@ -2,6 +2,7 @@
 
     python tests/stress/crowd.py readers cv --clients 512              through Redis, with two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
+    python tests/stress/crowd.py memory cv --clients 64 --seconds 600  the longest texts with alternatives
 
 Servers, workers and clients run on this machine and communicate over 127.0.0.1. The Redis tests need
 redis-server.
@@ -10,6 +11,8 @@ redis-server.
 import argparse
 import asyncio
 import json
+import os
+import random
 import re
 import subprocess
 import sys
@@ -23,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from web_helpers import free_port, redis_server
 
 LENGTH = 200
+LONGEST = {"length": 20000, "alternatives": True, "stop": []}
 TIMEOUT = 300
 VISIT_EVERY = 0.5
 
@@ -147,13 +151,52 @@ def readers(options):
         asyncio.run(run())
 
 
+def memory(options):
+    """Request the longest texts with alternatives, and report the memory of the server during and after."""
+
+    async def client(port, end):
+        while time.monotonic() < end:
+            try:
+                status, _ = await fetch(port, "POST", "/api/generate", LONGEST | {"seed": seed()})
+            except (OSError, TimeoutError, IndexError) as error:
+                status = repr(error)
+            statuses[status] += 1
+            if status != 200:
+                await asyncio.sleep(1)
+
+    async def run(server):
+        start = time.monotonic()
+        end = start + options.seconds
+        clients = asyncio.gather(*(client(port_of(server), end) for _ in range(options.clients)))
+        while (now := time.monotonic()) < end + 60:
+            print(f"  {now - start:4.0f} s: {resident(server.pid):4.0f} MiB, {dict(statuses)}", flush=True)
+            await asyncio.sleep(max(10.0, options.seconds / 20))
+            if now > end:
+                clients.cancel()
+        print(f"  {now - start:4.0f} s: {resident(server.pid):4.0f} MiB")
+
+    statuses = Counter()
+    with serve(options.checkpoint) as server:
+        asyncio.run(run(server))
+
+
+def seed():
+    return random.randrange(2**32)
+
+
+def resident(pid):
+    """Return the resident memory of a process, in MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("check", choices=["readers"])
+    parser.add_argument("check", choices=["readers", "memory"])
     parser.add_argument("checkpoint")
     parser.add_argument("--clients", type=int, default=512)
+    parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--servers", type=int, default=1)
     options = parser.parse_args()
     globals()[options.check](options)

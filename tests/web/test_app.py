@@ -2,16 +2,19 @@
 
 import json
 import re
+import tracemalloc
 
 import pytest
 from web_helpers import CHARACTERS, Events, wait_for
 from werkzeug.exceptions import TooManyRequests
 
 from minichar.web.app import HEADERS, PAGE, create_app
-from minichar.web.job import Busy, Update
+from minichar.web.details import Details
+from minichar.web.job import Busy, Job, Update
+from minichar.web.jobs import OVERHEAD, Jobs, cost
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.rate_limit import ConcurrencyLimit
-from minichar.web.request import OPENAPI
+from minichar.web.request import OPENAPI, Request
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -240,10 +243,56 @@ def test_ended_jobs_expire(client, monkeypatch):
         events_of(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab"
     )
     assert client.get(f"/api/generate/{first}").status_code == 200
-    monkeypatch.setattr("minichar.web.queue.KEEP", 0)
+    monkeypatch.setattr("minichar.web.jobs.KEEP", 0)
     assert client.post("/api/generate", json={"length": 5}).status_code == 200
     for job in (first, second):
         assert client.get(f"/api/generate/{job}").status_code == 404
+
+
+def ask(jobs, model, **fields):
+    request = Request.from_json(fields)
+    return jobs.add(Job(request, request.stream(model.vocabulary)))
+
+
+def test_ended_jobs_are_removed_oldest_first_when_the_memory_is_used_up(model):
+    jobs = Jobs(cost(Request.from_json({"alternatives": True}), 900) + 3 * OVERHEAD)
+    first, second, third = (ask(jobs, model, length=300, alternatives=True) for _ in range(3))
+    with pytest.raises(Busy, match="long texts"):
+        ask(jobs, model, length=300, alternatives=True)
+    jobs[second].append("a" * 300, None)
+    jobs[second].publish()
+    for job_id in (second, first, third):
+        jobs[job_id].finish("length")
+    jobs[second].news(0)  # most recently read
+    fourth = ask(jobs, model, length=100, alternatives=True)
+    assert all(map(jobs.get, (first, second, third, fourth)))
+    fifth = ask(jobs, model, length=600, alternatives=True)
+    assert not any(map(jobs.get, (first, third)))
+    assert all(map(jobs.get, (second, fourth, fifth)))
+    jobs.close()
+
+
+def test_ended_jobs_with_alternatives_expire_without_further_requests(model, monkeypatch):
+    monkeypatch.setattr("minichar.web.jobs.EXPIRE_INTERVAL", 0.02)
+    monkeypatch.setattr("minichar.web.jobs.KEEP_ALTERNATIVES", 0.05)
+    jobs = Jobs(2**20)
+    running, large, small = (ask(jobs, model, alternatives=wanted) for wanted in (True, True, False))
+    for ended in (large, small):
+        jobs[ended].finish("length")
+    wait_for(lambda: jobs.get(large) is None)
+    assert jobs.get(running)
+    assert jobs.get(small)
+    jobs.close()
+
+
+def test_alternatives_take_little_memory(client, queue):
+    response = client.post("/api/generate", json={"length": 2000, "alternatives": True, "stop": []})
+    job = queue._jobs[events_of(response).all[0][2]["job"]]
+    tracemalloc.start()
+    copy = job.news(0)
+    assert tracemalloc.get_traced_memory()[0] < 2000 * 60
+    tracemalloc.stop()
+    assert len(list(copy.details)) == 2000
 
 
 class FailingQueue(JobQueue):
@@ -323,7 +372,7 @@ def test_releasing_a_request_twice_has_no_effect():
 
 def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, caplog):
     def fail(job, after):
-        yield Update("ab", [], 2)
+        yield Update("ab", Details(), 2)
         raise RuntimeError("boom")
 
     monkeypatch.setattr(queue, "follow", fail)
@@ -333,8 +382,8 @@ def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, c
 
 
 def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
-    failed, restarted = Update("", [], 2, "error", "damaged"), Update("", [], 2, restarted=True)
-    updates = [None, Update("ab", [], 2), restarted, failed]
+    failed, restarted = Update("", Details(), 2, "error", "damaged"), Update("", Details(), 2, restarted=True)
+    updates = [None, Update("ab", Details(), 2), restarted, failed]
     monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
     client = create_app(queue).test_client()
     response = client.post("/api/generate", json={"seed": 1})

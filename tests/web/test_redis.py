@@ -12,6 +12,7 @@ from web_helpers import Events, free_port, redis_server, request, server_in_thre
 
 from minichar import MinicharError, generate
 from minichar.web import redis_queue, worker
+from minichar.web.details import Details
 from minichar.web.job import Busy, Update
 from minichar.web.queue import Unavailable
 from minichar.web.redis_queue import RedisQueue
@@ -136,8 +137,8 @@ def test_characters_published_twice_are_read_once(queue):
     """A slow worker may continue publishing after another worker has taken over its job."""
     store = queue._store
     for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7), ("h", 8)):
-        store.add({"job": [Update(text, [], end)]})
-    store.add({"job": [Update("", [], 8, "length"), Update("x", [], 9)]})
+        store.add({"job": [Update(text, Details(), end)]})
+    store.add({"job": [Update("", Details(), 8, "length"), Update("x", Details(), 9)]})
     assert text_of(queue, "job") == ("abcdefgh", "length")
     assert text_of(queue, "job", 4) == ("efgh", "length")
 
@@ -153,7 +154,7 @@ def test_worker_continues_the_published_text(queue, running_worker, sampled):
     store.put("seen", "left", "", 60)
     store.increment("attempts", "left")
     for start, end in ((0, 50), (40, 90)):  # published by two workers
-        store.add({"left": [Update(whole[start:end], [], end)]})
+        store.add({"left": [Update(whole[start:end], Details(), end)]})
     run(running_worker, "left")
     updates = [update for update in queue.follow("left", 0) if update]
     assert "".join(update.text for update in updates) == whole
@@ -225,13 +226,13 @@ def test_threads_wait_for_a_free_connection(queue, redis_url, monkeypatch):
 
 def test_readers_of_the_same_job_do_not_disturb_each_other(queue):
     store = queue._store
-    store.add({"job": [Update("ab", [], 2), Update("", [], 2, restarted=True)]})
+    store.add({"job": [Update("ab", Details(), 2), Update("", Details(), 2, restarted=True)]})
     first = filter(None, queue.follow("job", 0))
     assert [next(first).text, next(first).restarted] == ["ab", True]
     second = filter(None, queue.follow("job", 0))
     assert next(second).text == "ab"
-    store.add({"job": [Update("c", [], 3, "length")]})
-    assert list(first) == [Update("c", [], 3, "length")]
+    store.add({"job": [Update("c", Details(), 3, "length")]})
+    assert list(first) == [Update("c", Details(), 3, "length")]
     assert [update.text for update in second] == ["", "c"]
 
 
@@ -245,11 +246,11 @@ def test_a_reader_that_joins_during_a_read_receives_the_whole_text(queue, monkey
             late.append(late[0].__enter__())
         return found
 
-    store.add({"job": [Update("ab", [], 2)]})
+    store.add({"job": [Update("ab", Details(), 2)]})
     with queue._subscriber.reader("job") as inbox:
         assert inbox.get(timeout=5)
         monkeypatch.setattr(store, "read", read_while_another_joins)
-        store.add({"job": [Update("c", [], 3)]})
+        store.add({"job": [Update("c", Details(), 3)]})
         wait_for(lambda: len(late) == 2)
         texts = ""
         while "ab" not in texts:
@@ -287,7 +288,7 @@ def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, samp
             assert next(updates) is None
             first.kill()
             first.wait()
-            assert [update for update in updates if update] == [Update("", [], 7, "closing")]
+            assert [update for update in updates if update] == [Update("", Details(), 7, "closing")]
             for call in (
                 queue.models,
                 queue.job_counts,

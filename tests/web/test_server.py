@@ -97,12 +97,12 @@ def test_slow_clients_do_not_block_others(queue, monkeypatch):
 
 
 def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):
-    before = set(queue._jobs)
+    before = set(queue._jobs._jobs)
     with request(port, "POST", "/api/generate", {"length": 20000}) as response:
         Events(response).until("text")
     monkeypatch.setattr(job_module, "ABANDONED_AFTER", 0.2)
     wait_for(lambda: queue.job_counts()["running"] == 0)
-    (job,) = (job for job_id, job in queue._jobs.items() if job_id not in before)
+    (job,) = (job for job_id, job in queue._jobs._jobs.items() if job_id not in before)
     assert job.reason == "cancelled"
     assert len(job.text) < 20000
 
