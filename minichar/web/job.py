@@ -57,9 +57,13 @@ class Job:
     ----------
     request : Request
     stream : Stream
+    known : int
+        Number of characters that another worker has published.
 
     Attributes
     ----------
+    known : int
+        Number of characters that readers already have. They are generated again, without a speed limit.
     text : str
         The published text.
     reason : str or None
@@ -70,8 +74,8 @@ class Job:
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
     """
 
-    def __init__(self, request: Request, stream: Stream) -> None:
-        self.request, self.stream = request, stream
+    def __init__(self, request: Request, stream: Stream, known: int = 0) -> None:
+        self.request, self.stream, self.known = request, stream, max(known, request.start)
         self.text, self.error = "", ""
         self.reason: str | None = None
         self.last_read, self._unread = time.monotonic(), 0.0

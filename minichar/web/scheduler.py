@@ -96,14 +96,15 @@ class Scheduler:
         published = due = time.monotonic()
         while self._admit(streams):
             generating, ids, scores = streams.step()
-            self._dispatch(streams, generating, ids, scores)
+            catching_up = len(generating) < len(streams.streams)  # reading a prompt
+            catching_up |= self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= PUBLISH_INTERVAL:
                 # Cap the elapsed time, because clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
             due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, up to a limit
-            if len(generating) == len(streams.streams) and due > now:
+            if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)
 
     def _admit(self, streams: Streams) -> bool:
@@ -119,17 +120,27 @@ class Scheduler:
 
     def _dispatch(
         self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
-    ) -> None:
-        """Append each character to its job, and remove completed jobs."""
+    ) -> bool:
+        """Append each character to its job, and remove completed jobs.
+
+        Returns
+        -------
+        bool
+            Whether a job is still generating text that its readers already have.
+        """
         characters = self.model.vocabulary.characters
         details = self._details(generating, ids, scores)
+        catching_up = False
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
             job = self.running[stream]
             complete = job.append(characters[k], details.get(j))
-            if complete or not job.text:
+            if complete or not job.text or stream.length == job.known + 1:
                 job.publish()
             if complete:
                 self._remove(streams, stream)
+            elif 0 < stream.length <= job.known:
+                catching_up = True
+        return catching_up
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
         """Return the requested details, keyed by column of `scores` ``(V, n)``."""

@@ -205,7 +205,7 @@ class Worker:
         if attempts > 1:
             task.notices = [Update("", Details(), task.end, restarted=True)]
         info, request = self.infos[model], Request.load(serialized)
-        job = Job(request, request.stream(info.vocabulary, info.reset_on, text))
+        job = Job(request, request.stream(info.vocabulary, info.reset_on, text), len(text))
         self.schedulers[model].submit(job)
         task.job = job
 

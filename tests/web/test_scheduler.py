@@ -164,6 +164,23 @@ def test_pace_limits_generation_but_not_reading_the_prompt(job_of, scheduler, mo
     assert len(slept) == 2  # after each character except the last
 
 
+def test_text_that_readers_already_have_is_generated_without_a_pace(job_of, scheduler, sampled, monkeypatch):
+    slept = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    monkeypatch.setattr(module, "PUBLISH_INTERVAL", 1e9)
+    one = scheduler(pace=1e-3)
+    job = job_of(length=303, **{"from": 300})
+    one.submit(job)
+    wait_for(lambda: len(job.text) >= 301)  # the first new character is published immediately
+    assert text_of(job, 300) == (sampled(303, stop=())[300:], "length")
+    assert len([seconds for seconds in slept if seconds > 1]) == 2
+    request = Request.from_json({"seed": 5, "stop": [], "length": 303})
+    continued = Job(request, request.stream(one.model.vocabulary), known=300)  # by another worker
+    one.submit(continued)
+    assert text_of(continued, 300)[1] == "length"
+    assert len([seconds for seconds in slept if seconds > 1]) == 4
+
+
 def test_closing_ends_all_jobs(job_of, scheduler):
     one = scheduler(columns=1, queue=1, pace=100)
     jobs = [job_of(length=20000) for _ in range(2)]
