@@ -3,6 +3,7 @@
     python tests/stress/crowd.py readers cv --clients 512              through Redis, with two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
     python tests/stress/crowd.py memory cv --clients 64 --seconds 600  the longest texts with alternatives
+    python tests/stress/crowd.py slow cv --clients 1000 --seconds 60   slow and silent clients
 
 Servers, workers and clients run on this machine and communicate over 127.0.0.1. The Redis tests need
 redis-server.
@@ -11,6 +12,7 @@ redis-server.
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -19,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -105,7 +107,9 @@ async def visit(port, times):
 
 def report(times):
     statuses = dict(Counter(status for _, status in times))
-    print(f"  page and /healthz: longest {max(t for t, _ in times):.2f} s, statuses {statuses}")
+    seconds = sorted(t for t, _ in times)
+    median = seconds[len(seconds) // 2]
+    print(f"  page and /healthz: median {median:.3f} s, longest {seconds[-1]:.2f} s, statuses {statuses}")
 
 
 @contextmanager
@@ -180,6 +184,51 @@ def memory(options):
         asyncio.run(run(server))
 
 
+def slow(options):
+    """Load the page while many clients send a byte every two seconds, and as many send nothing."""
+
+    async def run(port):
+        with visitor(port):
+            await asyncio.sleep(options.seconds)
+
+    with serve(options.checkpoint) as server:
+        start = cpu(server.pid)
+        attack = multiprocessing.Process(target=send_slowly, args=(port_of(server), options.clients))
+        attack.start()
+        time.sleep(3)
+        asyncio.run(run(port_of(server)))
+        used = cpu(server.pid) - start
+        print(f"  {options.clients} slow, {options.clients} silent clients: {used:.1f} s of CPU time")
+        print(f"  log: {server.log().count(chr(10))} lines")
+        attack.terminate()
+
+
+def send_slowly(port, clients):
+    async def client(byte):
+        while True:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    while True:
+                        writer.write(byte)
+                        await writer.drain()
+                        await asyncio.sleep(2)
+                finally:
+                    writer.close()
+            await asyncio.sleep(0.1)
+
+    async def run():
+        await asyncio.gather(*(client(byte) for byte in (b"G", b"") for _ in range(clients)))
+
+    asyncio.run(run())
+
+
+def cpu(pid):
+    """Return the CPU time of a process, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def seed():
     return random.randrange(2**32)
 
@@ -193,7 +242,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("check", choices=["readers", "memory"])
+    parser.add_argument("check", choices=["readers", "memory", "slow"])
     parser.add_argument("checkpoint")
     parser.add_argument("--clients", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=600)
