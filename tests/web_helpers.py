@@ -66,12 +66,12 @@ def accepts_connections(port):
 
 
 @contextmanager
-def server_in_thread(queue, port=0):
+def server_in_thread(queue, port=0, per_client=0, proxy=None):
     """Serve a job queue in a thread of this process and yield the port."""
     from minichar.web.app import create_app
     from minichar.web.server import listen
 
-    server = listen(create_app(queue), "127.0.0.1", port, streams=12)
+    server = listen(create_app(queue, per_client), "127.0.0.1", port, streams=12, proxy=proxy)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

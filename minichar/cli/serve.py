@@ -62,7 +62,21 @@ sharing = group("Load")
     default=16,
     type=Integer(0),
     metavar="N",
-    help="Maximum number of concurrent requests per client address. 0: no limit, for use behind a proxy.",
+    help="Maximum number of concurrent requests per client. 0: no limit.",
+)
+@sharing(
+    "--trusted-proxy",
+    "proxy",
+    metavar="ADDRESS",
+    help="Address of a proxy whose X-Forwarded-For header contains the addresses of the clients.",
+)
+@sharing(
+    "--api-key-file",
+    "key_file",
+    type=PATH,
+    metavar="FILE",
+    help="File with API keys, one per line. Requests to the API must send one of them as `Authorization: "
+    "Bearer KEY`. Each key counts as one client.",
 )
 def command(
     checkpoints: tuple[Path, ...],
@@ -75,6 +89,8 @@ def command(
     memory: int,
     pace: float,
     per_client: int,
+    proxy: str | None,
+    key_file: Path | None,
 ) -> None:
     """Serve a web page and an HTTP API that generate text.
 
@@ -100,5 +116,7 @@ def command(
         if opened:
             click.launch(address)
 
-    server.serve(app.create_app(jobs, per_client), host, port, columns + queue, ready, jobs.close)
+    keys = part("minichar.web.keys").read_keys(key_file) if key_file else []
+    application = app.create_app(jobs, per_client, keys)
+    server.serve(application, host, port, columns + queue, ready, jobs.close, proxy)
     click.echo("stopped", err=True)

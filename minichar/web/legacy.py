@@ -1,17 +1,20 @@
 """Polling routes that support front ends written for the char-rnn-chinese demo."""
 
+from collections.abc import Callable
+
 import flask
 
 from minichar.web.body import json_body
 from minichar.web.job import Busy
 from minichar.web.queue import JobQueue
+from minichar.web.rate_limit import ConcurrencyLimit, Slot
 from minichar.web.request import BadRequest, Request, validate
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
 NOT_READY = "0"
 
 
-def legacy_routes(queue: JobQueue) -> flask.Blueprint:
+def legacy_routes(queue: JobQueue, limit: ConcurrencyLimit, acquire: Callable[[], Slot]) -> flask.Blueprint:
     """Return a blueprint with ``/api``, which submits a job, and ``/res``, which polls it."""
     routes = flask.Blueprint("legacy", __name__)
 
@@ -30,10 +33,14 @@ def legacy_routes(queue: JobQueue) -> flask.Blueprint:
             "unknown": "skip",
         }
         request = Request.from_json(settings | {"prime": data["primetext"]})
+        slot = acquire()
         try:
-            return flask.jsonify(sid=queue.submit(request))
+            slot.job_id = queue.submit(request)
         except Busy:
             return flask.jsonify(sid=0)
+        finally:
+            slot.close()
+        return flask.jsonify(sid=slot.job_id)
 
     @routes.post("/res")
     def poll() -> flask.Response:
@@ -45,8 +52,13 @@ def legacy_routes(queue: JobQueue) -> flask.Blueprint:
         except KeyError:
             return flask.jsonify(responds=NOT_READY)
         update = next(queue.follow(job_id, 0))
+        slots = limit.lingering(job_id)
         if update is None or update.reason is None:
+            for slot in slots:
+                slot.linger()
             return flask.jsonify(responds=NOT_READY)
+        for slot in slots:
+            slot.release()
         ellipsis = ELLIPSIS if update.reason == "length" else ""
         return flask.jsonify(responds=request.prime + update.text + ellipsis)
 

@@ -40,6 +40,7 @@ def serve(
     streams: int,
     on_ready: Callable[[str], None],
     close: Callable[[], None],
+    proxy: str | None = None,
 ) -> None:
     """Serve an application until SIGINT or SIGTERM is received.
 
@@ -55,6 +56,8 @@ def serve(
         Called with the URL when the server is ready to accept connections.
     close : callable
         Called to end all streams when the server stops.
+    proxy : str or None
+        Address of a proxy whose X-Forwarded-For header is trusted.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def serve(
         If the server cannot listen on the given address and port.
     """
     with on_interrupt(signal.SIG_DFL):  # an exception would leave threads that keep the process alive
-        server = listen(app, host, port, streams)
+        server = listen(app, host, port, streams, proxy)
     try:
         with interruptible():
             on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}/")
@@ -74,7 +77,7 @@ def serve(
         server.stop()
 
 
-def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
+def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
     """Return a listening server. Call its ``serve`` method to handle requests.
 
     See `serve` for the parameters and errors.
@@ -82,6 +85,8 @@ def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
     threads = streams + SPARE_THREADS
     connections = allow_open_files(2 * threads + MAX_WAITING) - 2 * threads
     sock = listening_socket(host, port)
+    headers = {"x-forwarded-for"}
+    trusted: dict[str, Any] = {"trusted_proxy": proxy, "trusted_proxy_headers": headers} if proxy else {}
     options = Adjustments(
         sockets=[sock],
         ident="minichar",
@@ -93,6 +98,8 @@ def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
         max_request_header_size=MAX_HEADER,
         max_request_body_size=MAX_BODY,
         outbuf_high_watermark=MAX_UNSENT,
+        clear_untrusted_proxy_headers=True,
+        **trusted,
     )
     info = (sock.family, sock.type, sock.proto, sock.getsockname())
     return Server(app, map={}, _sock=sock, sockinfo=info, adj=options, bind_socket=False)

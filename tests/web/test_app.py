@@ -6,14 +6,14 @@ import tracemalloc
 
 import pytest
 from web_helpers import CHARACTERS, Events, wait_for
-from werkzeug.exceptions import TooManyRequests
 
+from minichar import MinicharError
 from minichar.web.app import HEADERS, PAGE, create_app
 from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
+from minichar.web.keys import read_keys
 from minichar.web.queue import JobQueue, Unavailable
-from minichar.web.rate_limit import ConcurrencyLimit
 from minichar.web.request import OPENAPI, Request
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -343,31 +343,106 @@ def test_busy_responses_include_retry_after(queue, error):
     assert "no worker" in client.post("/api/generate", json={}).json["error"]
 
 
+LONG = {"length": 20000}
+
+
+def start(client, **environ):
+    """Start a stream, and return the response and the id of its job."""
+    response = client.post("/api/generate", json=LONG, **environ)
+    return response, json.loads(next(response.response).decode().partition("data: ")[2])["job"]
+
+
 def test_limit_per_client(queue):
-    """A request is in progress until it is completed or rejected, or until the client disconnects."""
     client = create_app(queue, per_client=2).test_client()
-    held = [client.post("/api/generate", json={"length": 20000}) for _ in range(2)]
-    for response in held:
-        next(response.response)
+    (first, job), (second, _) = start(client), start(client)
     third = client.post("/api/generate", json={})
     assert (third.status_code, third.headers["Retry-After"]) == (429, "2")
     assert "2 requests" in third.json["error"]
-    held[0].close()
-    for _ in range(5):
+    first.close()
+    client.delete(f"/api/generate/{job}")
+    for _ in range(5):  # completed and rejected requests do not count
         assert client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200
+        assert client.post("/api/generate", json={"length": 5}).data
         assert client.post("/api/generate", json={"length": -5}).status_code == 400
-    assert client.post("/api/generate", json={"length": 5}, environ_base={"REMOTE_ADDR": "10.0.0.9"}).data
-    held[1].close()
+    second.close()
 
 
-def test_releasing_a_request_twice_has_no_effect():
-    limit = ConcurrencyLimit(1)
-    release = limit.acquire("a")
-    release()
-    release()
-    limit.acquire("a")
-    with pytest.raises(TooManyRequests):
-        limit.acquire("a")
+def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch):
+    """Otherwise, a client that opens and closes streams would start any number of jobs."""
+    client = create_app(queue, per_client=1).test_client()
+    response, job = start(client)
+    response.close()
+    assert client.post("/api/generate", json={}).status_code == 429
+    resumed = client.get(f"/api/generate/{job}")  # continues to count as one request
+    assert resumed.status_code == 200
+    assert client.get(f"/api/generate/{job}").status_code == 429
+    monkeypatch.setattr("minichar.web.rate_limit.ABANDONED_AFTER", 0.1)
+    resumed.close()
+    wait_for(lambda: client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200)
+    client.post("/api/generate", json={"length": 5}).close()  # without reading
+    wait_for(lambda: client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200)
+
+
+def test_limit_on_the_legacy_routes(queue, monkeypatch):
+    client = create_app(queue, per_client=1).test_client()
+
+    def submit():
+        return client.post("/api", json={"primetext": ""})
+
+    first = submit().json["sid"]
+    assert submit().status_code == client.post("/api/generate", json={}).status_code == 429
+    assert client.post("/res", json={"sid": first}).json["responds"] == "0"
+    assert submit().status_code == 429
+    wait_for(lambda: client.post("/res", json={"sid": first}).json["responds"] != "0")
+    assert submit().status_code == 200
+    monkeypatch.setattr(queue, "submit", lambda request: pytest.fail("called"))
+    assert submit().status_code == 429
+
+
+def test_each_client_and_each_ipv6_network_has_its_own_limit(queue):
+    client = create_app(queue, per_client=1).test_client()
+    held = []
+    for address, status in (
+        ("10.0.0.1", 200),
+        ("10.0.0.2", 200),
+        ("10.0.0.1", 429),
+        ("2001:db8::1", 200),
+        ("2001:db8::f:2", 429),
+        ("2001:db8:0:1::1", 200),
+    ):
+        held.append(client.post("/api/generate", json=LONG, environ_base={"REMOTE_ADDR": address}))
+        assert held[-1].status_code == status
+    for response in held:
+        response.close()
+
+
+def test_api_keys(queue, tmp_path):
+    (tmp_path / "keys").write_text("secret\nother\n\n")
+    client = create_app(queue, per_client=1, keys=read_keys(tmp_path / "keys")).test_client()
+    for path in ("/", "/page.js", "/healthz", "/metrics"):
+        assert client.get(path).status_code == 200
+    for wrong in ({}, *({"Authorization": value} for value in ("Bearer x", "Basic c2VjcmV0", "Bearer", "é"))):
+        for method, path in (
+            ("GET", "/api/models"),
+            ("POST", "/api"),
+            ("POST", "/res"),
+            ("GET", "/api/generate/x"),
+        ):
+            response = client.open(path, method=method, headers=wrong)
+            assert response.status_code == 401
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+            assert "API key" in response.json["error"]
+    for key, status in (("secret", 200), ("secret", 429), ("other", 200)):
+        response = client.post("/api/generate", json=LONG, headers={"Authorization": f"Bearer {key}"})
+        assert response.status_code == status
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
+def test_key_file_without_keys(tmp_path, content):
+    if content is not None:
+        (tmp_path / "keys").write_bytes(content)
+    with pytest.raises(MinicharError, match="keys"):
+        read_keys(tmp_path / "keys")
 
 
 def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, caplog):

@@ -5,7 +5,7 @@ import json
 import select
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 
 import pytest
@@ -153,6 +153,18 @@ def test_too_few_file_descriptors(port, monkeypatch, caplog):
     assert [record.message for record in caplog.records] == [
         "cannot accept connections: too many open files; raise the limit (ulimit -n)"
     ]
+
+
+@pytest.mark.parametrize(("proxy", "statuses"), [("127.0.0.1", [200, 200, 429]), (None, [200, 429, 429])])
+def test_clients_behind_a_trusted_proxy(queue, proxy, statuses):
+    """Only the last address is from the proxy; a client may send any others."""
+    local = LocalQueue(queue._models, columns=8, queue=4, pace=5000)
+    with server_in_thread(local, per_client=1, proxy=proxy) as port, ExitStack() as stack:
+        for addresses, status in zip(
+            ("10.0.0.1", "10.0.0.1, 10.0.0.2", "9.9.9.9, 10.0.0.2"), statuses, strict=True
+        ):
+            sent = request(port, "POST", "/api/generate", {"length": 20000}, X_Forwarded_For=addresses)
+            assert stack.enter_context(sent).status == status
 
 
 def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):
