@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from minichar.cli.options import PATH, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
@@ -29,6 +30,13 @@ sharing = group("Load")
     "url",
     metavar="URL",
     help="Redis server. `minichar worker` processes load the checkpoints and handle the requests.",
+)
+@sharing(
+    "--redis-password-file",
+    "password_file",
+    type=PATH,
+    metavar="FILE",
+    help="File with the password for Redis.  [default: the environment variable MINICHAR_REDIS_PASSWORD]",
 )
 @sharing(
     "--columns",
@@ -84,6 +92,7 @@ def command(
     port: int,
     opened: bool,
     url: str | None,
+    password_file: Path | None,
     columns: int,
     queue: int,
     memory: int,
@@ -102,7 +111,8 @@ def command(
             raise click.UsageError(
                 "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
             )
-        jobs = part("minichar.web.redis_queue").RedisQueue(url, queue)
+        jobs = part("minichar.web.redis_queue").RedisQueue(with_password(url, password_file), queue)
+        warn_unless_reachable(jobs.problem())
     else:
         models = part("minichar.web.models").load_models(checkpoints)
         jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace, memory * 2**20)

@@ -42,6 +42,10 @@ class RedisQueue(JobQueue):
         self._store, self._queue = Store(url, retries=1), queue
         self._subscriber = Subscriber(self._store)
 
+    def problem(self) -> str | None:
+        """Return why Redis cannot be reached, or None if it can."""
+        return self._store.problem()
+
     def models(self) -> list[ModelInfo]:
         """Return the models of all live workers."""
         with redis_errors():
@@ -65,6 +69,7 @@ class RedisQueue(JobQueue):
             store.put("request", job_id, request.dump(), KEEP)
             store.keep_reading([job_id])
             store.broker.enqueue(Message(queue, queue, (job_id,), {}, {}))
+            store.expire_queue(queue)
         return job_id
 
     def request(self, job_id: str) -> Request:

@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from dramatiq.brokers.redis import RedisBroker
@@ -51,15 +52,18 @@ class Store:
     Raises
     ------
     MinicharError
-        If Redis cannot be reached.
+        If the URL is invalid.
     """
 
     def __init__(self, url: str, retries: int) -> None:
         try:
+            self.address = address(url)
             self.client = client(url, retries, decode_responses=True)
-            redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)).ping()
-        except (redis.RedisError, ValueError) as error:
-            raise MinicharError(f"cannot connect to Redis at {url}: {error}") from error
+        except ValueError:  # the message may contain the password
+            raise MinicharError(
+                "invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE"
+            ) from None
+        self._url = url
         # At the maximum maintenance_chance, every consumer command sends a heartbeat and checks for
         # dead consumers.
         self.broker = RedisBroker(
@@ -69,6 +73,15 @@ class Store:
             heartbeat_timeout=int(1000 * HEARTBEAT_TIMEOUT),
             maintenance_chance=1_000_000,
         )
+
+    def problem(self) -> str | None:
+        """Return why Redis cannot be reached, or None if it can."""
+        try:
+            with redis.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0)) as once:
+                once.ping()
+        except redis.RedisError as error:
+            return f"cannot connect to Redis at {self.address}: {error}"
+        return None
 
     def put(self, kind: str, name: str, value: str, seconds: float) -> None:
         """Set a value that expires after `seconds`."""
@@ -93,6 +106,14 @@ class Store:
                 seconds = KEEP_ALTERNATIVES if updates[-1].details else KEEP
                 for kind in ("text", "request"):
                     pipeline.pexpire(key(kind, job_id), int(1000 * seconds))
+            pipeline.execute()
+
+    def expire_queue(self, queue: str) -> None:
+        """Let the keys of a queue expire. Dramatiq sets no expiry; workers call this with every heartbeat."""
+        names = ("__heartbeats__", f"__acks__.{self.broker.broker_id}.{queue}")
+        with self.client.pipeline() as pipeline:
+            for name in (*names, *(f"{queue}{suffix}" for suffix in ("", ".msgs", ".XQ", ".XQ.msgs"))):
+                pipeline.pexpire(f"{NAMESPACE}:{name}", int(1000 * KEEP))
             pipeline.execute()
 
     def waiting(self, queue: str) -> int:
@@ -158,6 +179,15 @@ class Store:
         """Close all connections."""
         self.client.close()
         self.broker.client.close()
+
+
+def address(url: str) -> str:
+    """Return the host, port and database of a Redis URL, without the password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("unknown scheme")
+    host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+    return f"{parts.scheme}://{host}{parts.path}"
 
 
 def client(url: str, retries: int, **options: Any) -> Any:  # the types differ between versions of redis-py

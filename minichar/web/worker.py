@@ -130,6 +130,7 @@ class Worker:
                 self._workers = {name: max(1, served.count(name)) for name in self.infos}
                 for name in self.infos:
                     self.store.broker.do_qsize(queue_name(name))
+                    self.store.expire_queue(queue_name(name))
             except redis.RedisError:
                 pass  # try again at the next heartbeat
             else:

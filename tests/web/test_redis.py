@@ -12,6 +12,7 @@ from web_helpers import Events, free_port, redis_server, request, server_in_thre
 
 from minichar import MinicharError, generate
 from minichar.web import redis_queue, worker
+from minichar.web.app import create_app
 from minichar.web.details import Details
 from minichar.web.job import Busy, Update
 from minichar.web.queue import Unavailable
@@ -124,13 +125,17 @@ def test_every_key_expires(queue, running_worker):
     text_of(queue, job_id)
     queue.cancel(job_id)
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
-    client = running_worker.store.client
-    # Keys with more colons or with double underscores belong to Dramatiq.
-    keys = [k for k in client.scan_iter("minichar:*") if "model-" not in k and "__" not in k]
-    kinds = {"request", "text", "seen", "cancelled", "attempts", "worker", "workers"}
-    assert {key.split(":")[1] for key in keys} == kinds
-    for key in keys:
-        assert 0 < client.pttl(key) <= 600_000
+    client, broker_id = running_worker.store.client, running_worker.store.broker.broker_id
+    waiting = queue.submit(Request.from_json({"length": 20000}))
+    kinds = {"request", "text", "seen", "cancelled", "attempts", "worker", "workers", "__heartbeats__"}
+    # Dramatiq's messages, and those that are being processed.
+    acks = f"__acks__.{broker_id}."
+    wait_for(lambda: list(client.scan_iter(f"minichar:{acks}*")))
+    wait_for(lambda: all(0 < client.pttl(key) <= 600_000 for key in client.scan_iter()))
+    names = {key.split(":")[1] for key in client.scan_iter()}
+    assert names > kinds
+    assert {name.partition("model-")[0] for name in names - kinds} == {"", acks}
+    queue.cancel(waiting)
 
 
 def test_characters_published_twice_are_read_once(queue):
@@ -269,10 +274,54 @@ def test_any_exception_in_a_worker_reaches_the_reader(queue, running_worker, mon
     assert "boom" in caplog.text
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://127.0.0.1:99999/0", "http://x", "x"])
-def test_unreachable_redis_error_is_one_line(url):
-    with pytest.raises(MinicharError, match=r"^cannot connect to Redis at .*$"):
+@pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:99999x/0", "redis://[", "http://:secret@x", "x"])
+def test_invalid_url(url):
+    with pytest.raises(MinicharError, match=r"^invalid Redis URL: .*$") as caught:
         Store(url, retries=0)
+    assert "secret" not in str(caught.value)
+
+
+def test_problem_names_the_server_but_not_the_password(redis_url):
+    problem = Store("redis://:secret@127.0.0.1:1/0", retries=0).problem()
+    assert problem.startswith("cannot connect to Redis at redis://127.0.0.1:1/0: ")
+    assert "secret" not in problem
+    assert Store(redis_url, retries=0).problem() is None
+
+
+def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(worker_in_thread(redis_url, model, columns=16)) for _ in range(2)]
+        wait_for(lambda: all(one._workers == {"toy": 2} for one in workers))
+        jobs = [queue.submit(Request.from_json(LONG)) for _ in range(16)]
+        wait_for(lambda: sum(len(one.tasks["toy"]) for one in workers) == 16)
+        assert max(len(one.tasks["toy"]) for one in workers) <= 10
+        for job_id in jobs:
+            queue.cancel(job_id)
+
+
+def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sampled, monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    queue = RedisQueue(url, queue=1)
+    health = create_app(queue).test_client()
+    assert health.get("/").status_code == 200
+    assert health.get("/healthz").status_code == 503
+    one, ready = Worker(url, {"toy": model}, 2, pace=0.0), threading.Event()
+    thread = threading.Thread(target=one.run, args=(ready.set,))
+    thread.start()
+    assert not ready.wait(0.5)
+    with redis_server(port, tmp_path):
+        assert ready.wait(20)
+        assert wait_for(lambda: health.get("/healthz").status_code == 200)
+        assert text_of(queue, queue.submit(Request.from_json({"length": 50, "seed": 5}))) == (
+            sampled(50),
+            "length",
+        )
+        one.stopping.set()
+        thread.join(20)
+    queue.close()
 
 
 def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch):

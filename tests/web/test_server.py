@@ -155,7 +155,10 @@ def test_too_few_file_descriptors(port, monkeypatch, caplog):
     ]
 
 
-@pytest.mark.parametrize(("proxy", "statuses"), [("127.0.0.1", [200, 200, 429]), (None, [200, 429, 429])])
+@pytest.mark.parametrize(
+    ("proxy", "statuses"),
+    [("127.0.0.1", [200, 200, 429]), ("127.9.9.9", [200, 429, 429]), (None, [200, 429, 429])],
+)
 def test_clients_behind_a_trusted_proxy(queue, proxy, statuses):
     """Only the last address is from the proxy; a client may send any others."""
     local = LocalQueue(queue._models, columns=8, queue=4, pace=5000)
