@@ -24,6 +24,14 @@ sharing = group("Load")
 )
 @listening("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @listening("--port", default=8080, type=Integer(0, 65535), help="Port to listen on. 0: any free port.")
+@listening(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Name in the Host header of requests, such as the name of the site of which this server is a part. "
+    "Addresses and localhost are always allowed; `*` allows any name. Can be repeated.",
+)
 @listening("--open", "opened", is_flag=True, show_default=False, help="Open the web page in a browser.")
 @sharing(
     "--redis",
@@ -90,6 +98,7 @@ def command(
     checkpoints: tuple[Path, ...],
     host: str,
     port: int,
+    hosts: tuple[str, ...],
     opened: bool,
     url: str | None,
     password_file: Path | None,
@@ -105,6 +114,8 @@ def command(
 
     Press Ctrl-C to stop the server.
     """
+    if not host:
+        raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 or ::")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     if url is not None:
         if checkpoints:
@@ -127,6 +138,6 @@ def command(
             click.launch(address)
 
     keys = part("minichar.web.keys").read_keys(key_file) if key_file else []
-    application = app.create_app(jobs, per_client, keys)
+    application = app.create_app(jobs, per_client, keys, hosts)
     server.serve(application, host, port, columns + queue, ready, jobs.close, proxy)
     click.echo("stopped", err=True)

@@ -10,6 +10,7 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 from minichar.web.body import json_body
+from minichar.web.hosts import check_host
 from minichar.web.job import Busy
 from minichar.web.keys import checked_key
 from minichar.web.legacy import legacy_routes
@@ -36,7 +37,9 @@ HEADERS = {
 }
 
 
-def create_app(queue: JobQueue, per_client: int = 0, keys: Sequence[str] = ()) -> flask.Flask:
+def create_app(
+    queue: JobQueue, per_client: int = 0, keys: Sequence[str] = (), hosts: Sequence[str] = ()
+) -> flask.Flask:
     """Create the Flask application.
 
     Parameters
@@ -47,13 +50,16 @@ def create_app(queue: JobQueue, per_client: int = 0, keys: Sequence[str] = ()) -
         Maximum number of concurrent requests per client; 0 for no limit.
     keys : sequence of str
         API keys, of which requests must send one; empty if none is required. Each key is one client.
+    hosts : sequence of str
+        Names under which the server can be reached, besides addresses and ``localhost``; ``*`` for any.
     """
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     limit, metrics = ConcurrencyLimit(per_client), Metrics(queue)
 
     @app.before_request
-    def check_key() -> None:
+    def check_host_and_key() -> None:
+        check_host(flask.request.host, hosts)
         flask.g.key = checked_key(keys)
 
     def acquire(job_id: str = "") -> Slot:
@@ -161,7 +167,7 @@ def create_app(queue: JobQueue, per_client: int = 0, keys: Sequence[str] = ()) -
 
     @app.errorhandler(BadRequest)
     def bad_request(error: BadRequest) -> tuple[flask.Response, int]:
-        return flask.jsonify(error=str(error)), 400
+        return flask.jsonify(error=str(error)), error.status
 
     @app.errorhandler(Busy)
     def busy(error: Busy) -> tuple[flask.Response, int, dict[str, str]]:

@@ -8,7 +8,7 @@ from minichar.web.body import json_body
 from minichar.web.job import Busy
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit, Slot
-from minichar.web.request import BadRequest, Request, validate
+from minichar.web.request import Request, validate
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
 NOT_READY = "0"
@@ -21,13 +21,9 @@ def legacy_routes(queue: JobQueue, limit: ConcurrencyLimit, acquire: Callable[[]
     @routes.post("/api")
     def submit() -> flask.Response:
         data = validate(json_body(), "Legacy")
-        try:
-            temperature, seed = float(data.get("temperature", 1)), int(data.get("seed", 0))
-        except ValueError:
-            raise BadRequest("temperature and seed must be numbers") from None
         settings = {
-            "temperature": temperature,
-            "seed": seed,
+            "temperature": float(data.get("temperature", 1)),
+            "seed": int(data.get("seed", 0)),
             "length": LENGTH,
             "stop": STOP,
             "unknown": "skip",
@@ -44,7 +40,7 @@ def legacy_routes(queue: JobQueue, limit: ConcurrencyLimit, acquire: Callable[[]
 
     @routes.post("/res")
     def poll() -> flask.Response:
-        job_id = json_body().get("sid")
+        job_id = validate(json_body(), "Poll")["sid"]
         if not isinstance(job_id, str):
             return flask.jsonify(responds=NOT_READY)
         try:

@@ -8,7 +8,7 @@ from minichar.model import CharRNN
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import Jobs
 from minichar.web.models import ModelInfo, describe
-from minichar.web.request import BadRequest, Request
+from minichar.web.request import Request, UnknownModel
 from minichar.web.scheduler import Scheduler
 
 MEMORY = 128 * 2**20
@@ -73,7 +73,7 @@ class JobQueue(ABC):
         for model in models:
             if model.name == wanted:
                 return request.with_model(wanted), model
-        raise BadRequest(f"no model named {wanted!r}: see /api/models for the available models")
+        raise UnknownModel(f"no model named {wanted!r}: see /api/models for the available models")
 
 
 class LocalQueue(JobQueue):

@@ -90,6 +90,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     options = Adjustments(
         sockets=[sock],
         ident="minichar",
+        server_name="localhost",  # for requests without a Host header
         threads=threads,
         connection_limit=connections,
         cleanup_interval=CLEANUP_INTERVAL,

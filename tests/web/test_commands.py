@@ -82,6 +82,7 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
         (["serve", "--redis", "http://:secret@x"], 1, "invalid Redis URL: it must have the form"),
         (["worker", "--redis", "x"], 1, "invalid Redis URL"),
         (["worker", "--redis", "redis://x", "--redis-password-file", "none"], 1, "cannot read none"),
+        (["serve", "--host", ""], 2, "--host is empty"),
         (["serve", "--api-key-file", "none"], 1, "cannot read none"),
         (["worker"], 2, "--redis"),
     ],
