@@ -83,6 +83,7 @@ def create_app(
                 yield event("end", end, {"reason": "error", "error": "internal error: see the server log"})
 
         response = flask.Response(generate(), mimetype="text/event-stream")
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
         response.call_on_close(slot.close)
         return response
 
