@@ -1,8 +1,10 @@
 """The jobs of one process, within a memory budget."""
 
+import ctypes
 import secrets
 import threading
 import time
+from contextlib import suppress
 
 from minichar.web.details import SIZE
 from minichar.web.job import Busy, Job
@@ -88,13 +90,23 @@ class Jobs:
     def _expire_regularly(self) -> None:
         while not self._closed.wait(EXPIRE_INTERVAL):
             with self._lock:
-                self._expire()
+                expired = self._expire()
+            if expired:
+                return_memory()
 
-    def _expire(self) -> None:
-        now = time.monotonic()
+    def _expire(self) -> bool:
+        """Remove expired jobs, and return whether there were any."""
+        now, before = time.monotonic(), len(self._jobs)
         for job_id, job in list(self._jobs.items()):
             if job.reason is not None and now - job.last_read > keep(job.request):
                 del self._jobs[job_id]
+        return len(self._jobs) < before
+
+
+def return_memory() -> None:
+    """Return freed memory to the operating system. glibc would keep it for later use."""
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def size(job: Job) -> int:

@@ -177,6 +177,7 @@ def memory(options):
             await asyncio.sleep(max(10.0, options.seconds / 20))
             if now > end:
                 clients.cancel()
+        await asyncio.gather(clients, return_exceptions=True)
         print(f"  {now - start:4.0f} s: {resident(server.pid):4.0f} MiB")
 
     statuses = Counter()

@@ -17,7 +17,7 @@ from minichar.web import job as job_module
 from minichar.web.app import HEADERS
 from minichar.web.queue import LocalQueue
 
-POST = b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"length": 3, "stream": false }'
 WHOLE = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
