@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from web_helpers import free_port, redis_server
 
-LENGTH = 200
+LENGTH = 100
 LONGEST = {"length": 20000, "alternatives": True, "stop": []}
 TIMEOUT = 300
 VISIT_EVERY = 0.5
