@@ -38,7 +38,7 @@ OTHERS = {
     "web": {
         "flask",
         "werkzeug",
-        "cheroot",
+        "waitress",
         "jsonschema",
         "prometheus_client",
         "threadpoolctl",

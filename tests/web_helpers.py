@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import pytest
 
-PACKAGES = ("flask", "cheroot", "jsonschema", "prometheus_client", "threadpoolctl", "redis", "dramatiq")
+PACKAGES = ("flask", "waitress", "jsonschema", "prometheus_client", "threadpoolctl", "redis", "dramatiq")
 CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))
 TIMEOUT = 30
 
@@ -66,17 +66,16 @@ def accepts_connections(port):
 
 
 @contextmanager
-def server_in_thread(queue, port=0):
+def server_in_thread(queue, port=0, per_client=0, proxy=None):
     """Serve a job queue in a thread of this process and yield the port."""
     from minichar.web.app import create_app
     from minichar.web.server import listen
 
-    server = listen(create_app(queue), "127.0.0.1", port, streams=12)
-    server.expiration_interval = 0.05  # limits the time until the thread stops
+    server = listen(create_app(queue, per_client), "127.0.0.1", port, streams=12, proxy=proxy)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
-        yield server.bind_addr[1]
+        yield int(server.effective_port)
     finally:
         queue.close()
         server.stop()
@@ -130,6 +129,7 @@ def request(port, method, path, data=None, **headers):
         body = None if data is None else json.dumps(data)
         headers = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
         connection.request(method, path, body, headers)
-        yield connection.getresponse()
+        with connection.getresponse() as response:
+            yield response
     finally:
         connection.close()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.options import MODEL, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
@@ -23,12 +24,27 @@ sharing = group("Load")
 )
 @listening("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @listening("--port", default=8080, type=Integer(0, 65535), help="Port to listen on. 0: any free port.")
+@listening(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Name in the Host header of requests, such as the name of the site of which this server is a part. "
+    "Addresses and localhost are always allowed; `*` allows any name. Can be repeated.",
+)
 @listening("--open", "opened", is_flag=True, show_default=False, help="Open the web page in a browser.")
 @sharing(
     "--redis",
     "url",
     metavar="URL",
     help="Redis server. `minichar worker` processes load the checkpoints and handle the requests.",
+)
+@sharing(
+    "--redis-password-file",
+    "password_file",
+    type=PATH,
+    metavar="FILE",
+    help="File with the password for Redis.  [default: the environment variable MINICHAR_REDIS_PASSWORD]",
 )
 @sharing(
     "--columns",
@@ -43,6 +59,14 @@ sharing = group("Load")
     help="Maximum number of waiting requests, per model. Further requests are rejected with status 503.",
 )
 @sharing(
+    "--memory",
+    default=128,
+    type=Integer(1, 2**20),
+    metavar="MIB",
+    help="Memory for running and finished texts. Finished texts are removed first; if the running ones take "
+    "all of it, further requests are rejected with status 503. Not used with --redis.",
+)
+@sharing(
     "--pace",
     default=2000.0,
     type=Number(0),
@@ -54,33 +78,55 @@ sharing = group("Load")
     default=16,
     type=Integer(0),
     metavar="N",
-    help="Maximum number of concurrent requests per client address. 0: no limit, for use behind a proxy.",
+    help="Maximum number of concurrent requests per client. 0: no limit.",
+)
+@sharing(
+    "--trusted-proxy",
+    "proxy",
+    metavar="ADDRESS",
+    help="Address of a proxy whose X-Forwarded-For header contains the addresses of the clients.",
+)
+@sharing(
+    "--api-key-file",
+    "key_file",
+    type=PATH,
+    metavar="FILE",
+    help="File with API keys, one per line. Requests to the API must send one of them as `Authorization: "
+    "Bearer KEY`. Each key counts as one client.",
 )
 def command(
     checkpoints: tuple[Path, ...],
     host: str,
     port: int,
+    hosts: tuple[str, ...],
     opened: bool,
     url: str | None,
+    password_file: Path | None,
     columns: int,
     queue: int,
+    memory: int,
     pace: float,
     per_client: int,
+    proxy: str | None,
+    key_file: Path | None,
 ) -> None:
     """Serve a web page and an HTTP API that generate text.
 
     Press Ctrl-C to stop the server.
     """
+    if not host:
+        raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 or ::")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     if url is not None:
         if checkpoints:
             raise click.UsageError(
                 "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
             )
-        jobs = part("minichar.web.redis_queue").RedisQueue(url, queue)
+        jobs = part("minichar.web.redis_queue").RedisQueue(with_password(url, password_file), queue)
+        warn_unless_reachable(jobs.problem())
     else:
         models = part("minichar.web.models").load_models(checkpoints)
-        jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace)
+        jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace, memory * 2**20)
         for model in jobs.models():
             click.echo(f"{model.name}: {model.summary}", err=True)
     if not server.is_loopback(host):
@@ -91,5 +137,7 @@ def command(
         if opened:
             click.launch(address)
 
-    server.serve(app.create_app(jobs, per_client), host, port, columns + queue, ready, jobs.close)
+    keys = part("minichar.web.keys").read_keys(key_file) if key_file else []
+    application = app.create_app(jobs, per_client, keys, hosts)
+    server.serve(application, host, port, columns + queue, ready, jobs.close, proxy)
     click.echo("stopped", err=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import MODEL, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
 
 part = partial(need, extra="web", what="a worker")
@@ -26,6 +27,13 @@ working = group("Load")
     "--redis", "url", required=True, metavar="URL", help="Redis server, such as redis://127.0.0.1:6379/0."
 )
 @working(
+    "--redis-password-file",
+    "password_file",
+    type=PATH,
+    metavar="FILE",
+    help="File with the password for Redis.  [default: the environment variable MINICHAR_REDIS_PASSWORD]",
+)
+@working(
     "--columns",
     default=64,
     type=Integer(1, 1024),
@@ -38,14 +46,16 @@ working = group("Load")
     metavar="N",
     help="Maximum speed per request, in characters per second. 0: no limit.",
 )
-def command(checkpoints: tuple[Path, ...], url: str, columns: int, pace: float) -> None:
+def command(
+    checkpoints: tuple[Path, ...], url: str, password_file: Path | None, columns: int, pace: float
+) -> None:
     """Run a worker that generates text for `minichar serve --redis`.
 
     You can run any number of workers on any number of machines. Ctrl-C stops a worker after it finishes
     its current requests. If a worker dies, another one takes over its requests.
     """
     models = part("minichar.web.models").load_models(checkpoints)
-    worker = part("minichar.web.worker").Worker(url, models, columns, pace)
+    worker = part("minichar.web.worker").Worker(with_password(url, password_file), models, columns, pace)
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once
@@ -56,5 +66,6 @@ def command(checkpoints: tuple[Path, ...], url: str, columns: int, pace: float) 
         signal.signal(number, stop)
     for name in models:
         click.echo(f"{name}: {models[name].summary()}", err=True)
+    warn_unless_reachable(worker.store.problem())
     worker.run(lambda: click.echo("waiting for requests", err=True))
     click.echo("stopped", err=True)

@@ -1,7 +1,7 @@
 """Flask application for the web page and the HTTP API described in ``openapi.json``."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
@@ -10,11 +10,13 @@ import flask
 from werkzeug.exceptions import HTTPException
 
 from minichar.web.body import json_body
+from minichar.web.hosts import check_host
 from minichar.web.job import Busy
+from minichar.web.keys import checked_key
 from minichar.web.legacy import legacy_routes
 from minichar.web.metrics import Metrics
 from minichar.web.queue import JobQueue
-from minichar.web.rate_limit import RETRY_AFTER, ConcurrencyLimit
+from minichar.web.rate_limit import RETRY_AFTER, ConcurrencyLimit, Slot, client_name
 from minichar.web.request import OPENAPI, BadRequest, Request
 from minichar.web.sse import KEEP_ALIVE, document, event, events
 
@@ -35,7 +37,9 @@ HEADERS = {
 }
 
 
-def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
+def create_app(
+    queue: JobQueue, per_client: int = 0, keys: Sequence[str] = (), hosts: Sequence[str] = ()
+) -> flask.Flask:
     """Create the Flask application.
 
     Parameters
@@ -44,46 +48,61 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
         The queue that runs the jobs.
     per_client : int
         Maximum number of concurrent requests per client; 0 for no limit.
+    keys : sequence of str
+        API keys, of which requests must send one; empty if none is required. Each key is one client.
+    hosts : sequence of str
+        Names under which the server can be reached, besides addresses and ``localhost``; ``*`` for any.
     """
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     limit, metrics = ConcurrencyLimit(per_client), Metrics(queue)
 
-    @contextmanager
-    def counted() -> Iterator[Callable[[], None]]:
-        """Count the request as in progress until the yielded function is called or an exception is raised."""
-        release = limit.acquire(flask.request.remote_addr or "")
-        try:
-            yield release
-        except BaseException:
-            release()
-            raise
+    @app.before_request
+    def check_host_and_key() -> None:
+        check_host(flask.request.host, hosts)
+        flask.g.key = checked_key(keys)
 
-    def stream(job_id: str, request: Request, after: int, release: Callable[[], None]) -> flask.Response:
+    def acquire(job_id: str = "") -> Slot:
+        """Count the current request towards the limit of its client."""
+        return limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
+
+    def stream(request: Request, after: int, slot: Slot) -> flask.Response:
         """Return a streaming response that skips the first `after` characters."""
-        begin = {"job": job_id, "model": request.model, "seed": request.seed, "from": after}
+        begin = {"job": slot.job_id, "model": request.model, "seed": request.seed, "from": after}
 
         def generate() -> Iterator[str]:
-            yield event("begin", after, begin)
-            for update in metrics.count(queue.follow(job_id, after)):
-                yield KEEP_ALIVE if update is None else "".join(events(update, request.alternatives))
+            end = after
+            yield event("begin", end, begin)
+            try:
+                for update in metrics.count(queue.follow(slot.job_id, after)):
+                    yield KEEP_ALIVE if update is None else "".join(events(update, request.alternatives))
+                    end = end if update is None else update.end
+                slot.release()
+            except Exception:  # the status line has already been sent
+                logging.exception("job %s failed", slot.job_id)
+                yield event("end", end, {"reason": "error", "error": "internal error: see the server log"})
 
         response = flask.Response(generate(), mimetype="text/event-stream")
-        response.call_on_close(release)
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
+        response.call_on_close(slot.close)
         return response
 
     @app.post("/api/generate")
     def generate() -> flask.Response:
-        with counted() as release:
+        slot = acquire()
+        try:
             data = json_body()
-            job_id = queue.submit(Request.from_json(data))
-            request = queue.request(job_id)
+            slot.job_id = queue.submit(Request.from_json(data))
+            request = queue.request(slot.job_id)
             if data.get("stream", True):
-                return stream(job_id, request, request.start, release)
+                return stream(request, request.start, slot)
             result: dict[str, Any] = {"model": request.model, "seed": request.seed, "from": request.start}
-            result |= document(metrics.count(queue.follow(job_id, request.start)), request.alternatives)
-            release()
+            result |= document(metrics.count(queue.follow(slot.job_id, request.start)), request.alternatives)
+            slot.release()
             return flask.jsonify(result)
+        except BaseException:
+            slot.close()
+            raise
 
     @app.get("/api/generate/<job>")
     def resume(job: str) -> flask.Response:
@@ -94,12 +113,14 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
             after = -1
         if not 0 <= after <= MAX_EVENT_ID:
             raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
-        with counted() as release:
-            return stream(job, queue.request(job), after, release)
+        request = queue.request(job)
+        return stream(request, after, acquire(job))
 
     @app.delete("/api/generate/<job>")
     def cancel(job: str) -> tuple[str, int]:
         queue.cancel(job)
+        for slot in limit.lingering(job):
+            slot.release()
         return "", 204
 
     @app.get("/api/models")
@@ -122,7 +143,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
     def prometheus() -> flask.Response:
         return flask.Response(metrics.text(), content_type="text/plain; version=0.0.4")
 
-    app.register_blueprint(legacy_routes(queue))
+    app.register_blueprint(legacy_routes(queue, limit, acquire))
 
     for path, name in PAGE.items():
         content = files("minichar.web").joinpath("page", name).read_bytes()
@@ -147,7 +168,7 @@ def create_app(queue: JobQueue, per_client: int = 0) -> flask.Flask:
 
     @app.errorhandler(BadRequest)
     def bad_request(error: BadRequest) -> tuple[flask.Response, int]:
-        return flask.jsonify(error=str(error)), 400
+        return flask.jsonify(error=str(error)), error.status
 
     @app.errorhandler(Busy)
     def busy(error: Busy) -> tuple[flask.Response, int, dict[str, str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from minichar.errors import MinicharError
 from minichar.sampling.generate import StopFilter
 from minichar.sampling.streams import Stream
+from minichar.web.details import SIZE, Details
 from minichar.web.request import Request
 
 PUBLISH_INTERVAL = 0.05
@@ -16,9 +17,6 @@ READ_TIMEOUT = 1.0
 """Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
-
-Detail = tuple[float, list[tuple[str, float]]]
-"""The probability of a character, and the most likely alternatives with their probabilities."""
 
 
 class Busy(MinicharError):
@@ -32,7 +30,7 @@ class Update:
     Attributes
     ----------
     text : str
-    details : list of Detail
+    details : Details
         One per character, or empty if the request did not ask for alternatives.
     end : int
         Total number of characters generated, including this update.
@@ -45,7 +43,7 @@ class Update:
     """
 
     text: str
-    details: list[Detail]
+    details: Details
     end: int
     reason: str | None = None
     error: str = ""
@@ -59,13 +57,15 @@ class Job:
     ----------
     request : Request
     stream : Stream
+    known : int
+        Number of characters that another worker has published.
 
     Attributes
     ----------
+    known : int
+        Number of characters that readers already have. They are generated again, without a speed limit.
     text : str
         The published text.
-    details : list of Detail
-        The details of the published text.
     reason : str or None
         Why the job ended; None while it is in progress.
     error : str
@@ -74,17 +74,18 @@ class Job:
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
     """
 
-    def __init__(self, request: Request, stream: Stream) -> None:
-        self.request, self.stream = request, stream
-        self.text, self.details, self.error = "", list[Detail](), ""
+    def __init__(self, request: Request, stream: Stream, known: int = 0) -> None:
+        self.request, self.stream, self.known = request, stream, max(known, request.start)
+        self.text, self.error = "", ""
         self.reason: str | None = None
         self.last_read, self._unread = time.monotonic(), 0.0
         self._stop = StopFilter(request.stop)
-        self._new_text, self._new_details = list[str](), list[Detail]()
+        self._new_text, self._new_details = list[str](), list[bytes]()
+        self._details = bytearray()  # of the published text
         self._completed: str | None = None
         self._changed = threading.Condition()
 
-    def append(self, character: str, detail: Detail | None) -> bool:
+    def append(self, character: str, detail: bytes | None) -> bool:
         """Append one character and return whether the text is complete."""
         self._new_text.append(self._stop.push(character))
         if detail is not None:
@@ -105,8 +106,8 @@ class Job:
         with self._changed:
             self.text += new
             # While a possible stop-string prefix is buffered, so are its details.
-            n = len(self.text) - len(self.details)
-            self.details += self._new_details[:n]
+            n = len(self.text) - len(self._details) // SIZE
+            self._details += b"".join(self._new_details[:n])
             del self._new_details[:n]
             if self.reason is None:
                 self.reason = self._completed
@@ -146,15 +147,21 @@ class Job:
             None if there was no update within `READ_TIMEOUT` seconds.
         """
         while True:
-            self.last_read, self._unread = time.monotonic(), 0.0
             with self._changed:
                 if len(self.text) <= after and self.reason is None:
                     self._changed.wait(READ_TIMEOUT)
-                text, details, reason = self.text[after:], self.details[after:], self.reason
-            if not text and reason is None:
-                yield None
-                continue
-            after += len(text)
-            yield Update(text, details, after, reason, self.error)
-            if reason is not None:
-                return
+            update = self.news(after)
+            yield update
+            if update is not None:
+                after = update.end
+                if update.reason is not None:
+                    return
+
+    def news(self, after: int) -> Update | None:
+        """Return the text after the first `after` characters; None while there is none."""
+        self.last_read, self._unread = time.monotonic(), 0.0
+        with self._changed:
+            if len(self.text) <= after and self.reason is None:
+                return None
+            text, details = self.text[after:], Details(bytes(self._details[after * SIZE :]))
+            return Update(text, details, after + len(text), self.reason, self.error)

@@ -1,43 +1,46 @@
 """Polling routes that support front ends written for the char-rnn-chinese demo."""
 
+from collections.abc import Callable
+
 import flask
 
 from minichar.web.body import json_body
 from minichar.web.job import Busy
 from minichar.web.queue import JobQueue
-from minichar.web.request import BadRequest, Request, validate
+from minichar.web.rate_limit import ConcurrencyLimit, Slot
+from minichar.web.request import Request, validate
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
 NOT_READY = "0"
 
 
-def legacy_routes(queue: JobQueue) -> flask.Blueprint:
+def legacy_routes(queue: JobQueue, limit: ConcurrencyLimit, acquire: Callable[[], Slot]) -> flask.Blueprint:
     """Return a blueprint with ``/api``, which submits a job, and ``/res``, which polls it."""
     routes = flask.Blueprint("legacy", __name__)
 
     @routes.post("/api")
     def submit() -> flask.Response:
         data = validate(json_body(), "Legacy")
-        try:
-            temperature, seed = float(data.get("temperature", 1)), int(data.get("seed", 0))
-        except ValueError:
-            raise BadRequest("temperature and seed must be numbers") from None
         settings = {
-            "temperature": temperature,
-            "seed": seed,
+            "temperature": float(data.get("temperature", 1)),
+            "seed": int(data.get("seed", 0)),
             "length": LENGTH,
             "stop": STOP,
             "unknown": "skip",
         }
         request = Request.from_json(settings | {"prime": data["primetext"]})
+        slot = acquire()
         try:
-            return flask.jsonify(sid=queue.submit(request))
+            slot.job_id = queue.submit(request)
         except Busy:
             return flask.jsonify(sid=0)
+        finally:
+            slot.close()
+        return flask.jsonify(sid=slot.job_id)
 
     @routes.post("/res")
     def poll() -> flask.Response:
-        job_id = json_body().get("sid")
+        job_id = validate(json_body(), "Poll")["sid"]
         if not isinstance(job_id, str):
             return flask.jsonify(responds=NOT_READY)
         try:
@@ -45,8 +48,13 @@ def legacy_routes(queue: JobQueue) -> flask.Blueprint:
         except KeyError:
             return flask.jsonify(responds=NOT_READY)
         update = next(queue.follow(job_id, 0))
+        slots = limit.lingering(job_id)
         if update is None or update.reason is None:
+            for slot in slots:
+                slot.linger()
             return flask.jsonify(responds=NOT_READY)
+        for slot in slots:
+            slot.release()
         ellipsis = ELLIPSIS if update.reason == "length" else ""
         return flask.jsonify(responds=request.prime + update.text + ellipsis)
 

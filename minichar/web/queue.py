@@ -1,19 +1,18 @@
 """The job-queue interface used by the HTTP server, and an in-process implementation."""
 
-import secrets
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from minichar.model import CharRNN
 from minichar.web.job import Busy, Job, Update
+from minichar.web.jobs import Jobs
 from minichar.web.models import ModelInfo, describe
-from minichar.web.request import BadRequest, Request
+from minichar.web.request import Request, UnknownModel
 from minichar.web.scheduler import Scheduler
 
-KEEP = 600.0
-"""Seconds for which a job remains readable after it has ended."""
+MEMORY = 128 * 2**20
+"""Default memory budget for texts, in bytes."""
 
 
 class Unavailable(Busy):
@@ -74,7 +73,7 @@ class JobQueue(ABC):
         for model in models:
             if model.name == wanted:
                 return request.with_model(wanted), model
-        raise BadRequest(f"no model named {wanted!r}: see /api/models for the available models")
+        raise UnknownModel(f"no model named {wanted!r}: see /api/models for the available models")
 
 
 class LocalQueue(JobQueue):
@@ -85,13 +84,17 @@ class LocalQueue(JobQueue):
     models : dict of str to CharRNN
     columns, queue, pace
         Arguments for the `Scheduler` of each model.
+    memory : int
+        Memory budget for texts, in bytes.
     """
 
-    def __init__(self, models: dict[str, CharRNN], columns: int, queue: int, pace: float) -> None:
+    def __init__(
+        self, models: dict[str, CharRNN], columns: int, queue: int, pace: float, memory: int = MEMORY
+    ) -> None:
         self._models, self._options = models, (columns, queue, pace)
         self._infos = [describe(name, model) for name, model in models.items()]
         self._schedulers: dict[str, Scheduler] = {}
-        self._jobs: dict[str, Job] = {}
+        self._jobs = Jobs(memory)
         self._lock = threading.Lock()
 
     def models(self) -> list[ModelInfo]:
@@ -103,12 +106,14 @@ class LocalQueue(JobQueue):
         request, model = self.resolve(request)
         job = Job(request, request.stream(model.vocabulary, model.reset_on))
         with self._lock:
-            self._expire()
             if model.name not in self._schedulers:
                 self._schedulers[model.name] = Scheduler(self._models[model.name], *self._options)
-            self._schedulers[model.name].submit(job)
-            job_id = secrets.token_urlsafe(12)
-            self._jobs[job_id] = job
+            job_id = self._jobs.add(job)
+            try:
+                self._schedulers[model.name].submit(job)
+            except Busy:
+                self._jobs.remove(job_id)
+                raise
         return job_id
 
     def request(self, job_id: str) -> Request:
@@ -121,8 +126,8 @@ class LocalQueue(JobQueue):
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job; do nothing if the id is unknown."""
-        if job_id in self._jobs:
-            self._jobs[job_id].finish("cancelled")
+        if job := self._jobs.get(job_id):
+            job.finish("cancelled")
 
     def job_counts(self) -> dict[str, int]:
         """Return the number of running and waiting jobs."""
@@ -136,10 +141,4 @@ class LocalQueue(JobQueue):
         """Stop all schedulers and end their jobs."""
         for scheduler in self._schedulers.values():
             scheduler.close()
-
-    def _expire(self) -> None:
-        """Delete ended jobs that have not been read for `KEEP` seconds."""
-        now = time.monotonic()
-        for job_id, job in list(self._jobs.items()):
-            if job.reason is not None and now - job.last_read > KEEP:
-                del self._jobs[job_id]
+        self._jobs.close()

@@ -1,17 +1,57 @@
 """Limit on concurrent requests, per client."""
 
-from collections import Counter
-from collections.abc import Callable
-from threading import Lock
+import ipaddress
+import math
+import threading
+import time
+from dataclasses import dataclass
 
 from werkzeug.exceptions import TooManyRequests
+
+from minichar.web.job import ABANDONED_AFTER
 
 RETRY_AFTER = 2
 """Seconds after which a rejected client may retry."""
 
 
+@dataclass(eq=False)
+class Slot:
+    """A request that counts towards the limit of its client.
+
+    Attributes
+    ----------
+    client : str
+    expires : float
+        Time at which the request stops counting, as measured by ``time.monotonic()``.
+    job_id : str
+        The job of the request, if it has one.
+    """
+
+    client: str
+    expires: float = math.inf
+    job_id: str = ""
+
+    def release(self) -> None:
+        """Stop counting the request."""
+        self.expires = 0.0
+
+    def linger(self) -> None:
+        """Count the request until its job, which has no reader, is cancelled."""
+        self.expires = time.monotonic() + ABANDONED_AFTER
+
+    def close(self) -> None:
+        """End the request; its job, if it has one, may still be running."""
+        if self.expires == math.inf:
+            if self.job_id:
+                self.linger()
+            else:
+                self.release()
+
+
 class ConcurrencyLimit:
     """Limit on the number of concurrent requests per client.
+
+    A job without a reader counts until it is cancelled.
 
     Parameters
     ----------
@@ -20,34 +60,47 @@ class ConcurrencyLimit:
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.active, self.lock = limit, Counter[str](), Lock()
+        self.limit = limit
+        self._slots: set[Slot] = set()
+        self._lock = threading.Lock()
 
-    def acquire(self, client: str) -> Callable[[], None]:
-        """Count a new request from `client`.
-
-        Returns
-        -------
-        callable
-            Function to call when the request ends. Further calls have no effect.
+    def acquire(self, client: str, job_id: str = "") -> Slot:
+        """Count a new request from `client`, which may continue to read one of its jobs.
 
         Raises
         ------
         TooManyRequests
             If the client has reached the limit.
         """
-        with self.lock:
-            if self.limit and self.active[client] >= self.limit:
+        now = time.monotonic()
+        with self._lock:
+            self._slots = {slot for slot in self._slots if slot.expires > now}
+            counted = {slot for slot in self._slots if slot.client == client}
+            without_reader = {slot for slot in counted if slot.expires < math.inf}
+            resumed = {slot for slot in without_reader if job_id and slot.job_id == job_id}
+            if self.limit and len(counted - resumed) >= self.limit:
                 raise TooManyRequests(
                     f"you already have {self.limit} requests in progress: wait for one to finish",
                     retry_after=RETRY_AFTER,
                 )
-            self.active[client] += 1
-        held = [client]
+            self._slots -= resumed
+            slot = Slot(client, job_id=job_id)
+            self._slots.add(slot)
+        return slot
 
-        def release() -> None:
-            with self.lock:
-                if held:
-                    self.active[held.pop()] -= 1
-                self.active += Counter()  # removes zero counts
+    def lingering(self, job_id: str) -> list[Slot]:
+        """Return the slots of a job that has no reader."""
+        with self._lock:
+            return [slot for slot in self._slots if slot.job_id == job_id and slot.expires < math.inf]
 
-        return release
+
+def client_name(address: str) -> str:
+    """Return the name under which the requests from an address are counted.
+
+    All addresses in an IPv6 network of 64 bits usually belong to the same client.
+    """
+    try:
+        network = ipaddress.ip_network(f"{address}/64", strict=False)
+    except ValueError:  # IPv4
+        return address
+    return str(network)

@@ -1,136 +1,21 @@
-"""Job queue in Redis, for workers on any number of machines.
+"""Job queue in Redis, for workers on any number of machines."""
 
-    minichar:request:JOB      the request
-    minichar:text:JOB         a stream of updates, in publication order
-    minichar:seen:JOB         exists while the job has a reader
-    minichar:cancelled:JOB    exists if the job was cancelled
-    minichar:attempts:JOB     the number of workers that have started the job
-    minichar:worker:ID        the models of a worker, while it sends heartbeats
-
-Dramatiq provides the queue and the consumer heartbeats, and redelivers the jobs of dead workers.
-All keys expire.
-"""
-
-import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from hashlib import sha256
-from typing import Any
+from queue import Empty
 
 import redis
 from dramatiq import Message
-from dramatiq.brokers.redis import RedisBroker
-from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.retry import Retry
 
-from minichar.errors import MinicharError
-from minichar.web.job import ABANDONED_AFTER, READ_TIMEOUT, Busy, Update
+from minichar.web.details import Details
+from minichar.web.job import READ_TIMEOUT, Busy, Update
+from minichar.web.jobs import KEEP
 from minichar.web.models import ModelInfo
-from minichar.web.queue import KEEP, JobQueue, Unavailable
+from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import Request
-
-HEARTBEAT_TIMEOUT = 5.0
-"""Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
-NAMESPACE = "minichar"
-
-
-class Store:
-    """Data shared by servers and workers in Redis.
-
-    Parameters
-    ----------
-    url : str
-        Redis URL, such as ``redis://127.0.0.1:6379/0``.
-    retries : int
-        Number of times to retry a failed command, with a backoff of up to two seconds.
-
-    Raises
-    ------
-    MinicharError
-        If Redis cannot be reached.
-    """
-
-    def __init__(self, url: str, retries: int) -> None:
-        try:
-            self.client: Any = redis.Redis.from_url(  # the types differ between versions of redis-py
-                url, decode_responses=True, retry=Retry(ExponentialBackoff(cap=2, base=0.05), retries)
-            )
-            redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)).ping()
-        except (redis.RedisError, ValueError) as error:
-            raise MinicharError(f"cannot connect to Redis at {url}: {error}") from error
-        # At the maximum maintenance_chance, every consumer command sends a heartbeat and checks for
-        # dead consumers.
-        self.broker = RedisBroker(
-            url=url,
-            middleware=[],
-            namespace=NAMESPACE,
-            heartbeat_timeout=int(1000 * HEARTBEAT_TIMEOUT),
-            maintenance_chance=1_000_000,
-        )
-
-    def put(self, kind: str, name: str, value: str, seconds: float) -> None:
-        """Set a value that expires after `seconds`."""
-        self.client.set(key(kind, name), value, px=int(1000 * seconds))
-
-    def get(self, kind: str, name: str) -> str | None:
-        """Return a value, or None if it does not exist."""
-        return self.client.get(key(kind, name))
-
-    def remove(self, kind: str, name: str) -> None:
-        """Delete a value."""
-        self.client.delete(key(kind, name))
-
-    def increment(self, kind: str, name: str) -> int:
-        """Increment a counter and return its new value."""
-        with self.client.pipeline() as pipeline:
-            number, _ = pipeline.incr(key(kind, name)).pexpire(key(kind, name), int(1000 * KEEP)).execute()
-        return int(number)
-
-    def add(self, job_id: str, update: Update) -> None:
-        """Append an update to the text of a job."""
-        with self.client.pipeline() as pipeline:
-            pipeline.xadd(key("text", job_id), {"update": json.dumps(asdict(update))})
-            for kind in ("text", "request"):
-                pipeline.pexpire(key(kind, job_id), int(1000 * KEEP))
-            pipeline.execute()
-
-    def updates(self, job_id: str, last: str = "0", wait: float = 0.0) -> Iterator[tuple[str, Update]]:
-        """Yield the updates after stream entry `last`, each with its entry id.
-
-        Parameters
-        ----------
-        job_id : str
-        last : str
-            Id of a stream entry; "0" for all updates.
-        wait : float
-            Maximum time to wait for the first update, in seconds.
-        """
-        found: Any = self.client.xread({key("text", job_id): last}, block=int(1000 * wait) or None)
-        for _, entries in found:
-            for entry, fields in entries:
-                yield entry, Update(**json.loads(fields["update"]))
-
-    def abandoned(self, job_id: str) -> bool:
-        """Return whether a job has been cancelled or has no reader."""
-        seen, cancelled = self.client.mget(key("seen", job_id), key("cancelled", job_id))
-        return seen is None or cancelled is not None
-
-    def workers(self) -> list[dict[str, Any]]:
-        """Return the announcements of all live workers."""
-        keys = sorted(self.client.scan_iter(key("worker", "*"), count=1000))
-        return [json.loads(value) for value in self.client.mget(keys) if value] if keys else []
-
-
-def key(kind: str, name: str) -> str:
-    """Return a Redis key."""
-    return f"{NAMESPACE}:{kind}:{name}"
-
-
-def queue_name(model: str) -> str:
-    """Return the queue name for a model. It is a hash, because Dramatiq restricts the characters in names."""
-    return f"model-{sha256(model.encode()).hexdigest()[:16]}"
+from minichar.web.store import Store, parse, queue_name
+from minichar.web.subscriber import Subscriber
 
 
 @contextmanager
@@ -155,6 +40,11 @@ class RedisQueue(JobQueue):
 
     def __init__(self, url: str, queue: int) -> None:
         self._store, self._queue = Store(url, retries=1), queue
+        self._subscriber = Subscriber(self._store)
+
+    def problem(self) -> str | None:
+        """Return why Redis cannot be reached, or None if it can."""
+        return self._store.problem()
 
     def models(self) -> list[ModelInfo]:
         """Return the models of all live workers."""
@@ -177,8 +67,9 @@ class RedisQueue(JobQueue):
             if store.broker.do_qsize(queue) >= columns + self._queue:
                 raise Busy("too many requests are in progress: try again later")
             store.put("request", job_id, request.dump(), KEEP)
-            store.put("seen", job_id, "", ABANDONED_AFTER)
+            store.keep_reading([job_id])
             store.broker.enqueue(Message(queue, queue, (job_id,), {}, {}))
+            store.expire_queue(queue)
         return job_id
 
     def request(self, job_id: str) -> Request:
@@ -191,25 +82,29 @@ class RedisQueue(JobQueue):
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
-        last = "0"
-        try:
+        last: tuple[int, ...] = ()
+        with self._subscriber.reader(job_id) as inbox:
             while True:
-                self._store.put("seen", job_id, "", ABANDONED_AFTER)
-                found = list(self._store.updates(job_id, last, READ_TIMEOUT))
-                if not found:
+                try:
+                    entries = inbox.get(timeout=READ_TIMEOUT)
+                except Empty:
                     yield None
-                for entry, update in found:
-                    last = entry
+                    continue
+                if entries is None:
+                    yield Update("", Details(), after, "closing")
+                    return
+                for entry, text in entries:
+                    if (number := entry_number(entry)) <= last:
+                        continue  # delivered again, for another reader
+                    last, update = number, parse(text)
                     # A slow worker that was considered dead may publish the same characters as its successor.
                     start = len(update.text) - max(0, min(len(update.text), update.end - after))
                     after = max(after, update.end)
-                    text, details = update.text[start:], update.details[start:]
-                    if text or update.reason or update.restarted:
-                        yield Update(text, details, after, update.reason, update.error, update.restarted)
+                    new, details = update.text[start:], update.details.after(start)
+                    if new or update.reason or update.restarted:
+                        yield Update(new, details, after, update.reason, update.error, update.restarted)
                     if update.reason:
                         return
-        except redis.RedisError:
-            yield Update("", [], after, "closing")
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job; do nothing if the id is unknown."""
@@ -223,5 +118,11 @@ class RedisQueue(JobQueue):
             return {"unfinished": sum(self._store.broker.do_qsize(queue) for queue in queues)}
 
     def close(self) -> None:
-        """Close the connection to Redis. Workers continue jobs that still have a reader."""
-        self._store.client.close()
+        """Close the connections to Redis. Workers continue jobs that still have a reader."""
+        self._subscriber.close()
+        self._store.close()
+
+
+def entry_number(entry: str) -> tuple[int, ...]:
+    """Return the id of a stream entry in a form that can be compared."""
+    return tuple(map(int, entry.split("-")))

@@ -22,7 +22,27 @@ MAX_MESSAGE = 200
 
 
 class BadRequest(MinicharError):
-    """Raised when a request is invalid."""
+    """Raised when a request is invalid.
+
+    Attributes
+    ----------
+    status : int
+        The HTTP status.
+    """
+
+    status = 400
+
+
+class UnknownModel(BadRequest):
+    """Raised when there is no model with the requested name."""
+
+    status = 404
+
+
+class NotInVocabulary(BadRequest):
+    """Raised when a character is not in the vocabulary of the model."""
+
+    status = 409
 
 
 def validate(data: Any, schema: str) -> dict[str, Any]:
@@ -118,14 +138,14 @@ class Request:
 
         Raises
         ------
-        BadRequest
+        NotInVocabulary
             If a character is not in the vocabulary.
         """
         try:
             prime = prime_ids(vocabulary, self.prime, self.unknown, reset_on)
             given = {position: int(vocabulary.encode(character)[0]) for position, character in self.branches}
         except MinicharError as error:
-            raise BadRequest(str(error).partition("; leave them out")[0]) from error
+            raise NotInVocabulary(str(error).partition("; leave them out")[0]) from error
         given |= dict(enumerate(vocabulary.encode(known).tolist()))
         choice = Choice(self.temperature, self.top_k, self.top_p, self.argmax)
         return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given)

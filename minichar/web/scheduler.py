@@ -11,10 +11,9 @@ from threadpoolctl import threadpool_limits
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.streams import Stream, Streams
-from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Detail, Job
-
-ALTERNATIVES = 5
-"""Number of most likely characters in a `Detail`."""
+from minichar.text.vocabulary import code_points
+from minichar.web.details import pack
+from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
 
 
 class Scheduler:
@@ -40,6 +39,8 @@ class Scheduler:
     def __init__(self, model: CharRNN, columns: int, queue: int, pace: float) -> None:
         self.model, self.columns, self.capacity = model, columns, columns + queue
         self.interval = 1 / pace if pace else 0.0
+        vocabulary = model.vocabulary
+        self.points = code_points(vocabulary.characters + "\ufffd" * vocabulary.unknown)  # (V,)
         self.running: dict[Stream, Job] = {}
         self.waiting: deque[Job] = deque()
         self.closing = False
@@ -95,14 +96,15 @@ class Scheduler:
         published = due = time.monotonic()
         while self._admit(streams):
             generating, ids, scores = streams.step()
-            self._dispatch(streams, generating, ids, scores)
+            catching_up = len(generating) < len(streams.streams)  # reading a prompt
+            catching_up |= self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= PUBLISH_INTERVAL:
                 # Cap the elapsed time, because clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
             due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, up to a limit
-            if len(generating) == len(streams.streams) and due > now:
+            if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)
 
     def _admit(self, streams: Streams) -> bool:
@@ -118,33 +120,36 @@ class Scheduler:
 
     def _dispatch(
         self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
-    ) -> None:
-        """Append each character to its job, and remove completed jobs."""
+    ) -> bool:
+        """Append each character to its job, and remove completed jobs.
+
+        Returns
+        -------
+        bool
+            Whether a job is still generating text that its readers already have.
+        """
         characters = self.model.vocabulary.characters
         details = self._details(generating, ids, scores)
+        catching_up = False
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
             job = self.running[stream]
             complete = job.append(characters[k], details.get(j))
-            if complete or not job.text:
+            if complete or not job.text or stream.length == job.known + 1:
                 job.publish()
             if complete:
                 self._remove(streams, stream)
+            elif 0 < stream.length <= job.known:
+                catching_up = True
+        return catching_up
 
-    def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, Detail]:
+    def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
         """Return the requested details, keyed by column of `scores` ``(V, n)``."""
         wanted = [j for j, stream in enumerate(generating) if self.running[stream].request.alternatives]
         if not wanted:
             return {}
-        p = probabilities(scores[:, wanted])  # (V, n)
-        characters = self.model.vocabulary.characters
-        most_likely = np.argsort(-p, axis=0, kind="stable")[: min(ALTERNATIVES, len(characters))]  # (5, n)
-        return {
-            j: (
-                round(float(p[ids[j], i]), 5),
-                [(characters[k], round(float(p[k, i]), 5)) for k in most_likely[:, i].tolist()],
-            )
-            for i, j in enumerate(wanted)
-        }
+        return dict(
+            zip(wanted, pack(probabilities(scores[:, wanted]), ids[wanted], self.points), strict=True)
+        )
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
         """Publish new text and remove finished jobs; `elapsed` is the time since the last call in seconds."""

@@ -1,27 +1,36 @@
-"""HTTP server based on Cheroot, with limits suitable for a public demo."""
+"""HTTP server based on Waitress, with limits suitable for a public demo."""
 
 import ipaddress
-import re
+import os
 import signal
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from typing import Any
 
-from cheroot.wsgi import Server
+from waitress.adjustments import Adjustments
 
 from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
 from minichar.web.app import MAX_BODY
+from minichar.web.connections import MAX_UNSENT, Server
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
-TIMEOUT = 10
-"""Seconds to wait for a client to send or receive data."""
+MAX_WAITING = 4096
+"""Maximum number of connections without a request in progress. The oldest are closed first."""
+CLEANUP_INTERVAL = 1
+"""Seconds between checks of all deadlines."""
 SPARE_THREADS = 64
-"""Number of threads for short requests and slow clients, in addition to one per stream."""
+"""Number of threads for short requests, in addition to one per stream."""
+BACKLOG = 1024
 
 
 def serve(
@@ -31,6 +40,7 @@ def serve(
     streams: int,
     on_ready: Callable[[str], None],
     close: Callable[[], None],
+    proxy: str | None = None,
 ) -> None:
     """Serve an application until SIGINT or SIGTERM is received.
 
@@ -46,6 +56,8 @@ def serve(
         Called with the URL when the server is ready to accept connections.
     close : callable
         Called to end all streams when the server stops.
+    proxy : str or None
+        Address of a proxy whose X-Forwarded-For header is trusted.
 
     Raises
     ------
@@ -53,10 +65,10 @@ def serve(
         If the server cannot listen on the given address and port.
     """
     with on_interrupt(signal.SIG_DFL):  # an exception would leave threads that keep the process alive
-        server = listen(app, host, port, streams)
+        server = listen(app, host, port, streams, proxy)
     try:
         with interruptible():
-            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.bind_addr[1]}/")
+            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}/")
             server.serve()
     except KeyboardInterrupt:
         pass
@@ -65,51 +77,65 @@ def serve(
         server.stop()
 
 
-def listen(app: WSGIApp, host: str, port: int, streams: int) -> Server:
+def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
     """Return a listening server. Call its ``serve`` method to handle requests.
 
     See `serve` for the parameters and errors.
     """
-    server = Server(
-        (host, port),
-        buffer_body(app),
-        numthreads=streams + SPARE_THREADS,
-        request_queue_size=1024,
-        timeout=TIMEOUT,
-        shutdown_timeout=2,
+    threads = streams + SPARE_THREADS
+    connections = allow_open_files(2 * threads + MAX_WAITING) - 2 * threads
+    sock = listening_socket(host, port)
+    headers = {"x-forwarded-for"}
+    trusted: dict[str, Any] = {"trusted_proxy": proxy, "trusted_proxy_headers": headers} if proxy else {}
+    options = Adjustments(
+        sockets=[sock],
+        ident="minichar",
+        server_name="localhost",  # for requests without a Host header
+        threads=threads,
+        connection_limit=connections,
+        cleanup_interval=CLEANUP_INTERVAL,
+        asyncore_use_poll=True,
+        log_socket_errors=False,
+        max_request_header_size=MAX_HEADER,
+        max_request_body_size=MAX_BODY,
+        outbuf_high_watermark=MAX_UNSENT,
+        clear_untrusted_proxy_headers=True,
+        **trusted,
     )
-    server.max_request_header_size, server.max_request_body_size = MAX_HEADER, MAX_BODY
+    info = (sock.family, sock.type, sock.proto, sock.getsockname())
+    return Server(app, map={}, _sock=sock, sockinfo=info, adj=options, bind_socket=False)
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address.
+
+    Raises
+    ------
+    MinicharError
+        If that is not possible.
+    """
     try:
-        server.prepare()
-    except OSError as error:
-        # Cheroot combines the errors for all addresses into one message.
-        reasons = dict.fromkeys(re.findall(r"\[Errno -?\d+\] ([^)]+)", str(error)))
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except (OSError, UnicodeError) as error:
+        number = getattr(error, "errno", None) or 0  # negative if the name cannot be resolved
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise MinicharError(
-            f"cannot listen on {host} port {port}: {', '.join(reasons) or error}; "
+            f"cannot listen on {host} port {port}: {reason}; "
             "choose another --port (0: any free port) or --host"
         ) from error
-    return server
 
 
-def buffer_body(app: WSGIApp) -> WSGIApp:
-    """Return a WSGI application that reads the whole request body before it calls `app`.
-
-    If a client does not send the body in time, the server returns status 408 and does not call `app`.
-    """
-
-    def buffered(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        try:
-            if environ.get("CONTENT_LENGTH", "").startswith("-"):
-                raise ValueError("negative Content-Length")
-            body = environ["wsgi.input"].read(MAX_BODY + 1)
-        except TimeoutError:
-            raise
-        except (ValueError, OSError):  # malformed or oversized chunks
-            start_response("400 Bad Request", [("Content-Length", "0"), ("Connection", "close")])
-            return []
-        return app(environ | {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start_response)
-
-    return buffered
+def allow_open_files(wanted: int) -> int:
+    """Raise the limit on open files to `wanted` if permitted, and return the limit."""
+    if resource is None:
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def events(update: Update, alternatives: bool) -> Iterator[str]:
         yield event("notice", update.end, {"what": "restarted"})
     if update.text:
         text: dict[str, Any] = {"text": update.text}
-        yield event("text", update.end, text | ({"details": update.details} if alternatives else {}))
+        yield event("text", update.end, text | ({"details": list(update.details)} if alternatives else {}))
     if update.reason:
         end = {"reason": update.reason}
         yield event("end", update.end, end | ({"error": update.error} if update.error else {}))

@@ -1,34 +1,74 @@
 """Worker that takes jobs from Redis and publishes the generated text there."""
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
-import dramatiq
 import redis
+from dramatiq import ConnectionClosed
 
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.web.job import PUBLISH_INTERVAL, Job, Update
+from minichar.web.details import Details
+from minichar.web.job import READ_TIMEOUT, Job, Update
 from minichar.web.models import describe
-from minichar.web.redis_queue import HEARTBEAT_TIMEOUT, Store, queue_name
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
+from minichar.web.store import HEARTBEAT_TIMEOUT, Store, queue_name
 
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 """Seconds between heartbeats."""
-POLL_INTERVAL = 100
-"""Maximum time between polls of an empty queue, in milliseconds."""
+POLL_INTERVAL = 0.05
+"""Seconds between polls of an empty queue at most, and after taking a share of the queue."""
+TICK = 0.02
+"""Seconds between rounds of publishing."""
+RETRY_DELAY = 0.5
+"""Seconds before a failed Redis command is tried again."""
 MAX_ATTEMPTS = 5
 """Maximum number of workers that may start a job, so that a job cannot kill one worker after another."""
 
 
+@dataclass(eq=False)
+class Task:
+    """A job that this worker has taken.
+
+    Attributes
+    ----------
+    job_id : str
+    acknowledge : callable
+        Function that removes the job from the queue.
+    job : Job or None
+        None if the job could not be started.
+    end : int
+        Number of characters published so far.
+    notices : list of Update
+        Updates to publish before the text.
+    """
+
+    job_id: str
+    acknowledge: Callable[[], None]
+    job: Job | None = None
+    end: int = 0
+    notices: list[Update] = field(default_factory=list)
+
+    def updates(self) -> list[Update]:
+        """Return the updates that have not been published."""
+        news = self.job.news(self.end) if self.job else None
+        return self.notices if news is None else [*self.notices, news]
+
+
 class Worker:
     """Worker that runs jobs from Redis until it is stopped.
+
+    Each model has a thread that takes jobs. One more thread publishes the text of all jobs, so that the
+    number of connections to Redis does not depend on the number of jobs.
 
     Parameters
     ----------
@@ -47,27 +87,16 @@ class Worker:
     """
 
     def __init__(self, url: str, models: dict[str, CharRNN], columns: int, pace: float) -> None:
-        self.store = Store(url, retries=20)
+        self.store, self.columns = Store(url, retries=20), columns
         self.schedulers = {name: Scheduler(model, columns, columns, pace) for name, model in models.items()}
         self.infos = {name: describe(name, model) for name, model in models.items()}
         self.id = str(uuid4())
         self.announcement = json.dumps(
             {"models": [info.dump() for info in self.infos.values()], "columns": columns}
         )
-        for name in models:
-            dramatiq.Actor(
-                partial(self.generate, name),
-                broker=self.store.broker,
-                actor_name=queue_name(name),
-                queue_name=queue_name(name),
-                priority=0,
-                options={},
-            )
-        self.consumers = dramatiq.Worker(
-            self.store.broker, worker_threads=columns * len(models), worker_timeout=POLL_INTERVAL
-        )
-        self.consumers.queue_prefetch = columns  # other workers cannot take prefetched jobs
+        self.tasks: dict[str, set[Task]] = {name: set() for name in models}
         self.stopping = threading.Event()
+        self._workers = dict.fromkeys(models, 1)
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run jobs until `stopping` is set, then complete the running jobs.
@@ -77,24 +106,31 @@ class Worker:
         on_ready : callable
             Called once, after the first heartbeat.
         """
-        self.consumers.start()
+        takers = [threading.Thread(target=self._take_jobs, args=(name,), daemon=True) for name in self.infos]
+        publisher = threading.Thread(target=self._publish, args=(takers,), daemon=True)
+        for thread in (*takers, publisher):
+            thread.start()
         try:
             self._send_heartbeats(on_ready)
         finally:
             with suppress(redis.RedisError):  # the announcement will expire
-                self.store.remove("worker", self.id)
-            self.consumers.stop()
+                self.store.withdraw(self.id)
+            publisher.join()
             for scheduler in self.schedulers.values():
                 scheduler.close()
+            self.store.close()
 
     def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
-        """Announce this worker, and send heartbeats for consumers that are too busy to poll."""
+        """Announce this worker, and send heartbeats while its queues are not polled."""
         ready = False
         while not self.stopping.is_set():
             try:
-                self.store.put("worker", self.id, self.announcement, HEARTBEAT_TIMEOUT)
-                for name in self.schedulers:
+                self.store.announce(self.id, self.announcement)
+                served = [model["name"] for worker in self.store.workers() for model in worker["models"]]
+                self._workers = {name: max(1, served.count(name)) for name in self.infos}
+                for name in self.infos:
                     self.store.broker.do_qsize(queue_name(name))
+                    self.store.expire_queue(queue_name(name))
             except redis.RedisError:
                 pass  # try again at the next heartbeat
             else:
@@ -103,36 +139,101 @@ class Worker:
                 ready = True
             self.stopping.wait(HEARTBEAT_INTERVAL)
 
-    def generate(self, model: str, job_id: str) -> None:
-        """Run a job, starting after the text that previous workers published."""
-        store = self.store
-        serialized = store.get("request", job_id)
-        if serialized is None:
-            return  # expired
-        request = Request.load(serialized)
-        published = [update for _, update in store.updates(job_id)]
-        if any(update.reason for update in published):
+    def _take_jobs(self, model: str) -> None:
+        """Take jobs from the queue of a model, and start them."""
+        while not self.stopping.is_set():
+            consumer = self.store.broker.consume(queue_name(model), timeout=int(1000 * POLL_INTERVAL))
+            try:
+                while not self.stopping.is_set():
+                    self._take_share(model, consumer)
+            except (redis.RedisError, ConnectionClosed):
+                self.stopping.wait(RETRY_DELAY)
+
+    def _take_share(self, model: str, consumer: Any) -> None:
+        """Take part of the queue, and leave the rest to other workers for a moment.
+
+        Without the pause, the first worker to poll would take all jobs that arrive at the same time.
+        """
+        waiting, workers = self.store.waiting(queue_name(model)), self._workers[model]
+        share = -(-waiting // (2 * workers)) if workers > 1 else waiting
+        for _ in range(min(max(share, 1), self.columns - len(self.tasks[model]))):
+            consumer.prefetch = consumer.outstanding_message_count + 1  # take one message
+            message = next(consumer)
+            if message is None:
+                return  # the queue is empty; the consumer has already waited
+            self.start(model, message.args[0], partial(consumer.ack, message))
+        self.stopping.wait(POLL_INTERVAL)
+
+    def start(self, model: str, job_id: str, acknowledge: Callable[[], None]) -> None:
+        """Start a job after the text that previous workers published.
+
+        Parameters
+        ----------
+        model : str
+        job_id : str
+        acknowledge : callable
+            Called after the end of the job has been published.
+        """
+        task = Task(job_id, acknowledge)
+        while True:
+            try:
+                self._start(model, task)
+            except redis.RedisError:
+                if self.stopping.wait(RETRY_DELAY):
+                    return  # without acknowledgement, so that another worker takes the job
+                continue
+            except MinicharError as error:
+                task.notices = [Update("", Details(), task.end, "error", str(error))]
+            except Exception:
+                logging.exception("job %s failed", job_id)
+                message = "internal error: see the log of the worker"
+                task.notices = [Update("", Details(), task.end, "error", message)]
+            self.tasks[model].add(task)
             return
+
+    def _start(self, model: str, task: Task) -> None:
+        serialized = self.store.get("request", task.job_id)
+        published = self.store.updates(task.job_id)
         text = ""
         for update in published:
             text = text[: update.end - len(update.text)] + update.text
-        attempts = store.increment("attempts", job_id)
+        task.end = len(text)
+        if serialized is None or any(update.reason for update in published):
+            return  # expired or already completed
+        attempts = self.store.increment("attempts", task.job_id)
         if attempts > MAX_ATTEMPTS:
-            error = f"job failed: {MAX_ATTEMPTS} workers died while running it"
-            store.add(job_id, Update("", [], len(text), "error", error))
-            return
+            raise MinicharError(f"job failed: {MAX_ATTEMPTS} workers died while running it")
         if attempts > 1:
-            store.add(job_id, Update("", [], len(text), restarted=True))
-        try:
-            info = self.infos[model]
-            job = Job(request, request.stream(info.vocabulary, info.reset_on, text))
-            self.schedulers[model].submit(job)
-        except MinicharError as error:
-            store.add(job_id, Update("", [], len(text), "error", str(error)))
-            return
-        for new in job.follow(len(text)):
-            if new is not None:
-                store.add(job_id, new)
-                time.sleep(0 if new.reason else PUBLISH_INTERVAL)
-            if store.abandoned(job_id):
-                job.finish("cancelled")
+            task.notices = [Update("", Details(), task.end, restarted=True)]
+        info, request = self.infos[model], Request.load(serialized)
+        job = Job(request, request.stream(info.vocabulary, info.reset_on, text), len(text))
+        self.schedulers[model].submit(job)
+        task.job = job
+
+    def _publish(self, takers: list[threading.Thread]) -> None:
+        """Publish the text of all jobs until no more jobs are taken and all have ended."""
+        checked = time.monotonic()
+        while any(self.tasks.values()) or any(taker.is_alive() for taker in takers):
+            with suppress(redis.RedisError, ConnectionClosed):
+                for tasks in self.tasks.values():
+                    self._publish_tasks(tasks)
+                if time.monotonic() - checked > READ_TIMEOUT:
+                    checked = time.monotonic()
+                    self._cancel_abandoned()
+            time.sleep(TICK)
+
+    def _publish_tasks(self, tasks: set[Task]) -> None:
+        news = {task: task.updates() for task in tasks.copy()}
+        self.store.add({task.job_id: updates for task, updates in news.items() if updates})
+        for task, updates in news.items():
+            task.notices = []
+            if updates:
+                task.end = updates[-1].end
+            if task.job is None or (updates and updates[-1].reason is not None):
+                task.acknowledge()
+                tasks.remove(task)
+
+    def _cancel_abandoned(self) -> None:
+        jobs = {task.job_id: task.job for tasks in self.tasks.values() for task in tasks.copy() if task.job}
+        for job_id in self.store.abandoned(list(jobs)):
+            jobs[job_id].finish("cancelled")

@@ -12,8 +12,7 @@ from minichar import Choice, generate
 from minichar.checkpoints.checkpoint import save
 
 FAST_FAILOVER = (
-    "from minichar.web import redis_queue; redis_queue.HEARTBEAT_TIMEOUT = 1.0; "
-    "from minichar.cli import main; main()"
+    "from minichar.web import store; store.HEARTBEAT_TIMEOUT = 1.0; from minichar.cli import main; main()"
 )
 
 

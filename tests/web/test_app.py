@@ -2,16 +2,19 @@
 
 import json
 import re
+import tracemalloc
 
 import pytest
 from web_helpers import CHARACTERS, Events, wait_for
-from werkzeug.exceptions import TooManyRequests
 
+from minichar import MinicharError
 from minichar.web.app import HEADERS, PAGE, create_app
-from minichar.web.job import Busy, Update
+from minichar.web.details import Details
+from minichar.web.job import Busy, Job, Update
+from minichar.web.jobs import OVERHEAD, Jobs, cost
+from minichar.web.keys import read_keys
 from minichar.web.queue import JobQueue, Unavailable
-from minichar.web.rate_limit import ConcurrencyLimit
-from minichar.web.request import OPENAPI
+from minichar.web.request import OPENAPI, Request
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -140,10 +143,15 @@ def test_legacy_routes(send, sampled):
     assert wait_for(poll) == "山☃中" + sampled(1000, "山中", temperature=0.7) + "……"
     assert send("POST", "/res", {"sid": "none"}).json["responds"] == "0"
     assert send("POST", "/res", {"sid": 7}).json["responds"] == "0"
+    for temperature in ("0.05", ".5", "1", "9.99", "10", "10.0", 1e0):
+        assert send("POST", "/api", {"primetext": "", "temperature": temperature}).status_code == 200
     for invalid in (
         {},
         {"primetext": 1},
         {"primetext": "", "seed": "x"},
+        {"primetext": "", "temperature": "nan"},
+        {"primetext": "", "temperature": "0.01"},
+        {"primetext": "", "temperature": 10**400},
         {"primetext": "", "temperature": 99},
     ):
         assert send("POST", "/api", invalid).status_code == 400
@@ -164,7 +172,8 @@ JSON = {"content_type": "application/json"}
         ({"data": b'{"length": 1e999}'} | JSON, 400),
         ({"data": b'{"seed": ' + b"9" * 6000 + b"}"} | JSON, 400),
         ({"data": b'{"prime": "\xff\xfe"}'} | JSON, 400),
-        ({"data": b'{"model": "../../etc/passwd"}'} | JSON, 400),
+        ({"data": b'{"model": "../../etc/passwd"}'} | JSON, 404),
+        ({"data": '{"prime": "☃"}'.encode()} | JSON, 409),
         ({"data": b"{}" + b" " * 70000} | JSON, 413),
         ({"data": b"{}"}, 415),
         ({"data": b"{}", "content_type": "text/plain"}, 415),
@@ -173,10 +182,9 @@ JSON = {"content_type": "application/json"}
 def test_invalid_bodies_are_rejected_with_one_line_errors(send, options, status):
     for path in ("/api/generate", "/api", "/res"):
         response = send("POST", path, **options)
-        if path == "/api/generate" or response.status_code != 200:  # the legacy routes ignore unknown fields
-            assert response.status_code == status
-        if response.status_code != 200:
-            assert "\n" not in response.json["error"]
+        # In the legacy routes, other fields are required.
+        assert response.status_code == status or (path != "/api/generate" and response.status_code == 400)
+        assert "\n" not in response.json["error"]
 
 
 def test_content_security_policy_allows_only_this_server(client):
@@ -190,7 +198,7 @@ def test_content_security_policy_allows_only_this_server(client):
 def test_unknown_methods_and_paths_are_rejected(client):
     assert client.get("/api/generate").status_code == 405
     assert client.post("/healthz").status_code == 405
-    for path in ("/page/../app.py", "/..%2f..%2fapp.py", "/page.js/", "/nothing", "//etc/passwd"):
+    for path in ("/page/../app.py", "/..%2f..%2fapp.py", "/page.js/", "/nothing", "/./etc/passwd"):
         response = client.get(path)
         assert response.status_code in (404, 308)
         assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
@@ -240,10 +248,56 @@ def test_ended_jobs_expire(client, monkeypatch):
         events_of(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab"
     )
     assert client.get(f"/api/generate/{first}").status_code == 200
-    monkeypatch.setattr("minichar.web.queue.KEEP", 0)
+    monkeypatch.setattr("minichar.web.jobs.KEEP", 0)
     assert client.post("/api/generate", json={"length": 5}).status_code == 200
     for job in (first, second):
         assert client.get(f"/api/generate/{job}").status_code == 404
+
+
+def ask(jobs, model, **fields):
+    request = Request.from_json(fields)
+    return jobs.add(Job(request, request.stream(model.vocabulary)))
+
+
+def test_ended_jobs_are_removed_oldest_first_when_the_memory_is_used_up(model):
+    jobs = Jobs(cost(Request.from_json({"alternatives": True}), 900) + 3 * OVERHEAD)
+    first, second, third = (ask(jobs, model, length=300, alternatives=True) for _ in range(3))
+    with pytest.raises(Busy, match="long texts"):
+        ask(jobs, model, length=300, alternatives=True)
+    jobs[second].append("a" * 300, None)
+    jobs[second].publish()
+    for job_id in (second, first, third):
+        jobs[job_id].finish("length")
+    jobs[second].news(0)  # most recently read
+    fourth = ask(jobs, model, length=100, alternatives=True)
+    assert all(map(jobs.get, (first, second, third, fourth)))
+    fifth = ask(jobs, model, length=600, alternatives=True)
+    assert not any(map(jobs.get, (first, third)))
+    assert all(map(jobs.get, (second, fourth, fifth)))
+    jobs.close()
+
+
+def test_ended_jobs_with_alternatives_expire_without_further_requests(model, monkeypatch):
+    monkeypatch.setattr("minichar.web.jobs.EXPIRE_INTERVAL", 0.02)
+    monkeypatch.setattr("minichar.web.jobs.KEEP_ALTERNATIVES", 0.05)
+    jobs = Jobs(2**20)
+    running, large, small = (ask(jobs, model, alternatives=wanted) for wanted in (True, True, False))
+    for ended in (large, small):
+        jobs[ended].finish("length")
+    wait_for(lambda: jobs.get(large) is None)
+    assert jobs.get(running)
+    assert jobs.get(small)
+    jobs.close()
+
+
+def test_alternatives_take_little_memory(client, queue):
+    response = client.post("/api/generate", json={"length": 2000, "alternatives": True, "stop": []})
+    job = queue._jobs[events_of(response).all[0][2]["job"]]
+    tracemalloc.start()
+    copy = job.news(0)
+    assert tracemalloc.get_traced_memory()[0] < 2000 * 60
+    tracemalloc.stop()
+    assert len(list(copy.details)) == 2000
 
 
 class FailingQueue(JobQueue):
@@ -294,36 +348,143 @@ def test_busy_responses_include_retry_after(queue, error):
     assert "no worker" in client.post("/api/generate", json={}).json["error"]
 
 
+LONG = {"length": 20000}
+
+
+def start(client, **environ):
+    """Start a stream, and return the response and the id of its job."""
+    response = client.post("/api/generate", json=LONG, **environ)
+    return response, json.loads(next(response.response).decode().partition("data: ")[2])["job"]
+
+
 def test_limit_per_client(queue):
-    """A request is in progress until it is completed or rejected, or until the client disconnects."""
     client = create_app(queue, per_client=2).test_client()
-    held = [client.post("/api/generate", json={"length": 20000}) for _ in range(2)]
-    for response in held:
-        next(response.response)
+    (first, job), (second, _) = start(client), start(client)
     third = client.post("/api/generate", json={})
     assert (third.status_code, third.headers["Retry-After"]) == (429, "2")
     assert "2 requests" in third.json["error"]
-    held[0].close()
-    for _ in range(5):
+    first.close()
+    client.delete(f"/api/generate/{job}")
+    for _ in range(5):  # completed and rejected requests do not count
         assert client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200
+        assert client.post("/api/generate", json={"length": 5}).data
         assert client.post("/api/generate", json={"length": -5}).status_code == 400
-    assert client.post("/api/generate", json={"length": 5}, environ_base={"REMOTE_ADDR": "10.0.0.9"}).data
-    held[1].close()
+    second.close()
 
 
-def test_releasing_a_request_twice_has_no_effect():
-    limit = ConcurrencyLimit(1)
-    release = limit.acquire("a")
-    release()
-    release()
-    limit.acquire("a")
-    with pytest.raises(TooManyRequests):
-        limit.acquire("a")
+def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch):
+    """Otherwise, a client that opens and closes streams would start any number of jobs."""
+    client = create_app(queue, per_client=1).test_client()
+    response, job = start(client)
+    response.close()
+    assert client.post("/api/generate", json={}).status_code == 429
+    resumed = client.get(f"/api/generate/{job}")  # continues to count as one request
+    assert resumed.status_code == 200
+    assert client.get(f"/api/generate/{job}").status_code == 429
+    monkeypatch.setattr("minichar.web.rate_limit.ABANDONED_AFTER", 0.1)
+    resumed.close()
+    wait_for(lambda: client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200)
+    client.post("/api/generate", json={"length": 5}).close()  # without reading
+    wait_for(lambda: client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200)
+
+
+def test_limit_on_the_legacy_routes(queue, monkeypatch):
+    client = create_app(queue, per_client=1).test_client()
+
+    def submit():
+        return client.post("/api", json={"primetext": ""})
+
+    first = submit().json["sid"]
+    assert submit().status_code == client.post("/api/generate", json={}).status_code == 429
+    assert client.post("/res", json={"sid": first}).json["responds"] == "0"
+    assert submit().status_code == 429
+    wait_for(lambda: client.post("/res", json={"sid": first}).json["responds"] != "0")
+    assert submit().status_code == 200
+    monkeypatch.setattr(queue, "submit", lambda request: pytest.fail("called"))
+    assert submit().status_code == 429
+
+
+def test_each_client_and_each_ipv6_network_has_its_own_limit(queue):
+    client = create_app(queue, per_client=1).test_client()
+    held = []
+    for address, status in (
+        ("10.0.0.1", 200),
+        ("10.0.0.2", 200),
+        ("10.0.0.1", 429),
+        ("2001:db8::1", 200),
+        ("2001:db8::f:2", 429),
+        ("2001:db8:0:1::1", 200),
+    ):
+        held.append(client.post("/api/generate", json=LONG, environ_base={"REMOTE_ADDR": address}))
+        assert held[-1].status_code == status
+    for response in held:
+        response.close()
+
+
+def test_host_header(queue):
+    """A page of another site must not be able to use a server on this machine under its own name."""
+    client = create_app(queue, hosts=["Demo.example.org"]).test_client()
+    allowed = (
+        "localhost",
+        "LOCALHOST:8080",
+        "127.0.0.1:80",
+        "[::1]:8080",
+        "192.168.1.9",
+        "demo.example.org:443",
+    )
+    for host in allowed:
+        assert client.get("/", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "demo.example.org.evil", "localhost.evil:80", "127.0.0.1.evil"):
+        response = client.get("/", headers={"Host": host})
+        assert response.status_code == 400
+        assert "--allow-host" in response.json["error"]
+    client = create_app(queue, hosts=["*"]).test_client()
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 200
+
+
+def test_api_keys(queue, tmp_path):
+    (tmp_path / "keys").write_text("secret\nother\n\n")
+    client = create_app(queue, per_client=1, keys=read_keys(tmp_path / "keys")).test_client()
+    for path in ("/", "/page.js", "/healthz", "/metrics"):
+        assert client.get(path).status_code == 200
+    for wrong in ({}, *({"Authorization": value} for value in ("Bearer x", "Basic c2VjcmV0", "Bearer", "é"))):
+        for method, path in (
+            ("GET", "/api/models"),
+            ("POST", "/api"),
+            ("POST", "/res"),
+            ("GET", "/api/generate/x"),
+        ):
+            response = client.open(path, method=method, headers=wrong)
+            assert response.status_code == 401
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+            assert "API key" in response.json["error"]
+    for key, status in (("secret", 200), ("secret", 429), ("other", 200)):
+        response = client.post("/api/generate", json=LONG, headers={"Authorization": f"Bearer {key}"})
+        assert response.status_code == status
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
+def test_key_file_without_keys(tmp_path, content):
+    if content is not None:
+        (tmp_path / "keys").write_bytes(content)
+    with pytest.raises(MinicharError, match="keys"):
+        read_keys(tmp_path / "keys")
+
+
+def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, caplog):
+    def fail(job, after):
+        yield Update("ab", Details(), 2)
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(queue, "follow", fail)
+    last = events_of(create_app(queue).test_client().post("/api/generate", json={})).all[-1]
+    assert last == ("end", 2, {"reason": "error", "error": "internal error: see the server log"})
+    assert "boom" in caplog.text
 
 
 def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
-    failed, restarted = Update("", [], 2, "error", "damaged"), Update("", [], 2, restarted=True)
-    updates = [None, Update("ab", [], 2), restarted, failed]
+    failed, restarted = Update("", Details(), 2, "error", "damaged"), Update("", Details(), 2, restarted=True)
+    updates = [None, Update("ab", Details(), 2), restarted, failed]
     monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
     client = create_app(queue).test_client()
     response = client.post("/api/generate", json={"seed": 1})

@@ -12,6 +12,7 @@ from toys import ONE_THREAD
 from web_helpers import request
 
 from minichar.cli import main
+from minichar.cli.redis_server import with_password
 from minichar.web import server
 
 
@@ -78,12 +79,11 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
             2,
             "--redis cannot be combined with CHECKPOINT",
         ),
-        (
-            ["serve", "--redis", "redis://127.0.0.1:1/0"],
-            1,
-            "cannot connect to Redis at redis://127.0.0.1:1/0",
-        ),
-        (["worker", "--redis", "redis://127.0.0.1:1/0"], 1, "cannot connect to Redis at"),
+        (["serve", "--redis", "http://:secret@x"], 1, "invalid Redis URL: it must have the form"),
+        (["worker", "--redis", "x"], 1, "invalid Redis URL"),
+        (["worker", "--redis", "redis://x", "--redis-password-file", "none"], 1, "cannot read none"),
+        (["serve", "--host", ""], 2, "--host is empty"),
+        (["serve", "--api-key-file", "none"], 1, "cannot read none"),
         (["worker"], 2, "--redis"),
     ],
     ids=str,
@@ -117,6 +117,43 @@ def test_public_address_warning_and_open_option(command, monkeypatch):
     assert opened == []
     command("serve", "--open")
     assert opened == ["http://there/"]
+
+
+def test_serve_and_worker_wait_for_redis(serve, start):
+    warning = "warning: cannot connect to Redis at redis://127.0.0.1:1/0: "
+    child = serve("--redis", "redis://:secret@127.0.0.1:1/0")
+    assert warning in child.output
+    assert "other users can see the password in --redis" in child.output
+    with request(child.found[1], "GET", "/") as response:
+        assert response.status == 200
+    with request(child.found[1], "POST", "/api/generate", {}) as response:
+        assert response.status == 503
+    child.terminate()
+    assert child.wait(10) == 0
+    child.reader.join()
+    assert "secret" not in child.output
+    assert "Traceback" not in child.output
+    assert warning in start("worker", "--redis", "redis://127.0.0.1:1/0", ready=warning).output
+
+
+def test_redis_password(redis_url, tmp_path, monkeypatch):
+    """The URL in the command line needs no password."""
+    import redis
+
+    from minichar.web.store import Store
+
+    (tmp_path / "password").write_text("p@ss:/word\n")
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("requirepass", "p@ss:/word")
+        try:
+            assert "authenticate" in Store(with_password(redis_url, None), 0).problem()
+            assert Store(with_password(redis_url, tmp_path / "password"), 0).problem() is None
+            monkeypatch.setenv("MINICHAR_REDIS_PASSWORD", "p@ss:/word")
+            assert Store(with_password(redis_url, None), 0).problem() is None
+            assert with_password("redis://me:x@h/0", None) == "redis://me:x@h/0"
+            assert with_password("redis://me@h:1/0", None) == "redis://me:p%40ss%3A%2Fword@h:1/0"
+        finally:
+            client.config_set("requirepass", "")
 
 
 def test_serve_lists_the_checkpoints_in_a_directory_best_first(command, monkeypatch, folder):

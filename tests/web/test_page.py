@@ -282,7 +282,7 @@ def test_stopping_or_leaving_cancels_the_job(visit, port, queue, leave, monkeypa
     page = visit(port)
     generate(page, "a", LONG)
     wait_for_characters(page, 10)
-    running = list(queue._jobs.values())[-1]
+    running = list(queue._jobs._jobs.values())[-1]
     assert running.reason is None
     leave(page)
     assert wait_for(lambda: running.reason) == "cancelled"

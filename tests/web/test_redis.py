@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
@@ -10,10 +12,13 @@ from web_helpers import Events, free_port, redis_server, request, server_in_thre
 
 from minichar import MinicharError, generate
 from minichar.web import redis_queue, worker
+from minichar.web.app import create_app
+from minichar.web.details import Details
 from minichar.web.job import Busy, Update
 from minichar.web.queue import Unavailable
-from minichar.web.redis_queue import RedisQueue, Store
+from minichar.web.redis_queue import RedisQueue
 from minichar.web.request import BadRequest, Request
+from minichar.web.store import CONNECTIONS, Store, client
 from minichar.web.worker import Worker
 
 LONG = {"length": 20000, "seed": 5}
@@ -54,6 +59,13 @@ def text_of(queue, job_id, after=0):
     return "".join(update.text for update in updates), updates[-1].reason
 
 
+def run(worker, job_id):
+    """Run a job whose request is in Redis but which is not in the queue."""
+    done = threading.Event()
+    worker.start("toy", job_id, acknowledge=done.set)
+    assert done.wait(10)
+
+
 # Tests in this process
 
 
@@ -76,10 +88,11 @@ def test_cancelled_and_abandoned_jobs_stop(queue, running_worker, monkeypatch):
     assert reason == "cancelled"
     assert len(text) < 20000
 
-    monkeypatch.setattr(redis_queue, "ABANDONED_AFTER", 0.3)
+    monkeypatch.setattr("minichar.web.store.ABANDONED_AFTER", 0.3)
+    monkeypatch.setattr("minichar.web.subscriber.ABANDONED_AFTER", 0.3)
     job_id = queue.submit(Request.from_json(LONG))
     next(queue.follow(job_id, 0))
-    wait_for(lambda: any(u.reason == "cancelled" for _, u in running_worker.store.updates(job_id)))
+    wait_for(lambda: any(u.reason == "cancelled" for u in running_worker.store.updates(job_id)))
 
 
 def test_full_queue_rejects_jobs(queue, redis_url, model):
@@ -112,22 +125,25 @@ def test_every_key_expires(queue, running_worker):
     text_of(queue, job_id)
     queue.cancel(job_id)
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
-    client = running_worker.store.client
-    # Keys with more colons or with double underscores belong to Dramatiq.
-    keys = [k for k in client.scan_iter("minichar:*") if k.count(":") == 2 and "__" not in k]
-    kinds = {"request", "text", "seen", "cancelled", "attempts", "worker"}
-    assert {key.split(":")[1] for key in keys} == kinds
-    for key in keys:
-        assert 0 < client.pttl(key) <= 600_000
+    client, broker_id = running_worker.store.client, running_worker.store.broker.broker_id
+    waiting = queue.submit(Request.from_json({"length": 20000}))
+    kinds = {"request", "text", "seen", "cancelled", "attempts", "worker", "workers", "__heartbeats__"}
+    # Dramatiq's messages, and those that are being processed.
+    acks = f"__acks__.{broker_id}."
+    wait_for(lambda: list(client.scan_iter(f"minichar:{acks}*")))
+    wait_for(lambda: all(0 < client.pttl(key) <= 600_000 for key in client.scan_iter()))
+    names = {key.split(":")[1] for key in client.scan_iter()}
+    assert names > kinds
+    assert {name.partition("model-")[0] for name in names - kinds} == {"", acks}
+    queue.cancel(waiting)
 
 
 def test_characters_published_twice_are_read_once(queue):
     """A slow worker may continue publishing after another worker has taken over its job."""
     store = queue._store
     for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7), ("h", 8)):
-        store.add("job", Update(text, [], end))
-    store.add("job", Update("", [], 8, "length"))
-    store.add("job", Update("x", [], 9))
+        store.add({"job": [Update(text, Details(), end)]})
+    store.add({"job": [Update("", Details(), 8, "length"), Update("x", Details(), 9)]})
     assert text_of(queue, "job") == ("abcdefgh", "length")
     assert text_of(queue, "job", 4) == ("efgh", "length")
 
@@ -143,14 +159,14 @@ def test_worker_continues_the_published_text(queue, running_worker, sampled):
     store.put("seen", "left", "", 60)
     store.increment("attempts", "left")
     for start, end in ((0, 50), (40, 90)):  # published by two workers
-        store.add("left", Update(whole[start:end], [], end))
-    running_worker.generate("toy", "left")
+        store.add({"left": [Update(whole[start:end], Details(), end)]})
+    run(running_worker, "left")
     updates = [update for update in queue.follow("left", 0) if update]
     assert "".join(update.text for update in updates) == whole
     assert [update.end for update in updates if update.restarted] == [90]
-    before = list(store.updates("left"))
-    running_worker.generate("toy", "left")  # no effect, because the job has ended
-    assert list(store.updates("left")) == before
+    before = store.updates("left")
+    run(running_worker, "left")  # no effect, because the job has ended
+    assert store.updates("left") == before
 
 
 def test_without_a_prompt_a_worker_starts_at_the_beginning_of_a_document(queue, redis_url):
@@ -168,29 +184,149 @@ def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):
     store.put("request", "deadly", Request.from_json({"model": "toy"}).dump(), 60)
     for _ in range(worker.MAX_ATTEMPTS):
         store.increment("attempts", "deadly")
-    running_worker.generate("toy", "deadly")
+    run(running_worker, "deadly")
     (update,) = (update for update in queue.follow("deadly", 0) if update)
     assert (update.reason, "5 workers died" in update.error) == ("error", True)
 
     store.put("request", "unknown", Request.from_json({"model": "toy", "prime": "☃"}).dump(), 60)
-    running_worker.generate("toy", "unknown")
+    run(running_worker, "unknown")
     (update,) = (update for update in queue.follow("unknown", 0) if update)
     assert "not in the vocabulary" in update.error
 
-    running_worker.generate("toy", "expired")
-    assert list(store.updates("expired")) == []
+    run(running_worker, "expired")
+    assert store.updates("expired") == []
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://127.0.0.1:99999/0", "http://x", "x"])
-def test_unreachable_redis_error_is_one_line(url):
-    with pytest.raises(MinicharError, match=r"^cannot connect to Redis at .*$"):
+def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(queue, redis_url, model, sampled):
+    """Each of 120 jobs has two readers; one of them starts after the job has ended."""
+    whole, read = sampled(60), []
+    with worker_in_thread(redis_url, model, columns=120) as one:
+
+        def read_twice():
+            job_id = queue.submit(Request.from_json({"length": 60, "seed": 5}))
+            read.append(text_of(queue, job_id))
+            read.append(text_of(queue, job_id, 20))
+
+        threads = [threading.Thread(target=read_twice) for _ in range(120)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(read) > 50)
+        assert queue.models()
+        # Two pools in the worker and two in the server.
+        assert one.store.client.info("clients")["connected_clients"] <= 4 * CONNECTIONS + 10
+        for thread in threads:
+            thread.join()
+    assert Counter(read) == {(whole, "length"): 120, (whole[20:], "length"): 120}
+
+
+def test_threads_wait_for_a_free_connection(queue, redis_url, monkeypatch):
+    monkeypatch.setattr("minichar.web.store.CONNECTIONS", 1)
+    one = client(redis_url, retries=0)
+    before = len(queue._store.client.client_list())
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(lambda i: one.incr("n"), range(200)))[-1]
+    assert len(queue._store.client.client_list()) == before + 1
+    one.close()
+
+
+def test_readers_of_the_same_job_do_not_disturb_each_other(queue):
+    store = queue._store
+    store.add({"job": [Update("ab", Details(), 2), Update("", Details(), 2, restarted=True)]})
+    first = filter(None, queue.follow("job", 0))
+    assert [next(first).text, next(first).restarted] == ["ab", True]
+    second = filter(None, queue.follow("job", 0))
+    assert next(second).text == "ab"
+    store.add({"job": [Update("c", Details(), 3, "length")]})
+    assert list(first) == [Update("c", Details(), 3, "length")]
+    assert [update.text for update in second] == ["", "c"]
+
+
+def test_a_reader_that_joins_during_a_read_receives_the_whole_text(queue, monkeypatch):
+    store, read, late = queue._store, queue._store.read, []
+
+    def read_while_another_joins(positions, wait):
+        found = list(read(positions, wait))
+        if found and not late:
+            late.append(queue._subscriber.reader("job"))
+            late.append(late[0].__enter__())
+        return found
+
+    store.add({"job": [Update("ab", Details(), 2)]})
+    with queue._subscriber.reader("job") as inbox:
+        assert inbox.get(timeout=5)
+        monkeypatch.setattr(store, "read", read_while_another_joins)
+        store.add({"job": [Update("c", Details(), 3)]})
+        wait_for(lambda: len(late) == 2)
+        texts = ""
+        while "ab" not in texts:
+            texts += str(late[1].get(timeout=5))
+        late[0].__exit__(None, None, None)
+
+
+def test_any_exception_in_a_worker_reaches_the_reader(queue, running_worker, monkeypatch, caplog):
+    def fail(*arguments):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(running_worker.schedulers["toy"], "submit", fail)
+    updates = queue.follow(queue.submit(Request.from_json({})), 0)
+    update = wait_for(lambda: next(updates))
+    assert (update.reason, "internal error" in update.error) == ("error", True)
+    assert "boom" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:99999x/0", "redis://[", "http://:secret@x", "x"])
+def test_invalid_url(url):
+    with pytest.raises(MinicharError, match=r"^invalid Redis URL: .*$") as caught:
         Store(url, retries=0)
+    assert "secret" not in str(caught.value)
+
+
+def test_problem_names_the_server_but_not_the_password(redis_url):
+    problem = Store("redis://:secret@127.0.0.1:1/0", retries=0).problem()
+    assert problem.startswith("cannot connect to Redis at redis://127.0.0.1:1/0: ")
+    assert "secret" not in problem
+    assert Store(redis_url, retries=0).problem() is None
+
+
+def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(worker_in_thread(redis_url, model, columns=16)) for _ in range(2)]
+        wait_for(lambda: all(one._workers == {"toy": 2} for one in workers))
+        jobs = [queue.submit(Request.from_json(LONG)) for _ in range(16)]
+        wait_for(lambda: sum(len(one.tasks["toy"]) for one in workers) == 16)
+        assert max(len(one.tasks["toy"]) for one in workers) <= 10
+        for job_id in jobs:
+            queue.cancel(job_id)
+
+
+def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sampled, monkeypatch):
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    queue = RedisQueue(url, queue=1)
+    health = create_app(queue).test_client()
+    assert health.get("/").status_code == 200
+    assert health.get("/healthz").status_code == 503
+    one, ready = Worker(url, {"toy": model}, 2, pace=0.0), threading.Event()
+    thread = threading.Thread(target=one.run, args=(ready.set,))
+    thread.start()
+    assert not ready.wait(0.5)
+    with redis_server(port, tmp_path):
+        assert ready.wait(20)
+        assert wait_for(lambda: health.get("/healthz").status_code == 200)
+        assert text_of(queue, queue.submit(Request.from_json({"length": 50, "seed": 5}))) == (
+            sampled(50),
+            "length",
+        )
+        one.stopping.set()
+        thread.join(20)
+    queue.close()
 
 
 def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch):
     monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
-    monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.2)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     with redis_server(port, tmp_path) as first, ExitStack() as second:
@@ -201,7 +337,7 @@ def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, samp
             assert next(updates) is None
             first.kill()
             first.wait()
-            assert [update for update in updates if update] == [Update("", [], 7, "closing")]
+            assert [update for update in updates if update] == [Update("", Details(), 7, "closing")]
             for call in (
                 queue.models,
                 queue.job_counts,

@@ -7,6 +7,7 @@ from web_helpers import CHARACTERS, wait_for
 
 from minichar.web import job as job_module
 from minichar.web import scheduler as module
+from minichar.web.details import pack
 from minichar.web.job import Busy, Job
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
@@ -72,18 +73,19 @@ def test_stop_string_ends_the_job(job_of, scheduler, sampled):
     scheduler().submit(job)
     text, reason = text_of(job)
     assert (text, reason) == (sampled(2000, stop=["a", "中"]), "stop")
-    assert len(job.details) == len(text)
+    assert len(job.news(0).details) == len(text)
 
 
 def test_details_are_buffered_with_a_possible_stop_string(job_of):
     job = job_of(stop=["ab"])
-    job.append("x", (0.1, []))
-    job.append("a", (0.2, []))
+    first, second, third = pack(np.array([[0.1, 0.2, 0.3]]), np.zeros(3, int), np.array([97]))
+    job.append("x", first)
+    job.append("a", second)
     job.publish()
-    assert (job.text, job.details) == ("x", [(0.1, [])])
-    job.append("c", (0.3, []))
+    assert (job.text, list(job.news(0).details)) == ("x", [(0.1, [("a", 0.1)])])
+    job.append("c", third)
     job.publish()
-    assert (job.text, job.details) == ("xac", [(0.1, []), (0.2, []), (0.3, [])])
+    assert (job.text, [p for p, _ in job.news(0).details]) == ("xac", [0.1, 0.2, 0.3])
 
 
 def test_first_character_is_published_immediately(job_of, scheduler, monkeypatch):
@@ -107,11 +109,11 @@ def test_details_are_the_model_probabilities(model, job_of, scheduler):
             network.carry()
         p = np.exp(logits) / np.exp(logits).sum()
         k = model.vocabulary.encode(text[-1])[0]
-        probability, most_likely = job.details[-1]
+        *_, (probability, most_likely) = job.news(0).details
         assert probability == pytest.approx(p[k], abs=2e-5)
         assert [q for _, q in most_likely] == pytest.approx(sorted(p, reverse=True)[:5], abs=2e-5)
         assert most_likely[0][0] == model.vocabulary.characters[p.argmax()]
-        assert len(job.details) == 40
+        assert len(job.news(0).details) == 40
 
 
 def test_branch_changes_only_the_text_after_it(job_of, scheduler, sampled):
@@ -160,6 +162,23 @@ def test_pace_limits_generation_but_not_reading_the_prompt(job_of, scheduler, mo
     scheduler(pace=1e-3).submit(job)
     assert text_of(job)[1] == "length"
     assert len(slept) == 2  # after each character except the last
+
+
+def test_text_that_readers_already_have_is_generated_without_a_pace(job_of, scheduler, sampled, monkeypatch):
+    slept = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    monkeypatch.setattr(module, "PUBLISH_INTERVAL", 1e9)
+    one = scheduler(pace=1e-3)
+    job = job_of(length=303, **{"from": 300})
+    one.submit(job)
+    wait_for(lambda: len(job.text) >= 301)  # the first new character is published immediately
+    assert text_of(job, 300) == (sampled(303, stop=())[300:], "length")
+    assert len([seconds for seconds in slept if seconds > 1]) == 2
+    request = Request.from_json({"seed": 5, "stop": [], "length": 303})
+    continued = Job(request, request.stream(one.model.vocabulary), known=300)  # by another worker
+    one.submit(continued)
+    assert text_of(continued, 300)[1] == "length"
+    assert len([seconds for seconds in slept if seconds > 1]) == 4
 
 
 def test_closing_ends_all_jobs(job_of, scheduler):

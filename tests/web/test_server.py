@@ -1,17 +1,23 @@
 """Test the server with slow clients, malformed requests and lost connections."""
 
+import errno
 import json
+import select
 import socket
+import time
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 
 import pytest
+from waitress import wasyncore
 from web_helpers import Events, request, server_in_thread, wait_for
 
+from minichar.web import connections, server
 from minichar.web import job as job_module
-from minichar.web import server
+from minichar.web.app import HEADERS
 from minichar.web.queue import LocalQueue
 
-POST = b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"length": 3, "stream": false }'
 WHOLE = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
@@ -25,7 +31,8 @@ def queue(model):
 def port(queue):
     """Port of a server shared by all tests. Each test also checks that the server is still running."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server, "TIMEOUT", 0.25)
+        patch.setattr(connections, "TIMEOUT", 0.25)
+        patch.setattr(server, "CLEANUP_INTERVAL", 0)
         patch.setattr(job_module, "READ_TIMEOUT", 0.1)
         with server_in_thread(queue) as port:
             yield port
@@ -48,7 +55,6 @@ def status_line(port, data, half_close=False):
 
 MALFORMED = {
     "garbage": b"\x00\xff\xfe garbage\r\n\r\n",
-    "no version": b"GET /\r\n\r\n",
     "no path": b"GET  HTTP/1.1\r\n\r\n",
     "no colon": b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
     "negative length": POST + b"Content-Length: -5\r\n\r\n{}",
@@ -70,39 +76,107 @@ MALFORMED = {
 def test_malformed_requests_return_a_client_error(port, name):
     assert status_line(port, MALFORMED[name]).startswith("HTTP/1.1 4")
     if name.startswith("incomplete"):
-        assert status_line(port, MALFORMED[name], half_close=True).startswith("HTTP/1.1 4")
+        assert status_line(port, MALFORMED[name], half_close=True) == ""  # the connection is closed
     assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"
     assert status_line(port, WHOLE, half_close=True) == "HTTP/1.1 200 OK"
 
 
-def test_negative_content_length_is_rejected_without_reading():
-    """Some versions of Cheroot accept it, and reading would block until the client disconnects."""
-    statuses = []
-    app = server.buffer_body(lambda *arguments: pytest.fail("called"))
-    environ = {"CONTENT_LENGTH": "-5", "wsgi.input": None}
-    assert app(environ, lambda status, headers: statuses.append(status)) == []
-    assert statuses == ["400 Bad Request"]
+def test_the_deadline_for_a_request_is_not_extended_by_every_byte(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
+        start = time.monotonic()
+        with suppress(OSError):
+            for byte in POST * 9:
+                connection.sendall(bytes([byte]))
+                if select.select([connection], [], [], 0.05)[0]:
+                    break
+        assert time.monotonic() - start < 10
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 Request Timeout")
 
 
-def test_slow_clients_do_not_block_others(queue, monkeypatch):
-    monkeypatch.setattr(server, "TIMEOUT", 60)
+def test_errors_of_the_server_have_the_form_of_other_errors(port):
+    with request(port, "POST", "/api/generate", {"prime": "a" * 70000}) as response:
+        assert response.status == 413
+        assert HEADERS.items() <= dict(response.headers).items()
+        assert json.load(response).keys() == {"error"}
+
+
+def test_a_client_that_does_not_read_is_disconnected(port, queue):
+    """The response is larger than the buffers of the sockets and the server."""
+    body = json.dumps({"length": 5000, "alternatives": True, "stop": [], "seed": 5}).encode()
+    before = set(queue._jobs._jobs)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        (job_id,) = wait_for(lambda: set(queue._jobs._jobs) - before)
+        wait_for(lambda: queue._jobs[job_id].reason)
+        time.sleep(0.6)  # longer than the timeout
+        received = b""
+        with suppress(ConnectionResetError):
+            while more := connection.recv(2**20):
+                received += more
+        assert b'"reason"' not in received
+
+
+def test_silent_clients_do_not_block_others(queue, monkeypatch):
+    """At the limit, the oldest connection without a request is closed."""
+    monkeypatch.setattr(server, "MAX_WAITING", 30)
     local = LocalQueue(queue._models, columns=8, queue=4, pace=5000)
     with server_in_thread(local) as port:
-        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
-        for connection in slow:
-            connection.sendall(POST[:20])
-        assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"  # fails after 15 s if the server blocks
-        for connection in slow:
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"
+        closed = [bool(select.select([connection], [], [], 0)[0]) for connection in silent]
+        assert 70 <= sum(closed) < 100
+        assert closed == sorted(closed, reverse=True)
+        for connection in silent:
             connection.close()
 
 
+def test_too_few_file_descriptors(port, monkeypatch, caplog):
+    """An idle connection is closed, and the message is logged once."""
+    accept, failures = wasyncore.dispatcher.accept, [OSError(errno.EMFILE, "Too many open files")] * 3
+
+    def fail(self):
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    monkeypatch.setattr(connections, "PAUSE", 0.05)
+    monkeypatch.setattr(connections, "TIMEOUT", 60)
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as idle:
+        assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"
+        monkeypatch.setattr(wasyncore.dispatcher, "accept", fail)
+        assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"
+        assert idle.recv(1) == b""
+    assert failures == []
+    assert [record.message for record in caplog.records] == [
+        "cannot accept connections: too many open files; raise the limit (ulimit -n)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "statuses"),
+    [("127.0.0.1", [200, 200, 429]), ("127.9.9.9", [200, 429, 429]), (None, [200, 429, 429])],
+)
+def test_clients_behind_a_trusted_proxy(queue, proxy, statuses):
+    """Only the last address is from the proxy; a client may send any others."""
+    local = LocalQueue(queue._models, columns=8, queue=4, pace=5000)
+    with server_in_thread(local, per_client=1, proxy=proxy) as port, ExitStack() as stack:
+        for addresses, status in zip(
+            ("10.0.0.1", "10.0.0.1, 10.0.0.2", "9.9.9.9, 10.0.0.2"), statuses, strict=True
+        ):
+            sent = request(port, "POST", "/api/generate", {"length": 20000}, X_Forwarded_For=addresses)
+            assert stack.enter_context(sent).status == status
+
+
 def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):
-    before = set(queue._jobs)
+    before = set(queue._jobs._jobs)
     with request(port, "POST", "/api/generate", {"length": 20000}) as response:
         Events(response).until("text")
     monkeypatch.setattr(job_module, "ABANDONED_AFTER", 0.2)
     wait_for(lambda: queue.job_counts()["running"] == 0)
-    (job,) = (job for job_id, job in queue._jobs.items() if job_id not in before)
+    (job,) = (job for job_id, job in queue._jobs._jobs.items() if job_id not in before)
     assert job.reason == "cancelled"
     assert len(job.text) < 20000
 
@@ -119,9 +193,10 @@ def test_resuming_after_a_lost_connection(port, sampled):
 
 def test_keep_alive_connection(port):
     connection = HTTPConnection("127.0.0.1", port)
-    for _ in range(3):
+    for _ in range(4):
         connection.request("GET", "/healthz")
         assert json.load(connection.getresponse())["status"] == "ok"
+        time.sleep(0.15)  # each request has its own deadline
     connection.close()
 
 

@@ -1,0 +1,47 @@
+"""The ``--redis`` options of ``minichar serve`` and ``minichar worker``."""
+
+import os
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import click
+
+from minichar.errors import MinicharError
+
+PASSWORD = "MINICHAR_REDIS_PASSWORD"
+"""Environment variable that contains the password."""
+
+
+def with_password(url: str, file: Path | None) -> str:
+    """Return the URL with the password from a file or the environment, if there is one.
+
+    Raises
+    ------
+    MinicharError
+        If the file cannot be read.
+    """
+    if file is None:
+        password = os.environ.get(PASSWORD, "")
+    else:
+        try:
+            password = file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise MinicharError(f"cannot read {file}: {error}") from error
+    try:
+        parts = urlsplit(url)
+        given = parts.password
+    except ValueError:
+        return url  # the error is reported when the URL is used
+    if given is not None:
+        click.echo(f"warning: other users can see the password in --redis; set {PASSWORD} instead", err=True)
+    if not password or given is not None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    user = quote(parts.username or "", safe="")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
+
+
+def warn_unless_reachable(problem: str | None) -> None:
+    """Print why Redis cannot be reached, if that is so."""
+    if problem is not None:
+        click.echo(f"warning: {problem}; trying again until it can be reached", err=True)

@@ -1,0 +1,148 @@
+"""Connections of the HTTP server, with limits on clients that are slow or silent.
+
+Waitress reads requests in one thread, and calls the application in another once a request is complete. A slow
+client therefore occupies a file descriptor, but no thread.
+"""
+
+import errno
+import json
+import logging
+import socket
+import time
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask
+from waitress.utilities import BadRequest
+
+from minichar.web.app import HEADERS
+
+TIMEOUT = 10.0
+"""Seconds for a client to send a complete request, and to receive at least some of a response."""
+MAX_UNSENT = 64 * 1024
+"""Number of unsent bytes at which a response waits for its client; also the size of the socket's buffer."""
+PAUSE = 1.0
+"""Seconds without accepting connections when there are too few file descriptors."""
+LOG_INTERVAL = 60.0
+"""Minimum number of seconds between two messages about too few file descriptors."""
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+class RequestTimeout(BadRequest):
+    """Response to a client that does not complete its request in time."""
+
+    code, reason = 408, "Request Timeout"
+
+
+class JsonError(ErrorTask):
+    """Response to a request that cannot be passed to the application, in the form of its other errors."""
+
+    def execute(self) -> None:
+        """Write the response."""
+        error = self.request.error
+        body = json.dumps({"error": error.body}).encode()
+        self.version, self.status = "1.1", f"{error.code} {error.reason}"
+        self.response_headers.extend([("Content-Type", "application/json"), *HEADERS.items()])
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Connection(HTTPChannel):
+    """One connection.
+
+    Attributes
+    ----------
+    waiting_since : float
+        Time from which the server has been waiting for the current request.
+    """
+
+    error_task_class = JsonError
+
+    request: Any
+    will_close: bool
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.waiting_since = time.time()
+        super().__init__(*arguments, **options)
+
+    def service(self) -> None:
+        """Handle a request, in another thread."""
+        super().service()
+        self.waiting_since = time.time()
+
+    def check_deadline(self, now: float) -> None:
+        """Close the connection if the client is too slow."""
+        if self.requests or self.total_outbufs_len:
+            self.will_close |= bool(self.total_outbufs_len) and now - self.last_activity > TIMEOUT
+        elif now - self.waiting_since > TIMEOUT:
+            with self.requests_lock:
+                if self.request is None:
+                    self.will_close = True
+                    return
+                self.request.error = RequestTimeout("the request was not completed in time")
+                self.requests.append(self.request)
+                self.request = None
+            self.server.add_task(self)
+
+
+class Server(TcpWSGIServer):
+    """Server that closes the connections of slow clients, and the oldest idle ones if there are too many."""
+
+    channel_class = Connection
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.stopping = False
+        self._resume = self._logged = 0.0
+
+    def serve(self) -> None:
+        """Handle requests until `stop` is called."""
+        while not self.stopping:
+            self.asyncore.loop(timeout=0.5, use_poll=True, map=self._map, count=1)
+
+    def stop(self) -> None:
+        """Stop accepting connections, wait briefly for running responses, and close all connections."""
+        self.stopping = True
+        self.task_dispatcher.shutdown(timeout=2)
+        self.asyncore.close_all(self._map)
+
+    def maintenance(self, now: float) -> None:
+        """Check all deadlines. Waitress calls this method every `cleanup_interval` seconds."""
+        for connection in list(self.active_channels.values()):
+            connection.check_deadline(now)
+
+    def readable(self) -> bool:
+        """Return whether to accept connections."""
+        return super().readable() and time.time() >= self._resume
+
+    def set_socket_options(self, conn: socket.socket) -> None:
+        """Limit the memory that the kernel uses for a client that does not read."""
+        super().set_socket_options(conn)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT)
+
+    def accept(self) -> Any:
+        """Accept a connection. If there are too few file descriptors, close an idle connection and wait."""
+        if len(self.active_channels) >= self.adj.connection_limit - 8:
+            self._close_oldest()
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS:
+                raise
+            now = time.time()
+            if now - self._logged > LOG_INTERVAL:
+                self._logged = now
+                logging.error("cannot accept connections: too many open files; raise the limit (ulimit -n)")
+            if not self._close_oldest():
+                self._resume = now + PAUSE
+            return None
+
+    def _close_oldest(self) -> bool:
+        """Close the connection that has existed for longest without a request in progress."""
+        for connection in self.active_channels.values():
+            if not connection.requests:
+                connection.handle_close()
+                return True
+        return False

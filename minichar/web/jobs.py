@@ -1,0 +1,114 @@
+"""The jobs of one process, within a memory budget."""
+
+import ctypes
+import secrets
+import threading
+import time
+from contextlib import suppress
+
+from minichar.web.details import SIZE
+from minichar.web.job import Busy, Job
+from minichar.web.request import Request
+
+KEEP = 600.0
+"""Seconds for which a job remains readable after it has ended."""
+KEEP_ALTERNATIVES = 30.0
+"""The same for a job with alternatives, whose text takes 20 times the memory."""
+EXPIRE_INTERVAL = 5.0
+"""Seconds between searches for expired jobs."""
+OVERHEAD = 8192
+"""Approximate memory of a job without its text, in bytes."""
+
+
+def keep(request: Request) -> float:
+    """Return the number of seconds for which a job remains readable after it has ended."""
+    return KEEP_ALTERNATIVES if request.alternatives else KEEP
+
+
+def cost(request: Request, length: int) -> int:
+    """Return the approximate memory of a job with `length` characters, in bytes."""
+    text = length * (4 + SIZE * request.alternatives)
+    return OVERHEAD + text + 10 * len(request.prime) + 130 * len(request.branches)
+
+
+class Jobs:
+    """Running and recently ended jobs by id.
+
+    Parameters
+    ----------
+    memory : int
+        Memory budget in bytes. An unfinished job reserves the memory of its complete text.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._expire_regularly, name="expiry", daemon=True).start()
+
+    def __getitem__(self, job_id: str) -> Job:
+        return self._jobs[job_id]
+
+    def get(self, job_id: str) -> Job | None:
+        """Return a job, or None if there is no such job."""
+        return self._jobs.get(job_id)
+
+    def add(self, job: Job) -> str:
+        """Add a job and return its id. Remove ended jobs if necessary, least recently read first.
+
+        Raises
+        ------
+        Busy
+            If the unfinished jobs leave too little memory.
+        """
+        job_id = secrets.token_urlsafe(12)
+        with self._lock:
+            self._expire()
+            sizes = {i: size(other) for i, other in self._jobs.items()}
+            excess = sum(sizes.values()) + size(job) - self.memory
+            ended = [i for i, other in self._jobs.items() if other.reason is not None]
+            for oldest in sorted(ended, key=lambda i: self._jobs[i].last_read):
+                if excess <= 0:
+                    break
+                excess -= sizes[oldest]
+                del self._jobs[oldest]
+            if excess > 0:
+                raise Busy("too many long texts are in progress: try again later")
+            self._jobs[job_id] = job
+        return job_id
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job that has not been started."""
+        with self._lock:
+            del self._jobs[job_id]
+
+    def close(self) -> None:
+        """Stop searching for expired jobs."""
+        self._closed.set()
+
+    def _expire_regularly(self) -> None:
+        while not self._closed.wait(EXPIRE_INTERVAL):
+            with self._lock:
+                expired = self._expire()
+            if expired:
+                return_memory()
+
+    def _expire(self) -> bool:
+        """Remove expired jobs, and return whether there were any."""
+        now, before = time.monotonic(), len(self._jobs)
+        for job_id, job in list(self._jobs.items()):
+            if job.reason is not None and now - job.last_read > keep(job.request):
+                del self._jobs[job_id]
+        return len(self._jobs) < before
+
+
+def return_memory() -> None:
+    """Return freed memory to the operating system. glibc would keep it for later use."""
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def size(job: Job) -> int:
+    """Return the approximate memory of a job, in bytes."""
+    return cost(job.request, job.request.length if job.reason is None else len(job.text))

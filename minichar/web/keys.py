@@ -1,0 +1,52 @@
+"""API keys."""
+
+import hmac
+from collections.abc import Sequence
+from pathlib import Path
+
+import flask
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
+
+from minichar.errors import MinicharError
+
+PROTECTED = ("/api", "/res")
+"""Paths for which a key is required, including those that begin with them and a slash."""
+
+
+def read_keys(path: Path) -> list[str]:
+    """Read keys from a file, one per line.
+
+    Raises
+    ------
+    MinicharError
+        If the file cannot be read or contains no key.
+    """
+    try:
+        keys = path.read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MinicharError(f"cannot read {path}: {error}") from error
+    if not keys:
+        raise MinicharError(f"{path} contains no API key: write one key per line")
+    return keys
+
+
+def checked_key(keys: Sequence[str]) -> str:
+    """Return the key of the current request; an empty string if none is required.
+
+    Raises
+    ------
+    Unauthorized
+        If a key is required and the request has no valid one.
+    """
+    path = flask.request.path
+    if not keys or not any(path == prefix or path.startswith(f"{prefix}/") for prefix in PROTECTED):
+        return ""
+    given = flask.request.authorization
+    token = given.token if given is not None and given.type == "bearer" else None
+    # Every key is compared, so that the time reveals nothing.
+    found = [key for key in keys if hmac.compare_digest(key.encode(), (token or "").encode())]
+    if not found:
+        message = "send a valid API key: Authorization: Bearer KEY"
+        raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+    return found[0]

@@ -1,0 +1,227 @@
+"""Data that servers and workers share in Redis.
+
+    minichar:request:JOB      the request
+    minichar:text:JOB         a stream of updates, in publication order
+    minichar:seen:JOB         exists while the job has a reader
+    minichar:cancelled:JOB    exists if the job was cancelled
+    minichar:attempts:JOB     the number of workers that have started the job
+    minichar:worker:ID        the models of a worker, while it sends heartbeats
+    minichar:workers          the ids of all workers, including some dead ones
+
+Dramatiq provides the queue and the consumer heartbeats, and redelivers the jobs of dead workers.
+All keys expire.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry
+
+from minichar.errors import MinicharError
+from minichar.web.details import Details
+from minichar.web.job import ABANDONED_AFTER, Update
+from minichar.web.jobs import KEEP, KEEP_ALTERNATIVES
+
+HEARTBEAT_TIMEOUT = 5.0
+"""Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
+CONNECTIONS = 32
+"""Maximum number of connections in a pool. Threads wait up to `POOL_TIMEOUT` seconds for a free one."""
+POOL_TIMEOUT = 20
+NAMESPACE = "minichar"
+
+Entry = tuple[str, str]
+"""The id of a stream entry, and a serialised update."""
+
+
+class Store:
+    """Data shared by servers and workers in Redis.
+
+    Parameters
+    ----------
+    url : str
+        Redis URL, such as ``redis://127.0.0.1:6379/0``.
+    retries : int
+        Number of times to retry a failed command, with a backoff of up to two seconds.
+
+    Raises
+    ------
+    MinicharError
+        If the URL is invalid.
+    """
+
+    def __init__(self, url: str, retries: int) -> None:
+        try:
+            self.address = address(url)
+            self.client = client(url, retries, decode_responses=True)
+        except ValueError:  # the message may contain the password
+            raise MinicharError(
+                "invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE"
+            ) from None
+        self._url = url
+        # At the maximum maintenance_chance, every consumer command sends a heartbeat and checks for
+        # dead consumers.
+        self.broker = RedisBroker(
+            client=client(url, retries),
+            middleware=[],
+            namespace=NAMESPACE,
+            heartbeat_timeout=int(1000 * HEARTBEAT_TIMEOUT),
+            maintenance_chance=1_000_000,
+        )
+
+    def problem(self) -> str | None:
+        """Return why Redis cannot be reached, or None if it can."""
+        try:
+            with redis.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0)) as once:
+                once.ping()
+        except redis.RedisError as error:
+            return f"cannot connect to Redis at {self.address}: {error}"
+        return None
+
+    def put(self, kind: str, name: str, value: str, seconds: float) -> None:
+        """Set a value that expires after `seconds`."""
+        self.client.set(key(kind, name), value, px=int(1000 * seconds))
+
+    def get(self, kind: str, name: str) -> str | None:
+        """Return a value, or None if it does not exist."""
+        return self.client.get(key(kind, name))
+
+    def increment(self, kind: str, name: str) -> int:
+        """Increment a counter and return its new value."""
+        with self.client.pipeline() as pipeline:
+            number, _ = pipeline.incr(key(kind, name)).pexpire(key(kind, name), int(1000 * KEEP)).execute()
+        return int(number)
+
+    def add(self, news: Mapping[str, Sequence[Update]]) -> None:
+        """Append updates to the texts of jobs."""
+        with self.client.pipeline() as pipeline:
+            for job_id, updates in news.items():
+                for update in updates:
+                    pipeline.xadd(key("text", job_id), {"update": dump(update)})
+                seconds = KEEP_ALTERNATIVES if updates[-1].details else KEEP
+                for kind in ("text", "request"):
+                    pipeline.pexpire(key(kind, job_id), int(1000 * seconds))
+            pipeline.execute()
+
+    def expire_queue(self, queue: str) -> None:
+        """Let the keys of a queue expire. Dramatiq sets no expiry; workers call this with every heartbeat."""
+        names = ("__heartbeats__", f"__acks__.{self.broker.broker_id}.{queue}")
+        with self.client.pipeline() as pipeline:
+            for name in (*names, *(f"{queue}{suffix}" for suffix in ("", ".msgs", ".XQ", ".XQ.msgs"))):
+                pipeline.pexpire(f"{NAMESPACE}:{name}", int(1000 * KEEP))
+            pipeline.execute()
+
+    def waiting(self, queue: str) -> int:
+        """Return the number of jobs that no worker has taken."""
+        return self.client.llen(f"{NAMESPACE}:{queue}")
+
+    def read(self, positions: Mapping[str, str], wait: float = 0.0) -> Iterator[tuple[str, list[Entry]]]:
+        """Yield the ids of jobs with new text, each with its new stream entries.
+
+        Parameters
+        ----------
+        positions : dict of str to str
+            For each job, the id of the last known stream entry; "0" if there is none.
+        wait : float
+            Maximum time to wait for the first entry, in seconds.
+        """
+        streams = {key("text", job_id): last for job_id, last in positions.items()}
+        found: Any = self.client.xread(streams, block=int(1000 * wait) or None)
+        for name, entries in found.items() if isinstance(found, dict) else found:
+            yield name.removeprefix(key("text", "")), [(entry, fields["update"]) for entry, fields in entries]
+
+    def updates(self, job_id: str) -> list[Update]:
+        """Return all updates of a job."""
+        return [parse(update) for _, entries in self.read({job_id: "0"}) for _, update in entries]
+
+    def keep_reading(self, job_ids: Sequence[str]) -> None:
+        """Record that the jobs have a reader."""
+        with self.client.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.set(key("seen", job_id), "", px=int(1000 * ABANDONED_AFTER))
+            pipeline.execute()
+
+    def abandoned(self, job_ids: Sequence[str]) -> list[str]:
+        """Return the jobs that have been cancelled or have no reader."""
+        keys = [key(kind, job_id) for kind in ("seen", "cancelled") for job_id in job_ids]
+        values = self.client.mget(keys) if keys else []
+        seen, cancelled = values[: len(job_ids)], values[len(job_ids) :]
+        found = zip(job_ids, seen, cancelled, strict=True)
+        return [job_id for job_id, s, c in found if s is None or c is not None]
+
+    def announce(self, worker_id: str, announcement: str) -> None:
+        """Announce a worker until the heartbeat timeout."""
+        with self.client.pipeline() as pipeline:
+            pipeline.set(key("worker", worker_id), announcement, px=int(1000 * HEARTBEAT_TIMEOUT))
+            pipeline.sadd(WORKERS, worker_id).pexpire(WORKERS, int(1000 * KEEP))
+            pipeline.execute()
+
+    def withdraw(self, worker_id: str) -> None:
+        """Remove the announcement of a worker."""
+        self.client.delete(key("worker", worker_id))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return the announcements of all live workers."""
+        ids = sorted(self.client.smembers(WORKERS))
+        if not ids:
+            return []
+        announcements = self.client.mget([key("worker", worker_id) for worker_id in ids])
+        if dead := [worker_id for worker_id, text in zip(ids, announcements, strict=True) if text is None]:
+            self.client.srem(WORKERS, *dead)
+        return [json.loads(text) for text in announcements if text is not None]
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.client.close()
+        self.broker.client.close()
+
+
+def address(url: str) -> str:
+    """Return the host, port and database of a Redis URL, without the password."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("unknown scheme")
+    host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def client(url: str, retries: int, **options: Any) -> Any:  # the types differ between versions of redis-py
+    """Return a client whose threads share at most `CONNECTIONS` connections.
+
+    Without a limit, each thread would hold a connection of its own. With redis-py's default pool, a thread
+    gets an error when the limit is reached, instead of waiting.
+    """
+    retry = Retry(ExponentialBackoff(cap=2, base=0.05), retries)
+    pool = redis.BlockingConnectionPool.from_url(
+        url, max_connections=CONNECTIONS, timeout=POOL_TIMEOUT, retry=retry, **options
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def dump(update: Update) -> str:
+    """Serialise an update to JSON."""
+    return json.dumps(vars(update) | {"details": update.details.dump()})
+
+
+def parse(text: str) -> Update:
+    """Restore an update serialised by `dump`."""
+    fields = json.loads(text)
+    return Update(**fields | {"details": Details.load(fields["details"])})
+
+
+def key(kind: str, name: str) -> str:
+    """Return a Redis key."""
+    return f"{NAMESPACE}:{kind}:{name}"
+
+
+WORKERS = f"{NAMESPACE}:workers"
+
+
+def queue_name(model: str) -> str:
+    """Return the queue name for a model. It is a hash, because Dramatiq restricts the characters in names."""
+    return f"model-{sha256(model.encode()).hexdigest()[:16]}"

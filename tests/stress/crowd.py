@@ -1,0 +1,256 @@
+"""Serve many readers at once, and report what they and an ordinary visitor experience.
+
+    python tests/stress/crowd.py readers cv --clients 512              through Redis, with two workers
+    python tests/stress/crowd.py readers cv --clients 1024 --servers 2
+    python tests/stress/crowd.py memory cv --clients 64 --seconds 600  the longest texts with alternatives
+    python tests/stress/crowd.py slow cv --clients 1000 --seconds 60   slow and silent clients
+
+Servers, workers and clients run on this machine and communicate over 127.0.0.1. The Redis tests need
+redis-server.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from web_helpers import free_port, redis_server
+
+LENGTH = 100
+LONGEST = {"length": 20000, "alternatives": True, "stop": []}
+TIMEOUT = 300
+VISIT_EVERY = 0.5
+
+
+@contextmanager
+def minichar(*arguments, ready):
+    """Run a command, and yield its process once a line of its output matches `ready`."""
+    command = [sys.executable, "-m", "minichar", *map(str, arguments)]
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stderr=log) as child:
+        try:
+            end = time.monotonic() + 60
+            while not (found := re.search(ready, output(log))):
+                if child.poll() is not None or time.monotonic() > end:
+                    sys.exit(output(log))
+                time.sleep(0.1)
+            child.found, child.log = found, lambda: output(log)
+            yield child
+        finally:
+            child.terminate()
+
+
+def output(log):
+    log.seek(0)
+    return log.read()
+
+
+def serve(*arguments):
+    return minichar("serve", "--port", 0, "--per-client", 0, *arguments, ready=r"serving at .*:(\d+)/")
+
+
+def port_of(server):
+    return int(server.found[1])
+
+
+async def fetch(port, method, path, data=None, seconds=TIMEOUT):
+    """Send a request, and return the status and the body of the response."""
+    body = b"" if data is None else json.dumps(data).encode()
+    head = f"{method} {path} HTTP/1.0\r\nHost: localhost\r\n"
+    if data is not None:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    async with asyncio.timeout(seconds):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        try:
+            writer.write(f"{head}\r\n".encode() + body)
+            answer = await reader.read()
+        finally:
+            writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+async def generate(port, **fields):
+    """Return the text of a stream and why it ended, or the status or the exception if there is no text."""
+    try:
+        status, body = await fetch(port, "POST", "/api/generate", fields)
+        if status != 200:
+            return "", str(status)
+        data = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: ")]
+        return "".join(d.get("text", "") for d in data), data[-1].get("reason", "no end")
+    except (OSError, TimeoutError) as error:
+        return "", repr(error)
+
+
+async def visit(port, times):
+    """Load the page and /healthz until cancelled, and record how long each takes."""
+    while True:
+        for path in ("/", "/healthz"):
+            start = time.monotonic()
+            try:
+                status, _ = await fetch(port, "GET", path, seconds=30)
+            except (OSError, TimeoutError, IndexError) as error:
+                status = repr(error)
+            times.append((time.monotonic() - start, status))
+        await asyncio.sleep(VISIT_EVERY)
+
+
+def report(times):
+    statuses = dict(Counter(status for _, status in times))
+    seconds = sorted(t for t, _ in times)
+    median = seconds[len(seconds) // 2]
+    print(f"  page and /healthz: median {median:.3f} s, longest {seconds[-1]:.2f} s, statuses {statuses}")
+
+
+@contextmanager
+def visitor(port):
+    times = []
+    task = asyncio.ensure_future(visit(port, times))
+    try:
+        yield
+    finally:
+        task.cancel()
+        report(times)
+
+
+def readers(options):
+    """Let many clients read texts through Redis, and check that all texts with a seed are the same."""
+    with ExitStack() as stack:
+        redis = free_port()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(redis_server(redis, folder))
+        shared = ("--redis", f"redis://127.0.0.1:{redis}/0")
+        for _ in range(2):
+            stack.enter_context(
+                minichar("worker", *shared, "--columns", 512, options.checkpoint, ready="waiting for")
+            )
+        ports = [
+            port_of(stack.enter_context(serve(*shared, "--queue", 1024))) for _ in range(options.servers)
+        ]
+
+        async def run():
+            with visitor(ports[0]):
+                start = time.monotonic()
+                tasks = [
+                    generate(ports[i % len(ports)], length=LENGTH, seed=i % 8, stop=[])
+                    for i in range(options.clients)
+                ]
+                answers = await asyncio.gather(*tasks)
+            seconds = time.monotonic() - start
+            print(f"{options.clients} readers, {len(ports)} servers: {seconds:.1f} s")
+            print(f"  ends: {dict(Counter(reason for _, reason in answers))}")
+            texts = {(i % 8, text) for i, (text, reason) in enumerate(answers) if reason == "length"}
+            print(f"  different texts for 8 seeds: {len(texts)}")
+
+        asyncio.run(run())
+
+
+def memory(options):
+    """Request the longest texts with alternatives, and report the memory of the server during and after."""
+
+    async def client(port, end):
+        while time.monotonic() < end:
+            try:
+                status, _ = await fetch(port, "POST", "/api/generate", LONGEST | {"seed": seed()})
+            except (OSError, TimeoutError, IndexError) as error:
+                status = repr(error)
+            statuses[status] += 1
+            if status != 200:
+                await asyncio.sleep(1)
+
+    async def run(server):
+        start = time.monotonic()
+        end = start + options.seconds
+        clients = asyncio.gather(*(client(port_of(server), end) for _ in range(options.clients)))
+        while (now := time.monotonic()) < end + 60:
+            print(f"  {now - start:4.0f} s: {resident(server.pid):4.0f} MiB, {dict(statuses)}", flush=True)
+            await asyncio.sleep(max(10.0, options.seconds / 20))
+            if now > end:
+                clients.cancel()
+        await asyncio.gather(clients, return_exceptions=True)
+        print(f"  {now - start:4.0f} s: {resident(server.pid):4.0f} MiB")
+
+    statuses = Counter()
+    with serve(options.checkpoint) as server:
+        asyncio.run(run(server))
+
+
+def slow(options):
+    """Load the page while many clients send a byte every two seconds, and as many send nothing."""
+
+    async def run(port):
+        with visitor(port):
+            await asyncio.sleep(options.seconds)
+
+    with serve(options.checkpoint) as server:
+        start = cpu(server.pid)
+        attack = multiprocessing.Process(target=send_slowly, args=(port_of(server), options.clients))
+        attack.start()
+        time.sleep(3)
+        asyncio.run(run(port_of(server)))
+        used = cpu(server.pid) - start
+        print(f"  {options.clients} slow, {options.clients} silent clients: {used:.1f} s of CPU time")
+        print(f"  log: {server.log().count(chr(10))} lines")
+        attack.terminate()
+
+
+def send_slowly(port, clients):
+    async def client(byte):
+        while True:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    while True:
+                        writer.write(byte)
+                        await writer.drain()
+                        await asyncio.sleep(2)
+                finally:
+                    writer.close()
+            await asyncio.sleep(0.1)
+
+    async def run():
+        await asyncio.gather(*(client(byte) for byte in (b"G", b"") for _ in range(clients)))
+
+    asyncio.run(run())
+
+
+def cpu(pid):
+    """Return the CPU time of a process, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def seed():
+    return random.randrange(2**32)
+
+
+def resident(pid):
+    """Return the resident memory of a process, in MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("check", choices=["readers", "memory", "slow"])
+    parser.add_argument("checkpoint")
+    parser.add_argument("--clients", type=int, default=512)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--servers", type=int, default=1)
+    options = parser.parse_args()
+    globals()[options.check](options)
+
+
+if __name__ == "__main__":
+    main()
