@@ -312,6 +312,19 @@ def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch
     assert max(taken) <= 10
 
 
+def test_a_worker_takes_only_a_share_of_the_queue(queue, redis_url, model):
+    one = Worker(redis_url, {"toy": model}, 32, pace=100.0)
+    one.store.announce("toy", one.announcement)
+    for _ in range(16):
+        queue.submit(Request.from_json(LONG))
+    consumer = one.store.broker.consume(redis_queue.queue_name("toy"), timeout=10)
+    for workers, taken in ((2, 4), (2, 7), (1, 16)):
+        one._workers = {"toy": workers}
+        one._take_share("toy", consumer)
+        assert len(one.tasks["toy"]) == taken
+    one.schedulers["toy"].close()
+
+
 def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sampled, monkeypatch):
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
     port = free_port()
