@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
+from dramatiq import Message
 from toys import toy_model
 from web_helpers import Events, free_port, redis_server, request, server_in_thread, wait_for
 
@@ -293,11 +294,35 @@ def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch
     with ExitStack() as stack:
         workers = [stack.enter_context(worker_in_thread(redis_url, model, columns=16)) for _ in range(2)]
         wait_for(lambda: all(one._workers == {"toy": 2} for one in workers))
-        jobs = [queue.submit(Request.from_json(LONG)) for _ in range(16)]
+        store, jobs = queue._store, [f"job{i}" for i in range(16)]
+        for job_id in jobs:
+            store.put("request", job_id, Request.from_json(LONG | {"model": "toy"}).dump(), 60)
+        store.keep_reading(jobs)
+        name = redis_queue.queue_name("toy")
+        with store.broker.client.pipeline() as pipeline:  # all at the same time
+            for job_id in jobs:
+                message = Message(name, name, (job_id,), {}, {"redis_message_id": job_id})
+                pipeline.hset(f"minichar:{name}.msgs", job_id, message.encode())
+                pipeline.rpush(f"minichar:{name}", job_id)
+            pipeline.execute()
         wait_for(lambda: sum(len(one.tasks["toy"]) for one in workers) == 16)
-        assert max(len(one.tasks["toy"]) for one in workers) <= 10
+        taken = [len(one.tasks["toy"]) for one in workers]
         for job_id in jobs:
             queue.cancel(job_id)
+    assert max(taken) <= 10
+
+
+def test_a_worker_takes_only_a_share_of_the_queue(queue, redis_url, model):
+    one = Worker(redis_url, {"toy": model}, 32, pace=100.0)
+    one.store.announce("toy", one.announcement)
+    for _ in range(16):
+        queue.submit(Request.from_json(LONG))
+    consumer = one.store.broker.consume(redis_queue.queue_name("toy"), timeout=10)
+    for workers, taken in ((2, 4), (2, 7), (1, 16)):
+        one._workers = {"toy": workers}
+        one._take_share("toy", consumer)
+        assert len(one.tasks["toy"]) == taken
+    one.schedulers["toy"].close()
 
 
 def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sampled, monkeypatch):
