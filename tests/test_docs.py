@@ -196,6 +196,7 @@ def run(command: str) -> None:
         command = re.sub(r"--max-epochs \d+", "--max-epochs 3", command) if resumed else command + SMALL
     if " --html " in command:
         command += " --length 200"
+    command = re.sub(r"--block \d+", "--block 8", command)
     if "minichar bench" in command:  # environment variables would have no effect in this process
         command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
         command = re.sub(r"--rnn-size \d+", "--rnn-size 8", command)
