@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
-from dramatiq import Message
 from toys import toy_model
 from web_helpers import Events, free_port, redis_server, request, server_in_thread, wait_for
 
@@ -21,6 +20,8 @@ from minichar.web.redis_queue import RedisQueue
 from minichar.web.request import BadRequest, Request
 from minichar.web.store import CONNECTIONS, Store, client
 from minichar.web.worker import Worker
+
+dramatiq = pytest.importorskip("dramatiq")
 
 LONG = {"length": 20000, "seed": 5}
 BEST = "lm_lstm_epoch1.00_1.2345.npz"
@@ -301,7 +302,7 @@ def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch
         name = redis_queue.queue_name("toy")
         with store.broker.client.pipeline() as pipeline:  # all at the same time
             for job_id in jobs:
-                message = Message(name, name, (job_id,), {}, {"redis_message_id": job_id})
+                message = dramatiq.Message(name, name, (job_id,), {}, {"redis_message_id": job_id})
                 pipeline.hset(f"minichar:{name}.msgs", job_id, message.encode())
                 pipeline.rpush(f"minichar:{name}", job_id)
             pipeline.execute()

@@ -9,13 +9,14 @@ from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 
 import pytest
-from waitress import wasyncore
 from web_helpers import Events, request, server_in_thread, wait_for
 
 from minichar.web import connections, server
 from minichar.web import job as job_module
 from minichar.web.app import HEADERS
 from minichar.web.queue import LocalQueue
+
+wasyncore = pytest.importorskip("waitress.wasyncore")
 
 POST = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"length": 3, "stream": false }'
