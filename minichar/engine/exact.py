@@ -13,6 +13,9 @@ Every partial sum is an integer multiple of 2^(S-52) and, including the rounding
 2^(S+1), so it fits in the 53-bit significand of a float64. The order of the terms therefore does not
 affect the result on any device. Both grids are as fine as float32, so an exact matrix product
 is as accurate as a float32 matrix product.
+
+Layer normalisation sums pre-activations over the units as a product with W = 1. These sums, and those of the
+squares, are exact below 2^28.
 """
 
 from copy import copy
