@@ -84,6 +84,11 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
+def test_every_chapter_has_a_figure(pages):
+    for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
+        assert "\n\n```{picture} " in pages[1].chapter(path, PACKAGE), path.name
+
+
 def test_index_lists_chapters_in_order(pages, tmp_path):
     for number in ("10", "02"):
         (tmp_path / f"test_{number}_step.py").write_text(LESSON)
