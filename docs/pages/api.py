@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 import minichar
+from pages.equations import TYPESET, typeset
 
 PACKAGES = ("devices", "engine", "text", "checkpoints", "sampling", "training", "formats", "pictures")
 
@@ -44,11 +45,11 @@ def write_api(folder: Path) -> None:
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page with each module's docstring, kept verbatim to preserve equations, and its members."""
+    """Return a page with each module's docstring and its members."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
-        parts += [f"## {name}", f"```text\n{about}\n```"]
+        parts += [f"## {name}", typeset(about) if name.startswith(TYPESET) else f"```text\n{about}\n```"]
         parts.append(
             f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :exclude-members: xp, N\n```"
         )

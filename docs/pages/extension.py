@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from pages.equations import BLOCK, TYPESET, table
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
@@ -50,7 +53,10 @@ def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
 
 
 def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep indented equations verbatim. Drop module docstrings, which ``api.page`` already includes."""
+    """Typeset equations, and keep other indented blocks verbatim.
+
+    Drop module docstrings, which ``api.page`` already includes.
+    """
     if what == "module":
         lines.clear()
         return
@@ -58,6 +64,8 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
         app.env.temp_data[name] = list(lines)
         return
     header, sections = split_sections(lines)
+    if name.startswith(TYPESET):
+        header = BLOCK.sub(raw_table, "\n".join([*header, ""])).splitlines()
     fixed: list[str] = []
     for line in header:
         begins = line.startswith("    ") and fixed and not fixed[-1].strip()
@@ -70,6 +78,12 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
         fixed += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
     # A line that begins with "V." would be parsed as a list item with a Roman numeral.
     lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in fixed]
+
+
+def raw_table(block: re.Match[str]) -> str:
+    """Return an indented block of a docstring as a table of equations, or as it is."""
+    html = table(block[0])
+    return f".. raw:: html\n\n{indent(html, '   ')}\n" if html else block[0]
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
