@@ -27,8 +27,8 @@ ATOM = rf"(?:(?:{NUMBER} ?(?=[a-zα-ω(]))?{SYMBOL}(?:{GROUP})?|{NUMBER}(?: ?{GR
 OPERATOR = r"\s*(?:\+=|[-=←≈≤<>+·∘×@/])\s*-?"
 PRODUCT = r"(?<=[a-zα-ω²]) (?=[a-zα-ω(])"
 FORMULA = re.compile(rf"(?<![\w'.*~-]){ATOM}(?:(?:{OPERATOR}|{PRODUCT}|(?=\()){ATOM})*(?![\w*(-]|\.\w)")
-LONE = re.compile(r"[AIa]|do|\W*\d[\de.\W]*|\W.*", re.DOTALL)
-"""Matches of `FORMULA` that are not formulas: articles, verbs, numbers, and text in parentheses."""
+LONE = re.compile(r"[AIa]|do|\W*\d[\de.\W]*")
+"""Matches of `FORMULA` that are not formulas: articles, verbs and numbers."""
 ALONE = re.compile(rf"(?<![\w'.*~-]){SYMBOL}(?![\w*(-]|\.\w)")
 
 

@@ -260,6 +260,16 @@ def test_reading_needs_no_package(make, tmp_path, monkeypatch, suffix):
     np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
 
 
+def test_the_header_of_a_state_dict_cannot_describe_an_embedding(make, tmp_path):
+    model, path = make(), tmp_path / "model.safetensors"
+    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
+    header = header_of(model)
+    header["config"]["embedding"] = 5
+    path.write_bytes(handmade.safetensors(tensors, json.dumps(header)))
+    with pytest.raises(MinicharError, match="its header describes an embedding, which a state dict cannot"):
+        load_model(path)
+
+
 def test_onnx_is_write_only(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x08\x08")
