@@ -270,10 +270,11 @@ def test_the_header_of_a_state_dict_cannot_describe_an_embedding(make, tmp_path)
         load_model(path)
 
 
-def test_onnx_is_write_only(tmp_path):
-    path = tmp_path / "model.onnx"
+@pytest.mark.parametrize("suffix", ["onnx", "html"])
+def test_write_only_formats(tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
     path.write_bytes(b"\x08\x08")
-    with pytest.raises(MinicharError, match=r"cannot read .*model\.onnx: \.onnx is write-only"):
+    with pytest.raises(MinicharError, match=rf"cannot read .*model\.{suffix}: \.{suffix} is write-only"):
         load_model(path)
 
 
@@ -292,7 +293,7 @@ WRONG = {
     ),
     "suffix": (
         ["model.npz", "model.bin"],
-        "the suffix of model.bin is not one of .npz, .safetensors, .pt, .onnx: choose the format with --to",
+        "the suffix of model.bin is not one of .npz, .safetensors, .pt, .onnx, .html: choose the format with",
     ),
     "llama.cpp": (
         ["model.npz", "model.GGUF"],
