@@ -12,6 +12,8 @@ from pathlib import Path
 
 from minichar.cli.course import read_lesson
 
+from .interactive import INTERACTIVE
+
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
@@ -76,6 +78,8 @@ def chapter(path: Path, package: Path) -> str:
     page += [
         f"```{{picture}} {name}\n{words}\n```" for key, (name, words) in FIGURES.items() if key in path.stem
     ]
+    if words := INTERACTIVE.get(page_name(path).partition("_")[2]):
+        page.append(f"```{{interactive}} {page_name(path).partition('_')[2]}\n{words}\n```")
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):
