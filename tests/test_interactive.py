@@ -120,7 +120,7 @@ def test_one_weight(maths):
         forward, backward = call("forward", w), call("backward", w)
         y = tanh(w * x)
         dh_above = column([2 * (y - target)])
-        h, dW, dx = run_rnn(np.array([[0, w, 0]]), column([x]), 0, dh_above)
+        h, dW, _ = run_rnn(np.array([[0, w, 0]]), column([x]), 0, dh_above)
         close([forward["y"], forward["loss"]], [h[0, 0], (h[0, 0] - target) ** 2])
         close([backward[name] for name in ("dy", "da", "dw")], [dh_above[0, 0, 0], dW[0, 2], dW[0, 1]])
 

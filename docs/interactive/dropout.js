@@ -21,13 +21,21 @@ interactive.show("dropout", { makeMask, forward, backward }, (figure) => {
 
     function bars(zero, name, values, style) {
       pen.text(2, zero - 32, name, `small start ${style}`);
-      pen.line([[2, zero], [358, zero]], "faint");
+      pen.line(
+        [
+          [2, zero],
+          [358, zero],
+        ],
+        "faint",
+      );
       values.forEach((value, k) => pen.bar(x(k) - 9, zero, 18, 17 * value, style));
     }
 
     function cells(y) {
       pen.text(2, y + 4, "×", "small start");
-      mask.forEach((value, k) => pen.node(x(k), y, value ? fixed(2)(value) : "0", value ? "small" : "small faint hollow", 31, 20));
+      mask.forEach((value, k) =>
+        pen.node(x(k), y, value ? fixed(2)(value) : "0", value ? "small" : "small faint hollow", 31, 20),
+      );
     }
 
     bars(46, "h", h, "forward");

@@ -29,13 +29,28 @@ interactive.show("gradient_check", { slope, central, oneSided, error }, (figure)
   figure.picture(360, 320, (pen) => {
     const [X, Y] = pen.axes(
       [44, 26, 350, 210],
-      { from: -15, to: 0, ticks: [-15, -12, -9, -6, -3, 0], label: "step size h", show: (k) => `1e${fixed(0)(k)}` },
-      { from: -13, to: 0, ticks: [-12, -9, -6, -3, 0], label: "relative error", show: (k) => `1e${fixed(0)(k)}` },
+      {
+        from: -15,
+        to: 0,
+        ticks: [-15, -12, -9, -6, -3, 0],
+        label: "step size h",
+        show: (k) => `1e${fixed(0)(k)}`,
+      },
+      {
+        from: -13,
+        to: 0,
+        ticks: [-12, -9, -6, -3, 0],
+        label: "relative error",
+        show: (k) => `1e${fixed(0)(k)}`,
+      },
     );
     const height = (method, exponent) => Y(clamp(Math.log10(error(method(10 ** exponent))), -13, 0));
     methods.forEach((method, k) => {
       const style = k === choice.value ? "backward" : "faint";
-      pen.line(range(301, (k) => [X(k / 20 - 15), height(method, k / 20 - 15)]), style);
+      pen.line(
+        range(301, (k) => [X(k / 20 - 15), height(method, k / 20 - 15)]),
+        style,
+      );
     });
     pen.text(X(-13.2), Y(-9), "round-off", "small");
     pen.text(X(-1.6), Y(-9), "truncation", "small");
@@ -53,7 +68,15 @@ interactive.show("gradient_check", { slope, central, oneSided, error }, (figure)
     rows.forEach(([name, same, rest], k) => {
       const y = 262 + 17 * k;
       pen.text(96, y, name, "small end");
-      pen.text(106, y, [{ words: same, style: k < 2 ? "faint" : "strong" }, { words: rest, style: "backward" }], "mono start");
+      pen.text(
+        106,
+        y,
+        [
+          { words: same, style: k < 2 ? "faint" : "strong" },
+          { words: rest, style: "backward" },
+        ],
+        "mono start",
+      );
     });
   });
 

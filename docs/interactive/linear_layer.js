@@ -1,12 +1,26 @@
 // Lesson 6: which numbers each element of a, dW and dx is the product of.
 
 const { fixed, range, sum } = interactive;
-const W = [[0.5, -1, 2, 0.1], [1, 0.3, -0.6, 0.2], [-0.4, 0.8, 0.7, -0.3]]; // (G, K+1), with the bias last
-const s = [[0.9, -0.5], [0.2, 1.1], [-0.7, 0.4], [1, 1]]; // [x; 1], (K+1, B)
-const da = [[0.3, -0.2], [-0.8, 0.5], [0.6, 0.1]]; // (G, B)
+const W = [
+  [0.5, -1, 2, 0.1],
+  [1, 0.3, -0.6, 0.2],
+  [-0.4, 0.8, 0.7, -0.3],
+]; // (G, K+1), with the bias last
+const s = [
+  [0.9, -0.5],
+  [0.2, 1.1],
+  [-0.7, 0.4],
+  [1, 1],
+]; // [x; 1], (K+1, B)
+const da = [
+  [0.3, -0.2],
+  [-0.8, 0.5],
+  [0.6, 0.1],
+]; // (G, B)
 
 const transpose = (A) => A[0].map((_, k) => A.map((row) => row[k]));
-const product = (A, B) => A.map((row) => transpose(B).map((column) => sum(row.map((value, k) => value * column[k]))));
+const product = (A, B) =>
+  A.map((row) => transpose(B).map((column) => sum(row.map((value, k) => value * column[k]))));
 
 const forward = (W, s) => product(W, s);
 const dWeights = (da, s) => product(da, transpose(s));
@@ -17,7 +31,13 @@ interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
   const short = (value) => show(value).replace(/\.?0+$/, "") || "0";
   const equations = [
     { names: ["dW", "da", "sᵀ"], left: da, right: transpose(s), result: dWeights(da, s), style: "backward" },
-    { names: ["dx", "W_xᵀ", "da"], left: transpose(W.map((r) => r.slice(0, -1))), right: da, result: dInputs(W, da), style: "backward" },
+    {
+      names: ["dx", "W_xᵀ", "da"],
+      left: transpose(W.map((r) => r.slice(0, -1))),
+      right: da,
+      result: dInputs(W, da),
+      style: "backward",
+    },
     { names: ["a", "W", "s"], left: W, right: s, result: forward(W, s), style: "forward" },
   ];
   const chosen = () => {
@@ -34,13 +54,26 @@ interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
       const [size, width, height] = [sizes[n], widths[n], 28 * A.length];
       const y = 90 - height / 2;
       pen.text(x + width / 2, 16, names[n], "strong");
-      for (const [edge, turn] of [[x - 2, 5], [x + width + 2, -5]])
-        pen.line([[edge + turn, y], [edge, y], [edge, y + height], [edge + turn, y + height]]);
+      for (const [edge, turn] of [
+        [x - 2, 5],
+        [x + width + 2, -5],
+      ])
+        pen.line([
+          [edge + turn, y],
+          [edge, y],
+          [edge, y + height],
+          [edge + turn, y + height],
+        ]);
       A.forEach((values, r) =>
         values.forEach((value, c) => {
           const marked = [r === j && c === k, r === j, c === k][n];
           const cell = pen.box(x + size * c + 1, y + 28 * r + 1, size - 2, 26, marked ? style : "clear");
-          pen.text(x + size * (c + 0.5), y + 28 * (r + 0.5) + 4, short(value), `small ${marked ? style : "faint"}`);
+          pen.text(
+            x + size * (c + 0.5),
+            y + 28 * (r + 0.5) + 4,
+            short(value),
+            `small ${marked ? style : "faint"}`,
+          );
           if (n === 0) figure.onClick(cell, () => ([row.value, column.value] = [r + 1, c + 1]));
         }),
       );

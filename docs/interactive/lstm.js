@@ -40,11 +40,24 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
     const y = { from: -1, to: 1, ticks: [-1, 0, 1], show: fixed(0) };
     const panels = [
       { top: 24, name: "c_t, the content", values: c, style: "forward", y, label: "" },
-      { top: 194, name: "dc_t, the gradient", values: dc, style: "backward", y: { ...y, from: 0 }, label: "step t" },
+      {
+        top: 194,
+        name: "dc_t, the gradient",
+        values: dc,
+        style: "backward",
+        y: { ...y, from: 0 },
+        label: "step t",
+      },
     ];
     for (const { top, name, values, style, y, label } of panels) {
       const [X, Y] = pen.axes([34, top, 350, top + 118], { ...x, label }, { ...y, label: name });
-      pen.line([[X(0), Y(0)], [X(T), Y(0)]], "faint");
+      pen.line(
+        [
+          [X(0), Y(0)],
+          [X(T), Y(0)],
+        ],
+        "faint",
+      );
       range(T, (k) => k + 1).forEach((t) => {
         pen.bar(X(t) - 2, Y(0), 4, Y(0) - Y(values[t]), style);
       });
@@ -56,6 +69,11 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
   const a_i = figure.slider("a_i", { min: -9, max: 3, step: 0.1, value: -4, show: gate("i") });
   figure.readout(() => {
     const { dc } = run(a_f.value, a_i.value);
-    return [{ words: `dc_1 = dc_50 · f⁴⁹ = ${fixed(3)(sigmoid(a_f.value))}⁴⁹ = ${power(dc[1])}`, style: "backward" }];
+    return [
+      {
+        words: `dc_1 = dc_50 · f⁴⁹ = ${fixed(3)(sigmoid(a_f.value))}⁴⁹ = ${power(dc[1])}`,
+        style: "backward",
+      },
+    ];
   });
 });

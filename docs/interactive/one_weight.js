@@ -29,7 +29,15 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
     const columns = [
       { at: 27, name: "w", value: w.value, gradient: dw, line: "× x", local: "x", slope: x },
       { at: 119, name: "a", value: a, gradient: da, line: "tanh", local: "1 − y²", slope: 1 - y * y },
-      { at: 211, name: "y", value: y, gradient: dy, line: "(y − target)²", local: "2 (y − target)", slope: dy },
+      {
+        at: 211,
+        name: "y",
+        value: y,
+        gradient: dy,
+        line: "(y − target)²",
+        local: "2 (y − target)",
+        slope: dy,
+      },
       { at: 333, name: "loss", value: loss, gradient: 1 },
     ];
     columns.forEach(({ at, name, value, gradient, line, local, slope }, k) => {
@@ -52,7 +60,10 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
       { from: -2, to: 2, ticks: [-2, -1, 0, 1, 2], label: "w", show: fixed(0) },
       { from: 0, to: 2.6, ticks: [0, 1, 2], label: "loss" },
     );
-    pen.line(range(101, (k) => [X(k / 25 - 2), Y(forward(k / 25 - 2).loss)]), "forward");
+    pen.line(
+      range(101, (k) => [X(k / 25 - 2), Y(forward(k / 25 - 2).loss)]),
+      "forward",
+    );
     const reach = Math.min(0.6, 0.7 / Math.abs(dw));
     const along = (step) => [X(w.value + step), Y(loss + dw * step)];
     pen.within(frame).line([along(-reach), along(reach)], "backward thick");

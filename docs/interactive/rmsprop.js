@@ -43,7 +43,10 @@ interactive.show("rmsprop", { lossAt, gradient, descent, rmsprop }, (figure) => 
     );
     for (const loss of [0.02, 0.2, 1, 4, 12, 30, 60]) {
       const [a, b] = slopes.map((slope) => Math.sqrt((2 * loss) / slope));
-      inside.line(range(73, (k) => [X(b * Math.cos((k * Math.PI) / 36)), Y(a * Math.sin((k * Math.PI) / 36))]), "faint thin");
+      inside.line(
+        range(73, (k) => [X(b * Math.cos((k * Math.PI) / 36)), Y(a * Math.sin((k * Math.PI) / 36))]),
+        "faint thin",
+      );
     }
     for (const { path, style } of paths()) {
       const points = path.map(([t1, t2]) => [X(t2), Y(clamp(t1, -9, 9))]);
@@ -59,12 +62,24 @@ interactive.show("rmsprop", { lossAt, gradient, descent, rmsprop }, (figure) => 
       { from: -4, to: 2, ticks: [-4, -2, 0, 2], label: "loss", show: (k) => `1e${fixed(0)(k)}` },
     );
     for (const { path, style } of paths())
-      pen.line(path.map((theta, k) => [X(k), Y(clamp(Math.log10(lossAt(theta)), -4, 2))]), style);
+      pen.line(
+        path.map((theta, k) => [X(k), Y(clamp(Math.log10(lossAt(theta)), -4, 2))]),
+        style,
+      );
   });
 
-  const log = figure.slider("η", { min: -3, max: -0.7, step: 0.02, value: -1.72, show: (k) => fixed(4)(10 ** k) });
+  const log = figure.slider("η", {
+    min: -3,
+    max: -0.7,
+    step: 0.02,
+    value: -1.72,
+    show: (k) => fixed(4)(10 ** k),
+  });
   const steps = figure.slider("steps", { min: 1, max: 100, step: 1, value: 90, show: String });
   figure.readout(() =>
-    paths().map(({ name, path, style }) => ({ words: `${name}: loss ${compact(lossAt(path.at(-1)))}`, style })),
+    paths().map(({ name, path, style }) => ({
+      words: `${name}: loss ${compact(lossAt(path.at(-1)))}`,
+      style,
+    })),
   );
 });

@@ -33,7 +33,12 @@ interactive.show("rnn_step", { forward, backward }, (figure) => {
       { at: [322, 50], name: "h", value: h, gradient: dh.value },
       { at: [186, 180], name: "x", value: x.value, gradient: dx },
     ];
-    for (const { at: [x, y], name, value, gradient } of nodes) {
+    for (const {
+      at: [x, y],
+      name,
+      value,
+      gradient,
+    } of nodes) {
       pen.text(x, y - 29, name);
       pen.node(x, y - 12, show(value), "forward", 56, 22);
       pen.node(x, y + 12, show(gradient), "backward", 56, 22);

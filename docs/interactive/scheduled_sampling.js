@@ -5,7 +5,9 @@ const text = [..."the cat sat on the mat"];
 const characters = [...new Set(text)].sort();
 // In place of a network: the next character depends only on the last one, as in the text.
 const weights = characters.map((last) =>
-  characters.map((next) => 0.05 + text.filter((character, t) => character === next && text[t - 1] === last).length),
+  characters.map(
+    (next) => 0.05 + text.filter((character, t) => character === next && text[t - 1] === last).length,
+  ),
 );
 
 const makeMask = (ratio, u) => u.map((u_t) => u_t < ratio);
@@ -36,8 +38,22 @@ interactive.show("scheduled_sampling", { weights, makeMask, draw, read }, (figur
     const [top, bottom] = [44, 144];
     const at = (t) => 14 + 15.8 * t;
     const line = bottom - (bottom - top) * ratio.value;
-    pen.area([[4, line], [356, line], [356, bottom], [4, bottom]], "forward");
-    pen.line([[4, line], [356, line]], "forward");
+    pen.area(
+      [
+        [4, line],
+        [356, line],
+        [356, bottom],
+        [4, bottom],
+      ],
+      "forward",
+    );
+    pen.line(
+      [
+        [4, line],
+        [356, line],
+      ],
+      "forward",
+    );
     pen.text(4, 12, "text", "small start forward");
     pen.text(4, 164, "the network reads", "small start");
     mask().forEach((kept, t) => {
@@ -53,7 +69,11 @@ interactive.show("scheduled_sampling", { weights, makeMask, draw, read }, (figur
   figure.readout(() => {
     const predicted = mask().filter((kept) => !kept).length;
     return [
-      [{ words: `${T - predicted} from the text`, style: "forward" }, ", ", { words: `${predicted} predicted`, style: "predicted" }],
+      [
+        { words: `${T - predicted} from the text`, style: "forward" },
+        ", ",
+        { words: `${predicted} predicted`, style: "predicted" },
+      ],
     ];
   });
 });

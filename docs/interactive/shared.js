@@ -31,7 +31,8 @@ const interactive = (() => {
     words.split(/_(\{[^}]*\}|[A-Za-z0-9]+)/).forEach((piece, k) => {
       if (!piece) return;
       const plain = piece.replace(/[{}]/g, "");
-      if (svg) append(element, "tspan", { dy: k % 2 ? 3 : k ? -3 : 0, class: k % 2 ? "sub" : "" }).append(plain);
+      if (svg)
+        append(element, "tspan", { dy: k % 2 ? 3 : k ? -3 : 0, class: k % 2 ? "sub" : "" }).append(plain);
       else if (k % 2) append(element, "sub").append(plain);
       else element.append(plain);
     });
@@ -39,7 +40,8 @@ const interactive = (() => {
 
   // Write a string, or a list of strings and { words, style } objects.
   function writePieces(element, tag, pieces) {
-    for (const piece of [pieces].flat()) append(element, tag, { class: piece.style ?? "" }, piece.words ?? piece);
+    for (const piece of [pieces].flat())
+      append(element, tag, { class: piece.style ?? "" }, piece.words ?? piece);
   }
 
   // Draws on an SVG element. A style is a list of classes; docs/static/interactive.css defines them.
@@ -63,8 +65,17 @@ const interactive = (() => {
     arrow([x1, y1], [x2, y2], style = "") {
       const angle = Math.atan2(y2 - y1, x2 - x1);
       const corner = (turn) => [x2 - 8 * Math.cos(angle + turn), y2 - 8 * Math.sin(angle + turn)];
-      this.line([[x1, y1], [x2 - 4 * Math.cos(angle), y2 - 4 * Math.sin(angle)]], style);
-      append(this.svg, "polygon", { points: [[x2, y2], corner(0.45), corner(-0.45)].join(" "), class: `head ${style}` });
+      this.line(
+        [
+          [x1, y1],
+          [x2 - 4 * Math.cos(angle), y2 - 4 * Math.sin(angle)],
+        ],
+        style,
+      );
+      append(this.svg, "polygon", {
+        points: [[x2, y2], corner(0.45), corner(-0.45)].join(" "),
+        class: `head ${style}`,
+      });
     }
 
     box(x, y, width, height, style = "") {
@@ -99,13 +110,32 @@ const interactive = (() => {
     axes([left, top, right, bottom], x, y) {
       const X = (value) => left + ((value - x.from) / (x.to - x.from)) * (right - left);
       const Y = (value) => bottom - ((value - y.from) / (y.to - y.from)) * (bottom - top);
-      this.line([[left, top], [left, bottom], [right, bottom]], "faint");
+      this.line(
+        [
+          [left, top],
+          [left, bottom],
+          [right, bottom],
+        ],
+        "faint",
+      );
       for (const value of x.ticks) {
-        this.line([[X(value), bottom], [X(value), bottom + 4]], "faint");
+        this.line(
+          [
+            [X(value), bottom],
+            [X(value), bottom + 4],
+          ],
+          "faint",
+        );
         this.text(X(value), bottom + 16, (x.show ?? String)(value), "small faint");
       }
       for (const value of y.ticks) {
-        this.line([[left - 4, Y(value)], [left, Y(value)]], "faint");
+        this.line(
+          [
+            [left - 4, Y(value)],
+            [left, Y(value)],
+          ],
+          "faint",
+        );
         this.text(left - 7, Y(value) + 4, (y.show ?? String)(value), "small faint end");
       }
       this.text((left + right) / 2, bottom + 31, x.label, "small");

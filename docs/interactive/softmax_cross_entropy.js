@@ -20,7 +20,11 @@ const divided = (logits, temperature) => logits.map((logit) => logit / temperatu
 interactive.show("softmax_cross_entropy", { softmax, forward, backward, divided }, (figure) => {
   const show = fixed(2);
   const characters = ["a", "e", "o", "t"];
-  const values = () => divided(sliders.map((slider) => slider.value), temperature.value);
+  const values = () =>
+    divided(
+      sliders.map((slider) => slider.value),
+      temperature.value,
+    );
 
   figure.picture(360, 300, (pen) => {
     const { p } = forward(values(), target.value);
@@ -28,7 +32,14 @@ interactive.show("softmax_cross_entropy", { softmax, forward, backward, divided 
     const [unit, above, below] = [84, 108, 220]; // the length of a probability of 1; the two zero lines
     pen.text(10, 16, "p", "forward start");
     pen.text(10, 154, "dlogits = p − onehot(target)", "backward start");
-    for (const zero of [above, below]) pen.line([[10, zero], [350, zero]], "faint");
+    for (const zero of [above, below])
+      pen.line(
+        [
+          [10, zero],
+          [350, zero],
+        ],
+        "faint",
+      );
     characters.forEach((character, k) => {
       const x = 52 + 85 * k;
       const sign = dlogits[k] < 0 ? -1 : 1;

@@ -62,12 +62,24 @@ interactive.show("through_time", { forward, backward }, (figure) => {
     pen.text(354, 296, "← backward", "backward end");
   });
 
-  const step = figure.slider("step", { min: 0, max: 2 * T, step: 1, value: 0, show: (n) => `${n} of ${2 * T}` });
+  const step = figure.slider("step", {
+    min: 0,
+    max: 2 * T,
+    step: 1,
+    value: 0,
+    show: (n) => `${n} of ${2 * T}`,
+  });
   figure.buttons({ Back: () => (step.value -= 1), Next: () => (step.value += 1) });
   figure.readout(() => {
     const [n, t] = [step.value, 2 * T + 1 - step.value];
     if (n === 0) return ["Press Next for the first step.", "", "", ""];
-    if (n <= T) return [{ words: `h_${n} = tanh(w_h h_${n - 1} + w_x x_${n}) = ${show(h[n])}`, style: "forward" }, "", "", ""];
+    if (n <= T)
+      return [
+        { words: `h_${n} = tanh(w_h h_${n - 1} + w_x x_${n}) = ${show(h[n])}`, style: "forward" },
+        "",
+        "",
+        "",
+      ];
     const terms = [`dL_${t}/dh_${t}`, show(dh_above[t - 1])];
     if (t < T) [` + w_h da_${t + 1}`, ` + ${show(w_h * da[t + 1])}`].forEach((term, k) => (terms[k] += term));
     return [

@@ -18,7 +18,8 @@ const clipElements = (g, limit) => g.map((value) => clamp(value, -limit, limit))
 function gradients(recurrent) {
   const W_h = Z.map((row) => row.map((value) => (value * recurrent) / Math.sqrt(H)));
   const h = [Array(H).fill(0)];
-  for (const x of inputs) h.push(W_h.map((row, j) => Math.tanh(sum(row.map((w, k) => w * h.at(-1)[k])) + x[j])));
+  for (const x of inputs)
+    h.push(W_h.map((row, j) => Math.tanh(sum(row.map((w, k) => w * h.at(-1)[k])) + x[j])));
   const dW_h = Array(H * H).fill(0);
   let dh = dh_last;
   const norms = range(T, (n) => {
@@ -31,49 +32,80 @@ function gradients(recurrent) {
   return { norms, dW_h };
 }
 
-interactive.show("vanishing_and_exploding", { Z, inputs, dh_last, gradients, clipNorm, clipElements }, (figure) => {
-  const clips = [(g) => g, (g) => clipNorm(g, limit), (g) => clipElements(g, limit)];
+interactive.show(
+  "vanishing_and_exploding",
+  { Z, inputs, dh_last, gradients, clipNorm, clipElements },
+  (figure) => {
+    const clips = [(g) => g, (g) => clipNorm(g, limit), (g) => clipElements(g, limit)];
 
-  figure.picture(360, 220, (pen) => {
-    const { norms } = gradients(recurrent.value);
-    const [X, Y] = pen.axes(
-      [44, 24, 350, 184],
-      { from: 0, to: 50, ticks: [0, 10, 20, 30, 40, 50], label: "steps back" },
-      { from: -24, to: 12, ticks: [-24, -12, 0, 12], label: "‖dx‖, relative to 0 steps back", show: (k) => `1e${fixed(0)(k)}` },
-    );
-    pen.line([[X(0), Y(0)], [X(50), Y(0)]], "faint dotted");
-    const heights = norms.map((value) => Math.log10(value / norms[0])).filter((height) => height > -24);
-    pen.line(heights.map((height, n) => [X(n), Y(height)]), "backward thick");
-  });
+    figure.picture(360, 220, (pen) => {
+      const { norms } = gradients(recurrent.value);
+      const [X, Y] = pen.axes(
+        [44, 24, 350, 184],
+        { from: 0, to: 50, ticks: [0, 10, 20, 30, 40, 50], label: "steps back" },
+        {
+          from: -24,
+          to: 12,
+          ticks: [-24, -12, 0, 12],
+          label: "‖dx‖, relative to 0 steps back",
+          show: (k) => `1e${fixed(0)(k)}`,
+        },
+      );
+      pen.line(
+        [
+          [X(0), Y(0)],
+          [X(50), Y(0)],
+        ],
+        "faint dotted",
+      );
+      const heights = norms.map((value) => Math.log10(value / norms[0])).filter((height) => height > -24);
+      pen.line(
+        heights.map((height, n) => [X(n), Y(height)]),
+        "backward thick",
+      );
+    });
 
-  figure.picture(360, 176, (pen) => {
-    const { dW_h } = gradients(recurrent.value);
-    const g = [dW_h[2], dW_h[5]];
-    const clipped = clips[choice.value](g);
-    const [cx, cy, unit, half] = [94, 88, 42, 80];
-    const draw = (v, style) => {
-      const scale = Math.min(unit, half / Math.max(...v.map(Math.abs))); // shorten an arrow at the border
-      pen.arrow([cx, cy], [cx + scale * v[0], cy - scale * v[1]], style);
-    };
-    pen.box(cx - half, cy - half, 2 * half, 2 * half, "faint hollow");
-    const turns = [range(61, (k) => [Math.cos((k * Math.PI) / 30), Math.sin((k * Math.PI) / 30)]), [[-1, -1], [-1, 1], [1, 1], [1, -1], [-1, -1]]];
-    const border = turns[Math.max(choice.value - 1, 0)].map(([x, y]) => [cx + unit * limit * x, cy + unit * limit * y]);
-    if (choice.value) pen.line(border, "dotted");
-    draw(g, "faint");
-    draw(clipped, "backward thick");
-    const lines = [
-      ["g, two elements of dW_h:", ""],
-      [`(${g.map(compact).join(", ")})`, "faint"],
-      ["after clipping:", ""],
-      [`(${clipped.map(compact).join(", ")})`, "backward"],
-    ];
-    lines.forEach(([words, style], k) => pen.text(192, 50 + 24 * k, words, `start ${style}`));
-  });
+    figure.picture(360, 176, (pen) => {
+      const { dW_h } = gradients(recurrent.value);
+      const g = [dW_h[2], dW_h[5]];
+      const clipped = clips[choice.value](g);
+      const [cx, cy, unit, half] = [94, 88, 42, 80];
+      const draw = (v, style) => {
+        const scale = Math.min(unit, half / Math.max(...v.map(Math.abs))); // shorten an arrow at the border
+        pen.arrow([cx, cy], [cx + scale * v[0], cy - scale * v[1]], style);
+      };
+      pen.box(cx - half, cy - half, 2 * half, 2 * half, "faint hollow");
+      const turns = [
+        range(61, (k) => [Math.cos((k * Math.PI) / 30), Math.sin((k * Math.PI) / 30)]),
+        [
+          [-1, -1],
+          [-1, 1],
+          [1, 1],
+          [1, -1],
+          [-1, -1],
+        ],
+      ];
+      const border = turns[Math.max(choice.value - 1, 0)].map(([x, y]) => [
+        cx + unit * limit * x,
+        cy + unit * limit * y,
+      ]);
+      if (choice.value) pen.line(border, "dotted");
+      draw(g, "faint");
+      draw(clipped, "backward thick");
+      const lines = [
+        ["g, two elements of dW_h:", ""],
+        [`(${g.map(compact).join(", ")})`, "faint"],
+        ["after clipping:", ""],
+        [`(${clipped.map(compact).join(", ")})`, "backward"],
+      ];
+      lines.forEach(([words, style], k) => pen.text(192, 50 + 24 * k, words, `start ${style}`));
+    });
 
-  const recurrent = figure.slider("scale of W_h", { min: 0.2, max: 5, step: 0.05, value: 1 });
-  const choice = figure.choice("clipping", ["off", "by norm", "by element"]);
-  figure.readout(() => {
-    const { norms } = gradients(recurrent.value);
-    return [`50 steps back, ‖dx‖ is ${compact(norms[50] / norms[0])} times as large.`];
-  });
-});
+    const recurrent = figure.slider("scale of W_h", { min: 0.2, max: 5, step: 0.05, value: 1 });
+    const choice = figure.choice("clipping", ["off", "by norm", "by element"]);
+    figure.readout(() => {
+      const { norms } = gradients(recurrent.value);
+      return [`50 steps back, ‖dx‖ is ${compact(norms[50] / norms[0])} times as large.`];
+    });
+  },
+);
