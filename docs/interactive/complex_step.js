@@ -1,6 +1,6 @@
 // Lesson 3: the error of the complex step and of a central difference, by step size h.
 
-const { fixed, power, range, clamp } = interactive;
+const { fixed, exponent, power, range, clamp } = interactive;
 const w = 0.4;
 const x = 1.2;
 const target = 0.6;
@@ -29,11 +29,10 @@ const error = (approximation) => Math.abs(approximation - slope()) / Math.abs(sl
 
 interactive.show("complex_step", { f, slope, complexStep, central, error }, (figure) => {
   figure.picture(360, 316, (pen) => {
-    const label = (k) => `1e${fixed(0)(k)}`;
     const [X, Y] = pen.axes(
       [44, 26, 350, 210],
-      { from: -30, to: 0, ticks: [-30, -20, -10, 0], label: "step size h", show: label },
-      { from: -17, to: 0, ticks: [-16, -12, -8, -4, 0], label: "relative error", show: label },
+      { from: -30, to: 0, ticks: [-30, -20, -10, 0], label: "step size h", show: exponent },
+      { from: -17, to: 0, ticks: [-16, -12, -8, -4, 0], label: "relative error", show: exponent },
     );
     const height = (method, exponent) => Y(clamp(Math.log10(error(method(10 ** exponent))), -17, 0));
     const curve = (method) => range(301, (k) => [X(k / 10 - 30), height(method, k / 10 - 30)]);

@@ -21,13 +21,7 @@ interactive.show("dropout", { makeMask, forward, backward }, (figure) => {
 
     function bars(zero, name, values, style) {
       pen.text(2, zero - 32, name, `small start ${style}`);
-      pen.line(
-        [
-          [2, zero],
-          [358, zero],
-        ],
-        "faint",
-      );
+      pen.segment(2, zero, 358, zero, "faint");
       values.forEach((value, k) => pen.bar(x(k) - 9, zero, 18, 17 * value, style));
     }
 

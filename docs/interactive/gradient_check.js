@@ -1,6 +1,6 @@
 // Lesson 2: the error of a numerical derivative as a function of the step size h.
 
-const { fixed, power, range, clamp } = interactive;
+const { fixed, exponent, power, range, clamp } = interactive;
 const w = 0.4;
 const x = 1.2;
 const target = 0.6;
@@ -34,14 +34,14 @@ interactive.show("gradient_check", { slope, central, oneSided, error }, (figure)
         to: 0,
         ticks: [-15, -12, -9, -6, -3, 0],
         label: "step size h",
-        show: (k) => `1e${fixed(0)(k)}`,
+        show: exponent,
       },
       {
         from: -13,
         to: 0,
         ticks: [-12, -9, -6, -3, 0],
         label: "relative error",
-        show: (k) => `1e${fixed(0)(k)}`,
+        show: exponent,
       },
     );
     const height = (method, exponent) => Y(clamp(Math.log10(error(method(10 ** exponent))), -13, 0));

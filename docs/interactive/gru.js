@@ -30,30 +30,12 @@ interactive.show("gru", { forward, backward }, (figure) => {
   figure.picture(360, 236, (pen) => {
     const { h, z, n, gradients } = step();
     const X = (value) => 180 + 150 * value;
-    pen.line(
-      [
-        [X(-1), 60],
-        [X(1), 60],
-      ],
-      "faint",
-    );
+    pen.segment(X(-1), 60, X(1), 60, "faint");
     for (const value of [-1, 0, 1]) {
-      pen.line(
-        [
-          [X(value), 56],
-          [X(value), 64],
-        ],
-        "faint",
-      );
+      pen.segment(X(value), 56, X(value), 64, "faint");
       if (value) pen.text(X(value) + 14 * value, 64, fixed(0)(value), "small faint");
     }
-    pen.line(
-      [
-        [X(n), 60],
-        [X(h), 60],
-      ],
-      "forward thick",
-    );
+    pen.segment(X(n), 60, X(h), 60, "forward thick");
     pen.dot(X(n), 60, "forward");
     pen.dot(X(h_prev.value), 60, "forward");
     pen.dot(X(h), 60, "", 7);

@@ -24,7 +24,8 @@ const product = (A, B) =>
 
 const forward = (W, s) => product(W, s);
 const dWeights = (da, s) => product(da, transpose(s));
-const dInputs = (W, da) => product(transpose(W.map((row) => row.slice(0, -1))), da);
+const withoutBias = (W) => W.map((row) => row.slice(0, -1));
+const dInputs = (W, da) => product(transpose(withoutBias(W)), da);
 
 interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
   const show = fixed(2);
@@ -33,7 +34,7 @@ interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
     { names: ["dW", "da", "sᵀ"], left: da, right: transpose(s), result: dWeights(da, s), style: "backward" },
     {
       names: ["dx", "W_xᵀ", "da"],
-      left: transpose(W.map((r) => r.slice(0, -1))),
+      left: transpose(withoutBias(W)),
       right: da,
       result: dInputs(W, da),
       style: "backward",
@@ -45,6 +46,7 @@ interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
     const [j, k] = [Math.min(row.value, left.length) - 1, Math.min(column.value, right[0].length) - 1];
     return { left, right, ...rest, j, k, terms: left[j].map((value, i) => [value, right[i][k]]) };
   };
+
   figure.picture(360, 170, (pen) => {
     const { names, left, right, result, style, j, k } = chosen();
     const sizes = [36, 28, 28]; // elements of the result have more digits
@@ -57,13 +59,10 @@ interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
       for (const [edge, turn] of [
         [x - 2, 5],
         [x + width + 2, -5],
-      ])
-        pen.line([
-          [edge + turn, y],
-          [edge, y],
-          [edge, y + height],
-          [edge + turn, y + height],
-        ]);
+      ]) {
+        pen.segment(edge, y, edge, y + height);
+        for (const end of [y, y + height]) pen.segment(edge, end, edge + turn, end);
+      }
       A.forEach((values, r) =>
         values.forEach((value, c) => {
           const marked = [r === j && c === k, r === j, c === k][n];

@@ -51,13 +51,7 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
     ];
     for (const { top, name, values, style, y, label } of panels) {
       const [X, Y] = pen.axes([34, top, 350, top + 118], { ...x, label }, { ...y, label: name });
-      pen.line(
-        [
-          [X(0), Y(0)],
-          [X(T), Y(0)],
-        ],
-        "faint",
-      );
+      pen.segment(X(0), Y(0), X(T), Y(0), "faint");
       range(T, (k) => k + 1).forEach((t) => {
         pen.bar(X(t) - 2, Y(0), 4, Y(0) - Y(values[t]), style);
       });

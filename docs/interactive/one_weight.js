@@ -48,8 +48,8 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
       if (!line) return;
       const [from, to] = [at + 28, columns[k + 1].at - 28];
       pen.text((from + to) / 2, 17, line, "small forward");
-      pen.arrow([from, 36], [to, 36], "forward");
-      pen.arrow([to, 70], [from, 70], "backward");
+      pen.arrow(from, 36, to, 36, "forward");
+      pen.arrow(to, 70, from, 70, "backward");
       pen.text((from + to) / 2, 60, `× ${show(slope)}`, "small backward");
       pen.text((from + to) / 2, 96, local, "small backward");
     });

@@ -1,6 +1,6 @@
 // Lesson 15: gradient descent and RMSprop in a ravine, loss = ½ (100 θ₁² + θ₂²).
 
-const { fixed, compact, range, clamp } = interactive;
+const { fixed, exponent, compact, range, clamp } = interactive;
 const slopes = [100, 1];
 const start = [1, 1];
 
@@ -59,7 +59,7 @@ interactive.show("rmsprop", { lossAt, gradient, descent, rmsprop }, (figure) => 
     const [X, Y] = pen.axes(
       [44, 24, 350, 154],
       { from: 0, to: 100, ticks: [0, 25, 50, 75, 100], label: "steps" },
-      { from: -4, to: 2, ticks: [-4, -2, 0, 2], label: "loss", show: (k) => `1e${fixed(0)(k)}` },
+      { from: -4, to: 2, ticks: [-4, -2, 0, 2], label: "loss", show: exponent },
     );
     for (const { path, style } of paths())
       pen.line(

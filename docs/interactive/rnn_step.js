@@ -44,18 +44,18 @@ interactive.show("rnn_step", { forward, backward }, (figure) => {
       pen.node(x, y + 12, show(gradient), "backward", 56, 22);
       pen.text(x, y + 38, `d${name}`);
     }
-    pen.arrow([71, 38], [155, 38], "forward");
+    pen.arrow(71, 38, 155, 38, "forward");
     pen.text(113, 30, `× ${W_h}`, "small forward");
-    pen.arrow([155, 62], [71, 62], "backward");
+    pen.arrow(155, 62, 71, 62, "backward");
     pen.text(113, 78, `× ${W_h}`, "small backward");
-    pen.arrow([217, 38], [291, 38], "forward");
+    pen.arrow(217, 38, 291, 38, "forward");
     pen.text(254, 30, "tanh", "small forward");
-    pen.arrow([291, 62], [217, 62], "backward");
+    pen.arrow(291, 62, 217, 62, "backward");
     pen.text(254, 78, `× ${show(1 - h * h)}`, "small backward");
     pen.text(254, 92, "1 − h²", "small backward");
-    pen.arrow([166, 154], [166, 76], "forward");
+    pen.arrow(166, 154, 166, 76, "forward");
     pen.text(160, 122, `× ${W_x}`, "small forward end");
-    pen.arrow([206, 76], [206, 154], "backward");
+    pen.arrow(206, 76, 206, 154, "backward");
     pen.text(212, 122, `× ${W_x}`, "small backward start");
   });
 

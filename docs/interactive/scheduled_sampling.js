@@ -47,13 +47,7 @@ interactive.show("scheduled_sampling", { weights, makeMask, draw, read }, (figur
       ],
       "forward",
     );
-    pen.line(
-      [
-        [4, line],
-        [356, line],
-      ],
-      "forward",
-    );
+    pen.segment(4, line, 356, line, "forward");
     pen.text(4, 12, "text", "small start forward");
     pen.text(4, 164, "the network reads", "small start");
     mask().forEach((kept, t) => {

@@ -14,6 +14,7 @@ const interactive = (() => {
   };
   const power = (value) => (value ? value.toExponential(1).replace("+", "").replaceAll("-", "−") : "0");
 
+  const exponent = (value) => `1e${fixed(0)(value)}`; // on a logarithmic axis
   const compact = (value) => (Math.abs(value) >= 1e3 || Math.abs(value) < 5e-3 ? power : fixed(2))(value);
 
   function append(parent, tag, attributes = {}, words = "") {
@@ -55,27 +56,26 @@ const interactive = (() => {
     }
 
     line(points, style = "") {
-      return append(this.svg, "polyline", { points: points.join(" "), class: `line ${style}` });
+      append(this.svg, "polyline", { points: points.join(" "), class: `line ${style}` });
+    }
+
+    segment(x1, y1, x2, y2, style = "") {
+      append(this.svg, "line", { x1, y1, x2, y2, class: `line ${style}` });
     }
 
     area(points, style = "") {
-      return append(this.svg, "polygon", { points: points.join(" "), class: `area ${style}` });
+      append(this.svg, "polygon", { points: points.join(" "), class: `area ${style}` });
     }
 
-    arrow([x1, y1], [x2, y2], style = "") {
+    arrow(x1, y1, x2, y2, style = "") {
       const angle = Math.atan2(y2 - y1, x2 - x1);
-      const corner = (turn) => [x2 - 8 * Math.cos(angle + turn), y2 - 8 * Math.sin(angle + turn)];
-      this.line(
-        [
-          [x1, y1],
-          [x2 - 4 * Math.cos(angle), y2 - 4 * Math.sin(angle)],
-        ],
-        style,
-      );
-      append(this.svg, "polygon", {
-        points: [[x2, y2], corner(0.45), corner(-0.45)].join(" "),
-        class: `head ${style}`,
-      });
+      const back = (length, turn) => [
+        x2 - length * Math.cos(angle + turn),
+        y2 - length * Math.sin(angle + turn),
+      ];
+      this.segment(x1, y1, ...back(4, 0), style);
+      const points = [back(0, 0), back(8, 0.45), back(8, -0.45)].join(" ");
+      append(this.svg, "polygon", { points, class: `head ${style}` });
     }
 
     box(x, y, width, height, style = "") {
@@ -110,32 +110,14 @@ const interactive = (() => {
     axes([left, top, right, bottom], x, y) {
       const X = (value) => left + ((value - x.from) / (x.to - x.from)) * (right - left);
       const Y = (value) => bottom - ((value - y.from) / (y.to - y.from)) * (bottom - top);
-      this.line(
-        [
-          [left, top],
-          [left, bottom],
-          [right, bottom],
-        ],
-        "faint",
-      );
+      this.segment(left, top, left, bottom, "faint");
+      this.segment(left, bottom, right, bottom, "faint");
       for (const value of x.ticks) {
-        this.line(
-          [
-            [X(value), bottom],
-            [X(value), bottom + 4],
-          ],
-          "faint",
-        );
+        this.segment(X(value), bottom, X(value), bottom + 4, "faint");
         this.text(X(value), bottom + 16, (x.show ?? String)(value), "small faint");
       }
       for (const value of y.ticks) {
-        this.line(
-          [
-            [left - 4, Y(value)],
-            [left, Y(value)],
-          ],
-          "faint",
-        );
+        this.segment(left - 4, Y(value), left, Y(value), "faint");
         this.text(left - 7, Y(value) + 4, (y.show ?? String)(value), "small faint end");
       }
       this.text((left + right) / 2, bottom + 31, x.label, "small");
@@ -246,5 +228,5 @@ const interactive = (() => {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-  return { show, maths, fixed, power, compact, uniform, range, sum, clamp };
+  return { show, maths, fixed, power, exponent, compact, uniform, range, sum, clamp };
 })();

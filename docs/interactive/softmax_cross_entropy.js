@@ -32,14 +32,7 @@ interactive.show("softmax_cross_entropy", { softmax, forward, backward, divided 
     const [unit, above, below] = [84, 108, 220]; // the length of a probability of 1; the two zero lines
     pen.text(10, 16, "p", "forward start");
     pen.text(10, 154, "dlogits = p − onehot(target)", "backward start");
-    for (const zero of [above, below])
-      pen.line(
-        [
-          [10, zero],
-          [350, zero],
-        ],
-        "faint",
-      );
+    for (const zero of [above, below]) pen.segment(10, zero, 350, zero, "faint");
     characters.forEach((character, k) => {
       const x = 52 + 85 * k;
       const sign = dlogits[k] < 0 ? -1 : 1;

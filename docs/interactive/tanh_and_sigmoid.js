@@ -22,31 +22,13 @@ interactive.show("tanh_and_sigmoid", { tanh, sigmoid, slopeOfTanh, slopeOfSigmoi
       { from: -6, to: 6, ticks: [-6, -4, -2, 0, 2, 4, 6], label: "a", show: fixed(0) },
       { from: -1.1, to: 1.1, ticks: [-1, -0.5, 0, 0.5, 1], label: "", show: fixed(1) },
     );
-    pen.line(
-      [
-        [X(-6), Y(0)],
-        [X(6), Y(0)],
-      ],
-      "faint",
-    );
+    pen.segment(X(-6), Y(0), X(6), Y(0), "faint");
     const over = (g) => range(121, (k) => [X(k / 10 - 6), Y(g(k / 10 - 6))]);
     const slopes = over((a) => slope(f(a)));
     pen.area([[X(-6), Y(0)], ...slopes, [X(6), Y(0)]], "backward");
     pen.line(slopes, "backward");
-    pen.line(
-      [
-        [X(-6), Y(low)],
-        [X(6), Y(low)],
-      ],
-      "faint dotted",
-    );
-    pen.line(
-      [
-        [X(-6), Y(1)],
-        [X(6), Y(1)],
-      ],
-      "faint dotted",
-    );
+    pen.segment(X(-6), Y(low), X(6), Y(low), "faint dotted");
+    pen.segment(X(-6), Y(1), X(6), Y(1), "faint dotted");
     pen.line(over(f), "forward");
     const reach = 1.6 / Math.hypot(1, 3.4 * local); // the line has the same length for every slope
     const along = (step) => [X(a.value + step), Y(value + local * step)];

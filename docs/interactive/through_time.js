@@ -39,18 +39,18 @@ interactive.show("through_time", { forward, backward }, (figure) => {
       pen.text(at(t), 136, `x_${t}`, "small");
       pen.text(at(t), 120, show(x[t - 1]));
       if (read) {
-        pen.arrow([at(t), 106], [at(t), 76], "forward");
-        pen.arrow([at(t - 1) + 21, 62], [at(t) - 20, 62], "forward");
+        pen.arrow(at(t), 106, at(t), 76, "forward");
+        pen.arrow(at(t - 1) + 21, 62, at(t) - 20, 62, "forward");
         pen.node(at(t), 62, show(h[t]), `forward ${n === t ? "strong" : ""}`, 39, 24);
       } else pen.node(at(t), 62, "", "faint hollow", 39, 24);
       pen.text(at(t), 44, `h_${t}`, "small");
       pen.text(at(t), 176, show(dh_above[t - 1]), passed ? "backward" : "faint");
       if (passed) {
-        pen.arrow([at(t), 181], [at(t), 201], "backward");
+        pen.arrow(at(t), 181, at(t), 201, "backward");
         pen.node(at(t), 214, show(dh[t]), `backward ${t === now ? "strong" : ""}`, 39, 24);
-        pen.arrow([at(t), 227], [at(t), 253], "backward");
+        pen.arrow(at(t), 227, at(t), 253, "backward");
         pen.node(at(t), 266, show(da[t]), `backward ${t === now ? "strong" : ""}`, 39, 24);
-        if (t < T) pen.arrow([at(t + 1) - 18, 253], [at(t) + 19, 226], "backward");
+        if (t < T) pen.arrow(at(t + 1) - 18, 253, at(t) + 19, 226, "backward");
       } else for (const y of [214, 266]) pen.node(at(t), y, "", "faint hollow", 39, 24);
     });
     pen.text(at(0), 44, "h_0", "small");

@@ -55,20 +55,8 @@ interactive.show("truncation", { x, dh_above, gradients }, (figure) => {
       pen.text(left + size * (n - 0.5), top + size * N + 15, String(n), "small");
       if ((n - 1) % T.value === 0 && n > 1) {
         const edge = left + size * (n - 1);
-        pen.line(
-          [
-            [edge, top + size * (n - 1)],
-            [edge, top + size * N],
-          ],
-          "thick",
-        );
-        pen.line(
-          [
-            [left, top + size * (n - 1)],
-            [edge, top + size * (n - 1)],
-          ],
-          "dotted",
-        );
+        pen.segment(edge, top + size * (n - 1), edge, top + size * N, "thick");
+        pen.segment(left, top + size * (n - 1), edge, top + size * (n - 1), "dotted");
       }
     });
     pen.text(left + (size * N) / 2, top + size * N + 32, "step s that uses w_h", "small");

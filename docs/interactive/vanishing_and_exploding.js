@@ -1,6 +1,6 @@
 // Lesson 10: the gradient over 50 steps of an RNN with 16 units, and clipping.
 
-const { fixed, compact, uniform, range, sum, clamp } = interactive;
+const { exponent, compact, uniform, range, sum, clamp } = interactive;
 const [H, T, limit] = [16, 51, 1];
 const next = uniform(10);
 // Approximately normal random numbers: the sum of twelve uniform ones has a variance of 1.
@@ -48,16 +48,10 @@ interactive.show(
           to: 12,
           ticks: [-24, -12, 0, 12],
           label: "‖dx‖, relative to 0 steps back",
-          show: (k) => `1e${fixed(0)(k)}`,
+          show: exponent,
         },
       );
-      pen.line(
-        [
-          [X(0), Y(0)],
-          [X(50), Y(0)],
-        ],
-        "faint dotted",
-      );
+      pen.segment(X(0), Y(0), X(50), Y(0), "faint dotted");
       const heights = norms.map((value) => Math.log10(value / norms[0])).filter((height) => height > -24);
       pen.line(
         heights.map((height, n) => [X(n), Y(height)]),
@@ -69,40 +63,26 @@ interactive.show(
       const { dW_h } = gradients(recurrent.value);
       const g = [dW_h[2], dW_h[5]];
       const clipped = clips[choice.value](g);
-      const [cx, cy, unit, half] = [94, 88, 42, 80];
-      const draw = (v, style) => {
-        const scale = Math.min(unit, half / Math.max(...v.map(Math.abs))); // shorten an arrow at the border
-        pen.arrow([cx, cy], [cx + scale * v[0], cy - scale * v[1]], style);
-      };
+      const [cx, cy, half, unit] = [94, 88, 80, 42];
       pen.box(cx - half, cy - half, 2 * half, 2 * half, "faint hollow");
-      const turns = [
-        range(61, (k) => [Math.cos((k * Math.PI) / 30), Math.sin((k * Math.PI) / 30)]),
-        [
-          [-1, -1],
-          [-1, 1],
-          [1, 1],
-          [1, -1],
-          [-1, -1],
-        ],
-      ];
-      const border = turns[Math.max(choice.value - 1, 0)].map(([x, y]) => [
-        cx + unit * limit * x,
-        cy + unit * limit * y,
-      ]);
-      if (choice.value) pen.line(border, "dotted");
+      if (choice.value === 1) pen.dot(cx, cy, "ring", unit * limit);
+      if (choice.value === 2) pen.box(cx - unit, cy - unit, 2 * unit * limit, 2 * unit * limit, "hollow");
+
+      function draw([g1, g2], style) {
+        const scale = Math.min(unit, half / Math.max(Math.abs(g1), Math.abs(g2))); // a long arrow is cut off
+        pen.arrow(cx, cy, cx + scale * g1, cy - scale * g2, style);
+      }
+
       draw(g, "faint");
       draw(clipped, "backward thick");
-      const lines = [
-        ["g, two elements of dW_h:", ""],
-        [`(${g.map(compact).join(", ")})`, "faint"],
-        ["after clipping:", ""],
-        [`(${clipped.map(compact).join(", ")})`, "backward"],
-      ];
-      lines.forEach(([words, style], k) => pen.text(192, 50 + 24 * k, words, `start ${style}`));
+      pen.text(192, 50, "g, two elements of dW_h:", "start");
+      pen.text(192, 74, `(${g.map(compact).join(", ")})`, "start faint");
+      pen.text(192, 98, "after clipping:", "start");
+      pen.text(192, 122, `(${clipped.map(compact).join(", ")})`, "start backward");
     });
 
     const recurrent = figure.slider("scale of W_h", { min: 0.2, max: 5, step: 0.05, value: 1 });
-    const choice = figure.choice("clipping", ["off", "by norm", "by element"]);
+    const choice = figure.choice(`clip g to ${limit}`, ["no", "by norm", "by element"]);
     figure.readout(() => {
       const { norms } = gradients(recurrent.value);
       return [`50 steps back, ‖dx‖ is ${compact(norms[50] / norms[0])} times as large.`];
