@@ -84,6 +84,12 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
+def test_every_chapter_contains_its_interactive_figure(pages):
+    for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
+        name = path.stem.removeprefix("test_")[3:]
+        assert f"```{{interactive}} {name}\n" in pages[1].chapter(path, PACKAGE)
+
+
 def test_index_lists_chapters_in_order(pages, tmp_path):
     for number in ("10", "02"):
         (tmp_path / f"test_{number}_step.py").write_text(LESSON)

@@ -13,6 +13,8 @@ from pathlib import Path
 from minichar.cli.course import read_lesson
 from pages.equations import typeset
 
+from .interactive import INTERACTIVE
+
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
@@ -35,8 +37,9 @@ text. The chapters show how each of those lines is derived and proved, and where
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests every claim. You need to know Python and first-year
-calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise: change one
-line and see which tests fail.
+calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive figure, in which
+values are blue and gradients are orange. It ends with an exercise: change one line and see which tests
+fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the chapters,
@@ -77,6 +80,9 @@ def chapter(path: Path, package: Path) -> str:
     page += [
         f"```{{picture}} {name}\n{words}\n```" for key, (name, words) in FIGURES.items() if key in path.stem
     ]
+    _, _, name = page_name(path).partition("_")
+    if name in INTERACTIVE:
+        page.append(f"```{{interactive}} {name}\n{INTERACTIVE[name]}\n```")
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):

@@ -1,4 +1,4 @@
-"""Sphinx extension for the site: MathML, inline figures, and docstring fixes."""
+"""Sphinx extension for the site: MathML, inline and interactive figures, and docstring fixes."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from pages.equations import BLOCK, TYPESET, table
+from pages.interactive import FOLDER, markup
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
@@ -37,6 +38,26 @@ class Picture(SphinxDirective):
         svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
         figure = nodes.figure("", nodes.raw("", svg, format="html"), nodes.caption("", "", *caption))
         figure["classes"].append("picture")
+        return [figure, *messages]
+
+
+class Interactive(SphinxDirective):
+    """A figure from ``docs/interactive`` that the reader can change.
+
+    The argument is the name of the figure. The content is its caption.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the figure node."""
+        (name,) = self.arguments
+        for stem in ("shared", name):
+            self.env.note_dependency(str(FOLDER / f"{stem}.js"))
+        caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
+        figure = nodes.figure("", nodes.raw("", markup(name), format="html"), nodes.caption("", "", *caption))
+        figure["classes"].append("interactive")
         return [figure, *messages]
 
 
@@ -109,6 +130,7 @@ def keep_together(app: Sphinx, doctree: nodes.document) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
+    app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("doctree-read", keep_together)
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
