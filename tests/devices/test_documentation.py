@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from minichar.cli import main
 from minichar.devices.choose import open_backend
+from minichar.extras import install_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ def test_requirements_match_the_error_message_and_pyproject(rows, error_of):
         else:
             (command,) = re.findall("`(pip install [^`]+)`", needs)
             assert f"'.[{name}]'" in command
-            assert error_of(name).endswith(command.replace("'.[", "'minichar["))
+            assert error_of(name).endswith(install_command(name))
             assert extras[name]
 
 
