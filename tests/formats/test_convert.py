@@ -261,10 +261,11 @@ def test_reading_needs_no_package(make, tmp_path, monkeypatch, suffix):
     np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
 
 
-def test_onnx_is_write_only(tmp_path):
-    path = tmp_path / "model.onnx"
+@pytest.mark.parametrize("suffix", ["onnx", "html"])
+def test_write_only_formats(tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
     path.write_bytes(b"\x08\x08")
-    with pytest.raises(MinicharError, match=r"cannot read .*model\.onnx: \.onnx is write-only"):
+    with pytest.raises(MinicharError, match=rf"cannot read .*model\.{suffix}: \.{suffix} is write-only"):
         load_model(path)
 
 
@@ -283,7 +284,7 @@ WRONG = {
     ),
     "suffix": (
         ["model.npz", "model.bin"],
-        "the suffix of model.bin is not one of .npz, .safetensors, .pt, .onnx: choose the format with --to",
+        "the suffix of model.bin is not one of .npz, .safetensors, .pt, .onnx, .html: choose the format with",
     ),
     "llama.cpp": (
         ["model.npz", "model.GGUF"],

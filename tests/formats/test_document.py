@@ -13,7 +13,8 @@ from converting import convert
 from minichar.checkpoints.checkpoint import save
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.cli import main
-from minichar.formats.convert import READERS, SUFFIXES, TARGETS
+from minichar.formats.convert import READERS
+from minichar.formats.naming import SUFFIXES, TARGETS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -68,7 +69,7 @@ def table():
 
 
 def test_the_table_agrees_with_the_code(table):
-    assert len(table) == 6
+    assert len(table) == 7
     named = set()
     for first, (reads, writes, needs) in table.items():
         for suffix in re.findall(r"`(\.\w+)`", first):
@@ -76,7 +77,7 @@ def test_the_table_agrees_with_the_code(table):
             named.add(suffix)
             assert reads == (kind in ("npz", "pickle", *READERS)), suffix
             assert writes == (kind in TARGETS), suffix
-            assert (needs == "nothing") == (kind in ("npz", "pickle")), suffix
+            assert (needs == "nothing") == (kind in ("npz", "pickle", "html")), suffix
     assert named == set(SUFFIXES)
 
 
