@@ -127,12 +127,26 @@ def keep_together(app: Sphinx, doctree: nodes.document) -> None:
             literal["classes"].append("short")
 
 
+def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
+    """Show ``name-dark.png`` instead of ``name.png`` in the dark theme, if both exist."""
+    folder = Path(app.env.doc2path(app.env.docname)).parent
+    for light in list(doctree.findall(nodes.image)):
+        name = Path(light["uri"]).with_stem(f"{Path(light['uri']).stem}-dark")
+        if (folder / name).exists():
+            dark = light.deepcopy()
+            dark["uri"] = str(name)
+            light["classes"].append("only-light")
+            dark["classes"].append("only-dark")
+            light.parent.insert(light.parent.index(light) + 1, dark)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
     app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("doctree-read", keep_together)
+    app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
     return {"parallel_read_safe": True}
