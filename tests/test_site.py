@@ -84,10 +84,14 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
-def test_every_chapter_contains_its_interactive_figure(pages):
+def test_every_chapter_contains_its_figures(pages):
     for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
-        name = path.stem.removeprefix("test_")[3:]
-        assert f"```{{interactive}} {name}\n" in pages[1].chapter(path, PACKAGE)
+        name, chapter = path.stem.removeprefix("test_")[3:], pages[1].chapter(path, PACKAGE)
+        assert f"```{{interactive}} {name}
+" in chapter
+        assert "
+
+```{picture} " in chapter, path.name
 
 
 def test_index_lists_chapters_in_order(pages, tmp_path):
