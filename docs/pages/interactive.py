@@ -30,9 +30,9 @@ INTERACTIVE = {
     "through_time": "Press Next repeatedly. The first five steps compute the states from left to right, and "
     "the next five compute the gradients from right to left. Each `dh_t` is a sum of two gradients: one "
     "from the loss at step t, the other from step t+1.",
-    "truncation": "Each dot is a term of `dw_h`: the effect of `w_h` at step s (column) on the loss at step "
-    "t (row). Drag `T`: terms that cross a chunk boundary are dropped. With a small `w_h` they hardly "
-    "matter; with a large one, they do.",
+    "truncation": "The area of each dot is a term of `dw_h`: the effect of `w_h` at step s (column) on the "
+    "loss at step t (row). Drag `T`: terms that cross a chunk boundary are dropped. With a small `w_h` they "
+    "hardly matter; with a large one, they do.",
     "vanishing_and_exploding": "Scale the recurrent weights of an RNN with 16 units. Small weights make the "
     "gradient vanish, and large ones make it explode. Then clip it: clipping by norm keeps the direction, "
     "and clipping by element does not. Neither changes a short gradient.",
