@@ -14,7 +14,7 @@ from runpy import run_path
 
 import numpy as np
 import pytest
-from programs import chromium
+from optional import chromium
 
 from minichar.devices.cpu import CPU
 from minichar.engine import draw, dropout, functions, gradcheck, gru, loss, lstm

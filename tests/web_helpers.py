@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 from importlib.util import find_spec
 
 import pytest
-from programs import missing
+from optional import missing
 
 PACKAGES = ("flask", "waitress", "jsonschema", "prometheus_client", "threadpoolctl", "redis", "dramatiq")
 CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from minichar.cli.course import read_lesson
+from pages.equations import typeset
 
 from .interactive import INTERACTIVE
 
@@ -74,7 +75,7 @@ def chapter(path: Path, package: Path) -> str:
     page = [f"# {lesson.number}. {lesson.title}"]
     page += [
         f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
-        lesson.story.partition("\n")[2].strip("\n"),
+        typeset(lesson.story.partition("\n")[2].strip("\n")),
     ]
     page += [
         f"```{{picture}} {name}\n{words}\n```" for key, (name, words) in FIGURES.items() if key in path.stem

@@ -1,9 +1,8 @@
 """Test the web page in Chromium."""
 
 import json
-import os
 
-import programs
+import optional
 import pytest
 from toys import toy_model
 from web_helpers import free_port, server_in_thread, wait_for
@@ -12,19 +11,13 @@ from minichar.web import job
 from minichar.web.models import load_models
 from minichar.web.queue import LocalQueue
 
-try:
-    from playwright.sync_api import expect
-except ImportError:
-    if "CI" in os.environ:
-        raise
-    pytest.skip("playwright is not installed", allow_module_level=True)
-
+expect = optional.playwright().expect
 LONG = 20000
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    with programs.chromium() as browser:
+    with optional.chromium() as browser:
         yield browser
 
 
