@@ -341,6 +341,24 @@ def test_every_control_changes_the_figure(open_page, name):
         assert not re.search("NaN|Infinity|undefined", shown)
 
 
+def test_drawn_numbers_are_the_values(open_page):
+    page = open_page("rnn_step")
+    for control, value in zip(page.locator(".controls input").all(), (-0.5, 1.5, 0.8), strict=True):
+        control.fill(str(value))
+    h = tanh(0.8 * -0.5 + 0.5 * 1.5 + 0.1)
+    da = 0.8 * (1 - h * h)
+    shown = page.locator("svg text").all_text_contents()
+    for value in (h, da, 0.8 * da, 0.5 * da, 1 - h * h):
+        assert any(words.endswith(f"{value:.2f}") for words in shown), (value, shown)
+
+
+def test_a_click_selects_an_element(open_page):
+    page = open_page("linear_layer")
+    page.locator("select").select_option(index=0)
+    page.locator("svg .clickable").nth(2).click()
+    assert [control.input_value() for control in page.locator(".controls input").all()] == ["1", "3"]
+
+
 def test_without_javascript_the_figure_says_what_it_needs(browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

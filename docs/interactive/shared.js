@@ -52,7 +52,8 @@ const interactive = (() => {
     }
 
     text(x, y, words, style = "") {
-      writePieces(append(this.svg, "text", { x, y, class: style }), "tspan", words);
+      const attributes = { x, y, class: style, "pointer-events": "none" }; // a click reaches the box below
+      writePieces(append(this.svg, "text", attributes), "tspan", words);
     }
 
     line(points, style = "") {
@@ -162,7 +163,7 @@ const interactive = (() => {
     slider(label, { min, max, step, value, show = fixed(2) }) {
       const row = append(this.controls, "label", { class: "slider" });
       append(row, "span", {}, label);
-      const input = append(row, "input", { type: "range", min, max, step, value });
+      const input = append(row, "input", { type: "range", min, max, step, value, "aria-label": label });
       const shown = append(row, "span", { class: "value" });
       this.painters.push(() => {
         shown.textContent = show(Number(input.value));

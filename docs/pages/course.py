@@ -123,7 +123,7 @@ def chapter(path: Path, package: Path) -> str:
     ]
     _, _, name = page_name(path).partition("_")
     if name in INTERACTIVE:
-        page.append(f"```{{interactive}} {name}\n{INTERACTIVE[name]}\n```")
+        page.append(f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```")
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):
