@@ -22,7 +22,8 @@ FIGURES = {
     "one_weight": {"one_weight": "The worked example: values forward, derivatives backward."},
     "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
     "complex_step": {
-        "tiny_steps": "Measured error on the loss from lesson 1. As h shrinks, the complex step loses no digits.",
+        "tiny_steps": "Measured error on the loss from lesson 1. As h shrinks, the complex step loses no "
+        "digits.",
     },
     "tanh_and_sigmoid": {
         "nonlinearities": "The two functions, and the derivatives that multiply the gradient.",
@@ -31,7 +32,8 @@ FIGURES = {
         "softmax": "Probabilities, and the gradient p − onehot(target): it is negative only at the target.",
     },
     "linear_layer": {
-        "outer_product": "The gradient of each weight is da of its row times the input of its column. Orange is negative.",
+        "outer_product": "The gradient of each weight is da of its row times the input of its column. Orange "
+        "is negative.",
     },
     "rnn_step": {
         "rnn": "One step of an RNN.",
