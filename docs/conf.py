@@ -32,7 +32,13 @@ author = "The minichar authors"
 copyright = author
 version = release = version_of("minichar")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages.extension"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "pages.extension",
+]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["figures", "pages"]
 myst_enable_extensions = ["deflist", "dollarmath"]
@@ -53,12 +59,16 @@ html_theme = "furo"
 html_title = "minichar"
 html_static_path = ["static"]
 html_extra_path = ["figures/inside.html"]
-html_css_files = ["minichar.css"]
+html_css_files = ["minichar.css", "interactive.css"]
+html_js_files = ["minichar.js"]
 html_show_sphinx = False
 html_copy_source = False
-html_show_search_summary = False  # browsers block the requests on file:// pages
+html_show_search_summary = True  # minichar.js disables them on file:// pages
 html_use_index = False
 html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}
+copybutton_selector = "div.highlight:not(.highlight-text > *) pre"  # text blocks are output
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go, .shell-comment"
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"

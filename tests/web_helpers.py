@@ -12,17 +12,11 @@ from http.client import HTTPConnection
 from importlib.util import find_spec
 
 import pytest
+from optional import missing
 
 PACKAGES = ("flask", "waitress", "jsonschema", "prometheus_client", "threadpoolctl", "redis", "dramatiq")
 CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))
 TIMEOUT = 30
-
-
-def missing(what):
-    """Skip the test, or fail it in CI, where all dependencies must be installed."""
-    if "CI" in os.environ:
-        pytest.fail(f"{what} must be installed in CI")
-    pytest.skip(f"{what} is not installed")
 
 
 def wait_for(condition, seconds=TIMEOUT):

@@ -11,6 +11,9 @@ import re
 from pathlib import Path
 
 from minichar.cli.course import read_lesson
+from pages.equations import typeset
+
+from .interactive import INTERACTIVE
 
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
@@ -19,7 +22,8 @@ FIGURES = {
     "one_weight": {"one_weight": "The worked example: values forward, derivatives backward."},
     "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
     "complex_step": {
-        "tiny_steps": "Measured error on the loss from lesson 1. The complex step loses no digits.",
+        "tiny_steps": "Measured error on the loss from lesson 1. As h shrinks, the complex step loses no "
+        "digits.",
     },
     "tanh_and_sigmoid": {
         "nonlinearities": "The two functions, and the derivatives that multiply the gradient.",
@@ -28,7 +32,8 @@ FIGURES = {
         "softmax": "Probabilities, and the gradient p − onehot(target): it is negative only at the target.",
     },
     "linear_layer": {
-        "outer_product": "The gradient of a weight is da of its row times the input of its column.",
+        "outer_product": "The gradient of each weight is da of its row times the input of its column. Orange "
+        "is negative.",
     },
     "rnn_step": {
         "rnn": "One step of an RNN.",
@@ -72,8 +77,9 @@ text. The chapters show how each of those lines is derived and proved, and where
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests every claim. You need to know Python and first-year
-calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise: change one
-line and see which tests fail.
+calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive figure, in which
+values are blue and gradients are orange. It ends with an exercise: change one line and see which tests
+fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the chapters,
@@ -109,7 +115,7 @@ def chapter(path: Path, package: Path) -> str:
     page = [f"# {lesson.number}. {lesson.title}"]
     page += [
         f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
-        lesson.story.partition("\n")[2].strip("\n"),
+        typeset(lesson.story.partition("\n")[2].strip("\n")),
     ]
     page += [
         f"```{{picture}} {name}\n{words}\n```"
@@ -117,6 +123,9 @@ def chapter(path: Path, package: Path) -> str:
         if key in path.stem
         for name, words in figures.items()
     ]
+    _, _, name = page_name(path).partition("_")
+    if name in INTERACTIVE:
+        page.append(f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```")
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):

@@ -8,7 +8,8 @@ from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
-from minichar.formats.convert import format_of, load_model
+from minichar.formats.convert import load_model
+from minichar.formats.naming import format_of
 from minichar.text.vocabulary import Vocabulary
 
 

@@ -264,9 +264,11 @@ class Model(CharRNN):
         Parameters
         ----------
         path : path-like
-            Output file. The suffix determines the format: ``.npz``, ``.safetensors``, ``.pt`` or ``.onnx``.
+            Output file. The suffix determines the format: ``.npz``, ``.safetensors``, ``.pt``,
+            ``.onnx`` or ``.html``.
         dtype : {"float16", "float32", "float64"}, optional
-            Data type of the weights in the file; by default, the model's dtype.
+            Data type of the weights in the file; by default, the model's dtype. An ``.html`` page always
+            contains float16.
 
         Raises
         ------

@@ -8,7 +8,8 @@ import click
 from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, PATH, GroupedCommand, OneOf, argument, print_path
-from minichar.formats.convert import TARGETS, convert
+from minichar.formats.convert import convert
+from minichar.formats.naming import TARGETS
 
 
 @click.command("convert", cls=GroupedCommand)
@@ -30,7 +31,7 @@ from minichar.formats.convert import TARGETS, convert
     "--dtype",
     type=OneOf(WEIGHT_DTYPES),
     help="Data type of the weights. float16 halves the file size and keeps three significant digits.  "
-    "[default: float32; unchanged with --training and for plain arrays]",
+    "[default: float32; float16 for .html; unchanged with --training and for plain arrays]",
 )
 @click.option(
     "--inference/--training",
@@ -56,6 +57,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     .safetensors   weights named as in PyTorch's nn.LSTM, nn.GRU or nn.RNN and nn.Linear
     .pt            the same weights, in the format of torch.save
     .onnx          a graph for onnxruntime that maps ids and states to logits and states; write-only
+    .html          a web page that contains the model and generates text offline; write-only
 
     SRC may also be an .npz file of plain arrays, such as one written by cupy.savez, or a pickle (.pkl) of
     CuPy or NumPy arrays, which is read without executing code. Both are converted to a plain .npz.

@@ -12,7 +12,8 @@ from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
-from minichar.formats.convert import format_of, load_model
+from minichar.formats.convert import load_model
+from minichar.formats.naming import format_of
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.text.corpus import load_corpus

@@ -4,6 +4,7 @@
     safetensors    read    write    PyTorch's tensor names
     pt             read    write    PyTorch's tensor names
     onnx                   write    a graph for onnxruntime
+    html                   write    a web page that runs the model
     pickle         read             NumPy or CuPy arrays without a model, converted to a plain .npz
 
 Conversion requires neither a GPU nor CuPy.
@@ -24,7 +25,8 @@ from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
-from minichar.formats import arrays, onnx, pytorch, safetensors
+from minichar.formats import arrays, html, onnx, pytorch, safetensors
+from minichar.formats.naming import OTHERS, TARGETS, check_free, format_of, target_of
 from minichar.formats.state_dict import has_vocabulary
 from minichar.model import CharRNN
 from minichar.text.corpus import load_corpus
@@ -33,22 +35,13 @@ from minichar.text.vocabulary import Vocabulary
 Reader = Callable[[Path, Vocabulary | None, Backend], CharRNN]
 Writer = Callable[[CharRNN, dict[str, np.ndarray], Path], bytes]
 
-SUFFIXES = {".npz": "npz", ".safetensors": "safetensors", ".pt": "pt", ".onnx": "onnx"} | dict.fromkeys(
-    (".pkl", ".pickle"), "pickle"
-)
 READERS: dict[str, Reader] = {"safetensors": safetensors.read, "pt": pytorch.read}
 WRITERS: dict[str, Writer] = {
     "safetensors": safetensors.to_bytes,
     "pt": pytorch.to_bytes,
     "onnx": onnx.to_bytes,
+    "html": html.to_bytes,
 }
-TARGETS = ("npz", *WRITERS)
-FOREIGN = {
-    ".gguf": "for llama.cpp, which cannot run these networks; use .onnx or .safetensors",
-    ".h5": "for Keras; use .onnx or .safetensors",
-    ".t7": "for Torch 7; use .pt for PyTorch",
-}
-"""Formats that minichar cannot write, by suffix, and what to use instead."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +52,6 @@ class Content:
     training: TrainingState | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-def format_of(path: str | os.PathLike[str]) -> str | None:
-    """Return the format for the suffix of `path`, or None if the suffix is unknown."""
-    return SUFFIXES.get(Path(path).suffix.lower())
 
 
 def load_model(
@@ -88,8 +76,8 @@ def load_model(
     kind = format_of(path)
     if kind in READERS:
         return READERS[kind](path, vocabulary, backend)
-    if kind == "onnx":
-        raise MinicharError(f"cannot read {path}: .onnx is write-only; use the file it was converted from")
+    if kind in WRITERS:
+        raise MinicharError(f"cannot read {path}: .{kind} is write-only; use the file it was converted from")
     if kind == "pickle":
         raise MinicharError(f"{path} contains no model: minichar reads only arrays from pickles")
     if vocabulary is not None:
@@ -119,10 +107,11 @@ def convert(
         change, ``.inference`` is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights. By default, float32, or unchanged if the training state is
-        kept or there is no model. float16 halves the size and keeps three significant digits.
+        kept or there is no model. float16 halves the size and keeps three significant digits. An
+        ``.html`` page always contains float16.
     force : bool
         Overwrite an existing target.
-    to : {"npz", "safetensors", "pt", "onnx"}, optional
+    to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
         The new format; by default, the format for the suffix of `target`.
     inference : bool
         Drop the training state from an ``.npz``. If False, keep it so that training can be resumed.
@@ -146,10 +135,9 @@ def convert(
         If `source` cannot be read, `target` exists, or the new format cannot represent the model.
     """
     source = Path(source)
-    if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
-        raise wrong_dtype(dtype)
-    to, path = _target(source, target, to)
-    _check_free(source, path, force)
+    to, path = target_of(source, target, to)
+    check_dtype(dtype, to)
+    check_free(source, path, force)
     if sequence and to != "onnx":
         raise MinicharError(Option("sequence", True), f" is for .onnx only, but the format of {path} is {to}")
 
@@ -181,18 +169,17 @@ def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None =
     path : path-like
         An existing file is overwritten.
     dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the stored weights; by default, the model's dtype.
+        The dtype of the stored weights; by default, the model's dtype, or float16 in an ``.html`` page.
 
     Raises
     ------
     MinicharError
         If the suffix is unknown, a weight is too large for `dtype`, or the file cannot be written.
     """
-    if dtype not in (None, *checkpoint.WEIGHT_DTYPES):
-        raise wrong_dtype(dtype)
     to = format_of(path)
     if to not in TARGETS:
         raise MinicharError(f"cannot write {path}: its suffix must be one of .{', .'.join(TARGETS)}")
+    check_dtype(dtype, to)
     _write(Path(path), model, to, dtype, sequence=False)
 
 
@@ -201,60 +188,22 @@ def _write(path: Path, model: CharRNN, to: str, dtype: str | None, sequence: boo
     if to == "npz":
         checkpoint.save(path, model, dtype=dtype)
         return
-    model = model.without_embedding()
+    if to in OTHERS:
+        model = model.without_embedding()
+    if to == "html":
+        dtype = "float16"
     write = partial(onnx.to_bytes, sequence=sequence) if to == "onnx" else WRITERS[to]
     data = write(model, checkpoint.host_weights(model, dtype, path), path)
     with writing(path) as file:
         file.write(data)
 
 
-def wrong_dtype(dtype: str) -> MinicharError:
-    """Return the error for an unknown dtype."""
-    choices = ", ".join(checkpoint.WEIGHT_DTYPES)
-    return MinicharError(Option("dtype"), f" is {dtype!r}; it must be one of {choices}")
-
-
-def _target(source: Path, target: str | os.PathLike[str] | None, to: str | None) -> tuple[str, Path]:
-    """Return the format and path of the new file."""
-    if to not in (None, *TARGETS):
-        raise MinicharError(Option("to"), f" is {to!r}; it must be one of {', '.join(TARGETS)}")
-    if target is None:
-        to = to or "npz"
-        kind = format_of(source)
-        stem = source.with_suffix("") if kind else source
-        return to, Path(f"{stem}{'.inference' if to == (kind or 'npz') else ''}.{to}")
-    by_suffix = format_of(target)
-    if by_suffix == "pickle":
-        raise MinicharError(f"cannot write {target}: pickles are read-only; write an .npz instead")
-    chosen = to or by_suffix
-    if chosen is None:
-        raise _unknown_suffix(target)
-    if by_suffix not in (None, chosen):
-        raise MinicharError(Option("to", to), f" conflicts with the suffix of {target}: omit one of them")
-    return chosen, Path(target)
-
-
-def _unknown_suffix(target: str | os.PathLike[str]) -> MinicharError:
-    """Return the error for a target whose suffix is not that of a format."""
-    suffix = Path(target).suffix.lower()
-    if suffix in FOREIGN:
-        return MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")
-    suffixes = f".{', .'.join(TARGETS)}"
-    return MinicharError(
-        f"the suffix of {target} is not one of {suffixes}: choose the format with ", Option("to")
-    )
-
-
-def _check_free(source: Path, path: Path, force: bool) -> None:
-    """Raise an error if an existing file would be overwritten unintentionally."""
-    if not path.exists():
-        return
-    if source.exists() and path.samefile(source):
-        raise MinicharError(f"{path} is both the source and the target: choose another name")
-    if not force:
-        raise MinicharError(
-            f"{path} already exists: choose another name, or use ", Option("force", True), " to overwrite it"
-        )
+def check_dtype(dtype: str | None, to: str) -> None:
+    """Raise an error if format `to` cannot store weights in `dtype`."""
+    choices = ("float16",) if to == "html" else checkpoint.WEIGHT_DTYPES
+    if dtype not in (None, *choices):
+        which = "one of " + ", ".join(choices) if len(choices) > 1 else f"{choices[0]} in an .{to} file"
+        raise MinicharError(Option("dtype"), f" is {dtype!r}; it must be {which}")
 
 
 def _read(source: Path, inference: bool, vocab_from: str | os.PathLike[str] | None) -> Content:
@@ -287,7 +236,7 @@ def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[st
     """Yield notes about data that format `to` cannot store and about how to use the file."""
     if in_training:
         yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
-    if to == "npz":
+    if to not in OTHERS:
         return
     for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):
         if p:

@@ -4,13 +4,12 @@ The page loads nothing from the network: its Content-Security-Policy blocks all 
 the page only as JSON and inserted only as text nodes, so it is never interpreted as markup.
 """
 
-import json
 from base64 import b64encode
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 
+from minichar.formats.html import as_script
 from minichar.model import CharRNN
 from minichar.pictures.activity import read_activity
 from minichar.pictures.traits import correlations, traits
@@ -72,8 +71,3 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
     }
     template = files("minichar.pictures").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace("@DATA@", as_script(data))
-
-
-def as_script(data: Any) -> str:
-    """Return `data` as JSON that is safe in a ``<script>`` element: ASCII without the character <."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

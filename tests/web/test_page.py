@@ -1,35 +1,24 @@
 """Test the web page in Chromium."""
 
 import json
-import os
-import shutil
 
+import optional
 import pytest
 from toys import toy_model
-from web_helpers import free_port, missing, server_in_thread, wait_for
+from web_helpers import free_port, server_in_thread, wait_for
 
 from minichar.web import job
 from minichar.web.models import load_models
 from minichar.web.queue import LocalQueue
 
-try:
-    from playwright.sync_api import expect, sync_playwright
-except ImportError:
-    if "CI" in os.environ:
-        raise
-    pytest.skip("playwright is not installed", allow_module_level=True)
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+expect = optional.playwright().expect
 LONG = 20000
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None) or missing("Chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with optional.chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

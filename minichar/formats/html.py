@@ -1,0 +1,93 @@
+"""Write ``.html`` pages that contain a model and run it in a browser, without a server.
+
+    model.js       the forward pass, in the letters of the notation
+    sampling.js    from logits to characters
+    reading.js     the text that has been read, with its states
+    view.js        what the page shows
+    page.js        the controls
+
+The weights are float16 values in base64. A page loads nothing: its Content-Security-Policy allows only the
+script and the style with the hashes of these files. The model's data is JSON, which the page inserts only as
+text, so it is never interpreted as markup.
+"""
+
+import json
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.sampling.generate import prime_ids
+
+CELLS = ("rnn", "lstm", "gru", "gru-reset-before")
+"""The cells in model.js."""
+MAX_BYTES = 1 << 28
+"""Maximum size of the weights. Browsers limit the length of a string to 2^29 characters or more."""
+SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
+
+
+def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
+    """Return a model as the bytes of an ``.html`` page.
+
+    Raises
+    ------
+    MinicharError
+        If model.js does not have the cell, or the model is too large.
+    """
+    cell = model.config.cell
+    if cell.name not in CELLS:
+        raise MinicharError(f"cannot convert to {path}: {cell.title} has no JavaScript counterpart; use .npz")
+    if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
+        raise MinicharError(f"cannot write {path}: the model is too large for a web page; use .onnx")
+    page = _file("page.html")
+    style, script = _file("page.css"), "\n".join(['"use strict";', *map(_file, SCRIPTS)])
+    policy = (
+        f"default-src 'none'; img-src data:; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    # The data is inserted last, because it could contain the name of another part.
+    for name, text in (
+        ("POLICY", policy),
+        ("STYLE", style),
+        ("SCRIPT", script),
+        ("DATA", as_script(_data(model, weights))),
+    ):
+        page = page.replace(f"@{name}@", text)
+    return page.encode()
+
+
+def as_script(data: Any) -> str:
+    """Return `data` as JSON that is safe in a ``<script>`` element: ASCII without the character <."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _data(model: CharRNN, weights: dict[str, np.ndarray]) -> dict[str, Any]:
+    config, vocabulary = model.config, model.vocabulary
+    stored = b"".join(array.astype("<f2").tobytes() for array in weights.values())
+    return {
+        "about": model.summary(),
+        "cell": config.cell.name,
+        "H": config.rnn_size,
+        "L": config.num_layers,
+        "layer_norm": config.layer_norm,
+        "characters": list(vocabulary.characters),
+        "unknown": vocabulary.unknown,
+        "prime": prime_ids(vocabulary, "", reset_on=model.reset_on).tolist(),
+        "separator": vocabulary.encode(model.reset_on).tolist(),
+        "shapes": [[name, *array.shape] for name, array in weights.items()],
+        "weights": b64encode(stored).decode(),
+    }
+
+
+def _file(name: str) -> str:
+    return files("minichar.formats").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Return the Content-Security-Policy source for an inline script or style."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

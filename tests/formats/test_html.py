@@ -1,0 +1,164 @@
+"""Test the files of a page. `test_html_in_chromium` tests what the page does."""
+
+import hashlib
+import json
+import re
+from base64 import b64decode, b64encode
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from converting import convert
+from toys import toy_model
+
+from minichar.checkpoints.checkpoint import save
+from minichar.cli import main
+from minichar.engine.config import Config
+from minichar.errors import MinicharError
+from minichar.formats import html
+from minichar.formats.convert import save_model
+
+HOSTILE = "</script><script>alert(1)</script><!--<b onload=x>&amp;\u2028\u202e\x07'\"`${1}$&\\@DATA@"
+
+
+class Page(HTMLParser):
+    """Parser that collects the tags of a page and the text of its scripts and styles."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.texts, self.inside = [], {"script": [], "style": []}, None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.inside = tag
+        if tag in self.texts:
+            self.texts[tag].append("")
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, text):
+        if self.inside in self.texts:
+            self.texts[self.inside][-1] += text
+
+    @property
+    def data(self):
+        return json.loads(self.texts["script"][0])
+
+
+def test_the_page_contains_the_model(saved, cell):
+    model, path = saved(unknown=True, embedding=4, layer_norm=True, dropout=0.5, **cell)
+    converted = convert(path, path.with_suffix(".html"))
+    data = Page(converted.path).data
+    assert converted.notes == ()
+    assert data["about"] == model.summary()
+    assert (data["H"], data["L"], data["layer_norm"]) == (3, 2, True)
+    assert data["characters"] == list("\nabcdé")
+    assert data["unknown"]
+    assert data["shapes"] == [[name, *shape] for name, shape in model.config.shapes().items()]
+    stored = np.frombuffer(b64decode(data["weights"]), "<f2")
+    np.testing.assert_array_equal(stored, model.parameters.flat.astype("float16"))
+
+
+def test_every_built_in_cell_can_be_written(cell):
+    assert Config(7, **cell).cell.name in html.CELLS
+
+
+@pytest.mark.parametrize(
+    ("characters", "reset_on", "prime", "separator"),
+    [("\nab", "", [0], []), ("ab", "", [], []), ("\nab", "\na", [0, 1], [0, 1])],
+)
+def test_the_prime_is_that_of_sample(tmp_path, characters, reset_on, prime, separator):
+    model = toy_model(characters)
+    model.details["settings"] = {"reset_on": reset_on}
+    save_model(model, tmp_path / "model.html")
+    data = Page(tmp_path / "model.html").data
+    assert (data["prime"], data["separator"]) == (prime, separator)
+
+
+def test_the_policy_allows_only_the_page_itself(saved):
+    _, path = saved()
+    page = Page(convert(path, to="html").path)
+    (policy,) = [attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    for kind, text in (("script", page.texts["script"][1]), ("style", page.texts["style"][0])):
+        digest = b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+    assert [attributes["href"] for tag, attributes in page.tags if "href" in attributes] == ["data:,"]
+    assert not [tag for tag, attributes in page.tags if {"src", "style", "onclick"} & attributes.keys()]
+    assert not re.search("https?:", path.with_suffix(".html").read_text(encoding="utf-8"))
+
+
+def test_markup_from_the_model_is_escaped(tmp_path):
+    tags = []
+    for reset_on in (HOSTILE, "harmless"):
+        model = toy_model("".join(sorted(set(HOSTILE + "harmless"))))
+        model.details["settings"] = {"reset_on": reset_on}
+        model.details["origin"] = {"path": HOSTILE}
+        save_model(model, tmp_path / "model.html")
+        page = Page(tmp_path / "model.html")
+        tags.append(page.tags)
+        assert page.data["separator"] == model.vocabulary.encode(reset_on).tolist()
+        assert page.data["characters"] == list(model.vocabulary.characters)
+    assert tags[0] == tags[1]
+
+
+def test_characters_outside_the_basic_plane_and_lone_surrogates(tmp_path):
+    save_model(toy_model("a\ud83d\ude00\U0001f600"), tmp_path / "model.html")
+    assert Page(tmp_path / "model.html").data["characters"] == ["a", "\ud83d", "\ude00", "\U0001f600"]
+
+
+def test_the_private_path_of_the_training_text_is_not_in_the_page(tmp_path):
+    model = toy_model()
+    model.details["origin"] = {"path": "/home/ada/private.txt"}
+    save_model(model, tmp_path / "model.html")
+    assert b"private" not in (tmp_path / "model.html").read_bytes()
+
+
+def test_only_float16_is_written(saved, tmp_path):
+    model, path = saved()
+    for dtype in ("float32", "float64"):
+        message = f"dtype is '{dtype}'; it must be float16 in an .html file"
+        with pytest.raises(MinicharError, match=message):
+            convert(path, to="html", dtype=dtype)
+        with pytest.raises(MinicharError, match=message):
+            save_model(model, tmp_path / "model.html", dtype)
+    model.parameters.flat[...] = 1e6
+    with pytest.raises(MinicharError, match="that float16 cannot represent"):
+        save_model(model, tmp_path / "model.html")
+    assert not (tmp_path / "model.html").exists()
+
+
+def test_a_directory_stands_for_its_best_checkpoint(make, tmp_path):
+    (tmp_path / "cv").mkdir()
+    for layers, loss in ((1, "1.9000"), (2, "1.8000"), (3, "1.8500")):
+        save(tmp_path / f"cv/lm_lstm_epoch1.00_{loss}.npz", make(layers))
+    result = CliRunner().invoke(main, ["convert", str(tmp_path / "cv"), str(tmp_path / "model.html")])
+    assert result.stdout == f"{tmp_path / 'model.html'}\n"
+    assert Page(tmp_path / "model.html").data["L"] == 2
+
+
+def test_unsupported_models_are_one_line_errors(saved, tmp_path, monkeypatch):
+    model, path = saved()
+    monkeypatch.setattr(html, "MAX_BYTES", 2 * model.parameters.size - 1)
+    with pytest.raises(
+        MinicharError, match=r"model\.html: the model is too large for a web page; use \.onnx"
+    ):
+        convert(path, to="html")
+    monkeypatch.setattr(html, "MAX_BYTES", 2 * model.parameters.size)
+    convert(path, to="html")
+
+
+def test_the_forward_pass_is_short_and_the_same_in_every_browser():
+    """Math.exp and others are not exact, and differ between browsers."""
+    page = files("minichar.formats").joinpath("page")
+    for name in ("model.js", "sampling.js"):
+        source = page.joinpath(name).read_text(encoding="utf-8")
+        code = re.sub(r"//.*", "", source)
+        used = set(re.findall(r"Math\.(\w+)", code))
+        assert used <= {"LN2", "ceil", "floor", "max", "min", "round", "sqrt"}, name
+        assert len(source.splitlines()) <= 200

@@ -1,0 +1,35 @@
+"""Programs and packages that only some tests need. A test that lacks one is skipped, or fails in CI."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from importlib import import_module
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def missing(what):
+    """Skip the test, or fail it in CI, where all dependencies must be installed."""
+    if "CI" in os.environ:
+        pytest.fail(f"{what} must be installed in CI")
+    pytest.skip(f"{what} is not installed", allow_module_level=True)
+
+
+def playwright():
+    """Return Playwright's API."""
+    try:
+        return import_module("playwright.sync_api")
+    except ImportError:
+        missing("playwright")
+
+
+@contextmanager
+def chromium():
+    """Start Chromium."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None) or missing("Chromium")
+    with playwright().sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
