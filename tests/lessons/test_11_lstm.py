@@ -48,7 +48,7 @@ decimals. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
     g      -0.7    0.9    0.0   0.5500   0.5005
 
     c = f c_prev + i g = 0.8378
-    h = o tanh(c) = 0.5374 · 0.6846 = 0.3679
+    h = o tanh(c) = 0.3679
 
 Then, with dh = 1, and dc = 0.2 from the next step:
 
@@ -162,7 +162,7 @@ def test_the_worked_example_shows_the_numbers_of_the_engine():
     for words in (
         above,
         below,
-        f"c = f c_prev + i g = {c:.4f}\n    h = o tanh(c) = {o:.4f} · {tanh_c:.4f} = {h:.4f}\n",
+        f"c = f c_prev + i g = {c:.4f}\n    h = o tanh(c) = {h:.4f}\n",
         f"do = dh tanh(c) = {tanh_c:.4f}\n    dc = 0.2 + dh o (1 - tanh²(c)) = {dc:.4f}\n",
         f"dc_prev = dc f = {dc_prev:.4f}\n",
         f"dh_prev = {W[:, 0] @ da:.4f} and dx = {W[:, 1] @ da:.4f}.\n",
