@@ -84,7 +84,8 @@ def test_the_worked_example_shows_these_numbers():
     changed = forward(w + 0.01)[2]
     for words in (
         f"    a = w x = {a:.4f}\n    y = tanh(a) = {y:.4f}\n    loss = (y - target)² = {loss:.4f}\n",
-        f"    dy = 2 (y - target) = {dy:.4f}\n    da = dy · (1 - y²) = {da:.4f}\n    dw = da · x = {dw:.4f}\n",
+        f"    dy = 2 (y - target) = {dy:.4f}\n    da = dy · (1 - y²) = {da:.4f}\n",
+        f"    dw = da · x = {dw:.4f}\n",
         f"falls to {changed:.4f}, a change of {changed - loss:.4f}. dw predicts",
     ):
         assert words in __doc__
