@@ -66,11 +66,11 @@ The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
 What does a cell learn to do with its gates? Take random letters with brackets at random distances,
 such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if one is open, so a network has
-to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on such a text,
-and one of the four cell states becomes the memory. At a bracket, the input gate opens and a new value
-is written to c. At a letter, the input gate is almost closed and f is close to 1, so c hardly changes.
-The gradient hardly changes either: over 30 letters, dc ∘ f ∘ f ∘ … keeps about half of its value. It
-therefore reaches the opening bracket and trains the gates there.
+to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on such a
+text, and one of the four cell states becomes the memory. At a bracket, the input gate opens and a new
+value is written to c. At a letter, the input gate is almost closed and f is close to 1, so c changes
+slowly. In the backward pass, each letter multiplies dc by the same f. After 30 letters, about half of
+dc is left, enough to train the gates at the opening bracket.
 """
 
 from math import exp, tanh
