@@ -60,22 +60,40 @@ def formula(match: re.Match[str]) -> str:
 
 
 def table(block: str) -> str | None:
-    """Return a block as an HTML table, or None if it contains no equations and is not a table of words."""
+    """Return a block as HTML tables, or None if a part of it is neither equations nor a table of words.
+
+    Blank lines separate the parts. Consecutive parts with equations share a table, so that they are aligned.
+    """
     if DRAWING.search(block):
         return None
-    lines = block.rstrip().splitlines()
-    rows = [columns(line) for line in lines]
-    width = max(map(len, rows))
-    words = not any(is_equation(cell) for cells in rows for cell in cells)
-    if words and (width == 1 or any(len(cells) != width for cells in rows)):
-        return None
+    tables: list[list[str]] = []
+    aligned = False  # whether the last table contains equations
+    for part in block.rstrip().split("\n\n"):
+        lines = part.splitlines()
+        rows = [columns(line) for line in lines]
+        equations = any(is_equation(cell) for cells in rows for cell in cells)
+        if not equations and (len(rows[0]) == 1 or len({len(cells) for cells in rows}) > 1):
+            return None
+        equations = equations or len(lines) == 1  # a heading
+        if equations and aligned:
+            tables[-1] += ["", *lines]
+        else:
+            tables.append(lines)
+        aligned = equations
+    html = "".join(table_html(lines) for lines in tables)
+    return f'<div class="equations">\n{html}</div>\n'
+
+
+def table_html(lines: list[str]) -> str:
+    """Return lines as one HTML table."""
+    width = max(len(columns(line)) for line in lines)
     html = []
-    for i, (line, cells) in enumerate(zip(lines, rows, strict=True)):
+    for i, line in enumerate(lines):
         classes = ["backward"] * bool(INDENTED.match(line)) + ["apart"] * (i > 0 and not lines[i - 1])
-        for several in separate(cells):
-            html.append(f'<tr class="{" ".join(classes)}">{table_row(several, width)}</tr>')
+        for cells in separate(columns(line)):
+            html.append(f'<tr class="{" ".join(classes)}">{table_row(cells, width)}</tr>\n')
             classes = classes[:1] if "backward" in classes else []
-    return "\n".join(['<div class="equations"><table>', *(html), "</table></div>", ""])
+    return f"<table>\n{''.join(html)}</table>\n"
 
 
 def columns(line: str) -> list[str]:
