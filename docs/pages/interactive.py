@@ -29,7 +29,7 @@ INTERACTIVE = {
     "gradients.",
     "through_time": "Press Next repeatedly. The first five steps compute the states from left to right, and "
     "the next five compute the gradients from right to left. Each dh_t is a sum of two gradients: one from "
-    "the loss at step t, the other from step t+1.",
+    "the loss at step t, and one from the next step.",
     "truncation": "The area of each dot is a term of dw_h: the effect of w_h at step s (column) on the loss "
     "at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h they hardly "
     "matter; with a large one, they do.",
