@@ -1,6 +1,7 @@
 """Test what a page does, in Chromium."""
 
 import json
+from base64 import b64encode
 from itertools import pairwise
 
 import numpy as np
@@ -98,6 +99,14 @@ def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, part
     np.testing.assert_allclose(page.evaluate(LOGITS, ids.tolist()), expected, rtol=0, atol=1e-10)
     text = "".join(generate(model, N, "a", choice=Choice(argmax=True)))
     assert generate_on(page, beginning="a", temperature=0, length=N) == text
+
+
+def test_every_float16_is_decoded(visit):
+    values = np.arange(1 << 16, dtype="<u2").view("<f2")
+    values = values[np.isfinite(values)]
+    encoded = b64encode(values.tobytes()).decode()
+    decoded = visit(toy_model()).evaluate("base64 => Array.from(decode(base64))", encoded)
+    np.testing.assert_array_equal(decoded, values)
 
 
 def test_extreme_activations_saturate(visit):
