@@ -109,8 +109,11 @@ def test_every_float16_is_decoded(visit):
     np.testing.assert_array_equal(decoded, values)
 
 
-def test_extreme_activations_saturate(visit):
+def test_activations(visit):
     page = visit(toy_model())
+    values = np.linspace(-60, 60, 1201).tolist()
+    found = page.evaluate("values => values.map((a) => exp(a))", values)
+    np.testing.assert_allclose(np.array(found, float), np.exp(values), rtol=5e-13)
     values = [-1e6, -710, -20, -1e-9, 0, 0.3, 20, 710, 1e6]
     for name, function in (("tanh", np.tanh), ("sigmoid", lambda a: 0.5 * np.tanh(0.5 * a) + 0.5)):
         found = page.evaluate(f"a => Array.from({name}(Float64Array.from(a)))", values)
@@ -260,6 +263,8 @@ def test_characters_outside_the_vocabulary(visit, make):
     page.fill("#beginning", "a☃b\t")
     expect_status(page, "not in the vocabulary: ☃ →")
     assert text_of(page) == "ab"
+    page.fill("#beginning", "aVWXYZ☃")
+    expect_status(page, "not in the vocabulary: V W X Y Z …")
     page = visit(make(unknown=True))
     page.fill("#beginning", "a☃b")
     expect(page.locator("#text span")).to_have_count(3)
