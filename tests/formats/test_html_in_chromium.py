@@ -265,12 +265,15 @@ def test_characters_outside_the_vocabulary(visit, make):
     assert text_of(page) == "ab"
     page.fill("#beginning", "aVWXYZ☃")
     expect_status(page, "not in the vocabulary: V W X Y Z …")
-    page = visit(make(unknown=True))
+    model = make(unknown=True)
+    model.parameters["readout.W"][-1, -1] = 20  # likely, but never generated or offered
+    page = visit(model)
     page.fill("#beginning", "a☃b")
     expect(page.locator("#text span")).to_have_count(3)
     assert text_of(page) == "a☃b"
     assert page.evaluate("reading.ids") == [1, 6, 2]
     assert set(generate_on(page, length=300, temperature=1.5)) <= set("\nabcdé")
+    expect(page.locator("#detail button")).to_have_count(5)
 
 
 def test_a_link_with_invalid_settings_generates_nothing(visit, make):
