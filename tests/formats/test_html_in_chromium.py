@@ -234,6 +234,7 @@ def test_keys_and_buttons(visit, make):
     expect(page.locator("#text .typed")).to_have_count(3)
     assert text_of(page) == "abc"
     page.keyboard.press("Shift+Enter")
+    assert page.input_value("#beginning") == "abc\n"
     page.keyboard.press("Backspace")
     page.fill("#length", "30")
     page.press("#beginning", "Enter")
