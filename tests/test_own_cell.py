@@ -135,7 +135,7 @@ def test_unsupported_formats_fail_with_the_message_on_the_page():
     rows = re.findall(r"^\| `convert cv-mgu (.*?)` \| (MGU .*?) \|$", PAGE, re.MULTILINE)
     assert rows
     targets = {target: words for files, words in rows for target in files.split("`, `")}
-    assert targets.keys() == {"mgu.pt", "mgu.safetensors", "mgu.onnx", "mgu.html"}
+    assert targets.keys() == {"mgu.pt", "mgu.safetensors", "mgu.onnx", "page.html"}
     for target, words in targets.items():
         assert words in refusal(f"convert cv {target}")
         assert not Path(target).exists()

@@ -58,14 +58,13 @@ def test_matrix_products_can_have_different_gate_orders(odd_cell, layer):
         np.testing.assert_array_equal(array, expected)
 
 
-@pytest.mark.parametrize("suffix", ["pt", "safetensors", "onnx"])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "onnx", "html"])
 def test_a_cell_without_a_counterpart_is_a_one_line_error(odd_cell, tmp_path, suffix):
     model = CharRNN.new(Config(3, "odd", 2, 1), Vocabulary("abc"), 1)
-    form = "ONNX" if suffix == "onnx" else "PyTorch"
-    message = rf"^cannot convert to .*odd\.{suffix}: Odd cell has no {form} counterpart; use \.npz$"
-    with pytest.raises(
-        MinicharError, match=message if suffix == "onnx" else message.replace("to ", "to or from ", 1)
-    ):
+    form = {"onnx": "ONNX", "html": "JavaScript"}.get(suffix, "PyTorch")
+    way = "to or from" if form == "PyTorch" else "to"
+    message = rf"^cannot convert {way} .*odd\.{suffix}: Odd cell has no {form} counterpart; use \.npz$"
+    with pytest.raises(MinicharError, match=message):
         save_model(model, tmp_path / f"odd.{suffix}")
     assert list(tmp_path.iterdir()) == []
     save_model(model, tmp_path / "odd.npz")

@@ -57,17 +57,17 @@ function stack(h, x = NONE) {
   return s;
 }
 
-// Powers of two, which are exact.
-const POWERS = [1];
+const POWERS = [1]; // of two, which are exact
 while (POWERS.length < 1024) POWERS.push(2 * POWERS[POWERS.length - 1]);
+const SERIES = [3628800, 362880, 40320, 5040, 720, 120, 24, 6, 2, 1, 1].map((factorial) => 1 / factorial);
 
-// e^a = 2^n e^r with |r| ≤ ½ ln 2, where the Taylor series of e^r needs few terms.
+// e^a = 2^n e^r with |r| ≤ ½ ln 2, where eleven terms of the Taylor series of e^r are enough.
 function exp(a) {
   a = Math.max(-700, Math.min(700, a));
   const n = Math.round(a / Math.LN2);
   const r = a - n * Math.LN2;
-  const y = 1 + r * (1 + r * (1 / 2 + r * (1 / 6 + r * (1 / 24 + r * (1 / 120 + r * (1 / 720 + r * (1 / 5040
-    + r * (1 / 40320 + r * (1 / 362880 + r / 3628800)))))))));
+  let y = 0;
+  for (let j = 0; j < SERIES.length; j++) y = y * r + SERIES[j];
   return n < 0 ? y / POWERS[-n] : y * POWERS[n];
 }
 
@@ -121,7 +121,7 @@ const CELLS = {
   },
 };
 
-// A network, which reads one character at a time. The states are an array of { h } or { h, c }, one per layer.
+// A network, which reads one character at a time. The states are an array with { h } or { h, c } for each layer.
 class Network {
   // `shapes` are the [name, rows, columns] of the matrices in `weights`, which are float16 values in base64.
   constructor({ cell, H, L, layer_norm, shapes }, weights) {

@@ -1,4 +1,4 @@
-// The page: reads the beginning as it is typed, and generates the text that follows it.
+// The controls: the page reads the beginning as it is typed, and generates the text that follows it.
 
 const PACE = 2; // generated characters per frame if the text is animated
 const BUDGET = 12; // milliseconds of work per frame, so that the page responds
@@ -12,18 +12,20 @@ const reading = new Reading(network, model.separator);
 let shown = []; // { k, character, surprisal, element } of each character that has been read
 let waiting = []; // { k, character } of each character of the beginning that has not been read
 let remaining = 0; // characters to generate
-let generated = 0, milliseconds = 0; // since the button was pressed
-let options = null, random = null, seed = null;
+let generated = 0, milliseconds = 0; // since generation started
+let options = null, seed = null, random = null;
+let note = ""; // about the beginning
 let selected = null; // the position of the selected character
+let pinned = false; // whether the character was selected by a click or a key, not by hovering
 let frame = null;
 
-// Return the beginning as { k, character }. If it is empty, the prime is read but not shown: its characters are null.
+// Return the beginning as { k, character }. If it is empty, the prime is read, but not shown: its characters are null.
 function beginning() {
   const typed = Array.from($("beginning").value, (character) => {
     return { k: idOf.get(character) ?? (model.unknown ? V : null), character };
   });
   const skipped = new Set(typed.filter(({ k }) => k === null).map(({ character }) => visible(character)));
-  $("status").textContent = skipped.size ? `Skipped, because not in the vocabulary: ${[...skipped].join(" ")}` : "";
+  note = skipped.size ? `not in the vocabulary: ${[...skipped].join(" ")}` : "";
   const known = typed.filter(({ k }) => k !== null);
   return known.length ? known : model.prime.map((k) => ({ k, character: null }));
 }
@@ -31,12 +33,13 @@ function beginning() {
 // Read the beginning, except the characters at its start that have been read.
 function begin() {
   const tokens = beginning();
-  const differs = ({ k, character }, t) => shown[t]?.k !== k || shown[t]?.character !== character;
-  const n = tokens.findIndex(differs);
+  const n = tokens.findIndex(({ k, character }, t) => shown[t]?.k !== k || shown[t]?.character !== character);
   cut(n < 0 ? tokens.length : n);
   for (const { element } of shown) element?.classList.add("typed");
   waiting = tokens.slice(shown.length);
-  remaining = 0;
+  remaining = generated = 0;
+  random = null;
+  $("status").textContent = note;
   run();
 }
 
@@ -44,7 +47,7 @@ function begin() {
 function cut(n) {
   reading.cut(n);
   for (const { element } of shown.splice(n)) element?.remove();
-  selected = null;
+  mark(null);
 }
 
 function generate() {
@@ -54,11 +57,12 @@ function generate() {
   proceed();
 }
 
-// Generate more text with the following random numbers.
+// Generate more text, with the random numbers that follow.
 function proceed() {
   options = { temperature: Number($("temperature").value), top_p: Number($("top_p").value) };
   remaining = Number($("length").value);
   generated = milliseconds = 0;
+  mark(null);
   run();
 }
 
@@ -76,17 +80,17 @@ function work() {
   }
   if (generated > before) milliseconds += performance.now() - begun;
   $("text").scrollTop = $("text").scrollHeight;
-  describe();
   frame = null;
   if (waiting.length || remaining) run();
   else stop();
+  describe();
 }
 
-// Read the next character of the beginning or, after the beginning, generate one.
+// Read the next character of the beginning or, after the beginning, a generated one.
 function next() {
   const typed = waiting.length > 0;
   const logits = reading.logits();
-  const { k, character } = waiting.shift() ?? sample(logits);
+  const { k, character } = typed ? waiting.shift() : sample(logits);
   const surprisal = logits && -Math.log(softmax(logits)[k]);
   const element = character === null ? null : characterElement(shown.length, character, surprisal, typed);
   if (element) $("text").append(element);
@@ -107,8 +111,8 @@ function stop() {
   showButtons();
   if (!generated) return;
   const rate = round((1000 * generated) / Math.max(milliseconds, 1));
-  $("status").textContent = `${round(generated)} characters, seed ${seed}, ${rate} characters/s`;
-  generated = 0;
+  const result = `${round(generated)} characters, seed ${seed}, ${rate} characters/s`;
+  $("status").textContent = note ? `${result}; ${note}` : result;
 }
 
 function showButtons() {
@@ -118,36 +122,43 @@ function showButtons() {
 
 // Describe the selected character or, if none is selected, the next one.
 function describe() {
-  const t = selected ?? shown.length;
-  const logits = reading.logits(t);
-  const { character, surprisal } = shown[t] ?? {};
-  showAlternatives(logits && softmax(logits), model.characters, character, surprisal, (other) => replace(t, other));
-  const last = Math.min(t, shown.length - 1);
+  const t = selected ?? shown.length, last = Math.min(t, shown.length - 1);
   showUnits(reading.h(last), network.L, shown[last]?.character);
+  if (remaining) return $("detail").replaceChildren();
+  const logits = reading.logits(t);
+  $("detail").ariaLive = pinned ? "polite" : "off";
+  showAlternatives(logits && softmax(logits), model.characters, shown[t], (character) => replace(t, character));
 }
 
 // Replace the character at position t, and generate the text after it.
 function replace(t, character) {
   $("beginning").value = shown.slice(0, t).map((item) => item.character ?? "").join("") + character;
+  $("text").focus({ preventScroll: true });
   generate();
 }
 
-function select(t) {
-  if (shown[selected]) shown[selected].element.classList.remove("at");
-  selected = t !== null && shown[t]?.element ? t : null;
-  if (selected !== null) {
-    shown[t].element.classList.add("at");
-    shown[t].element.scrollIntoView({ block: "nearest" });
-  }
+// Mark the character at position t as selected. Without such a character, none is selected.
+function mark(t, pin = false) {
+  shown[selected]?.element.classList.remove("at");
+  selected = shown[t]?.element ? t : null;
+  pinned = pin && selected !== null;
+  shown[selected]?.element.classList.add("at");
+}
+
+function select(t, pin) {
+  mark(t, pin);
   describe();
 }
 
-// Return the position that a key selects.
-function keyed(key) {
+// Select a character with a key. The position after the last character is that of the next one.
+function press(event) {
   const first = shown.findIndex(({ element }) => element), last = shown.length - 1;
   const t = selected ?? last + 1;
-  const positions = { ArrowLeft: t - 1, ArrowRight: t + 1, Home: first, End: last, Escape: null };
-  return key in positions ? positions[key] && Math.max(first, positions[key]) : undefined;
+  const positions = { ArrowLeft: Math.max(first, t - 1), ArrowRight: t + 1, Home: first, End: last, Escape: null };
+  if (!(event.key in positions) || remaining) return;
+  event.preventDefault();
+  select(positions[event.key], true);
+  shown[selected]?.element.scrollIntoView({ block: "nearest" });
 }
 
 for (const name of ["beginning", "temperature", "top_p", "seed", "length"]) {
@@ -164,7 +175,9 @@ $("settings").addEventListener("submit", (event) => {
   if (remaining) stop();
   else generate();
 });
-$("more").addEventListener("click", proceed);
+$("more").addEventListener("click", () => {
+  if ($("settings").reportValidity()) proceed();
+});
 $("beginning").addEventListener("input", begin);
 $("beginning").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -172,19 +185,14 @@ $("beginning").addEventListener("keydown", (event) => {
   stop();
   $("settings").requestSubmit();
 });
+$("text").addEventListener("keydown", press);
 $("text").addEventListener("click", ({ target }) => {
-  if (target.dataset.t) select(Number(target.dataset.t));
+  if (!remaining) select(Number(target.dataset.t ?? NaN), true);
 });
 $("text").addEventListener("pointerover", ({ target, pointerType }) => {
-  if (pointerType === "mouse" && target.dataset.t && !remaining) select(Number(target.dataset.t));
-});
-$("text").addEventListener("keydown", (event) => {
-  const t = keyed(event.key);
-  if (t === undefined) return;
-  event.preventDefault();
-  select(t);
+  if (pointerType === "mouse" && !pinned && !remaining) select(Number(target.dataset.t ?? NaN));
 });
 
 $("about").textContent = model.about;
 $("animate").checked = !matchMedia("(prefers-reduced-motion: reduce)").matches;
-generate();
+if ($("settings").checkValidity()) generate();

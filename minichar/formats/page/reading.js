@@ -17,8 +17,9 @@ class Reading {
   read(k) {
     const { ids, separator, network } = this;
     ids.push(k);
-    const ends = separator.length > 0 && separator.every((other, j) => ids[ids.length - separator.length + j] === other);
-    this.states.push(network.step(k, ends ? network.start() : this.states[ids.length - 1]));
+    const tail = ids.slice(-separator.length);
+    const resets = separator.length > 0 && separator.every((other, j) => tail[j] === other);
+    this.states.push(network.step(k, resets ? network.start() : this.states[ids.length - 1]));
   }
 
   // Return the logits of the character at position t. The first character of a text is not predicted.

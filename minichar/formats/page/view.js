@@ -4,7 +4,7 @@ const ALTERNATIVES = 5;
 const MAX_SURPRISAL = 6; // nats, shown in the strongest colour
 const MAX_UNITS = 512;
 const COLUMNS = 64;
-const SIGNS = { "\n": "↵", "\t": "→", " ": "␣" };
+const SIGNS = { "\n": "↵", "\t": "→", " ": "␣", "\u3000": "␣" };
 
 const $ = (id) => document.getElementById(id);
 const round = (n) => n.toLocaleString("en", { maximumFractionDigits: 0 });
@@ -18,35 +18,39 @@ function make(name, className, text = "") {
   return element;
 }
 
+const isControl = (character) => /\p{C}/u.test(character);
+
 // Return a visible sign for an invisible character; otherwise, the character.
 function visible(character) {
   if (character in SIGNS) return SIGNS[character];
-  return /[\p{C}\p{Z}]/u.test(character) ? `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}` : character;
+  if (!isControl(character)) return character;
+  return `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 // Return the element for the character at position t. `surprisal` is null if the character is not predicted.
 function characterElement(t, character, surprisal, typed) {
   const element = make("span", typed ? "typed" : "", character);
   element.dataset.t = t;
-  if (character !== " " && visible(character) !== character) element.dataset.sign = visible(character);
+  if (isControl(character)) element.dataset.sign = visible(character);
   element.style.background = `rgb(var(--surprise) / ${0.7 * Math.min((surprisal ?? 0) / MAX_SURPRISAL, 1)})`;
   return element;
 }
 
-// Show the likeliest characters in a position with the probabilities p; `choose` is called with the one selected.
-// `character` is the character in that position, if any. Without p, it is not predicted.
-function showAlternatives(p, characters, character, surprisal, choose) {
+// Show the likeliest characters given their probabilities p, which are null if the character is not predicted.
+// `item` is the character in that position, if any; `choose` is called with the character of a button.
+function showAlternatives(p, characters, item, choose) {
   const heading = make("p", "", p ? "Likeliest next characters:" : "");
-  if (character !== undefined) {
-    const words = p ? `: surprisal ${surprisal.toFixed(2)} nats. Likeliest characters:` : ": the first character, which is not predicted.";
-    heading.replaceChildren(make("b", "character", visible(character)), words);
+  if (item) {
+    const surprisal = p && `surprisal ${item.surprisal.toFixed(2)} nats. Likeliest characters:`;
+    const words = surprisal ?? "not predicted, because it is the first character.";
+    heading.replaceChildren(make("b", "character", visible(item.character)), `: ${words}`);
   }
   const best = p ? ranked(p).filter((k) => k < characters.length).slice(0, ALTERNATIVES) : [];
   const buttons = best.map((k) => {
-    const button = make("button", characters[k] === character ? "true" : "", ` ${percent(p[k])}`);
+    const button = make("button", characters[k] === item?.character ? "true" : "", ` ${percent(p[k])}`);
     button.type = "button";
+    button.title = "Continue with this character";
     button.prepend(make("b", "character", visible(characters[k])));
-    button.title = "continue with this character";
     button.addEventListener("click", () => choose(characters[k]));
     return button;
   });
@@ -66,5 +70,6 @@ function showUnits(h, layer, character) {
     strip.children[unit].style.background = `rgb(var(${colour}) / ${Math.abs(h[unit]).toFixed(2)})`;
   }
   const which = n < h.length ? `the first ${n} of ${round(h.length)} units` : `${n} units`;
-  $("units-about").textContent = `h of layer ${layer}${character ? ` after ${visible(character)}` : ""}: ${which}, −1 (blue) to +1 (orange)`;
+  const after = character ? ` after ${visible(character)}` : "";
+  $("units-about").textContent = `h of layer ${layer}${after}: ${which}, −1 (blue) to +1 (orange)`;
 }
