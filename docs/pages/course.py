@@ -12,6 +12,8 @@ from pathlib import Path
 
 from minichar.cli.course import read_lesson
 
+from .terms import index_terms
+
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
@@ -68,7 +70,7 @@ def chapter(path: Path, package: Path) -> str:
     """Return a lesson's page as Markdown."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
-    page = [f"# {lesson.number}. {lesson.title}"]
+    page = [f"# {lesson.number}. {lesson.title}", *index_terms(path.stem)]
     page += [
         f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
         lesson.story.partition("\n")[2].strip("\n"),
