@@ -67,7 +67,7 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
         "# 7. A step\n\n*Forward and backward.*\n\nAn introduction",
-        "    dw = dy x        backward\n\nMore text.",
+        "<td class=comment colspan=2>backward</td></tr>\n</table>\n</div>\n\nMore text.",
         "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "### The slope is x\n\n```py\ndef test_the_slope_is_x():\n",
@@ -82,6 +82,13 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert "EXERCISE" not in chapter
     assert "def forward(xp" not in chapter[: chapter.index("## Source files")]  # not used in the lesson
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
+
+
+def test_every_chapter_contains_its_figures(pages):
+    for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
+        name, chapter = path.stem.removeprefix("test_")[3:], pages[1].chapter(path, PACKAGE)
+        assert f"```{{interactive}} {name}\n" in chapter
+        assert "\n\n```{picture} " in chapter, path.name
 
 
 def test_index_lists_chapters_in_order(pages, tmp_path):

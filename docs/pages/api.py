@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 import minichar
+from pages.equations import TYPESET, typeset
 
 from .examples import GROUPS, Group
 
@@ -50,11 +51,11 @@ def section(group: Group) -> str:
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page with each module's docstring, kept verbatim to preserve equations, and its members."""
+    """Return a page with each module's docstring and its members."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
-        parts += [f"## {name}", f"```text\n{about}\n```"]
+        parts += [f"## {name}", typeset(about) if name.startswith(TYPESET) else f"```text\n{about}\n```"]
         parts.append(
             f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :exclude-members: xp, N\n```"
         )

@@ -261,6 +261,16 @@ def test_reading_needs_no_package(make, tmp_path, monkeypatch, suffix):
     np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
 
 
+def test_the_header_of_a_state_dict_cannot_describe_an_embedding(make, tmp_path):
+    model, path = make(), tmp_path / "model.safetensors"
+    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
+    header = header_of(model)
+    header["config"]["embedding"] = 5
+    path.write_bytes(handmade.safetensors(tensors, json.dumps(header)))
+    with pytest.raises(MinicharError, match="its header describes an embedding, which a state dict cannot"):
+        load_model(path)
+
+
 @pytest.mark.parametrize("suffix", ["onnx", "html"])
 def test_write_only_formats(tmp_path, suffix):
     path = tmp_path / f"model.{suffix}"
@@ -301,7 +311,7 @@ WRONG = {
     "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),
     "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
     "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
-    "file as directory": (["model.npz", "other.npz/model.npz"], "free disk space or choose another"),
+    "file as directory": (["model.npz", "other.npz/model.npz"], "Not a directory; choose another directory"),
 }
 
 

@@ -259,6 +259,16 @@ def test_characters_outside_the_vocabulary(visit, make):
     assert set(generate_on(page, length=300, temperature=1.5)) <= set("\nabcdé")
 
 
+def test_a_link_with_invalid_settings_generates_nothing(visit, make):
+    page = visit(make(), "length=999999999&temperature=x&seed=-1&beginning=ab")
+    assert page.input_value("#beginning") == "ab"
+    page.fill("#beginning", "abc")
+    expect(page.locator("#text span")).to_have_count(3)
+    page.click("#generate")
+    expect(page.locator("#generate")).to_have_text("Generate")
+    assert text_of(page) == "abc"
+
+
 HOSTILE = "</script><script>hacked=1</script><img src=x onerror=hacked=1>"
 
 

@@ -5,8 +5,8 @@
 //     x_{l+1} = h_l
 //     logits = W @ [h_L; 1]
 //
-// The arithmetic is that of IEEE 754 only, because Math.exp and Math.tanh differ between browsers. The same
-// weights and characters therefore give the same logits, to the last bit, in every browser.
+// Only IEEE 754 arithmetic is used, because Math.exp and Math.tanh differ between browsers. The same weights and
+// characters therefore give the same logits, to the last bit, in every browser.
 
 const EPSILON = 1e-5; // of layer normalisation
 const NONE = new Float64Array(0);
@@ -175,6 +175,6 @@ function decode(base64) {
     const bits = view.getUint16(2 * j, true);
     const exponent = (bits >> 10) & 31, fraction = bits & 1023;
     const size = exponent ? (1024 + fraction) * POWERS[exponent - 1] : fraction; // in units of 2^-24
-    return ((bits & 0x8000 ? -size : size)) / POWERS[24];
+    return (bits & 0x8000 ? -size : size) / POWERS[24];
   });
 }
