@@ -18,12 +18,14 @@ from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
 from pages.course import write_course  # noqa: E402
 from pages.live import write_live_model  # noqa: E402
+from pages.notebooks import write_notebooks  # noqa: E402
 
-for name in ("course", "commands", "api", "live"):
+for name in ("course", "commands", "api", "live", "notebooks"):
     (HERE / name).mkdir(exist_ok=True)
     for old in (HERE / name).glob("*.md"):
         old.unlink()
 write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
+write_notebooks(ROOT / "tests" / "lessons", HERE / "notebooks")
 write_commands(HERE / "commands")
 write_api(HERE / "api")
 draw_if_stale()
