@@ -17,15 +17,19 @@ from figures import draw_if_stale  # noqa: E402
 from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
 from pages.course import write_course  # noqa: E402
+from pages.live import write_live_model  # noqa: E402
+from pages.notebooks import write_notebooks  # noqa: E402
 
-for name in ("course", "commands", "api"):
+for name in ("course", "commands", "api", "live", "notebooks"):
     (HERE / name).mkdir(exist_ok=True)
     for old in (HERE / name).glob("*.md"):
         old.unlink()
 write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
+write_notebooks(ROOT / "tests" / "lessons", HERE / "notebooks")
 write_commands(HERE / "commands")
 write_api(HERE / "api")
 draw_if_stale()
+write_live_model(HERE / "live")
 
 project = "minichar"
 author = "The minichar authors"
@@ -58,7 +62,7 @@ toc_object_entries = False
 html_theme = "furo"
 html_title = "minichar"
 html_static_path = ["static"]
-html_extra_path = ["figures/inside.html"]
+html_extra_path = ["figures/inside.html", "live/model.html"]
 html_css_files = ["minichar.css", "interactive.css"]
 html_js_files = ["minichar.js"]
 html_show_sphinx = False

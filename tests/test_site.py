@@ -51,6 +51,32 @@ It fails.
 '''
 
 
+FIXTURES = """
+import pytest
+
+
+@pytest.fixture
+def one():
+    return []
+
+
+@pytest.fixture
+def two(one):
+    one.append(0)
+    return one
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_fixtures(n, two, one):
+    assert two is one
+    calls.append((n, two))
+
+
+def test_doc():
+    assert "dw = dy x" in __doc__
+"""
+
+
 @pytest.fixture
 def pages(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
@@ -89,6 +115,23 @@ def test_every_chapter_contains_its_figures(pages):
         name, chapter = path.stem.removeprefix("test_")[3:], pages[1].chapter(path, PACKAGE)
         assert f"```{{interactive}} {name}\n" in chapter
         assert "\n\n```{picture} " in chapter, path.name
+
+
+def test_a_lesson_becomes_a_notebook_that_runs_its_tests(pages, tmp_path):
+    from pages import notebooks
+
+    path = tmp_path / "test_07_step.py"
+    path.write_text(LESSON.replace("\n\nEXERCISE", FIXTURES + "\n\nEXERCISE"))
+    script = notebooks.script(path)
+    assert script.count("# %% [markdown]\n") == 5  # the text, three tests and the exercise
+    assert "#     dw = dy x        backward\n" in script
+    assert "@pytest" not in script
+    assert "# EXERCISE" not in script
+    ran: dict = {"calls": []}
+    exec(script, ran)
+    assert ran["calls"] == [(1, [0]), (2, [0])]  # new fixtures for each value
+    with pytest.raises(AssertionError):
+        exec(script.replace("return w * x", "return w"), {"calls": []})
 
 
 def test_index_lists_chapters_in_order(pages, tmp_path):

@@ -14,6 +14,7 @@ from minichar.cli.course import read_lesson
 from pages.equations import typeset
 
 from .interactive import INTERACTIVE
+from .terms import index_terms
 
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
@@ -111,8 +112,8 @@ def page_name(path: Path) -> str:
 def chapter(path: Path, package: Path) -> str:
     """Return a lesson's page as Markdown."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
-    lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
-    page = [f"# {lesson.number}. {lesson.title}"]
+    body = ast.parse(source).body
+    page = [f"# {lesson.number}. {lesson.title}", *index_terms(path.stem)]
     page += [
         f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
         typeset(lesson.story.partition("\n")[2].strip("\n")),
@@ -134,25 +135,38 @@ def chapter(path: Path, package: Path) -> str:
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
     page += [
         "## Tests",
-        f"This is the code in `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`.",
+        f"This is the code in `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`, "
+        f"or download the chapter as a {{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`.",
     ]
+    for test, code in pieces(source):
+        page += [f"### {sentence(test.name)}"] if test else []
+        page.append(fenced(code))
+    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
+    page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## Source files"]
+    for name in shown:
+        page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
+    return "\n\n".join(page) + "\n"
+
+
+def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
+    """Split a lesson's code into its tests, and the code before and between them, which belongs to no test.
+
+    The docstring, the exercise and the answer are left out.
+    """
+    lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
+    found: list[tuple[ast.FunctionDef | None, str]] = []
     code, start = "", docstring.end_lineno or 0
     for node in body:
         gap = "" if lines[start : start + 1] != [""] else "\n"
         piece = "\n".join(lines[start : node.end_lineno]).strip("\n")  # with the comment above it
         start = node.end_lineno or start
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            page += [fenced(code)] if code else []
-            page += [f"### {sentence(node.name)}", fenced(piece)]
+            found += [(None, code)] if code else []
+            found.append((node, piece))
             code = ""
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"
-    page += [fenced(code)] if code else []
-    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
-    page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## Source files"]
-    for name in shown:
-        page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
-    return "\n\n".join(page) + "\n"
+    return [*found, (None, code)] if code else found
 
 
 def source_files(body: list[ast.stmt]) -> dict[str, str]:
