@@ -17,22 +17,32 @@ from figures import draw_if_stale  # noqa: E402
 from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
 from pages.course import write_course  # noqa: E402
+from pages.live import write_live_model  # noqa: E402
+from pages.notebooks import write_notebooks  # noqa: E402
 
-for name in ("course", "commands", "api"):
+for name in ("course", "commands", "api", "live", "notebooks"):
     (HERE / name).mkdir(exist_ok=True)
     for old in (HERE / name).glob("*.md"):
         old.unlink()
 write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
+write_notebooks(ROOT / "tests" / "lessons", HERE / "notebooks")
 write_commands(HERE / "commands")
 write_api(HERE / "api")
 draw_if_stale()
+write_live_model(HERE / "live")
 
 project = "minichar"
 author = "The minichar authors"
 copyright = author
 version = release = version_of("minichar")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages.extension"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "pages.extension",
+]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["figures", "pages"]
 myst_enable_extensions = ["deflist", "dollarmath"]
@@ -52,13 +62,17 @@ toc_object_entries = False
 html_theme = "furo"
 html_title = "minichar"
 html_static_path = ["static"]
-html_extra_path = ["figures/inside.html"]
-html_css_files = ["minichar.css"]
+html_extra_path = ["figures/inside.html", "live/model.html"]
+html_css_files = ["minichar.css", "interactive.css"]
+html_js_files = ["minichar.js"]
 html_show_sphinx = False
 html_copy_source = False
-html_show_search_summary = False  # browsers block the requests on file:// pages
+html_show_search_summary = True  # minichar.js disables them on file:// pages
 html_use_index = False
 html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}
+copybutton_selector = "div.highlight:not(.highlight-text > *) pre"  # text blocks are output
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go, .shell-comment"
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"

@@ -36,9 +36,21 @@ def need(module: str, extra: str, what: str) -> Any:
             return import_module(module)
     except ImportError as error:
         raise MinicharError(
-            f"{what} needs a package that cannot be imported ({first_line(error)}): "
-            f"pip install 'minichar[{extra}]'"
+            f"{what} needs a package that cannot be imported ({first_line(error)}): {install_command(extra)}"
         ) from error
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra.
+
+    The command names the packages, because ``pip install 'minichar[plot]'`` fails unless minichar itself is
+    on PyPI. Double quotes work in every shell, including those of Windows.
+    """
+    from importlib.metadata import requires  # slow to import
+
+    suffix = f'; extra == "{extra}"'
+    packages = [line.removesuffix(suffix) for line in requires("minichar") or () if line.endswith(suffix)]
+    return " ".join(["pip install", *(f'"{package}"' for package in packages)])
 
 
 def first_line(error: Exception) -> str:

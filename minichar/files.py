@@ -99,9 +99,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     except IsADirectoryError as error:
         raise MinicharError(f"cannot write {path}: it is a directory; specify a file name") from error
     except OSError as error:
-        raise MinicharError(
-            f"cannot write {path}: {error.strerror or error}; free disk space or choose another directory"
-        ) from error
+        advice = {errno.ENOSPC: "; free disk space or choose another directory", errno.EPIPE: ""}
+        what_to_do = advice.get(error.errno or 0, "; choose another directory")
+        raise MinicharError(f"cannot write {path}: {error.strerror or error}{what_to_do}") from error
 
 
 @contextmanager

@@ -16,13 +16,16 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from click.testing import CliRunner
 
+import minichar
 from minichar.bench import compare
 from minichar.bench.worker import SIDES, answer
-from minichar.cli import main
+from minichar.cli import COMMANDS, main
+from minichar.cli.examples import EXAMPLES
 from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +40,7 @@ DOCUMENTS = [
     ),
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
+SETUP = ("git clone", "python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
 TRAIN = re.compile(r"(cat \S+ \| )?(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
@@ -46,6 +49,12 @@ PURE = re.compile("minichar (bench|doctor|gradcheck|lessons)")
 STRESS = {"chains": 1, "seconds": 2, "sample": 2000, "megabytes": 1, "eval-val-every": 10}
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n\n"
+
+
+def api_groups():
+    """Return the groups of the API reference, which belong to the build of the docs."""
+    path = ROOT / "docs" / "pages" / "examples.py"
+    return run_path(str(path))["GROUPS"]
 
 
 def free_port() -> int:
@@ -59,13 +68,14 @@ def blocks(language: str, documents: list[Path] = DOCUMENTS) -> list[str]:
 
 
 def commands() -> list[str]:
-    """Return the lines of all ``sh`` blocks, followed by the commands in tables."""
+    """Return the lines of all ``sh`` blocks, followed by the commands in tables and in ``--help``."""
     text = "".join(blocks("sh")).replace("\\\n", " ")
     for path in DOCUMENTS:
         rows = re.findall(r"^\|.*$", path.read_text(encoding="utf-8"), re.MULTILINE)
         text += "".join(f"{command}\n" for command in re.findall(r"`(minichar [^`]+)`", "".join(rows)))
     lines = [re.sub(r"\s+#.*", "", line).strip() for line in text.splitlines()]
-    return [line for line in lines if line]
+    examples = [line for name in COMMANDS for line in EXAMPLES[name] if line not in lines]
+    return [line for line in [*lines, *examples] if line]
 
 
 @pytest.fixture
@@ -216,10 +226,14 @@ def run(command: str) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
-def test_readme_starts_with_two_setup_commands():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [line.startswith(SETUP) for line in FENCE.search(readme)[2].splitlines()] == [True, True]
-    assert readme.count(SETUP[0]) == 2
+def test_readme_starts_with_the_setup_commands():
+    """Check the lines that ``.ci/run`` looks for: the commands that try minichar, and run its tests."""
+    first, *_, last = blocks("sh", [ROOT / "README.md"])
+    clone, trial = first.splitlines()
+    assert clone.startswith("git clone")
+    commands = [line for line in (first + last).splitlines() if line.startswith("python3 -m venv")]
+    assert commands == [trial, last.strip()]
+    assert last.strip().endswith("pytest -q -n auto")
 
 
 def test_commands_and_python_blocks_run(home, servers):
@@ -248,9 +262,24 @@ def test_commands_and_python_blocks_run(home, servers):
             run(command)
         ran += 1
     assert ran >= 60
+    examples = [group.example for group in api_groups()]
     assert blocks("python")
-    for block in blocks("python"):
+    for block in [*blocks("python"), *examples]:
         exec(compile(block, "a Python block of the docs", "exec"), {})
+
+
+def test_each_public_name_is_in_one_example():
+    named = [name for group in api_groups() for name in group.names]
+    assert sorted(named) == sorted(minichar.__all__)
+    for group in api_groups():
+        assert all(re.search(rf"minichar\.{name}\b", group.example) for name in group.names), group.title
+
+
+def test_help_ends_with_examples():
+    for name in COMMANDS:
+        helped = CliRunner().invoke(main, [name, "--help"]).output.splitlines()
+        assert helped[-len(EXAMPLES[name]) :] == [f"    {line}" for line in EXAMPLES[name]]
+        assert max(map(len, EXAMPLES[name])) <= 76, name
 
 
 def test_quoted_errors_are_printed(tmp_path, monkeypatch):
@@ -265,13 +294,6 @@ def test_quoted_errors_are_printed(tmp_path, monkeypatch):
         result = CliRunner().invoke(main, shlex.split(command), prog_name="minichar")
         assert result.exit_code != 0
         assert result.stderr.splitlines()[-1] == message
-
-
-def test_readme_quotes_the_lstm_source():
-    (shown,) = blocks("py", [ROOT / "README.md"])
-    assert shown.startswith("def forward(")
-    assert "\ndef backward(" in shown
-    assert shown in (ROOT / "minichar" / "engine" / "lstm.py").read_text(encoding="utf-8")
 
 
 def test_linked_and_named_files_exist():

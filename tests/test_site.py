@@ -51,6 +51,32 @@ It fails.
 '''
 
 
+FIXTURES = """
+import pytest
+
+
+@pytest.fixture
+def one():
+    return []
+
+
+@pytest.fixture
+def two(one):
+    one.append(0)
+    return one
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_fixtures(n, two, one):
+    assert two is one
+    calls.append((n, two))
+
+
+def test_doc():
+    assert "dw = dy x" in __doc__
+"""
+
+
 @pytest.fixture
 def pages(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
@@ -67,7 +93,7 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
         "# 7. A step\n\n*Forward and backward.*\n\nAn introduction",
-        "    dw = dy x        backward\n\nMore text.",
+        "<td class=comment colspan=2>backward</td></tr>\n</table>\n</div>\n\nMore text.",
         "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "### The slope is x\n\n```py\ndef test_the_slope_is_x():\n",
@@ -82,6 +108,30 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert "EXERCISE" not in chapter
     assert "def forward(xp" not in chapter[: chapter.index("## Source files")]  # not used in the lesson
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
+
+
+def test_every_chapter_contains_its_figures(pages):
+    for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
+        name, chapter = path.stem.removeprefix("test_")[3:], pages[1].chapter(path, PACKAGE)
+        assert f"```{{interactive}} {name}\n" in chapter
+        assert "\n\n```{picture} " in chapter, path.name
+
+
+def test_a_lesson_becomes_a_notebook_that_runs_its_tests(pages, tmp_path):
+    from pages import notebooks
+
+    path = tmp_path / "test_07_step.py"
+    path.write_text(LESSON.replace("\n\nEXERCISE", FIXTURES + "\n\nEXERCISE"))
+    script = notebooks.script(path)
+    assert script.count("# %% [markdown]\n") == 5  # the text, three tests and the exercise
+    assert "#     dw = dy x        backward\n" in script
+    assert "@pytest" not in script
+    assert "# EXERCISE" not in script
+    ran: dict = {"calls": []}
+    exec(script, ran)
+    assert ran["calls"] == [(1, [0]), (2, [0])]  # new fixtures for each value
+    with pytest.raises(AssertionError):
+        exec(script.replace("return w * x", "return w"), {"calls": []})
 
 
 def test_index_lists_chapters_in_order(pages, tmp_path):

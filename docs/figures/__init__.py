@@ -3,7 +3,26 @@
 from importlib import import_module
 from pathlib import Path
 
-SCRIPTS = ("data_flow", "unrolled", "cells", "truncation", "v_shape", "vanishing", "losses")
+SCRIPTS = (
+    "data_flow",
+    "one_weight",
+    "v_shape",
+    "tiny_steps",
+    "nonlinearities",
+    "softmax",
+    "outer_product",
+    "cells",
+    "cells_backward",
+    "unrolled",
+    "through_time",
+    "truncation",
+    "vanishing",
+    "bracket",
+    "dropout_mask",
+    "sampled_input",
+    "ravine",
+    "losses",
+)
 FOLDER = Path(__file__).parent
 ENGINE = FOLDER.parents[1] / "minichar" / "engine"
 

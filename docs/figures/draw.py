@@ -10,11 +10,12 @@ from math import log10
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
 Point = tuple[float, float]
@@ -35,11 +36,14 @@ STYLE = {
 }
 
 
-def figure(draw: Callable[[Axes], None], width: float, height: float, name: str) -> None:
-    """Create a figure of `width` × `height` inches, draw on its axes with `draw`, and save ``name.svg``."""
+def figure(draw: Callable[..., None], width: float, height: float, name: str, rows: int = 1) -> None:
+    """Create a figure of `width` × `height` inches, draw on its axes with `draw`, and save ``name.svg``.
+
+    `draw` is called with one argument per row of axes. The rows share their x-axis.
+    """
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), layout="constrained")
-        draw(fig.subplots())
+        draw(*fig.subplots(rows, squeeze=False, sharex=True)[:, 0])
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
@@ -70,6 +74,23 @@ def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
     """Draw a binary operation as a circle around its sign."""
     ax.plot(x, y, "o", markersize=17, mfc="none", mec=colour, mew=1.4)
     ax.text(x, y, sign, ha="center", va="center_baseline")
+
+
+def matrix(ax: Axes, x: float, y: float, values: np.ndarray, form: str = "{:.1f}") -> None:
+    """Write a matrix into cells of one unit, with the top-left corner at (x, y).
+
+    The shade of a cell shows the size of its number. Positive numbers are blue and negative ones orange.
+    """
+    for (row, column), value in np.ndenumerate(values):
+        shade = to_rgba(BLUE if value > 0 else ORANGE, 0.6 * abs(value) / abs(values).max())
+        corner = x + column, y - row - 1
+        ax.add_patch(Rectangle(corner, 1, 1, fc=shade, ec=INK, lw=0.8))
+        ax.text(x + column + 0.5, y - row - 0.5, signed(value, form), ha="center", va="center_baseline")
+
+
+def signed(value: float, form: str = "{:.4f}") -> str:
+    """Format a number with a minus sign instead of a hyphen."""
+    return form.format(value + 0.0).replace("-", "−")  # adding 0 turns -0 into 0
 
 
 def arrow(ax: Axes, start: Point, end: Point, colour: str = INK) -> None:

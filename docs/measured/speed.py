@@ -21,6 +21,14 @@ from minichar.model import CharRNN
 from minichar.training.optimiser import RMSprop
 
 HERE = Path(__file__).parent
+GREY = "#808080"  # legible on light and on dark pages
+COLOURED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+STYLE = {
+    "svg.hashsalt": "minichar",
+    "savefig.transparent": True,
+    "legend.frameon": False,
+    **dict.fromkeys(COLOURED, GREY),
+}
 KINDS = ("products", "cells", "loss", "optimiser", "gradient of Wx")
 GROWTH = {
     "rnn_size": ("H, hidden units", (64, 128, 256, 512)),
@@ -120,9 +128,8 @@ def draw_shares():
     for kind in rows[0]:
         values = np.array([row[kind] for row in rows])
         bars = axes.barh([f"H = {H}" for H in sizes], values, left=left, label=kind)
-        axes.bar_label(
-            bars, [f"{value:.0%}" if value > 0.04 else "" for value in values], label_type="center"
-        )
+        words = [f"{value:.0%}" if value > 0.04 else "" for value in values]
+        axes.bar_label(bars, words, label_type="center", color="black")
         left += values
     axes.set(xlim=(0, 1), xlabel="fraction of a training step, LSTM, L = 2, B = T = 50, V = 65")
     axes.invert_yaxis()
@@ -148,6 +155,6 @@ def draw_growth():
 
 
 if __name__ == "__main__":
-    plt.rcParams["svg.hashsalt"] = "minichar"
+    plt.rcParams.update(STYLE)
     draw_shares()
     draw_growth()

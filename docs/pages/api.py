@@ -7,6 +7,9 @@ from pkgutil import iter_modules
 from typing import Any
 
 import minichar
+from pages.equations import TYPESET, typeset
+
+from .examples import GROUPS, Group
 
 PACKAGES = ("devices", "engine", "text", "checkpoints", "sampling", "training", "formats", "pictures")
 
@@ -16,9 +19,7 @@ INDEX = """\
 The names on this page are the public interface. The internal packages ({packages}) are documented
 for reference and may change between versions.
 
-```{{eval-rst}}
-{names}
-```
+{groups}
 
 ```{{toctree}}
 :hidden:
@@ -38,17 +39,23 @@ def write_api(folder: Path) -> None:
     top = page("Other modules", [f"minichar.{name}" for name in others if name != "__main__"])
     (folder / "others.md").write_text(top, encoding="utf-8")
     packages = ", ".join(f"[{name}]({name}.md)" for name in PACKAGES) + " and [other modules](others.md)"
-    names = "\n".join(public(name) for name in minichar.__all__)
-    index = INDEX.format(packages=packages, names=names, entries="\n".join([*PACKAGES, "others"]))
+    groups = "\n\n".join(map(section, GROUPS))
+    index = INDEX.format(packages=packages, groups=groups, entries="\n".join([*PACKAGES, "others"]))
     (folder / "index.md").write_text(index, encoding="utf-8")
 
 
+def section(group: Group) -> str:
+    """Return a section with a group's example and the documentation of its names."""
+    names = "\n".join(map(public, group.names))
+    return f"## {group.title}\n\n```python\n{group.example}```\n\n```{{eval-rst}}\n{names}\n```"
+
+
 def page(title: str, modules: list[str]) -> str:
-    """Return a page with each module's docstring, kept verbatim to preserve equations, and its members."""
+    """Return a page with each module's docstring and its members."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
-        parts += [f"## {name}", f"```text\n{about}\n```"]
+        parts += [f"## {name}", typeset(about) if name.startswith(TYPESET) else f"```text\n{about}\n```"]
         parts.append(
             f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :exclude-members: xp, N\n```"
         )

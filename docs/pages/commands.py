@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from minichar.cli import COMMANDS, main
+from minichar.cli.examples import EXAMPLES
 
 INDEX = """\
 # Commands
@@ -32,7 +33,9 @@ def write_commands(folder: Path) -> None:
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
-        (folder / f"{name}.md").write_text(section(command, name, context, 1), encoding="utf-8")
+        examples = "## Examples\n\n```sh\n" + "\n".join(EXAMPLES[name]) + "\n```\n"
+        page = f"{section(command, name, context, 1)}\n{examples}"
+        (folder / f"{name}.md").write_text(page, encoding="utf-8")
     rows = "\n".join(f"| [minichar {name}]({name}.md) | {words} |" for name, words in COMMANDS.items())
     (folder / "index.md").write_text(INDEX.format(rows=rows, entries="\n".join(COMMANDS)), encoding="utf-8")
 

@@ -11,20 +11,64 @@ import re
 from pathlib import Path
 
 from minichar.cli.course import read_lesson
+from pages.equations import typeset
+
+from .interactive import INTERACTIVE
+from .terms import index_terms
 
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
 FIGURES = {
-    "gradient_check": ("v_shape", "Measured error of a small LSTM's numerical gradient."),
-    "rnn_step": ("rnn", "One step of an RNN."),
-    "through_time": ("unrolled", "Two layers, unrolled over four characters."),
-    "truncation": ("truncation", "States cross chunk boundaries; gradients do not."),
-    "vanishing": ("vanishing", "Measured gradients with respect to earlier inputs in untrained networks."),
-    "lstm": ("lstm", "One step of an LSTM. ∘ denotes element-wise multiplication."),
-    "gru": ("gru", "One step of a GRU with the reset gate applied after the matrix product."),
+    "one_weight": {"one_weight": "The worked example: values forward, derivatives backward."},
+    "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
+    "complex_step": {
+        "tiny_steps": "Measured error on the loss from lesson 1. As h shrinks, the complex step loses no "
+        "digits.",
+    },
+    "tanh_and_sigmoid": {
+        "nonlinearities": "The two functions, and the derivatives that multiply the gradient.",
+    },
+    "softmax": {
+        "softmax": "Probabilities, and the gradient p − onehot(target): it is negative only at the target.",
+    },
+    "linear_layer": {
+        "outer_product": "The gradient of each weight is da of its row times the input of its column. Orange "
+        "is negative.",
+    },
+    "rnn_step": {
+        "rnn": "One step of an RNN.",
+        "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
+    },
+    "through_time": {
+        "unrolled": "Two layers, unrolled over four characters.",
+        "through_time": "The worked example: backpropagation through three steps of one unit.",
+    },
+    "truncation": {"truncation": "States cross chunk boundaries; gradients do not."},
+    "vanishing": {
+        "vanishing": "Measured gradients with respect to earlier inputs in untrained networks.",
+    },
+    "lstm": {
+        "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
+        "lstm_backward": "Its backward pass. σ′ stands for s ∘ (1 − s), and tanh′ for 1 − y ∘ y (lesson 4).",
+        "bracket": "One unit of a trained LSTM, from an opening bracket to the closing one. The last row "
+        "is the gradient along the cell state, relative to its value before the closing bracket.",
+    },
+    "gru": {
+        "gru": "One step of a GRU with the reset gate applied after the matrix product.",
+        "gru_backward": "Its backward pass: `dh_prev = dh ∘ z + U_hᵀ @ du`.",
+    },
+    "dropout": {
+        "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
+    },
+    "scheduled_sampling": {
+        "sampled_input": "Values forward and gradients backward. No gradient passes through the choice of k.",
+    },
+    "rmsprop": {
+        "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
+    },
 }
-"""Figure and caption for each lesson whose file name contains the key."""
+"""Figures and captions for each lesson whose file name contains the key."""
 
 INDEX = """\
 # The course
@@ -34,8 +78,9 @@ text. The chapters show how each of those lines is derived and proved, and where
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests every claim. You need to know Python and first-year
-calculus. [Notation](../notation.md) lists the symbols. Each chapter ends with an exercise: change one
-line and see which tests fail.
+calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive figure, in which
+values are blue and gradients are orange. It ends with an exercise: change one line and see which tests
+fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the chapters,
@@ -67,15 +112,21 @@ def page_name(path: Path) -> str:
 def chapter(path: Path, package: Path) -> str:
     """Return a lesson's page as Markdown."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
-    lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
-    page = [f"# {lesson.number}. {lesson.title}"]
+    body = ast.parse(source).body
+    page = [f"# {lesson.number}. {lesson.title}", *index_terms(path.stem)]
     page += [
         f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
-        lesson.story.partition("\n")[2].strip("\n"),
+        typeset(lesson.story.partition("\n")[2].strip("\n")),
     ]
     page += [
-        f"```{{picture}} {name}\n{words}\n```" for key, (name, words) in FIGURES.items() if key in path.stem
+        f"```{{picture}} {name}\n{words}\n```"
+        for key, figures in FIGURES.items()
+        if key in path.stem
+        for name, words in figures.items()
     ]
+    _, _, name = page_name(path).partition("_")
+    if name in INTERACTIVE:
+        page.append(f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```")
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):
@@ -84,25 +135,38 @@ def chapter(path: Path, package: Path) -> str:
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
     page += [
         "## Tests",
-        f"This is the code in `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`.",
+        f"This is the code in `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`, "
+        f"or download the chapter as a {{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`.",
     ]
+    for test, code in pieces(source):
+        page += [f"### {sentence(test.name)}"] if test else []
+        page.append(fenced(code))
+    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
+    page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## Source files"]
+    for name in shown:
+        page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
+    return "\n\n".join(page) + "\n"
+
+
+def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
+    """Split a lesson's code into its tests, and the code before and between them, which belongs to no test.
+
+    The docstring, the exercise and the answer are left out.
+    """
+    lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
+    found: list[tuple[ast.FunctionDef | None, str]] = []
     code, start = "", docstring.end_lineno or 0
     for node in body:
         gap = "" if lines[start : start + 1] != [""] else "\n"
         piece = "\n".join(lines[start : node.end_lineno]).strip("\n")  # with the comment above it
         start = node.end_lineno or start
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            page += [fenced(code)] if code else []
-            page += [f"### {sentence(node.name)}", fenced(piece)]
+            found += [(None, code)] if code else []
+            found.append((node, piece))
             code = ""
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"
-    page += [fenced(code)] if code else []
-    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
-    page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## Source files"]
-    for name in shown:
-        page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
-    return "\n\n".join(page) + "\n"
+    return [*found, (None, code)] if code else found
 
 
 def source_files(body: list[ast.stmt]) -> dict[str, str]:

@@ -1,13 +1,17 @@
-"""Sphinx extension for the site: MathML, inline figures, and docstring fixes."""
+"""Sphinx extension for the site: MathML, inline and interactive figures, and docstring fixes."""
 
 import re
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from pages.equations import BLOCK, TYPESET, table
+from pages.interactive import FOLDER, markup
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
@@ -37,6 +41,26 @@ class Picture(SphinxDirective):
         return [figure, *messages]
 
 
+class Interactive(SphinxDirective):
+    """A figure from ``docs/interactive`` that the reader can change.
+
+    The argument is the name of the figure. The content is its caption.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the figure node."""
+        (name,) = self.arguments
+        for stem in ("shared", name):
+            self.env.note_dependency(str(FOLDER / f"{stem}.js"))
+        caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
+        figure = nodes.figure("", nodes.raw("", markup(name), format="html"), nodes.caption("", "", *caption))
+        figure["classes"].append("interactive")
+        return [figure, *messages]
+
+
 def visit_math(translator: Any, node: nodes.math) -> None:
     """Write inline maths as MathML, which browsers render natively."""
     translator.body.append(convert(node.astext()))
@@ -50,7 +74,10 @@ def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
 
 
 def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Keep indented equations verbatim. Drop module docstrings, which ``api.page`` already includes."""
+    """Typeset equations, and keep other indented blocks verbatim.
+
+    Drop module docstrings, which ``api.page`` already includes.
+    """
     if what == "module":
         lines.clear()
         return
@@ -58,6 +85,8 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
         app.env.temp_data[name] = list(lines)
         return
     header, sections = split_sections(lines)
+    if name.startswith(TYPESET):
+        header = BLOCK.sub(raw_table, "\n".join([*header, ""])).splitlines()
     fixed: list[str] = []
     for line in header:
         begins = line.startswith("    ") and fixed and not fixed[-1].strip()
@@ -70,6 +99,12 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
         fixed += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
     # A line that begins with "V." would be parsed as a list item with a Roman numeral.
     lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in fixed]
+
+
+def raw_table(block: re.Match[str]) -> str:
+    """Return an indented block of a docstring as a table of equations, or as it is."""
+    html = table(block[0])
+    return f".. raw:: html\n\n{indent(html, '   ')}\n" if html else block[0]
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -92,11 +127,26 @@ def keep_together(app: Sphinx, doctree: nodes.document) -> None:
             literal["classes"].append("short")
 
 
+def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
+    """Show ``name-dark.png`` instead of ``name.png`` in the dark theme, if both exist."""
+    folder = Path(app.env.doc2path(app.env.docname)).parent
+    for light in list(doctree.findall(nodes.image)):
+        name = Path(light["uri"]).with_stem(f"{Path(light['uri']).stem}-dark")
+        if (folder / name).exists():
+            dark = light.deepcopy()
+            dark["uri"] = str(name)
+            light["classes"].append("only-light")
+            dark["classes"].append("only-dark")
+            light.parent.insert(light.parent.index(light) + 1, dark)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
+    app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("doctree-read", keep_together)
+    app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
     return {"parallel_read_safe": True}

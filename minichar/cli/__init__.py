@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from minichar.cli.dashes import TwoDashes
+from minichar.cli.examples import epilog
 from minichar.errors import MinicharError
 
 COMMANDS = {
@@ -53,7 +54,9 @@ class LazyGroup(TwoDashes, click.Group):
         """Return the command `name`, or None if there is no such command."""
         if name not in COMMANDS:
             return None
-        return getattr(import_module(f"minichar.cli.{name}"), "command")  # noqa: B009  (module attribute)
+        command = getattr(import_module(f"minichar.cli.{name}"), "command")  # noqa: B009  (module attribute)
+        command.epilog = epilog(name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -109,7 +109,7 @@ def command(
     for title in sorted({cell.title for cell in alone if cell.torch is None}):
         click.echo(f"{title} has no PyTorch counterpart to compare with", err=True)
     if any(cell.torch for cell in alone):
-        click.echo("PyTorch is not installed: run `pip install 'minichar[bench]'` to compare", err=True)
+        click.echo("PyTorch is not installed: run `pip install torch` to compare", err=True)
     with threads_limited(threads):
         sides = [device.describe()]
     if find_spec("torch"):

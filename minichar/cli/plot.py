@@ -27,7 +27,7 @@ from minichar.pictures.terminal import MARKS, text_plot
     "--output",
     metavar="FILE",
     type=OUTPUT,
-    help="Save the plot as an .svg or .png file (requires Matplotlib: `pip install 'minichar[plot]'`).  "
+    help="Save the plot as an .svg or .png file (requires Matplotlib: `pip install matplotlib`).  "
     "[default: print as text]",
 )
 def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:

@@ -12,6 +12,7 @@ from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
+from minichar.extras import install_command
 
 NO_DEVICE = 100
 """The CUDA error code cudaErrorNoDevice: a driver is installed, but there is no GPU."""
@@ -128,7 +129,7 @@ def open_cupy(index: int) -> CuPyBackend:
     try:
         cupy = import_module("cupy")
     except Exception as error:  # CuPy is missing, or too old for the installed NumPy
-        raise unusable("gpu", "requires CuPy", error, "pip install 'minichar[gpu]'") from error
+        raise unusable("gpu", "requires CuPy", error, install_command("gpu")) from error
     version = f"CuPy {cupy.__version__}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -143,7 +144,7 @@ def open_cupy(index: int) -> CuPyBackend:
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
         what = f"a test computation with {version} failed"
-        raise unusable(name, what, error, "pip install 'minichar[gpu]'") from error
+        raise unusable(name, what, error, install_command("gpu")) from error
     return CuPyBackend(index, cupy, open_products(cupy))
 
 

@@ -14,6 +14,7 @@ from minichar.devices.backend import Array, Backend, unusable
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
+from minichar.extras import install_command
 
 
 class DpnpBackend(Backend):
@@ -55,12 +56,12 @@ def open_dpnp(index: int) -> DpnpBackend:
     try:
         dpctl, dpnp = import_module("dpctl"), import_module("dpnp")
     except Exception as error:
-        raise unusable("opencl", "requires dpnp", error, "pip install 'minichar[opencl]'") from error
+        raise unusable("opencl", "requires dpnp", error, install_command("opencl")) from error
     devices = dpctl.get_devices(backend="opencl")
     if not devices:
         raise MinicharError(
             "device opencl: no OpenCL driver found: install the driver for your device "
-            "or, to use the CPU, pip install 'minichar[opencl]'"
+            f"or, to use the CPU, {install_command('opencl')}"
         )
     if index >= len(devices):
         found = f"{len(devices)} found, numbered from 0"

@@ -1,7 +1,7 @@
 """Matrix products of weights and inputs over time.
 
     s = [h; x; 1]                 the inputs and a row of ones, so the bias is the last column of W
-    a = W @ s  (+ Wx[:, k]        if x is a character k, since Wx[:, k] = Wx @ onehot(k))
+    a = W @ s                     plus Wx[:, k] if x is a character k: Wx[:, k] = Wx @ onehot(k)
 
     dh = W_hᵀ @ da                one matrix product per step, since step t-1 depends on it
     dx = W_xᵀ @ da                one matrix product over all T·B columns

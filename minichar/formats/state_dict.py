@@ -140,6 +140,8 @@ def from_state_dict(
         if vocabulary is not None:
             raise has_vocabulary(path)
         config, vocabulary, details = read_header(parse_header(header, damaged), damaged)
+        if config.embedding:
+            raise damaged("its header describes an embedding, which a state dict cannot contain")
     else:
         config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
         if vocabulary is None:

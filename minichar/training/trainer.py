@@ -33,6 +33,9 @@ from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 from minichar.training.timetable import Timetable
 
+HEADER_BYTES = 20_000
+"""Approximate size of the parts of a checkpoint that do not depend on the number of parameters."""
+
 
 class Trainer:
     """A training run of one model on one text.
@@ -245,9 +248,9 @@ class Trainer:
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Approximate checkpoint size in bytes: weights, running mean square and state."""
+        """Approximate checkpoint size in bytes: weights, running mean square, state and headers."""
         copies = 2 if self.step.average is None else 3
-        return copies * self.model.parameters.flat.nbytes + self.step.network.state.nbytes
+        return copies * self.model.parameters.flat.nbytes + self.step.network.state.nbytes + HEADER_BYTES
 
     def _state(self) -> TrainingState:
         to_host = self.backend.to_host

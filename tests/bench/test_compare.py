@@ -222,7 +222,7 @@ def test_command_without_pytorch(monkeypatch):
     monkeypatch.setattr(comparing, "find_spec", lambda name: None)
     done = CliRunner().invoke(main, [*BENCH, "--threads", "1"])
     assert done.exit_code == 0, done.output
-    assert "PyTorch is not installed: run `pip install 'minichar[bench]'`" in done.stderr
+    assert "PyTorch is not installed: run `pip install torch`" in done.stderr
     assert re.search(r"NumPy .*, 1 thread(;|$)", done.stderr, re.MULTILINE)
     assert done.stdout.splitlines()[2].startswith("| train lstm 1×8 | ")
 

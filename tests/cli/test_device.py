@@ -78,9 +78,9 @@ def test_gradcheck_passes_on_the_device(run, device, shown):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("gpu", "pip install 'minichar[gpu]'"),
-        ("gpu:1", "pip install 'minichar[gpu]'"),
-        ("opencl", "pip install 'minichar[opencl]'"),
+        ("gpu", 'pip install "cupy-cuda12x[ctk]>='),
+        ("gpu:1", 'pip install "cupy-cuda12x[ctk]>='),
+        ("opencl", 'pip install "dpnp'),
         ("tpu", "unknown device 'tpu'"),
         ("cpu:1", "unknown device 'cpu:1'"),
     ],

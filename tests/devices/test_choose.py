@@ -3,6 +3,7 @@ import pytest
 from minichar.devices.choose import open_backend, open_devices
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
+from minichar.extras import install_command
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_the_cpu_is_always_available():
 def test_a_missing_package(name, package, extra, error_of):
     message = error_of(name)
     assert f"device {extra}: requires {package} (" in message
-    assert message.endswith(f"pip install 'minichar[{extra}]'")
+    assert message.endswith(install_command(extra))
 
 
 class TestAuto:

@@ -10,6 +10,7 @@ from cupy_double import DoubleOfCuPy
 
 from minichar.cli import main
 from minichar.devices import doctor
+from minichar.extras import install_command
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def test_an_unavailable_device_is_reported_with_a_remedy(double):
     assert not found["gpu"].ok
     assert "install or update the driver" in found["gpu"].found
     assert not found["opencl"].ok
-    assert found["opencl"].found.endswith("pip install 'minichar[opencl]'")
+    assert found["opencl"].found.endswith(install_command("opencl"))
     assert found["auto"].found == "the same as cpu"
 
 

@@ -13,13 +13,14 @@ from devices import open_device
 import minichar
 from minichar.devices.choose import open_backend
 from minichar.devices.deadlock import avoid_deadlocks
+from minichar.extras import install_command
 
 
 def test_without_a_device(fake_opencl, error_of):
     fake_opencl(0)
     message = error_of("opencl")
     assert "no OpenCL driver found" in message
-    assert message.endswith("pip install 'minichar[opencl]'")
+    assert message.endswith(install_command("opencl"))
 
 
 def test_a_device_number_out_of_range(fake_opencl, error_of):

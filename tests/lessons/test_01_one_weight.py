@@ -15,7 +15,7 @@ weight w, and a target for its output y.
 variables. Each line on the left computes a new value from the line above it. Each line on the right
 differentiates the line beside it, starting at the bottom. This is the chain rule:
 
-    derivative with respect to the input = derivative with respect to the output × local derivative
+    dw = da · a'(w)                  derivative of the output × local derivative
 
 The *local derivative* is the derivative of a line's output with respect to its input:
 2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 4 derives it), and x for w x as
@@ -24,6 +24,19 @@ a function of w.
 Each line of the backward pass needs only two things: the derivative from the line below it, and
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
 so a network with a million weights is differentiated in exactly the same way.
+
+Here are both passes for w = 0.4, x = 1.2 and target = 0.6, rounded to four decimals:
+
+    a = w x = 0.4800
+    y = tanh(a) = 0.4462
+    loss = (y - target)² = 0.0236
+
+    dy = 2 (y - target) = -0.3075
+    da = dy · (1 - y²) = -0.2463
+    dw = da · x = -0.2955
+
+To check dw, increase w by 0.01. The loss falls to 0.0208, a change of -0.0028. dw predicts
+-0.2955 · 0.01 = -0.0030.
 
 Recurrent networks need one more rule. If a weight is used twice, it affects the loss along two
 paths, and its derivative is the sum over both.
@@ -63,6 +76,19 @@ def backward(w):
 def slope(f, at):
     """Return the derivative of f, measured with a small change in each direction."""
     return (f(at + h) - f(at - h)) / (2 * h)
+
+
+def test_the_worked_example_shows_these_numbers():
+    a, y, loss = forward(w)
+    dy, da, dw = backward(w)
+    changed = forward(w + 0.01)[2]
+    for words in (
+        f"    a = w x = {a:.4f}\n    y = tanh(a) = {y:.4f}\n    loss = (y - target)² = {loss:.4f}\n",
+        f"    dy = 2 (y - target) = {dy:.4f}\n    da = dy · (1 - y²) = {da:.4f}\n",
+        f"    dw = da · x = {dw:.4f}\n",
+        f"falls to {changed:.4f}, a change of {changed - loss:.4f}. dw predicts",
+    ):
+        assert words in __doc__
 
 
 def test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change():
@@ -132,7 +158,8 @@ will fail. Note which ones still pass.
 """
 
 ANSWER = """
-These tests fail, because they compare da and dw with a numerical derivative or with the engine:
+These tests fail, because they compare da and dw with the worked example, with a numerical derivative or
+with the engine: test_the_worked_example_shows_these_numbers,
 test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change,
 test_each_backward_line_is_the_derivative_with_respect_to_one_value and
 test_the_engine_computes_the_same_gradients.

@@ -30,6 +30,33 @@ Repeating this for all T steps sums over all paths. This is *backpropagation thr
 The engine's variable dh is this sum. Before `dh += dh_above[t]`, it contains only the second term,
 which the step after it computed. When layers are stacked, the layer above provides the first term:
 its dx is the `dh_above` of the layer below it.
+
+Here is a forward pass over three steps with w_h = 0.8, w_x = 0.5 and h_0 = 0.3, rounded to four
+decimals. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t:
+
+    t    x_t      a_t      h_t
+    1    0.9   0.6900   0.5980
+    2   -0.4   0.2784   0.2714
+    3    0.7   0.5671   0.5132
+
+The backward pass starts at the last step. The second column is given:
+
+    t   dL_t/dh_t   w_h da_{t+1}     dh_t     da_t   da_t h_{t-1}
+    3         1.0         0.0000   1.0000   0.7366         0.1999
+    2        -0.2         0.5893   0.3893   0.3606         0.2156
+    1         0.7         0.2885   0.9885   0.6350         0.1905
+
+    dw_h = 0.1999 + 0.2156 + 0.1905 = 0.6060
+    dw_x = 0.5156 - 0.1442 + 0.5715 = 0.9429
+
+Now compare this with the six paths. Each is the effect of w_h at one step on one loss:
+
+    loss    step 1    step 2   step 3
+    L_1     0.1349    0.0000   0.0000
+    L_2    -0.0286   -0.1108   0.0000
+    L_3     0.0842    0.3264   0.1999
+
+The columns add up to 0.1905, 0.2156 and 0.1999. These are the three terms of dw_h above.
 """
 
 from itertools import pairwise
@@ -46,8 +73,8 @@ from minichar.engine.network import teacher_forcing
 from minichar.engine.rnn import RNN
 
 w_h, w_x, h_0 = 0.8, 0.5, 0.3
-x = [0.9, -0.4, 0.7, 0.1, -0.8]  # x_1 … x_T
-dh_above = [0.2, 1.0, -0.5, 0.3, 0.6]  # the loss is Σ dh_above_t h_t, so dL_t/dh_t = dh_above_t
+x = [0.9, -0.4, 0.7]  # x_1 … x_T
+dh_above = [0.7, -0.2, 1.0]  # the loss is Σ dh_above_t h_t, so dL_t/dh_t = dh_above_t
 T = len(x)
 
 
@@ -67,13 +94,15 @@ def slope_of_state(h, t, s):
     return prod(w_h * (1 - h[r] ** 2) for r in range(s + 1, t + 1))
 
 
+def path(h, t, s):
+    """Return the term of dw_h for the loss of step t and the use of w_h at step s."""
+    return dh_above[t - 1] * slope_of_state(h, t, s) * (1 - h[s] ** 2) * h[s - 1] if s <= t else 0.0
+
+
 def path_by_path():
     """Return dw_h as the sum over all pairs s ≤ t."""
-    h, dw_h = states(w_h, w_x), 0.0
-    for t in range(1, T + 1):
-        for s in range(1, t + 1):
-            dw_h += dh_above[t - 1] * slope_of_state(h, t, s) * (1 - h[s] ** 2) * h[s - 1]
-    return dw_h
+    h, steps = states(w_h, w_x), range(1, T + 1)
+    return sum(path(h, t, s) for t in steps for s in steps)
 
 
 def one_pass():
@@ -111,6 +140,25 @@ def test_one_pass_sums_over_every_path():
 def test_the_engine_computes_the_same_gradient():
     dW, dx = engine(dh_above)
     assert dW[:2] == pytest.approx(one_pass(), rel=1e-13)
+
+
+def test_the_worked_example_shows_the_numbers_of_the_engine():
+    h = states(w_h, w_x)
+    dW, dx = engine(dh_above)
+    da = [*dx / w_x, 0.0]
+    for t in range(1, T + 1):
+        carried = w_h * da[t]
+        numbers = carried, dh_above[t - 1] + carried, da[t - 1], da[t - 1] * h[t - 1]
+        a_t, paths = w_h * h[t - 1] + w_x * x[t - 1], [path(h, t, s) for s in range(1, T + 1)]
+        for words in (
+            f"    {t}   {x[t - 1]:4}   {a_t:.4f}   {h[t]:.4f}\n",
+            "    {}   {:9}   {:12.4f}   {:.4f}   {:.4f}   {:12.4f}\n".format(t, dh_above[t - 1], *numbers),
+            "    L_{}    {:7.4f}   {:7.4f}   {:.4f}\n".format(t, *paths),
+        ):
+            assert words in __doc__
+    assert f"dw_h = 0.1999 + 0.2156 + 0.1905 = {dW[0]:.4f}\n" in __doc__
+    first, second, third = np.multiply(da[:T], x)
+    assert f"dw_x = {third:.4f} - {-second:.4f} + {first:.4f} = {dW[1]:.4f}\n" in __doc__
 
 
 def test_without_the_gradient_from_the_next_step_only_the_paths_within_one_step_remain():
@@ -152,7 +200,8 @@ single unit, and which test a whole network?
 """
 
 ANSWER = """
-Two single-unit tests fail: test_the_engine_computes_the_same_gradient and
+Three single-unit tests fail: test_the_engine_computes_the_same_gradient,
+test_the_worked_example_shows_the_numbers_of_the_engine and
 test_a_loss_at_the_last_step_alone_reaches_every_input, where the gradient now reaches only the
 last input. One whole-network test fails: test_stacked_layers_agree_with_the_complex_step, for
 every number of layers.

@@ -12,10 +12,11 @@ a thousand steps ago. The gradient is dropped, so the network is *trained* to re
 chunk. One reason for this is memory. The other is that the weights have been updated since the
 previous chunk was processed.
 
-What is lost? Take two chunks with losses L1 and L2. The full gradient has three parts:
+What is lost? Take two chunks with losses L_1 and L_2. The full gradient dW is a sum of three parts:
 
-    dW  =  L1 through chunk 1  +  L2 through chunk 2  +  L2 through chunk 1
-           kept                   kept                   dropped with dh_0
+    L_1 through chunk 1     kept
+    L_2 through chunk 2     kept
+    L_2 through chunk 1     dropped with dh_0
 
 The truncated gradient is therefore biased, but it is not wrong: it is the exact gradient of a loss
 that treats each chunk's initial state as a constant. The tests below verify both statements. They

@@ -37,6 +37,40 @@ That is the whole cell. The matrix product is differentiated as in lesson 7:
 In a product such as f ∘ c_prev, the gradient with respect to each factor is dc times *the other
 factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, no gradient reaches
 c_prev. The line dc_prev = dc ∘ f is the path that lesson 10 measures.
+
+Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
+decimals. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
+
+    gate    w_h    w_x   bias        a    value
+    i       0.8    0.3    0.0   0.7000   0.6682
+    f       0.3    0.5    1.0   1.6500   0.8389
+    o      -0.5    0.4    0.0   0.1500   0.5374
+    g      -0.7    0.9    0.0   0.5500   0.5005
+
+    c = f c_prev + i g = 0.8378
+    h = o tanh(c) = 0.3679
+
+Then, with dh = 1, and dc = 0.2 from the next step:
+
+    do = dh tanh(c) = 0.6846
+    dc = 0.2 + dh o (1 - tanh²(c)) = 0.4855
+    dc_prev = dc f = 0.4073
+
+    gate   gradient       da    w_h da   w_x da
+    i        0.2430   0.0539    0.0431   0.0162
+    f        0.2913   0.0394    0.0118   0.0197
+    o        0.6846   0.1702   -0.0851   0.0681
+    g        0.3244   0.2431   -0.1702   0.2188
+
+The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
+
+What does a cell learn to do with its gates? Take random letters with brackets at random distances,
+such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if one is open, so a network has
+to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on such a
+text, and one of the four cell states becomes the memory. At a bracket, the input gate opens and a new
+value is written to c. At a letter, the input gate is almost closed and f is close to 1, so c changes
+slowly. In the backward pass, each letter multiplies dc by the same f. After 30 letters, about half of
+dc is left, enough to train the gates at the opening bracket.
 """
 
 from math import exp, tanh
@@ -112,6 +146,30 @@ def close(found, expected, atol=1e-14):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=atol)
 
 
+def test_the_worked_example_shows_the_numbers_of_the_engine():
+    W = np.array([[0.8, 0.3, 0.0], [0.3, 0.5, 1.0], [-0.5, 0.4, 0.0], [-0.7, 0.9, 0.0]])
+    a = W @ [0.5, 1.0, 1.0]  # (4,)
+    h, c, (*gates, c_prev, tanh_c) = lstm.forward(np, a, 0.6)
+    da, dc_prev = lstm.backward(np, 1.0, 0.2, (*gates, c_prev, tanh_c))
+    i, f, o, g = gates
+    dc = dc_prev / f
+    above = below = ""
+    for name, w, *forward in zip("ifog", W, a, gates, strict=True):
+        above += "    {}      {:4}   {:4}    {:3}   {:.4f}   {:.4f}\n".format(name, *w, *forward)
+    for name, w, *backward in zip("ifog", W, (dc * g, dc * c_prev, tanh_c, dc * i), da, strict=True):
+        numbers = *backward, *(w[:2] * backward[-1])
+        below += "    {}        {:.4f}   {:.4f}   {:7.4f}   {:.4f}\n".format(name, *numbers)
+    for words in (
+        above,
+        below,
+        f"c = f c_prev + i g = {c:.4f}\n    h = o tanh(c) = {h:.4f}\n",
+        f"do = dh tanh(c) = {tanh_c:.4f}\n    dc = 0.2 + dh o (1 - tanh²(c)) = {dc:.4f}\n",
+        f"dc_prev = dc f = {dc_prev:.4f}\n",
+        f"dh_prev = {W[:, 0] @ da:.4f} and dx = {W[:, 1] @ da:.4f}.\n",
+    ):
+        assert words in __doc__
+
+
 def test_each_unit_computes_the_equations_above():
     by_hand_h, by_hand_c = np.vectorize(one_unit)(*a, c_prev)
     close(h, by_hand_h)
@@ -171,7 +229,8 @@ gradient, and why?
 ANSWER = """
 The output gate: its gradient depends only on dh. Every gradient that passes through c is wrong:
 test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
-test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state and
-test_the_complex_step_agrees_on_every_gradient fail. This mistake cuts the path along the cell
+test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state,
+test_the_complex_step_agrees_on_every_gradient and
+test_the_worked_example_shows_the_numbers_of_the_engine fail. This mistake cuts the path along the cell
 state, so the LSTM forgets as fast as an RNN.
 """

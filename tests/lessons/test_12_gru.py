@@ -44,6 +44,35 @@ the candidate has its own, Wn:
 In both variants, h_prev affects the loss through the blend, through the candidate and through the
 gates, so dh_prev is a sum of three terms. The first term, dh ∘ z, involves no matrix product: where
 z is near 1, the gradient is passed to the previous step almost unchanged.
+
+Here are both passes for a single unit with the reset gate applied after the matrix product,
+h_prev = 0.3, x = 1 and dh = 1. The numbers are rounded to four decimals, and the biases of W are 0:
+
+    gate   U_h   bias        u    W_x         a
+    r      0.4    0.0   0.1200    0.4    0.4000
+    z      0.3    0.0   0.0900    0.1    0.1000
+    n      0.6    0.2   0.3800   -0.5   -0.5000
+
+    r = σ(a_r + u_r) = σ(0.52) = 0.6271
+    z = σ(a_z + u_z) = σ(0.19) = 0.5474
+    n = tanh(a_n + r u_n) = tanh(-0.2617) = -0.2559
+    h = (1 - z) n + z h_prev = 0.0484
+
+    dn = dh (1 - z) = 0.4526
+    dz = dh (h_prev - n) = 0.5559
+    da_n = dn (1 - n²) = 0.4230
+    dr = da_n u_n = 0.1607
+    du_n = da_n r = 0.2653
+    da_r = dr r (1 - r) = 0.0376
+    da_z = dz z (1 - z) = 0.1377
+
+    gate       du       da   U_h du    W_x da
+    r      0.0376   0.0376   0.0150    0.0150
+    z      0.1377   0.1377   0.0413    0.0138
+    n      0.2653   0.4230   0.1592   -0.2115
+
+The column U_h du adds up to 0.2155. With the first term, dh z = 0.5474, dh_prev is 0.7629. The last
+column adds up to dx = -0.1827.
 """
 
 import numpy as np
@@ -122,6 +151,38 @@ def test_with_the_reset_before_the_complex_step_agrees_on_every_gradient():
         close(found, expected)
 
 
+def test_the_worked_example_shows_the_numbers_of_the_engine():
+    U, W = np.array([[0.4, 0.0], [0.3, 0.0], [0.6, 0.2]]), np.array([0.4, 0.1, -0.5])
+    u, a, h_prev = U @ [0.3, 1.0], W, 0.3
+    h, cache = gru.forward(np, u, a, h_prev)
+    du, da, dh_z = gru.backward(np, 1.0, cache)
+    r, z, n, u_n, _ = cache
+    terms = U[:, 0] * du
+    above = below = ""
+    for k, gate in enumerate("rzn"):
+        above += f"    {gate}      {U[k, 0]}    {U[k, 1]}   {u[k]:.4f}   {W[k]:4}   {a[k]:7.4f}\n"
+        below += f"    {gate}      {du[k]:.4f}   {da[k]:.4f}   {terms[k]:.4f}   {W[k] * da[k]:7.4f}\n"
+    for words in (
+        above,
+        below,
+        f"r = σ(a_r + u_r) = σ({a[0] + u[0]:.2f}) = {r:.4f}\n",
+        f"z = σ(a_z + u_z) = σ({a[1] + u[1]:.2f}) = {z:.4f}\n",
+        f"n = tanh(a_n + r u_n) = tanh({a[2] + r * u_n:.4f}) = {n:.4f}\n",
+        f"h = (1 - z) n + z h_prev = {h:.4f}\n",
+        f"dn = dh (1 - z) = {1 - z:.4f}\n",
+        f"dz = dh (h_prev - n) = {h_prev - n:.4f}\n",
+        f"da_n = dn (1 - n²) = {da[2]:.4f}\n",
+        f"dr = da_n u_n = {da[2] * u_n:.4f}\n",
+        f"du_n = da_n r = {du[2]:.4f}\n",
+        f"da_r = dr r (1 - r) = {da[0]:.4f}\n",
+        f"da_z = dz z (1 - z) = {da[1]:.4f}\n",
+        f"adds up to {terms.sum():.4f}. With the first term, dh z = {dh_z:.4f}, dh_prev is ",
+        f"dh_prev is {dh_z + terms.sum():.4f}.",
+        f"dx = {W @ da:.4f}.",
+    ):
+        assert words in __doc__
+
+
 def test_an_update_gate_of_1_keeps_the_state_and_its_gradient():
     kept = W.copy()
     kept[H : 2 * H, -1] = 50.0
@@ -155,12 +216,13 @@ to
 
     dr, du_n = da_n * h_prev, da_n * r
 
-In the other variant, the reset gate really does scale the state. Which test fails? Would training
+In the other variant, the reset gate really does scale the state. Which tests fail? Would training
 with this gradient crash?
 """
 
 ANSWER = """
-test_with_the_reset_after_the_complex_step_agrees_on_every_gradient fails. Training would not
-crash, because u_n and h_prev have the same shape. The network would still train, just not as well.
-The update-gate test passes, because with z = 1 the candidate's gradient is 0.
+test_with_the_reset_after_the_complex_step_agrees_on_every_gradient and
+test_the_worked_example_shows_the_numbers_of_the_engine fail. Training would not crash, because u_n
+and h_prev have the same shape. The network would still train, just not as well. The update-gate
+test passes, because with z = 1 the candidate's gradient is 0.
 """

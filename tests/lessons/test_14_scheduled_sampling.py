@@ -24,10 +24,9 @@ With a single choice, that is a sum over the V possible characters,
 
 and by the product rule its derivative with respect to a weight θ has two parts:
 
-    dE/dθ = Σ_k p_k dL_k/dθ   +   Σ_k dp_k/dθ L_k
-            computed              left out
+    dE/dθ = Σ_k p_k dL_k/dθ + Σ_k dp_k/dθ L_k
 
-The first part improves the predictions for the inputs that were used. The second part changes the
+The first sum improves the predictions for the inputs that were used. The second sum changes the
 probabilities of those inputs, and scheduled sampling leaves it out. The last test below computes
 both parts and the full gradient, and verifies that the parts add up to it. (The second part can be
 estimated from samples, but with high variance. minichar does not estimate it: the method helps

@@ -18,8 +18,8 @@ training.
 *RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the square
 root of a running mean of its square:
 
-    m ← α m + (1 - α) g∘g            m starts at 0; α = 0.95
-    θ ← θ - η g / (√m + ε)           ε = 1e-8 avoids a division by 0
+    m ← α m + (1 - α) g∘g            with m initialised to 0, and α = 0.95
+    θ ← θ - η g / (√m + ε)           where ε = 1e-8 avoids a division by 0
 
 If g is constant, m approaches g², and the step size approaches η, however large g is. So all
 weights move at the same speed, in steep and flat directions alike, and a loss that is 1000 times

@@ -32,7 +32,12 @@ TEXT = "the quick brown fox\r\njumps over the lazy dog\n" * 3
 MODEL = CharRNN.new(Config(3, "lstm", 2, 1), Vocabulary("ab詩"), 1)
 WEIGHTS = {name: np.asarray(view) for name, view in MODEL.parameters.items()}
 TENSORS = to_state_dict(MODEL.config, WEIGHTS, Path("model"))
-HEADER = json.dumps(header_of(MODEL))
+DETAILS = header_of(MODEL)
+HEADER = json.dumps(DETAILS)
+HEADERS = [HEADER] + [
+    json.dumps(DETAILS | {"config": DETAILS["config"] | option})
+    for option in ({"embedding": 5}, {"layer_norm": True})
+]
 
 
 def npy(array):
@@ -79,7 +84,7 @@ class Npz(Reader):
     def seeds(self):
         save(self.folder / "seed.npz", MODEL)
         yield b"\0" + (self.folder / "seed.npz").read_bytes()
-        yield b"\1" + HEADER.encode()
+        yield from (b"\1" + header.encode() for header in HEADERS)
         yield b"\2" + npy(WEIGHTS["readout.W"])
         yield b"\2" + npy(np.array("abc"))
         yield b"\3\x1b[31m"
@@ -105,7 +110,7 @@ class Pt(Reader):
         shape, strides = handmade.torch_type("float32"), (2, 1)
         stored = handmade.storage("0", shape)
         yield b"\1" + handmade.state_dict({"a": handmade.tensor(stored, (2, 2), strides)})
-        yield b"\2" + HEADER.encode()
+        yield from (b"\2" + header.encode() for header in HEADERS)
         for data, _ in test_pytorch.BAD.values():
             yield b"\0" + data
 
@@ -125,7 +130,7 @@ class Safetensors(Reader):
         valid = handmade.safetensors(TENSORS, HEADER)
         yield b"\0" + valid
         yield b"\1" + valid[8 : 8 + int.from_bytes(valid[:8], "little")]
-        yield b"\2" + HEADER.encode()
+        yield from (b"\2" + header.encode() for header in HEADERS)
         for data, _ in test_safetensors.BAD.values():
             yield b"\0" + data
             yield b"\1" + data[8:]

@@ -1,0 +1,29 @@
+"""The gradient of a weight matrix as the outer product of da and [x; 1]."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .draw import canvas, figure, matrix
+
+DA = np.array([[0.5], [-1.0], [0.2], [0.0]])  # (G, 1)
+S = np.array([[1.2], [-0.4], [0.8], [1.0]])  # [x; 1], (K+1, 1)
+
+
+def main() -> None:
+    """Draw the two vectors and their product."""
+    figure(draw, 4.2, 3.8, "outer_product")
+
+
+def draw(ax: Axes) -> None:
+    """Draw da on the left, [x; 1]ᵀ at the top, and dW where their rows and columns meet."""
+    canvas(ax, 7.6, 6.9)
+    matrix(ax, 1.3, 4.7, DA)
+    matrix(ax, 3.0, 6.3, S.T)
+    matrix(ax, 3.0, 4.7, DA @ S.T, "{:.2f}")
+    ax.text(1.8, 4.95, "da", ha="center")
+    ax.text(2.8, 5.8, "[x; 1]ᵀ", ha="right", va="center_baseline")
+    ax.text(5.0, 0.25, "dW = da @ [x; 1]ᵀ", ha="center")
+    for row in range(len(DA)):
+        ax.text(1.1, 4.2 - row, f"a{'₁₂₃₄'[row]}", ha="right", va="center_baseline")
+    for column, name in enumerate(("x₁", "x₂", "x₃", "bias")):
+        ax.text(3.5 + column, 6.5, name, ha="center")

@@ -1,0 +1,69 @@
+// Lesson 12: one step of a GRU unit with the reset gate after the matrix product.
+
+const { fixed } = interactive;
+const [U_n, a_n] = [1.5, -1]; // the candidate's recurrent weight, and its input
+
+const sigmoid = (a) => 0.5 * Math.tanh(0.5 * a) + 0.5;
+
+function forward([u_r, u_z, u_n], [a_r, a_z, a_n], h_prev) {
+  const [r, z] = [sigmoid(a_r + u_r), sigmoid(a_z + u_z)];
+  const n = Math.tanh(a_n + r * u_n);
+  const h = (1 - z) * n + z * h_prev;
+  return { h, cache: { r, z, n, u_n, h_prev } };
+}
+
+function backward(dh, { r, z, n, u_n, h_prev }) {
+  const [dn, dz, dh_prev] = [dh * (1 - z), dh * (h_prev - n), dh * z]; // h = (1 - z) n + z h_prev
+  const da_n = dn * (1 - n * n); // n = tanh(a_n + r u_n)
+  const [dr, du_n] = [da_n * u_n, da_n * r];
+  const [da_r, da_z] = [dr * r * (1 - r), dz * z * (1 - z)];
+  return { du: [da_r, da_z, du_n], da: [da_r, da_z, da_n], dh_prev, dn, dz };
+}
+
+interactive.show("gru", { forward, backward }, (figure) => {
+  const show = fixed(2);
+  const step = () => {
+    const { h, cache } = forward([0, 0, U_n * h_prev.value], [a_r.value, a_z.value, a_n], h_prev.value);
+    return { h, ...cache, gradients: backward(1, cache) };
+  };
+
+  figure.picture(360, 236, (pen) => {
+    const { h, z, n, gradients } = step();
+    const X = (value) => 180 + 150 * value;
+    pen.segment(X(-1), 60, X(1), 60, "faint");
+    for (const value of [-1, 0, 1]) {
+      pen.segment(X(value), 56, X(value), 64, "faint");
+      if (value) pen.text(X(value) + 14 * value, 64, fixed(0)(value), "small faint");
+    }
+    pen.segment(X(n), 60, X(h), 60, "forward thick");
+    pen.dot(X(n), 60, "forward");
+    pen.dot(X(h_prev.value), 60, "forward");
+    pen.dot(X(h), 60, "", 7);
+    pen.text(X(n), 45, `n ${show(n)}`, "small forward");
+    pen.text(X(h_prev.value), 28, `h_prev ${show(h_prev.value)}`, "small forward");
+    pen.text(X(h), 86, `h ${show(h)}`, "strong");
+
+    const [left, width] = [20, 320];
+    const split = left + width * z;
+    pen.text(left, 142, "dh = 1 is split in the same proportion:", "small start");
+    pen.bar(left, 186, width * z, 34, "backward");
+    pen.box(split, 152, width * gradients.dn, 34, "backward hollow");
+    pen.bar(split, 186, width * gradients.da[2], 34, "backward");
+    pen.text(left, 206, `dh ∘ z = ${show(gradients.dh_prev)}, to h_prev`, "small start backward");
+    pen.text(left + width, 206, `dn = ${show(gradients.dn)}`, "small end");
+    pen.text(left + width, 222, `of which da_n = ${show(gradients.da[2])}`, "small end backward");
+  });
+
+  const gate = (name) => (a) => `${name} = ${show(sigmoid(a))}`;
+  const a_z = figure.slider("a_z", { min: -6, max: 6, step: 0.1, value: 1, show: gate("z") });
+  const a_r = figure.slider("a_r", { min: -6, max: 6, step: 0.1, value: 2, show: gate("r") });
+  const h_prev = figure.slider("h_prev", { min: -1, max: 1, step: 0.02, value: 0.8 });
+  figure.readout(() => {
+    const { gradients } = step();
+    const through = U_n * gradients.du[2];
+    return [
+      `dh_prev = dh ∘ z + U_n du_n = ${show(gradients.dh_prev)} + ${show(through)}`,
+      `dz = dh ∘ (h_prev − n) = ${show(gradients.dz)}`,
+    ].map((words) => ({ words, style: "backward" }));
+  });
+});

@@ -1,0 +1,56 @@
+"""Take the screenshots of the web demo in docs/web.md: ``python docs/measured/page.py cv``.
+
+The argument is a checkpoint, or a directory of checkpoints, of a model of Python's help text. The script
+requires the ``web`` extra, Playwright and Chromium.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+DOCS = Path(__file__).parents[1]
+NAMES = {"light": "page.png", "dark": "page-dark.png"}
+FIELDS = {"prime": "The class ", "temperature": "0.6", "length": "900", "seed": "7"}
+CHOSEN = 15
+"""Position of the character whose alternatives are shown."""
+
+
+def take(browser: Browser, address: str, scheme: str) -> None:
+    """Generate text in the page with a light or a dark colour scheme, and save a screenshot."""
+    page = browser.new_page(viewport={"width": 1120, "height": 700}, color_scheme=scheme, locale="en")
+    page.goto(address)
+    for name, value in FIELDS.items():
+        page.fill(f"#{name}", value)
+    page.check("#surprisal")
+    page.click("#generate")
+    page.get_by_text("Length limit reached").wait_for()
+    page.locator("#text .known").nth(CHOSEN).hover()
+    page.wait_for_timeout(500)
+    page.screenshot(path=DOCS / NAMES[scheme])
+
+
+def main() -> None:
+    """Serve the model and take both screenshots."""
+    serve = [sys.executable, "-m", "minichar", "serve", sys.argv[1], "--port", "0"]
+    server = subprocess.Popen(serve, stderr=subprocess.PIPE, encoding="utf-8")
+    try:
+        assert server.stderr is not None
+        address = next(filter(None, (re.search(r"http://[\d.:]+/", line) for line in server.stderr)))[0]
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
+            for scheme in NAMES:
+                take(browser, address, scheme)
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Record the terminal session at the top of the README: ``python docs/measured/terminal.py``.
+
+The script runs both commands, which takes a few minutes, and writes their output to ``terminal.svg``. Only
+the time is changed: training is shown as fast as it can be read. The picture is animated with CSS, and is
+complete where animations are not supported or not wanted.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from html import escape
+from pathlib import Path
+
+COMMANDS = (
+    "minichar train --max-epochs 6",
+    'minichar sample --primetext "The " --length 600 --temperature 0.5 --seed 2',
+)
+COLUMNS, WIDTH, HEIGHT, MARGIN = 80, 8.4, 19, 16
+"""Characters per line; size of a character and margin, in pixels."""
+LINE, CHARACTER, PAUSE = 0.2, 0.008, 0.6
+"""Seconds per line of training, per generated character, and before and after a command."""
+STYLE = f"""\
+text {{ font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
+text {{ white-space: pre; fill: #adbac7; }}
+.command {{ fill: #6bc46d; }}
+.generated {{ fill: #f0f3f6; }}
+text {{ animation: appear 1ms backwards; }}
+rect.cover {{ fill: #1c2128; transform: scaleX(0); transform-box: fill-box; transform-origin: right; }}
+rect.cover {{ animation: uncover {COLUMNS * CHARACTER}s steps({COLUMNS}) backwards; }}
+@keyframes appear {{ from {{ opacity: 0; }} }}
+@keyframes uncover {{ from {{ transform: scaleX(1); }} }}
+@media (prefers-reduced-motion) {{ text, rect.cover {{ animation: none; }} }}
+"""
+
+
+def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a directory."""
+    words = [sys.executable, "-m", *shlex.split(command)]
+    return subprocess.run(words, cwd=folder, capture_output=True, check=True, encoding="utf-8")
+
+
+def excerpt(log: str) -> list[str]:
+    """Return the lines of a training log that are shown: three at its beginning, and two for each epoch.
+
+    A slow run also prints progress and samples within an epoch, which a terminal shows in one place.
+    """
+    header, *epochs = re.split(r"^(?=epoch )", log, flags=re.MULTILINE)
+    shown = re.findall(r"^(?:text|model|initial) .*", header, re.MULTILINE)
+    for block in epochs:
+        shown += re.findall(r"^(?:epoch|\s+sample).*", block, re.MULTILINE) if " train " in block else []
+    return shown
+
+
+class Screen:
+    """The lines of the picture, and the time at which the next one appears."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.rows, self.time = 0, 0.0
+
+    def add(self, words: str, kind: str, seconds: float) -> None:
+        """Add a line that appears now. The next one appears `seconds` later."""
+        self.rows += 1
+        y = MARGIN + self.rows * HEIGHT
+        # The width is fixed, because the reader's font may be wider.
+        place = f'x="{MARGIN}" y="{y}" textLength="{len(words) * WIDTH:.1f}"'
+        delay = f'style="animation-delay: {self.time:.2f}s"'
+        self.parts.append(f'<text class="{kind}" {place} {delay}>{escape(words)}</text>')
+        if kind == "generated":  # uncovered from left to right
+            box = f'x="{MARGIN}" y="{y - 15}" width="{COLUMNS * WIDTH}" height="{HEIGHT}"'
+            self.parts.append(f'<rect class="cover" {box} {delay}/>')
+        self.time += seconds
+
+    def svg(self) -> str:
+        """Return the picture. Its frame is visible on light and on dark pages."""
+        width, height = COLUMNS * WIDTH + 2 * MARGIN, self.rows * HEIGHT + 2.5 * MARGIN
+        frame = f'<rect x="1" y="1" width="{width - 2:.0f}" height="{height - 2:.0f}" rx="8"'
+        return "\n".join(
+            [
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}">',
+                f"<style>\n{STYLE}</style>",
+                f'{frame} fill="#1c2128" stroke="#545d68"/>',
+                *self.parts,
+                "</svg>\n",
+            ]
+        )
+
+
+def main() -> None:
+    """Run the commands and write the picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        trained, sampled = (run(command, folder) for command in COMMANDS)
+    screen = Screen()
+    screen.add(f"$ {COMMANDS[0]}", "command", PAUSE)
+    for line in excerpt(trained.stderr):
+        screen.add(line.rstrip(), "training", LINE)
+    screen.time += PAUSE
+    screen.add(f"$ {COMMANDS[1]}", "command", PAUSE)
+    for line in sampled.stdout.splitlines():
+        for start in range(0, max(len(line), 1), COLUMNS):  # wrapped as a terminal wraps it
+            screen.add(line[start : start + COLUMNS], "generated", COLUMNS * CHARACTER)
+    Path(__file__).with_name("terminal.svg").write_text(screen.svg(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

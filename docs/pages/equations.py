@@ -1,0 +1,156 @@
+"""Typeset the indented blocks of a lesson or docstring, and the symbols in its text.
+
+A block becomes a table. Its columns are separated by at least three spaces in the source. Each is an
+equation, aligned at its relation sign, or a comment. The backward pass of an equation is indented
+under it. Drawings and columns of numbers stay as they are.
+"""
+
+import re
+from html import escape
+
+from pages.maths import NAMES, is_word, mathml
+
+TYPESET = ("minichar.engine", "minichar.training")
+"""Packages whose docstrings contain equations."""
+RELATION = re.compile(r"\+=|[=←≈~]")
+INDENTED = re.compile(rf" {{5,}}(?!{RELATION.pattern})\S")
+DISPLAY = ' displaystyle="true"'
+DRAWING = re.compile(r"[│▼▶─]|^[\s\d.e+*-]*\*", re.MULTILINE)
+BLOCK = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
+LITERAL = re.compile(r"(`[^`]*`|\*[^*]+\*)")
+GROUP = r"\((?:[^()]|\([^()]*\))*\)"
+SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-z0-9]+))?[ᵀ²³'⁻ᵃ₁₂]*"
+LETTER = r"d[a-zELUW]n?|a(?=_|\s*[=∘])|[b-zA-Zα-ωΣ…√]"
+SYMBOL = rf"(?:d?(?:{'|'.join(NAMES)})(?=[_(])|θ̄|(?:{LETTER})(?![A-Za-z])){SCRIPTS}"
+NUMBER = r"(?:[½¼]|\d+(?:\.\d+)?(?:e-?\d+)?)"
+ATOM = rf"(?:(?:{NUMBER} ?(?=[a-zα-ω(]))?{SYMBOL}(?:{GROUP})?|{NUMBER}(?: ?{GROUP})?|{GROUP})"
+OPERATOR = r"\s*(?:\+=|[-=←≈≤<>+·∘×@/])\s*-?"
+PRODUCT = r"(?<=[a-zα-ω²]) (?=[a-zα-ω(])"
+FORMULA = re.compile(rf"(?<![\w'.*~-]){ATOM}(?:(?:{OPERATOR}|{PRODUCT}|(?=\()){ATOM})*(?![\w*(-]|\.\w)")
+LONE = re.compile(r"[AIa]|do|\W*\d[\de.\W]*")
+"""Matches of `FORMULA` that are not formulas: articles, verbs and numbers."""
+ALONE = re.compile(rf"(?<![\w'.*~-]){SYMBOL}(?![\w*(-]|\.\w)")
+
+
+def typeset(text: str) -> str:
+    """Return Markdown in which blocks are tables, and symbols in the text are maths."""
+    parts, start = [], 0
+    for match in BLOCK.finditer(text):
+        parts += [prose(text[start : match.start()]), table(match[0]) or match[0]]
+        start = match.end()
+    return "".join([*parts, prose(text[start:])])
+
+
+def prose(text: str) -> str:
+    """Typeset the formulas in running text, except in code and emphasis."""
+    parts = LITERAL.split(text)
+    parts[::2] = [FORMULA.sub(formula, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def formula(match: re.Match[str]) -> str:
+    """Return a formula as maths. If it contains words, return it with only its symbols as maths."""
+    if LONE.fullmatch(match[0]):
+        return match[0]
+    try:
+        html = mathml(match[0])
+    except ValueError:
+        html = "<mtext>"
+    return ALONE.sub(lambda symbol: mathml(symbol[0]), match[0]) if "<mtext>" in html else html
+
+
+def table(block: str) -> str | None:
+    """Return a block as HTML tables, or None if a part of it is neither equations nor a table of words.
+
+    Blank lines separate the parts. Consecutive parts with equations share a table, so that they are aligned.
+    """
+    if DRAWING.search(block):
+        return None
+    tables: list[list[str]] = []
+    aligned = False  # whether the last table contains equations
+    for part in block.rstrip().split("\n\n"):
+        lines = part.splitlines()
+        rows = [columns(line) for line in lines]
+        equations = any(is_equation(cell) for cells in rows for cell in cells)
+        if not equations and (len(rows[0]) == 1 or len({len(cells) for cells in rows}) > 1):
+            return None
+        equations = equations or len(lines) == 1  # a heading
+        if equations and aligned:
+            tables[-1] += ["", *lines]
+        else:
+            tables.append(lines)
+        aligned = equations
+    html = "".join(table_html(lines) for lines in tables)
+    return f'<div class="equations">\n{html}</div>\n'
+
+
+def table_html(lines: list[str]) -> str:
+    """Return lines as one HTML table."""
+    width = max(len(columns(line)) for line in lines)
+    html = []
+    for i, line in enumerate(lines):
+        classes = ["backward"] * bool(INDENTED.match(line)) + ["apart"] * (i > 0 and not lines[i - 1])
+        for cells in separate(columns(line)):
+            html.append(f'<tr class="{" ".join(classes)}">{table_row(cells, width)}</tr>\n')
+            classes = classes[:1] if "backward" in classes else []
+    numbers = len(lines) > 1 and not any(is_equation(cell) for line in lines for cell in columns(line))
+    return f"<table{' class=numbers' if numbers else ''}>\n{''.join(html)}</table>\n"
+
+
+def columns(line: str) -> list[str]:
+    """Split a line at three or more spaces, except before a relation sign."""
+    cells: list[str] = []
+    for cell in re.split(r" {3,}", line.strip()) if line else []:
+        if cells and RELATION.match(cell):
+            cells[-1] += f" {cell}"
+        else:
+            cells.append(cell)
+    return cells
+
+
+def is_equation(cell: str) -> bool:
+    """Return whether a cell contains a relation sign and does not begin like a sentence."""
+    return bool(RELATION.search(cell)) and not is_word(re.match(r"[A-Za-z]*", cell)[0])
+
+
+def separate(cells: list[str]) -> list[list[str]]:
+    """Return ``a, b = c, d`` as two rows, the first of which keeps the comment."""
+    if not cells or not is_equation(cells[0]):
+        return [cells] * bool(cells)
+    equations = []
+    for equation in split(cells[0], ";"):
+        relation = RELATION.search(equation)
+        left, right = split(equation[: relation.start()], ","), split(equation[relation.end() :], ",")
+        if len(left) == len(right):
+            equations += [f"{a} {relation[0]} {b}" for a, b in zip(left, right, strict=True)]
+        else:
+            equations.append(equation)
+    return [[equations[0], *cells[1:]], *([equation] for equation in equations[1:])]
+
+
+def split(text: str, sign: str) -> list[str]:
+    """Split at a sign that is outside brackets."""
+    depth, parts = 0, [""]
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == sign and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def table_row(cells: list[str], width: int) -> str:
+    """Return the cells of a row of `width` columns, in each of which an equation takes two cells."""
+    html = ""
+    for i, cell in enumerate(cells):
+        span = 2 * (width - i) if i == len(cells) - 1 else 2
+        if is_equation(cell):
+            relation = RELATION.search(cell)
+            left = mathml(cell[: relation.start()].strip(), DISPLAY)
+            right = mathml(cell[relation.start() :], DISPLAY)
+            html += f"<td class=left>{left}</td><td colspan={span - 1}>{right}</td>"
+        else:
+            text = mathml(cell) if len(cell) == 1 and cell.isalpha() else prose(escape(cell))
+            html += f"<td class=comment colspan={span}>{text}</td>"
+    return html

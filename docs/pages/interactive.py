@@ -1,0 +1,72 @@
+"""The interactive figures: their captions and their markup.
+
+A figure consists of ``docs/interactive/NAME.js`` and the shared functions in ``shared.js``. Both are
+inlined, because browsers do not load modules from file:// URLs.
+"""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "interactive"
+
+INTERACTIVE = {
+    "one_weight": "Drag w. Values are computed from left to right (blue), and gradients from right to left "
+    "(orange). dw is the slope of the loss curve. Take steps: w approaches the minimum, and dw approaches "
+    "0.",
+    "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-5, "
+    "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference.",
+    "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
+    "derivative. Nothing is subtracted, so the error stays at about 1e-16 however small h becomes.",
+    "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
+    "on the function's value. Far from 0, the unit is saturated, and almost no gradient passes.",
+    "softmax_cross_entropy": "Drag the logits. A step against dlogits raises the target's logit and lowers "
+    "each of the others in proportion to its probability. The temperature divides the logits: a low "
+    "temperature makes the probabilities more different, a high one more equal.",
+    "linear_layer": "Select an element of dW with the sliders, or click it. It is the product of a row of "
+    "da and a row of s, with one term for each sequence in the batch. The other two products are computed "
+    "in the same way. The last row of s is 1, so the last column of W is the bias.",
+    "rnn_step": "Drag h_prev, x and dh. Values are passed forward (blue), and gradients are passed backward "
+    "along the same paths (orange). Drag x to either end: h saturates, 1 - h² is almost 0, and so are the "
+    "gradients.",
+    "through_time": "Press Next repeatedly. The first five steps compute the states from left to right, and "
+    "the next five compute the gradients from right to left. Each dh_t is a sum of two gradients: one from "
+    "the loss at step t, and one from the next step.",
+    "truncation": "The area of each dot is a term of dw_h: the effect of w_h at step s (column) on the loss "
+    "at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h they hardly "
+    "matter; with a large one, they do.",
+    "vanishing_and_exploding": "Scale the recurrent weights of an RNN with 16 units. Small weights make the "
+    "gradient vanish, and large ones make it explode. Then clip it: clipping by norm keeps the direction, "
+    "and clipping by element does not. Neither changes a short gradient.",
+    "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of it "
+    "remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then open the "
+    "input gate with a_i: later steps overwrite the content, but the gradient stays the same.",
+    "gru": "Drag a_z. The update gate sets the position of h between n and h_prev, and it divides the "
+    "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
+    "longer depends on h_prev.",
+    "dropout": "Draw a few masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
+    "the same factor. The dots are the mean of y over all masks so far, and they approach h.",
+    "scheduled_sampling": "Each dot is a character's random number. Below the ratio, the network reads the "
+    "character from the text (blue); above it, its own prediction (green). Lower the ratio: one wrong "
+    "prediction leads to another, because each depends on the character read before it.",
+    "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease it: gradient descent makes "
+    "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
+    "the number of steps: it reaches the minimum, but it does not stay there.",
+}
+"""Caption of each figure, by the name of its lesson. It says what to try and what to look for.
+
+`pages.equations` typesets the formulas.
+"""
+
+MARKUP = """\
+<div class="stage" id="interactive-{name}"></div>
+<noscript><p>This figure is interactive and requires JavaScript.</p></noscript>
+<script>
+{shared}</script>
+<script type="module">
+{own}</script>
+"""
+
+
+def markup(name: str) -> str:
+    """Return the HTML of a figure, without its caption. A page can contain one figure."""
+    shared, own = ((FOLDER / f"{stem}.js").read_text(encoding="utf-8") for stem in ("shared", name))
+    return MARKUP.format(name=name, shared=shared, own=own)

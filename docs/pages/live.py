@@ -1,0 +1,35 @@
+"""The model on the landing page, a page made by ``minichar convert``, and the weights that it contains.
+
+The model is trained on Python's help text, which takes about a minute on one core. The weights are kept
+between builds, until this script is changed.
+"""
+
+import tempfile
+from pathlib import Path
+
+import minichar
+from minichar.text.datasets import pydocs_text
+
+OPTIONS = {
+    "rnn_size": 128,
+    "num_layers": 1,
+    "layer_norm": True,
+    "learning_rate": 1.2e-2,
+    "max_epochs": 8,
+}
+
+
+def write_live_model(folder: Path) -> None:
+    """Write ``model.html`` in `folder`. Train the model if there are no weights, or only old ones."""
+    weights = folder / "model.npz"
+    if not weights.exists() or weights.stat().st_mtime < Path(__file__).stat().st_mtime:
+        train().save(weights)
+    minichar.load(weights).save(folder / "model.html")
+
+
+def train() -> minichar.Model:
+    """Train the model in a temporary directory."""
+    with tempfile.TemporaryDirectory() as temporary:
+        text = Path(temporary) / "input.txt"
+        text.write_text(pydocs_text(), encoding="utf-8")
+        return minichar.train(text, progress=False, checkpoint_dir=f"{temporary}/cv", **OPTIONS)

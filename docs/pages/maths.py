@@ -1,0 +1,189 @@
+"""A parser from the plain notation of the lessons and docstrings to MathML.
+
+``dh_prev = W_hᵀ @ da`` is an example of the notation. A subscript follows ``_`` and a superscript
+``^``. ``/`` without spaces is a small fraction, as in ``h²/2 f''``. With spaces, it divides everything
+since the last operator by the factors that follow, as in ``η g / (√m + ε)``. Runs of letters are
+products, as in ``ih``, unless they are in `NAMES` or have at least three letters, which makes them words.
+"""
+
+import re
+
+FUNCTIONS = ("tanh", "exp", "log", "min", "max", "softmax", "onehot", "mean", "Im")
+NAMES = {*FUNCTIONS, "logits", "loss", "mask", "limit", "target", "error", "prev", "rh", "Wn", "Wx"}
+SHORT_WORDS = ("as", "at", "by", "if", "in", "is", "of", "on", "or", "so", "to")
+SHOWN = {"-": "−", "~": "∼", "<": "&lt;", ">": "&gt;"}
+RAISED = dict(
+    zip("²³ᵀᵃ⁻", ("<mn>2</mn>", "<mn>3</mn>", "<mo>⊤</mo>", "<mi>a</mi>", "<mo>−</mo>"), strict=True)
+)
+LOWERED = dict(zip("₀₁₂", "012", strict=True))
+CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|", "‖": "‖"}
+SPACE = '<mspace width="0.22em"></mspace>'
+GROUP = re.compile(r"<mrow><mo[^>]*>\(</mo>(.*)<mo[^>]*>\)</mo></mrow>")
+TOKEN = re.compile(
+    r"(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?|[½¼])|(?P<name>[A-Za-z]+|[α-ω]\u0304?|[Σ…â])|(?P<raised>[²³ᵀᵃ⁻]+|'+)"
+    r"|(?P<lowered>[₀₁₂])|(?P<operator>\+=|[-=←≈~≤≥<>+·∘×,;:])|(?P<sign>[/_^√|‖()\[\]{}])|(?P<space>[\s@]+)"
+)
+
+
+def mathml(line: str, attributes: str = "") -> str:
+    """Return a formula as a ``math`` element. Raises `ValueError` if it is not in the notation."""
+    parser = Parser(line)
+    inside = parser.expression()
+    if parser.tokens:
+        raise ValueError(f"unexpected {parser.text!r} in {line!r}")
+    return f"<math{attributes}>{inside}</math>"
+
+
+class Parser:
+    """Recursive-descent parser whose methods consume tokens and return MathML."""
+
+    def __init__(self, line: str) -> None:
+        self.tokens: list[tuple[str, str]] = []
+        self.closing = ""  # the sign that ends the innermost group
+        self.flat = False  # whether to keep `/`, as in an exponent
+        while line:
+            match = TOKEN.match(line)
+            if match is None:
+                raise ValueError(f"not in the notation: {line!r}")
+            self.tokens.append((match.lastgroup or "", match[0]))
+            line = line[match.end() :]
+
+    @property
+    def kind(self) -> str:
+        """The kind of the next token, or an empty string at the end."""
+        return self.tokens[0][0] if self.tokens else ""
+
+    @property
+    def text(self) -> str:
+        """The text of the next token, or an empty string at the end."""
+        return self.tokens[0][1] if self.tokens else ""
+
+    def take(self) -> str:
+        """Consume a token and return its text."""
+        return self.tokens.pop(0)[1]
+
+    def expression(self) -> str:
+        """Parse terms and operators, up to the end of the group."""
+        pieces: list[str] = []
+        term = 0  # index in pieces of the first factor of the current term
+        while self.tokens and self.text != self.closing:
+            if self.kind == "operator" or (self.flat and self.text == "/"):
+                form = ' form="prefix"' if self.text == "-" and term == len(pieces) else ""
+                sign = self.take()
+                pieces.append(f"<mo{form}>{SHOWN.get(sign, sign)}</mo>")
+                term = len(pieces)
+            elif self.text == "/":
+                self.take()
+                term += pieces[term : term + 1] == [SPACE]
+                pieces[term:] = [fraction(pieces[term:], self.factors())]
+            else:
+                pieces += self.factor(first=not pieces or pieces[-1].startswith("<mo"))
+                term = len(pieces) if pieces and pieces[-1].startswith("<mtext") else term
+        return "".join(pieces)
+
+    def factors(self) -> list[str]:
+        """Parse the factors up to the next operator or the end of the group."""
+        pieces: list[str] = []
+        while self.tokens and self.kind != "operator" and self.text not in (self.closing, "/"):
+            pieces += self.factor(first=not pieces)
+        if not pieces:
+            raise ValueError("unexpected end of a fraction")
+        return pieces
+
+    def factor(self, first: bool) -> list[str]:
+        """Parse symbols with no space between them, or a fraction of such symbols."""
+        if self.kind == "space":
+            self.take()
+            return []
+        above = self.symbols()
+        if self.text == "/" and not self.flat:
+            self.take()
+            above = [fraction(above, self.symbols())]
+        return above if first else [SPACE, *above]
+
+    def symbols(self) -> list[str]:
+        """Parse symbols with no space between them."""
+        found = []
+        while self.kind in ("name", "number") or (self.text in (*CLOSING, "√") and self.text != self.closing):
+            found.append(self.scripts(self.symbol()))
+        if not found:
+            raise ValueError(f"unexpected {self.text!r}")
+        return found
+
+    def symbol(self) -> str:
+        """Parse a name, a number, a root or a group."""
+        kind, text = self.tokens.pop(0)
+        if text == "√":
+            return f"<msqrt>{self.symbol()}</msqrt>"
+        if text not in CLOSING:
+            return f"<mn>{text}</mn>" if kind == "number" else name(text)
+        outer, self.closing = self.closing, CLOSING[text]
+        inside = self.expression()
+        if self.text != self.closing:
+            raise ValueError(f"{text} is not closed")
+        self.take()
+        self.closing = outer
+        return group(text, inside)
+
+    def scripts(self, base: str) -> str:
+        """Parse the subscript and superscript of `base`."""
+        below = above = ""
+        while self.text in ("_", "^") or self.kind in ("raised", "lowered"):
+            kind, text = self.tokens.pop(0)
+            if kind == "lowered":
+                below = f"<mn>{LOWERED[text]}</mn>"
+            elif kind == "raised":
+                above = row([RAISED.get(sign, "<mo>′</mo>") for sign in text])
+            elif text == "_":
+                below = bare([self.symbol()])
+            else:
+                self.flat = True
+                above = bare([self.symbol()])
+                self.flat = False
+        if below and above:
+            return f"<msubsup>{base}{below}{above}</msubsup>"
+        tag = "msub" if below else "msup"
+        return f"<{tag}>{base}{below or above}</{tag}>" if below or above else base
+
+
+def name(text: str) -> str:
+    """Return a name, a word, or a product of letters."""
+    if text == "Σ":
+        return "<mo>∑</mo>"
+    if text in NAMES:
+        return f"<mi>{text}</mi>"
+    if text[0] == "d" and text[1:] in NAMES:
+        return f"<mrow><mi>d</mi><mi>{text[1:]}</mi></mrow>"
+    if is_word(text):
+        return f"<mtext>{text}</mtext>"
+    return row([f"<mi>{letter}</mi>" for letter in text])
+
+
+def is_word(text: str) -> bool:
+    """Return whether letters are an English word in the notation."""
+    letters = text.removeprefix("d") if text[1:] in NAMES else text
+    return text in SHORT_WORDS or (len(text) >= 3 and text.isalpha() and letters not in NAMES)
+
+
+def group(opening: str, inside: str) -> str:
+    """Return a group in brackets. Braces are not shown."""
+    if opening == "{":
+        return f"<mrow>{inside}</mrow>"
+    brackets = [f'<mo stretchy="false">{sign}</mo>' for sign in (opening, CLOSING[opening])]
+    return f"<mrow>{brackets[0]}{inside}{brackets[1]}</mrow>"
+
+
+def row(pieces: list[str]) -> str:
+    """Return pieces as one element."""
+    return pieces[0] if len(pieces) == 1 else f"<mrow>{''.join(pieces)}</mrow>"
+
+
+def bare(pieces: list[str]) -> str:
+    """Return pieces as one element, without their brackets if they are a single group."""
+    match = GROUP.fullmatch(pieces[0]) if len(pieces) == 1 else None
+    return f"<mrow>{match[1]}</mrow>" if match else row(pieces)
+
+
+def fraction(above: list[str], below: list[str]) -> str:
+    """Return a fraction."""
+    return f"<mfrac>{bare(above)}{bare(below)}</mfrac>"

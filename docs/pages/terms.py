@@ -1,0 +1,25 @@
+"""Terms that the search should find in a chapter of the course, although other pages contain them too."""
+
+TERMS = {
+    "one_weight": ("chain rule", "gradient descent"),
+    "gradient_check": ("central difference", "numerical gradient"),
+    "complex_step": ("complex-step differentiation", "complex-step derivative"),
+    "tanh_and_sigmoid": ("tanh", "sigmoid"),
+    "softmax_cross_entropy": ("softmax", "cross-entropy"),
+    "linear_layer": ("matrix product", "linear layer"),
+    "rnn_step": ("RNN", "hidden state"),
+    "through_time": ("backpropagation through time", "BPTT"),
+    "truncation": ("truncated backpropagation through time", "truncated BPTT"),
+    "vanishing_and_exploding": ("vanishing gradient", "exploding gradient", "gradient clipping"),
+    "lstm": ("LSTM", "forget gate", "input gate", "output gate", "cell state"),
+    "gru": ("GRU", "reset gate", "update gate"),
+    "dropout": ("dropout",),
+    "scheduled_sampling": ("scheduled sampling", "teacher forcing"),
+    "rmsprop": ("RMSprop", "learning rate"),
+}
+"""Terms by a key in the lesson's file name."""
+
+
+def index_terms(stem: str) -> list[str]:
+    """Return index directives with the terms of a lesson's file name, or nothing."""
+    return [f"```{{index}} {', '.join(terms)}\n```" for key, terms in TERMS.items() if stem.endswith(key)]

@@ -1,0 +1,29 @@
+"""Examples for ``--help`` and the command reference. The tests run all of them."""
+
+EXAMPLES = {
+    "train": (
+        "minichar train --data my.txt --checkpoint-dir cv-mine",
+        "minichar train --resume cv-mine --max-epochs 40",
+        "minichar train --data data/tang300 --min-freq 2 --checkpoint-dir cv-tang300",
+    ),
+    "sample": (
+        'minichar sample cv-mine --primetext "The " --temperature 0.5',
+        "minichar sample --top-p 0.9 --num-samples 4 --seed 7 > four.txt",
+    ),
+    "eval": ("minichar eval cv-mine", "minichar eval --split whole --data my.txt"),
+    "inspect": ("minichar inspect cv-mine", "minichar inspect cv-mine --text my.txt --html inside.html"),
+    "plot": ("minichar plot cv cv-mine", "minichar plot cv cv-mine -o loss.svg"),
+    "convert": ("minichar convert cv-mine small.npz --dtype float16",),
+    "serve": ("minichar serve cv-mine", "minichar serve cv cv-shakespeare --port 8081"),
+    "worker": ("minichar worker --redis redis://127.0.0.1:6379/0 cv",),
+    "gradcheck": ("minichar gradcheck --model gru --gru-reset before --num-layers 3",),
+    "lessons": ("minichar lessons", "minichar lessons lstm", "minichar lessons lstm --answer"),
+    "doctor": ("minichar doctor",),
+    "bench": ("minichar bench --what sample --what evaluate --model gru --json > bench.json",),
+    "data": ("minichar data list", "minichar data get tinyshakespeare"),
+}
+
+
+def epilog(name: str) -> str:
+    """Return a command's examples as the last paragraph of its help. Click does not rewrap it."""
+    return "\b\n" + "\n  ".join(["Examples:", *EXAMPLES[name]])

@@ -1,0 +1,140 @@
+"""Test the typesetting of the plain notation in lessons and docstrings."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LESSONS = sorted((ROOT / "tests" / "lessons").glob("test_*.py"))
+RELATION = re.compile(r"[=←≈]")
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from pages import equations, maths
+
+    yield equations, maths
+    for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:
+        del sys.modules[name]
+
+
+def plain(mathml):
+    """Return MathML in a short form: ``frac(a)(b)``, ``x_(i)`` and ``x^(2)``."""
+    scripts = {"msub": "_", "msup": "^", "msubsup": "_^", "mfrac": "frac", "msqrt": "√"}
+    pieces = []
+    for tag in re.findall(r"<[^>]+>|[^<]+", mathml):
+        closing, name = re.match(r"</?", tag), re.sub(r"[</>]| .*", "", tag)
+        if not closing:
+            pieces.append(tag)
+        elif name in scripts or name == "mrow":
+            pieces.append(")" if tag.startswith("</") else f"{scripts.get(name, '')}(")
+        elif name == "mspace" and not tag.startswith("</"):
+            pieces.append(" ")
+    return "".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("dh_prev = W_hᵀ @ da", "_((dh)prev)=_^(Wh⊤) (da)"),
+        ("h²/2 f''", "frac(^(h2)2) ^(f(′′))"),
+        ("ε|f| / h + 1", "frac((ε(|f|))h)+1"),
+        ("a - b c / (d + √m)", "a−frac((b c)(d+√(m)))"),
+        ("(a + b) / 2", "frac((a+b)2)"),
+        ("dL_t/dh_t · w", "frac(_((dL)t)_((dh)t))·w"),
+        ("e^(-a/2)", "^(e(−a/2))"),
+        ("h_{t-1} θ₁²", "_(h(t−1)) _^(θ12)"),
+        ("Σ_{s≤t} x", "_(∑(s≤t)) x"),
+        ("mask = 0 with p, else 1 / 2", "mask=0 with p,else frac(12)"),
+        ("dlogits = onehot(k)", "(dlogits)=onehot((k))"),
+        ("min(1, limit / ‖g‖)", "min((1,frac(limit(‖g‖))))"),
+    ],
+)
+def test_formulas(pages, formula, expected):
+    assert plain(pages[1].mathml(formula)) == expected
+
+
+@pytest.mark.parametrize("formula", ["a = (b", "a = b)", "a /", "£"])
+def test_anything_else_is_an_error(pages, formula):
+    with pytest.raises(ValueError, match=r"unexpected|closed|notation"):
+        pages[1].mathml(formula)
+
+
+def rows(html):
+    """Return each row of a table as its classes and the text of its cells."""
+    found = []
+    for classes, cells in re.findall(r'<tr class="(.*?)">(.*?)</tr>', html):
+        parts = re.findall(r"<td[^>]*>(.*?)</td>", cells)
+        found.append((classes, [re.sub(r"<[^>]+>", "", part) for part in parts]))
+    return found
+
+
+def test_a_block_becomes_a_table_with_the_backward_pass_under_its_equation(pages):
+    block = """\
+    c = f ∘ d + g            a < b, and x_1
+        df, dd = dc ∘ d, dc ∘ f
+
+    i, o = σ(a), tanh(b);  s   = [h; x]
+"""
+    assert rows(pages[0].table(block)) == [
+        ("", ["c", "=f∘d+g", "a &lt; b, and x1"]),
+        ("backward", ["df", "=dc∘d"]),
+        ("backward", ["dd", "=dc∘f"]),
+        ("apart", ["i", "=σ(a)"]),
+        ("", ["o", "=tanh(b)"]),
+        ("", ["s", "=[h;x]"]),
+    ]
+
+
+def test_a_continued_equation_is_aligned_and_not_part_of_the_backward_pass(pages):
+    html = pages[0].table("    s = x\n      = y\n        = z\n")
+    assert rows(html) == [("", ["s", "=x"]), ("", ["", "=y"]), ("", ["", "=z"])]
+
+
+def test_the_cells_of_a_row_fill_the_width_of_the_table(pages):
+    html = pages[0].table("    a = b    c = d\n    a = b\n    e = f    words\n    steps\n")
+    spans = [re.findall(r"colspan=(\d)", line) for line in html.splitlines() if "<td" in line]
+    assert spans == [["1", "1"], ["3"], ["1", "2"], ["4"]]
+
+
+def test_a_table_of_numbers_is_not_aligned_with_the_equations_after_it(pages):
+    html = pages[0].table("    gate   w   x\n    i    1   2\n    f    3   4\n\n    c = d\n\n    e = f\n")
+    assert [len(rows(part)) for part in html.split("</table>")] == [3, 2, 0]
+    assert html.count("<table class=numbers>") == html.count("<table>") == 1
+    assert "<math><mi>w</mi></math></td>" in html
+    heading = pages[0].table("    forward   backward\n\n    a = b   c = d\n")
+    assert [len(rows(part)) for part in heading.split("</table>")] == [2, 0]
+
+
+def test_drawings_and_code_are_not_equations(pages):
+    for block in ("    h_0 ──▶ h_1 = 2\n", "    1e-01      *\n", "    print the text\n"):
+        assert pages[0].table(block) is None
+
+
+def test_symbols_in_the_text_are_typeset_except_in_code_and_words(pages):
+    text = """\
+A state h_prev, a V-shape, e.g. dW or `dh_t`: do it in *h* for x (in 2014), not in a file_name. I read
+T(T + 1)/2 of 3 lessons (lesson 7 T times), where a = 0 and w_h (1 - h²) < 1, and/or 1 - y.
+"""
+    found = re.findall(r"<math>(.*?)</math>", pages[0].typeset(text))
+    assert [re.sub(r"<[^>]+>", "", one) for one in found] == [
+        *("hprev", "dW", "x", "T(T+1)2", "T", "a=0", "wh(1−h2)&lt;1", "1−y")
+    ]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))
+def test_every_equation_of_the_course_is_typeset(pages, path):
+    equations = pages[0]
+    story = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    for block in equations.BLOCK.finditer(story):
+        if not equations.DRAWING.search(block[0]):
+            html = equations.table(block[0])
+            assert html
+            lines = [
+                line for line in block[0].splitlines() if RELATION.search(equations.columns(line or " ")[0])
+            ]
+            assert html.count("class=left") >= len(lines)

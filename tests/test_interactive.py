@@ -1,0 +1,367 @@
+"""Test the course's interactive figures in Chromium: their maths against the engine, and their controls.
+
+The figures are tested on pages without a theme or, if the environment variable ``SITE`` is set, in the
+chapters of the site in that directory.
+"""
+
+import os
+import re
+from cmath import tanh as complex_tanh
+from functools import cache
+from math import tanh
+from pathlib import Path
+from runpy import run_path
+
+import numpy as np
+import pytest
+from optional import chromium
+
+from minichar.devices.cpu import CPU
+from minichar.engine import draw, dropout, functions, gradcheck, gru, loss, lstm
+from minichar.engine.layer import Layer
+from minichar.engine.linear import Linear
+from minichar.engine.parameters import Parameters
+from minichar.engine.rnn import RNN
+from minichar.training import optimiser
+from minichar.training.scheduled_sampling import ScheduledSampling
+
+ROOT = Path(__file__).parents[1]
+LESSONS = {path.stem[8:]: path for path in sorted((ROOT / "tests" / "lessons").glob("test_*.py"))}
+PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
+CAPTIONS, markup = PAGES["INTERACTIVE"], PAGES["markup"]
+PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title>
+<figure>{markup}<figcaption>{caption}</figcaption></figure>"""
+SHOWN = "document.querySelector('.stage').innerHTML"
+SWEEP = """() => {
+  const inputs = [...document.querySelectorAll('.controls input')];
+  return inputs.flatMap((input) => [input.min, input.max].map((end) => {
+    input.value = end;
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    return document.querySelector('.stage').innerHTML;
+  }));
+}"""
+
+w, x, target = 0.4, 1.2, 0.6  # of lessons 1 to 3
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def open_page(browser, tmp_path_factory):
+    """Return a function that opens a figure's page. Fail at teardown on errors and requests to a server."""
+    problems, folder = [], tmp_path_factory.mktemp("pages")
+
+    @cache
+    def open_page(name):
+        if "SITE" in os.environ:
+            path = Path(os.environ["SITE"]).resolve() / "course" / f"{LESSONS[name].stem[5:]}.html"
+        else:
+            path = folder / f"{name}.html"
+            page = PAGE.format(name=name, markup=markup(name), caption=CAPTIONS[name])
+            path.write_text(page, encoding="utf-8")
+        page = browser.new_page()
+        page.on("pageerror", lambda error: problems.append((name, error)))
+        page.on("console", lambda message: problems.append((name, message.text)))
+        page.on("request", lambda request: request.url.startswith("file:") or problems.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    assert problems == []
+
+
+@pytest.fixture(scope="module")
+def maths(open_page):
+    """Return a function that opens a figure's page and returns a function to call the page's functions."""
+
+    def maths(name):
+        page = open_page(name)
+
+        def call(function, *arguments):
+            plain = [a.tolist() if isinstance(a, np.ndarray) else a for a in arguments]
+            return page.evaluate(f"arguments => interactive.maths.{name}.{function}(...arguments)", plain)
+
+        call.value = lambda value: page.evaluate(f"interactive.maths.{name}.{value}")
+        return call
+
+    return maths
+
+
+def close(found, expected, tolerance=1e-12):
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def run_rnn(W, x, start, dh_above):
+    """Run the engine's RNN over `x` ``(T, D, 1)``. Return h ``(T, H)``, dW and dx ``(T, D)``."""
+    T, H, _ = dh_above.shape
+    layer = Layer(RNN, {"W": W}, {"W": np.zeros_like(W)}, H, T, 1, CPU)
+    layer.start[0] = start
+    h = np.array([layer.step(t, x_t) for t, x_t in enumerate(x)])
+    dx = layer.backward(dh_above, ids=None)
+    return h[..., 0], layer.linears[0].dW.copy(), dx[..., 0]
+
+
+def column(values):
+    """Return one unit's values over time in the engine's shape ``(T, 1, 1)``."""
+    return np.reshape(np.array(values, float), (-1, 1, 1))
+
+
+def test_every_lesson_has_a_figure():
+    assert list(CAPTIONS) == list(LESSONS)
+
+
+def test_one_weight(maths):
+    call = maths("one_weight")
+    for w in (-1.5, 0.4, 2.0):
+        forward, backward = call("forward", w), call("backward", w)
+        y = tanh(w * x)
+        dh_above = column([2 * (y - target)])
+        h, dW, _ = run_rnn(np.array([[0, w, 0]]), column([x]), 0, dh_above)
+        close([forward["y"], forward["loss"]], [h[0, 0], (h[0, 0] - target) ** 2])
+        close([backward[name] for name in ("dy", "da", "dw")], [dh_above[0, 0, 0], dW[0, 2], dW[0, 1]])
+
+
+def test_gradient_check(maths):
+    call, at = maths("gradient_check"), np.array([w])
+
+    def f(theta):
+        return (np.tanh(theta[0] * x) - target) ** 2
+
+    exact = gradcheck.complex_step(f, at)
+    close(call("slope"), exact[0])
+    for h in (1e-1, 1e-3):
+        central = gradcheck.central_difference(f, at, h)
+        close(call("central", h), central[0])
+        close(call("error", call("central", h)), gradcheck.relative_error(central, exact), 1e-9)
+        close(call("oneSided", h), (f(at + h) - f(at)) / h)
+    errors = [call("error", call("central", h)) for h in (1e-1, 1e-5, 1e-13)]
+    assert errors[0] > 1e-3 > 1e-9 > errors[1]
+    assert errors[2] > 1e-6
+
+
+def test_complex_step(maths):
+    call = maths("complex_step")
+
+    def f(w):
+        return (complex_tanh(w * x) - target) ** 2
+
+    for h in (1e-1, 1e-8, 1e-30):
+        value = f(w + 1j * h)
+        close(call("f", [w, h]), [value.real, value.imag])
+        close(call("complexStep", h), gradcheck.complex_step(lambda theta: f(theta[0]), np.array([w]), h)[0])
+    close(call("central", 1e-3), gradcheck.central_difference(lambda t: f(t[0]), np.array([w]), 1e-3)[0])
+    assert max(call("error", call("complexStep", 10.0**-k)) for k in (9, 15, 30, 300)) < 1e-14
+
+
+def test_tanh_and_sigmoid(maths):
+    call = maths("tanh_and_sigmoid")
+    functions_by_name = {"tanh": np.tanh, "sigmoid": lambda a: functions.sigmoid(np, a)}
+    for name, f in functions_by_name.items():
+        for a in (-3.0, 0.0, 0.7):
+            value = call(name, a)
+            close(value, f(a))
+            slope = call(f"slopeOf{name.capitalize()}", value)
+            close(slope, gradcheck.complex_step(lambda theta, f=f: f(theta[0]), np.array([a]))[0])
+
+
+def test_softmax_cross_entropy(maths, generator):
+    call, logits = maths("softmax_cross_entropy"), generator.normal(size=4) * 3
+    for target in range(4):
+        value, cache = loss.forward(np, logits[:, None] / 0.7, np.array([target]), 1)
+        p = cache[0][:, 0].copy()
+        found = call("forward", call("divided", logits, 0.7), target)
+        close([*found["p"], found["loss"]], [*p, value])
+        close(call("backward", found["p"], target), loss.backward(np, cache)[:, 0])
+
+
+def test_linear_layer(maths, generator):
+    call = maths("linear_layer")
+    W, x, da = (generator.normal(size=shape) for shape in ((3, 5), (4, 2), (3, 2)))
+    dW = np.zeros_like(W)
+    layer = Linear(W, dW, gates=1, H=0, T=1, B=2, backend=CPU)
+    s = np.concatenate([x, np.ones((1, 2))])
+    close(call("forward", W, s), layer.step(0, None, x)[0])
+    layer.keep(0, (da,))
+    dx = layer.backward(1, ids=None)
+    close(call("dInputs", W, da), dx[0])
+    close(call("dWeights", da, s), dW)
+
+
+def test_rnn_step(maths):
+    call = maths("rnn_step")
+    W = np.array([[0.8, 0.5, 0.1]])
+    h_prev, x, dh = -0.4, 1.3, 0.7
+    h, dW, dx = run_rnn(W, column([x]), h_prev, column([dh]))
+    forward, backward = call("forward", h_prev, x), call("backward", h_prev, x, dh)
+    close(forward["h"], h[0, 0])
+    close([backward["dx"], *backward["dW"]], [dx[0, 0], *dW[0]])
+    close(backward["dh_prev"], W[0, 0] * dW[0, 2])  # da is the bias's gradient
+
+
+def test_through_time(maths):
+    call = maths("through_time")
+    x, dh_above = [0.9, -0.4, 0.7, 0.1, -0.8], [0.2, 1.0, -0.5, 0.3, 0.6]
+    h, dW, dx = run_rnn(np.array([[0.8, 0.5, 0.0]]), column(x), 0.3, column(dh_above))
+    found = call("backward", call("forward"))
+    close(call("forward"), [0.3, *h[:, 0]])
+    close([found["dw_h"][1], found["dw_x"][1], sum(found["da"])], dW[0])
+    close(np.array(found["da"])[1:-1] * 0.5, dx[:, 0])
+
+
+@pytest.mark.parametrize("T", [1, 4, 5, 12])
+def test_truncation(maths, T):
+    call = maths("truncation")
+    x, dh_above = (np.array(call.value(name)) for name in ("x", "dh_above"))
+    W = np.array([[0.9, 0.5, 0.0]])
+    h, full, _ = run_rnn(W, column(x), 0.3, column(dh_above))
+    starts = [0.3, *h[:, 0]]
+    kept = [
+        run_rnn(W, column(x[k : k + T]), starts[k], column(dh_above[k : k + T]))[1] for k in range(0, 12, T)
+    ]
+    found = call("gradients", 0.9, T)
+    close([found["full"], found["kept"]], [full[0, 0], sum(kept)[0, 0]])
+
+
+def test_vanishing_and_exploding(maths):
+    call = maths("vanishing_and_exploding")
+    Z, inputs, dh = (np.array(call.value(name)) for name in ("Z", "inputs", "dh_last"))
+    T, H = inputs.shape
+    dh_above = np.zeros((T, H, 1))
+    dh_above[-1, :, 0] = dh
+    for recurrent in (0.5, 3.5):
+        W = np.concatenate([Z * recurrent / np.sqrt(H), np.eye(H), np.zeros((H, 1))], axis=1)
+        _, dW, dx = run_rnn(W, inputs[..., None], 0, dh_above)
+        found = call("gradients", recurrent)
+        np.testing.assert_allclose(found["norms"], np.linalg.norm(dx, axis=1)[::-1], rtol=1e-9)
+        np.testing.assert_allclose(np.reshape(found["dW_h"], (H, H)), dW[:, :H], rtol=1e-9, atol=1e-12)
+    for name, clip in (("clipNorm", optimiser.clip_norm), ("clipElements", optimiser.clip_elements)):
+        for g in (np.array([3.0, -40.0]), np.array([0.1, 0.2])):
+            found = call(name, g, 1)
+            clip(np, g, 1.0)
+            close(found, g)
+
+
+def test_lstm(maths, generator):
+    call = maths("lstm")
+    a, (c_prev, dh, dc) = generator.normal(size=4), generator.normal(size=3)
+    h, c, cache = lstm.forward(np, a, c_prev)
+    found = call("forward", a, c_prev)
+    close([found["h"], found["c"]], [h, c])
+    da, dc_prev = lstm.backward(np, dh, dc, cache)
+    gradient = call("backward", dh, dc, found["cache"])
+    close([*gradient["da"], gradient["dc_prev"]], [*da, dc_prev])
+    f = functions.sigmoid(np, 1.5)
+    for a_i in (-9.0, 2.0):
+        close(call("run", 1.5, a_i)["dc"], f ** np.arange(50, -1, -1))
+    close(call("run", 1.5, -40.0)["c"][1:], tanh(9) * functions.sigmoid(np, 9.0) * f ** np.arange(50))
+
+
+def test_gru(maths, generator):
+    call = maths("gru")
+    u, a, (h_prev, dh) = generator.normal(size=3), generator.normal(size=3), generator.normal(size=2)
+    h, cache = gru.forward(np, u, a, h_prev)
+    found = call("forward", u, a, h_prev)
+    close(found["h"], h)
+    du, da, dh_prev = gru.backward(np, dh, cache)
+    gradient = call("backward", dh, found["cache"])
+    close([*gradient["du"], *gradient["da"], gradient["dh_prev"]], [*du, *da, dh_prev])
+
+
+class Given:
+    """Random numbers that are given."""
+
+    def __init__(self, u):
+        self.u = u
+
+    def random(self, shape, dtype=None):
+        return self.u.reshape(shape)
+
+
+def test_dropout(maths, generator):
+    call, u, (h, dy) = maths("dropout"), generator.random(8), generator.normal(size=(2, 8))
+    mask = np.empty(8)
+    dropout.draw_mask(0.4, Given(u), mask, CPU)
+    close(call("makeMask", 0.4, u), mask)
+    close(call("forward", h, mask), dropout.forward(h, mask))
+    close(call("backward", dy, mask), dropout.backward(dy, mask))
+
+
+def test_scheduled_sampling(maths, generator):
+    call, T, ratio = maths("scheduled_sampling"), 200, 0.5
+    weights = np.array(call.value("weights"))
+    inputs, u, v = generator.integers(len(weights), size=T), generator.random(T), generator.random(T)
+    for u_t in v[:20]:
+        assert call("draw", weights[0], u_t) == draw.draw_by_weight(np, weights[0][:, None], np.array([u_t]))
+    feed = ScheduledSampling(inputs[:, None], "sample", CPU)
+    feed.draw_mask(ratio, Given(u))
+    feed.u = v[:, None]
+    fed = []
+    for t in range(T):
+        fed.append(int(feed(t, lambda: np.log(weights[fed[-1]])[:, None])[0]))
+    assert call("read", inputs, call("makeMask", ratio, u), v) == fed
+    assert (fed != inputs).any()
+
+
+def test_rmsprop(maths):
+    call, slopes = maths("rmsprop"), np.array([100.0, 1.0])
+    parameters = Parameters({"theta": (2,)}, "float64")
+    theta = parameters.flat
+    theta[...] = 1.0
+    rmsprop, path = optimiser.RMSprop(parameters, 0.95), [theta.copy()]
+    for _ in range(30):
+        rmsprop.step(slopes * theta, 0.03)
+        path.append(theta.copy())
+    close(call("rmsprop", 30, 0.03), path)
+    close(call("descent", 30, 0.005), [(1 - 0.005 * slopes) ** k for k in range(31)])
+    exact = gradcheck.complex_step(lambda theta: 0.5 * (100 * theta[0] ** 2 + theta[1] ** 2), path[3])
+    close(call("gradient", path[3]), exact)
+    close(call("lossAt", path[3]), 0.5 * (slopes * path[3] ** 2).sum())
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_control_changes_the_figure(open_page, name):
+    """Use the controls with the keyboard, and then drag the sliders to both ends."""
+    page = open_page(name)
+    controls = page.locator(".controls input, .controls select, .controls button").all()
+    assert controls
+    for control in controls:
+        kind, before = control.get_attribute("type"), page.evaluate(SHOWN)
+        control.focus()
+        keys = {"range": ["ArrowLeft", "ArrowRight"], "button": ["Enter"]}.get(kind, ["ArrowDown"])
+        drawn = []
+        for key in keys:
+            page.keyboard.press(key)
+            drawn.append(page.evaluate(SHOWN))
+        assert any(shown != before for shown in drawn), control.evaluate("control => control.outerHTML")
+    for shown in page.evaluate(SWEEP):
+        assert not re.search("NaN|Infinity|undefined", shown)
+
+
+def test_drawn_numbers_are_the_values(open_page):
+    page = open_page("rnn_step")
+    for control, value in zip(page.locator(".controls input").all(), (-0.5, 1.5, 0.8), strict=True):
+        control.fill(str(value))
+    h = tanh(0.8 * -0.5 + 0.5 * 1.5 + 0.1)
+    da = 0.8 * (1 - h * h)
+    shown = page.locator("svg text").all_text_contents()
+    for value in (h, da, 0.8 * da, 0.5 * da, 1 - h * h):
+        assert any(words.endswith(f"{value:.2f}") for words in shown), (value, shown)
+
+
+def test_a_click_selects_an_element(open_page):
+    page = open_page("linear_layer")
+    page.locator("select").select_option(index=0)
+    page.locator("svg .clickable").nth(2).click()
+    assert [control.input_value() for control in page.locator(".controls input").all()] == ["1", "3"]
+
+
+def test_without_javascript_the_figure_says_what_it_needs(browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.set_content(markup("rnn_step"))
+    assert "requires JavaScript" in page.inner_text("body")
+    context.close()
