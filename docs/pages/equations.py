@@ -141,15 +141,17 @@ def split(text: str, sign: str) -> list[str]:
 
 
 def table_row(cells: list[str], width: int) -> str:
-    """Return the cells of a row of `width` columns, in each of which an equation takes two cells."""
+    """Return the cells of a row of `width` columns, of which the first takes two cells."""
     html = ""
     for i, cell in enumerate(cells):
-        span = 2 * (width - i) if i == len(cells) - 1 else 2
-        if is_equation(cell):
-            relation = RELATION.search(cell)
-            left = mathml(cell[: relation.start()].strip(), DISPLAY)
-            right = mathml(cell[relation.start() :], DISPLAY)
-            html += f"<td class=left>{left}</td><td colspan={span - 1}>{right}</td>"
+        span = (i == 0) + (width - i if i == len(cells) - 1 else 1)
+        relation = RELATION.search(cell)
+        if is_equation(cell) and i == 0:
+            left, right = cell[: relation.start()].strip(), cell[relation.start() :]
+            html += f"<td class=left>{mathml(left, DISPLAY)}</td>"
+            html += f"<td colspan={span - 1}>{mathml(right, DISPLAY)}</td>"
+        elif is_equation(cell):
+            html += f"<td colspan={span}>{mathml(cell, DISPLAY)}</td>"
         else:
             text = mathml(cell) if len(cell) == 1 and cell.isalpha() else prose(escape(cell))
             html += f"<td class=comment colspan={span}>{text}</td>"
