@@ -25,7 +25,8 @@ function beginning() {
     return { k: idOf.get(character) ?? (model.unknown ? V : null), character };
   });
   const unknown = [...new Set(typed.filter(({ k }) => k === null).map(({ character }) => visible(character)))];
-  note = unknown.length ? `not in the vocabulary: ${unknown.slice(0, 5).join(" ")}${unknown.length > 5 ? " …" : ""}` : "";
+  const listed = unknown.slice(0, 5).join(" ") + (unknown.length > 5 ? " …" : "");
+  note = listed && `not in the vocabulary: ${listed}`;
   const known = typed.filter(({ k }) => k !== null);
   return known.length ? known : model.prime.map((k) => ({ k, character: null }));
 }
