@@ -98,12 +98,14 @@ def test_a_continued_equation_is_aligned_and_not_part_of_the_backward_pass(pages
 def test_the_cells_of_a_row_fill_the_width_of_the_table(pages):
     html = pages[0].table("    a = b    c = d\n    a = b\n    e = f    words\n    steps\n")
     spans = [re.findall(r"colspan=(\d)", line) for line in html.splitlines() if "<td" in line]
-    assert spans == [["1", "1"], ["3"], ["1", "2"], ["4"]]
+    assert spans == [["1", "1"], ["2"], ["1", "1"], ["3"]]
 
 
 def test_a_table_of_numbers_is_not_aligned_with_the_equations_after_it(pages):
     html = pages[0].table("    gate   w   x\n    i    1   2\n    f    3   4\n\n    c = d\n\n    e = f\n")
     assert [len(rows(part)) for part in html.split("</table>")] == [3, 2, 0]
+    assert html.count("<table class=numbers>") == html.count("<table>") == 1
+    assert "<math><mi>w</mi></math></td>" in html
     heading = pages[0].table("    forward   backward\n\n    a = b   c = d\n")
     assert [len(rows(part)) for part in heading.split("</table>")] == [2, 0]
 

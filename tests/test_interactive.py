@@ -204,7 +204,7 @@ def test_rnn_step(maths):
 
 def test_through_time(maths):
     call = maths("through_time")
-    x, dh_above = [0.9, -0.4, 0.7, 0.1, -0.8], [0.2, 1.0, -0.5, 0.3, 0.6]  # of lesson 8
+    x, dh_above = [0.9, -0.4, 0.7, 0.1, -0.8], [0.2, 1.0, -0.5, 0.3, 0.6]
     h, dW, dx = run_rnn(np.array([[0.8, 0.5, 0.0]]), column(x), 0.3, column(dh_above))
     found = call("backward", call("forward"))
     close(call("forward"), [0.3, *h[:, 0]])

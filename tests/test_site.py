@@ -94,7 +94,7 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
         "# 7. A step\n\n*Forward and backward.*\n\nAn introduction",
-        "<td class=comment colspan=2>backward</td></tr>\n</table>\n</div>\n\nMore text.",
+        "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\nMore text.",
         "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "### The slope is x\n\n```py\ndef test_the_slope_is_x():\n",

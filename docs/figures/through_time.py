@@ -32,13 +32,13 @@ def draw(ax: Axes) -> None:
     ax.text(places[0], states + 0.4, f"h₀ = {H_0}", ha="center", va="center_baseline")
     for t in range(1, T + 1):
         here, before, step = places[t], places[t - 1], DIGITS[t]
-        box(ax, here, states, f"h{step}\n{signed(h[t])}", BLUE, w=1.9, h=1.6)
-        arrow(ax, (before + 1, states + 0.4), (here - 1, states + 0.4), GREEN)
+        box(ax, here, states, f"h{step}\n{signed(h[t])}", BLUE, w=1.7, h=1.6)
+        arrow(ax, (before + 0.9, states + 0.4), (here - 0.9, states + 0.4), GREEN)
         ax.text(here, 10.1, f"dL{step}/dh{step}", ha="center", va="center_baseline")
         arrow(ax, (here, 9.7), (here, states + 0.85), ORANGE)
         ax.text(here + 0.15, 8.5, signed(DH_ABOVE[t - 1], "{:.1f}"), va="center_baseline")
         if t > 1:
-            arrow(ax, (here - 1, states - 0.4), (before + 1, states - 0.4), ORANGE)
+            arrow(ax, (here - 0.9, states - 0.4), (before + 0.9, states - 0.4), ORANGE)
             words = f"w_h da{step}\n{signed(W_H * da[t])}"
             ax.text((here + before) / 2, states - 0.65, words, ha="center", va="top", fontsize=10)
         arrow(ax, (here, states - 0.85), (here, terms + 0.85), ORANGE)

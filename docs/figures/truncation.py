@@ -9,7 +9,7 @@ from .draw import BLUE, GREEN, INK, ORANGE, arrow, box, canvas, figure
 
 def main() -> None:
     """Draw two chunks of three steps each."""
-    figure(draw, 5.6, 3.1, "truncation")
+    figure(draw, 4.8, 2.7, "truncation")
 
 
 def draw(ax: Axes) -> None:
@@ -20,7 +20,7 @@ def draw(ax: Axes) -> None:
         box(ax, x, 3, f"h{'₁₂₃₄₅₆'[i]}", BLUE, w=0.95)
         arrow(ax, (x + 0.12, 3.42), (x + 0.12, 4.4))
         arrow(ax, (x - 0.12, 4.4), (x - 0.12, 3.42), ORANGE)
-        ax.text(x, 4.75, f"loss{'₁₂₃₄₅₆'[i]}", ha="center", va="center_baseline", fontsize=9)
+        ax.text(x, 4.75, f"loss{'₁₂₃₄₅₆'[i]}", ha="center", va="center_baseline", fontsize=10)
     for i, (left, right) in enumerate(pairwise(xs)):
         arrow(ax, (left + 0.5, 3.15), (right - 0.5, 3.15), GREEN)
         if i != 2:
@@ -30,7 +30,7 @@ def draw(ax: Axes) -> None:
     ax.text(5.42, 2.78, "×", ha="center", va="center", fontsize=14, color=INK)
     ax.text(2.8, 5.7, "chunk k", ha="center")
     ax.text(8.4, 5.7, "chunk k + 1", ha="center")
-    ax.text(1.2, 1.5, "→ states cross chunk boundaries", fontsize=9, color=INK)
-    ax.text(1.2, 0.8, "← gradients do not", fontsize=9, color=INK)
+    ax.text(1.2, 1.5, "→ states cross chunk boundaries", fontsize=10, color=INK)
+    ax.text(1.2, 0.8, "← gradients do not", fontsize=10, color=INK)
     ax.plot([0.5, 1.0], [1.6, 1.6], color=GREEN)
     ax.plot([0.5, 1.0], [0.9, 0.9], color=ORANGE)

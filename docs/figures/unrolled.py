@@ -11,7 +11,7 @@ TEXT = "cats."
 
 def main() -> None:
     """Draw two layers over four steps."""
-    figure(draw, 5.4, 5.2, "unrolled")
+    figure(draw, 4.9, 4.8, "unrolled")
 
 
 def draw(ax: Axes) -> None:
@@ -37,7 +37,7 @@ def draw(ax: Axes) -> None:
         (readout, "softmax\n(T, V, B)"),
         (targets, "targets\n(T, B)"),
     ):
-        ax.text(0.1, y, words, va="center", fontsize=9)
-    ax.text(3.1, (layer1 + layer2) / 2, "(H, B)", fontsize=9, va="center")
-    ax.text(3.1, (ids + layer1) / 2, "column of Wx", fontsize=9, va="center")
-    ax.text(10.4, 0.2, "T = 4 steps →", ha="right", fontsize=9)
+        ax.text(0.1, y, words, va="center", fontsize=10)
+    ax.text(3.1, (layer1 + layer2) / 2, "(H, B)", fontsize=10, va="center")
+    ax.text(3.1, (ids + layer1) / 2, "Wx[:, k]", fontsize=10, va="center")
+    ax.text(10.4, 0.2, "T = 4 steps →", ha="right", fontsize=10)

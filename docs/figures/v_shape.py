@@ -35,11 +35,16 @@ def main() -> None:
         ax.loglog(steps, exact, color=BLUE, label="complex step")
         ax.loglog(steps[24:], steps[24:] ** 2 / 6, ":", color=GREEN, lw=1.5)
         ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=GREEN, lw=1.5)
-        ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=9, color=INK)
-        ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=9, color=INK)
-        ax.set(xlabel="step size h", ylabel="relative error of the gradient", ylim=(1e-17, 1e4))
+        ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=10, color=INK)
+        ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=10, color=INK)
+        ax.set(
+            xlabel="step size h",
+            ylabel="relative error of the gradient",
+            ylim=(1e-17, 1e4),
+            xticks=10.0 ** np.arange(-15, 1, 3),
+        )
         powers(ax.xaxis)
         powers(ax.yaxis)
-        ax.legend(loc="upper center", ncols=2)
+        ax.legend(loc="upper center", ncols=2, fontsize=10)
 
-    figure(draw, 5.4, 3.6, "v_shape")
+    figure(draw, 4.8, 3.4, "v_shape")

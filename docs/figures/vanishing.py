@@ -38,4 +38,4 @@ def main() -> None:
         powers(ax.yaxis)
         ax.legend()
 
-    figure(draw, 5.4, 3.4, "vanishing")
+    figure(draw, 4.8, 3.2, "vanishing")

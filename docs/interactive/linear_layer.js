@@ -86,7 +86,8 @@ interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
   const column = figure.slider("column", { min: 1, max: 4, step: 1, value: 1, show: String });
   figure.readout(() => {
     const { names, result, style, j, k, terms } = chosen();
-    const written = terms.map(([a, b]) => `${short(a)} · ${b < 0 ? `(${short(b)})` : short(b)}`).join(" + ");
+    const factor = (value) => (value < 0 ? `(${short(value)})` : short(value));
+    const written = terms.map((term) => term.map(factor).join(" · ")).join(" + ");
     return [[{ words: `${names[0]}_{${j + 1}${k + 1}} = `, style }, `${written} = ${show(result[j][k])}`]];
   });
 });

@@ -1,6 +1,6 @@
 // Lesson 11: the cell state of one LSTM unit over 50 steps, and its gradient.
 
-const { fixed, power, range } = interactive;
+const { fixed, compact, range } = interactive;
 const T = 50;
 
 const sigmoid = (a) => 0.5 * Math.tanh(0.5 * a) + 0.5;
@@ -37,7 +37,7 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
   figure.picture(360, 346, (pen) => {
     const { c, dc } = run(a_f.value, a_i.value);
     const x = { from: 0, to: T, ticks: [1, 10, 20, 30, 40, 50] };
-    const y = { from: -1, to: 1, ticks: [-1, 0, 1], show: fixed(0) };
+    const y = { from: -1.5, to: 1.5, ticks: [-1, 0, 1], show: fixed(0) };
     const panels = [
       { top: 24, name: "c_t, the content", values: c, style: "forward", y, label: "" },
       {
@@ -45,15 +45,16 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
         name: "dc_t, the gradient",
         values: dc,
         style: "backward",
-        y: { ...y, from: 0 },
+        y: { ...y, from: 0, to: 1 },
         label: "step t",
       },
     ];
     for (const { top, name, values, style, y, label } of panels) {
       const [X, Y] = pen.axes([34, top, 350, top + 118], { ...x, label }, { ...y, label: name });
+      const inside = pen.within([34, top - 4, 354, top + 118]);
       pen.segment(X(0), Y(0), X(T), Y(0), "faint");
       range(T, (k) => k + 1).forEach((t) => {
-        pen.bar(X(t) - 2, Y(0), 4, Y(0) - Y(values[t]), style);
+        inside.bar(X(t) - 2, Y(0), 4, Y(0) - Y(values[t]), style);
       });
     }
   });
@@ -65,7 +66,7 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
     const { dc } = run(a_f.value, a_i.value);
     return [
       {
-        words: `dc_1 = dc_50 · f⁴⁹ = ${fixed(3)(sigmoid(a_f.value))}⁴⁹ = ${power(dc[1])}`,
+        words: `dc_1 = dc_50 · f⁴⁹ = ${fixed(3)(sigmoid(a_f.value))}⁴⁹ = ${compact(dc[1])}`,
         style: "backward",
       },
     ];

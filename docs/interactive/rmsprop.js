@@ -1,6 +1,6 @@
 // Lesson 15: gradient descent and RMSprop in a ravine, loss = ½ (100 θ₁² + θ₂²).
 
-const { fixed, exponent, compact, range, clamp } = interactive;
+const { fixed, exponent, compact, range } = interactive;
 const slopes = [100, 1];
 const start = [1, 1];
 
@@ -28,10 +28,14 @@ function rmsprop(steps, eta, alpha = 0.95, epsilon = 1e-8) {
 }
 
 interactive.show("rmsprop", { lossAt, gradient, descent, rmsprop }, (figure) => {
-  const paths = () => [
-    { name: "gradient descent", path: descent(steps.value, 10 ** log.value), style: "predicted" },
-    { name: "RMSprop", path: rmsprop(steps.value, 10 ** log.value), style: "forward" },
-  ];
+  const highest = 1e9;
+  const paths = () => {
+    const [n, eta] = [steps.value, 10 ** log.value];
+    return [
+      { name: "gradient descent", path: descent(n, eta), style: "predicted" },
+      { name: "RMSprop", path: rmsprop(n, eta), style: "forward" },
+    ].map(({ path, ...rest }) => ({ ...rest, path: path.filter((theta) => lossAt(theta) < highest), n }));
+  };
 
   figure.picture(360, 250, (pen) => {
     const frame = [34, 24, 350, 214];
@@ -49,36 +53,38 @@ interactive.show("rmsprop", { lossAt, gradient, descent, rmsprop }, (figure) => 
       );
     }
     for (const { path, style } of paths()) {
-      const points = path.map(([t1, t2]) => [X(t2), Y(clamp(t1, -9, 9))]);
+      const points = path.map(([t1, t2]) => [X(t2), Y(t1)]);
       inside.line(points, style);
       for (const [x, y] of points) inside.dot(x, y, style, 2.5);
     }
   });
 
   figure.picture(360, 190, (pen) => {
+    const frame = [44, 24, 350, 154];
     const [X, Y] = pen.axes(
-      [44, 24, 350, 154],
-      { from: 0, to: 100, ticks: [0, 25, 50, 75, 100], label: "steps" },
-      { from: -4, to: 2, ticks: [-4, -2, 0, 2], label: "loss", show: exponent },
+      frame,
+      { from: 0, to: 500, ticks: [0, 100, 200, 300, 400, 500], label: "steps" },
+      { from: -12, to: 4, ticks: [-12, -8, -4, 0, 4], label: "loss", show: exponent },
     );
+    const inside = pen.within(frame);
     for (const { path, style } of paths())
-      pen.line(
-        path.map((theta, k) => [X(k), Y(clamp(Math.log10(lossAt(theta)), -4, 2))]),
+      inside.line(
+        path.map((theta, k) => [X(k), Y(Math.log10(lossAt(theta)))]),
         style,
       );
   });
 
   const log = figure.slider("η", {
     min: -3,
-    max: -0.7,
+    max: -1,
     step: 0.02,
     value: -1.72,
     show: (k) => fixed(4)(10 ** k),
   });
-  const steps = figure.slider("steps", { min: 1, max: 100, step: 1, value: 90, show: String });
+  const steps = figure.slider("steps", { min: 1, max: 500, step: 1, value: 100, show: String });
   figure.readout(() =>
-    paths().map(({ name, path, style }) => ({
-      words: `${name}: loss ${compact(lossAt(path.at(-1)))}`,
+    paths().map(({ name, path, style, n }) => ({
+      words: `${name}: ${path.length > n ? `loss ${compact(lossAt(path.at(-1)))}` : "diverged"}`,
       style,
     })),
   );

@@ -20,7 +20,7 @@ BLOCK = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
 LITERAL = re.compile(r"(`[^`]*`|\*[^*]+\*)")
 GROUP = r"\((?:[^()]|\([^()]*\))*\)"
 SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-z0-9]+))?[ᵀ²³'⁻ᵃ₁₂]*"
-LETTER = r"d[a-zWUE]n?|a(?=_|\s*[=∘])|[b-zA-Zα-ωΣ…√]"
+LETTER = r"d[a-zELUW]n?|a(?=_|\s*[=∘])|[b-zA-Zα-ωΣ…√]"
 SYMBOL = rf"(?:d?(?:{'|'.join(NAMES)})(?=[_(])|θ̄|(?:{LETTER})(?![A-Za-z])){SCRIPTS}"
 NUMBER = r"(?:[½¼]|\d+(?:\.\d+)?(?:e-?\d+)?)"
 ATOM = rf"(?:(?:{NUMBER} ?(?=[a-zα-ω(]))?{SYMBOL}(?:{GROUP})?|{NUMBER}(?: ?{GROUP})?|{GROUP})"
@@ -93,7 +93,8 @@ def table_html(lines: list[str]) -> str:
         for cells in separate(columns(line)):
             html.append(f'<tr class="{" ".join(classes)}">{table_row(cells, width)}</tr>\n')
             classes = classes[:1] if "backward" in classes else []
-    return f"<table>\n{''.join(html)}</table>\n"
+    numbers = len(lines) > 1 and not any(is_equation(cell) for line in lines for cell in columns(line))
+    return f"<table{' class=numbers' if numbers else ''}>\n{''.join(html)}</table>\n"
 
 
 def columns(line: str) -> list[str]:
@@ -140,15 +141,18 @@ def split(text: str, sign: str) -> list[str]:
 
 
 def table_row(cells: list[str], width: int) -> str:
-    """Return the cells of a row of `width` columns, in each of which an equation takes two cells."""
+    """Return the cells of a row of `width` columns, of which the first takes two cells."""
     html = ""
     for i, cell in enumerate(cells):
-        span = 2 * (width - i) if i == len(cells) - 1 else 2
-        if is_equation(cell):
-            relation = RELATION.search(cell)
-            left = mathml(cell[: relation.start()].strip(), DISPLAY)
-            right = mathml(cell[relation.start() :], DISPLAY)
-            html += f"<td class=left>{left}</td><td colspan={span - 1}>{right}</td>"
+        span = (i == 0) + (width - i if i == len(cells) - 1 else 1)
+        relation = RELATION.search(cell)
+        if is_equation(cell) and i == 0:
+            left, right = cell[: relation.start()].strip(), cell[relation.start() :]
+            html += f"<td class=left>{mathml(left, DISPLAY)}</td>"
+            html += f"<td colspan={span - 1}>{mathml(right, DISPLAY)}</td>"
+        elif is_equation(cell):
+            html += f"<td colspan={span}>{mathml(cell, DISPLAY)}</td>"
         else:
-            html += f"<td class=comment colspan={span}>{prose(escape(cell))}</td>"
+            text = mathml(cell) if len(cell) == 1 and cell.isalpha() else prose(escape(cell))
+            html += f"<td class=comment colspan={span}>{text}</td>"
     return html

@@ -10,8 +10,8 @@ FOLDER = Path(__file__).parents[1] / "interactive"
 
 INTERACTIVE = {
     "one_weight": "Drag w. Values are computed from left to right (blue), and gradients from right to left "
-    "(orange). dw is the slope of the loss curve. Take steps: each is shorter than the last, because the "
-    "slope decreases towards the minimum.",
+    "(orange). dw is the slope of the loss curve. Take steps: w approaches the minimum, and dw approaches "
+    "0.",
     "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-5, "
     "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference.",
     "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
@@ -29,7 +29,7 @@ INTERACTIVE = {
     "gradients.",
     "through_time": "Press Next repeatedly. The first five steps compute the states from left to right, and "
     "the next five compute the gradients from right to left. Each dh_t is a sum of two gradients: one from "
-    "the loss at step t, the other from step t+1.",
+    "the loss at step t, and one from the next step.",
     "truncation": "The area of each dot is a term of dw_h: the effect of w_h at step s (column) on the loss "
     "at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h they hardly "
     "matter; with a large one, they do.",
@@ -48,8 +48,8 @@ INTERACTIVE = {
     "character from the text (blue); above it, its own prediction (green). Lower the ratio: one wrong "
     "prediction leads to another, because each depends on the character read before it.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease it: gradient descent makes "
-    "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions, but it "
-    "does not settle. Near the minimum, it oscillates with steps of about η.",
+    "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
+    "the number of steps: it reaches the minimum, but it does not stay there.",
 }
 """Caption of each figure, by the name of its lesson. It says what to try and what to look for.
 

@@ -1,6 +1,7 @@
 """Test what a page does, in Chromium."""
 
 import json
+from base64 import b64encode
 from itertools import pairwise
 
 import numpy as np
@@ -100,8 +101,19 @@ def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, part
     assert generate_on(page, beginning="a", temperature=0, length=N) == text
 
 
-def test_extreme_activations_saturate(visit):
+def test_every_float16_is_decoded(visit):
+    values = np.arange(1 << 16, dtype="<u2").view("<f2")
+    values = values[np.isfinite(values)]
+    encoded = b64encode(values.tobytes()).decode()
+    decoded = visit(toy_model()).evaluate("base64 => Array.from(decode(base64))", encoded)
+    np.testing.assert_array_equal(decoded, values)
+
+
+def test_activations(visit):
     page = visit(toy_model())
+    values = np.linspace(-60, 60, 1201).tolist()
+    found = page.evaluate("values => values.map((a) => exp(a))", values)
+    np.testing.assert_allclose(np.array(found, float), np.exp(values), rtol=5e-13)
     values = [-1e6, -710, -20, -1e-9, 0, 0.3, 20, 710, 1e6]
     for name, function in (("tanh", np.tanh), ("sigmoid", lambda a: 0.5 * np.tanh(0.5 * a) + 0.5)):
         found = page.evaluate(f"a => Array.from({name}(Float64Array.from(a)))", values)
@@ -222,6 +234,7 @@ def test_keys_and_buttons(visit, make):
     expect(page.locator("#text .typed")).to_have_count(3)
     assert text_of(page) == "abc"
     page.keyboard.press("Shift+Enter")
+    assert page.input_value("#beginning") == "abc\n"
     page.keyboard.press("Backspace")
     page.fill("#length", "30")
     page.press("#beginning", "Enter")
@@ -251,12 +264,19 @@ def test_characters_outside_the_vocabulary(visit, make):
     page.fill("#beginning", "a☃b\t")
     expect_status(page, "not in the vocabulary: ☃ →")
     assert text_of(page) == "ab"
-    page = visit(make(unknown=True))
+    page.fill("#beginning", "aVWXYZ☃")
+    expect_status(page, "not in the vocabulary: V W X Y Z …")
+    model = make(unknown=True)
+    model.parameters["readout.W"][-1, -1] = 20  # likely, but never generated or offered
+    page = visit(model)
     page.fill("#beginning", "a☃b")
     expect(page.locator("#text span")).to_have_count(3)
     assert text_of(page) == "a☃b"
     assert page.evaluate("reading.ids") == [1, 6, 2]
-    assert set(generate_on(page, length=300, temperature=1.5)) <= set("\nabcdé")
+    text = generate_on(page, length=300, temperature=1.5)
+    assert len(text) == 300
+    assert set(text) <= set("\nabcdé")
+    assert set(page.locator("#detail button b").all_text_contents()) < set("↵abcdé")
 
 
 def test_a_link_with_invalid_settings_generates_nothing(visit, make):

@@ -47,7 +47,7 @@ The backward pass starts at the last step. The second column is given:
     1         0.7         0.2885   0.9885   0.6350         0.1905
 
     dw_h = 0.1999 + 0.2156 + 0.1905 = 0.6060
-    dw_x = 0.7366 · 0.7 - 0.3606 · 0.4 + 0.6350 · 0.9 = 0.9429
+    dw_x = 0.5156 - 0.1442 + 0.5715 = 0.9429
 
 Now compare this with the six paths. Each is the effect of w_h at one step on one loss:
 
@@ -157,7 +157,8 @@ def test_the_worked_example_shows_the_numbers_of_the_engine():
         ):
             assert words in __doc__
     assert f"dw_h = 0.1999 + 0.2156 + 0.1905 = {dW[0]:.4f}\n" in __doc__
-    assert f"= {dW[1]:.4f}\n" in __doc__
+    first, second, third = np.multiply(da[:T], x)
+    assert f"dw_x = {third:.4f} - {-second:.4f} + {first:.4f} = {dW[1]:.4f}\n" in __doc__
 
 
 def test_without_the_gradient_from_the_next_step_only_the_paths_within_one_step_remain():

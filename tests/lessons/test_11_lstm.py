@@ -48,7 +48,7 @@ decimals. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
     g      -0.7    0.9    0.0   0.5500   0.5005
 
     c = f c_prev + i g = 0.8378
-    h = o tanh(c) = 0.5374 · 0.6846 = 0.3679
+    h = o tanh(c) = 0.3679
 
 Then, with dh = 1, and dc = 0.2 from the next step:
 
@@ -65,12 +65,12 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
 What does a cell learn to do with its gates? Take random letters with brackets at random distances,
-such as abba(cadbcab…dbcca)dbca. A closing bracket can follow only if one is open, so a network has to
-remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on such a text,
-and one of the four cell states becomes the memory. At a bracket, the input gate opens and a new value
-is written to c. At a letter, the input gate is almost closed and f is close to 1, so c hardly changes.
-The gradient hardly changes either: over 30 letters, dc ∘ f ∘ f ∘ … keeps about half of its value. It
-therefore reaches the opening bracket and trains the gates there.
+such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if one is open, so a network has
+to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on such a
+text, and one of the four cell states becomes the memory. At a bracket, the input gate opens and a new
+value is written to c. At a letter, the input gate is almost closed and f is close to 1, so c changes
+slowly. In the backward pass, each letter multiplies dc by the same f. After 30 letters, about half of
+dc is left, enough to train the gates at the opening bracket.
 """
 
 from math import exp, tanh
@@ -162,7 +162,7 @@ def test_the_worked_example_shows_the_numbers_of_the_engine():
     for words in (
         above,
         below,
-        f"c = f c_prev + i g = {c:.4f}\n    h = o tanh(c) = {o:.4f} · {tanh_c:.4f} = {h:.4f}\n",
+        f"c = f c_prev + i g = {c:.4f}\n    h = o tanh(c) = {h:.4f}\n",
         f"do = dh tanh(c) = {tanh_c:.4f}\n    dc = 0.2 + dh o (1 - tanh²(c)) = {dc:.4f}\n",
         f"dc_prev = dc f = {dc_prev:.4f}\n",
         f"dh_prev = {W[:, 0] @ da:.4f} and dx = {W[:, 1] @ da:.4f}.\n",

@@ -55,13 +55,17 @@ h_prev = 0.3, x = 1 and dh = 1. The numbers are rounded to four decimals, and th
 
     r = σ(a_r + u_r) = σ(0.52) = 0.6271
     z = σ(a_z + u_z) = σ(0.19) = 0.5474
-    n = tanh(a_n + r u_n) = tanh(-0.2617) = -0.2559
+    a_n + r u_n = -0.2617
+    n = tanh(-0.2617) = -0.2559
     h = (1 - z) n + z h_prev = 0.0484
 
-    dn = dh (1 - z) = 0.4526                 da_n = dn (1 - n²) = 0.4230
-    dr = da_n u_n = 0.1607                   da_r = dr r (1 - r) = 0.0376
-    dz = dh (h_prev - n) = 0.5559            da_z = dz z (1 - z) = 0.1377
+    dn = dh (1 - z) = 0.4526
+    dz = dh (h_prev - n) = 0.5559
+    da_n = dn (1 - n²) = 0.4230
+    dr = da_n u_n = 0.1607
     du_n = da_n r = 0.2653
+    da_r = dr r (1 - r) = 0.0376
+    da_z = dz z (1 - z) = 0.1377
 
     gate       du       da   U_h du    W_x da
     r      0.0376   0.0376   0.0150    0.0150
@@ -164,12 +168,15 @@ def test_the_worked_example_shows_the_numbers_of_the_engine():
         below,
         f"r = σ(a_r + u_r) = σ({a[0] + u[0]:.2f}) = {r:.4f}\n",
         f"z = σ(a_z + u_z) = σ({a[1] + u[1]:.2f}) = {z:.4f}\n",
-        f"n = tanh(a_n + r u_n) = tanh({a[2] + r * u_n:.4f}) = {n:.4f}\n",
+        "a_n + r u_n = {0:.4f}\n    n = tanh({0:.4f}) = {1:.4f}\n".format(a[2] + r * u_n, n),
         f"h = (1 - z) n + z h_prev = {h:.4f}\n",
-        f"dn = dh (1 - z) = {1 - z:.4f}                 da_n = dn (1 - n²) = {da[2]:.4f}\n",
-        f"dr = da_n u_n = {da[2] * u_n:.4f}                   da_r = dr r (1 - r) = {da[0]:.4f}\n",
-        f"dz = dh (h_prev - n) = {h_prev - n:.4f}            da_z = dz z (1 - z) = {da[1]:.4f}\n",
+        f"dn = dh (1 - z) = {1 - z:.4f}\n",
+        f"dz = dh (h_prev - n) = {h_prev - n:.4f}\n",
+        f"da_n = dn (1 - n²) = {da[2]:.4f}\n",
+        f"dr = da_n u_n = {da[2] * u_n:.4f}\n",
         f"du_n = da_n r = {du[2]:.4f}\n",
+        f"da_r = dr r (1 - r) = {da[0]:.4f}\n",
+        f"da_z = dz z (1 - z) = {da[1]:.4f}\n",
         f"adds up to {terms.sum():.4f}. With the first term, dh z = {dh_z:.4f}, dh_prev is ",
         f"dh_prev is {dh_z + terms.sum():.4f}.",
         f"dx = {W @ da:.4f}.",

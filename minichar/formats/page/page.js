@@ -24,8 +24,8 @@ function beginning() {
   const typed = Array.from($("beginning").value, (character) => {
     return { k: idOf.get(character) ?? (model.unknown ? V : null), character };
   });
-  const skipped = new Set(typed.filter(({ k }) => k === null).map(({ character }) => visible(character)));
-  note = skipped.size ? `not in the vocabulary: ${[...skipped].join(" ")}` : "";
+  const unknown = [...new Set(typed.filter(({ k }) => k === null).map(({ character }) => visible(character)))];
+  note = unknown.length ? `not in the vocabulary: ${unknown.slice(0, 5).join(" ")}${unknown.length > 5 ? " …" : ""}` : "";
   const known = typed.filter(({ k }) => k !== null);
   return known.length ? known : model.prime.map((k) => ({ k, character: null }));
 }

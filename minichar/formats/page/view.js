@@ -10,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 const round = (n) => n.toLocaleString("en", { maximumFractionDigits: 0 });
 const percent = (p) => (p < 0.01 ? "<1%" : `${Math.round(100 * p)}%`);
 
-// The text of an element is never set as HTML, because the characters of a model can form tags.
+// Text is never set as HTML, because the characters of a model can form tags.
 function make(name, className, text = "") {
   const element = document.createElement(name);
   element.className = className;
