@@ -8,6 +8,7 @@ import click
 import pytest
 
 from minichar.cli import COMMANDS, main
+from minichar.cli.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
@@ -148,6 +149,7 @@ def test_command_pages_contain_every_option(pages, tmp_path):
     pages[0].write_commands(tmp_path)
     for name in COMMANDS:
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert "```sh\n" + "\n".join(EXAMPLES[name]) + "\n```" in page.partition("\n## ")[0]
         command = main.get_command(click.Context(main), name)
         commands = [command, *getattr(command, "commands", {}).values()]
         for option in [o for c in commands for o in c.params if isinstance(o, click.Option)]:

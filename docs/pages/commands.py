@@ -33,15 +33,13 @@ def write_commands(folder: Path) -> None:
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
-        examples = "## Examples\n\n```sh\n" + "\n".join(EXAMPLES[name]) + "\n```\n"
-        page = f"{section(command, name, context, 1)}\n{examples}"
-        (folder / f"{name}.md").write_text(page, encoding="utf-8")
+        (folder / f"{name}.md").write_text(section(command, name, context, 1), encoding="utf-8")
     rows = "\n".join(f"| [minichar {name}]({name}.md) | {words} |" for name, words in COMMANDS.items())
     (folder / "index.md").write_text(INDEX.format(rows=rows, entries="\n".join(COMMANDS)), encoding="utf-8")
 
 
 def section(command: click.Command, name: str, parent: click.Context, level: int) -> str:
-    """Return a Markdown section for a command and its subcommands: heading, usage, help and options."""
+    """Return a section for a command and its subcommands: usage, help, examples and options."""
     context = click.Context(command, info_name=name, parent=parent)
     usage = command.get_usage(context).removeprefix("Usage: ")
     parts = [
@@ -49,6 +47,8 @@ def section(command: click.Command, name: str, parent: click.Context, level: int
         f"```text\n{usage}\n```",
         *map(paragraph, words(command)),
     ]
+    if level == 1:
+        parts.append("```sh\n" + "\n".join(EXAMPLES[name]) + "\n```")
     heading = ""
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)

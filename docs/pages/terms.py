@@ -21,5 +21,6 @@ TERMS = {
 
 
 def index_terms(stem: str) -> list[str]:
-    """Return index directives with the terms of a lesson's file name, or nothing."""
-    return [f"```{{index}} {', '.join(terms)}\n```" for key, terms in TERMS.items() if stem.endswith(key)]
+    """Return an index directive with the terms of a lesson's file name, or nothing."""
+    main = [", ".join(f"! {term}" for term in terms) for key, terms in TERMS.items() if stem.endswith(key)]
+    return [f"```{{index}} {terms}\n```" for terms in main]

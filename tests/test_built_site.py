@@ -1,0 +1,130 @@
+"""Test the site in Chromium. The environment variable ``SITE`` names the directory of a built site."""
+
+import os
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from optional import chromium
+
+if "SITE" not in os.environ:
+    pytest.skip("the environment variable SITE is not set", allow_module_level=True)
+SITE = Path(os.environ["SITE"]).resolve()
+PHONE = {"viewport": {"width": 390, "height": 800}}
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SITE)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(params=["http", "file"])
+def base(request, address):
+    return address if request.param == "http" else SITE.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser):
+    """Return a function that opens a page. Fail at teardown on errors and requests to other servers."""
+    problems, contexts = [], []
+
+    def visit(base, name, **options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: problems.append(error))
+        page.on("console", lambda message: "404" in message.text or problems.append(message.text))
+        page.on(
+            "request", lambda request: request.url.startswith((base, "data:")) or problems.append(request.url)
+        )
+        page.goto(f"{base}/{name}")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def test_landing_page(base, visit):
+    page = visit(base, "index.html", **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    frames = page.locator("iframe").all()
+    assert [one.get_attribute("loading") for one in frames] == ["lazy", "lazy"]
+    page.frame_locator("iframe[src^=model]").get_by_text("400 characters, seed 1").wait_for()
+    frames[1].scroll_into_view_if_needed()
+    page.frame_locator("iframe[src^=inside]").get_by_text("inside quotes").first.wait_for(state="attached")
+    for one in page.frames:
+        assert one.evaluate("document.documentElement.scrollWidth") <= 390, one.url
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_pages_within_the_landing_page_have_its_theme(address, visit, theme, color_scheme):
+    page = visit(address, "index.html", color_scheme=color_scheme)
+    page.frame_locator("iframe[src^=model]").locator("#generate").wait_for()
+    frames = [one for one in page.frames if "inside" not in one.url]
+    frames[1].wait_for_load_state()
+    page.evaluate(f"document.body.dataset.theme = '{theme}'")
+    colours = [one.evaluate(BACKGROUND) for one in frames]
+    assert [sum(map(int, colour[4:-1].split(","))) < 100 for colour in colours] == [theme == "dark"] * 2
+
+
+def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
+    page = visit(base, "search.html?q=forget+gate")
+    first = page.locator("#search-results li").first
+    first.wait_for()
+    assert first.locator("a").inner_text() == "11. The LSTM, gate by gate"
+    if base.startswith("http"):
+        first.locator(".context").wait_for()
+        assert "forget gate" in first.locator(".context").inner_text()
+
+
+def test_commands_are_copied_without_prompts_and_comments(address, visit):
+    page = visit(address, "howto/loss.html", permissions=["clipboard-read", "clipboard-write"])
+    copied = []
+    for name, block in (("howto/loss", 1), ("formats", 1), ("howto/python", 0)):
+        page.goto(f"{address}/{name}.html")
+        button = page.locator("button.copybtn").nth(block)
+        button.click(force=True)
+        page.locator("button.copybtn.success").wait_for()
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+    assert [line.rstrip() for line in copied[0].splitlines()] == [
+        "minichar eval",
+        "minichar eval --split whole --data my.txt",
+        "minichar eval --start carried",
+    ]
+    assert copied[1].startswith(
+        "minichar convert cv/lm_lstm_epoch2.00_1.8000.npz my.safetensors\nminichar sample"
+    )
+    assert '\n\nmodel = minichar.load("cv")  # a checkpoint' in copied[2]
+
+
+def test_output_has_no_copy_button(address, visit):
+    page = visit(address, "correctness.html")
+    page.locator("button.copybtn").first.wait_for()
+    assert page.locator("pre").count() == 2
+    assert page.locator("button.copybtn").count() == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_screenshot_has_the_colours_of_the_theme(address, visit, theme):
+    page = visit(address, "web.html", color_scheme=theme)
+    shown = [image.get_attribute("src") for image in page.locator("img").all() if image.is_visible()]
+    assert shown == ["_images/page.png" if theme == "light" else "_images/page-dark.png"]
