@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.stored_zip import StoredZip
-from minichar.errors import MinicharError, Refused
+from minichar.errors import MinicharError, Refused, brief
 from minichar.files import writing
 
 MAX_HEADER_CHARACTERS = 16 << 20
@@ -126,7 +126,7 @@ class Archive:
     def _check_member(self, member: str, size: int) -> None:
         name = member.removesuffix(".npy")
         if name == member or not name.isprintable() or len(name) > MAX_NAME:
-            raise self.damaged(f"it contains {member[:MAX_NAME]!r}, which is not the name of an array")
+            raise self.damaged(f"it contains {brief(member)}, which is not the name of an array")
         try:
             with quiet(), self.zip.open(member) as file:
                 version = np.lib.format.read_magic(file)

@@ -120,6 +120,10 @@ def test_members_must_be_arrays_without_duplicates(path):
     with pytest.raises(MinicharError, match=r"'readme\.txt', which is not the name of an array"):
         Archive(path)
     with zipfile.ZipFile(path, "w") as file:
+        file.writestr("\x16" * 1000, b"hello")
+    with pytest.raises(MinicharError, match=r"it contains '\\x16\S{90,99}', which is not"):
+        Archive(path)
+    with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.npy", npy("<f8", (1,), bytes(8)))
         with pytest.warns(UserWarning, match="Duplicate name"):
             file.writestr("a.npy", npy("<f8", (1,), bytes(8)))

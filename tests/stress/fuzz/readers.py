@@ -87,7 +87,7 @@ class Npz(Reader):
         yield from (b"\1" + header.encode() for header in HEADERS)
         yield b"\2" + npy(WEIGHTS["readout.W"])
         yield b"\2" + npy(np.array("abc"))
-        yield b"\3\x1b[31m"
+        yield b"\3\x1b[31m" + bytes([22]) * 1000
 
     def build(self, case, data):
         members = {f"{name}.npy": npy(array) for name, array in WEIGHTS.items()}
