@@ -193,7 +193,7 @@ def test_linear_layer(maths, generator):
 
 def test_rnn_step(maths):
     call = maths("rnn_step")
-    W = np.array([[0.8, 0.5, 0.1]])
+    W = np.array([[0.8, 1.5, 0.1]])
     h_prev, x, dh = -0.4, 1.3, 0.7
     h, dW, dx = run_rnn(W, column([x]), h_prev, column([dh]))
     forward, backward = call("forward", h_prev, x), call("backward", h_prev, x, dh)
@@ -345,10 +345,10 @@ def test_drawn_numbers_are_the_values(open_page):
     page = open_page("rnn_step")
     for control, value in zip(page.locator(".controls input").all(), (-0.5, 1.5, 0.8), strict=True):
         control.fill(str(value))
-    h = tanh(0.8 * -0.5 + 0.5 * 1.5 + 0.1)
+    h = tanh(0.8 * -0.5 + 1.5 * 1.5 + 0.1)
     da = 0.8 * (1 - h * h)
     shown = page.locator("svg text").all_text_contents()
-    for value in (h, da, 0.8 * da, 0.5 * da, 1 - h * h):
+    for value in (h, da, 0.8 * da, 1.5 * da, 1 - h * h):
         assert any(words.endswith(f"{value:.2f}") for words in shown), (value, shown)
 
 
