@@ -15,7 +15,7 @@ INTERACTIVE = {
     "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-6, "
     "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference.",
     "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
-    "derivative. Nothing is subtracted, so the error stays at about 1e-16 however small h becomes.",
+    "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and almost no gradient passes.",
     "softmax_cross_entropy": "Drag the logits. A step against dlogits raises the target's logit and lowers "

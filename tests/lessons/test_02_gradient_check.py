@@ -22,7 +22,7 @@ cancels those digits. The resulting *round-off error* is about ε|f| / h, so it 
     error  ≈  h²/6 |f'''|  +  ε|f| / h
 
 The sum is smallest at h = ∛(3ε |f| / |f'''|). If f and f''' are of similar size, that is about
-1e-5. For the loss from lesson 1, f''' is 237 times as large as f, and the best h is 1.4e-6.
+1e-5. For the loss from lesson 1, |f'''| is 237 times |f|, and the best h is 1.4e-6.
 
 Here is the relative error, measured on that loss. On logarithmic axes, the curve is V-shaped (here
 it lies on its side): one branch has slope 2, and the other is noisy and has slope -1.
@@ -111,7 +111,7 @@ def test_round_off_stays_within_the_precision_of_f():
 def test_the_best_step_is_in_between():
     third = (slope(w + 1e-4) - 2 * slope(w) + slope(w - 1e-4)) / 1e-4**2  # f'''
     best = (3 * np.finfo("float64").eps * f(w) / abs(third)) ** (1 / 3)
-    assert f"f''' is {abs(third) / f(w):.0f} times as large as f" in __doc__
+    assert f"|f'''| is {abs(third) / f(w):.0f} times |f|" in __doc__
     assert f"the best h is {best * 1e6:.1f}e-6." in __doc__
     errors = {h: error(central(h)) for h in (1e-1, 1e-3, best, 1e-9, 1e-13)}
     assert min(errors, key=errors.get) == best
