@@ -200,6 +200,7 @@ def test_rnn_step(maths):
     close(forward["h"], h[0, 0])
     close([backward["dx"], *backward["dW"]], [dx[0, 0], *dW[0]])
     close(backward["dh_prev"], W[0, 0] * dW[0, 2])  # da is the bias's gradient
+    assert max(1 - call("forward", 0.6, x)["h"] ** 2 for x in (-3, 3)) < 0.01  # saturated at both ends
 
 
 def test_through_time(maths):
@@ -224,6 +225,10 @@ def test_truncation(maths, T):
     ]
     found = call("gradients", 0.9, T)
     close([found["full"], found["kept"]], [full[0, 0], sum(kept)[0, 0]])
+    if T < 12:  # the dropped terms matter most near w_h = 0.8
+        small, middle, large = (call("gradients", w_h, T) for w_h in (0.1, 0.8, 1.5))
+        share = middle["kept"] / middle["full"]
+        assert share < min(found["kept"] / found["full"] for found in (small, large)) - 0.1
 
 
 def test_vanishing_and_exploding(maths):
