@@ -131,6 +131,12 @@ if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx 
     assert pages[0].typeset(text).endswith("from −1 to 1e-2.\n")
 
 
+def test_no_line_is_broken_between_a_formula_and_its_punctuation(pages):
+    html = pages[0].typeset("With `x` (the input b), c.\n")
+    spans = re.findall(r'<span class="together">(.*?)</span>', html)
+    assert [re.sub(r"<[^>]+>", "", span) for span in spans] == ["b),", "c."]
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))
 def test_every_equation_of_the_course_is_typeset(pages, path):
     equations = pages[0]

@@ -19,6 +19,7 @@ DRAWING = re.compile(r"[│▼▶─]|^[\s\d.e+*-]*\*", re.MULTILINE)
 BLOCK = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
 VALUE = re.compile(r"-?\d[\d.e+-]*")
 MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+PUNCTUATED = re.compile(r"[(\[]*<math>(?:(?!</math>).)*</math>[\])]*[.,;:?]?")
 LITERAL = re.compile(r"(`[^`]*`|\*[^*]+\*)")
 GROUP = r"(?:\((?:[^()]|\([^()]*\))*\)|\|[^|\s]+\|)"
 SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-zA-Z0-9]+))?[ᵀ²³'⁻ᵃ₁₂]*(?:\^\([^()]+\))?"
@@ -47,7 +48,8 @@ def prose(text: str) -> str:
     """Typeset the formulas in running text, except in code and emphasis."""
     parts = LITERAL.split(text)
     parts[::2] = [MINUS.sub("−", FORMULA.sub(formula, part)) for part in parts[::2]]
-    return "".join(parts)
+    # Browsers would break the line between a formula and a comma.
+    return PUNCTUATED.sub(r'<span class="together">\g<0></span>', "".join(parts))
 
 
 def formula(match: re.Match[str]) -> str:

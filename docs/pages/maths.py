@@ -68,7 +68,8 @@ class Parser:
         term = 0  # index in pieces of the first factor of the current term
         while self.tokens and self.text != self.closing:
             if self.kind == "operator" or (self.flat and self.text == "/"):
-                form = ' form="prefix"' if self.text == "-" and term == len(pieces) else ""
+                form = ' form="infix"' if self.text == "~" else ""  # also at the start of a cell
+                form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
                 sign = self.take()
                 pieces.append(f"<mo{form}>{SHOWN.get(sign, sign)}</mo>")
                 term = len(pieces)
