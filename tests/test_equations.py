@@ -128,7 +128,7 @@ if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx 
         *("hprev", "dW", "x", "T(T+1)2", "T", "a=0", "wh(1−h2)&lt;1", "1−y"),
         *("dLTdhT", "j=target", "ε|f|h", "a", "target=1−tanh2(a)", "ea/2", "Wxonehot(k)"),
     ]
-    assert pages[0].typeset(text).endswith("from −1 to 1e-2.\n")
+    assert pages[0].typeset(text).endswith("from −1 to 1e−2.\n")
 
 
 def test_no_line_is_broken_between_a_formula_and_its_punctuation(pages):

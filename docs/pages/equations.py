@@ -18,7 +18,7 @@ DISPLAY = ' displaystyle="true"'
 DRAWING = re.compile(r"[│▼▶─]|^[\s\d.e+*-]*\*", re.MULTILINE)
 BLOCK = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
 VALUE = re.compile(r"-?\d[\d.e+-]*")
-MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+MINUS = re.compile(r"(?<![\w-])-(?=\d)|(?<=\de)-(?=\d)")
 PUNCTUATED = re.compile(r"[(\[]*<math>(?:(?!</math>).)*</math>[\])]*[.,;:?]?")
 LITERAL = re.compile(r"(`[^`]*`|\*[^*]+\*)")
 GROUP = r"(?:\((?:[^()]|\([^()]*\))*\)|\|[^|\s]+\|)"
