@@ -24,7 +24,7 @@ def pages(monkeypatch):
 
 def plain(mathml):
     """Return MathML in a short form: ``frac(a)(b)``, ``x_(i)`` and ``x^(2)``."""
-    scripts = {"msub": "_", "msup": "^", "msubsup": "_^", "mfrac": "frac", "msqrt": "√"}
+    scripts = {"msub": "_", "msup": "^", "msubsup": "_^", "mfrac": "frac", "msqrt": "√", "mroot": "∛"}
     pieces = []
     for tag in re.findall(r"<[^>]+>|[^<]+", mathml):
         closing, name = re.match(r"</?", tag), re.sub(r"[</>]| .*", "", tag)
@@ -43,6 +43,7 @@ def plain(mathml):
         ("dh_prev = W_hᵀ @ da", "_((dh)prev)=_^(Wh⊤) (da)"),
         ("h²/2 f''", "frac(^(h2)2) ^(f(′′))"),
         ("ε|f| / h + 1", "frac((ε(|f|))h)+1"),
+        ("∛(2 b) + √(1 - a)", "∛((2 b)3)+√((1−a))"),
         ("a - b c / (d + √m)", "a−frac((b c)(d+√(m)))"),
         ("(a + b) / 2", "frac((a+b)2)"),
         ("dL_t/dh_t · w", "frac(_((dL)t)_((dh)t))·w"),
@@ -104,10 +105,11 @@ def test_the_cells_of_a_row_fill_the_width_of_the_table(pages):
 def test_a_table_of_numbers_is_not_aligned_with_the_equations_after_it(pages):
     html = pages[0].table("    gate   w   x\n    i    1   2\n    f    3   4\n\n    c = d\n\n    e = f\n")
     assert [len(rows(part)) for part in html.split("</table>")] == [3, 2, 0]
-    assert html.count("<table class=numbers>") == html.count("<table>") == 1
+    assert html.count("<table class=numbers>") == html.count("<table>") == html.count("heading") == 1
     assert "<math><mi>w</mi></math></td>" in html
     heading = pages[0].table("    forward   backward\n\n    a = b   c = d\n")
     assert [len(rows(part)) for part in heading.split("</table>")] == [2, 0]
+    assert "heading" not in pages[0].table("    state   kept\n    gradient   dropped\n")
 
 
 def test_drawings_and_code_are_not_equations(pages):
@@ -118,12 +120,21 @@ def test_drawings_and_code_are_not_equations(pages):
 def test_symbols_in_the_text_are_typeset_except_in_code_and_words(pages):
     text = """\
 A state h_prev, a V-shape, e.g. dW or `dh_t`: do it in *h* for x (in 2014), not in a file_name. I read
-T(T + 1)/2 of 3 lessons (lesson 7 T times), where a = 0 and w_h (1 - h²) < 1, and/or 1 - y.
+T(T + 1)/2 of 3 lessons (lesson 7 T times), where a = 0 and w_h (1 - h²) < 1, and/or 1 - y. It is dL_T/dh_T
+if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx @ onehot(k), from -1 to 1e-2.
 """
     found = re.findall(r"<math>(.*?)</math>", pages[0].typeset(text))
     assert [re.sub(r"<[^>]+>", "", one) for one in found] == [
-        *("hprev", "dW", "x", "T(T+1)2", "T", "a=0", "wh(1−h2)&lt;1", "1−y")
+        *("hprev", "dW", "x", "T(T+1)2", "T", "a=0", "wh(1−h2)&lt;1", "1−y"),
+        *("dLTdhT", "j=target", "ε|f|h", "a", "target=1−tanh2(a)", "ea/2", "Wxonehot(k)"),
     ]
+    assert pages[0].typeset(text).endswith("from −1 to 1e−2.\n")
+
+
+def test_no_line_is_broken_between_a_formula_and_its_punctuation(pages):
+    html = pages[0].typeset("With `x` (the input b), c.\n")
+    spans = re.findall(r'<span class="together">(.*?)</span>', html)
+    assert [re.sub(r"<[^>]+>", "", span) for span in spans] == ["b),", "c."]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))

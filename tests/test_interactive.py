@@ -193,13 +193,14 @@ def test_linear_layer(maths, generator):
 
 def test_rnn_step(maths):
     call = maths("rnn_step")
-    W = np.array([[0.8, 0.5, 0.1]])
+    W = np.array([[0.8, 1.5, 0.1]])
     h_prev, x, dh = -0.4, 1.3, 0.7
     h, dW, dx = run_rnn(W, column([x]), h_prev, column([dh]))
     forward, backward = call("forward", h_prev, x), call("backward", h_prev, x, dh)
     close(forward["h"], h[0, 0])
     close([backward["dx"], *backward["dW"]], [dx[0, 0], *dW[0]])
     close(backward["dh_prev"], W[0, 0] * dW[0, 2])  # da is the bias's gradient
+    assert max(1 - call("forward", 0.6, x)["h"] ** 2 for x in (-3, 3)) < 0.01  # saturated at both ends
 
 
 def test_through_time(maths):
@@ -224,6 +225,10 @@ def test_truncation(maths, T):
     ]
     found = call("gradients", 0.9, T)
     close([found["full"], found["kept"]], [full[0, 0], sum(kept)[0, 0]])
+    if T < 12:  # the dropped terms matter most near w_h = 0.8
+        small, middle, large = (call("gradients", w_h, T) for w_h in (0.1, 0.8, 1.5))
+        share = middle["kept"] / middle["full"]
+        assert share < min(found["kept"] / found["full"] for found in (small, large)) - 0.1
 
 
 def test_vanishing_and_exploding(maths):
@@ -345,10 +350,10 @@ def test_drawn_numbers_are_the_values(open_page):
     page = open_page("rnn_step")
     for control, value in zip(page.locator(".controls input").all(), (-0.5, 1.5, 0.8), strict=True):
         control.fill(str(value))
-    h = tanh(0.8 * -0.5 + 0.5 * 1.5 + 0.1)
+    h = tanh(0.8 * -0.5 + 1.5 * 1.5 + 0.1)
     da = 0.8 * (1 - h * h)
     shown = page.locator("svg text").all_text_contents()
-    for value in (h, da, 0.8 * da, 0.5 * da, 1 - h * h):
+    for value in (h, da, 0.8 * da, 1.5 * da, 1 - h * h):
         assert any(words.endswith(f"{value:.2f}") for words in shown), (value, shown)
 
 

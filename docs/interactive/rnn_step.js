@@ -1,7 +1,7 @@
 // Lesson 7: one step of a single unit, forward and backward.
 
 const { fixed } = interactive;
-const [W_h, W_x, bias] = [0.8, 0.5, 0.1];
+const [W_h, W_x, bias] = [0.8, 1.5, 0.1];
 
 function forward(h_prev, x) {
   const a = W_h * h_prev + W_x * x + bias;
@@ -60,7 +60,7 @@ interactive.show("rnn_step", { forward, backward }, (figure) => {
   });
 
   const h_prev = figure.slider("h_prev", { min: -1, max: 1, step: 0.05, value: 0.6 });
-  const x = figure.slider("x", { min: -3, max: 3, step: 0.1, value: -0.4 });
+  const x = figure.slider("x", { min: -3, max: 3, step: 0.1, value: 0.4 });
   const dh = figure.slider("dh", { min: -1, max: 1, step: 0.05, value: 0.5 });
   figure.readout(() => {
     const { dW } = step();

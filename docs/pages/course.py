@@ -30,7 +30,7 @@ FIGURES = {
         "nonlinearities": "The two functions, and the derivatives that multiply the gradient.",
     },
     "softmax": {
-        "softmax": "Probabilities, and the gradient p − onehot(target): it is negative only at the target.",
+        "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
     },
     "linear_layer": {
         "outer_product": "The gradient of each weight is da of its row times the input of its column. Orange "
@@ -50,13 +50,13 @@ FIGURES = {
     },
     "lstm": {
         "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
-        "lstm_backward": "Its backward pass. σ′ stands for s ∘ (1 − s), and tanh′ for 1 − y ∘ y (lesson 4).",
+        "lstm_backward": "Its backward pass. As in lesson 4, σ' is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
         "bracket": "One unit of a trained LSTM, from an opening bracket to the closing one. The last row "
         "is the gradient along the cell state, relative to its value before the closing bracket.",
     },
     "gru": {
         "gru": "One step of a GRU with the reset gate applied after the matrix product.",
-        "gru_backward": "Its backward pass: `dh_prev = dh ∘ z + U_hᵀ @ du`.",
+        "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
     },
     "dropout": {
         "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
@@ -119,7 +119,7 @@ def chapter(path: Path, package: Path) -> str:
         typeset(lesson.story.partition("\n")[2].strip("\n")),
     ]
     page += [
-        f"```{{picture}} {name}\n{words}\n```"
+        f"```{{picture}} {name}\n{typeset(words)}\n```"
         for key, figures in FIGURES.items()
         if key in path.stem
         for name, words in figures.items()

@@ -17,17 +17,20 @@ INDENTED = re.compile(rf" {{5,}}(?!{RELATION.pattern})\S")
 DISPLAY = ' displaystyle="true"'
 DRAWING = re.compile(r"[│▼▶─]|^[\s\d.e+*-]*\*", re.MULTILINE)
 BLOCK = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
+VALUE = re.compile(r"-?\d[\d.e+-]*")
+MINUS = re.compile(r"(?<![\w-])-(?=\d)|(?<=\de)-(?=\d)")
+PUNCTUATED = re.compile(r"[(\[]*<math>(?:(?!</math>).)*</math>[\])]*[.,;:?]?")
 LITERAL = re.compile(r"(`[^`]*`|\*[^*]+\*)")
-GROUP = r"\((?:[^()]|\([^()]*\))*\)"
-SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-z0-9]+))?[ᵀ²³'⁻ᵃ₁₂]*"
-LETTER = r"d[a-zELUW]n?|a(?=_|\s*[=∘])|[b-zA-Zα-ωΣ…√]"
-SYMBOL = rf"(?:d?(?:{'|'.join(NAMES)})(?=[_(])|θ̄|(?:{LETTER})(?![A-Za-z])){SCRIPTS}"
+GROUP = r"(?:\((?:[^()]|\([^()]*\))*\)|\|[^|\s]+\|)"
+SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-zA-Z0-9]+))?[ᵀ²³'⁻ᵃ₁₂]*(?:\^\([^()]+\))?"
+LETTER = r"d?W[nx]|d[a-zELUW]n?|a(?=_|\s*[=∘]|[,.;)\"])|[b-zA-Zα-ωΣ…√∛]"
+SYMBOL = rf"(?:d?(?:{'|'.join(NAMES)})(?=[_(²]| =)|(?<== )target|θ̄|(?:{LETTER})(?![A-Za-z])){SCRIPTS}"
 NUMBER = r"(?:[½¼]|\d+(?:\.\d+)?(?:e-?\d+)?)"
 ATOM = rf"(?:(?:{NUMBER} ?(?=[a-zα-ω(]))?{SYMBOL}(?:{GROUP})?|{NUMBER}(?: ?{GROUP})?|{GROUP})"
 OPERATOR = r"\s*(?:\+=|[-=←≈≤<>+·∘×@/])\s*-?"
-PRODUCT = r"(?<=[a-zα-ω²]) (?=[a-zα-ω(])"
+PRODUCT = r"(?<=[a-zα-ω²]) (?=[a-zα-ω(|])"
 FORMULA = re.compile(rf"(?<![\w'.*~-]){ATOM}(?:(?:{OPERATOR}|{PRODUCT}|(?=\()){ATOM})*(?![\w*(-]|\.\w)")
-LONE = re.compile(r"[AIa]|do|\W*\d[\de.\W]*")
+LONE = re.compile(r"[AI]|do|\W*\d[\de.\W]*")
 """Matches of `FORMULA` that are not formulas: articles, verbs and numbers."""
 ALONE = re.compile(rf"(?<![\w'.*~-]){SYMBOL}(?![\w*(-]|\.\w)")
 
@@ -44,8 +47,9 @@ def typeset(text: str) -> str:
 def prose(text: str) -> str:
     """Typeset the formulas in running text, except in code and emphasis."""
     parts = LITERAL.split(text)
-    parts[::2] = [FORMULA.sub(formula, part) for part in parts[::2]]
-    return "".join(parts)
+    parts[::2] = [MINUS.sub("−", FORMULA.sub(formula, part)) for part in parts[::2]]
+    # Browsers would break the line between a formula and a comma.
+    return PUNCTUATED.sub(r'<span class="together">\g<0></span>', "".join(parts))
 
 
 def formula(match: re.Match[str]) -> str:
@@ -87,13 +91,15 @@ def table(block: str) -> str | None:
 def table_html(lines: list[str]) -> str:
     """Return lines as one HTML table."""
     width = max(len(columns(line)) for line in lines)
+    numbers = not any(is_equation(cell) for line in lines for cell in columns(line)) and len(lines) > 1
+    heading = numbers and any(VALUE.fullmatch(cell) for line in lines[1:] for cell in columns(line))
     html = []
     for i, line in enumerate(lines):
         classes = ["backward"] * bool(INDENTED.match(line)) + ["apart"] * (i > 0 and not lines[i - 1])
+        classes += ["heading"] * (heading and i == 0)
         for cells in separate(columns(line)):
             html.append(f'<tr class="{" ".join(classes)}">{table_row(cells, width)}</tr>\n')
             classes = classes[:1] if "backward" in classes else []
-    numbers = len(lines) > 1 and not any(is_equation(cell) for line in lines for cell in columns(line))
     return f"<table{' class=numbers' if numbers else ''}>\n{''.join(html)}</table>\n"
 
 

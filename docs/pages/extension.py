@@ -34,7 +34,7 @@ class Picture(SphinxDirective):
         """Return the figure node."""
         svg = (Path(self.env.srcdir) / "figures" / f"{self.arguments[0]}.svg").read_text(encoding="utf-8")
         caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
-        label = nodes.Text("".join(node.astext() for node in caption)).replace('"', "&quot;")
+        label = re.sub("<[^>]+>", "", "".join(node.astext() for node in caption)).replace('"', "&quot;")
         svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
         figure = nodes.figure("", nodes.raw("", svg, format="html"), nodes.caption("", "", *caption))
         figure["classes"].append("picture")

@@ -12,10 +12,10 @@ INTERACTIVE = {
     "one_weight": "Drag w. Values are computed from left to right (blue), and gradients from right to left "
     "(orange). dw is the slope of the loss curve. Take steps: w approaches the minimum, and dw approaches "
     "0.",
-    "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-5, "
+    "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-6, "
     "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference.",
     "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
-    "derivative. Nothing is subtracted, so the error stays at about 1e-16 however small h becomes.",
+    "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and almost no gradient passes.",
     "softmax_cross_entropy": "Drag the logits. A step against dlogits raises the target's logit and lowers "
@@ -32,13 +32,13 @@ INTERACTIVE = {
     "the loss at step t, and one from the next step.",
     "truncation": "The area of each dot is a term of dw_h: the effect of w_h at step s (column) on the loss "
     "at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h they hardly "
-    "matter; with a large one, they do.",
+    "matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
     "vanishing_and_exploding": "Scale the recurrent weights of an RNN with 16 units. Small weights make the "
     "gradient vanish, and large ones make it explode. Then clip it: clipping by norm keeps the direction, "
     "and clipping by element does not. Neither changes a short gradient.",
     "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of it "
     "remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then open the "
-    "input gate with a_i: later steps overwrite the content, but the gradient stays the same.",
+    "input gate with a_i: later steps add to the content, but the gradient stays the same.",
     "gru": "Drag a_z. The update gate sets the position of h between n and h_prev, and it divides the "
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
     "longer depends on h_prev.",

@@ -21,7 +21,7 @@ SPACE = '<mspace width="0.22em"></mspace>'
 GROUP = re.compile(r"<mrow><mo[^>]*>\(</mo>(.*)<mo[^>]*>\)</mo></mrow>")
 TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?|[½¼])|(?P<name>[A-Za-z]+|[α-ω]\u0304?|[Σ…â])|(?P<raised>[²³ᵀᵃ⁻]+|'+)"
-    r"|(?P<lowered>[₀₁₂])|(?P<operator>\+=|[-=←≈~≤≥<>+·∘×,;:])|(?P<sign>[/_^√|‖()\[\]{}])|(?P<space>[\s@]+)"
+    r"|(?P<lowered>[₀₁₂])|(?P<operator>\+=|[-=←≈~≤≥<>+·∘×,;:])|(?P<sign>[/_^√∛|‖()\[\]{}])|(?P<space>[\s@]+)"
 )
 
 
@@ -68,7 +68,8 @@ class Parser:
         term = 0  # index in pieces of the first factor of the current term
         while self.tokens and self.text != self.closing:
             if self.kind == "operator" or (self.flat and self.text == "/"):
-                form = ' form="prefix"' if self.text == "-" and term == len(pieces) else ""
+                form = ' form="infix"' if self.text == "~" else ""  # also at the start of a cell
+                form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
                 sign = self.take()
                 pieces.append(f"<mo{form}>{SHOWN.get(sign, sign)}</mo>")
                 term = len(pieces)
@@ -104,7 +105,9 @@ class Parser:
     def symbols(self) -> list[str]:
         """Parse symbols with no space between them."""
         found = []
-        while self.kind in ("name", "number") or (self.text in (*CLOSING, "√") and self.text != self.closing):
+        while self.kind in ("name", "number") or (
+            self.text in (*CLOSING, "√", "∛") and self.text != self.closing
+        ):
             found.append(self.scripts(self.symbol()))
         if not found:
             raise ValueError(f"unexpected {self.text!r}")
@@ -114,7 +117,9 @@ class Parser:
         """Parse a name, a number, a root or a group."""
         kind, text = self.tokens.pop(0)
         if text == "√":
-            return f"<msqrt>{self.symbol()}</msqrt>"
+            return f"<msqrt>{bare([self.symbol()])}</msqrt>"
+        if text == "∛":
+            return f"<mroot>{bare([self.symbol()])}<mn>3</mn></mroot>"
         if text not in CLOSING:
             return f"<mn>{text}</mn>" if kind == "number" else name(text)
         outer, self.closing = self.closing, CLOSING[text]

@@ -15,7 +15,7 @@ weight w, and a target for its output y.
 variables. Each line on the left computes a new value from the line above it. Each line on the right
 differentiates the line beside it, starting at the bottom. This is the chain rule:
 
-    dw = da · a'(w)                  derivative of the output × local derivative
+    dw = da · a'(w)                  derivative with respect to the output × local derivative
 
 The *local derivative* is the derivative of a line's output with respect to its input:
 2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 4 derives it), and x for w x as

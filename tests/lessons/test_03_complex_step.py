@@ -1,6 +1,6 @@
 """Lesson 3. The complex step: a derivative accurate to the last digit, because nothing cancels.
 
-The V in lesson 2 has a left branch because digits cancel in f(w + h) - f(w - h). To avoid the
+The V-shape in lesson 2 has a left branch because digits cancel in f(w + h) - f(w - h). To avoid the
 subtraction, take the step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
 
     f(w + ih) = f + ih f' - h²/2 f'' - ih³/6 f''' + …
@@ -11,7 +11,7 @@ Take the imaginary part and divide by h:
 
 f itself is in the real part, so it drops out without any subtraction. The truncation error is as
 large as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60, and f' is
-accurate to all 16 digits. The V loses its left branch:
+accurate to all 16 digits. The left branch of the V-shape disappears:
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                            *

@@ -28,8 +28,9 @@ both peak at a = 0. Where the value is near a limit, the derivative is almost 0:
 *saturated*, and hardly any gradient passes through it. Lesson 10 multiplies a hundred such
 derivatives.
 
-The engine computes σ from tanh for two reasons. First, at a = -1000, e⁻ᵃ overflows but tanh does
-not. Second, NumPy's tanh accepts complex numbers, which the complex step (lesson 3) needs.
+The engine computes σ from tanh because, at a = -1000, e⁻ᵃ overflows but tanh does not. Another way
+is to choose between two formulas by the sign of a, but the complex step (lesson 3) must not compare
+complex numbers.
 """
 
 from math import exp

@@ -1,8 +1,8 @@
 """Lesson 5. Softmax with cross-entropy: why the gradient is p - onehot(target).
 
 The network outputs one score per character, its *logit*. Softmax turns the logits into
-probabilities. The loss is -log of the probability of the target, which is the next character in
-the text:
+probabilities. The loss is the negative logarithm of the probability of the target, which is the
+next character in the text:
 
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
@@ -31,7 +31,7 @@ The loss of a chunk is the mean over its N characters, which adds a factor of 1/
 
     dlogits = (p - onehot(target)) / N
 
-As written, exp(logits_k) overflows in float64 if a logit is above 709. However, adding a constant
+As written, exp(logits_k) overflows in float64 if a logit is above 709.8. However, adding a constant
 to all logits changes neither p nor the loss. The engine therefore subtracts the largest logit
 first, so that no exponential is larger than exp(0) = 1.
 """

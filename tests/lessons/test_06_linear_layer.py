@@ -1,4 +1,4 @@
-"""Lesson 6. A linear layer and a batch: dx = Wᵀ @ da, and dW is a sum over every use of W.
+"""Lesson 6. A linear layer and a batch: why dx = Wᵀ @ da, and why dW is a sum over every use of W.
 
 A linear layer has K inputs and G outputs. Each output depends on every input and has a bias:
 
@@ -154,8 +154,8 @@ What does dW contain now? Which test fails, and why only that one?
 """
 
 ANSWER = """
-dW now contains only the last sequence's term at the last step, instead of the sum. Only
-test_the_gradient_of_each_weight_is_the_sum_over_all_columns fails, because no other test compares
-the engine's dW with the loops. The others compare it with itself or with the complex step. Writing
-= instead of += is a common mistake in hand-written backward passes.
+Apart from its bias column, dW now contains only the last sequence's term at the last step, instead
+of the sum. Only test_the_gradient_of_each_weight_is_the_sum_over_all_columns fails, because no other
+test compares the engine's dW with the loops. The others compare it with itself or with the complex
+step. Writing = instead of += is a common mistake in hand-written backward passes.
 """

@@ -1,6 +1,6 @@
 """Lesson 8. Through time: a single backward pass sums over all paths.
 
-Repeat the step from lesson 7 T times, each time starting from the previous state, with a loss
+Repeat the RNN step (lesson 7) T times, each time starting from the previous state, with a loss
 after every step. *Unrolled*, this is a network of T layers that all share the same weights. Here
 is a single unit, with a weight w_h for its state and a weight w_x for its input:
 

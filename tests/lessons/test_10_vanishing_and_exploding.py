@@ -27,9 +27,10 @@ error of float32 and has no effect on training. An LSTM has a second path, along
 
 The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1, nothing would
 be lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
-bias of 0, 0.73 for the usual 1, and 0.99 for 5. (The path through h adds a little.) In a GRU, z
-plays the role of f and starts near 0.5. Gradients still vanish in these networks, but a gate
-controls how fast, so the network can *learn* what to keep and for how long.
+bias of 0, 0.73 for the usual 1, and 0.99 for 5. (The path through h adds a little at every step.
+With a bias of 5, that is enough to make the gradient grow.) In a GRU, z plays the role of f and
+starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how fast, so the
+network can *learn* what to keep and for how long.
 
 Large recurrent weights have the opposite effect. In the last row, the gradient explodes, and an
 update of that size would destroy the weights. Gradients are therefore *clipped* first (Pascanu,

@@ -19,8 +19,8 @@ differentiates the last line first. c affects the loss in two ways, through h an
 step, so its gradient is a sum:
 
     h = o ∘ tanh(c)
-        do = dh ∘ tanh_c
-        dc = dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)
+        do = dh ∘ tanh_c                            tanh_c is tanh(c)
+        dc = dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)    dc on the right is from the next step
 
     c = f ∘ c_prev + i ∘ g
         df, dc_prev = dc ∘ c_prev, dc ∘ f
@@ -35,8 +35,8 @@ That is the whole cell. The matrix product is differentiated as in lesson 7:
     dh_prev, dx, dW = W_hᵀ @ da, W_xᵀ @ da, da @ [h_prev; x; 1]ᵀ
 
 In a product such as f ∘ c_prev, the gradient with respect to each factor is dc times *the other
-factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, no gradient reaches
-c_prev. The line dc_prev = dc ∘ f is the path that lesson 10 measures.
+factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, dc_prev is 0. The line
+dc_prev = dc ∘ f is the path that lesson 10 measures.
 
 Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
 decimals. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
@@ -65,12 +65,12 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
 What does a cell learn to do with its gates? Take random letters with brackets at random distances,
-such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if one is open, so a network has
-to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on such a
-text, and one of the four cell states becomes the memory. At a bracket, the input gate opens and a new
-value is written to c. At a letter, the input gate is almost closed and f is close to 1, so c changes
-slowly. In the backward pass, each letter multiplies dc by the same f. After 30 letters, about half of
-dc is left, enough to train the gates at the opening bracket.
+such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if one is open, so a network
+has to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on
+such a text, and one of the four cell states becomes the memory. At a bracket, the input gate opens
+and a new value is written to c. At a letter, the input gate is almost closed and f is close to 1,
+so c changes slowly. In the backward pass, each letter multiplies dc by its f. After 30 letters,
+about half of dc is left, enough to train the gates at the opening bracket.
 """
 
 from math import exp, tanh
@@ -232,5 +232,5 @@ test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
 test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state,
 test_the_complex_step_agrees_on_every_gradient and
 test_the_worked_example_shows_the_numbers_of_the_engine fail. This mistake cuts the path along the cell
-state, so the LSTM forgets as fast as an RNN.
+state. Only the path through h remains, and gradients vanish as they do in an RNN.
 """

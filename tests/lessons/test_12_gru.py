@@ -42,8 +42,9 @@ the candidate has its own, Wn:
         dh_prev, dx = dh_prev + W_hᵀ @ da, W_xᵀ @ da + Wn_xᵀ @ da_n
 
 In both variants, h_prev affects the loss through the blend, through the candidate and through the
-gates, so dh_prev is a sum of three terms. The first term, dh ∘ z, involves no matrix product: where
-z is near 1, the gradient is passed to the previous step almost unchanged.
+gates, so dh_prev is a sum of three terms, which the lines above add one at a time. The first term,
+dh ∘ z, involves no matrix product: where z is near 1, the gradient is passed to the previous step
+almost unchanged.
 
 Here are both passes for a single unit with the reset gate applied after the matrix product,
 h_prev = 0.3, x = 1 and dh = 1. The numbers are rounded to four decimals, and the biases of W are 0:

@@ -25,8 +25,8 @@ would survive 50 steps with probability 0.7⁵⁰ = 2e-8. With two layers:
     x of layer 2     = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
     x of the readout = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the readout
 
-The training loss that minichar prints is measured with dropout active, so it is higher than the
-same network's loss without dropout.
+The training loss that minichar prints is measured with dropout active, so it is usually higher than
+the same network's loss without dropout.
 """
 
 import numpy as np

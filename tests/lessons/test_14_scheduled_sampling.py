@@ -24,7 +24,7 @@ With a single choice, that is a sum over the V possible characters,
 
 and by the product rule its derivative with respect to a weight θ has two parts:
 
-    dE/dθ = Σ_k p_k dL_k/dθ + Σ_k dp_k/dθ L_k
+    dE[L]/dθ = Σ_k p_k dL_k/dθ + Σ_k dp_k/dθ L_k
 
 The first sum improves the predictions for the inputs that were used. The second sum changes the
 probabilities of those inputs, and scheduled sampling leaves it out. The last test below computes
