@@ -1,4 +1,4 @@
-"""Lesson 6. A linear layer and a batch: dx = Wᵀ @ da, and dW is a sum over every use of W.
+"""Lesson 6. A linear layer and a batch: why dx = Wᵀ @ da, and dW is a sum over every use of W.
 
 A linear layer has K inputs and G outputs. Each output depends on every input and has a bias:
 
