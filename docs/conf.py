@@ -61,6 +61,7 @@ toc_object_entries = False
 
 html_theme = "furo"
 html_title = "minichar"
+html_favicon = "static/favicon.svg"
 html_static_path = ["static"]
 html_extra_path = ["figures/inside.html", "live/model.html"]
 html_css_files = ["minichar.css", "interactive.css"]

@@ -9,6 +9,7 @@ import pytest
 
 from minichar.cli import COMMANDS, main
 from minichar.cli.examples import EXAMPLES
+from minichar.cli.options import DescribedArgument
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
@@ -19,7 +20,7 @@ An introduction with `code`:
     y = w x          forward
     dw = dy x        backward
 
-More text.
+More text (lesson 8), as in lesson 9.
 """
 
 from minichar.engine import lstm
@@ -33,13 +34,13 @@ def forward(w):
     return w * x
 
 
-def test_the_slope_is_x():
+def test_the_slope_of_an_rnn_is_x():
     assert forward(1.5) - forward(0.5) == x
     assert lstm.backward
 
 
 EXERCISE = """
-Change
+In minichar/engine/lstm.py, in __call__, change
 
     return w * x
 
@@ -47,7 +48,7 @@ and run the test.
 """
 
 ANSWER = """
-It fails.
+test_the_slope fails.
 """
 '''
 
@@ -91,15 +92,17 @@ def pages(monkeypatch):
 def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     path = tmp_path / "test_07_step.py"
     path.write_text(LESSON)
+    (tmp_path / "test_08_more.py").touch()
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
         "# 7. A step\n\n*Forward and backward.*\n\nAn introduction",
-        "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\nMore text.",
+        "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\nMore text",
+        " ([lesson 8](08_more.md)), as in lesson 9.",
         "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
-        "### The slope is x\n\n```py\ndef test_the_slope_is_x():\n",
-        "## Exercise\n\nChange\n\n    return w * x\n\nand run the test.",
-        "<summary>The answer</summary>\n\nIt fails.\n\n</details>",
+        "### The slope of an RNN is x\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
+        "## Exercise\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nand run",
+        "<summary>The answer</summary>\n\n`test_the_slope` fails.\n\n</details>",
         "<summary><code>minichar/engine/lstm.py</code></summary>",
         "<summary><code>minichar/engine/linear.py</code></summary>",
     ]
@@ -152,6 +155,10 @@ def test_command_pages_contain_every_option(pages, tmp_path):
         assert "```sh\n" + "\n".join(EXAMPLES[name]) + "\n```" in page.partition("\n## ")[0]
         command = main.get_command(click.Context(main), name)
         commands = [command, *getattr(command, "commands", {}).values()]
+        headings = re.findall(r"^## .*", page, re.MULTILINE)
+        assert len(headings) == len(set(headings))
+        arguments = [o for c in commands for o in c.params if isinstance(o, DescribedArgument)]
+        assert all(pages[0].escaped(argument.description) in page for argument in arguments)
         for option in [o for c in commands for o in c.params if isinstance(o, click.Option)]:
             assert re.search(rf"^`.*{option.opts[-1]}\b.*`\n: ", page, re.MULTILINE), (name, option.name)
 

@@ -8,6 +8,7 @@ import click
 
 from minichar.cli import COMMANDS, main
 from minichar.cli.examples import EXAMPLES
+from minichar.cli.options import GroupedCommand
 
 INDEX = """\
 # Commands
@@ -49,14 +50,10 @@ def section(command: click.Command, name: str, parent: click.Context, level: int
     ]
     if level == 1:
         parts.append("```sh\n" + "\n".join(EXAMPLES[name]) + "\n```")
-    heading = ""
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is not None and record[1] and "--help" not in parameter.opts:
-            group = getattr(parameter, "group", "Options")
-            parts += [f"{'#' * (level + 1)} {group}"] if group != heading else []
-            heading = group
-            parts.append(f"`{record[0]}`\n: {escaped(record[1])}")
+    sections = command.sections(context) if isinstance(command, GroupedCommand) else {}
+    for heading, records in sections.items():
+        entries = [f"`{name}`\n: {escaped(words)}" for name, words in records if "--help" not in name]
+        parts += [f"{'#' * (level + 1)} {heading}", *entries] if entries else []
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
             inner = command.get_command(context, below)

@@ -70,6 +70,12 @@ FIGURES = {
 }
 """Figures and captions for each lesson whose file name contains the key."""
 
+ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
+CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
+"""Names in an exercise or its answer: files, tests, and the function to change."""
+LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
+"""References to lessons, and lines of HTML, in which Markdown has no meaning."""
+
 INDEX = """\
 # The course
 
@@ -116,7 +122,7 @@ def chapter(path: Path, package: Path) -> str:
     page = [f"# {lesson.number}. {lesson.title}", *index_terms(path.stem)]
     page += [
         f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
-        typeset(lesson.story.partition("\n")[2].strip("\n")),
+        linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent),
     ]
     page += [
         f"```{{picture}} {name}\n{typeset(words)}\n```"
@@ -142,7 +148,8 @@ def chapter(path: Path, package: Path) -> str:
         page += [f"### {sentence(test.name)}"] if test else []
         page.append(fenced(code))
     again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
-    page += ["## Exercise", lesson.exercise, again, details("The answer", lesson.answer), "## Source files"]
+    answer = details("The answer", with_code(lesson.answer))
+    page += ["## Exercise", with_code(lesson.exercise), again, answer, "## Source files"]
     for name in shown:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(page) + "\n"
@@ -207,8 +214,23 @@ def used_definitions(path: Path, body: list[ast.stmt], files: dict[str, str]) ->
 
 def sentence(name: str) -> str:
     """Turn a test name into a heading."""
-    words = name.removeprefix("test_").replace("_", " ")
-    return words[0].upper() + words[1:]
+    heading = " ".join(ACRONYMS.get(word, word) for word in name.removeprefix("test_").split("_"))
+    return heading[0].upper() + heading[1:]
+
+
+def with_code(text: str) -> str:
+    """Format the names of files, tests and functions as code."""
+    return CODE.sub(r"`\g<0>`", text)
+
+
+def linked(text: str, lessons: Path) -> str:
+    """Link references such as "lesson 7" to the pages of lessons that exist."""
+
+    def link(match: re.Match[str]) -> str:
+        file = next(lessons.glob(f"test_{match[1]:0>2}_*.py"), None) if match[1] else None
+        return f"[{match[0]}]({page_name(file)}.md)" if file else match[0]
+
+    return LESSON.sub(link, text)
 
 
 def fenced(code: str) -> str:

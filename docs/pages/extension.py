@@ -33,6 +33,7 @@ class Picture(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the figure node."""
         svg = (Path(self.env.srcdir) / "figures" / f"{self.arguments[0]}.svg").read_text(encoding="utf-8")
+        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)  # would appear in search results
         caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
         label = re.sub("<[^>]+>", "", "".join(node.astext() for node in caption)).replace('"', "&quot;")
         svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minichar.cli.course import read_lesson
 
-from .course import details, page_name, pieces, sentence
+from .course import details, page_name, pieces, sentence, with_code
 
 SETUP = """\
 import subprocess
@@ -50,8 +50,8 @@ def script(path: Path) -> str:
         cells.append(code(plain + calls(test, fixtures) if test else plain))
         if test is None:
             fixtures |= {node.name: node for node in ast.parse(piece).body if isinstance(node, Function)}
-    answer = details("The answer", lesson.answer)
-    cells.append(text(f"## Exercise\n\n{lesson.exercise}\n\n{answer}"))
+    answer = details("The answer", with_code(lesson.answer))
+    cells.append(text(f"## Exercise\n\n{with_code(lesson.exercise)}\n\n{answer}"))
     return "\n".join(cells)
 
 

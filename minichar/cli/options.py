@@ -83,8 +83,8 @@ class GroupedCommand(TwoDashes):
         with on_interrupt(raise_interrupt):
             return super().invoke(ctx)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the arguments, then each group of options, then the ungrouped options."""
+    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Return the arguments, then each group of options, then the ungrouped options, with their help."""
         parameters = self.get_params(ctx)
         grouped = any(isinstance(parameter, GroupedOption) for parameter in parameters)
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
@@ -99,10 +99,13 @@ class GroupedCommand(TwoDashes):
             else:
                 others.append(record)
         sections["Other options" if grouped else "Options"] = others
-        for heading, records in sections.items():
-            if records:
-                with formatter.section(heading):
-                    formatter.write_dl(records)
+        return {heading: records for heading, records in sections.items() if records}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        for heading, records in self.sections(ctx).items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 class Integer(click.IntRange):

@@ -24,7 +24,7 @@ root of a running mean of its square:
 If g is constant, m approaches g², and the step size approaches η, however large g is. So all
 weights move at the same speed, in steep and flat directions alike, and a loss that is 1000 times
 larger gives the same path. This has two consequences. First, η is now a *distance*: how far a
-weight moves in one step, 0.002 by default. Second, the weights do not settle. Near a minimum, g is
+weight moves in one step, 0.008 by default. Second, the weights do not settle. Near a minimum, g is
 small, m decays, and the steps grow back to about η and overshoot. So η should decrease over time
 (`--learning-rate-decay`).
 

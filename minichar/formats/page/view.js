@@ -69,7 +69,7 @@ function showUnits(h, layer, character) {
     const colour = h[unit] < 0 ? "--minus" : "--plus";
     strip.children[unit].style.background = `rgb(var(${colour}) / ${Math.abs(h[unit]).toFixed(2)})`;
   }
-  const which = n < h.length ? `the first ${n} of ${round(h.length)} units` : `${n} units`;
+  const which = n < h.length ? `, units 1 to ${n} of ${round(h.length)}` : "";
   const after = character ? ` after ${visible(character)}` : "";
-  $("units-about").textContent = `h of layer ${layer}${after}: ${which}, −1 (blue) to +1 (orange)`;
+  $("units-about").textContent = `h of layer ${layer}${after}${which}: −1 (blue) to +1 (orange)`;
 }
