@@ -46,10 +46,14 @@ def install_command(extra: str) -> str:
     The command names the packages, because ``pip install 'minichar[plot]'`` fails unless minichar itself is
     on PyPI. Double quotes work in every shell, including those of Windows.
     """
-    from importlib.metadata import requires  # slow to import
+    from importlib.metadata import PackageNotFoundError, requires  # slow to import
 
+    try:
+        required = requires("minichar") or []
+    except PackageNotFoundError:  # minichar is imported from its source directory
+        return f'pip install ".[{extra}]"'
     suffix = f'; extra == "{extra}"'
-    packages = [line.removesuffix(suffix) for line in requires("minichar") or () if line.endswith(suffix)]
+    packages = [line.removesuffix(suffix) for line in required if line.endswith(suffix)]
     return " ".join(["pip install", *(f'"{package}"' for package in packages)])
 
 

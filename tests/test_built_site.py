@@ -40,6 +40,11 @@ def browser():
         yield browser
 
 
+def is_favicon(message):
+    """Return whether a console message is about the icon that Chromium requests for embedded pages."""
+    return "404" in message.text and message.location["url"].endswith("/favicon.ico")
+
+
 @pytest.fixture
 def visit(browser):
     """Return a function that opens a page. Fail at teardown on errors and requests to other servers."""
@@ -49,7 +54,7 @@ def visit(browser):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: problems.append(error))
-        page.on("console", lambda message: "404" in message.text or problems.append(message.text))
+        page.on("console", lambda message: is_favicon(message) or problems.append(message.text))
         page.on(
             "request", lambda request: request.url.startswith((base, "data:")) or problems.append(request.url)
         )

@@ -114,11 +114,12 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
-def test_every_chapter_contains_its_figures(pages):
+def test_every_chapter_contains_its_figures_and_terms(pages):
     for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
         name, chapter = path.stem.removeprefix("test_")[3:], pages[1].chapter(path, PACKAGE)
         assert f"```{{interactive}} {name}\n" in chapter
         assert "\n\n```{picture} " in chapter, path.name
+        assert "\n\n```{index} ! " in chapter, path.name
 
 
 def test_a_lesson_becomes_a_notebook_that_runs_its_tests(pages, tmp_path):

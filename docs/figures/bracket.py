@@ -1,8 +1,8 @@
 """A trained LSTM's memory of a bracket, and how far the gradient reaches along its cell state.
 
 The text consists of random letters with brackets at random distances, so only memory tells whether a
-closing bracket can follow. Training takes a few seconds. The forget gate's initial bias is the one that
-Tallec & Ollivier (2018) recommend for a memory of 100 steps.
+closing bracket can follow. Training takes a few seconds. The initial biases of the input and forget gates
+are the largest in the range that Tallec & Ollivier (2018) recommend for a memory of 100 steps.
 """
 
 import re

@@ -29,7 +29,7 @@ FIGURES = {
     "tanh_and_sigmoid": {
         "nonlinearities": "The two functions, and the derivatives that multiply the gradient.",
     },
-    "softmax": {
+    "softmax_cross_entropy": {
         "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
     },
     "linear_layer": {
@@ -45,7 +45,7 @@ FIGURES = {
         "through_time": "The worked example: backpropagation through three steps of one unit.",
     },
     "truncation": {"truncation": "States cross chunk boundaries; gradients do not."},
-    "vanishing": {
+    "vanishing_and_exploding": {
         "vanishing": "Measured gradients with respect to earlier inputs in untrained networks.",
     },
     "lstm": {
@@ -68,7 +68,7 @@ FIGURES = {
         "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
     },
 }
-"""Figures and captions for each lesson whose file name contains the key."""
+"""Figures and captions by the name of the lesson."""
 
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
@@ -119,20 +119,15 @@ def chapter(path: Path, package: Path) -> str:
     """Return a lesson's page as Markdown."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     body = ast.parse(source).body
-    page = [f"# {lesson.number}. {lesson.title}", *index_terms(path.stem)]
+    _, _, key = page_name(path).partition("_")
+    page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
     page += [
         f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
         linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent),
     ]
-    page += [
-        f"```{{picture}} {name}\n{typeset(words)}\n```"
-        for key, figures in FIGURES.items()
-        if key in path.stem
-        for name, words in figures.items()
-    ]
-    _, _, name = page_name(path).partition("_")
-    if name in INTERACTIVE:
-        page.append(f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```")
+    page += [f"```{{picture}} {name}\n{typeset(words)}\n```" for name, words in FIGURES.get(key, {}).items()]
+    if key in INTERACTIVE:
+        page.append(f"```{{interactive}} {key}\n{typeset(INTERACTIVE[key])}\n```")
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):

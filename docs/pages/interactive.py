@@ -19,8 +19,9 @@ INTERACTIVE = {
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and almost no gradient passes.",
     "softmax_cross_entropy": "Drag the logits. A step against dlogits raises the target's logit and lowers "
-    "each of the others in proportion to its probability. The temperature divides the logits: a low "
-    "temperature makes the probabilities more different, a high one more equal.",
+    "each of the others in proportion to its probability. The temperature divides the logits, and dlogits is "
+    "the gradient with respect to the divided ones. A low temperature makes the probabilities more "
+    "different, a high one more equal.",
     "linear_layer": "Select an element of dW with the sliders, or click it. It is the product of a row of "
     "da and a row of s, with one term for each sequence in the batch. The other two products are computed "
     "in the same way. The last row of s is 1, so the last column of W is the bias.",

@@ -17,10 +17,12 @@ TERMS = {
     "scheduled_sampling": ("scheduled sampling", "teacher forcing"),
     "rmsprop": ("RMSprop", "learning rate"),
 }
-"""Terms by a key in the lesson's file name."""
+"""Terms by the name of the lesson."""
 
 
-def index_terms(stem: str) -> list[str]:
-    """Return an index directive with the terms of a lesson's file name, or nothing."""
-    main = [", ".join(f"! {term}" for term in terms) for key, terms in TERMS.items() if stem.endswith(key)]
-    return [f"```{{index}} {terms}\n```" for terms in main]
+def index_terms(name: str) -> list[str]:
+    """Return an index directive with the terms of a lesson, or nothing."""
+    if name not in TERMS:
+        return []
+    terms = ", ".join(f"! {term}" for term in TERMS[name])
+    return [f"```{{index}} {terms}\n```"]

@@ -91,7 +91,7 @@ def test_without_matplotlib(cli, train, home, monkeypatch):
     before = listing(home)
     result = cli("plot", "-o", "loss.svg", status=1)
     assert re.fullmatch(
-        r"Error: a figure needs a package that cannot be imported \(.*\): pip install 'minichar\[plot\]'\n",
+        r'Error: a figure needs a package that cannot be imported \(.*\): pip install "matplotlib>=\S+"\n',
         result.stderr,
     )
     assert listing(home) == before

@@ -311,7 +311,7 @@ WRONG = {
     "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),
     "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
     "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
-    "file as directory": (["model.npz", "other.npz/model.npz"], "Not a directory; choose another directory"),
+    "file as directory": (["model.npz", "other.npz/model.npz"], "; choose another directory"),
 }
 
 

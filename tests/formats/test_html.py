@@ -107,6 +107,14 @@ def test_markup_from_the_model_is_escaped(tmp_path):
     assert tags[0] == tags[1]
 
 
+def test_data_cannot_end_its_script_element():
+    text = "</script><!--\u2028"
+    written = html.as_script([text])
+    assert "<" not in written
+    assert written.isascii()
+    assert json.loads(written) == [text]
+
+
 def test_characters_outside_the_basic_plane_and_lone_surrogates(tmp_path):
     save_model(toy_model("a\ud83d\ude00\U0001f600"), tmp_path / "model.html")
     assert Page(tmp_path / "model.html").data["characters"] == ["a", "\ud83d", "\ude00", "\U0001f600"]

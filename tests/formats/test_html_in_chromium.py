@@ -122,7 +122,7 @@ def test_activations(visit):
 
 def test_sampling_agrees_with_choice(visit):
     generator = np.random.default_rng(2)
-    logits, u = generator.normal(0, 3, (40, 9)), generator.random(40)
+    logits, u = generator.normal(0, 3, (400, 9)), generator.random(400)
     page = visit(toy_model())
     for temperature, top_p in ((1, 1), (0.3, 1), (2, 0.5), (1, 0.9), (0.01, 0.05)):
         found = page.evaluate(
