@@ -118,7 +118,9 @@ class Report:
             lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
-            lines += [f"           {Option(name).flag} is now {v}" for name, v in self.run.changes.items()]
+            for name, value in self.run.changes.items():
+                shown = f"{value:g}" if isinstance(value, float) else value
+                lines.append(f"           {Option(name).flag} is now {shown}")
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [
                 f"warning    {folder}/ contains other checkpoints; `minichar sample` uses the best one.",

@@ -463,7 +463,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, h
 
     epochs = int(parts(path)[0]["details"]["epoch"]) + 2
     resumed = cli("train", "--resume", path, "--max-epochs", epochs, "--quiet")
-    assert f"--max-epochs is now {epochs}" in resumed.stderr
+    assert f"--max-epochs is now {epochs}\n" in resumed.stderr
     assert re.search(r"resumed    at epoch \d+\.\d\d", resumed.stderr)
     assert "initial" not in resumed.stderr
     whole = cli(
