@@ -24,7 +24,7 @@ def size_advice(ratio: float, dropout: float) -> str:
     if ratio > LARGE:
         return f"large for this text: try {regularisation(dropout)}"
     if ratio < SMALL:
-        return "small for this text: a larger --rnn-size may reduce the loss but is slower"
+        return "small for this text: a larger --rnn-size may help but is slower"
     return "appropriate size for this text"
 
 
@@ -82,5 +82,5 @@ def fit_advice(
         return "underfitting: train longer"
     if before - val_loss < PLATEAU:
         larger = "" if ratio > LARGE else "a larger --rnn-size or "
-        return f"plateau: stop, or try {larger}a different learning rate"
+        return f"plateau: stop, or try {larger}another learning rate"
     return "underfitting: train longer" + ("" if ratio > LARGE else ", then try a larger --rnn-size")

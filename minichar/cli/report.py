@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import log
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import click
@@ -59,14 +59,14 @@ class Report:
         self.begun = self.shown_at = monotonic()
         self.first = self.trainer.iteration
         self.estimated = self.sampled = False
-        remaining = self.trainer.iterations - self.trainer.iteration
         self.bar = click.progressbar(
-            length=remaining,
+            length=self.trainer.iterations,
             file=sys.stderr,
             hidden=quiet or not sys.stderr.isatty(),
             bar_template="%(label)s [%(bar)s] %(info)s",
             width=10,  # keeps the line within 80 columns
         )
+        self.bar.pos = self.first
         with self.display():
             self.introduce()
 
@@ -156,6 +156,7 @@ class Report:
             epochs, loss = self.trainer.settings.max_epochs, step.loss
             epoch = f"epoch {step.epoch:.2f}/{epochs:.4g}"
             self.bar.label = f"{epoch}  loss {loss:.3f}  {self.speed} characters/s"
+            self.bar.start = apparent_start(time(), monotonic() - self.begun, step.iteration, self.first)
         with self.display():
             self.bar.update(1)
         self.show_early()
@@ -253,6 +254,14 @@ class Report:
         if best:
             self.say(f"generate text: minichar sample {best}")
             click.echo(os.fsencode(best))  # raw bytes, because a path may not be valid UTF-8
+
+
+def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
+    """Return when the run would have started if all its steps had been as fast as those since step `first`.
+
+    The progress bar of a resumed run estimates the time left from this.
+    """
+    return now - elapsed * iteration / (iteration - first)
 
 
 def duration(seconds: float) -> str:

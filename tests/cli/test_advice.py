@@ -90,3 +90,13 @@ def test_more_dropout_is_not_recommended_if_there_is_much():
 def test_underfitting_is_reported_in_the_second_half_of_the_run(updates, given):
     assert bool(advice_on(1.5, 1.5, updates=updates, total=1000)) == given
     assert advice_on(1.0, 1.3, updates=updates, total=1000).startswith("overfitting")
+
+
+def test_advice_fits_a_terminal_beside_the_label():
+    lines = [size_advice(ratio, dropout) for ratio in (0, 1, 10) for dropout in (0, 0.5)]
+    lines += [updates_advice(400, size) for size in (1, 50)]
+    for losses in ((1.0, 1.3), (1.5, 1.5)):
+        for before in (4.0, 1.5):
+            lines.append(fit_advice(*losses, before=before, updates=999, total=1000, ratio=1, dropout=0.5))
+    assert len(lines) == 12
+    assert max(map(len, lines)) <= 69

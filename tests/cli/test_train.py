@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import signal
+import sys
 from dataclasses import asdict
 from itertools import product
 from math import log
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from toys import TEXT, TOY, history_of, listing, parts, put_together
 
 import minichar.cli.train as train_module
@@ -19,6 +21,7 @@ import minichar.training.trainer as trainer_module
 from minichar import MinicharError, load
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.cli import advice
+from minichar.cli.report import apparent_start
 from minichar.cli.train import command
 from minichar.training.evaluation import Evaluation
 from minichar.training.settings import Settings
@@ -237,7 +240,7 @@ def test_advice_depends_on_the_size_of_the_model_and_on_the_number_of_steps(cli,
     arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 30]
     for few, size, said in (
         (0, 8, "plateau: stop, or try a larger --rnn-size"),
-        (0, 40, "plateau: stop, or try a different learning rate"),
+        (0, 40, "plateau: stop, or try another learning rate"),
         (500, 8, "underfitting: train longer\n"),
     ):
         monkeypatch.setattr(advice, "FEW_UPDATES", few)
@@ -446,6 +449,21 @@ def test_second_signal_exits_at_once_after_the_patience(cli, home, monkeypatch, 
     stderr = cli("train", "--data", "input.txt", *TOY, status=130).stderr
     assert ("Aborted!" in stderr) == (patience == 0)
     assert len(list((home / "cv").iterdir())) == (patience > 0)
+
+
+def test_the_progress_bar_of_a_resumed_run_begins_where_the_run_stopped(train, cli, monkeypatch):
+    path = train("--max-epochs", 3)
+    with CliRunner().isolation():
+        monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+    stderr = cli("train", "--resume", path, "--max-epochs", 4).stderr
+    shown = [int(percent) for percent in re.findall(r"\] +(\d+)%", stderr)]
+    assert shown[0] == 75
+    assert shown[-1] == 100
+
+
+def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed():
+    """Ten steps in 20 s, after 50 steps in an earlier run: 60 steps would have taken 120 s."""
+    assert apparent_start(1000.0, 20.0, iteration=60, first=50) == 880.0
 
 
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, home):
