@@ -54,6 +54,8 @@ def test_help_describes_every_parameter_in_a_section(cli, name):
         assert text.startswith(f"Usage: minichar {' '.join(words)} ")
         assert command.help
         assert all(len(line) <= 100 for line in text.splitlines())
+        text, _, examples = text.partition("\n  Examples:\n")
+        assert examples.startswith("    minichar ") == (len(words) == 1)
         sections = sections_of(text)
         arguments = [p for p in command.params if isinstance(p, click.Argument)]
         assert len(sections.pop("Arguments", [])) == len(arguments), text
@@ -186,7 +188,9 @@ def test_commands_are_imported_lazily():
         "import sys, minichar.cli; print(*[name for name in sys.modules if name.startswith('minichar.cli.')])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["minichar.cli.renamed", "minichar.cli.dashes"]
+    assert result.stdout.split() == [
+        *("minichar.cli.renamed", "minichar.cli.dashes", "minichar.cli.examples")
+    ]
 
 
 @pytest.fixture
