@@ -126,21 +126,23 @@ def test_one_weight(maths):
 
 
 def test_gradient_check(maths):
-    call, at = maths("gradient_check"), np.array([w])
+    call = maths("gradient_check")
 
     def f(theta):
         return (np.tanh(theta[0] * x) - target) ** 2
 
-    exact = gradcheck.complex_step(f, at)
-    close(call("slope"), exact[0])
-    for h in (1e-1, 1e-3):
-        central = gradcheck.central_difference(f, at, h)
-        close(call("central", h), central[0])
-        close(call("error", call("central", h)), gradcheck.relative_error(central, exact), 1e-9)
-        close(call("oneSided", h), (f(at + h) - f(at)) / h)
-    errors = [call("error", call("central", h)) for h in (1e-1, 1e-5, 1e-13)]
-    assert errors[0] > 1e-3 > 1e-9 > errors[1]
-    assert errors[2] > 1e-6
+    for w in (-0.8, 0.4, 1.9):
+        at = np.array([w])
+        exact = gradcheck.complex_step(f, at)
+        close(call("slope", w), exact[0])
+        for h in (1e-1, 1e-3):
+            central = gradcheck.central_difference(f, at, h)
+            close(call("central", w, h), central[0])
+            close(call("error", w, call("central", w, h)), gradcheck.relative_error(central, exact), 1e-9)
+            close(call("oneSided", w, h), (f(at + h) - f(at)) / h)
+        errors = [call("error", w, call("central", w, h)) for h in (1e-1, 1e-5, 1e-13)]
+        assert errors[0] > 1e-4 > 1e-8 > errors[1]
+        assert errors[2] > 1e-6
 
 
 def test_complex_step(maths):
@@ -239,15 +241,31 @@ def test_vanishing_and_exploding(maths):
     dh_above[-1, :, 0] = dh
     for recurrent in (0.5, 3.5):
         W = np.concatenate([Z * recurrent / np.sqrt(H), np.eye(H), np.zeros((H, 1))], axis=1)
-        _, dW, dx = run_rnn(W, inputs[..., None], 0, dh_above)
-        found = call("gradients", recurrent)
-        np.testing.assert_allclose(found["norms"], np.linalg.norm(dx, axis=1)[::-1], rtol=1e-9)
-        np.testing.assert_allclose(np.reshape(found["dW_h"], (H, H)), dW[:, :H], rtol=1e-9, atol=1e-12)
-    for name, clip in (("clipNorm", optimiser.clip_norm), ("clipElements", optimiser.clip_elements)):
-        for g in (np.array([3.0, -40.0]), np.array([0.1, 0.2])):
-            found = call(name, g, 1)
-            clip(np, g, 1.0)
-            close(found, g)
+        _, _, dx = run_rnn(W, inputs[..., None], 0, dh_above)
+        expected = np.linalg.norm(dx, axis=1)[::-1]
+        np.testing.assert_allclose(call("gradients", recurrent), expected, rtol=1e-9)
+
+
+def test_clipping_on_a_loss_surface(maths):
+    call, x, dh_above = maths("vanishing_and_exploding"), np.zeros((20, 1, 1)), np.zeros((20, 1, 1))
+    for point in np.array([[1.7, -0.3], [0.8, 0.4], [2.5, -0.5]]):  # on the cliff and on both sides of it
+        W = np.array([[point[0], 0, point[1]]])
+        h, _, _ = run_rnn(W, x, 0.5, dh_above)
+        dh_above[-1] = 2 * (h[-1] + 0.5)
+        _, dW, _ = run_rnn(W, x, 0.5, dh_above)
+        found, g = call("surface", point), dW[0, [0, 2]]
+        close([found["loss"], *found["g"]], [(h[-1, 0] + 0.5) ** 2, *g], 1e-9)
+        close(call("step", point, 0), point - 0.3 * g, 1e-9)
+        for choice, clip in enumerate((optimiser.clip_norm, optimiser.clip_elements), 1):
+            clipped = g.copy()
+            clip(np, clipped, 1.0)
+            close(call("step", point, choice), point - 0.3 * clipped, 1e-9)
+    cliff = [1.7, -0.3]  # where the figure starts
+    far, near = (np.array(call("step", cliff, choice)) for choice in (0, 1))
+    assert np.linalg.norm(far - cliff) > 50
+    assert call("surface", far)["g"] == [0, 0]
+    assert np.linalg.norm(near - cliff) == pytest.approx(0.3)
+    assert np.linalg.norm(call("surface", near)["g"]) > 0.05
 
 
 def test_lstm(maths, generator):

@@ -1,20 +1,19 @@
 // Lesson 2: the error of a numerical derivative as a function of the step size h.
 
 const { fixed, exponent, power, range, clamp } = interactive;
-const w = 0.4;
 const x = 1.2;
 const target = 0.6;
 
 const f = (w) => (Math.tanh(w * x) - target) ** 2;
 
-function slope() {
+function slope(w) {
   const y = Math.tanh(w * x);
   return 2 * (y - target) * (1 - y * y) * x;
 }
 
-const central = (h) => (f(w + h) - f(w - h)) / (2 * h);
-const oneSided = (h) => (f(w + h) - f(w)) / h;
-const error = (approximation) => Math.abs(approximation - slope()) / Math.abs(slope());
+const central = (w, h) => (f(w + h) - f(w - h)) / (2 * h);
+const oneSided = (w, h) => (f(w + h) - f(w)) / h;
+const error = (w, approximation) => Math.abs(approximation - slope(w)) / Math.abs(slope(w));
 
 // Split the digits of `value` after those that it shares with `other`.
 function split(value, other) {
@@ -44,7 +43,8 @@ interactive.show("gradient_check", { slope, central, oneSided, error }, (figure)
         show: exponent,
       },
     );
-    const height = (method, exponent) => Y(clamp(Math.log10(error(method(10 ** exponent))), -13, 0));
+    const w = weight.value;
+    const height = (method, exponent) => Y(clamp(Math.log10(error(w, method(w, 10 ** exponent))), -13, 0));
     methods.forEach((method, k) => {
       const style = k === choice.value ? "backward" : "faint";
       pen.line(
@@ -58,12 +58,12 @@ interactive.show("gradient_check", { slope, central, oneSided, error }, (figure)
 
     const h = 10 ** log.value;
     const [above, below] = [f(w + h), f(choice.value ? w : w - h)];
-    const measured = methods[choice.value](h);
+    const measured = methods[choice.value](w, h);
     const rows = [
       ["f(w + h)", ...split(above, below)],
       [choice.value ? "f(w)" : "f(w − h)", ...split(below, above)],
-      ["measured", ...split(measured, slope())],
-      ["by hand", fixed(17)(slope()), ""],
+      ["measured", ...split(measured, slope(w))],
+      ["by hand", fixed(17)(slope(w)), ""],
     ];
     rows.forEach(([name, same, rest], k) => {
       const y = 262 + 17 * k;
@@ -80,7 +80,11 @@ interactive.show("gradient_check", { slope, central, oneSided, error }, (figure)
     });
   });
 
+  const weight = figure.slider("w", { min: -1, max: 2, step: 0.05, value: 0.4 });
   const log = figure.slider("h", { min: -15, max: 0, step: 0.05, value: -2, show: (k) => power(10 ** k) });
   const choice = figure.choice("method", ["central difference", "one-sided difference"]);
-  figure.readout(() => [`error = ${power(error(methods[choice.value](10 ** log.value)))}`]);
+  figure.readout(() => {
+    const w = weight.value;
+    return [`error = ${power(error(w, methods[choice.value](w, 10 ** log.value)))}`];
+  });
 });

@@ -93,6 +93,12 @@ const interactive = (() => {
       append(this.svg, "circle", { cx: x, cy: y, r, class: `dot ${style}` });
     }
 
+    // Draw a square of a heat map. `density` is between 0 and 1.
+    cell(x, y, size, density) {
+      const attributes = { x, y, width: size, height: size, "fill-opacity": density, class: "cell" };
+      append(this.svg, "rect", attributes);
+    }
+
     // Return a pen whose drawing is visible only inside a rectangle.
     within([left, top, right, bottom]) {
       const [width, height] = [right - left, bottom - top];

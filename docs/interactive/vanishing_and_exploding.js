@@ -1,7 +1,7 @@
-// Lesson 10: the gradient over 50 steps of an RNN with 16 units, and clipping.
+// Lesson 10: the gradient over 50 steps of an RNN with 16 units, and clipping on a loss surface.
 
-const { exponent, compact, uniform, range, sum, clamp } = interactive;
-const [H, T, limit] = [16, 51, 1];
+const { fixed, exponent, compact, uniform, range, sum, clamp } = interactive;
+const [H, T, limit, eta] = [16, 51, 1, 0.3];
 const next = uniform(10);
 // Approximately normal random numbers: the sum of twelve uniform ones has a variance of 1.
 const normal = () => sum(range(12, next)) - 6;
@@ -10,36 +10,55 @@ const inputs = range(T, () => range(H, normal)); // W_x is the identity matrix
 const dh_last = range(H, normal); // the loss is at the last step only
 
 const norm = (g) => Math.sqrt(sum(g.map((value) => value * value)));
-const clipNorm = (g, limit) => g.map((value) => value * Math.min(1, limit / norm(g)));
-const clipElements = (g, limit) => g.map((value) => clamp(value, -limit, limit));
+const clipNorm = (g) => g.map((value) => value * Math.min(1, limit / norm(g)));
+const clipElements = (g) => g.map((value) => clamp(value, -limit, limit));
 
-// Return the norm of dx at 0 … T-1 steps back, and dW_h, row by row. W_h multiplies a vector's norm by about
-// `recurrent`.
+// Return the norm of dx at 0 … T-1 steps back. W_h multiplies a vector's norm by about `recurrent`.
 function gradients(recurrent) {
   const W_h = Z.map((row) => row.map((value) => (value * recurrent) / Math.sqrt(H)));
   const h = [Array(H).fill(0)];
   for (const x of inputs)
     h.push(W_h.map((row, j) => Math.tanh(sum(row.map((w, k) => w * h.at(-1)[k])) + x[j])));
-  const dW_h = Array(H * H).fill(0);
   let dh = dh_last;
-  const norms = range(T, (n) => {
-    const [now, before] = [h[T - n], h[T - n - 1]];
-    const da = dh.map((value, j) => value * (1 - now[j] ** 2)); // and dx = da
+  return range(T, (n) => {
+    const da = dh.map((value, j) => value * (1 - h[T - n][j] ** 2)); // and dx = da
     dh = range(H, (k) => sum(da.map((value, j) => W_h[j][k] * value)));
-    da.forEach((value, j) => before.forEach((h_k, k) => (dW_h[j * H + k] += value * h_k)));
     return norm(da);
   });
-  return { norms, dW_h };
 }
+
+const clips = [(g) => g, clipNorm, clipElements];
+
+// Run h_t = tanh(w h_{t−1} + b) for 20 steps. Return the loss (h_20 + 0.5)² and its gradient (dw, db).
+function surface([w, b]) {
+  const h = [0.5];
+  for (let t = 1; t <= 20; t += 1) h.push(Math.tanh(w * h[t - 1] + b));
+  const difference = h[20] + 0.5;
+  let [dh, dw, db] = [2 * difference, 0, 0];
+  for (let t = 20; t >= 1; t -= 1) {
+    const da = dh * (1 - h[t] ** 2);
+    dw += da * h[t - 1];
+    db += da;
+    dh = w * da;
+  }
+  return { loss: difference ** 2, g: [dw, db] };
+}
+
+// Return the point after a step of gradient descent.
+function step(point, clip) {
+  const g = clips[clip](surface(point).g);
+  return point.map((value, k) => value - eta * g[k]);
+}
+
+const cells = range(72).flatMap((k) => range(40, (j) => [0.05 * k, 0.05 * j - 1.2])); // lower left corners
+const losses = cells.map(([w, b]) => surface([w + 0.025, b + 0.025]).loss);
 
 interactive.show(
   "vanishing_and_exploding",
-  { Z, inputs, dh_last, gradients, clipNorm, clipElements },
+  { Z, inputs, dh_last, gradients, surface, step },
   (figure) => {
-    const clips = [(g) => g, (g) => clipNorm(g, limit), (g) => clipElements(g, limit)];
-
     figure.picture(360, 220, (pen) => {
-      const { norms } = gradients(recurrent.value);
+      const norms = gradients(recurrent.value);
       const [X, Y] = pen.axes(
         [44, 24, 350, 184],
         { from: 0, to: 50, ticks: [0, 10, 20, 30, 40, 50], label: "steps back" },
@@ -59,33 +78,43 @@ interactive.show(
       );
     });
 
-    figure.picture(360, 176, (pen) => {
-      const { dW_h } = gradients(recurrent.value);
-      const g = [dW_h[2], dW_h[5]];
-      const clipped = clips[choice.value](g);
-      const [cx, cy, half, unit] = [94, 88, 80, 42];
-      pen.box(cx - half, cy - half, 2 * half, 2 * half, "faint hollow");
-      if (choice.value === 1) pen.dot(cx, cy, "ring", unit * limit);
-      if (choice.value === 2) pen.box(cx - unit, cy - unit, 2 * unit * limit, 2 * unit * limit, "hollow");
+    figure.picture(360, 230, (pen) => {
+      const frame = [44, 24, 350, 194];
+      const [X, Y] = pen.axes(
+        frame,
+        { from: 0, to: 3.6, ticks: [0, 1, 2, 3], label: "w" },
+        { from: -1.2, to: 0.8, ticks: [-1, 0], label: "b", show: fixed(0) },
+      );
+      const size = X(0.05) - X(0); // both axes have the same scale
+      cells.forEach(([w, b], n) => pen.cell(X(w), Y(b) - size, size, losses[n] / 4));
 
-      function draw([g1, g2], style) {
-        const scale = Math.min(unit, half / Math.max(Math.abs(g1), Math.abs(g2))); // a long arrow is cut off
-        pen.arrow(cx, cy, cx + scale * g1, cy - scale * g2, style);
-      }
-
-      draw(g, "faint");
-      draw(clipped, "backward thick");
-      pen.text(192, 50, "g, two elements of dW_h:", "start");
-      pen.text(192, 74, `(${g.map(compact).join(", ")})`, "start faint");
-      pen.text(192, 98, "after clipping:", "start");
-      pen.text(192, 122, `(${clipped.map(compact).join(", ")})`, "start backward");
+      const point = [w.value, b.value];
+      const [x, y] = [X(point[0]), Y(point[1])];
+      const reach = X(eta * limit) - X(0);
+      const inside = pen.within(frame);
+      if (choice.value === 1) inside.dot(x, y, "ring", reach);
+      if (choice.value === 2) inside.box(x - reach, y - reach, 2 * reach, 2 * reach, "hollow");
+      const [w_next, b_next] = step(point, choice.value);
+      inside.arrow(x, y, X(w_next), Y(b_next), "backward thick");
+      inside.dot(x, y, "backward");
     });
 
     const recurrent = figure.slider("scale of W_h", { min: 0.2, max: 5, step: 0.05, value: 1 });
-    const choice = figure.choice(`clip g to ${limit}`, ["no", "by norm", "by element"]);
+    const w = figure.slider("w", { min: 0, max: 3.6, step: 0.01, value: 1.7 });
+    const b = figure.slider("b", { min: -1.2, max: 0.8, step: 0.01, value: -0.3 });
+    const choice = figure.choice(`clip g = (dw, db) to ${limit}`, ["no", "by norm", "by element"]);
     figure.readout(() => {
-      const { norms } = gradients(recurrent.value);
-      return [`50 steps back, ‖dx‖ is ${compact(norms[50] / norms[0])} times as large.`];
+      const norms = gradients(recurrent.value);
+      const pair = (values) => `(${values.map(compact).join(", ")})`;
+      const describe = ({ loss, g }) => `loss = ${fixed(2)(loss)}, g = ${pair(g)}`;
+      const point = [w.value, b.value];
+      const next = step(point, choice.value);
+      return [
+        `50 steps back, ‖dx‖ is ${compact(norms[50] / norms[0])} times as large.`,
+        `before: ${describe(surface(point))}`,
+        `step to (w, b) = ${pair(next)}`,
+        `after: ${describe(surface(next))}`,
+      ];
     });
   },
 );

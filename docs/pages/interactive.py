@@ -13,7 +13,8 @@ INTERACTIVE = {
     "(orange). dw is the slope of the loss curve. Take steps: w approaches the minimum, and dw approaches "
     "0.",
     "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-6, "
-    "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference.",
+    "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference. Drag w: the "
+    "curve is always V-shaped, but the best h changes.",
     "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
     "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
@@ -35,8 +36,12 @@ INTERACTIVE = {
     "at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h they hardly "
     "matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
     "vanishing_and_exploding": "Scale the recurrent weights of an RNN with 16 units. Small weights make the "
-    "gradient vanish, and large ones make it explode. Then clip it: clipping by norm keeps the direction, "
-    "and clipping by element does not. Neither changes a short gradient.",
+    "gradient vanish, and large ones make it explode. The second picture is the loss of one unit, h_t = "
+    "tanh(w h_{t-1} + b), after 20 steps: the stronger the grey, the larger the loss. The point is on a "
+    "cliff between two flat regions. One step of gradient descent (η = 0.3) leaves the picture and ends "
+    "where the gradient is 0. Clip the gradient: the step stays in the circle (by norm) or in the square "
+    "(by element). Only clipping by norm keeps the direction. Drag w and b: neither method changes a short "
+    "gradient.",
     "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of it "
     "remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then open the "
     "input gate with a_i: later steps add to the content, but the gradient stays the same.",
