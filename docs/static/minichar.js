@@ -7,7 +7,7 @@ const DARK = "(prefers-color-scheme: dark)", LIGHT = "(prefers-color-scheme: lig
 function paint(frame) {
   const { theme } = document.body.dataset;
   const dark = theme === "auto" ? matchMedia(DARK).matches : theme === "dark";
-  if (!frame.contentDocument) return;
+  if (!frame.contentDocument?.documentElement) return; // still loading: the load event repaints it
   frame.contentDocument.documentElement.style.colorScheme = dark ? "dark" : "light";
   for (const { cssRules } of frame.contentDocument.styleSheets)
     for (const { media } of cssRules)
