@@ -1,5 +1,8 @@
 import os
 import signal
+import sys
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +57,15 @@ def cached_timings(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minichar.training.timings.cache_path", lambda: path)
         yield
+
+
+@pytest.fixture
+def docs_pages(monkeypatch):
+    """Return a function that imports a module of ``docs/pages`` until the end of the test."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "docs"))
+    yield lambda name: import_module(f"pages.{name}")
+    for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

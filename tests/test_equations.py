@@ -2,7 +2,6 @@
 
 import ast
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,8 @@ RELATION = re.compile(r"[=←≈]")
 
 
 @pytest.fixture
-def pages(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    from pages import equations, maths
-
-    yield equations, maths
-    for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:
-        del sys.modules[name]
+def pages(docs_pages):
+    return docs_pages("equations"), docs_pages("maths")
 
 
 def plain(mathml):

@@ -1,7 +1,6 @@
 """Test the generated pages. ``.ci/run`` builds the whole site with warnings treated as errors."""
 
 import re
-import sys
 from pathlib import Path
 
 import click
@@ -80,13 +79,8 @@ def test_doc():
 
 
 @pytest.fixture
-def pages(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    from pages import commands, course
-
-    yield commands, course
-    for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:
-        del sys.modules[name]
+def pages(docs_pages):
+    return docs_pages("commands"), docs_pages("course")
 
 
 def test_a_lesson_becomes_a_chapter(pages, tmp_path):

@@ -4,11 +4,10 @@ The script requires Playwright (``pip install playwright``), Chromium and an oth
 about half a minute.
 """
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import sync_playwright
+from browser import chromium
 
 from minichar.engine.config import Config
 from minichar.formats.convert import save_model
@@ -32,11 +31,9 @@ RATES = """batches => {
 """Generates 20 characters per batch, as the page does, and returns the characters/s of each batch."""
 
 
-def main():
+def main() -> None:
     """Print a row for each model, with the median and the highest rate of its batches."""
-    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))))
-    with sync_playwright() as playwright, TemporaryDirectory() as folder:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as browser, TemporaryDirectory() as folder:
         print(f"Chromium {browser.version}\n\n| model | file | characters/s | fastest |\n|---|---|---|---|")
         for name, H in MODELS:
             path = Path(folder, "model.html")
@@ -49,7 +46,6 @@ def main():
             size, median = path.stat().st_size / 1e6, rates[len(rates) // 2]
             print(f"| {name.upper()}, 2 × {H} | {size:.1f} MB | {median:,.0f} | {rates[-1]:,.0f} |")
             page.close()
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ requires the ``web`` extra, Playwright and Chromium.
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from browser import chromium
+from playwright.sync_api import Browser
 
 DOCS = Path(__file__).parents[1]
 NAMES = {"light": "page.png", "dark": "page-dark.png"}
@@ -40,13 +40,9 @@ def main() -> None:
     try:
         assert server.stderr is not None
         address = next(filter(None, (re.search(r"http://[\d.:]+/", line) for line in server.stderr)))[0]
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-            )
+        with chromium() as browser:
             for scheme in NAMES:
                 take(browser, address, scheme)
-            browser.close()
     finally:
         server.terminate()
         server.wait()

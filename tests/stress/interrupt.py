@@ -125,6 +125,7 @@ def tally(command, folder, runs, limit):
 
 
 def main(runs=100, limit=1.0, word=""):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     bad, sent, port = Counter(), 0, free_port()
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)

@@ -23,7 +23,9 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def queue(model):
-    return LocalQueue({"toy": model, "other": toy_model("\n abc", rnn_size=5)}, 8, 4, pace=5000)
+    return LocalQueue(
+        {"toy": model, "other": toy_model("\n abc", rnn_size=5)}, 8, 4, pace=1000
+    )  # LONG texts take 20 s
 
 
 @pytest.fixture(scope="module")
