@@ -25,7 +25,7 @@ def size_advice(ratio: float, dropout: float) -> str:
         return f"large for this text: try {regularisation(dropout)}"
     if ratio < SMALL:
         return "small for this text: a larger --rnn-size may help but is slower"
-    return "appropriate size for this text"
+    return "a reasonable size to start with for this text"
 
 
 def regularisation(dropout: float) -> str:

@@ -1,11 +1,22 @@
 """``minichar lessons``."""
 
+import shutil
+import textwrap
 from pathlib import Path
 
 import click
 
 from minichar.cli.course import PACKAGE, find_lessons, get_lesson, run_lesson
 from minichar.cli.options import GroupedCommand, argument
+
+
+def wrapped(text: str) -> str:
+    """Wrap the paragraphs of a text to the width of the terminal, but not its indented equations."""
+    fill = textwrap.TextWrapper(
+        min(shutil.get_terminal_size().columns, 100), break_long_words=False, break_on_hyphens=False
+    ).fill
+    blocks = text.split("\n\n")
+    return "\n\n".join(block if block.startswith(" ") else fill(block) for block in blocks)
 
 
 @click.command("lessons", cls=GroupedCommand)
@@ -38,7 +49,7 @@ def command(ctx: click.Context, name: str | None, answer: bool) -> None:
         return
     lesson = get_lesson(name)
     if answer:
-        click.echo(f"Exercise\n\n{lesson.exercise}\n\nAnswer\n\n{lesson.answer}")
+        click.echo(f"Exercise\n\n{wrapped(lesson.exercise)}\n\nAnswer\n\n{wrapped(lesson.answer)}")
         return
     here = Path("minichar").resolve()
     if (here / "engine").is_dir() and here != PACKAGE:
@@ -47,9 +58,9 @@ def command(ctx: click.Context, name: str | None, answer: bool) -> None:
             "run `pip install -e .` in this directory first",
             err=True,
         )
-    click.echo(f"{lesson.story}\n")
+    click.echo(f"{wrapped(lesson.story)}\n")
     status = run_lesson(lesson)
-    click.echo(f"\nExercise\n\n{lesson.exercise}\n")
+    click.echo(f"\nExercise\n\n{wrapped(lesson.exercise)}\n")
     click.echo(f"Undo the change afterwards. The answer: minichar lessons {lesson.number} --answer")
     click.echo(f"lesson file  {lesson.path}\nminichar/    {PACKAGE}", err=True)
     ctx.exit(status)

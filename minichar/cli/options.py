@@ -120,6 +120,19 @@ class Number(click.FloatRange):
     name = "float"
 
 
+class Minutes(click.types.FloatParamType):
+    """Number of minutes. The error message names the unit, for those who type ``4m`` or ``1h``."""
+
+    name = "minutes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or report a usage error."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a number of minutes, such as 90 or 0.5", param, ctx)
+
+
 class OneOf(click.Choice[str]):
     """Choice that ignores case and suggests a similar name."""
 

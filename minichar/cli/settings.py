@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, CellName, Escaped, OneOf, group
+from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
 from minichar.engine.config import GRU_RESETS
 from minichar.text.sizes import DROPOUT, LARGE_V, SHORT, D
 from minichar.training.recipes import RECIPES, table
@@ -159,7 +159,7 @@ OPTIONS = (
     training(
         "--max-time",
         default=DEFAULT.max_time,
-        metavar="MINUTES",
+        type=Minutes(),
         help="Stop training after this long. 0: no limit.",
     ),
     training(

@@ -103,6 +103,11 @@ def on_cpu(array: Any) -> Array:
     return array
 
 
+def empty_array(*_: Any) -> Array:
+    """Return an array without contents, whatever the arguments. A BUILD opcode sets its contents."""
+    return Array()
+
+
 def empty_dict() -> dict[Any, Any]:
     """Return an empty dict in place of an OrderedDict. A SETITEMS opcode fills it."""
     return {}
@@ -117,7 +122,7 @@ KNOWN = {
     "cupy._core.core.array": Function(on_cpu),
     "cupy.core.core.array": Function(on_cpu),  # CuPy 8 and earlier
     "numpy.dtype": Function(number_type),
-    "numpy.ndarray": Function(Array),
+    "numpy.ndarray": Function(empty_array),
     "_codecs.encode": Function(lambda text, codec: text),  # `Array.to_numpy` encodes it
     "__builtin__.bytes": Function(empty_bytes),
     "collections.OrderedDict": Function(empty_dict),
@@ -125,7 +130,7 @@ KNOWN = {
 """The global names that a pickle of arrays may refer to, with their replacements."""
 for core in ("numpy.core", "numpy._core"):  # NumPy 1, NumPy 2
     KNOWN |= {
-        f"{core}.multiarray._reconstruct": Function(lambda *_: Array()),
+        f"{core}.multiarray._reconstruct": Function(empty_array),
         f"{core}.multiarray.scalar": Function(lambda dtype, data: filled(data, dtype, ())),
         f"{core}.numeric._frombuffer": Function(filled),
     }

@@ -11,8 +11,8 @@ advice_on = partial(fit_advice, before=4.0, updates=500, total=1000, ratio=1.0, 
     ("ratio", "words"),
     [
         (4.01, "large for this text"),
-        (4.0, "appropriate size for this text"),
-        (0.1, "appropriate size for this text"),
+        (4.0, "a reasonable size to start with"),
+        (0.1, "a reasonable size to start with"),
         (0.09, "small for this text"),
     ],
 )

@@ -116,6 +116,13 @@ def test_min_freq_excludes_every_character(refused):
 # Options
 
 
+def test_max_time_names_its_unit(cli):
+    stderr = cli("train", "--max-time", "4m", status=2).stderr
+    assert stderr.endswith(
+        "Error: Invalid value for '--max-time': '4m' is not a number of minutes, such as 90 or 0.5\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "values"),
     [

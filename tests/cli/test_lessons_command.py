@@ -2,6 +2,7 @@
 
 import re
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -38,8 +39,22 @@ def test_unknown_lesson_is_an_error(cli, name):
 def test_prints_the_exercise_and_its_answer_without_running_the_tests(cli):
     lesson = get_lesson("5")
     result = cli("lessons", 5, "--answer")
-    assert result.stdout == f"Exercise\n\n{lesson.exercise}\n\nAnswer\n\n{lesson.answer}\n"
+    words = f"Exercise {lesson.exercise} Answer {lesson.answer}".split()
+    assert result.stdout.split() == words
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(("columns", "width"), [("44", 44), ("80", 80), ("200", 100)])
+def test_paragraphs_are_wrapped_to_the_terminal_and_equations_are_not(cli, monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    lesson = get_lesson("1")
+    lines = cli("lessons", 1, "--answer").stdout.splitlines()
+    assert "    da = dy * (1 - y * y)  # y = tanh(a)" in lines
+    longest = max(map(len, f"{lesson.exercise}\n{lesson.answer}".split()))  # a test's name is not broken
+    assert max(map(len, lines)) <= max(width, longest)
+    prose = [(line, following) for line, following in pairwise(lines) if line[:1].strip() and following]
+    assert len(prose) > 5
+    assert all(len(line) + 1 + len(following.split()[0]) > width for line, following in prose)
 
 
 def test_answer_requires_a_lesson(cli):

@@ -235,6 +235,7 @@ HOSTILE = {
     "unprintable": (pickle.dumps({"a\0b": np.arange(2)}), "not printable"),
     "nothing": (pickle.dumps({"note": "text"}), "it contains no arrays"),
     "array never filled": (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.", "it contains no arrays"),
+    "array created from a number": (b"\x80\x02cnumpy\nndarray\nK\x00\x85R.", "it contains no arrays"),
     "cupy array of text": (
         b"\x80\x02ccupy._core.core\narray\nU\x01a\x85R.",
         "not created from a NumPy array",

@@ -4,8 +4,8 @@ A training text may have a million characters, and you cannot unroll a million s
 therefore split into chunks of T steps (`--seq-length`, 50 by default), with one weight update per
 chunk. Two things could be passed between chunks:
 
-    state      forward     h_T of a chunk is h_0 of the next                   carried over
-    gradient   backward    dh_0 of a chunk would add to dh_T of the previous   dropped: treated as 0
+    state      forward     h_T of a chunk is h_0 of the next           carried
+    gradient   backward    dh_0 of a chunk adds to the previous dh_T   dropped
 
 The state is carried over, so the network *reads* without interruption and can use information from
 a thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
