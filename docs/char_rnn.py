@@ -36,7 +36,7 @@ def lstm(W, h_prev, c_prev, x):
     """Take one step: h_prev, c_prev, x → h, c."""
     s = np.vstack([h_prev, x, np.ones_like(h_prev[:1])])  # (H+V+1, B)
     a_i, a_f, a_o, a_g = np.split(W @ s, 4)  # each (H, B)
-    i, f, o = (0.5 * np.tanh(0.5 * a) + 0.5 for a in (a_i, a_f, a_o))
+    i, f, o = (1.0 / (1.0 + np.exp(-a)) for a in (a_i, a_f, a_o))
     g = np.tanh(a_g)
     c = f * c_prev + i * g
     tanh_c = np.tanh(c)

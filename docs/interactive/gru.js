@@ -3,7 +3,7 @@
 const { fixed } = interactive;
 const [U_n, a_n] = [1.5, -1]; // the candidate's recurrent weight, and its input
 
-const sigmoid = (a) => 0.5 * Math.tanh(0.5 * a) + 0.5;
+const sigmoid = (a) => 1 / (1 + Math.exp(-a));
 
 function forward([u_r, u_z, u_n], [a_r, a_z, a_n], h_prev) {
   const [r, z] = [sigmoid(a_r + u_r), sigmoid(a_z + u_z)];

@@ -3,7 +3,7 @@
 const { fixed, compact, range } = interactive;
 const T = 50;
 
-const sigmoid = (a) => 0.5 * Math.tanh(0.5 * a) + 0.5;
+const sigmoid = (a) => 1 / (1 + Math.exp(-a));
 
 function forward([a_i, a_f, a_o, a_g], c_prev) {
   const [i, f, o, g] = [sigmoid(a_i), sigmoid(a_f), sigmoid(a_o), Math.tanh(a_g)];

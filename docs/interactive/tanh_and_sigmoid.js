@@ -3,7 +3,7 @@
 const { fixed, range } = interactive;
 
 const tanh = (a) => Math.tanh(a);
-const sigmoid = (a) => 0.5 * Math.tanh(0.5 * a) + 0.5;
+const sigmoid = (a) => 1 / (1 + Math.exp(-a));
 const slopeOfTanh = (y) => 1 - y * y;
 const slopeOfSigmoid = (s) => s * (1 - s);
 

@@ -1,8 +1,9 @@
-"""The logistic sigmoid, in a form that is also valid for complex numbers.
+"""The logistic sigmoid.
 
-    σ(a) = 1 / (1 + e⁻ᵃ) = ½ tanh(½a) + ½
+    σ(a) = 1 / (1 + e⁻ᵃ)
 
-The tanh form cannot overflow, and it is analytic, as the complex-step gradient check
+If e⁻ᵃ overflows to infinity, the result is 0, which is its limit. The formula does not depend on the
+sign of a, so it is also valid for complex numbers, as the complex-step gradient check
 (`minichar.engine.gradcheck`) requires. Backward passes express the derivatives in terms of the
 *value*, which the forward pass has already computed:
 
@@ -19,4 +20,4 @@ def sigmoid(xp: ModuleType, a: Array) -> Array:
     """Return σ(a), where `a` is an array or a tuple of arrays, one per gate."""
     if isinstance(a, tuple):
         return tuple(sigmoid(xp, gate) for gate in a)
-    return 0.5 * xp.tanh(0.5 * a) + 0.5
+    return 1.0 / (1.0 + xp.exp(-a))

@@ -56,6 +56,7 @@ class Device:
             raise RuntimeError("an operation on another stream than the captured one")
         self.operations[kind] += n
 
+    @np.errstate(over="ignore")  # a GPU does not report overflow
     def call(self, function, *args, **kwargs):
         """Call a NumPy function on device arrays, and record the call during capture."""
         if self.fusing and (not isinstance(function, np.ufunc) or function.signature):
