@@ -133,3 +133,24 @@ def test_the_screenshot_has_the_colours_of_the_theme(address, visit, theme):
     page = visit(address, "web.html", color_scheme=theme)
     shown = [image.get_attribute("src") for image in page.locator("img").all() if image.is_visible()]
     assert shown == ["_images/page.png" if theme == "light" else "_images/page-dark.png"]
+
+
+def test_no_equation_of_the_course_is_cut_off_on_a_phone(visit):
+    page = visit(SITE.as_uri(), "course/index.html", **PHONE)
+    for chapter in sorted((SITE / "course").glob("[01]*.html")):
+        page.goto(chapter.as_uri())
+        blocks = page.locator("div.equations").all()
+        assert blocks
+        for block in blocks:
+            assert block.evaluate("block => block.scrollWidth - block.clientWidth") <= 0, chapter.stem
+
+
+def test_the_api_reference_shows_only_short_values(visit):
+    page = visit(SITE.as_uri(), "api/engine.html")
+    assert page.locator("[id='minichar.engine.cell.CELLS']").inner_text().startswith("minichar.engine.cell")
+    assert "Cell(name=" not in page.locator("article").inner_text()
+
+
+def test_ln_is_apart_from_its_argument(visit):
+    page = visit(SITE.as_uri(), "howto/loss.html")
+    assert page.locator("mi:text-is('ln') + mspace").count() == page.locator("mi:text-is('ln')").count() > 0

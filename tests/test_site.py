@@ -12,7 +12,7 @@ from minichar.cli.options import DescribedArgument
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
-LESSON = '''"""Lesson 7. A step: forward and backward.
+LESSON = '''"""Lesson 7. A step: forward and dW backward.
 
 An introduction with `code`:
 
@@ -47,10 +47,12 @@ and run the test.
 """
 
 ANSWER = """
-test_the_slope fails.
+test_the_slope fails: dW is 0.
 """
 '''
 
+
+DW = '<span class="together"><math><mrow><mi>d</mi><mi>W</mi></mrow></math></span>'
 
 FIXTURES = """
 import pytest
@@ -89,14 +91,14 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     (tmp_path / "test_08_more.py").touch()
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
-        "# 7. A step\n\n*Forward and backward.*\n\nAn introduction",
+        f"# 7. A step\n\n*Forward and {DW} backward.*\n\nAn introduction",
         "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\nMore text",
         " ([lesson 8](08_more.md)), as in lesson 9.",
         "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "### The slope of an RNN is x\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
         "## Exercise\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nand run",
-        "<summary>The answer</summary>\n\n`test_the_slope` fails.\n\n</details>",
+        f"<summary>The answer</summary>\n\n`test_the_slope` fails: {DW} is 0.\n\n</details>",
         "<summary><code>minichar/engine/lstm.py</code></summary>",
         "<summary><code>minichar/engine/linear.py</code></summary>",
     ]

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from minichar.cli.course import read_lesson
-from pages.equations import typeset
+from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
 from .terms import index_terms
@@ -122,7 +122,7 @@ def chapter(path: Path, package: Path) -> str:
     _, _, key = page_name(path).partition("_")
     page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
     page += [
-        f"*{lesson.summary[0].upper()}{lesson.summary[1:]}.*",
+        f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*",
         linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent),
     ]
     page += [f"```{{picture}} {name}\n{typeset(words)}\n```" for name, words in FIGURES.get(key, {}).items()]
@@ -214,8 +214,10 @@ def sentence(name: str) -> str:
 
 
 def with_code(text: str) -> str:
-    """Format the names of files, tests and functions as code."""
-    return CODE.sub(r"`\g<0>`", text)
+    """Format the names of files, tests and functions as code, and typeset the symbols outside blocks."""
+    parts = re.split(f"({BLOCK.pattern})", text, flags=re.MULTILINE)
+    parts[::2] = [prose(CODE.sub(r"`\g<0>`", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 def linked(text: str, lessons: Path) -> str:

@@ -20,7 +20,8 @@ BLOCK = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
 VALUE = re.compile(r"-?\d[\d.e+-]*")
 MINUS = re.compile(r"(?<![\w-])-(?=\d)|(?<=\de)-(?=\d)")
 PUNCTUATED = re.compile(r"[(\[]*<math>(?:(?!</math>).)*</math>[\])]*[.,;:?]?")
-LITERAL = re.compile(r"(`[^`]*`|\*[^*]+\*)")
+CODE = re.compile(r"`+([^`]+)`+")
+LITERAL = re.compile(r"(`+[^`]*`+|\*[^*]+\*)")
 GROUP = r"(?:\((?:[^()]|\([^()]*\))*\)|\|[^|\s]+\|)"
 SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-zA-Z0-9]+))?[ᵀ²³'⁻ᵃ₁₂]*(?:\^\([^()]+\))?"
 LETTER = r"d?W[nx]|d[a-zELUW]n?|a(?=_|\s*[=∘]|[,.;)\"])|[b-zA-Zα-ωΣ…√∛]"
@@ -92,6 +93,7 @@ def table_html(lines: list[str]) -> str:
     """Return lines as one HTML table."""
     width = max(len(columns(line)) for line in lines)
     numbers = not any(is_equation(cell) for line in lines for cell in columns(line)) and len(lines) > 1
+    headed = not numbers and width > 1 and not any(map(is_equation, columns(lines[0])))
     heading = numbers and any(VALUE.fullmatch(cell) for line in lines[1:] for cell in columns(line))
     html = []
     for i, line in enumerate(lines):
@@ -100,7 +102,8 @@ def table_html(lines: list[str]) -> str:
         for cells in separate(columns(line)):
             html.append(f'<tr class="{" ".join(classes)}">{table_row(cells, width)}</tr>\n')
             classes = classes[:1] if "backward" in classes else []
-    return f"<table{' class=numbers' if numbers else ''}>\n{''.join(html)}</table>\n"
+    kind = " class=numbers" * numbers or " class=headed" * headed
+    return f"<table{kind}>\n{''.join(html)}</table>\n"
 
 
 def columns(line: str) -> list[str]:
@@ -160,5 +163,6 @@ def table_row(cells: list[str], width: int) -> str:
             html += f"<td colspan={span}>{mathml(cell, DISPLAY)}</td>"
         else:
             text = mathml(cell) if len(cell) == 1 and cell.isalpha() else prose(escape(cell))
+            text = CODE.sub(r"<code>\1</code>", text)  # Markdown has no meaning in HTML
             html += f"<td class=comment colspan={span}>{text}</td>"
     return html

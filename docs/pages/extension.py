@@ -7,6 +7,7 @@ from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -16,6 +17,8 @@ from pages.interactive import FOLDER, markup
 VALUES = ("data", "attribute", "property")
 SHORT = 24
 """Maximum length of inline code that fits on one line of a table cell on a phone."""
+LONG = 60
+"""Maximum length of a constant's value in the API reference."""
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
 SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
@@ -64,14 +67,19 @@ class Interactive(SphinxDirective):
 
 def visit_math(translator: Any, node: nodes.math) -> None:
     """Write inline maths as MathML, which browsers render natively."""
-    translator.body.append(convert(node.astext()))
+    translator.body.append(mathml(node))
     raise nodes.SkipNode
 
 
 def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
     """Write display maths as MathML."""
-    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    translator.body.append(f'<div class="math">{mathml(node, display="block")}</div>')
     raise nodes.SkipNode
+
+
+def mathml(node: nodes.Element, **options: str) -> str:
+    """Return TeX as MathML, with a space between ln and its argument."""
+    return convert(node.astext(), **options).replace("<mi>ln</mi>", "<mi>ln</mi><mspace width='0.17em' />")
 
 
 def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -128,6 +136,13 @@ def keep_together(app: Sphinx, doctree: nodes.document) -> None:
             literal["classes"].append("short")
 
 
+def omit_long_values(app: Sphinx, doctree: nodes.document) -> None:
+    """Show the value of a constant only if it is short."""
+    for annotation in list(doctree.findall(addnodes.desc_annotation)):
+        if annotation.astext().startswith(" = ") and len(annotation.astext()) > LONG:
+            annotation.parent.remove(annotation)
+
+
 def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
     """Show ``name-dark.png`` instead of ``name.png`` in the dark theme, if both exist."""
     folder = Path(app.env.doc2path(app.env.docname)).parent
@@ -147,6 +162,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("doctree-read", keep_together)
+    app.connect("doctree-read", omit_long_values)
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon

@@ -137,8 +137,10 @@ class Parser:
             kind, text = self.tokens.pop(0)
             if kind == "lowered":
                 below = f"<mn>{LOWERED[text]}</mn>"
+            elif "'" in text:  # in most fonts, the prime is already raised
+                base = row([base, f'<mo lspace="0" rspace="0">{"′" * len(text)}</mo>'])
             elif kind == "raised":
-                above = row([RAISED.get(sign, "<mo>′</mo>") for sign in text])
+                above = row([RAISED[sign] for sign in text])
             elif text == "_":
                 below = bare([self.symbol()])
             else:

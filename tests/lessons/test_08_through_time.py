@@ -2,12 +2,17 @@
 
 Repeat the RNN step (lesson 7) T times, each time starting from the previous state, with a loss
 after every step. *Unrolled*, this is a network of T layers that all share the same weights. Here
-is a single unit, with a weight w_h for its state and a weight w_x for its input:
+is a single unit:
 
-    h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T           h_t = tanh(w_h h_{t-1} + w_x x_t)
+    h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T
              │       │             │
              ▼       ▼             ▼
-             L_1     L_2           L_T           loss = L_1 + … + L_T
+             L_1     L_2           L_T
+
+With a weight w_h for the state and a weight w_x for the input,
+
+    h_t  = tanh(w_h h_{t-1} + w_x x_t)
+    loss = L_1 + … + L_T
 
 How does the loss depend on w_h? Every step s uses w_h, and the state h_s affects the loss of step s
 and of all later steps t. There is one path for each pair s ≤ t, so there are T(T + 1)/2 in total:
@@ -39,7 +44,7 @@ decimals. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t:
     2   -0.4   0.2784   0.2714
     3    0.7   0.5671   0.5132
 
-The backward pass starts at the last step. The second column is given:
+The backward pass starts at the last step. The gradients in the second column are given:
 
     t   dL_t/dh_t   w_h da_{t+1}     dh_t     da_t   da_t h_{t-1}
     3         1.0         0.0000   1.0000   0.7366         0.1999
