@@ -69,6 +69,7 @@ html_js_files = ["minichar.js"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = True  # minichar.js disables them on file:// pages
+html_search_scorer = str(HERE / "static" / "scorer.js")
 html_use_index = False
 html_domain_indices = False
 html_theme_options = {"top_of_page_buttons": []}

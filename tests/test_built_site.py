@@ -101,6 +101,16 @@ def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
         assert "forget gate" in first.locator(".context").inner_text()
 
 
+@pytest.mark.parametrize("query", ["safetensors", "dropout", "generate"])
+def test_search_finds_other_pages_before_the_api_reference(visit, query):
+    page = visit(SITE.as_uri(), f"search.html?q={query}")
+    page.locator("#search-results a[href*='api/']").first.wait_for()  # results are added one by one
+    targets = [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
+    in_api = [target.startswith("api/") for target in targets]
+    assert in_api == sorted(in_api)
+    assert not in_api[0]
+
+
 def test_commands_are_copied_without_prompts_and_comments(address, visit):
     page = visit(address, "howto/loss.html", permissions=["clipboard-read", "clipboard-write"])
     copied = []
