@@ -155,6 +155,19 @@ def test_no_equation_of_the_course_is_cut_off_on_a_phone(visit):
             assert block.evaluate("block => block.scrollWidth - block.clientWidth") <= 0, chapter.stem
 
 
+def test_subscripts_in_figures_are_below_the_line(visit):
+    page = visit(SITE.as_uri(), "course/12_gru.html")
+    texts = page.locator("svg text").all_text_contents()
+    assert {"hprev", "U @ [hprev; 1]", "dh ∘ (hprev − n)", "dur, duz"} <= set(texts)
+    assert not [text for text in texts if "_" in text]
+    product = page.locator("svg text").nth(texts.index("U @ [hprev; 1]"))
+    line, subscript, after = product.evaluate(
+        "text => [0, 6, 11].map((i) => text.getStartPositionOfChar(i).y)"
+    )
+    assert line + 1 < subscript
+    assert abs(after - line) < 0.1
+
+
 def test_the_api_reference_shows_only_short_values(visit):
     page = visit(SITE.as_uri(), "api/engine.html")
     assert page.locator("[id='minichar.engine.cell.CELLS']").inner_text().startswith("minichar.engine.cell")

@@ -49,7 +49,14 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
     # A page may inline several figures, and ids must be unique within a page.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
+    svg = re.sub(">[^<>]*</text>", lambda text: lowered(text[0]), svg)
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
+
+
+def lowered(text: str) -> str:
+    """Set subscripts, such as ``prev`` in ``h_prev``, below the line. The text after one is raised again."""
+    parts = r'<tspan dy="0.3em" font-size="75%">\1</tspan><tspan dy="-0.225em">\2</tspan>'
+    return re.sub("_([a-z]+)([^<_]*)", parts, text)
 
 
 def powers(axis: Axis) -> None:
