@@ -27,10 +27,11 @@ error of float32 and has no effect on training. An LSTM has a second path, along
 
 The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1, nothing would
 be lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
-bias of 0, 0.73 for the usual 1, and 0.99 for 5. (The path through h adds a little at every step.
-With a bias of 5, that is enough to make the gradient grow.) In a GRU, z plays the role of f and
-starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how fast, so the
-network can *learn* what to keep and for how long.
+bias of 0, 0.73 for the usual 1, and 0.99 for 5. (With a bias of 5, c becomes large. Most of dx at
+the last step then passes through the output gate, which is not on this path. Before that, almost
+nothing is lost, and the path through h makes the gradient grow.) In a GRU, z plays the role of f
+and starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how fast, so
+the network can *learn* what to keep and for how long.
 
 Large recurrent weights have the opposite effect. In the last row, the gradient explodes, and an
 update of that size would destroy the weights. Gradients are therefore *clipped* first (Pascanu,
@@ -56,7 +57,7 @@ from minichar.training import optimiser
 H, V, T, B = 64, 20, 101, 4
 
 
-def lengths(model, forget_bias=None, recurrent=None):
+def lengths(model, forget_bias=None, recurrent=None, o_reads_x=True):
     """Return the norm of dx in an untrained layer 2 at 0 … T-1 steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(1)
     config = Config(V, model, H, num_layers=2)
@@ -64,6 +65,8 @@ def lengths(model, forget_bias=None, recurrent=None):
     initialise(config, parameters, generator)
     if forget_bias is not None:
         parameters["layer2.W"][H : 2 * H, -1] = forget_bias
+    if not o_reads_x:
+        parameters["layer2.W"][2 * H : 3 * H, H:-1] = 0
     if recurrent is not None:  # scaled so that W_h multiplies a vector's norm by about this factor
         parameters["layer2.W"][:, :H] = generator.normal(size=(H, H)) * recurrent / np.sqrt(H)
     network = Network(config, parameters, T, B)
@@ -113,6 +116,8 @@ def test_the_forget_bias_determines_how_long_an_lstm_remembers():
         row = measured()[f"LSTM, bias {bias}"]
         factor = (row[60] / row[20]) ** (1 / 40)
         assert factor == pytest.approx(1 / (1 + np.exp(-bias)), rel=0.2)  # about f itself
+    assert measured()["LSTM, bias 5"][1] < 0.3
+    assert lengths("lstm", forget_bias=5, o_reads_x=False)[1] > 0.95
 
 
 def test_with_large_recurrent_weights_the_gradient_explodes():
