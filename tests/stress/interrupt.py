@@ -83,14 +83,20 @@ def interrupt(command, folder, delay):
 
 
 def duration(command, folder, limit):
-    """Return how long a command runs, in seconds, up to `limit`."""
+    """Return how long a command runs, in seconds, up to `limit`, after which it is killed."""
     process, start = minichar(command, folder), time.monotonic()
     try:
         process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        remove_temporary(folder)
     return time.monotonic() - start
+
+
+def remove_temporary(folder):
+    for path in folder.rglob("*.tmp"):
+        path.unlink()
 
 
 def judge(status, stderr, folder):
@@ -118,8 +124,7 @@ def tally(command, folder, runs, limit):
             faults[fault] += 1
             if fault != "start":
                 print(f"after {delay:.3f} s: {fault}\n{stderr}")
-                for path in folder.rglob("*.tmp"):
-                    path.unlink()
+                remove_temporary(folder)
     print(f"{command[:32]:32} up to {longest:.2f} s  {dict(statuses)}  {dict(faults)}", flush=True)
     return statuses, faults
 
