@@ -1,10 +1,8 @@
 """The CPU backend, which uses NumPy."""
 
-from functools import partial
-
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, Function
+from minichar.devices.backend import Array, Backend
 from minichar.devices.blas import describe_numpy
 from minichar.devices.random import Uniform
 
@@ -24,10 +22,6 @@ class NumPyBackend(Backend):
         if A.shape[-1] == 1:  # BLAS is slower than broadcasting
             return np.multiply(A, B, out=out)
         return np.matmul(A, B, out=out)
-
-    def fuse(self, function: Function) -> Function:
-        """Bind NumPy. As on other devices, overflow is not reported: σ(a) = 1 / (1 + e⁻ᵃ) is 0 if e⁻ᵃ = ∞."""
-        return np.errstate(over="ignore")(partial(function, np))
 
     def describe(self) -> str:
         """Return the library and hardware."""

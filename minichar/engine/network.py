@@ -140,6 +140,7 @@ class Network:
         self.advance(t, ids)
         return self.look()
 
+    @np.errstate(over="ignore")  # σ(a) = 1 / (1 + e⁻ᵃ) is 0 if e⁻ᵃ overflows
     def run(self, feed: Feed, n: int | None = None) -> None:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.recurrent:

@@ -303,3 +303,9 @@ class TestDropoutInTheNetwork:
             Config(V, fresh.config.model, H, 2, 0.0, fresh.config.gru_reset), fresh.parameters, T, B
         )
         same(fresh.forward(feed), without.forward(feed))
+
+
+def test_closed_gates_cause_no_overflow_warning(network, text):
+    network.parameters.flat[...] = -1000.0
+    with np.errstate(over="raise"):
+        network.run(teacher_forcing(text[0, :T]))

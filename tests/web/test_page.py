@@ -23,9 +23,8 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def queue(model):
-    return LocalQueue(
-        {"toy": model, "other": toy_model("\n abc", rnn_size=5)}, 8, 4, pace=1000
-    )  # LONG texts take 20 s
+    models = {"toy": model, "other": toy_model("\n abc", rnn_size=5)}
+    return LocalQueue(models, 8, 4, pace=1000)  # LONG texts take 20 s
 
 
 @pytest.fixture(scope="module")
