@@ -90,9 +90,11 @@ class Backend(ABC):
         because a chunk contains few distinct characters.
         """
         xp = self.xp
-        seen, place = xp.unique(ids, return_inverse=True)  # (S,), (N,)
+        occurs = self.zeros((out.shape[1],), bool)  # (V,)
+        occurs[ids] = True
+        seen, place = xp.flatnonzero(occurs), xp.cumsum(occurs) - 1  # (S,), (V,)
         onehot = self.zeros((len(ids), len(seen)), columns.dtype)  # (N, S)
-        xp.put_along_axis(onehot, place[:, None], 1.0, axis=1)
+        xp.put_along_axis(onehot, place[ids][:, None], 1.0, axis=1)
         out[...] = 0.0
         out[:, seen] = self.matmul(columns, onehot)  # (G, S)
 

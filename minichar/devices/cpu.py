@@ -17,12 +17,6 @@ class NumPyBackend(Backend):
         """Return a uniform random generator. Different `words` yield independent streams."""
         return Uniform(words)
 
-    def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
-        """Return the matrix product ``A @ B``, written to `out` if given."""
-        if A.shape[-1] == 1:  # BLAS is slower than broadcasting
-            return np.multiply(A, B, out=out)
-        return np.matmul(A, B, out=out)
-
     def describe(self) -> str:
         """Return the library and hardware."""
         return describe_numpy()

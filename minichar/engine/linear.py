@@ -65,6 +65,7 @@ class Linear:
         self.gates, self.H, self.T, self.B, self.norm = gates, H, T, B, norm
         self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
         self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
+        self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T, H, B), (T, D, B)
         self.s[:, -1] = 1.0
         self.use_mask(None)
 
@@ -96,12 +97,11 @@ class Linear:
 
         The shape is ``(gates, H, B)``.
         """
-        s = self.s[t]  # (K+1, B)
         if self.reads_h:
-            s[: self.H] = h
+            self.h[t] = h
         if self.reads_x:
-            s[self.H : -1] = x
-        a = self.backend.matmul(self.used, s)  # (G, B)
+            self.x[t] = x
+        a = self.backend.matmul(self.used, self.s[t])  # (G, B)
         if self.Wx is not None:
             a += self.Wx.take(x, axis=1)
         a = a.reshape(self.gates, -1, self.B)
