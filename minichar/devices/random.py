@@ -20,6 +20,11 @@ class Uniform:
         return self.generator.random(shape, dtype=dtype)
 
     @property
+    def shared(self) -> "Uniform":
+        """The generator of numbers that all sequences in a batch have in common, as for DropConnect."""
+        return self
+
+    @property
     def state(self) -> dict[str, Any]:
         """The state of the generator, as JSON-compatible values."""
         return dict(self.generator.bit_generator.state)
@@ -58,3 +63,29 @@ class CountedUniform(Uniform):
         if blocks < 0:
             raise ValueError(f"the number of random blocks is {blocks}; it must be at least 0")
         self.blocks = blocks
+
+
+class ColumnsOf(Uniform):
+    """Uniform random numbers for some of the B sequences in a batch.
+
+    Numbers are drawn for all sequences, so that they do not depend on how a batch is divided among processes.
+
+    Parameters
+    ----------
+    generator : Uniform
+    columns : slice
+        The sequences to draw for.
+    B : int
+    """
+
+    def __init__(self, generator: Uniform, columns: slice, B: int) -> None:
+        self.whole, self.columns, self.B = generator, columns, B
+
+    def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
+        """Return new random numbers of this shape, whose last axis is the sequences."""
+        return self.whole.random((*shape[:-1], self.B), dtype)[..., self.columns]
+
+    @property
+    def shared(self) -> Uniform:
+        """The generator of numbers that all sequences in a batch have in common."""
+        return self.whole

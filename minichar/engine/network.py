@@ -116,7 +116,7 @@ class Network:
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
             dropout.draw_mask(config.dropout, generator, mask, backend)
         for linear in self.recurrent if config.weight_drop else ():
-            linear.draw_mask(config.weight_drop, generator)
+            linear.draw_mask(config.weight_drop, generator.shared)
 
     def advance(self, t: int, ids: Array) -> None:
         """Feed the characters `ids` ``(B,)`` to the layers at step `t`."""

@@ -53,6 +53,11 @@ class Chunks:
     def __len__(self) -> int:
         return max(self.streams.shape[1] - 1, 0) // self.T
 
+    def of(self, columns: slice) -> Chunks:
+        """Return the chunks of some of the streams."""
+        resets = self.resets and self.resets.at(self.resets.origins[columns])
+        return Chunks(self.streams[columns], self.T, resets)
+
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         return (self[k] for k in range(len(self)))
 

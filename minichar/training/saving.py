@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from time import monotonic
 
 from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import checkpoint_path, latest_path, loss_in_name, to_delete, unused
@@ -32,15 +31,12 @@ class Saver:
     latest : Path or None
         Checkpoint saved between evaluations. The next one overwrites it, and it is deleted when a
         checkpoint is saved for any other reason.
-    saved_at : float
-        Time of the last save, as returned by `time.monotonic`.
     """
 
     def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:
         self.directory, self.name, self.keep, self.write = directory, name, keep, write
         self.best_loss = float("inf")
         self.latest: Path | None = None
-        self.saved_at = monotonic()
         self._saved: dict[Path, None] = {}  # in the order saved
 
     @property
@@ -70,7 +66,7 @@ class Saver:
         path = checkpoint_path(self.directory, self.name, epoch, val_loss, stopped)
         if val_loss is None:
             path = unused(path)
-        self._write(path, val_loss)
+        self.write(path, val_loss)
         self._saved.pop(path, None)
         self._saved[path] = None
         if self.latest is not None:
@@ -85,10 +81,6 @@ class Saver:
     def save_latest(self) -> Saved:
         """Save a checkpoint between evaluations."""
         path = self.latest or unused(latest_path(self.directory, self.name))
-        self._write(path, None)
+        self.write(path, None)
         self.latest = path
         return Saved(path, latest=True)
-
-    def _write(self, path: Path, val_loss: float | None) -> None:
-        self.write(path, val_loss)
-        self.saved_at = monotonic()

@@ -15,12 +15,13 @@ from minichar.errors import MinicharError, Option, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
-from minichar.text.vocabulary import Vocabulary
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import AUTOMATIC, Settings
+from minichar.training.team import ALONE, Team
 from minichar.training.text import choose, lay_out_to_train, read_corpus, where_reset
 from minichar.training.trainer import Trainer
+from minichar.training.transfer import copy_weights, vocabulary_notes
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm")
 FIXED = (
@@ -55,22 +56,25 @@ class Run:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(settings: Settings, *devices: Backend) -> Run:
+def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
     """Start from random weights, which are identical on every device.
 
-    Trains on the fastest of the devices; by default, on the CPU.
+    Trains on the fastest of the devices; by default, on the CPU. All processes of a `team` must call this
+    function, and likewise `begin_from` and `resume`.
     """
-    corpus = read_corpus(settings)
+    corpus = team.in_turn(lambda: read_corpus(settings))
     settings = choose(settings, corpus)
     split = lay_out_to_train(corpus, settings)
     architecture = {name: getattr(settings, name) for name in ARCHITECTURE}
     config = Config(len(corpus.vocabulary), **architecture, **masking(settings))
     backend, notes = fastest(devices or (CPU,), config, corpus.vocabulary, settings, split)
     model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
-    return _run(model, settings, corpus, split, notes)
+    return _run(model, settings, corpus, split, notes, team)
 
 
-def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = (), *devices: Backend) -> Run:
+def begin_from(
+    settings: Settings, model: CharRNN, given: Iterable[str] = (), *devices: Backend, team: Team = ALONE
+) -> Run:
     """Start from a trained model's weights, and map its vocabulary to that of the new text.
 
     Parameters
@@ -99,7 +103,7 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = (), *d
                 Option("init_from"),
                 f" model, which has {found}: omit the option to keep the model's value",
             )
-    corpus = read_corpus(settings)
+    corpus = team.in_turn(lambda: read_corpus(settings))
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
     settings = choose(settings, corpus)
     split = lay_out_to_train(corpus, settings)
@@ -109,10 +113,10 @@ def begin_from(settings: Settings, model: CharRNN, given: Iterable[str] = (), *d
     new = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
     copy_weights(model, new)
     notes += vocabulary_notes(model.vocabulary, corpus.vocabulary)
-    return _run(new, settings, corpus, split, notes)
+    return _run(new, settings, corpus, split, notes, team)
 
 
-def resume(path: Path, changes: dict[str, Any], *devices: Backend) -> Run:
+def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = ALONE) -> Run:
     """Resume a run exactly where its checkpoint was saved.
 
     Parameters
@@ -153,7 +157,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend) -> Run:
             )
     check_effect(settings, changes)
     # Do not write a cache to a path taken from an untrusted checkpoint.
-    corpus = read_corpus(settings, cache="data" in changes)
+    corpus = team.in_turn(lambda: read_corpus(settings, cache="data" in changes))
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
@@ -171,7 +175,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend) -> Run:
         drawn = "; dropout, DropConnect and scheduled sampling draw different random numbers"
         draws = any(masking(settings).values()) or settings.use_ss
         notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
-    run = _run(model, settings, corpus, lay_out_to_train(corpus, settings), notes, state)
+    run = _run(model, settings, corpus, lay_out_to_train(corpus, settings), notes, team, state)
     run = replace(run, changes=changed)
     latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
     if latest.parent == settings.checkpoint_dir and (latest == path or _is_obsolete(latest, state)):
@@ -232,63 +236,19 @@ def masking(settings: Settings) -> dict[str, Any]:
     return {"dropout": settings.dropout, "weight_drop": settings.weight_drop}
 
 
-def copy_weights(old: CharRNN, new: CharRNN) -> None:
-    """Copy the weights of `old` to `new`, which may have a different vocabulary.
-
-    A character's weights are its column in ``layer1.Wx`` or ``embedding.E`` and its row in ``readout.W``.
-    They are matched by character, not by id. The weights of other characters are left unchanged.
-    """
-    shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
-    text = "".join(shared)
-    old_ids, new_ids = list(old.vocabulary.encode(text)), list(new.vocabulary.encode(text))
-    if old.vocabulary.unknown_id is not None and new.vocabulary.unknown_id is not None:
-        old_ids.append(old.vocabulary.unknown_id)
-        new_ids.append(new.vocabulary.unknown_id)
-    backend = new.parameters.backend
-    for name, view in new.parameters.items():
-        source = old.parameters.backend.to_host(old.parameters[name])
-        values = backend.to_host(view).copy()
-        if name in ("layer1.Wx", "embedding.E"):
-            values[:, new_ids] = source[:, old_ids]
-        elif name == "readout.W":
-            values[new_ids] = source[old_ids]
-        else:
-            values[...] = source
-        view[...] = backend.to_device(values)
-
-
-def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
-    """Return notes on the characters added to and removed from a model's vocabulary."""
-    notes = []
-    fresh = [character for character in new.characters if character not in old]
-    gone = [character for character in old.characters if character not in new]
-    if fresh:
-        notes.append(f"characters new to the model, initialised randomly ({len(fresh)}): {listed(fresh)}")
-    if new.unknown and not old.unknown:
-        notes.append("the unknown token is new to the model and is initialised randomly")
-    if gone:
-        notes.append(f"characters removed because they are not in the text ({len(gone)}): {listed(gone)}")
-    return notes
-
-
-def listed(characters: list[str], most: int = 20) -> str:
-    """Return up to `most` of the characters, quoted, and the number of remaining characters."""
-    more = f" and {len(characters) - most} more" if len(characters) > most else ""
-    return " ".join(repr(character) for character in characters[:most]) + more
-
-
 def _run(
     model: CharRNN,
     settings: Settings,
     corpus: Corpus,
     split: Split,
     notes: Iterable[str],
+    team: Team,
     resumed: TrainingState | None = None,
 ) -> Run:
     # Set here, because text generated before the first checkpoint is saved also needs the settings.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}
-    trainer = Trainer(model, split, settings, origin, resumed)
+    trainer = Trainer(model, split, settings, origin, resumed, team)
     resets = []
     if split.train.resets is not None:
         count = len(split.train.resets.positions)

@@ -1,8 +1,12 @@
-"""One training step: forward pass, loss, backward pass, clipping, RMSprop, averaging.
+"""One training step, in three parts.
+
+    gradient    forward pass, loss, backward pass
+    average     of the gradients and losses of all processes (`minichar.training.team`)
+    update      clipping, RMSprop, averaging of the weights
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and
-replay the step (`Backend.recorded`). Each chunk requires one copy to the device, or two if states are
-reset, and no copy to the host until the loss is read.
+replay the first and the last part (`Backend.recorded`). Each chunk requires one copy to the device, or two if
+states are reset, and no copy to the host until the loss is read.
 """
 
 from dataclasses import replace
@@ -10,13 +14,14 @@ from functools import partial
 
 import numpy as np
 
-from minichar.devices.random import Uniform
+from minichar.devices.random import ColumnsOf, Uniform
 from minichar.engine.network import Feed, teacher_forcing
 from minichar.model import CharRNN
 from minichar.training.averaging import Average
 from minichar.training.optimiser import RMSprop, clip_elements, clip_norm
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
+from minichar.training.team import ALONE, Team
 
 
 class TrainingStep:
@@ -27,11 +32,15 @@ class TrainingStep:
     model : CharRNN
         Trained in place. With `Settings.ema`, its weights are a running average of `theta`.
     T, B : int
-        Number of time steps and sequences in a chunk.
+        Number of time steps and sequences in a chunk, over all processes.
     settings : Settings
+    team : Team, optional
+        The processes that share the sequences.
 
     Attributes
     ----------
+    columns : slice
+        The sequences that this process trains on.
     theta : Parameters
         The weights being trained.
     average : Average or None
@@ -44,7 +53,10 @@ class TrainingStep:
         invalid parameter can still be identified.
     """
 
-    def __init__(self, model: CharRNN, T: int, B: int, settings: Settings) -> None:
+    def __init__(self, model: CharRNN, T: int, B: int, settings: Settings, team: Team = ALONE) -> None:
+        self.team, self.B, self.columns = team, B, team.columns(B)
+        own = self.columns.stop - self.columns.start
+        self.share = own / B
         self.theta, self.average = model.parameters, None
         if settings.ema:
             self.theta = model.parameters.twin()
@@ -52,9 +64,9 @@ class TrainingStep:
             self.average = Average(self.theta, model.parameters)
         parameters = self.theta
         self.backend, self.settings, self.T = parameters.backend, settings, T
-        self.network = replace(model, parameters=parameters).network(T, B)
+        self.network = replace(model, parameters=parameters).network(T, own)
         self.optimiser = RMSprop(parameters, settings.decay_rate)
-        self.chunk = self.backend.zeros((2, T, B), "int64")  # (2, T, B): inputs and targets
+        self.chunk = self.backend.zeros((2, T, own), "int64")  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), parameters.dtype)
         self.total = self.backend.zeros((), "float64")  # float32 would lose precision in a long sum
@@ -63,8 +75,9 @@ class TrainingStep:
         self.limit[...] = float(np.finfo(parameters.dtype).max)
         self.mixed = ScheduledSampling(self.chunk[0], settings.ss_feed, self.backend)
         forced = teacher_forcing(self.chunk[0])
-        self.learn_forced = self.backend.recorded(partial(self._learn, forced))
-        self.learn_mixed = self.backend.recorded(partial(self._learn, self.mixed))
+        self.gradient_forced = self.backend.recorded(partial(self._gradient, forced))
+        self.gradient_mixed = self.backend.recorded(partial(self._gradient, self.mixed))
+        self.update = self.backend.recorded(self._update)
         self.set_rates(settings.learning_rate, settings.teacher_forcing_ratio_at(0))
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
@@ -72,7 +85,7 @@ class TrainingStep:
         """Set both rates for subsequent chunks. A ratio of 1 disables scheduled sampling."""
         self.learning_rate[...] = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
-        self.update = self.learn_mixed if teacher_forcing_ratio < 1.0 else self.learn_forced
+        self.gradient = self.gradient_mixed if teacher_forcing_ratio < 1.0 else self.gradient_forced
 
     def learn(
         self,
@@ -81,7 +94,7 @@ class TrainingStep:
         generator: Uniform,
         keep: np.ndarray | None = None,
     ) -> None:
-        """Train on one chunk.
+        """Train on one chunk, of which this process passes its own sequences.
 
         Parameters
         ----------
@@ -93,17 +106,23 @@ class TrainingStep:
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         self.network.set_keep(keep)
+        generator = ColumnsOf(generator, self.columns, self.B)
         if self.teacher_forcing_ratio < 1.0:
             self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
         self.network.draw_masks(generator)
+        self.gradient()
+        self.team.average(self.share, self.backend, self.network.gradient.flat, self.loss)
         self.update()
 
-    def _learn(self, feed: Feed) -> None:
-        network, settings, xp = self.network, self.settings, self.backend.xp
-        self.loss[...] = network.learn(feed, self.chunk[1])
+    def _gradient(self, feed: Feed) -> None:
+        self.loss[...] = self.network.learn(feed, self.chunk[1])
+        self.network.carry()
+
+    def _update(self) -> None:
+        settings, xp = self.settings, self.backend.xp
         self.total += self.loss
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
-        g = network.gradient.flat  # (size,)
+        g = self.network.gradient.flat  # (size,)
         if settings.grad_clip:
             # char-rnn clips the gradient summed over time, but g is averaged over time.
             clip_elements(xp, g, settings.grad_clip / self.T)
@@ -113,4 +132,3 @@ class TrainingStep:
         self.optimiser.step(g, self.learning_rate)
         if self.average is not None:
             self.average.step()
-        network.carry()

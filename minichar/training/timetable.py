@@ -21,6 +21,8 @@ class Timetable:
     ----------
     total : int
         Maximum number of training steps.
+    now : float
+        Time in seconds since `begin`, set before each step. All processes of a run use the same time.
     since_best : int
         Number of evaluations since the one with the lowest validation loss.
     """
@@ -33,7 +35,12 @@ class Timetable:
 
     def begin(self) -> None:
         """Start measuring time."""
-        self.begun = self.evaluated_at = monotonic()
+        self.begun = monotonic()
+        self.now = self.evaluated_at = self.saved_at = 0.0
+
+    def elapsed(self) -> float:
+        """Return the number of seconds since `begin` by this process's clock."""
+        return monotonic() - self.begun
 
     def rates(self, i: int) -> tuple[float, float]:
         """Return the learning rate and the teacher-forcing ratio at step `i`, counting from 0."""
@@ -51,16 +58,24 @@ class Timetable:
             return True
         if every := self.settings.eval_val_every:
             return iteration % every == 0
-        return iteration % self.per_epoch == 0 or monotonic() - self.evaluated_at >= AUTOMATIC
+        return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= AUTOMATIC
 
     def is_over_time(self) -> bool:
         """Return whether the time limit has been reached."""
-        return 0 < 60 * self.settings.max_time <= monotonic() - self.begun
+        return 0 < 60 * self.settings.max_time <= self.now
+
+    def is_save_due(self) -> bool:
+        """Return whether `checkpoint_every` seconds have passed since a checkpoint was last saved."""
+        return 0 < self.settings.checkpoint_every <= self.now - self.saved_at
+
+    def saved(self) -> None:
+        """Record that a checkpoint was saved."""
+        self.saved_at = self.now
 
     def evaluated(self, best: bool) -> None:
         """Record an evaluation, and whether it has the lowest validation loss so far."""
         self.since_best = 0 if best else self.since_best + 1
-        self.evaluated_at = monotonic()
+        self.evaluated_at = self.now
 
     def reason_to_end(self) -> str:
         """Return why training should end before the last step, or an empty string."""

@@ -5,32 +5,39 @@
     `checkpoint_every` seconds after the last checkpoint: overwrite the latest checkpoint
 
 The trainer prints nothing. It yields events, which the command line displays.
+
+Several processes can train together (`minichar.training.team`). They run this loop in step: each trains and
+evaluates on its own streams, and rank 0 writes the checkpoints.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from math import isfinite, log
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.history import LARGEST, History
-from minichar.checkpoints.state import Progress, TrainingState
+from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Array
+from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option
 from minichar.files import check_directory, sharing
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.training.averaging import decay_at
-from minichar.training.evaluation import evaluate
-from minichar.training.events import EndedEarly, Evaluated, Event, Step, Warned
+from minichar.training.evaluation import Chunk, Evaluation, evaluate
+from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.failure import EXPLODED, bad_parameter
 from minichar.training.saving import Saver
 from minichar.training.settings import Settings
+from minichar.training.snapshot import restore, state_of
 from minichar.training.step import TrainingStep
+from minichar.training.team import ALONE, Team
 from minichar.training.timetable import Timetable
 
 HEADER_BYTES = 20_000
@@ -51,7 +58,14 @@ class Trainer:
         ``path`` and ``digest`` of the text. Checkpoints store them so that changes to the text are
         detected when the run is resumed.
     resumed : TrainingState, optional
-        The state to resume from.
+        The state to resume from, with all streams.
+    team : Team, optional
+        The processes that train together.
+
+    Attributes
+    ----------
+    train, val : Chunks
+        The training and validation chunks of this process's streams.
     """
 
     def __init__(
@@ -61,12 +75,15 @@ class Trainer:
         settings: Settings,
         origin: dict[str, Any],
         resumed: TrainingState | None = None,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.model, self.split, self.settings, self.origin = model, split, settings, origin
         self.backend = model.parameters.backend
-        self.step = TrainingStep(model, split.T, split.B, settings)
+        self.step = TrainingStep(model, split.T, split.B, settings, team)
+        self.train, self.val = split.train.of(self.step.columns), split.val.of(self.step.columns)
         self.rates: tuple[float, float] | None = None
-        self.eval_network = model.network(split.T, split.B)
+        self.eval_network = model.network(split.T, len(self.train.streams))
         # Separate from the generators for weights and samples, so that the masks do not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
@@ -77,7 +94,7 @@ class Trainer:
         self.stopping = False
         self.timetable = Timetable(settings, len(split.train))
         if resumed is not None:
-            self._restore(resumed)
+            restore(self, resumed)
 
     @property
     def iterations(self) -> int:
@@ -107,9 +124,9 @@ class Trainer:
             If the loss is not finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
         """
         directory = self.settings.checkpoint_dir
-        check_directory(directory, self.checkpoint_bytes)
-        with sharing(directory) as shared:
-            yield from self._run(shared)
+        self.team.lead(lambda: check_directory(directory, self.checkpoint_bytes))
+        with sharing(directory) if self.team.rank == 0 else nullcontext(bool) as shared:
+            yield from self._run(partial(self.team.lead, shared))
 
     def _run(self, shared: Callable[[], bool]) -> Iterator[Event]:
         warning = Warned(
@@ -118,9 +135,9 @@ class Trainer:
         warned = shared()
         if warned:
             yield warning
-        evaluated_at, self.saver.saved_at, reason = self.iteration, monotonic(), ""
+        evaluated_at, reason = self.iteration, ""
         self.timetable.begin()
-        while self.iteration < self.iterations and not self.stopping and not reason:
+        while self.iteration < self.iterations and not self.agree() and not reason:
             self.set_rates()
             loss = self.learn()
             step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
@@ -134,29 +151,36 @@ class Trainer:
                 evaluated = self.validate()
                 yield evaluated
                 val_loss = evaluated.val.loss if evaluated.val else None
-                saved = self.saver.save(self.epoch, val_loss, self.stopping)
+                saved = self.save(val_loss)
                 yield saved
+                self.agree()  # the evaluation may have taken minutes
                 self.timetable.evaluated(saved.best or val_loss is None)
                 reason = self.timetable.reason_to_end()
                 if not warned and shared():  # another run has started since
                     warned = True
                     yield warning
-            elif 0 < self.settings.checkpoint_every <= monotonic() - self.saver.saved_at:
+            elif self.timetable.is_save_due():
                 self.check_parameters()
-                yield self.saver.save_latest()
+                yield self.save_latest()
         if self.iteration > evaluated_at:
             self.check_parameters()
-            yield self.saver.save(self.epoch, None, self.stopping)
+            yield self.save(None)
         if reason and self.iteration < self.iterations:
             yield EndedEarly(reason)
+
+    def agree(self) -> bool:
+        """Agree with the other processes on the time, and return whether any of them is to stop."""
+        stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
+        self.stopping = bool(stopping)
+        return self.stopping
 
     @np.errstate(over="ignore", invalid="ignore")  # `check` reports a non-finite loss
     def learn(self) -> Array:
         """Train on the next chunk; return its loss, a scalar array on the device."""
-        k = self.iteration % len(self.split.train)
+        k = self.iteration % len(self.train)
         if k == 0:
             self.step.network.reset()
-        inputs, targets, *keep = self.split.train[k]
+        inputs, targets, *keep = self.train[k]
         self.step.learn(inputs, targets, self.generator, *keep)
         self.iteration += 1
         self.learned += 1
@@ -188,12 +212,10 @@ class Trainer:
         self.check_parameters()
         train_loss = self.look(self.step.total / self.learned)
         val = fit = None
-        if len(self.split.val):
-            self.eval_network.reset()
-            val = evaluate(self.eval_network, self.split.val)
+        if len(self.val):
+            val = self._evaluate(self.val)
             self.check(val.loss)
-            self.eval_network.reset()
-            fit = evaluate(self.eval_network, islice(self.split.train, len(self.split.val)))
+            fit = self._evaluate(islice(self.train, len(self.val)))
         evaluated = Evaluated(
             self.iteration,
             self.epoch,
@@ -206,6 +228,15 @@ class Trainer:
         self.learned = 0
         self.history.append(evaluated.row())
         return evaluated
+
+    def _evaluate(self, chunks: Iterable[Chunk]) -> Evaluation:
+        """Return the loss over chunks of all processes, from a zero state."""
+        self.eval_network.reset()
+        own = evaluate(self.eval_network, chunks)
+        losses = np.array([own.loss, own.first, own.last])
+        self.team.average(self.step.share, CPU, losses)
+        loss, first, last = losses.tolist()
+        return Evaluation(loss, first, last, round(own.characters / self.step.share))
 
     def check_parameters(self) -> None:
         """Raise a `MinicharError` if training has failed since the last evaluation."""
@@ -237,6 +268,20 @@ class Trainer:
             Option("grad_clip"),
         )
 
+    def save(self, val_loss: float | None) -> Saved:
+        """Save a checkpoint. Its name contains the validation loss, if measured."""
+        return self._saved(lambda: self.saver.save(self.epoch, val_loss, self.stopping))
+
+    def save_latest(self) -> Saved:
+        """Save a checkpoint between evaluations, which replaces the previous one of this kind."""
+        return self._saved(self.saver.save_latest)
+
+    def _saved(self, save: Callable[[], Saved]) -> Saved:
+        self.state = state_of(self)
+        saved = self.team.lead(save)
+        self.timetable.saved()
+        return saved
+
     def _write(self, path: Path, val_loss: float | None) -> None:
         self.model.details = {
             "val_loss": val_loss,
@@ -244,53 +289,11 @@ class Trainer:
             "origin": self.origin,
             "settings": self.settings.to_json(),
         }
-        checkpoint.save(path, self.model, self._state())
+        checkpoint.save(path, self.model, self.state)
 
     @property
     def checkpoint_bytes(self) -> int:
         """Approximate checkpoint size in bytes: weights, running mean square, state and headers."""
         copies = 2 if self.step.average is None else 3
-        return copies * self.model.parameters.flat.nbytes + self.step.network.state.nbytes + HEADER_BYTES
-
-    def _state(self) -> TrainingState:
-        to_host = self.backend.to_host
-        assert self.first_loss is not None  # a training step was completed
-        progress = Progress(
-            self.iteration,
-            self.first_loss,
-            self.learned,
-            float(to_host(self.step.total)),
-            self.backend.kind,
-            self.generator.state,
-        )
-        step = self.step
-        return TrainingState(
-            to_host(step.optimiser.mean_square),
-            to_host(step.network.state),
-            progress,
-            self.history,
-            None if step.average is None else to_host(step.theta.flat),
-        )
-
-    def _restore(self, resumed: TrainingState) -> None:
-        progress = resumed.progress
-        if resumed.state.shape != self.step.network.state.shape:
-            raise MinicharError("the checkpoint cannot be resumed: its carried state has the wrong shape")
-        if resumed.theta is not None:
-            self.step.theta.flat[...] = self.backend.to_device(resumed.theta)
-        self.step.optimiser.mean_square[...] = self.backend.to_device(resumed.mean_square)
-        self.step.network.state = self.backend.to_device(resumed.state)
-        self.iteration, self.learned = progress.iteration, progress.learned
-        self.begin_with(progress.first_loss)
-        self.step.total[...] = progress.total
-        self.history = resumed.history
-        losses = [row["val_loss"] for row in self.history if row["val_loss"] is not None]
-        self.saver.best_loss = min(losses, default=self.saver.best_loss)
-        self.timetable.since_best = losses[::-1].index(self.saver.best_loss) if losses else 0
-        if progress.device == self.backend.kind:
-            try:
-                self.generator.state = progress.random
-            except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-                raise MinicharError(
-                    f"the checkpoint cannot be resumed: its random state is damaged ({error})"
-                ) from error
+        state = self.step.network.state.nbytes * self.team.size
+        return copies * self.model.parameters.flat.nbytes + state + HEADER_BYTES

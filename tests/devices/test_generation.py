@@ -11,7 +11,7 @@ from minichar.engine.config import Config
 from minichar.model import CharRNN
 from minichar.sampling.generate import Choice, generate, generate_many
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.start import copy_weights
+from minichar.training.transfer import copy_weights
 
 VOCABULARY = Vocabulary(" abcdes")
 

@@ -122,9 +122,9 @@ class TestRecording:
             self.rate = learning_rate
             super().set_rates(learning_rate, ratio)
 
-        def _learn(self, feed):
+        def _update(self):
             array, self.learning_rate = self.learning_rate, self.rate
-            super()._learn(feed)
+            super()._update()
             self.learning_rate = array
 
     @pytest.fixture
@@ -148,9 +148,9 @@ class TestRecording:
 
     def test_a_recorded_step_is_replayed(self, gpu, monkeypatch):
         calls = []
-        right = TrainingStep._learn
+        right = TrainingStep._gradient
         monkeypatch.setattr(
-            TrainingStep, "_learn", lambda step, feed: (calls.append(feed), right(step, feed))[0]
+            TrainingStep, "_gradient", lambda step, feed: (calls.append(feed), right(step, feed))[0]
         )
         trainer = trainer_on(gpu, EVERYTHING)
         losses_of(trainer, 7)  # an epoch of teacher forcing: two warm-up calls and one capture
@@ -163,7 +163,7 @@ class TestRecording:
         here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))
         here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
         np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
-        assert there.step.learn_forced.graph is not None
+        assert there.step.gradient_forced.graph is not None
         average = gpu.to_host(there.model.parameters.flat)
         np.testing.assert_allclose(average, here.model.parameters.flat, rtol=0, atol=1e-5)
         assert abs(average - gpu.to_host(there.step.theta.flat)).max() > 1e-3
@@ -175,7 +175,7 @@ class TestRecording:
         for backend, separator in ((CPU, " "), (gpu, " "), (CPU, "")):
             trainer = trainer_on(backend, settings)
             resets = find_resets(ids, VOCABULARY.encode(separator))
-            trainer.split = split_text(ids, B, T, train_frac=0.55, val_frac=0.45, resets=resets)
+            trainer.train = split_text(ids, B, T, train_frac=0.55, val_frac=0.45, resets=resets).train
             losses.append(np.array(losses_of(trainer, 20)))
         assert abs(losses[1] - losses[0]).max() < 1e-5
         assert abs(losses[2] - losses[0]).max() > 1e-3
@@ -188,17 +188,17 @@ class TestRecording:
         plain.products = None
         trainer = trainer_on(plain, settings)
         losses = losses_of(trainer, 10)
-        assert not isinstance(trainer.step.learn_forced, CudaGraph)
+        assert not isinstance(trainer.step.gradient_forced, CudaGraph)
         np.testing.assert_allclose(losses, losses_of(trainer_on(gpu, settings), 10), rtol=0, atol=1e-5)
 
     def test_reading_a_value_inside_a_recorded_step_would_be_detected(self, gpu, monkeypatch):
-        right = TrainingStep._learn
+        right = TrainingStep._gradient
 
         def wrong(step, feed):
             right(step, feed)
             float(step.loss)
 
-        monkeypatch.setattr(TrainingStep, "_learn", wrong)
+        monkeypatch.setattr(TrainingStep, "_gradient", wrong)
         trainer = trainer_on(gpu, EVERYTHING)
         with pytest.warns(RuntimeWarning, match="cannot be captured.*StreamCaptureUnsupported"):
             losses_of(trainer, 3)

@@ -7,11 +7,11 @@ import pytest
 from toys import history_of, parts, take
 
 import minichar.files as files
-import minichar.training.saving as saving_module
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.errors import MinicharError
+from minichar.training import timetable
 from minichar.training.evaluation import Evaluation
 from minichar.training.events import Evaluated, Saved, Step, Warned
 from minichar.training.start import resume
@@ -132,8 +132,7 @@ class TestBetweenEvaluations:
     def clock(self, monkeypatch):
         """A clock that advances by 1 second per training step."""
         now = [100.0]
-        monkeypatch.setattr(trainer_module, "monotonic", lambda: now[0])
-        monkeypatch.setattr(saving_module, "monotonic", lambda: now[0])
+        monkeypatch.setattr(timetable, "monotonic", lambda: now[0])
         learn = trainer_module.Trainer.learn
 
         def slow(trainer):
@@ -151,7 +150,7 @@ class TestBetweenEvaluations:
                 assert parts(event.path)[0]["training"]["iteration"] == trainer.iteration
                 assert not event.best
                 at.append(trainer.iteration)
-        assert at == [*range(5, trainer.iterations, 5)]
+        assert at == [*range(6, trainer.iterations, 5)]  # the clock is read before each step
         assert len(at) > 3
         assert len(names(trainer)) == 1, "the last checkpoint replaces the one saved between evaluations"
 
@@ -189,7 +188,7 @@ class TestBetweenEvaluations:
         killed = trainer_of(**options)
         latest = next(event.path for event in killed.run() if isinstance(event, Saved) and event.latest)
         resumed = resume(latest, {}).trainer
-        assert (resumed.iteration, resumed.saver.latest) == (7, latest)
+        assert (resumed.iteration, resumed.saver.latest) == (8, latest)
         list(resumed.run())
         np.testing.assert_array_equal(resumed.model.parameters.flat, weights)
         assert list(resumed.history) == history
@@ -236,7 +235,7 @@ class TestStaleLatest:
         trainer = trainer_of(eval_val_every=10)
         for event in trainer.run():
             if trainer.iteration == 5 and isinstance(event, Step):
-                latest = trainer.saver.save_latest().path
+                latest = trainer.save_latest().path
                 content = latest.read_bytes()
             if isinstance(event, Saved):
                 break
@@ -252,7 +251,7 @@ class TestStaleLatest:
         """The user may resume from an earlier checkpoint."""
         trainer, measured, latest = killed
         trainer.look(trainer.learn())
-        latest.write_bytes(trainer.saver.save_latest().path.read_bytes())
+        latest.write_bytes(trainer.save_latest().path.read_bytes())
         take(resume(measured, {}).trainer, 20)
         assert latest.exists()
 
@@ -260,6 +259,6 @@ class TestStaleLatest:
         _, measured, latest = killed
         other = trainer_of(seed=5)
         other.look(other.learn())
-        latest.write_bytes(other.saver.save_latest().path.read_bytes())
+        latest.write_bytes(other.save_latest().path.read_bytes())
         take(resume(measured, {}).trainer, 20)
         assert latest.exists()

@@ -11,7 +11,8 @@ from minichar.checkpoints.checkpoint import load, save
 from minichar.errors import MinicharError
 from minichar.training import text as training_text
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, copy_weights, resume, settings_of
+from minichar.training.start import begin, begin_from, resume, settings_of
+from minichar.training.transfer import copy_weights
 
 ALPHABET = "abcdefgh \n"
 

@@ -1,16 +1,7 @@
 import pytest
 
-from minichar.training import timetable
 from minichar.training.settings import Settings
 from minichar.training.timetable import AUTOMATIC, Timetable
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Return a list with the current time, in seconds."""
-    now = [1000.0]
-    monkeypatch.setattr(timetable, "monotonic", lambda: now[0])
-    return now
 
 
 def due(plan, iterations):
@@ -22,38 +13,36 @@ def test_the_number_of_epochs_can_be_a_fraction(epochs, total):
     assert Timetable(Settings(max_epochs=epochs), 10).total == total
 
 
-def test_evaluations_at_regular_intervals(clock):
+def test_evaluations_at_regular_intervals():
     plan = Timetable(Settings(max_epochs=2, eval_val_every=8), 10)
-    clock[0] += 10 * AUTOMATIC
+    plan.now = 10 * AUTOMATIC
     assert due(plan, range(1, 21)) == [8, 16, 20]
 
 
-def test_by_default_evaluations_are_after_every_epoch_and_every_two_minutes(clock):
+def test_by_default_evaluations_are_after_every_epoch_and_every_two_minutes():
     plan = Timetable(Settings(max_epochs=2.5, eval_val_every=0), 10)
     assert due(plan, range(1, 26)) == [10, 20, 25]
-    clock[0] += AUTOMATIC - 1
+    plan.now = AUTOMATIC - 1
     assert not plan.is_evaluation_due(3)
-    clock[0] += 1
+    plan.now = AUTOMATIC
     assert plan.is_evaluation_due(3)
     plan.evaluated(best=True)
     assert not plan.is_evaluation_due(4)
 
 
-def test_the_time_limit(clock):
+def test_the_time_limit():
     plan = Timetable(Settings(max_time=1.5), 10)
-    clock[0] += 500
-    plan.begin()
-    clock[0] += 89
+    plan.now = 89
     assert not plan.is_evaluation_due(3)
     assert plan.reason_to_end() == ""
-    clock[0] += 1
+    plan.now = 90
     assert plan.is_evaluation_due(3)
     assert plan.reason_to_end() == "reached the time limit of 1.5 minutes"
 
 
-def test_without_a_limit_time_does_not_end_the_run(clock):
+def test_without_a_limit_time_does_not_end_the_run():
     plan = Timetable(Settings(), 10)
-    clock[0] += 1e9
+    plan.now = 1e9
     assert plan.reason_to_end() == ""
 
 

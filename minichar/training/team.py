@@ -1,0 +1,122 @@
+"""The processes that train one model together: this process alone, or the ranks of an MPI job.
+
+Each rank trains on its share of the B streams of the text. The mean loss and its gradient are weighted
+sums of those of the ranks:
+
+    L = Σ_r B_r / B · L_r           g = Σ_r B_r / B · g_r
+
+All ranks start from the same weights and apply the same update, so the weights need not be sent.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minichar.devices.backend import Array, Backend
+from minichar.errors import MinicharError, Option
+
+Result = TypeVar("Result")
+
+
+class Team:
+    """A single process. `Ranks` overrides these methods for several.
+
+    Attributes
+    ----------
+    rank : int
+        Number of this process. Rank 0 prints and saves.
+    size : int
+        Number of processes.
+    """
+
+    rank, size = 0, 1
+
+    def columns(self, B: int) -> slice:
+        """Return which of the B streams this rank trains on.
+
+        Raises
+        ------
+        MinicharError
+            If there are fewer streams than ranks.
+        """
+        if self.size > B:
+            raise MinicharError(
+                f"{self.size} processes cannot share {B} streams: start fewer, or increase ",
+                Option("batch_size"),
+            )
+        return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
+
+    def average(self, share: float, backend: Backend, *arrays: Array) -> None:
+        """Replace each array by its sum over all ranks, weighted by each rank's `share`."""
+
+    def largest(self, *values: float) -> tuple[float, ...]:
+        """Return the largest of each value over all ranks."""
+        return values
+
+    def gather(self, columns: np.ndarray) -> np.ndarray:
+        """Return the columns (the last axis) of all ranks, in order."""
+        return columns
+
+    def lead(self, action: Callable[[], Result]) -> Result:
+        """Run `action` on rank 0 only, and return its result, or raise its error, on all ranks."""
+        return action()
+
+    def in_turn(self, action: Callable[[], Result]) -> Result:
+        """Run `action` on rank 0, then on the others, which can use files that it has written."""
+        return action()
+
+
+ALONE = Team()
+
+
+class Ranks(Team):
+    """The ranks of an MPI job.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        All ranks must call the same methods in the same order.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+
+    def average(self, share: float, backend: Backend, *arrays: Array) -> None:
+        """Replace each array by its sum over all ranks, weighted by each rank's `share`."""
+        sent = np.concatenate([backend.to_host(array).ravel() for array in arrays])
+        sent *= share
+        received = np.empty_like(sent)
+        self.comm.Allreduce(sent, received)  # sums
+        start = 0
+        for array in arrays:
+            part = received[start : start + array.size].reshape(array.shape)
+            array[...] = backend.to_device(part)
+            start += array.size
+
+    def largest(self, *values: float) -> tuple[float, ...]:
+        """Return the largest of each value over all ranks."""
+        return tuple(map(max, zip(*self.comm.allgather(values), strict=True)))
+
+    def gather(self, columns: np.ndarray) -> np.ndarray:
+        """Return the columns (the last axis) of all ranks, in order."""
+        return np.concatenate(self.comm.allgather(columns), axis=-1)
+
+    def lead(self, action: Callable[[], Result]) -> Result:
+        """Run `action` on rank 0 only, and return its result, or raise its error, on all ranks."""
+        result = error = None
+        if self.rank == 0:
+            try:
+                result = action()
+            except MinicharError as caught:
+                error = caught
+        result, error = self.comm.bcast((result, error))
+        if error is not None:
+            raise error
+        return result
+
+    def in_turn(self, action: Callable[[], Result]) -> Result:
+        """Run `action` on rank 0, then on the others, which can use files that it has written."""
+        results: list[Result] = []
+        self.lead(lambda: results.append(action()))
+        return results[0] if results else action()
