@@ -33,7 +33,7 @@ MAY_IMPORT = {
 }
 """Packages that each package may import besides itself and the root modules."""
 OTHERS = {
-    "cli": {"click"},
+    "cli": {"click", "mpi4py", "threadpoolctl"},
     "devices": {"cupy", "dpnp"},
     "web": {
         "flask",

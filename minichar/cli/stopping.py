@@ -7,13 +7,15 @@ from time import monotonic
 
 from minichar.training.trainer import Trainer
 
+STOP = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""Signals that stop the run: Ctrl-C, kill, a closed terminal, and a batch system's warning."""
 PATIENCE = 0.5
 """Number of seconds after the first signal during which further signals are ignored."""
 
 
 @contextmanager
 def stopping(trainer: Trainer) -> Iterator[list[int]]:
-    """Stop the trainer on Ctrl-C, SIGTERM or SIGHUP (a closed terminal), so that it saves a checkpoint.
+    """Stop the trainer on one of the signals in `STOP`, so that it saves a checkpoint.
 
     A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yields a list to which
     the number of the first signal is appended.
@@ -29,7 +31,7 @@ def stopping(trainer: Trainer) -> Iterator[list[int]]:
         elif monotonic() - stopped_at[0] >= PATIENCE:
             raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in STOP if hasattr(signal, name)]
     # Some signals are ignored under nohup and in background jobs of shell scripts.
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from minichar.checkpoints.naming import newest_first, open_checkpoint
 from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices
+from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.stopping import stopping
@@ -79,30 +80,32 @@ def command(
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}: use `minichar train --data {ctx.args[0]}`"
         )
-    given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
-    explicit = {name: options[name] for name in given}
-    if options["data"] == STDIN:
-        explicit["data"] = save_stdin(options["checkpoint_dir"])
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
-    if checkpoint:
-        if str(checkpoint) == NEWEST:
-            newest_first(checkpoint := options["checkpoint_dir"])  # raises if there is no checkpoint
-        run = resume(checkpoint, explicit, *devices)
-    elif init_from:
-        _, model = open_checkpoint(init_from, lambda path: load_model(path, devices[0]))
-        run = begin_from(settings_from(explicit), model, given, *devices)
-    else:
-        run = begin(settings_from(explicit), *devices)
+    given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    explicit = {name: options[name] for name in given}
+    with all_ranks() as team:
+        if options["data"] == STDIN:
+            explicit["data"] = team.lead(lambda: save_stdin(options["checkpoint_dir"]))
+        if checkpoint:
+            if str(checkpoint) == NEWEST:
+                newest_first(checkpoint := options["checkpoint_dir"])  # raises if there is no checkpoint
+            run = resume(checkpoint, explicit, *devices, team=team)
+        elif init_from:
+            _, model = open_checkpoint(init_from, lambda path: load_model(path, devices[0]))
+            run = begin_from(settings_from(explicit), model, given, *devices, team=team)
+        else:
+            run = begin(settings_from(explicit), *devices, team=team)
 
-    with Report(run, print_every, log, quiet) as report, stopping(run.trainer) as received:
-        for event in run.trainer.run():
-            report.show(event)
-    try:
-        report.finish()
-    finally:
-        if received:
-            ctx.exit(128 + received[0])
+        report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
+        with report, stopping(run.trainer) as received:
+            for event in run.trainer.run():
+                report.show(event)
+        try:
+            report.finish()
+        finally:
+            if received:
+                ctx.exit(128 + received[0])
 
 
 def save_stdin(directory: Path) -> Path:

@@ -171,8 +171,9 @@ class Trainer:
     def agree(self) -> bool:
         """Agree with the other processes on the time, and return whether any of them is to stop."""
         stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
-        self.stopping = bool(stopping)
-        return self.stopping
+        if stopping:  # otherwise unchanged, because a signal may have arrived in the meantime
+            self.stopping = True
+        return bool(stopping)
 
     @np.errstate(over="ignore", invalid="ignore")  # `check` reports a non-finite loss
     def learn(self) -> Array:

@@ -1,0 +1,83 @@
+"""Measure the figures in docs/scale.md: ``python docs/measured/ranks.py``.
+
+The script requires mpi4py, an MPI and an otherwise idle machine with at least two cores, and takes about two
+minutes. It compares one and two ranks of one thread each, alternately.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from statistics import median
+from time import perf_counter
+
+from minichar.bench.ours import vocabulary
+from minichar.bench.work import Work
+from minichar.devices.cpu import CPU
+from minichar.model import CharRNN
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
+from minichar.training.team import Ranks
+
+ROUNDS = 7
+SIZES = [(128, 50), (128, 100), (256, 50), (256, 100)]
+STEPS = {128: 40, 256: 15}
+
+
+class Timed(Ranks):
+    """Ranks that measure the time spent in the collective."""
+
+    seconds = 0.0
+
+    def average(self, *arguments):
+        """Average the arrays."""
+        begun = perf_counter()
+        super().average(*arguments)
+        self.seconds += perf_counter() - begun
+
+
+def job() -> None:
+    """Time the training steps of a rank; rank 0 prints the step's time and the collective's share of it."""
+    from mpi4py import MPI
+
+    results = {}
+    for H, B in SIZES:
+        work = Work(kind="train", model="lstm", rnn_size=H, batch_size=B)
+        model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1)
+        team = Timed(MPI.COMM_WORLD)
+        step = TrainingStep(model, work.seq_length, B, Settings(learning_rate=2e-3, ema=0.0), team)
+        ids, generator = work.ids()[:, step.columns], CPU.uniform(1)  # (T+1, B)
+        for _ in range(3):
+            step.learn(ids[:-1], ids[1:], generator)
+        MPI.COMM_WORLD.Barrier()
+        team.seconds, begun = 0.0, perf_counter()
+        for _ in range(STEPS[H]):
+            step.learn(ids[:-1], ids[1:], generator)
+        seconds = perf_counter() - begun
+        results[f"{H} {B}"] = seconds / STEPS[H], team.seconds / seconds
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(results))
+
+
+def run(size: int) -> dict[str, list[float]]:
+    """Return the results of `size` ranks."""
+    command = ["mpiexec", "-n", str(size), sys.executable, __file__, "job"]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+def main() -> None:
+    """Print the speed-up of two ranks and the share of the collective: medians of `ROUNDS` rounds."""
+    rounds = [(run(1), run(2)) for _ in range(ROUNDS)]
+    print("H    B    1 rank     2 ranks    speed-up  collective")
+    for name in rounds[0][0]:
+        one, two = (median(pair[k][name][0] for pair in rounds) for k in (0, 1))
+        ratio = median(alone[name][0] / both[name][0] for alone, both in rounds)
+        share = median(both[name][1] for _, both in rounds)
+        H, B = name.split()
+        print(f"{H:4} {B:4} {one * 1e3:7.1f} ms {two * 1e3:7.1f} ms {ratio:9.2f} {share:10.1%}")
+
+
+if __name__ == "__main__":
+    job() if sys.argv[1:] else main()

@@ -1,0 +1,118 @@
+"""Train with all processes of an MPI job, started for example by ``mpiexec -n 4 minichar train``."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import Any
+
+import click
+from click.exceptions import Exit
+
+from minichar.devices.blas import THREAD_VARIABLES
+from minichar.errors import MinicharError
+from minichar.extras import need
+from minichar.training.events import Event
+from minichar.training.team import ALONE, Ranks, Team
+
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Environment variables with the number of processes, as set by MPICH, Open MPI and Slurm."""
+RANKS = ("PMI_RANK", "PMIX_RANK")
+"""Environment variables of processes that were started as part of an MPI job, whatever its size."""
+GRACE = 1.0
+"""Time in seconds within which all ranks fail if they fail for the same reason."""
+
+
+@contextmanager
+def all_ranks() -> Iterator[Team]:
+    """Return the team of all processes of this MPI job, or of this process alone outside of MPI.
+
+    An error that is raised on all ranks, such as a missing file, is reported by rank 0. An error on some of
+    the ranks ends the job, because the others would wait for them forever.
+
+    Raises
+    ------
+    MinicharError
+        If this process is one of several, and they cannot communicate.
+    """
+    size = job_size()
+    if size == 1:
+        yield ALONE
+        return
+    MPI = need("mpi4py.MPI", "mpi", "training with several processes")
+    comm = MPI.COMM_WORLD
+    if comm.Get_size() == 1 < size:
+        raise MinicharError(
+            f"{size} processes were started, but mpi4py uses another MPI, in which each is alone: "
+            "use the mpiexec of the MPI that mpi4py uses"
+        )
+    failures = comm.Dup()
+    with one_thread():
+        try:
+            yield Ranks(comm) if comm.Get_size() > 1 else ALONE
+        except Exit:
+            raise
+        except BaseException as error:
+            if failed_everywhere(failures):
+                if comm.Get_rank() == 0:
+                    raise
+                sys.exit(1)
+            report(error, f"rank {comm.Get_rank()} of {comm.Get_size()}")
+            comm.Abort(1)
+
+
+def job_size() -> int:
+    """Return the number of processes in this MPI job: 1 outside of MPI, 0 if it is not known."""
+    sizes = [int(os.environ[name]) for name in SIZES if os.environ.get(name, "").isdigit()]
+    if any(name in os.environ for name in RANKS):
+        return max(sizes, default=0)
+    return int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit BLAS to one thread, unless an environment variable sets the number of threads."""
+    if any(os.environ.get(name) for name in THREAD_VARIABLES):
+        yield
+        return
+    os.environ[THREAD_VARIABLES[0]] = "1"
+    with need("threadpoolctl", "mpi", "training with several processes").threadpool_limits(1):
+        yield
+
+
+def failed_everywhere(comm: Any) -> bool:
+    """Return whether all ranks call this function within `GRACE` seconds."""
+    request, end = comm.Ibarrier(), monotonic() + GRACE
+    while not request.Test():
+        if monotonic() > end:
+            return False
+        sleep(0.01)
+    return True
+
+
+def report(error: BaseException, where: str) -> None:
+    """Print an error to standard error: a `MinicharError` as one line, a bug with its traceback."""
+    if isinstance(error, MinicharError):
+        click.echo(f"Error: {error.with_flags} ({where})", err=True)
+    elif isinstance(error, KeyboardInterrupt):
+        click.echo("Aborted!", err=True)
+    else:
+        traceback.print_exception(error)
+
+
+class Silent:
+    """The report of ranks other than 0, which print nothing."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Do nothing."""
+
+    def show(self, event: Event) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,58 @@
+"""Several ranks in one process, as threads, to test `minichar.training.team` without MPI."""
+
+import threading
+
+import numpy as np
+
+from minichar.training.team import Ranks
+
+
+class Communicator:
+    """The methods of an MPI communicator that `Ranks` calls, for a thread."""
+
+    def __init__(self, rank, slots, barrier):
+        self.rank, self.slots, self.barrier = rank, slots, barrier
+
+    def Get_rank(self):
+        return self.rank
+
+    def Get_size(self):
+        return len(self.slots)
+
+    def allgather(self, value):
+        self.slots[self.rank] = value
+        self.barrier.wait()
+        values = list(self.slots)
+        self.barrier.wait()
+        return values
+
+    def bcast(self, value):
+        return self.allgather(value)[0]
+
+    def Allreduce(self, sent, received):
+        received[...] = np.sum(self.allgather(sent), axis=0)
+
+
+def on_ranks(size, function):
+    """Run ``function(team)`` on `size` ranks; return the results, or raise the first error of any rank."""
+    slots, barrier = [None] * size, threading.Barrier(size, timeout=30)
+    results, errors = [None] * size, [None] * size
+
+    def run(rank):
+        try:
+            results[rank] = function(Ranks(Communicator(rank, slots, barrier)))
+        except BaseException as error:
+            errors[rank] = error
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # An error on one rank leaves the others at a broken barrier.
+    for error in sorted(
+        filter(None, errors), key=lambda error: isinstance(error, threading.BrokenBarrierError)
+    ):
+        raise error
+    return results

@@ -1,0 +1,44 @@
+"""Run by ``mpiexec -n N`` in test_mpi.py. Rank 0 prints the differences from one process as JSON."""
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from mpi4py import MPI
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from cells import ARGUMENTS
+from toys import toy_settings
+
+from minichar.training.start import begin
+from minichar.training.team import Ranks
+
+MASKS = {"dropout": 0.3, "weight_drop": 0.2, "start_ss": 0.8, "min_ss": 0.5, "learning_rate": 0.01}
+COMM = MPI.COMM_WORLD
+
+
+def losses_of(trainer, n):
+    losses = []
+    for _ in range(n):
+        trainer.set_rates()
+        losses.append(float(trainer.learn()))
+    return np.array(losses)
+
+
+results = {}
+for cell, arguments in ARGUMENTS.items():
+    for dtype, steps in (("float64", 200), ("float32", 100)):
+        folder = TemporaryDirectory()
+        settings = toy_settings(folder.name, dtype=dtype, batch_size=5, **MASKS, **arguments)
+        trainer = begin(settings, team=Ranks(COMM)).trainer
+        together = losses_of(trainer, steps)
+        weights = COMM.allgather(trainer.step.theta.flat.tobytes())
+        if COMM.rank == 0:
+            alone = losses_of(begin(settings).trainer, steps)
+            difference = abs(together - alone)
+            results[f"{cell} {dtype}"] = [float(difference.max()), float(np.median(difference))]
+            results[f"{cell} {dtype} identical"] = len(set(weights)) == 1
+if COMM.rank == 0:
+    print(json.dumps(results))

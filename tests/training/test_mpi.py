@@ -1,0 +1,161 @@
+"""Training with several processes under a real MPI. `test_team` tests the rest with threads."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from optional import missing
+from toys import TEXT
+
+from minichar.cli.ranks import job_size
+
+MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
+JOB = Path(__file__).with_name("mpi_job.py")
+LIMIT = 60
+"""Time in seconds after which a job that should have ended is killed."""
+
+
+@pytest.fixture
+def mpiexec():
+    """Return a function that starts N ranks of a Python program."""
+    if MPIEXEC is None or find_spec("mpi4py") is None:
+        missing("MPI (mpi4py and mpich)")
+    started = []
+
+    def start(size, *arguments, cwd):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [MPIEXEC, "-n", str(size), sys.executable, *map(str, arguments)]
+        started.append(subprocess.Popen(command, cwd=cwd, **pipes, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def training(mpiexec, tmp_path):
+    """Return a function that starts ``minichar train`` on two ranks."""
+    (tmp_path / "input.txt").write_text(TEXT * 20, encoding="utf-8")
+    small = ("--data", "input.txt", "--rnn-size", 16, "--seq-length", 20, "--batch-size", 4)
+    return lambda *options: mpiexec(2, "-m", "minichar", "train", *small, *options, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_losses_are_those_of_one_process(size, mpiexec, tmp_path):
+    out, err = mpiexec(size, JOB, cwd=tmp_path).communicate(timeout=LIMIT)
+    results = json.loads(out or err)
+    assert len(results) == 16
+    for name, result in results.items():
+        if name.endswith("identical"):
+            assert result, name
+        else:
+            most, median = result
+            assert (most, median) < ((1e-9, 1e-9) if "float64" in name else (5e-5, 1e-7)), name
+
+
+def test_rank_0_prints_and_saves(training, tmp_path):
+    out, err = training("--max-epochs", 1).communicate(timeout=LIMIT)
+    assert len(out.splitlines()) == 1
+    assert (tmp_path / out.strip()).is_file()
+    assert "2 processes share the 4 streams" in err
+    assert err.count("saved cv/") == 1
+
+
+def test_an_error_on_all_ranks_is_printed_once(training):
+    process = training("--data", "missing.txt")
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert [line for line in err.splitlines() if line] == [
+        "Error: 'missing.txt' does not exist: choose a text file, or a directory that contains input.txt or "
+        "other .txt files"
+    ]
+
+
+def start_training(training):
+    """Start a long run; return the process after its first loss has been printed."""
+    process = training("--max-epochs", 1000)
+    for line in process.stderr:
+        if line.startswith("initial"):
+            return process
+    pytest.fail("training did not start")
+
+
+def test_sigusr1_saves_a_checkpoint(training, tmp_path):
+    process = start_training(training)
+    process.send_signal(signal.SIGUSR1)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 128 + signal.SIGUSR1
+    assert "stopped at epoch" in err
+    assert len([*(tmp_path / "cv").glob("*interrupted.npz")]) == 1
+
+
+def test_a_killed_rank_ends_the_job(training):
+    process = start_training(training)
+    children = subprocess.run(["pgrep", "-f", "minichar train --data input.txt --rnn-size 16"], stdout=-1)
+    pids = [int(pid) for pid in children.stdout.split() if int(pid) != process.pid]
+    os.kill(max(pids), signal.SIGKILL)
+    process.communicate(timeout=LIMIT)
+    assert process.returncode != 0
+
+
+def test_an_error_on_one_rank_ends_the_job_with_its_cause(mpiexec, tmp_path):
+    program = (
+        "from minichar.cli.ranks import all_ranks\n"
+        "from minichar.errors import MinicharError\n"
+        "with all_ranks() as team:\n"
+        "    if team.rank == 1:\n"
+        "        raise MinicharError('the disk of this machine is gone')\n"
+        "    team.largest(1)\n"
+    )
+    process = mpiexec(2, "-c", program, cwd=tmp_path)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode != 0
+    assert err.count("the disk of this machine is gone") == 1
+    assert "Error: the disk of this machine is gone (rank 1 of 2)" in err
+
+
+def test_without_mpi4py_a_job_is_refused(tmp_path):
+    program = (
+        "import sys\n"
+        "sys.modules['mpi4py'] = None\n"
+        "sys.argv = ['minichar', 'train']\n"
+        "from minichar.__main__ import main\n"
+        "main()\n"
+    )
+    environment = os.environ | {"OMPI_COMM_WORLD_SIZE": "2"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: training with several processes needs a package")
+    assert "mpi4py" in result.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "size"),
+    [
+        ({}, 1),
+        ({"PMI_RANK": "0", "PMI_SIZE": "4"}, 4),
+        ({"PMI_RANK": "0", "PMI_SIZE": "1"}, 1),
+        ({"OMPI_COMM_WORLD_SIZE": "3", "PMIX_RANK": "2"}, 3),
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "1"}, 1),
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "8"}, 8),
+        ({"PMIX_RANK": "0"}, 0),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, 1),
+    ],
+)
+def test_the_size_of_the_job(environment, size, monkeypatch):
+    for name in ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert job_size() == size

@@ -1,0 +1,189 @@
+"""Several processes train the same model as one. Here, they are threads (`ranks`)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cells import ARGUMENTS
+from ranks import on_ranks
+from toys import history_of, toy_settings
+
+from minichar.checkpoints.checkpoint import load_training
+from minichar.errors import MinicharError
+from minichar.training.evaluation import evaluate_part
+from minichar.training.start import begin, resume
+from minichar.training.team import ALONE
+
+EVERYTHING = {
+    "dtype": "float64",
+    "batch_size": 5,
+    "dropout": 0.3,
+    "weight_drop": 0.2,
+    "start_ss": 0.8,
+    "min_ss": 0.5,
+    "ema": 0.9,
+    "clip_norm": 0.4,
+    "layer_norm": True,
+    "reset_on": " ",
+    "learning_rate": 0.02,
+}
+
+
+def losses_of(trainer, n):
+    """Train for `n` steps, and return their losses."""
+    losses = []
+    for _ in range(n):
+        trainer.set_rates()
+        losses.append(float(trainer.learn()))
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("cell", ARGUMENTS)
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_losses_are_those_of_one_process(cell, size, tmp_path):
+    settings = toy_settings(tmp_path, **EVERYTHING, **ARGUMENTS[cell])
+    alone = losses_of(begin(settings).trainer, 60)
+    together = on_ranks(size, lambda team: losses_of(begin(settings, team=team).trainer, 60))
+    assert abs(together[0] - alone).max() < 1e-9
+    for other in together[1:]:
+        np.testing.assert_array_equal(other, together[0])
+
+
+def test_in_single_precision_the_losses_differ_by_rounding(tmp_path):
+    settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32"})
+    alone = losses_of(begin(settings).trainer, 60)
+    difference = abs(on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 60))[0] - alone)
+    assert difference.max() < 5e-5
+    assert np.median(difference) < 1e-6
+
+
+def test_all_ranks_have_the_same_weights(tmp_path):
+    settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32"})
+
+    def weights(team):
+        trainer = begin(settings, team=team).trainer
+        losses_of(trainer, 20)
+        return trainer.step.theta.flat
+
+    first, *others = on_ranks(3, weights)
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+def test_evaluations_and_checkpoints_are_those_of_one_process(tmp_path):
+    settings = toy_settings(tmp_path, **EVERYTHING | {"max_epochs": 1})
+    elsewhere = replace(settings, checkpoint_dir=tmp_path / "alone")
+    alone = begin(elsewhere).trainer
+    list(alone.run())
+    together, *_ = on_ranks(3, lambda team: run_to_the_end(begin(settings, team=team)))
+    assert [path.name for path in together.saver.saved] == [path.name for path in alone.saver.saved]
+    for saved, expected in zip(together.saver.saved, alone.saver.saved, strict=True):
+        assert history_of(saved)[-1] == pytest.approx(history_of(expected)[-1], rel=1e-9)
+        (model, state), (_, other) = load_training(saved), load_training(expected)
+        np.testing.assert_allclose(state.state, other.state, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(state.theta, other.theta, rtol=0, atol=1e-9)
+        loss = evaluate_part(model, together.split, "val", "zero").loss
+        assert loss == pytest.approx(history_of(saved)[-1]["val_loss"], rel=1e-9)
+    assert list(together.history)[-1]["val_loss"] is not None
+
+
+def run_to_the_end(run):
+    list(run.trainer.run())
+    return run.trainer
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (3, 2), (2, 2)])
+def test_a_run_can_be_resumed_by_any_number_of_processes(before, after, tmp_path):
+    settings = toy_settings(tmp_path, **EVERYTHING)
+    whole = losses_of(begin(settings).trainer, 30)
+
+    def begun(team):
+        trainer = begin(settings, team=team).trainer
+        trainer.begin_with(losses_of(trainer, 17)[0])
+        return trainer.save(None).path
+
+    def resumed(team):
+        return losses_of(resume(path, {}, team=team).trainer, 13)
+
+    path = on_ranks(before, begun)[0] if before > 1 else begun(ALONE)
+    rest = on_ranks(after, resumed)[0] if after > 1 else resumed(ALONE)
+    assert abs(rest - whole[17:]).max() < 1e-10
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
+    settings = toy_settings(tmp_path)
+
+    def stopped(team):
+        trainer = begin(settings, team=team).trainer
+        for _ in trainer.run():
+            if team.rank == 1 and trainer.iteration == 5:
+                trainer.stop()
+        return trainer.iteration, len(trainer.saver.saved)
+
+    assert on_ranks(3, stopped) == [(5, 1), (5, 0), (5, 0)], "rank 0 saves"
+
+
+def test_a_signal_while_the_ranks_agree_is_not_lost(tmp_path):
+    def stopped(team):
+        trainer = begin(toy_settings(tmp_path), team=team).trainer
+        largest = team.largest
+
+        def interrupted(*values):
+            if trainer.iteration == 5:
+                trainer.stop()
+            return largest(*values)
+
+        team.largest = interrupted
+        list(trainer.run())
+        return trainer.iteration
+
+    assert on_ranks(2, stopped) == [6, 6]
+
+
+def test_all_ranks_use_the_same_time(tmp_path):
+    settings = toy_settings(tmp_path, max_time=1.0, eval_val_every=1000)
+
+    def stopped(team):
+        trainer = begin(settings, team=team).trainer
+        trainer.timetable.elapsed = lambda: trainer.iteration * (30.0 if team.rank == 2 else 0.0)
+        list(trainer.run())
+        return trainer.iteration
+
+    assert on_ranks(3, stopped) == [3, 3, 3]
+
+
+def test_an_error_on_rank_0_is_raised_on_all(tmp_path):
+    settings = toy_settings(tmp_path)
+    (tmp_path / "cv").write_text("a file")
+
+    def fails(team):
+        with pytest.raises(MinicharError, match="it is not a directory"):
+            list(begin(settings, team=team).trainer.run())
+        return True
+
+    assert on_ranks(2, fails) == [True, True]
+
+
+def test_rank_0_reads_the_text_first(tmp_path):
+    settings, order = toy_settings(tmp_path), []
+
+    def read(team):
+        team.in_turn(lambda: order.append(team.rank))
+        return begin(settings, team=team).corpus.digest
+
+    assert len(set(on_ranks(3, read))) == 1
+    assert order[0] == 0
+    assert sorted(order) == [0, 1, 2]
+
+
+def test_more_processes_than_streams(tmp_path):
+    settings = toy_settings(tmp_path, batch_size=2)
+    with pytest.raises(MinicharError, match="3 processes cannot share 2 streams: start fewer, or increase b"):
+        on_ranks(3, lambda team: begin(settings, team=team))
+
+
+@pytest.mark.parametrize(("B", "size"), [(50, 3), (7, 7), (10, 4), (1, 1)])
+def test_the_streams_are_divided_evenly(B, size):
+    shares = on_ranks(size, lambda team: range(B)[team.columns(B)])
+    assert [b for share in shares for b in share] == list(range(B))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
