@@ -40,7 +40,7 @@ DOCUMENTS = [
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETUP = ("git clone", "python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
-TRAIN = re.compile(r"(cat \S+ \| )?(minichar|python mgu\.py) train")
+TRAIN = re.compile(r"(cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
 PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")

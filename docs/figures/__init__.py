@@ -22,6 +22,7 @@ SCRIPTS = (
     "sampled_input",
     "ravine",
     "losses",
+    "scaling",
 )
 FOLDER = Path(__file__).parent
 ENGINE = FOLDER.parents[1] / "minichar" / "engine"

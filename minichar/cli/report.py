@@ -114,8 +114,8 @@ class Report:
             f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",
         ]
-        if (size := self.trainer.team.size) > 1:
-            lines.append(f"           {size} processes share the {split.B} streams")
+        if (processes := self.trainer.team.size) > 1:
+            lines.append(f"           {processes} processes share the {split.B} streams")
         if advice := updates_advice(self.trainer.iterations, split.B):
             lines.append(f"           {advice}")
         if self.trainer.iteration:

@@ -90,7 +90,7 @@ def begun(monkeypatch):
     """List of the settings passed to `begin`, which is patched so that no training takes place."""
     caught = []
 
-    def begin(settings, backend):
+    def begin(settings, backend, team):
         caught.append(settings)
         raise MinicharError("caught")
 

@@ -1,6 +1,7 @@
 """Several processes train the same model as one. Here, they are threads (`ranks`)."""
 
 from dataclasses import replace
+from time import sleep
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from cells import ARGUMENTS
 from ranks import on_ranks
 from toys import history_of, toy_settings
 
+import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
 from minichar.errors import MinicharError
 from minichar.training.evaluation import evaluate_part
+from minichar.training.events import Warned
 from minichar.training.start import begin, resume
 from minichar.training.team import ALONE
 
@@ -152,6 +155,13 @@ def test_all_ranks_use_the_same_time(tmp_path):
     assert on_ranks(3, stopped) == [3, 3, 3]
 
 
+def test_only_rank_0_uses_the_checkpoint_directory(tmp_path, monkeypatch):
+    settings = toy_settings(tmp_path, max_epochs=1)
+    monkeypatch.setattr(trainer_module, "check_directory", lambda *_: (tmp_path / "cv").mkdir())
+    events = on_ranks(3, lambda team: list(begin(settings, team=team).trainer.run()))
+    assert not [event for rank in events for event in rank if isinstance(event, Warned)]
+
+
 def test_an_error_on_rank_0_is_raised_on_all(tmp_path):
     settings = toy_settings(tmp_path)
     (tmp_path / "cv").write_text("a file")
@@ -167,8 +177,12 @@ def test_an_error_on_rank_0_is_raised_on_all(tmp_path):
 def test_rank_0_reads_the_text_first(tmp_path):
     settings, order = toy_settings(tmp_path), []
 
+    def slow(rank):
+        sleep(0.0 if rank else 0.1)
+        order.append(rank)
+
     def read(team):
-        team.in_turn(lambda: order.append(team.rank))
+        team.in_turn(lambda: slow(team.rank))
         return begin(settings, team=team).corpus.digest
 
     assert len(set(on_ranks(3, read))) == 1

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import minichar.training.trainer as trainer_module
 from minichar.training.evaluation import evaluate
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 
@@ -254,3 +255,22 @@ def test_grad_clip_is_applied_before_clip_norm(trainer_of):
     trainer = trainer_of(grad_clip=limit * 6, clip_norm=norm)
     assert trainer.split.T == 6
     np.testing.assert_allclose(first_gradient(trainer), clipped / 2, rtol=1e-4, atol=1e-9)
+
+
+def test_after_a_long_evaluation_the_next_one_is_not_due_at_once(trainer_of, monkeypatch):
+    trainer, now = trainer_of(max_epochs=1, eval_val_every=0), [0.0]
+
+    def slow(*arguments):
+        now[0] += 100.0
+        return evaluate(*arguments)
+
+    def learn():
+        now[0] += 8.0
+        return right()
+
+    right = trainer.learn
+    monkeypatch.setattr(trainer, "learn", learn)
+    monkeypatch.setattr(trainer_module, "evaluate", slow)
+    monkeypatch.setattr(trainer.timetable, "elapsed", lambda: now[0])
+    at = [event.iteration for event in trainer.run() if isinstance(event, Evaluated)]
+    assert at[:2] == [16, 32]

@@ -1,0 +1,45 @@
+"""Speed-up with the number of ranks, according to the cost model in docs/scale.md.
+
+t(N) = t_compute · B / N + t_communicate · 2 (N - 1) / N          strong scaling: B in all
+t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling: B on each rank
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .draw import BLUE, INK, ORANGE, figure
+
+FLOPS = 30e9
+"""Floating-point operations per second of a rank with one thread, in training."""
+NETWORKS = {"10 Gbit/s": (1.25e9, BLUE), "1 Gbit/s": (0.125e9, ORANGE)}
+"""Bytes per second between machines with one rank each."""
+PARAMETERS, T, B = 1_335_425, 50, 200  # an LSTM with 2 layers of 320 units
+
+
+def speed(N: np.ndarray, beta: float, streams: np.ndarray) -> np.ndarray:
+    """Return the characters per second of N ranks with this many streams each."""
+    compute = 6 * PARAMETERS * T * streams / FLOPS
+    communicate = 4 * PARAMETERS * 2 * (N - 1) / N / beta
+    return N * streams * T / (compute + communicate)
+
+
+def main() -> None:
+    """Draw weak and strong scaling to 64 ranks for both networks."""
+    N = 2.0 ** np.arange(7)
+
+    def draw(ax: Axes) -> None:
+        ax.plot(N, N, ":", color=INK, lw=1, label="ideal")
+        for name, (beta, colour) in NETWORKS.items():
+            for style, how, streams in (
+                ("-", "50 streams a rank", np.full(7, 50)),
+                ("--", "200 in all", B / N),
+            ):
+                ratio = speed(N, beta, streams) / speed(N[:1], beta, streams[:1])
+                ax.plot(N, ratio, style, color=colour, label=f"{name}, {how}")
+        ax.set(xscale="log", yscale="log", xlabel="ranks", ylabel="speed-up")
+        ax.set_xticks(N, [f"{n:.0f}" for n in N])
+        ax.set_yticks(N, [f"{n:.0f}" for n in N])
+        ax.minorticks_off()
+        ax.legend(fontsize=9)
+
+    figure(draw, 5.4, 3.8, "scaling")
