@@ -85,6 +85,8 @@ def command(
     given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
+        if team.size > 1:
+            devices = devices[:1]  # because ranks that time two devices might choose different ones
         if options["data"] == STDIN:
             explicit["data"] = team.lead(lambda: save_stdin(options["checkpoint_dir"]))
         if checkpoint:
