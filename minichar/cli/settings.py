@@ -268,7 +268,7 @@ OPTIONS = (
         default=DEFAULT.eval_val_every,
         metavar="N",
         help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
-        "0: after each epoch, and at least every two minutes.",
+        "0: after each epoch, and at least every two minutes unless it takes more than a tenth of the time.",
     ),
     saving(
         "--checkpoint-every",

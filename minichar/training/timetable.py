@@ -6,6 +6,8 @@ from minichar.training.settings import Settings
 
 AUTOMATIC = 120.0
 """Maximum time between evaluations if `eval_val_every` is 0, in seconds."""
+TRAINING = 9
+"""Minimum time between such evaluations, as a multiple of the time that one takes."""
 
 
 class Timetable:
@@ -30,7 +32,7 @@ class Timetable:
     def __init__(self, settings: Settings, per_epoch: int) -> None:
         self.settings, self.per_epoch = settings, per_epoch
         self.total = max(1, round(settings.max_epochs * per_epoch))
-        self.since_best = 0
+        self.since_best, self.pause = 0, AUTOMATIC
         self.begin()
 
     def begin(self) -> None:
@@ -52,13 +54,14 @@ class Timetable:
     def is_evaluation_due(self, iteration: int) -> bool:
         """Return whether to evaluate after `iteration` steps.
 
-        By default, the model is evaluated after every epoch and at least once every `AUTOMATIC` seconds.
+        By default, the model is evaluated after every epoch and at least once every `AUTOMATIC` seconds,
+        or less often if evaluations are slow.
         """
         if iteration == self.total or self.is_over_time():
             return True
         if every := self.settings.eval_val_every:
             return iteration % every == 0
-        return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= AUTOMATIC
+        return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= self.pause
 
     def is_over_time(self) -> bool:
         """Return whether the time limit has been reached."""
@@ -72,8 +75,9 @@ class Timetable:
         """Record that a checkpoint was saved."""
         self.saved_at = self.now
 
-    def evaluated(self, best: bool) -> None:
-        """Record an evaluation, and whether it has the lowest validation loss so far."""
+    def evaluated(self, best: bool, seconds: float) -> None:
+        """Record an evaluation, how long it took, and whether it has the lowest validation loss so far."""
+        self.pause = max(AUTOMATIC, TRAINING * seconds)
         self.since_best = 0 if best else self.since_best + 1
         self.evaluated_at = self.now
 

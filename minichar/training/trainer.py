@@ -147,14 +147,14 @@ class Trainer:
             if "loss" in vars(step):  # already copied to the host, so the check is free
                 self.check(step.loss)
             if self.timetable.is_evaluation_due(self.iteration):
-                evaluated_at = self.iteration
+                evaluated_at, begun = self.iteration, self.timetable.now
                 evaluated = self.validate()
                 yield evaluated
                 val_loss = evaluated.val.loss if evaluated.val else None
                 saved = self.save(val_loss)
                 yield saved
                 self.agree()  # the evaluation may have taken minutes
-                self.timetable.evaluated(saved.best or val_loss is None)
+                self.timetable.evaluated(saved.best or val_loss is None, self.timetable.now - begun)
                 reason = self.timetable.reason_to_end()
                 if not warned and shared():  # another run has started since
                     warned = True

@@ -26,8 +26,20 @@ def test_by_default_evaluations_are_after_every_epoch_and_every_two_minutes():
     assert not plan.is_evaluation_due(3)
     plan.now = AUTOMATIC
     assert plan.is_evaluation_due(3)
-    plan.evaluated(best=True)
+    plan.evaluated(best=True, seconds=13)
     assert not plan.is_evaluation_due(4)
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(13, AUTOMATIC), (14, 126), (240, 2160)])
+def test_evaluations_take_at_most_a_tenth_of_the_time(seconds, pause):
+    plan = Timetable(Settings(max_epochs=2, eval_val_every=0), 10)
+    plan.now = 1000.0
+    plan.evaluated(best=True, seconds=seconds)
+    plan.now += pause - 1
+    assert not plan.is_evaluation_due(3)
+    plan.now += 1
+    assert plan.is_evaluation_due(3)
+    assert plan.is_evaluation_due(10), "an epoch is complete"
 
 
 def test_the_time_limit():
@@ -49,7 +61,7 @@ def test_without_a_limit_time_does_not_end_the_run():
 def test_patience_counts_evaluations_without_improvement():
     plan = Timetable(Settings(patience=2), 10)
     for best, reason in [(True, False), (False, False), (True, False), (False, False), (False, True)]:
-        plan.evaluated(best)
+        plan.evaluated(best, seconds=0)
         assert bool(plan.reason_to_end()) == reason
     assert plan.reason_to_end() == "the validation loss has not improved in 2 evaluations"
 
@@ -57,5 +69,5 @@ def test_patience_counts_evaluations_without_improvement():
 def test_without_patience_the_run_does_not_end_early():
     plan = Timetable(Settings(patience=0), 10)
     for _ in range(100):
-        plan.evaluated(best=False)
+        plan.evaluated(best=False, seconds=0)
     assert plan.reason_to_end() == ""
