@@ -11,7 +11,8 @@ from minichar.pictures.figure import COLOURS, drawing
 from minichar.pictures.terminal import MARKS
 
 BAR = "█"
-HEIGHT = 12
+HEIGHT = 13
+"""Number of rows of an axis."""
 LABEL = 10
 """Width of the labels of an axis, in columns."""
 

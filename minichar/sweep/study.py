@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need
@@ -93,7 +92,9 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     with locking(folder / "sweep.lock"), database_errors(ImportError, KeyError, RuntimeError):
-        url = part("sqlalchemy.engine").make_url(storage or sqlite(folder))
+        engine = part("sqlalchemy.engine")
+        file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))
+        url = engine.make_url(storage) if storage else file
         database = url.set(password=None).render_as_string() if storage else ""
         if is_sweep(folder):
             stored = read_plan(folder)
@@ -106,8 +107,8 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
             raise MinicharError(f"{folder}/ contains trials of another sweep: choose another directory")
         plan = replace(plan, study=f"{folder.name}-{secrets.token_hex(4)}", database=database)
         study = optuna.create_study(storage=open_storage(optuna, url), study_name=plan.study, pruner=pruner)
-        with writing(folder / PLAN) as file:
-            file.write(json.dumps(asdict(plan), indent=1).encode())
+        with writing(folder / PLAN) as output:
+            output.write(json.dumps(asdict(plan), indent=1).encode())
         return plan, study
 
 
@@ -121,11 +122,6 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
             f"{folder}/ is a sweep with other options: omit the options to continue it, or choose another "
             "directory with --sweep-dir"
         )
-
-
-def sqlite(folder: Path) -> str:
-    """Return the URL of the SQLite database in a directory."""
-    return f"sqlite:///file:{quote(str(folder / 'sweep.db'))}?uri=true"
 
 
 def open_storage(optuna: Any, url: Any) -> Any:

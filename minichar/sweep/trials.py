@@ -20,7 +20,7 @@ from typing import Any
 from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.naming import is_checkpoint, newest_first
 from minichar.devices.backend import Backend
-from minichar.errors import Completed, MinicharError
+from minichar.errors import Completed, MinicharError, Option
 from minichar.files import locking
 from minichar.sweep.space import check_space, parse, values_of
 from minichar.sweep.study import Plan, database_errors, open_study, part
@@ -186,8 +186,8 @@ class Sweep:
 
         Runs can differ in their number of steps, so they are compared at the same percentage of the run.
         """
-        if evaluated.val is None or self.trainer is None:
-            raise MinicharError("the text is too short for a validation loss")
+        assert evaluated.val is not None  # `val_frac` is not 0
+        assert self.trainer is not None
         percentage = round(100 * evaluated.iteration / self.trainer.iterations)
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         if percentage not in known:  # otherwise, it was reported before the trial was resumed
@@ -211,7 +211,7 @@ def check_plan(plan: Plan) -> None:
     check_space(space, plan.given)
     settings = settings_from(plan.given)
     if not settings.val_frac:
-        raise MinicharError("a sweep compares validation losses: val_frac must be above 0")
+        raise MinicharError("a sweep compares validation losses, so ", Option("val_frac"), " must be above 0")
     read_corpus(settings)
 
 
