@@ -13,6 +13,7 @@ from minichar.cli.options import PATH, Escaped, GroupedCommand, Integer, Minutes
 from minichar.cli.settings import output, settings_options
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
+from minichar.cli.train import STDIN, save_stdin
 from minichar.devices.backend import Backend
 from minichar.errors import Option
 from minichar.sweep.space import TYPES, Dimension, parse, read_space
@@ -109,6 +110,8 @@ def command(
 
     Prints the command that trains the best model to standard output and everything else to standard error.
     """
+    if options["data"] == STDIN:
+        options["data"] = save_stdin(sweep_dir)
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in options.items()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from click.shell_completion import ShellComplete
-from toys import SMALL
+from toys import SMALL, TEXT
 
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.cli import INTERRUPTED, main
@@ -45,6 +45,12 @@ def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     again = cli(*words, "--checkpoint-dir", "again").stdout.strip()
     assert loss_in_name(best_checkpoint(home / "again")) == losses[best], again
     assert cli("sweep", "--trials", 3).stdout == result.stdout, "nothing is left to do"
+
+
+def test_the_text_can_be_standard_input(cli, home, optuna):
+    result = cli("sweep", "--data", "-", *OPTIONS[2:], "--trials", 1, stdin=TEXT)
+    assert "--data sweep/input.txt" in result.stdout
+    assert (home / "sweep" / "input.txt").read_text(encoding="utf-8") == TEXT
 
 
 def test_options_are_spelt_as_on_the_command_line():
