@@ -8,7 +8,6 @@ rnn_size=64,128                 a list of choices
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +124,6 @@ def read_space(path: Path) -> list[Dimension]:
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
     """Check that training accepts the values of every dimension, together with the `given` options.
 
-    Whether a value is accepted depends on at most one other option, so all pairs are tried.
-
     Raises
     ------
     MinicharError
@@ -137,9 +134,9 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
         if name in given or names.count(name) > 1:
             raise MinicharError(Option(name), " has more than one value: search it once, or fix it")
     first = {**given, **{each.name: each.values[0] for each in space}}
-    for pair in combinations_with_replacement(space, 2):
-        for values in product(*(each.examples for each in pair)):
-            settings_from({**first, **dict(zip((each.name for each in pair), values, strict=True))})
+    for each in space:
+        for value in each.examples:
+            settings_from({**first, each.name: value})
 
 
 def values_of(space: Iterable[Dimension], trial: Any) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def test_a_sweep_is_reproducible_and_continues(sweep):
     assert results(whole.study) == results(parted.study)
 
 
-@pytest.mark.parametrize(("event", "epoch"), [(Began, 0), (Step, 0), (Saved, 1)])
+@pytest.mark.parametrize(("event", "epoch"), [(Began, 0), (Evaluated, 0), (Saved, 1)])
 def test_the_trial_of_a_killed_process_is_continued_from_its_checkpoint(sweep, event, epoch):
     interrupt(sweep(), event)
     other = sweep()
@@ -83,6 +83,8 @@ def test_a_trial_killed_after_its_last_checkpoint_is_completed_without_training(
 def test_a_trial_belongs_to_one_process(sweep):
     one, other = sweep().run(2), sweep().run(2)
     assert [next(one).number, next(other).number] == [0, 1]
+    first, second = (trial.params["learning_rate"] for trial in sweep().study.trials)
+    assert first != second
     assert not [*sweep().run(2)], "both trials are running"
     assert [e.number for e in other if isinstance(e, Ended)] == [1], "trial 0 is not taken from its process"
     assert [e.number for e in one if isinstance(e, Ended)] == [0]
