@@ -57,6 +57,10 @@ class MinicharError(Exception):
         return "".join(part.flag if isinstance(part, Option) else part for part in self.args)
 
 
+class Completed(MinicharError):
+    """Raised if a training run cannot be resumed because it has reached its last step."""
+
+
 def plain(value: object) -> str:
     """Return a value as text on one line. An empty string and control characters are quoted."""
     text = str(value)

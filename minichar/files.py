@@ -135,6 +135,43 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
         os.close(descriptor)
 
 
+@contextmanager
+def locking(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Lock a file, which is created with its directory if it does not exist.
+
+    The lock ends with the block or with the process, even if that is killed. Without file locks, as on
+    Windows, the file always counts as unlocked.
+
+    Parameters
+    ----------
+    path : Path
+    wait : bool
+        Wait while another process holds the lock. Otherwise, yield False.
+
+    Raises
+    ------
+    MinicharError
+        If the file cannot be created or locked.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab")  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise MinicharError(f"cannot lock {path}: {error.strerror}; choose another directory") from error
+    with file:
+        yield fcntl is None or _lock(file, wait)
+
+
+def _lock(file: IO[bytes], wait: bool) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise MinicharError(f"cannot lock {file.name}: {error.strerror}; choose another directory") from error
+
+
 def check_directory(directory: Path, size: int) -> None:
     """Create a directory if it does not exist, and check that a file of `size` bytes can be written to it.
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from contextlib import contextmanager
 from importlib import import_module
 
@@ -15,6 +16,12 @@ def missing(what):
     if "CI" in os.environ:
         pytest.fail(f"{what} must be installed in CI")
     pytest.skip(f"{what} is not installed", allow_module_level=True)
+
+
+def free_port():
+    """Return the number of a TCP port that is not in use."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
 
 
 def playwright():

@@ -180,6 +180,9 @@ def run(command: str) -> None:
     if TRAIN.match(command):
         resumed = "--resume" in command
         command = re.sub(r"--max-epochs \d+", "--max-epochs 3", command) if resumed else command + SMALL
+    if command.startswith("minichar sweep"):
+        command = re.sub(r" --trials \d+", "", command) + " --trials 2"
+        command += " --max-epochs 1" if "--search" in command else ""
     if " --html " in command:
         command += " --length 200"
     command = re.sub(r"--block \d+", "--block 8", command)

@@ -9,7 +9,7 @@ import pytest
 
 import minichar.files as files
 from minichar.errors import MinicharError
-from minichar.files import check_directory, remove_abandoned, replacing, sharing, writing
+from minichar.files import check_directory, locking, remove_abandoned, replacing, sharing, writing
 
 posix = pytest.mark.skipif(files.fcntl is None, reason="requires POSIX file locks")
 
@@ -188,3 +188,42 @@ class TestSharing:
         with sharing(tmp_path) as first, sharing(tmp_path / "other") as second:
             assert not first()
             assert not second()
+
+
+@posix
+class TestLocking:
+    def test_the_lock_is_held_until_the_end_of_the_block(self, tmp_path):
+        path = tmp_path / "new" / "lock"
+        with locking(path) as first, locking(path, wait=False) as second:
+            assert first
+            assert not second
+        with locking(path, wait=False) as third:
+            assert third
+
+    def test_the_lock_of_a_killed_process_is_released(self, tmp_path):
+        code = "import sys, time; from pathlib import Path; from minichar.files import locking\n"
+        code += "with locking(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+        command = [sys.executable, "-c", code, str(tmp_path / "lock")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            child.stdout.readline()
+            with locking(tmp_path / "lock", wait=False) as held:
+                assert not held
+            child.kill()
+            child.wait()
+            with locking(tmp_path / "lock", wait=False) as held:
+                assert held
+
+    def test_a_file_that_cannot_be_locked(self, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        with (
+            pytest.raises(MinicharError, match="choose another directory"),
+            locking(tmp_path / "file" / "x"),
+        ):
+            pass
+
+        def flock(*arguments):
+            raise OSError(37, "No locks available")
+
+        monkeypatch.setattr(files.fcntl, "flock", flock)
+        with pytest.raises(MinicharError, match="No locks available"), locking(tmp_path / "lock"):
+            pass

@@ -33,11 +33,6 @@ if absent and "CI" not in os.environ:
     pytest.skip(f"needs minichar[web]: no {', '.join(absent)}", allow_module_level=True)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 @contextmanager
 def redis_server(port, folder):
     """Run a Redis server for the tests."""

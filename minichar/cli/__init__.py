@@ -20,6 +20,7 @@ from minichar.errors import MinicharError
 
 COMMANDS = {
     "train": "Train a model on text.",
+    "sweep": "Search for good training options.",
     "sample": "Generate text with a trained model.",
     "eval": "Evaluate a model on text.",
     "inspect": "Show the contents of a checkpoint.",

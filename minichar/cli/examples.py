@@ -6,6 +6,10 @@ EXAMPLES = {
         "minichar train --resume cv-mine --max-epochs 40",
         "minichar train --data data/tang300 --min-freq 2 --checkpoint-dir cv-tang300",
     ),
+    "sweep": (
+        "minichar sweep --search learning_rate=1e-3..2e-2:log --max-epochs 2",
+        "minichar sweep --sweep-dir sweep --trials 40",
+    ),
     "sample": (
         'minichar sample cv-mine --primetext "The " --temperature 0.5',
         "minichar sample --top-p 0.9 --num-samples 4 --seed 7 > four.txt",

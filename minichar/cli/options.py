@@ -162,6 +162,12 @@ class Escaped(click.types.StringParamType):
 
         return re.sub(r"(?s)\\.?", character, super().convert(value, param, ctx))
 
+    @classmethod
+    def spell(cls, text: str) -> str:
+        """Return the text with escape sequences, as it is given on the command line."""
+        spelt = {character: sequence for sequence, character in cls.escapes.items()}
+        return "".join(spelt.get(character, character) for character in text)
+
 
 class CellName(OneOf):
     """Choice of a registered cell, including cells registered after the option is declared."""
@@ -198,6 +204,15 @@ devices = click.option(
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU or an NVIDIA GPU, whichever trains faster.",
 )
 """The ``--device`` option of commands that choose from several devices. They receive a tuple of `Backend`."""
+
+storage = click.option(
+    "--storage",
+    metavar="URL",
+    envvar="MINICHAR_STORAGE",
+    help="Database for the trials of a sweep, such as postgresql+psycopg://user@host/name. To hide a "
+    "password, set MINICHAR_STORAGE instead.  [default: a SQLite file in its directory]",
+)
+"""The ``--storage`` option."""
 
 
 def argument(name: str, description: str, **attributes: Any) -> Decorator:

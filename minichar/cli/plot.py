@@ -7,17 +7,21 @@ from pathlib import Path
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path
+from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
+from minichar.errors import MinicharError, Option
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import save_figure
+from minichar.pictures.search import Axis, save_search_figure, search_text
 from minichar.pictures.terminal import MARKS, text_plot
+from minichar.sweep.space import parse
+from minichar.sweep.study import importance, is_sweep, open_study, results
 
 
 @click.command("plot", cls=GroupedCommand)
 @argument(
     "checkpoints",
     "Checkpoints or directories. For a directory, the newest checkpoint is used, since it has the longest "
-    "history.  [default: cv]",
+    "history. Or the directory of one sweep.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
     type=MODEL,
@@ -30,22 +34,60 @@ from minichar.pictures.terminal import MARKS, text_plot
     help="Save the plot as an .svg or .png file (requires Matplotlib: `pip install matplotlib`).  "
     "[default: print as text]",
 )
-def command(checkpoints: tuple[Path, ...], output: Path | None) -> None:
-    """Plot loss versus epoch for one or more training runs.
+@storage
+def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | None) -> None:
+    """Plot loss versus epoch for one or more training runs, or the trials of a sweep.
 
     Shows the training loss and the validation loss, and marks the lowest validation loss. The learning
     rate and the teacher-forcing ratio are shown below.
+
+    For a sweep, shows the importance of each option for the loss, and the loss and the options of the
+    complete trials side by side: each trial is a letter, or a line from axis to axis. Trial a is the best.
 
     Without -o, the plot is printed as text. With -o, the path of the figure is printed.
     """
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
+    if any(map(is_sweep, checkpoints)):
+        plot_sweep(checkpoints, output, storage)
+        return
     curves = [
         open_checkpoint(given, partial(read_curve, name=click.format_filename(given or "cv")), newest=True)[1]
         for given in checkpoints or (None,)
     ]
     if output is None:
-        click.echo(text_plot(curves, min(shutil.get_terminal_size().columns, 100)), nl=False)
+        click.echo(text_plot(curves, columns()), nl=False)
     else:
         save_figure(curves, output)
         print_path(output)
+
+
+def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | None) -> None:
+    """Plot the trials of a sweep."""
+    if len(folders) > 1:
+        raise click.UsageError("a sweep is plotted alone")
+    plan, study = open_study(folders[0], storage=storage)
+    trials = results(study)
+    if not trials:
+        raise MinicharError(f"{folders[0]}/ has no complete trial to plot")
+    axes = [Axis("loss", [trial.loss for trial in trials])]
+    for each in map(parse, plan.search):
+        scale = ("log" if each.log else "linear") if each.is_range else "choices"
+        axes.append(Axis(flag(each.name), [trial.values[each.name] for trial in trials], scale))
+    weights = {flag(name): value for name, value in importance(study).items()}
+    if output is None:
+        numbers = [trial.number for trial in trials]
+        click.echo(search_text(numbers, axes, weights, columns()), nl=False)
+    else:
+        save_search_figure(axes, weights, output)
+        print_path(output)
+
+
+def flag(name: str) -> str:
+    """Return the name of an option without its dashes."""
+    return Option(name).flag.lstrip("-")
+
+
+def columns() -> int:
+    """Return the width of a plot in letters."""
+    return min(shutil.get_terminal_size().columns, 100)

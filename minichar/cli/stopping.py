@@ -4,8 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-
-from minichar.training.trainer import Trainer
+from typing import Protocol
 
 STOP = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 """Signals that stop the run: Ctrl-C, kill, a closed terminal, and a batch system's warning."""
@@ -13,9 +12,16 @@ PATIENCE = 0.5
 """Number of seconds after the first signal during which further signals are ignored."""
 
 
+class Stoppable(Protocol):
+    """A trainer, or a sweep."""
+
+    def stop(self) -> None:
+        """Stop soon, and save a checkpoint. Safe to call from a signal handler."""
+
+
 @contextmanager
-def stopping(trainer: Trainer) -> Iterator[list[int]]:
-    """Stop the trainer on one of the signals in `STOP`, so that it saves a checkpoint.
+def stopping(work: Stoppable) -> Iterator[list[int]]:
+    """Stop training on one of the signals in `STOP`, and save a checkpoint.
 
     A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yields a list to which
     the number of the first signal is appended.
@@ -26,7 +32,7 @@ def stopping(trainer: Trainer) -> Iterator[list[int]]:
     def stop(number: int, frame: object) -> None:
         if not received:
             received.append(number)
-            trainer.stop()
+            work.stop()
             stopped_at.append(monotonic())
         elif monotonic() - stopped_at[0] >= PATIENCE:
             raise KeyboardInterrupt

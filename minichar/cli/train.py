@@ -111,7 +111,7 @@ def command(
 
 
 def save_stdin(directory: Path) -> Path:
-    """Save standard input as ``input.txt`` in the checkpoint directory, where other commands can find it.
+    """Save standard input as ``input.txt`` in a directory, where other commands can find it.
 
     Raises
     ------
@@ -127,7 +127,5 @@ def save_stdin(directory: Path) -> Path:
         if not file.tell():
             raise MinicharError("standard input is empty: pipe text to `minichar train --data -`")
         if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
-            raise MinicharError(
-                f"{path} contains a different text: choose another directory with --checkpoint-dir"
-            )
+            raise MinicharError(f"{path} contains a different text: choose another directory")
     return path

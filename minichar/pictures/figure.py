@@ -1,8 +1,10 @@
 """Plot loss curves with Matplotlib."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from minichar.errors import MinicharError
 from minichar.extras import need
@@ -32,8 +34,9 @@ def figure_format(path: Path) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
-def save_figure(curves: Sequence[Curve], path: Path) -> None:
-    """Plot the losses, learning rate and teacher-forcing ratio versus epoch.
+@contextmanager
+def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
+    """Yield an empty Matplotlib figure, and save it if the block succeeds.
 
     Raises
     ------
@@ -47,7 +50,21 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font"
         )  # missing glyphs are drawn as boxes
-        figure = figure_module.Figure(figsize=(8, 6), layout="constrained")
+        figure = figure_module.Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        with writing(path) as file:
+            figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+
+
+def save_figure(curves: Sequence[Curve], path: Path) -> None:
+    """Plot the losses, learning rate and teacher-forcing ratio versus epoch.
+
+    Raises
+    ------
+    MinicharError
+        If the suffix is unknown, Matplotlib is missing, or the file cannot be written.
+    """
+    with drawing(path, 8, 6) as figure:
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
         ratios = below.twinx()
         for i, curve in enumerate(curves):
@@ -74,5 +91,3 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
         below.set_ylim(bottom=0)
         ratios.set_ylabel("teacher-forcing ratio (···)")
         ratios.set_ylim(0, 1.05)
-        with writing(path) as file:
-            figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)

@@ -11,7 +11,7 @@ from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.errors import MinicharError, Option, plain
+from minichar.errors import Completed, MinicharError, Option, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
@@ -133,6 +133,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
     Raises
     ------
+    Completed
+        If the run has reached its last step.
     MinicharError
         If the checkpoint cannot be resumed, if its text is missing or has changed, or if `changes`
         contains a different value for one of the `FIXED` settings.
@@ -181,7 +183,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     if latest.parent == settings.checkpoint_dir and (latest == path or _is_obsolete(latest, state)):
         run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:
-        raise MinicharError(
+        raise Completed(
             f"{path} is at epoch {run.trainer.epoch:.2f}, and ",
             Option("max_epochs"),
             f" is {settings.max_epochs:g}: set a larger value to continue",

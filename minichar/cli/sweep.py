@@ -1,0 +1,146 @@
+"""``minichar sweep``."""
+
+import os
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from minichar.cli.options import PATH, Escaped, GroupedCommand, Integer, Minutes, devices, group, storage
+from minichar.cli.settings import output, settings_options
+from minichar.cli.stopping import stopping
+from minichar.cli.sweep_report import SweepReport
+from minichar.cli.train import STDIN, save_stdin
+from minichar.devices.backend import Backend
+from minichar.errors import Option
+from minichar.sweep.space import TYPES, Dimension, parse, read_space
+from minichar.sweep.study import Plan, is_sweep, read_plan, results
+from minichar.sweep.trials import Sweep
+
+OMITTED = ("checkpoint_dir", "max_time")
+"""Options of ``minichar train`` that a sweep does not have, or that mean something else."""
+DEFAULT_DIR = Path("sweep")
+
+searching = group("Search")
+
+
+class Search(click.types.StringParamType):
+    """Option and values, such as ``rnn_size=64,128``. Shells complete the name of the option."""
+
+    name = "search"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the dimension, or raise a `MinicharError`."""
+        return parse(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the options whose names start with `incomplete`."""
+        return [CompletionItem(f"{name}=") for name in TYPES if name.startswith(incomplete)]
+
+
+@click.command("sweep", cls=GroupedCommand)
+@searching(
+    "--search",
+    metavar="OPTION=VALUES",
+    multiple=True,
+    type=Search(),
+    help="Search an option of `minichar train`: a range (dropout=0..0.5), a range on a logarithmic scale "
+    "(learning_rate=1e-3..2e-2:log) or a list of choices (rnn_size=64,128). Can be repeated.",
+)
+@searching(
+    "--space",
+    metavar="FILE.toml",
+    type=PATH,
+    help="Read options to search from a TOML file, with lines such as rnn_size = [64, 128] and "
+    "dropout = '0..0.5'.",
+)
+@searching(
+    "--trials",
+    default=20,
+    metavar="N",
+    type=Integer(1),
+    help="Number of trials in the sweep, including those of other processes and earlier calls.",
+)
+@searching(
+    "--max-time",
+    "minutes",
+    default=0.0,
+    type=Minutes(),
+    help="Stop the sweep after this long. The current trial is continued by the next call. 0: no limit.",
+)
+@searching(
+    "--sweep-dir",
+    default=DEFAULT_DIR,
+    metavar="DIR",
+    type=PATH,
+    help="Directory for the trials. Processes with the same directory work on the same sweep.",
+)
+@storage
+@settings_options
+@output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
+@devices
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    search: tuple[Dimension, ...],
+    space: Path | None,
+    trials: int,
+    minutes: float,
+    sweep_dir: Path,
+    storage: str | None,
+    quiet: bool,
+    devices: tuple[Backend, ...],
+    **options: Any,
+) -> None:
+    """Search for the training options with the lowest validation loss.
+
+    Trains one model per trial, in its own directory. Optuna chooses the values of the options in --search;
+    all other options of `minichar train` are the same in every trial. A trial is ended early if its
+    validation loss is above the median of earlier trials at the same point of the run.
+
+    To use more cores or machines, run the same command several times at once. If a process is killed or
+    stopped with Ctrl-C, the next one that takes a trial continues from the last checkpoint. To continue a
+    sweep, run the command again; only --sweep-dir is needed.
+
+    Prints the command that trains the best model to standard output and everything else to standard error.
+    """
+    if options["data"] == STDIN:
+        options["data"] = save_stdin(sweep_dir)
+    given = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in options.items()
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    searched = [str(each) for each in (*(read_space(space) if space else ()), *search)]
+    if not searched and not is_sweep(sweep_dir):
+        raise click.UsageError("nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log")
+    plan = Plan(given, searched or read_plan(sweep_dir).search) if searched or given else None
+    sweep = Sweep(sweep_dir, plan, storage, devices)
+    with SweepReport(sweep, trials, quiet) as report, stopping(sweep) as received:
+        for event in sweep.run(trials, minutes):
+            report.show(event)
+    report.finish()
+    if ranked := results(sweep.study):
+        click.echo(os.fsencode(train_command({**sweep.plan.given, **ranked[0].values})))
+    if received:
+        ctx.exit(128 + received[0])
+
+
+command.params = [parameter for parameter in command.params if parameter.name not in OMITTED]
+
+
+def train_command(options: dict[str, Any]) -> str:
+    """Return the ``minichar train`` command with these options, quoted for a shell."""
+    words = ["minichar", "train"]
+    for name, value in options.items():
+        if isinstance(value, bool):
+            words.append(Option(name, value).flag)
+        else:
+            words += [Option(name).flag, Escaped.spell(value) if name == "reset_on" else str(value)]
+    return join(words)

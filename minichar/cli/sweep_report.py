@@ -1,0 +1,99 @@
+"""Output of ``minichar sweep`` on standard error: a line per trial, a progress bar and a table."""
+
+import sys
+from time import monotonic
+from typing import Any
+
+import click
+
+from minichar.cli.report import CLEAR_LINE, REFRESH, duration
+from minichar.errors import Option
+from minichar.sweep.study import results
+from minichar.sweep.trials import Began, Ended, Sweep
+from minichar.training.events import Evaluated, Event, Step
+
+BEST = 10
+"""Number of trials in the table."""
+
+
+class SweepReport:
+    """Context manager that reports the events of a sweep.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    trials : int
+        Number of trials in the whole sweep.
+    quiet : bool
+        Hide the progress bar, even on a terminal.
+    """
+
+    def __init__(self, sweep: Sweep, trials: int, quiet: bool) -> None:
+        self.sweep, self.trials = sweep, trials
+        self.live = not quiet and sys.stderr.isatty()
+        self.shown_at = self.begun = monotonic()
+        self.validation = ""
+        searched = ", ".join(map(str, sweep.space))
+        self.say(f"sweep      {sweep.folder}/: up to {trials} trials of {searched}")
+
+    def __enter__(self) -> "SweepReport":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live:
+            click.echo(CLEAR_LINE, nl=False, err=True)
+
+    def say(self, line: str) -> None:
+        """Print a line, in place of the progress line if there is one."""
+        click.echo(CLEAR_LINE + line if self.live else line, err=True)
+
+    def show(self, event: Began | Event | Ended) -> None:
+        """Report an event."""
+        match event:
+            case Began():
+                self.number, self.trainer = event.number, event.run.trainer
+                self.begun, self.validation = monotonic(), ""
+                if self.trainer.iteration:
+                    self.say(f"{f'trial {event.number}':11}resumed at epoch {self.trainer.epoch:.2f}")
+            case Evaluated(val=val) if val is not None:
+                self.validation = f"  validation {val.loss:.4f}"
+            case Step() if self.live and monotonic() - self.shown_at >= REFRESH:
+                self.shown_at = monotonic()
+                epochs = self.trainer.settings.max_epochs
+                line = f"trial {self.number}/{self.trials}  epoch {event.epoch:.2f}/{epochs:.4g}"
+                line += f"  loss {event.loss:.3f}{self.validation}"
+                click.echo(CLEAR_LINE + line, nl=False, err=True)
+            case Ended():
+                self.show_ended(event)
+
+    def show_ended(self, ended: Ended) -> None:
+        """Print the line of a trial."""
+        loss = "" if ended.loss is None else f" {ended.loss:.4f}"
+        values = ", ".join(f"{name} {shown(value)}" for name, value in ended.values.items())
+        line = f"{f'trial {ended.number}':11}{ended.state}{loss} in {duration(monotonic() - self.begun)}"
+        self.say(f"{line}: {values}" + (f": {ended.error}" if ended.error else ""))
+
+    def finish(self) -> None:
+        """Print a table of the best trials, and where the best model is."""
+        if self.sweep.stopping:
+            folder = self.sweep.folder
+            self.say(f"stopped; continue with:\n  minichar sweep --sweep-dir {folder} --trials {self.trials}")
+        ranked = results(self.sweep.study)
+        if not ranked:
+            self.say("no trial is complete")
+            return
+        names = [each.name for each in self.sweep.space]
+        rows = [["trial", "validation", *(Option(name).flag.lstrip("-") for name in names)]]
+        for result in ranked[:BEST]:
+            cells = [shown(result.values[name]) for name in names]
+            rows.append([str(result.number), f"{result.loss:.4f}", *cells])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+        self.say(f"generate text: minichar sample {self.sweep.directory(ranked[0].number)}")
+        self.say("train the best model again:")
+
+
+def shown(value: Any) -> str:
+    """Return a value, rounded to four digits if it is a float."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

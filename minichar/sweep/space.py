@@ -1,0 +1,144 @@
+"""The options that a sweep varies, and their values.
+
+learning_rate=5e-4..2e-2:log    a range, sampled on a logarithmic scale
+num_layers=1..3                 a range of integers, because the option is an integer
+rnn_size=64,128                 a list of choices
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minichar.checks import declared, did_you_mean
+from minichar.errors import MinicharError, Option
+from minichar.training.recipes import settings_from
+from minichar.training.settings import Settings
+
+FIXED = (
+    *("recipe", "data", "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
+    *("eval_val_every", "sample_every", "checkpoint_dir", "savefile", "keep", "checkpoint_every", "max_time"),
+)
+"""Options that cannot be searched: they change the validation text, or do not affect the loss."""
+TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}
+"""The type of each option that can be searched."""
+TRUTH = {"true": True, "false": False}
+LOG = ":log"
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """An option and its values: a range from the first to the last of them, or a list of choices.
+
+    Attributes
+    ----------
+    name : str
+        Python name of the option, such as ``rnn_size``.
+    values : tuple
+        The two ends of the range, or the choices.
+    is_range, log : bool
+        Whether it is a range, and whether that is sampled on a logarithmic scale.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    is_range: bool = False
+    log: bool = False
+
+    def suggest(self, trial: Any) -> Any:
+        """Return the value of an Optuna trial, which is chosen on the first call."""
+        if not self.is_range:
+            return trial.suggest_categorical(self.name, self.values)
+        suggest = trial.suggest_int if TYPES[self.name] is int else trial.suggest_float
+        return suggest(self.name, *self.values, log=self.log)
+
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """The choices, or the ends and the middle of the range."""
+        if not self.is_range:
+            return self.values
+        low, high = self.values
+        return low, high, TYPES[self.name]((low + high) / 2)
+
+    def __str__(self) -> str:
+        separator = ".." if self.is_range else ","
+        return f"{self.name}={separator.join(map(str, self.values))}{LOG if self.log else ''}"
+
+
+def parse(text: str) -> Dimension:
+    """Return the dimension described by ``NAME=VALUES``.
+
+    Raises
+    ------
+    MinicharError
+        If the option does not exist or cannot be searched, or a value has the wrong type.
+    """
+    written, equals, values = text.partition("=")
+    name = written.strip().lstrip("-").replace("-", "_")
+    option = Option(name)
+    if name in FIXED:
+        raise MinicharError(option, " cannot be searched: give it one value for the whole sweep")
+    if name not in TYPES:
+        raise MinicharError(f"there is no option {written!r} to search{did_you_mean(name, TYPES)}")
+    if not equals:
+        raise MinicharError(option, " has no values to search: use, for example, rnn_size=64,128")
+    body = values.removesuffix(LOG)
+    log, is_range = body != values, ".." in body
+    found = tuple(convert(name, word.strip()) for word in body.split(".." if is_range else ","))
+    if log and not is_range:
+        raise MinicharError(option, f"={values} is a list: {LOG} is for ranges, such as 1e-3..1e-2{LOG}")
+    if is_range and (TYPES[name] not in (int, float) or len(found) != 2 or not found[0] < found[1]):
+        raise MinicharError(option, f"={values} is not a range from a smaller to a larger number")
+    if log and found[0] <= 0:
+        raise MinicharError(option, f"={values} is logarithmic, so it must start above 0")
+    return Dimension(name, found, is_range, log)
+
+
+def convert(name: str, word: str) -> Any:
+    """Return a value of an option, given as text."""
+    kind = TYPES[name]
+    try:
+        return TRUTH[word.lower()] if kind is bool else kind(word)
+    except (KeyError, ValueError):
+        words = {int: "an integer", float: "a number", bool: "true or false"}[kind]
+        raise MinicharError(Option(name), f" is {word!r}; it must be {words}") from None
+
+
+def read_space(path: Path) -> list[Dimension]:
+    """Return the dimensions in a TOML file, in which each key is an option.
+
+    Raises
+    ------
+    MinicharError
+        If the file cannot be read, or a dimension is invalid.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MinicharError(f"cannot read the search space {path}: {error}") from error
+    lists = {name: values if isinstance(values, list) else [values] for name, values in table.items()}
+    return [parse(f"{name}={','.join(map(str, values))}") for name, values in lists.items()]
+
+
+def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
+    """Check that training accepts the values of every dimension, together with the `given` options.
+
+    Raises
+    ------
+    MinicharError
+        If an option is searched twice, or training would reject a combination of values.
+    """
+    names = [each.name for each in space]
+    for name in names:
+        if name in given or names.count(name) > 1:
+            raise MinicharError(Option(name), " has more than one value: search it once, or fix it")
+    first = {**given, **{each.name: each.values[0] for each in space}}
+    for each in space:
+        for value in each.examples:
+            settings_from({**first, each.name: value})
+
+
+def values_of(space: Iterable[Dimension], trial: Any) -> dict[str, Any]:
+    """Return the options of an Optuna trial."""
+    return {each.name: each.suggest(trial) for each in space}

@@ -1,0 +1,167 @@
+"""The directory of a sweep, and the Optuna study that belongs to it.
+
+    sweep/sweep.json        the plan: the options of the sweep and the name of its study
+    sweep/sweep.db          the study, unless it is stored in another database
+    sweep/sweep.lock        locked while a process opens the study or takes a trial
+    sweep/trial-0003/       the checkpoints of a trial, and a lock held by the process that trains it
+
+The directory identifies the sweep: every process that uses it contributes trials to the same study.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minichar.errors import MinicharError
+from minichar.extras import first_line, need
+from minichar.files import locking, writing
+
+part = partial(need, extra="sweep", what="a sweep")
+PLAN = "sweep.json"
+STARTUP = 5
+"""Number of completed trials before trials are pruned."""
+WARMUP = 10
+"""Percentage of a run before which it is not pruned, because the learning rate may still be rising."""
+WAIT = 60.0
+"""Maximum time to wait for another process that is writing to the SQLite database, in seconds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all processes of a sweep have in common.
+
+    Attributes
+    ----------
+    given : dict
+        The options of ``minichar train`` that are the same in every trial, as JSON-compatible values.
+    search : list of str
+        The search space, as in ``--search``.
+    study, database : str
+        Name of the study, and the database that stores it, without the password. Empty for a new plan.
+    """
+
+    given: dict[str, Any]
+    search: list[str]
+    study: str = ""
+    database: str = ""
+
+
+def is_sweep(folder: Path) -> bool:
+    """Return whether a directory contains a sweep."""
+    return (folder / PLAN).is_file()
+
+
+def read_plan(folder: Path) -> Plan:
+    """Return the plan of the sweep in a directory.
+
+    Raises
+    ------
+    MinicharError
+        If the plan is missing or damaged.
+    """
+    try:
+        return Plan(**json.loads((folder / PLAN).read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise MinicharError(f"cannot read the plan of the sweep, {folder / PLAN}: {error}") from error
+
+
+def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
+    """Open the study of a directory, or create it.
+
+    The tables are created under a lock, because SQLite reports an error if two processes create them.
+
+    Parameters
+    ----------
+    folder : Path
+    plan : Plan, optional
+        The plan of a new sweep. If the sweep exists, its plan must have the same options.
+    storage : str, optional
+        URL of a database, as in SQLAlchemy; by default, a SQLite database in the directory.
+
+    Raises
+    ------
+    MinicharError
+        If Optuna is missing, the options differ, or the database cannot be opened.
+    """
+    optuna = part("optuna")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
+    with locking(folder / "sweep.lock"), database_errors(ImportError, KeyError, RuntimeError):
+        engine = part("sqlalchemy.engine")
+        file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))
+        url = engine.make_url(storage) if storage else file
+        database = url.set(password=None).render_as_string() if storage else ""
+        if is_sweep(folder):
+            stored = read_plan(folder)
+            check_same(folder, stored, plan, database)
+            backend = open_storage(optuna, url)
+            return stored, optuna.load_study(study_name=stored.study, storage=backend, pruner=pruner)
+        if plan is None:
+            raise MinicharError(f"{folder}/ contains no sweep")
+        if any(folder.glob("trial-*")):
+            raise MinicharError(f"{folder}/ contains trials of another sweep: choose another directory")
+        plan = replace(plan, study=f"{folder.name}-{secrets.token_hex(4)}", database=database)
+        study = optuna.create_study(storage=open_storage(optuna, url), study_name=plan.study, pruner=pruner)
+        with writing(folder / PLAN) as output:
+            output.write(json.dumps(asdict(plan), indent=1).encode())
+        return plan, study
+
+
+def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> None:
+    """Raise a `MinicharError` if a process would add trials that belong to another plan or database."""
+    if stored.database != database:
+        where = f"in {stored.database}" if stored.database else "in the directory"
+        raise MinicharError(f"{folder}/ is a sweep whose trials are stored {where}: use the same --storage")
+    if plan and (plan.given, plan.search) != (stored.given, stored.search):
+        raise MinicharError(
+            f"{folder}/ is a sweep with other options: omit the options to continue it, or choose another "
+            "directory with --sweep-dir"
+        )
+
+
+def open_storage(optuna: Any, url: Any) -> Any:
+    """Return Optuna's storage for a database, whose tables are created if necessary."""
+    options = {"connect_args": {"timeout": WAIT}} if url.get_backend_name() == "sqlite" else {}
+    return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+
+
+@contextmanager
+def database_errors(*others: type[Exception]) -> Iterator[None]:
+    """Report errors of the database, and `others`, on one line."""
+    optuna, sqlalchemy = part("optuna.exceptions"), part("sqlalchemy.exc")
+    try:
+        yield
+    except (optuna.OptunaError, sqlalchemy.SQLAlchemyError, *others) as error:
+        cause = error.__cause__ or error
+        raise MinicharError(f"cannot use the sweep's database: {first_line(cause)}") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """A completed trial: its number, the values of the options that were searched, and its loss."""
+
+    number: int
+    values: dict[str, Any]
+    loss: float
+
+
+def results(study: Any) -> list[Result]:
+    """Return the completed trials of a study, best first."""
+    complete = part("optuna").trial.TrialState.COMPLETE
+    trials = study.get_trials(deepcopy=False, states=(complete,))
+    return sorted((Result(t.number, t.params, t.value) for t in trials), key=lambda result: result.loss)
+
+
+def importance(study: Any) -> dict[str, float]:
+    """Return the importance of each option, which add up to 1, largest first.
+
+    They are computed with PED-ANOVA, Optuna's default, which needs at least two completed trials.
+    """
+    if len(results(study)) < 2:
+        return {}
+    return part("optuna.importance").get_param_importances(study)

@@ -1,0 +1,222 @@
+"""Run the trials of a sweep, each as a training run in its own directory.
+
+    while there is a trial to take:
+        take one that another process left unfinished, or ask Optuna for a new one
+        train from its newest checkpoint, or from the beginning
+        at every evaluation: report the validation loss, and end the run if Optuna prunes it
+
+A trial is unfinished if the study says that it is running but no process holds the lock of its directory.
+The operating system releases the lock when the process ends, so a killed process needs no other sign. The
+study and the lock change under the lock of the sweep, so that a trial always belongs to one process.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from minichar.checkpoints.checkpoint import load_history
+from minichar.checkpoints.naming import is_checkpoint, newest_first
+from minichar.devices.backend import Backend
+from minichar.errors import Completed, MinicharError, Option
+from minichar.files import locking
+from minichar.sweep.space import check_space, parse, values_of
+from minichar.sweep.study import Plan, database_errors, open_study, part
+from minichar.training.events import EndedEarly, Evaluated, Event
+from minichar.training.recipes import settings_from
+from minichar.training.start import Run, begin, resume
+from minichar.training.text import read_corpus
+from minichar.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Began:
+    """The training run of a trial begins, or is resumed."""
+
+    number: int
+    run: Run
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial has ended.
+
+    Attributes
+    ----------
+    number : int
+    state : {"complete", "pruned", "failed", "unfinished"}
+        An unfinished trial is continued by the next process that takes a trial.
+    values : dict
+        The options that the sweep varies.
+    loss : float or None
+        Lowest validation loss.
+    error : str
+        Why the trial failed, or an empty string.
+    """
+
+    number: int
+    state: str
+    values: dict[str, Any]
+    loss: float | None = None
+    error: str = ""
+
+
+class Sweep:
+    """One process's part in a sweep.
+
+    Parameters
+    ----------
+    folder : Path
+        Directory of the sweep.
+    plan : Plan, optional
+        The options of a new sweep.
+    storage : str, optional
+        URL of the database.
+    devices : sequence of Backend
+        Each trial uses the fastest of them.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan | None, storage: str | None, devices: Sequence[Backend]
+    ) -> None:
+        if plan is not None:
+            check_plan(plan)
+        self.folder, self.devices = folder, devices
+        self.plan, self.study = open_study(folder, plan, storage)
+        self.space = [parse(text) for text in self.plan.search]
+        self.stopping = False
+        self.trainer: Trainer | None = None
+
+    def stop(self) -> None:
+        """Save a checkpoint of the current trial, and stop. Safe to call from a signal handler."""
+        self.stopping = True
+        if self.trainer is not None:
+            self.trainer.stop()
+
+    def run(self, trials: int, minutes: float = 0.0) -> Iterator[Began | Event | Ended]:
+        """Run trials until the sweep has `trials` of them, yielding events.
+
+        Parameters
+        ----------
+        trials : int
+            Number of trials of all processes, past and present.
+        minutes : float
+            Stop after this time, as if `stop` were called. 0: no limit.
+        """
+        deadline = monotonic() + 60 * minutes if minutes else float("inf")
+        with database_errors():
+            while not self.stopping:
+                with ExitStack() as locks:
+                    trial = self.take(trials, locks)
+                    if trial is None:
+                        return
+                    for event in self.train(trial):
+                        yield event
+                        if monotonic() >= deadline and not self.stopping:
+                            self.stop()
+
+    def take(self, trials: int, locks: ExitStack) -> Any:
+        """Return an unfinished or a new trial, and lock its directory; None if there is nothing to do."""
+        optuna = part("optuna")
+        with locking(self.folder / "sweep.lock"):
+            known = self.study.get_trials(deepcopy=False)
+            for each in known:
+                running = each.state == optuna.trial.TrialState.RUNNING
+                if running and locks.enter_context(locking(self.directory(each.number) / "lock", wait=False)):
+                    return optuna.trial.Trial(self.study, each._trial_id)
+            if len(known) >= trials:
+                return None
+            trial = self.study.ask()
+            locks.enter_context(locking(self.directory(trial.number) / "lock"))
+            return trial
+
+    def train(self, trial: Any) -> Iterator[Began | Event | Ended]:
+        """Train the model of a trial, and store the result in the study."""
+        optuna = part("optuna")
+        state = optuna.trial.TrialState
+        # Processes that start together must choose different values, so each trial has its own seed.
+        self.study.sampler = optuna.samplers.TPESampler(seed=trial.number)
+        values = values_of(self.space, trial)
+        directory = self.directory(trial.number)
+        pruned, finished = False, True
+        try:
+            run = self.begin(directory, values)
+            self.trainer, finished = run.trainer, False
+            if self.stopping:  # since before the trainer existed
+                self.trainer.stop()
+            yield Began(trial.number, run)
+            for event in run.trainer.run():
+                finished |= isinstance(event, EndedEarly)
+                if isinstance(event, Evaluated) and self.report(trial, event):
+                    pruned = True
+                    run.trainer.stop()
+                yield event
+            finished |= run.trainer.iteration >= run.trainer.iterations
+        except Completed:  # killed after the last checkpoint was saved
+            pass
+        except (MinicharError, MemoryError) as error:
+            if isinstance(error.__cause__, OSError):  # such as a full disk, which is not the trial's fault
+                raise
+            trial.set_user_attr("error", str(error))
+            self.study.tell(trial, state=state.FAIL)
+            message = error.with_flags if isinstance(error, MinicharError) else f"out of memory ({error})"
+            yield Ended(trial.number, "failed", values, error=message)
+            return
+        finally:
+            self.trainer = None
+        if pruned:
+            self.study.tell(trial, state=state.PRUNED)
+            yield Ended(trial.number, "pruned", values, best_loss(directory))
+        elif finished:
+            self.study.tell(trial, loss := best_loss(directory))
+            yield Ended(trial.number, "complete", values, loss)
+        else:
+            yield Ended(trial.number, "unfinished", values)
+
+    def begin(self, directory: Path, values: dict[str, Any]) -> Run:
+        """Resume the training run in a directory from its newest readable checkpoint, or begin it."""
+        if any(map(is_checkpoint, directory.iterdir())):
+            return resume(directory, {}, *self.devices)
+        return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
+
+    def report(self, trial: Any, evaluated: Evaluated) -> bool:
+        """Report a validation loss, and return whether to prune the trial.
+
+        Runs can differ in their number of steps, so they are compared at the same percentage of the run.
+        """
+        assert evaluated.val is not None  # `val_frac` is not 0
+        assert self.trainer is not None
+        percentage = round(100 * evaluated.iteration / self.trainer.iterations)
+        known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if percentage not in known:  # otherwise, it was reported before the trial was resumed
+            trial.report(evaluated.val.loss, percentage)
+        return percentage < 100 and trial.should_prune()
+
+    def directory(self, number: int) -> Path:
+        """Return the directory of a trial."""
+        return self.folder / f"trial-{number:04d}"
+
+
+def check_plan(plan: Plan) -> None:
+    """Check that training accepts all options of a plan, and that its text can be read.
+
+    Raises
+    ------
+    MinicharError
+        If it does not.
+    """
+    space = [parse(text) for text in plan.search]
+    check_space(space, plan.given)
+    settings = settings_from(plan.given)
+    if not settings.val_frac:
+        raise MinicharError("a sweep compares validation losses, so ", Option("val_frac"), " must be above 0")
+    read_corpus(settings)
+
+
+def best_loss(directory: Path) -> float | None:
+    """Return the lowest validation loss in the history of a training run, if it was measured."""
+    history = load_history(newest_first(directory)[0])
+    losses = [row["val_loss"] for row in history or () if row["val_loss"] is not None]
+    return min(losses, default=None)

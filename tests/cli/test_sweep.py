@@ -1,0 +1,123 @@
+import importlib.metadata
+import re
+import shlex
+import signal
+import sys
+import time
+
+import pytest
+from click.shell_completion import ShellComplete
+from toys import SMALL, TEXT
+
+from minichar.checkpoints.naming import best_checkpoint, loss_in_name
+from minichar.cli import INTERRUPTED, main
+from minichar.cli.sweep import train_command
+
+OPTIONS = (
+    "--data",
+    "input.txt",
+    *SMALL,
+    "--search",
+    "learning_rate=1e-3..5e-2:log",
+    "--search",
+    "dropout=0,0.1",
+)
+
+
+@pytest.fixture
+def optuna():
+    return pytest.importorskip("optuna")
+
+
+def test_the_printed_command_trains_the_best_model(cli, home, optuna):
+    result = cli("sweep", *OPTIONS, "--trials", 3)
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("sweep      sweep/: up to 3 trials of learning_rate=0.001..0.05:log, dropout=")
+    pattern = r"trial (\d) +complete (\d\.\d{4}) in \d+ s: learning_rate [\d.]+, dropout 0(\.1)?"
+    losses = {m[1]: float(m[2]) for line in lines if (m := re.fullmatch(pattern, line))}
+    assert [*losses] == ["0", "1", "2"]
+    best = min(losses, key=losses.get)
+    table = lines[lines.index("trial  validation  learning-rate  dropout") + 1 :]
+    assert table[0].split()[:2] == [best, f"{losses[best]:.4f}"]
+    assert f"generate text: minichar sample sweep/trial-000{best}" in lines
+    program, *words = shlex.split(result.stdout)
+    assert program == "minichar"
+    again = cli(*words, "--checkpoint-dir", "again").stdout.strip()
+    assert loss_in_name(best_checkpoint(home / "again")) == losses[best], again
+    assert cli("sweep", "--trials", 3).stdout == result.stdout, "nothing is left to do"
+
+
+def test_the_text_can_be_standard_input(cli, home, optuna):
+    result = cli("sweep", "--data", "-", *OPTIONS[2:], "--trials", 1, stdin=TEXT)
+    assert "--data sweep/input.txt" in result.stdout
+    assert (home / "sweep" / "input.txt").read_text(encoding="utf-8") == TEXT
+
+
+def test_options_are_spelt_as_on_the_command_line():
+    command = train_command({"use_ss": False, "reset_on": "\n\\", "savefile": "a b", "learning_rate": 1e-3})
+    words = ["--no-use-ss", "--reset-on", r"\n\\", "--savefile", "a b", "--learning-rate", "0.001"]
+    assert shlex.split(command) == ["minichar", "train", *words]
+
+
+def test_ctrl_c_leaves_the_trial_to_the_next_process(process, cli, home, optuna):
+    child = process("sweep", *OPTIONS, "--max-epochs", 100000, "--checkpoint-every", 0.05)
+    end = time.monotonic() + 60
+    while not [*home.glob("sweep/trial-0000/*.npz")]:
+        assert time.monotonic() < end
+        assert child.poll() is None, child.communicate()
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    stdout, stderr = child.communicate(timeout=60)
+    assert child.returncode == INTERRUPTED, stderr
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    assert "stopped; continue with:\n  minichar sweep --sweep-dir sweep --trials 20\nno trial is" in stderr
+    result = cli("sweep", "--trials", 1, "--max-time", 1e-3)
+    assert re.search(r"^trial 0 +resumed at epoch \d", result.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ((), 2, "nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log"),
+        (("--search", "rnn_sise=4,8"), 1, "no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
+        (("--search", "rnn_size=0..8"), 1, "--rnn-size is 0; it must be from 1"),
+        (("--search", "rnn_size=4,8", "--rnn-size", 8), 1, "--rnn-size has more than one value"),
+        (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "so --val-frac must be above 0"),
+        (("--space", "absent.toml"), 1, "cannot read the search space absent.toml"),
+        (("--search", "rnn_size=4,8", "--data", "absent"), 1, "absent"),
+        (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "No such option '--checkpoint-dir'"),
+        (("--search", "rnn_size=4,8", "--storage", "nonsense"), 1, "cannot use the sweep's database: "),
+    ],
+)
+def test_user_errors(cli, home, optuna, words, status, message):
+    result = cli("sweep", *words, status=status)
+    assert message in result.stderr
+    assert result.stderr.count("\n") <= 4
+    assert not [*home.glob("sweep/trial-*")]
+
+
+def test_without_optuna(cli, home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ['optuna>=5; extra == "sweep"'])
+    error = cli("sweep", *OPTIONS, status=1).stderr
+    message = r'Error: a sweep needs a package that cannot be imported \(.*\): pip install "optuna>=5"\n'
+    assert re.fullmatch(message, error)
+
+
+def test_names_of_options_are_completed(home):
+    completion = ShellComplete(main, {}, "minichar", "_MINICHAR_COMPLETE")
+    items = completion.get_completions(["sweep", "--search"], "learning_rate_d")
+    assert [item.value for item in items] == ["learning_rate_decay=", "learning_rate_decay_after="]
+
+
+def test_plot(cli, home, optuna):
+    cli("sweep", *OPTIONS, "--trials", 3)
+    shown = cli("plot", "sweep").stdout
+    assert {*re.findall(r"^([a-z-]+)  +\d\.\d\d", shown, re.MULTILINE)} == {"learning-rate", "dropout"}
+    assert sorted(re.findall(r"[abc] (\d)", shown.splitlines()[-1])) == ["0", "1", "2"]
+    assert "a sweep is plotted alone" in cli("plot", "sweep", "sweep", status=2).stderr
+    pytest.importorskip("matplotlib")
+    assert cli("plot", "sweep", "-o", "sweep.svg").stdout == "sweep.svg\n"
+    cli("sweep", *OPTIONS, "--trials", 1, "--max-time", 1e-9, "--sweep-dir", "young")
+    assert "young/ has no complete trial to plot" in cli("plot", "young", status=1).stderr

@@ -1,0 +1,90 @@
+"""Start several processes on one sweep, kill them at random times, and check the trials.
+
+    python tests/stress/sweep.py --jobs 6 --kills 12
+
+All processes start at once in a new directory. Every second or so, one of them is killed with SIGKILL and
+replaced by another. At the end, every trial must have ended, no process may have printed a traceback, and
+``minichar train`` with the options of a complete trial must reach the same loss. Prints the figures, and
+exits with status 1 if a check fails. The trials are stored in the database MINICHAR_STORAGE, if it is set.
+"""
+
+import argparse
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from shlex import split
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+
+from kill import text
+
+from minichar.checkpoints.naming import best_checkpoint, loss_in_name
+from minichar.cli.sweep import train_command
+from minichar.sweep.study import open_study, results
+
+SIZE = ("--batch-size", "8", "--seq-length", "20", "--max-epochs", "12", "--patience", "0")
+SAVING = ("--data", "input.txt", "--eval-val-every", "200", "--checkpoint-every", "0.2")
+SEARCH = ("--search", "learning_rate=1e-3..2e-2:log", "--search", "rnn_size=16,24,32")
+ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+
+
+def start(folder: Path, number: int, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a process of the sweep."""
+    command = [sys.executable, "-m", "minichar", "sweep", *SIZE, *SAVING, *SEARCH, *arguments]
+    with open(folder / f"log{number}", "wb") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=ENVIRONMENT)
+
+
+def main() -> None:
+    """Run the sweep and check it."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--jobs", type=int, default=6)
+    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--trials", type=int, default=20)
+    arguments = parser.parse_args()
+    generator, begun = random.Random(1), monotonic()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "input.txt").write_text(text())
+        trials = "--trials", str(arguments.trials)
+        children = [start(folder, number, *trials) for number in range(arguments.jobs)]
+        kills = 0
+        while kills < arguments.kills and any(child.poll() is None for child in children):
+            sleep(generator.uniform(0.5, 2.0))
+            victim = generator.randrange(arguments.jobs)
+            if children[victim].poll() is None:
+                children[victim].kill()
+                children[victim].wait()
+                kills += 1
+                children[victim] = start(folder, arguments.jobs + kills, *trials)
+        statuses = [child.wait() for child in children]
+        logs = [path.read_text(errors="replace") for path in folder.glob("log*")]
+        plan, study = open_study(folder / "sweep", storage=os.getenv("MINICHAR_STORAGE"))
+        states = [trial.state.name for trial in study.get_trials()]
+        ranked = results(study)
+        wrong = 0
+        for result in generator.sample(ranked, min(3, len(ranked))):
+            command = train_command(
+                {**plan.given, **result.values, "checkpoint_dir": f"again{result.number}"}
+            )
+            again = [sys.executable, "-m", *split(command)]
+            subprocess.run(again, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True)
+            again_loss = loss_in_name(best_checkpoint(folder / f"again{result.number}"))
+            wrong += again_loss != round(result.loss, 4)
+        tracebacks = sum("Traceback" in log for log in logs)
+        resumed = sum(len(re.findall("resumed at", log)) for log in logs)
+        ended = sum(len(re.findall(r"^trial +\d+ +(?:complete|pruned|failed)", log, re.M)) for log in logs)
+        counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+        print(f"{arguments.jobs} processes, {kills} kills, {monotonic() - begun:.0f} s")
+        print(f"trials: {counts}; {resumed} times resumed from a checkpoint, {ended} ended")
+        print(f"statuses {statuses}, {tracebacks} tracebacks, {wrong} losses differ from `minichar train`")
+        good = len(states) == arguments.trials and not {"RUNNING", "FAIL", "WAITING"} & {*states}
+        sys.exit(not (good and not tracebacks and not wrong and not any(statuses)))
+
+
+if __name__ == "__main__":
+    main()

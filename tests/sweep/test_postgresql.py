@@ -1,0 +1,62 @@
+"""Run a sweep on a PostgreSQL server, which the test starts."""
+
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from optional import free_port, missing
+
+from minichar.sweep.study import open_study, results
+from minichar.sweep.trials import Ended
+from minichar.training.events import Saved
+
+DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.fixture
+def server(tmp_path_factory):
+    """Start a server, and return its URL. PostgreSQL does not run as root, so its own user runs it then."""
+    folder = tmp_path_factory.mktemp("postgresql")
+    path = os.pathsep.join([*map(str, reversed(DEBIAN)), os.environ["PATH"]])
+    if not shutil.which("initdb", path=path):
+        missing("PostgreSQL")
+    if not find_spec("psycopg"):
+        missing("psycopg")
+    prefix = []
+    if os.getuid() == 0:
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents[:2]:
+            parent.chmod(0o755)
+        prefix = ["runuser", "-u", "postgres", "--"]
+    port = free_port()
+
+    def run(*command):
+        environment = {**os.environ, "PATH": path}
+        subprocess.run(
+            [*prefix, *command], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "minichar", "--no-sync")
+    run("pg_ctl", "-D", str(folder / "data"), "-o", options, "-l", str(folder / "log"), "-w", "start")
+    yield f"postgresql+psycopg://minichar@127.0.0.1:{port}/postgres"
+    run("pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "-w", "stop")
+
+
+def test_a_killed_trial_is_continued_and_the_results_are_those_of_sqlite(sweep, server, tmp_path):
+    killed, other, local = sweep(storage=server), sweep(storage=server), sweep(folder="sqlite")
+    events = killed.run(2)
+    assert any(isinstance(event, Saved) for event in events)
+    events.close()
+    ended = [event for event in other.run(2) if isinstance(event, Ended)]
+    assert [(each.number, each.state) for each in ended] == [(0, "complete"), (1, "complete")]
+    for _ in local.run(2):
+        pass
+    plan, study = open_study(tmp_path / "sweep", storage=server)
+    assert results(study) == results(local.study)
+    assert plan.database == server
+    for each in (killed.study, other.study, study):  # psycopg warns about connections that are not closed
+        each._storage._backend.engine.dispose()

@@ -1,0 +1,77 @@
+import pytest
+
+from minichar.errors import MinicharError
+from minichar.sweep.space import Dimension, check_space, parse, read_space
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("learning_rate=5e-4..2e-2:log", Dimension("learning_rate", (5e-4, 2e-2), True, True)),
+        ("--rnn-size=64, 128", Dimension("rnn_size", (64, 128))),
+        ("num-layers=1..3", Dimension("num_layers", (1, 3), True)),
+        ("use_ss=true,False", Dimension("use_ss", (True, False))),
+        ("model=gru,lstm", Dimension("model", ("gru", "lstm"))),
+    ],
+)
+def test_parse(text, expected):
+    assert parse(text) == expected == parse(str(expected))
+    assert [type(value) for value in parse(text).values] == [type(value) for value in expected.values]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rnn_sise=64", "there is no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
+        ("rnn_size", "--rnn-size has no values to search"),
+        ("rnn_size=64,x", "--rnn-size is 'x'; it must be an integer"),
+        ("rnn_size=1.5..3", "--rnn-size is '1.5'; it must be an integer"),
+        ("dropout=0.5..0.1", "--dropout=0.5..0.1 is not a range from a smaller to a larger number"),
+        ("dropout=0..0.1..0.2", "is not a range"),
+        ("model=gru..lstm", "is not a range"),
+        ("dropout=0..0.5:log", "--dropout=0..0.5:log is logarithmic, so it must start above 0"),
+        ("rnn_size=8,16:log", "--rnn-size=8,16:log is a list"),
+        ("val_frac=0.1,0.2", "--val-frac cannot be searched: give it one value"),
+    ],
+)
+def test_invalid_dimensions(text, message):
+    with pytest.raises(MinicharError) as raised:
+        parse(text)
+    assert message in raised.value.with_flags
+
+
+def test_toml(tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text('rnn-size = [64, 128]\ndropout = "0..0.5"\nuse_ss = [true, false]\n')
+    assert [str(each) for each in read_space(path)] == [
+        "rnn_size=64,128",
+        "dropout=0.0..0.5",
+        "use_ss=True,False",
+    ]
+    path.write_text("rnn_size = [64.5]\n")
+    with pytest.raises(MinicharError, match=r"rnn_size is '64.5'; it must be an integer"):
+        read_space(path)
+    for path in (tmp_path / "absent.toml", tmp_path):
+        with pytest.raises(MinicharError, match="cannot read the search space"):
+            read_space(path)
+
+
+@pytest.mark.parametrize(
+    ("search", "given", "message"),
+    [
+        (["rnn_size=0..4"], {}, "rnn_size is 0; it must be from 1"),
+        (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1.0"),
+        (["dropout=-1..0.5"], {}, "dropout is -0.25"),  # both ends are valid
+        (["model=gru,lstm", "gru_reset=after,before"], {}, "gru_reset has no effect without model='gru'"),
+        (["gru_reset=after,before"], {"model": "lstm"}, "gru_reset has no effect"),
+        (["rnn_size=4,8"], {"rnn_size": 8}, "rnn_size has more than one value"),
+        (["rnn_size=4,8", "rnn_size=16,32"], {}, "rnn_size has more than one value"),
+    ],
+)
+def test_values_that_training_would_reject(search, given, message):
+    with pytest.raises(MinicharError, match=message):
+        check_space([parse(text) for text in search], given)
+
+
+def test_values_that_training_accepts():
+    check_space([parse("model=gru,gru"), parse("gru_reset=after,before"), parse("dropout=0..0.5")], {})
