@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from minichar.errors import MinicharError
 from minichar.sampling.generate import StopFilter
@@ -48,6 +48,13 @@ class Update:
     reason: str | None = None
     error: str = ""
     restarted: bool = False
+
+
+def merge(updates: Iterable[Update | None]) -> Update:
+    """Return one update with the text of all, once the job has ended."""
+    received = [update for update in updates if update is not None]
+    details = Details(b"".join(update.details.packed for update in received))
+    return replace(received[-1], text="".join(update.text for update in received), details=details)
 
 
 class Job:
