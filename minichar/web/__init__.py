@@ -19,6 +19,9 @@ already has and waits for more. The first and last characters are published imme
 others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFTER` seconds without a
 reader.
 
+**OpenAI's API.** ``completions.py`` only translates requests and responses. Every route that generates
+text uses `Delivery`, and therefore the same queue, limits and metrics.
+
 **Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
 workers. Generated text is stored in a Redis stream. A worker that takes over a job resumes at the end of the
 stored text, and the client is notified.

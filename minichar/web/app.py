@@ -6,17 +6,18 @@ from importlib.resources import files
 from pathlib import PurePath
 
 import flask
-from werkzeug.exceptions import HTTPException
 
 from minichar.web.body import json_body
+from minichar.web.completions import completion_routes
 from minichar.web.delivery import Delivery
+from minichar.web.errors import handle_errors
 from minichar.web.hosts import check_host
 from minichar.web.job import Busy
 from minichar.web.keys import checked_key
 from minichar.web.legacy import legacy_routes
 from minichar.web.metrics import Metrics
 from minichar.web.queue import JobQueue
-from minichar.web.rate_limit import RETRY_AFTER, ConcurrencyLimit
+from minichar.web.rate_limit import ConcurrencyLimit
 from minichar.web.request import OPENAPI, BadRequest, Request
 from minichar.web.sse import document, events
 
@@ -111,6 +112,7 @@ def create_app(
         return flask.Response(metrics.text(), content_type="text/plain; version=0.0.4")
 
     app.register_blueprint(legacy_routes(delivery))
+    app.register_blueprint(completion_routes(delivery))
 
     for path, name in PAGE.items():
         content = files("minichar.web").joinpath("page", name).read_bytes()
@@ -126,23 +128,5 @@ def create_app(
         response.headers.update(HEADERS)
         return response
 
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> flask.Response:
-        response = flask.make_response(error.get_response())  # preserves headers such as Retry-After
-        response.data = flask.json.dumps({"error": error.description or error.name})
-        response.mimetype = "application/json"
-        return response
-
-    @app.errorhandler(BadRequest)
-    def bad_request(error: BadRequest) -> tuple[flask.Response, int]:
-        return flask.jsonify(error=str(error)), error.status
-
-    @app.errorhandler(Busy)
-    def busy(error: Busy) -> tuple[flask.Response, int, dict[str, str]]:
-        return flask.jsonify(error=str(error)), 503, {"Retry-After": str(RETRY_AFTER)}
-
-    @app.errorhandler(KeyError)
-    def not_found(error: KeyError) -> tuple[flask.Response, int]:
-        return flask.jsonify(error="no such job, or it has expired"), 404
-
+    handle_errors(app)
     return app

@@ -17,6 +17,7 @@ from waitress.task import ErrorTask
 from waitress.utilities import BadRequest
 
 from minichar.web.app import HEADERS
+from minichar.web.errors import error_body
 
 TIMEOUT = 10.0
 """Seconds for a client to send a complete request, and to receive at least some of a response."""
@@ -41,7 +42,7 @@ class JsonError(ErrorTask):
     def execute(self) -> None:
         """Write the response."""
         error = self.request.error
-        body = json.dumps({"error": error.body}).encode()
+        body = json.dumps(error_body(str(self.request.path), error.code, error.body)).encode()
         self.version, self.status = "1.1", f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), *HEADERS.items()])
         self.set_close_on_finish()

@@ -5,10 +5,10 @@ import re
 import tracemalloc
 
 import pytest
-from web_helpers import CHARACTERS, Events, wait_for
+from web_helpers import CHARACTERS, events_of, validate, wait_for
 
 from minichar import MinicharError
-from minichar.web.app import HEADERS, PAGE, create_app
+from minichar.web.app import PAGE, create_app
 from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
@@ -17,43 +17,6 @@ from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import OPENAPI, Request
 
 jsonschema = pytest.importorskip("jsonschema")
-
-
-def validate(value, schema):
-    """Validate a value against a schema that may contain references."""
-    jsonschema.Draft202012Validator(schema | {"components": OPENAPI["components"]}).validate(value)
-
-
-def events_of(response):
-    return Events(response.data.splitlines(keepends=True)).rest()
-
-
-@pytest.fixture
-def send(client):
-    """Return a function that sends a request and checks the response against the OpenAPI document."""
-
-    def send(method, path, value=None, route=None, **options):
-        if value is not None:
-            options |= {"data": json.dumps(value), "content_type": "application/json"}
-        response = client.open(path, method=method, **options)
-        responses = OPENAPI["paths"][route or path][method.lower()]["responses"]
-        assert str(response.status_code) in responses, response.text
-        described = responses[str(response.status_code)]
-        if "$ref" in described:
-            described = OPENAPI["components"]["responses"][described["$ref"].rpartition("/")[2]]
-        for name, header in described.get("headers", {}).items():
-            validate(int(response.headers[name]), header["schema"])
-        types = described.get("content", {})
-        assert (response.mimetype in types) if types else not response.data
-        if response.mimetype == "application/json":
-            validate(response.json, types["application/json"]["schema"])
-        if response.mimetype == "text/event-stream":
-            for name, _, data in events_of(response).all:
-                validate(data, {"$ref": f"#/components/schemas/{name.capitalize()}"})
-        assert {name: response.headers[name] for name in HEADERS} == HEADERS
-        return response
-
-    return send
 
 
 def test_schemas_and_their_defaults_are_valid():
