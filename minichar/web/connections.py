@@ -42,7 +42,8 @@ class JsonError(ErrorTask):
     def execute(self) -> None:
         """Write the response."""
         error = self.request.error
-        body = json.dumps(error_body(str(self.request.path), error.code, error.body)).encode()
+        path = getattr(self.request, "path", "")  # missing if the request line is incomplete
+        body = json.dumps(error_body(path, error.code, error.body)).encode()
         self.version, self.status = "1.1", f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), *HEADERS.items()])
         self.set_close_on_finish()
