@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from importlib.resources import files
-from pathlib import PurePath
 
 import flask
 
@@ -20,13 +18,11 @@ from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit
 from minichar.web.request import OPENAPI, BadRequest, Request
 from minichar.web.sse import document, events
+from minichar.web.static import static_routes
 
 MAX_BODY = 64 * 1024
 """Maximum size of a request body, in bytes."""
 MAX_EVENT_ID = 2**31 - 1
-SCRIPTS = ("alternatives.js", "generate.js", "page.js", "state.js", "text.js", "words.js")
-PAGE = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "icon.svg", *SCRIPTS)}
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -113,19 +109,14 @@ def create_app(
 
     app.register_blueprint(legacy_routes(delivery))
     app.register_blueprint(completion_routes(delivery))
-
-    for path, name in PAGE.items():
-        content = files("minichar.web").joinpath("page", name).read_bytes()
-        kind = TYPES[PurePath(name).suffix]
-        app.add_url_rule(
-            path, name, lambda content=content, kind=kind: flask.Response(content, mimetype=kind)
-        )
+    app.register_blueprint(static_routes())
 
     @app.after_request
     def finish(response: flask.Response) -> flask.Response:
         route = flask.request.url_rule.rule if flask.request.url_rule else "none"
         metrics.requests.labels(route, str(response.status_code)).inc()
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     handle_errors(app)

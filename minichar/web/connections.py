@@ -13,9 +13,9 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask
 from waitress.utilities import BadRequest
 
+from minichar.web.access_log import LoggedError, LoggedRequest
 from minichar.web.app import HEADERS
 from minichar.web.errors import error_body
 
@@ -36,7 +36,7 @@ class RequestTimeout(BadRequest):
     code, reason = 408, "Request Timeout"
 
 
-class JsonError(ErrorTask):
+class JsonError(LoggedError):
     """Response to a request that cannot be passed to the application, in the form of its other errors."""
 
     def execute(self) -> None:
@@ -60,7 +60,7 @@ class Connection(HTTPChannel):
         Time from which the server has been waiting for the current request.
     """
 
-    error_task_class = JsonError
+    task_class, error_task_class = LoggedRequest, JsonError
 
     request: Any
     will_close: bool

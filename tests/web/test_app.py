@@ -1,20 +1,23 @@
 """Test the application against ``openapi.json``."""
 
+import gzip
 import json
 import re
+import sys
 import tracemalloc
 
 import pytest
 from web_helpers import CHARACTERS, events_of, validate, wait_for
 
 from minichar import MinicharError
-from minichar.web.app import PAGE, create_app
+from minichar.web.app import HEADERS, create_app
 from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
 from minichar.web.keys import read_keys
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import OPENAPI, Request
+from minichar.web.static import PAGE
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -94,6 +97,9 @@ def test_models_health_and_metrics(send):
     assert "minichar_characters_total 30.0" in metrics
     assert "minichar_first_character_seconds_count 1.0" in metrics
     assert 'minichar_jobs{state="waiting"} 0.0' in metrics
+    if sys.platform == "linux":
+        for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"):
+            assert float(re.search(rf"^process_{name} (.+)$", metrics, re.MULTILINE)[1]) > 0
 
 
 def test_legacy_routes(send, sampled):
@@ -177,6 +183,27 @@ def test_page_loads_nothing_from_other_servers(client, path):
         assert external not in content
     for unsafe in ("onclick", "style=", "eval(", "innerHTML =", "insertAdjacentHTML", "document.write"):
         assert unsafe not in content
+
+
+@pytest.mark.parametrize("path", sorted(PAGE))
+def test_the_page_is_compressed_and_cached(client, path):
+    plain = client.get(path)
+    small = client.get(path, headers={"Accept-Encoding": "br, gzip"})
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(small.data) == plain.data
+    assert len(small.data) < len(plain.data) or path == "/icon.svg"
+    assert plain.headers["ETag"] != small.headers["ETag"]
+    assert "Content-Encoding" not in client.get(path, headers={"Accept-Encoding": "gzip;q=0"}).headers
+    for response, encoding in ((plain, "identity"), (small, "gzip")):
+        assert (response.headers["Cache-Control"], response.headers["Vary"]) == (
+            "no-cache",
+            "Accept-Encoding",
+        )
+        assert (HEADERS | {"Cache-Control": "no-cache"}).items() <= dict(response.headers).items()
+        headers = {"If-None-Match": response.headers["ETag"], "Accept-Encoding": encoding}
+        cached = client.get(path, headers=headers)
+        assert (cached.status_code, cached.data) == (304, b"")
+        assert cached.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
 
 
 def test_both_languages_define_all_strings(client):
