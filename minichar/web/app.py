@@ -78,6 +78,7 @@ def create_app(
         if not 0 <= after <= MAX_EVENT_ID:
             raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
         request = queue.request(job)
+        after = max(after, request.start)
         return delivery.stream(delivery.acquire(job), after, partial(events, job, request, after))
 
     @app.delete("/api/generate/<job>")

@@ -104,6 +104,20 @@ class Job:
             self._completed = "length"
         return self._completed is not None
 
+    @property
+    def generated(self) -> str:
+        """The generated text, including the part of it that is not published yet."""
+        return self.text + "".join(self._new_text) + self._stop.held
+
+    def replay(self, text: str) -> None:
+        """Append the beginning of the text, which has been generated before, up to a stop string.
+
+        No reader needs its details.
+        """
+        detail = bytes(SIZE) if self.request.alternatives else None
+        any(self.append(character, detail) for character in text)
+        self.publish()
+
     def publish(self) -> None:
         """Make the appended characters visible to readers."""
         new = "".join(self._new_text)

@@ -14,6 +14,7 @@ from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import code_points
 from minichar.web.details import pack
 from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
+from minichar.web.snapshots import INTERVAL, Snapshots
 
 
 class Scheduler:
@@ -41,6 +42,7 @@ class Scheduler:
         self.interval = 1 / pace if pace else 0.0
         vocabulary = model.vocabulary
         self.points = code_points(vocabulary.characters + "\ufffd" * vocabulary.unknown)  # (V,)
+        self.snapshots = Snapshots()
         self.running: dict[Stream, Job] = {}
         self.waiting: deque[Job] = deque()
         self.closing = False
@@ -114,8 +116,10 @@ class Scheduler:
                 self._changed.wait()
             while self.waiting and len(self.running) < self.columns:
                 job = self.waiting.popleft()
-                self.running[job.stream] = job
-                streams.join(job.stream)
+                state = self.snapshots.resume(job)
+                if job.reason is None:  # no stop string in the text before this state
+                    self.running[job.stream] = job
+                    streams.join(job.stream, state)
             return not self.closing
 
     def _dispatch(
@@ -134,6 +138,8 @@ class Scheduler:
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
             job = self.running[stream]
             complete = job.append(characters[k], details.get(j))
+            if stream.length % INTERVAL == 0:
+                self.snapshots.add(job, streams.state(stream))
             if complete or not job.text or stream.length == job.known + 1:
                 job.publish()
             if complete:

@@ -77,6 +77,10 @@ def test_resuming_with_last_event_id(send, sampled):
         events = events_of(send("GET", path, route=route, headers={"Last-Event-ID": str(n)}))
         assert events.text == whole[n:]
         assert events.all[-1] == ("end", 200, {"reason": "length"})
+    begin = events_of(send("POST", "/api/generate", {"length": 200, "seed": 5, "from": 120})).all[0][2]
+    late = send("GET", f"/api/generate/{begin['job']}", route=route, headers={"Last-Event-ID": "7"})
+    assert events_of(late).all[0][2]["from"] == 120
+    assert events_of(late).text == whole[120:]
     for invalid in ("-1", "x", "1.5", str(2**31), "9" * 5000):
         response = send("GET", path, route=route, headers={"Last-Event-ID": invalid})
         assert response.status_code == 400
