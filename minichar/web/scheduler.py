@@ -112,15 +112,17 @@ class Scheduler:
     def _admit(self, streams: Streams) -> bool:
         """Assign waiting jobs to free columns; block while there are no jobs. Return False once closed."""
         with self._changed:
-            while not self.closing and not self.waiting and not self.running:
+            while not self.closing:
+                while self.waiting and len(self.running) < self.columns:
+                    job = self.waiting.popleft()
+                    state = self.snapshots.resume(job)
+                    if job.reason is None:  # no stop string in the text before this state
+                        self.running[job.stream] = job
+                        streams.join(job.stream, state)
+                if self.running:
+                    return True
                 self._changed.wait()
-            while self.waiting and len(self.running) < self.columns:
-                job = self.waiting.popleft()
-                state = self.snapshots.resume(job)
-                if job.reason is None:  # no stop string in the text before this state
-                    self.running[job.stream] = job
-                    streams.join(job.stream, state)
-            return not self.closing
+            return False
 
     def _dispatch(
         self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
