@@ -55,12 +55,12 @@ def accepts_connections(port):
 
 
 @contextmanager
-def server_in_thread(queue, port=0, per_client=0, proxy=None):
+def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=()):
     """Serve a job queue in a thread of this process and yield the port."""
     from minichar.web.app import create_app
     from minichar.web.server import listen
 
-    server = listen(create_app(queue, per_client), "127.0.0.1", port, streams=12, proxy=proxy)
+    server = listen(create_app(queue, per_client, keys), "127.0.0.1", port, streams=12, proxy=proxy)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
@@ -108,6 +108,20 @@ class Events:
         for _ in self:
             pass
         return self
+
+
+def validate(value, schema):
+    """Validate a value against a schema that may contain references."""
+    from jsonschema import Draft202012Validator
+
+    from minichar.web.request import OPENAPI
+
+    Draft202012Validator(schema | {"components": OPENAPI["components"]}).validate(value)
+
+
+def events_of(response):
+    """Return the server-sent events in a response."""
+    return Events(response.data.splitlines(keepends=True)).rest()
 
 
 @contextmanager

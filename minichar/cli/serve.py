@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, OneOf, argument, group
 from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
 listening = group("Address")
 sharing = group("Load")
+watching = group("Log")
 
 
 @click.command("serve", cls=GroupedCommand)
@@ -94,6 +95,12 @@ sharing = group("Load")
     help="File with API keys, one per line. Requests to the API must send one of them as `Authorization: "
     "Bearer KEY`. Each key counts as one client.",
 )
+@watching(
+    "--log-level",
+    default="warning",
+    type=OneOf(("error", "warning", "info")),
+    help="Messages to write to standard error. info: also one line per request.",
+)
 def command(
     checkpoints: tuple[Path, ...],
     host: str,
@@ -109,6 +116,7 @@ def command(
     per_client: int,
     proxy: str | None,
     key_file: Path | None,
+    log_level: str,
 ) -> None:
     """Serve a web page and an HTTP API that generate text.
 
@@ -117,6 +125,7 @@ def command(
     if not host:
         raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 or ::")
     server, app = part("minichar.web.server"), part("minichar.web.app")
+    server.log(log_level.upper())
     if url is not None:
         if checkpoints:
             raise click.UsageError(

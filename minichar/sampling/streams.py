@@ -14,8 +14,8 @@ the last character of the separator (`minichar.text.resets`), both in the prime 
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from itertools import chain, repeat
+from dataclasses import dataclass, replace
+from itertools import chain, islice, repeat
 
 import numpy as np
 
@@ -25,6 +25,29 @@ from minichar.sampling.choice import Choice
 
 BLOCK = 256
 """Number of random numbers that a stream draws at once."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of a stream between two steps, from which an equal stream can continue.
+
+    Attributes
+    ----------
+    layers : tuple of array, (S, H)
+        The states of each layer.
+    length, pending, recent
+        See `Stream`.
+    """
+
+    layers: tuple[np.ndarray, ...]
+    length: int
+    pending: tuple[int, ...]
+    recent: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The approximate memory, in bytes."""
+        return sum(layer.nbytes for layer in self.layers)
 
 
 class Stream:
@@ -72,6 +95,12 @@ class Stream:
         self.length += 1
         return k
 
+    def resume(self, state: State) -> None:
+        """Continue after characters that an equal stream has generated."""
+        deque(islice(self.numbers, state.length), maxlen=0)  # draw and ignore the numbers for them
+        self.pending, self.length = deque(state.pending), state.length
+        self.recent.extend(state.recent)
+
 
 def uniform_numbers(generator: np.random.Generator) -> Iterator[float]:
     """Return an infinite iterator over uniform random numbers in [0, 1)."""
@@ -101,14 +130,24 @@ class Streams:
         self.streams: list[Stream] = []
         self.network = self.model.network(1, columns)
 
-    def join(self, stream: Stream) -> None:
-        """Add a stream in a new column with a zero state."""
+    def join(self, stream: Stream, state: State | None = None) -> None:
+        """Add a stream in a new column, with a zero state by default."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)
         stream.recent = deque(maxlen=len(self.separator))
         self.streams.append(stream)
         self._begin(b)
+        if state is not None:
+            stream.resume(state)
+            for layer, values in zip(self.network.layers, state.layers, strict=True):
+                layer.start[:, :, b] = values
+
+    def state(self, stream: Stream) -> State:
+        """Return a copy of the state of a stream."""
+        b = self.streams.index(stream)
+        layers = tuple(layer.start[:, :, b].copy() for layer in self.network.layers)
+        return State(layers, stream.length, tuple(stream.pending), tuple(stream.recent))
 
     def leave(self, stream: Stream) -> None:
         """Remove a stream. The last stream moves to the freed column."""

@@ -14,10 +14,16 @@ the total number of characters generated so far.
 batch at the next step, starting with its prompt, and leaves it when finished. While every job is
 generating, a step takes at least ``1/pace`` seconds, so that a single client cannot monopolise the CPU.
 
+**Resuming.** Text that a client already has is generated again without this limit, from the last of the
+states that `Snapshots` keeps.
+
 **Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
 already has and waits for more. The first and last characters are published immediately, and the
 others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFTER` seconds without a
 reader.
+
+**OpenAI's API.** ``completions.py`` only translates requests and responses. Every route that generates
+text uses `Delivery`, and therefore the same queue, limits and metrics.
 
 **Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
 workers. Generated text is stored in a Redis stream. A worker that takes over a job resumes at the end of the

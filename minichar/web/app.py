@@ -1,31 +1,28 @@
 """Flask application for the web page and the HTTP API described in ``openapi.json``."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from importlib.resources import files
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import flask
-from werkzeug.exceptions import HTTPException
 
 from minichar.web.body import json_body
+from minichar.web.completions import completion_routes
+from minichar.web.delivery import Delivery
+from minichar.web.errors import handle_errors
 from minichar.web.hosts import check_host
 from minichar.web.job import Busy
 from minichar.web.keys import checked_key
 from minichar.web.legacy import legacy_routes
 from minichar.web.metrics import Metrics
 from minichar.web.queue import JobQueue
-from minichar.web.rate_limit import RETRY_AFTER, ConcurrencyLimit, Slot, client_name
+from minichar.web.rate_limit import ConcurrencyLimit
 from minichar.web.request import OPENAPI, BadRequest, Request
-from minichar.web.sse import KEEP_ALIVE, document, event, events
+from minichar.web.sse import document, events
+from minichar.web.static import static_routes
 
 MAX_BODY = 64 * 1024
 """Maximum size of a request body, in bytes."""
 MAX_EVENT_ID = 2**31 - 1
-SCRIPTS = ("alternatives.js", "generate.js", "page.js", "state.js", "text.js", "words.js")
-PAGE = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "icon.svg", *SCRIPTS)}
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -55,54 +52,21 @@ def create_app(
     """
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    limit, metrics = ConcurrencyLimit(per_client), Metrics(queue)
+    metrics = Metrics(queue)
+    delivery = Delivery(queue, ConcurrencyLimit(per_client), metrics)
 
     @app.before_request
     def check_host_and_key() -> None:
         check_host(flask.request.host, hosts)
         flask.g.key = checked_key(keys)
 
-    def acquire(job_id: str = "") -> Slot:
-        """Count the current request towards the limit of its client."""
-        return limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
-
-    def stream(request: Request, after: int, slot: Slot) -> flask.Response:
-        """Return a streaming response that skips the first `after` characters."""
-        begin = {"job": slot.job_id, "model": request.model, "seed": request.seed, "from": after}
-
-        def generate() -> Iterator[str]:
-            end = after
-            yield event("begin", end, begin)
-            try:
-                for update in metrics.count(queue.follow(slot.job_id, after)):
-                    yield KEEP_ALIVE if update is None else "".join(events(update, request.alternatives))
-                    end = end if update is None else update.end
-                slot.release()
-            except Exception:  # the status line has already been sent
-                logging.exception("job %s failed", slot.job_id)
-                yield event("end", end, {"reason": "error", "error": "internal error: see the server log"})
-
-        response = flask.Response(generate(), mimetype="text/event-stream")
-        response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
-        response.call_on_close(slot.close)
-        return response
-
     @app.post("/api/generate")
     def generate() -> flask.Response:
-        slot = acquire()
-        try:
-            data = json_body()
-            slot.job_id = queue.submit(Request.from_json(data))
-            request = queue.request(slot.job_id)
-            if data.get("stream", True):
-                return stream(request, request.start, slot)
-            result: dict[str, Any] = {"model": request.model, "seed": request.seed, "from": request.start}
-            result |= document(metrics.count(queue.follow(slot.job_id, request.start)), request.alternatives)
-            slot.release()
-            return flask.jsonify(result)
-        except BaseException:
-            slot.close()
-            raise
+        data = json_body()
+        slot, request = delivery.submit(Request.from_json(data))
+        if data.get("stream", True):
+            return delivery.stream(slot, request.start, partial(events, slot.job_id, request, request.start))
+        return flask.jsonify(document(request, delivery.whole(slot, request.start)))
 
     @app.get("/api/generate/<job>")
     def resume(job: str) -> flask.Response:
@@ -114,12 +78,13 @@ def create_app(
         if not 0 <= after <= MAX_EVENT_ID:
             raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
         request = queue.request(job)
-        return stream(request, after, acquire(job))
+        after = max(after, request.start)
+        return delivery.stream(delivery.acquire(job), after, partial(events, job, request, after))
 
     @app.delete("/api/generate/<job>")
     def cancel(job: str) -> tuple[str, int]:
         queue.cancel(job)
-        for slot in limit.lingering(job):
+        for slot in delivery.limit.lingering(job):
             slot.release()
         return "", 204
 
@@ -143,39 +108,17 @@ def create_app(
     def prometheus() -> flask.Response:
         return flask.Response(metrics.text(), content_type="text/plain; version=0.0.4")
 
-    app.register_blueprint(legacy_routes(queue, limit, acquire))
-
-    for path, name in PAGE.items():
-        content = files("minichar.web").joinpath("page", name).read_bytes()
-        kind = TYPES[PurePath(name).suffix]
-        app.add_url_rule(
-            path, name, lambda content=content, kind=kind: flask.Response(content, mimetype=kind)
-        )
+    app.register_blueprint(legacy_routes(delivery))
+    app.register_blueprint(completion_routes(delivery))
+    app.register_blueprint(static_routes())
 
     @app.after_request
     def finish(response: flask.Response) -> flask.Response:
         route = flask.request.url_rule.rule if flask.request.url_rule else "none"
         metrics.requests.labels(route, str(response.status_code)).inc()
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> flask.Response:
-        response = flask.make_response(error.get_response())  # preserves headers such as Retry-After
-        response.data = flask.json.dumps({"error": error.description or error.name})
-        response.mimetype = "application/json"
-        return response
-
-    @app.errorhandler(BadRequest)
-    def bad_request(error: BadRequest) -> tuple[flask.Response, int]:
-        return flask.jsonify(error=str(error)), error.status
-
-    @app.errorhandler(Busy)
-    def busy(error: Busy) -> tuple[flask.Response, int, dict[str, str]]:
-        return flask.jsonify(error=str(error)), 503, {"Retry-After": str(RETRY_AFTER)}
-
-    @app.errorhandler(KeyError)
-    def not_found(error: KeyError) -> tuple[flask.Response, int]:
-        return flask.jsonify(error="no such job, or it has expired"), 404
-
+    handle_errors(app)
     return app

@@ -13,10 +13,11 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask
 from waitress.utilities import BadRequest
 
+from minichar.web.access_log import LoggedError, LoggedRequest
 from minichar.web.app import HEADERS
+from minichar.web.errors import error_body
 
 TIMEOUT = 10.0
 """Seconds for a client to send a complete request, and to receive at least some of a response."""
@@ -35,13 +36,14 @@ class RequestTimeout(BadRequest):
     code, reason = 408, "Request Timeout"
 
 
-class JsonError(ErrorTask):
+class JsonError(LoggedError):
     """Response to a request that cannot be passed to the application, in the form of its other errors."""
 
     def execute(self) -> None:
         """Write the response."""
         error = self.request.error
-        body = json.dumps({"error": error.body}).encode()
+        path = getattr(self.request, "path", "")  # missing if the request line is incomplete
+        body = json.dumps(error_body(path, error.code, error.body)).encode()
         self.version, self.status = "1.1", f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), *HEADERS.items()])
         self.set_close_on_finish()
@@ -58,7 +60,7 @@ class Connection(HTTPChannel):
         Time from which the server has been waiting for the current request.
     """
 
-    error_task_class = JsonError
+    task_class, error_task_class = LoggedRequest, JsonError
 
     request: Any
     will_close: bool

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from minichar.errors import MinicharError
 from minichar.sampling.generate import StopFilter
@@ -48,6 +48,13 @@ class Update:
     reason: str | None = None
     error: str = ""
     restarted: bool = False
+
+
+def merge(updates: Iterable[Update | None]) -> Update:
+    """Return one update with the text of all, once the job has ended."""
+    received = [update for update in updates if update is not None]
+    details = Details(b"".join(update.details.packed for update in received))
+    return replace(received[-1], text="".join(update.text for update in received), details=details)
 
 
 class Job:
@@ -96,6 +103,20 @@ class Job:
             self._new_text.append(self._stop.end())
             self._completed = "length"
         return self._completed is not None
+
+    @property
+    def generated(self) -> str:
+        """The generated text, including the part of it that is not published yet."""
+        return self.text + "".join(self._new_text) + self._stop.held
+
+    def replay(self, text: str) -> None:
+        """Append the beginning of the text, which has been generated before, up to a stop string.
+
+        No reader needs its details.
+        """
+        detail = bytes(SIZE) if self.request.alternatives else None
+        any(self.append(character, detail) for character in text)
+        self.publish()
 
     def publish(self) -> None:
         """Make the appended characters visible to readers."""

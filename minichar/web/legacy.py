@@ -1,20 +1,17 @@
 """Polling routes that support front ends written for the char-rnn-chinese demo."""
 
-from collections.abc import Callable
-
 import flask
 
 from minichar.web.body import json_body
+from minichar.web.delivery import Delivery
 from minichar.web.job import Busy
-from minichar.web.queue import JobQueue
-from minichar.web.rate_limit import ConcurrencyLimit, Slot
 from minichar.web.request import Request, validate
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
 NOT_READY = "0"
 
 
-def legacy_routes(queue: JobQueue, limit: ConcurrencyLimit, acquire: Callable[[], Slot]) -> flask.Blueprint:
+def legacy_routes(delivery: Delivery) -> flask.Blueprint:
     """Return a blueprint with ``/api``, which submits a job, and ``/res``, which polls it."""
     routes = flask.Blueprint("legacy", __name__)
 
@@ -28,14 +25,11 @@ def legacy_routes(queue: JobQueue, limit: ConcurrencyLimit, acquire: Callable[[]
             "stop": STOP,
             "unknown": "skip",
         }
-        request = Request.from_json(settings | {"prime": data["primetext"]})
-        slot = acquire()
         try:
-            slot.job_id = queue.submit(request)
+            slot, _ = delivery.submit(Request.from_json(settings | {"prime": data["primetext"]}))
         except Busy:
             return flask.jsonify(sid=0)
-        finally:
-            slot.close()
+        slot.close()
         return flask.jsonify(sid=slot.job_id)
 
     @routes.post("/res")
@@ -44,11 +38,11 @@ def legacy_routes(queue: JobQueue, limit: ConcurrencyLimit, acquire: Callable[[]
         if not isinstance(job_id, str):
             return flask.jsonify(responds=NOT_READY)
         try:
-            request = queue.request(job_id)
+            request = delivery.queue.request(job_id)
         except KeyError:
             return flask.jsonify(responds=NOT_READY)
-        update = next(queue.follow(job_id, 0))
-        slots = limit.lingering(job_id)
+        update = next(delivery.queue.follow(job_id, 0))
+        slots = delivery.limit.lingering(job_id)
         if update is None or update.reason is None:
             for slot in slots:
                 slot.linger()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -41,6 +41,7 @@ class Metrics:
     def __init__(self, queue: JobQueue) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(JobGauge(queue))
+        ProcessCollector(registry=self.registry)  # memory, CPU time, open files and start time, on Linux
         self.requests = Counter(
             "minichar_requests", "HTTP responses sent.", ["route", "status"], registry=self.registry
         )

@@ -73,7 +73,9 @@ class JobQueue(ABC):
         for model in models:
             if model.name == wanted:
                 return request.with_model(wanted), model
-        raise UnknownModel(f"no model named {wanted!r}: see /api/models for the available models")
+        raise UnknownModel(
+            f"no model named {wanted!r}: see /api/models for the available models", field="model"
+        )
 
 
 class LocalQueue(JobQueue):

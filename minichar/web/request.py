@@ -24,19 +24,32 @@ MAX_MESSAGE = 200
 class BadRequest(MinicharError):
     """Raised when a request is invalid.
 
+    Parameters
+    ----------
+    message : str
+    field : str or None
+        The invalid field, if there is one.
+
     Attributes
     ----------
     status : int
         The HTTP status.
+    code : str or None
+        Name of the error in OpenAI's API, if it has one.
     """
 
     status = 400
+    code: str | None = None
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class UnknownModel(BadRequest):
     """Raised when there is no model with the requested name."""
 
-    status = 404
+    status, code = 404, "model_not_found"
 
 
 class NotInVocabulary(BadRequest):
@@ -56,10 +69,10 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     expected = OPENAPI["components"]["schemas"][schema]
     error = best_match(Draft202012Validator(expected).iter_errors(data))
     if error is not None:
-        field, message = ".".join(map(str, error.absolute_path)) or "the request", error.message
+        field, message = ".".join(map(str, error.absolute_path)) or None, error.message
         if len(message) > MAX_MESSAGE:  # the value is at the start, the reason at the end
             message = f"…{message[-MAX_MESSAGE:]}"
-        raise BadRequest(f"{field}: {message}")
+        raise BadRequest(f"{field or 'the request'}: {message}", field)
     return {
         name: field["default"] for name, field in expected["properties"].items() if "default" in field
     } | data

@@ -14,6 +14,7 @@ from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import code_points
 from minichar.web.details import pack
 from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
+from minichar.web.snapshots import INTERVAL, Snapshots
 
 
 class Scheduler:
@@ -41,6 +42,7 @@ class Scheduler:
         self.interval = 1 / pace if pace else 0.0
         vocabulary = model.vocabulary
         self.points = code_points(vocabulary.characters + "\ufffd" * vocabulary.unknown)  # (V,)
+        self.snapshots = Snapshots()
         self.running: dict[Stream, Job] = {}
         self.waiting: deque[Job] = deque()
         self.closing = False
@@ -110,13 +112,17 @@ class Scheduler:
     def _admit(self, streams: Streams) -> bool:
         """Assign waiting jobs to free columns; block while there are no jobs. Return False once closed."""
         with self._changed:
-            while not self.closing and not self.waiting and not self.running:
+            while not self.closing:
+                while self.waiting and len(self.running) < self.columns:
+                    job = self.waiting.popleft()
+                    state = self.snapshots.resume(job)
+                    if job.reason is None:  # no stop string in the text before this state
+                        self.running[job.stream] = job
+                        streams.join(job.stream, state)
+                if self.running:
+                    return True
                 self._changed.wait()
-            while self.waiting and len(self.running) < self.columns:
-                job = self.waiting.popleft()
-                self.running[job.stream] = job
-                streams.join(job.stream)
-            return not self.closing
+            return False
 
     def _dispatch(
         self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
@@ -134,6 +140,8 @@ class Scheduler:
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
             job = self.running[stream]
             complete = job.append(characters[k], details.get(j))
+            if stream.length % INTERVAL == 0:
+                self.snapshots.add(job, streams.state(stream))
             if complete or not job.text or stream.length == job.known + 1:
                 job.publish()
             if complete:

@@ -1,6 +1,7 @@
 """HTTP server based on Waitress, with limits suitable for a public demo."""
 
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -75,6 +76,15 @@ def serve(
     finally:
         close()
         server.stop()
+
+
+def log(level: str) -> None:
+    """Write messages of at least this level to standard error, each with its time.
+
+    At the level ``INFO``, these include the access log, but no messages of Waitress, which contain job ids.
+    """
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("waitress").setLevel(logging.WARNING)
 
 
 def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:

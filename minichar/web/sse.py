@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minichar.web.job import Update
+from minichar.web.request import Request
 
 KEEP_ALIVE = ": keep-alive\n\n"
 """An SSE comment. Sending it reveals whether the client has disconnected."""
@@ -15,25 +16,30 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
     return f"event: {name}\nid: {id}\ndata: {json.dumps(data)}\n\n"
 
 
-def events(update: Update, alternatives: bool) -> Iterator[str]:
-    """Yield the server-sent events for an update."""
-    if update.restarted:
-        yield event("notice", update.end, {"what": "restarted"})
-    if update.text:
-        text: dict[str, Any] = {"text": update.text}
-        yield event("text", update.end, text | ({"details": list(update.details)} if alternatives else {}))
-    if update.reason:
-        end = {"reason": update.reason}
-        yield event("end", update.end, end | ({"error": update.error} if update.error else {}))
+def events(job_id: str, request: Request, after: int, updates: Iterator[Update | None]) -> Iterator[str]:
+    """Yield the server-sent events for the text of a job after the first `after` characters."""
+    begin = {"job": job_id, "model": request.model, "seed": request.seed, "from": after}
+    yield event("begin", after, begin)
+    for update in updates:
+        if update is None:
+            yield KEEP_ALIVE
+            continue
+        if update.restarted:
+            yield event("notice", update.end, {"what": "restarted"})
+        if update.text:
+            details = {"details": list(update.details)} if request.alternatives else {}
+            yield event("text", update.end, {"text": update.text, **details})
+        if update.reason:
+            error = {"error": update.error} if update.error else {}
+            yield event("end", update.end, {"reason": update.reason, **error})
 
 
-def document(updates: Iterator[Update | None], alternatives: bool) -> dict[str, Any]:
-    """Consume all updates and return the fields of the ``Document`` schema that depend on them."""
-    received = [update for update in updates if update is not None]
-    last = received[-1]
-    result: dict[str, Any] = {"text": "".join(update.text for update in received), "reason": last.reason}
-    if alternatives:
-        result["details"] = [detail for update in received for detail in update.details]
-    if last.error:
-        result["error"] = last.error
+def document(request: Request, update: Update) -> dict[str, Any]:
+    """Return the complete text of a job in the ``Document`` schema."""
+    result = {"model": request.model, "seed": request.seed, "from": request.start, "text": update.text}
+    result["reason"] = update.reason
+    if request.alternatives:
+        result["details"] = list(update.details)
+    if update.error:
+        result["error"] = update.error
     return result

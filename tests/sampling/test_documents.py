@@ -118,3 +118,30 @@ def test_a_model_without_the_setting_is_never_reset(settings):
     model = toy_model("\nab", scale=40.0)
     model.details["settings"] = settings
     assert "".join(generate(model, 50)) == "".join(generate(toy_model("\nab", scale=40.0), 50))
+
+
+@pytest.mark.parametrize("separator", ["", "b", "aba"])
+def test_a_stream_resumes_from_a_state_at_any_position(separator, cell):
+    """The same characters follow, also if the position is within a separator."""
+    model = model_of(separator, **cell)
+
+    def new_stream():
+        return Stream([1, 2], Choice(0.9), np.random.default_rng(1), {3: 0, 24: 2})
+
+    def ids(streams, n):
+        return [int(k) for _ in range(n) for k in streams.step()[1]]
+
+    stream, streams, states = new_stream(), Streams(model), []
+    streams.join(stream)
+    whole = ids(streams, 2)
+    for _ in range(30):
+        states.append(streams.state(stream))
+        whole += ids(streams, 1)
+    for state in states:
+        streams = Streams(model)
+        streams.join(Stream([0], Choice(), np.random.default_rng(2)))  # another column
+        continued = new_stream()
+        streams.join(continued, state)
+        while continued.length < len(whole):
+            streams.step()
+            assert continued.pending[0] == whole[continued.length - 1]

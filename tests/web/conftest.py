@@ -1,5 +1,6 @@
 """Fixtures that start servers, workers and Redis on free local ports, and stop them after each test."""
 
+import json
 import re
 import subprocess
 import sys
@@ -48,6 +49,38 @@ def client(queue):
     from minichar.web.app import create_app
 
     return create_app(queue).test_client()
+
+
+@pytest.fixture
+def send(client):
+    """Return a function that sends a request and checks the response against the OpenAPI document."""
+    from web_helpers import events_of, validate
+
+    from minichar.web.app import HEADERS
+    from minichar.web.request import OPENAPI
+
+    def send(method, path, value=None, route=None, **options):
+        if value is not None:
+            options |= {"data": json.dumps(value), "content_type": "application/json"}
+        response = client.open(path, method=method, **options)
+        responses = OPENAPI["paths"][route or path][method.lower()]["responses"]
+        assert str(response.status_code) in responses, response.text
+        described = responses[str(response.status_code)]
+        if "$ref" in described:
+            described = OPENAPI["components"]["responses"][described["$ref"].rpartition("/")[2]]
+        for name, header in described.get("headers", {}).items():
+            validate(int(response.headers[name]), header["schema"])
+        types = described.get("content", {})
+        assert (response.mimetype in types) if types else not response.data
+        if response.mimetype == "application/json":
+            validate(response.json, types["application/json"]["schema"])
+        if response.mimetype == "text/event-stream":
+            for name, _, data in events_of(response).all if path.startswith("/api/") else ():
+                validate(data, {"$ref": f"#/components/schemas/{name.capitalize()}"})
+        assert {name: response.headers[name] for name in HEADERS} == HEADERS
+        return response
+
+    return send
 
 
 @pytest.fixture

@@ -1,59 +1,25 @@
 """Test the application against ``openapi.json``."""
 
+import gzip
 import json
 import re
+import sys
 import tracemalloc
 
 import pytest
-from web_helpers import CHARACTERS, Events, wait_for
+from web_helpers import CHARACTERS, events_of, validate, wait_for
 
 from minichar import MinicharError
-from minichar.web.app import HEADERS, PAGE, create_app
+from minichar.web.app import HEADERS, create_app
 from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
 from minichar.web.keys import read_keys
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import OPENAPI, Request
+from minichar.web.static import PAGE
 
 jsonschema = pytest.importorskip("jsonschema")
-
-
-def validate(value, schema):
-    """Validate a value against a schema that may contain references."""
-    jsonschema.Draft202012Validator(schema | {"components": OPENAPI["components"]}).validate(value)
-
-
-def events_of(response):
-    return Events(response.data.splitlines(keepends=True)).rest()
-
-
-@pytest.fixture
-def send(client):
-    """Return a function that sends a request and checks the response against the OpenAPI document."""
-
-    def send(method, path, value=None, route=None, **options):
-        if value is not None:
-            options |= {"data": json.dumps(value), "content_type": "application/json"}
-        response = client.open(path, method=method, **options)
-        responses = OPENAPI["paths"][route or path][method.lower()]["responses"]
-        assert str(response.status_code) in responses, response.text
-        described = responses[str(response.status_code)]
-        if "$ref" in described:
-            described = OPENAPI["components"]["responses"][described["$ref"].rpartition("/")[2]]
-        for name, header in described.get("headers", {}).items():
-            validate(int(response.headers[name]), header["schema"])
-        types = described.get("content", {})
-        assert (response.mimetype in types) if types else not response.data
-        if response.mimetype == "application/json":
-            validate(response.json, types["application/json"]["schema"])
-        if response.mimetype == "text/event-stream":
-            for name, _, data in events_of(response).all:
-                validate(data, {"$ref": f"#/components/schemas/{name.capitalize()}"})
-        assert {name: response.headers[name] for name in HEADERS} == HEADERS
-        return response
-
-    return send
 
 
 def test_schemas_and_their_defaults_are_valid():
@@ -111,6 +77,10 @@ def test_resuming_with_last_event_id(send, sampled):
         events = events_of(send("GET", path, route=route, headers={"Last-Event-ID": str(n)}))
         assert events.text == whole[n:]
         assert events.all[-1] == ("end", 200, {"reason": "length"})
+    begin = events_of(send("POST", "/api/generate", {"length": 200, "seed": 5, "from": 120})).all[0][2]
+    late = send("GET", f"/api/generate/{begin['job']}", route=route, headers={"Last-Event-ID": "7"})
+    assert events_of(late).all[0][2]["from"] == 120
+    assert events_of(late).text == whole[120:]
     for invalid in ("-1", "x", "1.5", str(2**31), "9" * 5000):
         response = send("GET", path, route=route, headers={"Last-Event-ID": invalid})
         assert response.status_code == 400
@@ -131,6 +101,9 @@ def test_models_health_and_metrics(send):
     assert "minichar_characters_total 30.0" in metrics
     assert "minichar_first_character_seconds_count 1.0" in metrics
     assert 'minichar_jobs{state="waiting"} 0.0' in metrics
+    if sys.platform == "linux":
+        for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"):
+            assert float(re.search(rf"^process_{name} (.+)$", metrics, re.MULTILINE)[1]) > 0
 
 
 def test_legacy_routes(send, sampled):
@@ -214,6 +187,27 @@ def test_page_loads_nothing_from_other_servers(client, path):
         assert external not in content
     for unsafe in ("onclick", "style=", "eval(", "innerHTML =", "insertAdjacentHTML", "document.write"):
         assert unsafe not in content
+
+
+@pytest.mark.parametrize("path", sorted(PAGE))
+def test_the_page_is_compressed_and_cached(client, path):
+    plain = client.get(path)
+    small = client.get(path, headers={"Accept-Encoding": "br, gzip"})
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(small.data) == plain.data
+    assert len(small.data) < len(plain.data) or path == "/icon.svg"
+    assert plain.headers["ETag"] != small.headers["ETag"]
+    assert "Content-Encoding" not in client.get(path, headers={"Accept-Encoding": "gzip;q=0"}).headers
+    for response, encoding in ((plain, "identity"), (small, "gzip")):
+        assert (response.headers["Cache-Control"], response.headers["Vary"]) == (
+            "no-cache",
+            "Accept-Encoding",
+        )
+        assert (HEADERS | {"Cache-Control": "no-cache"}).items() <= dict(response.headers).items()
+        headers = {"If-None-Match": response.headers["ETag"], "Accept-Encoding": encoding}
+        cached = client.get(path, headers=headers)
+        assert (cached.status_code, cached.data) == (304, b"")
+        assert cached.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
 
 
 def test_both_languages_define_all_strings(client):

@@ -1,6 +1,7 @@
 """Test ``minichar serve`` and ``minichar worker``, in subprocesses where necessary."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -57,7 +58,7 @@ def test_serve_uses_the_best_checkpoint_and_stops_on_ctrl_c(serve, command):
 
 def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
     best, other = sorted(folder.iterdir())
-    child = serve(other, best)
+    child = serve(other, best, "--log-level", "info")
     port = child.found[1]
     assert [name.rpartition("-")[0] for name in models(port)] == [other.stem, best.stem]
     with request(port, "POST", "/api/generate", {"length": 20000}) as response:
@@ -65,6 +66,8 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
         child.terminate()
         assert b'"reason": "closing"' in response.read()
     assert child.wait(10) == 0
+    child.reader.join()
+    assert re.search(r"\d\d:\d\d:\d\d,\d\d\d INFO 127.0.0.1 GET /api/models 200 \d+ bytes", child.output)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import pytest
 from toys import toy_model
 from web_helpers import CHARACTERS, wait_for
 
+from minichar.sampling.streams import Streams
 from minichar.web import job as job_module
 from minichar.web import scheduler as module
+from minichar.web import snapshots
 from minichar.web.details import pack
 from minichar.web.job import Busy, Job
 from minichar.web.request import Request
@@ -179,6 +181,82 @@ def test_text_that_readers_already_have_is_generated_without_a_pace(job_of, sche
     one.submit(continued)
     assert text_of(continued, 300)[1] == "length"
     assert len([seconds for seconds in slept if seconds > 1]) == 4
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Lengths of the streams before each step of a scheduler, whose states are 100 characters apart."""
+    monkeypatch.setattr(module, "INTERVAL", 100)
+    monkeypatch.setattr(snapshots, "INTERVAL", 100)
+    lengths, step = [], Streams.step
+
+    def counted(self):
+        lengths.append([stream.length for stream in self.streams])
+        return step(self)
+
+    monkeypatch.setattr(Streams, "step", counted)
+    return lengths
+
+
+@pytest.mark.parametrize(("cell", "reset_on"), [("lstm", ""), ("lstm", "ab"), ("gru", "")])
+def test_resuming_recomputes_fewer_characters_than_lie_between_two_states(job_of, steps, cell, reset_on):
+    model = toy_model(CHARACTERS, model=cell, rnn_size=12, scale=14.0)
+    model.details["settings"] = {"reset_on": reset_on}
+    one = Scheduler(model, 8, 0, 0.0)
+    fields = {"prime": "山", "length": 700, "temperature": 0.9, "branches": [[150, "b"]]}
+
+    def text(after, **changes):
+        """Return the text of a new job after some characters, and the number of steps that it took."""
+        job = job_of(model, **fields | {"from": after} | changes)
+        steps.clear()
+        one.submit(job)
+        return text_of(job, after)[0], len(steps)
+
+    whole, taken = text(0)
+    assert taken == 700
+    assert text(650) == (whole[650:], 100)
+    assert text(600, length=650) == (whole[600:650], 50)
+    assert text(650, alternatives=True) == (whole[650:], 100)
+    assert text(99) == (whole[99:], 700)  # before the first state
+    branches = [[150, "b"], [430, next(c for c in "abc" if c != whole[430])]]
+    changed, taken = text(430, branches=branches)
+    assert taken == 300
+    assert text(650, branches=branches) == (changed[220:], 100)  # a state after the branch
+    fresh = Scheduler(model, 8, 0, 0.0)
+    job = job_of(model, **fields | {"branches": branches})
+    fresh.submit(job)
+    assert text_of(job, 430)[0] == changed
+    for other in ({"seed": 6}, {"prime": "中"}, {"temperature": 1.0}, {"branches": [[20, "c"]]}):
+        assert text(650, **other)[1] == 700
+    stop = whole[300:303]
+    job = job_of(model, **fields | {"from": 650, "stop": [stop]})
+    steps.clear()
+    one.submit(job)
+    assert text_of(job) == (whole[: whole.index(stop)], "stop")
+    for scheduler in (one, fresh):
+        scheduler.close()
+    assert steps == []
+
+
+def test_states_take_limited_memory(job_of, scheduler, steps, monkeypatch):
+    """The texts that were least recently used are forgotten first."""
+    one = scheduler()
+
+    def taken(seed, after=0):
+        steps.clear()
+        job = job_of(seed=seed, length=390, **{"from": after})
+        one.submit(job)
+        text_of(job, after)
+        return len(steps)
+
+    assert taken(1) == 390
+    monkeypatch.setattr(snapshots, "MEMORY", 2 * one.snapshots._size)
+    assert taken(2) == 390
+    assert taken(1, 300) == 90
+    assert taken(3) == 390
+    assert one.snapshots._size <= snapshots.MEMORY
+    assert taken(1, 300) == 90
+    assert taken(2, 300) == 390
 
 
 def test_closing_ends_all_jobs(job_of, scheduler):

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import logging
+import re
 import select
 import socket
 import time
@@ -169,6 +171,28 @@ def test_clients_behind_a_trusted_proxy(queue, proxy, statuses):
         ):
             sent = request(port, "POST", "/api/generate", {"length": 20000}, X_Forwarded_For=addresses)
             assert stack.enter_context(sent).status == status
+
+
+def test_access_log(queue, caplog):
+    """A path has no query and no job id, and cannot contain a control character."""
+    caplog.set_level(logging.INFO, "minichar.access")
+    local = LocalQueue(queue._models, columns=8, queue=4, pace=5000)
+    with server_in_thread(local, proxy="127.0.0.1") as port:
+        with request(port, "POST", "/api/generate", {"length": 300}, X_Forwarded_For="10.0.0.1") as response:
+            streamed = response.read()
+        for path in ("/healthz?token=secret", "/api/generate/secret", "/a%0A%1b[31m%c3%a9"):
+            status_line(port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        status_line(port, b"GET  HTTP/1.1\r\n\r\n")
+        wait_for(lambda: len(caplog.messages) == 5)
+    lines = [re.fullmatch(r"(.+) (\d+) bytes \d+\.\d{3} s", message) for message in caplog.messages]
+    assert {line[1] for line in lines} == {
+        "10.0.0.1 POST /api/generate 200",
+        "127.0.0.1 GET /healthz 200",
+        "127.0.0.1 GET /api/generate/JOB 404",
+        "127.0.0.1 GET /a%0A%1B%5B31m%C3%A9 404",
+        "127.0.0.1 - - 400",
+    }
+    assert str(len(streamed)) in {line[2] for line in lines}
 
 
 def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):

@@ -1,0 +1,64 @@
+"""One log line per request, once its response is complete."""
+
+import logging
+import re
+import time
+from typing import Any
+from urllib.parse import quote
+
+from waitress.task import ErrorTask, Task, WSGITask
+
+LOGGER = logging.getLogger("minichar.access")
+JOB = re.compile(r"(?<=^/api/generate/).+")
+"""The id of a job in a path. It is omitted, because it gives access to the text."""
+
+
+class LoggedTask(Task):
+    """Task that logs its request at the level ``INFO``: client, method, path, status, bytes and seconds."""
+
+    request: Any
+    sent = 0
+
+    def service(self) -> None:
+        """Handle the request."""
+        start = time.monotonic()
+        try:
+            super().service()
+        finally:
+            LOGGER.info(
+                "%s %s %s %s %d bytes %.3f s",
+                quote(str(self.client()), safe=":"),
+                quote(getattr(self.request, "command", None) or "-"),
+                shown(getattr(self.request, "path", None) or "-"),
+                self.status.partition(" ")[0],
+                self.sent,
+                time.monotonic() - start,
+            )
+
+    def write(self, data: bytes) -> None:
+        """Write part of the body of the response."""
+        self.sent += len(data)
+        super().write(data)
+
+    def client(self) -> object:
+        """Return the address of the client."""
+        return self.channel.addr[0]
+
+
+class LoggedError(LoggedTask, ErrorTask):
+    """Response to a request that cannot be passed to the application."""
+
+
+class LoggedRequest(LoggedTask, WSGITask):
+    """Response of the application."""
+
+    environ: dict[str, Any] | None
+
+    def client(self) -> object:
+        """Return the address of the client, which a trusted proxy may have sent."""
+        return (self.environ or {}).get("REMOTE_ADDR", super().client())
+
+
+def shown(path: str) -> str:
+    """Return a path as printable ASCII, without the query and without the id of a job."""
+    return quote(JOB.sub("JOB", path), encoding="latin-1")

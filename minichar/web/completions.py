@@ -1,0 +1,189 @@
+"""Routes in the form of OpenAI's completions API, for existing clients. A token is one character."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+from werkzeug.exceptions import InternalServerError
+
+from minichar.web.body import json_body
+from minichar.web.delivery import Delivery
+from minichar.web.details import UNIT, Details
+from minichar.web.errors import error_body
+from minichar.web.job import Busy, Update
+from minichar.web.request import OPENAPI, Request, validate
+from minichar.web.sse import KEEP_ALIVE
+
+PATH = "/v1/completions"
+COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperature"]["minimum"]
+"""Below this temperature, the most likely character is always chosen."""
+SMALLEST = math.log(0.5 / UNIT)
+"""Logarithm of the probabilities that are rounded to 0."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """The parts of a request that determine the form of the response.
+
+    Attributes
+    ----------
+    stream : bool
+    echo : bool
+        Whether the text begins with the prompt.
+    logprobs : int or None
+        Number of alternatives to each character; None if not even its own probability is wanted.
+    usage : bool
+        Whether a stream ends with the number of tokens.
+    """
+
+    stream: bool
+    echo: bool
+    logprobs: int | None
+    usage: bool
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The completion of one prompt.
+
+    Attributes
+    ----------
+    job_id : str
+    request : Request
+        The request, with its model filled in.
+    form : Form
+    created : int
+        Time of the request, in seconds since 1970.
+    """
+
+    job_id: str
+    request: Request
+    form: Form
+    created: int
+
+    @property
+    def prefix(self) -> str:
+        """The text before the generated one."""
+        return self.request.prime if self.form.echo else ""
+
+    def document(self, update: Update) -> dict[str, Any]:
+        """Return the response for a job that has ended."""
+        if update.reason == "error":
+            raise InternalServerError(update.error)
+        if update.reason not in ("length", "stop"):
+            raise Busy("generation was interrupted: try again later")
+        choice = self._choice(update)
+        choice["text"] = self.prefix + choice["text"]
+        return self._envelope(choice) | {"usage": self._usage(update)}
+
+    def events(self, updates: Iterator[Update | None]) -> Iterator[str]:
+        """Yield the server-sent events for the text of a job."""
+        if self.prefix:
+            yield event(self._envelope(self._choice(Update(self.prefix, Details(), 0))))
+        for update in updates:
+            if update is None:
+                yield KEEP_ALIVE
+            elif update.reason in (None, "length", "stop"):
+                yield event(self._envelope(self._choice(update)))
+                if update.reason and self.form.usage:
+                    yield event(self._envelope() | {"usage": self._usage(update)})
+            else:
+                yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
+                return
+        yield "data: [DONE]\n\n"
+
+    def _envelope(self, *choices: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "id": f"cmpl-{self.job_id}",
+            "object": "text_completion",
+            "created": self.created,
+            "model": self.request.model,
+            "seed": self.request.seed,
+            "choices": choices,
+        }
+
+    def _choice(self, update: Update) -> dict[str, Any]:
+        logprobs = None if self.form.logprobs is None else self._logprobs(update, self.form.logprobs)
+        return {"text": update.text, "index": 0, "logprobs": logprobs, "finish_reason": update.reason}
+
+    def _logprobs(self, update: Update, alternatives: int) -> dict[str, list[Any]]:
+        """Return the probabilities of the generated characters; there are none for the prompt."""
+        details = list(update.details)
+        characters = update.text[: len(details)]
+        start = len(self.prefix) + update.end - len(update.text)
+        return {
+            "tokens": list(characters),
+            "token_logprobs": [log(p) for p, _ in details],
+            "top_logprobs": [{c: log(p) for c, p in others[:alternatives]} for _, others in details],
+            "text_offset": list(range(start, start + len(details))),
+        }
+
+    def _usage(self, update: Update) -> dict[str, int]:
+        prompt, completion = len(self.request.prime), update.end
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+
+
+def completion_routes(delivery: Delivery) -> flask.Blueprint:
+    """Return a blueprint with ``/v1/completions`` and ``/v1/models``."""
+    routes = flask.Blueprint("completions", __name__)
+
+    @routes.post(PATH)
+    def complete() -> flask.Response:
+        wanted, form = parse(json_body())
+        slot, request = delivery.submit(wanted)
+        completion = Completion(slot.job_id, request, form, int(time.time()))
+        if form.stream:
+            return delivery.stream(slot, 0, completion.events)
+        return flask.jsonify(completion.document(delivery.whole(slot, 0)))
+
+    @routes.get("/v1/models")
+    def models() -> flask.Response:
+        fields = {"object": "model", "created": 0, "owned_by": "minichar"}
+        return flask.jsonify(
+            object="list", data=[{"id": model.name, **fields} for model in delivery.queue.models()]
+        )
+
+    return routes
+
+
+def parse(data: dict[str, Any]) -> tuple[Request, Form]:
+    """Return the request for a body in the ``Completion`` schema, and the form of the response.
+
+    A field that is null counts as missing. Characters of the prompt that are not in the vocabulary are
+    skipped, because clients of OpenAI's API send any text.
+    """
+    given = validate({name: value for name, value in data.items() if value is not None}, "Completion")
+    prompt, stop, temperature = given["prompt"], given["stop"], given["temperature"]
+    request = {
+        "prime": prompt if isinstance(prompt, str) else prompt[0],
+        "length": given["max_tokens"],
+        "temperature": max(temperature, COLDEST),
+        "argmax": temperature < COLDEST,
+        "top_p": given["top_p"],
+        "stop": [stop] if isinstance(stop, str) else stop,
+        "alternatives": "logprobs" in given,
+        "unknown": "skip",
+    }
+    request |= {name: given[name] for name in ("model", "seed") if name in given}
+    options = given.get("stream_options", {})
+    return Request.from_json(request), Form(
+        given["stream"], given["echo"], given.get("logprobs"), options.get("include_usage") or False
+    )
+
+
+def event(data: dict[str, Any]) -> str:
+    """Return a server-sent event."""
+    return f"data: {json.dumps(data)}\n\n"
+
+
+def log(p: float) -> float:
+    """Return the logarithm of a rounded probability."""
+    return math.log(p) if p else SMALLEST

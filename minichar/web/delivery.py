@@ -1,0 +1,84 @@
+"""Delivery of the text of jobs to HTTP clients, as a stream or as a whole."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+import flask
+
+from minichar.web.details import Details
+from minichar.web.job import Update, merge
+from minichar.web.metrics import Metrics
+from minichar.web.queue import JobQueue
+from minichar.web.rate_limit import ConcurrencyLimit, Slot, client_name
+from minichar.web.request import Request
+
+Updates = Iterator[Update | None]
+
+
+class Delivery:
+    """The queue of a server, with the limits and the metrics for its clients.
+
+    Every route that generates text uses the same instance.
+
+    Parameters
+    ----------
+    queue : JobQueue
+    limit : ConcurrencyLimit
+    metrics : Metrics
+    """
+
+    def __init__(self, queue: JobQueue, limit: ConcurrencyLimit, metrics: Metrics) -> None:
+        self.queue, self.limit, self.metrics = queue, limit, metrics
+
+    def acquire(self, job_id: str = "") -> Slot:
+        """Count the current HTTP request towards the limit of its client."""
+        return self.limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
+
+    def submit(self, request: Request) -> tuple[Slot, Request]:
+        """Queue a request, and return the slot of its job and the request with its model filled in."""
+        slot = self.acquire()
+        try:
+            slot.job_id = self.queue.submit(request)
+            return slot, self.queue.request(slot.job_id)
+        except BaseException:
+            slot.close()
+            raise
+
+    def stream(self, slot: Slot, after: int, form: Callable[[Updates], Iterator[str]]) -> flask.Response:
+        """Return a response that streams the text of a job after the first `after` characters.
+
+        Parameters
+        ----------
+        slot : Slot
+        after : int
+        form : callable
+            Function that converts updates to server-sent events.
+        """
+        response = flask.Response(form(self._updates(slot, after)), mimetype="text/event-stream")
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
+        response.call_on_close(slot.close)
+        return response
+
+    def whole(self, slot: Slot, after: int) -> Update:
+        """Return the complete text of a job after the first `after` characters."""
+        try:
+            update = merge(self._follow(slot, after))
+            slot.release()
+            return update
+        finally:
+            slot.close()
+
+    def _follow(self, slot: Slot, after: int) -> Updates:
+        return self.metrics.count(self.queue.follow(slot.job_id, after))
+
+    def _updates(self, slot: Slot, after: int) -> Updates:
+        """Yield updates until the job ends. The status has been sent, so an exception becomes an update."""
+        end = after
+        try:
+            for update in self._follow(slot, after):
+                yield update
+                end = end if update is None else update.end
+            slot.release()
+        except Exception:
+            logging.exception("job %s failed", slot.job_id)
+            yield Update("", Details(), end, "error", "internal error: see the server log")

@@ -1,0 +1,176 @@
+"""Test the routes in the form of OpenAI's API, without OpenAI's package."""
+
+import json
+from math import exp, log
+
+import pytest
+from web_helpers import validate
+
+from minichar.web.app import create_app
+from minichar.web.details import Details
+from minichar.web.job import Update
+
+PATH = "/v1/completions"
+
+
+def parts(response):
+    """Return the parts of a streamed completion, and check them against the OpenAPI document."""
+    events = [block for block in response.text.split("\n\n") if block and not block.startswith(":")]
+    assert all(block.startswith("data: ") for block in events)
+    *found, last = (block.removeprefix("data: ") for block in events)
+    assert last == "[DONE]"
+    found = [json.loads(data) for data in found]
+    for part in found:
+        validate(part, {"$ref": "#/components/schemas/CompletionDocument"})
+    return found
+
+
+@pytest.fixture
+def complete(send):
+    """Return a function that completes a prompt, as a whole and as a stream, and returns both."""
+
+    def complete(**fields):
+        whole = send("POST", PATH, fields).json
+        stream = parts(send("POST", PATH, fields | {"stream": True}))
+        assert {part["model"] for part in stream} == {whole["model"]} == {"toy"}
+        assert len({part["id"] for part in stream}) == 1
+        (choice,) = whole["choices"]
+        streamed = [part["choices"][0] for part in stream if part["choices"]]
+        assert "".join(part["text"] for part in streamed) == choice["text"]
+        assert [part["finish_reason"] for part in streamed[:-1]] == [None] * (len(streamed) - 1)
+        assert streamed[-1]["finish_reason"] == choice["finish_reason"]
+        return whole, stream
+
+    return complete
+
+
+def test_the_text_is_the_text_of_the_api(complete, sampled):
+    whole, stream = complete(prompt="山中", seed=5, max_tokens=200, temperature=0.7, top_p=0.8, model="toy")
+    expected = sampled(200, "山中", stop=(), temperature=0.7, top_p=0.8)
+    assert whole["choices"] == [{"text": expected, "index": 0, "finish_reason": "length", "logprobs": None}]
+    assert whole["usage"] == {"prompt_tokens": 2, "completion_tokens": 200, "total_tokens": 202}
+    assert whole["seed"] == 5
+    assert "usage" not in stream[-1]
+
+
+def test_defaults_and_fields_that_are_null_or_have_no_effect(complete, sampled):
+    whole, _ = complete(seed=5)
+    assert whole["choices"][0]["text"] == sampled(16, stop=())
+    neutral = {"n": 1, "best_of": 1, "frequency_penalty": 0.0, "presence_penalty": 0, "user": "x"}
+    nothing = {"stop": None, "prompt": None, "max_tokens": None, "logprobs": None, "stream_options": None}
+    again, _ = complete(seed=5, **neutral, **nothing)
+    assert again["choices"] == whole["choices"]
+
+
+def test_stop_echo_and_a_prompt_in_a_list(complete, sampled):
+    plain = sampled(300, "ab", stop=())
+    for stop in (plain[20:22], [plain[20:22], plain[250:260]]):
+        whole, _ = complete(prompt=["ab"], seed=5, max_tokens=300, stop=stop, echo=True)
+        assert whole["choices"][0]["text"] == "ab" + plain[: plain.index(plain[20:22])]
+        assert whole["choices"][0]["finish_reason"] == "stop"
+
+
+def test_characters_that_are_not_in_the_vocabulary_are_skipped(complete, sampled):
+    whole, _ = complete(prompt="a☃b", seed=5, echo=True)
+    assert whole["choices"][0]["text"] == "a☃b" + sampled(16, "ab", stop=())
+
+
+def test_temperature_zero_is_argmax(complete, sampled):
+    whole, _ = complete(seed=5, temperature=0)
+    assert whole["choices"][0]["text"] == sampled(16, stop=(), argmax=True)
+
+
+def test_logprobs(complete, send):
+    fields = {"prompt": "ab", "seed": 5, "max_tokens": 50, "echo": True}
+    whole, stream = complete(logprobs=3, **fields)
+    text, found = whole["choices"][0]["text"], whole["choices"][0]["logprobs"]
+    assert found["tokens"] == list(text[2:])
+    assert found["text_offset"] == list(range(2, 52))
+    data = {"prime": "ab", "seed": 5, "length": 50, "alternatives": True, "stream": False}
+    details = send("POST", "/api/generate", data).json["details"]
+    assert [exp(p) for p in found["token_logprobs"]] == pytest.approx([p or 5e-6 for p, _ in details])
+    for top, (_, others) in zip(found["top_logprobs"], details, strict=True):
+        assert top == {c: pytest.approx(log(p or 5e-6)) for c, p in others[:3]}
+    for name, values in found.items():
+        assert values == [v for part in stream for v in part["choices"][0]["logprobs"][name]]
+    none, _ = complete(logprobs=0, **fields)
+    assert none["choices"][0]["logprobs"]["top_logprobs"] == [{}] * 50
+
+
+def test_usage_at_the_end_of_a_stream(complete):
+    _, stream = complete(prompt="ab", max_tokens=7, seed=1, stream_options={"include_usage": True})
+    assert stream[-1]["choices"] == []
+    assert stream[-1]["usage"] == {"prompt_tokens": 2, "completion_tokens": 7, "total_tokens": 9}
+
+
+def test_models(send):
+    (model,) = send("GET", "/v1/models").json["data"]
+    assert model["id"] == "toy"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param", "code"),
+    [
+        ({"model": "gpt"}, 404, "model", "model_not_found"),
+        ({"n": 2}, 400, "n", None),
+        ({"presence_penalty": 0.5}, 400, "presence_penalty", None),
+        ({"max_tokens": 0}, 400, "max_tokens", None),
+        ({"logprobs": 6}, 400, "logprobs", None),
+        ({"prompt": [1, 2]}, 400, "prompt.0", None),
+        ({"prompt": ["a", "b"]}, 400, "prompt", None),
+        ({"stop": [""]}, 400, "stop.0", None),
+        ({"suffix": "x"}, 400, None, None),
+        ({"prompt": "x" * 70000}, 413, None, None),
+    ],
+)
+def test_errors_have_the_form_of_openai(send, fields, status, param, code):
+    response = send("POST", PATH, fields)
+    error = response.json["error"]
+    assert (response.status_code, error["param"], error["code"]) == (status, param, code)
+    assert error["type"] == "invalid_request_error"
+    assert "\n" not in error["message"]
+
+
+def test_limit_and_key(queue):
+    client = create_app(queue, per_client=1, keys=["secret"]).test_client()
+    for path in (PATH, "/v1/models"):
+        response = client.open(path, method="POST" if path == PATH else "GET", json={})
+        assert response.status_code == 401
+        assert response.json["error"]["code"] == "invalid_api_key"
+    key = {"Authorization": "Bearer secret"}
+    stream = client.post(PATH, json={"max_tokens": 20000, "stream": True}, headers=key)
+    for path in (PATH, "/api/generate"):
+        assert client.post(path, json={}, headers=key).status_code == 429
+    assert client.post(PATH, json={}, headers=key).json["error"]["code"] == "rate_limit_exceeded"
+    stream.close()
+
+
+def test_full_queue(client):
+    """The queue accepts 8 running and 4 waiting jobs, whatever their route."""
+    held = [client.post("/api/generate", json={"length": 20000}) for _ in range(12)]
+    response = client.post(PATH, json={})
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    assert response.json["error"]["type"] == "server_error"
+    for stream in held:
+        stream.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "error", "status", "message"),
+    [
+        ("error", "damaged", 500, "damaged"),
+        ("closing", "", 503, "generation was interrupted"),
+        ("cancelled", "", 503, "generation was interrupted"),
+    ],
+)
+def test_a_text_that_does_not_end_normally_is_an_error(queue, monkeypatch, reason, error, status, message):
+    updates = [None, Update("ab", Details(), 2), Update("", Details(), 2, reason, error)]
+    monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
+    client = create_app(queue).test_client()
+    response = client.post(PATH, json={})
+    assert response.status_code == status
+    assert message in response.json["error"]["message"]
+    *_, text, last, end = client.post(PATH, json={"stream": True}).text.split("\n\n")
+    assert json.loads(text.removeprefix("data: "))["choices"][0]["text"] == "ab"
+    assert message in json.loads(last.removeprefix("data: "))["error"]["message"]
+    assert end == ""

@@ -1,0 +1,102 @@
+"""Test the Containerfile and the systemd unit. Neither Podman nor a running systemd is needed."""
+
+import configparser
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from toys import ONE_THREAD
+from web_helpers import accepts_connections, free_port, wait_for
+
+from minichar.cli.serve import command
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "docs" / "minichar.service"
+INSTALLED = "/opt/minichar"
+PROGRAM = f"{INSTALLED}/bin/minichar"
+
+
+def instructions(name):
+    """Return the arguments of all instructions with this name in the Containerfile."""
+    lines = (ROOT / "Containerfile").read_text().splitlines()
+    return [line.partition(" ")[2] for line in lines if line.startswith(f"{name} ")]
+
+
+def words(name):
+    """Return the words of the only instruction with this name."""
+    (arguments,) = instructions(name)
+    return json.loads(arguments.removeprefix("CMD "))
+
+
+def copied():
+    """Return the paths that the first stage copies from the source directory."""
+    found = [shlex.split(line) for line in instructions("COPY")]
+    return [path for *paths, _ in found for path in paths if not paths[0].startswith("--from")]
+
+
+def check_serve(words):
+    program, name, *arguments = words
+    assert (program, name) == (PROGRAM, "serve")
+    return command.make_context("serve", arguments).params
+
+
+def test_containerfile():
+    params = check_serve(words("ENTRYPOINT") + words("CMD"))
+    assert (params["host"], params["port"]) == ("0.0.0.0", int(instructions("EXPOSE")[0]))
+    assert instructions("USER")[0].split(":")[0] not in ("0", "root")
+    ignored, *kept = (ROOT / ".containerignore").read_text().split()
+    assert ignored == "*"
+    for path in copied():
+        assert (ROOT / path).exists()
+        assert any(fnmatch(f"!{path}", pattern) for pattern in kept)
+
+
+@pytest.mark.skipif("CI" not in os.environ, reason="installs packages: set CI=true")
+def test_commands_of_the_containerfile(tmp_path, folder):
+    """Run the commands of the image in a new environment, with only the files that the image contains."""
+    source, installed = tmp_path / "source", tmp_path / "opt"
+    source.mkdir()
+    for path in copied():
+        (shutil.copytree if (ROOT / path).is_dir() else shutil.copy)(ROOT / path, source / path)
+    (install,) = instructions("RUN")
+    install = install.replace(INSTALLED, str(installed)).replace("python", shlex.quote(sys.executable), 1)
+    environment = {k: v for k, v in ONE_THREAD.items() if k != "PYTHONPATH"}
+    subprocess.run(install, shell=True, cwd=source, env=environment, check=True)
+    port = free_port()
+    start = [word.replace(INSTALLED, str(installed)) for word in words("ENTRYPOINT")]
+    start += ["--host", "127.0.0.1", "--port", str(port), str(folder)]
+    check = [word.replace(INSTALLED, str(installed)) for word in words("HEALTHCHECK")]
+    check = [word.replace(":8080", f":{port}") for word in check]
+    assert subprocess.run(check, capture_output=True).returncode != 0
+    with subprocess.Popen(start, cwd=tmp_path, env=environment) as server:
+        try:
+            wait_for(lambda: accepts_connections(port))
+            subprocess.run(check, check=True)
+        finally:
+            server.terminate()
+    assert server.returncode == 0
+
+
+def test_systemd_unit():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(UNIT)
+    service = unit["Service"]
+    check_serve(shlex.split(service["ExecStart"]))
+    assert service["DynamicUser"] == service["NoNewPrivileges"] == service["PrivateDevices"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["CapabilityBoundingSet"] == ""
+
+
+def test_systemd_accepts_the_unit(tmp_path):
+    program = shutil.which("systemd-analyze") or pytest.skip("systemd is not installed")
+    copy = tmp_path / UNIT.name  # systemd checks that the program exists
+    copy.write_text(UNIT.read_text().replace(PROGRAM, sys.executable))
+    checked = subprocess.run([program, "verify", copy], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
