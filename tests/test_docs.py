@@ -45,7 +45,16 @@ SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
 PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
 """Commands that are run only once: they do not depend on other commands, or do not overwrite a file."""
-STRESS = {"chains": 1, "seconds": 2, "sample": 2000, "megabytes": 1, "eval-val-every": 10}
+STRESS = {
+    "jobs": 2,
+    "kills": 1,
+    "trials": 2,
+    "chains": 1,
+    "seconds": 2,
+    "sample": 2000,
+    "megabytes": 1,
+    "eval-val-every": 10,
+}
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n\n"
 

@@ -8,7 +8,7 @@ import click
 
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import save_figure
 from minichar.pictures.search import Axis, save_search_figure, search_text
@@ -71,21 +71,18 @@ def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | No
     if not trials:
         raise MinicharError(f"{folders[0]}/ has no complete trial to plot")
     axes = [Axis("loss", [trial.loss for trial in trials])]
-    for each in map(parse, plan.search):
+    space = [parse(text) for text in plan.search]
+    for each in space:
         scale = ("log" if each.log else "linear") if each.is_range else "choices"
-        axes.append(Axis(flag(each.name), [trial.values[each.name] for trial in trials], scale))
-    weights = {flag(name): value for name, value in importance(study).items()}
+        axes.append(Axis(each.title, [trial.values[each.name] for trial in trials], scale))
+    titles = {each.name: each.title for each in space}
+    weights = {titles[name]: value for name, value in importance(study).items()}
     if output is None:
         numbers = [trial.number for trial in trials]
         click.echo(search_text(numbers, axes, weights, columns()), nl=False)
     else:
         save_search_figure(axes, weights, output)
         print_path(output)
-
-
-def flag(name: str) -> str:
-    """Return the name of an option without its dashes."""
-    return Option(name).flag.lstrip("-")
 
 
 def columns() -> int:

@@ -2,12 +2,11 @@
 
 import sys
 from time import monotonic
-from typing import Any
 
 import click
 
 from minichar.cli.report import CLEAR_LINE, REFRESH, duration
-from minichar.errors import Option
+from minichar.pictures.search import label
 from minichar.sweep.study import results
 from minichar.sweep.trials import Began, Ended, Sweep
 from minichar.training.events import Evaluated, Event, Step
@@ -69,7 +68,7 @@ class SweepReport:
     def show_ended(self, ended: Ended) -> None:
         """Print the line of a trial."""
         loss = "" if ended.loss is None else f" {ended.loss:.4f}"
-        values = ", ".join(f"{name} {shown(value)}" for name, value in ended.values.items())
+        values = ", ".join(f"{name} {label(value)}" for name, value in ended.values.items())
         line = f"{f'trial {ended.number}':11}{ended.state}{loss} in {duration(monotonic() - self.begun)}"
         self.say(f"{line}: {values}" + (f": {ended.error}" if ended.error else ""))
 
@@ -82,18 +81,12 @@ class SweepReport:
         if not ranked:
             self.say("no trial is complete")
             return
-        names = [each.name for each in self.sweep.space]
-        rows = [["trial", "validation", *(Option(name).flag.lstrip("-") for name in names)]]
+        rows = [["trial", "validation", *(each.title for each in self.sweep.space)]]
         for result in ranked[:BEST]:
-            cells = [shown(result.values[name]) for name in names]
+            cells = [label(result.values[each.name]) for each in self.sweep.space]
             rows.append([str(result.number), f"{result.loss:.4f}", *cells])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
         self.say(f"generate text: minichar sample {self.sweep.directory(ranked[0].number)}")
         self.say("train the best model again:")
-
-
-def shown(value: Any) -> str:
-    """Return a value, rounded to four digits if it is a float."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

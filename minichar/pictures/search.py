@@ -48,10 +48,12 @@ class Axis:
         """Return the labels by position: of all choices, or of the lowest and the highest value."""
         at = dict(zip(self.heights(), self.values, strict=True))
         chosen = at if self.scale == "choices" else {min(at), max(at)}
-        return {
-            height: f"{at[height]:.4g}" if isinstance(at[height], float) else str(at[height])
-            for height in chosen
-        }
+        return {height: label(at[height]) for height in chosen}
+
+
+def label(value: Any) -> str:
+    """Return a value as text, rounded to four digits if it is a float."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def search_text(

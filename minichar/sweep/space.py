@@ -54,6 +54,11 @@ class Dimension:
         return suggest(self.name, *self.values, log=self.log)
 
     @property
+    def title(self) -> str:
+        """The name of the option on the command line, without dashes."""
+        return self.name.replace("_", "-")
+
+    @property
     def examples(self) -> tuple[Any, ...]:
         """The choices, or the ends and the middle of the range."""
         if not self.is_range:

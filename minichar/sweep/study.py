@@ -90,6 +90,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # A median is useful after a few trials, whereas Hyperband divides the trials among brackets.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     with locking(folder / "sweep.lock"), database_errors(ImportError, KeyError, RuntimeError):
         engine = part("sqlalchemy.engine")

@@ -209,7 +209,7 @@ def check_plan(plan: Plan) -> None:
     """
     space = [parse(text) for text in plan.search]
     check_space(space, plan.given)
-    settings = settings_from(plan.given)
+    settings = settings_from({**plan.given, **{each.name: each.values[0] for each in space}})
     if not settings.val_frac:
         raise MinicharError("a sweep compares validation losses, so ", Option("val_frac"), " must be above 0")
     read_corpus(settings)

@@ -25,7 +25,7 @@ from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.cli.sweep import train_command
 from minichar.sweep.study import open_study, results
 
-SIZE = ("--batch-size", "8", "--seq-length", "20", "--max-epochs", "12", "--patience", "0")
+SIZE = ("--batch-size", "8", "--seq-length", "20", "--max-epochs", "3", "--patience", "0")
 SAVING = ("--data", "input.txt", "--eval-val-every", "200", "--checkpoint-every", "0.2")
 SEARCH = ("--search", "learning_rate=1e-3..2e-2:log", "--search", "rnn_size=16,24,32")
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -54,7 +54,7 @@ def main() -> None:
         children = [start(folder, number, *trials) for number in range(arguments.jobs)]
         kills = 0
         while kills < arguments.kills and any(child.poll() is None for child in children):
-            sleep(generator.uniform(0.5, 2.0))
+            sleep(generator.uniform(1.0, 4.0))
             victim = generator.randrange(arguments.jobs)
             if children[victim].poll() is None:
                 children[victim].kill()

@@ -156,6 +156,10 @@ def test_errors_are_found_before_anything_is_written(sweep, tmp_path, search, gi
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_fixed_option_may_need_the_value_of_a_searched_one(sweep):
+    assert sweep("use_ss=true,true", min_ss=0.5).plan.given["min_ss"] == 0.5
+
+
 def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
     sweep()
     for search, given in (("rnn_size=4,8", {}), ("rnn_size=4,16", {"seed": 1})):
