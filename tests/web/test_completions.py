@@ -84,7 +84,7 @@ def test_temperature_zero_is_argmax(complete, sampled):
 
 def test_logprobs(complete, send):
     fields = {"prompt": "ab", "seed": 5, "max_tokens": 50, "echo": True}
-    whole, stream = complete(logprobs=3, **fields)
+    whole, stream = complete(logprobs=3.0, **fields)
     text, found = whole["choices"][0]["text"], whole["choices"][0]["logprobs"]
     assert found["tokens"] == list(text[2:])
     assert found["text_offset"] == list(range(2, 52))
