@@ -173,10 +173,14 @@ def parse(data: dict[str, Any]) -> tuple[Request, Form]:
         "unknown": "skip",
     }
     request |= {name: given[name] for name in ("model", "seed") if name in given}
-    options = given.get("stream_options", {})
-    return Request.from_json(request), Form(
-        given["stream"], given["echo"], given.get("logprobs"), options.get("include_usage") or False
+    logprobs = given.get("logprobs")
+    form = Form(
+        stream=given["stream"],
+        echo=given["echo"],
+        logprobs=None if logprobs is None else int(logprobs),  # 4.0 is a valid JSON Schema integer
+        usage=given.get("stream_options", {}).get("include_usage") or False,
     )
+    return Request.from_json(request), form
 
 
 def event(data: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from web_helpers import validate
 
 from minichar.web.app import create_app
+from minichar.web.completions import parse
 from minichar.web.details import Details
 from minichar.web.job import Update
 
@@ -78,11 +79,12 @@ def test_characters_that_are_not_in_the_vocabulary_are_skipped(complete, sampled
 def test_temperature_zero_is_argmax(complete, sampled):
     whole, _ = complete(seed=5, temperature=0)
     assert whole["choices"][0]["text"] == sampled(16, stop=(), argmax=True)
+    assert [parse({"temperature": t})[0].argmax for t in (0, 0.04, 0.05)] == [True, True, False]
 
 
 def test_logprobs(complete, send):
     fields = {"prompt": "ab", "seed": 5, "max_tokens": 50, "echo": True}
-    whole, stream = complete(logprobs=3, **fields)
+    whole, stream = complete(logprobs=3.0, **fields)
     text, found = whole["choices"][0]["text"], whole["choices"][0]["logprobs"]
     assert found["tokens"] == list(text[2:])
     assert found["text_offset"] == list(range(2, 52))
