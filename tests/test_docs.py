@@ -298,7 +298,7 @@ def test_options_in_the_docs_exist():
     helped += "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu|podman|systemctl).*$",
+            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu|podman|systemctl|#SBATCH).*$",
             "",
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,

@@ -1,6 +1,7 @@
 import pytest
+from optional import free_port
 from toys import toy_model
-from web_helpers import CHARACTERS, free_port, server_in_thread
+from web_helpers import CHARACTERS, server_in_thread
 
 from minichar.bench.load import Load, Measurement, measure, percentile, row
 from minichar.web.queue import LocalQueue

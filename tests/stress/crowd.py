@@ -25,7 +25,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from web_helpers import free_port, redis_server
+from optional import free_port
+from web_helpers import redis_server
 
 LENGTH = 100
 LONGEST = {"length": 20000, "alternatives": True, "stop": []}

@@ -22,7 +22,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from web_helpers import free_port, redis_server
+from optional import free_port
+from web_helpers import redis_server
 
 TEXT = "the quick fox jumps over the moon.\n" * 100
 TOY = "--rnn-size 8 --num-layers 1 --batch-size 4 --seq-length 6"

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from optional import free_port, missing
@@ -17,33 +18,30 @@ DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 @pytest.fixture
-def server(tmp_path_factory):
+def server():
     """Start a server, and return its URL. PostgreSQL does not run as root, so its own user runs it then."""
-    folder = tmp_path_factory.mktemp("postgresql")
     path = os.pathsep.join([*map(str, reversed(DEBIAN)), os.environ["PATH"]])
     if not shutil.which("initdb", path=path):
         missing("PostgreSQL")
     if not find_spec("psycopg"):
         missing("psycopg")
-    prefix = []
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)
-        prefix = ["runuser", "-u", "postgres", "--"]
-    port = free_port()
+    with TemporaryDirectory() as name:  # not below pytest's directory, which other users cannot enter
+        folder, prefix, port = Path(name), [], free_port()
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres")
+            prefix = ["runuser", "-u", "postgres", "--"]
 
-    def run(*command):
-        environment = {**os.environ, "PATH": path}
-        subprocess.run(
-            [*prefix, *command], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
-        )
+        def run(*command):
+            environment = {**os.environ, "PATH": path}
+            subprocess.run(
+                [*prefix, *command], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+            )
 
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "minichar", "--no-sync")
-    run("pg_ctl", "-D", str(folder / "data"), "-o", options, "-l", str(folder / "log"), "-w", "start")
-    yield f"postgresql+psycopg://minichar@127.0.0.1:{port}/postgres"
-    run("pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "-w", "stop")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "minichar", "--no-sync")
+        run("pg_ctl", "-D", str(folder / "data"), "-o", options, "-l", str(folder / "log"), "-w", "start")
+        yield f"postgresql+psycopg://minichar@127.0.0.1:{port}/postgres"
+        run("pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "-w", "stop")
 
 
 def test_a_killed_trial_is_continued_and_the_results_are_those_of_sqlite(sweep, server, tmp_path):

@@ -150,7 +150,8 @@ def work(start, redis_url):
 
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory):
-    from web_helpers import free_port, redis_server
+    from optional import free_port
+    from web_helpers import redis_server
 
     port = free_port()
     with redis_server(port, tmp_path_factory.mktemp("redis")):

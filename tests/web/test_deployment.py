@@ -11,8 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from optional import free_port
 from toys import ONE_THREAD
-from web_helpers import accepts_connections, free_port, wait_for
+from web_helpers import accepts_connections, wait_for
 
 from minichar.cli.serve import command
 

@@ -5,8 +5,8 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from optional import missing
-from web_helpers import Events, accepts_connections, free_port, request, server_in_thread, wait_for
+from optional import free_port, missing
+from web_helpers import Events, accepts_connections, request, server_in_thread, wait_for
 
 from minichar.web.queue import LocalQueue
 

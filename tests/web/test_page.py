@@ -4,8 +4,9 @@ import json
 
 import optional
 import pytest
+from optional import free_port
 from toys import toy_model
-from web_helpers import free_port, server_in_thread, wait_for
+from web_helpers import server_in_thread, wait_for
 
 from minichar.web import job
 from minichar.web.models import load_models

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
+from optional import free_port
 from toys import toy_model
-from web_helpers import Events, free_port, redis_server, request, server_in_thread, wait_for
+from web_helpers import Events, redis_server, request, server_in_thread, wait_for
 
 from minichar import MinicharError, generate
 from minichar.web import redis_queue, worker
