@@ -21,6 +21,7 @@ from minichar.web.sse import KEEP_ALIVE
 PATH = "/v1/completions"
 COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperature"]["minimum"]
 """Below this temperature, the most likely character is always chosen."""
+FIELDS = OPENAPI["components"]["schemas"]["Completion"]["properties"]
 SMALLEST = math.log(0.5 / UNIT)
 """Logarithm of the probabilities that are rounded to 0."""
 
@@ -157,10 +158,11 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
     """Return the request for a body in the ``Completion`` schema, and the form of the response.
 
-    A field that is null counts as missing. Characters of the prompt that are not in the vocabulary are
+    A field of the schema that is null counts as missing. Characters of the prompt that are not in the vocabulary are
     skipped, because clients of OpenAI's API send any text.
     """
-    given = validate({name: value for name, value in data.items() if value is not None}, "Completion")
+    present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
+    given = validate(present, "Completion")
     prompt, stop, temperature = given["prompt"], given["stop"], given["temperature"]
     request = {
         "prime": prompt if isinstance(prompt, str) else prompt[0],

@@ -115,6 +115,7 @@ def test_models(send):
     [
         ({"model": "gpt"}, 404, "model", "model_not_found"),
         ({"n": 2}, 400, "n", None),
+        ({"colour": None}, 400, None, None),
         ({"presence_penalty": 0.5}, 400, "presence_penalty", None),
         ({"max_tokens": 0}, 400, "max_tokens", None),
         ({"logprobs": 6}, 400, "logprobs", None),
