@@ -158,8 +158,8 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
     """Return the request for a body in the ``Completion`` schema, and the form of the response.
 
-    A field of the schema that is null counts as missing. Characters of the prompt that are not in the vocabulary are
-    skipped, because clients of OpenAI's API send any text.
+    A field of the schema that is null counts as missing. Characters of the prompt that are not in the
+    vocabulary are skipped, because clients of OpenAI's API send any text.
     """
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
     given = validate(present, "Completion")
