@@ -68,6 +68,15 @@ def take(trainer, n):
     return events
 
 
+def losses_of(trainer, n):
+    """Train for `n` steps, and return their losses."""
+    losses = []
+    for _ in range(n):
+        trainer.set_rates()
+        losses.append(float(trainer.learn()))
+    return np.array(losses)
+
+
 def history_of(path):
     """Return the rows of the history in a checkpoint."""
     return list(load_history(Path(path)))

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from .draw import BLUE, INK, ORANGE, figure
 
-FLOPS = 30e9
-"""Floating-point operations per second of a rank with one thread, in training."""
+FLOPS = 60e9
+"""Operations per second of a rank with one thread, as measured by ``docs/measured/ranks.py`` for H = 256."""
 NETWORKS = {"10 Gbit/s": (1.25e9, BLUE), "1 Gbit/s": (0.125e9, ORANGE)}
 """Bytes per second between machines with one rank each."""
 PARAMETERS, T, B = 1_335_425, 50, 200  # an LSTM with 2 layers of 320 units

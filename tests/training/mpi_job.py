@@ -10,21 +10,13 @@ from mpi4py import MPI
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cells import ARGUMENTS
-from toys import toy_settings
+from toys import losses_of, toy_settings
 
 from minichar.training.start import begin
 from minichar.training.team import Ranks
 
 MASKS = {"dropout": 0.3, "weight_drop": 0.2, "start_ss": 0.8, "min_ss": 0.5, "learning_rate": 0.01}
 COMM = MPI.COMM_WORLD
-
-
-def losses_of(trainer, n):
-    losses = []
-    for _ in range(n):
-        trainer.set_rates()
-        losses.append(float(trainer.learn()))
-    return np.array(losses)
 
 
 results = {}

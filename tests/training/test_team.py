@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cells import ARGUMENTS
 from ranks import on_ranks
-from toys import history_of, toy_settings
+from toys import history_of, losses_of, toy_settings
 
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
@@ -30,15 +30,6 @@ EVERYTHING = {
     "reset_on": " ",
     "learning_rate": 0.02,
 }
-
-
-def losses_of(trainer, n):
-    """Train for `n` steps, and return their losses."""
-    losses = []
-    for _ in range(n):
-        trainer.set_rates()
-        losses.append(float(trainer.learn()))
-    return np.array(losses)
 
 
 @pytest.mark.parametrize("cell", ARGUMENTS)
