@@ -17,7 +17,7 @@ def cell(request):
 
 
 def slopes(function, arguments, h=1e-30):
-    """Return a function's complex-step derivatives with respect to each element of each argument."""
+    """Return a function's complex-step derivatives with respect to every element of its arguments."""
     moved = [argument.astype("complex128") for argument in arguments]
     found = [np.empty_like(argument) for argument in arguments]
     for argument, gradient in zip(moved, found, strict=True):
@@ -53,7 +53,7 @@ def test_the_gradient_of_every_result_with_respect_to_every_argument(cell, numbe
 
 
 def test_a_tuple_of_gates_and_a_block_give_the_same_results(cell, generator):
-    """Fused cell functions receive tuples."""
+    """Fused cell functions receive the gates as a tuple of arrays instead of one block."""
     for number, stage in enumerate(cell.stages):
         arguments = arguments_of(cell, number, generator)
         there = [tuple(argument) if argument.ndim == 3 else argument for argument in arguments]
@@ -86,13 +86,13 @@ def test_the_declared_names_exist(cell):
 
 
 def test_every_registered_cell_has_config_arguments():
-    """The `cell` fixture is parametrised over `ARGUMENTS`."""
+    """The `cell` fixture covers only the cells in `ARGUMENTS`."""
     assert {Config(8, **arguments).cell.name for arguments in ARGUMENTS.values()} == set(CELLS)
 
 
 class TestShapes:
     def test_shapes_of_the_weights(self):
-        """H = 3, with D = 5 inputs or V = 11 characters."""
+        """The layer has H = 3, and its input is either a vector of size D = 5 or one of V = 11 characters."""
         assert ODD.shapes(3, 5, 11) == {"P": (6, 3 + 1), "R": (6, 5 + 1), "Wn": (3, 3 + 5 + 1)}
         assert ODD.shapes(3, 0, 11) == {"P": (6, 4), "R": (6, 1), "Wn": (3, 4), "Wx": (6 + 3, 11)}
 

@@ -1,4 +1,4 @@
-"""The gradient check detects wrong gradients, and its two methods are accurate."""
+"""Tests that the gradient check detects wrong gradients, and that both of its methods are accurate."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def toy(cell, generator, backend=CPU):
 
 
 def spoil(monkeypatch, names, change):
-    """After every backward pass, change the median-magnitude element of each named gradient."""
+    """Patch the backward pass to corrupt the element of median magnitude in each named gradient."""
     right = Network.backward
 
     def wrong(network):
@@ -110,7 +110,7 @@ def test_both_methods_on_a_cubic():
     slopes = [0.75, 12.0, 27.0]  # 3 θ²
     np.testing.assert_allclose(complex_step(cubic, theta), slopes, rtol=1e-15)
     np.testing.assert_allclose(central_difference(cubic, theta), slopes, rtol=1e-9)
-    # For θ³, the central difference is off by exactly h².
+    # For θ³, the error of the central difference is exactly h².
     np.testing.assert_allclose(central_difference(cubic, theta, 0.1), np.array(slopes) + 0.01, rtol=1e-12)
     np.testing.assert_array_equal(theta, [0.5, -2.0, 3.0])
 

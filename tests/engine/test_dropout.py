@@ -42,7 +42,7 @@ class TestInTheNetwork:
         return toy_network(Config(5, "rnn", 4, 2, dropout), 3, 2, generator, backend)
 
     def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, backend, host, generator):
-        """A replayed step reads each mask from the captured address."""
+        """A replayed CUDA graph reads each mask from the address that was captured."""
         network = self.network(0.4, generator, backend)
         first, second = network.masks
         before = host(first).copy()
@@ -67,7 +67,7 @@ class TestDropConnect:
         return toy_network(config, 3, 2, generator, backend)
 
     def test_the_loss_is_that_of_masked_recurrent_weights(self, network, generator, backend, host):
-        """This also holds after all weights change, including biases and input weights."""
+        """Change all weights first, including biases, so that a stale masked copy would be detected."""
         network.parameters.flat[...] *= 2.0
         masked = network.parameters.twin()
         masked.flat[...] = network.parameters.flat

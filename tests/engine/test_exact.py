@@ -30,7 +30,7 @@ def test_a_matrix_product_is_bitwise_identical_at_every_width_and_position(scale
 
 @pytest.mark.parametrize("scale", [1e-5, 0.3, 50.0])
 def test_sums_are_not_rounded(scale, generator):
-    """All terms have the same sign, so the sums are as large as possible."""
+    """Give all terms the same sign, so that the sums are as large as possible."""
     W, backend = rounded(np.abs(generator.normal(0, scale, (3, 400))))
     s = generator.uniform(0.9, 1, (400, 2))
     product = backend.matmul(W, s)  # rounds s in place
@@ -41,7 +41,7 @@ def test_sums_are_not_rounded(scale, generator):
 
 
 def test_rounding_to_the_grids_is_about_as_accurate_as_float32(generator):
-    """The error of float32 products varies by a factor of up to 1.6 between BLAS libraries."""
+    """The tolerance allows for BLAS libraries, whose float32 errors differ by a factor of up to 1.6."""
     exact_W = generator.normal(0, 0.3, (512, 257))
     s = generator.uniform(-1, 1, (257, 50))
     truth = exact_W @ s
@@ -62,7 +62,7 @@ def test_character_weights_and_zeros_are_not_rounded():
 
 @pytest.mark.parametrize("name", ["tanh", "exp"])
 def test_a_function_gives_the_same_value_at_every_position(name, generator):
-    """NumPy does not guarantee this, but generated text must not depend on its column in the batch."""
+    """Generated text must not depend on its column in the batch, but NumPy does not guarantee equality."""
     f, x = getattr(np, name), generator.normal(0, 3, (37, 70))
     together = f(x)
     for b in range(70):

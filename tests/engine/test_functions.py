@@ -17,7 +17,7 @@ def test_large_arguments_give_the_limits(backend, host):
 
 
 def test_a_tuple_of_gates_and_a_block_give_the_same_result(generator):
-    """Fused cell functions receive tuples."""
+    """Fused cell functions receive the gates as a tuple of arrays instead of one block."""
     block = generator.normal(size=(3, 4, 2))
     gates = sigmoid(np, tuple(block))
     assert isinstance(gates, tuple)

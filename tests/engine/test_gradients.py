@@ -1,4 +1,4 @@
-"""The gradient of the entire network agrees with complex-step differentiation."""
+"""Tests that the gradient of the entire network agrees with complex-step differentiation."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ from minichar.engine.network import Network, teacher_forcing
 from minichar.engine.parameters import Parameters
 from minichar.training.scheduled_sampling import ScheduledSampling
 
-# All axis lengths differ, so that a transposed matrix has the wrong shape: T·B = 10; H+1, 2H+1 = 4, 7;
-# 2H, 3H, 4H = 6, 9, 12.
+# No two axes have the same length, so a transposed matrix always has the wrong shape: T·B is 10, H+1 and
+# 2H+1 are 4 and 7, and 2H, 3H and 4H are 6, 9 and 12.
 T, B, V, H = 5, 2, 8, 3
 
 
@@ -55,7 +55,7 @@ def assert_all_passed(network, rows):
     ],
 )
 def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
-    """The gradient is correct for a nonzero initial state, which `toy_network` sets."""
+    """`toy_network` sets a nonzero initial state, so the gradients of the recurrent weights include it."""
     config = Config(V, **cell, rnn_size=H, num_layers=L, **options)
     network = toy_network(config, T, B, generator)
     assert network.state.all()
@@ -66,7 +66,7 @@ def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
 
 
 def test_every_element_on_every_other_device(device, generator):
-    """The network is very small, because small operations are slow on these devices."""
+    """Use a tiny network, because small operations are slow on these devices."""
     T, B, V, H = 2, 1, 3, 3
     network = toy_network(
         Config(V, "rnn", H, 1, dropout=0.4, weight_drop=0.4, embedding=4, layer_norm=True),
@@ -87,7 +87,7 @@ def test_the_gradient_under_scheduled_sampling_on_every_device(ss_feed, backend,
 
 
 def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
-    """Run a full chunk first, so that stale values are detected."""
+    """Run a full chunk first, so that a gradient that uses its stale values fails the test."""
     n = 3
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)
@@ -116,7 +116,7 @@ def test_the_directional_derivative_at_realistic_sizes(cell, generator):
 
 
 def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend, generator):
-    """Gradients agree to within a multiple of each dtype's machine epsilon."""
+    """The tolerance is a multiple of each dtype's machine epsilon."""
     T = 4
     config = Config(65, **every_cell, rnn_size=32, num_layers=2)
     exact = Parameters(config.shapes(), "float64")

@@ -11,12 +11,12 @@ from minichar.engine.network import Network, teacher_forcing
 
 T, B, V, H = 5, 2, 8, 3
 KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
-"""Resets at the start, in one column, in both columns, and in consecutive steps."""
+"""Mask with resets (0) at the first step, in one column, in both columns, and at consecutive steps."""
 
 
 @pytest.fixture(params=[*ARGUMENTS, "odd"])
 def config(request, monkeypatch):
-    """A network with each cell, including one with three states."""
+    """Return the configuration of a network with each cell, including `ODD`, which has three states."""
     monkeypatch.setitem(CELLS, ODD.name, ODD)
     return Config(V, **ARGUMENTS.get(request.param, {"model": "odd"}), rnn_size=H, num_layers=2, dropout=0.4)
 
@@ -42,7 +42,7 @@ def test_the_gradient_on_every_device(backend, generator):
 
 
 def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator):
-    """Every state is bitwise equal."""
+    """All states must be bitwise equal."""
     network = toy_network(config, T, B, generator)
     network.masks = [None, None]
     inputs = generator.integers(V, size=(T, B))
@@ -61,7 +61,7 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator
 
 
 def test_a_chunk_with_a_reset_equals_two_chunks(config, generator):
-    """The loss and the gradient are weighted means over the two documents."""
+    """The chunk's loss and gradient are weighted means over the two documents."""
     network = toy_network(config, T, B, generator)
     network.masks = [None, None]
     inputs, targets = generator.integers(V, size=(2, T, B))
@@ -82,7 +82,7 @@ def test_a_chunk_with_a_reset_equals_two_chunks(config, generator):
 
 
 def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator):
-    """A chunk that contains no separator gives the same step with and without ``reset_on``."""
+    """If a chunk contains no separator, ``reset_on`` does not change the training step."""
     network = toy_network(config, T, B, generator)
     inputs, targets = generator.integers(V, size=(2, T, B))
     network.learn(teacher_forcing(inputs), targets)
@@ -93,7 +93,7 @@ def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator)
 
 
 def test_the_array_has_a_fixed_address_and_is_on_the_device(backend, host):
-    """A captured step reads the current values at each replay."""
+    """A captured step reads the array's current values at each replay."""
     network = toy_network(Config(V, "rnn", H, 1), T, B, np.random.default_rng(1), backend)
     network.set_keep(KEEP)
     keep = network.keep

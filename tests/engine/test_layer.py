@@ -21,7 +21,7 @@ def odd(monkeypatch):
 
 
 def test_a_cell_with_every_feature_has_the_correct_gradient(odd, generator):
-    """Pre-activations in the cache are not overwritten before the backward pass."""
+    """`ODD` caches its pre-activations, which must not be overwritten before the backward pass."""
     network = toy_network(odd, 3, B, generator)
     inputs, targets = generator.integers(V, size=(2, 3, B))
     rows = check_network(network, teacher_forcing(inputs), targets)
@@ -34,14 +34,14 @@ def test_initial_biases_are_those_declared_by_the_cell(odd):
     initialise(odd, parameters, np.random.default_rng(1))
     for layer in ("layer1.", "layer2."):
         P, R, Wn = (parameters[layer + name] for name in ("P", "R", "Wn"))
-        np.testing.assert_array_equal(P[:, -1] == 2.0, [False] * H + [True] * H)  # gates p q
+        np.testing.assert_array_equal(P[:, -1] == 2.0, [False] * H + [True] * H)  # gates p and q
         np.testing.assert_array_equal(Wn[:, -1] == -3.0, [True] * H)
         for drawn in (P[:, :-1], R, Wn[:, :-1], P[:H]):
             assert abs(drawn).max() <= 0.08
 
 
 def values_of(cell, generator):
-    """Run a layer, and return ``(layer, start, seen)``; `seen` contains copies of each step's values."""
+    """Run a layer, and return ``(layer, start, seen)``, where `seen` has copies of each step's values."""
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=1), T, B, generator)
     (layer,) = network.layers
     start = layer.start.copy()
@@ -74,7 +74,7 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("model", EQUATIONS)
 def test_values_are_named_correctly(model, generator):
-    """The named values satisfy the cell's equations, so no two names are swapped."""
+    """The values satisfy the cell's equations only if no two names are swapped."""
     _, start, seen = values_of({"model": model}, generator)
     before = dict(zip("hc", start, strict=False))
     for values in seen:

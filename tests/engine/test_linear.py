@@ -41,7 +41,7 @@ PARTS = {
 @pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("n", [T, 2])
 def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
-    """A full chunk, or a shorter one after it, satisfies the equations in ``linear.py``."""
+    """Check the equations in ``linear.py`` for a full chunk and for the first `n` steps of a chunk."""
     layer, (h, x, ids) = linear(**reads), text
     W = host(layer.W)
     parts = [part for part, read in ((h, layer.reads_h), (x, layer.reads_x)) if read]
@@ -79,7 +79,7 @@ def test_memory_for_the_backward_pass_is_not_allocated_by_the_forward_pass(linea
 
 
 def test_the_result_of_a_step_is_not_overwritten_by_the_next_step(linear, text, backend, host):
-    """Cells may cache their pre-activations."""
+    """Cells may cache the result of a step for the backward pass."""
     layer, (h, _, ids) = linear(reads_x=False, reads_ids=True), text
     first = layer.step(0, backend.to_device(h[0]), backend.to_device(ids[0]))
     kept = host(first).copy()

@@ -43,7 +43,7 @@ def test_huge_logits_do_not_overflow(dtype, both):
 
 
 def test_the_gradient_overwrites_the_logits_but_not_the_targets(generator):
-    """With a large vocabulary, the logits are by far the largest array in a chunk."""
+    """Overwriting saves memory: with a large vocabulary, the logits are by far the largest array."""
     logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
     kept = targets.copy()
     _, cache = loss.forward(CPU.xp, logits, targets, N)

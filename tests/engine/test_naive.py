@@ -26,7 +26,7 @@ def test_the_engine_agrees_with_the_naive_reference(cell, L, dropout, layer_norm
 
 
 def test_the_reference_gives_a_different_loss_for_every_cell(generator):
-    """Otherwise, the test above could not detect a wrong cell."""
+    """If two cells gave the same loss, the test above could not tell them apart."""
     inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
     losses = []
     for cell in STEPS:

@@ -30,7 +30,7 @@ def text(generator, backend):
 
 @pytest.fixture
 def same(host):
-    """Return a function that asserts equality up to rounding, which may depend on memory layout."""
+    """Return a function that asserts equality up to rounding, which may depend on the memory layout."""
     return lambda value, wanted: np.testing.assert_allclose(host(value), host(wanted), rtol=1e-12, atol=1e-14)
 
 
@@ -98,11 +98,11 @@ class TestChunks:
         if network.parameters.backend.kind == "cpu":
             assert all(row.passed for row in check_network(network, feed, targets[second]))
 
-        # If both chunks are processed as one sequence, the second loss has a different gradient.
+        # If both chunks were processed as one sequence, the gradient of the second loss would differ.
         long = another(network, 2 * T)
         long.state = start
         long.learn(teacher_forcing(inputs), targets)
-        long.readout.dx[second] *= 2  # the chunk's own loss is a mean over half as many characters
+        long.readout.dx[second] *= 2  # because the chunk's own loss is a mean over half as many characters
         long.readout.dx[first] = 0.0
         long.backward()
         assert relative_error(host(network.gradient["layer1.W"]), host(long.gradient["layer1.W"])) > 1e-3
@@ -131,7 +131,7 @@ class TestChunks:
             same(value, wanted)
 
     def test_repeating_a_chunk_gives_the_same_result(self, network, text, host, equal):
-        """Only `carry` changes the initial state of a chunk."""
+        """Only `carry` changes the initial state, so repeating a chunk starts from the same state."""
         inputs, targets = text
         before = network.state
         first = loss_and_gradient(network, inputs[:T], targets[:T])

@@ -12,7 +12,7 @@ from minichar.errors import MinicharError
 MAX_SIZE = 1 << 20
 SHAPES = {"b": (2, 3), "a": (4,), "c": (1, 2)}
 
-# char-rnn has two bias vectors per gate. CHAR_RNN lists its parameter counts for V = 65 and each (L, H).
+# CHAR_RNN lists char-rnn's parameter counts for V = 65 and each (L, H). char-rnn has two biases per gate.
 SIZES = ((2, 128), (2, 256), (2, 512), (3, 512))
 CHAR_RNN = {
     "rnn": (66_369, 230_977, 855_105, 1_380_417),
@@ -22,7 +22,7 @@ CHAR_RNN = {
 
 
 FEWER_BIASES = {"rnn": 1, "lstm": 4, "gru": 0, "gru-reset-before": 3}
-"""For each cell, the number of gates that have one bias instead of char-rnn's two."""
+"""Number of gates in each cell that have one bias instead of char-rnn's two."""
 
 
 class TestParameters:
@@ -130,7 +130,7 @@ class TestInitialise:
 
     def test_weights_are_uniform_around_zero(self):
         weights = self.fresh(Config(65, "gru", 64), 1).flat
-        # A uniform distribution on ±0.08 has a standard deviation of 0.08/√3. There are over 50,000 weights.
+        # A uniform distribution on ±0.08 has a standard deviation of 0.08/√3. There are over 50,000 samples.
         assert abs(weights).max() <= 0.08
         assert abs(weights).max() > 0.0799
         assert weights.mean() == pytest.approx(0, abs=0.001)

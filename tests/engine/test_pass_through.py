@@ -1,4 +1,4 @@
-"""`Layer.carry` supports cells that return one of their arguments as a new state."""
+"""Tests that `Layer.carry` supports cells that return one of their arguments as a new state."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from minichar.engine.network import Network, teacher_forcing
 
 def forward(xp, a, c_prev, m_prev):
     h = xp.tanh(a[0] + 0.5 * m_prev)
-    return h, h, c_prev, (h,)  # m is c delayed by one step
+    return h, h, c_prev, (h,)  # m is c, delayed by one step
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""With the same weights, minichar and PyTorch give the same loss and gradients."""
+"""Tests that minichar and PyTorch give the same loss and gradients for the same weights."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 T, B, V, H = 5, 2, 8, 3
 
-# For each of PyTorch's blocks of H rows, the index of the corresponding block in minichar.
+# Index in minichar of each of PyTorch's blocks of H rows.
 BLOCKS = {
     "rnn": (0,),
     "lstm": (0, 1, 3, 2),  # minichar uses the order i, f, o, g, and PyTorch uses i, f, g, o
