@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-real = pytest.importorskip("cupy", reason="the test double of CuPy requires the package cupy-cuda12x")
+real = pytest.importorskip("cupy", reason="the CuPy test double requires the package cupy-cuda12x")
 CUDARuntimeError = real.cuda.runtime.CUDARuntimeError
 
 IN_PLACE = ("sort", "partition", "put", "set", "scatter_add", "scatter_max", "scatter_min", "byteswap")
-"""Methods that write in place. Capture does not support them, and the engine does not use them."""
+"""In-place methods, which capture does not support and the engine does not use."""
 OPERATORS = {
     "add": "add",
     "sub": "subtract",

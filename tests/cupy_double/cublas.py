@@ -1,6 +1,7 @@
-"""A stand-in for the cuBLAS library, which computes with NumPy on the memory at the pointers it receives.
+"""A fake cuBLAS library, which uses NumPy to compute on the memory at the pointers it receives.
 
-As in cuBLAS, matrices are column-major, and the leading dimension is the number of items between columns.
+As in cuBLAS, matrices are column-major, and the leading dimension is the number of elements between the
+starts of consecutive columns.
 """
 
 import ctypes
@@ -25,7 +26,7 @@ SIGNATURES = {
 
 
 class Function:
-    """A function of the library. Its `argtypes` must be those of the header file."""
+    """A function of the library. Its callers must set `argtypes` as in NVIDIA's header file."""
 
     def __init__(self, function, types):
         self.function, self.types, self.argtypes = function, types, None
@@ -44,7 +45,7 @@ class Handle:
 
 
 class CuBLAS:
-    """The library. Products are captured as on a GPU, and refused where a capture would not contain them."""
+    """The library. It captures products as on a GPU, and rejects those that the graph would not contain."""
 
     def __init__(self, device):
         self.device, self.handles, self.numbers = device, {}, count(1)
@@ -113,7 +114,7 @@ class CuBLAS:
         if device.fusing:
             raise TypeError("a matrix product in a fused function")
         if handle.stream != device.stream.ptr:
-            raise RuntimeError("a product on another stream than the current one")
+            raise RuntimeError("a product on a stream other than the current one")
         if handle.workspace is None:
             raise RuntimeError("a product without a workspace")
 

@@ -162,7 +162,7 @@ class UsingAllocator:
     def __enter__(self):
         self.before, self.device.allocator = self.device.allocator, self.allocator
         if self.allocator is not None and self.allocator.__self__._stream is None:
-            self.allocator.__self__._stream = self.device.stream  # the memory of a pool belongs to one stream
+            self.allocator.__self__._stream = self.device.stream  # a pool serves one stream
 
     def __exit__(self, *exception):
         self.device.allocator = self.before

@@ -1,4 +1,4 @@
-"""State shared by the module and its arrays: streams, capture, memory pools, and counts of operations."""
+"""State shared by the test double and its arrays: streams, capture, memory pools and operation counts."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ PRODUCTS = ("matmul", "dot", "tensordot", "inner", "vdot", "einsum")
 
 
 class Device:
-    """The state of the device.
+    """The state of a fake GPU.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Device:
         self.crossings[where] += 1
 
     def wait(self, what):
-        """Make the host wait for the device. This is an error during capture, and invalidates the capture."""
+        """Make the host wait for the device. During capture, invalidate the capture and raise an error."""
         if self.capture is not None:
             self.capture.valid = False
             raise CUDARuntimeError(CAPTURE_UNSUPPORTED)
@@ -49,11 +49,11 @@ class Device:
             raise TypeError(f"{what} in a fused function")
 
     def launch(self, kind, n=1):
-        """Count `n` operations. During capture, each must be on the stream that is captured."""
+        """Count `n` operations, which must be on the captured stream during capture."""
         if self.fusing or not n:
             return
         if self.capture is not None and self.stream is not self.capture.stream:
-            raise RuntimeError("an operation on another stream than the captured one")
+            raise RuntimeError("an operation on a stream other than the captured one")
         self.operations[kind] += n
 
     @np.errstate(over="ignore")  # a GPU does not report overflow
@@ -76,7 +76,7 @@ class Device:
             self.record(lambda: function(*plain[0], **plain[1]))
             return written
         if not isinstance(result, np.ndarray | np.generic):
-            return result  # such as a shape or a dtype
+            return result  # a shape or a dtype, for example
         array = np.asarray(result)
         self.made(array, [a for a in flat(plain) if isinstance(a, np.ndarray)])
         if self.capture is not None and array is self.capture.fresh.get(id(array)):
@@ -98,7 +98,7 @@ class Device:
         self.capture.fresh[id(array)] = array
 
     def check_allocator(self):
-        """Raise an exception if a capture would allocate memory that is not its own."""
+        """Raise an exception if a capture would allocate memory outside its own pool."""
         if self.capture is not None and self.allocator is None:
             raise RuntimeError("a captured step allocated memory from the default pool")
         if self.capture is not None and self.allocator.__self__._stream is not self.capture.stream:

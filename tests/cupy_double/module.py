@@ -17,7 +17,7 @@ from minichar.devices import cupy as opening
 from minichar.devices.choose import open_backend
 
 WAITING = ("unique", "nonzero", "flatnonzero", "argwhere", "bincount", "repeat", "array_equal", "allclose")
-"""Functions that make the host wait for the device, for example to obtain the size of the result."""
+"""Functions that make the host wait for the device, for example to learn the size of the result."""
 
 
 class Ufunc:
@@ -151,7 +151,7 @@ def open_double(name="gpu", **options):
 
 
 def load_library():
-    """Return the stand-in for cuBLAS if ``import cupy`` returns the test double."""
+    """Return the fake cuBLAS if ``import cupy`` returns the test double."""
     cupy = sys.modules["cupy"]
     return cupy.cublas if isinstance(cupy, DoubleOfCuPy) else cublas.load_library()
 

@@ -1,6 +1,6 @@
-"""The number of operations that a CuPy call launches on the device, read off the sources of CuPy 14.
+"""The number of operations that a CuPy call launches on the device, according to the source of CuPy 14.
 
-An operation is a kernel, a memory set or a copy. Views launch none.
+An operation is a kernel launch, a memset or a copy. Creating a view launches none.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ REDUCTIONS = ("max", "sum", "mean", "min", "argmax", "all", "any")
 SIMPLE = ("take", "where", "clip", "arange", "zeros", "zeros_like", "copyto", "isfinite", *REDUCTIONS)
 ALONG_AXIS = ("take_along_axis", "put_along_axis")
 MOST_COPIES = 8
-"""CuPy concatenates more arrays than this with one kernel, after copying their addresses to the device."""
+"""To concatenate more arrays than this, CuPy copies their addresses to the device and launches one kernel."""
 
 
 def operations(function, args, kwargs, result):
-    """Yield the kind and number of the operations of a call, given its arguments and result."""
+    """Yield the kinds and counts of the operations that a call launches, given its arguments and result."""
     name = getattr(function, "__name__", str(function))
     arrays = [a for a in args if isinstance(a, np.ndarray)]
     if name == "matmul":

@@ -1,4 +1,4 @@
-"""Matrix products through cuBLAS, computed by a stand-in that reads memory at the pointers it receives."""
+"""Tests for matrix products through a fake cuBLAS that reads memory at the pointers it receives."""
 
 import sys
 from types import SimpleNamespace
@@ -44,7 +44,7 @@ def test_a_product_of_views(layout, dtype, gpu, generator):
     np.testing.assert_allclose(gpu.to_host(gpu.matmul(A, B)), wanted, **tolerance)
     assert gpu.xp.device_.operations - before == {"product": 1}
     assert str(gpu.matmul(A, B).dtype) == dtype
-    # The output is a slice of a larger array, whose other items must not change.
+    # The output is a slice of a larger array, whose other elements must not change.
     for add in (False, True):
         start = generator.normal(size=(3, wanted.shape[0] + 1, 2, wanted.shape[1])).astype(dtype)
         there = gpu.to_device(start)

@@ -1,4 +1,4 @@
-"""Tests for opening a GPU. Other modules test GPU computations, and test_fusion.py tests fused kernels."""
+"""Tests for opening a GPU. Other test modules cover computations, and test_fusion.py covers fused kernels."""
 
 import pytest
 

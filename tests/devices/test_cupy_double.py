@@ -1,4 +1,4 @@
-"""The CuPy test double is at least as strict as CuPy and captures graphs in the same way."""
+"""Tests that the CuPy test double is at least as strict as CuPy and captures graphs in the same way."""
 
 import numpy as np
 import pytest
@@ -138,7 +138,7 @@ class TestMixing:
 
 
 class TestProducts:
-    """The stand-in for cuBLAS, called through `Products`."""
+    """Tests for the fake cuBLAS, called through `Products`."""
 
     @pytest.fixture
     def products(self, xp):
@@ -173,7 +173,7 @@ class TestProducts:
     def test_a_product_on_another_stream_is_refused(self, xp, a, products, monkeypatch):
         products.matmul(a, a.T)  # sets the default stream
         monkeypatch.setattr(products, "use_current_stream", lambda: None)
-        with pytest.raises(RuntimeError, match="product on another stream"):
+        with pytest.raises(RuntimeError, match="product on a stream other than"):
             self.capture(xp, lambda: products.matmul(a, a.T))
         products.matmul(a, a.T)
 
@@ -190,7 +190,7 @@ class TestProducts:
 
 
 class TestOperations:
-    """The operations that CuPy launches."""
+    """Tests for the number of operations that each CuPy call launches."""
 
     @pytest.mark.parametrize(
         ("function", "wanted"),
@@ -380,7 +380,7 @@ class TestCapture:
             with other:
                 function(xp, a)
 
-        with pytest.raises(RuntimeError, match="another stream"):
+        with pytest.raises(RuntimeError, match="stream other than"):
             captured(step)
         captured(lambda: function(xp, a))
 

@@ -15,7 +15,7 @@ from minichar.extras import install_command
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Use small matrices and make dpnp unavailable, except in the last test, which restores it."""
+    """Use small matrices, and make dpnp unavailable. The OpenCL test makes it available again."""
     monkeypatch.setattr(doctor, "N", 32)
     monkeypatch.setitem(sys.modules, "dpctl", None)
 
@@ -83,7 +83,7 @@ def test_an_unavailable_device_is_reported_with_a_remedy(double):
 
 
 def test_a_device_that_fails_after_opening_is_reported_in_one_line(double):
-    """CuPy fails like this if CUDA libraries are missing."""
+    """CuPy raises this kind of error if a CUDA library is missing."""
     cupy = double()
 
     def matmul(*args, **kwargs):
@@ -107,13 +107,13 @@ def test_a_nearly_full_disk(free, ok, found, double, monkeypatch):
 
 
 def test_the_speed_is_the_median_over_several_matrix_products(monkeypatch):
-    """Multiplying two N × N matrices takes 2 N³ operations."""
+    """Multiplying two N × N matrices takes 2 N³ floating-point operations."""
     backend = doctor.open_backend("cpu")
     ticks = iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 5.0])
     monkeypatch.setattr(doctor, "perf_counter", lambda: next(ticks))
     before = backend.crossings["to_host"]
     assert doctor.gigaflops(backend) == pytest.approx(2 * 32**3 / 3.0 / 1e9)
-    assert backend.crossings["to_host"] - before == 6  # each copy waits for the device
+    assert backend.crossings["to_host"] - before == 6  # copying the result waits for the device
 
 
 def test_the_command_prints_one_line_per_finding_and_exits_with_0(double):
@@ -130,7 +130,7 @@ def test_the_command_prints_one_line_per_finding_and_exits_with_0(double):
 
 def test_a_real_opencl_device(double, monkeypatch):
     monkeypatch.delitem(sys.modules, "dpctl")
-    dpctl = pytest.importorskip("dpctl", reason="--device opencl needs dpnp")
+    dpctl = pytest.importorskip("dpctl", reason="--device opencl requires dpnp")
     double(error=35)
     finding = findings()["opencl"]
     assert finding.ok, finding

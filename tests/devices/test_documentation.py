@@ -1,4 +1,4 @@
-"""The table of devices in the documentation is up to date."""
+"""Tests that the table of devices in the documentation is up to date."""
 
 import re
 import tomllib

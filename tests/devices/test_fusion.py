@@ -1,8 +1,8 @@
 """Check the kernels that CuPy generates for the cell functions, without a GPU.
 
-`cupy.fuse` traces a function once and generates the source code of one kernel. These tests interpret
-the source line by line with NumPy, without launching the kernel. The results must agree with those of
-the function on the CPU.
+`cupy.fuse` traces a function once and generates the source code of one kernel. These tests do not launch
+the kernel. They interpret its source line by line with NumPy, and compare the results with those of the
+function on the CPU.
 """
 
 import re
@@ -14,7 +14,7 @@ from cells import ODD, arguments_of
 from minichar.devices.cupy import CuPyBackend
 from minichar.engine.cell import CELLS
 
-cupy = pytest.importorskip("cupy", reason="CuPy is not installed (cupy-cuda12x)")
+cupy = pytest.importorskip("cupy", reason="CuPy is not installed (pip install cupy-cuda12x)")
 fusion = pytest.importorskip("cupy._core.fusion", reason="this version of CuPy has no cupy._core.fusion")
 
 CONSTANT = re.compile(r"const \w+ (v\d+) = (\S+);")
@@ -51,7 +51,7 @@ def run(kernel, arrays):
         if match := CONSTANT.fullmatch(line):
             values[match[1]] = float(match[2])
         elif match := CAST.fullmatch(line):
-            uninitialised = np.nan  # outputs are cast before they are assigned
+            uninitialised = np.nan  # kernels cast their outputs before assigning them
             values[match[1]] = np.asarray(values.get(match[3], uninitialised)).astype(DTYPES[match[2]])
         elif match := CALL.fullmatch(line):
             values[match[3]] = getattr(np, match[1])(*(values[name] for name in match[2].split(", ")))
@@ -64,7 +64,7 @@ def run(kernel, arrays):
 
 
 class TracedCuPy:
-    """CuPy namespace whose fused kernels are traced once and interpreted with NumPy."""
+    """CuPy namespace that traces each fused function once and interprets its kernel with NumPy."""
 
     def __init__(self):
         self.kernels = []
@@ -132,7 +132,7 @@ def test_the_kernel_computes_the_same_results_as_numpy(cell, number, way, dtype,
 
 
 def test_a_kernel_is_named_after_its_function():
-    """Profilers show the kernel name."""
+    """Profilers show the name of the kernel."""
     xp = TracedCuPy()
     CuPyBackend(0, xp).fuse(CELLS["lstm"].stages[0].backward)(*np.ones((2, 3, 2)), tuple(np.ones((6, 3, 2))))
     assert xp.kernels[0].name == "lstm_backward"

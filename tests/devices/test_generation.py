@@ -1,4 +1,4 @@
-"""A model generates the same text on every device as on the CPU, with few copies."""
+"""Tests that a model generates the same text on every device as on the CPU, with few host-device copies."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary(" abcdes")
 
 @pytest.fixture
 def models(device, generator, tmp_path):
-    """Return the same model with large weights on the CPU and on the device."""
+    """Return a model with large weights twice: on the CPU and on the device."""
     config = Config(len(VOCABULARY), rnn_size=6, num_layers=2, dropout=0.4)
     here = CharRNN.new(config, VOCABULARY, 1, "float64")
     here.parameters.flat[...] = generator.uniform(-1, 1, here.parameters.size)

@@ -1,4 +1,4 @@
-"""`Backend.recorded` returns a CUDA graph on a GPU and an ordinary function on other devices."""
+"""Tests for `Backend.recorded`, which returns a CUDA graph on a GPU and a plain function elsewhere."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_events_order_a_step_after_the_current_stream_and_before_later_work_on_i
             method,
             lambda stream, event, method=method: log.append((names[id(stream)], method, names[id(event)])),
         )
-    monkeypatch.setattr(type(current), "synchronize", lambda stream: pytest.fail("the host waits"))
+    monkeypatch.setattr(type(current), "synchronize", lambda stream: pytest.fail("the host waited"))
     before = [("caller", "record", "begin"), ("step", "wait_event", "begin")]
     after = [("step", "record", "end"), ("caller", "wait_event", "end")]
     for _ in range(WARM_UP + 1):
@@ -92,7 +92,7 @@ class TestProducts:
         assert step.graph is not None
 
     def test_products_of_two_graphs_are_each_on_their_own_stream(self, product, gpu):
-        """Between the captures, products run on the default stream, as in validation."""
+        """Products also run on the default stream between the captures, as they do during validation."""
         step, W, s, _ = product
         second = gpu.zeros((3, 3), "float64")
         other = gpu.recorded(lambda: gpu.matmul(s, W, out=second))
@@ -105,7 +105,7 @@ class TestProducts:
 
 
 class TestFallback:
-    """A step that cannot be captured runs normally, and one warning names the cause."""
+    """Tests that a step that cannot be captured runs normally and that one warning names the cause."""
 
     CAUSES = (
         (lambda gpu, a: gpu.xp.matmul(a, a), "NotImplementedError: calling cuBLAS API"),

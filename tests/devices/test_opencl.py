@@ -32,10 +32,10 @@ def test_a_device_number_out_of_range(fake_opencl, error_of):
 
 
 class TestDriver:
-    """The bundled driver is in a directory that the OpenCL loader does not search."""
+    """Tests for the bundled driver, which is in a directory that the OpenCL loader does not search."""
 
     def test_the_driver_is_found_without_an_environment_variable(self):
-        pytest.importorskip("dpnp", reason="--device opencl needs dpnp")
+        pytest.importorskip("dpnp", reason="--device opencl requires dpnp")
         environment = {name: value for name, value in os.environ.items() if name != "OCL_ICD_FILENAMES"}
         program = "from minichar.devices.choose import open_backend; print(open_backend('opencl').describe())"
         result = subprocess.run(
@@ -81,7 +81,7 @@ def test_the_queue_is_in_order():
 
 
 class TestDeadlock:
-    """A blocking function must not hold the GIL, because the task it waits for may need the GIL."""
+    """Tests that blocking functions release the GIL, which the task that they wait for may need."""
 
     def test_copies_wait_exactly_once_even_if_the_device_is_opened_several_times(self):
         events = []

@@ -20,7 +20,7 @@ def test_the_numbers_are_uniform(dtype, backend, host):
     counts = np.histogram(numbers, bins=10, range=(0, 1))[0]
     chi_square = ((counts - N / 10) ** 2 / (N / 10)).sum()
     assert chi_square < 27.9  # the 99.9th percentile for 9 degrees of freedom
-    # Numbers are uncorrelated with their neighbours and with the other block.
+    # Successive numbers are uncorrelated, and so are the two blocks.
     for lag in (1, 2, N // 2):
         correlation = np.corrcoef(numbers[lag:], numbers[:-lag])[0, 1]
         assert abs(correlation) < 4 / np.sqrt(N - lag)
