@@ -1,4 +1,4 @@
-"""Run by ``mpiexec -n N`` in test_mpi.py. Rank 0 prints the differences from one process as JSON."""
+"""MPI job for test_mpi.py. Rank 0 prints how the losses differ from those of one process, as JSON."""
 
 import json
 import sys

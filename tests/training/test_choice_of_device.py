@@ -1,4 +1,4 @@
-"""``--device auto``: the device on which a few training chunks take the least time."""
+"""Tests for ``--device auto``, which selects the device that trains on a few chunks in the least time."""
 
 import numpy as np
 import pytest
@@ -34,16 +34,16 @@ class Other(NumPyBackend):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Path of an empty cache."""
+    """Use an empty cache of timings, and return its path."""
     monkeypatch.setattr(timings, "cache_path", lambda: tmp_path / "cache" / "timings.json")
     return tmp_path / "cache" / "timings.json"
 
 
 @pytest.fixture
 def timed(monkeypatch):
-    """Give the devices times, and return them with the list of devices that were timed.
+    """Patch `time_step`; return ``(times, calls)``: the time of each device, and the devices timed so far.
 
-    A time can also be an exception.
+    Tests may replace a time with an exception for `time_step` to raise.
     """
     times, calls = {"cpu": 12.3, "gpu:0": 18.0}, []
 

@@ -1,4 +1,4 @@
-"""On every device, training gives the same losses, makes few copies and resumes exactly."""
+"""Tests that training gives the same losses on every device, makes few copies and resumes exactly."""
 
 from dataclasses import replace
 
@@ -65,11 +65,11 @@ def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None, embedding=0):
 
 
 BOTH_KINDS = pytest.mark.parametrize("backend", ["cpu", "cupy-double"], indirect=True)
-"""Run once with NumPy's generator and once with a block-counting generator, as on other devices."""
+"""Run once with NumPy's generator and once with a generator that counts blocks, as on other devices."""
 
 
 class OnTheHost:
-    """Random numbers generated on a device and copied to the host, for a run on the CPU."""
+    """Generator whose random numbers are drawn on a device and copied to the host, for runs on the CPU."""
 
     def __init__(self, device, *words):
         self.device, self.uniform = device, device.uniform(*words)
@@ -99,7 +99,7 @@ class TestParity:
     def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(
         self, ss_feed, embedding, device
     ):
-        """The rates change from epoch to epoch, and a captured step must use the current ones."""
+        """The learning rate and teacher-forcing ratio change every epoch, and captured steps must follow."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
         here, there = (trainer_on(backend, settings, L=1, embedding=embedding) for backend in (CPU, device))
         here.generator = OnTheHost(device, settings.seed, 1)
@@ -113,7 +113,7 @@ class TestParity:
 
 
 class TestRecording:
-    """A captured step uses the current inputs and rates at every replay."""
+    """Tests that a captured step uses the current inputs and rates at every replay."""
 
     class ConstantRate(TrainingStep):
         """A faulty step whose learning rate is a Python number instead of an array."""
@@ -159,7 +159,7 @@ class TestRecording:
         assert len(calls) == 6
 
     def test_an_embedding_and_an_average_are_replayed(self, gpu):
-        """So are the DropConnect masks, and all parameters stay at their captured addresses."""
+        """The replay also draws DropConnect masks and updates the parameters at their captured addresses."""
         here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))
         here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
         np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
@@ -231,7 +231,7 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_r
 
 
 def test_a_run_whose_losses_are_not_read_copies_only_the_first_loss_back(backend, tmp_path):
-    """The first loss is read because later losses are compared with it."""
+    """The trainer reads the first loss because it compares later losses with it."""
     settings = replace(EVERYTHING, checkpoint_dir=str(tmp_path), max_epochs=1, eval_val_every=99)
     trainer = trainer_on(backend, settings)
     start = backend.crossings["to_host"]
@@ -275,8 +275,8 @@ class TestRun:
         np.testing.assert_array_equal(host(resumed.model.parameters.flat), host(whole.model.parameters.flat))
         assert resumed.generator.state == whole.generator.state
         if backend.kind != "cpu":
-            # Two masks for dropout and two for DropConnect per chunk in both epochs, and two more blocks per
-            # chunk in the second.
+            # Each chunk draws two dropout masks and two DropConnect masks, and in the second epoch also two
+            # blocks for scheduled sampling.
             assert whole.generator.state == {"blocks": 4 * 14 + 2 * 7}
         assert list(resumed.history) == list(whole.history)
 
@@ -301,7 +301,7 @@ class TestRun:
 
     @BOTH_KINDS
     def test_resuming_on_another_device_uses_a_new_generator_state(self, run, backend, tmp_path):
-        """A generator state can be used only on the kind of device that saved it."""
+        """A generator state can be restored only on the kind of device that saved it."""
         _, _, paths = run("first", max_epochs=1)
         model, state = load_training(paths[0], backend)
         state.progress = replace(state.progress, device="another", random={"of": "another"})
@@ -311,7 +311,7 @@ class TestRun:
 
     @pytest.mark.parametrize("value", [np.nan, 1e30])
     def test_a_failed_loss_does_not_change_the_parameters(self, value, backend, host):
-        """The parameters do not change even if no loss is read between steps."""
+        """No loss is read between steps, so the step itself must keep the parameters unchanged."""
         trainer = trainer_on(backend, EVERYTHING)
         trainer.look(trainer.learn())
         trainer.step.theta["readout.W"][...] *= value

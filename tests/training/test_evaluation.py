@@ -112,7 +112,7 @@ class TestEvaluateWhole:
         seen = []
 
         def watch(chunks):
-            assert len(chunks) == 4  # for the length of a progress bar
+            assert len(chunks) == 4  # a progress bar needs the length
             for chunk in chunks:
                 seen.append(chunk)
                 yield chunk
@@ -153,7 +153,7 @@ class TestEvaluatePart:
         return split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
 
     def unbroken(self, model, *parts):
-        """Return the losses of consecutive splits, read in one pass from a zero state."""
+        """Return the losses of consecutive splits, evaluated in one pass from a zero state."""
         losses, state = [], None
         for part in parts:
             inputs, targets = (np.concatenate(pieces) for pieces in zip(*part, strict=True))
@@ -215,11 +215,11 @@ class TestEvaluatePart:
 
 
 class TestOnADevice:
-    """Evaluation on a device gives the same losses as on the CPU."""
+    """Tests that evaluation on a device gives the same losses as on the CPU."""
 
     @pytest.fixture
     def there(self, cell, device):
-        """Return the model on the device."""
+        """Return a model on the device."""
         return model_on(device, cell, np.random.default_rng(123))
 
     @pytest.fixture

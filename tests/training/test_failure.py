@@ -12,7 +12,7 @@ from minichar.training.trainer import Step
 
 
 def sabotage(trainer, iteration, name, change, watched=False):
-    """Change a parameter after `iteration` chunks of a run; return ``(checkpoints, error)`` when it fails.
+    """Change a parameter after `iteration` chunks, and return ``(checkpoints, error)`` when the run fails.
 
     If `watched` is true, the loss of every chunk is read.
     """
@@ -20,7 +20,7 @@ def sabotage(trainer, iteration, name, change, watched=False):
     try:
         for event in trainer.run():
             if watched and isinstance(event, Step):
-                assert isinstance(event.loss, float)  # reading a loss never raises an error; the trainer does
+                assert isinstance(event.loss, float)  # only the trainer raises the error
             if isinstance(event, Step) and event.iteration == iteration:
                 before = listing(trainer.settings.checkpoint_dir)
                 change(trainer.model.parameters[name])

@@ -88,7 +88,7 @@ def test_the_first_ten_losses(name):
 
 
 def test_the_first_loss_is_near_the_uniform_baseline(cell):
-    """With small weights, all V characters have nearly the same logit, and the loss is near ln V."""
+    """The initial weights are small, so all V logits are nearly equal and the loss is near ln V."""
     trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4)
     V = trainer.model.config.vocab_size
     assert V == 16
@@ -96,7 +96,7 @@ def test_the_first_loss_is_near_the_uniform_baseline(cell):
 
 
 def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
-    """With a negligible learning rate, each epoch has the same losses as an evaluation."""
+    """With a negligible learning rate, the losses of each epoch equal those of an evaluation."""
     trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4, learning_rate=1e-12, use_ss=False)
     trainer.model.parameters.flat[...] *= 10  # so that the loss depends on the state
     wanted = evaluate_part(trainer.model, trainer.split, "train", "zero")

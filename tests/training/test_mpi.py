@@ -1,4 +1,4 @@
-"""Training with several processes under a real MPI. `test_team` tests the rest with threads."""
+"""Tests for training with several processes under a real MPI. `test_team` covers the rest with threads."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from minichar.cli.ranks import job_size
 MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 JOB = Path(__file__).with_name("mpi_job.py")
 LIMIT = 60
-"""Time in seconds after which a job that should have ended is killed."""
+"""Timeout of a job, in seconds."""
 
 
 @pytest.fixture
 def mpiexec():
-    """Return a function that starts N ranks of a Python program."""
+    """Return a function that starts a Python program on a given number of ranks."""
     if MPIEXEC is None or find_spec("mpi4py") is None:
         missing("MPI (mpi4py and mpich)")
     started = []
@@ -80,7 +80,7 @@ def test_an_error_on_all_ranks_is_printed_once(training):
 
 
 def start_training(training):
-    """Start a long run; return the process after its first loss has been printed."""
+    """Start a long run, and return its process once the first loss has been printed."""
     process = training("--max-epochs", 1000)
     for line in process.stderr:
         if line.startswith("initial"):

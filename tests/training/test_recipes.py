@@ -47,7 +47,7 @@ def test_an_option_without_an_effect_is_an_error(given, message):
 
 
 def test_the_recipe_of_char_rnn_has_its_original_defaults():
-    """The options of ``train.lua``, under their names in char-rnn."""
+    """Compare the recipe with the default options of char-rnn's ``train.lua``."""
     settings = settings_from({"recipe": "char-rnn"})
     assert (settings.model, settings.rnn_size, settings.num_layers) == ("lstm", 128, 2)
     assert (settings.learning_rate, settings.learning_rate_decay) == (2e-3, 0.97)

@@ -1,4 +1,4 @@
-"""``reset_on``: training and evaluation on a text of independent documents."""
+"""Tests for ``reset_on``: training and evaluation on a text of independent documents."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def naive_losses(model, ids, streams):
 
 
 class TestEvaluation:
-    """The id of the separator is 0."""
+    """Tests for evaluation. The id of the separator is 0."""
 
     @pytest.mark.parametrize("T", [7, 200])
     def test_the_whole_text(self, model, ids, T):
@@ -82,7 +82,7 @@ class TestEvaluation:
 
     @pytest.mark.parametrize("at_a_time", [4, 64])
     def test_blocks(self, model, ids, monkeypatch, at_a_time):
-        """The state is zero at the start of each block, and reset at each separator in it."""
+        """The state is reset at the start of each block and at each separator within the block."""
         monkeypatch.setattr(evaluation, "BLOCKS", at_a_time)
         split = split_text(ids, B, T, 0.5, 0.5, "tail", model.resets(ids))
         positions = split_text(np.arange(151), B, T, 0.5, 0.5, "tail").val.streams
@@ -92,7 +92,7 @@ class TestEvaluation:
         assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
 
     def test_the_text_before_a_document_does_not_matter(self):
-        """A document has the same loss alone and after another document."""
+        """A document's loss is the same on its own as after another document."""
         model = with_reset_on("\n\n", toy_model("\n abcd"))
         ids = model.vocabulary.encode("ab\n\ncad ac\n")
         start = model.vocabulary.encode("\ncad ac\n")
@@ -106,7 +106,7 @@ class TestEvaluation:
 
 class TestTraining:
     def test_a_document_is_trained_on_from_a_zero_state(self, tmp_path):
-        """With one document per chunk, training with resets is equivalent to training from a zero state."""
+        """With one document per chunk, training with resets equals training each chunk from a zero state."""
         text = "".join("\n" + "abcde"[k % 5] * 5 for k in range(200))
         options = {"batch_size": 1, "seq_length": 6, "use_ss": False, "split": "tail"}
         one, two = (

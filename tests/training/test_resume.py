@@ -1,4 +1,4 @@
-"""A stopped and resumed run is bitwise identical to an uninterrupted run."""
+"""Tests that a stopped and resumed run is bitwise identical to an uninterrupted run."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_a_run_can_be_stopped_anywhere(settings_of, n):
 
 @pytest.mark.parametrize("every", [7, 10])
 def test_evaluations_after_a_stop_are_the_same(settings_of, every):
-    """With ``every=10``, the run stops at an evaluation, and with ``every=7`` between evaluations."""
+    """The run stops after 20 chunks: at an evaluation if ``every=10``, and between two if ``every=7``."""
     settings = settings_of(eval_val_every=every)
     whole = begin(settings).trainer
     events = take(whole, 55)
@@ -137,7 +137,7 @@ def test_a_run_can_be_stopped_several_times(settings_of):
 
 
 def test_any_checkpoint_of_a_run_can_be_resumed(settings_of):
-    """Resuming works from any checkpoint, not just the last one."""
+    """Resume from an earlier checkpoint, not just the last one."""
     settings = settings_of(eval_val_every=15)
     whole = begin(settings).trainer
     list(whole.run())
@@ -167,7 +167,7 @@ def test_patience_counts_the_evaluations_before_resuming(settings_of):
     trainer.saver.save(trainer.epoch, None, True)
     again = resume(trainer.saver.saved[-1], {}).trainer
     assert again.saver.best_loss == 2.0
-    assert again.timetable.since_best == 2  # since the later of the two lowest losses
+    assert again.timetable.since_best == 2  # counted from the later of the two lowest losses
 
 
 def test_keep_deletes_only_checkpoints_of_this_process(settings_of):

@@ -126,11 +126,11 @@ def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of
 
 
 class TestBetweenEvaluations:
-    """With ``checkpoint_every``, a killed process loses little progress."""
+    """Tests for ``checkpoint_every``, which limits the progress lost when a process is killed."""
 
     @pytest.fixture
     def clock(self, monkeypatch):
-        """A clock that advances by 1 second per training step."""
+        """Replace the clock with one that advances by 1 second per training step."""
         now = [100.0]
         monkeypatch.setattr(timetable, "monotonic", lambda: now[0])
         learn = trainer_module.Trainer.learn
@@ -228,7 +228,7 @@ def test_the_size_of_a_checkpoint_is_reserved_before_training(trainer_of, monkey
 
 
 class TestStaleLatest:
-    """A process may be killed after saving a checkpoint but before deleting the obsolete one."""
+    """Tests for a process that is killed after saving a checkpoint but before deleting the obsolete one."""
 
     @pytest.fixture
     def killed(self, trainer_of):
@@ -248,7 +248,7 @@ class TestStaleLatest:
         assert not latest.exists()
 
     def test_a_newer_one_is_not_deleted(self, killed):
-        """The user may resume from an earlier checkpoint."""
+        """If a run resumes from an earlier checkpoint, it must not delete a newer one."""
         trainer, measured, latest = killed
         trainer.look(trainer.learn())
         latest.write_bytes(trainer.save_latest().path.read_bytes())

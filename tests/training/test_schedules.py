@@ -34,7 +34,7 @@ def test_step_decay_is_that_of_char_rnn(after):
     ],
 )
 def test_warmup_example(schedule, after_warmup):
-    # 0.4 of 7 steps, rounded: 3 steps of warm-up. The decay takes the remaining 4 steps.
+    # The warm-up takes 0.4 of 7 steps, rounded to 3. The decay takes the remaining 4 steps.
     factors = [warmup_and_decay(i, 7, schedule, 0.4) for i in range(7)]
     assert factors == pytest.approx([1 / 3, 2 / 3, 1.0, *after_warmup], rel=1e-15)
 
@@ -44,7 +44,7 @@ def test_without_warmup_the_first_step_has_the_full_rate():
 
 
 def test_linear_schedule_example():
-    # The defaults: 1 - 0.005 · e, down to the minimum of 0.9 at epoch 20.
+    # The default ratio is 1 - 0.005 · e, and reaches its minimum of 0.9 at epoch 20.
     ratios = [teacher_forcing_ratio(e, "linear", 1.0, 0.005, 0.9) for e in (0, 1, 10, 20, 21, 1000)]
     assert ratios == pytest.approx([1.0, 0.995, 0.95, 0.9, 0.9, 0.9], rel=1e-15)
 
@@ -59,7 +59,7 @@ def test_inverse_sigmoid_schedule_example():
     # k = 1 / 0.1 = 10:  10 / (10 + e⁰) = 10/11,  10 / (10 + e¹),  10 / (10 + e²)
     ratios = [teacher_forcing_ratio(e, "inverse-sigmoid", 1.0, 0.1, 0.0) for e in (0, 10, 20)]
     assert ratios == pytest.approx([10 / 11, 10 / (10 + exp(1)), 10 / (10 + exp(2))], rel=1e-14)
-    # A large e does not overflow, and with a decay of 0, the ratio is constant.
+    # A large e must not overflow. With a decay of 0, the ratio is constant.
     assert teacher_forcing_ratio(1_000_000, "inverse-sigmoid", 1.0, 0.5, 0.25) == 0.25
     assert teacher_forcing_ratio(7, "inverse-sigmoid", 0.75, 0.0, 0.0) == 0.75
 
@@ -91,7 +91,7 @@ def test_settings_pass_their_values_to_the_schedules():
         decay_ss=0.5,
         min_ss=0.15,
     )
-    # 8 steps of 2 per epoch; the warm-up takes 2 steps.
+    # The run has 8 steps, 2 per epoch, and the warm-up takes 2 steps.
     rates = [0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.4]
     assert [settings.learning_rate_at(i, 2, 8) for i in range(8)] == pytest.approx(rates)
     linear = replace(settings, learning_rate_schedule="linear")

@@ -179,7 +179,7 @@ def test_only_the_weights_are_taken_from_init_from(tmp_path):
     np.testing.assert_array_equal(trainer.model.parameters.flat, first.model.parameters.flat)
 
 
-# A resumed run's options. test_resume.py checks that resuming is exact.
+# Options of a resumed run. test_resume.py checks that resuming is exact.
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def test_a_damaged_header_raises_a_minichar_error(stopped, tmp_path, where, valu
 
 
 def test_every_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
-    """Whichever value is removed or replaced, resuming succeeds or raises a `MinicharError`."""
+    """Remove or replace each value in turn. Resuming must succeed or raise a `MinicharError`."""
     monkeypatch.chdir(tmp_path)
     header, arrays = parts(stopped)
     refused = 0
@@ -425,7 +425,7 @@ def test_sizes_are_chosen_when_fine_tuning_too(old, tmp_path):
 def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):
     run = begin(toy_settings(tmp_path, learning_rate=0.01))
     stored = run.trainer.settings.to_json()
-    for name in ("recipe", "patience", "learning_rate_schedule", "warmup"):  # newer than the format
+    for name in ("recipe", "patience", "learning_rate_schedule", "warmup"):  # settings that were added later
         del stored[name]
     run.trainer.model.details["settings"] = stored
     settings = settings_of(run.trainer.model, Path("old.npz"))

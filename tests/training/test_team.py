@@ -1,4 +1,4 @@
-"""Several processes train the same model as one. Here, they are threads (`ranks`)."""
+"""Tests that several processes train the same model as one, with threads as processes (see `ranks`)."""
 
 from dataclasses import replace
 from time import sleep
@@ -114,7 +114,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
                 trainer.stop()
         return trainer.iteration, len(trainer.saver.saved)
 
-    assert on_ranks(3, stopped) == [(5, 1), (5, 0), (5, 0)], "rank 0 saves"
+    assert on_ranks(3, stopped) == [(5, 1), (5, 0), (5, 0)], "only rank 0 saves"
 
 
 def test_a_signal_while_the_ranks_agree_is_not_lost(tmp_path):

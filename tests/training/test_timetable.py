@@ -39,7 +39,7 @@ def test_evaluations_take_at_most_a_tenth_of_the_time(seconds, pause):
     assert not plan.is_evaluation_due(3)
     plan.now += 1
     assert plan.is_evaluation_due(3)
-    assert plan.is_evaluation_due(10), "an epoch is complete"
+    assert plan.is_evaluation_due(10), "an evaluation is always due at the end of an epoch"
 
 
 def test_the_time_limit():

@@ -1,4 +1,4 @@
-"""The cache of training-step timings. A damaged or unwritable cache is never an error."""
+"""Tests for the cache of training-step timings. A damaged or unwritable cache is never an error."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_a_timing_is_used_only_for_the_same_size_devices_and_machine(change):
     assert find("small", [CPU]) is None
     save(ONE)
     assert find("small", [CPU]) == ONE
-    assert load() == [other, ONE]  # the other one remains
+    assert load() == [other, ONE]  # the other timing is kept
 
 
 @pytest.mark.usefixtures("path")
@@ -121,7 +121,7 @@ def test_a_cache_that_is_too_large_is_not_read(path, monkeypatch):
     assert load() == []
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="requires named pipes")
 def test_a_pipe_is_not_read(path):
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
@@ -167,7 +167,7 @@ class TestPath:
 
 
 def test_the_size_contains_everything_that_affects_the_time():
-    """Change one option at a time. The resulting sizes differ from each other."""
+    """Change one option at a time, and check that all resulting sizes are different."""
     settings, config = Settings(), Config(65)
     split = split_text(Vocabulary("ab").encode("ab" * 99), 5, 7, 0.9, 0.1, "columns")
     assert describe_size(config, settings, split) == (

@@ -12,7 +12,7 @@ from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 
 
 def watch(monkeypatch, thing, method, note):
-    """Call `note` with the same arguments before every call to a method."""
+    """Patch a method to call `note` with the same arguments first."""
     original = getattr(thing, method)
 
     def watched(*arguments):
@@ -52,7 +52,7 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
 
 
 def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
-    """The learning rate is too small to change any weight."""
+    """The learning rate is too small to change any weight, so training only evaluates."""
     trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64")
     read = evaluate(trainer.model.network(trainer.split.T, trainer.split.B), trainer.split.train)
     losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
@@ -211,7 +211,7 @@ def test_masks_are_drawn_from_the_generator_of_the_run(trainer_of, changes):
 
 
 def test_the_backward_pass_uses_the_characters_that_were_fed(trainer_of):
-    """With a ratio of 0, every input character in a chunk except the first is a prediction."""
+    """With a teacher-forcing ratio of 0, all inputs of a chunk except the first are predictions."""
     trainer = trainer_of(start_ss=0.0, min_ss=0.0, ss_feed="argmax", learning_rate=1e-30)
     inputs, _ = trainer.split.train[0]
     trainer.learn()
@@ -273,4 +273,4 @@ def test_after_a_long_evaluation_the_next_one_is_not_due_at_once(trainer_of, mon
     monkeypatch.setattr(trainer_module, "evaluate", slow)
     monkeypatch.setattr(trainer.timetable, "elapsed", lambda: now[0])
     at = [event.iteration for event in trainer.run() if isinstance(event, Evaluated)]
-    assert at == [16, trainer.iterations], "the first took 200 s, so the next is due after 1800 s"
+    assert at == [16, trainer.iterations], "the first evaluation took 200 s, so the next is due after 1800 s"
