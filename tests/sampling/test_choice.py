@@ -66,7 +66,7 @@ def test_columns_are_independent(generator):
     ("top_p", "kept"), [(0.25, [0]), (0.26, [0, 1]), (0.5, [0, 1]), (0.51, [0, 1, 2]), (0.75, [0, 1, 2])]
 )
 def test_top_p_keeps_the_smallest_set_that_reaches_p(top_p, kept):
-    """With four equal logits, 0.25 and 0.5 are reached exactly, and no further character is kept."""
+    """Four equal logits reach 0.25 and 0.5 exactly, so these limits must not keep an extra character."""
     assert np.flatnonzero(frequencies(Choice(top_p=top_p), np.zeros(4))).tolist() == kept
 
 

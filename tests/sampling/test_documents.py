@@ -1,4 +1,4 @@
-"""Streams of a model that was trained with ``reset_on``: each document starts from a zero state."""
+"""Tests that each document starts from a zero state in the streams of a model trained with ``reset_on``."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def model_of(separator, **config):
 
 
 def scores_of(model, text):
-    """Return the scores after each character of `text`, whether it is the prime or generated."""
+    """Return the scores after each character of `text`, which may be part of the prime or generated."""
     ids = model.vocabulary.encode(text)
     streams, found = Streams(model), []
     streams.join(Stream(ids[:1], Choice(), np.random.default_rng(1), dict(enumerate(ids[1:].tolist()))))
@@ -48,7 +48,7 @@ def test_the_second_document_has_the_distributions_of_a_fresh_stream(separator, 
 @settings(max_examples=50)
 @given(st.text("\nab", min_size=2, max_size=12), st.sampled_from(["a", "ab", "aba", "bb"]))
 def test_streams_reset_exactly_where_training_does(text, separator):
-    """Occurrences can overlap. `surprisal` uses the positions found in the encoded text."""
+    """Compare with `surprisal`, which finds separators as training does. Occurrences can overlap."""
     model = model_of(separator)
     scores = scores_of(model, text)  # (N, V)
     log_p = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
@@ -60,7 +60,7 @@ def test_streams_reset_exactly_where_training_does(text, separator):
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 9), st.text("\nab", max_size=4)), min_size=1, max_size=7))
 def test_each_stream_in_a_batch_resets_on_its_own(requests):
-    """Streams join in turn, and the first one leaves."""
+    """Streams join one after another, and later the first one leaves."""
     model = model_of("ab").exact()
     streams, texts = Streams(model), {}
 
@@ -122,7 +122,7 @@ def test_a_model_without_the_setting_is_never_reset(settings):
 
 @pytest.mark.parametrize("separator", ["", "b", "aba"])
 def test_a_stream_resumes_from_a_state_at_any_position(separator, cell):
-    """The same characters follow, also if the position is within a separator."""
+    """The stream generates the same characters, even if the position is within a separator."""
     model = model_of(separator, **cell)
 
     def new_stream():
@@ -139,7 +139,7 @@ def test_a_stream_resumes_from_a_state_at_any_position(separator, cell):
         whole += ids(streams, 1)
     for state in states:
         streams = Streams(model)
-        streams.join(Stream([0], Choice(), np.random.default_rng(2)))  # another column
+        streams.join(Stream([0], Choice(), np.random.default_rng(2)))  # another stream in the batch
         continued = new_stream()
         streams.join(continued, state)
         while continued.length < len(whole):

@@ -163,7 +163,7 @@ def test_unknown_characters_in_the_prime_are_skipped_or_encoded_as_unknown(unkno
     "choice", [Choice(), Choice(1e300), Choice(1e-300), Choice(argmax=True), Choice(top_k=1)]
 )
 def test_the_unknown_id_is_never_generated(choice):
-    """The unknown token is not generated even if its logit is by far the largest."""
+    """The unknown token must not be generated even if its logit is by far the largest."""
     model = toy_model("\nab", unknown=True)
     model.parameters["readout.W"][3, -1] = 1000
     assert set(text_of(model, 400, choice=choice)) <= set("\nab")

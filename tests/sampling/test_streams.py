@@ -28,7 +28,7 @@ def test_random_numbers_continue_across_blocks():
 
 
 class Batch:
-    """A batch of streams, and the text that each has generated so far."""
+    """Batch of streams, with the text that each has generated so far."""
 
     def __init__(self, model):
         self.model, self.streams, self.texts = model, Streams(model), {}
@@ -71,7 +71,7 @@ def test_a_stream_does_not_depend_on_other_streams(events):
 
 
 def test_streams_in_a_large_batch_equal_single_streams(cell):
-    """BLAS uses different kernels for different column counts, so inexact models would fail this test."""
+    """BLAS uses different kernels for different batch sizes, so inexact models would fail this test."""
     vocabulary = Vocabulary("\n " + "".join(map(chr, range(97, 123))))
     model = CharRNN.new(Config(len(vocabulary), rnn_size=128, num_layers=2, **cell), vocabulary, seed=1)
     model.parameters.flat[...] *= 8
@@ -111,7 +111,7 @@ def test_the_number_of_columns_grows_and_shrinks():
 
 
 def test_a_given_character_replaces_the_sampled_character():
-    """Generation continues as if the given character had been sampled."""
+    """After a given character, generation continues as if it had been sampled."""
     text = alone(MODEL, 30, "ab", seed=3)
 
     def generated_with(given):

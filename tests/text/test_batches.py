@@ -11,7 +11,7 @@ from minichar.text.batches import MIN_T, Chunks, split_text
 
 
 def positions(N):
-    """Return N ids that equal their positions in the text."""
+    """Return a text of N ids in which each id equals its position."""
     return np.arange(N, dtype=np.uint32)
 
 
@@ -82,7 +82,7 @@ def test_number_of_tinyshakespeare_chunks_is_the_same_as_in_char_rnn():
     [
         (100, 0.29, 0.71, (29, 71, 0)),  # 0.29 * 100 is 28.999999999999996
         (20, 0.95, 0.05, (19, 1, 0)),
-        (20, 0.95, 1 - 0.95, (19, 1, 0)),  # this sum is above 1
+        (20, 0.95, 1 - 0.95, (19, 1, 0)),  # 1 - 0.95 is 0.050000000000000044
         (10, 0.7, 0.2, (7, 2, 1)),
         (30, 1 / 3, 2 / 3, (10, 20, 0)),
         (10, 1, 0, (10, 0, 0)),

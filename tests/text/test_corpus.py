@@ -32,7 +32,7 @@ def cache_file(text_file):
 
 @pytest.fixture
 def no_encoding(monkeypatch):
-    """Make encoding fail, so that ids can only come from the cache."""
+    """Make encoding fail, so that the ids must come from the cache."""
 
     def fail(*args):
         raise AssertionError("the text was encoded again")
@@ -242,7 +242,7 @@ def test_a_damaged_cache_is_replaced(text_file, cache_file, damage):
 
 
 def test_an_oversized_cache_is_ignored(tmp_path):
-    """The limit is 8 bytes per byte of text and per file, plus 64 KiB."""
+    """A cache may take up 8 bytes per byte of text and per file, plus 64 KiB."""
     path = tmp_path / "text.txt"
     path.write_text("abcd")
     load_corpus(path)
@@ -264,7 +264,7 @@ def test_an_oversized_cache_is_ignored(tmp_path):
 
 
 def test_a_forged_cache_is_harmless(text_file, cache_file):
-    """A checksum does not protect against forgery, but all ids are in the vocabulary."""
+    """The checksum cannot detect a forged cache, but every id in it is still in the vocabulary."""
     with np.load(cache_file) as arrays:
         ids = arrays["ids"]
     rewritten(cache_file, ids=ids[::-1])

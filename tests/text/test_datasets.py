@@ -21,7 +21,7 @@ TEXT = "在嶽詠蟬\n西陸蟬聲唱，\n南冠客思侵。\n\n登幽州臺歌\
 
 @pytest.fixture
 def answers(monkeypatch):
-    """Add a dataset named toy, and return the list of file contents that downloading it returns."""
+    """Add a dataset named toy, and return the list of file contents that its download returns."""
     toy = Dataset(
         name="toy",
         description="three poems",

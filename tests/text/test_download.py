@@ -89,7 +89,7 @@ def test_a_redirect_to_another_scheme_is_rejected(server, target):
 def test_a_redirect_to_an_invalid_url_is_rejected(server):
     server.answers["/file"] = sends(b"", status=302, Location="//[")
     assert "Invalid IPv6 URL" in error_of(server)
-    gc.collect()  # urllib does not close this response, so collect it here, where the warning is ignored
+    gc.collect()  # urllib leaves this response open; collect it here, where the warning is ignored
 
 
 def chunked(content):
@@ -157,7 +157,7 @@ def test_only_https_or_http_on_the_local_machine_is_allowed(url):
 
 
 def test_a_redirect_from_https_to_http_is_rejected():
-    """The redirect handler is called directly, because the test server does not support HTTPS."""
+    """Call the redirect handler directly, because the test server does not support HTTPS."""
     handler = download_module._SameScheme("https")
     request = urllib.request.Request("https://example.org/file")
     arguments = (request, None, 302, "Found", HTTPMessage())
@@ -181,7 +181,7 @@ def test_a_redirect_from_https_to_http_is_rejected():
 def test_a_data_set_is_downloaded_verified_and_written(
     server, monkeypatch, tmp_path, content, announced, words
 ):
-    """If the download fails, no file is left behind."""
+    """A failed download must not leave a file behind."""
     toy = Dataset(
         name="toy",
         description="a toy",

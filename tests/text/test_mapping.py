@@ -93,7 +93,7 @@ def test_memory_use_does_not_depend_on_the_size_of_the_text(tmp_path, monkeypatc
     tracemalloc.start()
     for _ in ("cold", "warm"):
         assert len(load_corpus(path).ids) == 30_000_000
-        assert tracemalloc.get_traced_memory()[1] < 15e6  # of which 9 MB are counts of code points
+        assert tracemalloc.get_traced_memory()[1] < 15e6  # 9 MB of this is the table of code-point counts
     tracemalloc.stop()
 
 

@@ -21,7 +21,7 @@ def found(text, separator, **options):
 
 @given(st.text("ab", max_size=40), st.text("ab", min_size=1, max_size=5), st.integers(1, 7))
 def test_every_occurrence_is_found_in_blocks_of_any_size(text, separator, block):
-    """Occurrences can overlap each other and the boundary between two blocks."""
+    """Occurrences can overlap each other and straddle the boundary between two blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", block)
         wanted = [end - 1 for end in range(len(text) + 1) if text[:end].endswith(separator)]
@@ -39,7 +39,7 @@ def test_without_a_separator_there_are_no_resets():
 
 
 def test_a_long_text_is_searched_in_little_memory(tmp_path):
-    """The ids can be memory-mapped; 16 MB of them are searched in blocks of 1 MB."""
+    """The ids can be memory-mapped. The test searches 16 MB of ids in blocks of 1 MB."""
     ids = np.memmap(tmp_path / "ids", np.uint8, "w+", shape=16 << 20)
     ids[(1 << 20) - 1 : (1 << 20) + 1] = 1
     tracemalloc.start()
@@ -59,7 +59,7 @@ def test_a_long_text_is_searched_in_little_memory(tmp_path):
     st.data(),
 )
 def test_chunks_mark_the_resets_in_both_split_methods(N, B, T, how, data):
-    """The id of each character is its position in the text."""
+    """Use the position of each character as its id."""
     positions = np.array(sorted(data.draw(st.sets(st.integers(0, N - 1)))), np.int64)
     resets = Resets(positions, np.zeros(1, np.int64))
     split = split_text(np.arange(N), B, T, 0.6, 0.2, how, resets)
