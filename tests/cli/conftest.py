@@ -10,7 +10,7 @@ from minichar.cli import INTERRUPTED, main
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Change to a directory with a short ``input.txt`` (about 30 chunks per epoch with the `TOY` options)."""
+    """Change to a directory with a short ``input.txt``: about 30 chunks per epoch with the `TOY` options."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path
@@ -24,7 +24,7 @@ def cli(home):
         result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin, prog_name="minichar")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
-        if result.exit_code == INTERRUPTED != status:  # Ctrl-C stops the tests too
+        if result.exit_code == INTERRUPTED != status:  # Ctrl-C in the terminal must also stop the tests
             raise KeyboardInterrupt
         assert result.exit_code == status, result.output
         return result

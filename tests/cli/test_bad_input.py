@@ -73,7 +73,7 @@ def test_directory_without_input_txt(refused, home):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
 def test_text_is_not_a_regular_file(refused, home, kind):
-    """These files are rejected even if the tests run as root."""
+    """Unlike unreadable files, these are rejected even if the tests run as root."""
     path = home / "x" / "input.txt"
     path.parent.mkdir()
     if kind == "folder":
@@ -276,7 +276,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_invalid_checkpoint(refused, train, home, damage):
-    """Every command that reads a checkpoint reports the damage."""
+    """Every command that reads a checkpoint must report the damage."""
     os.rename(train(), "x.npz")
     hurt, words = DAMAGE[damage]
     hurt(home / "x.npz")
@@ -329,7 +329,7 @@ def test_checkpoint_dir_is_a_file(refused, home):
     assert "cannot write" in refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "cv/deep")
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc on this system")
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="requires /proc")
 def test_checkpoint_dir_is_not_writable(refused):
     error = refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "/proc/self/cv")
     assert "cannot write to /proc/self/cv/: No such file or directory" in error
@@ -357,7 +357,7 @@ def on_a_full_disk(room, *arguments):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")
-@pytest.mark.parametrize("room", [9000, 13000])  # 13000 bytes hold the weights, but not the headers too
+@pytest.mark.parametrize("room", [9000, 13000])  # 13000 bytes hold the weights but not the headers
 def test_a_disk_without_room_for_a_checkpoint_is_detected_before_training(train, home, room):
     arguments = ["train", "--data", "input.txt", *TOY]
     train()

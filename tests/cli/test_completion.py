@@ -13,7 +13,7 @@ from minichar.cli import main
 
 @pytest.fixture
 def complete(home):
-    """Return a function that completes a word, given the words before it, as ``(type, value)`` pairs."""
+    """Return a function that completes the last of its arguments and returns ``(type, value)`` pairs."""
     (home / "cv").mkdir()
     for loss in ("1.7000", "1.5000", "1.6000"):
         (home / "cv" / f"lm_lstm_epoch1.00_{loss}.npz").touch()
@@ -89,7 +89,7 @@ def test_commands_options_and_choices_are_completed(complete):
 
 
 def test_completion_does_not_open_a_device(complete, monkeypatch):
-    monkeypatch.setattr("minichar.cli.options.open_backend", lambda name: pytest.fail("opened a device"))
+    monkeypatch.setattr("minichar.cli.options.open_backend", lambda name: pytest.fail("a device was opened"))
     assert complete("sample", "--device", "gpu", "w") == [("plain", "weights.pt")]
 
 

@@ -25,9 +25,9 @@ BLOCK = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
 
 
 def edited(source, old, new):
-    """Replace the lines `old` with `new`, as an exercise instructs."""
+    """Replace the lines `old` with `new`, as the exercise instructs."""
     lines = source.splitlines()
-    # If the exercise edits the lesson file itself, EXERCISE also contains the lines.
+    # If the exercise edits the lesson file itself, its EXERCISE string also contains the old lines.
     code = lines.index('EXERCISE = """') if 'EXERCISE = """' in lines else len(lines)
     old, new = ([line.strip() for line in block.splitlines()] for block in (old, new))
     places = [i for i in range(code) if [line.strip() for line in lines[i : i + len(old)]] == old]
@@ -93,7 +93,7 @@ def failing_tests(lesson, directory):
     done = subprocess.run(
         [sys.executable, "-m", "minichar", "lessons", str(lesson.number)],
         cwd=directory,
-        # Without plugins, pytest starts faster.
+        # pytest starts faster without plugins.
         env={**ONE_THREAD, "PYTHONPATH": str(directory), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         encoding="utf-8",
@@ -103,7 +103,7 @@ def failing_tests(lesson, directory):
 
 
 def test_exercises_break_exactly_the_tests_named_in_the_answers(tmp_path):
-    """The lessons run in parallel, because starting Python takes most of the time."""
+    """Run the lessons in parallel, because starting Python takes most of the time."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         failed = pool.map(lambda lesson: failing_tests(lesson, tmp_path / str(lesson.number)), LESSONS)
         for lesson, names in zip(LESSONS, failed, strict=True):

@@ -36,7 +36,7 @@ def run(tmp_path, monkeypatch):
 
 @pytest.fixture(params=["cpu", "opencl", "gpu", pytest.param("real gpu", marks=pytest.mark.gpu)])
 def device(request, monkeypatch):
-    """Value of ``--device``. ``gpu`` uses the CuPy test double, except in tests marked ``gpu``."""
+    """Value of ``--device``. ``gpu`` uses the CuPy test double unless the test is marked ``gpu``."""
     if request.param == "gpu":
         from cupy_double import DoubleOfCuPy
 
@@ -63,7 +63,7 @@ def test_train_sample_and_eval_use_the_device(run, device, shown):
 
     evaluated = run("eval", path, "--quiet", "--device", device)
     assert f", on {shown}\n" in evaluated.stdout
-    # The loss in the checkpoint's name was computed on the same text, starting from the same state.
+    # The loss in the checkpoint's name was computed on the same text from the same initial state.
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
 
 
@@ -97,7 +97,7 @@ def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, nam
 
 
 class TestAuto:
-    """``--device auto`` on a machine with a fake GPU, where the times of a training step are given."""
+    """Tests for ``--device auto`` on a machine with a fake GPU and given step times."""
 
     @pytest.fixture(autouse=True)
     def double(self, monkeypatch):
@@ -108,7 +108,7 @@ class TestAuto:
 
     @pytest.fixture
     def times(self, monkeypatch, tmp_path):
-        """Return a function that sets the times of both devices, and the list of devices that were timed."""
+        """Return a function that sets both devices' step times and returns a list of the devices timed."""
         timed = []
         monkeypatch.setattr("minichar.training.timings.cache_path", lambda: tmp_path / "cache.json")
 

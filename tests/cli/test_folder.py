@@ -1,4 +1,4 @@
-"""Commands accept a directory of text files wherever they accept a text file."""
+"""Test that commands accept a directory of text files wherever they accept a text file."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from minichar.formats.state_dict import to_state_dict
 
 @pytest.fixture
 def folder(home):
-    """A directory whose files together contain the toy text."""
+    """Create a directory whose files together contain the toy text."""
     path = home / "folder"
     path.mkdir()
     (path / "1.txt").write_text(TEXT[:100], encoding="utf-8")

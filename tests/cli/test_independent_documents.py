@@ -1,4 +1,4 @@
-"""``--reset-on``: an option of ``train`` that other commands read from the checkpoint."""
+"""Test ``--reset-on``, an option of ``train`` that other commands read from the checkpoint."""
 
 import numpy as np
 import pytest

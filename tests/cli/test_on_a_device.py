@@ -22,7 +22,7 @@ COMMANDS = {
 
 @pytest.fixture(params=COMMANDS)
 def arguments(request, cli):
-    """Arguments for a command. The checkpoints that they refer to already exist."""
+    """Return arguments for a command, and create the checkpoints that they name."""
     save("toy.npz", toy_model("".join(sorted(set(TEXT))), rnn_size=8, num_layers=1))
     if request.param == "resume":
         path = cli(*TRAIN, "--device", "cpu").stdout.strip()
@@ -32,7 +32,7 @@ def arguments(request, cli):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Return a function that makes ``--device`` open `backend` and returns the list of requested names."""
+    """Return a function that makes ``--device`` open `backend` and returns a list of the names requested."""
 
     def opened(backend):
         asked = []

@@ -22,7 +22,7 @@ EVERY_PATH = WRITING | {
 
 @pytest.fixture
 def toy(home):
-    """A small model, and an empty directory next to it."""
+    """Create a small model and an empty directory next to it."""
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     (home / "folder").mkdir()
 
@@ -57,12 +57,12 @@ def test_output_path_is_a_file_that_cannot_be_read(cli, home):
 
 @pytest.fixture
 def weird(home):
-    """Name of a new directory that is not valid UTF-8."""
+    """Create a directory whose name is not valid UTF-8, and return the name."""
     name = os.fsdecode(b"caf\xe9")
     try:
         os.mkdir(name)
     except (OSError, UnicodeError):
-        pytest.skip("file names must be valid UTF-8 on this system")
+        pytest.skip("requires a file system that accepts names that are not valid UTF-8")
     return name
 
 
@@ -72,7 +72,7 @@ COMMANDS = {
     "plot": ["plot", "run.npz", "-o", "loss.svg"],
     "data": ["data", "get", "pydocs", "--dir", "texts"],
 }
-"""The last argument is a path relative to the `weird` directory."""
+"""Commands. Their last argument is a path relative to the `weird` directory."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

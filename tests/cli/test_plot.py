@@ -15,7 +15,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def runs(train):
-    """Checkpoint directories of two runs with four evaluations each."""
+    """Train twice with four evaluations each, and return the checkpoint directories."""
     for folder, rate in (("one", 0.01), ("two", 0.1)):
         train("--checkpoint-dir", folder, "--max-epochs", 4, "--eval-val-every", 33, "--learning-rate", rate)
     return "one", "two"
@@ -36,7 +36,7 @@ def test_text(cli, runs, home):
 
 
 def test_directory_uses_the_checkpoint_with_the_longest_history(cli, runs, home):
-    """The best checkpoint's history does not include later evaluations."""
+    """The best checkpoint's history does not include the evaluations after it was saved."""
     last = next((home / "two").glob("lm_lstm_epoch4.00_*"))
     last.rename(last.with_name("lm_lstm_epoch4.00_9.0000.npz"))
     assert "epoch 4\n" in cli("plot", "two").stdout
@@ -67,7 +67,7 @@ def test_svg(cli, runs, home):
     assert sum(element.get("id") == "best" for element in tree.iter(f"{SVG}g")) == 2
     before = listing(home)
     cli("plot", *runs, "-o", "loss.svg")
-    assert listing(home) == before, "the file is reproducible"
+    assert listing(home) == before, "plotting again must give an identical file"
 
 
 def test_png_in_a_new_directory(cli, train, home):

@@ -14,7 +14,7 @@ def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
     said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 1000).stderr
     assert len(re.findall(r"^time       about \d+ s in total$", said, re.MULTILINE)) == 1
     samples = [match.start() for match in re.finditer("sample: ", said)]
-    assert len(samples) == 2  # after the first step and at the evaluation
+    assert len(samples) == 2  # one after the first step and one at the evaluation
     assert samples[0] < said.index("nats = ") < samples[1]
     quiet = cli("train", "--data", "input.txt", *TOY, "--sample-every", 0).stderr
     assert "sample: " not in quiet

@@ -16,7 +16,7 @@ from minichar.sampling.generate import Choice
 
 @pytest.fixture
 def toy(home):
-    """Path of a toy model with a small vocabulary."""
+    """Save a toy model with a small vocabulary, and return its path."""
     save("toy.npz", toy_model())
     return "toy.npz"
 
@@ -202,7 +202,7 @@ def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
 
 
 def test_unlimited_length_with_a_closed_pipe(toy):
-    """Piping to `head -c 1000` works, and no error is printed."""
+    """Piping the output to `head -c 1000` must not print an error."""
     command = [sys.executable, "-m", "minichar", "sample", toy, "--length", "0", "--seed", "123"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD)
     with child:

@@ -18,12 +18,12 @@ from minichar.errors import MinicharError
 from minichar.extras import need, on_interrupt, raise_interrupt
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="requires a POSIX shell and signals")
-needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="requires /dev/full")
 
 
 @pytest.fixture
 def shell(home):
-    """Return a function that runs Python in a shell script, as ``"$@"``, and returns the result."""
+    """Return a function that runs a shell script, in which ``"$@"`` is a Python command line."""
 
     def shell(script, *arguments, **environment):
         command = ["sh", "-c", script, "sh", sys.executable, *map(str, arguments)]
@@ -35,7 +35,7 @@ def shell(home):
 
 @pytest.fixture
 def toy(home):
-    """A small model."""
+    """Save a small model."""
     save("toy.npz", toy_model())
     return "toy.npz"
 
@@ -145,7 +145,7 @@ def test_interrupted_import(shell, stub, train, package, arguments):
 
 
 def test_ignored_interrupt(shell, stub, train):
-    """A shell script starts background jobs with SIGINT ignored."""
+    """Shell scripts start background jobs with SIGINT ignored, and minichar must keep ignoring it."""
     train()
     environment = stub("matplotlib", PRESS + "raise ImportError('still running')")
     result = shell("trap '' INT; exec \"$@\"", "-m", "minichar", "plot", "-o", "loss.svg", **environment)
@@ -257,7 +257,7 @@ def test_benchmark_process_ignores_the_interrupt(monkeypatch):
 
 
 def test_interrupt_while_the_server_starts(monkeypatch):
-    """An exception would leave threads that keep the process alive."""
+    """If the interrupt raised an exception, the remaining threads would keep the process alive."""
     server = pytest.importorskip("minichar.web.server")
 
     def listen(*arguments):

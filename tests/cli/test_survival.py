@@ -47,7 +47,7 @@ def test_sighup_is_ignored_under_nohup(started, home):
 
 
 def test_closing_the_terminal_saves_a_checkpoint(home):
-    """As in a terminal window, the process is the session leader on a pseudo-terminal."""
+    """As in a terminal window, the process is the session leader of a pseudo-terminal."""
     command = [sys.executable, "-m", "minichar", "train", "--data", "input.txt", *TOY, *LONG]
     pid, terminal = pty.fork()
     if pid == 0:
@@ -61,7 +61,7 @@ def test_closing_the_terminal_saves_a_checkpoint(home):
 
 
 def test_a_closed_pipe_does_not_stop_training(started, home):
-    """``minichar train 2>&1 | head -1``: training finishes silently."""
+    """With ``minichar train 2>&1 | head -1``, training finishes silently."""
     ours, theirs = os.pipe()
     child = started(*SHORT, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -79,7 +79,7 @@ def test_closed_standard_error_does_not_stop_training(started, home):
 
 
 def test_a_terminal_that_disappears_without_a_signal(started, home):
-    """With ``setsid``, no SIGHUP is sent, and writing to the terminal fails."""
+    """A process started with ``setsid`` receives no SIGHUP, and its writes to the terminal fail."""
     ours, theirs = pty.openpty()
     child = started(*SHORT, stderr=theirs, start_new_session=True)
     os.close(theirs)
@@ -107,7 +107,7 @@ def test_a_log_in_a_missing_directory_is_reported_before_training(cli, home):
 class TestResumeWithoutAPath:
     @pytest.fixture
     def interrupted(self, started, home):
-        """A run that was killed after saving a checkpoint between evaluations."""
+        """Kill a run after it has saved a checkpoint between evaluations."""
         child = started(*LONG[:4], "--eval-val-every", "100000000", "--checkpoint-every", "0.05")
         while not list((home / "cv").glob("*_latest.npz")):
             assert child.poll() is None

@@ -44,7 +44,7 @@ def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     assert program == "minichar"
     again = cli(*words, "--checkpoint-dir", "again").stdout.strip()
     assert loss_in_name(best_checkpoint(home / "again")) == losses[best], again
-    assert cli("sweep", "--trials", 3).stdout == result.stdout, "nothing is left to do"
+    assert cli("sweep", "--trials", 3).stdout == result.stdout, "all trials are already complete"
 
 
 def test_the_text_can_be_standard_input(cli, home, optuna):

@@ -87,7 +87,7 @@ def arguments_for(values, joined):
 
 @pytest.fixture
 def begun(monkeypatch):
-    """List of the settings passed to `begin`, which is patched so that no training takes place."""
+    """Patch `begin` so that no training takes place, and return a list of the settings passed to it."""
     caught = []
 
     def begin(settings, backend, team):
@@ -108,7 +108,7 @@ def test_other_has_a_non_default_value_for_every_setting():
 def test_options_accept_hyphens_and_underscores(cli, begun, joined, monkeypatch):
     monkeypatch.setattr(
         recipes_module, "check_effect", lambda *_: None
-    )  # the cosine schedule does not use step decay
+    )  # OTHER sets step-decay options, which its cosine schedule does not use
     cli("train", *arguments_for(OTHER, joined), status=1)
     assert begun == [Settings(**OTHER)]
     assert {name: type(value) for name, value in asdict(begun[0]).items()} == {
@@ -253,7 +253,7 @@ LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump v
 
 @pytest.mark.parametrize("options", [["--dropout", 0.5], ["--use-ss", "--start-ss", 0.5, "--min-ss", 0.5]])
 def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, options):
-    """They raise the training loss, but the advice compares losses measured without them."""
+    """Both options raise the training loss, but the advice compares losses measured without them."""
     (home / "learned.txt").write_text(LEARNED)
     arguments = [
         "--data",
@@ -275,7 +275,7 @@ def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, optio
 
 
 def measure(monkeypatch, *losses, fit=1.0):
-    """Make the next evaluations return the validation losses `losses` and the training loss `fit`."""
+    """Make successive evaluations return the validation losses `losses` and the training loss `fit`."""
     found = iter(x for loss in losses for x in (loss, fit))
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
 
@@ -295,7 +295,7 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
 
 @pytest.mark.parametrize("every", [0, 1, 2])
 def test_samples_during_training(cli, every):
-    """Generating samples does not affect training."""
+    """Generating samples must not affect training."""
     arguments = ["--eval-val-every", 10, "--dropout", 0.2, "--start-ss", 0.9]
     with_samples = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", every)
     writes = with_samples.stderr.count("sample: ")
@@ -369,7 +369,7 @@ def test_checkpoints_are_named_after_the_model(train, model):
 
 
 def test_resuming_keeps_the_savefile_of_an_old_checkpoint(cli, train, home):
-    """In old versions, --savefile defaulted to lstm for every model."""
+    """In old versions, ``--savefile`` defaulted to lstm for every model."""
     header, arrays = parts(train("--model", "gru", "--max-epochs", 1))
     header["details"]["settings"]["savefile"] = "lstm"
     put_together(home / "old.npz", header, arrays)
@@ -462,7 +462,7 @@ def test_the_progress_bar_of_a_resumed_run_begins_where_the_run_stopped(train, c
 
 
 def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed():
-    """Ten steps in 20 s, after 50 steps in an earlier run: 60 steps would have taken 120 s."""
+    """The resumed run took 20 s for 10 steps, so all 60 steps would have taken 120 s."""
     assert apparent_start(1000.0, 20.0, iteration=60, first=50) == 880.0
 
 
@@ -522,7 +522,7 @@ def test_prints_the_best_checkpoint_instead_of_the_last(train, monkeypatch):
 
 
 def test_failed_run(cli, home):
-    """The error names the parameter, and existing checkpoints are left unchanged."""
+    """The error must name the parameter, and existing checkpoints must not change."""
     arguments = ["train", "--data", "input.txt", *TOY, "--quiet"]
     cli(*arguments)
     before = listing(home)
@@ -550,7 +550,7 @@ def on_a_terminal(process, *arguments, until="never"):
     while True:
         try:
             block = os.read(ours, 4096).decode()
-        except OSError:  # the other end is closed
+        except OSError:  # the process has closed its end
             break
         shown += block
         if not block:
