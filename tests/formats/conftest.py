@@ -1,4 +1,4 @@
-"""Fixtures with small random models. B, T, V, H and L all differ, so transposed arrays fail the tests."""
+"""Fixtures for small random models. B, T, V, H and L all differ, so transposed arrays fail the tests."""
 
 import warnings
 
@@ -17,7 +17,7 @@ CHARACTERS = "\nabcdé詩"
 
 @pytest.fixture(params=["rnn", "lstm", "gru"])
 def in_pytorch(request):
-    """`Config` arguments for a cell that exists in PyTorch. Tests using this fixture run once per cell."""
+    """`Config` arguments for a cell that PyTorch also has. Tests using this fixture run once per cell."""
     return {"model": request.param}
 
 
@@ -50,7 +50,7 @@ def saved(make, tmp_path):
 
 @pytest.fixture
 def ids():
-    """A chunk of random ids, ``(T, B)``."""
+    """Return a chunk of random ids, ``(T, B)``."""
     return np.random.default_rng(2).integers(V, size=(T, B))  # (T, B)
 
 
@@ -81,6 +81,6 @@ def package():
     def package(name):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # some packages emit warnings on import
-            return pytest.importorskip(name, reason=f"needs {name} (pip install '.[formats-test]')")
+            return pytest.importorskip(name, reason=f"requires {name} (pip install '.[formats-test]')")
 
     return package

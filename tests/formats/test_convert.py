@@ -195,7 +195,7 @@ def test_plain_arrays_are_converted(tmp_path):
 def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
     path = tmp_path / "weights.npz"
     np.savez(path, W=np.array([np.inf, 1.0]))
-    convert(path, tmp_path / "half.npz", dtype="float16")  # infinity stays infinity
+    convert(path, tmp_path / "half.npz", dtype="float16")  # infinity is also infinity in float16
     np.savez(path, W=np.array([1e6]))
     with pytest.raises(MinicharError, match="W has values that float16 cannot represent"):
         convert(path, tmp_path / "other.npz", dtype="float16")
@@ -203,7 +203,7 @@ def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
 
 
 def test_array_names_are_not_restricted(tmp_path):
-    """numpy.savez rejects these names because they clash with its own parameters."""
+    """`numpy.savez` rejects these names because they clash with its own parameters."""
     path = tmp_path / "odd.npz"
     write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
     copy = contents(convert(path, tmp_path / "copy.npz").path)

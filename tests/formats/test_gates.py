@@ -1,4 +1,4 @@
-"""Test conversion to the layout of other libraries, including for a cell with unusual gate orders."""
+"""Test conversion to the gate layouts of other libraries, including for a cell with unusual gate orders."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def unusable(*arguments):
 
 @pytest.fixture
 def odd_cell(monkeypatch):
-    """Cell whose matrix products use different gate orders. It has no PyTorch counterpart."""
+    """Register a cell whose matrix products use different gate orders and that PyTorch does not have."""
     products = (Product("U", "zr", reads_x=False), Product("W", "rz", reads_state=False), Product("Wn", "n"))
     stage = Stage(products, unusable, unusable, cache="")
     cell = Cell("odd", "Odd cell", "h", (stage,))
@@ -80,7 +80,7 @@ def test_layer_normalisation_has_no_counterpart(make, tmp_path, suffix):
 
 
 def test_a_custom_cell_is_not_used_instead_of_a_pytorch_cell(monkeypatch):
-    """The shapes in a state dict determine only the number of gates."""
+    """The shapes in a state dict reveal only the number of gates, which the custom cell shares with LSTM."""
     stage = Stage((Product("W", "abcd"),), unusable, unusable, cache="")
     monkeypatch.setitem(CELLS, "own", Cell("own", "Own", "h", (stage,), torch=Counterpart("Own", "abcd")))
     shapes = {"rnn.weight_ih_l0": (12, 7), "rnn.weight_hh_l0": (12, 3)}

@@ -1,4 +1,4 @@
-"""Test the files of a page. `test_html_in_chromium` tests what the page does."""
+"""Test the contents of exported pages. `test_html_in_chromium` tests their behaviour."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ HOSTILE = "</script><script>alert(1)</script><!--<b onload=x>&amp;\u2028\u202e\x
 
 
 class Page(HTMLParser):
-    """Parser that collects the tags of a page and the text of its scripts and styles."""
+    """HTML parser that collects the tags of a page and the text of its scripts and styles."""
 
     def __init__(self, path):
         super().__init__()
@@ -162,7 +162,7 @@ def test_unsupported_models_are_one_line_errors(saved, tmp_path, monkeypatch):
 
 
 def test_the_forward_pass_is_short_and_the_same_in_every_browser():
-    """Math.exp and others are not exact, and differ between browsers."""
+    """Functions such as Math.exp are inexact and differ between browsers, so the page must not use them."""
     page = files("minichar.formats").joinpath("page")
     for name in ("model.js", "sampling.js"):
         source = page.joinpath(name).read_text(encoding="utf-8")

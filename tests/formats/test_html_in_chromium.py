@@ -1,4 +1,4 @@
-"""Test what a page does, in Chromium."""
+"""Test the behaviour of exported pages in Chromium."""
 
 import json
 from base64 import b64encode
@@ -29,7 +29,7 @@ def chromium():
 
 @pytest.fixture
 def problems():
-    """Console messages, errors, dialogs and requests of the pages. Fail at teardown if there are any."""
+    """Collect console messages, errors, dialogs and requests. Fail at teardown if there are any."""
     problems = []
     yield problems
     assert problems == []
@@ -76,7 +76,7 @@ def text_of(page):
 
 
 def generate_on(page, **settings):
-    """Generate text with the given settings and return it, without the beginning."""
+    """Generate text with the given settings, and return it without the prompt."""
     for name, value in settings.items():
         page.fill(f"#{name}", str(value))
     page.click("#generate")
@@ -90,7 +90,7 @@ def expect_status(page, words):
 
 @pytest.mark.parametrize("parts", [{}, {"embedding": 4}, {"layer_norm": True}], ids=str)
 def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, parts):
-    """Both sides compute in float64, so the difference is that of `exp` in model.js."""
+    """Both use float64, so they differ only by the approximation error of `exp` in model.js."""
     model = rounded(3, **parts, **cell)
     ids = np.random.default_rng(1).integers(7, size=N)  # (N,)
     network = model.network(N, 1)
@@ -133,7 +133,7 @@ def test_sampling_agrees_with_choice(visit):
 
 
 def sfc32(seed, n):
-    """Return n random numbers. This is PractRand's generator, written independently of sampling.js."""
+    """Return n random numbers from PractRand's sfc32, implemented independently of sampling.js."""
     a, b, c, counter, numbers = 0, seed & 0xFFFFFFFF, seed >> 32, 1, []
     for _ in range(12 + n):
         result = (a + b + counter) % 2**32
@@ -167,7 +167,7 @@ def test_a_seed_reproduces_the_text(visit, make):
 
 
 def test_surprisal_alternatives_and_units_agree_with_the_engine(visit, rounded):
-    """The model resets its state at each "ab"."""
+    """Use a model that resets its state at each "ab"."""
     model = rounded(model="gru")
     model.details["settings"] = {"reset_on": "ab"}
     text = "caabdab詩é\nabab"
@@ -219,7 +219,7 @@ def test_an_alternative_replaces_a_character(visit, make):
     expect(page.locator("#detail button.true b")).to_have_text(before[8].replace("\n", "↵"))
     other = page.locator("#detail button:not(.true)").first
     character = other.locator("b").text_content().replace("↵", "\n")
-    page.hover("#text [data-t='20']")  # does not change the selection, which is pinned
+    page.hover("#text [data-t='20']")  # a pinned selection ignores the mouse
     other.click()
     expect_status(page, "40 characters, seed 3")
     assert page.input_value("#beginning") == "ab" + before[:8] + character
@@ -267,7 +267,7 @@ def test_characters_outside_the_vocabulary(visit, make):
     page.fill("#beginning", "aVWXYZ☃")
     expect_status(page, "not in the vocabulary: V W X Y Z …")
     model = make(unknown=True)
-    model.parameters["readout.W"][-1, -1] = 20  # likely, but never generated or offered
+    model.parameters["readout.W"][-1, -1] = 20  # the unknown token is likely
     page = visit(model)
     page.fill("#beginning", "a☃b")
     expect(page.locator("#text span")).to_have_count(3)

@@ -151,7 +151,7 @@ def test_python_2_pickles_store_bytes_as_text(read):
 def test_arrays_from_the_installed_cupy_are_supported():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        core = pytest.importorskip("cupy._core.core", reason="needs cupy-cuda12x (no GPU required)")
+        core = pytest.importorskip("cupy._core.core", reason="requires cupy-cuda12x, but no GPU")
     named = [argument for opcode, argument, _ in pickletools.genops(pickle.dumps(core.array, 2)) if argument]
     assert "cupy._core.core array" in named
     assert "cupy._core.core.array" in stand_ins.KNOWN
@@ -181,7 +181,7 @@ def test_arrays_without_a_model_are_converted_only_to_npz(tmp_path):
 
 
 class Call:
-    """Object pickled as a function call."""
+    """Object that is pickled as a function call."""
 
     def __init__(self, function, *args, state=None):
         self.call = (function, args) if state is None else (function, args, state)
@@ -195,7 +195,7 @@ def short(text):
 
 
 def chain():
-    """getattr(getattr(numpy.ndarray, "__class__"), "mro")."""
+    """Return an object pickled as ``getattr(getattr(numpy.ndarray, "__class__"), "mro")``."""
     return Call(getattr, Call(getattr, np.ndarray, "__class__"), "mro")
 
 
@@ -323,7 +323,7 @@ def test_shared_and_recursive_containers_are_rejected_quickly(read):
 
 
 def test_a_frequently_used_byte_string_is_not_copied(read, monkeypatch):
-    """Python 2 pickles store bytes as text, which is encoded when the array is created."""
+    """Python 2 pickles store bytes as text, which must be encoded to create an array."""
     text = b"X" + struct.pack("<I", 1 << 16) + b"a" * (1 << 16) + b"\x940"
     array = b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nX\2\0\0\0f4\x85RM\x00\x40\x85t\x52"
     encoded = b"c_codecs\nencode\nh\x00X\6\0\0\0latin1\x86R"
@@ -337,7 +337,7 @@ def test_a_frequently_used_byte_string_is_not_copied(read, monkeypatch):
 
 
 def tuple_key(keys):
-    """Return a pickle of a dict whose key `keys` takes too long to hash."""
+    """Return a pickle of a dict whose key, `keys`, takes too long to hash."""
     return b"\x80\x04}" + pickle.dumps(keys, 4)[11:-1] + b"Ns."
 
 
@@ -350,18 +350,18 @@ def test_an_array_that_is_used_too_often_is_rejected(read):
 
 
 def text(characters):
-    """Return an opcode that pushes a string."""
+    """Return a pickle opcode that pushes a string."""
     encoded = characters.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(encoded)) + encoded
 
 
 def lists(*values):
-    """Return a program that creates a list of values."""
+    """Return pickle opcodes that push a list of values."""
     return b"(" + b"".join(values) + b"l"
 
 
 BIG = b"\x8a\x11" + b"\xff" * 16 + b"\x01"
-"""Pushes an integer that does not fit in any dtype, so a list that contains it cannot become an array."""
+"""Opcode that pushes an integer too large for any dtype, so a list with it cannot become an array."""
 COSTLY = {
     "a list that is converted many times": (
         b"\x80\x02" + lists(b"K\x01" * 3000, BIG) + b"q\x000" + lists(b"h\x00" * 3000),
@@ -412,7 +412,7 @@ def test_a_list_that_is_used_again_is_converted_once(read):
 
 
 FREE = b"\x95" + bytes(8)
-"""FRAME, which costs nothing and makes the file larger."""
+"""The opcode FRAME, which makes the file larger but takes no memory."""
 EACH = {
     "None": b"N0",
     "a mark": b"(1",
@@ -443,7 +443,7 @@ def test_an_item_of_a_dict_costs_memory(read, monkeypatch):
 
 
 def test_long_text_becomes_bytes(read):
-    """Many arrays can reference it, but it is converted only once."""
+    """Many arrays can reference the same text, so it is converted when it is read."""
     assert pickles.run(b"\x80\x02" + text("é" * 256) + b".", {}) == b"\xe9" * 256
     assert pickles.run(b"\x80\x02" + text("é" * 255) + b".", {}) == "é" * 255
 
@@ -463,7 +463,7 @@ def test_wide_text_is_rejected_before_it_is_decoded(read, monkeypatch, opcode):
 
 
 def test_the_text_of_a_large_array_is_not_wide(read, monkeypatch):
-    """Protocols 0 to 2 store an array as text with the characters U+0000 to U+00FF."""
+    """Protocols 0 to 2 store an array as text of the characters U+0000 to U+00FF."""
     data = {"a": np.tile(np.arange(256, dtype="u1"), 300)}
     monkeypatch.setattr(pickles, "HEADROOM", 10_000)
     for protocol in PROTOCOLS:

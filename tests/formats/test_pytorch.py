@@ -1,4 +1,4 @@
-"""Read ``.pt`` files without PyTorch: valid files give the same tensors, all others a one-line error."""
+"""Test reading ``.pt`` files without PyTorch: the tensors of valid files, and the errors for all others."""
 
 import os
 import struct
@@ -25,7 +25,7 @@ def torch(package):
 
 @pytest.fixture
 def save(torch, tmp_path):
-    """Return a function that saves a state dict with PyTorch and returns what each library reads."""
+    """Return a function that saves a state dict with PyTorch and reads it with PyTorch and minichar."""
 
     def save(state):
         path = tmp_path / "state.pt"

@@ -1,4 +1,4 @@
-"""Read ``.safetensors`` files without the package: the same tensors, or a one-line error."""
+"""Test reading ``.safetensors`` files without the package: the tensors, and the errors for invalid files."""
 
 import json
 

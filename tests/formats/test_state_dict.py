@@ -63,7 +63,7 @@ def write(torch, package):
 
 @pytest.fixture
 def parts(make):
-    """Return a function that returns ``(tensors, header)`` for a model, for tests to modify."""
+    """Return a function that converts a model to ``(tensors, header)``, for tests to modify."""
 
     def parts(model):
         weights = {name: np.array(view) for name, view in model.parameters.items()}
