@@ -26,7 +26,7 @@ SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3
 def quick(monkeypatch):
     monkeypatch.setattr(comparing, "UNITS", 2)
     monkeypatch.setattr(comparing, "TURN", 0)
-    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # measuring it would take a second or two
+    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # measuring peak memory takes a second or two
 
 
 def result(ours, theirs, work=SMALL, against=SMALL):
@@ -36,7 +36,7 @@ def result(ours, theirs, work=SMALL, against=SMALL):
 
 
 def test_ratio_is_the_median_over_the_rounds():
-    """Background load slows down both runs of the second round and one run of the third."""
+    """Background load slows both runs in the second round and one run in the third."""
     assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
 
 

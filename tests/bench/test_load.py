@@ -14,7 +14,7 @@ def test_clients_measure_what_they_receive():
     texts = len(measured.first)
     assert measured.dropped == []
     assert texts >= 2
-    # The last request of each client may end too late to be counted.
+    # The last request of each client may finish too late to be counted.
     assert 40 * (texts - 2) <= measured.characters <= 40 * texts
     assert all(0 < seconds < 60 for seconds in measured.first + measured.gaps)
 

@@ -26,7 +26,7 @@ def test_model_has_the_same_weights_and_trains(model):
     work = replace(SMALL, model=model)
     one = rival.TorchModel(torch, work)
     gates = len(COMPARABLE[model].torch.gates)
-    # PyTorch has two biases per gate; minichar has two only for the GRU candidate.
+    # PyTorch has two biases for every gate, but minichar only for the candidate of the GRU.
     expected = gates * 8 * (8 + 11 + 2) + gates * 8 * (8 + 8 + 2) + 11 * (8 + 1)
     assert sum(p.numel() for p in one.parameters) == expected
     first = one.loss().item()
@@ -106,7 +106,7 @@ def test_pytorch_uses_the_same_device():
 
 
 class Cuda:
-    """A fake ``torch.cuda`` that only notes the calls, including those of its streams and graphs."""
+    """A fake ``torch.cuda`` that only records calls, including those to its streams and graphs."""
 
     def __init__(self):
         self.calls = []
@@ -126,7 +126,7 @@ class Cuda:
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """Replace ``torch.cuda`` by a fake, and compute on the CPU."""
+    """Replace ``torch.cuda`` with a fake, and compute on the CPU."""
     monkeypatch.setattr(torch, "cuda", Cuda())
     monkeypatch.setattr(rival, "device_of", lambda torch, work: torch.device("cpu"))
     return torch.cuda
@@ -202,7 +202,7 @@ def test_only_the_optimiser_of_a_graph_is_capturable(monkeypatch):
 
     def noted(*args, capturable=None, **options):
         found.append(capturable)
-        return RMSprop(*args, **options)  # which refuses to be capturable on a CPU
+        return RMSprop(*args, **options)  # without `capturable`, which RMSprop rejects on the CPU
 
     monkeypatch.setattr(torch.optim, "RMSprop", noted)
     for engine in ("pytorch", "pytorch-graph"):

@@ -84,7 +84,7 @@ def test_every_truncated_file_is_rejected(path):
 
 
 def test_flipped_bytes_never_change_a_value(path):
-    """A damaged file is rejected, lacks an array or the header, or has damage only in unused bytes."""
+    """Every damaged file is rejected, lacks an array or the header, or is damaged only in unused bytes."""
     content = path.read_bytes()
     generator = random.Random(1)
     with zipfile.ZipFile(path) as file:
@@ -150,7 +150,7 @@ def test_an_array_of_objects_is_never_unpickled(path, tmp_path, name):
         read_all(path)
     assert not (tmp_path / "boom").exists()
     np.lib.format.read_array(io.BytesIO(file.getvalue()), allow_pickle=True)
-    assert (tmp_path / "boom").exists(), "the pickle in this test has no effect"
+    assert (tmp_path / "boom").exists(), "the pickle would not create the directory even if it were loaded"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_compressed_array_is_rejected(path):
 
 
 def test_overlapping_members_are_rejected(path):
-    """Members that share bytes could require far more memory than the file size suggests."""
+    """If members share bytes, they can need far more memory than the file size suggests."""
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.npy", npy("<f8", (2**16,), bytes(2**19)))
         first = file.infolist()[0]
@@ -351,7 +351,7 @@ def test_names_that_cannot_be_printed_or_are_long_are_rejected(path, name):
 
 
 def test_numpy_does_not_warn_about_arrays_written_in_python_2(path):
-    """Their shapes contain long integers, as in ``(2L,)``."""
+    """Python 2 wrote shapes as long integers, as in ``(2L,)``."""
     replace_member(
         path, "a.npy", npy("<f8", (2,), bytes(16)).replace(b"(2,)", b"(2L,)", 1).replace(b" \n", b"\n", 1)
     )

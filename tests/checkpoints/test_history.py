@@ -81,7 +81,7 @@ OLD = {
     "learning_rate": 9.5,
     "true_share": 10.5,
 }
-"""`ROW`, as format version 1 stored it in the header."""
+"""`ROW` as stored in the header by format version 1."""
 
 
 @pytest.fixture

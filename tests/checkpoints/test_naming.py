@@ -116,7 +116,7 @@ def test_a_directory_without_checkpoints_is_an_error(tmp_path, folder):
 
 
 def run(*losses):
-    """Return a run's checkpoint paths, oldest first."""
+    """Return the checkpoint paths of a run with the given losses, oldest first."""
     return [checkpoint_path(Path("cv"), "lstm", e, loss, True) for e, loss in enumerate(losses)]
 
 
@@ -158,7 +158,7 @@ def test_the_checkpoint_between_evaluations_has_no_loss(tmp_path):
 
 
 class TestOpening:
-    """A checkpoint may be deleted after it has been chosen."""
+    """Tests for opening a checkpoint that is deleted after it has been chosen."""
 
     @pytest.fixture
     def directory(self, tmp_path):

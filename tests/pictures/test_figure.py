@@ -12,7 +12,7 @@ CURVE = Curve("x", (1, 2, 3), (5.0, 3.0, 2.0), (4.0, 2.5, 3.5), (0.02, 0.01, 0.0
 
 @pytest.fixture
 def drawn(tmp_path):
-    """Return a function that plots curves and returns ``(points, marks)``, which look up shapes by kind."""
+    """Return a function that plots curves and returns ``(points, marks)``, which find shapes by kind."""
     pytest.importorskip("matplotlib")
 
     def drawn(*curves):

@@ -10,7 +10,7 @@ def curve(name, train, val):
 
 
 def place(plot, mark):
-    """Return ``(row, column)`` of every `mark` in the plotting area."""
+    """Return the ``(row, column)`` of every `mark` in the plotting area."""
     area = plot.split("└")[0].splitlines()[1:]
     return [(row, match.start()) for row, line in enumerate(area) for match in re.finditer(mark, line)]
 
@@ -45,7 +45,7 @@ def test_lines_are_not_wider_than_the_terminal():
 
 
 def test_a_best_loss_is_drawn_over_validation_and_training():
-    """Here, every training loss coincides with a validation loss."""
+    """In this plot, every training loss coincides with a validation loss."""
     plot = text_plot([curve("x", (3.0, 2.0), (2.0, 1.0)), curve("y", (3.0, 1.0), (3.0, 2.0))], height=9)
     assert [row for row, _ in place(plot, "A")] == [8]
     assert [row for row, _ in place(plot, "B")] == [4]

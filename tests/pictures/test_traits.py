@@ -27,7 +27,7 @@ def test_indentation_counts_the_spaces_before_the_first_word():
         ("a“b”c", "01100"),
         ("a「b」c", "01100"),
         ('"a\nb"', "11110"),
-        ('"a\n\nb', "11100"),  # an unclosed quotation ends with its paragraph
+        ('"a\n\nb', "11100"),  # an unclosed quotation ends at the end of its paragraph
         ("it's", "0000"),
     ],
 )

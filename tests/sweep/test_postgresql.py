@@ -1,4 +1,4 @@
-"""Run a sweep on a PostgreSQL server, which the test starts."""
+"""Run a sweep on a PostgreSQL server started by the test."""
 
 import os
 import shutil
@@ -19,13 +19,13 @@ DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 @pytest.fixture
 def server():
-    """Start a server, and return its URL. PostgreSQL does not run as root, so its own user runs it then."""
+    """Start a server, and yield its URL. As root, run it as the user postgres, as PostgreSQL requires."""
     path = os.pathsep.join([*map(str, reversed(DEBIAN)), os.environ["PATH"]])
     if not shutil.which("initdb", path=path):
         missing("PostgreSQL")
     if not find_spec("psycopg"):
         missing("psycopg")
-    with TemporaryDirectory() as name:  # not below pytest's directory, which other users cannot enter
+    with TemporaryDirectory() as name:  # other users cannot enter pytest's directory
         folder, prefix, port = Path(name), [], free_port()
         if os.getuid() == 0:
             shutil.chown(folder, "postgres")

@@ -61,7 +61,7 @@ def test_toml(tmp_path):
     [
         (["rnn_size=0..4"], {}, "rnn_size is 0; it must be from 1"),
         (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1.0"),
-        (["dropout=-1..0.5"], {}, "dropout is -0.25"),  # both ends are valid
+        (["dropout=-1..0.5"], {}, "dropout is -0.25"),  # both ends are valid, but not all values between them
         (["model=gru,lstm", "gru_reset=after,before"], {}, "gru_reset has no effect without model='gru'"),
         (["gru_reset=after,before"], {"model": "lstm"}, "gru_reset has no effect"),
         (["rnn_size=4,8"], {"rnn_size": 8}, "rnn_size has more than one value"),

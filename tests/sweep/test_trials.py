@@ -16,7 +16,7 @@ def states(sweep):
 
 
 def interrupt(sweep, event, count=1):
-    """Run a sweep until an event has occurred `count` times, and end its process there."""
+    """Run a sweep until an event has occurred `count` times, and abandon it there, as if killed."""
     events = sweep.run(10)
     for found in events:
         count -= isinstance(found, event)
@@ -85,8 +85,8 @@ def test_a_trial_belongs_to_one_process(sweep):
     assert [next(one).number, next(other).number] == [0, 1]
     first, second = (trial.params["learning_rate"] for trial in sweep().study.trials)
     assert first != second
-    assert not [*sweep().run(2)], "both trials are running"
-    assert [e.number for e in other if isinstance(e, Ended)] == [1], "trial 0 is not taken from its process"
+    assert not [*sweep().run(2)], "both trials are already running"
+    assert [e.number for e in other if isinstance(e, Ended)] == [1], "trial 0 still belongs to its process"
     assert [e.number for e in one if isinstance(e, Ended)] == [0]
 
 
@@ -117,7 +117,7 @@ def test_a_trial_above_the_median_at_the_same_point_of_the_run_is_pruned(sweep):
     ended = [event for event in events if isinstance(event, Ended) and event.number <= STARTUP]
     assert [each.state for each in ended] == ["complete"] * STARTUP + ["pruned"]
     *_, pruned, _ = one.study.trials
-    assert [*pruned.intermediate_values] == [50], "the percentage of the run"
+    assert [*pruned.intermediate_values] == [50], "the loss is reported at 50% of the run"
 
 
 def test_a_failed_trial_is_reported_and_the_sweep_goes_on(sweep):
