@@ -1,11 +1,11 @@
-"""Serve many readers at once, and report what they and an ordinary visitor experience.
+"""Load-test the server, and report its response times, errors, memory use and CPU time.
 
-    python tests/stress/crowd.py readers cv --clients 512              through Redis, with two workers
+    python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
     python tests/stress/crowd.py memory cv --clients 64 --seconds 600  the longest texts with alternatives
     python tests/stress/crowd.py slow cv --clients 1000 --seconds 60   slow and silent clients
 
-Servers, workers and clients run on this machine and communicate over 127.0.0.1. The Redis tests need
+Servers, workers and clients run on this machine and communicate over 127.0.0.1. ``readers`` requires
 redis-server.
 """
 
@@ -82,7 +82,7 @@ async def fetch(port, method, path, data=None, seconds=TIMEOUT):
 
 
 async def generate(port, **fields):
-    """Return the text of a stream and why it ended, or the status or the exception if there is no text."""
+    """Return a stream's text and the reason it ended, or on failure "" and the status or exception."""
     try:
         status, body = await fetch(port, "POST", "/api/generate", fields)
         if status != 200:
@@ -94,7 +94,7 @@ async def generate(port, **fields):
 
 
 async def visit(port, times):
-    """Load the page and /healthz until cancelled, and record how long each takes."""
+    """Load the page and /healthz until cancelled, and record the time and status of each request."""
     while True:
         for path in ("/", "/healthz"):
             start = time.monotonic()
@@ -125,7 +125,7 @@ def visitor(port):
 
 
 def readers(options):
-    """Let many clients read texts through Redis, and check that all texts with a seed are the same."""
+    """Have many clients generate text through Redis, and count the distinct texts for eight seeds."""
     with ExitStack() as stack:
         redis = free_port()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -149,15 +149,15 @@ def readers(options):
                 answers = await asyncio.gather(*tasks)
             seconds = time.monotonic() - start
             print(f"{options.clients} readers, {len(ports)} servers: {seconds:.1f} s")
-            print(f"  ends: {dict(Counter(reason for _, reason in answers))}")
+            print(f"  reasons: {dict(Counter(reason for _, reason in answers))}")
             texts = {(i % 8, text) for i, (text, reason) in enumerate(answers) if reason == "length"}
-            print(f"  different texts for 8 seeds: {len(texts)}")
+            print(f"  distinct texts for 8 seeds: {len(texts)}")
 
         asyncio.run(run())
 
 
 def memory(options):
-    """Request the longest texts with alternatives, and report the memory of the server during and after."""
+    """Request the longest texts with alternatives, and report memory use during and after the load."""
 
     async def client(port, end):
         while time.monotonic() < end:
@@ -187,7 +187,7 @@ def memory(options):
 
 
 def slow(options):
-    """Load the page while many clients send a byte every two seconds, and as many send nothing."""
+    """Load the page while many clients send a byte every two seconds and as many others send nothing."""
 
     async def run(port):
         with visitor(port):

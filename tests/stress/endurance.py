@@ -4,13 +4,13 @@
     python tests/stress/endurance.py --seconds 3600 --eval-val-every 12000
 
 Measures the chunks per second of CPU time and the memory use in windows of equal length. Other load on the
-machine affects the speed, so at the end of each window, the run is timed alternately with a new run that has
-the same options, and the median ratio of their speeds is reported. The last line compares the last third of
-the windows with the first third.
+machine affects the speed. Therefore, at the end of each window, the run and a new run with the same options
+take turns of a few steps each, and the median ratio of their speeds is reported. The last line compares the
+last third of the windows with the first third.
+
+With ``--sample``, generates one long stream instead:
 
     python tests/stress/endurance.py --sample 10000000
-
-generates one long stream instead.
 """
 
 import argparse
@@ -35,13 +35,13 @@ from minichar.training.start import begin
 
 WINDOWS = 15
 STEPS, CHARACTERS = 50, 1000
-"""Length of a turn, in steps or in characters."""
+"""Length of a turn, in steps of training or in characters of generated text."""
 SHARE, LONGEST, TURNS = 0.5, 20.0, 3
-"""Fraction of a window to spend on turns, its limit in seconds, and the minimum number of turns."""
+"""Time for turns as a fraction of the window, its maximum in seconds, and the minimum number of turns."""
 FOREVER = 10**9
 
 Window = tuple[float, float, int]
-"""Speed per second of CPU time, its ratio to that of a new run, and memory in bytes."""
+"""Chunks or characters per second of CPU time, their ratio to those of a new run, and memory in bytes."""
 
 
 def memory() -> int:
@@ -50,7 +50,7 @@ def memory() -> int:
 
 
 def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
-    """Train, and yield the windows."""
+    """Train, and yield the measurements of each window."""
     generator = Random(1)
     words = ["".join(generator.choices("abcdefghij", k=generator.randint(2, 8))) for _ in range(300)]
     (directory / "input.txt").write_text(" ".join(generator.choices(words, k=20_000)))
@@ -73,7 +73,7 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
         while monotonic() < end or count % every:
             next(steps)
             count += 1
-        gc.collect()  # frees the previous window's new run
+        gc.collect()  # frees the new run of the previous window
         speed, used = count / (process_time() - cpu), memory()
         new = reported_steps(replace(settings, checkpoint_dir=directory / f"new{window}"))
         yield speed, speed_ratio(steps, new, STEPS, seconds / WINDOWS), used
@@ -97,7 +97,7 @@ def speed_ratio(old: Iterator[object], new: Iterator[object], length: int, windo
 
 
 def reported_steps(settings: Settings) -> Generator[Step, None, None]:
-    """Start a run and yield its steps, sending ``minichar train`` output to a log and the null device."""
+    """Start a run and yield its steps. Send the output of ``minichar train`` to a log and the null device."""
     run = begin(settings)
     with (
         open(os.devnull, "w") as null,
@@ -111,7 +111,7 @@ def reported_steps(settings: Settings) -> Generator[Step, None, None]:
 
 
 def sampling(directory: Path, characters: int) -> Iterator[Window]:
-    """Generate one stream, and yield the windows."""
+    """Generate one stream, and yield the measurements of each window."""
     stream, model = generate(untrained_model(directory), 0), untrained_model(directory)
     for _ in range(WINDOWS):
         start, cpu, size = monotonic(), process_time(), 0

@@ -2,11 +2,11 @@
 
     python tests/stress/interrupt.py [RUNS [SECONDS [WORD]]]
 
-runs every command that contains WORD, RUNS times each (the worker needs redis-server). Each time, it sends
-SIGINT to the process group within SECONDS of the start, as Ctrl-C in a terminal does. A run is bad if it
-prints a traceback, exits with a status that hides the interrupt, hangs, or leaves a temporary file behind.
-Tracebacks before `minichar.__main__.main` is called are counted separately, as "start", because Python
-installs its handler before it runs our code.
+Runs every command that contains WORD, RUNS times each. Within SECONDS of the start, sends SIGINT to the
+process group, as Ctrl-C in a terminal does. A run fails if it prints a traceback, hangs, exits with a status
+that hides the interrupt, or leaves a temporary file behind. Tracebacks printed before
+`minichar.__main__.main` is called are counted separately as "start". They cannot be avoided, because Python
+installs its signal handler before it runs minichar. The worker requires redis-server.
 """
 
 import os
@@ -51,7 +51,7 @@ COMMANDS = (
     "worker --redis redis://127.0.0.1:{port}",
 )
 FINE = (-signal.SIGINT, 128 + signal.SIGINT, 2)
-"""Exit statuses after an interrupt. 2 is pytest's, from `minichar lessons`."""
+"""Expected exit statuses after an interrupt. pytest, which runs `minichar lessons`, exits with 2."""
 NOISE = ("Traceback", "Exception ignored", "Fatal Python error", "Usage: ")
 
 
@@ -79,12 +79,12 @@ def interrupt(command, folder, delay):
         stderr = process.communicate(timeout=60)[1]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        return "hangs", process.communicate()[1]
+        return "hang", process.communicate()[1]
     return process.returncode, stderr
 
 
 def duration(command, folder, limit):
-    """Return how long a command runs, in seconds, up to `limit`, after which it is killed."""
+    """Return how long a command runs, in seconds. Kill it after `limit` seconds."""
     process, start = minichar(command, folder), time.monotonic()
     try:
         process.communicate(timeout=limit)
@@ -101,7 +101,7 @@ def remove_temporary(folder):
 
 
 def judge(status, stderr, folder):
-    """Return a description of the fault in a run, or an empty string."""
+    """Return what went wrong in a run, or an empty string."""
     for noise in NOISE:
         if noise in stderr:
             return noise if re.search(r"__main__\.py\", line \d+, in main", stderr) else "start"
@@ -113,7 +113,7 @@ def judge(status, stderr, folder):
 
 
 def tally(command, folder, runs, limit):
-    """Interrupt a command `runs` times. Return counts of the exit statuses and of the faults."""
+    """Interrupt a command `runs` times, and count its exit statuses and faults."""
     generator = random.Random(1)
     longest = min(limit, 1.1 * duration(command, folder, limit))
     statuses, faults = Counter(), Counter()
@@ -131,7 +131,7 @@ def tally(command, folder, runs, limit):
 
 
 def main(runs=100, limit=1.0, word=""):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if this script is a background job
     bad, sent, port = Counter(), 0, free_port()
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
@@ -142,7 +142,7 @@ def main(runs=100, limit=1.0, word=""):
                 statuses, faults = tally(command.format(port=port), folder, int(runs), float(limit))
             bad += faults
             sent += statuses.total()
-    print(f"{sent} interrupts: {dict(bad) or 'all fine'}")
+    print(f"{sent} interrupts: {dict(bad) or 'no faults'}")
     return bool(bad.keys() - {"start"})
 
 

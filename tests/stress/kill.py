@@ -2,10 +2,10 @@
 
     python tests/stress/kill.py --chains 200
 
-A chain is one run that is killed with SIGKILL one to five times. After each kill it is resumed with
-``minichar train --resume``, or restarted if no checkpoint had been saved. The weights, the optimiser's
-running mean square, the recurrent state, the history and the random state in its last checkpoint must be
-bitwise identical to those of an uninterrupted run. Prints one line per failure, then a summary, and exits
+A chain is one run that is killed with SIGKILL one to five times. After each kill, it is resumed with
+``minichar train --resume``, or restarted if no checkpoint was saved. The weights, the optimiser's running
+mean square, the recurrent state, the history and the generator state in its last checkpoint must be bitwise
+identical to those of an uninterrupted run. Prints one line per failure, then a summary, and exits
 with status 1 if any chain failed.
 """
 
@@ -96,7 +96,7 @@ def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]
     whole, seconds = expected[options]
     directory = root / f"chain{number}"
     directory.mkdir()
-    figures = {"kills": 0, "in a write": 0, "from latest": 0, "from the start": 0, "failures": 0}
+    figures = {"kills": 0, "during a write": 0, "from latest": 0, "from the start": 0, "failures": 0}
     for _ in range(generator.randint(1, 5)):
         child = begin(directory, options)
         sleep(generator.uniform(0.1, seconds))
@@ -105,7 +105,7 @@ def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]
         child.kill()
         child.wait()
         figures["kills"] += 1
-        figures["in a write"] += bool(list((directory / "cv").glob(".*.tmp")))
+        figures["during a write"] += bool(list((directory / "cv").glob(".*.tmp")))
         try:
             figures["from latest"] += is_latest(newest_first(directory / "cv")[0])
         except MinicharError:

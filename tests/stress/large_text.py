@@ -3,9 +3,9 @@
     python tests/stress/large_text.py --megabytes 2000
     python tests/stress/large_text.py --megabytes 2000 --chinese
 
-Runs ``minichar train`` twice: without a cache of the ids, and with the cache written by the first run. The
-text has just been written, so it is in the operating system's page cache if there is enough memory. Then
-reads all training chunks once, as in an epoch. Requires disk space for twice the size of the text.
+Runs ``minichar train`` twice: without a cache of the ids, and with the cache written by the first run. Then
+reads all training chunks once, as an epoch does. The text has just been written, so if there is enough
+memory, it is in the operating system's page cache. Requires free disk space of twice the size of the text.
 """
 
 import argparse
@@ -33,7 +33,7 @@ print("done", file=sys.stderr)
 
 
 def write_text(path: Path, size: float, chinese: bool) -> None:
-    """Write random words until the file has at least `size` bytes."""
+    """Write random words to a file until it has at least `size` bytes."""
     generator = Random(1)
     letters = range(0x4E00, 0x5DC0) if chinese else range(ord("a"), ord("z") + 1)
     lengths = (1, 3) if chinese else (2, 9)
@@ -46,9 +46,9 @@ def write_text(path: Path, size: float, chinese: bool) -> None:
 
 
 def run(what: str, command: Sequence[object], until: str) -> None:
-    """Run a command and print its times and peak memory.
+    """Run a command, and print its elapsed time, CPU time and peak memory.
 
-    The elapsed time ends with the first line on standard error that starts with `until`.
+    The elapsed time is measured up to the first line on standard error that starts with `until`.
     """
     begun, seconds, messages = monotonic(), None, []
     process = subprocess.Popen(
@@ -67,7 +67,7 @@ def run(what: str, command: Sequence[object], until: str) -> None:
 
 
 def main() -> None:
-    """Print the measurements."""
+    """Run the measurements and print them."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--megabytes", type=int, default=2000, help="minimum size of the text")

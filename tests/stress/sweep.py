@@ -1,11 +1,12 @@
-"""Start several processes on one sweep, kill them at random times, and check the trials.
+"""Run one sweep with several processes, kill them at random times, and check the trials.
 
     python tests/stress/sweep.py --jobs 6 --kills 12
 
-All processes start at once in a new directory. Every second or so, one of them is killed with SIGKILL and
-replaced by another. At the end, every trial must have ended, no process may have printed a traceback, and
-``minichar train`` with the options of a complete trial must reach the same loss. Prints the figures, and
-exits with status 1 if a check fails. The trials are stored in the database MINICHAR_STORAGE, if it is set.
+All processes start at the same time in a new directory. Every one to four seconds, one of them is killed
+with SIGKILL and replaced by a new process. At the end, every trial must have ended, no process may have
+printed a traceback, and ``minichar train`` with the options of a complete trial must reach the same loss.
+Prints statistics, and exits with status 1 if a check fails. If the environment variable MINICHAR_STORAGE is
+set, it names the database that stores the trials.
 """
 
 import argparse
@@ -32,14 +33,14 @@ ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def start(folder: Path, number: int, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a process of the sweep."""
+    """Start one process of the sweep."""
     command = [sys.executable, "-m", "minichar", "sweep", *SIZE, *SAVING, *SEARCH, *arguments]
     with open(folder / f"log{number}", "wb") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=ENVIRONMENT)
 
 
 def main() -> None:
-    """Run the sweep and check it."""
+    """Run the sweep and check its results."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--jobs", type=int, default=6)
@@ -80,7 +81,7 @@ def main() -> None:
         ended = sum(len(re.findall(r"^trial +\d+ +(?:complete|pruned|failed)", log, re.M)) for log in logs)
         counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         print(f"{arguments.jobs} processes, {kills} kills, {monotonic() - begun:.0f} s")
-        print(f"trials: {counts}; {resumed} times resumed from a checkpoint, {ended} ended")
+        print(f"trials: {counts}; resumed from a checkpoint {resumed} times; {ended} ended")
         print(f"statuses {statuses}, {tracebacks} tracebacks, {wrong} losses differ from `minichar train`")
         good = len(states) == arguments.trials and not {"RUNNING", "FAIL", "WAITING"} & {*states}
         sys.exit(not (good and not tracebacks and not wrong and not any(statuses)))

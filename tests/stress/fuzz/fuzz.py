@@ -2,9 +2,9 @@
 
     python tests/stress/fuzz/fuzz.py pickle --seconds 60
 
-Every input must either load or be rejected with a short, one-line `MinicharError`. Inputs that cause
-anything else, take more than 5 s, or need more memory than three times the file size plus 200 MB are
-saved. The last line of the output summarises the run.
+Every input must either load or raise a `MinicharError` with a short, one-line message. An input is saved if
+it does neither, takes more than 5 s, or needs more memory than three times the file size plus 200 MB. The
+last line of the output summarises the run.
 """
 
 import argparse
@@ -35,7 +35,7 @@ KINDS = ("traceback", "message", "hang", "memory")
 
 
 def memory(name):
-    """Return VmRSS, or VmHWM (its peak since `forget_peak`), of this process in bytes."""
+    """Return this process's VmRSS, or VmHWM (its peak since `forget_peak`), in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) << 10
@@ -47,7 +47,7 @@ def forget_peak():
 
 
 class Fuzzer:
-    """Fuzzer that runs inputs and counts failures.
+    """Run inputs and count failures.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ class Fuzzer:
         self.counts, self.stored = Counter(), set()
 
     def run(self, data):
-        """Read one input. When the time is up, print a summary and exit."""
+        """Read one input. If the time is up, print a summary and exit."""
         if perf_counter() - self.begun > self.seconds:
             self.report()
             sys.stdout.flush()
             os._exit(0)  # there is no other way to stop atheris
         try:
             case, contents = data[0], self.reader.build(data[0], data[1:])
-        except Exception:  # no file can be built from this input
+        except Exception:  # the input does not describe a file
             return
         self.executions += 1
         forget_peak()

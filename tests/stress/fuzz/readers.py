@@ -1,7 +1,8 @@
 """Fuzz targets: the readers of untrusted files, with valid and invalid seed inputs.
 
-The first byte of an input, the case, selects how the file is built from the rest: unchanged, or embedded in
-an otherwise valid file, because random changes to a zip archive rarely get past its checksums.
+The first byte of an input, called the case, selects how a file is built from the other bytes. They are used
+as they are or embedded in an otherwise valid file, because random changes to a zip archive rarely get past
+its checksums.
 """
 
 import io
@@ -53,7 +54,7 @@ def as_text(data):
 
 @dataclass
 class Reader:
-    """Reader of files in a directory.
+    """Base class of the fuzz targets, which read files in a directory.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class Reader:
     folder: Path
 
     def seeds(self):
-        """Yield seed inputs. The first byte of each is the case."""
+        """Yield seed inputs, each of which starts with its case."""
         raise NotImplementedError
 
     def build(self, case, data):
