@@ -1,14 +1,15 @@
-"""Check minichar on an NVIDIA GPU and measure it: correctness, speed, launches and memory.
+"""Check and measure minichar on an NVIDIA GPU: correctness, speed, kernel launches and memory.
 
     python tests/gpu/first_hour.py --json first_hour.json
     python tests/gpu/first_hour.py --dry
 
-Takes less than ten minutes. Prints the results and, with ``--json``, saves them. The checks come first. When
-the time is up, the remaining measurements are left out. If a section fails, the others still run, and the
-exit status is 1. PyTorch with CUDA is needed for the comparison and for counting launches.
+Takes less than ten minutes. Prints the results and, with ``--json``, saves them. The checks run before the
+measurements. Measurements that would exceed the time limit are left out. If a section fails, the others
+still run, and the exit status is 1. The comparison with PyTorch and the count of launches require PyTorch
+with CUDA.
 
-``--dry`` runs everything that does not need a GPU on the CPU, with tiny sizes. It tests this script; the
-times have no meaning.
+``--dry`` tests this script on the CPU, with tiny sizes. It runs everything that does not require a GPU, but
+its timings are meaningless.
 """
 
 import argparse
@@ -36,12 +37,12 @@ from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 
 RESERVE = 30.0
-"""Time that must be left to start a section or a measurement, in seconds."""
+"""Minimum time left, in seconds, to start a section or a measurement."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run.
+    """The sizes, durations and time limit of a run.
 
     Attributes
     ----------
@@ -49,13 +50,13 @@ class Plan:
     sizes : tuple of int
         Values of H.
     chunk : int
-        T and B.
+        Value of both T and B.
     steps : int
-        Number of losses to compare, and of steps in the resumed run.
+        Number of losses to compare, and number of steps in the resumed run.
     duration : float
         Duration of each speed measurement, in seconds.
     end : float
-        When to finish, according to `time.monotonic`.
+        Deadline on the clock of `time.monotonic`, in seconds.
     """
 
     device: str = "gpu"
@@ -67,7 +68,7 @@ class Plan:
 
     @property
     def work(self) -> Work:
-        """The smallest benchmark: training an LSTM of the first size."""
+        """The first benchmark: training an LSTM of the first size."""
         return Work(rnn_size=self.sizes[0], seq_length=self.chunk, batch_size=self.chunk, device=self.device)
 
     def out_of_time(self) -> bool:
@@ -75,7 +76,7 @@ class Plan:
         return monotonic() > self.end - RESERVE
 
     def sections(self, backend: Backend) -> dict[str, Callable[[], Any]]:
-        """Return the sections by name, the most important ones first."""
+        """Return the sections by name, in order of importance."""
         work = self.work
         works = measurements.all_works(work, self.sizes)
         return {
@@ -93,7 +94,7 @@ DRY = Plan("cpu", sizes=(8, 12), chunk=6, steps=6, duration=0.0)
 
 
 def machine(backend: Backend, work: Work) -> dict[str, Any]:
-    """Return the versions of the software and the names of the hardware."""
+    """Return software versions and hardware names."""
     rivals = [import_module(SIDES[rival.engine]).describe(rival) for rival in opponents(work)[:1] if rival]
     return {
         "python": platform.python_version(),
@@ -105,7 +106,7 @@ def machine(backend: Backend, work: Work) -> dict[str, Any]:
 
 
 def print_table(rows: Any) -> list[dict[str, Any]]:
-    """Print the times as they are measured, in milliseconds per iteration, and return the rows."""
+    """Print each row of times once it is measured, in milliseconds per iteration, and return all rows."""
     done = []
     for row in rows:
         done.append(row)
@@ -122,7 +123,7 @@ def print_table(rows: Any) -> list[dict[str, Any]]:
 
 
 def has_failed(result: Any, device: str) -> bool:
-    """Return whether a check failed, or minichar could not be timed on the device."""
+    """Return whether a check failed or minichar could not be timed on the device."""
     if isinstance(result, dict):
         return not result.get("passed", True)
     return any(device in row["errors"] for row in result)
@@ -138,7 +139,7 @@ def run(plan: Plan) -> dict[str, Any]:
         print(f"\n== {name}", flush=True)
         try:
             results[name] = section()
-        except Exception as error:  # the other sections still run
+        except Exception as error:  # so that the other sections still run
             traceback.print_exc()
             results[name] = {"passed": False, "error": f"{type(error).__name__}: {error}"}
         if isinstance(results[name], dict):

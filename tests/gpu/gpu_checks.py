@@ -1,4 +1,4 @@
-"""Checks of a device: gradients, losses and resumed runs. Each returns a dict with the key ``passed``."""
+"""Checks of gradients, losses and resumed runs on a device. Each returns a dict with the key ``passed``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from minichar.training.trainer import Trainer
 
 CELLS = (("lstm", "after"), ("gru", "after"), ("gru", "before"), ("rnn", "after"))
 LIMIT = 1e-4
-"""Largest accepted difference between the losses of two devices, in nats per character."""
+"""Maximum difference between the losses on two devices, in nats per character."""
 
 
 def gradients(backend: Backend) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def gradients(backend: Backend) -> dict[str, Any]:
 
 
 def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
-    """Compare the losses of the same training steps with those of the CPU, in float32."""
+    """Compare the losses of training steps on the device with those on the CPU, in float32."""
     differences, captured = {}, {}
     for model, gru_reset in CELLS:
         one = replace(work, model=model, gru_reset=gru_reset)
@@ -61,7 +61,7 @@ def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
 
 
 def training_losses(backend: Backend, work: Work, steps: int) -> tuple[np.ndarray, TrainingStep]:
-    """Return the loss of every step ``(steps,)``, and the step."""
+    """Return the loss of every step, ``(steps,)``, and the `TrainingStep`."""
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     T = work.seq_length
     step = TrainingStep(model, T, work.batch_size, Settings(learning_rate=2e-3))
@@ -102,7 +102,7 @@ def resuming(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
 
 
 def train(trainer: Trainer, steps: int) -> Trainer:
-    """Train until the run has `steps` steps, and save a checkpoint."""
+    """Train up to step `steps`, and save a checkpoint."""
     for _ in trainer.run():
         if trainer.iteration >= steps:
             trainer.stop()

@@ -1,4 +1,4 @@
-"""Measurements of a device: speed, launches and memory. The work is that of ``minichar bench``."""
+"""Measure the speed, kernel launches and memory of the ``minichar bench`` benchmarks on a device."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +14,13 @@ from minichar.bench.worker import SIDES, peak_memory, seconds
 from minichar.devices.backend import Backend
 
 WARM_UP = 5
-"""Untimed iterations on a GPU. They compile kernels and capture the graph."""
+"""Number of untimed iterations on a GPU, which compile kernels and capture the graph."""
 LEAST = 3
 """Minimum number of timed iterations."""
 
 
 def all_works(work: Work, sizes: Iterable[int]) -> list[Work]:
-    """Return the benchmarks to measure: training with every H, and variants with the first and the last H."""
+    """Return the benchmarks: training with every H, and variants with the first H, the last H or both."""
     sizes = tuple(sizes)
     return [
         *(replace(work, rnn_size=H) for H in sizes),
@@ -37,7 +37,7 @@ def all_works(work: Work, sizes: Iterable[int]) -> list[Work]:
 def speed(
     works: Iterable[Work], duration: float, out_of_time: Callable[[], bool]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the milliseconds per iteration of minichar on the CPU and on the device, and of PyTorch."""
+    """Time minichar on the CPU and on the device, and PyTorch. Yield one row of results per benchmark."""
     for work in works:
         rivals = [rival for rival in opponents(work) if rival is not None and rival.engine in PYTORCH]
         columns = {"cpu": replace(work, device="cpu"), work.device: work}
@@ -49,14 +49,14 @@ def speed(
                 continue
             try:
                 row["milliseconds"][column] = milliseconds(one, duration)
-            except Exception as error:  # the other columns are still measured
+            except Exception as error:  # so that the other columns are still measured
                 row["errors"][column] = f"{type(error).__name__}: {error}".partition("\n")[0]
             gc.collect()  # a step contains reference cycles, and its arrays may fill the device's memory
         yield row
 
 
 def milliseconds(work: Work, duration: float) -> float:
-    """Return the median duration of an iteration, measured for `duration` seconds."""
+    """Return the median time per iteration, measured over `duration` seconds."""
     unit = warmed_up(work)
     times, end = [], monotonic() + duration
     while len(times) < LEAST or monotonic() < end:
@@ -65,7 +65,7 @@ def milliseconds(work: Work, duration: float) -> float:
 
 
 def warmed_up(work: Work) -> Callable[[], None]:
-    """Return a function that runs an iteration, after a few iterations."""
+    """Run the warm-up iterations, and return a function that runs one more iteration."""
     unit = import_module(SIDES[work.engine]).prepare(work)
     for _ in range(WARM_UP if work.on_gpu else 1):
         unit()
@@ -73,9 +73,9 @@ def warmed_up(work: Work) -> Callable[[], None]:
 
 
 def launches(work: Work) -> dict[str, Any]:
-    """Count what one iteration launches, with PyTorch's profiler, which also sees CuPy's kernels."""
+    """Count the launches in one iteration with PyTorch's profiler, which also records CuPy's kernels."""
     if not work.on_gpu:
-        return {"not measured": "this needs a GPU"}
+        return {"not measured": "requires a GPU"}
     profiler = import_module("torch.profiler")
     unit = warmed_up(work)
     activities = [profiler.ProfilerActivity.CPU, profiler.ProfilerActivity.CUDA]
@@ -85,7 +85,7 @@ def launches(work: Work) -> dict[str, Any]:
 
 
 def count_launches(events: Iterable[Any]) -> dict[str, Any]:
-    """Return the number of launches by the host and of operations on the GPU, and the time these take."""
+    """Count the launches by the host and the operations on the GPU, and add up the operations' times."""
     events = list(events)
     on_gpu = [event for event in events if event.device_type.name == "CUDA"]
     by_host = [event for event in events if event.device_type.name == "CPU" and "Launch" in event.name]
@@ -94,7 +94,7 @@ def count_launches(events: Iterable[Any]) -> dict[str, Any]:
 
 
 def memory(backend: Backend, work: Work) -> dict[str, Any]:
-    """Measure the memory of a training step: of the GPU or, on the CPU, of the whole process."""
+    """Measure the memory of a training step on a GPU or, on the CPU, the peak memory of the process."""
     if not work.on_gpu:
         warmed_up(work)
         return {"H": work.rnn_size, "process megabytes": peak_memory() / 1e6}
@@ -103,7 +103,7 @@ def memory(backend: Backend, work: Work) -> dict[str, Any]:
     before, total = backend.xp.cuda.runtime.memGetInfo()
     unit = warmed_up(work)
     after, _ = backend.xp.cuda.runtime.memGetInfo()
-    del unit  # the arrays were needed until here
+    del unit  # keeps the arrays alive until here
     return {
         "H": work.rnn_size,
         "megabytes": (before - after) / 1e6,

@@ -1,4 +1,4 @@
-"""The script for a GPU runs without one, and its checks fail if something is wrong."""
+"""Tests that ``first_hour.py`` runs without a GPU and that its checks detect errors."""
 
 import json
 import sys
@@ -20,13 +20,13 @@ NAMES = ["machine", "gradients", "losses", "resuming", "speed", "launches", "mem
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Sample less, and do not import PyTorch, which takes longer than everything else."""
+    """Generate less text, and do not import PyTorch, which takes longer than everything else."""
     monkeypatch.setattr(ours, "PIECE", 5)
     monkeypatch.setattr(compare, "find_spec", lambda name: None)
 
 
 def sections(monkeypatch, **replaced):
-    """Replace all sections by results that are functions or dicts."""
+    """Replace all sections with the functions in `replaced`."""
     monkeypatch.setattr(first_hour.Plan, "sections", lambda plan, backend: replaced)
 
 
@@ -56,7 +56,7 @@ def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     assert results["memory"]["process megabytes"] > 1
     lines = capsys.readouterr().out.splitlines()
     (row,) = (line for line in lines if line.startswith("scheduled-sampling lstm 2×8"))
-    assert row.split()[-2:] == ["–", "–"]  # the columns of PyTorch
+    assert row.split()[-2:] == ["–", "–"]  # PyTorch's columns
 
 
 def test_without_a_gpu_the_error_names_the_dry_run(monkeypatch, capsys):
@@ -96,7 +96,7 @@ def test_full_precision_applies_to_the_sections_only(monkeypatch):
 
 
 class TestChecks:
-    """On the CuPy test double, and with errors that the checks must find."""
+    """Tests for the checks on the CuPy test double, and with errors that the checks must detect."""
 
     def test_pass_on_another_device(self):
         from cupy_double import open_double  # skips the test if CuPy is not installed
@@ -139,7 +139,7 @@ class TestChecks:
         assert not gpu_checks.resuming(CPU, DRY.work, 4)["passed"]
 
     def test_a_run_that_did_not_go_on_is_found(self, monkeypatch):
-        """If the stopped run already has the final weights, nothing was resumed."""
+        """If the stopped run already has the final weights, the check has not tested resuming."""
         train = gpu_checks.train
         monkeypatch.setattr(
             gpu_checks, "train", lambda trainer, steps: trainer if trainer.iteration else train(trainer, 2)
@@ -153,7 +153,7 @@ class TestChecks:
 
 class TestMeasurements:
     def test_columns(self, monkeypatch):
-        """minichar on both devices and PyTorch on the device, but not minichar's other baselines."""
+        """Expect minichar on both devices and PyTorch on one, but not minichar's other baselines."""
         monkeypatch.setattr(compare, "find_spec", lambda name: object())
         timed = []
         monkeypatch.setattr(
