@@ -1,8 +1,8 @@
 """Cells used by the tests: the registered cells and `ODD`.
 
-`ODD` has no practical use. It covers features that the registered cells do not have:
-three states, a first stage with two matrix products that passes all its values to a second stage,
-pre-activations in the caches, and initial biases in both stages.
+`ODD` has no practical use. It covers features that the registered cells lack: three states, a first stage
+that has two matrix products and passes all its values to a second stage, pre-activations in the caches, and
+initial biases in both stages.
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ from cells import ARGUMENTS
 from devices import DEVICES, open_device
 from hypothesis import settings
 
-# Do not fail tests on slow machines.
+# Without a deadline, Hypothesis does not fail tests on slow machines.
 settings.register_profile("minichar", deadline=None)
 settings.load_profile("minichar")
 
@@ -21,7 +21,7 @@ LONGEST = "test_commands_and_python_blocks_run"
 def pytest_configure(config):
     """Restore default signal handlers, and cache compiled OpenCL kernels between test runs.
 
-    Background jobs and nohup ignore some signals, and child processes inherit this.
+    Background jobs and processes under nohup ignore some signals, and child processes inherit this setting.
     """
     for name in ("SIGINT", "SIGHUP"):
         number = getattr(signal, name, None)
@@ -36,8 +36,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Select and sort the tests.
 
-    For tests that take a cell and a device, run every cell on the CPU but only `DEVICE_CELL` elsewhere. Start
-    the longest test first, so that parallel processes finish at about the same time.
+    Tests that take a cell and a device run with every cell on the CPU but only with `DEVICE_CELL` elsewhere.
+    The longest test starts first, so that parallel processes finish at about the same time.
     """
     items[:] = [item for item in items if not redundant(getattr(item, "callspec", None))]
     items.sort(key=lambda item: item.name != LONGEST)
@@ -61,7 +61,7 @@ def cached_timings(tmp_path_factory):
 
 @pytest.fixture
 def docs_pages(monkeypatch):
-    """Return a function that imports a module of ``docs/pages`` until the end of the test."""
+    """Return a function that imports a module from ``docs/pages`` for the duration of the test."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "docs"))
     yield lambda name: import_module(f"pages.{name}")
     for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:

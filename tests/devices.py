@@ -16,7 +16,7 @@ def open_device(name):
     if name == "cpu":
         return NumPyBackend()
     if name == "cupy-double":
-        # Import this here so that a missing CuPy skips only the tests on this device.
+        # Import the test double here, so that a missing CuPy skips only the tests on this device.
         from cupy_double import open_double
 
         return open_double()

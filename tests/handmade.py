@@ -1,4 +1,4 @@
-"""Build files byte by byte, so that tests can build invalid ones and need no optional packages."""
+"""Build files byte by byte, so that tests can create invalid files and need no optional packages."""
 
 import io
 import json
@@ -44,13 +44,13 @@ def tensor(stored, shape, strides, offset=0):
 
 
 def state_dict(tensors):
-    """Return the pickle of a dict whose values are the results of pickle opcodes."""
+    """Return a pickled dict, given the pickle opcodes that push each of its values."""
     items = b"".join(text(name) + program for name, program in tensors.items())
     return b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u."
 
 
 def zipped(members, compression=zipfile.ZIP_STORED):
-    """Return a zip archive, given a dict from member names to contents."""
+    """Return a zip archive, given a dict that maps member names to contents."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, data in members.items():
@@ -59,7 +59,7 @@ def zipped(members, compression=zipfile.ZIP_STORED):
 
 
 def pt(tensors, order="little"):
-    """Return a ``.pt`` file, given a dict from names to contiguous NumPy arrays."""
+    """Return a ``.pt`` file, given a dict that maps names to contiguous NumPy arrays."""
     programs, members = {}, {"a/byteorder": order.encode()}
     for key, (name, array) in enumerate(tensors.items()):
         stored = storage(str(key), torch_type(str(array.dtype)), array.size)
@@ -70,7 +70,7 @@ def pt(tensors, order="little"):
 
 
 def safetensors(tensors, header=None):
-    """Return a ``.safetensors`` file, given a dict from names to contiguous NumPy arrays."""
+    """Return a ``.safetensors`` file, given a dict that maps names to contiguous NumPy arrays."""
     described, end = {} if header is None else {"__metadata__": {"minichar": header}}, 0
     for name, array in tensors.items():
         begin, end = end, end + array.nbytes

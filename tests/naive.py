@@ -1,8 +1,8 @@
 """Naive reference implementation of the network that computes one scalar at a time.
 
-It shares only the parameter names and layout with the engine. The inputs are one-hot vectors,
-each gate has separate matrices, and every matrix product is a loop. The code is slow but easy to
-check against the equations.
+It shares only the names and the layout of the parameters with the engine. The inputs are one-hot vectors,
+each gate has separate matrices, and every matrix product is a loop. The code is slow but easy to check
+against the equations.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ def normalised(a):
 class Gate:
     """The weights of one gate, with H rows and one column per hidden unit or input.
 
-    With layer normalisation, pre-activations are normalised: the sum of the contributions of the state and
-    the input or, if their matrices are `separate`, each contribution individually.
+    With layer normalisation, the sum of the contributions of the state and the input is normalised or, if
+    their matrices are `separate`, each contribution individually.
     """
 
     recurrent: list
@@ -70,7 +70,7 @@ class Weights:
         self.layer_norm = config.layer_norm
 
     def __call__(self, number, matrix="W", row=None):
-        """`number` is the gate's index in ``Wx``, and also in `matrix` unless `row` is given."""
+        """Return the gate with index `number` in ``Wx`` and `row` (by default, `number`) in `matrix`."""
         names, layer, H = self.names, self.layer, self.H
         there = slice(number * H, (number + 1) * H)
         here = there if row is None else slice(row * H, (row + 1) * H)

@@ -1,4 +1,4 @@
-"""Programs and packages that only some tests need. A test that lacks one is skipped, or fails in CI."""
+"""Programs and packages that only some tests need. Without them, these are skipped or, in CI, fail."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Several ranks in one process, as threads, to test `minichar.training.team` without MPI."""
+"""Run several ranks as threads of one process, to test `minichar.training.team` without MPI."""
 
 import threading
 
@@ -8,7 +8,7 @@ from minichar.training.team import Ranks
 
 
 class Communicator:
-    """The methods of an MPI communicator that `Ranks` calls, for a thread."""
+    """The methods of an MPI communicator that `Ranks` calls, implemented for threads."""
 
     def __init__(self, rank, slots, barrier):
         self.rank, self.slots, self.barrier = rank, slots, barrier
@@ -50,7 +50,7 @@ def on_ranks(size, function):
         thread.start()
     for thread in threads:
         thread.join()
-    # An error on one rank leaves the others at a broken barrier.
+    # An error on one rank causes a BrokenBarrierError on the others, so raise the original error first.
     for error in sorted(
         filter(None, errors), key=lambda error: isinstance(error, threading.BrokenBarrierError)
     ):

@@ -187,7 +187,7 @@ def test_short_text(model):
 def test_saved_and_loaded_model_is_equal(model, tmp_path, suffix):
     needed = {".safetensors": "safetensors", ".pt": "torch"}.get(suffix)
     if needed and not find_spec(needed):
-        pytest.skip(f"needs {needed}")
+        pytest.skip(f"requires {needed}")
     model.save(tmp_path / f"model{suffix}")
     back = minichar.load(tmp_path / f"model{suffix}")
     np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
@@ -543,7 +543,7 @@ def test_progress_on_a_terminal_rewrites_one_line(text, monkeypatch):
 
 
 def test_speed_and_remaining_time_exclude_the_resumed_run(monkeypatch, capfd):
-    """After resuming at chunk 10 of 200, the run takes 20 s for 40 chunks of 24 characters each."""
+    """Resume at chunk 10 of 200. The next 40 chunks of 24 characters take 20 s."""
     clock = iter([100.0, 120.0, 120.0])
     monkeypatch.setattr(progress_module, "monotonic", lambda: next(clock))
     trainer = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Test the site in Chromium. The environment variable ``SITE`` names the directory of a built site."""
+"""Test a built site in Chromium. The environment variable ``SITE`` is the path of its directory."""
 
 import os
 from functools import partial
@@ -41,7 +41,7 @@ def browser():
 
 
 def is_favicon(message):
-    """Return whether a console message is about the icon that Chromium requests for embedded pages."""
+    """Return whether a console message is about the favicon, which Chromium requests for embedded pages."""
     return "404" in message.text and message.location["url"].endswith("/favicon.ico")
 
 
@@ -104,7 +104,7 @@ def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
 @pytest.mark.parametrize("query", ["safetensors", "dropout", "generate"])
 def test_search_finds_other_pages_before_the_api_reference(visit, query):
     page = visit(SITE.as_uri(), f"search.html?q={query}")
-    page.locator("#search-results a[href*='api/']").first.wait_for()  # results are added one by one
+    page.locator("#search-results a[href*='api/']").first.wait_for()  # the page adds results one by one
     targets = [link.get_attribute("href") for link in page.locator("#search-results li a").all()]
     in_api = [target.startswith("api/") for target in targets]
     assert in_api == sorted(in_api)

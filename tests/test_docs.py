@@ -1,6 +1,6 @@
 """Run every command and every Python block in README and the docs.
 
-They are run as written, with a few exceptions: training runs are small and short, benchmarks run one
+They are run as written, with a few exceptions. Training runs are small and short, benchmarks run one
 iteration in this process, the CPU replaces other devices, and local text replaces downloads. ``.ci/run``
 runs the two commands that set up an environment.
 """
@@ -44,7 +44,7 @@ TRAIN = re.compile(r"(cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) tra
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
 PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
-"""Commands that are run only once: they do not depend on other commands, or do not overwrite a file."""
+"""Commands that run only once, because repeating them is redundant or, for `convert`, an error."""
 STRESS = {
     "jobs": 2,
     "kills": 1,
@@ -60,7 +60,7 @@ POEM = "山中一夜雨，樹杪百重泉。\n\n"
 
 
 def api_groups():
-    """Return the groups of the API reference, which belong to the build of the docs."""
+    """Return the groups of the API reference from the documentation build."""
     path = ROOT / "docs" / "pages" / "examples.py"
     return run_path(str(path))["GROUPS"]
 
@@ -109,7 +109,7 @@ def home(tmp_path, monkeypatch):
 
 
 class Worker:
-    """Benchmark worker without a subprocess, because starting one takes longer than the benchmark."""
+    """Benchmark worker without a subprocess, which would take longer to start than the benchmark runs."""
 
     def __init__(self, work):
         self.work, self.unit = work, import_module(SIDES[work.engine]).prepare(work)
@@ -177,7 +177,7 @@ def servers():
 
 
 def run(command: str) -> None:
-    """Run one command line. Simple `minichar` commands run in this process, which is faster."""
+    """Run one command line. Simple ``minichar`` commands run in this process, which is faster."""
     for path in ("tests/stress", "docs/char_rnn.py"):
         command = command.replace(path, shlex.quote(str(ROOT / path)))
     if "tests/stress" in command:
@@ -215,7 +215,7 @@ def run(command: str) -> None:
 
 
 def test_readme_starts_with_the_setup_commands():
-    """Check the lines that ``.ci/run`` looks for: the commands that try minichar, and run its tests."""
+    """Check the two README lines that ``.ci/run`` executes: one tries minichar, and one runs its tests."""
     first, *_, last = blocks("sh", [ROOT / "README.md"])
     clone, trial = first.splitlines()
     assert clone.startswith("git clone")
@@ -225,7 +225,7 @@ def test_readme_starts_with_the_setup_commands():
 
 
 @pytest.mark.skipif(
-    "CI" not in os.environ, reason="takes half a minute, and needs every extra and Redis: set CI=true"
+    "CI" not in os.environ, reason="takes half a minute and requires Redis and all extras: set CI=true"
 )
 def test_commands_and_python_blocks_run(home, servers):
     """Python blocks run last, because they read files written by the commands."""

@@ -60,7 +60,7 @@ def test_anything_else_is_an_error(pages, formula):
 
 
 def rows(html):
-    """Return each row of a table as its classes and the text of its cells."""
+    """Return the classes and the cell texts of each row of a table."""
     found = []
     for classes, cells in re.findall(r'<tr class="(.*?)">(.*?)</tr>', html):
         parts = re.findall(r"<td[^>]*>(.*?)</td>", cells)
@@ -143,7 +143,7 @@ def test_every_equation_of_the_course_is_typeset(pages, path):
     story = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     for block in equations.BLOCK.finditer(story):
         if equations.DRAWING.search(block[0]):
-            assert not RELATION.search(block[0])  # an equation beside a drawing would not be typeset
+            assert not RELATION.search(block[0])  # an equation next to a drawing would not be typeset
         else:
             html = equations.table(block[0])
             assert html

@@ -165,7 +165,7 @@ class TestAbandonedFiles:
         for name in names:
             (tmp_path / name).touch()
         (tmp_path / ".directory.12345678.tmp").mkdir()
-        os.mkfifo(tmp_path / ".pipe.12345678.tmp")  # opening it would block
+        os.mkfifo(tmp_path / ".pipe.12345678.tmp")  # opening a pipe would block
         (tmp_path / ".link.12345678.tmp").symlink_to(tmp_path / "lm_x.npz")
         before = sorted(os.listdir(tmp_path))
         remove_abandoned(tmp_path)
@@ -180,7 +180,7 @@ class TestSharing:
             with sharing(tmp_path) as second:
                 assert second()
                 assert first()
-                assert second()  # checking does not remove the mark
+                assert second()  # the first check must not have removed the mark
             assert not first()
 
     def test_different_directories_are_independent(self, tmp_path):

@@ -1,4 +1,4 @@
-"""Check imports between packages against a table. To allow a new import, add it to the table."""
+"""Check the imports between packages against a table. To allow a new import, add it to the table."""
 
 import ast
 import subprocess
@@ -99,7 +99,7 @@ def test_table_has_no_cycles():
 
 
 def test_third_party_packages():
-    """Every module may import NumPy, the standard library and the packages in the table."""
+    """Modules may import only the standard library, NumPy and the packages in the table."""
     for path in FILES:
         found = {name.split(".")[0] for name in imports(path)}
         allowed = {"minichar", "numpy", *OTHERS.get(part(path), ()), *sys.stdlib_module_names}

@@ -1,4 +1,4 @@
-"""Test the course's interactive figures in Chromium: their maths against the engine, and their controls.
+"""Test the course's interactive figures in Chromium: their controls, and their maths against the engine.
 
 The figures are tested on pages without a theme or, if the environment variable ``SITE`` is set, in the
 chapters of the site in that directory.
@@ -41,7 +41,7 @@ SWEEP = """() => {
   }));
 }"""
 
-w, x, target = 0.4, 1.2, 0.6  # of lessons 1 to 3
+w, x, target = 0.4, 1.2, 0.6  # the values in lessons 1 to 3
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def open_page(browser, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def maths(open_page):
-    """Return a function that opens a figure's page and returns a function to call the page's functions."""
+    """Return a function that opens a figure's page and returns a function that calls its JavaScript."""
 
     def maths(name):
         page = open_page(name)
@@ -202,7 +202,7 @@ def test_rnn_step(maths):
     close(forward["h"], h[0, 0])
     close([backward["dx"], *backward["dW"]], [dx[0, 0], *dW[0]])
     close(backward["dh_prev"], W[0, 0] * dW[0, 2])  # da is the bias's gradient
-    assert max(1 - call("forward", 0.6, x)["h"] ** 2 for x in (-3, 3)) < 0.01  # saturated at both ends
+    assert max(1 - call("forward", 0.6, x)["h"] ** 2 for x in (-3, 3)) < 0.01  # h is saturated at both ends
 
 
 def test_through_time(maths):
@@ -248,7 +248,7 @@ def test_vanishing_and_exploding(maths):
 
 def test_clipping_on_a_loss_surface(maths):
     call, x, dh_above = maths("vanishing_and_exploding"), np.zeros((20, 1, 1)), np.zeros((20, 1, 1))
-    for point in np.array([[1.7, -0.3], [0.8, 0.4], [2.5, -0.5]]):  # on the cliff and on both sides of it
+    for point in np.array([[1.7, -0.3], [0.8, 0.4], [2.5, -0.5]]):  # on the cliff, and on either side of it
         W = np.array([[point[0], 0, point[1]]])
         h, _, _ = run_rnn(W, x, 0.5, dh_above)
         dh_above[-1] = 2 * (h[-1] + 0.5)
@@ -295,7 +295,7 @@ def test_gru(maths, generator):
 
 
 class Given:
-    """Random numbers that are given."""
+    """Random number generator that returns given numbers."""
 
     def __init__(self, u):
         self.u = u
@@ -347,7 +347,7 @@ def test_rmsprop(maths):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_every_control_changes_the_figure(open_page, name):
-    """Use the controls with the keyboard, and then drag the sliders to both ends."""
+    """Operate the controls with the keyboard, and then move the sliders to both ends."""
     page = open_page(name)
     controls = page.locator(".controls input, .controls select, .controls button").all()
     assert controls

@@ -25,7 +25,7 @@ STEPS = 20
 
 @pytest.fixture
 def one_file():
-    """Import the file as a module."""
+    """Import ``char_rnn.py`` as a module."""
     spec = spec_from_file_location("char_rnn", PATH)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -39,13 +39,13 @@ def model():
 
 
 def weights_of(model):
-    """Return copies of the engine's weights in the layout of the file, W and R."""
+    """Return copies of the engine's weights as ``(W, R)``, in the layout of ``char_rnn.py``."""
     W, Wx, R = (model.parameters[name] for name in ("layer1.W", "layer1.Wx", "readout.W"))
     return np.hstack([W[:, :-1], Wx, W[:, -1:]]), R.copy()
 
 
 def test_20_steps_of_training_change_the_parameters_like_the_engine(one_file, model, monkeypatch):
-    """Both lay out the same text as chunks, carry the states, clip, and update with RMSprop."""
+    """Both split the text into the same chunks, carry the states, clip gradients and use RMSprop."""
     monkeypatch.setattr(one_file, "LIMIT", 0.005)  # clips some elements of the gradient, but not all
     ids, V = model.vocabulary.encode(TEXT), len(model.vocabulary)
     W, R = weights_of(model)
@@ -86,7 +86,7 @@ def test_an_epoch_has_the_chunks_of_the_engine(one_file, model):
 
 
 def test_it_generates_the_same_characters_as_the_engine_at_its_temperature(one_file, model):
-    """Both draw from the softmax of logits / temperature, with the same random numbers."""
+    """Both sample from the softmax of logits / temperature with the same random numbers."""
     network, V, k = model.network(1, 1), len(model.vocabulary), 3
     x = np.arange(V)[:, None] == k
     found = list(one_file.sample(*weights_of(model), x, 50, np.random.default_rng(1)))
@@ -101,7 +101,7 @@ def test_it_generates_the_same_characters_as_the_engine_at_its_temperature(one_f
 
 
 def test_the_softmax_of_large_logits_does_not_overflow(one_file):
-    """NumPy would warn, and warnings are errors in the tests."""
+    """An overflow would cause a NumPy warning, and the tests turn warnings into errors."""
     p, _ = one_file.readout(np.array([[2000.0, 0.0], [-2000.0, 0.0]]), np.array([[1.0, -1.0, 0.0]]))
     np.testing.assert_array_equal(p, [[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
 
@@ -137,7 +137,7 @@ def test_the_page_explains_every_function():
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return a function that runs the file as a script."""
+    """Return a function that runs ``char_rnn.py`` as a script."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", [str(PATH), *map(str, arguments)])

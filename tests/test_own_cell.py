@@ -1,4 +1,4 @@
-"""Test docs/howto/own-cell.md: commands support a custom cell, or fail with a one-line error."""
+"""Test docs/howto/own-cell.md: every command supports a custom cell or fails with a one-line error."""
 
 import re
 import sys
@@ -23,7 +23,7 @@ CODE, PROGRAM = re.findall(r"^```py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Directory with training text and ``mgu.py``, whose cell is registered only in this module."""
+    """Create a directory with text and ``mgu.py``, and register its cell for the tests in this file."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         (home / "mgu.py").write_text(CODE, encoding="utf-8")
@@ -38,7 +38,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cv(home):
-    """Checkpoint directory of a short training run."""
+    """Train for two epochs, and return the checkpoint directory."""
     result = minichar(f"train --model mgu --dropout 0.2 {SMALL} --max-epochs 2")
     assert "MGU, 2 layers of 8" in result.stderr
     assert Path(result.stdout.strip()).name.startswith("lm_mgu_epoch2.00_")
@@ -143,7 +143,7 @@ def test_unsupported_formats_fail_with_the_message_on_the_page():
 
 @pytest.mark.usefixtures("home", "bare")
 def test_benchmark_without_a_pytorch_counterpart():
-    """A benchmark process supports a cell even if none of its own imports register the cell."""
+    """A benchmark process supports a custom cell even if its own imports do not register the cell."""
     result = minichar(f"bench --model mgu --model bare {SMALL} --seq-length 4 --rounds 1")
     for name, title in (("mgu", "MGU"), ("bare", "bare cell")):
         assert f"| train {name} 2×8 " in result.stdout
@@ -169,7 +169,7 @@ def test_checkpoint_of_an_unregistered_cell_is_refused():
 
 @pytest.mark.usefixtures("home", "bare")
 def test_optional_attributes_can_be_omitted():
-    """The page shows the units even if the cell has no gates."""
+    """The page must show the units even if the cell declares no gates."""
     minichar(f"train --model bare {SMALL} --max-epochs 1 --checkpoint-dir cv-bare")
     minichar("inspect cv-bare --text data/pydocs --html bare.html")
     page = Path("bare.html").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scale=8.0, **config):
-    """Return a model with random weights, large enough that its predictions are far from uniform."""
+    """Return a model with random weights that are large enough to make its predictions far from uniform."""
     vocabulary = Vocabulary(characters, unknown)
     config = {"rnn_size": 4, "num_layers": 2} | config
     model = CharRNN.new(Config(len(vocabulary), **config), vocabulary, seed, dtype)
@@ -49,7 +49,7 @@ def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scal
 
 
 def toy_settings(folder, text=TEXT, **changes):
-    """Return settings for a run in `folder`, with about 30 chunks per epoch at about 1 ms each."""
+    """Return settings for a run in `folder` with about 30 chunks per epoch, each taking about 1 ms."""
     path = Path(folder) / "input.txt"
     if not path.exists():
         path.write_text(text, encoding="utf-8")
@@ -116,7 +116,7 @@ def set_at(tree, where, value):
 
 
 WRONG = (None, True, -1, 0, 1.5, 10**40, float("nan"), "", "x", "\ud800", [], [[]], {}, {"x": 1})
-"""Values of many types, most of which are invalid for any given header field."""
+"""Values of many types. For any header field, most of them are invalid."""
 
 
 def npy(descr, shape, data=b""):
@@ -150,7 +150,7 @@ def listing(folder):
 
 
 class FullDisk:
-    """File on a disk with `room` free bytes. Once the disk is full, every write and flush fails."""
+    """File on a fake disk with `room` free bytes. Once the disk is full, every write and flush fails."""
 
     def __init__(self, path, mode, room):
         self.file, self.room, self.full = open(path, mode), room, False  # noqa: SIM115

@@ -30,7 +30,7 @@ def wait_for(condition, seconds=TIMEOUT):
 
 absent = [name for name in PACKAGES if find_spec(name) is None]
 if absent and "CI" not in os.environ:
-    pytest.skip(f"needs minichar[web]: no {', '.join(absent)}", allow_module_level=True)
+    pytest.skip(f"requires minichar[web]: no {', '.join(absent)}", allow_module_level=True)
 
 
 @contextmanager
