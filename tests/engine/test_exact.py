@@ -41,7 +41,7 @@ def test_sums_are_not_rounded(scale, generator):
 
 
 def test_rounding_to_the_grids_is_about_as_accurate_as_float32(generator):
-    """The tolerance allows for BLAS libraries, whose float32 errors differ by a factor of up to 1.6."""
+    """The tolerance allows for float32 errors that vary by a factor of up to 1.6 between BLAS libraries."""
     exact_W = generator.normal(0, 0.3, (512, 257))
     s = generator.uniform(-1, 1, (257, 50))
     truth = exact_W @ s
@@ -62,7 +62,7 @@ def test_character_weights_and_zeros_are_not_rounded():
 
 @pytest.mark.parametrize("name", ["tanh", "exp"])
 def test_a_function_gives_the_same_value_at_every_position(name, generator):
-    """Generated text must not depend on its column in the batch, but NumPy does not guarantee equality."""
+    """Otherwise, generated text would depend on its column in the batch. NumPy gives no such guarantee."""
     f, x = getattr(np, name), generator.normal(0, 3, (37, 70))
     together = f(x)
     for b in range(70):

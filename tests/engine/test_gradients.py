@@ -55,7 +55,7 @@ def assert_all_passed(network, rows):
     ],
 )
 def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
-    """`toy_network` sets a nonzero initial state, so the gradients of the recurrent weights include it."""
+    """`toy_network` sets a nonzero initial state, so the check covers its contribution to the gradients."""
     config = Config(V, **cell, rnn_size=H, num_layers=L, **options)
     network = toy_network(config, T, B, generator)
     assert network.state.all()
@@ -87,7 +87,7 @@ def test_the_gradient_under_scheduled_sampling_on_every_device(ss_feed, backend,
 
 
 def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
-    """Run a full chunk first, so that a gradient that uses its stale values fails the test."""
+    """Run a full chunk first, so that leftover values would be detected."""
     n = 3
     network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)

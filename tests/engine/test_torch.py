@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 T, B, V, H = 5, 2, 8, 3
 
-# Index in minichar of each of PyTorch's blocks of H rows.
+# For each block of H rows in PyTorch, the index of the same block in minichar.
 BLOCKS = {
     "rnn": (0,),
     "lstm": (0, 1, 3, 2),  # minichar uses the order i, f, o, g, and PyTorch uses i, f, g, o
