@@ -11,7 +11,7 @@ from minichar.errors import MinicharError
 
 @pytest.fixture
 def error_of():
-    """Return a function that fails to open a device and returns the one-line error."""
+    """Return a function that tries to open a device and returns the one-line error."""
 
     def message(name):
         with pytest.raises(MinicharError) as caught:

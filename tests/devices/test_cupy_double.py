@@ -256,7 +256,7 @@ class TestFuse:
 class TestCapture:
     @pytest.fixture
     def captured(self, xp):
-        """Return a function that captures its argument, a function, and returns the graph."""
+        """Return a function that captures the function passed to it and returns the graph."""
 
         def capture(function):
             stream = xp.cuda.Stream(non_blocking=True)

@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary(" abcdes")
 
 @pytest.fixture
 def models(device, generator, tmp_path):
-    """Return a model with large weights twice: on the CPU and on the device."""
+    """Return two copies of a model with large weights, one on the CPU and one on the device."""
     config = Config(len(VOCABULARY), rnn_size=6, num_layers=2, dropout=0.4)
     here = CharRNN.new(config, VOCABULARY, 1, "float64")
     here.parameters.flat[...] = generator.uniform(-1, 1, here.parameters.size)
