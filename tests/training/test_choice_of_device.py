@@ -1,4 +1,4 @@
-"""Tests for ``--device auto``, which selects the device that trains on a few chunks in the least time."""
+"""Tests for ``--device auto``, which selects the device that trains fastest on a few chunks."""
 
 import numpy as np
 import pytest
@@ -130,7 +130,7 @@ def test_a_resumed_run_uses_the_same_kind_of_device():
 class TestTime:
     @pytest.fixture
     def learned(self, monkeypatch):
-        """Return the arguments of all calls of `TrainingStep.learn` and the teacher-forcing ratio of each."""
+        """Return the arguments of all calls to `TrainingStep.learn` and the teacher-forcing ratio of each."""
         calls, learn = [], TrainingStep.learn
 
         def record(step, *chunk):

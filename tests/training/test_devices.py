@@ -99,7 +99,7 @@ class TestParity:
     def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(
         self, ss_feed, embedding, device
     ):
-        """The learning rate and teacher-forcing ratio change every epoch, and captured steps must follow."""
+        """The learning rate and ratio change every epoch, and captured steps must use the new values."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
         here, there = (trainer_on(backend, settings, L=1, embedding=embedding) for backend in (CPU, device))
         here.generator = OnTheHost(device, settings.seed, 1)
@@ -216,7 +216,7 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_r
     counts = [backend.crossings]
     if hasattr(backend.xp, "crossings"):  # the test double also counts copies itself
         counts.append(backend.xp.crossings)
-    steps = 2 if backend.kind == "opencl" else 5  # on a GPU, through warm-up, capture and replay
+    steps = 2 if backend.kind == "opencl" else 5  # on a GPU, enough for warm-up, capture and replay
     for _ in range(steps):
         before = [dict(count) for count in counts]
         trainer.set_rates()
@@ -271,7 +271,7 @@ class TestRun:
         assert len(paths) == 3
         resumed, rest, _ = run("resumed", resumed=paths[0])
         assert rest == losses[-len(rest) :]
-        assert len(rest) == 9 + 2  # chunks 6 to 14, evaluated after 10 and 14
+        assert len(rest) == 9 + 2  # chunks 6 to 14, and evaluations after chunks 10 and 14
         np.testing.assert_array_equal(host(resumed.model.parameters.flat), host(whole.model.parameters.flat))
         assert resumed.generator.state == whole.generator.state
         if backend.kind != "cpu":

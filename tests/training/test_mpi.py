@@ -1,4 +1,4 @@
-"""Tests for training with several processes under a real MPI. `test_team` covers the rest with threads."""
+"""Tests for training with several processes under real MPI. `test_team` covers the rest with threads."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tests that several processes train the same model as one, with threads as processes (see `ranks`)."""
+"""Tests that several processes train the same model as one. Threads replace the processes (see `ranks`)."""
 
 from dataclasses import replace
 from time import sleep

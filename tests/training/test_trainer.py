@@ -52,7 +52,7 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
 
 
 def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
-    """The learning rate is too small to change any weight, so training only evaluates."""
+    """The learning rate is too small to change any weight."""
     trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64")
     read = evaluate(trainer.model.network(trainer.split.T, trainer.split.B), trainer.split.train)
     losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
