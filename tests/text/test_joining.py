@@ -85,7 +85,7 @@ def test_files_that_are_not_regular_are_named(folder):
 
 
 def test_every_file_is_decoded_separately(folder):
-    (folder / "a.txt").write_bytes(codecs.BOM_UTF8 + b"a\r")  # followed by LF, but not CR LF
+    (folder / "a.txt").write_bytes(codecs.BOM_UTF8 + b"a\r")  # b.txt starts with LF, but this is not CR LF
     (folder / "b.txt").write_bytes(codecs.BOM_UTF8 + b"\nb\r\n")
     corpus = load_corpus(folder)
     assert text_of(corpus) == "a\n\nb\nthird"
