@@ -66,7 +66,7 @@ def test_columns_are_independent(generator):
     ("top_p", "kept"), [(0.25, [0]), (0.26, [0, 1]), (0.5, [0, 1]), (0.51, [0, 1, 2]), (0.75, [0, 1, 2])]
 )
 def test_top_p_keeps_the_smallest_set_that_reaches_p(top_p, kept):
-    """Four equal logits reach 0.25 and 0.5 exactly, so these limits must not keep an extra character."""
+    """With four equal logits, one character reaches exactly 0.25 and two reach 0.5, so no more are kept."""
     assert np.flatnonzero(frequencies(Choice(top_p=top_p), np.zeros(4))).tolist() == kept
 
 
