@@ -97,7 +97,7 @@ def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, nam
 
 
 class TestAuto:
-    """Tests for ``--device auto`` on a machine with a fake GPU and given step times."""
+    """Tests for ``--device auto`` on a machine with a fake GPU and predefined step times."""
 
     @pytest.fixture(autouse=True)
     def double(self, monkeypatch):

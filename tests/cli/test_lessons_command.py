@@ -50,7 +50,7 @@ def test_paragraphs_are_wrapped_to_the_terminal_and_equations_are_not(cli, monke
     lesson = get_lesson("1")
     lines = cli("lessons", 1, "--answer").stdout.splitlines()
     assert "    da = dy * (1 - y * y)  # y = tanh(a)" in lines
-    longest = max(map(len, f"{lesson.exercise}\n{lesson.answer}".split()))  # a test's name is not broken
+    longest = max(map(len, f"{lesson.exercise}\n{lesson.answer}".split()))  # test names are not wrapped
     assert max(map(len, lines)) <= max(width, longest)
     prose = [(line, following) for line, following in pairwise(lines) if line[:1].strip() and following]
     assert len(prose) > 5

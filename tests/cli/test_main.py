@@ -61,7 +61,7 @@ def test_help_describes_every_parameter_in_a_section(cli, name):
         assert len(sections.pop("Arguments", [])) == len(arguments), text
         assert all(p.description for p in arguments)
         options = [p for p in command.params if isinstance(p, click.Option)]
-        assert sum(map(len, sections.values())) == len(options) + 1, text  # and --help
+        assert sum(map(len, sections.values())) == len(options) + 1, text  # plus --help
         assert all(p.help for p in options)
         assert list(sections)[-1] in ("Options", "Other options")
         assert sections[list(sections)[-1]][-1] == "-h, --help"

@@ -72,7 +72,7 @@ COMMANDS = {
     "plot": ["plot", "run.npz", "-o", "loss.svg"],
     "data": ["data", "get", "pydocs", "--dir", "texts"],
 }
-"""Commands. Their last argument is a path relative to the `weird` directory."""
+"""Commands whose last argument is a path relative to the `weird` directory."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
