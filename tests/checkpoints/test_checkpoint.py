@@ -80,7 +80,7 @@ def test_training_state_round_trips(model, tmp_path):
 
 def test_plain_numpy_reads_a_checkpoint(model, tmp_path):
     save(tmp_path / "toy.npz", model, toy_state(model))
-    header, arrays = parts(tmp_path / "toy.npz")  # by numpy.load(allow_pickle=False)
+    header, arrays = parts(tmp_path / "toy.npz")  # uses numpy.load(allow_pickle=False)
     assert header["format"] == "minichar"
     assert header["version"] == 2
     assert header["config"] == asdict(model.config)
