@@ -10,7 +10,7 @@ SMALL = {"num_layers": 1, "batch_size": 4, "seq_length": 6, "max_epochs": 2.0, "
 
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
-    """Return a function that opens a sweep of toy models anew, as another process would."""
+    """Return a function that opens a sweep of toy models, as another process would."""
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")

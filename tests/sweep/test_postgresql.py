@@ -19,7 +19,7 @@ DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 @pytest.fixture
 def server():
-    """Start a server, and yield its URL. As root, run it as the user postgres, as PostgreSQL requires."""
+    """Start a server, and yield its URL. PostgreSQL refuses to run as root, so root runs it as postgres."""
     path = os.pathsep.join([*map(str, reversed(DEBIAN)), os.environ["PATH"]])
     if not shutil.which("initdb", path=path):
         missing("PostgreSQL")

@@ -16,7 +16,7 @@ def states(sweep):
 
 
 def interrupt(sweep, event, count=1):
-    """Run a sweep until an event has occurred `count` times, and abandon it there, as if killed."""
+    """Run a sweep until an event has occurred `count` times, and stop as if the process had been killed."""
     events = sweep.run(10)
     for found in events:
         count -= isinstance(found, event)
