@@ -82,7 +82,7 @@ async def fetch(port, method, path, data=None, seconds=TIMEOUT):
 
 
 async def generate(port, **fields):
-    """Return a stream's text and the reason it ended, or on failure "" and the status or exception."""
+    """Return a stream's text and why it ended. On failure, return "" and the status or exception."""
     try:
         status, body = await fetch(port, "POST", "/api/generate", fields)
         if status != 200:
