@@ -1,4 +1,4 @@
-"""Programs and packages that only some tests need. Without them, these are skipped or, in CI, fail."""
+"""Programs and packages that some tests need. Without them, these tests are skipped or, in CI, fail."""
 
 import os
 import shutil

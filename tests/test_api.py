@@ -589,7 +589,7 @@ def test_progress_prints_notes_about_the_text_first(tmp_path, monkeypatch, capfd
 
 
 def test_custom_loop_matches_train(text):
-    """This is the loop in docs/howto/training-loop.md."""
+    """The loop is a copy of the one in docs/howto/training-loop.md."""
     options = {
         "recipe": "char-rnn",
         "rnn_size": 8,

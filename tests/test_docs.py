@@ -1,8 +1,8 @@
 """Run every command and every Python block in README and the docs.
 
-They are run as written, with a few exceptions. Training runs are small and short, benchmarks run one
-iteration in this process, the CPU replaces other devices, and local text replaces downloads. ``.ci/run``
-runs the two commands that set up an environment.
+The commands and blocks run as written, with a few exceptions. Training runs are small and short, benchmarks
+run one iteration in this process, the CPU replaces other devices, and local text replaces downloads.
+``.ci/run`` runs the two commands that set up an environment.
 """
 
 import os
@@ -109,7 +109,7 @@ def home(tmp_path, monkeypatch):
 
 
 class Worker:
-    """Benchmark worker without a subprocess, which would take longer to start than the benchmark runs."""
+    """Benchmark worker without a subprocess, because starting one takes longer than the benchmark."""
 
     def __init__(self, work):
         self.work, self.unit = work, import_module(SIDES[work.engine]).prepare(work)
@@ -288,9 +288,9 @@ def test_linked_and_named_files_exist():
         text = path.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
             generated = any(f"/{name}/" in f"/{link}" for name in GENERATED)
-            assert generated or (path.parent / link).exists(), f"{path.name} links to {link}"
+            assert generated or (path.parent / link).exists(), f"{path.name}: no such link target: {link}"
         for name in re.findall(r"`((?:minichar|tests|docs)/[\w/]+(?:\.\w+|/))`", text):
-            assert (ROOT / name).exists(), f"{path.name} names {name}"
+            assert (ROOT / name).exists(), f"{path.name}: no such file: {name}"
 
 
 def test_options_in_the_docs_exist():
@@ -303,6 +303,6 @@ def test_options_in_the_docs_exist():
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,
         )
-        assert not re.search(r"@[A-Z]+@", text), "a placeholder has not been filled in"
+        assert not re.search(r"@[A-Z]+@", text), f"{path.name} contains an unfilled placeholder"
         for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)):
-            assert option in helped, f"{path.name} names {option}"
+            assert option in helped, f"{path.name}: no such option: {option}"

@@ -45,7 +45,7 @@ def weights_of(model):
 
 
 def test_20_steps_of_training_change_the_parameters_like_the_engine(one_file, model, monkeypatch):
-    """Both split the text into the same chunks, carry the states, clip gradients and use RMSprop."""
+    """Both programs split the text into the same chunks, carry states, clip gradients and use RMSprop."""
     monkeypatch.setattr(one_file, "LIMIT", 0.005)  # clips some elements of the gradient, but not all
     ids, V = model.vocabulary.encode(TEXT), len(model.vocabulary)
     W, R = weights_of(model)
@@ -86,7 +86,7 @@ def test_an_epoch_has_the_chunks_of_the_engine(one_file, model):
 
 
 def test_it_generates_the_same_characters_as_the_engine_at_its_temperature(one_file, model):
-    """Both sample from the softmax of logits / temperature with the same random numbers."""
+    """Both programs sample from the softmax of logits / temperature with the same random numbers."""
     network, V, k = model.network(1, 1), len(model.vocabulary), 3
     x = np.arange(V)[:, None] == k
     found = list(one_file.sample(*weights_of(model), x, 50, np.random.default_rng(1)))
