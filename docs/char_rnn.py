@@ -17,9 +17,9 @@ LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
 
 
 def chunks(ids, V, T, B):
-    """Lay out a text as B streams, and yield T steps of all streams at a time: inputs, targets."""
+    """Split a text into B streams, and yield the inputs and targets of T steps at a time."""
     onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T
-    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B); targets are one ahead
+    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B); targets are shifted by one
     for t in range(0, n, T):
         yield [onehot[streams[t : t + T]].transpose(0, 2, 1) for streams in pair]  # each (T, V, B)
 
@@ -28,12 +28,12 @@ def initial_weights(V, H, generator):
     """Return W, with H rows for each of i, f, o and g, and R, the weights of the readout."""
     W = generator.uniform(-0.08, 0.08, (4 * H, H + V + 1)).astype("float32")
     R = generator.uniform(-0.08, 0.08, (V, H + 1)).astype("float32")
-    W[H : 2 * H, -1] = 1.0  # the bias of f: at first, the cell remembers
+    W[H : 2 * H, -1] = 1.0  # the bias of f: initially, the cell remembers
     return W, R
 
 
 def lstm(W, h_prev, c_prev, x):
-    """Take one step: h_prev, c_prev, x → h, c."""
+    """Run one step: h_prev, c_prev, x → h, c."""
     s = np.vstack([h_prev, x, np.ones_like(h_prev[:1])])  # (H+V+1, B)
     a_i, a_f, a_o, a_g = np.split(W @ s, 4)  # each (H, B)
     i, f, o = (1.0 / (1.0 + np.exp(-a)) for a in (a_i, a_f, a_o))
@@ -60,10 +60,10 @@ def lstm_backward(W, dh, dc, cache):
 
 
 def readout(R, h):
-    """Return the probability of each character to come next: h → p."""
+    """Return the probabilities of the next character: h → p."""
     s = np.vstack([h, np.ones_like(h[:1])])  # (H+1, B)
     logits = R @ s  # (V, B)
-    p = np.exp(logits - logits.max(axis=0))  # the exponential of a large logit would overflow
+    p = np.exp(logits - logits.max(axis=0))  # exp of a large logit would overflow
     return p / p.sum(axis=0), s
 
 
@@ -76,7 +76,7 @@ def readout_backward(R, p, target, N, s):
 
 
 def learn(W, R, inputs, targets, h, c):
-    """Run a chunk forward, then backward in time. Return its loss, (dW, dR), and the new h, c."""
+    """Run a chunk forward, then backward through time. Return its loss, (dW, dR), and the new h, c."""
     N, loss, steps = int(targets.sum()), 0.0, []
     for x, target in zip(inputs, targets, strict=True):
         h, c, cache = lstm(W, h, c, x)
@@ -94,7 +94,7 @@ def learn(W, R, inputs, targets, h, c):
 
 
 def update(parameters, gradients, mean_squares):
-    """Clip the gradients, and change the parameters by one step of RMSprop, in place."""
+    """Clip the gradients, and update the parameters in place with one step of RMSprop."""
     for theta, g, m in zip(parameters, gradients, mean_squares, strict=True):
         g = np.clip(g, -LIMIT, LIMIT)
         m[...] = DECAY * m + (1 - DECAY) * g * g
@@ -102,7 +102,7 @@ def update(parameters, gradients, mean_squares):
 
 
 def sample(W, R, x, length, generator):
-    """Yield characters: read one, draw the next from its probabilities, and read that one."""
+    """Yield character ids, each drawn from the predicted probabilities and used as the next input."""
     h = c = np.zeros((R.shape[1] - 1, 1), W.dtype)  # (H, 1)
     for _ in range(length):
         h, c, _ = lstm(W, h, c, x)
@@ -116,7 +116,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
         sys.exit("usage: python char_rnn.py input.txt")
     characters, ids = np.unique(list(Path(sys.argv[1]).read_text("utf-8")), return_inverse=True)
-    V, B = len(characters), min(B, (len(ids) - 1) // T)  # a short text has fewer streams
+    V, B = len(characters), min(B, (len(ids) - 1) // T)  # use fewer streams for a short text
     generator = np.random.default_rng(123)
     parameters = W, R = initial_weights(V, H, generator)
     mean_squares = np.zeros_like(W), np.zeros_like(R)

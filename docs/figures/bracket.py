@@ -1,8 +1,9 @@
 """A trained LSTM's memory of a bracket, and how far the gradient reaches along its cell state.
 
-The text consists of random letters with brackets at random distances, so only memory tells whether a
-closing bracket can follow. Training takes a few seconds. The initial biases of the input and forget gates
-are the largest in the range that Tallec & Ollivier (2018) recommend for a memory of 100 steps.
+The text consists of random letters with brackets at random distances, so a network needs memory to
+predict whether a closing bracket can follow. Training takes a few seconds. The initial biases of the input
+and forget gates are the largest in the range that Tallec & Ollivier (2018) recommend for a memory of 100
+steps.
 """
 
 import re
@@ -26,7 +27,7 @@ LEARNING_RATE, CLIP = 0.04, 0.1
 BIAS = log(100 - 1)
 MARGIN = 4
 STRETCH = re.compile(rf"[a-d]{{{MARGIN}}}\([a-d]{{30,34}}\)[a-d]{{{MARGIN}}}")
-"""The stretch of text shown: a bracket with 30 to 34 letters, and a few letters on both sides."""
+"""The part of the text shown: 30 to 34 letters in brackets, with a few letters on both sides."""
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
 
 
 def lowered(text: str) -> str:
-    """Set subscripts, such as ``prev`` in ``h_prev``, below the line. The text after one is raised again."""
+    """Lower subscripts, such as ``prev`` in ``h_prev``, and raise the text after each of them again."""
     parts = r'<tspan dy="0.3em" font-size="75%">\1</tspan><tspan dy="-0.225em">\2</tspan>'
     return re.sub("_([a-z]+)([^<_]*)", parts, text)
 
@@ -84,9 +84,9 @@ def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
 
 
 def matrix(ax: Axes, x: float, y: float, values: np.ndarray, form: str = "{:.1f}") -> None:
-    """Write a matrix into cells of one unit, with the top-left corner at (x, y).
+    """Draw a matrix as square cells of size 1, with the top-left corner at (x, y).
 
-    The shade of a cell shows the size of its number. Positive numbers are blue and negative ones orange.
+    The shade of a cell shows the magnitude of its value. Positive values are blue, negative ones orange.
     """
     for (row, column), value in np.ndenumerate(values):
         shade = to_rgba(BLUE if value > 0 else ORANGE, 0.6 * abs(value) / abs(values).max())

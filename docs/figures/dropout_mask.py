@@ -1,4 +1,4 @@
-"""Dropout of five units: the mask of the forward pass is also that of the backward pass."""
+"""Dropout of five units: the forward and backward passes use the same mask."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -33,7 +33,7 @@ RUN = {
 
 
 def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
-    """Train on the text in `folder`; return ``(model, curve)``: the best model and the run's losses."""
+    """Train on the text in `folder`; return ``(model, curve)``, the best model and the losses of the run."""
     name = f"dropout {dropout:g}"
     cv = folder / name
     model = minichar.train(

@@ -14,7 +14,7 @@ def main() -> None:
 
 
 def draw(values: Axes, slopes: Axes) -> None:
-    """Draw the functions, and the derivatives as functions of their values."""
+    """Draw the functions, and the derivatives computed from their values."""
     a = np.linspace(-6, 6, 241)
     y, s = np.tanh(a), sigmoid(np, a)
     values.plot(a, y, color=BLUE, label="tanh(a)")

@@ -1,4 +1,4 @@
-"""The gradient of a network that reads its own prediction, and the path that it leaves out (lesson 14)."""
+"""The gradient of a network that reads its own prediction, and the path that it omits (lesson 14)."""
 
 from matplotlib.axes import Axes
 

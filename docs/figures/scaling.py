@@ -1,7 +1,7 @@
 """Speed-up with the number of ranks, according to the cost model in docs/scale.md.
 
-t(N) = t_compute · B / N + t_communicate · 2 (N - 1) / N          strong scaling: B in all
-t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling: B on each rank
+t(N) = t_compute · B / N + t_communicate · 2 (N - 1) / N          strong scaling: B in total
+t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling: B per rank
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ def main() -> None:
         ax.plot(N, N, ":", color=INK, lw=1, label="ideal")
         for name, (beta, colour) in NETWORKS.items():
             for style, how, streams in (
-                ("-", "50 streams a rank", np.full(7, 50)),
-                ("--", "200 in all", B / N),
+                ("-", "50 streams per rank", np.full(7, 50)),
+                ("--", "200 streams in total", B / N),
             ):
                 ratio = speed(N, beta, streams) / speed(N[:1], beta, streams[:1])
                 ax.plot(N, ratio, style, color=colour, label=f"{name}, {how}")

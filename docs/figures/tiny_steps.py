@@ -9,7 +9,7 @@ from .draw import INK, ORANGE, figure, powers
 
 W, X, TARGET = 0.4, 1.2, 0.6
 FLOOR = 1e-17
-"""Shown where the error is exactly 0, which a logarithmic axis cannot show."""
+"""Plotted instead of an error of exactly 0, which a logarithmic axis cannot show."""
 
 
 def main() -> None:

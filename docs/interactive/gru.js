@@ -1,4 +1,4 @@
-// Lesson 12: one step of a GRU unit with the reset gate after the matrix product.
+// Lesson 12: one step of a GRU unit with the reset gate applied after the matrix product.
 
 const { fixed } = interactive;
 const [U_n, a_n] = [1.5, -1]; // the candidate's recurrent weight, and its input

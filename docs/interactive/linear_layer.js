@@ -1,4 +1,4 @@
-// Lesson 6: which numbers each element of a, dW and dx is the product of.
+// Lesson 6: each element of a, dW and dx as the product of a row and a column.
 
 const { fixed, range, sum } = interactive;
 const W = [

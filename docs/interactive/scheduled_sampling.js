@@ -1,9 +1,9 @@
-// Lesson 14: which characters of a text a network reads, and which of its own predictions.
+// Lesson 14: a network that reads some characters from the text, and some of its own predictions.
 
 const { fixed, uniform, range, sum } = interactive;
 const text = [..."the cat sat on the mat"];
 const characters = [...new Set(text)].sort();
-// In place of a network: the next character depends only on the last one, as in the text.
+// A bigram model of the text replaces the network: the next character depends only on the last one.
 const weights = characters.map((last) =>
   characters.map(
     (next) => 0.05 + text.filter((character, t) => character === next && text[t - 1] === last).length,

@@ -1,8 +1,8 @@
 // Controls and drawing functions shared by the interactive figures.
 //
-// A figure's file calls `interactive.show(name, maths, build)`. `maths` contains pure functions, which the
-// tests compare with the engine. `build` adds pictures, controls and a readout to the figure; all of them
-// are redrawn after every change of a control.
+// Each figure's file calls `interactive.show(name, maths, build)`. `maths` contains pure functions, which the
+// tests compare with the engine. `build` adds pictures, controls and a readout to the figure. All of them
+// are redrawn whenever a control changes.
 "use strict";
 
 const interactive = (() => {
@@ -52,7 +52,7 @@ const interactive = (() => {
     }
 
     text(x, y, words, style = "") {
-      const attributes = { x, y, class: style, "pointer-events": "none" }; // a click reaches the box below
+      const attributes = { x, y, class: style, "pointer-events": "none" }; // clicks pass through to the box below
       writePieces(append(this.svg, "text", attributes), "tspan", words);
     }
 
@@ -99,7 +99,7 @@ const interactive = (() => {
       append(this.svg, "rect", attributes);
     }
 
-    // Return a pen whose drawing is visible only inside a rectangle.
+    // Return a pen whose drawings are clipped to a rectangle.
     within([left, top, right, bottom]) {
       const [width, height] = [right - left, bottom - top];
       const viewBox = [left, top, width, height].join(" ");
@@ -222,7 +222,7 @@ const interactive = (() => {
     figure.update();
   }
 
-  // Return a generator of uniform random numbers in [0, 1), the same for the same seed.
+  // Return a generator of uniform random numbers in [0, 1) with the given seed.
   function uniform(seed) {
     let state = seed;
     return () => {

@@ -32,7 +32,7 @@ interactive.show("through_time", { forward, backward }, (figure) => {
 
   figure.picture(360, 300, (pen) => {
     const n = step.value;
-    const now = n > T ? 2 * T + 1 - n : n; // the step that is shown in bold
+    const now = n > T ? 2 * T + 1 - n : n; // the step shown in bold
     range(T, (k) => k + 1).forEach((t) => {
       const [read, passed] = [n >= t, n >= 2 * T + 1 - t];
       const bold = t === now ? "thick" : "";

@@ -28,7 +28,7 @@ function paths(w_h) {
 
 const sameChunk = (t, s, T) => Math.floor((t - 1) / T) === Math.floor((s - 1) / T);
 
-// Return the sums over all terms and over the terms within a chunk of T steps.
+// Return the sum of all terms, and the sum and number of terms within a chunk of T steps.
 function gradients(w_h, T) {
   const terms = paths(w_h);
   const kept = terms.map((row, k) => row.filter((_, j) => sameChunk(k + 1, j + 1, T)));

@@ -21,7 +21,7 @@ function gradients(recurrent) {
     h.push(W_h.map((row, j) => Math.tanh(sum(row.map((w, k) => w * h.at(-1)[k])) + x[j])));
   let dh = dh_last;
   return range(T, (n) => {
-    const da = dh.map((value, j) => value * (1 - h[T - n][j] ** 2)); // and dx = da
+    const da = dh.map((value, j) => value * (1 - h[T - n][j] ** 2)); // dx = da, as W_x is the identity
     dh = range(H, (k) => sum(da.map((value, j) => W_h[j][k] * value)));
     return norm(da);
   });

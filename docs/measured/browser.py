@@ -1,4 +1,4 @@
-"""The browser of the scripts in this directory. It requires Playwright (``pip install playwright``)."""
+"""The browser used by the scripts in this directory. Requires Playwright (``pip install playwright``)."""
 
 import shutil
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ RATES = """batches => {
         return 20_000 / (performance.now() - begun);
     });
 }"""
-"""Generates 20 characters per batch, as the page does, and returns the characters/s of each batch."""
+"""Generate 20 characters per batch, as the page does, and return the characters/s of each batch."""
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
             save_model(CharRNN.new(config, Vocabulary(CHARACTERS), 1), path)
             page = browser.new_page()
             page.goto(f"{path.as_uri()}#length=1")
-            page.evaluate(RATES, 20)  # until the functions are compiled
+            page.evaluate(RATES, 20)  # warm up, so that the functions are compiled
             rates = sorted(page.evaluate(RATES, 100))
             size, median = path.stat().st_size / 1e6, rates[len(rates) // 2]
             print(f"| {name.upper()}, 2 × {H} | {size:.1f} MB | {median:,.0f} | {rates[-1]:,.0f} |")

@@ -1,7 +1,7 @@
 """Take the screenshots of the web demo in docs/web.md: ``python docs/measured/page.py cv``.
 
-The argument is a checkpoint, or a directory of checkpoints, of a model of Python's help text. The script
-requires the ``web`` extra, Playwright and Chromium.
+The argument is a checkpoint, or a directory of checkpoints, of a model trained on Python's help text. The
+script requires the ``web`` extra, Playwright and Chromium.
 """
 
 import re

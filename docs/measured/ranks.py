@@ -1,7 +1,7 @@
 """Measure the figures in docs/scale.md: ``python docs/measured/ranks.py``.
 
 The script requires mpi4py, an MPI and an otherwise idle machine with at least two cores, and takes about two
-minutes. It compares one and two ranks of one thread each, alternately.
+minutes. It runs one and two single-threaded ranks alternately.
 """
 
 import json
@@ -25,7 +25,7 @@ STEPS = {128: 40, 256: 15}
 
 
 class Timed(Ranks):
-    """Ranks that measure the time spent in the collective."""
+    """Ranks that measure the time spent in Allreduce."""
 
     seconds = 0.0
 
@@ -37,7 +37,7 @@ class Timed(Ranks):
 
 
 def job() -> None:
-    """Time the training steps of a rank; rank 0 prints the step's time and the collective's share of it."""
+    """Time the training steps of a rank. Rank 0 prints the time per step and Allreduce's share."""
     from mpi4py import MPI
 
     results = {}
@@ -68,9 +68,9 @@ def run(size: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the speed-up of two ranks and the share of the collective: medians of `ROUNDS` rounds."""
+    """Print the speed-up of two ranks and the time spent in Allreduce, as medians of `ROUNDS` rounds."""
     rounds = [(run(1), run(2)) for _ in range(ROUNDS)]
-    print("H    B    1 rank     2 ranks    speed-up  collective")
+    print("H    B    1 rank     2 ranks    speed-up  Allreduce")
     for name in rounds[0][0]:
         one, two = (median(pair[k][name][0] for pair in rounds) for k in (0, 1))
         ratio = median(alone[name][0] / both[name][0] for alone, both in rounds)

@@ -1,8 +1,8 @@
 """Record the terminal session at the top of the README: ``python docs/measured/terminal.py``.
 
 The script runs both commands, which takes a few minutes, and writes their output to ``terminal.svg``. Only
-the time is changed: training is shown as fast as it can be read. The picture is animated with CSS, and is
-complete where animations are not supported or not wanted.
+the timing is changed: training is sped up to reading speed. The picture is animated with CSS, and is shown
+in full where animations are unsupported or disabled.
 """
 
 import re
@@ -42,9 +42,9 @@ def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
 
 
 def excerpt(log: str) -> list[str]:
-    """Return the lines of a training log that are shown: three at its beginning, and two for each epoch.
+    """Return the lines of a training log to show: three at the beginning, and two for each epoch.
 
-    A slow run also prints progress and samples within an epoch, which a terminal shows in one place.
+    A slow run also prints progress and samples within an epoch, which a terminal updates in place.
     """
     header, *epochs = re.split(r"^(?=epoch )", log, flags=re.MULTILINE)
     shown = re.findall(r"^(?:text|model|initial) .*", header, re.MULTILINE)
@@ -99,7 +99,7 @@ def main() -> None:
     screen.time += PAUSE
     screen.add(f"$ {COMMANDS[1]}", "command", PAUSE)
     for line in sampled.stdout.splitlines():
-        for start in range(0, max(len(line), 1), COLUMNS):  # wrapped as a terminal wraps it
+        for start in range(0, max(len(line), 1), COLUMNS):  # wrap as a terminal does
             screen.add(line[start : start + COLUMNS], "generated", COLUMNS * CHARACTER)
     Path(__file__).with_name("terminal.svg").write_text(screen.svg(), encoding="utf-8")
 

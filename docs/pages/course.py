@@ -1,8 +1,8 @@
 """The course: one chapter per lesson, generated from the lesson's test file.
 
 A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams. Next
-come the engine functions that the lesson uses, followed by the lesson's code and tests, with test names
-as headings. ``EXERCISE`` and ``ANSWER`` come last. Everything is read from the source, so a chapter
+come the engine functions that the lesson uses, followed by the lesson's code and tests, with the test
+names as headings. ``EXERCISE`` and ``ANSWER`` come last. Everything is read from the source, so a chapter
 always matches the code.
 """
 
@@ -20,7 +20,7 @@ SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
 FIGURES = {
-    "one_weight": {"one_weight": "The worked example: values forward, derivatives backward."},
+    "one_weight": {"one_weight": "The worked example, with forward values and backward derivatives."},
     "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
     "complex_step": {
         "tiny_steps": "Measured error on the loss from lesson 1. As h shrinks, the complex step loses no "
@@ -33,8 +33,8 @@ FIGURES = {
         "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
     },
     "linear_layer": {
-        "outer_product": "The gradient of each weight is da of its row times the input of its column. Orange "
-        "is negative.",
+        "outer_product": "The gradient of each weight is da for its row times the input for its column. "
+        "Negative values are orange.",
     },
     "rnn_step": {
         "rnn": "One step of an RNN.",
@@ -62,7 +62,7 @@ FIGURES = {
         "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
     },
     "scheduled_sampling": {
-        "sampled_input": "Values forward and gradients backward. No gradient passes through the choice of k.",
+        "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
     },
     "rmsprop": {
         "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
@@ -80,12 +80,12 @@ INDEX = """\
 # The course
 
 Start with [the model in one file](../one-file.md): 130 lines of NumPy that train an LSTM and generate
-text. The chapters show how each of those lines is derived and proved, and where it is in the engine.
+text. The chapters derive each of those lines, and show where to find it in the engine.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests every claim. You need to know Python and first-year
 calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive figure, in which
-values are blue and gradients are orange. It ends with an exercise: change one line and see which tests
+values are blue and gradients are orange, and ends with an exercise: change one line and see which tests
 fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
@@ -151,7 +151,8 @@ def chapter(path: Path, package: Path) -> str:
 
 
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
-    """Split a lesson's code into its tests, and the code before and between them, which belongs to no test.
+    """Split a lesson's code into its tests and the code before and between them, which is paired with None.
+
 
     The docstring, the exercise and the answer are left out.
     """

@@ -1,8 +1,8 @@
 """Typeset the indented blocks of a lesson or docstring, and the symbols in its text.
 
-A block becomes a table. Its columns are separated by at least three spaces in the source. Each is an
+A block becomes a table. Its columns are separated by at least three spaces in the source. Each cell is an
 equation, aligned at its relation sign, or a comment. The backward pass of an equation is indented
-under it. Drawings and columns of numbers stay as they are.
+under it. Drawings and columns of numbers are left unchanged.
 """
 
 import re
@@ -54,7 +54,7 @@ def prose(text: str) -> str:
 
 
 def formula(match: re.Match[str]) -> str:
-    """Return a formula as maths. If it contains words, return it with only its symbols as maths."""
+    """Return a formula as maths. If it contains words, typeset only its symbols."""
     if LONE.fullmatch(match[0]):
         return match[0]
     try:
@@ -65,7 +65,7 @@ def formula(match: re.Match[str]) -> str:
 
 
 def table(block: str) -> str | None:
-    """Return a block as HTML tables, or None if a part of it is neither equations nor a table of words.
+    """Return a block as HTML tables, or None if any part is neither a set of equations nor a table of words.
 
     Blank lines separate the parts. Consecutive parts with equations share a table, so that they are aligned.
     """
@@ -138,7 +138,7 @@ def separate(cells: list[str]) -> list[list[str]]:
 
 
 def split(text: str, sign: str) -> list[str]:
-    """Split at a sign that is outside brackets."""
+    """Split at each occurrence of a sign that is outside brackets."""
     depth, parts = 0, [""]
     for character in text:
         depth += (character in "([{") - (character in ")]}")

@@ -46,7 +46,7 @@ print(samples)
 """,
     ),
     Group(
-        "Prepare a text",
+        "Prepare training text",
         ("load_corpus", "Vocabulary", "split_text"),
         """\
 import minichar

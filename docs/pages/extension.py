@@ -46,7 +46,8 @@ class Picture(SphinxDirective):
 
 
 class Interactive(SphinxDirective):
-    """A figure from ``docs/interactive`` that the reader can change.
+    """An interactive figure from ``docs/interactive``.
+
 
     The argument is the name of the figure. The content is its caption.
     """
@@ -111,7 +112,7 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
 
 
 def raw_table(block: re.Match[str]) -> str:
-    """Return an indented block of a docstring as a table of equations, or as it is."""
+    """Return an indented block of a docstring as a table of equations, or unchanged."""
     html = table(block[0])
     return f".. raw:: html\n\n{indent(html, '   ')}\n" if html else block[0]
 
@@ -157,7 +158,7 @@ def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive, the maths renderer and the event handlers."""
+    """Register the directives, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
     app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))

@@ -10,8 +10,8 @@ FOLDER = Path(__file__).parents[1] / "interactive"
 
 INTERACTIVE = {
     "one_weight": "Drag w. Values are computed from left to right (blue), and gradients from right to left "
-    "(orange). dw is the slope of the loss curve. Take steps: w approaches the minimum, and dw approaches "
-    "0.",
+    "(orange). dw is the slope of the loss curve. As you take steps, w approaches the minimum, and dw "
+    "approaches 0.",
     "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-6, "
     "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference. Drag w: the "
     "curve is always V-shaped, but the best h changes.",
@@ -20,27 +20,27 @@ INTERACTIVE = {
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and almost no gradient passes.",
     "softmax_cross_entropy": "Drag the logits. A step against dlogits raises the target's logit and lowers "
-    "each of the others in proportion to its probability. The temperature divides the logits, and dlogits is "
-    "the gradient with respect to the divided ones. A low temperature makes the probabilities more "
-    "different, a high one more equal.",
+    "each of the others in proportion to its probability. The logits are divided by the temperature, and "
+    "dlogits is the gradient with respect to the result. A low temperature makes the distribution sharper, "
+    "and a high one makes it flatter.",
     "linear_layer": "Select an element of dW with the sliders, or click it. It is the product of a row of "
     "da and a row of s, with one term for each sequence in the batch. The other two products are computed "
     "in the same way. The last row of s is 1, so the last column of W is the bias.",
     "rnn_step": "Drag h_prev, x and dh. Values are passed forward (blue), and gradients are passed backward "
-    "along the same paths (orange). Drag x to either end: h saturates, 1 - h² is almost 0, and so are the "
-    "gradients.",
+    "along the same paths (orange). Drag x to either end: h saturates, and 1 - h² and the gradients are "
+    "almost 0.",
     "through_time": "Press Next repeatedly. The first five steps compute the states from left to right, and "
     "the next five compute the gradients from right to left. Each dh_t is a sum of two gradients: one from "
     "the loss at step t, and one from the next step.",
-    "truncation": "The area of each dot is a term of dw_h: the effect of w_h at step s (column) on the loss "
-    "at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h they hardly "
-    "matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
+    "truncation": "The area of each dot shows one term of dw_h: the effect of w_h at step s (column) on the "
+    "loss at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h, these "
+    "terms hardly matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
     "vanishing_and_exploding": "Scale the recurrent weights of an RNN with 16 units. Small weights make the "
-    "gradient vanish, and large ones make it explode. The second picture is the loss of one unit, h_t = "
+    "gradient vanish, and large ones make it explode. The second plot shows the loss of one unit, h_t = "
     "tanh(w h_{t-1} + b), after 20 steps: the stronger the grey, the larger the loss. The point is on a "
-    "cliff between two flat regions. One step of gradient descent (η = 0.3) leaves the picture and ends "
-    "where the gradient is 0. Clip the gradient: the step stays in the circle (by norm) or in the square "
-    "(by element). Only clipping by norm keeps the direction. Drag w and b: neither method changes a short "
+    "cliff between two flat regions. One step of gradient descent (η = 0.3) leaves the plot and ends where "
+    "the gradient is 0. Clip the gradient: the step stays inside the circle (by norm) or the square (by "
+    "element). Only clipping by norm keeps the direction. Drag w and b: neither method changes a short "
     "gradient.",
     "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of it "
     "remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then open the "
@@ -49,15 +49,16 @@ INTERACTIVE = {
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
     "longer depends on h_prev.",
     "dropout": "Draw a few masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
-    "the same factor. The dots are the mean of y over all masks so far, and they approach h.",
-    "scheduled_sampling": "Each dot is a character's random number. Below the ratio, the network reads the "
-    "character from the text (blue); above it, its own prediction (green). Lower the ratio: one wrong "
-    "prediction leads to another, because each depends on the character read before it.",
+    "the same factor. The dots show the mean of y over all masks so far, which approaches h.",
+    "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
+    "character from the text (blue); otherwise, it reads its own prediction (green). Lower the ratio: one "
+    "wrong prediction leads to another, because each depends on the character read before it.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease it: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
-    "the number of steps: it reaches the minimum, but it does not stay there.",
+    "the number of steps: RMSprop reaches the minimum but does not stay there.",
 }
-"""Caption of each figure, by the name of its lesson. It says what to try and what to look for.
+"""Caption of each figure, by the name of its lesson. A caption says what to try and what to look for.
+
 
 `pages.equations` typesets the formulas.
 """

@@ -1,7 +1,8 @@
-"""The model on the landing page, a page made by ``minichar convert``, and the weights that it contains.
+"""The landing page's model: an HTML page in the format of ``minichar convert``, and its weights.
+
 
 The model is trained on Python's help text, which takes about a minute on one core. The weights are kept
-between builds, until this script is changed.
+between builds until this script is changed.
 """
 
 import tempfile
@@ -20,7 +21,7 @@ OPTIONS = {
 
 
 def write_live_model(folder: Path) -> None:
-    """Write ``model.html`` in `folder`. Train the model if there are no weights, or only old ones."""
+    """Write ``model.html`` in `folder`. Train the model first if its weights are missing or out of date."""
     weights = folder / "model.npz"
     if not weights.exists() or weights.stat().st_mtime < Path(__file__).stat().st_mtime:
         train().save(weights)

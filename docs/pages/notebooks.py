@@ -1,7 +1,7 @@
 """The chapters of the course as notebooks, made from the lessons' test files by Jupytext.
 
-A test becomes a cell that defines it and calls it. pytest would run it with the values of its parameters and
-fixtures, so the cell does the same. Equations stay as they are in the source.
+Each test becomes a cell that defines the test and calls it with the values of its parameters and fixtures,
+as pytest would. Equations are left as they are in the source.
 """
 
 import ast
@@ -66,7 +66,7 @@ def code(lines: str, options: str = "") -> str:
 
 
 def calls(test: Function, fixtures: dict[str, Function]) -> str:
-    """Return the lines that call a test with new fixtures, for each value of its parameter."""
+    """Return the lines that call a test with new fixtures for each value of its parameter."""
     parametrize = [decorator.args for decorator in test.decorator_list if isinstance(decorator, ast.Call)]
     values = {ast.literal_eval(name): ast.unparse(listed) for name, listed in parametrize}
     made: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Terms that the search should find in a chapter of the course, although other pages contain them too."""
+"""Search terms for which a chapter of the course should be found, even if other pages contain them."""
 
 TERMS = {
     "one_weight": ("chain rule", "gradient descent"),

@@ -3,7 +3,7 @@ if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = f
 
 const DARK = "(prefers-color-scheme: dark)", LIGHT = "(prefers-color-scheme: light)";
 
-// Show a page within this page in the theme chosen here. Browsers do not allow this on file:// pages.
+// Show an embedded page in the theme of this page. Browsers do not allow this on file:// pages.
 function paint(frame) {
   const { theme } = document.body.dataset;
   const dark = theme === "auto" ? matchMedia(DARK).matches : theme === "dark";

@@ -1,4 +1,4 @@
-// How the search ranks its results: other pages come before the API reference.
+// Search ranking: other pages rank above the API reference.
 var Scorer = {
   objNameMatch: 4,
   objPartialMatch: 1,
