@@ -25,7 +25,7 @@ Each line of the backward pass needs only two things: the derivative from the li
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
 so a network with a million weights is differentiated in exactly the same way.
 
-Here are both passes for w = 0.4, x = 1.2 and target = 0.6, rounded to four decimals:
+Here are both passes for w = 0.4, x = 1.2 and target = 0.6, rounded to four decimal places:
 
     a = w x = 0.4800
     y = tanh(a) = 0.4462
@@ -78,7 +78,7 @@ def slope(f, at):
     return (f(at + h) - f(at - h)) / (2 * h)
 
 
-def test_the_worked_example_shows_these_numbers():
+def test_the_worked_example_matches_the_code():
     a, y, loss = forward(w)
     dy, da, dw = backward(w)
     changed = forward(w + 0.01)[2]
@@ -103,7 +103,7 @@ def test_each_backward_line_is_the_derivative_with_respect_to_one_value():
     assert slope(lambda a: (tanh(a) - target) ** 2, a) == pytest.approx(da, rel=1e-8)
 
 
-def test_a_weight_used_twice_gets_the_sum_over_both_uses():
+def test_the_derivative_of_a_weight_used_twice_is_the_sum_over_both_uses():
     def twice(first, second):
         return (tanh(second * tanh(first * x)) - target) ** 2
 
@@ -153,13 +153,13 @@ to
 
     da = dy * (1 - a * a)  # y = tanh(a)
 
-This uses the wrong value in the derivative. Before you run the lesson again, predict which tests
-will fail. Note which ones still pass.
+The derivative now uses the wrong value. Before you run the lesson again, predict which tests will
+fail. Note which ones still pass.
 """
 
 ANSWER = """
-These tests fail, because they compare da and dw with the worked example, with a numerical derivative or
-with the engine: test_the_worked_example_shows_these_numbers,
+The following tests fail, because they compare da and dw with the worked example, with a numerical
+derivative or with the engine: test_the_worked_example_matches_the_code,
 test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change,
 test_each_backward_line_is_the_derivative_with_respect_to_one_value and
 test_the_engine_computes_the_same_gradients.

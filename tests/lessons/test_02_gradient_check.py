@@ -24,8 +24,8 @@ cancels those digits. The resulting *round-off error* is about ε|f| / h, so it 
 The sum is smallest at h = ∛(3ε |f| / |f'''|). If f and f''' are of similar size, that is about
 1e-5. For the loss from lesson 1, |f'''| is 237 times |f|, and the best h is 1.4e-6.
 
-Here is the relative error, measured on that loss. On logarithmic axes, the curve is V-shaped (here
-it lies on its side): one branch has slope 2, and the other is noisy and has slope -1.
+Here is the relative error, measured on that loss. On logarithmic axes, the curve is V-shaped (the
+plot below is rotated): one branch has slope 2, and the other is noisy and has slope -1.
 
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                           *
@@ -43,8 +43,8 @@ it lies on its side): one branch has slope 2, and the other is noisy and has slo
     1e-13                                                *
 
 A central difference is accurate to nine or ten digits at best: about 1e-10 here, and about 1e-9 in
-a real network. That is accurate enough to find a wrong line of code, but not to verify the last
-digits. Lesson 3 presents a method that is.
+a real network. This is accurate enough to find a wrong line of code, but not to verify the last
+digits. Lesson 3 presents a method that is accurate to the last digit.
 """
 
 from math import log10, tanh
@@ -153,7 +153,7 @@ Which tests fail? The new line also implements a well-known method. Which one?
 """
 
 ANSWER = """
-It is the one-sided difference. test_the_engine_changes_one_weight_at_a_time fails, because f'' no
-longer cancels. So does test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected, whose first
-assertion is that a correct derivative passes: with an error of h/2 f'', the check now rejects it.
+It implements the one-sided difference. test_the_engine_changes_one_weight_at_a_time fails, because
+f'' no longer cancels. test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected also fails: the
+error of h/2 f'' is now so large that the check rejects even a correct derivative.
 """

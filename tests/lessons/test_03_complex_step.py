@@ -24,10 +24,10 @@ accurate to all 16 digits. The left branch of the V-shape disappears:
     1e-08  *                 and so on down to 1e-300
 
 There is one restriction. f must be computed with complex numbers, using only operations that have a
-complex derivative: + - × /, exp, log, tanh, powers. It must not use abs(), which discards the
-phase, or compare complex numbers. The engine's forward pass follows these rules. Softmax has to
-subtract the largest logit and finds it by comparing real parts; lesson 5 explains why that is
-allowed.
+complex derivative, such as + - × /, exp, log, tanh and powers. It must not use abs(), which
+discards the phase, or compare complex numbers. The engine's forward pass follows these rules.
+Softmax subtracts the largest logit, which it finds by comparing real parts; lesson 5 explains why
+this is allowed.
 
 minichar uses the complex step to verify all its gradients to about 1e-15: in `minichar gradcheck`,
 in its tests, and in most of the lessons that follow.
@@ -125,8 +125,8 @@ fail here, and how large is the error they report?
 """
 
 ANSWER = """
-abs() of a complex number is real, so the imaginary part is lost and the computed derivative is 0:
-a relative error of 1, or 100%. These tests fail:
+abs() of a complex number is real, so the imaginary part is lost and the computed derivative is 0.
+The relative error is 1, or 100%. These tests fail:
 test_the_imaginary_part_is_the_step_times_the_derivative,
 test_a_large_step_has_the_truncation_error_of_lesson_2, test_a_tiny_step_loses_no_digits and
 test_the_engine_differentiates_with_respect_to_each_weight_in_turn. A mistake this large is easy to

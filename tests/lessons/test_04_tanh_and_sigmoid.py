@@ -1,7 +1,8 @@
 """Lesson 4. Tanh and sigmoid: two derivatives that depend only on the function's value.
 
 Between its matrix products, a network needs a nonlinearity. The cells in this engine use two: tanh,
-between -1 and 1, for content, and the sigmoid σ, between 0 and 1, for gates.
+with values between -1 and 1, for content, and the sigmoid σ, with values between 0 and 1, for
+gates.
 
     tanh(a) = (eᵃ - e⁻ᵃ) / (eᵃ + e⁻ᵃ)                σ(a) = 1 / (1 + e⁻ᵃ)
 
@@ -25,13 +26,13 @@ values rather than a, and the backward pass needs one line per function:
 
 ∘ denotes element-wise multiplication. The derivative of tanh is at most 1 and that of σ at most ¼;
 both peak at a = 0. Where the value is near a limit, the derivative is almost 0: the unit is
-*saturated*, and hardly any gradient passes through it. Lesson 10 multiplies a hundred such
-derivatives.
+*saturated*, and hardly any gradient passes through it. Lesson 10 shows what happens when a hundred
+such derivatives are multiplied.
 
-The engine computes σ as 1 / (1 + e⁻ᵃ), because on many processors NumPy's exp takes half as long
-as its tanh. At a = -1000, e⁻ᵃ overflows to infinity, and 1 / (1 + ∞) is 0, as it should be. Another
-way is to choose between two formulas by the sign of a, but the complex step (lesson 3) must not
-compare complex numbers.
+The engine computes σ as 1 / (1 + e⁻ᵃ), because on many processors NumPy's exp takes half as long as
+its tanh. At a = -1000, e⁻ᵃ overflows to infinity, and 1 / (1 + ∞) gives the correct limit, 0. An
+alternative is to choose between two formulas based on the sign of a, but the complex step (lesson
+3) rules out comparisons.
 """
 
 from math import exp
@@ -56,7 +57,7 @@ def slope_of_sigmoid(s):
     return s * (1 - s)
 
 
-def test_the_sigmoid_is_its_textbook_formula():
+def test_the_sigmoid_matches_the_textbook_formula():
     np.testing.assert_allclose(sigmoid(a), [1 / (1 + exp(-one)) for one in a], rtol=1e-13)
 
 
@@ -99,13 +100,13 @@ to
 
     return 1.0 / (1.0 + xp.exp(-2.0 * a))
 
-The result is still between 0 and 1, still ½ at a = 0, and still a smooth step. What is different?
-Is s (1 - s) still its derivative?
+The function still has values between 0 and 1, is still ½ at a = 0, and is still a smooth step. What
+is different? Is s (1 - s) still its derivative?
 """
 
 ANSWER = """
-The result is now σ(2a), whose derivative is twice as large: 2 s (1 - s). When you change a
-function, you must change its backward line as well. test_the_sigmoid_is_its_textbook_formula and
-test_the_slope_of_the_sigmoid_is_the_value_times_one_minus_the_value fail. The tests for saturation
-and for the steepest point still pass, because they only check s (1 - s).
+The function is now σ(2a), whose derivative is twice as large: 2 s (1 - s). When you change a
+function, you must change its backward line as well. test_the_sigmoid_matches_the_textbook_formula
+and test_the_slope_of_the_sigmoid_is_the_value_times_one_minus_the_value fail. The tests for
+saturation and for the steepest point still pass, because they only check s (1 - s).
 """

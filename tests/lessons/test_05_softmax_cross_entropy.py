@@ -7,8 +7,9 @@ next character in the text:
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
 
-The long derivation differentiates line by line, as in lesson 1: first the logarithm, then softmax,
-in which every probability depends on every logit. [j = k] is 1 if j equals k, and 0 otherwise:
+The long derivation differentiates line by line, as in lesson 1. First comes the logarithm, then
+softmax, in which every probability depends on every logit. [j = k] is 1 if j equals k, and 0
+otherwise:
 
     dp_j      = -[j = target] / p_target
     dlogits_k = Σ_j dp_j · p_j ([j = k] - p_k)
@@ -18,7 +19,7 @@ Substitute the first line into the second. Only the term j = target remains, and
 
     dlogits = p - onehot(target)               onehot(k) is 1 at k and 0 elsewhere
 
-The short derivation shows why the result is so simple. Write the loss without a fraction,
+A shorter derivation shows why the result is so simple. Write the loss without a fraction,
 
     loss = log Σ_j exp(logits_j) - logits_target
 
@@ -31,9 +32,9 @@ The loss of a chunk is the mean over its N characters, which adds a factor of 1/
 
     dlogits = (p - onehot(target)) / N
 
-As written, exp(logits_k) overflows in float64 if a logit is above 709.8. However, adding a constant
-to all logits changes neither p nor the loss. The engine therefore subtracts the largest logit
-first, so that no exponential is larger than exp(0) = 1.
+In float64, exp(logits_k) overflows if a logit is above 709.8. However, adding a constant to all
+logits changes neither p nor the loss. The engine therefore subtracts the largest logit first, so
+that no exponential is larger than exp(0) = 1.
 """
 
 from math import exp, log
@@ -68,7 +69,7 @@ def p_minus_onehot(logits, target):
 
 
 def engine(logits, targets):
-    value, cache = loss.forward(np, logits.copy(), targets, len(targets))  # overwrites the logits
+    value, cache = loss.forward(np, logits.copy(), targets, len(targets))  # forward overwrites its argument
     return value, loss.backward(np, cache)
 
 
@@ -132,11 +133,10 @@ Which gradient test still passes?
 """
 
 ANSWER = """
-It would lower every logit in proportion to its probability, including the target's. The gradient
-no longer depends on which character was correct. These tests fail:
+It would lower every logit in proportion to its probability, including the target's. The gradient no
+longer depends on which character was correct. These tests fail:
 test_the_engine_computes_the_mean_loss_and_p_minus_onehot_over_N,
-test_the_complex_step_agrees_to_the_last_digit,
-test_adding_a_constant_to_all_logits_changes_nothing (its second assertion) and
-test_huge_logits_do_not_overflow. The test of the derivation through p still passes, because it
-uses this lesson's loops and not the engine.
+test_the_complex_step_agrees_to_the_last_digit, test_adding_a_constant_to_all_logits_changes_nothing
+(its second assertion) and test_huge_logits_do_not_overflow. The test of the derivation through p
+still passes, because it uses the loops in this lesson instead of the engine.
 """

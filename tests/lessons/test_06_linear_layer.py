@@ -30,10 +30,10 @@ column of W:
     dW = da @ sᵀ                     includes the bias
     dx = W_xᵀ @ da                   W_x is W without its last column
 
-Second, the input to the first layer consists of character ids. A character k is a *one-hot* vector,
-1 at k and 0 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks up this column instead
-of multiplying. In the backward pass, column k of dWx is the sum of da over all occurrences of
-character k.
+Second, the input to the first layer consists of character ids. Character k stands for a *one-hot*
+vector, 1 at k and 0 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks up this column
+instead of multiplying. In the backward pass, column k of dWx is the sum of da over all occurrences
+of character k.
 """
 
 import numpy as np
@@ -155,7 +155,8 @@ What does dW contain now? Which test fails, and why only that one?
 
 ANSWER = """
 Apart from its bias column, dW now contains only the last sequence's term at the last step, instead
-of the sum. Only test_the_gradient_of_each_weight_is_the_sum_over_all_columns fails, because no other
-test compares the engine's dW with the loops. The others compare it with itself or with the complex
-step. Writing = instead of += is a common mistake in hand-written backward passes.
+of the sum. Only test_the_gradient_of_each_weight_is_the_sum_over_all_columns fails, because no
+other test compares the engine's dW with the loops. The others compare the engine's dW with another
+dW from the engine or with the complex step. Writing = instead of += is a common mistake in
+hand-written backward passes.
 """

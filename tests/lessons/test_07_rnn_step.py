@@ -19,10 +19,11 @@ at the last line, with dh, the gradient of the loss with respect to the new stat
 That is the complete backward pass of one RNN step. dx is passed to the layer below, and dh_prev to
 the previous step.
 
-In minichar, a *cell* is the part that is specific to one kind of network: here, `h = tanh(a)` and
-the corresponding line of the backward pass. A cell is a pair of functions, `forward` and
-`backward`. `forward` also returns a *cache* of the values that `backward` needs. For an RNN, the
-cache is just h. The matrix products work the same way for every cell, and a *layer* computes them.
+In minichar, a *cell* is the part that is specific to one type of network, in this case
+`h = tanh(a)` and the corresponding line of the backward pass. A cell is a pair of functions,
+`forward` and `backward`. `forward` also returns a *cache* of the values that `backward` needs. For
+an RNN, the cache is just h. The matrix products work the same way for every cell, and a *layer*
+computes them.
 
 Only dh_prev is needed immediately, by the previous step. The layer therefore keeps da for every
 step and computes dx and dW for the whole chunk at the end, with one matrix product each.
@@ -81,7 +82,7 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_a_step_computes_what_the_loops_compute():
+def test_a_step_agrees_with_the_loops():
     h, cache, s = step(W, h_prev, x)
     dh_prev, dx, dW = step_backward(W, s, dh, cache)
     sum_of_dW = np.zeros_like(W)
@@ -143,8 +144,8 @@ tests still pass?
 
 ANSWER = """
 1 - h is correct at h = 0 and h = 1. It is too small in between and too large for negative h.
-test_a_step_computes_what_the_loops_compute and test_the_complex_step_agrees_on_every_gradient
-fail. The saturated-unit test passes, because h is 1 there. The layer test passes, because it
-compares two computations that both use the cell you changed. A test needs a reference that does
+test_a_step_agrees_with_the_loops and test_the_complex_step_agrees_on_every_gradient fail. The test
+of the saturated unit passes, because h is 1 there. The test of the engine's layer passes, because
+it compares two computations that both use the cell you changed. A test needs a reference that does
 not share the code under test.
 """

@@ -33,11 +33,11 @@ Repeating this for all T steps sums over all paths. This is *backpropagation thr
 (Werbos 1990). In the engine, it is the loop in `Layer.backward`, which is the same for every cell.
 
 The engine's variable dh is this sum. Before `dh += dh_above[t]`, it contains only the second term,
-which the step after it computed. When layers are stacked, the layer above provides the first term:
+which comes from the next step. When layers are stacked, the first term comes from the layer above:
 its dx is the `dh_above` of the layer below it.
 
 Here is a forward pass over three steps with w_h = 0.8, w_x = 0.5 and h_0 = 0.3, rounded to four
-decimals. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t:
+decimal places. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t:
 
     t    x_t      a_t      h_t
     1    0.9   0.6900   0.5980
@@ -54,14 +54,14 @@ The backward pass starts at the last step. The gradients in the second column ar
     dw_h = 0.1999 + 0.2156 + 0.1905 = 0.6060
     dw_x = 0.5156 - 0.1442 + 0.5715 = 0.9429
 
-Now compare this with the six paths. Each is the effect of w_h at one step on one loss:
+Now compare this with the six paths. Each number is the effect of w_h at one step on one loss:
 
     loss    step 1    step 2   step 3
     L_1     0.1349    0.0000   0.0000
     L_2    -0.0286   -0.1108   0.0000
     L_3     0.0842    0.3264   0.1999
 
-The columns add up to 0.1905, 0.2156 and 0.1999. These are the three terms of dw_h above.
+The columns add up to 0.1905, 0.2156 and 0.1999. These sums are the three terms of dw_h above.
 """
 
 from itertools import pairwise
@@ -147,7 +147,7 @@ def test_the_engine_computes_the_same_gradient():
     assert dW[:2] == pytest.approx(one_pass(), rel=1e-13)
 
 
-def test_the_worked_example_shows_the_numbers_of_the_engine():
+def test_the_worked_example_matches_the_engine():
     h = states(w_h, w_x)
     dW, dx = engine(dh_above)
     da = [*dx / w_x, 0.0]
@@ -206,7 +206,7 @@ single unit, and which test a whole network?
 
 ANSWER = """
 Three single-unit tests fail: test_the_engine_computes_the_same_gradient,
-test_the_worked_example_shows_the_numbers_of_the_engine and
+test_the_worked_example_matches_the_engine and
 test_a_loss_at_the_last_step_alone_reaches_every_input, where the gradient now reaches only the
 last input. One whole-network test fails: test_stacked_layers_agree_with_the_complex_step, for
 every number of layers.

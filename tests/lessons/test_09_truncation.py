@@ -9,8 +9,8 @@ chunk. Two things could be passed between chunks:
 
 The state is carried over, so the network *reads* without interruption and can use information from
 a thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
-chunk. One reason for this is memory. The other is that the weights have been updated since the
-previous chunk was processed.
+chunk. There are two reasons for dropping it: memory use, and the fact that the weights have been
+updated since the previous chunk was processed.
 
 What is lost? Take two chunks with losses L_1 and L_2. The full gradient dW is a sum of three parts:
 
@@ -20,7 +20,7 @@ What is lost? Take two chunks with losses L_1 and L_2. The full gradient dW is a
 
 The truncated gradient is therefore biased, but it is not wrong: it is the exact gradient of a loss
 that treats each chunk's initial state as a constant. The tests below verify both statements. They
-also show that adding the third part by hand restores the full gradient.
+also show that adding the third part restores the full gradient.
 
 This is *truncated* backpropagation through time. At the beginning of the text, there is no state
 to carry over, so the state is set to 0 (`reset`).
@@ -64,7 +64,7 @@ def two_chunks():
     return first, second
 
 
-def test_with_the_state_carried_over_two_chunks_are_equivalent_to_one():
+def test_two_chunks_are_equivalent_to_one_if_the_state_is_carried_over():
     _, first = run(x[:T])
     _, second = run(x[T:], start=first[-1])
     np.testing.assert_array_equal(np.concatenate([first, second]), run(x)[1])
@@ -83,7 +83,7 @@ def test_the_truncated_gradients_do_not_add_up_to_the_full_one():
     assert abs(kept - full).max() > 0.01 * abs(full).max()
 
 
-def test_what_is_missing_is_the_gradient_of_the_carried_state():
+def test_the_missing_part_is_the_gradient_of_the_carried_state():
     first, second = two_chunks()
     kept = gradient(second, dh_above[T:])
     dh_0 = second.linears[0].state_gradient(0)  # `backward` discards it after its last step
@@ -128,7 +128,7 @@ to
     self.rows[...] = self.xp.concatenate(self.states[n - 1])  # (S·H, B)
 
 Now the next chunk starts from a state that is one step too old. No gradient check can detect this,
-because each chunk's gradient is still correct. Which tests do?
+because each chunk's gradient is still correct. Which tests can?
 """
 
 ANSWER = """

@@ -25,13 +25,13 @@ error of float32 and has no effect on training. An LSTM has a second path, along
 
     c_t = f ∘ c_{t-1} + …      so      dc_{t-1} = dc_t ∘ f + …
 
-The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1, nothing would
-be lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
+The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1, nothing would be
+lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
 bias of 0, 0.73 for the usual 1, and 0.99 for 5. (With a bias of 5, c becomes large. Most of dx at
-the last step then passes through the output gate, which is not on this path. Before that, almost
-nothing is lost, and the path through h makes the gradient grow.) In a GRU, z plays the role of f
-and starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how fast, so
-the network can *learn* what to keep and for how long.
+the last step then passes through the output gate, which is not on this path. At earlier steps,
+almost nothing is lost, and the path through h makes the gradient grow.) In a GRU, z plays the role
+of f and starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how
+fast they vanish, so the network can *learn* what to keep and for how long.
 
 Large recurrent weights have the opposite effect. In the last row, the gradient explodes, and an
 update of that size would destroy the weights. Gradients are therefore *clipped* first (Pascanu,
@@ -58,7 +58,7 @@ H, V, T, B = 64, 20, 101, 4
 
 
 def lengths(model, forget_bias=None, recurrent=None, o_reads_x=True):
-    """Return the norm of dx in an untrained layer 2 at 0 … T-1 steps before the loss, relative to 0 steps."""
+    """Return the norm of dx in an untrained layer 2, 0 … T-1 steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(1)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")
@@ -90,7 +90,7 @@ def measured():
     }
 
 
-def test_the_table_shows_what_the_engine_computes():
+def test_the_table_matches_the_engine():
     found = {}
     for name, row in measured().items():
         found[name] = [row[n] for n in (1, 10, 50, 100)]
@@ -100,13 +100,13 @@ def test_the_table_shows_what_the_engine_computes():
         assert [float(word) for word in table[name]] == pytest.approx(row, rel=0.3)
 
 
-def test_in_a_fresh_rnn_the_gradient_shrinks_by_the_same_factor_at_every_step():
+def test_in_an_untrained_rnn_the_gradient_shrinks_by_the_same_factor_at_every_step():
     logs = np.log10(measured()["RNN"])
     assert logs[100] < -30
     assert logs[100] - logs[50] == pytest.approx(logs[50] - logs[0], rel=0.1)
 
 
-def test_the_gradient_shrinks_less_in_a_fresh_gru_and_least_in_a_fresh_lstm():
+def test_the_gradient_shrinks_less_in_an_untrained_gru_and_least_in_an_untrained_lstm():
     assert measured()["LSTM, bias 1"][100] > 1e6 * measured()["GRU"][100]
     assert measured()["GRU"][100] > 1e6 * measured()["RNN"][100]
 
@@ -115,7 +115,7 @@ def test_the_forget_bias_determines_how_long_an_lstm_remembers():
     for bias in (0, 1, 5):
         row = measured()[f"LSTM, bias {bias}"]
         factor = (row[60] / row[20]) ** (1 / 40)
-        assert factor == pytest.approx(1 / (1 + np.exp(-bias)), rel=0.2)  # about f itself
+        assert factor == pytest.approx(1 / (1 + np.exp(-bias)), rel=0.2)  # close to f
     assert measured()["LSTM, bias 5"][1] < 0.3
     assert lengths("lstm", forget_bias=5, o_reads_x=False)[1] > 0.95
 
@@ -152,13 +152,13 @@ to
 
     parameters["layer2.W"][:H, -1] = forget_bias
 
-These rows belong to the input gate. Guess first: does an LSTM with a wide-open input gate also
-remember longer?
+These rows belong to the input gate. Before you run the lesson, guess whether an LSTM with a
+wide-open input gate also remembers longer.
 """
 
 ANSWER = """
-No. The input gate controls what is written to the cell state. The forget gate controls how long it
-stays there: there is no i in dc_{t-1} = dc_t ∘ f.
-test_the_forget_bias_determines_how_long_an_lstm_remembers and
-test_the_table_shows_what_the_engine_computes fail.
+No. The input gate controls what is written to the cell state. The forget gate controls how long the
+content is kept, and i does not occur in dc_{t-1} = dc_t ∘ f.
+test_the_forget_bias_determines_how_long_an_lstm_remembers and test_the_table_matches_the_engine
+fail.
 """

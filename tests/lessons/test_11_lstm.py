@@ -39,7 +39,7 @@ factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, dc_p
 dc_prev = dc ∘ f is the path that lesson 10 measures.
 
 Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
-decimals. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
+decimal places. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
 
     gate    w_h    w_x   bias        a    value
     i       0.8    0.3    0.0   0.7000   0.6682
@@ -64,13 +64,14 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
-What does a cell learn to do with its gates? Take random letters with brackets at random distances,
-such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if one is open, so a network
-has to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on
-such a text, and one of the four cell states becomes the memory. At a bracket, the input gate opens
-and a new value is written to c. At a letter, the input gate is almost closed and f is close to 1,
-so c changes slowly. In the backward pass, each letter multiplies dc by its f. After 30 letters,
-about half of dc is left, enough to train the gates at the opening bracket.
+What does a cell learn to do with its gates? Consider random letters with brackets at random
+distances, such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if a bracket is
+open, so a network has to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM
+with four units on such text, and one of the four cell states learns to remember it. At a bracket,
+the input gate opens and a new value is written to c. At a letter, the input gate is almost closed
+and f is close to 1, so c changes slowly. In the backward pass, each letter multiplies dc by its f.
+After 30 letters, about half of dc is left, which is enough to train the gates at the opening
+bracket.
 """
 
 from math import exp, tanh
@@ -146,7 +147,7 @@ def close(found, expected, atol=1e-14):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=atol)
 
 
-def test_the_worked_example_shows_the_numbers_of_the_engine():
+def test_the_worked_example_matches_the_engine():
     W = np.array([[0.8, 0.3, 0.0], [0.3, 0.5, 1.0], [-0.5, 0.4, 0.0], [-0.7, 0.9, 0.0]])
     a = W @ [0.5, 1.0, 1.0]  # (4,)
     h, c, (*gates, c_prev, tanh_c) = lstm.forward(np, a, 0.6)
@@ -222,15 +223,15 @@ to
 
     dc = dh * o * (1.0 - tanh_c * tanh_c)
 
-This discards the gradient from the next step. Guess first: which gate still has the correct
-gradient, and why?
+This discards the gradient from the next step. Before you run the lesson, guess which gate still has
+the correct gradient, and why.
 """
 
 ANSWER = """
-The output gate: its gradient depends only on dh. Every gradient that passes through c is wrong:
-test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
+The output gate, because its gradient depends only on dh. Every gradient that passes through c is
+wrong, so test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
 test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state,
-test_the_complex_step_agrees_on_every_gradient and
-test_the_worked_example_shows_the_numbers_of_the_engine fail. This mistake cuts the path along the cell
-state. Only the path through h remains, and gradients vanish as they do in an RNN.
+test_the_complex_step_agrees_on_every_gradient and test_the_worked_example_matches_the_engine fail.
+This mistake cuts the path along the cell state. Only the path through h remains, and gradients
+vanish as they do in an RNN.
 """

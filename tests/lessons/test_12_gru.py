@@ -17,8 +17,8 @@ The second gate, the reset gate r, allows the candidate to ignore part of the pa
 the paper apply this gate at different points, and weights trained with one variant do not work with
 the other.
 
-*Reset gate applied after the matrix product* (PyTorch, cuDNN, the default here). The state and the
-input have separate weight matrices:
+*Reset gate applied after the matrix product* (PyTorch, cuDNN, and minichar's default). The state
+and the input have separate weight matrices:
 
     u = U @ [h_prev; 1]                      rows r, z, n
     a = W @ [x; 1]                           rows r, z, n
@@ -47,7 +47,8 @@ dh ∘ z, involves no matrix product: where z is near 1, the gradient is passed 
 almost unchanged.
 
 Here are both passes for a single unit with the reset gate applied after the matrix product,
-h_prev = 0.3, x = 1 and dh = 1. The numbers are rounded to four decimals, and the biases of W are 0:
+h_prev = 0.3, x = 1 and dh = 1. The numbers are rounded to four decimal places, and the
+biases of W are 0:
 
     gate   U_h   bias        u    W_x         a
     r      0.4    0.0   0.1200    0.4    0.4000
@@ -141,19 +142,19 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_with_the_reset_after_the_complex_step_agrees_on_every_gradient():
+def test_the_complex_step_agrees_if_the_reset_gate_is_applied_after_the_product():
     arguments = (h_prev, x, U, W)
     for found, expected in zip(after_backward(*arguments), by_complex_step(after, arguments), strict=True):
         close(found, expected)
 
 
-def test_with_the_reset_before_the_complex_step_agrees_on_every_gradient():
+def test_the_complex_step_agrees_if_the_reset_gate_is_applied_before_the_product():
     arguments = (h_prev, x, W_rz, Wn)
     for found, expected in zip(before_backward(*arguments), by_complex_step(before, arguments), strict=True):
         close(found, expected)
 
 
-def test_the_worked_example_shows_the_numbers_of_the_engine():
+def test_the_worked_example_matches_the_engine():
     U, W = np.array([[0.4, 0.0], [0.3, 0.0], [0.6, 0.2]]), np.array([0.4, 0.1, -0.5])
     u, a, h_prev = U @ [0.3, 1.0], W, 0.3
     h, cache = gru.forward(np, u, a, h_prev)
@@ -200,12 +201,12 @@ def with_reset_bias(bias):
     return after(h_prev, x, U_same, W_same)[0], before(h_prev, x, both[: 2 * H], both[2 * H :])[0]
 
 
-def test_with_the_reset_gate_fully_open_or_closed_both_variants_agree():
+def test_both_variants_agree_if_the_reset_gate_is_fully_open_or_closed():
     for bias in (-50.0, 50.0):
         close(*with_reset_bias(bias))
 
 
-def test_with_the_reset_gate_half_open_they_differ():
+def test_the_variants_differ_if_the_reset_gate_is_half_open():
     assert abs(np.subtract(*with_reset_bias(0.0))).max() > 1e-2
 
 
@@ -218,13 +219,13 @@ to
 
     dr, du_n = da_n * h_prev, da_n * r
 
-In the other variant, the reset gate really does scale the state. Which tests fail? Would training
+In the other variant, the reset gate does in fact scale the state. Which tests fail? Would training
 with this gradient crash?
 """
 
 ANSWER = """
-test_with_the_reset_after_the_complex_step_agrees_on_every_gradient and
-test_the_worked_example_shows_the_numbers_of_the_engine fail. Training would not crash, because u_n
-and h_prev have the same shape. The network would still train, just not as well. The update-gate
-test passes, because with z = 1 the candidate's gradient is 0.
+test_the_complex_step_agrees_if_the_reset_gate_is_applied_after_the_product and
+test_the_worked_example_matches_the_engine fail. Training would not crash, because u_n and h_prev
+have the same shape. The network would still train, just not as well. The test of the update gate
+passes, because with z = 1 the candidate's gradient is 0.
 """

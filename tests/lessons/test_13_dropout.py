@@ -7,9 +7,9 @@ with probability p, independently at every step, so units cannot rely on one ano
     mask = 0 with probability p, else 1 / (1 - p)
     y    = mask ∘ h
 
-Why 1 / (1 - p)? Because the mean of y is then (1 - p) · h / (1 - p) + p · 0 = h. The layer above
-receives values on the usual scale, and after training the mask can be omitted without any other
-change. This is called *inverted* dropout.
+The factor 1 / (1 - p) makes the mean of y equal to h: (1 - p) · h / (1 - p) + p · 0 = h. The layer
+above receives values on the usual scale, and after training the mask can be omitted without any
+other change. This is called *inverted* dropout.
 
 The mask is random, but once drawn, it is a constant, and the backward pass multiplies by the same
 constant:
@@ -18,9 +18,9 @@ constant:
 
 If the backward pass drew a new mask, the result would not be the gradient of any loss.
 
-Where is the mask applied? Between layers and before the readout, but not between h_prev and h
-(Zaremba et al. 2014). Otherwise, each state would be multiplied by T masks: with p = 0.3, a unit
-would survive 50 steps with probability 0.7⁵⁰ = 2e-8. With two layers:
+The mask is applied between layers and before the readout, but not between h_prev and h (Zaremba et
+al. 2014). Otherwise, each state would be multiplied by T masks: with p = 0.3, a unit would survive
+50 steps with probability 0.7⁵⁰ = 2e-8. With two layers:
 
     x of layer 2     = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
     x of the readout = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the readout

@@ -2,17 +2,17 @@
 
 During training, the network normally reads the characters of the text. This is *teacher forcing*.
 During generation, it reads its own predictions. Because it was never trained on its own mistakes,
-one mistake leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) trains
-it on them. A Bernoulli mask selects the source of each input character. With a probability called
-the *teacher-forcing ratio*, the character is taken from the text. Otherwise, it is the model's own
-prediction:
+one mistake leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) exposes
+the network to its own predictions during training. A Bernoulli mask selects the source of each
+input character. With a probability called the *teacher-forcing ratio*, the character is taken from
+the text. Otherwise, it is the model's own prediction:
 
     k ~ p = softmax(logits of step t-1)          then        x_t = onehot(k)
 
-What is the gradient of this choice? The choice is a step function of the weights: change a weight a
-little, and k stays the same or jumps. The derivative of a step function is 0 wherever it exists. So
-k is treated as a constant, like a dropout mask, and no gradient passes through the choice to the
-logits of step t-1. This has two consequences.
+What is the gradient of this choice? The choice is a step function of the weights: if a weight
+changes a little, k either stays the same or jumps. The derivative of a step function is 0 wherever
+it exists. Therefore, k is treated as a constant, like a dropout mask, and no gradient passes
+through the choice to the logits of step t-1. This has two consequences.
 
 First, the backward pass must use the characters that the network actually read, not those in the
 text: column k of dWx is the gradient for input character k.
@@ -29,8 +29,8 @@ and by the product rule its derivative with respect to a weight θ has two parts
 The first sum improves the predictions for the inputs that were used. The second sum changes the
 probabilities of those inputs, and scheduled sampling leaves it out. The last test below computes
 both parts and the full gradient, and verifies that the parts add up to it. (The second part can be
-estimated from samples, but with high variance. minichar does not estimate it: the method helps
-despite the bias.)
+estimated from samples, but with high variance. minichar does not estimate it, because the method
+helps despite the bias.)
 """
 
 import numpy as np
@@ -57,7 +57,7 @@ def network(generator):
 
 
 def feed(inputs, ratio, choice, generator):
-    """Return a `ScheduledSampling` that samples predictions ("sample") or takes the likeliest ("argmax")."""
+    """Return a `ScheduledSampling` that samples ("sample") or uses the most likely character ("argmax")."""
     mixed = ScheduledSampling(inputs, choice, CPU)
     mixed.draw_mask(ratio, generator)
     return mixed
@@ -101,7 +101,7 @@ def test_with_the_fed_characters_fixed_the_complex_step_agrees(network, generato
         assert row.complex_error < 1e-13, row.name
 
 
-def test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs(network, generator):
+def test_the_gradient_is_nonzero_only_for_the_fed_characters(network, generator):
     inputs, targets = np.zeros((T, B), dtype=int), generator.integers(V, size=(T, B))
     network.learn(feed(inputs, 0.0, "sample", generator), targets)
     was_fed = np.isin(np.arange(V), network.fed)
@@ -109,7 +109,7 @@ def test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs(networ
     np.testing.assert_array_equal(network.gradient["layer1.Wx"].any(axis=0), was_fed)
 
 
-def test_the_computed_and_the_omitted_part_add_up_to_the_gradient_of_the_expected_loss(generator):
+def test_the_computed_and_omitted_parts_add_up_to_the_gradient_of_the_expected_loss(generator):
     """Run two steps of one sequence. The second character is sampled, so there are V possible outcomes."""
     network = toy_network(Config(V, "lstm", 4, num_layers=1), T=2, B=1, generator=generator)
     targets, theta = np.array([[1], [4]]), network.parameters.flat
@@ -151,8 +151,8 @@ This swaps the two sources. Do the gradient checks fail?
 """
 
 ANSWER = """
-No, and they should not: the gradient is correct for the characters that were read. The tests that
-check which characters were read do fail: test_a_ratio_of_1_is_pure_teacher_forcing,
+No, because the gradient is still correct for the characters that were read. The tests that check
+which characters were read fail: test_a_ratio_of_1_is_pure_teacher_forcing,
 test_with_a_ratio_of_0_the_network_reads_only_predictions_after_the_first_character, and
-test_the_gradient_belongs_to_the_fed_characters_and_not_to_the_inputs in the assertion on was_fed.
+test_the_gradient_is_nonzero_only_for_the_fed_characters in the assertion on was_fed.
 """

@@ -5,15 +5,15 @@ rate η for all weights:
 
     θ ← θ - η g
 
-Apply it to a *ravine*, a loss that is steep in one direction and flat in the other:
+Consider a *ravine*, a loss that is steep in one direction and flat in the other:
 
     loss = ½ (100 θ₁² + θ₂²)         g = (100 θ₁, θ₂)
 
 In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02, that factor is below -1,
 and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, so
-with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third. The steepest direction limits the
-learning rate for all weights, and the more the directions differ in steepness, the slower the
-training.
+with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third of its value. The steepest
+direction limits the learning rate for all weights, and the more the directions differ in steepness,
+the slower the training.
 
 *RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the square
 root of a running mean of its square:
@@ -21,12 +21,12 @@ root of a running mean of its square:
     m ← α m + (1 - α) g∘g            with m initialised to 0, and α = 0.95
     θ ← θ - η g / (√m + ε)           where ε = 1e-8 avoids a division by 0
 
-If g is constant, m approaches g², and the step size approaches η, however large g is. So all
-weights move at the same speed, in steep and flat directions alike, and a loss that is 1000 times
-larger gives the same path. This has two consequences. First, η is now a *distance*: how far a
-weight moves in one step, 0.008 by default. Second, the weights do not settle. Near a minimum, g is
-small, m decays, and the steps grow back to about η and overshoot. So η should decrease over time
-(`--learning-rate-decay`).
+If g is constant, m approaches g², and the step size approaches η, however large g is. All weights
+therefore move at the same speed, in steep and flat directions alike, and scaling the loss by 1000
+does not change the path. This has two consequences. First, η is now a *distance*: how far a weight
+moves in one step, 0.008 by default. Second, the weights do not settle. Near a minimum, g is small,
+m decays, and the steps grow back to about η and overshoot. For this reason, η should decrease over
+time (`--learning-rate-decay`).
 
 The first step is longer than the others, because m is then (1 - α) g² instead of g². The step is
 η/√(1 - α), or 4.5 η with α = 0.95. Adam corrects for this. Torch's RMSprop, which char-rnn uses,
@@ -142,7 +142,7 @@ to
 
     self.theta -= g / (m + EPSILON) * learning_rate
 
-This omits the square root. Think of the units of g, m and θ: how would a loss that is a thousand
+This omits the square root. Consider the units of g, m and θ. How would a loss that is a thousand
 times larger affect the steps now? Then run the tests.
 """
 
