@@ -100,8 +100,9 @@ def run_rnn(W, x, start, dh_above):
     T, H, _ = dh_above.shape
     layer = Layer(RNN, {"W": W}, {"W": np.zeros_like(W)}, H, T, 1, CPU)
     layer.start[0] = start
-    h = np.array([layer.step(t, x_t) for t, x_t in enumerate(x)])
-    dx = layer.backward(dh_above, ids=None)
+    layer.linears[0].x[:T] = x
+    h = np.array([layer.step(t) for t in range(T)])
+    dx = layer.backward(dh_above.copy(), ids=None)
     return h[..., 0], layer.linears[0].dW.copy(), dx[..., 0]
 
 
@@ -186,8 +187,8 @@ def test_linear_layer(maths, generator):
     dW = np.zeros_like(W)
     layer = Linear(W, dW, gates=1, H=0, T=1, B=2, backend=CPU)
     s = np.concatenate([x, np.ones((1, 2))])
-    close(call("forward", W, s), layer.step(0, None, x)[0])
-    layer.keep(0, (da,))
+    layer.x[0], layer.da[0] = x, da
+    close(call("forward", W, s), layer.step(0)[0])
     dx = layer.backward(1, ids=None)
     close(call("dInputs", W, da), dx[0])
     close(call("dWeights", da, s), dW)

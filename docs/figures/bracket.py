@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minichar.engine.config import Config, initialise
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.feed import teacher_forcing
+from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.pictures.traits import correlations
 from minichar.training.optimiser import RMSprop, clip_elements

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import central_difference, complex_step, loss_of, relative_error, toy_network
-from minichar.engine.network import teacher_forcing
 
 from .draw import BLUE, GREEN, INK, ORANGE, figure, powers
 

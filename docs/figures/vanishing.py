@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minichar.engine.config import Config, initialise
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.feed import teacher_forcing
+from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 
 from .draw import BLUE, GREEN, ORANGE, figure, powers

@@ -4,7 +4,7 @@ from minichar.api.loading import load
 from minichar.api.model import Model
 from minichar.api.training import train
 from minichar.checkpoints.checkpoint import save
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice

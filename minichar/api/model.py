@@ -10,7 +10,7 @@ import numpy as np
 from minichar.api.keywords import suggesting
 from minichar.devices.choose import open_backend
 from minichar.engine.config import Config
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.formats.convert import save_model
 from minichar.model import CharRNN

@@ -6,7 +6,7 @@ from minichar.bench.work import PIECE, Work
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import sample_ids

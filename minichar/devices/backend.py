@@ -6,8 +6,7 @@ matrices, summing columns by character, fusing element-wise functions, and captu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +18,8 @@ from minichar.errors import MinicharError
 Array = Any
 """An array from the backend's array module. A comment states the shape of each new array."""
 Function = Callable[..., Any]
+Into = Sequence[tuple[int, Array]]
+"""Result numbers and the arrays that they are written to (`Backend.fuse`)."""
 
 
 class Backend(ABC):
@@ -103,8 +104,23 @@ class Backend(ABC):
 
         Arguments and results are arrays of shape ``(H, B)``, or tuples of such arrays. An argument can
         also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.
+
+        The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. It also
+        writes result k to the array `out` or, if result k is a tuple of G arrays, to the block `out`. On
+        a GPU, the fused kernel does this itself, so no additional copies are launched.
         """
-        return partial(function, self.xp)
+        xp = self.xp
+
+        def call(*arguments: Any, into: Into = ()) -> Any:
+            results = function(xp, *arguments)
+            for k, out in into:
+                if out.ndim == 3:
+                    xp.concatenate(results[k], out=out.reshape(-1, out.shape[-1]))
+                else:
+                    out[...] = results[k]
+            return results
+
+        return call
 
     def recorded(self, step: Function) -> Function:
         """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses."""

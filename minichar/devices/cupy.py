@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
-from minichar.devices.backend import Array, Backend, Function, unusable
+from minichar.devices.backend import Array, Backend, Function, Into, unusable
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
 from minichar.devices.random import CountedUniform, Uniform
@@ -62,24 +62,35 @@ class CuPyBackend(Backend):
         """Return the function fused into one kernel.
 
         `cupy.fuse` supports only arrays, so tuples are flattened before the call and restored after
-        it. A result that is also an argument is returned without a copy.
+        it. A result that is also an argument is returned without a copy, and a tuple of results that is
+        written to a block is returned as that block's arrays.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
         nesting: dict[str, Any] = {}
 
-        def flat(*arrays: Array) -> tuple[Array, ...]:
-            results = function(xp, *_nested(nesting["arguments"], iter(arrays)))
+        def flat(*arrays: Array) -> tuple[Array, ...] | None:
+            values, written = _nested(nesting["values"], iter(arrays)), nesting["written"]
+            arguments, outs = values[: len(values) - len(written)], values[len(values) - len(written) :]
+            results = list(function(xp, *arguments))
+            for k, out in zip(written, outs, strict=True):
+                for target, result in zip(_flat([out]), _flat([results[k]]), strict=True):
+                    target[...] = result
+                if isinstance(out, tuple):
+                    results[k] = out
             known = {id(array): k for k, array in enumerate(arrays)}
             nesting["results"] = [_nesting(result) for result in results]
             nesting["sources"] = [known.get(id(result)) for result in _flat(results)]
-            return tuple(array for array in _flat(results) if id(array) not in known)
+            return tuple(array for array in _flat(results) if id(array) not in known) or None
 
         kernel = xp.fuse(kernel_name=where)(flat)
 
-        def call(*arguments: Any) -> list[Any]:
-            tuples = [_by_gate(argument) for argument in arguments]
-            arrays = list(_flat(tuples))
-            nesting["arguments"] = [_nesting(argument) for argument in tuples]
+        def call(*arguments: Any, into: Into = ()) -> list[Any]:
+            values = [_by_gate(value) for value in (*arguments, *(out for _, out in into))]
+            arrays = list(_flat(values))
+            nesting["values"], nesting["written"] = (
+                [_nesting(value) for value in values],
+                [k for k, _ in into],
+            )
             made = kernel(*arrays)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in nesting["sources"])

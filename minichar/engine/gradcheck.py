@@ -23,7 +23,8 @@ import numpy as np
 from minichar.devices.backend import Array, Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.engine.network import Feed, Network, teacher_forcing
+from minichar.engine.feed import Feed, teacher_forcing
+from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 
 COMPLEX_LIMIT = 1e-12

@@ -13,7 +13,13 @@ Where a sequence contains several documents, the states are reset to zero before
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
 """
 
-from minichar.devices.backend import Array, Backend
+from collections.abc import Callable
+from functools import reduce, wraps
+from operator import add
+from types import ModuleType
+from typing import Any
+
+from minichar.devices.backend import Array, Backend, Into
 from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.layer_norm import LayerNorm
 from minichar.engine.linear import Linear
@@ -42,6 +48,9 @@ class Layer:
         States at the start of the chunk, with the hidden state first.
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
+    inputs : list of T lists of (0, array)
+        Where x_t ``(D, B)`` is stored for the matrix products: the argument ``into`` of the function that
+        computes it (`Backend.fuse`).
     """
 
     def __init__(
@@ -72,24 +81,43 @@ class Layer:
             LayerStage(stage, [linear(product) for product in stage.products], T, backend)
             for stage in cell.stages
         ]
+        if cell.takes_h_prev:
+            self.stages[-1].backward = backend.fuse(adding_direct_gradient(cell.stages[-1].backward))
         self.linears = [linear for stage in self.stages for linear in stage.linears]
+        self.inputs = [[(0, linear.x[t]) for linear in self.linears if linear.reads_x] for t in range(T)]
+        # The first result of a stage is read by the next stage or, after the last, by the next step.
+        readers = [stage.recurrent.h for stage in (*self.stages[1:], self.stages[0])]
+        self.following = [[(0, h[t + (h is readers[-1])]) for h in readers] for t in range(T)]
         self.keeps_caches = True
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.rows = self.start.reshape(-1, B)  # (S·H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
-    def step(self, t: int, x: Array, keep: Array | None = None) -> Array:
-        """Run step t on x ``(D, B)`` or, if the layer has ``Wx``, on ids ``(B,)``. Return h ``(H, B)``.
+    def step(self, t: int, ids: Array | None = None, keep: Array | None = None, above: Into = ()) -> Array:
+        """Run step t on the input that `inputs` stores, or on ids ``(B,)`` if the layer has ``Wx``.
 
-        If given, `keep` ``(B,)`` is 0 in the columns whose states are reset first, and otherwise 1.
+        Parameters
+        ----------
+        ids : array of int, (B,), optional
+        keep : array, (B,), optional
+            0 in the columns whose states are reset first, otherwise 1.
+        above : list of (0, array), optional
+            Where to store h, such as the `inputs` of the next layer.
+
+        Returns
+        -------
+        h : array, (H, B)
         """
         h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
+        if t == 0 or keep is not None:  # otherwise, the previous step has stored h
+            self.stages[0].recurrent.h[t] = h
         if self.cell.takes_h_prev:
             passed.insert(0, h)
-        for stage in self.stages:
-            a = [linear.step(t, h, x) for linear in stage.linears]
+        for stage, following in zip(self.stages, self.following[t], strict=True):
+            a = [linear.step(t, ids) for linear in stage.linears]
             # In all stages except the last, h is the input to the next stage's matrix product.
-            h, *passed, cache = stage.forward(*a, *passed)
+            into = (following, *above) if stage is self.stages[-1] else (following,)
+            h, *passed, cache = stage.forward(*a, *passed, into=into)
             if self.keeps_caches:
                 stage.caches[t] = cache
         self.states[t + 1] = [h, *passed]
@@ -101,26 +129,32 @@ class Layer:
         Parameters
         ----------
         dh_above : array, (n, H, B)
-            Gradient of the loss with respect to h at each step, from the layers above; n ≤ T.
+            Gradient of the loss with respect to h at each step, from the layers above; n ≤ T. Overwritten:
+            the gradients from later steps are added to it.
         ids : array of int, (n, B)
             The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
         keep : array, (T, B), optional
             The values of `keep` in the forward pass.
         """
-        n = len(dh_above)
-        dh, *dpassed = self.xp.zeros_like(self.start)  # gradients are not carried across chunks
+        n, first = len(dh_above), self.stages[0]
+        dpassed = list(self.xp.zeros_like(self.start))  # gradients are not carried across chunks
+        if not self.cell.takes_h_prev:
+            dpassed.pop(0)
         for t in reversed(range(n)):
-            dh += dh_above[t]
+            dh = dh_above[t]
             for stage in reversed(self.stages):
-                gradients = stage.backward(dh, *dpassed, stage.caches[t])
-                for linear, da in zip(stage.linears, gradients, strict=False):
-                    linear.keep(t, da)
-                dh, dpassed = stage.recurrent.state_gradient(t), list(gradients[len(stage.linears) :])
-            if self.cell.takes_h_prev:
-                dh += dpassed.pop(0)
+                into = [(k, linear.by_gate(t)) for k, linear in enumerate(stage.linears)]
+                gradients = stage.backward(dh, *dpassed, stage.caches[t], into=into)
+                for linear in stage.linears:
+                    linear.normalise_backward(t)
+                dpassed = gradients[len(stage.linears) :]
+                if stage is not first:
+                    dh = stage.recurrent.state_gradient(t)
             if keep is not None:
-                dh, *dpassed = (keep[t] * dstate for dstate in (dh, *dpassed))
-        return sum(linear.backward(n, ids) for linear in self.linears)
+                dpassed = [keep[t] * dstate for dstate in dpassed]
+            if t > 0:
+                first.recurrent.add_state_gradient(t, dh_above[t - 1], None if keep is None else keep[t])
+        return reduce(add, (linear.backward(n, ids) for linear in self.linears))
 
     def values(self, t: int) -> dict[str, Array]:
         """Return the states after step t and the arrays cached at step t, by name, each ``(H, B)``."""
@@ -133,6 +167,16 @@ class Layer:
         """Start the next chunk from the states after `n` steps."""
         # Concatenate first, because a cell may return a state unchanged, as a view of `start`.
         self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)
+
+
+def adding_direct_gradient(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `backward` for a dh with a second term, which the next step's `backward` has returned as dh_prev."""
+
+    @wraps(backward)
+    def function(xp: ModuleType, dh: Array, dh_direct: Array, *others: Any) -> Any:
+        return backward(xp, dh + dh_direct, *others)
+
+    return function
 
 
 class LayerStage:

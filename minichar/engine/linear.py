@@ -45,6 +45,9 @@ class Linear:
         DropConnect mask for the weights that multiply h; None if DropConnect is inactive.
     used : array, (G, K+1)
         The weights in use: W, or a copy with the mask applied.
+    h : array, (T+1, H, B)
+    x : array, (T+1, D, B)
+        The inputs of each step.
     """
 
     def __init__(
@@ -64,8 +67,9 @@ class Linear:
         self.W, self.dW, self.Wx, self.dWx = W, dW, Wx, dWx
         self.gates, self.H, self.T, self.B, self.norm = gates, H, T, B, norm
         self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
-        self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
-        self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T, H, B), (T, D, B)
+        # One more step than is computed, because the last step writes its h, too.
+        self.s = backend.zeros((T + 1, W.shape[1], B), W.dtype)  # (T+1, K+1, B)
+        self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T+1, H, B), (T+1, D, B)
         self.s[:, -1] = 1.0
         self.use_mask(None)
 
@@ -92,31 +96,35 @@ class Linear:
             self.used[...] = self.W
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
 
-    def step(self, t: int, h: Array, x: Array) -> Array:
-        """Return a_t, or â_t if normalised, from h ``(H, B)`` and x ``(D, B)`` or character ids ``(B,)``.
-
-        The shape is ``(gates, H, B)``.
-        """
-        if self.reads_h:
-            self.h[t] = h
-        if self.reads_x:
-            self.x[t] = x
-        a = self.backend.matmul(self.used, self.s[t])  # (G, B)
-        if self.Wx is not None:
-            a += self.Wx.take(x, axis=1)
+    def step(self, t: int, ids: Array | None = None) -> Array:
+        """Return a_t, or â_t if normalised, ``(gates, H, B)``, from ``h[t]`` and ``x[t]`` or from `ids` ``(B,)``."""
+        if self.Wx is None:
+            a = self.backend.matmul(self.used, self.s[t])  # (G, B)
+        else:
+            a = self.backend.add_matmul(self.used, self.s[t], out=self.Wx.take(ids, axis=1))  # (G, B)
         a = a.reshape(self.gates, -1, self.B)
         return a if self.norm is None else self.norm.forward(t, a)
 
-    def keep(self, t: int, da: tuple[Array, ...]) -> None:
-        """Store the gradient with respect to the pre-activations at step t, one array ``(H, B)`` per gate."""
-        self.xp.concatenate(da, out=self.da[t])
+    def by_gate(self, t: int) -> Array:
+        """Return a view of ``da[t]``, ``(gates, H, B)``."""
+        return self.da[t].reshape(self.gates, -1, self.B)
+
+    def normalise_backward(self, t: int) -> None:
+        """Replace dâ by da in ``da[t]`` if the pre-activations are normalised."""
         if self.norm is not None:
-            da_hat = self.da[t].reshape(self.gates, -1, self.B)
+            da_hat = self.by_gate(t)
             da_hat[...] = self.norm.backward(t, da_hat)
 
     def state_gradient(self, t: int) -> Array:
-        """Return the gradient with respect to h at step t, ``(H, B)``, from the stored `da`."""
+        """Return the gradient with respect to h at step t, ``(H, B)``, from ``da[t]``."""
         return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
+
+    def add_state_gradient(self, t: int, dh: Array, keep: Array | None = None) -> None:
+        """Add the gradient with respect to h at step t, times `keep` ``(B,)`` if given, to `dh` ``(H, B)``."""
+        if keep is None:
+            self.backend.add_matmul(self.used[:, : self.H].T, self.da[t], out=dh)
+        else:
+            dh += keep * self.state_gradient(t)
 
     def backward(self, n: int, ids: Array) -> Array | float:
         """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or 0 if there is no x.
@@ -132,7 +140,7 @@ class Linear:
         if not self.reads_x:
             return 0.0
         dx = self.backend.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
-        return dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
+        return dx.reshape(len(dx), n, self.B).transpose(1, 0, 2).copy()
 
 
 def as_columns(run: Array) -> Array:

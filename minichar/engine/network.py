@@ -10,7 +10,7 @@ generation therefore share the same code and differ only in their `Feed`, the so
 character.
 """
 
-from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
@@ -19,15 +19,10 @@ from minichar.devices.random import Uniform
 from minichar.engine import dropout
 from minichar.engine.config import Config
 from minichar.engine.embedding import Embedding
+from minichar.engine.feed import Feed
 from minichar.engine.layer import Layer
 from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
-
-Feed = Callable[[int, Callable[[], Array]], Array]
-"""``feed(t, look)`` returns the ids ``(B,)`` for step t; ``look()`` returns the logits ``(V, B)`` for t-1.
-
-At t = 0, there is no previous step and the logits are undefined.
-"""
 
 
 class Network:
@@ -45,9 +40,11 @@ class Network:
     gradient : Parameters
         Gradient of the loss, filled by `learn`.
     fed : array of int, (T, B)
-        Input characters of the last forward pass.
+        Input characters of the last chunk.
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
+    above : list of L lists of T lists of (0, array)
+        Where the output of each layer at each step is stored (`Layer.inputs`).
     recurrent : list of Linear
         The matrix products that read the hidden state, whose weights DropConnect drops.
     keep : array, (T, B), or None
@@ -74,7 +71,9 @@ class Network:
         self.recurrent = [linear for layer in self.layers for linear in layer.linears if linear.reads_h]
         self.keep: Array | None = None
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
-        self.fed = backend.zeros((T, B), "int64")  # (T, B)
+        self.above = [*(layer.inputs for layer in self.layers[1:]), [[(0, x_t)] for x_t in self.readout.x]]
+        self.drop = backend.fuse(masked)
+        self.fed: Array = None
         self.n = 0
 
     @property
@@ -120,16 +119,17 @@ class Network:
 
     def advance(self, t: int, ids: Array) -> None:
         """Feed the characters `ids` ``(B,)`` to the layers at step `t`."""
-        self.fed[t] = ids
         self.n = t + 1
-        x, keep = self.fed[t], None if self.keep is None else self.keep[t]
+        keep = None if self.keep is None else self.keep[t]
         if self.embedding is not None:
-            x = self.embedding.forward(x)
-        for layer, mask in zip(self.layers, self.masks, strict=True):
-            x = layer.step(t, x, keep)
-            if mask is not None:
-                x = dropout.forward(x, mask[t])
-        self.readout.x[t] = x
+            x = self.embedding.forward(ids)  # (D, B)
+            for _, stored in self.layers[0].inputs[t]:
+                stored[...] = x
+        for layer, mask, above in zip(self.layers, self.masks, self.above, strict=True):
+            if mask is None:
+                layer.step(t, ids, keep, above[t])
+            else:
+                self.drop(layer.step(t, ids, keep), mask[t], into=above[t])
 
     def look(self) -> Array:
         """Return the logits of the last step, ``(V, B)``."""
@@ -145,6 +145,7 @@ class Network:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.recurrent:
             linear.apply_mask()
+        self.fed = feed.ids
         for t in range(self.T if n is None else n):
             self.advance(t, feed(t, self.look))
 
@@ -195,6 +196,6 @@ class Network:
             layer.carry(self.n)
 
 
-def teacher_forcing(inputs: Array) -> Feed:
-    """Return a `Feed` that returns the true characters `inputs` ``(T, B)`` and ignores predictions."""
-    return lambda t, look: inputs[t]
+def masked(xp: ModuleType, h: Array, mask: Array) -> tuple[Array]:
+    """Apply a dropout mask, as a function that a backend can fuse."""
+    return (dropout.forward(h, mask),)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minichar.engine.config import Config
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from minichar.devices.backend import Array
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.feed import teacher_forcing
+from minichar.engine.network import Network
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split

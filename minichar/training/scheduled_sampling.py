@@ -16,12 +16,13 @@ from collections.abc import Callable
 from minichar.devices.backend import Array, Backend
 from minichar.devices.random import Uniform
 from minichar.engine.draw import draw, likeliest
+from minichar.engine.feed import Feed
 
 SS_FEEDS = ("sample", "argmax")
 
 
-class ScheduledSampling:
-    """A `minichar.engine.network.Feed` that mixes true characters and predictions.
+class ScheduledSampling(Feed):
+    """A feed that mixes true characters and predictions.
 
     Parameters
     ----------
@@ -35,6 +36,7 @@ class ScheduledSampling:
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
         # Allocated once, because a captured step uses fixed memory addresses.
+        super().__init__(backend.zeros(inputs.shape, inputs.dtype))  # (T, B)
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 
@@ -52,7 +54,11 @@ class ScheduledSampling:
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
         """Return the input ids ``(B,)`` for step `t`; `look` returns the logits of step t-1."""
         if t == 0:
-            return self.inputs[0]
-        logits = look()  # (V, B)
-        predicted = draw(self.xp, logits, self.u[t]) if self.feed == "sample" else likeliest(logits)  # (B,)
-        return self.xp.where(self.mask[t], self.inputs[t], predicted)
+            self.ids[0] = self.inputs[0]
+        else:
+            logits = look()  # (V, B)
+            predicted = (
+                draw(self.xp, logits, self.u[t]) if self.feed == "sample" else likeliest(logits)
+            )  # (B,)
+            self.ids[t] = self.xp.where(self.mask[t], self.inputs[t], predicted)
+        return self.ids[t]

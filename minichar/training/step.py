@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from minichar.devices.random import ColumnsOf, Uniform
-from minichar.engine.network import Feed, teacher_forcing
+from minichar.engine.feed import Feed, teacher_forcing
 from minichar.model import CharRNN
 from minichar.training.averaging import Average
 from minichar.training.optimiser import RMSprop, clip_elements, clip_norm

@@ -152,8 +152,8 @@ class ndarray:
 
     def __setitem__(self, index, value):
         self._check(index)
-        if self._device.fusing:
-            raise TypeError("item assignment in a fused function")
+        if self._device.fusing and index is not ...:
+            raise ValueError("The fusion supports `[...]` or `[:]`.")
         masked = any(isinstance(i, ndarray) and i.dtype == bool for i in flat([index]))
         if masked and isinstance(value, ndarray) and value.ndim:
             self._device.wait("indexing with a Boolean mask")

@@ -237,7 +237,7 @@ class TestFuse:
             lambda xp, a: xp.matmul(a, a.T),
             lambda xp, a: xp.zeros_like(a),
             lambda xp, a: a[0],
-            lambda xp, a: a.__setitem__(0, 1.0),
+            lambda xp, a: a.__setitem__(..., a.sum()),
             lambda xp, a: float(a),
             lambda xp, a: a.reshape(-1),
         ],
@@ -246,6 +246,11 @@ class TestFuse:
         with pytest.raises(TypeError):
             xp.fuse(kernel_name="bad")(lambda a: function(xp, a))(a)
         a + a  # other operations still work
+
+    def test_a_fused_function_can_only_overwrite_a_whole_array(self, xp, a):
+        with pytest.raises(ValueError, match="supports"):
+            xp.fuse(kernel_name="bad")(lambda a: a.__setitem__(0, a))(a)
+        xp.fuse(kernel_name="good")(lambda a: a.__setitem__(..., a + a))(a)
 
     def test_overlapping_arrays_raise_an_error(self, xp, a):
         flat = a.reshape(-1)

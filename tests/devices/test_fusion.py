@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cells import ODD, arguments_of
 
+from minichar.devices.cpu import CPU
 from minichar.devices.cupy import CuPyBackend
 from minichar.engine.cell import CELLS
 
@@ -59,8 +60,11 @@ def run(kernel, arrays):
             values |= {name: values[source].copy() for name, source in COPY.findall(line)}
         else:
             assert line.startswith("//") or DECLARATION.fullmatch(line), line
+    for parameter, array in zip(kernel.in_params, arrays, strict=True):
+        if not parameter.is_const:
+            array[...] = values[parameter.name]
     results = tuple(values[parameter.name] for parameter in kernel.out_params)
-    return results if kernel.return_tuple else results[0]
+    return None if kernel.no_return else results if kernel.return_tuple else results[0]
 
 
 class TracedCuPy:
@@ -129,6 +133,31 @@ def test_the_kernel_computes_the_same_results_as_numpy(cell, number, way, dtype,
     assert isinstance(kernel, cupy.ElementwiseKernel)
     assert all(parameter.is_const for parameter in kernel.in_params)
     assert kernel.nout == made
+
+
+@pytest.mark.parametrize("number_of_copies", [1, 2])
+@pytest.mark.parametrize(("cell", "number", "way"), STAGES)
+def test_results_are_written_to_other_arrays(cell, number, way, number_of_copies, generator):
+    """The kernel writes them itself. A backward function writes the gradients of a product to one block."""
+    stage, xp = cell.stages[number], TracedCuPy()
+    function, arguments = getattr(stage, way), arguments_of(cell, number, generator)
+    written = [0] * number_of_copies
+    if way == "backward":
+        *results, cache = stage.forward(np, *arguments)
+        arguments = [*generator.normal(size=(len(results), *results[0].shape)), cache]
+        written = list(range(len(stage.products)))
+    wanted = function(np, *arguments)
+    for backend in (CuPyBackend(0, xp), CPU):
+        into = [(k, np.zeros(np.shape(wanted[k]))) for k in written]
+        found = backend.fuse(function)(*arguments, into=into)
+        for k, out in into:
+            np.testing.assert_allclose(out, wanted[k], rtol=1e-14)
+        for one, other in zip(flat(found), flat(wanted), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-14)
+    (kernel,) = xp.kernels
+    assert isinstance(kernel, cupy.ElementwiseKernel)
+    changed = sum(len(stage.products[k].gates) if way == "backward" else 1 for k in written)
+    assert sum(not parameter.is_const for parameter in kernel.in_params) == changed
 
 
 def test_a_kernel_is_named_after_its_function():

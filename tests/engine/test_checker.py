@@ -5,6 +5,7 @@ import pytest
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,
     COMPLEX_LIMIT,
@@ -17,7 +18,7 @@ from minichar.engine.gradcheck import (
     relative_error,
     toy_network,
 )
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 
 T, B, V, H = 3, 2, 8, 3
 

@@ -6,8 +6,9 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.dropout import backward, draw_mask, forward
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 
 T, H, B = 100, 20, 3
 

@@ -6,8 +6,9 @@ import pytest
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import Embedding, without_embedding
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.formats.convert import load_model, save_model
 from minichar.model import CharRNN

@@ -5,7 +5,8 @@ import pytest
 from toys import toy_model
 
 from minichar.engine.exact import exact
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.feed import teacher_forcing
+from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config, initialise
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,
     COMPLEX_LIMIT,
@@ -14,7 +15,7 @@ from minichar.engine.gradcheck import (
     relative_error,
     toy_network,
 )
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.training.scheduled_sampling import ScheduledSampling
 

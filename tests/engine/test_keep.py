@@ -6,8 +6,9 @@ from cells import ARGUMENTS, ODD
 
 from minichar.engine.cell import CELLS
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import COMPLEX_LIMIT, check_network, directional_error, toy_network
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 
 T, B, V, H = 5, 2, 8, 3
 KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)

@@ -6,8 +6,8 @@ from cells import ODD
 
 from minichar.engine.cell import CELLS
 from minichar.engine.config import Config, initialise
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
-from minichar.engine.network import teacher_forcing
 from minichar.engine.parameters import Parameters
 
 T, B, V, H = 5, 2, 8, 3

@@ -51,14 +51,20 @@ def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, h
         a += host(layer.Wx)[:, ids].transpose(1, 0, 2)
     da = generator.normal(size=(T, G, B))
     for t in range(T):
-        read = backend.to_device(ids[t] if layer.Wx is not None else x[t])
-        result = host(layer.step(t, backend.to_device(h[t]), read))
+        if layer.reads_h:
+            layer.h[t] = backend.to_device(h[t])
+        if layer.reads_x:
+            layer.x[t] = backend.to_device(x[t])
+        result = host(layer.step(t, backend.to_device(ids[t])))
         assert result.shape == (2, H, B)
         np.testing.assert_allclose(result.reshape(G, B), a[t], rtol=1e-12, atol=1e-14)
-        layer.keep(t, tuple(backend.to_device(gate) for gate in da[t].reshape(2, H, B)))
+        layer.by_gate(t)[...] = backend.to_device(da[t].reshape(2, H, B))
         if layer.reads_h:
-            dh = host(layer.state_gradient(t))
-            np.testing.assert_allclose(dh, W[:, :H].T @ da[t], rtol=1e-12, atol=1e-14)
+            wanted, dh, keep = W[:, :H].T @ da[t], backend.to_device(h[t].copy()), generator.random(B).round()
+            np.testing.assert_allclose(host(layer.state_gradient(t)), wanted, rtol=1e-12, atol=1e-14)
+            layer.add_state_gradient(t, dh)
+            layer.add_state_gradient(t, dh, backend.to_device(keep))
+            np.testing.assert_allclose(host(dh), h[t] + (1 + keep) * wanted, rtol=1e-12, atol=1e-14)
 
     dx = layer.backward(n, backend.to_device(ids[:n]))  # (n, D, B)
     if not layer.reads_x:
@@ -72,16 +78,17 @@ def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, h
         np.testing.assert_allclose(host(layer.dWx), dWx, rtol=1e-12, atol=1e-14)
 
 
-def test_memory_for_the_backward_pass_is_not_allocated_by_the_forward_pass(linear, text, backend):
+def test_memory_for_the_backward_pass_is_not_allocated_by_the_forward_pass(linear):
     layer = linear()
-    layer.step(0, *map(backend.to_device, (text[0][0], text[1][0])))
+    layer.step(0)
     assert "da" not in vars(layer)
 
 
 def test_the_result_of_a_step_is_not_overwritten_by_the_next_step(linear, text, backend, host):
     """Cells may cache the result of a step for the backward pass."""
     layer, (h, _, ids) = linear(reads_x=False, reads_ids=True), text
-    first = layer.step(0, backend.to_device(h[0]), backend.to_device(ids[0]))
+    layer.h[:T] = backend.to_device(h)
+    first = layer.step(0, backend.to_device(ids[0]))
     kept = host(first).copy()
-    layer.step(1, backend.to_device(h[1]), backend.to_device(ids[1]))
+    layer.step(1, backend.to_device(ids[1]))
     np.testing.assert_array_equal(host(first), kept)

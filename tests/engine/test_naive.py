@@ -4,8 +4,8 @@ from cells import ARGUMENTS
 from naive import STEPS, read_chunk
 
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
-from minichar.engine.network import teacher_forcing
 
 T, B, V, H = 5, 2, 8, 3
 

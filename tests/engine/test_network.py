@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minichar.engine.config import Config
+from minichar.engine.feed import Feed, teacher_forcing
 from minichar.engine.gradcheck import (
     COMPLEX_LIMIT,
     check_network,
@@ -11,7 +12,7 @@ from minichar.engine.gradcheck import (
     relative_error,
     toy_network,
 )
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 
 T, B, V, H = 5, 2, 8, 3
 
@@ -222,18 +223,24 @@ class TestFeed:
         inputs = text[0, :T]
         seen = []
 
-        def feed(t, look):
-            seen.append((t, look().copy() if t else None))
-            return inputs[t]
+        class Watching(Feed):
+            def __call__(self, t, look):
+                seen.append((t, look().copy() if t else None))
+                return self.ids[t]
 
-        logits = network.forward(feed)
+        logits = network.forward(Watching(inputs))
         assert [t for t, _ in seen] == list(range(T))
         for t in range(1, T):
             equal(seen[t][1], logits[t - 1])
 
     def test_a_feed_can_return_the_predictions_of_the_model(self, network, backend, host):
-        first = backend.to_device(np.array([1, 2]))
-        network.forward(lambda t, look: look().argmax(axis=0) if t else first)
+        class Predictions(Feed):
+            def __call__(self, t, look):
+                if t > 0:
+                    self.ids[t] = look().argmax(axis=0)
+                return self.ids[t]
+
+        network.forward(Predictions(backend.to_device(np.full((T, 2), [1, 2]))))
         fed = host(network.fed)
         np.testing.assert_array_equal(fed[0], [1, 2])
         np.testing.assert_array_equal(fed[1:], host(network.logits())[:-1].argmax(axis=1))

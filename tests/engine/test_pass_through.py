@@ -5,8 +5,9 @@ import pytest
 
 from minichar.engine.cell import CELLS, Cell, Product, Stage, register
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 
 
 def forward(xp, a, c_prev, m_prev):

@@ -5,8 +5,9 @@ import pytest
 
 from minichar.engine import readout
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 
 T, B, V, H = 5, 3, 7, 4
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import relative_error, toy_network
-from minichar.engine.network import teacher_forcing
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

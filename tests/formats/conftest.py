@@ -7,7 +7,7 @@ import pytest
 
 from minichar.checkpoints.checkpoint import save
 from minichar.engine.config import Config
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 

@@ -135,10 +135,11 @@ def test_the_engine_computes_the_same_gradients():
     """Run a linear layer with one weight and a bias of 0, followed by the RNN's tanh."""
     dW = np.zeros((1, 2))
     layer = Linear(np.array([[w, 0.0]]), dW, gates=1, H=0, T=1, B=1, backend=CPU)
-    a = layer.step(0, h=None, x=np.array([[x]]))
+    layer.x[0] = x
+    a = layer.step(0)
     y, cache = rnn.forward(np, a)
     (da,) = rnn.backward(np, 2 * (y - target), cache)
-    layer.keep(0, da)
+    layer.da[0] = da[0]
     layer.backward(1, ids=None)
     assert da[0] == pytest.approx(backward(w)[1])
     assert dW[0, 0] == pytest.approx(backward(w)[2])

@@ -42,8 +42,8 @@ import pytest
 
 from minichar.engine import gradcheck
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
-from minichar.engine.network import teacher_forcing
 
 w, x, target = 0.4, 1.2, 0.6
 

@@ -69,9 +69,9 @@ def loops(W, x, da):
 def engine(W, x, da):
     dW = np.zeros_like(W)
     layer = Linear(W, dW, gates=1, H=0, T=T, B=B, backend=CPU)
-    a = np.array([layer.step(t, h=None, x=x[t])[0] for t in range(T)])
-    for t in range(T):
-        layer.keep(t, (da[t],))
+    layer.x[:T] = x
+    a = np.array([layer.step(t)[0] for t in range(T)])
+    layer.da[:] = da
     dx = layer.backward(T, ids=None)
     return a, dx, dW
 
@@ -81,9 +81,8 @@ def engine_reading_characters(da):
     dWx = np.zeros_like(Wx)
     bias, dbias = np.zeros((G, 1)), np.zeros((G, 1))
     layer = Linear(bias, dbias, gates=1, H=0, T=T, B=B, backend=CPU, Wx=Wx, dWx=dWx)
-    a = np.array([layer.step(t, h=None, x=ids[t])[0] for t in range(T)])
-    for t in range(T):
-        layer.keep(t, (da[t],))
+    a = np.array([layer.step(t, ids[t])[0] for t in range(T)])
+    layer.da[:] = da
     layer.backward(T, ids)
     return a, dWx
 

@@ -72,9 +72,9 @@ import pytest
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.layer import Layer
-from minichar.engine.network import teacher_forcing
 from minichar.engine.rnn import RNN
 
 w_h, w_x, h_0 = 0.8, 0.5, 0.3
@@ -127,7 +127,8 @@ def engine(dh_above):
     layer = Layer(RNN, {"W": W}, {"W": dW}, H=1, T=T, B=1, backend=CPU)
     layer.start[0] = h_0
     for t in range(T):
-        layer.step(t, np.array([[x[t]]]))
+        layer.linears[0].x[t] = x[t]
+        layer.step(t)
     dx = layer.backward(np.reshape(dh_above, (T, 1, 1)), ids=None)
     return dW[0], dx[:, 0, 0]
 

@@ -50,7 +50,8 @@ import numpy as np
 import pytest
 
 from minichar.engine.config import Config, initialise
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.feed import teacher_forcing
+from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.training import optimiser
 

@@ -35,8 +35,8 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine import dropout
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, complex_step, toy_network
-from minichar.engine.network import teacher_forcing
 
 p, H, T, B, V = 0.3, 4, 5, 2, 7
 

@@ -39,8 +39,9 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine import draw
 from minichar.engine.config import Config
+from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, complex_step, toy_network
-from minichar.engine.network import Network, teacher_forcing
+from minichar.engine.network import Network
 from minichar.training.scheduled_sampling import ScheduledSampling
 
 V, T, B = 6, 5, 3

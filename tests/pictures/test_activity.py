@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from toys import toy_model
 
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.pictures import activity
 from minichar.pictures.activity import read_activity

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from toys import scripted, toy_model
 
 from minichar import Choice, MinicharError, generate, generate_many
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.model import CharRNN
 from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, prime_ids, sample_ids
 from minichar.sampling.streams import BLOCK

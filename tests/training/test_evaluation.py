@@ -6,7 +6,7 @@ from naive import read_chunk
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.engine.network import teacher_forcing
+from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import split_text
