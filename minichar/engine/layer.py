@@ -7,7 +7,7 @@ Backpropagation through time (Werbos 1990) is *truncated* here: states are carri
 the next (`carry`), but gradients are not. The backward pass starts from a zero gradient at the end of
 each chunk.
 
-Where a sequence contains several documents, the states are reset to zero before step t:
+If a sequence contains several documents, the states can be reset to zero before any step t:
 
     h_{t-1} ← keep_t ∘ h_{t-1}              keep_t = 0 in the columns that are reset, otherwise 1
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
@@ -81,7 +81,7 @@ class Layer:
     def step(self, t: int, x: Array, keep: Array | None = None) -> Array:
         """Run step t on x ``(D, B)`` or, if the layer has ``Wx``, on ids ``(B,)``. Return h ``(H, B)``.
 
-        If given, `keep` ``(B,)`` is 0 in the columns whose states are reset first, and otherwise 1.
+        If given, `keep` ``(B,)`` is 0 in the columns whose states are reset before the step, otherwise 1.
         """
         h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
         if self.cell.takes_h_prev:
@@ -105,7 +105,7 @@ class Layer:
         ids : array of int, (n, B)
             The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
         keep : array, (T, B), optional
-            The values of `keep` in the forward pass.
+            The values of `keep` used in the forward pass.
         """
         n = len(dh_above)
         dh, *dpassed = self.xp.zeros_like(self.start)  # gradients are not carried across chunks
