@@ -36,7 +36,7 @@ class Lesson:
     story : str
         The full docstring.
     exercise, answer : str
-        A change to one source file, and the tests that it breaks.
+        A change to make in one source file, and the tests that then fail.
     """
 
     path: Path
