@@ -1,6 +1,7 @@
 """Entry point of the ``minichar`` script and of ``python -m minichar``.
 
-This module imports as little as possible, because Ctrl-C prints a traceback until `main` is called.
+This module imports as little as possible, because Ctrl-C prints a traceback if it is pressed before `main`
+is called.
 """
 
 import os

@@ -156,4 +156,4 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     Path: (Path, "a path"),
     Path | None: (lambda value: None if value is None else Path(value), "a path"),
 }
-"""The conversion function for each declared type, and its description in error messages."""
+"""For each declared type, the conversion function and the description used in error messages."""

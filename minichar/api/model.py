@@ -213,7 +213,7 @@ class Model(CharRNN):
         Raises
         ------
         MinicharError
-            If `text` contains characters that are not in the vocabulary, or fewer than two that are.
+            If `text` contains characters that are not in the vocabulary, or fewer than two known characters.
         """
         ids = self.vocabulary.encode(text, unknown)  # (N,)
         if len(ids) < 2:

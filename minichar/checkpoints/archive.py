@@ -113,7 +113,7 @@ class Archive:
 
     def damaged(self, why: str) -> MinicharError:
         """Return the error for an unreadable file; `why` is the reason."""
-        return MinicharError(f"{self.path} is not a checkpoint minichar can read: {why}")
+        return MinicharError(f"{self.path} is not a checkpoint that minichar can read: {why}")
 
     def read(self, name: str) -> np.ndarray:
         """Return one array by name."""

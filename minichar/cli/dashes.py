@@ -30,5 +30,5 @@ class TwoDashes(click.Command):
             similar = get_close_matches(name, [option for option in options if option.startswith("--")], n=1)
             return f"No such option {unknown[0]!r}." + (f" Did you mean {similar[0]!r}?" if similar else "")
         command = join([*ctx.command_path.split(), *words])
-        ignored = f" (without counterpart: {', '.join(dropped)})" if dropped else ""
+        ignored = f" (no equivalent: {', '.join(dropped)})" if dropped else ""
         return f"No such option {renamed[0]!r}. Use: {command}{ignored}"

@@ -45,8 +45,8 @@ def all_ranks() -> Iterator[Team]:
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:
         raise MinicharError(
-            f"{size} processes were started, but they cannot communicate, because mpi4py uses another MPI: "
-            "use the mpiexec of the MPI that mpi4py uses"
+            f"{size} processes were started, but they cannot communicate, because mpi4py uses a different "
+            "MPI library: use the mpiexec of that library"
         )
     failures = comm.Dup()
     with one_thread():

@@ -49,8 +49,8 @@ class Search(click.types.StringParamType):
     metavar="OPTION=VALUES",
     multiple=True,
     type=Search(),
-    help="Search an option of `minichar train`: a range (dropout=0..0.5), a range on a logarithmic scale "
-    "(learning_rate=1e-3..2e-2:log) or a list of choices (rnn_size=64,128). Can be repeated.",
+    help="Option of `minichar train` to search, with a range (dropout=0..0.5), a range on a logarithmic "
+    "scale (learning_rate=1e-3..2e-2:log) or a list of choices (rnn_size=64,128). Can be repeated.",
 )
 @searching(
     "--space",

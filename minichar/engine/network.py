@@ -49,7 +49,7 @@ class Network:
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
     recurrent : list of Linear
-        The matrix products that read the hidden state, whose weights DropConnect drops.
+        The matrix products that read the hidden state. DropConnect is applied to their weights.
     keep : array, (T, B), or None
         0 where the states are reset before a step, otherwise 1 (`set_keep`); None without resets.
     n : int

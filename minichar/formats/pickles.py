@@ -160,7 +160,7 @@ class Machine:
                 self.call(*self.pop(2))
             case "BUILD":
                 (state,) = self.pop(1)
-                if not isinstance(self.stack[-1], dict):  # attributes of a dict, such as PyTorch's _metadata
+                if not isinstance(self.stack[-1], dict):  # ignore attributes, such as PyTorch's _metadata
                     self.stack[-1].build(state)
             case "BINPERSID" if self.load is not None:
                 self.push(self.load(*self.pop(1)))

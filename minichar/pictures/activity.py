@@ -36,7 +36,7 @@ class Gate:
     low, high : float
         The range of the values.
     shares : array, (BINS,)
-        Histogram: the fraction of values in each of BINS equal bins.
+        Histogram: the fraction of the values in each of BINS bins of equal width.
     left, right : float
         The fractions of values saturated at the low and high ends.
     """

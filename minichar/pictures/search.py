@@ -1,4 +1,4 @@
-"""Plot the trials of a hyperparameter search: importance and parallel coordinates."""
+"""Plot a hyperparameter search: the importance of each option, and the trials in parallel coordinates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

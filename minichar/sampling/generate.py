@@ -54,7 +54,7 @@ def sample_ids(
 class StopFilter:
     """Filter that passes text through up to the first stop string.
 
-    Text that could be the beginning of a stop string is buffered until this is ruled out.
+    Text that could be the beginning of a stop string is buffered until later characters rule this out.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. If they are damaged, any of many exceptions is raised.
+    """Check and return the ids in an archive. Damaged ids can raise many types of exceptions.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """

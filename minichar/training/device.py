@@ -70,7 +70,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
-    """Return the device of this kind, for an exact resumption, or the first device if there is none."""
+    """Return the device of this kind, so that the run resumes exactly, or the first device otherwise."""
     if len(devices) > 1:
         for device in devices:
             if device.kind == kind:

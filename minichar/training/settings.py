@@ -20,7 +20,7 @@ from minichar.training.schedules import (
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""Value of `dropout` or `embedding` for which the actual value is chosen based on the text."""
+"""Placeholder for a `dropout` or `embedding` that is chosen automatically, based on the text."""
 DROPOUT = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def state_of(trainer: Trainer) -> TrainingState:
-    """Return the state of a run, including the streams of all processes. All of them must call this."""
+    """Return the state of a run, including the streams of all processes.
+
+    All processes must call this function.
+    """
     to_host = trainer.backend.to_host
     assert trainer.first_loss is not None  # a training step was completed
     progress = Progress(

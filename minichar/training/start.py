@@ -32,7 +32,7 @@ FIXED = (
 )
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn"})
-"""Settings whose values are used for settings that are missing from old checkpoints."""
+"""Defaults for settings that are missing from old checkpoints."""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from minichar.web.app import HEADERS
 from minichar.web.errors import error_body
 
 TIMEOUT = 10.0
-"""Maximum seconds for a client to send a complete request, or to receive any part of a pending response."""
+"""Maximum time for a client to send a request, or to receive part of a pending response, in seconds."""
 MAX_UNSENT = 64 * 1024
 """Number of unsent bytes at which a response waits for its client; also the socket's send-buffer size."""
 PAUSE = 1.0
-"""Seconds to stop accepting connections after running out of file descriptors."""
+"""Seconds for which no connections are accepted after file descriptors have run out."""
 LOG_INTERVAL = 60.0
 """Minimum number of seconds between messages about running out of file descriptors."""
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
@@ -70,7 +70,7 @@ class Connection(HTTPChannel):
         super().__init__(*arguments, **options)
 
     def service(self) -> None:
-        """Handle a request, in another thread."""
+        """Handle a request. Waitress calls this method in a worker thread."""
         super().service()
         self.waiting_since = time.time()
 

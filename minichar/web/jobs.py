@@ -60,7 +60,7 @@ class Jobs:
         Raises
         ------
         Busy
-            If unfinished jobs use too much of the memory.
+            If unfinished jobs use too much of the memory budget.
         """
         job_id = secrets.token_urlsafe(12)
         with self._lock:

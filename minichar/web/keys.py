@@ -11,7 +11,7 @@ from werkzeug.exceptions import Unauthorized
 from minichar.errors import MinicharError
 
 PROTECTED = ("/api", "/res", "/v1")
-"""Paths that require a key, as do all paths below them."""
+"""Paths that require a key, including all paths below them."""
 
 
 def read_keys(path: Path) -> list[str]:

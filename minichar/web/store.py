@@ -109,7 +109,10 @@ class Store:
             pipeline.execute()
 
     def expire_queue(self, queue: str) -> None:
-        """Set an expiry on the keys of a queue, as Dramatiq does not. Workers do so with every heartbeat."""
+        """Set an expiry on the keys of a queue, because Dramatiq does not.
+
+        Workers call this method with every heartbeat.
+        """
         names = ("__heartbeats__", f"__acks__.{self.broker.broker_id}.{queue}")
         with self.client.pipeline() as pipeline:
             for name in (*names, *(f"{queue}{suffix}" for suffix in ("", ".msgs", ".XQ", ".XQ.msgs"))):

@@ -26,7 +26,7 @@ from minichar.web.store import HEARTBEAT_TIMEOUT, Store, queue_name
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 """Seconds between heartbeats."""
 POLL_INTERVAL = 0.05
-"""Maximum seconds between polls of an empty queue, and the pause after taking a share of a queue."""
+"""Maximum time between polls of an empty queue, and pause after taking a share of a queue, in seconds."""
 TICK = 0.02
 """Seconds between rounds of publishing."""
 RETRY_DELAY = 0.5
