@@ -5,7 +5,7 @@
 >>> print(model.generate("The ", length=200))                   # doctest: +SKIP
 
 The names in ``dir(minichar)`` are the public interface. Subpackages such as `minichar.engine` are
-documented, but may change between versions.
+documented, but their interfaces may change between versions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 
 TYPE_CHECKING = False
-"""True only for type checkers. Importing it from `typing` would account for most of the start-up time."""
+"""True only for type checkers. Importing `typing` for this constant would dominate the start-up time."""
 if TYPE_CHECKING:
     from typing import Any
 
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name. NumPy is imported only on first use, to keep ``minichar --help`` fast."""
+    """Return a public object. NumPy is imported on first use, which keeps ``minichar --help`` fast."""
     if name == "__version__":
         return import_module("importlib.metadata").version("minichar")
     if name not in __all__:

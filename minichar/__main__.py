@@ -1,6 +1,7 @@
 """Entry point of the ``minichar`` script and of ``python -m minichar``.
 
-This module imports as little as possible, because Ctrl-C prints a traceback until `main` is called.
+This module imports as little as possible, because Ctrl-C prints a traceback if it is pressed before `main`
+is called.
 """
 
 import os
@@ -8,9 +9,9 @@ import signal
 import sys
 
 STREAMS = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
-"""Name of each standard stream, and how the null device that replaces it is opened.
+"""Name of each standard stream, with the flags and mode for opening the null device in its place.
 
-Standard output is opened for reading, so that commands fail instead of discarding their results.
+The replacement for standard output is read-only, so that commands fail instead of discarding their results.
 """
 
 
@@ -45,7 +46,7 @@ def open_missing_streams() -> None:
 
 
 def discard_unwritten() -> None:
-    """Discard output that cannot be written. Python would print the error again when it exits."""
+    """Discard output that cannot be written. Otherwise, Python would report the error again at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -54,7 +55,7 @@ def discard_unwritten() -> None:
 
 
 def report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Exit on a Ctrl-C that cannot raise KeyboardInterrupt, such as one during garbage collection."""
+    """Exit if Ctrl-C cannot raise KeyboardInterrupt, for example during garbage collection."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)

@@ -8,7 +8,7 @@
         def __post_init__(self) -> None:
             check(self)
 
-The error names the field as an `Option`: ``size is 0; it must be at least 1`` in Python,
+Error messages contain the field as an `Option`: ``size is 0; it must be at least 1`` in Python, but
 ``--size is 0; …`` on the command line.
 """
 
@@ -32,9 +32,9 @@ class Rule:
     holds : callable
         Returns whether a value satisfies the condition.
     words : callable
-        Returns the end of the sentence "it must be …".
+        Returns a description of the condition that completes the sentence "it must be …".
     advice : tuple of str and Option, optional
-        What to do instead, added to the end of the message.
+        Suggested fix, appended to the error message.
     """
 
     holds: Callable[[Any], bool]
@@ -67,7 +67,7 @@ def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message that suggests the most similar of the known names, if any."""
+    """Return a suggestion to append to an error message, or an empty string if no known name is similar."""
     nearest = get_close_matches(name, known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
@@ -156,4 +156,4 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     Path: (Path, "a path"),
     Path | None: (lambda value: None if value is None else Path(value), "a path"),
 }
-"""The conversion function for each declared type, and its description in error messages."""
+"""For each declared type, the conversion function and the description used in error messages."""

@@ -1,4 +1,4 @@
-"""The exception for user-fixable errors."""
+"""Exceptions for user-fixable errors, and helpers that format their messages."""
 
 import reprlib
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The command-line option: ``--rnn-size``, ``--rnn-size 64``, ``--use-ss`` or ``--no-use-ss``."""
+        """The command-line spelling: ``--rnn-size``, ``--rnn-size 64``, ``--use-ss`` or ``--no-use-ss``."""
         flag = f"--{'no-' if self.value is False else ''}{self.name.replace('_', '-')}"
         return flag if self.value is None or isinstance(self.value, bool) else f"{flag} {plain(self.value)}"
 
 
 class MinicharError(Exception):
-    """A one-line error message that states what is wrong, where, and how to fix it.
+    """Exception whose one-line message states what is wrong, where, and how to fix it.
 
     The command line prints the message and exits with status 1; the Python API raises the exception.
-    Bugs in minichar itself raise Python's own exceptions, with a traceback.
+    Bugs in minichar itself raise other exceptions, which are reported with a traceback.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def plain(value: object) -> str:
 
 
 def brief(value: object) -> str:
-    """Return the repr of a value from a file or the user, truncated to `LONGEST` characters."""
+    """Return the repr of an untrusted value, truncated to `LONGEST` characters."""
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
     return shortener.repr(value)

@@ -13,9 +13,9 @@ from minichar.errors import MinicharError
 def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
-    While a command is running, Ctrl-C during the import kills the process at once, because a
-    KeyboardInterrupt in another package's initialisation may be reported with a traceback. Other
-    programs' handling of Ctrl-C is not changed.
+    While a command is running, Ctrl-C during the import kills the process immediately, because a
+    KeyboardInterrupt raised while another package is initialised may be reported with a traceback. In
+    programs that use minichar as a library, the handling of Ctrl-C is not changed.
 
     Parameters
     ----------

@@ -137,16 +137,16 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def locking(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Lock a file, which is created with its directory if it does not exist.
+    """Lock a file, and create it and its directory if necessary.
 
-    The lock ends with the block or with the process, even if that is killed. Without file locks, as on
-    Windows, the file always counts as unlocked.
+    The lock is released at the end of the block, or when the process exits, even if it is killed. Where
+    file locks are not supported, as on Windows, no lock is taken.
 
     Parameters
     ----------
     path : Path
     wait : bool
-        Wait while another process holds the lock. Otherwise, yield False.
+        Whether to wait while another process holds the lock. If False, yield False instead.
 
     Raises
     ------

@@ -51,7 +51,7 @@ class CharRNN:
         return replace(plain, parameters=exact(plain.parameters))
 
     def without_embedding(self) -> Self:
-        """Return an equivalent model with one-hot inputs; the model itself if it has no embedding."""
+        """Return an equivalent model with one-hot inputs, or the model itself if it has no embedding."""
         if not self.config.embedding:
             return self
         config, parameters = without_embedding(self.config, self.parameters)
@@ -80,7 +80,7 @@ class CharRNN:
         Raises
         ------
         MinicharError
-            If the model's settings are damaged.
+            If the setting stored in the model is invalid.
         """
         settings = self.details.get("settings")
         reset_on = settings.get("reset_on", "") if isinstance(settings, dict) else ""
@@ -88,7 +88,7 @@ class CharRNN:
         return str(reset_on)
 
     def resets(self, ids: np.ndarray) -> Resets | None:
-        """Return where the state is reset in the encoded text `ids` ``(N,)``, read as one stream."""
+        """Return the state resets for the encoded text `ids` ``(N,)``, read as one stream."""
         return find_resets(ids, self.vocabulary.encode(self.reset_on))
 
     def network(self, T: int, B: int) -> Network:

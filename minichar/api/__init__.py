@@ -1,4 +1,4 @@
-"""The public Python API. It is imported the first time one of its names is used."""
+"""The public Python API, imported the first time that one of its names is used."""
 
 from minichar.api.loading import load
 from minichar.api.model import Model

@@ -1,4 +1,4 @@
-"""Suggest the right name for a misspelt keyword argument."""
+"""Suggest the correct name for a misspelt keyword argument."""
 
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -17,7 +17,7 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     Raises
     ------
     TypeError
-        If a name is unknown. The message suggests the most similar parameter.
+        If a name is unknown. The message suggests the most similar parameter, if any.
     """
     known = signature(function).parameters
     for name in names:
@@ -26,7 +26,7 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
 
 
 def suggesting(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function so that it suggests the right name for a misspelt keyword."""
+    """Decorate a function to suggest the correct name for a misspelt keyword argument."""
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""`minichar.Model`: generate text, evaluate and save."""
+"""`minichar.Model`, which generates text and can be evaluated and saved."""
 
 import os
 import secrets
@@ -135,7 +135,7 @@ class Model(CharRNN):
         seed : int or None
             Random seed. The same seed gives the same text; None uses a new seed for each call.
         stop : str or sequence of str
-            Stop strings, which end the output and are not included in it.
+            Strings that end generation. They are not included in the output.
         unknown : {"error", "skip", "unk"}
             What to do with characters in `prime` that are not in the vocabulary: raise an error, skip
             them, or use the unknown token.
@@ -170,7 +170,7 @@ class Model(CharRNN):
         stop: str | Sequence[str] = (),
         unknown: Unknown = "error",
     ) -> str:
-        """Return generated text as one string. For the parameters, see `stream`.
+        """Generate text and return it as one string. For the parameters, see `stream`.
 
         Raises
         ------
@@ -213,11 +213,11 @@ class Model(CharRNN):
         Raises
         ------
         MinicharError
-            If `text` contains characters that are not in the vocabulary, or fewer than two that are.
+            If `text` contains characters that are not in the vocabulary, or fewer than two known characters.
         """
         ids = self.vocabulary.encode(text, unknown)  # (N,)
         if len(ids) < 2:
-            raise MinicharError(f"text has too few known characters ({len(ids)}): the loss needs at least 2")
+            raise MinicharError(f"text has too few known characters ({len(ids)}): at least 2 are required")
         return evaluate_whole(self, ids, resets=self.resets(ids))
 
     def surprisal(self, text: str, unknown: Unknown = "error") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Progress of `minichar.train` on standard error."""
+"""Show the progress of `minichar.train` on standard error."""
 
 import sys
 from datetime import timedelta
@@ -60,7 +60,7 @@ class Progress:
                 self.write(event.epoch, event.loss)
 
     def write(self, epoch: float, loss: float) -> None:
-        """Write the line. The speed and remaining time account for evaluation and saving."""
+        """Write the progress line. Its speed and remaining time take evaluation and saving into account."""
         trainer, now = self.trainer, monotonic()
         done = trainer.iteration - self.first
         seconds = (now - self.begun) / done  # per chunk

@@ -1,4 +1,4 @@
-"""`minichar.train`: ``minichar train`` as a function."""
+"""`minichar.train`, the Python equivalent of the ``minichar train`` command."""
 
 import os
 from collections.abc import Callable
@@ -41,21 +41,21 @@ def train(
     ----------
     data : path-like, optional
         A text file, or a directory containing ``input.txt`` or other ``.txt`` files, which are joined in
-        name order. The default is Python's own bundled help text or, with `resume`, the run's training
-        text.
+        order of their names. The default is Python's own bundled help text or, with `resume`, the run's
+        training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
-        CPU or an NVIDIA GPU, whichever is faster; with `resume`, the one that was used before).
+        CPU or an NVIDIA GPU, whichever is faster; with `resume`, the device that was used before).
     progress : bool
         Whether to print notes about the text and a progress line (losses in nats per character, speed
         and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
-        Initial weights: a checkpoint, a directory (its best checkpoint), or a model. The
-        weights of a model are copied, and its device is used. Weights are matched by character, so the
-        new text may contain other characters.
+        Source of the initial weights: a checkpoint, a directory (whose best checkpoint is used), or a model.
+        The weights of a model are copied, and its device is used. Weights are matched by character, so the
+        new text may contain different characters.
     resume : path-like, optional
-        Continue a run exactly where it stopped: a checkpoint, or a directory (its newest checkpoint).
-        Options that are not passed keep their values from that run.
+        Run to continue exactly where it stopped: a checkpoint, or a directory (whose newest checkpoint is
+        used). Options that are not passed keep their values from that run.
     on_event : callable, optional
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     **options

@@ -1,7 +1,7 @@
 """Compare the throughput of two benchmarks by running them alternately.
 
-A round runs each benchmark once. Each run is preceded by a pause, so that the threads of the
-other benchmark go to sleep, and by one warm-up iteration. Each round yields one ratio of the two
+A round runs each benchmark once. Each run is preceded by a pause, during which the threads of the
+other benchmark become idle, and by one warm-up iteration. Each round yields one ratio of the two
 throughputs. The two runs in a round are close in time, so other load on the machine usually affects
 both. The result is the median ratio over all rounds.
 """
@@ -27,7 +27,7 @@ UNITS = 20
 TURN = 0.2
 """Minimum duration of a run, in seconds."""
 DISTURBED = 2.0
-"""A result is considered unreliable if its largest ratio exceeds its smallest by more than this factor."""
+"""A result is considered unreliable if its largest ratio is more than this many times its smallest."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Result:
 
 
 def opponents(work: Work) -> list[Work] | list[None]:
-    """Return the baselines for a benchmark, each of which gives a row of the table.
+    """Return the baselines for a benchmark. Each baseline results in one row of the table.
 
     Training with dropout or scheduled sampling is compared with plain training, and sampling many
     streams with sampling one stream. All other benchmarks are compared with PyTorch, and on an NVIDIA
-    GPU also with PyTorch as a CUDA graph, except for sampling. The only baseline is None if PyTorch is
-    not installed or does not implement the cell.
+    GPU also with PyTorch as a CUDA graph, except for sampling. If PyTorch is not installed or does not
+    implement the cell, the list contains only None.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return [replace(work, kind="train")]

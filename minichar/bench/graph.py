@@ -1,14 +1,14 @@
-"""A PyTorch benchmark as a CUDA graph, in which a single launch runs all kernels of an iteration."""
+"""Run a PyTorch benchmark as a CUDA graph, so that a single launch runs all kernels of an iteration."""
 
 from collections.abc import Callable
 from typing import Any
 
 WARM_UP = 3
-"""Iterations before the capture, on a stream of their own, as PyTorch's documentation recommends."""
+"""Number of iterations on a side stream before the capture, as PyTorch's documentation recommends."""
 
 
 def capture(torch: Any, model: Any) -> Callable[[], None]:
-    """Return a function that replays one iteration.
+    """Capture one iteration and return a function that replays it.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ def capture(torch: Any, model: Any) -> Callable[[], None]:
 def static(torch: Any, model: Any) -> Callable[[], Any]:
     """Return a function that runs one iteration and returns its loss.
 
-    The state is carried in arrays that never move, because a graph always uses the same addresses.
+    The state is stored in arrays with fixed addresses, because a graph always uses the same addresses.
     """
     run = model.learn if model.work.trains else model.read
-    run()  # the state now has its shape
+    run()  # allocates the state
     state = model.state
     buffers = tuple(s.clone() for s in state) if isinstance(state, tuple) else state.clone()
 

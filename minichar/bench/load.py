@@ -38,7 +38,7 @@ class Measurement:
     characters : int
         Number of characters received before the end of the test.
     first, gaps : list of float
-        Seconds from each request to its first character, and between successive updates.
+        Time from each request to its first character, and between successive updates, in seconds.
     dropped : list of str
         The reason for each failed request.
     """
@@ -86,7 +86,7 @@ class Load:
 
 
 class Client(threading.Thread):
-    """Client that sends requests one after another until `end`.
+    """A client that sends requests one after another until `end`.
 
     Parameters
     ----------

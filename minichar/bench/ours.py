@@ -1,4 +1,4 @@
-"""minichar benchmarks: the inner loops of ``minichar train``, ``eval`` and ``sample``."""
+"""Benchmarks of minichar: the inner loops of ``minichar train``, ``eval`` and ``sample``."""
 
 from collections.abc import Callable
 
@@ -30,12 +30,12 @@ def prepare(work: Work) -> Callable[[], None]:
 
 
 def describe(work: Work) -> str:
-    """Return the library and hardware that run the benchmark."""
+    """Describe the library and hardware that the benchmark uses."""
     return open_backend(work.device).describe()
 
 
 def waiting(unit: Callable[[], None], backend: Backend) -> Callable[[], None]:
-    """Return `unit` with a wait for the GPU, so that work left in its queue is timed too."""
+    """Return a function that calls `unit` and waits for the GPU, so that queued work is timed too."""
 
     def waited() -> None:
         unit()

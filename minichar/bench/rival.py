@@ -1,11 +1,11 @@
-"""PyTorch benchmarks: the same computations as in `minichar.bench.ours`, in idiomatic PyTorch.
+"""Benchmarks of PyTorch: the same computations as in `minichar.bench.ours`, in idiomatic PyTorch.
 
 Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
 implementation of RMSprop. Sizes, initial state, array layout (T first) and thread count are the same as
 in minichar. Sampling is a loop over cells in ``inference_mode``, which is faster than calling the layers
 one step at a time. docs/performance.md lists the alternatives that were measured.
 
-On an NVIDIA GPU, the layers use cuDNN, in full float32 precision, as minichar does.
+On an NVIDIA GPU, the layers use cuDNN. Like minichar, they compute in full float32 precision.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from minichar.bench.work import PIECE, Work
 from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
-"""Largest vocabulary for one-hot input. For larger ones, an embedding of width H is faster."""
+"""Largest vocabulary for one-hot inputs. For larger vocabularies, an embedding of width H is faster."""
 
 
 def prepare(work: Work) -> Callable[[], None]:
@@ -44,7 +44,7 @@ def prepare(work: Work) -> Callable[[], None]:
 
 
 def describe(work: Work) -> str:
-    """Return the library and hardware that run the benchmark."""
+    """Describe the library and hardware that the benchmark uses."""
     torch: Any = import_module("torch")
     if not work.on_gpu:
         return f"PyTorch {torch.__version__}"
@@ -54,12 +54,12 @@ def describe(work: Work) -> str:
 
 
 def device_of(torch: Any, work: Work) -> Any:
-    """Return PyTorch's counterpart of the device; the CPU for OpenCL, which PyTorch does not support."""
+    """Return the corresponding PyTorch device, or the CPU for OpenCL, which PyTorch does not support."""
     return torch.device(work.device.replace("gpu", "cuda") if work.on_gpu else "cpu")
 
 
 def on_gpu(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
-    """Return `unit` in full precision, and with a wait for the GPU, so that work in its queue is timed."""
+    """Return a function that calls `unit` in full precision and waits for the GPU to finish queued work."""
 
     def waited() -> None:
         with full_precision(torch):
@@ -73,7 +73,7 @@ def on_gpu(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
 def full_precision(torch: Any) -> Iterator[None]:
     """Multiply float32 matrices in float32 within the block.
 
-    By default, cuDNN's recurrent layers round the factors to TF32, which has 10 bits instead of 23.
+    By default, cuDNN's recurrent layers round the operands to TF32, which has 10 mantissa bits instead of 23.
     """
     libraries = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [library.allow_tf32 for library in libraries]
@@ -87,7 +87,7 @@ def full_precision(torch: Any) -> Iterator[None]:
 
 
 class TorchModel:
-    """PyTorch model with its optimiser and input.
+    """A PyTorch model with its optimiser and input.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ PIECE = 200
 
 @dataclass(frozen=True)
 class Work:
-    """Benchmark of one implementation.
+    """A benchmark of one implementation.
 
     In training and evaluation, one *iteration* processes one chunk. In sampling, it generates `PIECE`
     characters per stream.

@@ -32,7 +32,7 @@ SIDES = {
     "pytorch-graph": "minichar.bench.rival",
 }
 FULL_PRECISION = {"CUPY_TF32": "0"}
-"""Environment in which CuPy does not round the factors of float32 products to TF32."""
+"""Environment variables with which CuPy does not round the operands of float32 products to TF32."""
 N = 2048
 """Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5
@@ -40,7 +40,7 @@ REPEATS = 5
 
 
 class Worker:
-    """Handle for a benchmark process, used as a context manager.
+    """Context manager that starts a benchmark process and communicates with it.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class Worker:
         return self.ask(n)
 
     def describe(self) -> str:
-        """Return the library and hardware that run the benchmark."""
+        """Describe the library and hardware that the benchmark uses."""
         return self.ask("describe")
 
     def peak(self) -> float:

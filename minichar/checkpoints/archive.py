@@ -1,8 +1,8 @@
 """Read and write ``.npz`` files that contain named arrays and a JSON header.
 
-Plain NumPy can read them: ``numpy.load(path)`` returns the arrays and, under ``"header"``, the JSON text.
-Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the file
-size before memory is allocated.
+They can be read with NumPy alone: ``numpy.load(path)`` returns the arrays and, under ``"header"``, the JSON
+text. Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the
+file size before memory is allocated.
 """
 
 import json
@@ -26,7 +26,7 @@ MAX_HEADER_CHARACTERS = 16 << 20
 MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
 """Maximum header size in an ``.npz`` file, in bytes. NumPy stores each character in 4 bytes."""
 MAX_HEADER_VALUES = 1 << 20
-"""Maximum number of values in a header. Even a two-character value can take 180 bytes of memory."""
+"""Maximum number of values in a header. Even a value of two characters can take up 180 bytes of memory."""
 
 MAX_NAME = 1000
 """Maximum length of an array's name, in characters."""
@@ -113,7 +113,7 @@ class Archive:
 
     def damaged(self, why: str) -> MinicharError:
         """Return the error for an unreadable file; `why` is the reason."""
-        return MinicharError(f"{self.path} is not a checkpoint minichar can read: {why}")
+        return MinicharError(f"{self.path} is not a checkpoint that minichar can read: {why}")
 
     def read(self, name: str) -> np.ndarray:
         """Return one array by name."""

@@ -9,8 +9,8 @@ and, if training can be resumed,
 
     mean_square     RMSprop's running mean square m         (number of parameters,)
     state           carried recurrent state                 (L, states per layer, H, B)
-    theta           weights being trained, if those
-                    above are their average                 (number of parameters,)
+    theta           weights being trained, if `weights`
+                    is their average                        (number of parameters,)
     history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
     header          training: position and random state
 
@@ -39,7 +39,7 @@ from minichar.text.vocabulary import Vocabulary
 FORMAT = "minichar"
 VERSION = 2
 ADDED = {"weight_drop": 0.0, "embedding": 0, "layer_norm": False}
-"""Configuration values that are missing from older checkpoints."""
+"""Values of the configuration fields that older checkpoints do not contain."""
 WEIGHT_DTYPES = ("float16", "float32", "float64")
 TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 
@@ -129,7 +129,7 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
     Raises
     ------
     MinicharError
-        For the same reasons as in `load`, or if the checkpoint has no training state.
+        As in `load`, or if the checkpoint has no training state.
     """
     with Archive(path) as archive:
         model = _model(archive, backend)
@@ -181,7 +181,7 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
     config, vocabulary, details = read_header(archive.header, archive.damaged)
     names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
-    # A damaged header can specify millions of layers, so compare with the number of arrays in the file first.
+    # A damaged header can specify millions of layers, so first compare it with the number of stored arrays.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
     check_arrays(expected, weights, archive.damaged)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)

@@ -1,7 +1,7 @@
 """The history of a training run: one row of numbers per evaluation.
 
-Checkpoints store it as a float64 array with the columns `COLUMNS` (88 bytes per evaluation). Without
-validation data, losses that cannot be measured are NaN in the array and None in a row.
+Checkpoints store the history as a float64 array with the columns `COLUMNS` (88 bytes per evaluation). Losses
+that cannot be measured because there is no validation data are NaN in the array and None in a row.
 """
 
 from array import array

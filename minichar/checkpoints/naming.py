@@ -37,13 +37,13 @@ def latest_path(folder: Path, savefile: str) -> Path:
 
 
 def is_latest(path: Path) -> bool:
-    """Return whether `path` is named like a checkpoint saved between evaluations."""
+    """Return whether `path` has the name of a checkpoint saved between evaluations."""
     match = PATTERN.fullmatch(path.name)
     return match is not None and match[2] is not None
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether `path` is named like a training checkpoint."""
+    """Return whether `path` has the name of a training checkpoint."""
     return PATTERN.fullmatch(path.name) is not None
 
 
@@ -108,7 +108,7 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
     given : Path or None
         A file or directory. None means the directory ``cv``.
     newest : bool
-        Choose the newest checkpoint (to resume training) instead of the best one.
+        Whether to choose the newest checkpoint (to resume training) instead of the best one.
 
     Raises
     ------

@@ -23,7 +23,7 @@ class Progress:
     learned : int
         Number of training steps since the last evaluation.
     total : float
-        Sum of their losses.
+        Sum of the losses of these steps.
     device : str
         Kind of device: ``cpu``, ``gpu`` or ``opencl``.
     random : dict

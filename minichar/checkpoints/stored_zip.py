@@ -1,4 +1,4 @@
-"""Read an untrusted, uncompressed zip archive in bounded memory."""
+"""Read untrusted, uncompressed zip archives with bounded memory use."""
 
 import io
 import zipfile
@@ -9,7 +9,7 @@ from typing import IO, Self
 from minichar.errors import Refused
 
 MAX_DIRECTORY_BYTES = 8 << 20
-"""Maximum size of the central directory, in bytes. zipfile uses about 15 times as much memory to read it."""
+"""Maximum size of the central directory, in bytes. zipfile needs about 15 times as much memory to read it."""
 HEADER_BYTES = 30
 """Minimum size of a local file header, in bytes."""
 
@@ -33,7 +33,7 @@ class StoredZip:
     OSError
         If the file cannot be read.
     Refused
-        If it is not a zip archive, or a member is compressed, duplicated, or overlaps another one.
+        If the file is not a zip archive, or a member is compressed or duplicated, or overlaps another member.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,7 +80,7 @@ class StoredZip:
             raise Refused("it is empty, truncated, or not a zip archive") from error
 
     def _check(self) -> dict[str, int]:
-        """Return the size of each member."""
+        """Check all members, and return their sizes by name."""
         members = sorted(self.zip.infolist(), key=lambda member: member.header_offset)
         sizes = {member.filename: member.compress_size for member in members}
         if len(sizes) < len(members):

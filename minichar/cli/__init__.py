@@ -35,9 +35,9 @@ COMMANDS = {
     "data": "List and download datasets.",
 }
 INTERRUPTED = 130
-"""Exit status after Ctrl-C: 128 + SIGINT, the shell convention."""
+"""Exit status after Ctrl-C: by shell convention, 128 + SIGINT."""
 BROKEN_PIPE = 141
-"""Exit status after writing to a closed pipe: 128 + SIGPIPE, the shell convention."""
+"""Exit status after writing to a closed pipe: by shell convention, 128 + SIGPIPE."""
 WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 

@@ -123,7 +123,7 @@ def command(
             except MinicharError as error:
                 if against is None or against.engine != "pytorch-graph":
                     raise
-                failed.append(f"PyTorch as a CUDA graph is left out: {error}")
+                failed.append(f"skipped PyTorch as a CUDA graph: {error}")
     for note in failed:
         click.echo(note, err=True)
     if any(result.disturbed for result in results):

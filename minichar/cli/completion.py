@@ -1,4 +1,4 @@
-"""Shell completion of arguments that name a model."""
+"""Shell completion for arguments that name a model."""
 
 import os
 from contextlib import suppress
@@ -9,13 +9,13 @@ from minichar.errors import MinicharError
 
 SUFFIXES = (".npz", ".safetensors", ".pt")
 CACHE = ".minichar.npz"
-"""End of the name of a text's cache, which is not a model."""
+"""Suffix of the cached ids of a text, which are not a model."""
 
 
 def complete_model(incomplete: str) -> list[str]:
     """Return the models whose paths start with `incomplete`.
 
-    These are model files, directories that contain checkpoints, and the checkpoints in them, best first.
+    Models are model files, directories that contain checkpoints, and the checkpoints in them, best first.
     """
     folder, _ = os.path.split(incomplete)
     found: list[str] = []

@@ -36,7 +36,7 @@ class Lesson:
     story : str
         The full docstring.
     exercise, answer : str
-        A change to one source file, and the tests that it breaks.
+        A change to make in one source file, and the tests that then fail.
     """
 
     path: Path
@@ -95,7 +95,7 @@ def read_lesson(path: Path) -> Lesson:
 
 
 def get_lesson(name: str) -> Lesson:
-    """Return the lesson with the given number, such as ``7`` or ``07``, or with a word in its heading.
+    """Return the lesson whose number is `name`, such as ``7`` or ``07``, or whose heading contains `name`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Answer options that minichar does not have with the command to use instead."""
+"""Reject options that minichar does not have, and suggest the equivalent command."""
 
 from difflib import get_close_matches
 from shlex import join
@@ -9,7 +9,7 @@ from minichar.cli.renamed import translate
 
 
 class TwoDashes(click.Command):
-    """Command that answers ``-rnn_size 64`` or ``--lr 0.01`` with the same command in its own options."""
+    """Command that rejects ``-rnn_size 64`` or ``--lr 0.01`` and suggests the equivalent options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments. An unknown option is reported exactly as the user typed it."""
@@ -30,5 +30,5 @@ class TwoDashes(click.Command):
             similar = get_close_matches(name, [option for option in options if option.startswith("--")], n=1)
             return f"No such option {unknown[0]!r}." + (f" Did you mean {similar[0]!r}?" if similar else "")
         command = join([*ctx.command_path.split(), *words])
-        ignored = f" (without counterpart: {', '.join(dropped)})" if dropped else ""
+        ignored = f" (no equivalent: {', '.join(dropped)})" if dropped else ""
         return f"No such option {renamed[0]!r}. Use: {command}{ignored}"

@@ -12,8 +12,8 @@ from minichar.training.timings import find_all
 def command() -> None:
     """Show which devices are available and how to enable the others.
 
-    Opens each device and times a large matrix multiplication. If `--device auto` has a choice, shows the
-    training times on which it is based.
+    Opens each device and times a large matrix multiplication. If `--device auto` can choose between several
+    devices, also shows the training times on which its choice is based.
     """
     for finding in examine():
         show(finding)

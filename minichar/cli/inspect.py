@@ -58,8 +58,8 @@ def command(
 
     With --html, write an HTML page and print its path. The page colours the text by a hidden unit's
     activation and ranks the units by their correlation with features such as the position in the line or
-    being inside quotes. It also shows the surprisal of each character, the most likely alternatives,
-    and how open the gates are.
+    whether a character is inside quotes. It also shows the surprisal of each character, the most likely
+    alternatives, and the distribution of the gates' values.
     """
     if text is not None and html is None:
         raise click.UsageError("--text requires --html: specify an output file, such as --html page.html")
@@ -112,7 +112,7 @@ def show(model: CharRNN, path: Path) -> None:
         settings = settings_table(model.details)
     except AttributeError as error:  # the settings are not a dict
         raise MinicharError(
-            f"{path} is not a checkpoint minichar can read: its settings are damaged ({error})"
+            f"{path} is not a checkpoint that minichar can read: its settings are damaged ({error})"
         ) from error
     click.echo(f"checkpoint {path}")
     click.echo(f"model      {model.summary()}")

@@ -35,7 +35,7 @@ class NonEmptyPath(click.Path):
 
 
 class ModelPath(NonEmptyPath):
-    """Path of a model. Shells complete it with models, or with files if none matches."""
+    """Path of a model. Shell completion suggests models, or any files if no model matches."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -121,7 +121,7 @@ class Number(click.FloatRange):
 
 
 class Minutes(click.types.FloatParamType):
-    """Number of minutes. The error message names the unit, for those who type ``4m`` or ``1h``."""
+    """Number of minutes. The error message states the unit, for users who type ``4m`` or ``1h``."""
 
     name = "minutes"
 
@@ -146,7 +146,7 @@ class OneOf(click.Choice[str]):
 
 
 class Escaped(click.types.StringParamType):
-    r"""Text in which ``\n``, ``\t`` and ``\\`` stand for a newline, a tab and a backslash."""
+    r"""Text in which ``\n``, ``\t`` and ``\\`` represent a newline, a tab and a backslash."""
 
     name = "text"
     escapes: ClassVar = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
@@ -164,7 +164,7 @@ class Escaped(click.types.StringParamType):
 
     @classmethod
     def spell(cls, text: str) -> str:
-        """Return the text with escape sequences, as it is given on the command line."""
+        """Return the text with escape sequences, as it would be written on the command line."""
         spelt = {character: sequence for sequence, character in cls.escapes.items()}
         return "".join(spelt.get(character, character) for character in text)
 
@@ -203,14 +203,14 @@ devices = click.option(
     callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_devices(name),
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU or an NVIDIA GPU, whichever trains faster.",
 )
-"""The ``--device`` option of commands that choose from several devices. They receive a tuple of `Backend`."""
+"""The ``--device`` option for commands that choose a device. The command receives a tuple of `Backend`."""
 
 storage = click.option(
     "--storage",
     metavar="URL",
     envvar="MINICHAR_STORAGE",
-    help="Database for the trials of a sweep, such as postgresql+psycopg://user@host/name. To hide a "
-    "password, set MINICHAR_STORAGE instead.  [default: a SQLite file in its directory]",
+    help="Database for the trials of a sweep, such as postgresql+psycopg://user@host/name. If the URL "
+    "contains a password, set MINICHAR_STORAGE instead.  [default: a SQLite file in the sweep's directory]",
 )
 """The ``--storage`` option."""
 

@@ -21,7 +21,7 @@ from minichar.sweep.study import importance, is_sweep, open_study, results
 @argument(
     "checkpoints",
     "Checkpoints or directories. For a directory, the newest checkpoint is used, since it has the longest "
-    "history. Or the directory of one sweep.  [default: cv]",
+    "history. Alternatively, the directory of a sweep.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
     type=MODEL,
@@ -41,8 +41,9 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
     Shows the training loss and the validation loss, and marks the lowest validation loss. The learning
     rate and the teacher-forcing ratio are shown below.
 
-    For a sweep, shows the importance of each option for the loss, and the loss and the options of the
-    complete trials side by side: each trial is a letter, or a line from axis to axis. Trial a is the best.
+    For a sweep, shows the importance of each option, and a parallel-coordinate plot of the loss and the
+    options of the completed trials. Each trial is a letter in a text plot, or a line in a figure. Trial a is
+    the best.
 
     Without -o, the plot is printed as text. With -o, the path of the figure is printed.
     """
@@ -65,11 +66,11 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
 def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | None) -> None:
     """Plot the trials of a sweep."""
     if len(folders) > 1:
-        raise click.UsageError("a sweep is plotted alone")
+        raise click.UsageError("a sweep cannot be plotted together with other runs")
     plan, study = open_study(folders[0], storage=storage)
     trials = results(study)
     if not trials:
-        raise MinicharError(f"{folders[0]}/ has no complete trial to plot")
+        raise MinicharError(f"{folders[0]}/ has no completed trials to plot")
     axes = [Axis("loss", [trial.loss for trial in trials])]
     space = [parse(text) for text in plan.search]
     for each in space:
@@ -86,5 +87,5 @@ def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | No
 
 
 def columns() -> int:
-    """Return the width of a plot in letters."""
+    """Return the width of a text plot, in columns."""
     return min(shutil.get_terminal_size().columns, 100)

@@ -20,17 +20,17 @@ from minichar.training.team import ALONE, Ranks, Team
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables with the number of processes, as set by MPICH, Open MPI and Slurm."""
 RANKS = ("PMI_RANK", "PMIX_RANK")
-"""Environment variables of processes that were started as part of an MPI job, whatever its size."""
+"""Environment variables that are set in every process of an MPI job, whatever its size."""
 GRACE = 1.0
-"""Time in seconds within which all ranks fail if they fail for the same reason."""
+"""Maximum time in seconds between the failures of all ranks if they fail for the same reason."""
 
 
 @contextmanager
 def all_ranks() -> Iterator[Team]:
-    """Return the team of all processes of this MPI job, or of this process alone outside of MPI.
+    """Yield the team of all processes of this MPI job, or of this process alone outside of MPI.
 
-    An error that is raised on all ranks, such as a missing file, is reported by rank 0. An error on some of
-    the ranks ends the job, because the others would wait for them forever.
+    An error that is raised on all ranks, such as a missing file, is reported by rank 0. An error on only
+    some of the ranks aborts the job, because the other ranks would wait for them forever.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def all_ranks() -> Iterator[Team]:
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:
         raise MinicharError(
-            f"{size} processes were started, but mpi4py uses another MPI, in which each is alone: "
-            "use the mpiexec of the MPI that mpi4py uses"
+            f"{size} processes were started, but they cannot communicate, because mpi4py uses a different "
+            "MPI library: use the mpiexec of that library"
         )
     failures = comm.Dup()
     with one_thread():
@@ -64,7 +64,7 @@ def all_ranks() -> Iterator[Team]:
 
 
 def job_size() -> int:
-    """Return the number of processes in this MPI job: 1 outside of MPI, 0 if it is not known."""
+    """Return the number of processes in this MPI job, which is 1 outside of MPI, or 0 if it is unknown."""
     sizes = [int(os.environ[name]) for name in SIZES if os.environ.get(name, "").isdigit()]
     if any(name in os.environ for name in RANKS):
         return max(sizes, default=0)
@@ -73,7 +73,7 @@ def job_size() -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit BLAS to one thread, unless an environment variable sets the number of threads."""
+    """Limit BLAS to one thread, unless an environment variable sets the thread count."""
     if any(os.environ.get(name) for name in THREAD_VARIABLES):
         yield
         return
@@ -103,7 +103,7 @@ def report(error: BaseException, where: str) -> None:
 
 
 class Silent:
-    """The report of ranks other than 0, which print nothing."""
+    """Report that prints nothing, for ranks other than 0."""
 
     def __enter__(self) -> "Silent":
         return self

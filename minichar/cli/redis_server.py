@@ -33,7 +33,7 @@ def with_password(url: str, file: Path | None) -> str:
     except ValueError:
         return url  # the error is reported when the URL is used
     if given is not None:
-        click.echo(f"warning: other users can see the password in --redis; set {PASSWORD} instead", err=True)
+        click.echo(f"warning: other users can see a password in --redis; set {PASSWORD} instead", err=True)
     if not password or given is not None:
         return url
     host = parts.netloc.rpartition("@")[2]
@@ -42,6 +42,6 @@ def with_password(url: str, file: Path | None) -> str:
 
 
 def warn_unless_reachable(problem: str | None) -> None:
-    """Print why Redis cannot be reached, if that is so."""
+    """Print a warning if there is a `problem` with the connection to Redis."""
     if problem is not None:
-        click.echo(f"warning: {problem}; trying again until it can be reached", err=True)
+        click.echo(f"warning: {problem}; retrying until it can be reached", err=True)

@@ -35,7 +35,7 @@ RENAMED = {
     "clipvalue": "--grad-clip",
     "clipnorm": "--clip-norm",
 }
-"""Options with the same values as an option of minichar, or as its argument (an empty string)."""
+"""Options that take the same values as one of minichar's options, or as its argument (an empty string)."""
 
 GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
 DROPPED = {r"[^-].*|-\d.*": "", "": ""}
@@ -58,7 +58,7 @@ The empty pattern is for an option without a value.
 
 
 class Translation(NamedTuple):
-    """A command line in minichar's options.
+    """A command line translated to minichar's options.
 
     Attributes
     ----------
@@ -66,9 +66,9 @@ class Translation(NamedTuple):
     renamed : list of str
         The options, as typed, that minichar spells differently or does not have.
     dropped : list of str
-        Those of them that have no counterpart.
+        The options in `renamed` that have no equivalent.
     unknown : list of str
-        The options that are not known.
+        The unrecognised options.
     """
 
     words: list[str]
@@ -80,8 +80,8 @@ class Translation(NamedTuple):
 def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
     """Translate a command line.
 
-    With one dash, an option is read as char-rnn's or torch-rnn's, even if minichar has an option of that
-    name: ``-sample 0`` is ``--argmax``.
+    An option with one dash is interpreted as in char-rnn or torch-rnn, even if minichar has an option with
+    the same name. For example, ``-sample 0`` is translated to ``--argmax``.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
 def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
     """Return the words that replace an option of `BY_VALUE`, and whether its value is one of them.
 
-    `value` is the next word, which belongs to the option only if it matches one of its patterns.
+    `value` is the next word. It belongs to the option only if it matches one of the option's patterns.
     """
     for pattern, template in BY_VALUE.get(key, {}).items():
         if not pattern or re.fullmatch(pattern, value):

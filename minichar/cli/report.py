@@ -28,7 +28,7 @@ REFRESH = 0.1
 ESTIMATE_AFTER = 5.0
 """Time in seconds after which the duration of the run is estimated."""
 SAMPLE_AFTER = 10.0
-"""Time in seconds after which a line of text is generated, even if the model has not been evaluated."""
+"""Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 CLEAR_LINE = "\r\x1b[K"
 
 
@@ -176,7 +176,7 @@ class Report:
             )
 
     def show_early(self) -> None:
-        """Print the estimated duration of the run, and generated text if the first evaluation is far off."""
+        """Print the estimated duration of the run and, before the first evaluation, some generated text."""
         elapsed = monotonic() - self.begun
         if not self.estimated and elapsed >= ESTIMATE_AFTER:
             self.estimated = True
@@ -259,9 +259,9 @@ class Report:
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return when the run would have started if all its steps had been as fast as those since step `first`.
+    """Return when the run would have started if all steps had been as fast as those since step `first`.
 
-    The progress bar of a resumed run estimates the time left from this.
+    The progress bar of a resumed run uses it to estimate the remaining time.
     """
     return now - elapsed * iteration / (iteration - first)
 
@@ -281,7 +281,7 @@ class Speed:
         self.restart()
 
     def restart(self) -> None:
-        """Restart the measurement to exclude time not spent on training."""
+        """Restart the measurement, to exclude time that was not spent on training."""
         self.since, self.counted = monotonic(), 0
 
     def count(self, characters: int) -> None:

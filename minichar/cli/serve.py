@@ -30,8 +30,8 @@ watching = group("Log")
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="Name in the Host header of requests, such as the name of the site of which this server is a part. "
-    "Addresses and localhost are always allowed; `*` allows any name. Can be repeated.",
+    help="Host name to accept in the Host header of requests, such as the public name of the website. "
+    "IP addresses and localhost are always accepted; `*` accepts any name. Can be repeated.",
 )
 @listening("--open", "opened", is_flag=True, show_default=False, help="Open the web page in a browser.")
 @sharing(
@@ -64,8 +64,8 @@ watching = group("Log")
     default=128,
     type=Integer(1, 2**20),
     metavar="MIB",
-    help="Memory for running and finished texts. Finished texts are removed first; if the running ones take "
-    "all of it, further requests are rejected with status 503. Not used with --redis.",
+    help="Memory for texts in progress and finished texts. Finished texts are removed first; if those in "
+    "progress use all of it, further requests are rejected with status 503. Not used with --redis.",
 )
 @sharing(
     "--pace",
@@ -99,7 +99,7 @@ watching = group("Log")
     "--log-level",
     default="warning",
     type=OneOf(("error", "warning", "info")),
-    help="Messages to write to standard error. info: also one line per request.",
+    help="Minimum level of the messages written to standard error. info: also log every request.",
 )
 def command(
     checkpoints: tuple[Path, ...],

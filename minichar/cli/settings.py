@@ -49,8 +49,8 @@ OPTIONS = (
         "--data",
         metavar="PATH",
         type=PATH,
-        help="A text file, a directory containing input.txt or other .txt files, which are joined in name "
-        "order, or - for standard input, which is saved as input.txt in the checkpoint directory.  "
+        help="A text file, a directory containing input.txt or other .txt files, which are joined in order "
+        "of their names, or - for standard input, which is saved as input.txt in the checkpoint directory.  "
         "[default: the built-in text, pydocs]",
     ),
     text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),
@@ -166,7 +166,7 @@ OPTIONS = (
         "--patience",
         default=DEFAULT.patience,
         metavar="N",
-        help="End the run after N evaluations without a new lowest validation loss. 0: never.",
+        help="End the run if the validation loss has not improved for N evaluations. 0: never.",
     ),
     training(
         "--learning-rate",
@@ -230,7 +230,7 @@ OPTIONS = (
     ss(
         "--use-ss/--no-use-ss",
         default=DEFAULT.use_ss,
-        help="Sometimes feed the model its own predictions, so that it learns to recover from mistakes.",
+        help="Sometimes feed the model its own predictions, so that it learns to recover from its mistakes.",
     ),
     ss("--start-ss", default=DEFAULT.start_ss, help="Teacher-forcing ratio in the first epoch."),
     ss("--decay-ss", default=DEFAULT.decay_ss, help="Decay of the ratio per epoch (d in --ss-schedule)."),
@@ -268,7 +268,7 @@ OPTIONS = (
         default=DEFAULT.eval_val_every,
         metavar="N",
         help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
-        "0: after each epoch, and at least every two minutes unless it takes more than a tenth of the time.",
+        "0: after each epoch and at least every two minutes, unless that takes more than 10% of the time.",
     ),
     saving(
         "--checkpoint-every",

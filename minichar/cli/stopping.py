@@ -7,13 +7,13 @@ from time import monotonic
 from typing import Protocol
 
 STOP = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-"""Signals that stop the run: Ctrl-C, kill, a closed terminal, and a batch system's warning."""
+"""Signals that stop the run: Ctrl-C, kill, a closed terminal, and a warning from a batch system."""
 PATIENCE = 0.5
-"""Number of seconds after the first signal during which further signals are ignored."""
+"""Time in seconds after the first signal during which further signals are ignored."""
 
 
 class Stoppable(Protocol):
-    """A trainer, or a sweep."""
+    """Protocol of a trainer or a sweep that can be stopped."""
 
     def stop(self) -> None:
         """Stop soon, and save a checkpoint. Safe to call from a signal handler."""

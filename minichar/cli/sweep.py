@@ -21,14 +21,14 @@ from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
 
 OMITTED = ("checkpoint_dir", "max_time")
-"""Options of ``minichar train`` that a sweep does not have, or that mean something else."""
+"""Options of ``minichar train`` that ``minichar sweep`` does not have or defines differently."""
 DEFAULT_DIR = Path("sweep")
 
 searching = group("Search")
 
 
 class Search(click.types.StringParamType):
-    """Option and values, such as ``rnn_size=64,128``. Shells complete the name of the option."""
+    """Option and values, such as ``rnn_size=64,128``. Shell completion suggests names of options."""
 
     name = "search"
 
@@ -49,8 +49,8 @@ class Search(click.types.StringParamType):
     metavar="OPTION=VALUES",
     multiple=True,
     type=Search(),
-    help="Search an option of `minichar train`: a range (dropout=0..0.5), a range on a logarithmic scale "
-    "(learning_rate=1e-3..2e-2:log) or a list of choices (rnn_size=64,128). Can be repeated.",
+    help="Option of `minichar train` to search, with a range (dropout=0..0.5), a range on a logarithmic "
+    "scale (learning_rate=1e-3..2e-2:log) or a list of choices (rnn_size=64,128). Can be repeated.",
 )
 @searching(
     "--space",
@@ -64,21 +64,21 @@ class Search(click.types.StringParamType):
     default=20,
     metavar="N",
     type=Integer(1),
-    help="Number of trials in the sweep, including those of other processes and earlier calls.",
+    help="Total number of trials in the sweep, including those of other processes and earlier runs.",
 )
 @searching(
     "--max-time",
     "minutes",
     default=0.0,
     type=Minutes(),
-    help="Stop the sweep after this long. The current trial is continued by the next call. 0: no limit.",
+    help="Stop the sweep after this long. The next run continues the current trial. 0: no limit.",
 )
 @searching(
     "--sweep-dir",
     default=DEFAULT_DIR,
     metavar="DIR",
     type=PATH,
-    help="Directory for the trials. Processes with the same directory work on the same sweep.",
+    help="Directory for the trials. All processes with the same directory work on the same sweep.",
 )
 @storage
 @settings_options
@@ -104,9 +104,9 @@ def command(
     all other options of `minichar train` are the same in every trial. A trial is ended early if its
     validation loss is above the median of earlier trials at the same point of the run.
 
-    To use more cores or machines, run the same command several times at once. If a process is killed or
-    stopped with Ctrl-C, the next one that takes a trial continues from the last checkpoint. To continue a
-    sweep, run the command again; only --sweep-dir is needed.
+    To use more cores or machines, run the same command several times in parallel. If a process is killed or
+    stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
+    checkpoint. To continue a sweep, run the command again; only --sweep-dir is required.
 
     Prints the command that trains the best model to standard output and everything else to standard error.
     """

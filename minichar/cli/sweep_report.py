@@ -1,4 +1,4 @@
-"""Output of ``minichar sweep`` on standard error: a line per trial, a progress bar and a table."""
+"""Output of ``minichar sweep`` to standard error: one line per trial, a progress line and a table."""
 
 import sys
 from time import monotonic
@@ -12,7 +12,7 @@ from minichar.sweep.trials import Began, Ended, Sweep
 from minichar.training.events import Evaluated, Event, Step
 
 BEST = 10
-"""Number of trials in the table."""
+"""Maximum number of trials in the table."""
 
 
 class SweepReport:
@@ -43,7 +43,7 @@ class SweepReport:
             click.echo(CLEAR_LINE, nl=False, err=True)
 
     def say(self, line: str) -> None:
-        """Print a line, in place of the progress line if there is one."""
+        """Print a line, which replaces the progress line if there is one."""
         click.echo(CLEAR_LINE + line if self.live else line, err=True)
 
     def show(self, event: Began | Event | Ended) -> None:
@@ -66,20 +66,20 @@ class SweepReport:
                 self.show_ended(event)
 
     def show_ended(self, ended: Ended) -> None:
-        """Print the line of a trial."""
+        """Print the result of a trial."""
         loss = "" if ended.loss is None else f" {ended.loss:.4f}"
         values = ", ".join(f"{name} {label(value)}" for name, value in ended.values.items())
         line = f"{f'trial {ended.number}':11}{ended.state}{loss} in {duration(monotonic() - self.begun)}"
         self.say(f"{line}: {values}" + (f": {ended.error}" if ended.error else ""))
 
     def finish(self) -> None:
-        """Print a table of the best trials, and where the best model is."""
+        """Print a table of the best trials, and the next commands."""
         if self.sweep.stopping:
             folder = self.sweep.folder
             self.say(f"stopped; continue with:\n  minichar sweep --sweep-dir {folder} --trials {self.trials}")
         ranked = results(self.sweep.study)
         if not ranked:
-            self.say("no trial is complete")
+            self.say("no trial has been completed")
             return
         rows = [["trial", "validation", *(each.title for each in self.sweep.space)]]
         for result in ranked[:BEST]:

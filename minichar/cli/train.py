@@ -86,7 +86,7 @@ def command(
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
         if team.size > 1:
-            devices = devices[:1]  # because ranks that time two devices might choose different ones
+            devices = devices[:1]  # ranks that time two devices might choose different ones
         if options["data"] == STDIN:
             explicit["data"] = team.lead(lambda: save_stdin(options["checkpoint_dir"]))
         if checkpoint:
@@ -111,7 +111,7 @@ def command(
 
 
 def save_stdin(directory: Path) -> Path:
-    """Save standard input as ``input.txt`` in a directory, where other commands can find it.
+    """Save standard input as ``input.txt`` in a directory, so that other commands can find it.
 
     Raises
     ------

@@ -16,14 +16,14 @@ from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
 
 Array = Any
-"""An array from the backend's array module. A comment states the shape of each new array."""
+"""An array from the backend's array module. Comments in the code give the shape of each new array."""
 Function = Callable[..., Any]
 Into = Sequence[tuple[int, Array]]
 """Result numbers and the arrays that they are written to (`Backend.fuse`)."""
 
 
 class Backend(ABC):
-    """A device.
+    """Abstract base class for devices.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Backend(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Return the library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
+        """Describe the library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
 
 
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:

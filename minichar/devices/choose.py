@@ -15,8 +15,8 @@ def open_backend(name: str = "auto") -> Backend:
     Parameters
     ----------
     name : str
-        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` is the CPU, which is
-        faster for single characters and small networks. For training, use `open_devices`.
+        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects the CPU, which
+        is faster for single characters and small networks. For training, use `open_devices`.
 
     Raises
     ------
@@ -37,10 +37,10 @@ def open_backend(name: str = "auto") -> Backend:
 
 
 def open_devices(name: str = "auto") -> tuple[Backend, ...]:
-    """Open the devices from which training chooses the fastest.
+    """Open the candidate devices for training. The fastest of them is then used.
 
-    ``auto`` stands for the CPU and, if one is usable, the first CUDA GPU. Any other name stands for one
-    device, which is opened as in `open_backend`.
+    ``auto`` opens the CPU and, if it is usable, the first CUDA GPU. Any other name opens a single device,
+    as in `open_backend`.
     """
     devices = [open_backend(name)]
     if name == "auto":

@@ -18,7 +18,7 @@ class NumPyBackend(Backend):
         return Uniform(words)
 
     def describe(self) -> str:
-        """Return the library and hardware."""
+        """Describe the library and hardware."""
         return describe_numpy()
 
     def _to_host(self, array: Array) -> np.ndarray:

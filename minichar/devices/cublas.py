@@ -1,6 +1,6 @@
 """Matrix products that a CUDA graph can capture, computed by calling cuBLAS through `ctypes`.
 
-CuPy refuses to call cuBLAS while a stream is being captured, although cuBLAS supports it. These products
+CuPy refuses to call cuBLAS while a stream is being captured, although cuBLAS supports capture. These products
 therefore use their own cuBLAS handle and workspace.
 
 cuBLAS expects column-major matrices. In memory, a row-major matrix is its column-major transpose:
@@ -23,7 +23,7 @@ from minichar.devices.backend import Array
 WORKSPACE = 32 << 20
 """Workspace size in bytes. NVIDIA recommends 32 MiB on Hopper GPUs, and less on older ones."""
 STRICT = 0
-"""``CUBLAS_DEFAULT_MATH``, in which float32 products do not use TF32, whose significand has 11 bits."""
+"""``CUBLAS_DEFAULT_MATH``. In this mode, float32 products do not use TF32 (an 11-bit significand)."""
 
 INT, STRIDE, POINTER = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
 HEAD = [POINTER, *[INT] * 5, POINTER]  # handle, transb, transa, n, m, k, α
@@ -42,14 +42,11 @@ ARGUMENTS = {
 }
 """Argument types of each cuBLAS function."""
 REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
-"""cuBLAS's letter and the type of α and β, by dtype."""
+"""The letter for the dtype in cuBLAS function names, and the type of α and β, by dtype."""
 
 
 def load_library() -> Any:
-    """Load the cuBLAS library that CuPy uses.
-
-    Any exception means that it is not available.
-    """
+    """Load the cuBLAS library that CuPy uses. If it is not available, any exception may be raised."""
     pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
@@ -57,7 +54,7 @@ def load_library() -> Any:
 class Products(local):
     """Matrix products of float32 or float64 arrays on the current stream.
 
-    A cuBLAS handle must not be used by several threads at once, so each thread has its own.
+    Several threads must not use the same cuBLAS handle at once, so each thread has its own.
 
     Parameters
     ----------
@@ -87,7 +84,7 @@ class Products(local):
         """Pass the current stream to cuBLAS.
 
         If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
-        Setting the stream resets the workspace, without which cuBLAS may allocate memory.
+        Setting the stream resets the workspace, so it is set again. Otherwise, cuBLAS might allocate memory.
         """
         stream = self.xp.cuda.get_current_stream().ptr
         if stream != self.stream:
@@ -98,7 +95,7 @@ class Products(local):
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
         """Return ``A @ B``, or write it to `out`, or add it to `out`.
 
-        A is ``(M, K)`` and B is ``(K, N)``. Either or both can have an additional first dimension, a batch.
+        A is ``(M, K)`` and B is ``(K, N)``. Either or both can have a leading batch dimension.
         """
         (M, K), N = A.shape[-2:], B.shape[-1]
         batch = [len(X) for X in (A, B) if X.ndim == 3]
@@ -125,7 +122,7 @@ class Products(local):
 
 
 def layout(X: Array) -> tuple[int, int]:
-    """Return whether the columns of X, rather than its rows, are contiguous, and its leading dimension."""
+    """Return 1 if the columns of X are contiguous or 0 if its rows are, and its leading dimension."""
     (rows, columns), itemsize = X.shape[-2:], X.itemsize
     row, column = (stride // itemsize for stride in X.strides[-2:])
     for transposed, inner, size, outer, count in (
@@ -138,5 +135,5 @@ def layout(X: Array) -> tuple[int, int]:
 
 
 def distance(X: Array) -> int:
-    """Return the number of items from one matrix of a batch to the next, or 0 if X is a single matrix."""
+    """Return the stride between the matrices of a batch, in elements, or 0 if X is a single matrix."""
     return int(X.strides[0] // X.itemsize) if X.ndim == 3 else 0

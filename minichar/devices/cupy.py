@@ -24,7 +24,8 @@ class CuPyBackend(Backend):
     Attributes
     ----------
     products : Products or None
-        Products that can be captured, or None to use CuPy's products and never capture a step.
+        Matrix products that a CUDA graph can capture. If None, CuPy's own matrix products are used, and
+        steps are not captured.
     """
 
     def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
@@ -87,10 +88,8 @@ class CuPyBackend(Backend):
         def call(*arguments: Any, into: Into = ()) -> list[Any]:
             values = [_by_gate(value) for value in (*arguments, *(out for _, out in into))]
             arrays = list(_flat(values))
-            nesting["values"], nesting["written"] = (
-                [_nesting(value) for value in values],
-                [k for k, _ in into],
-            )
+            nesting["values"] = [_nesting(value) for value in values]
+            nesting["written"] = [k for k, _ in into]
             made = kernel(*arrays)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in nesting["sources"])
@@ -103,7 +102,7 @@ class CuPyBackend(Backend):
         return step if self.products is None else CudaGraph(self.xp, step)
 
     def describe(self) -> str:
-        """Return the CuPy and CUDA versions (CUDA as 1000 · major + 10 · minor), the GPU and its memory."""
+        """Describe the CuPy and CUDA versions (CUDA as 1000 · major + 10 · minor), the GPU and its memory."""
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
         return (
@@ -135,7 +134,7 @@ def _nested(nesting: list[int | None], arrays: Iterator[Array]) -> list[Any]:
 
 
 def open_cupy(index: int) -> CuPyBackend:
-    """Test the CUDA GPU with the given index, and return its backend."""
+    """Check that the CUDA GPU with the given index works, and return its backend."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")
@@ -160,7 +159,7 @@ def open_cupy(index: int) -> CuPyBackend:
 
 
 def open_products(cupy: ModuleType) -> Products | None:
-    """Return products that can be captured, or issue a warning and return None if cuBLAS cannot be loaded."""
+    """Return matrix products that can be captured, or warn and return None if cuBLAS cannot be loaded."""
     try:
         return Products(cupy, load_library())
     except Exception as error:  # the package, the library or one of its functions is missing

@@ -1,4 +1,4 @@
-"""A workaround for two deadlocks in dpnp.
+"""Work around two deadlocks in dpnp.
 
 When a device task finishes, it releases its arguments, which requires Python's global interpreter lock
 (GIL). Two dpnp functions hold the GIL while they wait for earlier tasks, so they can deadlock. Without
@@ -14,11 +14,11 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
     Parameters
     ----------
     vector : module
-        oneMKL's vector functions, which are disabled. dpnp's own element-wise functions do not wait
-        and are equally fast for minichar.
+        The module with oneMKL's vector functions, which are disabled. dpnp's own element-wise functions
+        do not wait and are just as fast in minichar.
     copying : module
-        Functions that copy host arrays and scalars to device arrays. The patched function first waits
-        for the queue to finish, without holding the GIL.
+        The module with the function that copies host arrays and scalars to device arrays. It is replaced
+        with a function that first waits for the queue to finish, without holding the GIL.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

@@ -15,7 +15,7 @@ from minichar.errors import MinicharError
 
 DEVICES = ("cpu", "gpu", "opencl")
 N = 1024
-"""Size N of the N × N matrices in the timed product."""
+"""Size N of the N × N matrices in the timed matrix product."""
 REPEATS = 5
 LITTLE_DISK = 1 << 30
 """Free disk space, in bytes, below which checkpoints may not fit."""

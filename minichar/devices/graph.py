@@ -10,7 +10,7 @@ WARM_UP = 2
 
 
 class CudaGraph:
-    """A step that runs normally a few times, is then captured as a CUDA graph, and is replayed from then on.
+    """A step that runs normally a few times, is then captured as a CUDA graph, and is replayed afterwards.
 
     The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
     separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
@@ -54,7 +54,7 @@ class CudaGraph:
             self._run()
         except Exception as error:  # which operations cannot be captured depends on the CuPy version
             cause = error
-        try:  # capture must end in any case
+        try:  # the capture must be ended even if the step failed
             graph = self.stream.end_capture()
         except Exception as error:
             cause = cause or error

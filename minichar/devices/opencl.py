@@ -38,7 +38,7 @@ class DpnpBackend(Backend):
         return CountedUniform(words, draw)
 
     def describe(self) -> str:
-        """Return the dpnp version and the device name."""
+        """Describe the dpnp version and the device."""
         return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 
     def _to_device(self, array: Array) -> Array:

@@ -16,12 +16,12 @@ class Uniform:
         self.generator = np.random.default_rng(words)
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return new random numbers of this shape and dtype."""
+        """Return new random numbers with the given shape and dtype."""
         return self.generator.random(shape, dtype=dtype)
 
     @property
     def shared(self) -> "Uniform":
-        """The generator of numbers that all sequences in a batch have in common, as for DropConnect."""
+        """Generator of random numbers that all sequences in a batch share, such as DropConnect masks."""
         return self
 
     @property
@@ -47,7 +47,7 @@ class CountedUniform(Uniform):
         self.words, self.draw, self.blocks = words, draw, 0
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return new random numbers of this shape and dtype."""
+        """Return new random numbers with the given shape and dtype."""
         seed = np.random.SeedSequence((*self.words, self.blocks)).generate_state(1)
         self.blocks += 1
         return self.draw(int(seed[0]), shape, dtype)
@@ -66,7 +66,7 @@ class CountedUniform(Uniform):
 
 
 class ColumnsOf(Uniform):
-    """Uniform random numbers for some of the B sequences in a batch.
+    """Generator of uniform random numbers for some of the B sequences in a batch.
 
     Numbers are drawn for all sequences, so that they do not depend on how a batch is divided among processes.
 
@@ -82,10 +82,10 @@ class ColumnsOf(Uniform):
         self.whole, self.columns, self.B = generator, columns, B
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return new random numbers of this shape, whose last axis is the sequences."""
+        """Return new random numbers of this shape and dtype. The last axis indexes the sequences."""
         return self.whole.random((*shape[:-1], self.B), dtype)[..., self.columns]
 
     @property
     def shared(self) -> Uniform:
-        """The generator of numbers that all sequences in a batch have in common."""
+        """Generator of random numbers that all sequences in a batch share."""
         return self.whole

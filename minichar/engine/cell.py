@@ -97,7 +97,7 @@ class Cell:
         One letter per state, with the hidden state first.
     stages : tuple of Stage
     takes_h_prev : bool
-        Whether ``forward`` also takes h_prev. It always takes the other states.
+        Whether ``forward`` takes h_prev in addition to the other states, which it always takes.
     unit : str
         Name of the state or cached array, with values in [-1, 1], that ``inspect --html`` shows
         for each unit.

@@ -2,8 +2,8 @@
 
     id = the first k with  p_0 + … + p_k > u        u uniform in [0, 1)
 
-Inverse transform sampling needs one uniform random number per character, so each sequence
-depends only on its own random numbers.
+Inverse transform sampling uses one uniform random number per character, so each sequence depends
+only on its own random numbers.
 """
 
 from types import ModuleType

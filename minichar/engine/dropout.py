@@ -12,6 +12,8 @@ whole chunk, it regularises the recurrence itself (Merity, Keskar & Socher 2018)
     dW_h = mask ∘ dW_h
 """
 
+from types import ModuleType
+
 from minichar.devices.backend import Array, Backend
 from minichar.devices.random import Uniform
 
@@ -25,6 +27,11 @@ def draw_mask(probability: float, generator: Uniform, out: Array, backend: Backe
 def forward(h: Array, mask: Array) -> Array:
     """Return ``mask ∘ h``, or ``mask ∘ W_h`` for weights."""
     return mask * h
+
+
+def step(xp: ModuleType, h: Array, mask: Array) -> tuple[Array]:
+    """Apply `forward` to one time step, as a function that a backend can fuse."""
+    return (forward(h, mask),)
 
 
 def backward(dy: Array, mask: Array) -> Array:

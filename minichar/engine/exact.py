@@ -14,8 +14,8 @@ Every partial sum is an integer multiple of 2^(S-52) and, including the rounding
 affect the result on any device. Both grids are as fine as float32, so an exact matrix product
 is as accurate as a float32 matrix product.
 
-Layer normalisation sums pre-activations over the units as a product with W = 1. These sums, and those of the
-squares, are exact below 2^28.
+Layer normalisation sums pre-activations over the units as a matrix product with W = 1. These sums and the
+sums of squares are exact below 2^28.
 """
 
 from copy import copy
@@ -56,9 +56,9 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 
 
 class ExactProducts(Backend):
-    """Mixin that makes the matrix products of a backend class exact, given weights on their grid.
+    """Mixin that makes the matrix products of a backend class exact, given weights rounded to their grid.
 
-    The products of the backward pass are rounded to the same grid, which is too coarse for gradients.
+    Do not use it for training, because this grid is too coarse for the gradients in the backward pass.
     """
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:

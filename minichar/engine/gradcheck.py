@@ -5,7 +5,7 @@ Complex-step differentiation (Squire & Trapp 1998; Martins, Sturdza & Alonso 200
     f(θ + ih) = f(θ) + ih f'(θ) + O(h²)      so      f'(θ) = Im f(θ + ih) / h + O(h²)
 
 Nothing is subtracted, so there is no cancellation. With h = 1e-30, the O(h²) term vanishes and
-only rounding errors remain, about 1e-16 of the largest entry.
+only rounding errors remain, about 1e-16 relative to the largest entry.
 
 Central differences, the usual method::
 
@@ -107,7 +107,7 @@ def toy_network(
 
 
 def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
-    """Return the loss of a chunk as a function of θ; the state, masks and inputs are held fixed.
+    """Return the loss of a chunk as a function of θ, with the state, masks and inputs held fixed.
 
     With scheduled sampling, the input characters must be held fixed, because the gradient does not flow
     through the choice of characters.

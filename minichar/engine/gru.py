@@ -1,7 +1,7 @@
 """GRU (Cho et al. 2014, arXiv:1406.1078) with the reset gate *after* the matrix product.
 
     u = U @ [h_prev; 1]               H rows each for r, z and n
-    a = W @ [x; 1]                    likewise
+    a = W @ [x; 1]                    the same rows
     r, z = σ(a_r + u_r), σ(a_z + u_z)
     n = tanh(a_n + r ∘ u_n)
     h = (1 - z) ∘ n + z ∘ h_prev
@@ -19,7 +19,7 @@ from minichar.engine.functions import sigmoid
 
 
 def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
-    """``u, a, h_prev → h``; all arrays are ``(H, B)``, and u and a contain one array per gate."""
+    """Compute h from u, a and h_prev. All arrays are ``(H, B)``; u and a contain one array per gate."""
     u_r, u_z, u_n = u
     a_r, a_z, a_n = a
     r, z = sigmoid(xp, a_r + u_r), sigmoid(xp, a_z + u_z)
@@ -29,7 +29,7 @@ def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
 
 
 def backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
-    """``dh → du, da, dh_prev``; dh_prev excludes the gradient through u."""
+    """Compute du, da and dh_prev from dh. The gradient through u is not included in dh_prev."""
     r, z, n, u_n, h_prev = cache
 
     # h = (1 - z) ∘ n + z ∘ h_prev

@@ -19,13 +19,13 @@ from minichar.engine.functions import sigmoid
 
 
 def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
-    """``a, h_prev → r ∘ h_prev, z, h_prev``; all arrays are ``(H, B)``, and a contains one array per gate."""
+    """Compute r ∘ h_prev, z and h_prev from a and h_prev. All arrays are ``(H, B)``; a has one per gate."""
     r, z = sigmoid(xp, a[:2])
     return r * h_prev, z, h_prev, (r, z, h_prev)
 
 
 def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache: tuple[Array, ...]) -> Any:
-    """``drh, dz, dh_prev → da, dh_prev``; dh_prev excludes the gradient through a."""
+    """Compute da and dh_prev from drh, dz and dh_prev. The result excludes the gradient through a."""
     r, z, h_prev = cache
 
     # rh = r ∘ h_prev
@@ -37,14 +37,14 @@ def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache:
 
 
 def update(xp: ModuleType, a: Array, z: Array, h_prev: Array) -> Any:
-    """``a, z, h_prev → h``."""
+    """Compute h from a, z and h_prev."""
     n = xp.tanh(a[0])
     h = (1.0 - z) * n + z * h_prev
     return h, (z, n, h_prev)
 
 
 def update_backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
-    """``dh → da, dz, dh_prev``."""
+    """Compute da, dz and dh_prev from dh."""
     z, n, h_prev = cache
 
     # h = (1 - z) ∘ n + z ∘ h_prev

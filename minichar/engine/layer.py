@@ -7,7 +7,7 @@ Backpropagation through time (Werbos 1990) is *truncated* here: states are carri
 the next (`carry`), but gradients are not. The backward pass starts from a zero gradient at the end of
 each chunk.
 
-Where a sequence contains several documents, the states are reset to zero before step t:
+If a sequence contains several documents, the states can be reset to zero before any step t:
 
     h_{t-1} ← keep_t ∘ h_{t-1}              keep_t = 0 in the columns that are reset, otherwise 1
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
@@ -85,9 +85,6 @@ class Layer:
             self.stages[-1].backward = backend.fuse(adding_direct_gradient(cell.stages[-1].backward))
         self.linears = [linear for stage in self.stages for linear in stage.linears]
         self.inputs = [[(0, linear.x[t]) for linear in self.linears if linear.reads_x] for t in range(T)]
-        # The first result of a stage is read by the next stage or, after the last, by the next step.
-        readers = [stage.recurrent.h for stage in (*self.stages[1:], self.stages[0])]
-        self.following = [[(0, h[t + (h is readers[-1])]) for h in readers] for t in range(T)]
         self.keeps_caches = True
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.rows = self.start.reshape(-1, B)  # (S·H, B)
@@ -100,7 +97,7 @@ class Layer:
         ----------
         ids : array of int, (B,), optional
         keep : array, (B,), optional
-            0 in the columns whose states are reset first, otherwise 1.
+            0 in the columns whose states are reset before the step, otherwise 1.
         above : list of (0, array), optional
             Where to store h, such as the `inputs` of the next layer.
 
@@ -108,15 +105,20 @@ class Layer:
         -------
         h : array, (H, B)
         """
+        first = self.stages[0]
         h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
         if t == 0 or keep is not None:  # otherwise, the previous step has stored h
-            self.stages[0].recurrent.h[t] = h
+            first.recurrent.h[t] = h
         if self.cell.takes_h_prev:
             passed.insert(0, h)
-        for stage, following in zip(self.stages, self.following[t], strict=True):
+        for stage, reader in zip(self.stages, (*self.stages[1:], first), strict=True):
             a = [linear.step(t, ids) for linear in stage.linears]
-            # In all stages except the last, h is the input to the next stage's matrix product.
-            into = (following, *above) if stage is self.stages[-1] else (following,)
+            # The next stage's matrix product reads h or, after the last stage, that of the next step.
+            into = (
+                [(0, reader.recurrent.h[t])]
+                if reader is not first
+                else [(0, first.recurrent.h[t + 1]), *above]
+            )
             h, *passed, cache = stage.forward(*a, *passed, into=into)
             if self.keeps_caches:
                 stage.caches[t] = cache
@@ -134,7 +136,7 @@ class Layer:
         ids : array of int, (n, B)
             The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
         keep : array, (T, B), optional
-            The values of `keep` in the forward pass.
+            The values of `keep` used in the forward pass.
         """
         n, first = len(dh_above), self.stages[0]
         dpassed = list(self.xp.zeros_like(self.start))  # gradients are not carried across chunks

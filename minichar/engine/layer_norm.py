@@ -14,7 +14,7 @@ The cell receives â instead of a.
 from minichar.devices.backend import Array, Backend
 
 EPSILON = 1e-5
-"""ε, which limits r if all units have almost the same pre-activation."""
+"""ε, which bounds r if all units have almost the same pre-activation."""
 
 
 class LayerNorm:
@@ -26,12 +26,12 @@ class LayerNorm:
         self.caches: list[tuple[Array, ...]] = [()] * T
 
     def mean(self, a: Array) -> Array:
-        """Return the mean over the units: ``(gates, H, B) → (gates, 1, B)``."""
+        """Return the mean over the units, ``(gates, 1, B)``, of an array ``(gates, H, B)``."""
         # A matrix product is faster than xp.mean, and exact if the backend's products are.
         return self.backend.matmul(self.ones, a) / self.H
 
     def forward(self, t: int, a: Array) -> Array:
-        """``a → â``, both ``(gates, H, B)``, at step t."""
+        """Return the normalised pre-activations â at step t. Both a and â are ``(gates, H, B)``."""
         centred = a - self.mean(a)
         r = 1.0 / self.backend.xp.sqrt(self.mean(centred * centred) + EPSILON)  # (gates, 1, B)
         a_hat = r * centred
@@ -39,6 +39,6 @@ class LayerNorm:
         return a_hat
 
     def backward(self, t: int, da_hat: Array) -> Array:
-        """``dâ → da``, both ``(gates, H, B)``, at step t."""
+        """Return the gradient da at step t, given dâ. Both are ``(gates, H, B)``."""
         a_hat, r = self.caches[t]
         return r * (da_hat - self.mean(da_hat) - a_hat * self.mean(da_hat * a_hat))

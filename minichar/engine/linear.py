@@ -21,7 +21,7 @@ from minichar.engine.layer_norm import LayerNorm
 
 
 class Linear:
-    """``a_t = W @ [h_t; x_t; 1]`` for t = 0 … T-1, where h or x can be omitted.
+    """Linear layer: ``a_t = W @ [h_t; x_t; 1]`` for t = 0 … T-1, where h or x can be omitted.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Linear:
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
-        Number of inputs from the hidden state; they come first.
+        Number of inputs from the hidden state, which are first in [h; x; 1].
     T, B : int
         Number of time steps and sequences to allocate memory for.
     backend : Backend

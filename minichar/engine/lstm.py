@@ -19,7 +19,7 @@ from minichar.engine.functions import sigmoid
 
 
 def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
-    """``a, c_prev → h, c``; all arrays are ``(H, B)``, and a contains one array per gate."""
+    """Compute h and c from a and c_prev. All arrays are ``(H, B)``; a contains one array per gate."""
     i, f, o = sigmoid(xp, a[:3])
     g = xp.tanh(a[3])
     c = f * c_prev + i * g
@@ -29,7 +29,7 @@ def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
 
 
 def backward(xp: ModuleType, dh: Array, dc: Array, cache: tuple[Array, ...]) -> Any:
-    """``dh, dc → da, dc_prev``."""
+    """Compute da and dc_prev from dh and dc."""
     i, f, o, g, c_prev, tanh_c = cache
 
     # h = o ∘ tanh(c)

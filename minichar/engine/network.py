@@ -10,8 +10,6 @@ generation therefore share the same code and differ only in their `Feed`, the so
 character.
 """
 
-from types import ModuleType
-
 import numpy as np
 
 from minichar.devices.backend import Array
@@ -46,7 +44,7 @@ class Network:
     above : list of L lists of T lists of (0, array)
         Where the output of each layer at each step is stored (`Layer.inputs`).
     recurrent : list of Linear
-        The matrix products that read the hidden state, whose weights DropConnect drops.
+        The matrix products that read the hidden state. DropConnect is applied to their weights.
     keep : array, (T, B), or None
         0 where the states are reset before a step, otherwise 1 (`set_keep`); None without resets.
     n : int
@@ -72,7 +70,7 @@ class Network:
         self.keep: Array | None = None
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
         self.above = [*(layer.inputs for layer in self.layers[1:]), [[(0, x_t)] for x_t in self.readout.x]]
-        self.drop = backend.fuse(masked)
+        self.drop = backend.fuse(dropout.step)
         self.fed: Array = None
         self.n = 0
 
@@ -194,8 +192,3 @@ class Network:
         """Start the next chunk from the state after the last step."""
         for layer in self.layers:
             layer.carry(self.n)
-
-
-def masked(xp: ModuleType, h: Array, mask: Array) -> tuple[Array]:
-    """Apply a dropout mask, as a function that a backend can fuse."""
-    return (dropout.forward(h, mask),)

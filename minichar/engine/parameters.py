@@ -1,6 +1,6 @@
-"""All parameters of a network in one flat vector with named views.
+"""Store all parameters of a network in one flat vector with named views.
 
-Clipping, RMSprop, norms and checkpoints therefore operate on a single array for any network. The
+Clipping, RMSprop, norms and checkpoints therefore operate on a single array, whatever the network. The
 gradient has the same layout.
 """
 

@@ -24,7 +24,7 @@ PIECE = 1 << 22
 
 
 class ReadOut:
-    """``logits_t = W @ [x_t; 1]`` for t = 0 … T-1.
+    """Readout layer: ``logits_t = W @ [x_t; 1]`` for t = 0 … T-1.
 
     Parameters
     ----------

@@ -15,13 +15,13 @@ from minichar.engine.cell import Cell, Counterpart, Product, Stage, register
 
 
 def forward(xp: ModuleType, a: Array) -> Any:
-    """``a → h``; h is ``(H, B)``, and a contains a single array of that shape."""
+    """Compute h ``(H, B)`` from a, which contains a single array of the same shape."""
     h = xp.tanh(a[0])
     return h, (h,)
 
 
 def backward(xp: ModuleType, dh: Array, cache: tuple[Array]) -> Any:
-    """``dh → da``."""
+    """Compute da from dh."""
     (h,) = cache
 
     # h = tanh(a)

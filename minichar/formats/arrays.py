@@ -39,7 +39,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     Raises
     ------
     MinicharError
-        If `read_pickle` fails, names are duplicated, or containers are nested too deeply.
+        If `read_pickle` fails, a name is not unique, or containers are nested too deeply.
     """
 
     def refused(why: str) -> MinicharError:
@@ -100,7 +100,7 @@ def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator
 
 
 def are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether all values are numbers. Such a sequence, for example a loss curve, becomes one array."""
+    """Return whether all values are numbers. If so, the sequence (a loss curve, say) becomes one array."""
     return bool(values) and all(type(value) in (bool, int, float) for value in values)
 
 

@@ -103,7 +103,7 @@ def convert(
     source : path-like
         A file in any readable format.
     target : path-like, optional
-        By default, the name of `source` with the new suffix. If the format does not
+        Output file; by default, `source` with the suffix of the new format. If the format does not
         change, ``.inference`` is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights. By default, float32, or unchanged if the training state is
@@ -122,7 +122,7 @@ def convert(
         For a PyTorch state dict that minichar did not write: its training text (ids are assigned in
         code-point order) or a model with the same vocabulary.
     on_note : callable, optional
-        Called with each note about data that the new file does not contain.
+        Called with each note, for example about data that the new file does not contain.
 
     Returns
     -------

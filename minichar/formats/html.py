@@ -1,14 +1,14 @@
 """Write ``.html`` pages that contain a model and run it in a browser, without a server.
 
-    model.js       the forward pass, in the letters of the notation
-    sampling.js    from logits to characters
-    reading.js     the text that has been read, with its states
-    view.js        what the page shows
+    model.js       the forward pass, in the notation of the documentation
+    sampling.js    sampling of characters from logits
+    reading.js     the text processed so far, with its states
+    view.js        the display
     page.js        the controls
 
-The weights are float16 values in base64. A page loads nothing: its Content-Security-Policy allows only the
-script and the style with the hashes of these files. The model's data is JSON, which the page inserts only as
-text, so it is never interpreted as markup.
+The weights are float16 values in base64. A page makes no requests, and its Content-Security-Policy allows
+only the script and the style sheet with the hashes of these files. The model's data is JSON, which is
+inserted only as text and is therefore never interpreted as markup.
 """
 
 import json
@@ -25,7 +25,7 @@ from minichar.model import CharRNN
 from minichar.sampling.generate import prime_ids
 
 CELLS = ("rnn", "lstm", "gru", "gru-reset-before")
-"""The cells in model.js."""
+"""The cells that model.js implements."""
 MAX_BYTES = 1 << 28
 """Maximum size of the weights. Browsers limit the length of a string to 2^29 characters or more."""
 SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
@@ -37,7 +37,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
     Raises
     ------
     MinicharError
-        If model.js does not have the cell, or the model is too large.
+        If model.js does not implement the cell, or the model is too large.
     """
     cell = model.config.cell
     if cell.name not in CELLS:

@@ -1,4 +1,4 @@
-"""Formats by suffix, and the name of the file that a conversion writes."""
+"""Determine formats from suffixes, and choose the output file of a conversion."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from minichar.errors import MinicharError, Option
 
 OTHERS = ("safetensors", "pt", "onnx")
-"""Formats of other libraries, whose input is one-hot."""
+"""Formats of other libraries. They store models with one-hot inputs."""
 TARGETS = ("npz", *OTHERS, "html")
 """Formats that minichar writes."""
 SUFFIXES = {f".{name}": name for name in TARGETS} | dict.fromkeys((".pkl", ".pickle"), "pickle")
@@ -44,7 +44,7 @@ def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | Non
 
 
 def unknown_suffix(target: str | os.PathLike[str]) -> MinicharError:
-    """Return the error for a target whose suffix is not that of a format."""
+    """Return the error for a target whose suffix does not belong to any supported format."""
     suffix = Path(target).suffix.lower()
     if suffix in FOREIGN:
         return MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")

@@ -34,7 +34,7 @@ from minichar.model import CharRNN
 
 OPSET = 17
 IR_VERSION = 8
-"""The IR version for opset 17. Older versions work with more runtimes."""
+"""The IR version that corresponds to opset 17. More runtimes support older versions."""
 MAX_BYTES = (2 << 30) - 1
 """Maximum size of a protobuf message."""
 

@@ -1,12 +1,12 @@
-"""Parse the opcodes of a pickle in bounded memory.
+"""Parse the opcodes of a pickle with bounded memory use.
 
 pickletools parses everything except text. Python stores all characters of a string at the width of the
-widest one, so a single emoji quadruples the size of a long ASCII string. The memory is therefore charged
-before the text is decoded.
+widest one, so a single emoji quadruples the size of a long ASCII string. The memory for a string is therefore
+charged to the budget before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a
-dict key is therefore converted back to bytes where possible. Converting it later would copy it each time
-the pickle references it.
+dict key is therefore converted back to bytes if possible. If it were converted later, it would be copied
+each time that the pickle references it.
 """
 
 import codecs

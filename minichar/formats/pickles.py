@@ -1,7 +1,7 @@
 """Read pickles of NumPy and CuPy arrays without unpickling them.
 
 A pickle is a program for a stack machine, and its REDUCE opcode can call any function by name.
-The stack machine in this module never calls those functions. It allows only names for which the caller
+The stack machine in this module never calls these functions. It allows only names for which the caller
 provides a harmless replacement (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and
 strings are created as usual.
 
@@ -160,7 +160,7 @@ class Machine:
                 self.call(*self.pop(2))
             case "BUILD":
                 (state,) = self.pop(1)
-                if not isinstance(self.stack[-1], dict):  # attributes of a dict, such as PyTorch's _metadata
+                if not isinstance(self.stack[-1], dict):  # ignore attributes, such as PyTorch's _metadata
                     self.stack[-1].build(state)
             case "BINPERSID" if self.load is not None:
                 self.push(self.load(*self.pop(1)))
@@ -199,8 +199,8 @@ class Machine:
     def set_items(self, items: list[Any]) -> None:
         """Add alternating keys and values to the dict at the top of the stack.
 
-        Integer keys become strings, as in `memo`. String hashes depend on a random seed, but
-        integer hashes do not, so a file could contain many keys with colliding hashes.
+        Integer keys are converted to strings, as in `memo`. String hashes depend on a random seed, but
+        integer hashes do not, so a malicious file could contain many integers with the same hash.
         """
         target = self.stack[-1]
         if not isinstance(target, dict):

@@ -7,8 +7,8 @@ A file is an uncompressed zip archive with these members in one directory:
     byteorder      "little" or "big"
 
 The pickle is parsed but never unpickled (see `minichar.formats.pickles`). minichar's header is a byte
-tensor named ``minichar.json``. To load the other tensors into PyTorch modules, call
-``pop("minichar.json")`` first. Only writing requires PyTorch.
+tensor named ``minichar.json``. To load the other tensors into PyTorch modules, remove it first with
+``pop("minichar.json")``. Only writing requires PyTorch.
 """
 
 import io

@@ -7,8 +7,8 @@
     _codecs.encode, __builtin__.bytes   bytes, in protocols without an opcode for bytes
     collections.OrderedDict             a dict
 
-The arguments are untrusted and can have any type, size and nesting depth. Therefore, no argument is
-printed or hashed before its type is checked.
+The arguments are untrusted and can have any type, size and nesting depth, so the type of an argument is
+checked before it is printed or hashed.
 """
 
 import re
@@ -78,7 +78,7 @@ class Array:
 
 
 def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None) -> Array:
-    """Return an array backed by the bytes `data`. Order K means C order followed by a transpose to `axes`."""
+    """Return an array backed by the bytes `data`. Order K is C order followed by a transpose to `axes`."""
     if not isinstance(dtype, DType) or not isinstance(data, bytes | bytearray | str):
         raise Refused("it contains an array without a dtype or bytes")
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(is_size(n) for n in shape):

@@ -114,7 +114,7 @@ def from_state_dict(
     Parameters
     ----------
     tensors : dict of str to array
-        Each tensor is removed once it has been copied, to save memory.
+        The tensors by name. To save memory, each tensor is removed from the dict after it has been copied.
     header : str or None
         The JSON stored with the tensors.
     path : Path
@@ -157,7 +157,7 @@ def from_state_dict(
                 f" has {len(vocabulary)}",
             )
 
-    # A damaged header can declare millions of layers: list their tensors only if the file has that many.
+    # A damaged header can declare millions of layers, so list their tensors only if the file has that many.
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     check_arrays(expected, tensors, damaged)

@@ -1,1 +1,1 @@
-"""Loss curves, and an interactive page that shows a model's hidden states."""
+"""Plot loss curves, and create an interactive page that shows a model's hidden states."""

@@ -1,8 +1,8 @@
 """Record the activations of a network as it processes text.
 
-state       of each unit after each character, from -1 to 1
+states      activation of each unit after each character, from -1 to 1
 surprise    -log p(character | previous characters), in nats
-gates       distribution in each layer, over all units and characters
+gates       distribution of each gate in each layer, over all units and characters
 
 Each cell type specifies which value is shown as a unit's state and which gates are shown.
 """
@@ -17,7 +17,7 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 
 CHUNK = 100
-"""Number of characters per chunk. It does not affect the result."""
+"""Number of characters per chunk. Does not affect the result."""
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
@@ -36,7 +36,7 @@ class Gate:
     low, high : float
         The range of the values.
     shares : array, (BINS,)
-        Histogram: the fraction of values in each of BINS equal bins.
+        Histogram: the fraction of the values in each of BINS bins of equal width.
     left, right : float
         The fractions of values saturated at the low and high ends.
     """

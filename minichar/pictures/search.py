@@ -1,4 +1,4 @@
-"""Plot the trials of a hyperparameter search: importance and parallel coordinates."""
+"""Plot a hyperparameter search: the importance of each option, and the trials in parallel coordinates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from minichar.pictures.terminal import MARKS
 
 BAR = "█"
 HEIGHT = 13
-"""Number of rows of an axis."""
+"""Height of an axis, in rows."""
 LABEL = 10
-"""Width of the labels of an axis, in columns."""
+"""Width of the tick labels of an axis, in columns."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Axis:
     name : str
     values : sequence
     scale : {"linear", "log", "choices"}
-        Choices are at equal distances, in increasing order.
+        Choices are equally spaced, in increasing order.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Axis:
         return [(value - low) / (high - low) if high > low else 0.5 for value in values]
 
     def ticks(self) -> dict[float, str]:
-        """Return the labels by position: of all choices, or of the lowest and the highest value."""
+        """Return the tick labels by position: one per choice, or the lowest and the highest value."""
         at = dict(zip(self.heights(), self.values, strict=True))
         chosen = at if self.scale == "choices" else {min(at), max(at)}
         return {height: label(at[height]) for height in chosen}
@@ -59,16 +59,16 @@ def label(value: Any) -> str:
 def search_text(
     numbers: Sequence[int], axes: Sequence[Axis], importance: Mapping[str, float], width: int = 80
 ) -> str:
-    """Return the plots as text. Each of the first 26 trials is a letter.
+    """Return the plots as text, in which each of the first 26 trials is represented by a letter.
 
     Parameters
     ----------
     numbers : sequence of int
         The numbers of the trials.
     axes : sequence of Axis
-        Trials are in order of their loss, lowest first.
+        On each axis, the trials are in order of increasing loss.
     importance : mapping
-        Importance of each option; empty if it is unknown.
+        Importance of each option; empty if unknown.
     width : int
         The line width in columns.
     """
@@ -88,7 +88,7 @@ def search_text(
 
 
 def _column(axis: Axis, width: int) -> list[str]:
-    """Return the rows of an axis: the label of the axis, and the letters of the trials."""
+    """Return the rows of an axis, which contain its tick labels and the letters of the trials."""
     rows = [round((1 - height) * (HEIGHT - 1)) for height in axis.heights()]
     ticks = {round((1 - height) * (HEIGHT - 1)): text for height, text in axis.ticks().items()}
     cells = []
@@ -100,7 +100,7 @@ def _column(axis: Axis, width: int) -> list[str]:
 
 
 def save_search_figure(axes: Sequence[Axis], importance: Mapping[str, float], path: Path) -> None:
-    """Draw the plots with Matplotlib. Each trial is a line; the best one is drawn on top, in another colour.
+    """Draw the plots with Matplotlib. Each trial is a line; the best is on top and in a different colour.
 
     Raises
     ------

@@ -14,7 +14,7 @@ OPENING, CLOSING = "“«「『", "”»」』"
 def traits(text: str) -> dict[str, np.ndarray]:
     """Return the features of `text` by name, each ``(N,)``, with one value per character.
 
-    A newline belongs to the following line. An unclosed quotation ends at the end of its paragraph.
+    A newline counts as part of the following line. An unclosed quotation ends at the end of its paragraph.
     """
     position, indentation, inside, length = (np.zeros(len(text)) for _ in range(4))  # each (N,)
     lengths = iter([len(line) for line in text.split("\n")])

@@ -22,7 +22,7 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""Part of the seed. Initialisation and training use other values, so their random numbers are independent."""
+"""Part of the seed. Initialisation and training use other values, so that their random numbers differ."""
 MAX_SAMPLES = 4096
 BELOW_2_63 = rule(lambda length: length < 2**63, "below 2**63")
 
@@ -54,7 +54,7 @@ def sample_ids(
 class StopFilter:
     """Filter that passes text through up to the first stop string.
 
-    A possible stop-string prefix is buffered until it can no longer become a stop string.
+    Text that could be the beginning of a stop string is buffered until later characters rule this out.
 
     Parameters
     ----------
@@ -98,10 +98,10 @@ class StopFilter:
 def prime_ids(
     vocabulary: Vocabulary, prime: str, unknown: Unknown = "error", reset_on: str = ""
 ) -> np.ndarray:
-    """Encode the prime.
+    """Return the ids of the prime.
 
-    If the prime is empty, encode `reset_on` instead, so that generation starts at the beginning of a
-    document. If `reset_on` is also empty, encode a newline if the vocabulary contains one.
+    If the prime is empty, `reset_on` is used instead, so that generation starts at the beginning of a
+    document. If `reset_on` is also empty, a newline is used if the vocabulary contains one.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Generate several streams of text at once, each in one column of a batch.
 
-    step    each column receives one character: the next one of its prime, or the last generated one
+    step    each column receives one character: the next one from its prime, or the last one generated
             each column whose prime has been consumed samples the next character from its logits
 
 Streams can be added and removed between steps, and each stream has its own random generator. Streams
@@ -8,8 +8,8 @@ affect each other only through rounding: the summation order in a matrix product
 of columns, so in rare cases a different character is sampled. With an exact model (`CharRNN.exact`),
 streams are independent.
 
-If the model was trained with ``reset_on``, the state of a stream is reset to zero before the stream reads
-the last character of the separator (`minichar.text.resets`), both in the prime and in generated text.
+If the model was trained with ``reset_on``, the state of a stream is reset to zero before the last character
+of each separator (`minichar.text.resets`), both in the prime and in generated text.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class State:
-    """The state of a stream between two steps, from which an equal stream can continue.
+    """The state of a stream between two steps, from which a stream with the same parameters can continue.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class State:
 
     @property
     def size(self) -> int:
-        """The approximate memory, in bytes."""
+        """Approximate memory use, in bytes."""
         return sum(layer.nbytes for layer in self.layers)
 
 
@@ -81,7 +81,7 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # sampled together if equal; a str caches its hash
+        self.group = repr(self.choice)  # equal groups are sampled together; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
@@ -96,8 +96,8 @@ class Stream:
         return k
 
     def resume(self, state: State) -> None:
-        """Continue after characters that an equal stream has generated."""
-        deque(islice(self.numbers, state.length), maxlen=0)  # draw and ignore the numbers for them
+        """Continue from the state of another stream with the same parameters."""
+        deque(islice(self.numbers, state.length), maxlen=0)  # skip the random numbers that it used
         self.pending, self.length = deque(state.pending), state.length
         self.recent.extend(state.recent)
 
@@ -131,7 +131,7 @@ class Streams:
         self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream, state: State | None = None) -> None:
-        """Add a stream in a new column, with a zero state by default."""
+        """Add a stream in a new column. By default, it starts from a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)

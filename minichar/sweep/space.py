@@ -1,7 +1,7 @@
-"""The options that a sweep varies, and their values.
+"""The search space of a sweep: the options that it varies, and their values.
 
 learning_rate=5e-4..2e-2:log    a range, sampled on a logarithmic scale
-num_layers=1..3                 a range of integers, because the option is an integer
+num_layers=1..3                 a range of integers, because the option takes an integer
 rnn_size=64,128                 a list of choices
 """
 
@@ -20,7 +20,7 @@ FIXED = (
     *("recipe", "data", "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
     *("eval_val_every", "sample_every", "checkpoint_dir", "savefile", "keep", "checkpoint_every", "max_time"),
 )
-"""Options that cannot be searched: they change the validation text, or do not affect the loss."""
+"""Options that cannot be searched, because they change the validation text or do not affect the loss."""
 TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}
 """The type of each option that can be searched."""
 TRUTH = {"true": True, "false": False}
@@ -29,16 +29,16 @@ LOG = ":log"
 
 @dataclass(frozen=True)
 class Dimension:
-    """An option and its values: a range from the first to the last of them, or a list of choices.
+    """One dimension of the search space: an option with a range of values or a list of choices.
 
     Attributes
     ----------
     name : str
         Python name of the option, such as ``rnn_size``.
     values : tuple
-        The two ends of the range, or the choices.
+        The ends of the range, or the choices.
     is_range, log : bool
-        Whether it is a range, and whether that is sampled on a logarithmic scale.
+        Whether the values are a range, and whether the range is sampled on a logarithmic scale.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Dimension:
     log: bool = False
 
     def suggest(self, trial: Any) -> Any:
-        """Return the value of an Optuna trial, which is chosen on the first call."""
+        """Return the value of this option in an Optuna trial. Optuna chooses it on the first call."""
         if not self.is_range:
             return trial.suggest_categorical(self.name, self.values)
         suggest = trial.suggest_int if TYPES[self.name] is int else trial.suggest_float
@@ -55,12 +55,12 @@ class Dimension:
 
     @property
     def title(self) -> str:
-        """The name of the option on the command line, without dashes."""
+        """The name of the option on the command line, without the leading dashes."""
         return self.name.replace("_", "-")
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """The choices, or the ends and the middle of the range."""
+        """The choices, or the ends and the midpoint of the range."""
         if not self.is_range:
             return self.values
         low, high = self.values
@@ -83,7 +83,7 @@ def parse(text: str) -> Dimension:
     name = written.strip().lstrip("-").replace("-", "_")
     option = Option(name)
     if name in FIXED:
-        raise MinicharError(option, " cannot be searched: give it one value for the whole sweep")
+        raise MinicharError(option, " cannot be searched: set it to one value for the whole sweep")
     if name not in TYPES:
         raise MinicharError(f"there is no option {written!r} to search{did_you_mean(name, TYPES)}")
     if not equals:
@@ -101,7 +101,7 @@ def parse(text: str) -> Dimension:
 
 
 def convert(name: str, word: str) -> Any:
-    """Return a value of an option, given as text."""
+    """Convert the text `word` to a value of the option `name`."""
     kind = TYPES[name]
     try:
         return TRUTH[word.lower()] if kind is bool else kind(word)
@@ -137,7 +137,7 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
     names = [each.name for each in space]
     for name in names:
         if name in given or names.count(name) > 1:
-            raise MinicharError(Option(name), " has more than one value: search it once, or fix it")
+            raise MinicharError(Option(name), " is specified more than once: search it, or set one value")
     first = {**given, **{each.name: each.values[0] for each in space}}
     for each in space:
         for value in each.examples:
@@ -145,5 +145,5 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
 
 
 def values_of(space: Iterable[Dimension], trial: Any) -> dict[str, Any]:
-    """Return the options of an Optuna trial."""
+    """Return the values of the searched options in an Optuna trial."""
     return {each.name: each.suggest(trial) for each in space}

@@ -1,4 +1,4 @@
-"""The directory of a sweep, and the Optuna study that belongs to it.
+"""The directory of a sweep and its Optuna study.
 
     sweep/sweep.json        the plan: the options of the sweep and the name of its study
     sweep/sweep.db          the study, unless it is stored in another database
@@ -24,23 +24,23 @@ from minichar.files import locking, writing
 part = partial(need, extra="sweep", what="a sweep")
 PLAN = "sweep.json"
 STARTUP = 5
-"""Number of completed trials before trials are pruned."""
+"""Number of trials that must be completed before any trial is pruned."""
 WARMUP = 10
-"""Percentage of a run before which it is not pruned, because the learning rate may still be rising."""
+"""Percentage of a run during which it is not pruned, because the learning rate may still be rising."""
 WAIT = 60.0
 """Maximum time to wait for another process that is writing to the SQLite database, in seconds."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all processes of a sweep have in common.
+    """The options that all processes of a sweep share.
 
     Attributes
     ----------
     given : dict
         The options of ``minichar train`` that are the same in every trial, as JSON-compatible values.
     search : list of str
-        The search space, as in ``--search``.
+        The search space, as values of ``--search``.
     study, database : str
         Name of the study, and the database that stores it, without the password. Empty for a new plan.
     """
@@ -73,7 +73,8 @@ def read_plan(folder: Path) -> Plan:
 def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
     """Open the study of a directory, or create it.
 
-    The tables are created under a lock, because SQLite reports an error if two processes create them.
+    A lock is held while the tables are created, because SQLite reports an error if two processes create them
+    at the same time.
 
     Parameters
     ----------
@@ -114,26 +115,26 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
 
 
 def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> None:
-    """Raise a `MinicharError` if a process would add trials that belong to another plan or database."""
+    """Raise a `MinicharError` if the plan or the database differs from that of the existing sweep."""
     if stored.database != database:
         where = f"in {stored.database}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ is a sweep whose trials are stored {where}: use the same --storage")
     if plan and (plan.given, plan.search) != (stored.given, stored.search):
         raise MinicharError(
-            f"{folder}/ is a sweep with other options: omit the options to continue it, or choose another "
-            "directory with --sweep-dir"
+            f"{folder}/ is a sweep with different options: omit the options to continue it, or choose "
+            "another directory with --sweep-dir"
         )
 
 
 def open_storage(optuna: Any, url: Any) -> Any:
-    """Return Optuna's storage for a database, whose tables are created if necessary."""
+    """Return Optuna's storage for a database, creating the tables if necessary."""
     options = {"connect_args": {"timeout": WAIT}} if url.get_backend_name() == "sqlite" else {}
     return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
 
 
 @contextmanager
 def database_errors(*others: type[Exception]) -> Iterator[None]:
-    """Report errors of the database, and `others`, on one line."""
+    """Convert database errors, and the exceptions in `others`, to a one-line `MinicharError`."""
     optuna, sqlalchemy = part("optuna.exceptions"), part("sqlalchemy.exc")
     try:
         yield
@@ -144,7 +145,7 @@ def database_errors(*others: type[Exception]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Result:
-    """A completed trial: its number, the values of the options that were searched, and its loss."""
+    """A completed trial: its number, the values of the searched options, and its loss."""
 
     number: int
     values: dict[str, Any]
@@ -159,9 +160,9 @@ def results(study: Any) -> list[Result]:
 
 
 def importance(study: Any) -> dict[str, float]:
-    """Return the importance of each option, which add up to 1, largest first.
+    """Return the importance of each option, largest first. The values add up to 1.
 
-    They are computed with PED-ANOVA, Optuna's default, which needs at least two completed trials.
+    They are computed with PED-ANOVA, Optuna's default method, which requires at least two completed trials.
     """
     if len(results(study)) < 2:
         return {}

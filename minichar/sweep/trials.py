@@ -5,9 +5,9 @@
         train from its newest checkpoint, or from the beginning
         at every evaluation: report the validation loss, and end the run if Optuna prunes it
 
-A trial is unfinished if the study says that it is running but no process holds the lock of its directory.
-The operating system releases the lock when the process ends, so a killed process needs no other sign. The
-study and the lock change under the lock of the sweep, so that a trial always belongs to one process.
+A trial is unfinished if it is marked as running in the study but no process holds the lock of its directory.
+The operating system releases this lock when the process ends, even if it is killed. A process must hold the
+lock of the sweep while it takes a trial, so that two processes cannot take the same one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ from minichar.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Began:
-    """The training run of a trial begins, or is resumed."""
+    """The training run of a trial was started or resumed."""
 
     number: int
     run: Run
@@ -47,9 +47,9 @@ class Ended:
     ----------
     number : int
     state : {"complete", "pruned", "failed", "unfinished"}
-        An unfinished trial is continued by the next process that takes a trial.
+        The next process that takes a trial continues an unfinished one.
     values : dict
-        The options that the sweep varies.
+        The values of the searched options.
     loss : float or None
         Lowest validation loss.
     error : str
@@ -64,7 +64,7 @@ class Ended:
 
 
 class Sweep:
-    """One process's part in a sweep.
+    """A process that runs trials of a sweep.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ class Sweep:
         Parameters
         ----------
         trials : int
-            Number of trials of all processes, past and present.
+            Total number of trials, including those of other processes and earlier runs.
         minutes : float
-            Stop after this time, as if `stop` were called. 0: no limit.
+            Number of minutes after which `stop` is called; 0 for no limit.
         """
         deadline = monotonic() + 60 * minutes if minutes else float("inf")
         with database_errors():
@@ -118,7 +118,7 @@ class Sweep:
                             self.stop()
 
     def take(self, trials: int, locks: ExitStack) -> Any:
-        """Return an unfinished or a new trial, and lock its directory; None if there is nothing to do."""
+        """Return an unfinished or new trial and lock its directory, or return None if there is no trial."""
         optuna = part("optuna")
         with locking(self.folder / "sweep.lock"):
             known = self.study.get_trials(deepcopy=False)
@@ -144,7 +144,7 @@ class Sweep:
         try:
             run = self.begin(directory, values)
             self.trainer, finished = run.trainer, False
-            if self.stopping:  # since before the trainer existed
+            if self.stopping:  # `stop` was called before there was a trainer
                 self.trainer.stop()
             yield Began(trial.number, run)
             for event in run.trainer.run():
@@ -157,7 +157,7 @@ class Sweep:
         except Completed:  # killed after the last checkpoint was saved
             pass
         except (MinicharError, MemoryError) as error:
-            if isinstance(error.__cause__, OSError):  # such as a full disk, which is not the trial's fault
+            if isinstance(error.__cause__, OSError):  # such as a full disk: unrelated to the trial's values
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)
@@ -176,7 +176,7 @@ class Sweep:
             yield Ended(trial.number, "unfinished", values)
 
     def begin(self, directory: Path, values: dict[str, Any]) -> Run:
-        """Resume the training run in a directory from its newest readable checkpoint, or begin it."""
+        """Resume the training run in a directory from its newest readable checkpoint, or start a new run."""
         if any(map(is_checkpoint, directory.iterdir())):
             return resume(directory, {}, *self.devices)
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
@@ -184,13 +184,13 @@ class Sweep:
     def report(self, trial: Any, evaluated: Evaluated) -> bool:
         """Report a validation loss, and return whether to prune the trial.
 
-        Runs can differ in their number of steps, so they are compared at the same percentage of the run.
+        Runs can differ in length, so losses are compared at the same percentage of each run.
         """
         assert evaluated.val is not None  # `val_frac` is not 0
         assert self.trainer is not None
         percentage = round(100 * evaluated.iteration / self.trainer.iterations)
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        if percentage not in known:  # otherwise, it was reported before the trial was resumed
+        if percentage not in known:  # otherwise, the loss was reported before the trial was resumed
             trial.report(evaluated.val.loss, percentage)
         return percentage < 100 and trial.should_prune()
 
@@ -205,7 +205,7 @@ def check_plan(plan: Plan) -> None:
     Raises
     ------
     MinicharError
-        If it does not.
+        If training rejects an option, or the text cannot be read.
     """
     space = [parse(text) for text in plan.search]
     check_space(space, plan.given)

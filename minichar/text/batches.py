@@ -34,7 +34,7 @@ MAX_N = 1 << 62  # upper bound on the length of the text
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A sequence of n chunks. Every iteration starts at the beginning of the streams.
+    """A sequence of n chunks. Each iteration starts at the beginning of the streams.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Chunks:
         return max(self.streams.shape[1] - 1, 0) // self.T
 
     def of(self, columns: slice) -> Chunks:
-        """Return the chunks of some of the streams."""
+        """Return these chunks with only the streams in `columns`."""
         resets = self.resets and self.resets.at(self.resets.origins[columns])
         return Chunks(self.streams[columns], self.T, resets)
 
@@ -101,7 +101,7 @@ class Split:
     how : {"columns", "tail"}
         The split method; see `split_text`.
     left_out : int
-        Number of characters at the ends of streams that are not in any chunk, even as a target.
+        Number of characters at the ends of streams that are in no chunk, not even as a target.
     notes : tuple of str
         Messages for the user, for example about a reduced batch size.
     """
@@ -131,7 +131,7 @@ class _Shares:
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Return whether N characters are enough for a training and, if requested, a validation chunk."""
+        """Return whether N characters suffice for a training chunk and, if requested, a validation chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:
@@ -167,7 +167,7 @@ def split_text(
         Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}
     resets : Resets, optional
-        Where the state is reset in the text (`find_resets`). Each chunk then also contains ``keep``.
+        Where the state is reset in the text (`find_resets`). If given, each chunk also contains ``keep``.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def split_text(
             f"reduced to batch size {B} and sequence length {T}"
         )
     parts = [train, val, test]
-    pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each ends with a last target
+    pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each has one extra target
     left_out = N - sum(map(len, parts)) * B * T - pieces
     return Split(train, val, test, B=B, T=T, how=how, left_out=left_out, notes=tuple(notes))
 

@@ -20,9 +20,9 @@ from minichar.text.joining import Count
 from minichar.text.mapping import read
 from minichar.text.vocabulary import Vocabulary, code_points
 
-VERSION = 2  # increase this if the format, or the ids for the same bytes and settings, change
+VERSION = 2  # increase this if the format changes, or the same bytes and settings give different ids
 BLOCK = 1 << 20  # bytes of ids checked at a time; a multiple of the size of every dtype
-LOCAL_HEADER = struct.Struct("<26xHH")  # ends with the lengths of the name and of the extra field
+LOCAL_HEADER = struct.Struct("<26xHH")  # the last two fields are the lengths of the name and extra field
 
 Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, tuple[str, ...]]
 """A `Corpus`'s ids, file offsets, vocabulary and notes."""
@@ -122,9 +122,9 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Return the ids in an archive, after checking them. Damaged ids raise many exception types.
+    """Check and return the ids in an archive. Damaged ids can raise many types of exceptions.
 
-    They are read once without memory mapping, so that zipfile verifies their checksum.
+    The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """
     found: Any = archive.getinfo("ids.npy")
     if found.compress_type != zipfile.ZIP_STORED:

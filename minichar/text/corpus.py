@@ -28,8 +28,8 @@ class Corpus:
     Attributes
     ----------
     ids : ndarray of unsigned int, shape (N,)
-        One id per character, in the smallest integer type that can represent V. Ids that take more than
-        100 MB are in a memory-mapped file (`numpy.memmap`).
+        One id per character, in the smallest integer type that can represent V. Ids that take up more than
+        100 MB are stored in a memory-mapped file (`numpy.memmap`).
     starts : ndarray of int64, shape (F,)
         The position in `ids` at which each file starts. Empty files are excluded.
     vocabulary : Vocabulary
@@ -61,34 +61,34 @@ def load_corpus(
     """Read one or more text files and encode them as ids.
 
     A byte-order mark is removed, and CR LF and lone CR are converted to LF. Files are read in blocks, and
-    large arrays of ids are memory-mapped, so texts need not fit in memory. They are mapped from the cache or,
-    if there is none, from a file in the temporary directory.
+    large arrays of ids are memory-mapped, so the text need not fit in memory. The memory-mapped file is the
+    cache or, if there is none, a file in the temporary directory.
 
     Parameters
     ----------
     data : path-like, optional
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. Without
         ``input.txt``, all ``.txt`` files in the directory are joined in code-point order of their names,
-        without separators. Hidden files and subdirectories are ignored. By default, the built-in text
+        without separators. Hidden files and subdirectories are ignored. The default is the built-in text
         (always UTF-8) in ``data/pydocs/input.txt``, which is created if it does not exist.
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
-        Characters that occur fewer times are replaced with the unknown token. With 0, there is no unknown
-        token.
+        Characters that occur fewer than `min_freq` times are replaced with the unknown token. If 0, there
+        is no unknown token.
     vocabulary : Vocabulary, optional
         Vocabulary to use, such as that of a trained model. Characters that it does not contain are
-        encoded as its unknown token. With a vocabulary, `min_freq` is ignored and nothing is cached.
+        encoded as its unknown token. If given, `min_freq` is ignored and nothing is cached.
     cache : bool
-        Whether to cache the ids next to the file, in ``<file name>.minichar.npz``, or in the directory, in
-        ``all.minichar.npz``. An existing cache is used either way, but only for identical bytes and settings.
-        It can be deleted at any time.
+        Whether to cache the ids in ``<file name>.minichar.npz`` next to the file or, for a directory of
+        files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes and settings
+        is used in any case. Caches can be deleted at any time.
 
     Raises
     ------
     MinicharError
         If a file cannot be read or decoded, or looks like a binary file, or if the text has fewer than two
-        characters, or contains a character that cannot be encoded with `vocabulary`.
+        characters, or contains a character that `vocabulary` cannot encode.
     """
     encoding = check_encoding("utf-8" if data is None else encoding)
     path, text = _open_default() if data is None else _open(Path(data), encoding)
@@ -138,7 +138,7 @@ def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -
 def _encode(
     text: Text, vocabulary: Vocabulary, count: Count, store: Cache | None
 ) -> NDArray[np.unsignedinteger]:
-    """Return the ids of a text. They are also saved in `store`, if possible."""
+    """Return the ids of a text, and save them in `store` if possible."""
     if store and is_large(vocabulary.dtype, count.N):
         store.save(text.encode(vocabulary, count.N), vocabulary, count)
         if kept := store.load():

@@ -27,9 +27,9 @@ def download(
     Parameters
     ----------
     base_url : str
-        The prefix of every path: an https URL, or an http URL on the local machine.
+        The URL to which the paths are appended: an https URL, or an http URL on the local machine.
     paths : sequence of str
-        Paths below `base_url`, not percent-encoded.
+        Paths relative to `base_url`, not percent-encoded.
     limit : int
         The maximum total size of all files in bytes, regardless of the Content-Length headers.
     progress : callable, optional

@@ -1,4 +1,4 @@
-"""Suggest encodings for text that cannot be decoded, with an excerpt of the text decoded in each.
+"""Suggest encodings for text that cannot be decoded, each with an excerpt of the decoded text.
 
 An encoding is suggested if nearly all characters of the decoded text are common in the languages that use
 the encoding. The excerpt lets users check whether the text is readable.
@@ -74,7 +74,7 @@ def _excerpt(text: str) -> str:
 
 @cache
 def _judges() -> dict[str, Judge]:
-    """Return the judge for each encoding. Ties go to the first encoding."""
+    """Return the judge for each encoding, in order of preference in case of a tie."""
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
     kanji, hangul = _rows("euc_jp", 0xB0, 0xCF), _rows("euc_kr", 0xB0, 0xC8)
     cyrillic, greek = _letters(0x400, 0x4FF), _letters(0x370, 0x3FF)

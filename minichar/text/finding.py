@@ -26,7 +26,7 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
     Raises
     ------
     MinicharError
-        If a file does not exist, or is not a regular file (files in ``/proc`` only appear to be).
+        If a file does not exist or is not a regular file. Files in ``/proc`` only appear to be regular.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data

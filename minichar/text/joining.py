@@ -81,7 +81,7 @@ class Text:
         return cls(name, (Source(partial(BytesIO, raw), encoding, name),))
 
     def digest(self) -> str:
-        """Return the SHA-256 of a file's bytes, or of the files' SHA-256 digests, in hexadecimal."""
+        """Return the SHA-256 of the file's bytes or, for several files, of their joined digests, in hex."""
         digests = []
         for source in self.sources:
             sha256 = hashlib.sha256()

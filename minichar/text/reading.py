@@ -48,7 +48,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A text file, read and decoded again on every pass, because it may not fit in memory.
+    """A text file. It is read and decoded again on every pass, because it may not fit in memory.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Source:
         Parameters
         ----------
         changes : Counter
-            Counts the replacements under the keys "BOM", "CR LF" and "CR".
+            The numbers of replacements are added to this counter, under the keys "BOM", "CR LF" and "CR".
 
         Raises
         ------
@@ -121,8 +121,8 @@ class Source:
         counts : ndarray of int64, shape (0x110000,)
             The number of occurrences of each code point is added to this array.
         changes : Counter
-            Counts the replacements as in `pieces`, including byte-order marks that the decoder removes,
-            and web pages under the key "web page".
+            As in `pieces`, but byte-order marks that the decoder removes are also counted, as are web
+            pages, under the key "web page".
 
         Raises
         ------
@@ -169,9 +169,9 @@ class Source:
         return -1
 
     def _undecodable(self, exc: UnicodeError, stop: int, at_end: bool) -> MinicharError:
-        """Return the error for `exc`.
+        """Return the error to raise for `exc`.
 
-        `stop` is the end offset of the block being decoded; `at_end` is whether it is the last one.
+        `stop` is the end offset of the block being decoded; `at_end` tells whether it is the last block.
         """
         option = Option("encoding")
         if not isinstance(exc, UnicodeDecodeError):  # for example utf-16 without a BOM, before Python 3.13

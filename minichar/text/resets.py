@@ -6,7 +6,8 @@ before the last character of the separator, which therefore acts as a start toke
     text    o  n  e \n \n  t  w  o          separator \n\n
     keep    1  1  1  1  0  1  1  1          h ← keep ∘ h before each character
 
-The first character of a document is predicted from this character alone, never from the previous document.
+The first character of a document is predicted from the end of the separator alone, never from the previous
+document.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Resets:
     origins: NDArray[np.int64]
 
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
-        """Return where the state is kept, for the `n` characters of each stream from `start`.
+        """Return the mask of kept states for `n` characters of each stream, beginning at offset `start`.
 
         Returns
         -------
@@ -79,14 +80,14 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
 
 
 def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
-    """Yield, block by block, the position of the last character of each occurrence; occurrences can overlap.
+    """Yield the position of the last character of each separator, block by block. Separators can overlap.
 
     Parameters
     ----------
     ids : ndarray of int, shape (N,)
         Encoded text.
     separator : ndarray of int, shape (m,)
-        The ids of at least one character.
+        The ids of the separator, which must not be empty.
     """
     m = len(separator)
     for start in range(0, len(ids) - m + 1, BLOCK):
@@ -100,15 +101,15 @@ def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) ->
 def find_resets(
     ids: NDArray[np.integer], separator: NDArray[np.integer], starts: ArrayLike = ()
 ) -> Resets | None:
-    """Return the resets of an encoded text that is read as one stream.
+    """Return the state resets for an encoded text that is read as one stream.
 
     Parameters
     ----------
     ids : ndarray of int, shape (N,)
     separator : ndarray of int, shape (m,)
-        Can be empty.
+        The ids of the separator; can be empty.
     starts : array-like of int, shape (F,)
-        Other positions at which to reset the state, such as the first characters of files.
+        Additional positions at which to reset the state, such as the starts of files.
 
     Returns
     -------

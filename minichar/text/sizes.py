@@ -5,12 +5,12 @@ from collections.abc import Callable
 LARGEST_B, SMALLEST_B = 50, 4
 USUAL_T, SHORTEST_T = 50, 25
 CHUNKS = 100
-"""Minimum number of chunks in a text. B is reduced to reach it, so that an epoch has enough steps."""
+"""Minimum number of chunks in a text. B is reduced if necessary, so that an epoch has enough steps."""
 ALLOWED = 0.01
-"""Maximum fraction of the text to leave out. T is reduced to stay below it."""
+"""Maximum fraction of the text to leave out. T is reduced if necessary to stay below it."""
 
 SHORT, DROPOUT = 100_000, 0.5
-"""Models quickly overfit texts of up to `SHORT` characters, so these use a dropout of `DROPOUT`."""
+"""Models quickly overfit short texts, so texts of up to `SHORT` characters use a dropout of `DROPOUT`."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`."""
 
@@ -32,7 +32,7 @@ def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) ->
     ----------
     N : int
     B, T : int
-        The values requested by the user, returned unchanged; 0 to choose a value automatically.
+        The requested values, which are returned unchanged. If 0, a value is chosen automatically.
     left_out : callable
         ``left_out(B, T)`` returns the number of characters that are not in any chunk.
     """

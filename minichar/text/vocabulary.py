@@ -50,7 +50,7 @@ class Vocabulary:
     Parameters
     ----------
     characters : str
-        The known characters in code-point order, without duplicates. A character's id is its index.
+        The known characters in code-point order, without duplicates. The id of a character is its index.
     unknown : bool
         Whether the last id is the unknown token, which represents all other characters.
 
@@ -79,7 +79,7 @@ class Vocabulary:
         counts : array of int, shape (0x110000,)
             The number of occurrences of each code point.
         min_freq : int
-            Rarer characters are replaced with the unknown token. With 0, every character that
+            Rarer characters are replaced with the unknown token. If 0, every character that
             occurs is kept, and there is no unknown token.
 
         Raises

@@ -4,8 +4,8 @@
     d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
 
 θ is trained, and θ̄ is evaluated and saved as the model. The noise of individual steps, which a high learning
-rate amplifies, averages out, so less learning-rate decay is needed. At first, θ̄ is a mean over about the
-last tenth of the steps; later, over about 1 / (1 - decay) steps.
+rate amplifies, averages out, so less learning-rate decay is needed. At first, θ̄ averages over about the
+last tenth of all steps so far; later, it averages over about the last 1 / (1 - decay) steps.
 """
 
 from minichar.engine.parameters import Parameters

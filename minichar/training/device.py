@@ -1,8 +1,8 @@
-"""Choose the device of a training run, for ``--device auto``.
+"""Choose the training device for ``--device auto``.
 
-Which device is faster depends on the size of the network and of the chunks: a GPU needs large matrices. If
-there is a choice, a few chunks of the text are timed on each device the first time a size is trained. The
-times are cached (`minichar.training.timings`). With a single device, these functions do nothing.
+Which device is faster depends on the sizes of the network and the chunks, because GPUs are fast only for
+large matrices. If there are several devices, a few chunks of the text are timed on each of them the first
+time that these sizes are used. The times are cached (`minichar.training.timings`).
 """
 
 import gc
@@ -24,12 +24,12 @@ from minichar.training.step import TrainingStep
 from minichar.training.timings import Timing, describe_devices, describe_size
 
 STEPS = 10
-"""Number of timed steps on each device. The first ones of a GPU include the capture of its graph."""
+"""Number of timed steps on each device. On a GPU, the first of them include capturing the CUDA graph."""
 ENOUGH = 2.0
-"""Duration, in seconds, after which fewer steps are enough."""
+"""Total duration, in seconds, after which no further steps are timed."""
 
 Chosen = tuple[Backend, list[str]]
-"""A device, and a note that says why it was chosen; no note if there was no choice."""
+"""A device, and a list with a note that states why it was chosen; empty if there is only one device."""
 
 
 def fastest(
@@ -37,7 +37,7 @@ def fastest(
 ) -> Chosen:
     """Return the device on which a training step takes the least time.
 
-    A device other than the first is not chosen if it fails, for example because its memory is too small.
+    If a device other than the first fails, for example because it has too little memory, it is skipped.
     """
     if len(devices) == 1:
         return devices[0], []
@@ -60,7 +60,7 @@ def fastest(
 
 
 def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
-    """Return the device that was chosen for training of this size; the first device if there was none."""
+    """Return the device chosen for training at these sizes, or the first device if none was chosen."""
     if len(devices) == 1:
         return devices[0], []
     timing = timings.find(describe_size(config, settings, split), devices)
@@ -70,7 +70,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
-    """Return the device of this kind, so that a resumed run is exact; the first device if there is none."""
+    """Return the device of this kind, so that the run resumes exactly, or the first device otherwise."""
     if len(devices) > 1:
         for device in devices:
             if device.kind == kind:

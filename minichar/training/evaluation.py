@@ -83,7 +83,9 @@ def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
 
 
 def check_finite(evaluation: Evaluation) -> Evaluation:
-    """Return `evaluation` if its loss is finite. The trainer has its own check, which names the parameter.
+    """Return `evaluation` if its loss is finite.
+
+    The trainer has its own check, which also identifies the damaged parameter.
 
     Raises
     ------
@@ -182,8 +184,9 @@ def evaluate_blocks(
 ) -> Evaluation:
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
-    This follows nanoGPT, where the context is one block, but uses all blocks, not a random sample.
-    The first characters of a block are hard to predict, so the loss is higher than on longer streams.
+    As in nanoGPT, the context is limited to one block, but the loss is the mean over all blocks instead of a
+    random sample. The first characters of a block are hard to predict, so the loss is higher than on
+    longer streams.
 
     Parameters
     ----------
@@ -207,7 +210,7 @@ def evaluate_blocks(
             Option("block", N),
             f" is too long: the streams have {streams.shape[1]:,} characters; choose a shorter block",
         )
-    # These are views, because the streams may be memory-mapped. Each group of blocks is copied from them.
+    # Use views, because the streams may be memory-mapped, and copy one group of blocks at a time.
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
     blocks = inputs.shape[0] * inputs.shape[1]
     network, results = model.network(N, min(blocks, BLOCKS)), []

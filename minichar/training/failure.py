@@ -1,4 +1,4 @@
-"""The criterion for failed training, and the parameter named in its error message."""
+"""The criterion for failed training, and the part of its error message that names a parameter."""
 
 from math import isfinite
 

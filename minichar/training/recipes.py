@@ -16,7 +16,7 @@ class Recipe:
     Attributes
     ----------
     description : str
-        One line: what the recipe is for.
+        One-line description of the recipe.
     options : mapping
         Values that differ from the defaults of `Settings`.
     """

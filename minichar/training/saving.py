@@ -12,7 +12,7 @@ Write = Callable[[Path, float | None], None]
 
 
 class Saver:
-    """Saves the checkpoints of one run.
+    """Saver for the checkpoints of one run.
 
     Parameters
     ----------
@@ -29,15 +29,15 @@ class Saver:
     best_loss : float
         Lowest validation loss of the run, in nats per character.
     latest : Path or None
-        Checkpoint saved between evaluations. The next one overwrites it, and it is deleted when a
-        checkpoint is saved for any other reason.
+        Checkpoint saved between evaluations. It is overwritten by the next checkpoint of this kind, and
+        deleted when any other checkpoint is saved.
     """
 
     def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:
         self.directory, self.name, self.keep, self.write = directory, name, keep, write
         self.best_loss = float("inf")
         self.latest: Path | None = None
-        self._saved: dict[Path, None] = {}  # in the order saved
+        self._saved: dict[Path, None] = {}  # an ordered set, oldest first
 
     @property
     def saved(self) -> list[Path]:

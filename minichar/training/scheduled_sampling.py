@@ -1,8 +1,8 @@
 """Scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015, arXiv:1506.03099).
 
     m_t ~ Bernoulli(ratio)                   ratio is the teacher-forcing ratio
-    x_t = true character                     where m_t = 1
-    x_t = the model's prediction at t-1      elsewhere
+    x_t = the true character                 if m_t = 1
+    x_t = the model's prediction at t-1      otherwise
 
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from the model's
 distribution or its argmax. The gradient does not flow through the choice, and the backward pass uses the

@@ -33,8 +33,8 @@ def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
 def step_decay(e: int, decay: float, after: int) -> float:
     """Return the learning-rate multiplier in epoch `e`.
 
-    It starts at 1 and is multiplied by `decay` at the end of every epoch, beginning with epoch `after`,
-    which counts from 1 as in char-rnn.
+    It starts at 1 and is multiplied by `decay` at the end of every epoch, beginning with epoch `after`
+    (counted from 1, as in char-rnn).
     """
     return float(decay ** max(0, e + 1 - max(after, 1)))
 
@@ -54,6 +54,6 @@ def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, min
     elif schedule == "exponential":
         ratio = start * (1.0 - decay) ** e
     else:
-        # Unlike the formula above, this also works for decay = 0. e⁷⁰⁰ is near the largest float.
+        # Unlike the formula above, this also works for decay = 0. e⁷⁰⁰ is close to the largest float.
         ratio = start / (1.0 + decay * exp(min(e * decay, 700.0)))
     return max(ratio, minimum)

@@ -20,7 +20,7 @@ from minichar.training.schedules import (
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""If `dropout` or `embedding` has this value, it is chosen based on the text."""
+"""Placeholder for a `dropout` or `embedding` that is chosen automatically, based on the text."""
 DROPOUT = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
@@ -43,10 +43,10 @@ class Settings:
 
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and
     `learning_rate_decay_after` in epochs, `patience` in evaluations, and `max_time` in minutes.
-    `batch_size`, `seq_length` and `max_epochs` are chosen for the text if they are 0, and `dropout` and
-    `embedding` if they are -1 (`choose`).
+    `batch_size`, `seq_length` and `max_epochs` are chosen based on the text if they are 0, and `dropout`
+    and `embedding` if they are -1 (`choose`).
     `reset_on` is the string that separates documents (`minichar.text.resets`), or empty.
-    The defaults are those of the recipe ``quick``. `recipe` only records where the values come from
+    The defaults are those of the recipe ``quick``. `recipe` is only a record of the recipe that was used
     (`minichar.training.recipes`).
     `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
     `clip_norm` applies to the gradient of the mean loss.
@@ -107,7 +107,7 @@ class Settings:
 
     @property
     def run_name(self) -> str:
-        """The run's name in checkpoint file names: `savefile`, or `model` by default."""
+        """Name of the run in checkpoint file names: `savefile`, or `model` by default."""
         return self.savefile or self.model
 
     def learning_rate_at(self, i: int, per_epoch: int, total: int) -> float:

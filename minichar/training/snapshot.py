@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def state_of(trainer: Trainer) -> TrainingState:
-    """Return the state of a run, with the streams of all processes. All processes must call it."""
+    """Return the state of a run, including the streams of all processes.
+
+    All processes must call this function.
+    """
     to_host = trainer.backend.to_host
     assert trainer.first_loss is not None  # a training step was completed
     progress = Progress(
@@ -34,7 +37,7 @@ def state_of(trainer: Trainer) -> TrainingState:
 
 
 def restore(trainer: Trainer, resumed: TrainingState) -> None:
-    """Continue from the state of an earlier run, of which each process takes its own streams.
+    """Restore the state of an earlier run. Each process restores only its own streams.
 
     Raises
     ------

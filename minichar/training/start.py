@@ -32,7 +32,7 @@ FIXED = (
 )
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn"})
-"""Values of settings that are missing from old checkpoints."""
+"""Defaults for settings that are missing from old checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Run:
 def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
     """Start from random weights, which are identical on every device.
 
-    Trains on the fastest of the devices; by default, on the CPU. All processes of a `team` must call this
-    function, and likewise `begin_from` and `resume`.
+    The run uses the fastest of the devices; by default, the CPU. Like `begin_from` and `resume`, this
+    function must be called by all processes of the `team`.
     """
     corpus = team.in_turn(lambda: read_corpus(settings))
     settings = choose(settings, corpus)
@@ -124,9 +124,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     path : Path
         A checkpoint, or a directory whose newest readable checkpoint is used.
     changes : dict
-        Settings to change. By default, checkpoints are saved in the directory that contains `path`. The only
-        checkpoints ever deleted are those saved by this process and an obsolete one that the run saved
-        between evaluations.
+        Settings to change. By default, checkpoints are saved in the directory that contains `path`. Earlier
+        checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
     *devices : Backend
         The run uses a device of the kind on which the checkpoint was saved, or else the first one; by
         default, the CPU.
@@ -192,7 +191,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 
 def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, TrainingState, list[str]]:
-    """Return a checkpoint's path, model and training state, and notes about skipped newer checkpoints."""
+    """Return the path, model and training state of a checkpoint, and notes about skipped newer ones."""
     if not path.is_dir():
         return path, *load_training(path, backend), []
     damaged: list[str] = []
@@ -247,7 +246,7 @@ def _run(
     team: Team,
     resumed: TrainingState | None = None,
 ) -> Run:
-    # Set here, because text generated before the first checkpoint is saved also needs the settings.
+    # Set the settings here, because generating text before the first checkpoint is saved requires them.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}
     trainer = Trainer(model, split, settings, origin, resumed, team)

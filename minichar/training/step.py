@@ -94,7 +94,7 @@ class TrainingStep:
         generator: Uniform,
         keep: np.ndarray | None = None,
     ) -> None:
-        """Train on one chunk, of which this process passes its own sequences.
+        """Train on one chunk. Each process passes only its own sequences.
 
         Parameters
         ----------

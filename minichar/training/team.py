@@ -5,7 +5,8 @@ sums of those of the ranks:
 
     L = Σ_r B_r / B · L_r           g = Σ_r B_r / B · g_r
 
-All ranks start from the same weights and apply the same update, so the weights need not be sent.
+All ranks start from the same weights and apply the same updates, so the weights do not need to be
+communicated.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Team:
-    """A single process. `Ranks` overrides these methods for several.
+    """A team of one process. `Ranks` overrides its methods for several processes.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class Team:
     rank, size = 0, 1
 
     def columns(self, B: int) -> slice:
-        """Return which of the B streams this rank trains on.
+        """Return the slice of the B streams that this rank trains on.
 
         Raises
         ------
@@ -48,10 +49,10 @@ class Team:
         return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
 
     def average(self, share: float, backend: Backend, *arrays: Array) -> None:
-        """Replace each array by its sum over all ranks, weighted by each rank's `share`."""
+        """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
 
     def largest(self, *values: float) -> tuple[float, ...]:
-        """Return the largest of each value over all ranks."""
+        """Return the maximum of each value over all ranks."""
         return values
 
     def gather(self, columns: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ class Team:
         return action()
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0, then on the others, which can use files that it has written."""
+        """Run `action` on rank 0 first, then on the other ranks, which can use the files that it wrote."""
         return action()
 
 
@@ -83,7 +84,7 @@ class Ranks(Team):
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
 
     def average(self, share: float, backend: Backend, *arrays: Array) -> None:
-        """Replace each array by its sum over all ranks, weighted by each rank's `share`."""
+        """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
         sent = np.concatenate([backend.to_host(array).ravel() for array in arrays])
         sent *= share
         received = np.empty_like(sent)
@@ -95,7 +96,7 @@ class Ranks(Team):
             start += array.size
 
     def largest(self, *values: float) -> tuple[float, ...]:
-        """Return the largest of each value over all ranks."""
+        """Return the maximum of each value over all ranks."""
         return tuple(map(max, zip(*self.comm.allgather(values), strict=True)))
 
     def gather(self, columns: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ class Ranks(Team):
         return result
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0, then on the others, which can use files that it has written."""
+        """Run `action` on rank 0 first, then on the other ranks, which can use the files that it wrote."""
         results: list[Result] = []
         self.lead(lambda: results.append(action()))
         return results[0] if results else action()

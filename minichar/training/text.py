@@ -47,7 +47,7 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 
 
 def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
-    """Return where the state is reset in the text, read as one stream: at separators and file starts."""
+    """Return the state resets for the text, read as one stream: at separators and file starts."""
     separator = separator_ids(settings.reset_on, corpus.vocabulary)
     return find_resets(corpus.ids, separator, corpus.starts[1:])
 

@@ -7,7 +7,7 @@ from minichar.training.settings import Settings
 AUTOMATIC = 120.0
 """Maximum time between evaluations if `eval_val_every` is 0, in seconds."""
 TRAINING = 9
-"""Minimum time between such evaluations, as a multiple of the time that one takes."""
+"""Minimum time between these evaluations, as a multiple of the duration of an evaluation."""
 
 
 class Timetable:
@@ -41,7 +41,7 @@ class Timetable:
         self.now = self.evaluated_at = self.saved_at = 0.0
 
     def elapsed(self) -> float:
-        """Return the number of seconds since `begin` by this process's clock."""
+        """Return the number of seconds since `begin`, as measured by this process."""
         return monotonic() - self.begun
 
     def rates(self, i: int) -> tuple[float, float]:

@@ -1,7 +1,7 @@
-"""The user's cache of training-step timings, from which ``--device auto`` chooses.
+"""The user's cache of training-step timings, which ``--device auto`` uses to choose a device.
 
-The cache is a JSON file. A missing, damaged or unwritable file is never an error: it only means that the
-steps are timed again.
+The cache is a JSON file. A missing, damaged or unwritable file is not an error; the steps are simply timed
+again.
 """
 
 import json
@@ -23,9 +23,9 @@ from minichar.text.batches import Split
 from minichar.training.settings import Settings
 
 MOST = 100
-"""Number of timings to keep. The oldest ones are deleted."""
+"""Maximum number of timings in the cache. The oldest ones are deleted."""
 LARGEST = 1 << 20
-"""Size of the largest file that is read, in bytes."""
+"""Maximum number of bytes to read from the file."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Timing:
     Attributes
     ----------
     size : str
-        What was trained; see `describe_size`.
+        Description of the training step, as returned by `describe_size`.
     devices : dict of str to str
-        The description of each device (`Backend.describe`) by name. After a change of hardware or
-        software, the timing is not used.
+        The description of each device (`Backend.describe`) by name. If the hardware or software has
+        changed, the timing is ignored.
     milliseconds : dict of str to float
         Duration of a step on each device.
     machine : str
@@ -52,11 +52,11 @@ class Timing:
 
     @property
     def fastest(self) -> str:
-        """Name of the device with the shortest step; the first one if two are equal."""
+        """Name of the fastest device; ties go to the first."""
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
     def __str__(self) -> str:
-        """Return the fastest device and all times: ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
+        """Return all times, fastest device first: ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
         others = (name for name in self.milliseconds if name != self.fastest)
         return "; ".join(
             [
@@ -111,7 +111,7 @@ def load() -> list[Timing]:
     """Return the timings in the cache, oldest first; none if it is missing or damaged."""
     try:
         path = cache_path()
-        if not path.is_file():  # reading from a pipe would wait
+        if not path.is_file():  # reading from a pipe would block
             return []
         with open(path, "rb") as file:
             return [_checked(**row) for row in json.loads(file.read(LARGEST))]

@@ -6,8 +6,8 @@
 
 The trainer prints nothing. It yields events, which the command line displays.
 
-Several processes can train together (`minichar.training.team`). They run this loop in step: each trains and
-evaluates on its own streams, and rank 0 writes the checkpoints.
+Several processes can train together (`minichar.training.team`). They run this loop in lockstep. Each trains
+and evaluates on its own streams, and rank 0 writes the checkpoints.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -55,8 +55,8 @@ class Trainer:
         Chunks for training and validation.
     settings : Settings
     origin : dict
-        ``path`` and ``digest`` of the text. Checkpoints store them so that changes to the text are
-        detected when the run is resumed.
+        ``path`` and ``digest`` of the text. They are stored in checkpoints, so that changes to the text
+        are detected when the run is resumed.
     resumed : TrainingState, optional
         The state to resume from, with all streams.
     team : Team, optional
@@ -169,7 +169,7 @@ class Trainer:
             yield EndedEarly(reason)
 
     def agree(self) -> bool:
-        """Agree with the other processes on the time, and return whether any of them is to stop."""
+        """Agree with the other processes on the time, and return whether any process should stop."""
         stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
         if stopping:  # otherwise unchanged, because a signal may have arrived in the meantime
             self.stopping = True
@@ -274,7 +274,7 @@ class Trainer:
         return self._saved(lambda: self.saver.save(self.epoch, val_loss, self.stopping))
 
     def save_latest(self) -> Saved:
-        """Save a checkpoint between evaluations, which replaces the previous one of this kind."""
+        """Save a checkpoint between evaluations, replacing the previous one of this kind."""
         return self._saved(self.saver.save_latest)
 
     def _saved(self, save: Callable[[], Saved]) -> Saved:

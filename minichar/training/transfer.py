@@ -1,4 +1,4 @@
-"""Copy the weights of a trained model to a model with another vocabulary."""
+"""Copy the weights of a trained model to a model with a different vocabulary."""
 
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary

@@ -1,4 +1,4 @@
-"""Text generation over HTTP, with a single server or with several servers and workers that share Redis.
+"""Text generation over HTTP, with a single server or with several servers and workers connected by Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ queue.py ─────── Scheduler (one per model)
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
@@ -14,8 +14,8 @@ the total number of characters generated so far.
 batch at the next step, starting with its prompt, and leaves it when finished. While every job is
 generating, a step takes at least ``1/pace`` seconds, so that a single client cannot monopolise the CPU.
 
-**Resuming.** Text that a client already has is generated again without this limit, from the last of the
-states that `Snapshots` keeps.
+**Resuming.** Text that a client already has is generated again without this limit, starting from the last
+suitable state in `Snapshots`.
 
 **Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
 already has and waits for more. The first and last characters are published immediately, and the
@@ -26,8 +26,8 @@ reader.
 text uses `Delivery`, and therefore the same queue, limits and metrics.
 
 **Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
-workers. Generated text is stored in a Redis stream. A worker that takes over a job resumes at the end of the
-stored text, and the client is notified.
+workers. Generated text is stored in Redis streams. A worker that takes over a job continues from the end of
+the stored text, and the client is notified.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
 among the models loaded at startup, and no file path is taken from a request.

@@ -1,4 +1,4 @@
-"""One log line per request, once its response is complete."""
+"""Log one line per request when its response is complete."""
 
 import logging
 import re
@@ -10,11 +10,11 @@ from waitress.task import ErrorTask, Task, WSGITask
 
 LOGGER = logging.getLogger("minichar.access")
 JOB = re.compile(r"(?<=^/api/generate/).+")
-"""The id of a job in a path. It is omitted, because it gives access to the text."""
+"""The id of a job in a path. It is not logged, because anyone who knows it can read the text."""
 
 
 class LoggedTask(Task):
-    """Task that logs its request at the level ``INFO``: client, method, path, status, bytes and seconds."""
+    """Task that logs its request at level ``INFO``: client, method, path, status, bytes and seconds."""
 
     request: Any
     sent = 0
@@ -50,15 +50,15 @@ class LoggedError(LoggedTask, ErrorTask):
 
 
 class LoggedRequest(LoggedTask, WSGITask):
-    """Response of the application."""
+    """Response from the application."""
 
     environ: dict[str, Any] | None
 
     def client(self) -> object:
-        """Return the address of the client, which a trusted proxy may have sent."""
+        """Return the address of the client, as forwarded by a trusted proxy if there is one."""
         return (self.environ or {}).get("REMOTE_ADDR", super().client())
 
 
 def shown(path: str) -> str:
-    """Return a path as printable ASCII, without the query and without the id of a job."""
+    """Return a path as printable ASCII, without job ids."""
     return quote(JOB.sub("JOB", path), encoding="latin-1")

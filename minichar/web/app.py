@@ -46,9 +46,9 @@ def create_app(
     per_client : int
         Maximum number of concurrent requests per client; 0 for no limit.
     keys : sequence of str
-        API keys, of which requests must send one; empty if none is required. Each key is one client.
+        API keys. Requests must send one of them, unless the sequence is empty. Each key counts as one client.
     hosts : sequence of str
-        Names under which the server can be reached, besides addresses and ``localhost``; ``*`` for any.
+        Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
     """
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY

@@ -1,4 +1,4 @@
-"""Routes in the form of OpenAI's completions API, for existing clients. A token is one character."""
+"""Routes that are compatible with OpenAI's completions API. A token is one character."""
 
 import json
 import math
@@ -23,7 +23,7 @@ COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperatur
 """Below this temperature, the most likely character is always chosen."""
 FIELDS = OPENAPI["components"]["schemas"]["Completion"]["properties"]
 SMALLEST = math.log(0.5 / UNIT)
-"""Logarithm of the probabilities that are rounded to 0."""
+"""Log probability to return if the probability is rounded to 0."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Form:
     echo : bool
         Whether the text begins with the prompt.
     logprobs : int or None
-        Number of alternatives to each character; None if not even its own probability is wanted.
+        Number of alternatives per character; None if no probabilities are requested.
     usage : bool
         Whether a stream ends with the number of tokens.
     """
@@ -68,7 +68,7 @@ class Completion:
 
     @property
     def prefix(self) -> str:
-        """The text before the generated one."""
+        """The text that precedes the generated text."""
         return self.request.prime if self.form.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
@@ -158,8 +158,8 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
     """Return the request for a body in the ``Completion`` schema, and the form of the response.
 
-    A field of the schema that is null counts as missing. Characters of the prompt that are not in the
-    vocabulary are skipped, because clients of OpenAI's API send any text.
+    Fields of the schema that are null count as missing. Characters in the prompt that are not in the
+    vocabulary are skipped, because clients of OpenAI's API may send any text.
     """
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
     given = validate(present, "Completion")

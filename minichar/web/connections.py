@@ -1,4 +1,4 @@
-"""Connections of the HTTP server, with limits on clients that are slow or silent.
+"""Connections of the HTTP server, with time limits for slow or silent clients.
 
 Waitress reads requests in one thread, and calls the application in another once a request is complete. A slow
 client therefore occupies a file descriptor, but no thread.
@@ -20,13 +20,13 @@ from minichar.web.app import HEADERS
 from minichar.web.errors import error_body
 
 TIMEOUT = 10.0
-"""Seconds for a client to send a complete request, and to receive at least some of a response."""
+"""Maximum time for a client to send a request, or to receive part of a pending response, in seconds."""
 MAX_UNSENT = 64 * 1024
-"""Number of unsent bytes at which a response waits for its client; also the size of the socket's buffer."""
+"""Number of unsent bytes at which a response waits for its client; also the socket's send-buffer size."""
 PAUSE = 1.0
-"""Seconds without accepting connections when there are too few file descriptors."""
+"""Seconds for which no connections are accepted after file descriptors have run out."""
 LOG_INTERVAL = 60.0
-"""Minimum number of seconds between two messages about too few file descriptors."""
+"""Minimum number of seconds between messages about running out of file descriptors."""
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
@@ -37,7 +37,7 @@ class RequestTimeout(BadRequest):
 
 
 class JsonError(LoggedError):
-    """Response to a request that cannot be passed to the application, in the form of its other errors."""
+    """Response to a request that cannot be passed to the application, in the same form as its errors."""
 
     def execute(self) -> None:
         """Write the response."""
@@ -57,7 +57,7 @@ class Connection(HTTPChannel):
     Attributes
     ----------
     waiting_since : float
-        Time from which the server has been waiting for the current request.
+        Time at which the server started to wait for the current request.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError
@@ -70,7 +70,7 @@ class Connection(HTTPChannel):
         super().__init__(*arguments, **options)
 
     def service(self) -> None:
-        """Handle a request, in another thread."""
+        """Handle a request. Waitress calls this method in a worker thread."""
         super().service()
         self.waiting_since = time.time()
 
@@ -125,7 +125,7 @@ class Server(TcpWSGIServer):
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT)
 
     def accept(self) -> Any:
-        """Accept a connection. If there are too few file descriptors, close an idle connection and wait."""
+        """Accept a connection. If file descriptors run out, close an idle connection or wait."""
         if len(self.active_channels) >= self.adj.connection_limit - 8:
             self._close_oldest()
         try:
@@ -142,7 +142,7 @@ class Server(TcpWSGIServer):
             return None
 
     def _close_oldest(self) -> bool:
-        """Close the connection that has existed for longest without a request in progress."""
+        """Close the oldest connection that has no request in progress."""
         for connection in self.active_channels.values():
             if not connection.requests:
                 connection.handle_close()

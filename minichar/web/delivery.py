@@ -1,4 +1,4 @@
-"""Delivery of the text of jobs to HTTP clients, as a stream or as a whole."""
+"""Deliver the text of jobs to HTTP clients, either as a stream or all at once."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Updates = Iterator[Update | None]
 
 
 class Delivery:
-    """The queue of a server, with the limits and the metrics for its clients.
+    """The queue of a server, with the limits and metrics for its clients.
 
     Every route that generates text uses the same instance.
 
@@ -72,7 +72,7 @@ class Delivery:
         return self.metrics.count(self.queue.follow(slot.job_id, after))
 
     def _updates(self, slot: Slot, after: int) -> Updates:
-        """Yield updates until the job ends. The status has been sent, so an exception becomes an update."""
+        """Yield updates until the job ends. Exceptions become updates, because the status has been sent."""
         end = after
         try:
             for update in self._follow(slot, after):

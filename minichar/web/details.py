@@ -14,7 +14,7 @@ SIZE = 4 * ROW
 UNIT = 100_000
 """Probabilities are stored as multiples of ``1/UNIT``."""
 NOTHING = 2**32 - 1
-"""Code point in the place of an alternative if the vocabulary has fewer characters."""
+"""Placeholder code point for missing alternatives, if the vocabulary has too few characters."""
 
 Detail = tuple[float, list[tuple[str, float]]]
 """The probability of a character, and the most likely alternatives with their probabilities."""
@@ -61,7 +61,7 @@ class Details:
 
 
 def pack(p: np.ndarray, ids: np.ndarray, points: np.ndarray) -> list[bytes]:
-    """Return the packed details of one character in each column.
+    """Return the packed details of one character per column.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Error responses, in the form that the clients of each route expect."""
+"""Error responses in the form that clients of each route expect."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from minichar.web.rate_limit import RETRY_AFTER
 from minichar.web.request import BadRequest
 
 OPENAI_PREFIX = "/v1/"
-"""Beginning of the paths whose errors have the form of OpenAI's API."""
+"""Prefix of the paths whose errors have the form used in OpenAI's API."""
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 
 
@@ -28,7 +28,7 @@ def error_body(
     field : str or None
         The invalid field of the request, if there is one.
     code : str or None
-        OpenAI's name for the error. Default: a name that follows from the status, if there is one.
+        OpenAI's name for the error; by default, the name for the status, if there is one.
     """
     if not path.startswith(OPENAI_PREFIX):
         return {"error": message}
@@ -38,7 +38,7 @@ def error_body(
 
 
 def handle_errors(app: flask.Flask) -> None:
-    """Let an application return its errors as JSON."""
+    """Make an application return errors as JSON."""
 
     def body(status: int, message: str, **details: str | None) -> flask.Response:
         return flask.jsonify(error_body(flask.request.path, status, message, **details))

@@ -10,10 +10,11 @@ ANY = "*"
 
 
 def check_host(host: str, allowed: Collection[str]) -> None:
-    """Reject a Host header with a foreign name.
+    """Reject a Host header with a name that is not allowed.
 
-    A page of another site whose name is changed to the address of this server could otherwise use it. An
-    address cannot be changed in this way, so addresses are always allowed, as is ``localhost``.
+    Otherwise, another website could point its own name at the address of this server, and its pages could
+    then send requests to the server. IP addresses and ``localhost`` cannot be redirected in this way, so they
+    are always allowed.
 
     Raises
     ------

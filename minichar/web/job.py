@@ -51,7 +51,7 @@ class Update:
 
 
 def merge(updates: Iterable[Update | None]) -> Update:
-    """Return one update with the text of all, once the job has ended."""
+    """Merge all updates of a job that has ended into a single update."""
     received = [update for update in updates if update is not None]
     details = Details(b"".join(update.details.packed for update in received))
     return replace(received[-1], text="".join(update.text for update in received), details=details)
@@ -65,7 +65,7 @@ class Job:
     request : Request
     stream : Stream
     known : int
-        Number of characters that another worker has published.
+        Number of characters that have already been published by another worker.
 
     Attributes
     ----------
@@ -106,13 +106,13 @@ class Job:
 
     @property
     def generated(self) -> str:
-        """The generated text, including the part of it that is not published yet."""
+        """The generated text, including text that has not been published yet."""
         return self.text + "".join(self._new_text) + self._stop.held
 
     def replay(self, text: str) -> None:
-        """Append the beginning of the text, which has been generated before, up to a stop string.
+        """Append the beginning of the text, which was generated earlier, up to a stop string.
 
-        No reader needs its details.
+        Its details are left blank, because no reader needs them.
         """
         detail = bytes(SIZE) if self.request.alternatives else None
         any(self.append(character, detail) for character in text)

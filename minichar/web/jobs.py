@@ -1,4 +1,4 @@
-"""The jobs of one process, within a memory budget."""
+"""The jobs of one process, which are kept within a memory budget."""
 
 import ctypes
 import secrets
@@ -13,11 +13,11 @@ from minichar.web.request import Request
 KEEP = 600.0
 """Seconds for which a job remains readable after it has ended."""
 KEEP_ALTERNATIVES = 30.0
-"""The same for a job with alternatives, whose text takes 20 times the memory."""
+"""The same for a job with alternatives, whose text takes up 20 times as much memory."""
 EXPIRE_INTERVAL = 5.0
 """Seconds between searches for expired jobs."""
 OVERHEAD = 8192
-"""Approximate memory of a job without its text, in bytes."""
+"""Approximate memory use of a job, excluding its text, in bytes."""
 
 
 def keep(request: Request) -> float:
@@ -26,7 +26,7 @@ def keep(request: Request) -> float:
 
 
 def cost(request: Request, length: int) -> int:
-    """Return the approximate memory of a job with `length` characters, in bytes."""
+    """Return the approximate memory use of a job with `length` characters, in bytes."""
     text = length * (4 + SIZE * request.alternatives)
     return OVERHEAD + text + 10 * len(request.prime) + 130 * len(request.branches)
 
@@ -60,7 +60,7 @@ class Jobs:
         Raises
         ------
         Busy
-            If the unfinished jobs leave too little memory.
+            If unfinished jobs use too much of the memory budget.
         """
         job_id = secrets.token_urlsafe(12)
         with self._lock:
@@ -104,11 +104,11 @@ class Jobs:
 
 
 def return_memory() -> None:
-    """Return freed memory to the operating system. glibc would keep it for later use."""
+    """Return freed memory to the operating system. By default, glibc keeps it for later use."""
     with suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def size(job: Job) -> int:
-    """Return the approximate memory of a job, in bytes."""
+    """Return the approximate memory use of a job, in bytes."""
     return cost(job.request, job.request.length if job.reason is None else len(job.text))

@@ -11,7 +11,7 @@ from werkzeug.exceptions import Unauthorized
 from minichar.errors import MinicharError
 
 PROTECTED = ("/api", "/res", "/v1")
-"""Paths for which a key is required, including those that begin with them and a slash."""
+"""Paths that require a key, including all paths below them."""
 
 
 def read_keys(path: Path) -> list[str]:
@@ -32,7 +32,7 @@ def read_keys(path: Path) -> list[str]:
 
 
 def checked_key(keys: Sequence[str]) -> str:
-    """Return the key of the current request; an empty string if none is required.
+    """Return the key of the current request, or an empty string if no key is required.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def checked_key(keys: Sequence[str]) -> str:
         return ""
     given = flask.request.authorization
     token = given.token if given is not None and given.type == "bearer" else None
-    # Every key is compared, so that the time reveals nothing.
+    # Compare all keys, so that the response time does not reveal any information about them.
     found = [key for key in keys if hmac.compare_digest(key.encode(), (token or "").encode())]
     if not found:
         message = "send a valid API key: Authorization: Bearer KEY"

@@ -1,4 +1,4 @@
-"""Limit on concurrent requests, per client."""
+"""Limit the number of concurrent requests per client."""
 
 import ipaddress
 import math
@@ -40,7 +40,7 @@ class Slot:
         self.expires = time.monotonic() + ABANDONED_AFTER
 
     def close(self) -> None:
-        """End the request; its job, if it has one, may still be running."""
+        """End the request. Its job, if it has one, may still be running."""
         if self.expires == math.inf:
             if self.job_id:
                 self.linger()
@@ -65,7 +65,7 @@ class ConcurrencyLimit:
         self._lock = threading.Lock()
 
     def acquire(self, client: str, job_id: str = "") -> Slot:
-        """Count a new request from `client`, which may continue to read one of its jobs.
+        """Count a new request from `client`. If `job_id` is given, the request continues reading that job.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class ConcurrencyLimit:
 def client_name(address: str) -> str:
     """Return the name under which the requests from an address are counted.
 
-    All addresses in an IPv6 network of 64 bits usually belong to the same client.
+    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one.
     """
     try:
         network = ipaddress.ip_network(f"{address}/64", strict=False)

@@ -18,7 +18,7 @@ from minichar.text.vocabulary import Vocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
-"""Validation messages in errors are shortened to this many characters."""
+"""Maximum length of a validation message, in characters. Longer messages are truncated."""
 
 
 class BadRequest(MinicharError):

@@ -1,4 +1,4 @@
-"""Scheduler that runs all jobs for one model as columns of one batch, in one thread."""
+"""Run all jobs for one model as columns of one batch, in one thread."""
 
 import logging
 import threading
@@ -72,7 +72,7 @@ class Scheduler:
         self._thread.join()
 
     def _run(self) -> None:
-        # On busy cores, BLAS threads spend milliseconds waiting for each other.
+        # Use one thread, because on busy cores, BLAS threads spend milliseconds waiting for each other.
         with threadpool_limits(1, "blas"):
             while not self.closing:
                 try:
@@ -116,7 +116,7 @@ class Scheduler:
                 while self.waiting and len(self.running) < self.columns:
                     job = self.waiting.popleft()
                     state = self.snapshots.resume(job)
-                    if job.reason is None:  # no stop string in the text before this state
+                    if job.reason is None:  # the text before this state contains no stop string
                         self.running[job.stream] = job
                         streams.join(job.stream, state)
                 if self.running:

@@ -26,7 +26,7 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
 MAX_WAITING = 4096
-"""Maximum number of connections without a request in progress. The oldest are closed first."""
+"""Maximum number of connections without a request in progress. The oldest ones are closed first."""
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
 SPARE_THREADS = 64
@@ -79,9 +79,9 @@ def serve(
 
 
 def log(level: str) -> None:
-    """Write messages of at least this level to standard error, each with its time.
+    """Write messages of at least this level to standard error, each with a timestamp.
 
-    At the level ``INFO``, these include the access log, but no messages of Waitress, which contain job ids.
+    At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(logging.WARNING)
@@ -122,7 +122,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     Raises
     ------
     MinicharError
-        If that is not possible.
+        If the server cannot listen on this address and port.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -1,7 +1,7 @@
-"""States of the model at regular positions in recent texts, from which jobs resume.
+"""States of the model at regular intervals in recent texts, from which jobs can resume.
 
-A reader who asks for a text from a late position on, for example after choosing another character there,
-would otherwise wait until the model has generated all of the text before it again.
+Without them, a reader who requests a text from a late position, for example after choosing a different
+character there, would have to wait until all of the preceding text has been generated again.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,9 +11,9 @@ from minichar.web.job import Job
 from minichar.web.request import Request
 
 INTERVAL = 1000
-"""Number of characters between two states."""
+"""Number of characters between consecutive states."""
 MEMORY = 4 * 2**20
-"""Maximum memory for texts and their states, per model, in bytes."""
+"""Maximum memory use of the texts and their states, per model, in bytes."""
 
 
 @dataclass
@@ -36,25 +36,25 @@ class Trace:
 
     @property
     def size(self) -> int:
-        """The approximate memory, in bytes."""
+        """Approximate memory use, in bytes."""
         return 4 * len(self.text) + sum(state.size for state in self.states.values())
 
     def last_position(self, branches: dict[int, str], limit: int) -> int:
-        """Return the last position of a state that a request with these branches passes through, or 0."""
+        """Return the last position up to `limit` of a state from which these branches can resume, or 0."""
         differing = [position for position, _ in self.branches.items() ^ branches.items()]
         end = min([limit, *differing])
         return max((position for position in self.states if position <= end), default=0)
 
 
 class Snapshots:
-    """The states of the texts that were most recently generated, for one model."""
+    """States of the most recently generated texts of one model."""
 
     def __init__(self) -> None:
         self._traces: dict[Request, Trace] = {}  # least recently used first
         self._size = 0
 
     def add(self, job: Job, state: State) -> None:
-        """Add the current state of a job. If too much memory is then used, forget the oldest texts."""
+        """Add the current state of a job, and remove the least recently used texts if memory runs out."""
         key = normalised(job.request)
         trace = self._traces.pop(key, None) or Trace(dict(key.branches))
         self._traces[key] = trace
@@ -68,7 +68,7 @@ class Snapshots:
     def resume(self, job: Job) -> State | None:
         """Return the last state before the text that the readers of a new job need, if there is one.
 
-        The job then contains the text before this state.
+        The text before this state is appended to the job.
         """
         limit = min(job.known, job.request.length - 1)
         if limit < INTERVAL:
@@ -89,5 +89,5 @@ class Snapshots:
 
 
 def normalised(request: Request) -> Request:
-    """Return a request without the fields that do not affect the text before its end."""
+    """Return a request without the fields that do not affect which characters are generated."""
     return replace(request, length=0, start=0, stop=(), alternatives=False)

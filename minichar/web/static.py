@@ -1,4 +1,4 @@
-"""The files of the web page, compressed once, which browsers cache."""
+"""Serve the files of the web page, which are compressed once and cached by browsers."""
 
 import gzip
 from importlib.resources import files
@@ -14,7 +14,7 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".s
 def static_routes() -> flask.Blueprint:
     """Return a blueprint with the files of the page.
 
-    A browser asks whether a file has changed each time, so that it never combines files of two versions.
+    Browsers revalidate a file each time that they use it, so that they never mix files of different versions.
     """
     routes = flask.Blueprint("static", __name__)
     for path, name in PAGE.items():

@@ -109,7 +109,10 @@ class Store:
             pipeline.execute()
 
     def expire_queue(self, queue: str) -> None:
-        """Let the keys of a queue expire. Dramatiq sets no expiry; workers call this with every heartbeat."""
+        """Set an expiry on the keys of a queue, because Dramatiq does not.
+
+        Workers call this method with every heartbeat.
+        """
         names = ("__heartbeats__", f"__acks__.{self.broker.broker_id}.{queue}")
         with self.client.pipeline() as pipeline:
             for name in (*names, *(f"{queue}{suffix}" for suffix in ("", ".msgs", ".XQ", ".XQ.msgs"))):
@@ -155,7 +158,7 @@ class Store:
         return [job_id for job_id, s, c in found if s is None or c is not None]
 
     def announce(self, worker_id: str, announcement: str) -> None:
-        """Announce a worker until the heartbeat timeout."""
+        """Announce a worker. The announcement expires after the heartbeat timeout."""
         with self.client.pipeline() as pipeline:
             pipeline.set(key("worker", worker_id), announcement, px=int(1000 * HEARTBEAT_TIMEOUT))
             pipeline.sadd(WORKERS, worker_id).pexpire(WORKERS, int(1000 * KEEP))
@@ -193,8 +196,8 @@ def address(url: str) -> str:
 def client(url: str, retries: int, **options: Any) -> Any:  # the types differ between versions of redis-py
     """Return a client whose threads share at most `CONNECTIONS` connections.
 
-    Without a limit, each thread would hold a connection of its own. With redis-py's default pool, a thread
-    gets an error when the limit is reached, instead of waiting.
+    Without a limit, each thread would hold its own connection. With redis-py's default pool, a thread
+    would get an error instead of waiting when the limit is reached.
     """
     retry = Retry(ExponentialBackoff(cap=2, base=0.05), retries)
     pool = redis.BlockingConnectionPool.from_url(

@@ -1,4 +1,4 @@
-"""Delivery of published text from Redis to all readers in one process, over one connection."""
+"""Deliver published text from Redis to all readers in one process, over one connection."""
 
 import threading
 import time
@@ -81,7 +81,7 @@ class Subscriber:
             time.sleep(INTERVAL)
 
     def _wait(self) -> dict[str, str]:
-        """Return the positions of all jobs, as soon as there are any; an empty dict once closed."""
+        """Wait for jobs and return their positions, or return an empty dict once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._positions or self._closing)
             return {} if self._closing else dict(self._positions)

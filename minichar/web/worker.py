@@ -1,4 +1,4 @@
-"""Worker that takes jobs from Redis and publishes the generated text there."""
+"""Take jobs from Redis, and publish the generated text there."""
 
 import json
 import logging
@@ -26,13 +26,13 @@ from minichar.web.store import HEARTBEAT_TIMEOUT, Store, queue_name
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 """Seconds between heartbeats."""
 POLL_INTERVAL = 0.05
-"""Seconds between polls of an empty queue at most, and after taking a share of the queue."""
+"""Maximum time between polls of an empty queue, and pause after taking a share of a queue, in seconds."""
 TICK = 0.02
 """Seconds between rounds of publishing."""
 RETRY_DELAY = 0.5
-"""Seconds before a failed Redis command is tried again."""
+"""Seconds before a failed Redis command is retried."""
 MAX_ATTEMPTS = 5
-"""Maximum number of workers that may start a job, so that a job cannot kill one worker after another."""
+"""Maximum number of attempts to run a job, so that a job cannot kill one worker after another."""
 
 
 @dataclass(eq=False)
@@ -67,7 +67,7 @@ class Task:
 class Worker:
     """Worker that runs jobs from Redis until it is stopped.
 
-    Each model has a thread that takes jobs. One more thread publishes the text of all jobs, so that the
+    Each model has a thread that takes jobs. Another thread publishes the text of all jobs, so that the
     number of connections to Redis does not depend on the number of jobs.
 
     Parameters
@@ -150,7 +150,7 @@ class Worker:
                 self.stopping.wait(RETRY_DELAY)
 
     def _take_share(self, model: str, consumer: Any) -> None:
-        """Take part of the queue, and leave the rest to other workers for a moment.
+        """Take part of the queue, then pause, so that other workers can take the rest.
 
         Without the pause, the first worker to poll would take all jobs that arrive at the same time.
         """
@@ -165,7 +165,7 @@ class Worker:
         self.stopping.wait(POLL_INTERVAL)
 
     def start(self, model: str, job_id: str, acknowledge: Callable[[], None]) -> None:
-        """Start a job after the text that previous workers published.
+        """Start a job at the end of the text that previous workers published.
 
         Parameters
         ----------

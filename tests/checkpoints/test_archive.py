@@ -79,7 +79,7 @@ def test_every_truncated_file_is_rejected(path):
     content = path.read_bytes()
     for length in {*range(0, len(content), 11), *range(len(content) - 60, len(content))}:
         path.write_bytes(content[:length])
-        with pytest.raises(MinicharError, match="not a checkpoint minichar can read"):
+        with pytest.raises(MinicharError, match="not a checkpoint that minichar can read"):
             read_all(path)
 
 

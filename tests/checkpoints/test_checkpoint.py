@@ -13,7 +13,7 @@ from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.text.vocabulary import Vocabulary
 
-DAMAGED = "is not a checkpoint minichar can read"
+DAMAGED = "is not a checkpoint that minichar can read"
 
 
 def toy_state(model, B=3):

@@ -63,7 +63,7 @@ def test_inspect_damaged_header(cli, train, where, value):
     header, arrays = parts(train())
     {"training": header, "settings": header["details"]}[where][where] = value
     result = cli("inspect", put_together("forged.npz", header, arrays), status=1)
-    assert result.stderr.startswith("Error: forged.npz is not a checkpoint minichar can read: its ")
+    assert result.stderr.startswith("Error: forged.npz is not a checkpoint that minichar can read: its ")
     assert result.stdout == ""
 
 

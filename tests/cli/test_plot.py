@@ -159,7 +159,7 @@ def test_damaged_history(cli, train):
     arrays["history"][0, 1] = np.nan
     put_together("forged.npz", header, arrays)
     result = cli("plot", "forged.npz", status=1)
-    assert "forged.npz is not a checkpoint minichar can read: its history has values" in result.stderr
+    assert "forged.npz is not a checkpoint that minichar can read: its history has values" in result.stderr
 
 
 def test_curve_matches_the_history(train):

@@ -71,7 +71,7 @@ def test_ctrl_c_leaves_the_trial_to_the_next_process(process, cli, home, optuna)
     assert child.returncode == INTERRUPTED, stderr
     assert "Traceback" not in stderr
     assert stdout == ""
-    assert "stopped; continue with:\n  minichar sweep --sweep-dir sweep --trials 20\nno trial is" in stderr
+    assert "stopped; continue with:\n  minichar sweep --sweep-dir sweep --trials 20\nno trial has" in stderr
     result = cli("sweep", "--trials", 1, "--max-time", 1e-3)
     assert re.search(r"^trial 0 +resumed at epoch \d", result.stderr, re.MULTILINE)
 
@@ -82,7 +82,7 @@ def test_ctrl_c_leaves_the_trial_to_the_next_process(process, cli, home, optuna)
         ((), 2, "nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log"),
         (("--search", "rnn_sise=4,8"), 1, "no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
         (("--search", "rnn_size=0..8"), 1, "--rnn-size is 0; it must be from 1"),
-        (("--search", "rnn_size=4,8", "--rnn-size", 8), 1, "--rnn-size has more than one value"),
+        (("--search", "rnn_size=4,8", "--rnn-size", 8), 1, "--rnn-size is specified more than once"),
         (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "so --val-frac must be above 0"),
         (("--space", "absent.toml"), 1, "cannot read the search space absent.toml"),
         (("--search", "rnn_size=4,8", "--data", "absent"), 1, "absent"),
@@ -116,8 +116,10 @@ def test_plot(cli, home, optuna):
     shown = cli("plot", "sweep").stdout
     assert {*re.findall(r"^([a-z-]+)  +\d\.\d\d", shown, re.MULTILINE)} == {"learning-rate", "dropout"}
     assert sorted(re.findall(r"[abc] (\d)", shown.splitlines()[-1])) == ["0", "1", "2"]
-    assert "a sweep is plotted alone" in cli("plot", "sweep", "sweep", status=2).stderr
+    assert (
+        "a sweep cannot be plotted together with other runs" in cli("plot", "sweep", "sweep", status=2).stderr
+    )
     pytest.importorskip("matplotlib")
     assert cli("plot", "sweep", "-o", "sweep.svg").stdout == "sweep.svg\n"
     cli("sweep", *OPTIONS, "--trials", 1, "--max-time", 1e-9, "--sweep-dir", "young")
-    assert "young/ has no complete trial to plot" in cli("plot", "young", status=1).stderr
+    assert "young/ has no completed trials to plot" in cli("plot", "young", status=1).stderr

@@ -31,7 +31,7 @@ def test_parse(text, expected):
         ("model=gru..lstm", "is not a range"),
         ("dropout=0..0.5:log", "--dropout=0..0.5:log is logarithmic, so it must start above 0"),
         ("rnn_size=8,16:log", "--rnn-size=8,16:log is a list"),
-        ("val_frac=0.1,0.2", "--val-frac cannot be searched: give it one value"),
+        ("val_frac=0.1,0.2", "--val-frac cannot be searched: set it to one value"),
     ],
 )
 def test_invalid_dimensions(text, message):
@@ -64,8 +64,8 @@ def test_toml(tmp_path):
         (["dropout=-1..0.5"], {}, "dropout is -0.25"),  # both ends are valid, but not all values between them
         (["model=gru,lstm", "gru_reset=after,before"], {}, "gru_reset has no effect without model='gru'"),
         (["gru_reset=after,before"], {"model": "lstm"}, "gru_reset has no effect"),
-        (["rnn_size=4,8"], {"rnn_size": 8}, "rnn_size has more than one value"),
-        (["rnn_size=4,8", "rnn_size=16,32"], {}, "rnn_size has more than one value"),
+        (["rnn_size=4,8"], {"rnn_size": 8}, "rnn_size is specified more than once"),
+        (["rnn_size=4,8", "rnn_size=16,32"], {}, "rnn_size is specified more than once"),
     ],
 )
 def test_values_that_training_would_reject(search, given, message):

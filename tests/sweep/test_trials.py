@@ -163,7 +163,7 @@ def test_a_fixed_option_may_need_the_value_of_a_searched_one(sweep):
 def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
     sweep()
     for search, given in (("rnn_size=4,8", {}), ("rnn_size=4,16", {"seed": 1})):
-        with pytest.raises(MinicharError, match="is a sweep with other options"):
+        with pytest.raises(MinicharError, match="is a sweep with different options"):
             sweep(search, **given)
     with pytest.raises(MinicharError, match="stored in the directory: use the same --storage"):
         open_study(tmp_path / "sweep", storage="sqlite:///other.db")

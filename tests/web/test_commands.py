@@ -126,7 +126,7 @@ def test_serve_and_worker_wait_for_redis(serve, start):
     warning = "warning: cannot connect to Redis at redis://127.0.0.1:1/0: "
     child = serve("--redis", "redis://:secret@127.0.0.1:1/0")
     assert warning in child.output
-    assert "other users can see the password in --redis" in child.output
+    assert "other users can see a password in --redis" in child.output
     with request(child.found[1], "GET", "/") as response:
         assert response.status == 200
     with request(child.found[1], "POST", "/api/generate", {}) as response:
