@@ -6,7 +6,7 @@ matrices, summing columns by character, fusing element-wise functions, and captu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +18,7 @@ from minichar.errors import MinicharError
 Array = Any
 """An array from the backend's array module. Comments in the code give the shape of each new array."""
 Function = Callable[..., Any]
-Into = Sequence[tuple[int, Array]]
+Into = list[tuple[int, Array]]
 """Result numbers and the arrays that they are written to (`Backend.fuse`)."""
 
 
@@ -106,16 +106,16 @@ class Backend(ABC):
         also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. It also
-        writes result k to the array `out` or, if result k is a tuple of G arrays, to the block `out`. On
-        a GPU, the fused kernel does this itself, so no additional copies are launched.
+        writes result k to the array `out` ``(H, B)`` or, if result k is a tuple of G arrays, to `out`
+        ``(G·H, B)``. On a GPU, the fused kernel does this itself, so no additional copies are launched.
         """
         xp = self.xp
 
-        def call(*arguments: Any, into: Into = ()) -> Any:
+        def call(*arguments: Any, into: Into | tuple[()] = ()) -> Any:
             results = function(xp, *arguments)
             for k, out in into:
-                if out.ndim == 3:
-                    xp.concatenate(results[k], out=out.reshape(-1, out.shape[-1]))
+                if isinstance(results[k], tuple):
+                    xp.concatenate(results[k], out=out)
                 else:
                     out[...] = results[k]
             return results

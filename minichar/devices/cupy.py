@@ -74,9 +74,9 @@ class CuPyBackend(Backend):
             arguments, outs = values[: len(values) - len(written)], values[len(values) - len(written) :]
             results = list(function(xp, *arguments))
             for k, out in zip(written, outs, strict=True):
-                for target, result in zip(_flat([out]), _flat([results[k]]), strict=True):
+                for target, result in zip(out, _flat([results[k]]), strict=True):
                     target[...] = result
-                if isinstance(out, tuple):
+                if isinstance(results[k], tuple):
                     results[k] = out
             known = {id(array): k for k, array in enumerate(arrays)}
             nesting["results"] = [_nesting(result) for result in results]
@@ -85,8 +85,10 @@ class CuPyBackend(Backend):
 
         kernel = xp.fuse(kernel_name=where)(flat)
 
-        def call(*arguments: Any, into: Into = ()) -> list[Any]:
-            values = [_by_gate(value) for value in (*arguments, *(out for _, out in into))]
+        def call(*arguments: Any, into: Into | tuple[()] = ()) -> list[Any]:
+            tuples = [_by_gate(argument) for argument in arguments]
+            H, B = next(_flat(tuples)).shape
+            values = [*tuples, *(tuple(out.reshape(-1, H, B)) for _, out in into)]
             arrays = list(_flat(values))
             nesting["values"] = [_nesting(value) for value in values]
             nesting["written"] = [k for k, _ in into]

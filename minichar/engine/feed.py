@@ -1,8 +1,4 @@
-"""The source of a chunk's input characters, which is the only difference between ways of running a network.
-
-teacher forcing         x_t = the true character
-scheduled sampling      x_t = the true character, or the model's prediction (`minichar.training`)
-"""
+"""The source of the input characters. Teacher forcing and scheduled sampling differ only in their feed."""
 
 from collections.abc import Callable
 
@@ -10,21 +6,21 @@ from minichar.devices.backend import Array
 
 
 class Feed:
-    """The source of the input characters of a chunk. By default, these are the true characters (teacher forcing).
+    """The source of the input characters of a chunk. By default, all of them are known (teacher forcing).
 
     Attributes
     ----------
     ids : array of int, (T, B)
-        The input characters, of which those up to step t are known in step t.
+        The input characters. At step t, only those up to step t may be known.
     """
 
     def __init__(self, ids: Array) -> None:
         self.ids = ids
 
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
-        """Return the ids ``(B,)`` for step t, which can depend on the logits of step t-1, ``look()`` ``(V, B)``.
+        """Return the ids ``(B,)`` for step t.
 
-        At t = 0, there is no previous step and the logits are undefined.
+        They can depend on ``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0.
         """
         return self.ids[t]
 

@@ -13,15 +13,13 @@ If a sequence contains several documents, the states can be reset to zero before
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
 """
 
-from collections.abc import Callable
-from functools import reduce, wraps
+from functools import reduce
 from operator import add
-from types import ModuleType
-from typing import Any
 
 from minichar.devices.backend import Array, Backend, Into
-from minichar.engine.cell import Cell, Product, Stage
+from minichar.engine.cell import Cell, Product
 from minichar.engine.layer_norm import LayerNorm
+from minichar.engine.layer_stage import LayerStage
 from minichar.engine.linear import Linear
 
 Weights = dict[str, Array]
@@ -82,43 +80,40 @@ class Layer:
             for stage in cell.stages
         ]
         if cell.takes_h_prev:
-            self.stages[-1].backward = backend.fuse(adding_direct_gradient(cell.stages[-1].backward))
+            self.stages[-1].add_direct_gradient()
         self.linears = [linear for stage in self.stages for linear in stage.linears]
         self.inputs = [[(0, linear.x[t]) for linear in self.linears if linear.reads_x] for t in range(T)]
+        # h is an input to the next stage's matrix product or, after the last stage, the next step's.
+        first, *others = (stage.recurrent.h for stage in self.stages)
+        self.into = [
+            [*([(0, h[t])] for h in others), [(0, h) for h in first[t + 1 : t + 2]]] for t in range(T)
+        ]
         self.keeps_caches = True
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.rows = self.start.reshape(-1, B)  # (S·H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
-    def step(self, t: int, ids: Array | None = None, keep: Array | None = None, above: Into = ()) -> Array:
-        """Run step t on the input that `inputs` stores, or on ids ``(B,)`` if the layer has ``Wx``.
+    def pass_on(self, inputs: list[Into]) -> None:
+        """Also store h at each step in the `inputs` of the next layer."""
+        for into, above in zip(self.into, inputs, strict=True):
+            into[-1].extend(above)
+
+    def step(self, t: int, ids: Array | None = None, keep: Array | None = None) -> Array:
+        """Run step t on the stored `inputs`, or on ids ``(B,)`` if the layer has ``Wx``. Return h ``(H, B)``.
 
         Parameters
         ----------
         ids : array of int, (B,), optional
         keep : array, (B,), optional
             0 in the columns whose states are reset before the step, otherwise 1.
-        above : list of (0, array), optional
-            Where to store h, such as the `inputs` of the next layer.
-
-        Returns
-        -------
-        h : array, (H, B)
         """
-        first = self.stages[0]
         h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
         if t == 0 or keep is not None:  # otherwise, the previous step has stored h
-            first.recurrent.h[t] = h
+            self.stages[0].recurrent.h[t] = h
         if self.cell.takes_h_prev:
             passed.insert(0, h)
-        for stage, reader in zip(self.stages, (*self.stages[1:], first), strict=True):
+        for stage, into in zip(self.stages, self.into[t], strict=True):
             a = [linear.step(t, ids) for linear in stage.linears]
-            # The next stage's matrix product reads h or, after the last stage, that of the next step.
-            into = (
-                [(0, reader.recurrent.h[t])]
-                if reader is not first
-                else [(0, first.recurrent.h[t + 1]), *above]
-            )
             h, *passed, cache = stage.forward(*a, *passed, into=into)
             if self.keeps_caches:
                 stage.caches[t] = cache
@@ -145,8 +140,7 @@ class Layer:
         for t in reversed(range(n)):
             dh = dh_above[t]
             for stage in reversed(self.stages):
-                into = [(k, linear.by_gate(t)) for k, linear in enumerate(stage.linears)]
-                gradients = stage.backward(dh, *dpassed, stage.caches[t], into=into)
+                gradients = stage.backward(dh, *dpassed, stage.caches[t], into=stage.das[t])
                 for linear in stage.linears:
                     linear.normalise_backward(t)
                 dpassed = gradients[len(stage.linears) :]
@@ -169,35 +163,3 @@ class Layer:
         """Start the next chunk from the states after `n` steps."""
         # Concatenate first, because a cell may return a state unchanged, as a view of `start`.
         self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)
-
-
-def adding_direct_gradient(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `backward` for a dh with a second term, which the next step's `backward` has returned as dh_prev."""
-
-    @wraps(backward)
-    def function(xp: ModuleType, dh: Array, dh_direct: Array, *others: Any) -> Any:
-        return backward(xp, dh + dh_direct, *others)
-
-    return function
-
-
-class LayerStage:
-    """One stage of a layer's cell.
-
-    Attributes
-    ----------
-    linears : list of Linear
-        The matrix products.
-    recurrent : Linear
-        The matrix product that reads the hidden state.
-    forward, backward : callable
-        The cell's functions, fused by the backend.
-    caches : list of T tuples of arrays
-        The arrays cached by `forward` at each step.
-    """
-
-    def __init__(self, stage: Stage, linears: list[Linear], T: int, backend: Backend) -> None:
-        self.linears = linears
-        (self.recurrent,) = (linear for linear in linears if linear.reads_h)
-        self.forward, self.backward = backend.fuse(stage.forward), backend.fuse(stage.backward)
-        self.caches: list[tuple[Array, ...]] = [()] * T

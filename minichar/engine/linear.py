@@ -45,8 +45,8 @@ class Linear:
         DropConnect mask for the weights that multiply h; None if DropConnect is inactive.
     used : array, (G, K+1)
         The weights in use: W, or a copy with the mask applied.
-    h : array, (T+1, H, B)
-    x : array, (T+1, D, B)
+    h : array, (T, H, B)
+    x : array, (T, D, B)
         The inputs of each step.
     """
 
@@ -67,9 +67,8 @@ class Linear:
         self.W, self.dW, self.Wx, self.dWx = W, dW, Wx, dWx
         self.gates, self.H, self.T, self.B, self.norm = gates, H, T, B, norm
         self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
-        # One more step than is computed, because the last step writes its h, too.
-        self.s = backend.zeros((T + 1, W.shape[1], B), W.dtype)  # (T+1, K+1, B)
-        self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T+1, H, B), (T+1, D, B)
+        self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
+        self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T, H, B), (T, D, B)
         self.s[:, -1] = 1.0
         self.use_mask(None)
 
@@ -97,7 +96,10 @@ class Linear:
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
 
     def step(self, t: int, ids: Array | None = None) -> Array:
-        """Return a_t, or â_t if normalised, ``(gates, H, B)``, from ``h[t]`` and ``x[t]`` or from `ids` ``(B,)``."""
+        """Return a_t, or â_t if normalised, ``(gates, H, B)``.
+
+        The inputs are ``h[t]`` and ``x[t]`` and, if there is `Wx`, the characters `ids` ``(B,)``.
+        """
         if self.Wx is None:
             a = self.backend.matmul(self.used, self.s[t])  # (G, B)
         else:
@@ -105,14 +107,10 @@ class Linear:
         a = a.reshape(self.gates, -1, self.B)
         return a if self.norm is None else self.norm.forward(t, a)
 
-    def by_gate(self, t: int) -> Array:
-        """Return a view of ``da[t]``, ``(gates, H, B)``."""
-        return self.da[t].reshape(self.gates, -1, self.B)
-
     def normalise_backward(self, t: int) -> None:
         """Replace dâ by da in ``da[t]`` if the pre-activations are normalised."""
         if self.norm is not None:
-            da_hat = self.by_gate(t)
+            da_hat = self.da[t].reshape(self.gates, -1, self.B)
             da_hat[...] = self.norm.backward(t, da_hat)
 
     def state_gradient(self, t: int) -> Array:
@@ -120,7 +118,7 @@ class Linear:
         return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
 
     def add_state_gradient(self, t: int, dh: Array, keep: Array | None = None) -> None:
-        """Add the gradient with respect to h at step t, times `keep` ``(B,)`` if given, to `dh` ``(H, B)``."""
+        """Add the gradient with respect to h at step t to `dh` ``(H, B)``, except where `keep` is 0."""
         if keep is None:
             self.backend.add_matmul(self.used[:, : self.H].T, self.da[t], out=dh)
         else:

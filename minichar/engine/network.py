@@ -70,6 +70,8 @@ class Network:
         self.keep: Array | None = None
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
         self.above = [*(layer.inputs for layer in self.layers[1:]), [[(0, x_t)] for x_t in self.readout.x]]
+        for below, inputs in zip(self.layers, self.above, strict=True):
+            below.pass_on(inputs)
         self.drop = backend.fuse(dropout.step)
         self.fed: Array = None
         self.n = 0
@@ -124,10 +126,9 @@ class Network:
             for _, stored in self.layers[0].inputs[t]:
                 stored[...] = x
         for layer, mask, above in zip(self.layers, self.masks, self.above, strict=True):
-            if mask is None:
-                layer.step(t, ids, keep, above[t])
-            else:
-                self.drop(layer.step(t, ids, keep), mask[t], into=above[t])
+            h = layer.step(t, ids, keep)
+            if mask is not None:
+                self.drop(h, mask[t], into=above[t])
 
     def look(self) -> Array:
         """Return the logits of the last step, ``(V, B)``."""

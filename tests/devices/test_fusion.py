@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from cells import ODD, arguments_of
+from cells import ODD, B, arguments_of
 
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import CuPyBackend
@@ -148,10 +148,10 @@ def test_results_are_written_to_other_arrays(cell, number, way, number_of_copies
         written = list(range(len(stage.products)))
     wanted = function(np, *arguments)
     for backend in (CuPyBackend(0, xp), CPU):
-        into = [(k, np.zeros(np.shape(wanted[k]))) for k in written]
+        into = [(k, np.zeros_like(np.reshape(wanted[k], (-1, B)))) for k in written]
         found = backend.fuse(function)(*arguments, into=into)
         for k, out in into:
-            np.testing.assert_allclose(out, wanted[k], rtol=1e-14)
+            np.testing.assert_allclose(out, np.reshape(wanted[k], (-1, B)), rtol=1e-14)
         for one, other in zip(flat(found), flat(wanted), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-14)
     (kernel,) = xp.kernels

@@ -58,7 +58,7 @@ def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, h
         result = host(layer.step(t, backend.to_device(ids[t])))
         assert result.shape == (2, H, B)
         np.testing.assert_allclose(result.reshape(G, B), a[t], rtol=1e-12, atol=1e-14)
-        layer.by_gate(t)[...] = backend.to_device(da[t].reshape(2, H, B))
+        layer.da[t] = backend.to_device(da[t])
         if layer.reads_h:
             wanted, dh, keep = W[:, :H].T @ da[t], backend.to_device(h[t].copy()), generator.random(B).round()
             np.testing.assert_allclose(host(layer.state_gradient(t)), wanted, rtol=1e-12, atol=1e-14)
@@ -87,7 +87,7 @@ def test_memory_for_the_backward_pass_is_not_allocated_by_the_forward_pass(linea
 def test_the_result_of_a_step_is_not_overwritten_by_the_next_step(linear, text, backend, host):
     """Cells may cache the result of a step for the backward pass."""
     layer, (h, _, ids) = linear(reads_x=False, reads_ids=True), text
-    layer.h[:T] = backend.to_device(h)
+    layer.h[:] = backend.to_device(h)
     first = layer.step(0, backend.to_device(ids[0]))
     kept = host(first).copy()
     layer.step(1, backend.to_device(ids[1]))

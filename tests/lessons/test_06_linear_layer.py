@@ -69,7 +69,7 @@ def loops(W, x, da):
 def engine(W, x, da):
     dW = np.zeros_like(W)
     layer = Linear(W, dW, gates=1, H=0, T=T, B=B, backend=CPU)
-    layer.x[:T] = x
+    layer.x[:] = x
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
     dx = layer.backward(T, ids=None)

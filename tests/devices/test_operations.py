@@ -1,0 +1,54 @@
+"""The number of operations in a training step on a GPU, counted by the test double of CuPy.
+
+The time of a small step on a GPU is the number of operations times their overhead, so each has a budget.
+"""
+
+from collections import Counter
+
+import pytest
+
+from minichar.devices.choose import open_backend
+from minichar.engine.config import Config
+from minichar.model import CharRNN
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
+
+T, B, V = 50, 50, 65
+
+
+@pytest.fixture
+def operations_of(fake_cupy, generator):
+    """Return a function that counts the operations of one chunk of a 2×128 network, by kind."""
+    fake_cupy()
+    gpu = open_backend("gpu")
+
+    def count(model, dropout=0.0, **settings):
+        config = Config(V, model, 128, 2, dropout=dropout)
+        char_rnn = CharRNN.new(config, Vocabulary("".join(map(chr, range(33, 33 + V)))), 1, backend=gpu)
+        step = TrainingStep(char_rnn, T, B, Settings(**settings))
+        inputs, targets = generator.integers(V, size=(2, T, B))
+        step.learn(inputs, targets, gpu.uniform(1))
+        gpu.xp.device_.operations.clear()
+        step.learn(inputs, targets, gpu.uniform(1))
+        return Counter(gpu.xp.device_.operations)
+
+    return count
+
+
+@pytest.mark.parametrize(("model", "budget"), [("lstm", 525), ("gru", 629), ("rnn", 523)])
+def test_a_training_step_stays_within_its_budget(model, budget, operations_of):
+    """A layer takes four operations per step: a product and a kernel forward, and the same backward.
+
+    The first layer also looks up its characters, and a GRU multiplies its input separately.
+    """
+    counts = operations_of(model)
+    assert sum(counts.values()) <= budget
+    assert counts["operand copy"] == 0
+    assert counts["fused kernel"] == 2 * 2 * T
+
+
+def test_dropout_adds_one_operation_per_layer_and_step(operations_of):
+    with_dropout, without = operations_of("lstm", dropout=0.5), operations_of("lstm")
+    assert with_dropout["fused kernel"] - without["fused kernel"] == 2 * T
+    assert sum((with_dropout - without).values()) <= 2 * T + 10
