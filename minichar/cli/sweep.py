@@ -10,7 +10,8 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from minichar.cli.options import PATH, Escaped, GroupedCommand, Integer, Minutes, devices, group, storage
-from minichar.cli.settings import output, settings_options
+from minichar.cli.saving import output
+from minichar.cli.settings import settings_options
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
