@@ -48,6 +48,7 @@ PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
 STRESS = {
     "jobs": 2,
     "kills": 1,
+    "pause": 1,
     "trials": 2,
     "chains": 1,
     "seconds": 2,
