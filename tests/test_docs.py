@@ -54,6 +54,7 @@ STRESS = {
     "seconds": 2,
     "sample": 2000,
     "megabytes": 1,
+    "rounds": 1,
     "eval-val-every": 10,
 }
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
