@@ -48,11 +48,13 @@ PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
 STRESS = {
     "jobs": 2,
     "kills": 1,
+    "pause": 1,
     "trials": 2,
     "chains": 1,
     "seconds": 2,
     "sample": 2000,
     "megabytes": 1,
+    "rounds": 1,
     "eval-val-every": 10,
 }
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"

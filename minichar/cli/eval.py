@@ -150,6 +150,12 @@ def command(
                 "training text; use the original values to evaluate on held-out text",
                 err=True,
             )
+        if part == "val" and same_text and 0 < trained.max_val_chunks < len(laid_out.val):
+            click.echo(
+                f"evaluating all {len(laid_out.val):,} validation chunks; during training, only the first "
+                f"{trained.max_val_chunks:,} were evaluated",
+                err=True,
+            )
         for note in (*laid_out.notes, *chosen):
             click.echo(note, err=True)
         what = f"{NAMES[part]} split ({laid_out.how}), "

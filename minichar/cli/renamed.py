@@ -23,6 +23,7 @@ RENAMED = {
     "n-layer": "--num-layers",
     "n-embd": "--rnn-size",
     "eval-interval": "--eval-val-every",
+    "eval-iters": "--max-val-chunks",
     "log-interval": "--print-every",
     "start": "--primetext",
     "max-new-tokens": "--length",
@@ -48,7 +49,7 @@ BY_VALUE = {
     "accurate-gpu-timing": DROPPED,
     **dict.fromkeys(("input-h5", "input-json", "batchnorm", "lr-decay-every", "reset-iterations"), DROPPED),
     **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
-    **dict.fromkeys(("n-head", "compile", "max-iters", "eval-iters", "weight-decay"), DROPPED),
+    **dict.fromkeys(("n-head", "compile", "max-iters", "weight-decay"), DROPPED),
     **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr"), DROPPED),
 }
 """Patterns that an option's value may match, and the words that replace the option and the value.

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
+from minichar.cli.saving import SAVING
 from minichar.engine.config import GRU_RESETS
 from minichar.text.sizes import DROPOUT, LARGE_V, SHORT, D
 from minichar.training.recipes import RECIPES, table
@@ -23,8 +24,6 @@ text = group("Text")
 model = group("Model")
 training = group("Training")
 ss = group("Scheduled sampling")
-saving = group("Checkpoints")
-output = group("Output")
 
 
 def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
@@ -248,48 +247,7 @@ OPTIONS = (
         type=OneOf(SS_FEEDS),
         help="Sample the prediction from the model's distribution, or use the most likely character.",
     ),
-    saving(
-        "--checkpoint-dir",
-        default=DEFAULT.checkpoint_dir,
-        metavar="DIR",
-        type=PATH,
-        help="Directory for checkpoints.",
-    ),
-    saving(
-        "--savefile",
-        default=DEFAULT.savefile,
-        metavar="NAME",
-        show_default=False,
-        help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  "
-        "[default: the value of --model]",
-    ),
-    saving(
-        "--eval-val-every",
-        default=DEFAULT.eval_val_every,
-        metavar="N",
-        help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
-        "0: after each epoch and at least every two minutes, unless that takes more than 10% of the time.",
-    ),
-    saving(
-        "--checkpoint-every",
-        default=DEFAULT.checkpoint_every,
-        metavar="SECONDS",
-        help="Save lm_NAME_latest.npz when this much time has passed since the last checkpoint, so that "
-        "little progress is lost if the process is killed. 0: never.",
-    ),
-    saving(
-        "--keep",
-        default=DEFAULT.keep,
-        metavar="N",
-        help="Of the checkpoints saved since the run was started or resumed, keep the N best and the newest. "
-        "0: keep all.",
-    ),
-    output(
-        "--sample-every",
-        default=DEFAULT.sample_every,
-        metavar="N",
-        help="Print a line of generated text every N evaluations. 0: never.",
-    ),
+    *SAVING,
 )
 
 

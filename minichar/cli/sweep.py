@@ -10,7 +10,8 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from minichar.cli.options import PATH, Escaped, GroupedCommand, Integer, Minutes, devices, group, storage
-from minichar.cli.settings import output, settings_options
+from minichar.cli.saving import output
+from minichar.cli.settings import settings_options
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
@@ -22,6 +23,12 @@ from minichar.sweep.trials import Sweep
 
 OMITTED = ("checkpoint_dir", "max_time")
 """Options of ``minichar train`` that ``minichar sweep`` does not have or defines differently."""
+ABSENT = {
+    "--init-from": "every trial starts from random weights; fine-tune with `minichar train --init-from`",
+    "--resume": "to continue a sweep, run `minichar sweep` with its --sweep-dir",
+    "--checkpoint-dir": "each trial has its own directory in --sweep-dir",
+}
+"""Options of ``minichar train`` that ``minichar sweep`` does not have, and what to use instead."""
 DEFAULT_DIR = Path("sweep")
 
 searching = group("Search")
@@ -43,7 +50,18 @@ class Search(click.types.StringParamType):
         return [CompletionItem(f"{name}=") for name in TYPES if name.startswith(incomplete)]
 
 
-@click.command("sweep", cls=GroupedCommand)
+class SweepCommand(GroupedCommand):
+    """Command that answers the options in `ABSENT`."""
+
+    def answer(self, ctx: click.Context, typed: list[str]) -> str:
+        """Return the error message for a command line with an unknown option."""
+        names = (word.partition("=")[0].replace("_", "-") for word in typed)
+        if (name := next((name for name in names if name in ABSENT), None)) is not None:
+            return f"No such option {name!r}: {ABSENT[name]}"
+        return super().answer(ctx, typed)
+
+
+@click.command("sweep", cls=SweepCommand)
 @searching(
     "--search",
     metavar="OPTION=VALUES",

@@ -13,7 +13,8 @@ from minichar.checkpoints.naming import newest_first, open_checkpoint
 from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices
 from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
-from minichar.cli.settings import output, saving, settings_options
+from minichar.cli.saving import output, saving
+from minichar.cli.settings import settings_options
 from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError

@@ -126,6 +126,14 @@ class Backend(ABC):
         """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses."""
         return step
 
+    def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
+        """Return a function that sums device arrays over the ranks of an MPI communicator.
+
+        ``all_reduce(sent, received)`` sets `received` to the sum. None if arrays must be copied to the host
+        to be summed. All ranks must call this method.
+        """
+        return None
+
     @abstractmethod
     def describe(self) -> str:
         """Describe the library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""

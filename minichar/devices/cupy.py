@@ -1,6 +1,6 @@
 """The NVIDIA GPU backend, which uses CuPy."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from itertools import islice
 from types import ModuleType
@@ -10,6 +10,7 @@ from warnings import warn
 from minichar.devices.backend import Array, Backend, Function, Into, unusable
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
+from minichar.devices.nccl import open_nccl
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
 from minichar.extras import install_command
@@ -30,7 +31,7 @@ class CuPyBackend(Backend):
 
     def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
         super().__init__(f"gpu:{index}", xp)
-        self.products = products
+        self.index, self.products = index, products
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
@@ -103,10 +104,14 @@ class CuPyBackend(Backend):
         """Return `step` as a CUDA graph, which is captured after a warm-up and then replayed."""
         return step if self.products is None else CudaGraph(self.xp, step)
 
+    def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
+        """Return a function that sums arrays over the ranks with NCCL, if each rank has a GPU of its own."""
+        return open_nccl(self.xp, self.index, comm)
+
     def describe(self) -> str:
         """Describe the CuPy and CUDA versions (CUDA as 1000 · major + 10 · minor), the GPU and its memory."""
         runtime = self.xp.cuda.runtime
-        properties = runtime.getDeviceProperties(int(self.name.removeprefix("gpu:")))
+        properties = runtime.getDeviceProperties(self.index)
         return (
             f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
             f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "

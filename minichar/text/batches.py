@@ -58,6 +58,10 @@ class Chunks:
         resets = self.resets and self.resets.at(self.resets.origins[columns])
         return Chunks(self.streams[columns], self.T, resets)
 
+    def first(self, n: int) -> Chunks:
+        """Return the first n chunks, or all of them if there are fewer."""
+        return Chunks(self.streams[:, : n * self.T + 1], self.T, self.resets)
+
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         return (self[k] for k in range(len(self)))
 

@@ -6,7 +6,7 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -40,17 +40,19 @@ class Cache:
         The text file, or the directory that contains the text files.
     files : tuple of Path
         The text files.
-    digest, encoding, min_freq
-        The cache key. The cached ids are used only if all three match.
+    digest : callable
+        Returns the digest of the text. It is called last, so that it can be computed in the meantime.
+    encoding, min_freq
+        With the digest, the cache key. The cached ids are used only if all three match.
     """
 
     def __init__(
-        self, path: Path, files: tuple[Path, ...], digest: str, encoding: str, min_freq: int
+        self, path: Path, files: tuple[Path, ...], digest: Callable[[], str], encoding: str, min_freq: int
     ) -> None:
-        self.files, self.unknown = files, min_freq > 0
+        self.files, self.digest, self.unknown = files, digest, min_freq > 0
         name = "all" if path.is_dir() else path.name
         self.path = files[0].with_name(f"{name}.minichar.npz")
-        self.key = {"version": VERSION, "digest": digest, "encoding": encoding, "min_freq": min_freq}
+        self.key = {"version": VERSION, "encoding": encoding, "min_freq": min_freq}
 
     def load(self) -> Kept | None:
         """Return the contents, or None if the file is missing or damaged, or has a different key."""
@@ -65,7 +67,8 @@ class Cache:
                 if sum(member.file_size for member in arrays.zip.infolist()) > largest:
                     return None
                 header = json.loads(str(arrays["header"]))
-                if header["key"] != self.key:
+                digest = header["key"]["digest"]
+                if header["key"] != self.key | {"digest": digest}:
                     return None
                 vocabulary = Vocabulary("".join(map(chr, arrays["code_points"])), self.unknown)
                 ids = _read_ids(file, arrays.zip, vocabulary)
@@ -76,6 +79,7 @@ class Cache:
                 and starts[0] == 0
                 and bool(np.all(starts[:-1] < starts[1:]))
                 and starts[-1] < len(ids)
+                and digest == self.digest()
             )
             return (ids, starts, vocabulary, tuple(map(str, header["notes"]))) if sound else None
         except Exception:  # NumPy, zipfile and json raise many exception types for damaged files
@@ -96,7 +100,8 @@ class Cache:
         vocabulary : Vocabulary
         count : Count
         """
-        header = json.dumps({"key": self.key, "characters": count.N, "notes": count.notes})
+        key = self.key | {"digest": self.digest()}
+        header = json.dumps({"key": key, "characters": count.N, "notes": count.notes})
         arrays = {
             "header": np.array(header),
             "code_points": code_points(vocabulary.characters),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,19 +95,34 @@ def load_corpus(
     """
     encoding = check_encoding("utf-8" if data is None else encoding)
     path, text = _open_default() if data is None else _open(Path(data), encoding)
-    digest, store = text.digest(), None
+    digest, store = _begin(text.digest), None
     if path and vocabulary is None:
-        store = Cache(path, text.files, digest, encoding, min_freq)
+        store = Cache(path, text.files, digest.result, encoding, min_freq)
         if kept := store.load():
             ids, starts, vocabulary, notes = kept
-            return Corpus(ids, starts, vocabulary, text.name, digest, notes)
+            return Corpus(ids, starts, vocabulary, text.name, digest.result(), notes)
+    digest.result()  # raises if a file cannot be read
     count = text.count()
     if vocabulary is None:
         vocabulary = Vocabulary.from_counts(count.counts, min_freq)
     elif not vocabulary.unknown:
         _check_known(text.name, count.counts, vocabulary)
     ids = _encode(text, vocabulary, count, store if cache else None)
-    return Corpus(ids, count.starts, vocabulary, text.name, digest, count.notes)
+    return Corpus(ids, count.starts, vocabulary, text.name, digest.result(), count.notes)
+
+
+def _begin(compute: Callable[[], str]) -> Future[str]:
+    """Run a function in a thread, which does not keep an interrupted process from exiting."""
+    future: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(compute())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def _open(data: Path, encoding: str) -> tuple[Path, Text]:

@@ -54,6 +54,7 @@ RECIPES = {
             "learning_rate_decay": 0.97,
             "ema": 0.0,
             "eval_val_every": 1000,
+            "max_val_chunks": 0,
             "keep": 0,
         },
     ),

@@ -20,7 +20,7 @@ from minichar.training.schedules import (
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""Placeholder for a `dropout` or `embedding` that is chosen automatically, based on the text."""
+"""Placeholder for a `dropout`, `embedding` or `max_val_chunks` that is chosen automatically."""
 DROPOUT = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
@@ -43,8 +43,8 @@ class Settings:
 
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and
     `learning_rate_decay_after` in epochs, `patience` in evaluations, and `max_time` in minutes.
-    `batch_size`, `seq_length` and `max_epochs` are chosen based on the text if they are 0, and `dropout`
-    and `embedding` if they are -1 (`choose`).
+    `batch_size`, `seq_length` and `max_epochs` are chosen based on the text if they are 0, and `dropout`,
+    `embedding` and `max_val_chunks` if they are -1 (`choose`).
     `reset_on` is the string that separates documents (`minichar.text.resets`), or empty.
     The defaults are those of the recipe ``quick``. `recipe` is only a record of the recipe that was used
     (`minichar.training.recipes`).
@@ -96,6 +96,7 @@ class Settings:
     seed: Annotated[int, at_least(0)] = 123
     dtype: Annotated[str, one_of(DTYPES)] = "float32"
     eval_val_every: Annotated[int, at_least(0)] = 0
+    max_val_chunks: Annotated[int, at_least(AUTOMATIC)] = AUTOMATIC
     sample_every: Annotated[int, at_least(0)] = 1
     checkpoint_dir: Annotated[Path, FILE_NAME] = Path("cv")
     savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""

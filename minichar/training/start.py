@@ -28,7 +28,7 @@ FIXED = (
     "recipe",
     *ARCHITECTURE,
     *("encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
-    *("seq_length", "batch_size", "seed", "dtype"),
+    *("max_val_chunks", "seq_length", "batch_size", "seed", "dtype"),
 )
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn"})
@@ -255,4 +255,7 @@ def _run(
         count = len(split.train.resets.positions)
         where = where_reset(corpus, settings)
         resets.append(f"the state is reset {where}: {count:,} reset{'s' if count > 1 else ''} in the text")
-    return Run(trainer, corpus, (*corpus.notes, *split.notes, *resets, *notes))
+    capped = []
+    if len(trainer.val) < len(split.val):
+        capped.append(f"each evaluation uses {len(trainer.val):,} of {len(split.val):,} validation chunks")
+    return Run(trainer, corpus, (*corpus.notes, *split.notes, *capped, *resets, *notes))

@@ -82,18 +82,30 @@ class Ranks(Team):
 
     def __init__(self, comm: Any) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self.reducers: dict[str, Callable[[Array, Array], None] | None] = {}
 
     def average(self, share: float, backend: Backend, *arrays: Array) -> None:
         """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
-        sent = np.concatenate([backend.to_host(array).ravel() for array in arrays])
+        sent = backend.xp.concatenate([array.ravel() for array in arrays])
         sent *= share
-        received = np.empty_like(sent)
-        self.comm.Allreduce(sent, received)  # sums
+        received = self.sum(backend, sent)
         start = 0
         for array in arrays:
-            part = received[start : start + array.size].reshape(array.shape)
-            array[...] = backend.to_device(part)
+            array[...] = received[start : start + array.size].reshape(array.shape)
             start += array.size
+
+    def sum(self, backend: Backend, sent: Array) -> Array:
+        """Return the sum of an array over all ranks, computed on the device if possible."""
+        if backend.name not in self.reducers:
+            self.reducers[backend.name] = backend.all_reduce(self.comm)
+        if (all_reduce := self.reducers[backend.name]) is not None:
+            received = backend.xp.empty_like(sent)
+            all_reduce(sent, received)
+            return received
+        on_host = backend.to_host(sent)
+        total = np.empty_like(on_host)
+        self.comm.Allreduce(on_host, total)
+        return backend.to_device(total)
 
     def largest(self, *values: float) -> tuple[float, ...]:
         """Return the maximum of each value over all ranks."""

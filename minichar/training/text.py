@@ -7,11 +7,14 @@ from minichar.errors import MinicharError, Option, brief
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
-from minichar.text.sizes import choose_dropout, choose_embedding, choose_sizes
+from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val_chunks, choose_sizes
 from minichar.training.settings import AUTOMATIC, Settings
 
 STEPS = 2500
-"""Number of training steps in a run, rounded up to whole epochs, if `max_epochs` is 0."""
+"""Number of training steps in a run, rounded up to whole epochs, if `max_epochs` is 0.
+
+`max_val_chunks` is chosen for as many steps between evaluations if `eval_val_every` is 0.
+"""
 
 
 def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
@@ -23,12 +26,16 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
     """Return the settings with `AUTOMATIC` values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0. A `max_epochs` of 0 becomes the number of
-    epochs in `STEPS` training steps.
+    epochs in `STEPS` training steps. An `AUTOMATIC` `max_val_chunks` depends on numbers of steps and not on
+    measured times, so that runs are repeatable.
     """
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
     if settings.embedding == AUTOMATIC:
         settings = replace(settings, embedding=choose_embedding(len(corpus.vocabulary)))
+    if settings.max_val_chunks == AUTOMATIC:
+        most = choose_max_val_chunks(settings.eval_val_every or STEPS)
+        settings = replace(settings, max_val_chunks=most)
 
     def left_out(B: int, T: int) -> int:
         return _split(corpus, replace(settings, batch_size=B, seq_length=T)).left_out

@@ -10,10 +10,9 @@ Several processes can train together (`minichar.training.team`). They run this l
 and evaluates on its own streams, and rank 0 writes the checkpoints.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
-from itertools import islice
 from math import isfinite, log
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,11 @@ from minichar.checkpoints import checkpoint
 from minichar.checkpoints.history import LARGEST, History
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Array
-from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option
 from minichar.files import check_directory, sharing
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.training.averaging import decay_at
-from minichar.training.evaluation import Chunk, Evaluation, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.failure import EXPLODED, bad_parameter
 from minichar.training.saving import Saver
@@ -39,6 +36,7 @@ from minichar.training.snapshot import restore, state_of
 from minichar.training.step import TrainingStep
 from minichar.training.team import ALONE, Team
 from minichar.training.timetable import Timetable
+from minichar.training.validation import Validation
 
 HEADER_BYTES = 20_000
 """Approximate size of the parts of a checkpoint that do not depend on the number of parameters."""
@@ -65,7 +63,8 @@ class Trainer:
     Attributes
     ----------
     train, val : Chunks
-        The training and validation chunks of this process's streams.
+        The training and validation chunks of this process's streams. `val` has at most
+        `Settings.max_val_chunks` chunks, which are the same at each evaluation.
     """
 
     def __init__(
@@ -82,8 +81,10 @@ class Trainer:
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings, team)
         self.train, self.val = split.train.of(self.step.columns), split.val.of(self.step.columns)
+        if settings.max_val_chunks > 0:
+            self.val = self.val.first(settings.max_val_chunks)
         self.rates: tuple[float, float] | None = None
-        self.eval_network = model.network(split.T, len(self.train.streams))
+        self.validation = Validation(model, split.T, len(self.train.streams), self.step.share, team)
         # Separate from the generators for weights and samples, so that the masks do not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
@@ -214,9 +215,9 @@ class Trainer:
         train_loss = self.look(self.step.total / self.learned)
         val = fit = None
         if len(self.val):
-            val = self._evaluate(self.val)
+            val = self.validation.evaluate(self.val)
             self.check(val.loss)
-            fit = self._evaluate(islice(self.train, len(self.val)))
+            fit = self.validation.evaluate(self.train.first(len(self.val)))
         evaluated = Evaluated(
             self.iteration,
             self.epoch,
@@ -229,15 +230,6 @@ class Trainer:
         self.learned = 0
         self.history.append(evaluated.row())
         return evaluated
-
-    def _evaluate(self, chunks: Iterable[Chunk]) -> Evaluation:
-        """Return the loss over chunks of all processes, from a zero state."""
-        self.eval_network.reset()
-        own = evaluate(self.eval_network, chunks)
-        losses = np.array([own.loss, own.first, own.last])
-        self.team.average(self.step.share, CPU, losses)
-        loss, first, last = losses.tolist()
-        return Evaluation(loss, first, last, round(own.characters / self.step.share))
 
     def check_parameters(self) -> None:
         """Raise a `MinicharError` if training has failed since the last evaluation."""

@@ -211,3 +211,14 @@ def test_blocks_cannot_continue_or_be_longer_than_the_streams(cli, train):
     path = train()
     assert "--block always starts" in cli("eval", path, "--block", 5, "--start", "carried", status=2).stderr
     assert "--block 999 is too long: the streams have" in cli("eval", path, "--block", 999, status=1).stderr
+
+
+def test_all_chunks_are_evaluated_even_if_training_used_only_some(cli, train):
+    path = train("--max-val-chunks", 2, "--train-frac", 0.8, "--val-frac", 0.2)
+    result = cli("eval", path)
+    model = load(path)
+    split = split_of(model, train_frac=0.8, val_frac=0.2)
+    assert_agrees(numbers(result), evaluate_part(model, split, "val", "zero"))
+    note = "evaluating all 7 validation chunks; during training, only the first 2 were evaluated\n"
+    assert note in result.stderr
+    assert "the first 2" not in cli("eval", path, "--part", "train").stderr

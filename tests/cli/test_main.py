@@ -133,6 +133,7 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
             "train --n_head=4 --max_iters 10 --seed 1",
             "train --seed 1 (no equivalent: --n_head, --max_iters)",
         ),
+        ("train --eval_iters 200", "train --max-val-chunks 200"),
         ("sample --start=a --max_new_tokens=9", "sample --primetext=a --length=9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
         ("train --gpu --data x", "train --device gpu --data x"),

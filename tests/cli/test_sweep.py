@@ -86,7 +86,14 @@ def test_ctrl_c_leaves_the_trial_to_the_next_process(process, cli, home, optuna)
         (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "so --val-frac must be above 0"),
         (("--space", "absent.toml"), 1, "cannot read the search space absent.toml"),
         (("--search", "rnn_size=4,8", "--data", "absent"), 1, "absent"),
-        (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "No such option '--checkpoint-dir'"),
+        (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "own directory in --sweep-dir"),
+        (
+            ("--search", "rnn_size=4,8", "--init-from", "x"),
+            2,
+            "'--init-from': every trial starts from",
+        ),
+        (("--resume=sweep",), 2, "No such option '--resume': to continue a sweep, run `minichar sweep`"),
+        (("--search", "max_val_chunks=5,9"), 1, "--max-val-chunks cannot be searched"),
         (("--search", "rnn_size=4,8", "--storage", "nonsense"), 1, "cannot use the sweep's database: "),
     ],
 )

@@ -17,7 +17,7 @@ from toys import TEXT, TOY, history_of, listing, parts, put_together
 
 import minichar.cli.train as train_module
 import minichar.training.recipes as recipes_module
-import minichar.training.trainer as trainer_module
+import minichar.training.validation as validation_module
 from minichar import MinicharError, load
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 from minichar.cli import advice
@@ -67,6 +67,7 @@ OTHER = {
     "seed": 9,
     "dtype": "float64",
     "eval_val_every": 5,
+    "max_val_chunks": 7,
     "sample_every": 2,
     "checkpoint_dir": Path("out"),
     "savefile": "mine",
@@ -148,7 +149,7 @@ def test_help_lists_every_option_under_a_heading(cli):
         "Model:",
         "Training:",
         "Scheduled sampling:",
-        "Checkpoints:",
+        "Evaluation and checkpoints:",
         "Output:",
     ]
     places = [text.index(heading) for heading in headings]
@@ -216,6 +217,13 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "cv/ contains other checkpoints; `minichar sample` uses the best one" in again
 
 
+def test_a_limit_on_validation_chunks_is_reported_once(cli):
+    arguments = ["train", "--data", "input.txt", *TOY, "--train-frac", 0.8, "--val-frac", 0.2]
+    said = cli(*arguments, "--eval-val-every", 10, "--max-val-chunks", 2).stderr
+    assert said.count("each evaluation uses 2 of 7 validation chunks\n") == 1
+    assert said.count("validation: first chunk") > 3
+
+
 def test_text_without_the_data_option(cli):
     assert "minichar train --data input.txt" in cli("train", "input.txt", status=2).stderr
 
@@ -277,7 +285,7 @@ def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, optio
 def measure(monkeypatch, *losses, fit=1.0):
     """Make successive evaluations return the validation losses `losses` and the training loss `fit`."""
     found = iter(x for loss in losses for x in (loss, fit))
-    monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
+    monkeypatch.setattr(validation_module, "evaluate", lambda *_: Evaluation(next(found), 1, 1, 48))
 
 
 def test_advice_on_a_model_that_is_too_large(cli):

@@ -87,6 +87,10 @@ class DeviceHandle(Known):
             raise CUDARuntimeError(INVALID_DEVICE)
         self._device.used = self._index
 
+    @property
+    def pci_bus_id(self):
+        return f"{self._device.bus}:0{self._index}"
+
 
 class Event(Known):
     def __init__(self, device):

@@ -58,11 +58,13 @@ class DoubleOfCuPy(ModuleType):
         Number of GPUs.
     error : int, optional
         Error code of the CUDA runtime, such as 35 (the driver is too old).
+    bus : str
+        The bus that the GPUs are on.
     """
 
-    def __init__(self, count=1, error=None):
+    def __init__(self, count=1, error=None, bus="0000"):
         super().__init__("cupy")
-        self.device_ = Device(count, error)
+        self.device_ = Device(count, error, bus)
         self.__version__ = real.__version__
         self.ndarray = ndarray
         self.cuda = Cuda(self.device_)

@@ -2,10 +2,13 @@
 
     python tests/stress/large_text.py --megabytes 2000
     python tests/stress/large_text.py --megabytes 2000 --chinese
+    python tests/stress/large_text.py --megabytes 1000 --ranks 2
 
-Runs ``minichar train`` twice: without a cache of the ids, and with the cache written by the first run. Then
-reads all training chunks once, as an epoch does. The text has just been written, so if there is enough
-memory, it is in the operating system's page cache. Requires free disk space of twice the size of the text.
+Runs ``minichar train`` without a cache of the ids, and then several times with the cache written by the first
+run, and prints the medians. Then reads all training chunks once, as an epoch does. The text has just been
+written, so if there is enough memory, it is in the operating system's page cache. With several ranks,
+``mpiexec`` starts ``minichar train``, and the peak is that of the rank that uses the most memory. Requires
+free disk space of twice the size of the text.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic
 
@@ -45,14 +49,21 @@ def write_text(path: Path, size: float, chinese: bool) -> None:
             file.write((" ".join(generator.choices(words, k=WORDS)) + "\n").encode())
 
 
-def run(what: str, command: Sequence[object], until: str) -> None:
-    """Run a command, and print its elapsed time, CPU time and peak memory.
+def run(what: str, command: Sequence[object], until: str, rounds: int = 1) -> None:
+    """Run a command several times, and print the medians of its times and the highest peak memory."""
+    seconds, cpu, memory = zip(*(measure(what, command, until) for _ in range(rounds)), strict=True)
+    times = f"{median(seconds):6.2f} s, {median(cpu):6.2f} s of CPU time"
+    print(f"{what:26} {times}, peak {max(memory) / 1e6:6,.0f} MB", flush=True)
+
+
+def measure(what: str, command: Sequence[object], until: str) -> tuple[float, float, int]:
+    """Run a command, and return its elapsed time, CPU time and peak memory in bytes.
 
     The elapsed time is measured up to the first line on standard error that starts with `until`.
     """
     begun, seconds, messages = monotonic(), None, []
     process = subprocess.Popen(
-        [sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:
         messages = [*messages[-19:], line]
@@ -62,8 +73,7 @@ def run(what: str, command: Sequence[object], until: str) -> None:
     if status or seconds is None:
         raise SystemExit(f"{what}: the command failed\n{''.join(messages)}")
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    cpu = usage.ru_utime + usage.ru_stime
-    print(f"{what:26} {seconds:6.1f} s, {cpu:6.1f} s of CPU time, peak {memory / 1e6:6,.0f} MB", flush=True)
+    return seconds, usage.ru_utime + usage.ru_stime, memory
 
 
 def main() -> None:
@@ -72,17 +82,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--megabytes", type=int, default=2000, help="minimum size of the text")
     parser.add_argument("--chinese", action="store_true", help="use 4,000 three-byte characters")
+    parser.add_argument("--ranks", type=int, default=1, help="number of processes that train together")
+    parser.add_argument("--rounds", type=int, default=5, help="number of runs with a cache")
     parser.add_argument("--dir", type=Path, help="parent directory of the temporary directory")
     arguments = parser.parse_args()
     with TemporaryDirectory(dir=arguments.dir) as name:
         path = Path(name) / "text.txt"
         write_text(path, arguments.megabytes * 1e6, arguments.chinese)
         print(f"text of {path.stat().st_size / 1e9:.2f} GB", flush=True)
-        train = ("-m", "minichar", "train", "--data", path, "--checkpoint-dir", path.with_name("cv"))
+        mpi = ("mpiexec", "-n", arguments.ranks) if arguments.ranks > 1 else ()
+        train = (*mpi, sys.executable, "-m", "minichar", "train", "--data", path)
+        train += ("--checkpoint-dir", path.with_name("cv"))
         tiny = ("--rnn-size", 16, "--num-layers", 1, "--max-epochs", 1e-6, "--train-frac", 1, "--val-frac", 0)
         run("first step, without cache", (*train, *tiny), until="initial")
-        run("first step, with cache", (*train, *tiny), until="initial")
-        run("all chunks", ("-c", READ, path), until="done")
+        run("first step, with cache", (*train, *tiny), until="initial", rounds=arguments.rounds)
+        run("all chunks", (sys.executable, "-c", READ, path), until="done")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Run one sweep with several processes, kill them at random times, and check the trials.
 
-    python tests/stress/sweep.py --jobs 6 --kills 12
+    python tests/stress/sweep.py --jobs 4 --kills 24 --pause 6
 
-All processes start at the same time in a new directory. Every one to four seconds, one of them is killed
-with SIGKILL and replaced by a new process. At the end, every trial must have ended, no process may have
-printed a traceback, and ``minichar train`` with the options of a complete trial must reach the same loss.
-Prints statistics, and exits with status 1 if a check fails. If the environment variable MINICHAR_STORAGE is
-set, it names the database that stores the trials.
+All processes start at the same time in a new directory. About every `pause` seconds, one of them is killed
+with SIGKILL and replaced by a new process. Because a process takes several seconds to start, a short pause
+kills most of them before they have saved a checkpoint. At the end, every trial must have ended, no process
+may have printed a traceback, and ``minichar train`` with the options of a complete trial must reach the same
+loss. Prints statistics, and exits with status 1 if a check fails. If the environment variable
+MINICHAR_STORAGE is set, it names the database that stores the trials.
 """
 
 import argparse
@@ -45,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--pause", type=float, default=3.0, help="mean time between kills in seconds")
     parser.add_argument("--trials", type=int, default=20)
     arguments = parser.parse_args()
     generator, begun = random.Random(1), monotonic()
@@ -55,7 +57,7 @@ def main() -> None:
         children = [start(folder, number, *trials) for number in range(arguments.jobs)]
         kills = 0
         while kills < arguments.kills and any(child.poll() is None for child in children):
-            sleep(generator.uniform(1.0, 4.0))
+            sleep(arguments.pause * generator.uniform(0.5, 1.5))
             victim = generator.randrange(arguments.jobs)
             if children[victim].poll() is None:
                 children[victim].kill()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from minichar.errors import MinicharError
 from minichar.text.batches import MIN_T, Chunks, split_text
+from minichar.text.resets import find_resets
 
 
 def positions(N):
@@ -180,3 +181,16 @@ def test_invalid_splits_and_sizes_are_rejected():
     for B, T in ((0, 5), (5, 0)):
         with pytest.raises(MinicharError, match="at least 1"):
             split_text(positions(1000), B, T)
+
+
+@pytest.mark.parametrize("how", ["columns", "tail"])
+def test_the_first_chunks(how):
+    resets = find_resets(positions(400), positions(400)[:0], np.arange(7, 400, 7))
+    chunks = split_text(positions(400), 3, 8, 0.5, 0.5, how=how, resets=resets).val
+    assert len(chunks) == 8
+    for n in (1, 5, 8, 99):
+        first = chunks.first(n)
+        assert len(first) == min(n, 8)
+        for found, expected in zip(first, chunks, strict=n >= 8):
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, other)

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import threading
 import zipfile
 from pathlib import Path
 
@@ -171,6 +172,33 @@ def test_the_cache_is_ignored_for_other_bytes_settings_or_versions(text_file, mo
     monkeypatch.setattr(cache, "VERSION", 0)
     monkeypatch.setattr(Text, "encode", lambda *args: [np.array([0, 1, 0], np.uint8)])
     assert text_of(load_corpus(text_file)) == "tét"
+
+
+@pytest.mark.usefixtures("cache_file", "no_encoding")
+def test_the_cache_is_read_while_the_digest_is_computed(text_file, monkeypatch):
+    read, digest, begun = cache._read_ids, Text.digest, threading.Event()
+
+    def read_ids(*arguments):
+        begun.set()
+        return read(*arguments)
+
+    def digest_later(text):
+        assert begun.wait(30)
+        return digest(text)
+
+    monkeypatch.setattr(cache, "_read_ids", read_ids)
+    monkeypatch.setattr(Text, "digest", digest_later)
+    assert text_of(load_corpus(text_file)) == VERSE
+
+
+@pytest.mark.usefixtures("cache_file")
+def test_a_file_that_can_no_longer_be_read(text_file, monkeypatch):
+    def fail(text):
+        raise MinicharError("cannot be read")
+
+    monkeypatch.setattr(Text, "digest", fail)
+    with pytest.raises(MinicharError, match=r"cannot be read"):
+        load_corpus(text_file)
 
 
 def rewritten(cache_file, **changes):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minichar.text.batches import split_text
-from minichar.text.sizes import choose_dropout, choose_embedding, choose_sizes
+from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val_chunks, choose_sizes
 
 
 def none_left_out(B, T):
@@ -52,3 +52,8 @@ def test_only_short_texts_are_trained_with_dropout():
 
 def test_only_large_vocabularies_have_an_embedding():
     assert [choose_embedding(V) for V in (2, 256, 257, 5000)] == [0, 0, 64, 64]
+
+
+@pytest.mark.parametrize(("steps", "chunks"), [(1, 100), (807, 100), (808, 101), (2500, 312)])
+def test_the_number_of_validation_chunks_depends_on_the_steps_between_evaluations(steps, chunks):
+    assert choose_max_val_chunks(steps) == chunks

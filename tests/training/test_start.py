@@ -9,6 +9,7 @@ from toys import TEXT, WRONG, parts, places, put_together, set_at, take, toy_mod
 
 from minichar.checkpoints.checkpoint import load, save
 from minichar.errors import MinicharError
+from minichar.text import sizes
 from minichar.training import text as training_text
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume, settings_of
@@ -203,6 +204,7 @@ def stopped(tmp_path):
         ("split", "tail"),
         ("train_frac", 0.5),
         ("val_frac", 0.01),
+        ("max_val_chunks", 1),
         ("seq_length", 7),
         ("batch_size", 5),
         ("embedding", 5),
@@ -459,3 +461,28 @@ def test_the_embedding_of_a_model_can_be_left_to_minichar(old, tmp_path):
     settings = toy_settings(tmp_path, ALPHABET * 60, embedding=-1)
     run = begin_from(settings, load(tmp_path / "old.npz"), ["embedding"])
     assert run.trainer.model.config.embedding == old.config.embedding
+
+
+@pytest.mark.parametrize(("every", "chosen"), [(0, 3), (48, 6), (8, 2)])
+def test_the_number_of_validation_chunks_is_chosen_and_stored(every, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_text, "STEPS", 24)
+    monkeypatch.setattr(sizes, "FEWEST_VAL_CHUNKS", 2)
+    settings = toy_settings(tmp_path, max_val_chunks=-1, eval_val_every=every, train_frac=0.8, val_frac=0.2)
+    run = begin(settings)
+    assert run.trainer.settings.max_val_chunks == len(run.trainer.val) == chosen
+    assert f"each evaluation uses {chosen} of 7 validation chunks" in run.notes
+    take(run.trainer, 5)
+    resumed = resume(run.trainer.saver.saved[-1], {"eval_val_every": 1000})
+    assert resumed.trainer.settings.max_val_chunks == len(resumed.trainer.val) == chosen
+
+
+def test_without_a_limit_all_validation_chunks_are_used(tmp_path):
+    run = begin(toy_settings(tmp_path, max_val_chunks=0, train_frac=0.8, val_frac=0.2))
+    assert len(run.trainer.val) == len(run.trainer.split.val) == 7
+    assert run.notes == ()
+
+
+def test_a_run_that_did_not_have_a_limit_is_resumed_without_one(stopped):
+    header, arrays = parts(stopped)
+    del header["details"]["settings"]["max_val_chunks"]
+    assert resume(put_together(stopped, header, arrays), {}).trainer.settings.max_val_chunks == 0

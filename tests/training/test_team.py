@@ -81,6 +81,18 @@ def test_evaluations_and_checkpoints_are_those_of_one_process(tmp_path):
     assert list(together.history)[-1]["val_loss"] is not None
 
 
+def test_a_limited_evaluation_is_that_of_one_process(tmp_path):
+    settings = toy_settings(
+        tmp_path, **EVERYTHING, max_val_chunks=2, train_frac=0.8, val_frac=0.2, max_epochs=1
+    )
+    alone = begin(replace(settings, checkpoint_dir=tmp_path / "alone")).trainer
+    list(alone.run())
+    assert len(alone.split.val) > 4
+    for trainer in on_ranks(3, lambda team: run_to_the_end(begin(settings, team=team))):
+        assert len(trainer.val) == 2
+        assert list(trainer.history)[-1] == pytest.approx(list(alone.history)[-1], rel=1e-9)
+
+
 def run_to_the_end(run):
     list(run.trainer.run())
     return run.trainer

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-import minichar.training.trainer as trainer_module
+import minichar.training.validation as validation_module
 from minichar.training.evaluation import evaluate
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 
@@ -270,7 +270,29 @@ def test_after_a_long_evaluation_the_next_one_is_not_due_at_once(trainer_of, mon
 
     right = trainer.learn
     monkeypatch.setattr(trainer, "learn", learn)
-    monkeypatch.setattr(trainer_module, "evaluate", slow)
+    monkeypatch.setattr(validation_module, "evaluate", slow)
     monkeypatch.setattr(trainer.timetable, "elapsed", lambda: now[0])
     at = [event.iteration for event in trainer.run() if isinstance(event, Evaluated)]
     assert at == [16, trainer.iterations], "the first evaluation took 200 s, so the next is due after 1800 s"
+
+
+def test_every_evaluation_uses_the_same_chunks_if_their_number_is_limited(trainer_of):
+    trainer = trainer_of(max_val_chunks=2, eval_val_every=10, train_frac=0.7, val_frac=0.3)
+    split = trainer.split
+    assert len(split.val) > 5
+    for event in trainer.run():
+        if isinstance(event, Evaluated):
+            for name, part in (("val", split.val), ("fit", split.train)):
+                network = trainer.model.network(split.T, split.B)
+                assert getattr(event, name) == evaluate(network, [part[0], part[1]])
+    assert len(trainer.history) > 3
+
+
+def test_a_large_limit_does_not_affect_the_evaluations(trainer_of):
+    rows = []
+    for most in (0, 7, 1000):
+        trainer = trainer_of(max_val_chunks=most, eval_val_every=10, train_frac=0.8, val_frac=0.2)
+        assert len(trainer.split.val) == 7
+        list(trainer.run())
+        rows.append(list(trainer.history))
+    assert rows[0] == rows[1] == rows[2]

@@ -1,0 +1,63 @@
+"""The options of ``minichar train`` for evaluations, checkpoints and output that are fields of `Settings`."""
+
+from minichar.cli.options import PATH, group
+from minichar.text.sizes import FEWEST_VAL_CHUNKS, STEPS_PER_VAL_CHUNK
+from minichar.training.settings import AUTOMATIC, Settings
+
+DEFAULT = Settings()
+
+saving = group("Evaluation and checkpoints")
+output = group("Output")
+
+SAVING = (
+    saving(
+        "--checkpoint-dir",
+        default=DEFAULT.checkpoint_dir,
+        metavar="DIR",
+        type=PATH,
+        help="Directory for checkpoints.",
+    ),
+    saving(
+        "--savefile",
+        default=DEFAULT.savefile,
+        metavar="NAME",
+        show_default=False,
+        help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  "
+        "[default: the value of --model]",
+    ),
+    saving(
+        "--eval-val-every",
+        default=DEFAULT.eval_val_every,
+        metavar="N",
+        help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
+        "0: after each epoch and at least every two minutes, unless that takes more than 10% of the time.",
+    ),
+    saving(
+        "--max-val-chunks",
+        default=DEFAULT.max_val_chunks,
+        metavar="N",
+        help="Use only the first N validation chunks in each evaluation. "
+        f"{AUTOMATIC}: one for every {STEPS_PER_VAL_CHUNK} training steps between evaluations, so that "
+        f"evaluations take about 10% of the time, but at least {FEWEST_VAL_CHUNKS}. 0: all.",
+    ),
+    saving(
+        "--checkpoint-every",
+        default=DEFAULT.checkpoint_every,
+        metavar="SECONDS",
+        help="Save lm_NAME_latest.npz when this much time has passed since the last checkpoint, so that "
+        "little progress is lost if the process is killed. 0: never.",
+    ),
+    saving(
+        "--keep",
+        default=DEFAULT.keep,
+        metavar="N",
+        help="Of the checkpoints saved since the run was started or resumed, keep the N best and the newest. "
+        "0: keep all.",
+    ),
+    output(
+        "--sample-every",
+        default=DEFAULT.sample_every,
+        metavar="N",
+        help="Print a line of generated text every N evaluations. 0: never.",
+    ),
+)

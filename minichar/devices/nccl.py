@@ -1,0 +1,57 @@
+"""Sum arrays over the NVIDIA GPUs of several processes with NCCL, without copying them to the host."""
+
+from collections.abc import Callable
+from importlib import import_module
+from platform import node
+from types import ModuleType
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+from minichar.devices.backend import Array, unusable
+
+TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
+"""NCCL's name for each dtype."""
+
+
+def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array], None] | None:
+    """Connect the GPUs of all ranks. All ranks must call this function.
+
+    Parameters
+    ----------
+    cupy : module
+    index : int
+        Number of this rank's GPU.
+    comm : mpi4py.MPI.Comm
+
+    Returns
+    -------
+    callable or None
+        ``all_reduce(sent, received)`` sets `received` to the sum of `sent` over all ranks, on the current
+        stream. None if NCCL is not installed on all ranks, or if two ranks use the same GPU, which NCCL
+        does not support.
+
+    Raises
+    ------
+    MinicharError
+        If NCCL fails.
+    """
+    with catch_warnings():
+        simplefilter("ignore")  # CuPy warns if NCCL is not installed
+        nccl = import_module("cupy.cuda.nccl")
+    gpu = (node(), cupy.cuda.Device(index).pci_bus_id)
+    gpus = comm.allgather(gpu if nccl.available else None)
+    if None in gpus or len({*gpus}) < len(gpus):
+        return None
+    rank = comm.Get_rank()
+    try:
+        key = comm.bcast(nccl.get_unique_id() if rank == 0 else None)
+        communicator = nccl.NcclCommunicator(len(gpus), key, rank)
+    except Exception as error:  # for example, the network interface is unusable
+        remedy = "set NCCL_DEBUG=INFO to see the cause"
+        raise unusable(f"gpu:{index}", "NCCL cannot connect the GPUs", error, remedy) from error
+
+    def all_reduce(sent: Array, received: Array) -> None:
+        kind, stream = getattr(nccl, TYPES[sent.dtype.name]), cupy.cuda.get_current_stream()
+        communicator.allReduce(sent.data.ptr, received.data.ptr, sent.size, kind, nccl.NCCL_SUM, stream.ptr)
+
+    return all_reduce

@@ -1,0 +1,96 @@
+"""Ranks that have a GPU each sum their gradients with NCCL. The GPUs and NCCL are test doubles."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from ranks import Communicator, on_ranks
+from toys import losses_of, toy_settings
+
+pytest.importorskip("cupy")
+from cupy_double import open_double
+from cupy_double.nccl import NCCL
+
+from minichar.errors import MinicharError
+from minichar.training.start import begin
+
+STEPS = 8
+
+
+@pytest.fixture
+def nccl(monkeypatch):
+    """Install a stand-in for NCCL, for two ranks."""
+    standin = NCCL(2)
+    monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", standin)
+    return standin
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return toy_settings(tmp_path, use_ss=False, dtype="float64", batch_size=5, ema=0.9)
+
+
+def gpus(*buses):
+    return [open_double("gpu:0", bus=bus) for bus in buses]
+
+
+def train(settings, backends):
+    """Train on two ranks; return the losses and the copies of each, without those of reading the losses."""
+
+    def run(team):
+        backend = backends[team.rank]
+        trainer = begin(settings, backend, team=team).trainer
+        before = dict(backend.crossings)
+        losses = losses_on(trainer)
+        return losses, {way: n - before[way] for way, n in backend.crossings.items()}
+
+    return on_ranks(2, run)
+
+
+def losses_on(trainer):
+    losses = []
+    for _ in range(STEPS):
+        trainer.set_rates()
+        losses.append(trainer.learn())
+    return [loss.get().item() for loss in losses]
+
+
+def test_gradients_are_summed_without_copies_to_the_host(nccl, settings, monkeypatch):
+    def refuse(*arrays):
+        raise AssertionError("an array was summed on the host")
+
+    monkeypatch.setattr(Communicator, "Allreduce", refuse)
+    alone = losses_of(begin(settings).trainer, STEPS)
+    for losses, copies in train(settings, gpus("a", "b")):
+        assert losses == pytest.approx(alone, abs=1e-9)
+        assert copies == {"to_device": STEPS, "to_host": 0}, "one copy of each chunk"
+    assert nccl.sums == STEPS
+
+
+@pytest.mark.parametrize(("buses", "available"), [("aa", True), ("ab", False)])
+def test_gradients_are_copied_to_the_host_if_nccl_cannot_be_used(
+    nccl, settings, monkeypatch, buses, available
+):
+    monkeypatch.setattr(nccl, "available", available)
+    alone = losses_of(begin(settings).trainer, STEPS)
+    for losses, copies in train(settings, gpus(*buses)):
+        assert losses == pytest.approx(alone, abs=1e-9)
+        assert copies == {"to_device": 2 * STEPS, "to_host": STEPS}
+    assert nccl.sums == 0
+
+
+def test_nccl_is_not_used_if_one_rank_does_not_have_it(settings, monkeypatch):
+    """Otherwise, the ranks that have it would wait for the others forever."""
+    modules = iter([NCCL(2), SimpleNamespace(available=False)])
+    monkeypatch.setattr("minichar.devices.nccl.import_module", lambda name: next(modules))
+    for _, copies in train(settings, gpus("a", "b")):
+        assert copies["to_host"] == STEPS
+
+
+def test_an_error_of_nccl_is_one_line(nccl, settings, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("NCCL_ERROR_SYSTEM_ERROR\nunhandled system error")
+
+    monkeypatch.setattr(nccl, "NcclCommunicator", fail)
+    with pytest.raises(MinicharError, match=r"^device gpu:0: NCCL cannot connect the GPUs \(.*NCCL_DEBUG"):
+        train(settings, gpus("a", "b"))
