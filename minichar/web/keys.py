@@ -10,7 +10,7 @@ from werkzeug.exceptions import Unauthorized
 
 from minichar.errors import MinicharError
 
-PROTECTED = ("/api", "/res", "/v1")
+PROTECTED = ("/api", "/plain", "/res", "/v1")
 """Paths for which a key is required, including those that begin with them and a slash."""
 
 
