@@ -472,6 +472,7 @@ def test_api_keys(queue, tmp_path):
             ("GET", "/api/models"),
             ("POST", "/api"),
             ("POST", "/res"),
+            ("GET", "/plain"),
             ("GET", "/api/generate/x"),
         ):
             response = client.open(path, method=method, headers=wrong)

@@ -113,19 +113,35 @@ def centre(page, selector):
 
 def test_card_can_be_reached_diagonally_and_leaves_with_the_mouse(visit, port):
     page = coloured(visit, port)
-    page.hover("#text [data-i='30']")
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now() + 1000") / 1000)
+    boxes = page.locator("#text [data-i]").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().x)"
+    )
+    i = max(range(200), key=boxes.__getitem__)  # the card extends to the left, below the preceding characters
+    page.hover(f"#text [data-i='{i}']")
+    page.clock.run_for(1)
     expect(page.locator("#card")).to_be_visible()
-    page.mouse.move(*centre(page, "#card button:last-child"), steps=25)
-    page.wait_for_function("() => document.querySelector('#card:hover') !== null")
-    expect(page.locator("#text .selected")).to_have_attribute("data-i", "30")
-    page.wait_for_timeout(400)  # longer than the card stays without the mouse
+    x, y = centre(page, f"#text [data-i='{i}']")
+    first = page.locator("#card button").first.bounding_box()
+    for step in range(1, 21):
+        part = step / 20
+        page.mouse.move(x + part * (first["x"] + 5 - x), y + part * (first["y"] + 5 - y))
+        page.clock.run_for(50)
+    assert page.locator("#card:hover").count() == 1
+    page.clock.run_for(1000)
     expect(page.locator("#card")).to_be_visible()
+    expect(page.locator("#text .selected")).to_have_attribute("data-i", str(i))
     page.hover("h1")
+    page.clock.run_for(100)
+    expect(page.locator("#card")).to_be_visible()
+    page.clock.run_for(300)
     expect(page.locator("#card")).to_be_hidden()
     assert page.locator("#text .selected").count() == 0
-    page.hover("#text [data-i='30']")
-    page.hover("#text [data-i='5']")
-    expect(page.locator("#text .selected")).to_have_attribute("data-i", "5")
+    for position in (30, 5):  # a mouse that rests on another character shows that one
+        page.hover(f"#text [data-i='{position}']")
+        page.clock.run_for(150)
+        expect(page.locator("#text .selected")).to_have_attribute("data-i", str(position))
 
 
 def test_arrow_keys_read_each_character_and_escape_keeps_the_place(visit, port):
