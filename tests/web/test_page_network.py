@@ -100,6 +100,17 @@ def test_text_goes_on_if_a_connection_falls_silent(visit, network, sampled):
     assert text_of(page) == sampled(3000, "山", temperature=0.8)
 
 
+def test_link_is_opened_when_the_first_worker_has_started(visit, port, sampled):
+    page = visit(port)
+    page.route("**/api/models", lambda route: route.fulfill(json={"models": []}))
+    page.reload()
+    expect_status(page, "No worker is running")
+    page.evaluate("location.hash = 's=5&n=40&p=a&t=1'")
+    page.unroute("**/api/models")
+    expect_status(page, "40 characters")
+    assert text_of(page) == sampled(40, "a")
+
+
 @contextmanager
 def busy_server(model):
     """Serve with one column, taken by a long text. Yield the queue, the port and the id of its job."""

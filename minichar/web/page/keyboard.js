@@ -24,13 +24,15 @@ export function moveTo(i) {
 function inNextLine(i, step) {
   const { left, top } = elementOf(i).getBoundingClientRect();
   let best = i;
+  let nearest = Infinity;
   let line = null;
   for (let j = i + step; j >= 0 && j < state.text.length; j += step) {
     const box = elementOf(j).getBoundingClientRect();
     if (Math.abs(box.top - top) < box.height / 2) continue;
     line ??= box.top;
     if (Math.abs(box.top - line) >= box.height / 2) break;
-    if (best === i || Math.abs(box.left - left) < Math.abs(elementOf(best).getBoundingClientRect().left - left)) best = j;
+    const distance = Math.abs(box.left - left);
+    if (distance < nearest) [best, nearest] = [j, distance];
   }
   return best;
 }

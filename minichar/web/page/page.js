@@ -39,6 +39,7 @@ function openText(text) {
 
 // Show what the current entry of the browser's history refers to. Return whether there was anything to show.
 function openAddress() {
+  if (!state.models.length) return false; // it is opened when the models have been loaded
   const text = textWithId(history.state?.text);
   const link = readLink(location.hash);
   if (text) openText(text);
