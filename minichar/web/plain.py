@@ -1,7 +1,6 @@
 """The page for browsers without JavaScript. It shows a text when it is complete."""
 
 from string import Template
-from typing import Any
 
 import flask
 from markupsafe import escape
@@ -12,6 +11,8 @@ from minichar.web.request import BadRequest, Request
 
 LENGTH = 500
 """Number of characters to generate."""
+MAX_PROMPT = 1000
+"""Maximum length of the prompt, which is part of the address and thus of the request header."""
 TEMPERATURES = ("0.5", "0.8", "1", "1.2")
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -29,7 +30,7 @@ PAGE = Template("""<!doctype html>
 <label class="wide"><span>Model <span lang="zh">模型</span></span>
 <select name="model">$models</select></label>
 <label class="wide"><span>Prompt <span lang="zh">起始文本</span></span>
-<textarea name="prime" rows="2" maxlength="5000">
+<textarea name="prime" rows="2" maxlength="$longest">
 $prime</textarea></label>
 <label class="wide"><span>Temperature <span lang="zh">温度</span></span>
 <select name="temperature">$temperatures</select></label>
@@ -52,22 +53,21 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
     @routes.get("/plain")
     def plain() -> flask.Response:
         given = flask.request.args
-        temperature = given.get("temperature", "0.8")
+        prime, temperature = given.get("prime", ""), given.get("temperature", "0.8")
+        if len(prime) > MAX_PROMPT:
+            raise BadRequest(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
         if temperature not in TEMPERATURES:
             raise BadRequest(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
-        data: dict[str, Any] = {
-            "model": given.get("model", ""),
-            "prime": given.get("prime", ""),
-            "unknown": "skip",
-        }
-        data |= {"temperature": float(temperature), "length": LENGTH}
-        slot, request = delivery.submit(Request.from_json(data))
+        fixed = {"length": LENGTH, "temperature": float(temperature), "unknown": "skip"}
+        request = Request.from_json({"model": given.get("model", ""), "prime": prime, **fixed})
+        slot, request = delivery.submit(request)
         update = delivery.whole(slot, 0)
         models = [(model.name, label(model)) for model in delivery.queue.models()]
         page = PAGE.substitute(
             models=options(models, request.model),
             temperatures=options([(each, each) for each in TEMPERATURES], temperature),
             prime=escape(request.prime),
+            longest=MAX_PROMPT,
             text=escape(update.text or update.error),
         )
         return flask.Response(page, mimetype="text/html")

@@ -248,6 +248,8 @@ def test_unfinished_text_goes_on_after_a_visit_to_another_page(visit, port, samp
     generate(page, "山", 2000)
     wait_for_characters(page, 100)
     page.goto(f"http://127.0.0.1:{port}/api/models")
+    stored = page.evaluate("JSON.parse(sessionStorage['minichar.texts']).at(-1).text")
+    assert len(stored) >= 100
     page.go_back()
     expect_status(page, "2000 characters")
     assert text_of(page) == sampled(2000, "山", temperature=0.8)
