@@ -30,7 +30,7 @@ def take(browser: Browser, address: str, scheme: str) -> None:
     page.click("#generate")
     page.get_by_text("Length limit reached").wait_for()
     page.click("#more summary")
-    page.locator("#text").evaluate("text => text.scrollTo(0, 0)")
+    page.evaluate("scrollTo(0, 0); document.getElementById('text').scrollTo(0, 0)")
     page.locator("#text .known").nth(CHOSEN).hover()
     page.wait_for_timeout(500)
     page.screenshot(path=DOCS / NAMES[scheme])

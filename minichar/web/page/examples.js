@@ -6,8 +6,8 @@ import { $, t } from "./state.js";
 const SHOWN = 4;
 const BY_TITLE = [
   [/shakespeare/i, ["ROMEO:\n", "JULIET:\n", "To be, or ", "My lord, "]],
-  [/pydocs/i, ["The class ", "If the ", "For example, ", "A function "]],
-  [/pystdlib|python|linux|code/i, ["def ", "import ", "class ", "if "]],
+  [/pydocs|python help/i, ["The class ", "If the ", "An object ", "A function "]],
+  [/pystdlib|source code|linux/i, ["def ", "import ", "class ", "if "]],
 ];
 const BY_SCRIPT = [
   ["Han", ["春風", "春风", "明月", "山中", "夜雨", "江南", "白日", "人生", "山", "夜"]],
