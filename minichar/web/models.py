@@ -13,7 +13,19 @@ from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.start import FIXED
+
+SHARED = (
+    "recipe",
+    "savefile",
+    "reset_on",
+    "split",
+    "train_frac",
+    "val_frac",
+    "seq_length",
+    "batch_size",
+    "seed",
+)
+"""Settings that the checkpoints of a run share, because it keeps them when it is resumed."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +137,9 @@ def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
 
 
 def run_of(model: CharRNN) -> str:
-    """Return a string that is the same for the checkpoints of one run in a directory.
-
-    It contains what is fixed when a run is resumed.
-    """
+    """Return a string that is the same for the checkpoints of one run in a directory."""
     settings, origin = model.details.get("settings"), model.details.get("origin")
-    kept = {name: settings.get(name) for name in (*FIXED, "savefile")} if isinstance(settings, dict) else {}
+    kept = {name: settings.get(name) for name in SHARED} if isinstance(settings, dict) else {}
     digest = origin.get("digest") if isinstance(origin, dict) else None
     return repr((model.config.shapes(), model.vocabulary, kept, digest))
 

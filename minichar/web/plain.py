@@ -1,9 +1,9 @@
 """The page for browsers without JavaScript. It shows a text when it is complete."""
 
+from html import escape
 from string import Template
 
 import flask
-from markupsafe import escape
 
 from minichar.web.delivery import Delivery
 from minichar.web.models import ModelInfo

@@ -6,7 +6,8 @@ from toys import toy_model
 from minichar import generate
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
-from minichar.web.models import describe, load_models
+from minichar.training.start import FIXED
+from minichar.web.models import SHARED, describe, load_models
 
 
 def test_a_checkpoint_that_is_deleted_after_it_was_listed_is_skipped(tmp_path, monkeypatch):
@@ -28,6 +29,7 @@ def test_only_the_best_checkpoint_of_each_run_in_a_directory_is_loaded(tmp_path)
             save(tmp_path / f"lm_{run}_epoch1.00_{loss}.npz", model)
     names = [name[:21] for name in load_models([tmp_path])]
     assert sorted(names) == [f"lm_{run}_epoch1.00_1.0000" for run in runs]
+    assert set(SHARED) <= {*FIXED, "savefile"}
     worse = tmp_path / "lm_a_epoch1.00_2.0000.npz"
     assert len(load_models([worse, tmp_path])) == 4  # a file that is named is always loaded
 
