@@ -1,6 +1,7 @@
 """A model with its configuration, weights and vocabulary."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import PureWindowsPath
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,9 @@ from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.text.resets import Resets, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
+
+MAX_TITLE = 100
+"""Maximum length of a title, in characters."""
 
 
 @dataclass
@@ -72,6 +76,23 @@ class CharRNN:
         """Return a phrase that names the training text, or an empty string if the text is unknown."""
         origin = self.details.get("origin")
         return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
+
+    @property
+    def title(self) -> str:
+        """The title set for the training run or, by default, the name of the training text; empty if unknown.
+
+        It contains no directory, because it is shown to users who are not to know the server's paths.
+        """
+        settings, origin = self.details.get("settings"), self.details.get("origin")
+        given = settings.get("title") if isinstance(settings, dict) else None
+        if isinstance(given, str) and given.isprintable() and given.strip():
+            return given[:MAX_TITLE]
+        path = origin.get("path") if isinstance(origin, dict) else None
+        if not isinstance(path, str):
+            return ""
+        name = PureWindowsPath(path)  # also splits at slashes
+        shown = name.parent.name if name.stem == "input" and name.parent.name else name.stem
+        return shown[:MAX_TITLE] if shown.isprintable() else ""
 
     @property
     def reset_on(self) -> str:

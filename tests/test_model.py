@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from minichar import CharRNN, Vocabulary
 from minichar.engine.config import Config
@@ -27,6 +28,26 @@ def test_summary():
         gru.summary()
         == "GRU (reset after the matrix product), 2 layers of 2, dropout 0.25, 3 characters, 87 parameters"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "title"),
+    [
+        ({"title": "Tang poems"}, "/home/ann/poems.txt", "Tang poems"),
+        ({"title": ""}, "/home/ann/poems.txt", "poems"),
+        ({}, "data/pydocs/input.txt", "pydocs"),
+        ({}, r"C:\Users\ann\tang\input.txt", "tang"),
+        ({}, "input.txt", "input"),
+        ({"title": 5}, "/home/ann/poems", "poems"),
+        (["title"], 5, ""),
+        ({"title": "two\nlines"}, "two\nlines.txt", ""),
+    ],
+)
+def test_title_is_that_of_the_run_or_the_name_of_its_text(settings, path, title):
+    model = new()
+    assert model.title == ""
+    model.details |= {"settings": settings, "origin": {"path": path}}
+    assert model.title == title
 
 
 def test_origin_is_the_path_of_the_training_text():

@@ -23,11 +23,14 @@ def take(browser: Browser, address: str, scheme: str) -> None:
     """Generate text in the page with a light or a dark colour scheme, and save a screenshot."""
     page = browser.new_page(viewport={"width": 1120, "height": 700}, color_scheme=scheme, locale="en")
     page.goto(address)
+    page.click("#more summary")
     for name, value in FIELDS.items():
         page.fill(f"#{name}", value)
     page.check("#surprisal")
     page.click("#generate")
     page.get_by_text("Length limit reached").wait_for()
+    page.click("#more summary")
+    page.evaluate("scrollTo(0, 0); document.getElementById('text').scrollTo(0, 0)")
     page.locator("#text .known").nth(CHOSEN).hover()
     page.wait_for_timeout(500)
     page.screenshot(path=DOCS / NAMES[scheme])

@@ -115,6 +115,8 @@ def show(model: CharRNN, path: Path) -> None:
             f"{path} is not a checkpoint that minichar can read: its settings are damaged ({error})"
         ) from error
     click.echo(f"checkpoint {path}")
+    if model.title:
+        click.echo(f"title      {model.title}")
     click.echo(f"model      {model.summary()}")
     unknown = " and the unknown token" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")

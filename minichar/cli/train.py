@@ -21,6 +21,7 @@ from minichar.errors import MinicharError
 from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.training.recipes import settings_from
+from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
 
 STDIN = Path("-")
@@ -30,6 +31,13 @@ NEWEST = "--newest"
 
 @click.command("train", cls=GroupedCommand, context_settings={"allow_extra_args": True})
 @settings_options
+@saving(
+    "--title",
+    default=Settings().title,
+    metavar="TEXT",
+    show_default=False,
+    help="Name of the model on the web page and in `minichar inspect`.  [default: the name of the text]",
+)
 @saving(
     "--init-from",
     metavar="MODEL",

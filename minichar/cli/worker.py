@@ -18,7 +18,8 @@ working = group("Load")
 @click.command("worker", cls=GroupedCommand)
 @argument(
     "checkpoints",
-    "Checkpoints or directories. All checkpoints in a directory are loaded.  [default: the best one in cv]",
+    "Checkpoints or directories. From a directory, the best checkpoint of each run is loaded.  "
+    "[default: the best one in cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
     type=MODEL,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from minichar.checkpoints.history import LARGEST
 from minichar.checks import ABOVE_0, BELOW_1, FROM_0, UP_TO_1, at_least, between, check, one_of, rule
 from minichar.engine.config import CellName, DropProbability, GruReset, Size
+from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import (
     LEARNING_RATE_SCHEDULES,
@@ -24,6 +25,10 @@ AUTOMATIC = -1
 DROPOUT = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
+TITLE = rule(
+    lambda value: value == "" or (value.isprintable() and len(value) <= MAX_TITLE),
+    f"one line of at most {MAX_TITLE} printable characters",
+)
 
 NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """NUL, and all surrogates except those that represent invalid UTF-8 bytes (PEP 383)."""
@@ -46,6 +51,7 @@ class Settings:
     `batch_size`, `seq_length` and `max_epochs` are chosen based on the text if they are 0, and `dropout`,
     `embedding` and `max_val_chunks` if they are -1 (`choose`).
     `reset_on` is the string that separates documents (`minichar.text.resets`), or empty.
+    `title` is the model's display name, or empty.
     The defaults are those of the recipe ``quick``. `recipe` is only a record of the recipe that was used
     (`minichar.training.recipes`).
     `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
@@ -100,6 +106,7 @@ class Settings:
     sample_every: Annotated[int, at_least(0)] = 1
     checkpoint_dir: Annotated[Path, FILE_NAME] = Path("cv")
     savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""
+    title: Annotated[str, TITLE] = ""
     keep: Annotated[int, at_least(0)] = 3
     checkpoint_every: Annotated[float, FROM_0] = 60.0
 

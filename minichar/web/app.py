@@ -14,10 +14,11 @@ from minichar.web.job import Busy
 from minichar.web.keys import checked_key
 from minichar.web.legacy import legacy_routes
 from minichar.web.metrics import Metrics
+from minichar.web.plain import plain_routes
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit
 from minichar.web.request import OPENAPI, BadRequest, Request
-from minichar.web.sse import document, events
+from minichar.web.sse import document, events, notice
 from minichar.web.static import static_routes
 
 MAX_BODY = 64 * 1024
@@ -26,7 +27,7 @@ MAX_EVENT_ID = 2**31 - 1
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -53,6 +54,7 @@ def create_app(
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     metrics = Metrics(queue)
+    stalled = partial(notice, queue)
     delivery = Delivery(queue, ConcurrencyLimit(per_client), metrics)
 
     @app.before_request
@@ -65,7 +67,8 @@ def create_app(
         data = json_body()
         slot, request = delivery.submit(Request.from_json(data))
         if data.get("stream", True):
-            return delivery.stream(slot, request.start, partial(events, slot.job_id, request, request.start))
+            form = partial(events, stalled, slot.job_id, request, request.start)
+            return delivery.stream(slot, request.start, form)
         return flask.jsonify(document(request, delivery.whole(slot, request.start)))
 
     @app.get("/api/generate/<job>")
@@ -79,7 +82,7 @@ def create_app(
             raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
         request = queue.request(job)
         after = max(after, request.start)
-        return delivery.stream(delivery.acquire(job), after, partial(events, job, request, after))
+        return delivery.stream(delivery.acquire(job), after, partial(events, stalled, job, request, after))
 
     @app.delete("/api/generate/<job>")
     def cancel(job: str) -> tuple[str, int]:
@@ -110,6 +113,7 @@ def create_app(
 
     app.register_blueprint(legacy_routes(delivery))
     app.register_blueprint(completion_routes(delivery))
+    app.register_blueprint(plain_routes(delivery))
     app.register_blueprint(static_routes())
 
     @app.after_request

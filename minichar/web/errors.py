@@ -28,10 +28,11 @@ def error_body(
     field : str or None
         The invalid field of the request, if there is one.
     code : str or None
-        OpenAI's name for the error; by default, the name for the status, if there is one.
+        Name of the error. By default, OpenAI's API uses the name for the status, if there is one.
     """
     if not path.startswith(OPENAI_PREFIX):
-        return {"error": message}
+        named = {"field": field, "code": code}
+        return {"error": message} | {name: value for name, value in named.items() if value}
     kind = "invalid_request_error" if status < 500 else "server_error"
     code = code or CODES.get(status)
     return {"error": {"message": message, "type": kind, "param": field, "code": code}}
@@ -56,7 +57,7 @@ def handle_errors(app: flask.Flask) -> None:
 
     @app.errorhandler(Busy)
     def busy(error: Busy) -> tuple[flask.Response, int, dict[str, str]]:
-        return body(503, str(error)), 503, {"Retry-After": str(RETRY_AFTER)}
+        return body(503, str(error), code=error.code), 503, {"Retry-After": str(RETRY_AFTER)}
 
     @app.errorhandler(KeyError)
     def not_found(error: KeyError) -> tuple[flask.Response, int]:

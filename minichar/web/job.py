@@ -20,7 +20,15 @@ ABANDONED_AFTER = 10.0
 
 
 class Busy(MinicharError):
-    """Raised when the queue is full."""
+    """Raised when the queue is full.
+
+    Attributes
+    ----------
+    code : str or None
+        Name of the error in responses, if it has one.
+    """
+
+    code: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from werkzeug.exceptions import Unauthorized
 
 from minichar.errors import MinicharError
 
-PROTECTED = ("/api", "/res", "/v1")
+PROTECTED = ("/api", "/plain", "/res", "/v1")
 """Paths that require a key, including all paths below them."""
 
 

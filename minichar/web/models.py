@@ -3,14 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from math import log
 from pathlib import Path
 from typing import Any
 
+from minichar.checkpoints.history import LARGEST
 from minichar.checkpoints.naming import all_checkpoints, find_checkpoint
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
+
+SHARED = (
+    "recipe",
+    "savefile",
+    "reset_on",
+    "split",
+    "train_frac",
+    "val_frac",
+    "seq_length",
+    "batch_size",
+    "seed",
+)
+"""Settings that the checkpoints of a run share, because it keeps them when it is resumed."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +39,14 @@ class ModelInfo:
         SHA-256 hash, so that a shared link identifies a specific file.
     summary : str
         The cell type and the numbers of layers, units and parameters, for display.
-    origin : str
-        Path of the training text; empty if unknown.
+    title : str
+        The title of the training run or the name of its text; empty if unknown.
+    cell : str
+        Name of the cell, such as ``lstm``.
+    layers, units, parameters : int
+        Number of layers, of units per layer and of parameters.
+    loss : float or None
+        Validation loss in nats per character, if measured.
     characters : str
         The characters in the vocabulary.
     unknown : bool
@@ -36,7 +57,12 @@ class ModelInfo:
 
     name: str
     summary: str
-    origin: str
+    title: str
+    cell: str
+    layers: int
+    units: int
+    parameters: int
+    loss: float | None
     characters: str
     unknown: bool
     reset_on: str = ""
@@ -46,12 +72,26 @@ class ModelInfo:
         """The vocabulary."""
         return Vocabulary(self.characters, self.unknown)
 
+    @property
+    def entropy(self) -> float:
+        """Typical surprisal of a character in nats, to which the page scales its colours.
+
+        This is the validation loss or, if it was not measured, half of the loss of a uniform distribution.
+        """
+        return self.loss or log(len(self.characters) + self.unknown) / 2
+
     def public(self) -> dict[str, Any]:
         """Return the fields of the ``Model`` schema."""
         return {
             "name": self.name,
             "summary": self.summary,
-            "origin": self.origin,
+            "title": self.title,
+            "cell": self.cell,
+            "layers": self.layers,
+            "units": self.units,
+            "parameters": self.parameters,
+            "loss": self.loss,
+            "entropy": self.entropy,
             "vocabulary": self.characters,
         }
 
@@ -66,8 +106,8 @@ def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
     Parameters
     ----------
     paths : sequence of str
-        Files and directories. All checkpoints in a directory are loaded, best first. If `paths` is
-        empty, the best checkpoint in ``cv`` is loaded.
+        Files and directories. From a directory, the best checkpoint of each run is loaded, best first. If
+        `paths` is empty, the best checkpoint in ``cv`` is loaded.
 
     Returns
     -------
@@ -79,25 +119,44 @@ def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
     MinicharError
         If a file cannot be read or a directory contains no checkpoint.
     """
-    files: list[Path] = []
-    given = [Path(path) for path in paths]
+    given = [Path(path) for path in paths] or [find_checkpoint(None)]
+    models: dict[str, CharRNN] = {}
     for path in given:
-        files += all_checkpoints(path) if path.is_dir() else [path]
-    models = {}
-    for file in files or [find_checkpoint(None)]:
-        try:
-            model = load_model(file)
-        except MinicharError:
-            if file in given or file.exists():
-                raise
-            continue  # deleted after it was listed, for example by ``minichar train --keep``
-        models[f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:8]}"] = model
+        files, runs = all_checkpoints(path) if path.is_dir() else [path], set[str]()
+        for file in files:
+            try:
+                model = load_model(file)
+            except MinicharError:
+                if file == path or file.exists():
+                    raise
+                continue  # deleted after it was listed, for example by ``minichar train --keep``
+            if (run := run_of(model)) not in runs:
+                runs.add(run)
+                models[f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:8]}"] = model
     return models
+
+
+def run_of(model: CharRNN) -> str:
+    """Return a string that is the same for the checkpoints of one run in a directory."""
+    settings, origin = model.details.get("settings"), model.details.get("origin")
+    kept = {name: settings.get(name) for name in SHARED} if isinstance(settings, dict) else {}
+    digest = origin.get("digest") if isinstance(origin, dict) else None
+    return repr((model.config.shapes(), model.vocabulary, kept, digest))
 
 
 def describe(name: str, model: CharRNN) -> ModelInfo:
     """Return the description of a model."""
-    origin = model.details.get("origin")
-    path = str(origin.get("path", "")) if isinstance(origin, dict) else ""
-    vocabulary = model.vocabulary
-    return ModelInfo(name, model.summary(), path, vocabulary.characters, vocabulary.unknown, model.reset_on)
+    config, vocabulary, loss = model.config, model.vocabulary, model.details.get("val_loss")
+    return ModelInfo(
+        name,
+        model.summary(),
+        model.title,
+        config.model,
+        config.num_layers,
+        config.rnn_size,
+        model.parameters.size,
+        loss if isinstance(loss, float) and 0 < loss < LARGEST else None,
+        vocabulary.characters,
+        vocabulary.unknown,
+        model.reset_on,
+    )

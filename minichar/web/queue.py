@@ -18,6 +18,8 @@ MEMORY = 128 * 2**20
 class Unavailable(Busy):
     """Raised when no worker is available or Redis cannot be reached."""
 
+    code = "unavailable"
+
 
 class JobQueue(ABC):
     """Interface of a queue that accepts requests and streams the generated text."""
@@ -51,6 +53,18 @@ class JobQueue(ABC):
     @abstractmethod
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
+
+    @abstractmethod
+    def position(self, job_id: str) -> int | None:
+        """Return the position of a waiting job in the queue of its model, from 1.
+
+        Returns None if the job is not waiting.
+
+        Raises
+        ------
+        Unavailable
+            If there is no worker for its model.
+        """
 
     @abstractmethod
     def cancel(self, job_id: str) -> None:
@@ -125,6 +139,12 @@ class LocalQueue(JobQueue):
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
         return self._jobs[job_id].follow(after)
+
+    def position(self, job_id: str) -> int | None:
+        """Return the position of a waiting job in the queue of its model; None if it is not waiting."""
+        job = self._jobs.get(job_id)
+        waiting = [list(scheduler.waiting) for scheduler in list(self._schedulers.values())]
+        return next((jobs.index(job) + 1 for jobs in waiting if job in jobs), None)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job; do nothing if the id is unknown."""

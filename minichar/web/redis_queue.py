@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty
+from typing import Any
 
 import redis
 from dramatiq import Message
@@ -59,16 +60,13 @@ class RedisQueue(JobQueue):
         request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
         store, queue, job_id = self._store, queue_name(model.name), secrets.token_urlsafe(12)
         with redis_errors():
-            columns = sum(
-                worker["columns"]
-                for worker in store.workers()
-                if any(m["name"] == model.name for m in worker["models"])
-            )
+            columns = sum(worker["columns"] for worker in store.workers() if serves(worker, model.name))
             if store.broker.do_qsize(queue) >= columns + self._queue:
                 raise Busy("too many requests are in progress: try again later")
             store.put("request", job_id, request.dump(), KEEP)
             store.keep_reading([job_id])
-            store.broker.enqueue(Message(queue, queue, (job_id,), {}, {}))
+            message = store.broker.enqueue(Message(queue, queue, (job_id,), {}, {}))
+            store.put("message", job_id, message.options["redis_message_id"], KEEP)
             store.expire_queue(queue)
         return job_id
 
@@ -106,6 +104,14 @@ class RedisQueue(JobQueue):
                     if update.reason:
                         return
 
+    def position(self, job_id: str) -> int | None:
+        """Return the position of a waiting job in the queue of its model; None if it is not waiting."""
+        model = self.request(job_id).model
+        with redis_errors():
+            if not any(serves(worker, model) for worker in self._store.workers()):
+                raise Unavailable("no worker is available: the text continues when one is started")
+            return self._store.position(queue_name(model), job_id)
+
     def cancel(self, job_id: str) -> None:
         """Cancel a job; do nothing if the id is unknown."""
         with redis_errors():
@@ -121,6 +127,11 @@ class RedisQueue(JobQueue):
         """Close the connections to Redis. Workers continue jobs that still have a reader."""
         self._subscriber.close()
         self._store.close()
+
+
+def serves(worker: dict[str, Any], model: str) -> bool:
+    """Return whether a worker has announced the model with this name."""
+    return any(announced["name"] == model for announced in worker["models"])
 
 
 def entry_number(entry: str) -> tuple[int, ...]:

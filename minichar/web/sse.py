@@ -1,12 +1,14 @@
 """Convert job updates to server-sent events or a JSON document."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minichar.web.job import Update
+from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import Request
 
+Notice = dict[str, Any]
 KEEP_ALIVE = ": keep-alive\n\n"
 """An SSE comment. Sending it reveals whether the client has disconnected."""
 
@@ -16,14 +18,43 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
     return f"event: {name}\nid: {id}\ndata: {json.dumps(data)}\n\n"
 
 
-def events(job_id: str, request: Request, after: int, updates: Iterator[Update | None]) -> Iterator[str]:
-    """Yield the server-sent events for the text of a job after the first `after` characters."""
+def notice(queue: JobQueue, job_id: str) -> Notice | None:
+    """Return why a job makes no progress, in the ``Notice`` schema; None if it is running."""
+    try:
+        position = queue.position(job_id)
+    except Unavailable:
+        return {"what": "no_worker"}
+    except KeyError:  # expired
+        return None
+    return None if position is None else {"what": "waiting", "position": position}
+
+
+def events(
+    stalled: Callable[[str], Notice | None],
+    job_id: str,
+    request: Request,
+    after: int,
+    updates: Iterator[Update | None],
+) -> Iterator[str]:
+    """Yield the server-sent events for the text of a job after the first `after` characters.
+
+    Parameters
+    ----------
+    stalled : callable
+        Called while there is no new text; returns the notice for a job, if there is one.
+    job_id : str
+    request : Request
+    after : int
+    updates : iterator of Update or None
+    """
     begin = {"job": job_id, "model": request.model, "seed": request.seed, "from": after}
     yield event("begin", after, begin)
     for update in updates:
         if update is None:
-            yield KEEP_ALIVE
+            told = stalled(job_id)
+            yield event("notice", after, told) if told else KEEP_ALIVE
             continue
+        after = update.end
         if update.restarted:
             yield event("notice", update.end, {"what": "restarted"})
         if update.text:

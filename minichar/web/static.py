@@ -6,8 +6,27 @@ from pathlib import PurePath
 
 import flask
 
-SCRIPTS = ("alternatives.js", "generate.js", "page.js", "state.js", "text.js", "words.js")
-PAGE = {"/": "index.html"} | {f"/{name}": name for name in ("page.css", "icon.svg", *SCRIPTS)}
+SCRIPTS = (
+    "card",
+    "examples",
+    "generate",
+    "keyboard",
+    "language",
+    "link",
+    "models",
+    "page",
+    "pointer",
+    "settings",
+    "state",
+    "storage",
+    "stream",
+    "text",
+    "texts",
+    "words",
+)
+PAGE = {"/": "index.html"} | {
+    f"/{name}": name for name in ("page.css", "icon.svg", *(f"{name}.js" for name in SCRIPTS))
+}
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 

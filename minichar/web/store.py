@@ -1,6 +1,7 @@
 """Data that servers and workers share in Redis.
 
     minichar:request:JOB      the request
+    minichar:message:JOB      the id of the job in the queue
     minichar:text:JOB         a stream of updates, in publication order
     minichar:seen:JOB         exists while the job has a reader
     minichar:cancelled:JOB    exists if the job was cancelled
@@ -122,6 +123,12 @@ class Store:
     def waiting(self, queue: str) -> int:
         """Return the number of jobs that no worker has taken."""
         return self.client.llen(f"{NAMESPACE}:{queue}")
+
+    def position(self, queue: str, job_id: str) -> int | None:
+        """Return the position of a job among those that no worker has taken, from 1; None if it is taken."""
+        message = self.get("message", job_id)
+        index = self.client.lpos(f"{NAMESPACE}:{queue}", message) if message else None
+        return None if index is None else index + 1
 
     def read(self, positions: Mapping[str, str], wait: float = 0.0) -> Iterator[tuple[str, list[Entry]]]:
         """Yield the ids of jobs with new text, each with its new stream entries.

@@ -152,6 +152,7 @@ def test_max_time_names_its_unit(cli):
         ("--keep", (-1,)),
         ("--sample-every", (-1,)),
         ("--savefile", ("a/b", "../x")),
+        ("--title", ("two\nlines", "x" * 101)),
         ("--encoding", ("klingon", "", "base64", "rot13")),
     ],
 )

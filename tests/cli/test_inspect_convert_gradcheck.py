@@ -37,6 +37,11 @@ def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
         assert (rate, share) == pytest.approx((row["learning_rate"], row["teacher_forcing_ratio"]), rel=1e-2)
 
 
+def test_inspect_shows_the_title(cli, train):
+    assert "title      input\n" in cli("inspect", train()).stdout
+    assert "title      The cats\n" in cli("inspect", train("--title", "The cats")).stdout
+
+
 def test_inspect_run_without_validation(cli, train):
     shown = cli("inspect", train("--val-frac", 0, "--train-frac", 1)).stdout
     assert re.search(r"^     2\.00 +\d\.\d{4} +- ", shown, re.MULTILINE)

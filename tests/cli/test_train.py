@@ -71,6 +71,7 @@ OTHER = {
     "sample_every": 2,
     "checkpoint_dir": Path("out"),
     "savefile": "mine",
+    "title": "Mine, 2nd edition",
     "keep": 1,
     "checkpoint_every": 7.5,
 }

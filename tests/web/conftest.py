@@ -166,3 +166,56 @@ def redis_url(redis_port):
     with redis.Redis.from_url(url) as client:
         client.flushall()
     return url
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    import optional
+
+    with optional.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def demo(model):
+    """Job queue of the page, with two models."""
+    from minichar.web.queue import LocalQueue
+
+    models = {"toy": model, "other": toy_model("\n abc", rnn_size=5)}
+    return LocalQueue(models, 8, 4, pace=1000)
+
+
+@pytest.fixture(scope="module")
+def port(demo):
+    """Port of a server with the page."""
+    from web_helpers import server_in_thread
+
+    with server_in_thread(demo) as port:
+        yield port
+
+
+@pytest.fixture
+def visit(chromium):
+    """Return a function that opens the page. Fail at teardown on errors or requests to other servers."""
+    from page_helpers import expect
+
+    problems, contexts = [], []
+
+    def visit(port, link="", **options):
+        desktop = {"viewport": {"width": 1200, "height": 800}, "locale": "en"}
+        context = chromium.new_context(**desktop | options)
+        contexts.append(context)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        origin = f"http://127.0.0.1:{port}/"
+        page.on("request", lambda r: r.url.startswith(origin) or problems.append(r.url))
+        page.on("pageerror", lambda error: problems.append(error))
+        page.on("dialog", lambda dialog: (problems.append("a dialog"), dialog.dismiss()))
+        page.goto(origin + link)
+        expect(page.locator("#model option").first).to_be_attached()
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert problems == []

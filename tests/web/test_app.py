@@ -225,6 +225,16 @@ def test_both_languages_define_all_strings(client):
     assert set(used) <= languages[0].keys()
 
 
+def test_page_without_javascript(send):
+    page = send("GET", "/plain?prime=%E5%B1%B1%E2%98%83%3Cb%3E&temperature=1", route="/plain").text
+    assert "山☃&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert '<option value="1" selected>1</option>' in page
+    assert send("GET", "/plain?model=none", route="/plain").status_code == 404
+    for invalid in ("temperature=2", "prime=" + "a" * 1001):
+        assert send("GET", f"/plain?{invalid}", route="/plain").status_code == 400
+
+
 def test_full_queue_returns_503(client):
     """The queue accepts 8 running and 4 waiting jobs."""
     held = [client.post("/api/generate", json={"length": 20000}) for _ in range(12)]
@@ -235,6 +245,21 @@ def test_full_queue_returns_503(client):
         assert client.delete(f"/api/generate/{job}").status_code == 204
         response.close()
     wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
+
+
+def test_a_waiting_job_reports_its_position(client, queue):
+    held = [client.post("/api/generate", json={"length": 20000}) for _ in range(8)]
+    wait_for(lambda: queue.job_counts()["running"] == 8)
+    for position in (1, 2):
+        waiting = client.post("/api/generate", json={"length": 5})
+        held.append(waiting)
+        begin, notice = (next(waiting.response).decode() for _ in range(2))
+        assert begin.startswith("event: begin")
+        data = json.loads(notice.partition("event: notice\nid: 0\ndata: ")[2])
+        assert data == {"what": "waiting", "position": position}
+        validate(data, {"$ref": "#/components/schemas/Notice"})
+    for response in held:
+        response.close()
 
 
 def test_ended_jobs_expire(client, monkeypatch):
@@ -312,7 +337,7 @@ class FailingQueue(JobQueue):
     def request(self, job_id):
         raise self.error
 
-    follow = cancel = request
+    follow = cancel = position = request
 
     def job_counts(self):
         raise self.error
@@ -333,7 +358,8 @@ def test_busy_responses_include_retry_after(queue, error):
     ]
     for response in requests:
         assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
-        assert response.json == {"error": str(error)}
+        assert response.json["error"] == str(error)
+        assert response.json.get("code") == error.code
     assert client.post("/api", json={"primetext": ""}).json == {"sid": 0}
     assert client.get("/metrics").status_code == 200
     health = create_app(FailingQueue(None, error)).test_client().get("/healthz")
@@ -446,6 +472,7 @@ def test_api_keys(queue, tmp_path):
             ("GET", "/api/models"),
             ("POST", "/api"),
             ("POST", "/res"),
+            ("GET", "/plain"),
             ("GET", "/api/generate/x"),
         ):
             response = client.open(path, method=method, headers=wrong)
@@ -480,6 +507,7 @@ def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
     failed, restarted = Update("", Details(), 2, "error", "damaged"), Update("", Details(), 2, restarted=True)
     updates = [None, Update("ab", Details(), 2), restarted, failed]
     monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
+    monkeypatch.setattr(queue, "position", lambda job: None)
     client = create_app(queue).test_client()
     response = client.post("/api/generate", json={"seed": 1})
     assert b"\n: keep-alive\n\n" in response.data  # reveals whether the client has disconnected

@@ -1,10 +1,13 @@
+from math import log
+
 import pytest
 from toys import toy_model
 
 from minichar import generate
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
-from minichar.web.models import describe, load_models
+from minichar.training.start import FIXED
+from minichar.web.models import SHARED, describe, load_models
 
 
 def test_a_checkpoint_that_is_deleted_after_it_was_listed_is_skipped(tmp_path, monkeypatch):
@@ -14,6 +17,33 @@ def test_a_checkpoint_that_is_deleted_after_it_was_listed_is_skipped(tmp_path, m
     assert [name[: len(kept.stem)] for name in load_models([tmp_path])] == [kept.stem]
     with pytest.raises(MinicharError, match="no such checkpoint"):
         load_models([gone])
+
+
+def test_only_the_best_checkpoint_of_each_run_in_a_directory_is_loaded(tmp_path):
+    runs = {"a": {"seed": 1}, "b": {"seed": 2}, "c": {"seed": 1, "savefile": "other"}}
+    for run, settings in runs.items():
+        for loss in ("2.0000", "1.0000"):
+            model = toy_model()
+            model.details |= {"settings": settings, "origin": {"path": "x", "digest": "y"}}
+            model.parameters.flat[0] = float(loss) + ord(run)
+            save(tmp_path / f"lm_{run}_epoch1.00_{loss}.npz", model)
+    names = [name[:21] for name in load_models([tmp_path])]
+    assert sorted(names) == [f"lm_{run}_epoch1.00_1.0000" for run in runs]
+    assert set(SHARED) <= {*FIXED, "savefile"}
+    worse = tmp_path / "lm_a_epoch1.00_2.0000.npz"
+    assert len(load_models([worse, tmp_path])) == 4  # a file that is named is always loaded
+
+
+def test_the_description_of_a_model_contains_no_path_of_the_server():
+    model = toy_model("\nab", model="gru", num_layers=3)
+    model.details |= {"val_loss": 1.5, "origin": {"path": "/home/ann/secret/poems.txt", "digest": "x"}}
+    info = describe("toy", model)
+    assert "ann" not in repr(info)
+    public = info.public()
+    named = {"title": "poems", "cell": "gru", "layers": 3, "units": 4, "loss": 1.5, "entropy": 1.5}
+    assert named.items() <= public.items()
+    model.details["val_loss"] = None
+    assert describe("toy", model).public()["entropy"] == pytest.approx(log(3) / 2)
 
 
 def test_without_a_prompt_text_starts_at_the_beginning_of_a_document():

@@ -5,7 +5,7 @@ import json
 import optional
 import pytest
 from optional import free_port
-from toys import toy_model
+from page_helpers import LONG, expect_status, generate, show_surprisal, text_of, wait_for_characters
 from web_helpers import server_in_thread, wait_for
 
 from minichar.web import job
@@ -13,74 +13,6 @@ from minichar.web.models import load_models
 from minichar.web.queue import LocalQueue
 
 expect = optional.playwright().expect
-LONG = 20000
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with optional.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def queue(model):
-    models = {"toy": model, "other": toy_model("\n abc", rnn_size=5)}
-    return LocalQueue(models, 8, 4, pace=1000)  # LONG texts take 20 s
-
-
-@pytest.fixture(scope="module")
-def port(queue):
-    with server_in_thread(queue) as port:
-        yield port
-
-
-@pytest.fixture
-def visit(chromium):
-    """Return a function that opens the page. Fail at teardown on errors or requests to other servers."""
-    problems, contexts = [], []
-
-    def visit(port, link="", **options):
-        desktop = {"viewport": {"width": 1200, "height": 800}, "locale": "en"}
-        context = chromium.new_context(**desktop | options)
-        contexts.append(context)
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page = context.new_page()
-        origin = f"http://127.0.0.1:{port}/"
-        page.on("request", lambda r: r.url.startswith(origin) or problems.append(r.url))
-        page.on("pageerror", lambda error: problems.append(error))
-        page.on("dialog", lambda dialog: (problems.append("a dialog"), dialog.dismiss()))
-        page.goto(origin + link)
-        expect(page.locator("#model option").first).to_be_attached()
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def generate(page, prime="", length=300, seed=5, **others):
-    for name, value in {"prime": prime, "length": length, "seed": seed, **others}.items():
-        page.fill(f"#{name}", str(value))
-    page.click("#generate")
-
-
-def text_of(page):
-    """Return the generated text, without the prompt."""
-    return page.locator("#text").text_content().removeprefix(page.locator("#text .prime").text_content())
-
-
-def wait_for_characters(page, n):
-    wait_for(lambda: page.locator("#text [data-i]").count() >= n)
-
-
-def expect_status(page, words="Length limit reached"):
-    expect(page.locator("#status")).to_contain_text(words, timeout=30000)
-
-
-def show_surprisal(page, n):
-    page.check("#surprisal")
-    expect(page.locator("#text .known")).to_have_count(n)
 
 
 def test_stop_and_continue(visit, port, sampled):
@@ -187,11 +119,13 @@ def test_tags_in_the_prompt_and_output_are_shown_as_text(visit, port):
 
 def test_keyboard_navigation(visit, port):
     page = visit(port)
+    page.click("#more summary")
+    page.fill("#prime", "")
     page.focus("#prime")
     page.keyboard.type("山")
     page.fill("#length", "60")
     page.press("#length", "Enter")
-    expect_status(page)
+    expect_status(page, "60 characters")
     page.focus("#surprisal")
     page.keyboard.press("Space")
     expect(page.locator("#text .known")).to_have_count(60)
@@ -204,8 +138,9 @@ def test_keyboard_navigation(visit, port):
     expect(page.locator("#card button").nth(1)).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("#card")).to_be_hidden()
-    expect(page.locator("#text")).to_be_focused()
+    expect(page.locator("#text [data-i='2']")).to_be_focused()
     page.keyboard.press("ArrowRight")
+    expect(page.locator("#text [data-i='3']")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
@@ -245,6 +180,9 @@ def test_server_errors_and_notices_are_shown(visit, port):
     generate(page, "a☃")
     expect_status(page, "U+2603")
     expect(page.locator("#status")).to_have_class("error")
+    page.check("#skip")
+    page.click("#generate")
+    expect_status(page)
     events = [
         ("begin", {"job": "x", "model": "toy", "seed": 5, "from": 0}),
         ("notice", {"what": "restarted"}),
@@ -268,12 +206,12 @@ def test_server_errors_and_notices_are_shown(visit, port):
 @pytest.mark.parametrize(
     "leave", [lambda page: page.click("#stop"), lambda page: page.close(run_before_unload=True)]
 )
-def test_stopping_or_leaving_cancels_the_job(visit, port, queue, leave, monkeypatch):
+def test_stopping_or_leaving_cancels_the_job(visit, port, demo, leave, monkeypatch):
     monkeypatch.setattr(job, "ABANDONED_AFTER", 1e9)
     page = visit(port)
     generate(page, "a", LONG)
     wait_for_characters(page, 10)
-    running = list(queue._jobs._jobs.values())[-1]
+    running = list(demo._jobs._jobs.values())[-1]
     assert running.reason is None
     leave(page)
     assert wait_for(lambda: running.reason) == "cancelled"

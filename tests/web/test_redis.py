@@ -123,6 +123,18 @@ def test_requests_without_a_worker_and_invalid_requests(queue, redis_url, model)
     assert queue.models() == []
 
 
+def test_position_of_a_waiting_job(queue, redis_url, model):
+    with worker_in_thread(redis_url, model, columns=1) as one:
+        running = queue.submit(Request.from_json(LONG))
+        wait_for(lambda: one.tasks["toy"])
+        waiting = queue.submit(Request.from_json(LONG))
+        assert [queue.position(job_id) for job_id in (running, waiting)] == [None, 1]
+        for job_id in (running, waiting):
+            queue.cancel(job_id)
+    with pytest.raises(Unavailable, match="no worker"):
+        queue.position(waiting)
+
+
 def test_every_key_expires(queue, running_worker):
     job_id = queue.submit(Request.from_json({"length": 50}))
     text_of(queue, job_id)
@@ -130,7 +142,17 @@ def test_every_key_expires(queue, running_worker):
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
     client, broker_id = running_worker.store.client, running_worker.store.broker.broker_id
     waiting = queue.submit(Request.from_json({"length": 20000}))
-    kinds = {"request", "text", "seen", "cancelled", "attempts", "worker", "workers", "__heartbeats__"}
+    kinds = {
+        "request",
+        "message",
+        "text",
+        "seen",
+        "cancelled",
+        "attempts",
+        "worker",
+        "workers",
+        "__heartbeats__",
+    }
     # Dramatiq's messages, and those that are being processed.
     acks = f"__acks__.{broker_id}."
     wait_for(lambda: list(client.scan_iter(f"minichar:{acks}*")))

@@ -1,95 +1,67 @@
-// Settings, shared links and event handlers.
+// Connects the parts of the page.
 
-import { close as closeAlternatives } from "./alternatives.js";
-import { begin, continueText, pause, stop } from "./generate.js";
-import { $, setStatus, showStatus, state, t } from "./state.js";
+import { close } from "./card.js";
+import { examplesFor, showExamples } from "./examples.js";
+import { begin, continueText, fillDetails, leave, resume, run, stop } from "./generate.js";
+import "./keyboard.js";
+import { setLanguage } from "./language.js";
+import { linkTo, readLink } from "./link.js";
+import { chosenModel, describeModel, loadModels, modelNamed } from "./models.js";
+import "./pointer.js";
+import { describeTemperature, readSettings, rememberSettings, restoreSettings, showSettings } from "./settings.js";
+import { $, setError, setStatus, state } from "./state.js";
+import { remember, remembered } from "./storage.js";
+import { onChooseText, takeText, textWithId } from "./texts.js";
 
-const FIVE_BREAKS = "\n\n\n\n\n";
-
-function setLanguage(language) {
-  state.language = language;
-  document.documentElement.lang = language;
-  for (const element of document.querySelectorAll("[data-word]")) element.textContent = t(element.dataset.word);
-  for (const element of document.querySelectorAll("[data-placeholder]")) {
-    element.placeholder = t(element.dataset.placeholder);
+async function openLink({ request, invalid }) {
+  if (invalid) {
+    stop();
+    return setError("invalid", { field: invalid });
   }
-  $("card").setAttribute("aria-label", t("alternatives"));
-  const other = { en: ["中文", "zh"], zh: ["English", "en"] }[language];
-  [$("language").textContent, $("language").lang] = other;
-  describeModel();
-  showStatus();
-}
-
-function describeModel() {
-  const model = state.models.find(({ name }) => name === $("model").value);
-  if (!model) return;
-  const { summary, origin } = model;
-  $("about").textContent = [summary, origin && t("trained_on", { origin })].filter(Boolean).join("; ");
-}
-
-function readSettings() {
-  const seed = $("seed").value;
-  const until = $("until").value.replaceAll("\\n", "\n");
-  return {
-    model: $("model").value,
-    prime: $("prime").value,
-    temperature: Number($("temperature").value),
-    length: Number($("length").value),
-    seed: seed === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number(seed),
-    top_k: Number($("topk").value),
-    stop: [until || FIVE_BREAKS],
-    branches: [],
-  };
-}
-
-function showSettings(request) {
-  const until = request.stop[0] ?? "";
-  $("model").value = request.model;
-  $("prime").value = request.prime;
-  $("temperature").value = request.temperature;
-  $("length").value = request.length;
-  $("seed").value = request.seed;
-  $("topk").value = request.top_k;
-  $("until").value = until === FIVE_BREAKS ? "" : until.replaceAll("\n", "\\n");
-  describeModel();
-}
-
-function linkTo({ model, prime, temperature, length, seed, top_k, stop, branches }) {
-  const short = { m: model, p: prime, t: temperature, n: Math.max(length, state.text.length), s: seed, k: top_k };
-  const all = new URLSearchParams({ ...short, u: JSON.stringify(stop), b: JSON.stringify(branches) });
-  return `${location.origin}${location.pathname}#${all}`;
-}
-
-// Return the request encoded in the address bar, or null.
-function linkedRequest() {
-  const link = new URLSearchParams(location.hash.slice(1));
-  if (!link.has("s")) return null;
-  try {
-    return {
-      model: link.get("m") ?? "",
-      prime: link.get("p") ?? "",
-      temperature: Number(link.get("t") ?? 1),
-      length: Number(link.get("n") ?? 500),
-      seed: Number(link.get("s")),
-      top_k: Number(link.get("k") ?? 0),
-      stop: JSON.parse(link.get("u") ?? "[]"),
-      branches: JSON.parse(link.get("b") ?? "[]"),
-    };
-  } catch {
-    return null;
-  }
-}
-
-async function openLink() {
-  const request = linkedRequest();
-  if (!request) return;
+  const missing = request.model !== "" && !modelNamed(request.model);
+  if (missing || request.model === "") request.model = state.models[0].name;
   showSettings(request);
-  const missing = request.model !== "" && !state.models.some(({ name }) => name === request.model);
-  if (missing || request.model === "") request.model = $("model").value = state.models[0].name;
-  describeModel();
-  closeAlternatives();
-  await begin(request);
+  $("seed").value = request.seed;
+  showExamples(useExample);
+  close();
+  await begin(request, { replace: true, address: location.href });
   if (missing && state.reason) setStatus("missing_model");
+}
+
+function openText(text) {
+  stop();
+  close();
+  takeText(text);
+  showSettings(state.request);
+  showExamples(useExample);
+  return resume();
+}
+
+// Show what the current entry of the browser's history refers to. Return whether there was anything to show.
+function openAddress() {
+  if (!state.models.length) return false; // it is opened when the models have been loaded
+  const text = textWithId(history.state?.text);
+  const link = readLink(location.hash);
+  if (text) openText(text);
+  else if (link) openLink(link);
+  return Boolean(text || link);
+}
+
+function useExample(prime) {
+  $("prime").value = prime;
+  close();
+  begin(readSettings());
+}
+
+function toggleSurprisal() {
+  const on = $("surprisal").checked;
+  $("text").classList.toggle("coloured", on);
+  $("scale").hidden = !on;
+  close();
+  rememberSettings();
+  if (!on) return;
+  if (state.running) run(); // restart with details; details for earlier characters are requested at the end
+  else fillDetails();
 }
 
 async function copy(text, success, failure) {
@@ -101,38 +73,48 @@ async function copy(text, success, failure) {
   }
 }
 
-async function loadModels() {
-  for (;;) {
-    const response = await fetch("api/models").catch(() => null);
-    state.models = response?.ok ? (await response.json()).models : [];
-    if (state.models.length) break;
-    setStatus("no_models");
-    await pause(2);
-  }
-  $("model").replaceChildren(...state.models.map(({ name }) => new Option(name, name)));
-  describeModel();
-  setStatus("");
-}
-
 $("settings").addEventListener("submit", (event) => {
   event.preventDefault();
-  stop();
-  closeAlternatives();
-  history.replaceState(null, "", location.pathname);
+  close();
   begin(readSettings());
 });
+$("settings").addEventListener("change", rememberSettings);
+$("model").addEventListener("change", () => {
+  describeModel();
+  showExamples(useExample);
+});
+$("temperature").addEventListener("input", describeTemperature);
+$("settings").addEventListener("invalid", () => ($("more").open = true), true);
 $("stop").addEventListener("click", stop);
 $("continue").addEventListener("click", continueText);
-$("language").addEventListener("click", () => setLanguage($("language").lang));
-$("model").addEventListener("change", describeModel);
+$("language").addEventListener("click", () => {
+  setLanguage($("language").lang);
+  remember({ language: state.language });
+  showExamples(useExample);
+});
+$("surprisal").addEventListener("change", toggleSurprisal);
 $("copy").addEventListener("click", () => copy(state.request.prime + state.text.join(""), "copied", "copy_failed"));
 $("share").addEventListener("click", () => {
-  const link = linkTo(state.request);
-  history.replaceState(null, "", link);
+  const link = linkTo(state.request, state.text.length);
+  history.replaceState(history.state, "", link);
   copy(link, "shared", "share_failed");
 });
-window.addEventListener("pagehide", stop);
-window.addEventListener("hashchange", openLink);
+onChooseText((id) => {
+  history.pushState({ text: id }, "", location.pathname + location.search);
+  openText(textWithId(id));
+});
+window.addEventListener("pagehide", leave);
+window.addEventListener("pageshow", ({ persisted }) => persisted && state.request && resume());
+window.addEventListener("popstate", openAddress);
 
-setLanguage((navigator.language ?? "en").startsWith("zh") ? "zh" : "en");
-loadModels().then(openLink);
+const firstVisit = remembered().model === undefined;
+setLanguage(remembered().language ?? ((navigator.language ?? "en").startsWith("zh") ? "zh" : "en"));
+await loadModels();
+restoreSettings();
+$("text").classList.toggle("coloured", $("surprisal").checked);
+$("scale").hidden = !$("surprisal").checked;
+showExamples(useExample);
+if (!openAddress() && firstVisit && state.models.length) {
+  [$("prime").value] = examplesFor(chosenModel());
+  begin(readSettings(), { replace: true });
+}

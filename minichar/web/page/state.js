@@ -9,13 +9,14 @@ export const MAX_LENGTH = 20000; // maximum text length, as in openapi.json
 export const state = {
   language: "en",
   models: [],
+  id: null, // the id of the text in the history of this session
   request: null, // the request that produces the complete text
   text: [], // the characters received so far
   details: [], // [probability, [[character, probability], …]] for each character, if known
   job: null, // the job id on the server
   reason: undefined, // why generation ended
   running: null, // AbortController of the current connection
-  status: { key: "", values: {}, error: "" },
+  status: { key: "", values: {}, error: false },
 };
 
 export function t(key, values = {}) {
@@ -23,18 +24,19 @@ export function t(key, values = {}) {
   return word.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-export function setStatus(key, values = {}) {
-  state.status = { key, values, error: "" };
+export const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+
+export const number = (value, options) => new Intl.NumberFormat(state.language, options).format(value);
+
+export function setStatus(key, values = {}, error = false) {
+  state.status = { key, values, error };
   showStatus();
 }
 
-export function setError(error) {
-  state.status = { key: "", values: {}, error };
-  showStatus();
-}
+export const setError = (key, values = {}) => setStatus(key, values, true);
 
 export function showStatus() {
   const { key, values, error } = state.status;
-  $("status").textContent = key ? t(key, values) : error;
-  $("status").classList.toggle("error", error !== "");
+  $("status").textContent = key ? t(key, values) : "";
+  $("status").classList.toggle("error", error);
 }

@@ -1,0 +1,74 @@
+// Card that lists the most likely characters at a position. Selecting one regenerates the text after it.
+
+import { branch } from "./generate.js";
+import { $, state, t } from "./state.js";
+import { elementOf, surprisal } from "./text.js";
+
+export const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 2 : 1)}%`;
+export const visible = (character) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[character] ?? character;
+export const describe = (p) => t("probability", { nats: surprisal(p).toFixed(2), p: percent(p) });
+
+let pinned = false; // opened by a click or key press, not by hovering
+
+export const isOpen = () => !$("card").hidden;
+export const isPinned = () => isOpen() && pinned;
+export const selected = () => $("text").querySelector(".selected");
+
+export function select(i) {
+  selected()?.classList.remove("selected");
+  elementOf(i)?.classList.add("selected");
+}
+
+// Open the card for the character at position i, if its probability is known.
+export function open(i, pin) {
+  const detail = state.details[i];
+  if (!detail || !elementOf(i)) return close();
+  const [p, alternatives] = detail;
+  select(i);
+  const line = document.createElement("p");
+  line.textContent = `${visible(state.text[i])} - ${describe(p)}`;
+  $("card").replaceChildren(line, ...alternatives.map(([character, q]) => alternativeElement(i, character, q)));
+  $("card").hidden = false;
+  pinned = pin;
+  place($("card"), elementOf(i).getBoundingClientRect());
+}
+
+// Close the card. The position stays selected unless the card was opened by hovering.
+export function close() {
+  if (!pinned) selected()?.classList.remove("selected");
+  $("card").hidden = true;
+  pinned = false;
+}
+
+function alternativeElement(i, character, p) {
+  const button = document.createElement("button");
+  button.type = "button";
+  const parts = [document.createElement("span"), document.createElement("meter"), document.createElement("span")];
+  parts[0].className = "char";
+  parts[0].textContent = visible(character);
+  parts[1].value = p;
+  parts[1].setAttribute("aria-hidden", "true"); // the percentage says the same
+  parts[2].className = "percent";
+  parts[2].textContent = percent(p);
+  button.append(...parts);
+  button.addEventListener("click", () => {
+    close();
+    branch(i, character);
+    $("text").focus({ preventScroll: true });
+  });
+  return button;
+}
+
+// Place the card next to the character or, on a phone, in the half of the screen without the character.
+function place(card, box) {
+  const { width, height } = card.getBoundingClientRect();
+  const screen = document.documentElement;
+  if (getComputedStyle(card).position === "fixed") {
+    card.style.left = card.style.top = "";
+    card.classList.toggle("above", box.top > screen.clientHeight / 2);
+    return;
+  }
+  const below = box.bottom + 6 + height <= screen.clientHeight;
+  card.style.left = `${Math.max(8, Math.min(box.left, screen.clientWidth - width - 8)) + scrollX}px`;
+  card.style.top = `${(below ? box.bottom + 4 : box.top - height - 4) + scrollY}px`;
+}

@@ -1,0 +1,64 @@
+// The list of models, and their descriptions in the language of the page.
+
+import { $, number, pause, setError, setStatus, state, t } from "./state.js";
+
+export const modelNamed = (name) => state.models.find((model) => model.name === name);
+export const chosenModel = () => modelNamed($("model").value);
+
+function label({ title, cell, layers, units, loss }) {
+  const size = `${cell.toUpperCase()} ${layers}×${units}`;
+  const measured = loss === null ? [] : [t("loss", { loss: loss.toFixed(3) })];
+  return [title, size, ...measured].filter(Boolean).join(t("comma"));
+}
+
+// Show each run of the same title in one group. The default model stays first.
+export function showModels() {
+  const chosen = $("model").value;
+  const labels = state.models.map(label);
+  const options = state.models.map(({ name }, i) => {
+    const unique = labels.indexOf(labels[i]) === labels.lastIndexOf(labels[i]);
+    return new Option(unique ? labels[i] : `${labels[i]} (${name})`, name);
+  });
+  const groups = Map.groupBy(options, (_, i) => state.models[i].title);
+  const entries = [...groups].map(([title, runs]) => (title && runs.length > 1 ? groupOf(title, runs) : runs));
+  $("model").replaceChildren(...entries.flat());
+  if (chosen) $("model").value = chosen;
+  describeModel();
+}
+
+function groupOf(title, options) {
+  const group = document.createElement("optgroup");
+  group.label = title;
+  group.append(...options);
+  return group;
+}
+
+export function describeModel() {
+  const model = chosenModel();
+  if (!model) return;
+  const { cell, layers, units, vocabulary, parameters, loss } = model;
+  const sizes = { layers, units, characters: number([...vocabulary].length), parameters: number(parameters) };
+  const measured = loss === null ? "" : t("measured", { loss: loss.toFixed(3) });
+  $("about").textContent = t("about", { cell: cell.toUpperCase(), ...sizes }) + measured;
+}
+
+export async function loadModels() {
+  for (;;) {
+    const response = await fetch("api/models").catch(() => null);
+    const body = response?.ok ? await response.json().catch(() => null) : null;
+    state.models = body?.models ?? [];
+    if (state.models.length) break;
+    if (response?.status === 401) return setError("key_required");
+    setError(body ? "no_worker" : "unreachable");
+    await pause(2);
+  }
+  showModels();
+  setStatus("");
+}
+
+// Return the characters of a request that its model does not know.
+export function unknownCharacters({ model, prime, unknown, branches }) {
+  const known = new Set(modelNamed(model)?.vocabulary ?? "");
+  const used = [...(unknown === "skip" ? "" : prime), ...branches.map(([, character]) => character)];
+  return [...new Set(used)].filter((character) => !known.has(character));
+}

@@ -1,0 +1,123 @@
+// Sends a generation request and reads the streamed text, across lost connections and server restarts.
+//
+// The output of a request is reproducible. After an interruption, the page asks for the same job or, if the
+// server no longer has it, sends the same request again, and skips the characters it already has.
+
+import { unknownCharacters } from "./models.js";
+import { $, pause, setError, setStatus, state } from "./state.js";
+
+const SILENCE = 10; // seconds; the server sends at least a comment every second
+
+async function* readEvents(response, onData) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    onData();
+    buffer += value;
+    const blocks = buffer.split("\n\n");
+    buffer = blocks.pop();
+    for (const block of blocks) {
+      const fields = Object.fromEntries(block.split("\n").map((line) => line.split(/: (.*)/s)));
+      if (fields.event) yield { name: fields.event, id: Number(fields.id), data: JSON.parse(fields.data) };
+    }
+  }
+}
+
+export const jobUrl = (job) => `api/generate/${encodeURIComponent(job)}`;
+
+function send(request, job, have, signal) {
+  if (job) return fetch(jobUrl(job), { headers: { "Last-Event-ID": String(have) }, signal });
+  const body = JSON.stringify({ ...request, from: have, alternatives: $("surprisal").checked });
+  return fetch("api/generate", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal });
+}
+
+// Return a signal that is aborted by another one, or if the returned function is not called for a while.
+function silenceSignal(signal) {
+  const silence = new AbortController();
+  let timer;
+  const heard = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(), 1000 * SILENCE);
+  };
+  heard();
+  return [AbortSignal.any([signal, silence.signal]), heard, () => clearTimeout(timer)];
+}
+
+// Show why the server rejected a request. Return the time after which to try again in seconds, or null.
+async function showRejection(response, request) {
+  const { code, field } = await response.json().catch(() => ({}));
+  const again = Number(response.headers.get("Retry-After")) || 2;
+  const { status } = response;
+  if (code === "unavailable") setError("no_worker");
+  else if (status === 429) setError("too_many");
+  else if (status === 503) setError("busy");
+  else if (status >= 500) setError("server_error", { status });
+  if (status === 429 || status >= 500) return again;
+  const unknown = status === 409 ? unknownCharacters(request).map(named).join(" ") : "";
+  if (unknown) setError("not_in_vocabulary", { unknown });
+  else if (code === "model_not_found") setError("model_gone");
+  else if (status === 401) setError("key_required");
+  else setError("invalid", { field: field ?? `HTTP ${status}` });
+  return null;
+}
+
+const named = (c) => `${c.trim() || "␣"} (U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")})`;
+
+function showNotice({ what, position }) {
+  if (what === "restarted") setStatus("restarted");
+  if (what === "waiting") setStatus("queued", { position });
+  if (what === "no_worker") setError("no_worker");
+}
+
+// Stream the text after the first `have` characters. Return the data of the end event, or null if the
+// request was rejected or superseded.
+export async function follow(request, have, onText) {
+  state.running?.abort();
+  const running = (state.running = new AbortController());
+  let job = null;
+  let failures = 0;
+  setStatus("waiting");
+  while (state.running === running) {
+    const [signal, heard, done] = silenceSignal(running.signal);
+    try {
+      const response = await send(request, job, have, signal);
+      heard();
+      if (response.status === 404 && job) {
+        job = null; // the job has expired or the server has been restarted: submit the request again
+        continue;
+      }
+      if (!response.ok) {
+        const again = await showRejection(response, request);
+        if (again === null) break;
+        await pause(again);
+        continue;
+      }
+      for await (const { name, id, data } of readEvents(response, heard)) {
+        if (state.running !== running) return null;
+        failures = 0;
+        if (name === "begin") state.job = job = data.job;
+        if (name === "notice") showNotice(data);
+        if (name === "text") {
+          onText(data.text, have, data.details);
+          have = id;
+        }
+        if (name === "end" && data.reason === "cancelled") job = null; // the server missed its reader: again
+        else if (name === "end" && data.reason !== "closing") {
+          state.running = null;
+          return data;
+        }
+      }
+    } catch {
+      // The connection was lost or silent, or the request was superseded.
+    } finally {
+      done();
+    }
+    if (state.running !== running) return null;
+    setStatus("lost");
+    await pause(Math.min(5, 0.3 * 2 ** failures++));
+  }
+  if (state.running === running) state.running = null;
+  return null;
+}

@@ -1,0 +1,33 @@
+"""Helpers for tests of the web page."""
+
+import optional
+from web_helpers import wait_for
+
+expect = optional.playwright().expect
+LONG = 20000
+"""Length of a text that takes 20 s."""
+
+
+def generate(page, prime="", length=300, seed=5, **others):
+    page.evaluate("document.getElementById('more').open = true")
+    for name, value in {"prime": prime, "length": length, "seed": seed, **others}.items():
+        page.fill(f"#{name}", str(value))
+    page.click("#generate")
+
+
+def text_of(page):
+    """Return the generated text, without the prompt."""
+    return page.locator("#text").text_content().removeprefix(page.locator("#text .prime").text_content())
+
+
+def wait_for_characters(page, n):
+    wait_for(lambda: page.locator("#text [data-i]").count() >= n)
+
+
+def expect_status(page, words="Length limit reached"):
+    expect(page.locator("#status")).to_contain_text(words, timeout=30000)
+
+
+def show_surprisal(page, n):
+    page.check("#surprisal")
+    expect(page.locator("#text .known")).to_have_count(n)

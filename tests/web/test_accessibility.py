@@ -1,0 +1,59 @@
+"""Check every state of the page with axe-core, light and dark, in both languages, from 320 to 1280 pixels."""
+
+from importlib.resources import files
+from importlib.util import find_spec
+
+import optional
+import pytest
+from page_helpers import expect_status, generate, show_surprisal
+
+expect = optional.playwright().expect
+
+if find_spec("axe_playwright_python") is None:
+    optional.missing("axe-playwright-python")
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+RUN = """async () => {
+    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+    const { violations } = await axe.run(document, { runOnly: tags });
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+}"""
+
+
+def check(page):
+    """Fail if axe finds a violation, or if the page is wider than the screen."""
+    page.evaluate(AXE)
+    assert page.evaluate(RUN) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("locale", ["en", "zh-CN"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_state_has_violations(visit, port, scheme, locale, width):
+    page = visit(port, color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800})
+    reached = {"en": "300 characters", "zh-CN": "300 个字符"}[locale]
+    generate(page, "山", temperature=1)
+    expect_status(page, reached)
+    check(page)  # more settings are open
+    page.click("#more summary")
+    show_surprisal(page, 300)
+    check(page)
+    page.click("#text [data-i='20']")
+    expect(page.locator("#card")).to_be_visible()
+    check(page)
+    page.locator("#card button").nth(1).click()
+    expect_status(page, reached)
+    page.click("#history summary")
+    expect(page.locator("#texts button")).to_have_count(3)
+    check(page)
+    page.fill("#prime", "☃")
+    page.click("#generate")
+    expect(page.locator("#status")).to_have_class("error")
+    check(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_without_javascript_has_no_violations(visit, port, scheme):
+    page = visit(port, color_scheme=scheme, viewport={"width": 320, "height": 700})
+    page.goto(f"http://127.0.0.1:{port}/plain?prime=山")
+    check(page)

@@ -1,0 +1,153 @@
+"""Test in Chromium that the text goes on after interruptions, and that the page says why it has to wait."""
+
+import socket
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+
+import optional
+import pytest
+from page_helpers import LONG, expect_status, generate, text_of, wait_for_characters
+from web_helpers import Events, request, server_in_thread, wait_for
+
+from minichar.web import job
+from minichar.web.queue import LocalQueue, Unavailable
+
+expect = optional.playwright().expect
+
+
+class Network:
+    """A network between the page and the server: a TCP proxy that can lose connections or fall silent."""
+
+    def __init__(self, target):
+        self.target, self.sockets = target, set()
+        self.open, self.flowing = threading.Event(), threading.Event()
+        self.open.set()
+        self.flowing.set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                if not self.open.is_set():
+                    client.close()
+                    continue
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self.sockets |= {client, server}
+                for a, b in ((client, server), (server, client)):
+                    threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
+
+    def copy(self, source, sink):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.flowing.wait()
+                sink.sendall(data)
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def lose(self):
+        """Close all connections, and refuse new ones until `open` is set."""
+        self.open.clear()
+        for each in self.sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.flowing.set()
+        self.lose()
+        self.listener.close()
+        for each in self.sockets:
+            each.close()
+
+
+@pytest.fixture
+def network(port):
+    network = Network(port)
+    yield network
+    network.close()
+
+
+def test_text_goes_on_after_a_gap_in_which_the_server_has_cancelled_the_job(
+    visit, network, demo, sampled, monkeypatch
+):
+    page = visit(network.port)
+    generate(page, "山", 5000)
+    wait_for_characters(page, 100)
+    running = list(demo._jobs._jobs.values())[-1]
+    monkeypatch.setattr(job, "ABANDONED_AFTER", 0.2)
+    network.lose()
+    expect_status(page, "Connection lost")
+    assert wait_for(lambda: running.reason) == "cancelled"
+    monkeypatch.undo()
+    network.open.set()
+    expect_status(page, "5000 characters")
+    assert text_of(page) == sampled(5000, "山", temperature=0.8)
+
+
+def test_text_goes_on_if_a_connection_falls_silent(visit, network, sampled):
+    page = visit(network.port)
+    page.clock.install()
+    generate(page, "山", 3000)
+    wait_for_characters(page, 100)
+    network.flowing.clear()
+    page.clock.fast_forward(11_000)
+    expect_status(page, "Connection lost")
+    network.flowing.set()
+    expect_status(page, "3000 characters")
+    assert text_of(page) == sampled(3000, "山", temperature=0.8)
+
+
+def test_link_is_opened_when_the_first_worker_has_started(visit, port, sampled):
+    page = visit(port)
+    page.route("**/api/models", lambda route: route.fulfill(json={"models": []}))
+    page.reload()
+    expect_status(page, "No worker is running")
+    page.evaluate("location.hash = 's=5&n=40&p=a&t=1'")
+    page.unroute("**/api/models")
+    expect_status(page, "40 characters")
+    assert text_of(page) == sampled(40, "a")
+
+
+@contextmanager
+def busy_server(model):
+    """Serve with one column, taken by a long text. Yield the queue, the port and the id of its job."""
+    queue = LocalQueue({"toy": model}, columns=1, queue=4, pace=1000)
+    with ExitStack() as stack:
+        port = stack.enter_context(server_in_thread(queue))
+        response = stack.enter_context(request(port, "POST", "/api/generate", {"length": LONG}))
+        yield queue, port, Events(response).until("begin")[2]["job"]
+
+
+def test_position_in_the_queue_is_shown_while_waiting(visit, model):
+    with busy_server(model) as (_, port, job_id):
+        first, second = visit(port), visit(port)
+        expect_status(first, "Waiting. Position in the queue: 1.")
+        expect_status(second, "Waiting. Position in the queue: 2.")
+        with request(port, "DELETE", f"/api/generate/{job_id}"):
+            pass
+        expect_status(second, "500 characters")
+        expect_status(first, "500 characters")
+
+
+def test_page_says_that_all_workers_are_gone(visit, model, monkeypatch):
+    def gone(*_):
+        raise Unavailable("no worker")
+
+    with busy_server(model) as (queue, port, job_id):
+        page = visit(port)
+        expect_status(page, "Position in the queue: 1")
+        monkeypatch.setattr(queue, "position", gone)
+        expect_status(page, "No worker is running")
+        expect(page.locator("#status")).to_have_class("error")
+        monkeypatch.undo()
+        with request(port, "DELETE", f"/api/generate/{job_id}"):
+            pass
+        expect_status(page, "500 characters")
+        monkeypatch.setattr(queue, "submit", gone)
+        generate(page, "a")
+        expect_status(page, "No worker is running")
+        monkeypatch.undo()
+        expect_status(page, "300 characters")

@@ -1,0 +1,190 @@
+"""Test how the text is coloured and read in Chromium, with a mouse and with a keyboard."""
+
+import json
+from itertools import pairwise
+from math import log
+
+import optional
+import pytest
+from page_helpers import expect_status, generate, show_surprisal, text_of
+from toys import toy_model
+from web_helpers import CHARACTERS, request, server_in_thread
+
+from minichar.web.queue import LocalQueue
+
+expect = optional.playwright().expect
+LEVELS = ".s1", ".s2", ".s3", ".s4", ".s5"
+SCHEMES = "light", "dark"
+
+
+def trained(loss):
+    model = toy_model(CHARACTERS, rnn_size=12, scale=14.0)
+    model.details["val_loss"] = loss
+    return model
+
+
+def test_surprisal_is_scaled_to_the_entropy_of_the_model(visit):
+    losses = {"english": 1.4, "chinese": 4.5}
+    models = {name: trained(loss) for name, loss in losses.items()}
+    with server_in_thread(LocalQueue(models, 8, 4, pace=0)) as port:
+        page = visit(port)
+        for name, loss in losses.items():
+            page.select_option("#model", name)
+            generate(page, "", 300, temperature=2)
+            expect_status(page, "300 characters")
+            show_surprisal(page, 300)
+            data = {"model": name, "length": 300, "seed": 5, "temperature": 2, "alternatives": True}
+            with request(port, "POST", "/api/generate", data | {"stream": False}) as response:
+                details = json.load(response)["details"]
+            multiples = [-log(max(p, 1e-5)) / loss for p, _ in details]
+            expected = [sum(m >= limit for limit in (0.5, 1, 1.5, 2, 2.5)) for m in multiples]
+            shown = page.locator("#text .known").evaluate_all(
+                "all => all.map(({ className }) => Number(className.match(/s(\\d)/)[1]))"
+            )
+            assert shown == expected
+            assert len(set(expected)) >= 4
+            expect(page.locator("#typical")).to_contain_text(f"{loss} nats")
+            page.uncheck("#surprisal")
+
+
+def luminance(colour):
+    """Return the relative luminance of a colour such as ``rgb(1, 2, 3)``, as defined by WCAG."""
+    parts = [int(part) / 255 for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(a, b):
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def style(page, selector, name):
+    return page.locator(selector).first.evaluate("(element, name) => getComputedStyle(element)[name]", name)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_levels_differ_in_lightness_and_their_text_is_legible(visit, port, scheme):
+    page = visit(port, color_scheme=scheme)
+    page.check("#surprisal")
+    paper = style(page, "#text", "backgroundColor")
+    backgrounds = [paper, *(style(page, f"#scale {level}", "backgroundColor") for level in LEVELS)]
+    steps = [luminance(colour) for colour in backgrounds]
+    assert steps == sorted(steps, reverse=scheme == "light")
+    assert all(contrast(a, b) > 1.08 for a, b in pairwise(backgrounds))
+    ink = style(page, "#text", "color")
+    assert all(contrast(ink, colour) >= 4.5 for colour in backgrounds)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_error_text_is_legible(visit, port, scheme):
+    page = visit(port, color_scheme=scheme)
+    generate(page, "☃")
+    expect(page.locator("#status")).to_have_class("error")
+    panel = style(page, "section", "backgroundColor")
+    assert contrast(style(page, "#status", "color"), panel) >= 4.5
+
+
+def test_levels_are_distinct_if_the_browser_replaces_colours(visit, port):
+    page = visit(port, forced_colors="active")
+    page.check("#surprisal")
+    lines = [
+        (
+            style(page, f"#scale {level}", "borderBottomStyle"),
+            style(page, f"#scale {level}", "borderBottomWidth"),
+        )
+        for level in LEVELS
+    ]
+    assert len(set(lines)) == len(LEVELS)
+
+
+def coloured(visit, port, n=400, **options):
+    page = visit(port, **options)
+    generate(page, "山", n, temperature=1)
+    expect_status(page, f"{n} characters")
+    show_surprisal(page, n)
+    return page
+
+
+def centre(page, selector):
+    box = page.locator(selector).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_card_can_be_reached_diagonally_and_leaves_with_the_mouse(visit, port):
+    page = coloured(visit, port)
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now() + 1000") / 1000)
+    boxes = page.locator("#text [data-i]").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().x)"
+    )
+    i = max(range(200), key=boxes.__getitem__)  # the card extends to the left, below the preceding characters
+    page.hover(f"#text [data-i='{i}']")
+    page.clock.run_for(1)
+    expect(page.locator("#card")).to_be_visible()
+    x, y = centre(page, f"#text [data-i='{i}']")
+    first = page.locator("#card button").first.bounding_box()
+    for step in range(1, 21):
+        part = step / 20
+        page.mouse.move(x + part * (first["x"] + 5 - x), y + part * (first["y"] + 5 - y))
+        page.clock.run_for(50)
+    assert page.locator("#card:hover").count() == 1
+    page.clock.run_for(1000)
+    expect(page.locator("#card")).to_be_visible()
+    expect(page.locator("#text .selected")).to_have_attribute("data-i", str(i))
+    page.hover("h1")
+    page.clock.run_for(100)
+    expect(page.locator("#card")).to_be_visible()
+    page.clock.run_for(300)
+    expect(page.locator("#card")).to_be_hidden()
+    assert page.locator("#text .selected").count() == 0
+    for position in (30, 5):  # a mouse that rests on another character shows that one
+        page.hover(f"#text [data-i='{position}']")
+        page.clock.run_for(150)
+        expect(page.locator("#text .selected")).to_have_attribute("data-i", str(position))
+
+
+def test_arrow_keys_read_each_character_and_escape_keeps_the_place(visit, port):
+    page = coloured(visit, port)
+    text = text_of(page)
+    names = {"\n": "newline", " ": "space"}
+    page.focus("#text")
+    for i in range(4):
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(f"#text [data-i='{i}']")).to_be_focused()
+        reading = page.locator("#reading").text_content()
+        assert reading.startswith(f"{names.get(text[i], text[i])}. surprisal ")
+        assert reading.count("%") == 6
+    page.keyboard.press("Escape")
+    expect(page.locator("#card")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#text [data-i='4']")).to_be_focused()
+    expect(page.locator("#card")).to_be_visible()
+    page.keyboard.press("End")
+    expect(page.locator(f"#text [data-i='{len(text) - 1}']")).to_be_focused()
+    page.keyboard.press("Home")
+    x, y = centre(page, "#text [data-i='0']")
+    page.keyboard.press("ArrowDown")
+    below = page.locator("#text .selected")
+    box = below.bounding_box()
+    assert box["y"] > y
+    assert abs(box["x"] - x) < 2 * box["width"] + 2 or text[int(below.get_attribute("data-i"))] == "\n"
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#text [data-i='0']")).to_be_focused()
+    assert page.locator("#reading").get_attribute("aria-live") == "polite"
+
+
+def test_a_long_text_is_laid_out_in_blocks(visit, port, sampled):
+    """The browser lays out only the last block when text is added, and skips those that are out of view."""
+    page = visit(port)
+    generate(page, "山", 3000)
+    expect_status(page, "3000 characters")
+    assert text_of(page) == sampled(3000, "山", temperature=0.8)
+    blocks = page.locator("#text > div")
+    assert blocks.count() >= 5
+    sizes = blocks.evaluate_all("all => all.map(({ children }) => children.length)")
+    assert max(sizes) < 1000
+    assert style(page, "#text > div", "contentVisibility") == "auto"
+    page.evaluate("getSelection().selectAllChildren(document.getElementById('text'))")
+    copied = page.evaluate("`${getSelection()}`")
+    assert copied.rstrip("\n") == "山" + text_of(page).rstrip("\n")

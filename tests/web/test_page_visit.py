@@ -1,0 +1,275 @@
+"""Test what a visitor sees in Chromium: models, examples, settings, languages, history."""
+
+import random
+import re
+from functools import partial
+
+import optional
+import pytest
+from page_helpers import expect_status, generate, text_of, wait_for_characters
+from toys import toy_model
+from web_helpers import CHARACTERS, server_in_thread
+
+from minichar.web.queue import LocalQueue
+
+expect = optional.playwright().expect
+
+
+def trained(title, loss=None, path="/home/ann/secret/poems.txt", **config):
+    model = toy_model(CHARACTERS, scale=14.0, **config)
+    model.details |= {"settings": {"title": title}, "origin": {"path": path}, "val_loss": loss}
+    return model
+
+
+def test_models_are_listed_by_title_in_groups_without_paths(visit):
+    models = {
+        "a": trained("Shakespeare", 1.376, rnn_size=5),
+        "b": trained("", 4.5, rnn_size=5, num_layers=1),
+        "c": trained("Shakespeare", 1.4, model="gru"),
+        "d": trained("Shakespeare", 1.4, model="gru", seed=2),
+    }
+    with server_in_thread(LocalQueue(models, 8, 4, pace=0)) as port:
+        page = visit(port)
+        names = page.locator("#model option").all_text_contents()
+        assert names == [
+            "Shakespeare, LSTM 2×5, loss 1.376",
+            "Shakespeare, GRU 2×4, loss 1.400 (c)",
+            "Shakespeare, GRU 2×4, loss 1.400 (d)",
+            "poems, LSTM 1×5, loss 4.500",
+        ]
+        assert page.locator("#model optgroup[label=Shakespeare] option").count() == 3
+        assert page.locator("#model > option").all_text_contents() == names[3:]
+        page.click("#more summary")
+        expect(page.locator("#about")).to_have_text(
+            re.compile(r"^LSTM, 2 × 5 units, 29 characters, [\d,]+ parameters, validation loss 1.376 nats")
+        )
+        page.click("#language")
+        expect(page.locator("#model option").first).to_have_text("Shakespeare，LSTM 2×5，损失 1.376")
+        expect(page.locator("#about")).to_contain_text("验证损失")
+        assert "ann" not in page.content()
+
+
+def test_first_visit_shows_an_example_and_others_are_one_click_away(visit, port, sampled):
+    page = visit(port)
+    expect_status(page)
+    assert page.input_value("#prime") == page.locator("#text .prime").text_content() == "the "
+    assert len(text_of(page)) == 500
+    examples = page.locator("#examples button")
+    assert examples.all_text_contents() == ["the", "in", "山中", "No prompt"]
+    page.click("#more summary")
+    page.fill("#seed", "7")
+    examples.nth(2).click()
+    expect_status(page, "seed 7")
+    assert text_of(page) == sampled(500, "山中", 7, temperature=0.8)
+    page.select_option("#model", "other")
+    expect(examples).to_have_text(["No prompt"])
+    again = page.context.new_page()
+    again.goto(page.url)
+    expect(again.locator("#model")).to_have_value("other")
+    expect(again.locator("#text")).to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("title", "vocabulary", "expected"),
+    [
+        ("Tang", "春風明月山中夜 ab", ["春風", "明月", "山中", ""]),
+        ("Shakespeare", "ROME:\nThe in", ["ROMEO:\n", "The ", "in ", ""]),
+        ("pystdlib", "defimport ", ["def ", "import ", "if ", ""]),
+        ("Толстой", "Однажды Я не", ["Однажды ", "Я не ", "Она ", ""]),
+        ("?", "0123", [""]),
+    ],
+)
+def test_examples_are_in_the_script_of_the_model(visit, port, title, vocabulary, expected):
+    page = visit(port)
+    found = page.evaluate(
+        "async model => (await import('./examples.js')).examplesFor(model)",
+        {"title": title, "vocabulary": vocabulary},
+    )
+    assert found == expected
+
+
+def test_result_is_visible_on_a_phone_without_scrolling(visit, port):
+    page = visit(port, viewport={"width": 390, "height": 844})
+    expect_status(page)
+    assert page.evaluate("scrollY") == 0
+    status, text = (page.locator(name).bounding_box() for name in ("#status", "#text"))
+    assert status["y"] + status["height"] < text["y"] < 844 - 250
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_temperature_has_words_and_top_p_is_used(visit, port, sampled):
+    page = visit(port)
+    words = []
+    for temperature in ("0.05", "0.5", "1", "1.2", "2"):
+        page.fill("#temperature", temperature)
+        words.append(page.locator("#heat").text_content())
+        assert page.get_attribute("#temperature", "aria-valuetext") == words[-1]
+    assert words == ["0.05, cautious", "0.5, steady", "1, balanced", "1.2, daring", "2, wild"]
+    generate(page, "山", 90, topp=0.5, temperature=1.5)
+    expect_status(page, "90 characters")
+    assert text_of(page) == sampled(90, "山", temperature=1.5, top_p=0.5)
+    page.click("#share")
+    shared = visit(port, "#" + page.url.partition("#")[2])
+    expect_status(shared, "90 characters")
+    assert text_of(shared) == text_of(page)
+    hot = visit(port, "#s=5&n=30&t=9.5&p=山")
+    expect_status(hot, "30 characters")
+    expect(hot.locator("#heat")).to_have_text("9.5, wild")
+
+
+def test_language_and_settings_are_remembered(visit, port):
+    page = visit(port)
+    page.click("#language")
+    generate(page, "山", 77, topk=9, temperature=1.3, until="夜夜夜")
+    page.check("#skip")
+    page.check("#surprisal")
+    page.select_option("#model", "other")
+    again = page.context.new_page()
+    again.goto(f"http://127.0.0.1:{port}/")
+    expect(again.locator("#model")).to_have_value("other")
+    expect(again.locator("html")).to_have_attribute("lang", "zh")
+    kept = {
+        name: again.input_value(f"#{name}") for name in ("length", "topk", "temperature", "until", "seed")
+    }
+    assert kept == {"length": "77", "topk": "9", "temperature": "1.3", "until": "夜夜夜", "seed": ""}
+    assert again.is_checked("#skip")
+    assert again.is_checked("#surprisal")
+
+
+def test_damaged_storage_is_ignored(visit, port):
+    page = visit(port)
+    expect_status(page)
+    for value in ("{", "null", "[1]", '{"temperature":"x","stop":5,"language":"xx","model":{}}'):
+        for storage, key in (("localStorage", "minichar.settings"), ("sessionStorage", "minichar.texts")):
+            page.evaluate(
+                "([storage, key, value]) => { window[storage][key] = value }", [storage, key, value]
+            )
+        page.reload()
+        generate(page, "a", 20)
+        expect_status(page, "20 characters")
+
+
+def refuse(status, route):
+    route.fulfill(status=status, body="x")
+
+
+def test_errors_are_shown_in_the_language_of_the_page(visit, port):
+    page = visit(port, locale="zh-CN")
+    generate(page, "a☃")
+    expect_status(page, "模型的字符表中没有以下字符：☃ (U+2603)")
+    page.click("#language")
+    expect_status(page, "The model does not know these characters: ☃ (U+2603).")
+    for status, chinese in (
+        (429, "请求过多"),
+        (503, "服务器繁忙"),
+        (502, "服务器返回错误 502"),
+        (401, "API 密钥"),
+    ):
+        page = visit(port, locale="zh-CN")
+        page.route("**/api/generate", partial(refuse, status))
+        generate(page, "a")
+        expect_status(page, chinese)
+
+
+def test_no_fragment_causes_an_uncaught_error(visit, port):
+    """An uncaught error fails the test when `visit` is torn down."""
+    page = visit(port)
+    draw = random.Random(5)
+    values = (
+        "",
+        "null",
+        "5",
+        "[[1]]",
+        "[null]",
+        '[[1,"a"],[2]]',
+        "{}",
+        '"x"',
+        "%",
+        "%zz",
+        "NaN",
+        "-1",
+        "1e999",
+    )
+    links = [
+        "%",
+        "#",
+        "s",
+        "s=1&u=null",
+        "s=1&b=null",
+        "s=1&b=5",
+        's=1&b=[[0,"ab"]]',
+        "s=1&u=[null]",
+        "s=1&n=0",
+    ]
+    for _ in range(200):
+        names = draw.sample(["m", "p", "t", "n", "s", "k", "tp", "u", "b", "x", "?"], 4)
+        links.append("&".join(f"{name}={draw.choice(values)}" for name in [*names, "s"]))
+    page.evaluate("links => { for (const link of links) location.hash = link }", links)
+    page.evaluate("location.hash = 's=1&u=null'")
+    expect_status(page, "The link or a setting is invalid: stop")
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+
+
+def test_back_button_and_history_restore_texts(visit, port):
+    page = visit(port)
+    texts = []
+    for seed in (5, 6, 7):
+        generate(page, "山", 40, seed=seed)
+        expect_status(page, f"seed {seed}")
+        texts.append(text_of(page))
+    page.go_back()
+    expect_status(page, "seed 6")
+    assert text_of(page) == texts[1]
+    page.reload()
+    expect_status(page, "seed 6")
+    assert text_of(page) == texts[1]
+    page.go_forward()
+    expect_status(page, "seed 7")
+    page.goto(f"http://127.0.0.1:{port}/api/models")
+    page.go_back()
+    expect_status(page, "seed 7")
+    assert text_of(page) == texts[2]
+    page.click("#history summary")
+    entries = page.locator("#texts button")
+    expect(entries).to_have_count(4)  # and the example
+    expect(entries.first).to_have_attribute("aria-current", "true")
+    entries.nth(2).click()
+    expect_status(page, "seed 5")
+    assert text_of(page) == texts[0]
+    page.click("#continue")
+    expect_status(page, "80 characters, seed 5")
+    page.go_back()
+    expect_status(page, "seed 7")
+
+
+def test_unfinished_text_goes_on_after_a_visit_to_another_page(visit, port, sampled):
+    page = visit(port)
+    generate(page, "山", 2000)
+    wait_for_characters(page, 100)
+    page.goto(f"http://127.0.0.1:{port}/api/models")
+    stored = page.evaluate("JSON.parse(sessionStorage['minichar.texts']).at(-1).text")
+    assert len(stored) >= 100
+    page.go_back()
+    expect_status(page, "2000 characters")
+    assert text_of(page) == sampled(2000, "山", temperature=0.8)
+
+
+@pytest.mark.parametrize("prime", ["山中", "<script>a</script>"])
+def test_page_without_javascript_generates_text(chromium, port, prime):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{port}/")
+    visible = partial(page.locator, "button:visible")
+    assert visible().all_text_contents() == ["Generate 生成"]
+    page.fill("[name=prime] >> visible=true", prime)
+    visible().click()
+    expect(page.locator("#text .prime")).to_have_text(prime)
+    assert len(text_of(page)) == 500
+    assert page.locator("script").count() == 0
+    page.select_option("[name=model]", "other")
+    page.fill("[name=prime]", "")
+    visible().click()
+    expect(page.locator("#text .prime")).to_be_empty()
+    assert set(text_of(page)) <= set("\n abc")
+    context.close()
