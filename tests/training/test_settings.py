@@ -55,6 +55,7 @@ def test_the_defaults():
         "sample_every": 1,
         "checkpoint_dir": "cv",
         "savefile": "",
+        "title": "",
         "keep": 3,
         "checkpoint_every": 60.0,
     }
