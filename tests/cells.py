@@ -60,7 +60,7 @@ H, B = 3, 2
 
 
 def arguments_of(cell, number, generator, dtype="float64"):
-    """Return random arguments for a stage: one block ``(G, H, B)`` per product, then the passed values."""
+    """Return random arguments for a stage: one ``(G, H, B)`` block per matrix product, then the others."""
     passed = len(cell.states) - 1 + cell.takes_h_prev
     for stage in cell.stages[: number + 1]:
         blocks = [generator.normal(size=(len(product.gates), H, B)) for product in stage.products]

@@ -32,7 +32,7 @@ RATES = """batches => {
 
 
 def main() -> None:
-    """Print a row for each model, with the median and the highest rate of its batches."""
+    """Print one row per model, with the median and maximum speed of all batches."""
     with chromium() as browser, TemporaryDirectory() as folder:
         print(f"Chromium {browser.version}\n\n| model | file | characters/s | fastest |\n|---|---|---|---|")
         for name, H in MODELS:

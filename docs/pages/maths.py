@@ -154,7 +154,7 @@ class Parser:
 
 
 def name(text: str) -> str:
-    """Return a name, a word, or a product of letters."""
+    """Return the MathML of a name, a word, or a product of letters."""
     if text == "Σ":
         return "<mo>∑</mo>"
     if text in NAMES:
@@ -173,7 +173,7 @@ def is_word(text: str) -> bool:
 
 
 def group(opening: str, inside: str) -> str:
-    """Return a group in brackets. Braces are not shown."""
+    """Return the MathML of a group in brackets. Braces are not shown."""
     if opening == "{":
         return f"<mrow>{inside}</mrow>"
     brackets = [f'<mo stretchy="false">{sign}</mo>' for sign in (opening, CLOSING[opening])]
@@ -192,5 +192,5 @@ def bare(pieces: list[str]) -> str:
 
 
 def fraction(above: list[str], below: list[str]) -> str:
-    """Return a fraction."""
+    """Return the MathML of a fraction."""
     return f"<mfrac>{bare(above)}{bare(below)}</mfrac>"

@@ -74,7 +74,7 @@ class SweepCommand(GroupedCommand):
     "--space",
     metavar="FILE.toml",
     type=PATH,
-    help="Read options to search from a TOML file, with lines such as rnn_size = [64, 128] and "
+    help="Read the search space from a TOML file, with lines such as rnn_size = [64, 128] and "
     "dropout = '0..0.5'.",
 )
 @searching(

@@ -141,8 +141,8 @@ class Cell:
     def shapes(self, H: int, D: int, V: int) -> Shapes:
         """Return the name and shape of each parameter in a layer with H units and D inputs.
 
-        If D is 0, the inputs are character ids, as in the first layer without an embedding, and ``Wx`` has
-        one column for each of the V characters.
+        If D is 0, the inputs are character ids, as in the first layer of a model without an embedding, and
+        ``Wx`` has one column for each of the V characters.
         """
         shapes: Shapes = {}
         for product in self.products:

@@ -17,7 +17,7 @@ class LayerStage:
     linears : list of Linear
         The matrix products.
     recurrent : Linear
-        The matrix product that reads the hidden state.
+        The matrix product that takes the hidden state as input.
     forward, backward : callable
         The cell's functions, fused by the backend.
     caches : list of T tuples of arrays

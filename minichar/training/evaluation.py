@@ -14,12 +14,12 @@ import numpy as np
 
 from minichar.devices.backend import Array
 from minichar.engine.feed import teacher_forcing
-from minichar.engine.network import Network
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
+from minichar.training.measurement import Measurement
 
 PARTS = ("train", "val", "test")
 BLOCKS = 64
@@ -61,24 +61,21 @@ class Evaluation:
         return exp(self.loss) if self.loss < LARGEST_LOSS else inf
 
 
-def evaluate(network: Network, chunks: Iterable[Chunk]) -> Evaluation:
-    """Return the loss over `chunks`, starting from the current state of `network`.
+def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
+    """Return the loss over `chunks`, starting from the current state of the network.
 
     Parameters
     ----------
-    network : Network
-        A network without dropout masks. Its state advances to the end of the last chunk.
+    measure : Measurement
+        Its network must not have dropout masks. The network's state advances to the end of the last chunk.
     chunks : iterable of (inputs, targets) or (inputs, targets, keep)
         Arrays of int ``(n, B)``, n ≤ T, and of bool (`Network.set_keep`).
     """
-    to_device, to_host = network.parameters.backend.to_device, network.parameters.backend.to_host
     losses, sizes = [], []
     for inputs, targets, *keep in chunks:
-        network.set_keep(*keep)
-        loss = network.measure(teacher_forcing(to_device(inputs)), to_device(targets))
-        losses.append(float(to_host(loss)))
+        measure.network.set_keep(*keep)
+        losses.append(measure(inputs, targets))
         sizes.append(targets.size)
-        network.carry()
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
 
 
@@ -140,7 +137,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
                 network.set_keep(*keep)
                 network.run(teacher_forcing(to_device(inputs)))
                 network.carry()
-    return check_finite(evaluate(network, watch(getattr(split, part))))
+    return check_finite(evaluate(Measurement(network), watch(getattr(split, part))))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
@@ -175,7 +172,7 @@ def evaluate_whole(
             yield inputs, targets, *keep
             release(ids)
 
-    return check_finite(evaluate(model.network(T, 1), chunks()))
+    return check_finite(evaluate(Measurement(model.network(T, 1)), chunks()))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`
@@ -213,15 +210,15 @@ def evaluate_blocks(
     # Use views, because the streams may be memory-mapped, and copy one group of blocks at a time.
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
     blocks = inputs.shape[0] * inputs.shape[1]
-    network, results = model.network(N, min(blocks, BLOCKS)), []
+    measure, results = Measurement(model.network(N, min(blocks, BLOCKS))), []
     for start in watch(range(0, blocks, BLOCKS)):
         b, j = group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
-        if len(b) < network.B:  # the last group
-            network = model.network(N, len(b))
-        network.reset()
+        if len(b) < measure.network.B:  # the last group
+            measure = Measurement(model.network(N, len(b)))
+        measure.network.reset()
         chunk = inputs[group].T.astype(np.intp), targets[group].T.astype(np.intp)  # (N, BLOCKS) each
         keep = [] if resets is None else [resets.at(resets.origins[b] + j * N).keep(0, N)]
-        results.append(evaluate(network, [(*chunk, *keep)]))
+        results.append(evaluate(measure, [(*chunk, *keep)]))
         release(streams)
     losses, sizes = [result.loss for result in results], [result.characters for result in results]
     return check_finite(

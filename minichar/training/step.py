@@ -102,7 +102,7 @@ class TrainingStep:
         generator : Uniform
             Used to draw the masks for scheduled sampling and dropout.
         keep : array of bool, (T, B), on the host, optional
-            Where the states are kept (`Network.set_keep`). Pass it for all chunks of a run, or for none.
+            False where the states are reset before a step. Pass it for all chunks of a run, or for none.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         self.network.set_keep(keep)

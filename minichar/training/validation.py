@@ -6,6 +6,7 @@ from minichar.devices.cpu import CPU
 from minichar.model import CharRNN
 from minichar.text.batches import Chunks
 from minichar.training.evaluation import Evaluation, evaluate
+from minichar.training.measurement import Measurement
 from minichar.training.team import Team
 
 
@@ -23,12 +24,12 @@ class Validation:
     """
 
     def __init__(self, model: CharRNN, T: int, own: int, share: float, team: Team) -> None:
-        self.network, self.share, self.team = model.network(T, own), share, team
+        self.measure, self.share, self.team = Measurement(model.network(T, own)), share, team
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
         """Return the loss over the chunks of all processes, from a zero state."""
-        self.network.reset()
-        own = evaluate(self.network, chunks)
+        self.measure.network.reset()
+        own = evaluate(self.measure, chunks)
         losses = np.array([own.loss, own.first, own.last])
         self.team.average(self.share, CPU, losses)
         loss, first, last = losses.tolist()

@@ -36,7 +36,7 @@ class Device:
         return self.streams[-1]
 
     def cross(self, where):
-        """Count a copy of an array or of one of its elements between host and device."""
+        """Record one copy of an array or a single element between host and device."""
         self.wait(where)
         self.crossings[where] += 1
 

@@ -40,7 +40,8 @@ def operations_of(fake_cupy, generator):
 def test_a_training_step_stays_within_its_budget(model, budget, operations_of):
     """A layer takes four operations per step: a product and a kernel forward, and the same backward.
 
-    The first layer also looks up its characters, and a GRU multiplies its input separately.
+    The first layer also looks up a column of weights for each character, and a GRU layer needs a
+    separate product for its input.
     """
     counts = operations_of(model)
     assert sum(counts.values()) <= budget

@@ -20,7 +20,7 @@ def unusable(*arguments):
 
 @pytest.fixture
 def odd_cell(monkeypatch):
-    """Register a cell whose matrix products use different gate orders and that PyTorch does not have."""
+    """Register a cell with no PyTorch equivalent, whose matrix products use different gate orders."""
     products = (Product("U", "zr", reads_x=False), Product("W", "rz", reads_state=False), Product("Wn", "n"))
     stage = Stage(products, unusable, unusable, cache="")
     cell = Cell("odd", "Odd cell", "h", (stage,))

@@ -94,7 +94,7 @@ def count_launches(events: Iterable[Any]) -> dict[str, Any]:
 
 
 def memory(backend: Backend, work: Work) -> dict[str, Any]:
-    """Measure the memory of a training step on a GPU or, on the CPU, the peak memory of the process."""
+    """Measure the memory used by a training step on a GPU, or the process's peak memory on the CPU."""
     if not work.on_gpu:
         warmed_up(work)
         return {"H": work.rnn_size, "process megabytes": peak_memory() / 1e6}

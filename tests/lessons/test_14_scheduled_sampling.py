@@ -85,7 +85,7 @@ def test_a_character_is_drawn_with_its_probability(generator):
 
 
 def test_the_choice_is_a_step_function_of_the_logits():
-    """As one logit grows, the chosen character stays the same or jumps."""
+    """As one logit increases, the chosen character stays the same until it changes abruptly."""
     logits, u = np.zeros((V, 1)), np.array([0.5])
     first = np.eye(V)[:, :1]  # (V, 1)
     ids = [int(draw.draw(np, logits + growth * first, u)[0]) for growth in np.linspace(0.0, 6.0, 601)]

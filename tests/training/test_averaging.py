@@ -8,6 +8,7 @@ from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.errors import MinicharError
 from minichar.training.averaging import decay_at
 from minichar.training.evaluation import evaluate
+from minichar.training.measurement import Measurement
 from minichar.training.start import begin, resume
 
 
@@ -45,7 +46,7 @@ def test_the_average_is_evaluated_and_saved(settings_of):
     model = load(trainer.saver.saved[-1])
     np.testing.assert_array_equal(model.parameters.flat, trainer.model.parameters.flat)
     assert not np.array_equal(model.parameters.flat, trainer.step.theta.flat)
-    loss = evaluate(model.network(trainer.split.T, trainer.split.B), trainer.split.val).loss
+    loss = evaluate(Measurement(model.network(trainer.split.T, trainer.split.B)), trainer.split.val).loss
     assert history_of(trainer.saver.saved[-1])[-1]["val_loss"] == loss
 
 

@@ -5,6 +5,7 @@ import pytest
 from naive import read_chunk
 
 from minichar.devices.cpu import CPU
+from minichar.devices.graph import CudaGraph
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
@@ -13,6 +14,7 @@ from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import evaluation
 from minichar.training.evaluation import Evaluation, evaluate, evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.measurement import Measurement
 
 T, B, V, H = 5, 2, 8, 3
 VOCABULARY = Vocabulary("abcdefgh")
@@ -71,7 +73,7 @@ class TestEvaluate:
         inputs, targets = generator.integers(V, size=(2, 12, B))  # each (12, B)
         cuts = [(0, 5), (5, 7), (7, 12)]
         network = model.network(T, B)
-        result = evaluate(network, [(inputs[i:j], targets[i:j]) for i, j in cuts])
+        result = evaluate(Measurement(network), [(inputs[i:j], targets[i:j]) for i, j in cuts])
 
         losses, state = [], None
         for i, j in cuts:
@@ -89,7 +91,7 @@ class TestEvaluate:
         state = generator.uniform(-0.9, 0.9, model.config.state_shape(B))
         network = model.network(T, B)
         network.state = state
-        assert evaluate(network, [(inputs, targets)]).loss == pytest.approx(
+        assert evaluate(Measurement(network), [(inputs, targets)]).loss == pytest.approx(
             naive_loss(model, inputs, targets, state)[0], rel=1e-12
         )
 
@@ -247,4 +249,19 @@ class TestOnADevice:
         before = dict(device.crossings)
         evaluate_part(there, split, "train", "zero")
         crossed = {way: device.crossings[way] - before[way] for way in before}
-        assert crossed == {"to_device": 2 * len(split.train), "to_host": len(split.train)}
+        assert crossed == {"to_device": len(split.train), "to_host": len(split.train)}
+
+    def test_full_chunks_are_replayed_on_a_gpu(self, there, device, ids):
+        """Replayed and separately launched operations give bitwise identical losses."""
+        inputs, targets = np.stack([ids[:60].reshape(4, 5, 3), ids[1:].reshape(4, 5, 3)])  # (4, T, B) each
+        measure, network = Measurement(there.network(5, 3)), there.network(5, 3)
+        for k in range(4):
+            loss = network.measure(teacher_forcing(device.to_device(inputs[k])), device.to_device(targets[k]))
+            network.carry()
+            assert measure(inputs[k], targets[k]) == float(device.to_host(loss))
+        assert isinstance(measure.whole_chunk, CudaGraph) == (device.kind == "gpu")
+        if device.kind == "gpu":
+            assert measure.whole_chunk.graph is not None
+        short = inputs[0][:2], targets[0][:2]
+        feed, wanted = teacher_forcing(device.to_device(short[0])), device.to_device(short[1])
+        assert measure(*short) == float(device.to_host(network.measure(feed, wanted)))

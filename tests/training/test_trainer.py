@@ -9,6 +9,7 @@ import pytest
 import minichar.training.validation as validation_module
 from minichar.training.evaluation import evaluate
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
+from minichar.training.measurement import Measurement
 
 
 def watch(monkeypatch, thing, method, note):
@@ -54,7 +55,7 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
 def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
     """The learning rate is too small to change any weight."""
     trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64")
-    read = evaluate(trainer.model.network(trainer.split.T, trainer.split.B), trainer.split.train)
+    read = evaluate(Measurement(trainer.model.network(trainer.split.T, trainer.split.B)), trainer.split.train)
     losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
     n = len(trainer.split.train)
     assert losses[0] == pytest.approx(read.first, rel=1e-12)
@@ -95,7 +96,7 @@ def test_the_contents_of_an_evaluation_event(trainer_of):
     chunks = {"val": split.val, "fit": [split.train[k] for k in range(len(split.val))]}
     for name, part in chunks.items():
         network = trainer.model.network(split.T, split.B)  # with a zero state
-        assert getattr(evaluated[-1], name) == evaluate(network, part)
+        assert getattr(evaluated[-1], name) == evaluate(Measurement(network), part)
     assert [row["iteration"] for row in trainer.history] == ends[1:]
 
 
@@ -115,7 +116,7 @@ def test_dropout_is_inactive_during_validation(trainer_of):
     trainer = trainer_of(dropout=0.5, eval_val_every=30)
     evaluated = next(event for event in trainer.run() if isinstance(event, Evaluated))
     network = trainer.model.network(trainer.split.T, trainer.split.B)
-    assert evaluated.val == evaluate(network, trainer.split.val)
+    assert evaluated.val == evaluate(Measurement(network), trainer.split.val)
 
 
 def test_the_learning_rate_and_the_ratio_of_each_epoch_are_used(trainer_of, monkeypatch):
@@ -284,7 +285,7 @@ def test_every_evaluation_uses_the_same_chunks_if_their_number_is_limited(traine
         if isinstance(event, Evaluated):
             for name, part in (("val", split.val), ("fit", split.train)):
                 network = trainer.model.network(split.T, split.B)
-                assert getattr(event, name) == evaluate(network, [part[0], part[1]])
+                assert getattr(event, name) == evaluate(Measurement(network), [part[0], part[1]])
     assert len(trainer.history) > 3
 
 

@@ -393,7 +393,7 @@ def test_limit_per_client(queue):
 
 
 def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch):
-    """Otherwise, a client that opens and closes streams would start any number of jobs."""
+    """Otherwise, a client could start any number of jobs by repeatedly opening and closing streams."""
     client = create_app(queue, per_client=1).test_client()
     response, job = start(client)
     response.close()

@@ -33,7 +33,7 @@ http {{
 
 @contextmanager
 def nginx(server, folder):
-    """Run nginx as a proxy for the server at port `server`, and yield its port."""
+    """Run nginx as a proxy for the server on port `server`, and yield nginx's port."""
     program, port = shutil.which("nginx") or missing("nginx"), free_port()
     (folder / "nginx.conf").write_text(CONFIGURATION.format(port=port, server=server))
     with subprocess.Popen([program, "-p", folder, "-c", "nginx.conf", "-e", "error.log"]) as child:

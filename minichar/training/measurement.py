@@ -1,0 +1,35 @@
+"""The loss of a chunk, measured without a backward pass."""
+
+import numpy as np
+
+from minichar.devices.backend import Array
+from minichar.engine.feed import teacher_forcing
+from minichar.engine.network import Network
+
+
+class Measurement:
+    """Measures the loss of successive chunks.
+
+    A chunk of T steps is copied to an array that is allocated once, so that a backend can capture and replay
+    its forward pass (`Backend.recorded`).
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.backend = network, network.parameters.backend
+        self.chunk = self.backend.zeros((2, network.T, network.B), "int64")  # (2, T, B): inputs and targets
+        self.loss = self.backend.zeros((), network.parameters.dtype)
+        self.whole_chunk = self.backend.recorded(lambda: self._measure(*self.chunk))
+
+    def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """Return the mean loss of a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk."""
+        chunk = self.backend.to_device(np.stack([inputs, targets]))  # (2, n, B)
+        if len(inputs) == self.network.T:
+            self.chunk[...] = chunk
+            self.whole_chunk()
+        else:
+            self._measure(*chunk)
+        return float(self.backend.to_host(self.loss))
+
+    def _measure(self, inputs: Array, targets: Array) -> None:
+        self.loss[...] = self.network.measure(teacher_forcing(inputs), targets)
+        self.network.carry()
