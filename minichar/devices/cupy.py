@@ -11,6 +11,7 @@ from minichar.devices.backend import Array, Backend, Function, Into, unusable
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
 from minichar.devices.nccl import open_nccl
+from minichar.devices.philox import Philox
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
 from minichar.extras import install_command
@@ -31,7 +32,7 @@ class CuPyBackend(Backend):
 
     def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
         super().__init__(f"gpu:{index}", xp)
-        self.index, self.products = index, products
+        self.index, self.products, self.philox = index, products, Philox(self)
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
@@ -47,9 +48,7 @@ class CuPyBackend(Backend):
 
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random generator on the device. Different `words` yield independent streams."""
-        return CountedUniform(
-            words, lambda seed, shape, dtype: self.xp.random.default_rng(seed).random(shape, dtype)
-        )
+        return CountedUniform(words, self.philox.draw)
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with a one-hot matrix product.

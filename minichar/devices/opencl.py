@@ -32,7 +32,7 @@ class DpnpBackend(Backend):
         """Return a uniform random generator on the device. Different `words` yield independent streams."""
 
         def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
-            state = self.xp.random.RandomState(seed, sycl_queue=self.queue)
+            state = self.xp.random.RandomState(seed & 0xFFFFFFFF, sycl_queue=self.queue)
             return state.uniform(size=shape, dtype=np.dtype(dtype).type)
 
         return CountedUniform(words, draw)

@@ -48,7 +48,7 @@ class CountedUniform(Uniform):
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
         """Return new random numbers with the given shape and dtype."""
-        seed = np.random.SeedSequence((*self.words, self.blocks)).generate_state(1)
+        seed = np.random.SeedSequence((*self.words, self.blocks)).generate_state(1, "uint64")
         self.blocks += 1
         return self.draw(int(seed[0]), shape, dtype)
 

@@ -82,7 +82,7 @@ class Ranks(Team):
 
     def __init__(self, comm: Any) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
-        self.reducers: dict[str, Callable[[Array, Array], None] | None] = {}
+        self.reducers: dict[Backend, Callable[[Array, Array], None] | None] = {}
 
     def average(self, share: float, backend: Backend, *arrays: Array) -> None:
         """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
@@ -96,9 +96,9 @@ class Ranks(Team):
 
     def sum(self, backend: Backend, sent: Array) -> Array:
         """Return the sum of an array over all ranks, computed on the device if possible."""
-        if backend.name not in self.reducers:
-            self.reducers[backend.name] = backend.all_reduce(self.comm)
-        if (all_reduce := self.reducers[backend.name]) is not None:
+        if backend not in self.reducers:
+            self.reducers[backend] = backend.all_reduce(self.comm)
+        if (all_reduce := self.reducers[backend]) is not None:
             received = backend.xp.empty_like(sent)
             all_reduce(sent, received)
             return received

@@ -1,13 +1,12 @@
-"""The parts of ``cupy.cuda`` and ``cupy.random`` that minichar uses."""
+"""The parts of ``cupy.cuda`` that minichar uses."""
 
 from types import SimpleNamespace
 
 import numpy as np
 
-from cupy_double.array import CUDARuntimeError, ndarray, real
+from cupy_double.array import CUDARuntimeError, real
 from cupy_double.device import CAPTURE_INVALIDATED, CAPTURE_ISOLATION, Capture
 
-RealGenerator = real.random.Generator  # resolved before tests replace the module "cupy"
 INVALID_DEVICE = 101  # CUDA's error code
 
 
@@ -170,22 +169,3 @@ class UsingAllocator:
 
     def __exit__(self, *exception):
         self.device.allocator = self.before
-
-
-class Random(Known):
-    def __init__(self, device):
-        super().__init__(device, real.random)
-
-    def default_rng(self, seed=None):
-        self._device.wait("a new generator")
-        return Generator(self._device, seed)
-
-
-class Generator(Known):
-    def __init__(self, device, seed):
-        super().__init__(device, RealGenerator)
-        self._generator = np.random.default_rng(seed)
-
-    def random(self, size=None, dtype=np.float64, out=None):
-        self._device.wait("random numbers")  # the graph would contain a fixed random state
-        return ndarray(np.asarray(self._generator.random(size, dtype)), self._device)

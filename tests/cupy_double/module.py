@@ -9,7 +9,7 @@ import pytest
 
 from cupy_double.array import bare, ndarray, real
 from cupy_double.cublas import CuBLAS
-from cupy_double.cuda import Cuda, Random
+from cupy_double.cuda import Cuda
 from cupy_double.device import Device
 from cupy_double.operations import MOST_COPIES, operations
 from minichar.devices import cublas
@@ -68,7 +68,6 @@ class DoubleOfCuPy(ModuleType):
         self.__version__ = real.__version__
         self.ndarray = ndarray
         self.cuda = Cuda(self.device_)
-        self.random = Random(self.device_)
         self.cublas = CuBLAS(self.device_)
 
     @property

@@ -18,13 +18,13 @@ from minichar.engine.cell import CELLS
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed (pip install cupy-cuda12x)")
 fusion = pytest.importorskip("cupy._core.fusion", reason="this version of CuPy has no cupy._core.fusion")
 
-CONSTANT = re.compile(r"const \w+ (v\d+) = (\S+);")
-DECLARATION = re.compile(r"(\w+ v\d+(_\d+)?;\s*)+")
-CAST = re.compile(r"(v[\d_]+) = static_cast< (\w+) >\((v[\d_]+)\);")
+CONSTANT = re.compile(r"const [\w ]+ (v\d+) = ([-+.\de]+)(u?ll)?;")
+DECLARATION = re.compile(r"([\w ]+ v\d+(_\d+)?;\s*)+")
+CAST = re.compile(r"(v[\d_]+) = static_cast< ([\w ]+) >\((v[\d_]+)\);")
 CALL = re.compile(r"cupy_(\w+)\((.*), (v[\d_]+)\);")
 COPY = re.compile(r"(v\d+) = (v\d+);")
 COPIES = re.compile(r"(v\d+ = v\d+;\s*)+")
-DTYPES = {"float": "float32", "double": "float64"}
+DTYPES = {"float": "float32", "double": "float64", "unsigned long long": "uint64", "long long": "int64"}
 
 
 def array_without_memory(shape, dtype):
@@ -50,9 +50,9 @@ def run(kernel, arrays):
     values = {f"v{i}": array for i, array in enumerate(arrays)}
     for line in kernel.operation.splitlines():
         if match := CONSTANT.fullmatch(line):
-            values[match[1]] = float(match[2])
+            values[match[1]] = int(match[2]) if match[3] else float(match[2])
         elif match := CAST.fullmatch(line):
-            uninitialised = np.nan  # kernels cast their outputs before assigning them
+            uninitialised = 0  # kernels cast their outputs before assigning them
             values[match[1]] = np.asarray(values.get(match[3], uninitialised)).astype(DTYPES[match[2]])
         elif match := CALL.fullmatch(line):
             values[match[3]] = getattr(np, match[1])(*(values[name] for name in match[2].split(", ")))

@@ -1,0 +1,72 @@
+"""Philox4x32-10, a counter-based random number generator (Salmon, Moraes, Dror & Shaw 2011).
+
+A counter of four 32-bit words x is encrypted with a key of two words k in ten rounds:
+
+    x₀, x₁, x₂, x₃ ← hi(M₁x₂) ⊕ x₁ ⊕ k₀, lo(M₁x₂), hi(M₀x₀) ⊕ x₃ ⊕ k₁, lo(M₀x₀)
+    k₀, k₁ ← k₀ + W₀, k₁ + W₁
+
+hi and lo are the upper and lower 32 bits of a 64-bit product. The four words that result are random, and
+independent of those of any other counter or key. No state is stored, so on a GPU, one kernel draws any number
+of random numbers.
+"""
+
+from types import ModuleType
+
+import numpy as np
+
+from minichar.devices.backend import Array, Backend
+
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+ROUNDS = 10
+WORD, MASK = np.uint64(32), np.uint64(0xFFFFFFFF)
+
+
+Words = tuple[Array, Array, Array, Array]
+
+
+def encrypt(x0: Array, x1: Array, x2: Array, x3: Array, k0: Array, k1: Array) -> Words:
+    """Return four random words for each counter. All arrays are of uint64, with values below 2³²."""
+    for _ in range(ROUNDS):
+        product0, product1 = x0 * M0, x2 * M1
+        x0, x1 = (product1 >> WORD) ^ x1 ^ k0, product1 & MASK
+        x2, x3 = (product0 >> WORD) ^ x3 ^ k1, product0 & MASK
+        k0, k1 = (k0 + W0) & MASK, (k1 + W1) & MASK
+    return x0, x1, x2, x3
+
+
+def float32(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array, ...]]:
+    """Return four uniform random numbers in [0, 1) with 24 bits for each counter (i, 0, 0, 0)."""
+    zero = i ^ i
+    return (tuple((x >> np.uint64(8)) * 2.0**-24 for x in encrypt(i, zero, zero, zero, k0, k1)),)
+
+
+def float64(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array, ...]]:
+    """Return two uniform random numbers in [0, 1) with 53 bits for each counter (i, 0, 0, 0)."""
+    zero = i ^ i
+    x0, x1, x2, x3 = encrypt(i, zero, zero, zero, k0, k1)
+    pairs = (x0, x1), (x2, x3)
+    return (tuple(((a >> np.uint64(5)) * 2.0**26 + (b >> np.uint64(6))) * 2.0**-53 for a, b in pairs),)
+
+
+class Philox:
+    """Draws arrays of uniform random numbers on a device.
+
+    Parameters
+    ----------
+    backend : Backend
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.kernels = {"float32": (backend.fuse(float32), 4), "float64": (backend.fuse(float64), 2)}
+
+    def draw(self, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return uniform random numbers in [0, 1). Different seeds below 2⁶⁴ give independent numbers."""
+        kernel, each = self.kernels[dtype]
+        size = int(np.prod(shape))
+        out = self.backend.xp.empty((each, -(-size // each)), dtype)  # (each, counters)
+        counters = self.backend.xp.arange(out.shape[1], dtype="uint64")[None]  # (1, counters)
+        key = (self.backend.xp.full((1, 1), word, "uint64") for word in (seed & 0xFFFFFFFF, seed >> 32))
+        kernel(counters, *key, into=[(0, out)])
+        return out.reshape(-1)[:size].reshape(shape)

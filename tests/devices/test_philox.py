@@ -1,0 +1,66 @@
+"""Tests for the random numbers that are drawn on a GPU."""
+
+import numpy as np
+import pytest
+from test_fusion import TracedCuPy
+
+from minichar.devices.cpu import CPU
+from minichar.devices.cupy import CuPyBackend
+from minichar.devices.philox import Philox, encrypt, float32, float64
+
+# From the known answers of Random123, the reference implementation: counter, key and result.
+KNOWN = (
+    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+)
+
+
+def numbers(text):
+    return [np.array([int(word, 16)], "uint64") for word in text.split()]
+
+
+@pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
+def test_the_known_answers(counter, key, result):
+    assert encrypt(*numbers(counter), *numbers(key)) == tuple(numbers(result))
+
+
+@pytest.mark.parametrize(("function", "each"), [(float32, 4), (float64, 2)])
+def test_numbers_are_the_leading_bits_of_the_words(function, each):
+    i, k0, k1 = np.arange(5, dtype="uint64")[None], *numbers("7 9")
+    words = np.concatenate(encrypt(i, i ^ i, i ^ i, i ^ i, k0, k1)).astype(object)  # (4, 5)
+    wanted = (
+        words >> 8 if each == 4 else np.array([(a >> 5 << 26) + (b >> 6) for a, b in (words[:2], words[2:])])
+    )
+    (found,) = function(np, i, k0, k1)
+    np.testing.assert_array_equal(
+        np.concatenate(found) * 2.0 ** (24 if each == 4 else 53), wanted.astype(float)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+class TestDraw:
+    def test_a_gpu_uses_one_kernel_and_draws_the_same_numbers(self, dtype):
+        xp = TracedCuPy()
+        xp.empty, xp.arange, xp.full = np.empty, np.arange, np.full
+        gpu, cpu = Philox(CuPyBackend(0, xp)), Philox(CPU)
+        seed = 0x123456789ABCDEF
+        np.testing.assert_array_equal(gpu.draw(seed, (3, 5), dtype), cpu.draw(seed, (3, 5), dtype))
+        (kernel,) = xp.kernels
+        assert len(kernel.in_params) == 3 + (4 if dtype == "float32" else 2)
+
+    def test_the_numbers_are_uniform_and_differ_between_seeds(self, dtype):
+        draw = Philox(CPU).draw
+        first, second, third = (draw(seed, (20_001,), dtype) for seed in (1, 2, 1 << 32))
+        for u in (first, second, third):
+            assert u.dtype == dtype
+            assert u.min() >= 0
+            assert u.max() < 1
+            np.testing.assert_allclose(np.histogram(u, 10, (0, 1))[0] / len(u), 0.1, atol=0.01)
+        for u in (second, third):
+            assert abs(np.corrcoef(first, u)[0, 1]) < 0.03
+        assert len(set(first.tolist())) > 19_900
+
+    @pytest.mark.parametrize("shape", [(), (0, 3), (7,), (2, 3, 5)])
+    def test_any_shape(self, dtype, shape):
+        assert Philox(CPU).draw(1, shape, dtype).shape == shape
