@@ -32,9 +32,9 @@ second gradient is 0:
 Repeating this for all T steps sums over all paths. This is *backpropagation through time*, or BPTT
 (Werbos 1990). In the engine, it is the loop in `Layer.backward`, which is the same for every cell.
 
-The engine's variable dh is this sum. Before `dh += dh_above[t]`, it contains only the second term,
-which comes from the next step. When layers are stacked, the first term comes from the layer above:
-its dx is the `dh_above` of the layer below it.
+In the engine, `dh_above[t]` contains the first term until the backward pass of step t+1 adds the
+second term to it. The variable dh is then the sum. When layers are stacked, the first term comes
+from the layer above: its dx is the `dh_above` of the layer below it.
 
 Here is a forward pass over three steps with w_h = 0.8, w_x = 0.5 and h_0 = 0.3, rounded to four
 decimal places. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t:
@@ -195,11 +195,11 @@ def test_stacked_layers_agree_with_the_complex_step(num_layers):
 EXERCISE = """
 In minichar/engine/layer.py, in Layer.backward, change
 
-    dh += dh_above[t]
+    if t > 0:
 
 to
 
-    dh = dh_above[t]
+    if t < 0:
 
 Now no gradient is passed from a step to the previous one. Which tests fail? Which of them test a
 single unit, and which test a whole network?

@@ -142,11 +142,11 @@ def test_the_computed_and_omitted_parts_add_up_to_the_gradient_of_the_expected_l
 EXERCISE = """
 In minichar/training/scheduled_sampling.py, in __call__, change
 
-    return self.xp.where(self.mask[t], self.inputs[t], predicted)
+    self.ids[t] = self.xp.where(self.mask[t], self.inputs[t], predicted)
 
 to
 
-    return self.xp.where(self.mask[t], predicted, self.inputs[t])
+    self.ids[t] = self.xp.where(self.mask[t], predicted, self.inputs[t])
 
 This swaps the two sources. Do the gradient checks fail?
 """
