@@ -8,10 +8,12 @@ from minichar.devices.backend import Array
 class Feed:
     """The source of the input characters of a chunk. By default, all of them are known (teacher forcing).
 
+    A subclass that chooses the characters overrides ``__call__``, which must also store them in `ids`.
+
     Attributes
     ----------
     ids : array of int, (T, B)
-        The input characters. At step t, only those up to step t may be known.
+        The input characters, which the backward pass reads. At step t, only those up to step t may be known.
     """
 
     def __init__(self, ids: Array) -> None:

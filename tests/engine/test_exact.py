@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from toys import toy_model
 
-from minichar.engine.exact import exact
+from minichar.devices.cpu import NumPyBackend
+from minichar.engine.exact import exact, with_exact_products
 from minichar.engine.feed import teacher_forcing
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
@@ -39,6 +40,22 @@ def test_sums_are_not_rounded(scale, generator):
         for b in range(2):
             terms = (Fraction(w) * Fraction(x) for w, x in zip(W[g].tolist(), s[:, b].tolist(), strict=True))
             assert Fraction(product[g, b]) == sum(terms)
+
+
+def test_a_product_is_summed_before_it_is_added(generator):
+    """`out` is on no grid. A sum that starts from it would depend on the order of the terms."""
+
+    class Unordered(NumPyBackend):
+        def add_matmul(self, A, B, out):
+            for k in range(len(B)):
+                out += A[:, k : k + 1] @ B[k : k + 1]
+            return out
+
+    W, _ = rounded(generator.normal(size=(32, 129)))
+    s, out = generator.uniform(-1, 1, (129, 7)), generator.normal(size=(32, 7))
+    backend = with_exact_products(Unordered())
+    wanted = out + backend.matmul(W, s)
+    np.testing.assert_array_equal(backend.add_matmul(W, s, out=out), wanted)
 
 
 def test_rounding_to_the_grids_is_about_as_accurate_as_float32(generator):
