@@ -1,6 +1,7 @@
 """The NVIDIA GPU backend, which uses CuPy."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from itertools import islice
 from types import ModuleType
@@ -18,6 +19,8 @@ from minichar.extras import install_command
 
 NO_DEVICE = 100
 """The CUDA error code cudaErrorNoDevice: a driver is installed, but there is no GPU."""
+Nesting = Sequence[int | None]
+"""The length of each tuple in a sequence of arrays and tuples of arrays, and None for each array."""
 
 
 class CuPyBackend(Backend):
@@ -67,35 +70,37 @@ class CuPyBackend(Backend):
         written to a block is returned as that block's arrays.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
-        nesting: dict[str, Any] = {}
 
-        def flat(*arrays: Array) -> tuple[Array, ...] | None:
-            values, written = _nested(nesting["values"], iter(arrays)), nesting["written"]
-            arguments, outs = values[: len(values) - len(written)], values[len(values) - len(written) :]
-            results = list(function(xp, *arguments))
-            for k, out in zip(written, outs, strict=True):
-                for target, result in zip(out, _flat([results[k]]), strict=True):
-                    target[...] = result
-                if isinstance(results[k], tuple):
-                    results[k] = out
-            known = {id(array): k for k, array in enumerate(arrays)}
-            nesting["results"] = [_nesting(result) for result in results]
-            nesting["sources"] = [known.get(id(result)) for result in _flat(results)]
-            return tuple(array for array in _flat(results) if id(array) not in known) or None
+        @cache  # CuPy caches kernels too, but only by the dtypes and dimensions of the arrays
+        def kernel_for(nesting: Nesting, written: tuple[int, ...]) -> tuple[Function, dict[str, Any]]:
+            traced: dict[str, Any] = {}
 
-        kernel = xp.fuse(kernel_name=where)(flat)
+            def flat(*arrays: Array) -> tuple[Array, ...] | None:
+                values = _nested(nesting, iter(arrays))
+                arguments, outs = values[: len(values) - len(written)], values[len(values) - len(written) :]
+                results = list(function(xp, *arguments))
+                for k, out in zip(written, outs, strict=True):
+                    for target, result in zip(out, _flat([results[k]]), strict=True):
+                        target[...] = result
+                    if isinstance(results[k], tuple):
+                        results[k] = out
+                known = {id(array): k for k, array in enumerate(arrays)}
+                traced["results"] = [_nesting(result) for result in results]
+                traced["sources"] = [known.get(id(result)) for result in _flat(results)]
+                return tuple(array for array in _flat(results) if id(array) not in known) or None
+
+            return xp.fuse(kernel_name=where)(flat), traced
 
         def call(*arguments: Any, into: Into | tuple[()] = ()) -> list[Any]:
             tuples = [_by_gate(argument) for argument in arguments]
             H, B = next(_flat(tuples)).shape
             values = [*tuples, *(tuple(out.reshape(-1, H, B)) for _, out in into)]
             arrays = list(_flat(values))
-            nesting["values"] = [_nesting(value) for value in values]
-            nesting["written"] = [k for k, _ in into]
+            kernel, traced = kernel_for(tuple(map(_nesting, values)), tuple(k for k, _ in into))
             made = kernel(*arrays)
             new = iter(made if isinstance(made, tuple) else (made,))
-            results = (next(new) if k is None else arrays[k] for k in nesting["sources"])
-            return _nested(nesting["results"], results)
+            results = (next(new) if k is None else arrays[k] for k in traced["sources"])
+            return _nested(traced["results"], results)
 
         return call
 
@@ -134,7 +139,7 @@ def _nesting(value: Any) -> int | None:
     return len(value) if isinstance(value, tuple) else None
 
 
-def _nested(nesting: list[int | None], arrays: Iterator[Array]) -> list[Any]:
+def _nested(nesting: Nesting, arrays: Iterator[Array]) -> list[Any]:
     """Group arrays into tuples; the inverse of `_flat`."""
     return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
 

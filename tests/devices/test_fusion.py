@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from cells import ODD, B, arguments_of
+from cells import ODD, B, H, arguments_of
 
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import CuPyBackend
@@ -68,7 +68,9 @@ def run(kernel, arrays):
 
 
 class TracedCuPy:
-    """CuPy namespace that traces each fused function once and interprets its kernel with NumPy."""
+    """CuPy namespace that interprets kernels with NumPy. Like CuPy, it traces a function once for each
+    sequence of dtypes and dimensions of its arguments.
+    """
 
     def __init__(self):
         self.kernels = []
@@ -78,13 +80,14 @@ class TracedCuPy:
 
     def fuse(self, *, kernel_name):
         def decorate(function):
-            traced = []
+            traced = {}
 
             def fused(*arrays):
-                if not traced:
-                    traced.append(kernel_of(function, arrays, kernel_name))
-                    self.kernels += traced
-                return run(traced[0], arrays)
+                key = tuple((array.dtype, array.ndim) for array in arrays)
+                if key not in traced:
+                    traced[key] = kernel_of(function, arrays, kernel_name)
+                    self.kernels.append(traced[key])
+                return run(traced[key], arrays)
 
             return fused
 
@@ -158,6 +161,20 @@ def test_results_are_written_to_other_arrays(cell, number, way, number_of_copies
     assert isinstance(kernel, cupy.ElementwiseKernel)
     changed = sum(len(stage.products[k].gates) if way == "backward" else 1 for k in written)
     assert sum(not parameter.is_const for parameter in kernel.in_params) == changed
+
+
+def test_each_call_can_write_other_results(generator):
+    """CuPy reuses a kernel for the same number of arrays, although they may have different roles."""
+    function = CELLS["lstm"].stages[0].backward
+    fused = CuPyBackend(0, TracedCuPy()).fuse(function)
+    arguments = [*generator.normal(size=(2, H, B)), tuple(generator.normal(size=(6, H, B)))]
+    wanted = function(np, *arguments)
+    for written in ([], [0], [], [1] * 4, [1], [0, 1]):
+        into = [(k, np.zeros_like(np.reshape(wanted[k], (-1, B)))) for k in written]
+        for one, other in zip(flat(fused(*arguments, into=into)), flat(wanted), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-14)
+        for k, out in into:
+            np.testing.assert_allclose(out, np.reshape(wanted[k], (-1, B)), rtol=1e-14)
 
 
 def test_a_kernel_is_named_after_its_function():
