@@ -6,6 +6,7 @@ function on the CPU.
 """
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cells import ODD, B, H, arguments_of
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import CuPyBackend
 from minichar.engine.cell import CELLS
+from minichar.engine.layer_stage import LayerStage
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed (pip install cupy-cuda12x)")
 fusion = pytest.importorskip("cupy._core.fusion", reason="this version of CuPy has no cupy._core.fusion")
@@ -157,6 +159,8 @@ def test_results_are_written_to_other_arrays(cell, number, way, number_of_copies
             np.testing.assert_allclose(out, np.reshape(wanted[k], (-1, B)), rtol=1e-14)
         for one, other in zip(flat(found), flat(wanted), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-14)
+        if backend is not CPU and way == "backward":  # the results are the block, not copies of it
+            assert all(np.shares_memory(gate, out) for k, out in into for gate in found[k])
     (kernel,) = xp.kernels
     assert isinstance(kernel, cupy.ElementwiseKernel)
     changed = sum(len(stage.products[k].gates) if way == "backward" else 1 for k in written)
@@ -182,6 +186,14 @@ def test_a_kernel_is_named_after_its_function():
     xp = TracedCuPy()
     CuPyBackend(0, xp).fuse(CELLS["lstm"].stages[0].backward)(*np.ones((2, 3, 2)), tuple(np.ones((6, 3, 2))))
     assert xp.kernels[0].name == "lstm_backward"
+
+
+def test_a_kernel_that_adds_two_terms_of_dh_is_named_after_the_function_of_the_cell():
+    xp = TracedCuPy()
+    stage = LayerStage(CELLS["gru"].stages[0], [SimpleNamespace(reads_h=True)], 1, CuPyBackend(0, xp))
+    stage.add_direct_gradient()
+    stage.backward(*np.ones((2, 3, 2)), tuple(np.ones((5, 3, 2))))
+    assert xp.kernels[0].name == "gru_backward"
 
 
 @pytest.mark.parametrize("function", [lambda a: cupy.matmul(a, a), lambda a: cupy.sum(a, axis=0)])
