@@ -79,6 +79,11 @@ class Linear:
         """The gradient with respect to the pre-activations at all steps."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
+    @cached_property
+    def dx(self) -> Array:
+        """The gradient with respect to x at all steps."""
+        return self.backend.xp.zeros_like(self.x)  # (T, D, B)
+
     def use_mask(self, mask: Array | None) -> None:
         """Set the DropConnect mask ``(G, H)``, or None for no mask. Its values may change between chunks."""
         self.mask, self.used = mask, self.W if mask is None else self.W.copy()
@@ -138,7 +143,8 @@ class Linear:
         if not self.reads_x:
             return 0.0
         dx = self.backend.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
-        return dx.reshape(len(dx), n, self.B).transpose(1, 0, 2).copy()
+        self.dx[:n] = dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
+        return self.dx[:n]
 
 
 def as_columns(run: Array) -> Array:
