@@ -51,7 +51,7 @@ class TestDraw:
 
     def test_the_numbers_are_uniform_and_differ_between_seeds(self, dtype):
         draw = Philox(CPU).draw
-        first, second, third = (draw(seed, (20_001,), dtype) for seed in (1, 2, 1 << 32))
+        first, second, third = (draw(seed, (20_001,), dtype) for seed in (1, 2, 1 + (1 << 32)))
         for u in (first, second, third):
             assert u.dtype == dtype
             assert u.min() >= 0

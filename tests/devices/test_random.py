@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minichar.devices.cpu import CPU, host_generator
+from minichar.devices.random import CountedUniform
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -82,3 +83,12 @@ def test_the_host_uses_numpy_generators():
     wanted = np.random.default_rng((3, 4)).random(5)
     np.testing.assert_array_equal(host_generator(3, 4).random(5), wanted)
     np.testing.assert_array_equal(CPU.uniform(3, 4).random((5,)), wanted)
+
+
+def test_each_block_has_a_64_bit_seed():
+    seeds = []
+    uniform = CountedUniform((1, 2), lambda seed, shape, dtype: seeds.append(seed))
+    for _ in range(20):
+        uniform.random((3,))
+    assert len({*seeds}) == 20
+    assert 1 << 60 < max(seeds) < 1 << 64
