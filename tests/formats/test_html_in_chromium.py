@@ -94,7 +94,7 @@ def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, part
     model = rounded(3, **parts, **cell)
     ids = np.random.default_rng(1).integers(7, size=N)  # (N,)
     network = model.network(N, 1)
-    expected = network.forward(lambda t, look: ids[t : t + 1])[:, :, 0]  # (N, V)
+    expected = network.forward(teacher_forcing(ids[:, None]))[:, :, 0]  # (N, V)
     page = visit(model)
     np.testing.assert_allclose(page.evaluate(LOGITS, ids.tolist()), expected, rtol=0, atol=1e-10)
     text = "".join(generate(model, N, "a", choice=Choice(argmax=True)))
