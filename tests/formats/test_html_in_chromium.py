@@ -10,6 +10,7 @@ import pytest
 from toys import toy_model
 
 from minichar import Choice, generate
+from minichar.engine.feed import teacher_forcing
 from minichar.formats.convert import save_model
 from minichar.pictures.activity import read_activity
 
