@@ -214,7 +214,7 @@ def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:
         raise MinicharError(
             f"training fraction {train_frac} and validation fraction {val_frac}: both must be finite"
         )
-    # In floating point, 0.29 * 100 is below 29 and 0.95 + (1 - 0.95) is above 1. Fractions are exact.
+    # In floating point, 0.29 * 100 is below 29. Fractions are exact.
     train, val = (Fraction(share).limit_denominator(1_000_000) for share in (train_frac, val_frac))
     if train <= 0 or val < 0 or train + val > 1:
         raise MinicharError(
