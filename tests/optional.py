@@ -25,11 +25,13 @@ def free_port():
 
 
 def playwright():
-    """Return Playwright's API."""
+    """Return Playwright's API, with a time limit that a busy machine can keep."""
     try:
-        return import_module("playwright.sync_api")
+        api = import_module("playwright.sync_api")
     except ImportError:
         missing("playwright")
+    api.expect.set_options(timeout=30_000)
+    return api
 
 
 @contextmanager

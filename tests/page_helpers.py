@@ -25,7 +25,7 @@ def wait_for_characters(page, n):
 
 
 def expect_status(page, words="Length limit reached"):
-    expect(page.locator("#status")).to_contain_text(words, timeout=30000)
+    expect(page.locator("#status")).to_contain_text(words)
 
 
 def show_surprisal(page, n):

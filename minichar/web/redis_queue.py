@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty
-from typing import Any
 
 import redis
 from dramatiq import Message
@@ -60,8 +59,7 @@ class RedisQueue(JobQueue):
         request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
         store, queue, job_id = self._store, queue_name(model.name), secrets.token_urlsafe(12)
         with redis_errors():
-            columns = sum(worker["columns"] for worker in store.workers() if serves(worker, model.name))
-            if store.broker.do_qsize(queue) >= columns + self._queue:
+            if store.unfinished(queue) >= store.columns(model.name) + self._queue:
                 raise Busy("too many requests are in progress: try again later")
             store.put("request", job_id, request.dump(), KEEP)
             store.keep_reading([job_id])
@@ -108,7 +106,7 @@ class RedisQueue(JobQueue):
         """Return the position of a waiting job in the queue of its model; None if it is not waiting."""
         model = self.request(job_id).model
         with redis_errors():
-            if not any(serves(worker, model) for worker in self._store.workers()):
+            if not self._store.columns(model):
                 raise Unavailable("no worker is available: the text continues when one is started")
             return self._store.position(queue_name(model), job_id)
 
@@ -121,17 +119,12 @@ class RedisQueue(JobQueue):
         """Return the number of unfinished jobs."""
         with redis_errors():
             queues = [queue_name(model.name) for model in self.models()]
-            return {"unfinished": sum(self._store.broker.do_qsize(queue) for queue in queues)}
+            return {"unfinished": sum(self._store.unfinished(queue) for queue in queues)}
 
     def close(self) -> None:
         """Close the connections to Redis. Workers continue jobs that still have a reader."""
         self._subscriber.close()
         self._store.close()
-
-
-def serves(worker: dict[str, Any], model: str) -> bool:
-    """Return whether a worker has announced the model with this name."""
-    return any(announced["name"] == model for announced in worker["models"])
 
 
 def entry_number(entry: str) -> tuple[int, ...]:

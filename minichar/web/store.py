@@ -120,9 +120,9 @@ class Store:
                 pipeline.pexpire(f"{NAMESPACE}:{name}", int(1000 * KEEP))
             pipeline.execute()
 
-    def waiting(self, queue: str) -> int:
-        """Return the number of jobs that no worker has taken."""
-        return self.client.llen(f"{NAMESPACE}:{queue}")
+    def unfinished(self, queue: str) -> int:
+        """Return the number of jobs that are waiting or running."""
+        return self.client.hlen(f"{NAMESPACE}:{queue}.msgs")
 
     def position(self, queue: str, job_id: str) -> int | None:
         """Return the position of a job among those that no worker has taken, from 1; None if it is taken."""
@@ -184,6 +184,14 @@ class Store:
         if dead := [worker_id for worker_id, text in zip(ids, announcements, strict=True) if text is None]:
             self.client.srem(WORKERS, *dead)
         return [json.loads(text) for text in announcements if text is not None]
+
+    def columns(self, model: str) -> int:
+        """Return the number of jobs that the live workers together can run with a model."""
+        return sum(
+            worker["columns"]
+            for worker in self.workers()
+            if any(announced["name"] == model for announced in worker["models"])
+        )
 
     def close(self) -> None:
         """Close all connections."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +27,9 @@ from minichar.web.store import HEARTBEAT_TIMEOUT, Store, queue_name
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 """Seconds between heartbeats."""
 POLL_INTERVAL = 0.05
-"""Maximum time between polls of an empty queue, and pause after taking a share of a queue, in seconds."""
+"""Maximum time between polls of a queue, in seconds."""
+OVERTIME_INTERVAL = 1.0
+"""Seconds before a worker takes a job that is another worker's share."""
 TICK = 0.02
 """Seconds between rounds of publishing."""
 RETRY_DELAY = 0.5
@@ -96,7 +99,8 @@ class Worker:
         )
         self.tasks: dict[str, set[Task]] = {name: set() for name in models}
         self.stopping = threading.Event()
-        self._workers = dict.fromkeys(models, 1)
+        self._total_columns = dict.fromkeys(models, columns)
+        self._last_taken = dict.fromkeys(models, 0.0)
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run jobs until `stopping` is set, then complete the running jobs.
@@ -126,9 +130,8 @@ class Worker:
         while not self.stopping.is_set():
             try:
                 self.store.announce(self.id, self.announcement)
-                served = [model["name"] for worker in self.store.workers() for model in worker["models"]]
-                self._workers = {name: max(1, served.count(name)) for name in self.infos}
                 for name in self.infos:
+                    self._total_columns[name] = max(self.store.columns(name), self.columns)
                     self.store.broker.do_qsize(queue_name(name))
                     self.store.expire_queue(queue_name(name))
             except redis.RedisError:
@@ -150,17 +153,21 @@ class Worker:
                 self.stopping.wait(RETRY_DELAY)
 
     def _take_share(self, model: str, consumer: Any) -> None:
-        """Take part of the queue, then pause, so that other workers can take the rest.
+        """Take jobs until this worker runs its share of all unfinished jobs, in proportion to its columns.
 
-        Without the pause, the first worker to poll would take all jobs that arrive at the same time.
+        Otherwise, the first worker to poll would take all jobs that arrive at the same time. The share of
+        a worker that does not take it, such as one that has just died, is taken by the others, one job
+        every `OVERTIME_INTERVAL`.
         """
-        waiting, workers = self.store.waiting(queue_name(model)), self._workers[model]
-        share = -(-waiting // (2 * workers)) if workers > 1 else waiting
-        for _ in range(min(max(share, 1), self.columns - len(self.tasks[model]))):
+        running, unfinished = len(self.tasks[model]), self.store.unfinished(queue_name(model))
+        share = ceil(unfinished * self.columns / self._total_columns[model])
+        late = time.monotonic() - self._last_taken[model] > OVERTIME_INTERVAL
+        for _ in range(min(max(share - running, int(late)), self.columns - running)):
             consumer.prefetch = consumer.outstanding_message_count + 1  # take one message
             message = next(consumer)
             if message is None:
                 return  # the queue is empty; the consumer has already waited
+            self._last_taken[model] = time.monotonic()
             self.start(model, message.args[0], partial(consumer.ack, message))
         self.stopping.wait(POLL_INTERVAL)
 

@@ -317,7 +317,7 @@ def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
     with ExitStack() as stack:
         workers = [stack.enter_context(worker_in_thread(redis_url, model, columns=16)) for _ in range(2)]
-        wait_for(lambda: all(one._workers == {"toy": 2} for one in workers))
+        wait_for(lambda: all(one._total_columns == {"toy": 32} for one in workers))
         store, jobs = queue._store, [f"job{i}" for i in range(16)]
         for job_id in jobs:
             store.put("request", job_id, Request.from_json(LONG | {"model": "toy"}).dump(), 60)
@@ -336,14 +336,26 @@ def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch
     assert max(taken) <= 10
 
 
-def test_a_worker_takes_only_a_share_of_the_queue(queue, redis_url, model):
-    one = Worker(redis_url, {"toy": model}, 32, pace=100.0)
-    one.store.announce("toy", one.announcement)
-    for _ in range(16):
+def test_a_worker_takes_its_share_of_the_jobs_and_later_those_that_no_worker_has_taken(
+    queue, redis_url, model, monkeypatch
+):
+    one = Worker(redis_url, {"toy": model}, 8, pace=100.0)
+    for worker_id in "ab":
+        one.store.announce(worker_id, one.announcement)
+    for _ in range(11):
         queue.submit(Request.from_json(LONG))
     consumer = one.store.broker.consume(redis_queue.queue_name("toy"), timeout=10)
-    for workers, taken in ((2, 4), (2, 7), (1, 16)):
-        one._workers = {"toy": workers}
+    overtime = 10_000.0
+    for columns, interval, taken in (
+        (44, overtime, 2),
+        (16, overtime, 6),
+        (16, overtime, 6),
+        (16, 0.0, 7),
+        (8, overtime, 8),
+        (8, 0.0, 8),
+    ):
+        monkeypatch.setattr(worker, "OVERTIME_INTERVAL", interval)
+        one._total_columns = {"toy": columns}
         one._take_share("toy", consumer)
         assert len(one.tasks["toy"]) == taken
     one.schedulers["toy"].close()
