@@ -23,7 +23,7 @@ a function of w.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
-so a network with a million weights is differentiated in exactly the same way.
+so you differentiate a network with a million weights in exactly the same way.
 
 Here are both passes for w = 0.4, x = 1.2 and target = 0.6, rounded to four decimal places:
 

@@ -16,8 +16,9 @@ times smaller makes it a hundred times smaller. (In a one-sided difference, (f(w
 f'' does not cancel, and the error is h/2 f''.)
 
 But floating-point numbers have only about 16 digits, so f(w + h) and f(w - h) are accurate only to
-about ε|f|, with ε = 2.2e-16. As h shrinks, they agree in more and more digits, and the subtraction
-cancels those digits. The resulting *round-off error* is about ε|f| / h, so it grows as h shrinks.
+about ε|f|, with ε = 2.2e-16. As h shrinks, the two values agree in more and more digits, and the
+subtraction cancels those digits. The resulting *round-off error* is about ε|f| / h, so it grows as
+h shrinks.
 
     error  ≈  h²/6 |f'''|  +  ε|f| / h
 
@@ -43,8 +44,8 @@ plot below is rotated): one branch has slope 2, and the other is noisy and has s
     1e-13                                                *
 
 A central difference is accurate to nine or ten digits at best: about 1e-10 here, and about 1e-9 in
-a real network. This is accurate enough to find a wrong line of code, but not to verify the last
-digits. Lesson 3 presents a method that is accurate to the last digit.
+a real network. That is enough to find a wrong line of code, but not to verify the last digits.
+Lesson 3 introduces a method that is accurate to the last digit.
 """
 
 from math import log10, tanh

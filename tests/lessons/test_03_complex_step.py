@@ -9,7 +9,7 @@ Take the imaginary part and divide by h:
 
     Im f(w + ih) / h = f' - h²/6 f''' + …
 
-f itself is in the real part, so it drops out without any subtraction. The truncation error is as
+f itself is in the real part, so it drops out without a subtraction. The truncation error is as
 large as before, but now you can make h as small as you like. With h = 1e-30, h² is 1e-60, and f' is
 accurate to all 16 digits. The left branch of the V-shape disappears:
 
@@ -23,11 +23,10 @@ accurate to all 16 digits. The left branch of the V-shape disappears:
     1e-07  *
     1e-08  *                 and so on down to 1e-300
 
-There is one restriction. f must be computed with complex numbers, using only operations that have a
-complex derivative, such as + - × /, exp, log, tanh and powers. It must not use abs(), which
-discards the phase, or compare complex numbers. The engine's forward pass follows these rules.
-Softmax subtracts the largest logit, which it finds by comparing real parts; lesson 5 explains why
-this is allowed.
+There is one restriction: f must work on complex numbers and use only operations that have a complex
+derivative, such as + - × /, exp, log, tanh and powers. It must not use abs(), which discards the
+phase, or compare complex numbers. The engine's forward pass follows these rules. Softmax finds the
+largest logit by comparing real parts and subtracts it; lesson 5 explains why this is allowed.
 
 minichar uses the complex step to verify all its gradients to about 1e-15: in `minichar gradcheck`,
 in its tests, and in most of the lessons that follow.
@@ -120,7 +119,7 @@ to
 
     return abs(tanh(w * x) - target) ** 2
 
-For real w, the value is the same, so a central difference would give the same result. Which tests
+For real w, f has the same value, so a central difference would give the same result. Which tests
 fail here, and how large is the error they report?
 """
 

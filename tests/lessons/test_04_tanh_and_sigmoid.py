@@ -1,6 +1,6 @@
 """Lesson 4. Tanh and sigmoid: two derivatives that depend only on the function's value.
 
-Between its matrix products, a network needs a nonlinearity. The cells in this engine use two: tanh,
+A network needs a nonlinearity between its matrix products. The cells in this engine use two: tanh,
 with values between -1 and 1, for content, and the sigmoid σ, with values between 0 and 1, for
 gates.
 
@@ -19,7 +19,7 @@ result is a scaled and shifted tanh:
          = σ (1 - σ)
 
 Both derivatives depend only on the *value* of the function. The forward pass therefore stores the
-values rather than a, and the backward pass needs one line per function:
+value instead of a, and the backward pass needs one line per function:
 
     y = tanh(a)          da = dy ∘ (1 - y ∘ y)
     s = σ(a)             da = ds ∘ s ∘ (1 - s)
@@ -30,9 +30,9 @@ both peak at a = 0. Where the value is near a limit, the derivative is almost 0:
 such derivatives are multiplied.
 
 The engine computes σ as 1 / (1 + e⁻ᵃ), because on many processors NumPy's exp takes half as long as
-its tanh. At a = -1000, e⁻ᵃ overflows to infinity, and 1 / (1 + ∞) gives the correct limit, 0. An
-alternative is to choose between two formulas based on the sign of a, but the complex step (lesson
-3) rules out comparisons.
+its tanh. At a = -1000, e⁻ᵃ overflows to infinity, and 1 / (1 + ∞) gives the correct limit, 0. You
+could instead choose between two formulas by the sign of a, but the complex step (lesson 3) rules
+out comparisons.
 """
 
 from math import exp
@@ -100,8 +100,8 @@ to
 
     return 1.0 / (1.0 + xp.exp(-2.0 * a))
 
-The function still has values between 0 and 1, is still ½ at a = 0, and is still a smooth step. What
-is different? Is s (1 - s) still its derivative?
+The function is still a smooth step between 0 and 1, and still ½ at a = 0. What is different? Is
+s (1 - s) still its derivative?
 """
 
 ANSWER = """

@@ -1,15 +1,14 @@
 """Lesson 5. Softmax with cross-entropy: why the gradient is p - onehot(target).
 
 The network outputs one score per character, its *logit*. Softmax turns the logits into
-probabilities. The loss is the negative logarithm of the probability of the target, which is the
-next character in the text:
+probabilities. The loss is the negative logarithm of the probability of the target, the next
+character in the text:
 
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
 
-The long derivation differentiates line by line, as in lesson 1. First comes the logarithm, then
-softmax, in which every probability depends on every logit. [j = k] is 1 if j equals k, and 0
-otherwise:
+The long derivation goes line by line, as in lesson 1. First comes the logarithm, then softmax,
+where every probability depends on every logit. [j = k] is 1 if j equals k, and 0 otherwise:
 
     dp_j      = -[j = target] / p_target
     dlogits_k = Σ_j dp_j · p_j ([j = k] - p_k)

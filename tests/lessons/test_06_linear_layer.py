@@ -4,19 +4,19 @@ A linear layer has K inputs and G outputs. Each output depends on every input an
 
     a_j = Σ_k W_jk x_k + b_j
 
-For the backward pass, suppose da is known. The loss depends on the weight W_jk only through a_j.
-It depends on the input x_k through every a_j, so dx_k is a sum, as for a weight used twice in
-lesson 1:
+For the backward pass, suppose da is known. The loss depends on the weight W_jk only through a_j. It
+depends on the input x_k through every a_j, so dx_k is a sum, like the derivative of the weight that
+is used twice in lesson 1:
 
     dW_jk = da_j x_k                 db_j = da_j              dx_k = Σ_j W_jk da_j
 
 In matrix notation, dW = da @ xᵀ (a column times a row) and dx = Wᵀ @ da. The forward pass
 multiplies by W, and the backward pass multiplies by its transpose.
 
-A batch of B sequences is a matrix with B columns. The columns do not interact, but they all use
-the same W, so its gradient is the sum over the columns. With x (K, B) and da (G, B), the matrix
-product da @ xᵀ computes that sum. It is a sum rather than a mean because the loss is already a
-mean (lesson 5).
+A batch of B sequences is a matrix with B columns. The columns do not interact, but they all use the
+same W, so the gradient of W is the sum over the columns. With x (K, B) and da (G, B), the matrix
+product da @ xᵀ computes that sum. It is a sum rather than a mean because the loss is already a mean
+(lesson 5).
 
 Time steps work the same way. T steps of B sequences are T·B columns that use the same W. The engine
 stores them side by side, so one matrix product computes dW for a whole chunk, and another computes
@@ -30,10 +30,10 @@ column of W:
     dW = da @ sᵀ                     includes the bias
     dx = W_xᵀ @ da                   W_x is W without its last column
 
-Second, the input to the first layer consists of character ids. Character k stands for a *one-hot*
-vector, 1 at k and 0 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks up this column
-instead of multiplying. In the backward pass, column k of dWx is the sum of da over all occurrences
-of character k.
+Second, the first layer takes character ids as input. Character k stands for a *one-hot* vector, 1
+at k and 0 elsewhere, so Wx @ onehot(k) is column k of Wx. The engine looks up this column instead
+of multiplying. In the backward pass, column k of dWx is the sum of da over all occurrences of
+character k.
 """
 
 import numpy as np

@@ -19,13 +19,12 @@ at the last line, with dh, the gradient of the loss with respect to the new stat
 That is the complete backward pass of one RNN step. dx is passed to the layer below, and dh_prev to
 the previous step.
 
-In minichar, a *cell* is the part that is specific to one type of network, in this case
-`h = tanh(a)` and the corresponding line of the backward pass. A cell is a pair of functions,
-`forward` and `backward`. `forward` also returns a *cache* of the values that `backward` needs. For
-an RNN, the cache is just h. The matrix products work the same way for every cell, and a *layer*
-computes them.
+In minichar, a *cell* is the part that is specific to one type of network: here, `h = tanh(a)` and
+the corresponding line of the backward pass. A cell is a pair of functions, `forward` and
+`backward`. `forward` also returns a *cache* of the values that `backward` needs. For an RNN, the
+cache is just h. The matrix products work the same way for every cell, and a *layer* computes them.
 
-Only dh_prev is needed immediately, by the previous step. The layer therefore keeps da for every
+Only dh_prev is needed right away, for the previous step. The layer therefore keeps da for every
 step and computes dx and dW for the whole chunk at the end, with one matrix product each.
 """
 

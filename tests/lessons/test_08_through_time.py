@@ -1,8 +1,8 @@
 """Lesson 8. Through time: a single backward pass sums over all paths.
 
-Repeat the RNN step (lesson 7) T times, each time starting from the previous state, with a loss
-after every step. *Unrolled*, this is a network of T layers that all share the same weights. Here
-is a single unit:
+Repeat the RNN step (lesson 7) T times, with each step starting from the previous state and followed
+by a loss. *Unrolled*, this is a network of T layers that all share the same weights. Here is a
+single unit:
 
     h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T
              │       │             │
@@ -22,8 +22,8 @@ and of all later steps t. There is one path for each pair s ≤ t, so there are 
 where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t.
 
 You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t and
-through the next state, so dh_t is the sum of two gradients. Start at the last step, where the
-second gradient is 0:
+through the next state, so dh_t is a sum of two terms. Start at the last step, where the second term
+is 0:
 
     dh_t  = dL_t/dh_t + w_h da_{t+1}         at the last step, only dL_T/dh_T
     da_t  = dh_t (1 - h_t²)

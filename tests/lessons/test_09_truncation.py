@@ -1,7 +1,7 @@
 """Lesson 9. Truncation and the carried state: states cross chunk boundaries, but gradients do not.
 
-A training text may have a million characters, and you cannot unroll a million steps. The text is
-therefore split into chunks of T steps (`--seq-length`, 50 by default), with one weight update per
+A training text may have a million characters, and you cannot unroll a million steps. Instead, split
+the text into chunks of T steps (`--seq-length`, 50 by default) and update the weights after each
 chunk. Two things could be passed between chunks:
 
     state      forward     h_T of a chunk is h_0 of the next           carried
@@ -9,8 +9,8 @@ chunk. Two things could be passed between chunks:
 
 The state is carried over, so the network *reads* without interruption and can use information from
 a thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
-chunk. There are two reasons for dropping it: memory use, and the fact that the weights have been
-updated since the previous chunk was processed.
+chunk. There are two reasons for dropping it: it would take too much memory, and the weights have
+changed since the previous chunk.
 
 What is lost? Take two chunks with losses L_1 and L_2. The full gradient dW is a sum of three parts:
 
@@ -19,8 +19,8 @@ What is lost? Take two chunks with losses L_1 and L_2. The full gradient dW is a
     L_2 through chunk 1     dropped with dh_0
 
 The truncated gradient is therefore biased, but it is not wrong: it is the exact gradient of a loss
-that treats each chunk's initial state as a constant. The tests below verify both statements. They
-also show that adding the third part restores the full gradient.
+that treats each chunk's initial state as a constant. The tests below verify both statements, and
+that adding the third part restores the full gradient.
 
 This is *truncated* backpropagation through time. At the beginning of the text, there is no state
 to carry over, so the state is set to 0 (`reset`).

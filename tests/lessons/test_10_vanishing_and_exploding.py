@@ -8,8 +8,8 @@ every step in between (lesson 8). In an RNN (lesson 7),
     dx_t     = W_xᵀ @ da_t
 
 A product of 100 similar factors is either tiny or huge: 0.9¹⁰⁰ is 3e-5, and 1.1¹⁰⁰ is 1e4. The
-table shows measurements on untrained networks with 64 units and a loss at the last step only. Each
-value is the norm of dx at the given number of steps back, relative to its norm at the last step:
+following table was measured on untrained networks with 64 units and a loss at the last step only.
+Each value is the norm of dx that many steps back, relative to its norm at the last step:
 
     steps back               1         10         50        100
     RNN                3.6e-01    3.7e-05    5.4e-22    6.6e-43
@@ -25,13 +25,13 @@ error of float32 and has no effect on training. An LSTM has a second path, along
 
     c_t = f ∘ c_{t-1} + …      so      dc_{t-1} = dc_t ∘ f + …
 
-The only factor on this path is the gate: there is no W_hᵀ and no tanh. With f = 1, nothing would be
-lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget
-bias of 0, 0.73 for the usual 1, and 0.99 for 5. (With a bias of 5, c becomes large. Most of dx at
-the last step then passes through the output gate, which is not on this path. At earlier steps,
-almost nothing is lost, and the path through h makes the gradient grow.) In a GRU, z plays the role
-of f and starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how
-fast they vanish, so the network can *learn* what to keep and for how long.
+The only factor on this path is the gate, without W_hᵀ or tanh. With f = 1, nothing would be lost.
+Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget bias of
+0, 0.73 for the usual 1, and 0.99 for 5. (With a bias of 5, c becomes large. Most of dx at the last
+step then passes through the output gate, which is not on this path. At earlier steps, almost
+nothing is lost, and the path through h makes the gradient grow.) In a GRU, z plays the role of f
+and starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how fast, so
+the network can *learn* what to keep and for how long.
 
 Large recurrent weights have the opposite effect. In the last row, the gradient explodes, and an
 update of that size would destroy the weights. Gradients are therefore *clipped* first (Pascanu,
@@ -158,8 +158,8 @@ wide-open input gate also remembers longer.
 """
 
 ANSWER = """
-No. The input gate controls what is written to the cell state. The forget gate controls how long the
-content is kept, and i does not occur in dc_{t-1} = dc_t ∘ f.
+No. The input gate controls what is written to the cell state. The forget gate controls how long it
+is kept, and dc_{t-1} = dc_t ∘ f does not contain i.
 test_the_forget_bias_determines_how_long_an_lstm_remembers and test_the_table_matches_the_engine
 fail.
 """

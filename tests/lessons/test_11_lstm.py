@@ -65,13 +65,12 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
 What does a cell learn to do with its gates? Consider random letters with brackets at random
-distances, such as `abba(cadbcab…dbcca)dbca`. A closing bracket can follow only if a bracket is
-open, so a network has to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM
+distances, such as `abba(cadbcab…dbcca)dbca`. A closing bracket can appear only if a bracket is
+open, so the network has to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM
 with four units on such text, and one of the four cell states learns to remember it. At a bracket,
 the input gate opens and a new value is written to c. At a letter, the input gate is almost closed
 and f is close to 1, so c changes slowly. In the backward pass, each letter multiplies dc by its f.
-After 30 letters, about half of dc is left, which is enough to train the gates at the opening
-bracket.
+After 30 letters, about half of dc is left: enough to train the gates at the opening bracket.
 """
 
 from math import exp, tanh

@@ -13,9 +13,9 @@ new state:
     r, z = σ(…)
         da_r, da_z = dr ∘ r ∘ (1 - r), dz ∘ z ∘ (1 - z)
 
-The second gate, the reset gate r, allows the candidate to ignore part of the past. Two versions of
-the paper apply this gate at different points, and weights trained with one variant do not work with
-the other.
+The other gate, the reset gate r, lets the candidate ignore part of the past. Two versions of the
+paper apply this gate at different points, and weights trained with one variant do not work with the
+other.
 
 *Reset gate applied after the matrix product* (PyTorch, cuDNN, and minichar's default). The state
 and the input have separate weight matrices:
@@ -43,8 +43,8 @@ the candidate has its own, Wn:
 
 In both variants, h_prev affects the loss through the blend, through the candidate and through the
 gates, so dh_prev is a sum of three terms, which the lines above add one at a time. The first term,
-dh ∘ z, involves no matrix product: where z is near 1, the gradient is passed to the previous step
-almost unchanged.
+dh ∘ z, involves no matrix product: where z is near 1, the gradient reaches the previous step almost
+unchanged.
 
 Here are both passes for a single unit with the reset gate applied after the matrix product,
 h_prev = 0.3, x = 1 and dh = 1. The numbers are rounded to four decimal places, and the
@@ -219,8 +219,8 @@ to
 
     dr, du_n = da_n * h_prev, da_n * r
 
-In the other variant, the reset gate does in fact scale the state. Which tests fail? Would training
-with this gradient crash?
+In the other variant, the reset gate does scale the state. Which tests fail? Would training with
+this gradient crash?
 """
 
 ANSWER = """

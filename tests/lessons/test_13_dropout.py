@@ -1,18 +1,17 @@
 """Lesson 13. Dropout: the same mask forward and backward, and no rescaling after training.
 
 A network with more weights than there are characters in the training text can memorise the text.
-*Dropout* (Srivastava et al. 2014) makes memorising harder. During training, each unit is set to 0
-with probability p, independently at every step, so units cannot rely on one another.
+*Dropout* (Srivastava et al. 2014) makes memorising harder. In training, it sets each unit to 0 with
+probability p, independently at every step, so units cannot rely on one another.
 
     mask = 0 with probability p, else 1 / (1 - p)
     y    = mask ∘ h
 
 The factor 1 / (1 - p) makes the mean of y equal to h: (1 - p) · h / (1 - p) + p · 0 = h. The layer
-above receives values on the usual scale, and after training the mask can be omitted without any
-other change. This is called *inverted* dropout.
+above receives values on the usual scale, so after training you can simply leave out the mask. This
+is called *inverted* dropout.
 
-The mask is random, but once drawn, it is a constant, and the backward pass multiplies by the same
-constant:
+The mask is random, but once drawn, it is a constant, so the backward pass multiplies by it as well:
 
     dh = mask ∘ dy                   the same mask: a dropped unit gets no gradient
 
@@ -25,8 +24,8 @@ al. 2014). Otherwise, each state would be multiplied by T masks: with p = 0.3, a
     x of layer 2     = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
     x of the readout = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the readout
 
-The training loss that minichar prints is measured with dropout active, so it is usually higher than
-the same network's loss without dropout.
+minichar measures the training loss with dropout active, so it is usually higher than the loss of
+the same network without dropout.
 """
 
 import numpy as np

@@ -1,18 +1,18 @@
 """Lesson 14. Scheduled sampling: training on the model's own predictions, and a biased gradient.
 
 During training, the network normally reads the characters of the text. This is *teacher forcing*.
-During generation, it reads its own predictions. Because it was never trained on its own mistakes,
-one mistake leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) exposes
-the network to its own predictions during training. A Bernoulli mask selects the source of each
-input character. With a probability called the *teacher-forcing ratio*, the character is taken from
-the text. Otherwise, it is the model's own prediction:
+During generation, it reads its own predictions. It was never trained on its own mistakes, so one
+mistake leads to another. *Scheduled sampling* (Bengio, Vinyals, Jaitly & Shazeer 2015) exposes the
+network to its own predictions during training. A Bernoulli mask selects the source of each input
+character. With a probability called the *teacher-forcing ratio*, the character is taken from the
+text. Otherwise, it is the model's own prediction:
 
     k ~ p = softmax(logits of step t-1)          then        x_t = onehot(k)
 
 What is the gradient of this choice? The choice is a step function of the weights: if a weight
 changes a little, k either stays the same or jumps. The derivative of a step function is 0 wherever
-it exists. Therefore, k is treated as a constant, like a dropout mask, and no gradient passes
-through the choice to the logits of step t-1. This has two consequences.
+it exists. The backward pass therefore treats k as a constant, like a dropout mask, and no gradient
+passes through the choice to the logits of step t-1. This has two consequences.
 
 First, the backward pass must use the characters that the network actually read, not those in the
 text: column k of dWx is the gradient for input character k.
@@ -26,11 +26,11 @@ and by the product rule its derivative with respect to a weight θ has two parts
 
     dE[L]/dθ = Σ_k p_k dL_k/dθ + Σ_k dp_k/dθ L_k
 
-The first sum improves the predictions for the inputs that were used. The second sum changes the
-probabilities of those inputs, and scheduled sampling leaves it out. The last test below computes
-both parts and the full gradient, and verifies that the parts add up to it. (The second part can be
-estimated from samples, but with high variance. minichar does not estimate it, because the method
-helps despite the bias.)
+The first sum improves the predictions for the inputs that were used. The second sum, which
+scheduled sampling leaves out, changes the probabilities of those inputs. The last test below
+verifies that the two parts add up to the full gradient. (The second part can be estimated from
+samples, but with high variance. minichar does not estimate it, because the method helps despite the
+bias.)
 """
 
 import numpy as np

@@ -12,8 +12,8 @@ Consider a *ravine*, a loss that is steep in one direction and flat in the other
 In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02, that factor is below -1,
 and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, so
 with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third of its value. The steepest
-direction limits the learning rate for all weights, and the more the directions differ in steepness,
-the slower the training.
+direction limits the learning rate for all weights, and the more the slopes differ, the slower the
+training.
 
 *RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the square
 root of a running mean of its square:
@@ -22,11 +22,11 @@ root of a running mean of its square:
     θ ← θ - η g / (√m + ε)           where ε = 1e-8 avoids a division by 0
 
 If g is constant, m approaches g², and the step size approaches η, however large g is. All weights
-therefore move at the same speed, in steep and flat directions alike, and scaling the loss by 1000
-does not change the path. This has two consequences. First, η is now a *distance*: how far a weight
-moves in one step, 0.008 by default. Second, the weights do not settle. Near a minimum, g is small,
-m decays, and the steps grow back to about η and overshoot. For this reason, η should decrease over
-time (`--learning-rate-decay`).
+therefore move at the same speed, in steep and flat directions alike, and scaling the loss does not
+change the path. This has two consequences. First, η is now a *distance*: how far a weight moves in
+one step, 0.008 by default. Second, the weights do not settle. Near a minimum, g is small, m decays,
+and the steps grow back to about η and overshoot. For this reason, η should decrease over time
+(`--learning-rate-decay`).
 
 The first step is longer than the others, because m is then (1 - α) g² instead of g². The step is
 η/√(1 - α), or 4.5 η with α = 0.95. Adam corrects for this. Torch's RMSprop, which char-rnn uses,
