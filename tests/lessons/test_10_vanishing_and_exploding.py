@@ -59,7 +59,7 @@ H, V, T, B = 64, 20, 101, 4
 
 
 def lengths(model, forget_bias=None, recurrent=None, o_reads_x=True):
-    """Return the norm of dx in an untrained layer 2, 0 … T-1 steps before the loss, relative to 0 steps."""
+    """Return the norm of dx in an untrained layer 2 by steps before the loss, relative to 0 steps."""
     generator = np.random.default_rng(1)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")
