@@ -86,7 +86,7 @@ def test_a_saturated_unit_passes_hardly_any_gradient():
 
 
 def test_no_input_is_too_large_for_the_engine():
-    """NumPy warns of the overflow. The engine turns the warning off, as `np.errstate` does here."""
+    """NumPy warns about the overflow. The engine turns the warning off, as `np.errstate` does here."""
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(sigmoid(np.array([-1000.0, 0.0, 1000.0])), [0.0, 0.5, 1.0])
 
