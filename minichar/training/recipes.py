@@ -30,14 +30,14 @@ RECIPES = {
     "laptop": Recipe(
         "a better model within an hour",
         {
-            "rnn_size": 320,
+            "rnn_size": 384,
             "dropout": 0.35,
-            "max_epochs": 18.0,
-            "learning_rate": 2e-3,
-            "warmup": 0.0,
-            "learning_rate_decay": 0.9,
-            "learning_rate_decay_after": 8,
-            "ema": 0.0,
+            "layer_norm": True,
+            "max_epochs": 20.0,
+            "patience": 0,
+            "learning_rate": 5e-3,
+            "learning_rate_schedule": "cosine",
+            "warmup": 0.05,
         },
     ),
     "char-rnn": Recipe(
@@ -109,7 +109,12 @@ def table() -> list[str]:
     lines += ["", row.format("", *RECIPES)]
     for option in differing:
         values = (getattr(settings_from({"recipe": name}), option) for name in RECIPES)
-        lines.append(
-            row.format(Option(option).flag, *(f"{v:g}" if isinstance(v, float) else v for v in values))
-        )
+        lines.append(row.format(Option(option).flag, *map(shown, values)))
     return lines
+
+
+def shown(value: Any) -> str:
+    """Return a value as the table shows it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
