@@ -4,7 +4,7 @@
 >>> model = minichar.train("data/pydocs", max_epochs=1)         # doctest: +SKIP
 >>> print(model.generate("The ", length=200))                   # doctest: +SKIP
 
-The names in ``dir(minichar)`` are the public interface. Subpackages such as `minichar.engine` are
+The public interface consists of the names in ``dir(minichar)``. Subpackages such as `minichar.engine` are
 documented, but their interfaces may change between versions.
 """
 

@@ -1,7 +1,6 @@
 """Entry point of the ``minichar`` script and of ``python -m minichar``.
 
-This module imports as little as possible, because Ctrl-C prints a traceback if it is pressed before `main`
-is called.
+This module imports as little as possible: pressing Ctrl-C before `main` is called prints a traceback.
 """
 
 import os

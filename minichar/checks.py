@@ -8,7 +8,7 @@
         def __post_init__(self) -> None:
             check(self)
 
-Error messages contain the field as an `Option`: ``size is 0; it must be at least 1`` in Python, but
+Error messages show the field as an `Option`: ``size is 0; it must be at least 1`` in Python, but
 ``--size is 0; …`` on the command line.
 """
 

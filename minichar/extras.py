@@ -13,9 +13,9 @@ from minichar.errors import MinicharError
 def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
-    While a command is running, Ctrl-C during the import kills the process immediately, because a
-    KeyboardInterrupt raised while another package is initialised may be reported with a traceback. In
-    programs that use minichar as a library, the handling of Ctrl-C is not changed.
+    While a command is running, Ctrl-C during the import kills the process immediately because a
+    KeyboardInterrupt raised while a package is being initialised may be reported with a traceback. Programs
+    that use minichar as a library keep their own handling of Ctrl-C.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def need(module: str, extra: str, what: str) -> Any:
 def install_command(extra: str) -> str:
     """Return the command that installs the packages of an extra.
 
-    The command names the packages, because ``pip install 'minichar[plot]'`` fails unless minichar itself is
-    on PyPI. Double quotes work in every shell, including those of Windows.
+    The command lists the packages themselves because ``pip install 'minichar[plot]'`` fails unless minichar
+    itself is on PyPI. Double quotes work in every shell, including those of Windows.
     """
     from importlib.metadata import PackageNotFoundError, requires  # slow to import
 
@@ -58,12 +58,12 @@ def install_command(extra: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error message, because some packages raise multi-line errors."""
+    """Return the first line of an error message. Some packages raise multi-line errors."""
     return str(error).partition("\n")[0]
 
 
 def raise_interrupt(number: int, frame: object) -> None:
-    """Handle SIGINT while a command is running, by raising KeyboardInterrupt."""
+    """Raise KeyboardInterrupt on SIGINT while a command is running."""
     raise KeyboardInterrupt
 
 

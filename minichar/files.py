@@ -1,9 +1,9 @@
 """Write files so that a reader sees either the old file or the complete new one.
 
-New content is written to a temporary file in the same directory, flushed to disk, and renamed over the
-old file. The process locks its temporary file, which allows `remove_abandoned` to distinguish files left
-behind by killed processes from files in use. Symbolic links are followed. Devices and pipes are written
-to directly instead of being replaced.
+New content is written to a temporary file in the same directory, flushed to disk, and renamed over the old
+file. The process locks its temporary file so that `remove_abandoned` can tell files in use from files left
+behind by killed processes. Symbolic links are followed. Devices and pipes are written to directly instead of
+being replaced.
 """
 
 import errno

@@ -81,7 +81,7 @@ class CharRNN:
     def title(self) -> str:
         """The title set for the training run or, by default, the name of the training text; empty if unknown.
 
-        It contains no directory, because it is shown to users who are not to know the server's paths.
+        It never includes a directory: it is shown to users who should not see the server's paths.
         """
         settings, origin = self.details.get("settings"), self.details.get("origin")
         given = settings.get("title") if isinstance(settings, dict) else None
@@ -96,7 +96,7 @@ class CharRNN:
 
     @property
     def reset_on(self) -> str:
-        """The string at which the state is reset; empty if there is none.
+        """The string that triggers a state reset; empty if there is none.
 
         Raises
         ------

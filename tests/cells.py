@@ -11,7 +11,7 @@ from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.cells import models
 
 ARGUMENTS = {name: {"model": name} for name in models()}
-"""`Config` arguments that select each cell, by name."""
+"""`Config` arguments that select each cell, keyed by name."""
 ARGUMENTS["gru-reset-before"] = {"model": "gru", "gru_reset": "before"}
 
 

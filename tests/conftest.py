@@ -10,7 +10,7 @@ from cells import ARGUMENTS
 from devices import DEVICES, open_device
 from hypothesis import settings
 
-# Without a deadline, Hypothesis does not fail tests on slow machines.
+# No deadline, so that Hypothesis does not fail tests on slow machines.
 settings.register_profile("minichar", deadline=None)
 settings.load_profile("minichar")
 

@@ -1,4 +1,4 @@
-"""Naive reference implementation of the network that computes one scalar at a time.
+"""Naive reference implementation of the network, which computes one scalar at a time.
 
 It shares only the names and the layout of the parameters with the engine. The inputs are one-hot vectors,
 each gate has separate matrices, and every matrix product is a loop. The code is slow but easy to check
@@ -24,8 +24,8 @@ def normalised(a):
 class Gate:
     """The weights of one gate, with H rows and one column per hidden unit or input.
 
-    With layer normalisation, the sum of the contributions of the state and the input is normalised or, if
-    their matrices are `separate`, each contribution individually.
+    With layer normalisation, the sum of the state's and the input's contributions is normalised. If their
+    matrices are `separate`, each contribution is normalised on its own.
     """
 
     recurrent: list

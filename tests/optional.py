@@ -19,13 +19,13 @@ def missing(what):
 
 
 def free_port():
-    """Return the number of a TCP port that is not in use."""
+    """Return an unused TCP port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]
 
 
 def playwright():
-    """Return Playwright's API, with a time limit that a busy machine can keep."""
+    """Return Playwright's API, with a timeout long enough for a busy machine."""
     try:
         api = import_module("playwright.sync_api")
     except ImportError:

@@ -5,7 +5,7 @@ from web_helpers import wait_for
 
 expect = optional.playwright().expect
 LONG = 20000
-"""Length of a text that takes 20 s."""
+"""Number of characters that take 20 s to generate."""
 
 
 def generate(page, prime="", length=300, seed=5, **others):

@@ -1,4 +1,4 @@
-"""Test a built site in Chromium. The environment variable ``SITE`` is the path of its directory."""
+"""Test a built site in Chromium. The environment variable ``SITE`` specifies its directory."""
 
 import os
 from functools import partial

@@ -44,7 +44,7 @@ TRAIN = re.compile(r"(cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) tra
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8"
 PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
-"""Commands that run only once, because repeating them is redundant or, for `convert`, an error."""
+"""Commands that run only once because repeating them is redundant or, for `convert`, an error."""
 STRESS = {
     "jobs": 2,
     "kills": 1,
@@ -111,7 +111,7 @@ def home(tmp_path, monkeypatch):
 
 
 class Worker:
-    """Benchmark worker without a subprocess, because starting one takes longer than the benchmark."""
+    """Benchmark worker without a subprocess, which takes longer to start than the benchmark takes to run."""
 
     def __init__(self, work):
         self.work, self.unit = work, import_module(SIDES[work.engine]).prepare(work)
@@ -230,7 +230,7 @@ def test_readme_starts_with_the_setup_commands():
     "CI" not in os.environ, reason="takes half a minute and requires Redis and all extras: set CI=true"
 )
 def test_commands_and_python_blocks_run(home, servers):
-    """Python blocks run last, because they read files written by the commands."""
+    """Python blocks run last because they read files written by the commands."""
     run("minichar train")  # part of the first setup command
     pure = set()
     for command in commands():

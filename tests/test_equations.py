@@ -1,4 +1,4 @@
-"""Test the typesetting of the plain notation in lessons and docstrings."""
+"""Test the typesetting of the plain-text equations in lessons and docstrings."""
 
 import ast
 import re
@@ -60,7 +60,7 @@ def test_anything_else_is_an_error(pages, formula):
 
 
 def rows(html):
-    """Return the classes and the cell texts of each row of a table."""
+    """Return the classes and the cell text of each table row."""
     found = []
     for classes, cells in re.findall(r'<tr class="(.*?)">(.*?)</tr>', html):
         parts = re.findall(r"<td[^>]*>(.*?)</td>", cells)

@@ -296,7 +296,7 @@ def test_gru(maths, generator):
 
 
 class Given:
-    """Random number generator that returns given numbers."""
+    """Random number generator that returns predefined numbers."""
 
     def __init__(self, u):
         self.u = u

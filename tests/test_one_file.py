@@ -1,4 +1,4 @@
-"""Test ``docs/char_rnn.py``, a language model in one file that does not import minichar."""
+"""Test ``docs/char_rnn.py``, a single-file language model that does not import minichar."""
 
 import ast
 import re
@@ -34,7 +34,7 @@ def one_file():
 
 @pytest.fixture
 def model():
-    """Return an LSTM with one layer, in float64, for the characters of `TEXT`."""
+    """Return a one-layer float64 LSTM for the characters of `TEXT`."""
     return toy_model("".join(sorted(set(TEXT))), rnn_size=5, num_layers=1)
 
 

@@ -69,7 +69,7 @@ def refusal(command):
 
 @pytest.mark.usefixtures("home")
 def test_gradient_is_exact():
-    """Check every parameter of two layers with dropout by complex-step differentiation."""
+    """Check every parameter of a two-layer network with dropout by complex-step differentiation."""
     generator = np.random.default_rng(3)
     network = toy_network(Config(7, "mgu", 5, 2, dropout=0.3), 6, 4, generator)
     inputs, targets = generator.integers(7, size=(2, 6, 4))

@@ -40,7 +40,7 @@ ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scale=8.0, **config):
-    """Return a model with random weights that are large enough to make its predictions far from uniform."""
+    """Return a model with random weights, large enough that its predictions are far from uniform."""
     vocabulary = Vocabulary(characters, unknown)
     config = {"rnn_size": 4, "num_layers": 2} | config
     model = CharRNN.new(Config(len(vocabulary), **config), vocabulary, seed, dtype)

@@ -1,4 +1,4 @@
-"""The public Python API, imported the first time that one of its names is used."""
+"""The public Python API, imported lazily on first use."""
 
 from minichar.api.loading import load
 from minichar.api.model import Model

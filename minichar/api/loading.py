@@ -16,7 +16,7 @@ from minichar.text.vocabulary import Vocabulary
 def load(
     path: str | os.PathLike[str] = "cv", device: str = "cpu", vocabulary: Vocabulary | None = None
 ) -> Model:
-    """Load a model from a file, or the checkpoint with the lowest validation loss from a directory.
+    """Load a model from a file, or the best checkpoint (lowest validation loss) from a directory.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def load(
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
         CPU, which is faster for generating text).
     vocabulary : Vocabulary, optional
-        Vocabulary for a PyTorch state dict that another program saved without one.
+        Vocabulary for a PyTorch state dict saved without one.
 
     Raises
     ------

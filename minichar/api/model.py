@@ -1,4 +1,4 @@
-"""`minichar.Model`, which generates text and can be evaluated and saved."""
+"""`minichar.Model`: generate text with a model, evaluate it and save it."""
 
 import os
 import secrets
@@ -91,13 +91,13 @@ class Model(CharRNN):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Evaluations made during training, in order; empty if there is no training history.
+        """Evaluations made during training, oldest first; empty if the model has no training history.
 
-        Each evaluation is a dict. ``iteration`` and ``epoch`` count the chunks and epochs so
-        far. Losses are in nats per character: ``train_loss`` is the mean since the previous
-        evaluation, with dropout and scheduled sampling; ``val_loss`` is the validation loss (None
-        without validation); ``fit_loss`` is the loss on training text, measured like ``val_loss``.
-        ``learning_rate`` and ``teacher_forcing_ratio`` are the values in that epoch.
+        Each evaluation is a dict. ``iteration`` and ``epoch`` count the chunks and epochs so far. Losses are
+        in nats per character: ``train_loss`` is the mean since the previous evaluation, with dropout and
+        scheduled sampling; ``val_loss`` is the validation loss (None without validation); ``fit_loss`` is the
+        loss on training text, measured the same way as ``val_loss``. ``learning_rate`` and
+        ``teacher_forcing_ratio`` are the values for that epoch.
         """
         return list(self.details.get("history", []))
 
@@ -120,8 +120,8 @@ class Model(CharRNN):
         Parameters
         ----------
         prime : str
-            Text to continue; not included in the output. By default, the model starts after a newline
-            or, if it was trained with ``reset_on``, after that string.
+            Text to continue; not included in the output. By default, generation starts after a newline or,
+            for a model trained with ``reset_on``, after that string.
         length : int
             Number of characters to generate; 0 for no limit.
         temperature : float
@@ -202,8 +202,8 @@ class Model(CharRNN):
         text : str
             N ≥ 2 characters. The model predicts all of them except the first.
         unknown : {"error", "skip", "unk"}
-            What to do with characters that are not in the vocabulary: raise an error, skip them, or use
-            the vocabulary's unknown id.
+            What to do with characters that are not in the vocabulary: raise an error, skip them, or use the
+            unknown token.
 
         Returns
         -------
@@ -233,8 +233,8 @@ class Model(CharRNN):
         Returns
         -------
         array of float64, (N,)
-            Surprisal in nats; NaN for the first character, which has no predecessor, and for skipped
-            characters. The ``numpy.nanmean`` of this array equals ``evaluate(text).loss``, up to rounding.
+            Surprisal in nats; NaN for the first character, which has no context, and for skipped characters.
+            ``numpy.nanmean`` of this array equals ``evaluate(text).loss`` up to rounding.
 
         Raises
         ------

@@ -25,7 +25,7 @@ class Progress:
     Parameters
     ----------
     run : Run
-        Training run. Its notes are printed first.
+        The training run, whose notes are printed first.
     """
 
     def __init__(self, run: Run) -> None:
@@ -60,7 +60,7 @@ class Progress:
                 self.write(event.epoch, event.loss)
 
     def write(self, epoch: float, loss: float) -> None:
-        """Write the progress line. Its speed and remaining time take evaluation and saving into account."""
+        """Write the progress line. Speed and remaining time account for evaluation and saving."""
         trainer, now = self.trainer, monotonic()
         done = trainer.iteration - self.first
         seconds = (now - self.begun) / done  # per chunk

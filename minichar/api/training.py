@@ -40,9 +40,8 @@ def train(
     Parameters
     ----------
     data : path-like, optional
-        A text file, or a directory containing ``input.txt`` or other ``.txt`` files, which are joined in
-        order of their names. The default is Python's own bundled help text or, with `resume`, the run's
-        training text.
+        A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in name order).
+        The default is Python's own bundled help text or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
         CPU or an NVIDIA GPU, whichever is faster; with `resume`, the device that was used before).
@@ -51,8 +50,8 @@ def train(
         and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
         Source of the initial weights: a checkpoint, a directory (whose best checkpoint is used), or a model.
-        The weights of a model are copied, and its device is used. Weights are matched by character, so the
-        new text may contain different characters.
+        A model's weights are copied, and training runs on its device. Weights are matched by character, so
+        the new text may contain different characters.
     resume : path-like, optional
         Run to continue exactly where it stopped: a checkpoint, or a directory (whose newest checkpoint is
         used). Options that are not passed keep their values from that run.
@@ -60,8 +59,8 @@ def train(
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     **options
         Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
-        ``rnn_size=256`` or ``max_epochs=10``. With ``recipe="laptop"``, for example, options that are not
-        passed take their values from that recipe; the default is ``quick``.
+        ``rnn_size=256`` or ``max_epochs=10``. Options that are not passed take their values from the recipe,
+        such as ``recipe="laptop"``; the default is ``quick``.
 
     Returns
     -------

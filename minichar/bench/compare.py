@@ -1,9 +1,9 @@
 """Compare the throughput of two benchmarks by running them alternately.
 
-A round runs each benchmark once. Each run is preceded by a pause, during which the threads of the
-other benchmark become idle, and by one warm-up iteration. Each round yields one ratio of the two
-throughputs. The two runs in a round are close in time, so other load on the machine usually affects
-both. The result is the median ratio over all rounds.
+A round runs each benchmark once. Before each run, a pause lets the other benchmark's threads go idle, and one
+warm-up iteration is run. Each round yields one ratio of the two throughputs. The two runs in a round are
+close in time, so other load on the machine usually affects both. The result is the median ratio over all
+rounds.
 """
 
 from collections.abc import Callable, Iterator
@@ -95,12 +95,12 @@ class Result:
 
 
 def opponents(work: Work) -> list[Work] | list[None]:
-    """Return the baselines for a benchmark. Each baseline results in one row of the table.
+    """Return the baselines for a benchmark. Each baseline gets its own row in the table.
 
-    Training with dropout or scheduled sampling is compared with plain training, and sampling many
-    streams with sampling one stream. All other benchmarks are compared with PyTorch, and on an NVIDIA
-    GPU also with PyTorch as a CUDA graph, except for sampling. If PyTorch is not installed or does not
-    implement the cell, the list contains only None.
+    Training with dropout or scheduled sampling is compared with plain training, and sampling many streams
+    with sampling one stream. All other benchmarks are compared with PyTorch and, on an NVIDIA GPU, also with
+    PyTorch as a CUDA graph (except sampling). If PyTorch is not installed or does not implement the cell, the
+    list contains only None.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return [replace(work, kind="train")]

@@ -49,7 +49,7 @@ class Measurement:
     dropped: list[str] = field(default_factory=list)
 
     def add(self, other: "Measurement") -> None:
-        """Add the measurements of another client."""
+        """Add another client's measurements."""
         self.characters += other.characters
         self.first += other.first
         self.gaps += other.gaps
@@ -95,7 +95,7 @@ class Client(threading.Thread):
         Request seeds.
     load : Load
     end : float
-        Time at which to stop, as measured by ``time.monotonic()``.
+        When to stop, on the ``time.monotonic()`` clock.
     """
 
     def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:
@@ -115,7 +115,7 @@ class Client(threading.Thread):
                 time.sleep(RETRY_AFTER)
 
     def read_text(self, seed: int) -> str:
-        """Send one request, read the response, and return why generation ended."""
+        """Send one request, read the response, and return the reason generation ended."""
         sent, previous, reason = time.monotonic(), 0.0, "the connection was closed"
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             connection.sendall(self.load.request(seed))

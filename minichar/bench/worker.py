@@ -32,7 +32,7 @@ SIDES = {
     "pytorch-graph": "minichar.bench.rival",
 }
 FULL_PRECISION = {"CUPY_TF32": "0"}
-"""Environment variables with which CuPy does not round the operands of float32 products to TF32."""
+"""Environment variables that keep CuPy from rounding the operands of float32 products to TF32."""
 N = 2048
 """Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5

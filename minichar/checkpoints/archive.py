@@ -26,7 +26,7 @@ MAX_HEADER_CHARACTERS = 16 << 20
 MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
 """Maximum header size in an ``.npz`` file, in bytes. NumPy stores each character in 4 bytes."""
 MAX_HEADER_VALUES = 1 << 20
-"""Maximum number of values in a header. Even a value of two characters can take up 180 bytes of memory."""
+"""Maximum number of values in a header. Even a two-character value can take up 180 bytes of memory."""
 
 MAX_NAME = 1000
 """Maximum length of an array's name, in characters."""

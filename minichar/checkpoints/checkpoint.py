@@ -39,7 +39,7 @@ from minichar.text.vocabulary import Vocabulary
 FORMAT = "minichar"
 VERSION = 2
 ADDED = {"weight_drop": 0.0, "embedding": 0, "layer_norm": False}
-"""Values of the configuration fields that older checkpoints do not contain."""
+"""Values for configuration fields that are missing from older checkpoints."""
 WEIGHT_DTYPES = ("float16", "float32", "float64")
 TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 
@@ -56,7 +56,7 @@ def header_of(model: CharRNN) -> dict[str, Any]:
 
 
 def host_weights(model: CharRNN, dtype: str | None, path: Path) -> dict[str, np.ndarray]:
-    """Return the weights as NumPy arrays, by name, in `dtype` or (by default) the model's dtype.
+    """Return a dict of the weights as NumPy arrays in `dtype` or, by default, the model's dtype.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
     config, vocabulary, details = read_header(archive.header, archive.damaged)
     names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
-    # A damaged header can specify millions of layers, so first compare it with the number of stored arrays.
+    # A damaged header can claim millions of layers, so check it against the number of stored arrays first.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
     check_arrays(expected, weights, archive.damaged)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)

@@ -79,7 +79,7 @@ class History:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Any], damaged: Callable[[str], MinicharError]) -> "History":
-        """Create a history from the list of nested dicts in a checkpoint of format version 1."""
+        """Create a history from the list of nested dicts that format version 1 stored."""
         history = cls()
         try:
             for row in rows:

@@ -101,7 +101,7 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 
 def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
-    """Return `given` if it is a file, or the best or newest checkpoint if it is a directory.
+    """Return `given` if it is a file, or its best or newest checkpoint if it is a directory.
 
     Parameters
     ----------

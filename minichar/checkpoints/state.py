@@ -1,4 +1,4 @@
-"""The state of a training run, which a checkpoint stores so that the run can be resumed exactly."""
+"""The training state that a checkpoint stores so that a run can be resumed exactly."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ class Progress:
     learned : int
         Number of training steps since the last evaluation.
     total : float
-        Sum of the losses of these steps.
+        Sum of the losses over those steps.
     device : str
         Kind of device: ``cpu``, ``gpu`` or ``opencl``.
     random : dict

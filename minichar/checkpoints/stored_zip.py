@@ -26,7 +26,7 @@ class StoredZip:
     size : int
         Size of the file, in bytes.
     sizes : dict of str to int
-        Size of each member, in bytes, by name.
+        Size of each member in bytes, keyed by name.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class StoredZip:
         self.file.close()
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a member for reading. Reading a damaged member can raise many different exceptions."""
+        """Open a member for reading. Reading a damaged member can raise many exception types."""
         return self.zip.open(name)
 
     def read(self, name: str) -> bytes:
@@ -80,7 +80,7 @@ class StoredZip:
             raise Refused("it is empty, truncated, or not a zip archive") from error
 
     def _check(self) -> dict[str, int]:
-        """Check all members, and return their sizes by name."""
+        """Check all members, and return their sizes, keyed by name."""
         members = sorted(self.zip.infolist(), key=lambda member: member.header_offset)
         sizes = {member.filename: member.compress_size for member in members}
         if len(sizes) < len(members):

@@ -19,7 +19,7 @@ FEW_UPDATES = 500
 def size_advice(ratio: float, dropout: float) -> str:
     """Return advice on the model size, given the parameters per training character and the dropout.
 
-    char-rnn recommends that the numbers of parameters and characters be of the same order of magnitude.
+    char-rnn recommends about as many parameters as characters, to within an order of magnitude.
     """
     if ratio > LARGE:
         return f"large for this text: try {regularisation(dropout)}"

@@ -9,13 +9,13 @@ from minichar.errors import MinicharError
 
 SUFFIXES = (".npz", ".safetensors", ".pt")
 CACHE = ".minichar.npz"
-"""Suffix of the cached ids of a text, which are not a model."""
+"""Suffix of a cache of text ids, which is not a model."""
 
 
 def complete_model(incomplete: str) -> list[str]:
     """Return the models whose paths start with `incomplete`.
 
-    Models are model files, directories that contain checkpoints, and the checkpoints in them, best first.
+    These are model files, directories that contain checkpoints, and the checkpoints in them, best first.
     """
     folder, _ = os.path.split(incomplete)
     found: list[str] = []

@@ -135,5 +135,5 @@ def run_lesson(lesson: Lesson) -> int:
     # or cache of the directory that contains the lesson.
     os.environ.pop("PYTEST_ADDOPTS", None)
     alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
-    # Do not capture output, because some lessons print measurements.
+    # Do not capture output: some lessons print measurements.
     return int(pytest.main([*alone, "--verbose", "--no-header", "--capture=no", str(lesson.path)]))

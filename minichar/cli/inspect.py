@@ -59,7 +59,7 @@ def command(
     With --html, write an HTML page and print its path. The page colours the text by a hidden unit's
     activation and ranks the units by their correlation with features such as the position in the line or
     whether a character is inside quotes. It also shows the surprisal of each character, the most likely
-    alternatives, and the distribution of the gates' values.
+    alternatives, and the distribution of gate values.
     """
     if text is not None and html is None:
         raise click.UsageError("--text requires --html: specify an output file, such as --html page.html")
@@ -74,7 +74,7 @@ def command(
 
 
 def training_text(model: CharRNN, path: Path) -> Path:
-    """Return the path of the text on which the model in the checkpoint `path` was trained."""
+    """Return the path of the text that the model in the checkpoint `path` was trained on."""
     origin = model.details.get("origin")
     name = origin.get("path") if isinstance(origin, dict) else None
     if not isinstance(name, str):

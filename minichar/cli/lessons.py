@@ -11,7 +11,7 @@ from minichar.cli.options import GroupedCommand, argument
 
 
 def wrapped(text: str) -> str:
-    """Wrap the paragraphs of a text to the width of the terminal, but not its indented equations."""
+    """Wrap paragraphs to the terminal width, leaving indented equations unchanged."""
     fill = textwrap.TextWrapper(
         min(shutil.get_terminal_size().columns, 100), break_long_words=False, break_on_hyphens=False
     ).fill

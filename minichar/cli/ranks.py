@@ -20,17 +20,17 @@ from minichar.training.team import ALONE, Ranks, Team
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables with the number of processes, as set by MPICH, Open MPI and Slurm."""
 RANKS = ("PMI_RANK", "PMIX_RANK")
-"""Environment variables that are set in every process of an MPI job, whatever its size."""
+"""Environment variables that are set in every process of an MPI job of any size."""
 GRACE = 1.0
 """Maximum time in seconds between the failures of all ranks if they fail for the same reason."""
 
 
 @contextmanager
 def all_ranks() -> Iterator[Team]:
-    """Yield the team of all processes of this MPI job, or of this process alone outside of MPI.
+    """Yield the team: all processes of this MPI job or, outside of MPI, this process alone.
 
-    An error that is raised on all ranks, such as a missing file, is reported by rank 0. An error on only
-    some of the ranks aborts the job, because the other ranks would wait for them forever.
+    An error raised on all ranks, such as a missing file, is reported by rank 0. An error on only some ranks
+    aborts the job because the other ranks would wait for them forever.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def all_ranks() -> Iterator[Team]:
 
 
 def job_size() -> int:
-    """Return the number of processes in this MPI job, which is 1 outside of MPI, or 0 if it is unknown."""
+    """Return the number of processes in this MPI job: 1 outside of MPI, 0 if unknown."""
     sizes = [int(os.environ[name]) for name in SIZES if os.environ.get(name, "").isdigit()]
     if any(name in os.environ for name in RANKS):
         return max(sizes, default=0)

@@ -13,7 +13,7 @@ PASSWORD = "MINICHAR_REDIS_PASSWORD"
 
 
 def with_password(url: str, file: Path | None) -> str:
-    """Return the URL with the password from a file or the environment, if there is one.
+    """Return the URL with the password, if any, from a file or the environment.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Translate the options of char-rnn, torch-rnn, nanoGPT, Keras and PyTorch to those of minichar."""
+"""Translate options from char-rnn, torch-rnn, nanoGPT, Keras and PyTorch to minichar's."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -36,7 +36,7 @@ RENAMED = {
     "clipvalue": "--grad-clip",
     "clipnorm": "--clip-norm",
 }
-"""Options that take the same values as one of minichar's options, or as its argument (an empty string)."""
+"""Options that take the same values as a minichar option, or as the argument (an empty string)."""
 
 GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
 DROPPED = {r"[^-].*|-\d.*": "", "": ""}
@@ -65,7 +65,7 @@ class Translation(NamedTuple):
     ----------
     words : list of str
     renamed : list of str
-        The options, as typed, that minichar spells differently or does not have.
+        The options, as typed, that minichar spells differently or lacks.
     dropped : list of str
         The options in `renamed` that have no equivalent.
     unknown : list of str
@@ -116,7 +116,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
 
 
 def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
-    """Return the words that replace an option of `BY_VALUE`, and whether its value is one of them.
+    """Return the words that replace an option in `BY_VALUE`, and whether they replace its value too.
 
     `value` is the next word. It belongs to the option only if it matches one of the option's patterns.
     """

@@ -93,7 +93,7 @@ class Report:
             self.bar.file, self.bar.hidden = sys.stderr, True
 
     def say(self, line: str) -> None:
-        """Print a line, above the progress bar if there is one."""
+        """Print a line above the progress bar, if any."""
         with self.display():
             click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
 
@@ -236,7 +236,7 @@ class Report:
             raise MinicharError(f"cannot write to log file {self.log_path}: {error.strerror}") from error
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a record to the log file, if there is one. If writing fails, training continues."""
+        """Append a record to the log file, if any. If writing fails, training continues."""
         if self.log_path is None:
             return
         try:
@@ -248,18 +248,18 @@ class Report:
             self.log_failed = True
 
     def finish(self) -> None:
-        """Print the next commands to standard error and the best checkpoint's path to standard output."""
+        """Print suggested commands to standard error and the best checkpoint's path to standard output."""
         if self.trainer.stopping and self.last:
             self.say(f"stopped at epoch {self.trainer.epoch:.2f}; resume with:")
             self.say(f"  minichar train --resume {self.last}")
         best = self.trainer.best
         if best:
             self.say(f"generate text: minichar sample {best}")
-            click.echo(os.fsencode(best))  # raw bytes, because a path may not be valid UTF-8
+            click.echo(os.fsencode(best))  # raw bytes: a path may not be valid UTF-8
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return when the run would have started if all steps had been as fast as those since step `first`.
+    """Return when the run would have started had every step been as fast as those since step `first`.
 
     The progress bar of a resumed run uses it to estimate the remaining time.
     """
@@ -281,7 +281,7 @@ class Speed:
         self.restart()
 
     def restart(self) -> None:
-        """Restart the measurement, to exclude time that was not spent on training."""
+        """Restart the measurement to exclude time not spent on training."""
         self.since, self.counted = monotonic(), 0
 
     def count(self, characters: int) -> None:

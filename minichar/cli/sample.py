@@ -119,7 +119,7 @@ def command(
     if not quiet:
         drawn_with = f", seed {seed}" if drawn else ""
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
-    if exact:  # after the summary, because an exact model has no embedding
+    if exact:  # after the summary: an exact model has no embedding
         model = model.exact()
     options: dict[str, Any] = {
         "length": length,

@@ -48,8 +48,8 @@ OPTIONS = (
         "--data",
         metavar="PATH",
         type=PATH,
-        help="A text file, a directory containing input.txt or other .txt files, which are joined in order "
-        "of their names, or - for standard input, which is saved as input.txt in the checkpoint directory.  "
+        help="A text file, a directory containing input.txt or other .txt files (joined in name order), or - "
+        "for standard input (saved as input.txt in the checkpoint directory).  "
         "[default: the built-in text, pydocs]",
     ),
     text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),
@@ -68,7 +68,7 @@ OPTIONS = (
         metavar="STR",
         show_default=False,
         help=r"Reset the state to zero at each occurrence of this string, so that the poems, names or "
-        r"messages that it separates are independent. Use \n for a newline, \t for a tab and \\ for a "
+        r"messages it separates are independent. Use \n for a newline, \t for a tab and \\ for a "
         "backslash.  [default: never]",
     ),
     text(

@@ -13,18 +13,18 @@ PATIENCE = 0.5
 
 
 class Stoppable(Protocol):
-    """Protocol of a trainer or a sweep that can be stopped."""
+    """Protocol for a trainer or sweep that can be stopped."""
 
     def stop(self) -> None:
-        """Stop soon, and save a checkpoint. Safe to call from a signal handler."""
+        """Save a checkpoint and stop as soon as possible. Safe to call from a signal handler."""
 
 
 @contextmanager
 def stopping(work: Stoppable) -> Iterator[list[int]]:
     """Stop training on one of the signals in `STOP`, and save a checkpoint.
 
-    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yields a list to which
-    the number of the first signal is appended.
+    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yields a list that receives
+    the number of the first signal.
     """
     received: list[int] = []
     stopped_at: list[float] = []

@@ -35,7 +35,7 @@ searching = group("Search")
 
 
 class Search(click.types.StringParamType):
-    """Option and values, such as ``rnn_size=64,128``. Shell completion suggests names of options."""
+    """Option and values, such as ``rnn_size=64,128``. Shell completion suggests option names."""
 
     name = "search"
 
@@ -51,7 +51,7 @@ class Search(click.types.StringParamType):
 
 
 class SweepCommand(GroupedCommand):
-    """Command that answers the options in `ABSENT`."""
+    """Command that rejects the options in `ABSENT` and says what to use instead."""
 
     def answer(self, ctx: click.Context, typed: list[str]) -> str:
         """Return the error message for a command line with an unknown option."""
@@ -126,7 +126,7 @@ def command(
     stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
     checkpoint. To continue a sweep, run the command again; only --sweep-dir is required.
 
-    Prints the command that trains the best model to standard output and everything else to standard error.
+    The command that trains the best model is printed to standard output, everything else to standard error.
     """
     if options["data"] == STDIN:
         options["data"] = save_stdin(sweep_dir)

@@ -43,7 +43,7 @@ class SweepReport:
             click.echo(CLEAR_LINE, nl=False, err=True)
 
     def say(self, line: str) -> None:
-        """Print a line, which replaces the progress line if there is one."""
+        """Print a line in place of the progress line, if any."""
         click.echo(CLEAR_LINE + line if self.live else line, err=True)
 
     def show(self, event: Began | Event | Ended) -> None:
@@ -73,7 +73,7 @@ class SweepReport:
         self.say(f"{line}: {values}" + (f": {ended.error}" if ended.error else ""))
 
     def finish(self) -> None:
-        """Print a table of the best trials, and the next commands."""
+        """Print a table of the best trials and suggested commands."""
         if self.sweep.stopping:
             folder = self.sweep.folder
             self.say(f"stopped; continue with:\n  minichar sweep --sweep-dir {folder} --trials {self.trials}")

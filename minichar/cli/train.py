@@ -95,7 +95,7 @@ def command(
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
         if team.size > 1:
-            devices = devices[:1]  # ranks that time two devices might choose different ones
+            devices = devices[:1]  # if ranks timed two devices, they might disagree
         if options["data"] == STDIN:
             explicit["data"] = team.lead(lambda: save_stdin(options["checkpoint_dir"]))
         if checkpoint:

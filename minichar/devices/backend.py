@@ -87,8 +87,8 @@ class Backend(ABC):
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
 
         `columns` is ``(G, N)``, `ids` is ``(N,)`` and `out` is ``(G, V)``. The sums are computed as one
-        matrix product with a one-hot matrix of the distinct ids. This is faster than a scatter-add,
-        because a chunk contains few distinct characters.
+        matrix product with a one-hot matrix of the distinct ids. This is faster than a scatter-add because a
+        chunk contains few distinct characters.
         """
         xp = self.xp
         occurs = self.zeros((out.shape[1],), bool)  # (V,)
@@ -129,8 +129,8 @@ class Backend(ABC):
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums device arrays over the ranks of an MPI communicator.
 
-        ``all_reduce(sent, received)`` sets `received` to the sum. None if arrays must be copied to the host
-        to be summed. All ranks must call this method.
+        ``all_reduce(sent, received)`` sets `received` to the sum. Return None if arrays must be copied to the
+        host to be summed. All ranks must call this method.
         """
         return None
 

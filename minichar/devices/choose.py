@@ -37,7 +37,7 @@ def open_backend(name: str = "auto") -> Backend:
 
 
 def open_devices(name: str = "auto") -> tuple[Backend, ...]:
-    """Open the candidate devices for training. The fastest of them is then used.
+    """Open the candidate devices for training. Training uses the fastest one.
 
     ``auto`` opens the CPU and, if it is usable, the first CUDA GPU. Any other name opens a single device,
     as in `open_backend`.

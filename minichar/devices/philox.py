@@ -5,9 +5,9 @@ A counter of four 32-bit words x is encrypted with a key of two words k in ten r
     x₀, x₁, x₂, x₃ ← hi(M₁x₂) ⊕ x₁ ⊕ k₀, lo(M₁x₂), hi(M₀x₀) ⊕ x₃ ⊕ k₁, lo(M₀x₀)
     k₀, k₁ ← k₀ + W₀, k₁ + W₁
 
-hi and lo are the upper and lower 32 bits of a 64-bit product. The four words that result are random, and
-independent of those of any other counter or key. No state is stored, so on a GPU, one kernel draws any number
-of random numbers.
+hi and lo are the upper and lower 32 bits of a 64-bit product. The resulting four words are random and
+independent of the words for any other counter or key. No state is stored, so a single GPU kernel can draw any
+number of random numbers.
 """
 
 from types import ModuleType

@@ -154,7 +154,7 @@ class Cell:
 
 
 CELLS: dict[str, Cell] = {}
-"""All registered cells by name."""
+"""All registered cells, keyed by name."""
 
 
 def models() -> list[str]:

@@ -19,7 +19,7 @@ from minichar.devices.random import Uniform
 
 
 def draw_mask(probability: float, generator: Uniform, out: Array, backend: Backend) -> None:
-    """Fill `out`, which can have any shape, with a new mask. `probability` is in [0, 1)."""
+    """Fill `out`, an array of any shape, with a new mask. `probability` is in [0, 1)."""
     kept = generator.random(out.shape, "float32") >= probability
     backend.xp.multiply(kept.astype(out.dtype), 1.0 / (1.0 - probability), out=out)
 

@@ -6,7 +6,7 @@
 
 Without an embedding, the first layer has a column of G weights for each of the V characters (`Wx`). With a
 large vocabulary, these V·G weights account for most of a network's parameters. With an embedding, there are
-V·D + D·G instead. A trained embedding can be folded into the weights (`without_embedding`):
+V·D + D·G weights instead. A trained embedding can be folded into the weights (`without_embedding`):
 
     Wx = W_x @ E
 """

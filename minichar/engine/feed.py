@@ -13,7 +13,8 @@ class Feed:
     Attributes
     ----------
     ids : array of int, (T, B)
-        The input characters, which the backward pass reads. At step t, only those up to step t may be known.
+        The input characters, which the backward pass reads. At step t, only the characters up to step t may
+        be known.
     """
 
     def __init__(self, ids: Array) -> None:

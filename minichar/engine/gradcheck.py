@@ -95,8 +95,8 @@ def toy_network(
 ) -> Network:
     """Return a float64 network with random weights, state and masks.
 
-    The weights are large enough for every gate to affect the loss. Use a different value for each
-    size, because equal sizes can hide a transposed matrix.
+    The weights are large enough for every gate to affect the loss. Use a different value for each size: equal
+    sizes can hide a transposed matrix.
     """
     parameters = Parameters(config.shapes(), "float64", backend)
     parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, parameters.size))
@@ -109,7 +109,7 @@ def toy_network(
 def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     """Return the loss of a chunk as a function of θ, with the state, masks and inputs held fixed.
 
-    With scheduled sampling, the input characters must be held fixed, because the gradient does not flow
+    With scheduled sampling, the input characters must be held fixed because the gradient does not flow
     through the choice of characters.
     """
     parameters = network.parameters.twin(dtype)

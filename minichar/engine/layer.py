@@ -153,7 +153,7 @@ class Layer:
         return reduce(add, (linear.backward(n, ids) for linear in self.linears))
 
     def values(self, t: int) -> dict[str, Array]:
-        """Return the states after step t and the arrays cached at step t, by name, each ``(H, B)``."""
+        """Return a dict of the states after step t and the arrays cached at step t, each ``(H, B)``."""
         values = dict(zip(self.cell.states, self.states[t + 1], strict=True))
         for stage, kept in zip(self.cell.stages, self.stages, strict=True):
             values |= zip(stage.cache.split(), kept.caches[t], strict=True)
@@ -161,5 +161,5 @@ class Layer:
 
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
-        # Concatenate first, because a cell may return a state unchanged, as a view of `start`.
+        # Concatenate first: a cell may return a state unchanged, as a view of `start`.
         self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)

@@ -72,8 +72,8 @@ class Linear:
         self.s[:, -1] = 1.0
         self.use_mask(None)
 
-    # Allocated in the first backward pass, because sampling does not need it. Writing one contiguous
-    # block per step is several times faster than writing a slice of each row of (G, T·B).
+    # Allocated in the first backward pass because sampling does not need it. Writing one contiguous block per
+    # step is several times faster than writing a slice of each row of (G, T·B).
     @cached_property
     def da(self) -> Array:
         """The gradient with respect to the pre-activations at all steps."""
@@ -90,7 +90,7 @@ class Linear:
 
     def draw_mask(self, probability: float, generator: Uniform) -> None:
         """Draw a DropConnect mask for the next chunk."""
-        if self.mask is None:  # allocated once, because a captured step uses fixed addresses
+        if self.mask is None:  # allocated once: a captured step uses fixed addresses
             self.use_mask(self.backend.zeros((len(self.W), self.H), self.W.dtype))
         dropout.draw_mask(probability, generator, self.mask, self.backend)
 

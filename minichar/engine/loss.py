@@ -31,8 +31,8 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
     """
     targets = targets[None]  # (1, n)
 
-    # Subtracting the largest logit does not change the softmax and prevents overflow in exp.
-    # `.real` is needed for the complex-step check, because complex numbers are not ordered.
+    # Subtracting the largest logit does not change the softmax and prevents overflow in exp. The complex-step
+    # check needs `.real` because complex numbers are not ordered.
     largest = logits.real.max(axis=0)  # (n,)
     xp.subtract(logits, largest, out=logits)
     target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, n)

@@ -6,8 +6,7 @@
     logits = W @ [dropout(h_L); 1]
 
 All layers process step t before any layer processes step t+1. Teacher forcing, scheduled sampling and
-generation therefore share the same code and differ only in their `Feed`, the source of the next
-character.
+generation can then share the same code and differ only in their `Feed`, the source of the next character.
 """
 
 import numpy as np
@@ -103,7 +102,7 @@ class Network:
             self.keep = None
             return
         backend, dtype = self.parameters.backend, self.parameters.dtype
-        if self.keep is None:  # allocated once, because a captured step uses a fixed address
+        if self.keep is None:  # allocated once: a captured step uses a fixed address
             self.keep = backend.zeros((self.T, self.B), dtype)  # (T, B)
         self.keep[: len(keep)] = backend.to_device(keep.astype(dtype))
 
@@ -111,7 +110,7 @@ class Network:
         """Draw masks for the next chunk. Dropout and DropConnect are inactive until the first call."""
         config, backend, shape = self.config, self.parameters.backend, (self.T, self.config.rnn_size, self.B)
         for k, mask in enumerate(self.masks if config.dropout else ()):
-            if mask is None:  # allocated once, because a captured step uses fixed addresses
+            if mask is None:  # allocated once: a captured step uses fixed addresses
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
             dropout.draw_mask(config.dropout, generator, mask, backend)
         for linear in self.recurrent if config.weight_drop else ():

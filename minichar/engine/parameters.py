@@ -1,7 +1,7 @@
 """Store all parameters of a network in one flat vector with named views.
 
-Clipping, RMSprop, norms and checkpoints therefore operate on a single array, whatever the network. The
-gradient has the same layout.
+Clipping, RMSprop, norms and checkpoints can then treat any network as a single array. The gradient has the
+same layout.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Parameters:
     dtype : str
         float32 or float64; complex128 for the complex-step check.
     backend : Backend
-        Device on which the vector is stored.
+        Device that stores the vector.
 
     Attributes
     ----------

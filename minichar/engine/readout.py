@@ -5,10 +5,10 @@
     dW = dlogits @ [x; 1]ᵀ
     dx = W_xᵀ @ dlogits
 
-Feeding the model its own predictions requires the logits after each step. Otherwise, the logits
-are computed after all steps have run, with one matrix product for many steps. With a large
-vocabulary, the logits are the largest arrays in a chunk. They are therefore computed, used and
-overwritten block by block, so that memory use does not grow with T.
+Feeding the model its own predictions requires the logits after each step. Otherwise, the logits are computed
+after all steps have run, with one matrix product for many steps. With a large vocabulary, the logits are the
+largest arrays in a chunk. They are computed, used and overwritten block by block so that memory use does not
+grow with T.
 """
 
 from collections.abc import Iterator

@@ -34,7 +34,7 @@ total number of list and dict elements, are limited to this multiple of the file
 
 
 def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return ``(arrays, notes)``: the arrays and numbers in a pickle by name, and notes about skipped values.
+    """Return ``(arrays, notes)``: a dict of the arrays and numbers in a pickle, and notes on skipped values.
 
     Raises
     ------
@@ -85,8 +85,8 @@ def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator
 
     Each element of each container is charged to the budget `elements`.
 
-    Empty containers count as values. Otherwise, shared nested empty lists could take exponential time
-    without reaching `MAX_VALUES`.
+    Empty containers count as values; otherwise, shared nested empty lists could take exponential time without
+    reaching `MAX_VALUES`.
     """
     if isinstance(value, list | tuple | dict):
         elements.spend(len(value))

@@ -112,7 +112,7 @@ def convert(
     force : bool
         Overwrite an existing target.
     to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
-        The new format; by default, the format for the suffix of `target`.
+        The new format; by default, inferred from the suffix of `target`.
     inference : bool
         Drop the training state from an ``.npz``. If False, keep it so that training can be resumed.
         Other formats cannot store it.

@@ -7,8 +7,8 @@
     page.js        the controls
 
 The weights are float16 values in base64. A page makes no requests, and its Content-Security-Policy allows
-only the script and the style sheet with the hashes of these files. The model's data is JSON, which is
-inserted only as text and is therefore never interpreted as markup.
+only the script and the style sheet with the hashes of these files. The model's data is JSON, inserted only as
+text, so it is never interpreted as markup.
 """
 
 import json
@@ -50,7 +50,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
         f"default-src 'none'; img-src data:; script-src {_hash(script)}; style-src {_hash(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    # The data is inserted last, because it could contain the name of another part.
+    # Insert the data last: it could contain the name of another part.
     for name, text in (
         ("POLICY", policy),
         ("STYLE", style),

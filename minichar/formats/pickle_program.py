@@ -1,12 +1,12 @@
 """Parse the opcodes of a pickle with bounded memory use.
 
-pickletools parses everything except text. Python stores all characters of a string at the width of the
-widest one, so a single emoji quadruples the size of a long ASCII string. The memory for a string is therefore
-charged to the budget before the text is decoded.
+pickletools parses everything except text. Python stores all characters of a string at the width of the widest
+one, so a single emoji quadruples the size of a long ASCII string. A string's memory is therefore charged to
+the budget before the text is decoded.
 
-Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a
-dict key is therefore converted back to bytes if possible. If it were converted later, it would be copied
-each time that the pickle references it.
+Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
+key is therefore converted back to bytes if possible. Converting it later would copy it each time the pickle
+references it.
 """
 
 import codecs
@@ -49,7 +49,7 @@ class Program(io.BytesIO):
     ----------
     pickled : bytes
     memory : Budget
-        Charged for the bytes of memory that decoded text needs in addition to its size in the file.
+        Charged for the memory that decoded text needs beyond its size in the file.
     """
 
     def __init__(self, pickled: bytes, memory: Budget) -> None:

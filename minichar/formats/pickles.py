@@ -1,13 +1,12 @@
 """Read pickles of NumPy and CuPy arrays without unpickling them.
 
-A pickle is a program for a stack machine, and its REDUCE opcode can call any function by name.
-The stack machine in this module never calls these functions. It allows only names for which the caller
-provides a harmless replacement (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and
-strings are created as usual.
+A pickle is a program for a stack machine, and its REDUCE opcode can call any function by name. The stack
+machine in this module never calls these functions. It allows only names that the caller provides a harmless
+replacement for (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and strings are created as
+usual.
 
-Each opcode takes constant time, apart from reading its own bytes, and is charged for the memory that
-it uses, even if the result is discarded later. Time and memory are therefore proportional to the size of the
-file.
+Apart from reading its own bytes, each opcode takes constant time. It is charged for the memory it uses, even
+if the result is discarded later. Time and memory are therefore proportional to the file size.
 """
 
 from collections.abc import Callable, Mapping
@@ -179,7 +178,7 @@ class Machine:
         self.stack.append(value)
 
     def pop(self, n: int) -> list[Any]:
-        """Pop the last `n` values, in the order in which they were pushed."""
+        """Pop the last `n` values, in the order they were pushed."""
         values = self.stack[-n:]
         del self.stack[-n:]
         if len(values) < n:

@@ -35,7 +35,7 @@ MAX_PICKLE_BYTES = 64 << 20
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return a model as the bytes of a ``.pt`` file. For errors, see `to_state_dict`."""
-    # Convert first: if the conversion fails, installing a package would not help.
+    # Convert first: if that fails, installing a package would not help.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     torch = need("torch", "torch", str(path))
     tensors[KEY] = np.frombuffer(bytearray(header.encode()), dtype=np.uint8)
@@ -57,7 +57,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors stored in a ``.pt`` file, by name. They may share memory.
+    """Return the tensors stored in a ``.pt`` file, keyed by name. They may share memory.
 
     Raises
     ------

@@ -35,7 +35,7 @@ DTYPES = {
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return a model as the bytes of a ``.safetensors`` file. For errors, see `to_state_dict`."""
-    # Convert first: if the conversion fails, installing a package would not help.
+    # Convert first: if that fails, installing a package would not help.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
 

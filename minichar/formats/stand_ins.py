@@ -53,8 +53,8 @@ class Array:
     Attributes
     ----------
     content : tuple or None
-        Bytes, dtype, shape, order and axes, with consistent sizes. Only `to_numpy` creates the NumPy
-        array, because a pickle can reference the same byte string a million times.
+        Bytes, dtype, shape, order and axes, with consistent sizes. Only `to_numpy` creates the NumPy array
+        because a pickle can reference the same byte string a million times.
     """
 
     content: tuple[bytes | bytearray | str, np.dtype, tuple[int, ...], Any, Any] | None = None
@@ -97,14 +97,14 @@ def number_type(code: Any, *_: Any) -> DType:
 
 
 def on_cpu(array: Any) -> Array:
-    """Return the NumPy array from which a CuPy array is created."""
+    """Return the NumPy array that a CuPy array is created from."""
     if not isinstance(array, Array):
         raise Refused("it contains a CuPy array that was not created from a NumPy array")
     return array
 
 
 def empty_array(*_: Any) -> Array:
-    """Return an array without contents, whatever the arguments. A BUILD opcode sets its contents."""
+    """Return an array without contents, ignoring the arguments. A BUILD opcode sets its contents."""
     return Array()
 
 

@@ -114,7 +114,8 @@ def from_state_dict(
     Parameters
     ----------
     tensors : dict of str to array
-        The tensors by name. To save memory, each tensor is removed from the dict after it has been copied.
+        The tensors, keyed by name. To save memory, each tensor is removed from the dict once it has been
+        copied.
     header : str or None
         The JSON stored with the tensors.
     path : Path

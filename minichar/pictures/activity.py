@@ -86,7 +86,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
     Raises
     ------
     MinicharError
-        If the logits are not finite, because the weights are damaged.
+        If the logits are not finite, which means that the weights are damaged.
     """
     config, N, k = model.config, len(ids), min(ALTERNATIVES, model.config.vocab_size)
     to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host

@@ -59,7 +59,7 @@ def label(value: Any) -> str:
 def search_text(
     numbers: Sequence[int], axes: Sequence[Axis], importance: Mapping[str, float], width: int = 80
 ) -> str:
-    """Return the plots as text, in which each of the first 26 trials is represented by a letter.
+    """Return the plots as text, with a letter for each of the first 26 trials.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def search_text(
 
 
 def _column(axis: Axis, width: int) -> list[str]:
-    """Return the rows of an axis, which contain its tick labels and the letters of the trials."""
+    """Return the rows of an axis, with its tick labels and the letters of the trials."""
     rows = [round((1 - height) * (HEIGHT - 1)) for height in axis.heights()]
     ticks = {round((1 - height) * (HEIGHT - 1)): text for height, text in axis.ticks().items()}
     cells = []

@@ -1,4 +1,4 @@
-"""Compute per-character features of a text and their correlations with hidden-unit activations.
+"""Compute per-character features of text and their correlations with hidden-unit activations.
 
 By inspecting activations, Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that track the
 position in a line or detect quoted text. This module correlates every unit with such features. The largest
@@ -12,7 +12,7 @@ OPENING, CLOSING = "“«「『", "”»」』"
 
 
 def traits(text: str) -> dict[str, np.ndarray]:
-    """Return the features of `text` by name, each ``(N,)``, with one value per character.
+    """Return a dict of the features of `text`, each ``(N,)``, with one value per character.
 
     A newline counts as part of the following line. An unclosed quotation ends at the end of its paragraph.
     """

@@ -21,7 +21,7 @@ FIXED = (
     *("eval_val_every", "max_val_chunks", "sample_every", "checkpoint_dir", "savefile", "keep"),
     *("checkpoint_every", "max_time"),
 )
-"""Options that cannot be searched, because they change the validation text or do not affect the loss."""
+"""Options that cannot be searched because they change the validation text or do not affect the loss."""
 TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}
 """The type of each option that can be searched."""
 TRUTH = {"true": True, "false": False}
@@ -102,7 +102,7 @@ def parse(text: str) -> Dimension:
 
 
 def convert(name: str, word: str) -> Any:
-    """Convert the text `word` to a value of the option `name`."""
+    """Convert the string `word` to a value of the option `name`."""
     kind = TYPES[name]
     try:
         return TRUTH[word.lower()] if kind is bool else kind(word)

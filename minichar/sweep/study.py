@@ -26,7 +26,7 @@ PLAN = "sweep.json"
 STARTUP = 5
 """Number of trials that must be completed before any trial is pruned."""
 WARMUP = 10
-"""Percentage of a run during which it is not pruned, because the learning rate may still be rising."""
+"""Percentage of a run during which it is not pruned because the learning rate may still be rising."""
 WAIT = 60.0
 """Maximum time to wait for another process that is writing to the SQLite database, in seconds."""
 
@@ -71,9 +71,9 @@ def read_plan(folder: Path) -> Plan:
 
 
 def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
-    """Open the study of a directory, or create it.
+    """Open or create the study in a directory.
 
-    A lock is held while the tables are created, because SQLite reports an error if two processes create them
+    A lock is held while the tables are created because SQLite reports an error if two processes create them
     at the same time.
 
     Parameters
@@ -115,7 +115,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
 
 
 def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> None:
-    """Raise a `MinicharError` if the plan or the database differs from that of the existing sweep."""
+    """Raise a `MinicharError` if the plan or the database differs from the existing sweep's."""
     if stored.database != database:
         where = f"in {stored.database}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ is a sweep whose trials are stored {where}: use the same --storage")
@@ -162,7 +162,8 @@ def results(study: Any) -> list[Result]:
 def importance(study: Any) -> dict[str, float]:
     """Return the importance of each option, largest first. The values add up to 1.
 
-    They are computed with PED-ANOVA, Optuna's default method, which requires at least two completed trials.
+    The values are computed with PED-ANOVA, Optuna's default method, which requires at least two completed
+    trials.
     """
     if len(results(study)) < 2:
         return {}

@@ -5,9 +5,9 @@
         train from its newest checkpoint, or from the beginning
         at every evaluation: report the validation loss, and end the run if Optuna prunes it
 
-A trial is unfinished if it is marked as running in the study but no process holds the lock of its directory.
-The operating system releases this lock when the process ends, even if it is killed. A process must hold the
-lock of the sweep while it takes a trial, so that two processes cannot take the same one.
+A trial is unfinished if the study lists it as running but no process holds the lock on its directory. The
+operating system releases this lock when the process ends, even if it is killed. A process must hold the
+sweep's lock while it takes a trial, so that two processes cannot take the same one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class Ended:
     ----------
     number : int
     state : {"complete", "pruned", "failed", "unfinished"}
-        The next process that takes a trial continues an unfinished one.
+        An unfinished trial is continued by the next process that takes a trial.
     values : dict
         The values of the searched options.
     loss : float or None
@@ -75,7 +75,7 @@ class Sweep:
     storage : str, optional
         URL of the database.
     devices : sequence of Backend
-        Each trial uses the fastest of them.
+        The devices to choose from. Each trial uses the fastest one.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Sweep:
         try:
             run = self.begin(directory, values)
             self.trainer, finished = run.trainer, False
-            if self.stopping:  # `stop` was called before there was a trainer
+            if self.stopping:  # `stop` was called before the trainer existed
                 self.trainer.stop()
             yield Began(trial.number, run)
             for event in run.trainer.run():
@@ -157,7 +157,7 @@ class Sweep:
         except Completed:  # killed after the last checkpoint was saved
             pass
         except (MinicharError, MemoryError) as error:
-            if isinstance(error.__cause__, OSError):  # such as a full disk: unrelated to the trial's values
+            if isinstance(error.__cause__, OSError):  # such as a full disk, which is unrelated to the trial
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)

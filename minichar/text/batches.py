@@ -27,8 +27,8 @@ from minichar.errors import MinicharError
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 
-MIN_T = 8  # T is not reduced below this for short texts, because gradients need some context
-RELEASE = 1 << 24  # bytes of ids after which memory-mapped pages are released
+MIN_T = 8  # T is not reduced below this for short texts: gradients need some context
+RELEASE = 1 << 24  # release memory-mapped pages after this many bytes of ids
 MAX_N = 1 << 62  # upper bound on the length of the text
 
 

@@ -1,4 +1,4 @@
-"""Cache the ids of a text next to its file."""
+"""Cache the ids of a text in a file next to it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Cache:
     files : tuple of Path
         The text files.
     digest : callable
-        Returns the digest of the text. It is called last, so that it can be computed in the meantime.
+        Returns the digest of the text. Called last, so that the digest can be computed in the background.
     encoding, min_freq
         With the digest, the cache key. The cached ids are used only if all three match.
     """
@@ -62,7 +62,7 @@ class Cache:
             # Each byte of text adds at most one id and one code point, of at most 4 bytes each; each file
             # adds one start. The header and notes need at most 64 KiB.
             largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
-            # Open the file here, because np.load does not close damaged archives that it opens.
+            # Open the file here: np.load does not close damaged archives that it opens.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if sum(member.file_size for member in arrays.zip.infolist()) > largest:
                     return None
@@ -127,7 +127,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. Damaged ids can raise many types of exceptions.
+    """Check and return the ids in an archive. Damaged ids can raise many exception types.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """

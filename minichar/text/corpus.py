@@ -1,4 +1,4 @@
-"""Encode a text as ids."""
+"""Encode text as ids."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Corpus:
         One id per character, in the smallest integer type that can represent V. Ids that take up more than
         100 MB are stored in a memory-mapped file (`numpy.memmap`).
     starts : ndarray of int64, shape (F,)
-        The position in `ids` at which each file starts. Empty files are excluded.
+        The position in `ids` where each file starts. Empty files are excluded.
     vocabulary : Vocabulary
     path : str
         The text file, the directory that contains the text files, or "pydocs (in memory)".
@@ -71,7 +71,7 @@ def load_corpus(
     ----------
     data : path-like, optional
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. Without
-        ``input.txt``, all ``.txt`` files in the directory are joined in code-point order of their names,
+        ``input.txt``, all ``.txt`` files in the directory, sorted by name in code-point order, are joined
         without separators. Hidden files and subdirectories are ignored. The default is the built-in text
         (always UTF-8) in ``data/pydocs/input.txt``, which is created if it does not exist.
     encoding : str
@@ -84,8 +84,8 @@ def load_corpus(
         encoded as its unknown token. If given, `min_freq` is ignored and nothing is cached.
     cache : bool
         Whether to cache the ids in ``<file name>.minichar.npz`` next to the file or, for a directory of
-        files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes and settings
-        is used in any case. Caches can be deleted at any time.
+        files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes and settings is
+        always used. Caches can be deleted at any time.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def load_corpus(
 
 
 def _begin(compute: Callable[[], str]) -> Future[str]:
-    """Run a function in a thread, which does not keep an interrupted process from exiting."""
+    """Run a function in a daemon thread, so that an interrupted process can exit."""
     future: Future[str] = Future()
 
     def run() -> None:

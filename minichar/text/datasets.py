@@ -167,7 +167,7 @@ DATASETS = {
 
 
 def dataset_path(name: str, folder: Path = Path("data")) -> Path:
-    """Return the path to which `fetch` writes a dataset: ``folder/name/input.txt``."""
+    """Return the path where `fetch` saves a dataset: ``folder/name/input.txt``."""
     return folder / name / "input.txt"
 
 

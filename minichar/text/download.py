@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from minichar.errors import MinicharError
 
-TIMEOUT = 30.0  # seconds without data after which a download fails
+TIMEOUT = 30.0  # a download fails after this many seconds without data
 BLOCK = 1 << 16  # bytes per read
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -27,7 +27,7 @@ def download(
     Parameters
     ----------
     base_url : str
-        The URL to which the paths are appended: an https URL, or an http URL on the local machine.
+        The URL that the paths are appended to: https, or http on the local machine.
     paths : sequence of str
         Paths relative to `base_url`, not percent-encoded.
     limit : int

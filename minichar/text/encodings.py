@@ -74,7 +74,7 @@ def _excerpt(text: str) -> str:
 
 @cache
 def _judges() -> dict[str, Judge]:
-    """Return the judge for each encoding, in order of preference in case of a tie."""
+    """Return the judge for each encoding. Ties go to the encoding that comes first."""
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
     kanji, hangul = _rows("euc_jp", 0xB0, 0xCF), _rows("euc_kr", 0xB0, 0xC8)
     cyrillic, greek = _letters(0x400, 0x4FF), _letters(0x370, 0x3FF)

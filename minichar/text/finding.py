@@ -21,7 +21,7 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
     path : Path
         The file, or the directory if its ``.txt`` files are used.
     files : list of Path
-        One or more files, in code-point order of their names.
+        One or more files, sorted by name in code-point order.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Join text files into one text."""
+"""Join text files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class Count:
-    """The result of counting the characters of a text.
+    """The character counts of a text.
 
     Attributes
     ----------
     counts : ndarray of int64, shape (0x110000,)
         The number of occurrences of each code point.
     starts : ndarray of int64, shape (F,)
-        The position of the first character of each file that is not empty.
+        The position of the first character of each nonempty file.
     N : int
         The number of characters.
     notes : tuple of str
@@ -77,7 +77,7 @@ class Text:
 
     @classmethod
     def from_bytes(cls, name: str, raw: bytes, encoding: str) -> Text:
-        """Return a text in memory."""
+        """Create a text from bytes in memory."""
         return cls(name, (Source(partial(BytesIO, raw), encoding, name),))
 
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Keep the ids of large texts in memory-mapped files instead of in memory."""
+"""Keep the ids of large texts in memory-mapped files rather than in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_MEMORY = 100_000_000
 
 
 def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:
-    """Return whether N ids take up too much space to be kept in memory."""
+    """Return whether N ids are too large to keep in memory."""
     return N * dtype.itemsize > IN_MEMORY
 
 

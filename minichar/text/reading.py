@@ -20,7 +20,7 @@ from minichar.text.vocabulary import code_points
 
 BINARY = "it looks like a binary file: choose a text file"
 PIECE = 1 << 20  # bytes read and decoded at a time
-BOMS = {  # UTF-32 first, because its little-endian mark starts with the UTF-16 mark
+BOMS = {  # UTF-32 first: its little-endian mark starts with the UTF-16 mark
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -48,7 +48,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A text file. It is read and decoded again on every pass, because it may not fit in memory.
+    """A text file. It is read and decoded again on every pass because it may not fit in memory.
 
     Attributes
     ----------
@@ -198,7 +198,7 @@ class Source:
 
     def _suggestion(self, where: str, offset: int) -> MinicharError | None:
         """Return the error that suggests other encodings, or None if none is plausible."""
-        start = max(offset - SAMPLE, 0) // 2 * 2  # even, because the code units of UTF-16 are 2 bytes wide
+        start = max(offset - SAMPLE, 0) // 2 * 2  # even: UTF-16 code units are 2 bytes wide
         nearby = self._read(start, 2 * SAMPLE)
         if not (found := suggest(nearby, offset - start, self.encoding)):
             return None

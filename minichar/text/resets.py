@@ -1,4 +1,4 @@
-r"""Find where the documents in a text start, so that the state can be reset there.
+r"""Find where documents start in a text, so that the state can be reset there.
 
 A separator, such as a blank line, ends one document and starts the next. The state is reset to zero
 before the last character of the separator, which therefore acts as a start token::
@@ -27,7 +27,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Resets:
-    """The positions at which the state is reset in B streams of a text.
+    """The positions where the state is reset in B streams of text.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def find_resets(
     separator : ndarray of int, shape (m,)
         The ids of the separator; can be empty.
     starts : array-like of int, shape (F,)
-        Additional positions at which to reset the state, such as the starts of files.
+        Additional positions where the state is reset, such as the start of each file.
 
     Returns
     -------

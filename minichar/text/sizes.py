@@ -21,7 +21,7 @@ Evaluating a validation chunk and a training chunk takes about as long as 0.8 tr
 take at most a tenth of the time.
 """
 FEWEST_VAL_CHUNKS = 100
-"""Minimum number of validation chunks. With fewer, the loss would depend too much on which ones they are."""
+"""Minimum number of validation chunks. With fewer, the loss would depend too much on the choice."""
 
 
 def choose_dropout(N: int) -> float:

@@ -3,9 +3,9 @@
     θ̄ ← d θ̄ + (1 - d) θ          after each step
     d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
 
-θ is trained, and θ̄ is evaluated and saved as the model. The noise of individual steps, which a high learning
-rate amplifies, averages out, so less learning-rate decay is needed. At first, θ̄ averages over about the
-last tenth of all steps so far; later, it averages over about the last 1 / (1 - decay) steps.
+θ is trained, and θ̄ is evaluated and saved as the model. Averaging cancels the noise of individual steps,
+which a high learning rate amplifies, so less learning-rate decay is needed. At first, θ̄ averages over about
+the last tenth of all steps so far; later, it averages over about the last 1 / (1 - decay) steps.
 """
 
 from minichar.engine.parameters import Parameters
@@ -17,7 +17,7 @@ def decay_at(i: int, decay: float) -> float:
 
 
 class Average:
-    """The average of the weights of a training run.
+    """The running average of the weights in a training run.
 
     Parameters
     ----------
@@ -37,6 +37,6 @@ class Average:
         self.decay = theta.backend.zeros((), theta.dtype)
 
     def step(self) -> None:
-        """Include the current weights in the average."""
+        """Update the average with the current weights."""
         # d θ̄ + (1 - d) θ, with one fewer multiplication
         self.average += (self.theta - self.average) * (1.0 - self.decay)

@@ -1,8 +1,8 @@
 """Choose the training device for ``--device auto``.
 
-Which device is faster depends on the sizes of the network and the chunks, because GPUs are fast only for
-large matrices. If there are several devices, a few chunks of the text are timed on each of them the first
-time that these sizes are used. The times are cached (`minichar.training.timings`).
+Which device is faster depends on the sizes of the network and the chunks because GPUs are fast only for large
+matrices. With several devices, each of them is timed on a few chunks of the text the first time these sizes
+are used. The times are cached (`minichar.training.timings`).
 """
 
 import gc
@@ -35,9 +35,9 @@ Chosen = tuple[Backend, list[str]]
 def fastest(
     devices: Sequence[Backend], config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
 ) -> Chosen:
-    """Return the device on which a training step takes the least time.
+    """Return the device with the fastest training step.
 
-    If a device other than the first fails, for example because it has too little memory, it is skipped.
+    If any device except the first fails, for example because it has too little memory, it is skipped.
     """
     if len(devices) == 1:
         return devices[0], []

@@ -87,7 +87,7 @@ def check_finite(evaluation: Evaluation) -> Evaluation:
     Raises
     ------
     MinicharError
-        If the loss is not finite, because the weights are damaged.
+        If the loss is not finite, which means that the weights are damaged.
     """
     if not isfinite(evaluation.loss):
         raise MinicharError(
@@ -207,7 +207,7 @@ def evaluate_blocks(
             Option("block", N),
             f" is too long: the streams have {streams.shape[1]:,} characters; choose a shorter block",
         )
-    # Use views, because the streams may be memory-mapped, and copy one group of blocks at a time.
+    # The streams may be memory-mapped, so use views and copy one group of blocks at a time.
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
     blocks = inputs.shape[0] * inputs.shape[1]
     measure, results = Measurement(model.network(N, min(blocks, BLOCKS))), []

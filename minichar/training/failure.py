@@ -1,4 +1,4 @@
-"""The criterion for failed training, and the part of its error message that names a parameter."""
+"""Failed training: the loss threshold, and the part of the error message that names a parameter."""
 
 from math import isfinite
 

@@ -1,4 +1,4 @@
-"""Named sets of training options. Explicit options override those of a recipe."""
+"""Named sets of training options. Explicit options override the recipe's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ Write = Callable[[Path, float | None], None]
 
 
 class Saver:
-    """Saver for the checkpoints of one run.
+    """Writes and deletes the checkpoints of one run.
 
     Parameters
     ----------

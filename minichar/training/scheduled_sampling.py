@@ -6,9 +6,9 @@
 
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from the model's
 distribution or its argmax. The gradient does not flow through the choice, and the backward pass uses the
-*actual* input characters. The first character in a chunk is always the true character, because its prediction
-would come from the previous chunk. The same applies to the first character after a state reset, because it is
-the first input of the next document.
+*actual* input characters. The first character in a chunk is always the true character because its prediction
+would come from the previous chunk. The same goes for the first character after a state reset, which is the
+first input of the next document.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class ScheduledSampling(Feed):
 
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
-        # Allocated once, because a captured step uses fixed memory addresses.
+        # Allocated once: a captured step uses fixed memory addresses.
         super().__init__(backend.zeros(inputs.shape, inputs.dtype))  # (T, B)
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)

@@ -47,7 +47,7 @@ class Run:
     notes : tuple of str
         Messages for the user about the text, the model and the choice of a device.
     changes : dict
-        In a resumed run, the settings that differ from the checkpoint's.
+        For a resumed run, the settings that differ from the checkpoint's.
     """
 
     trainer: Trainer
@@ -59,7 +59,7 @@ class Run:
 def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
     """Start from random weights, which are identical on every device.
 
-    The run uses the fastest of the devices; by default, the CPU. Like `begin_from` and `resume`, this
+    The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
     function must be called by all processes of the `team`.
     """
     corpus = team.in_turn(lambda: read_corpus(settings))
@@ -75,7 +75,7 @@ def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
 def begin_from(
     settings: Settings, model: CharRNN, given: Iterable[str] = (), *devices: Backend, team: Team = ALONE
 ) -> Run:
-    """Start from a trained model's weights, and map its vocabulary to that of the new text.
+    """Start from a trained model's weights, and map its vocabulary to the new text's.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def begin_from(
 
 
 def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = ALONE) -> Run:
-    """Resume a run exactly where its checkpoint was saved.
+    """Resume a run exactly where its checkpoint left off.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         Settings to change. By default, checkpoints are saved in the directory that contains `path`. Earlier
         checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
     *devices : Backend
-        The run uses a device of the kind on which the checkpoint was saved, or else the first one; by
+        The run uses a device of the same kind as the one that saved the checkpoint, or else the first; by
         default, the CPU.
 
     Raises
@@ -205,7 +205,7 @@ def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, Train
 
 
 def _is_obsolete(path: Path, state: TrainingState) -> bool:
-    """Return whether `path` is an earlier checkpoint of the run that has this training state."""
+    """Return whether `path` is an earlier checkpoint of the run with this training state."""
     try:
         _, other = load_training(path)
     except MinicharError:  # missing or damaged
@@ -217,7 +217,7 @@ def _is_obsolete(path: Path, state: TrainingState) -> bool:
 def settings_of(model: CharRNN, path: Path) -> Settings:
     """Return the training settings of the model in the checkpoint `path`.
 
-    Settings that did not exist when the checkpoint was written have char-rnn's values.
+    Settings that did not exist when the checkpoint was written get char-rnn's values.
 
     Raises
     ------
@@ -246,7 +246,7 @@ def _run(
     team: Team,
     resumed: TrainingState | None = None,
 ) -> Run:
-    # Set the settings here, because generating text before the first checkpoint is saved requires them.
+    # Set the settings here: they are needed to generate text before the first checkpoint is saved.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}
     trainer = Trainer(model, split, settings, origin, resumed, team)

@@ -1,7 +1,7 @@
 """The processes that train one model together: this process alone, or the ranks of an MPI job.
 
-Each rank trains on its share of the B streams of the text. The mean loss and its gradient are weighted
-sums of those of the ranks:
+Each rank trains on its share of the B streams of the text. The mean loss and its gradient are weighted sums
+over the ranks:
 
     L = Σ_r B_r / B · L_r           g = Σ_r B_r / B · g_r
 
@@ -56,7 +56,7 @@ class Team:
         return values
 
     def gather(self, columns: np.ndarray) -> np.ndarray:
-        """Return the columns (the last axis) of all ranks, in order."""
+        """Return the columns (the last axis) of all ranks, in rank order."""
         return columns
 
     def lead(self, action: Callable[[], Result]) -> Result:
@@ -64,7 +64,7 @@ class Team:
         return action()
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 first, then on the other ranks, which can use the files that it wrote."""
+        """Run `action` on rank 0 first, then on the other ranks, which can use the files it wrote."""
         return action()
 
 
@@ -112,7 +112,7 @@ class Ranks(Team):
         return tuple(map(max, zip(*self.comm.allgather(values), strict=True)))
 
     def gather(self, columns: np.ndarray) -> np.ndarray:
-        """Return the columns (the last axis) of all ranks, in order."""
+        """Return the columns (the last axis) of all ranks, in rank order."""
         return np.concatenate(self.comm.allgather(columns), axis=-1)
 
     def lead(self, action: Callable[[], Result]) -> Result:
@@ -129,7 +129,7 @@ class Ranks(Team):
         return result
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 first, then on the other ranks, which can use the files that it wrote."""
+        """Run `action` on rank 0 first, then on the other ranks, which can use the files it wrote."""
         results: list[Result] = []
         self.lead(lambda: results.append(action()))
         return results[0] if results else action()

@@ -13,7 +13,7 @@ from minichar.training.settings import AUTOMATIC, Settings
 STEPS = 2500
 """Number of training steps in a run, rounded up to whole epochs, if `max_epochs` is 0.
 
-`max_val_chunks` is chosen for as many steps between evaluations if `eval_val_every` is 0.
+If `eval_val_every` is 0, `max_val_chunks` is chosen as if this were the number of steps between evaluations.
 """
 
 
@@ -26,8 +26,8 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
     """Return the settings with `AUTOMATIC` values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0. A `max_epochs` of 0 becomes the number of
-    epochs in `STEPS` training steps. An `AUTOMATIC` `max_val_chunks` depends on numbers of steps and not on
-    measured times, so that runs are repeatable.
+    epochs in `STEPS` training steps. An `AUTOMATIC` `max_val_chunks` depends on step counts, not on measured
+    times, so runs are repeatable.
     """
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
@@ -60,7 +60,7 @@ def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
 
 
 def where_reset(corpus: Corpus, settings: Settings) -> str:
-    """Return a phrase that says where the state is reset in the text, or an empty string."""
+    """Return a phrase that describes where the state is reset in the text, or an empty string."""
     places = [f"at {brief(settings.reset_on)}"] if settings.reset_on else []
     if len(corpus.starts) > 1:
         places.append("at the start of each file")

@@ -30,19 +30,19 @@ LARGEST = 1 << 20
 
 @dataclass(frozen=True)
 class Timing:
-    """Durations of a training step on several devices of one machine.
+    """Training-step times on the devices of one machine.
 
     Attributes
     ----------
     size : str
         Description of the training step, as returned by `describe_size`.
     devices : dict of str to str
-        The description of each device (`Backend.describe`) by name. If the hardware or software has
+        Each device's description (`Backend.describe`), keyed by name. If the hardware or software has
         changed, the timing is ignored.
     milliseconds : dict of str to float
         Duration of a step on each device.
     machine : str
-        Host name, because a home directory may be shared between machines.
+        Host name, since home directories may be shared between machines.
     """
 
     size: str
@@ -67,7 +67,7 @@ class Timing:
 
 
 def describe_size(config: Config, settings: Settings, split: Split) -> str:
-    """Return the sizes and options that determine the duration of a training step, as text."""
+    """Describe the sizes and options that determine how long a training step takes."""
     parts = [
         config.cell.title,
         f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}",
@@ -83,7 +83,7 @@ def describe_size(config: Config, settings: Settings, split: Split) -> str:
 
 
 def describe_devices(devices: Sequence[Backend]) -> dict[str, str]:
-    """Return the description of each device by name."""
+    """Return each device's description, keyed by name."""
     return {device.name: device.describe() for device in devices}
 
 
@@ -140,7 +140,7 @@ def save(timing: Timing) -> None:
 
 
 def _checked(size: Any, devices: Any, milliseconds: Any, machine: Any) -> Timing:
-    """Return a timing from JSON values, or raise ValueError or TypeError if they are damaged."""
+    """Create a timing from JSON values. Raise ValueError or TypeError if they are damaged."""
     described, durations = dict(devices), dict(milliseconds)
     sound = (
         all(isinstance(text, str) for text in (size, machine, *described.values()))

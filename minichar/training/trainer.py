@@ -85,7 +85,7 @@ class Trainer:
             self.val = self.val.first(settings.max_val_chunks)
         self.rates: tuple[float, float] | None = None
         self.validation = Validation(model, split.T, len(self.train.streams), self.step.share, team)
-        # Separate from the generators for weights and samples, so that the masks do not depend on them.
+        # Separate from the generators for weights and samples so that the masks do not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
@@ -172,7 +172,7 @@ class Trainer:
     def agree(self) -> bool:
         """Agree with the other processes on the time, and return whether any process should stop."""
         stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
-        if stopping:  # otherwise unchanged, because a signal may have arrived in the meantime
+        if stopping:  # otherwise unchanged: a signal may have arrived since
             self.stopping = True
         return bool(stopping)
 

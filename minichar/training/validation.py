@@ -17,7 +17,7 @@ class Validation:
     ----------
     model : CharRNN
     T, own : int
-        Number of time steps in a chunk, and of the streams of this process.
+        Number of time steps in a chunk, and number of streams of this process.
     share : float
         `own` as a fraction of all streams.
     team : Team

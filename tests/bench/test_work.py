@@ -7,7 +7,7 @@ from minichar.errors import MinicharError
 
 
 def test_characters_and_operations_per_iteration():
-    """The forward pass takes two operations per weight and character, and training three times as many."""
+    """The forward pass takes two operations per weight and character; training takes three times as many."""
     work = Work(rnn_size=3, num_layers=2, vocab_size=7, seq_length=5, batch_size=2)
     first, second, readout = 4 * 3 * (3 + 1), 4 * 3 * (3 + 3 + 1), 7 * (3 + 1)
     assert work.characters == 10

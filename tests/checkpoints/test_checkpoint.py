@@ -282,7 +282,7 @@ def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, array
 
 
 def test_invalid_header_values_raise_only_minichar_errors(path):
-    """Remove each header value in turn, and replace it with values of other types."""
+    """Remove each header value in turn, or replace it with values of other types."""
     header, arrays = parts(path)
     refused = 0
     for where in places(header):

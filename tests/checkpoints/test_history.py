@@ -86,7 +86,7 @@ OLD = {
 
 @pytest.fixture
 def old(tmp_path, state_of):
-    """Return a function that writes a checkpoint of format version 1 with the given history."""
+    """Return a function that writes a format version 1 checkpoint with the given history."""
     save(tmp_path / "toy.npz", toy_model(), state_of(history()))
     header, arrays = parts(tmp_path / "toy.npz")
     del arrays["history"]

@@ -73,7 +73,7 @@ def test_directory_without_input_txt(refused, home):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
 def test_text_is_not_a_regular_file(refused, home, kind):
-    """Unlike unreadable files, these are rejected even if the tests run as root."""
+    """Unlike unreadable files, these files are rejected even if the tests run as root."""
     path = home / "x" / "input.txt"
     path.parent.mkdir()
     if kind == "folder":

@@ -103,7 +103,7 @@ def failing_tests(lesson, directory):
 
 
 def test_exercises_break_exactly_the_tests_named_in_the_answers(tmp_path):
-    """Run the lessons in parallel, because starting Python takes most of the time."""
+    """Run the lessons in parallel because starting Python takes most of the time."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         failed = pool.map(lambda lesson: failing_tests(lesson, tmp_path / str(lesson.number)), LESSONS)
         for lesson, names in zip(LESSONS, failed, strict=True):

@@ -74,7 +74,7 @@ def test_units_are_sorted_by_correlation_with_a_feature(look, home):
     model = toy_model("\nab", dtype="float32", num_layers=1)
     W, Wx = model.parameters["layer1.W"], model.parameters["layer1.Wx"]
     W[...], Wx[...] = 0, 0
-    i, f, g = 1, 5, 13  # rows of the weights for the gates of unit 2
+    i, f, g = 1, 5, 13  # the weight rows of unit 2's gates
     W[[i, f], -1] = 20
     Wx[g, 1:] = 0.01
     Wx[f, 0] = -40

@@ -1,4 +1,4 @@
-"""Test what `minichar train` prints about the run: duration, samples, unused text and early termination."""
+"""Test what `minichar train` reports about a run: duration, samples, unused text and early termination."""
 
 import re
 

@@ -1,13 +1,13 @@
 """A NumPy-based test double of CuPy for machines without a GPU.
 
 It is based on the installed ``cupy`` package, which can be imported without a GPU. It provides only names
-that CuPy has. Function calls are checked against CuPy's signatures, and method calls against the signatures
-in CuPy's docstrings. Arrays are never converted to NumPy arrays implicitly. Functions, operators,
+that exist in CuPy. Function calls are checked against CuPy's signatures, and method calls against the
+signatures in CuPy's docstrings. Arrays are never converted to NumPy arrays implicitly. Functions, operators,
 assignments and indices reject host arrays and lists, even where CuPy would implicitly copy them to the
 device.
 
 Stream capture works as in CUDA. Each call between ``begin_capture`` and ``end_capture`` is recorded, and its
-effects are undone at the end, because CUDA records captured work without running it. Launching the graph
+effects are undone at the end because CUDA records captured work without running it. Launching the graph
 replays the recorded calls on the same arrays with the same Python numbers. During capture, the following
 raise an exception:
 

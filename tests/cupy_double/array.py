@@ -83,7 +83,7 @@ class ndarray:
         raise TypeError(f"numpy.{function.__name__} was called with a device array")
 
     def __getattr__(self, name):
-        attribute = getattr(real.ndarray, name)  # raises AttributeError if CuPy does not have it
+        attribute = getattr(real.ndarray, name)  # raises AttributeError if CuPy lacks it
         if name in ("T", "mT", "real", "imag"):
             return self._device.call(lambda a: getattr(a, name), self)
         if not callable(attribute):
@@ -102,7 +102,7 @@ class ndarray:
 
     @property
     def data(self):
-        """The array's memory. A capture that uses its address keeps it allocated."""
+        """The array's memory. A capture that uses the address keeps the memory allocated."""
         if self._device.capture is not None:
             self._device.capture.used.append(self._a)
         return SimpleNamespace(ptr=self._a.__array_interface__["data"][0])

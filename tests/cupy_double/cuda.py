@@ -16,7 +16,7 @@ class Known:
     def __init__(self, device, there):
         self._device, self._there = device, there
         for name in (name for name in vars(type(self)) if not name.startswith("_")):
-            getattr(there, name)  # raises AttributeError if CuPy does not have it
+            getattr(there, name)  # raises AttributeError if CuPy lacks it
 
     def __getattr__(self, name):
         getattr(self._there, name)

@@ -75,7 +75,7 @@ class DoubleOfCuPy(ModuleType):
         return self.device_.crossings
 
     def __getattr__(self, name):
-        value = getattr(real, name)  # raises AttributeError if CuPy does not have it
+        value = getattr(real, name)  # raises AttributeError if CuPy lacks it
         if isinstance(value, ModuleType):
             raise NotImplementedError(f"the test double does not implement cupy.{name}")
         if not callable(value) or isinstance(value, type):

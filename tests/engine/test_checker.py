@@ -31,7 +31,7 @@ def toy(cell, generator, backend=CPU):
 
 
 def spoil(monkeypatch, names, change):
-    """Patch the backward pass to corrupt the element of median magnitude in each named gradient."""
+    """Patch the backward pass to corrupt the median-magnitude element of each named gradient."""
     right = Network.backward
 
     def wrong(network):

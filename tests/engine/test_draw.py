@@ -49,7 +49,7 @@ def test_a_column_with_large_logits_does_not_affect_a_column_with_small_logits(d
 
 
 def test_a_number_just_below_1_draws_the_last_character_even_if_it_is_rare(draw):
-    """The test runs only in float64, because `JUST_BELOW_1` rounds to 1 in float32."""
+    """The test runs only in float64 because `JUST_BELOW_1` rounds to 1 in float32."""
     assert draw(np.log(np.array([[1.0], [1e-9]])), np.array([JUST_BELOW_1])) == [1]
 
 

@@ -43,7 +43,7 @@ class TestInTheNetwork:
         return toy_network(Config(5, "rnn", 4, 2, dropout), 3, 2, generator, backend)
 
     def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, backend, host, generator):
-        """A replayed CUDA graph reads each mask from the address that was captured."""
+        """A replayed CUDA graph reads each mask from its captured address."""
         network = self.network(0.4, generator, backend)
         first, second = network.masks
         before = host(first).copy()

@@ -48,13 +48,13 @@ def test_an_equivalent_network_without_embedding(config, generator, backend, hos
 
 
 def test_the_weights_without_an_embedding_are_summed_in_a_fixed_order(config, generator, backend, host):
-    """An exact model has the same weights on every machine, whatever the summation order of its BLAS."""
+    """An exact model has the same weights on every machine, regardless of the BLAS summation order."""
     network = toy_network(config, T, B, generator, backend)
     _, parameters = without_embedding(config, network.parameters)
     E, Wx = host(network.parameters["embedding.E"]), host(parameters["layer1.Wx"])
     for product, rows in config.cell.input_rows(H):
         W_x = host(network.parameters[f"layer1.{product.name}"])[:, -1 - D : -1]
-        # Use `reduce`, because `sum` compensates for rounding errors since Python 3.12.
+        # Use `reduce`: since Python 3.12, `sum` compensates for rounding errors.
         wanted = [[reduce(add, map(mul, row, column)) for column in E.T.tolist()] for row in W_x.tolist()]
         np.testing.assert_array_equal(Wx[rows], wanted)
 

@@ -43,7 +43,7 @@ def test_sums_are_not_rounded(scale, generator):
 
 
 def test_a_product_is_summed_before_it_is_added(generator):
-    """`out` is on no grid. A sum that starts from it would depend on the order of the terms."""
+    """`out` is not on the grid, so a sum that starts from `out` would depend on the order of the terms."""
 
     class Unordered(NumPyBackend):
         def add_matmul(self, A, B, out):
@@ -80,7 +80,7 @@ def test_character_weights_and_zeros_are_not_rounded():
 
 @pytest.mark.parametrize("name", ["tanh", "exp"])
 def test_a_function_gives_the_same_value_at_every_position(name, generator):
-    """Otherwise, generated text would depend on its column in the batch. NumPy gives no such guarantee."""
+    """Generated text must not depend on its column in the batch. NumPy does not guarantee this."""
     f, x = getattr(np, name), generator.normal(0, 3, (37, 70))
     together = f(x)
     for b in range(70):

@@ -67,7 +67,7 @@ def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
 
 
 def test_every_element_on_every_other_device(device, generator):
-    """Use a tiny network, because small operations are slow on these devices."""
+    """Use a tiny network: small operations are slow on these devices."""
     T, B, V, H = 2, 1, 3, 3
     network = toy_network(
         Config(V, "rnn", H, 1, dropout=0.4, weight_drop=0.4, embedding=4, layer_norm=True),

@@ -17,7 +17,7 @@ def test_the_engine_agrees_with_the_naive_reference(cell, L, dropout, layer_norm
     network = toy_network(config, T, B, generator)
     masks = network.masks if dropout else None
     state = network.state
-    for _ in range(2):  # two chunks, so that the state is carried
+    for _ in range(2):  # two chunks, so the state is carried over
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
         loss, state = read_chunk(config, network.parameters, inputs, targets, state, masks)
         assert float(network.measure(teacher_forcing(inputs), targets)) == pytest.approx(loss, rel=1e-12)

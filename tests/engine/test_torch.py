@@ -62,7 +62,7 @@ def test_loss_state_and_gradients_agree_with_pytorch(model, L, generator):
     recurrent, readout = torch_modules(network)
     states = [torch.from_numpy(state) for state in network.state.transpose(1, 0, 3, 2).copy()]  # (L, B, H)
 
-    for _ in range(2):  # two chunks, so that the state is carried
+    for _ in range(2):  # two chunks, so the state is carried over
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
         loss = float(network.learn(teacher_forcing(inputs), targets))
         network.carry()

@@ -17,7 +17,7 @@ CHARACTERS = "\nabcdé詩"
 
 @pytest.fixture(params=["rnn", "lstm", "gru"])
 def in_pytorch(request):
-    """`Config` arguments for a cell that PyTorch also has. Tests using this fixture run once per cell."""
+    """`Config` arguments for a cell that PyTorch implements. Tests using this fixture run once per cell."""
     return {"model": request.param}
 
 

@@ -24,7 +24,7 @@ def session(package):
 
 
 def states_of(model, state):
-    """Convert states ``(L, states, H, B)`` to graph inputs by name, each ``(L, B, H)``."""
+    """Convert states ``(L, states, H, B)`` to a dict of graph inputs, each ``(L, B, H)``."""
     return {name: state[:, i].transpose(0, 2, 1) for i, name in enumerate(model.config.cell.states)}
 
 

@@ -463,7 +463,7 @@ def test_wide_text_is_rejected_before_it_is_decoded(read, monkeypatch, opcode):
 
 
 def test_the_text_of_a_large_array_is_not_wide(read, monkeypatch):
-    """Protocols 0 to 2 store an array as text of the characters U+0000 to U+00FF."""
+    """Protocols 0 to 2 store an array as text, using the characters U+0000 to U+00FF."""
     data = {"a": np.tile(np.arange(256, dtype="u1"), 300)}
     monkeypatch.setattr(pickles, "HEADROOM", 10_000)
     for protocol in PROTOCOLS:

@@ -25,7 +25,7 @@ def torch(package):
 
 @pytest.fixture
 def save(torch, tmp_path):
-    """Return a function that saves a state dict with PyTorch and reads it with PyTorch and minichar."""
+    """Return a function that saves a state dict with PyTorch and loads it with both PyTorch and minichar."""
 
     def save(state):
         path = tmp_path / "state.pt"

@@ -4,9 +4,9 @@
     python tests/gpu/first_hour.py --dry
 
 Takes less than ten minutes. Prints the results and, with ``--json``, saves them. The checks run before the
-measurements. Measurements that would exceed the time limit are left out. If a section fails, the others
-still run, and the exit status is 1. The comparison with PyTorch and the count of launches require PyTorch
-with CUDA.
+measurements. Measurements that would exceed the time limit are skipped. If a section fails, the others still
+run, and the exit status is 1. The comparison with PyTorch and the count of launches require PyTorch with
+CUDA.
 
 ``--dry`` tests this script on the CPU, with tiny sizes. It runs everything that does not require a GPU, but
 its timings are meaningless.
@@ -76,7 +76,7 @@ class Plan:
         return monotonic() > self.end - RESERVE
 
     def sections(self, backend: Backend) -> dict[str, Callable[[], Any]]:
-        """Return the sections by name, in order of importance."""
+        """Return the sections in order of importance, keyed by name."""
         work = self.work
         works = measurements.all_works(work, self.sizes)
         return {

@@ -20,7 +20,7 @@ NAMES = ["machine", "gradients", "losses", "resuming", "speed", "launches", "mem
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Generate less text, and do not import PyTorch, which takes longer than everything else."""
+    """Generate less text, and skip importing PyTorch, which takes longer than everything else."""
     monkeypatch.setattr(ours, "PIECE", 5)
     monkeypatch.setattr(compare, "find_spec", lambda name: None)
 
@@ -96,7 +96,7 @@ def test_full_precision_applies_to_the_sections_only(monkeypatch):
 
 
 class TestChecks:
-    """Tests for the checks on the CuPy test double, and with errors that the checks must detect."""
+    """Run the checks on the CuPy test double, and with errors that they must detect."""
 
     def test_pass_on_another_device(self):
         from cupy_double import open_double  # skips the test if CuPy is not installed

@@ -48,7 +48,7 @@ w, x, target = 0.4, 1.2, 0.6
 
 
 def f(w):
-    """Return the loss from lessons 1 and 2. `cmath.tanh` also accepts complex numbers."""
+    """Return the loss from lessons 1 and 2. `cmath.tanh` accepts both real and complex numbers."""
     return (tanh(w * x) - target) ** 2
 
 

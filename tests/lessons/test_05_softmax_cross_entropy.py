@@ -94,7 +94,7 @@ def test_the_complex_step_agrees_to_the_last_digit():
 
 
 def test_adding_a_constant_to_all_logits_changes_nothing():
-    """As a consequence, each column of the gradient sums to 0."""
+    """It follows that each column of the gradient sums to 0."""
     np.testing.assert_allclose(engine(logits + 100, targets)[1], engine(logits, targets)[1], atol=1e-14)
     np.testing.assert_allclose(engine(logits, targets)[1].sum(axis=0), 0, atol=1e-15)
 

@@ -113,7 +113,7 @@ def path_by_path():
 def one_pass():
     h, dw_h, dw_x, da = states(w_h, w_x), 0.0, 0.0, 0.0
     for t in range(T, 0, -1):
-        dh = dh_above[t - 1] + w_h * da  # da is that of step t+1, or 0
+        dh = dh_above[t - 1] + w_h * da  # da is from step t+1, or 0
         da = dh * (1 - h[t] ** 2)
         dw_h += da * h[t - 1]
         dw_x += da * x[t - 1]

@@ -34,8 +34,8 @@ and starts near 0.5. With the usual biases, gradients still vanish, but a gate c
 the network can *learn* what to keep and for how long.
 
 Large recurrent weights have the opposite effect. In the last row, the gradient explodes, and an
-update of that size would destroy the weights. Gradients are therefore *clipped* first (Pascanu,
-Mikolov & Bengio 2013):
+update of that size would destroy the weights. So gradients are *clipped* first
+(Pascanu, Mikolov & Bengio 2013):
 
     by norm      g ← g · min(1, limit / ‖g‖)        shorter, but in the same direction
     by element   g ← min(max(g, -limit), limit)     the direction may change

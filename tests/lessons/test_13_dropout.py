@@ -86,7 +86,7 @@ def test_the_gradient_passes_through_the_same_mask(generator):
 
 
 def test_the_state_passed_to_the_next_step_is_never_dropped(generator):
-    """As a consequence, the first layer's states do not depend on its mask."""
+    """The first layer's states therefore do not depend on its mask."""
     network = toy_network(Config(V, "rnn", H, num_layers=2, dropout=0.9), T, B, generator)
     feed = teacher_forcing(generator.integers(V, size=(T, B)))
     states, logits = [], []

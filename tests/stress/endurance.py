@@ -3,10 +3,10 @@
     python tests/stress/endurance.py --seconds 250 --eval-val-every 10
     python tests/stress/endurance.py --seconds 3600 --eval-val-every 12000
 
-Measures the chunks per second of CPU time and the memory use in windows of equal length. Other load on the
-machine affects the speed. Therefore, at the end of each window, the run and a new run with the same options
-take turns of a few steps each, and the median ratio of their speeds is reported. The last line compares the
-last third of the windows with the first third.
+Measures chunks per second of CPU time and memory use in windows of equal length. At the end of each window,
+the run takes turns with a new run that has the same options, a few steps at a time. The median ratio of their
+speeds is reported, which cancels out other load on the machine. The last line compares the last third of the
+windows with the first third.
 
 With ``--sample``, generates one long stream instead:
 
@@ -41,7 +41,7 @@ SHARE, LONGEST, TURNS = 0.5, 20.0, 3
 FOREVER = 10**9
 
 Window = tuple[float, float, int]
-"""Chunks or characters per second of CPU time, their ratio to those of a new run, and memory in bytes."""
+"""Chunks or characters per second of CPU time, the ratio to a new run's speed, and memory in bytes."""
 
 
 def memory() -> int:

@@ -5,7 +5,7 @@
 Runs every command that contains WORD, RUNS times each. Within SECONDS of the start, sends SIGINT to the
 process group, as Ctrl-C in a terminal does. A run fails if it prints a traceback, hangs, exits with a status
 that hides the interrupt, or leaves a temporary file behind. Tracebacks printed before
-`minichar.__main__.main` is called are counted separately as "start". They cannot be avoided, because Python
+`minichar.__main__.main` is called are counted separately as "start". They cannot be avoided because Python
 installs its signal handler before it runs minichar. The worker requires redis-server.
 """
 

@@ -4,11 +4,11 @@
     python tests/stress/large_text.py --megabytes 2000 --chinese
     python tests/stress/large_text.py --megabytes 1000 --ranks 2
 
-Runs ``minichar train`` without a cache of the ids, and then several times with the cache written by the first
-run, and prints the medians. Then reads all training chunks once, as an epoch does. The text has just been
-written, so if there is enough memory, it is in the operating system's page cache. With several ranks,
-``mpiexec`` starts ``minichar train``, and the peak is that of the rank that uses the most memory. Requires
-free disk space of twice the size of the text.
+Runs ``minichar train`` once without an id cache and then several times with the cache from the first run, and
+prints the medians. Then reads all training chunks once, as in an epoch. Because the text has just been
+written, it is in the operating system's page cache if memory allows. With several ranks, ``mpiexec`` starts
+``minichar train``, and the reported peak is the highest of any rank. Requires free disk space of twice the
+text size.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def write_text(path: Path, size: float, chinese: bool) -> None:
 
 
 def run(what: str, command: Sequence[object], until: str, rounds: int = 1) -> None:
-    """Run a command several times, and print the medians of its times and the highest peak memory."""
+    """Run a command several times, and print its median times and highest peak memory."""
     seconds, cpu, memory = zip(*(measure(what, command, until) for _ in range(rounds)), strict=True)
     times = f"{median(seconds):6.2f} s, {median(cpu):6.2f} s of CPU time"
     print(f"{what:26} {times}, peak {max(memory) / 1e6:6,.0f} MB", flush=True)

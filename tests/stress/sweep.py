@@ -7,7 +7,7 @@ with SIGKILL and replaced by a new process. Because a process takes several seco
 kills most of them before they have saved a checkpoint. At the end, every trial must have ended, no process
 may have printed a traceback, and ``minichar train`` with the options of a complete trial must reach the same
 loss. Prints statistics, and exits with status 1 if a check fails. If the environment variable
-MINICHAR_STORAGE is set, it names the database that stores the trials.
+MINICHAR_STORAGE is set, it specifies the database for the trials.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from minichar.text.resets import find_resets
 
 
 def positions(N):
-    """Return a text of N ids in which each id equals its position."""
+    """Return N ids, each equal to its position."""
     return np.arange(N, dtype=np.uint32)
 
 

@@ -157,7 +157,7 @@ def test_only_https_or_http_on_the_local_machine_is_allowed(url):
 
 
 def test_a_redirect_from_https_to_http_is_rejected():
-    """Call the redirect handler directly, because the test server does not support HTTPS."""
+    """Call the redirect handler directly because the test server does not support HTTPS."""
     handler = download_module._SameScheme("https")
     request = urllib.request.Request("https://example.org/file")
     arguments = (request, None, 302, "Found", HTTPMessage())

@@ -114,7 +114,7 @@ def test_unprintable_characters_are_not_printed():
 
 
 def test_the_share_of_plausible_characters():
-    """A decoded text is plausible if at least three out of four characters are common."""
+    """Decoded text is plausible if at least three out of four characters are common."""
     common, rare = "春".encode("gb18030"), "龘".encode("gb18030")
     assert "gb18030" in dict(suggest(common * 6 + rare * 2, 0, "utf-8"))
     assert "gb18030" not in dict(suggest(common * 5 + rare * 2, 0, "utf-8"))

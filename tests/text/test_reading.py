@@ -194,7 +194,7 @@ def test_only_regular_files_are_read(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="requires /proc")
 def test_files_in_proc_are_not_read(tmp_path):
-    """Reading some of them blocks forever, and /proc/kcore has a size of 128 TB."""
+    """Reading some of them blocks forever, and /proc/kcore appears to be 128 TB long."""
     (tmp_path / "link").symlink_to("/proc/self/status")
     assert "not a regular file" in error_of(tmp_path / "link")
 

@@ -21,7 +21,7 @@ def found(text, separator, **options):
 
 @given(st.text("ab", max_size=40), st.text("ab", min_size=1, max_size=5), st.integers(1, 7))
 def test_every_occurrence_is_found_in_blocks_of_any_size(text, separator, block):
-    """Occurrences can overlap each other and straddle the boundary between two blocks."""
+    """Occurrences can overlap and can straddle a block boundary."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", block)
         wanted = [end - 1 for end in range(len(text) + 1) if text[:end].endswith(separator)]

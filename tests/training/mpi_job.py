@@ -1,4 +1,4 @@
-"""MPI job for test_mpi.py. Rank 0 prints how the losses differ from those of one process, as JSON."""
+"""MPI job for test_mpi.py. Rank 0 prints, as JSON, how the losses differ from a single-process run."""
 
 import json
 import sys

@@ -52,7 +52,7 @@ def test_the_average_is_evaluated_and_saved(settings_of):
 
 @pytest.mark.parametrize("ema", [0.9, 0.0])
 def test_a_run_with_an_average_resumes_exactly(settings_of, ema):
-    """If averaging is turned off on resuming, the run continues from θ and not from the average."""
+    """If averaging is turned off when a run is resumed, it continues from θ, not from the average."""
     whole = begin(settings_of(ema=ema)).trainer
     take(whole, 50)
     half = begin(settings_of(ema=0.9)).trainer

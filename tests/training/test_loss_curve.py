@@ -96,7 +96,7 @@ def test_the_first_loss_is_near_the_uniform_baseline(cell):
 
 
 def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
-    """With a negligible learning rate, the losses of each epoch equal those of an evaluation."""
+    """With a negligible learning rate, each epoch gives the same losses as an evaluation."""
     trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4, learning_rate=1e-12, use_ss=False)
     trainer.model.parameters.flat[...] *= 10  # so that the loss depends on the state
     wanted = evaluate_part(trainer.model, trainer.split, "train", "zero")
@@ -108,7 +108,7 @@ def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
 
 
 def test_a_short_repeated_phrase_is_memorised(cell):
-    """Memorising the text requires the state, because a space can be followed by different words."""
+    """Memorising the text requires the state because different words can follow a space."""
     text = "one by one two by two "
     trainer = trainer_of(text * 20, cell, H=24, L=1, seq_length=22, batch_size=2, learning_rate=0.01)
     losses = [float(trainer.learn()) for _ in range(250)]

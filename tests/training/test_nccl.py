@@ -1,4 +1,4 @@
-"""Ranks that have a GPU each sum their gradients with NCCL. The GPUs and NCCL are test doubles."""
+"""Ranks with one GPU each sum their gradients with NCCL. The GPUs and NCCL are test doubles."""
 
 import sys
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ def gpus(*buses):
 
 
 def train(settings, backends):
-    """Train on two ranks; return the losses and the copies of each, without those of reading the losses."""
+    """Train on two ranks; return each rank's losses and copies, except the copies made by reading losses."""
 
     def run(team):
         backend = backends[team.rank]
@@ -80,7 +80,7 @@ def test_gradients_are_copied_to_the_host_if_nccl_cannot_be_used(
 
 
 def test_nccl_is_not_used_if_one_rank_does_not_have_it(settings, monkeypatch):
-    """Otherwise, the ranks that have it would wait for the others forever."""
+    """Otherwise, the ranks with NCCL would wait forever for the other one."""
     modules = iter([NCCL(2), SimpleNamespace(available=False)])
     monkeypatch.setattr("minichar.devices.nccl.import_module", lambda name: next(modules))
     for _, copies in train(settings, gpus("a", "b")):

@@ -1,4 +1,4 @@
-"""Tests for ``reset_on``: training and evaluation on a text of independent documents."""
+"""Tests for ``reset_on``: training and evaluation on text made up of independent documents."""
 
 from dataclasses import replace
 

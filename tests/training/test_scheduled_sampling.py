@@ -58,7 +58,7 @@ class TestTheMask:
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
 def test_each_chunk_draws_a_new_mask_into_the_same_array(feed, backend, host):
-    """A replayed step reads the mask and the random numbers from the addresses that were captured."""
+    """A replayed step reads the mask and the random numbers from their captured addresses."""
     mixed = ScheduledSampling(backend.to_device(np.zeros((20, 30), int)), feed, backend)
     uniform, (mask, u) = backend.uniform(1), (mixed.mask, mixed.u)
     mixed.draw_mask(0.5, uniform)

@@ -1,8 +1,8 @@
 """Fuzz targets: the readers of untrusted files, with valid and invalid seed inputs.
 
-The first byte of an input, called the case, selects how a file is built from the other bytes. They are used
-as they are or embedded in an otherwise valid file, because random changes to a zip archive rarely get past
-its checksums.
+The first byte of an input, called the case, selects how a file is built from the other bytes. Those bytes are
+used as is, or embedded in an otherwise valid file because random changes to a zip archive rarely get past its
+checksums.
 """
 
 import io
@@ -64,7 +64,7 @@ class Reader:
     folder: Path
 
     def seeds(self):
-        """Yield seed inputs, each of which starts with its case."""
+        """Yield seed inputs, each starting with its case byte."""
         raise NotImplementedError
 
     def build(self, case, data):
