@@ -6,7 +6,7 @@ from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure, path
 
 
 def main() -> None:
-    """Draw two steps, the second of which reads a character sampled from the first one's prediction."""
+    """Draw two steps; the input of the second is sampled from the prediction of the first."""
     figure(draw, 4.8, 4.0, "sampled_input")
 
 

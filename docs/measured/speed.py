@@ -1,4 +1,4 @@
-"""Measure and plot the figures in docs/performance.md: ``python docs/measured/speed.py``.
+"""Run the benchmarks and draw the plots for docs/performance.md: ``python docs/measured/speed.py``.
 
 The script requires Matplotlib (``pip install matplotlib``) and an otherwise idle machine, and takes about
 two minutes.

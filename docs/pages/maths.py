@@ -65,7 +65,7 @@ class Parser:
     def expression(self) -> str:
         """Parse terms and operators, up to the end of the group."""
         pieces: list[str] = []
-        term = 0  # index in pieces of the first factor of the current term
+        term = 0  # index in `pieces` where the current term starts
         while self.tokens and self.text != self.closing:
             if self.kind == "operator" or (self.flat and self.text == "/"):
                 form = ' form="infix"' if self.text == "~" else ""  # also at the start of a cell

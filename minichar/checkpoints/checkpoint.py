@@ -222,7 +222,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
     Raises
     ------
     MinicharError
-        If an array is invalid. `damaged` creates the error, which names the array.
+        If an array is invalid. `damaged` is called with a message that names the array.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         if name not in arrays:

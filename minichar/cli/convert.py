@@ -40,7 +40,9 @@ from minichar.formats.naming import TARGETS
     help="Remove the training state from an .npz file, or keep it so that training can be resumed.",
 )
 @click.option(
-    "--sequence", is_flag=True, help="For .onnx: process a sequence instead of one character per call."
+    "--sequence",
+    is_flag=True,
+    help="For .onnx: let the model process a sequence per call instead of one character.",
 )
 @click.option(
     "--vocab-from",

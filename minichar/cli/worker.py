@@ -32,7 +32,7 @@ working = group("Load")
     "password_file",
     type=PATH,
     metavar="FILE",
-    help="File with the password for Redis.  [default: the environment variable MINICHAR_REDIS_PASSWORD]",
+    help="File that contains the Redis password.  [default: use $MINICHAR_REDIS_PASSWORD]",
 )
 @working(
     "--columns",

@@ -59,7 +59,7 @@ class Row:
 
 
 def complex_step(loss: Loss, theta: np.ndarray, h: float = 1e-30) -> np.ndarray:
-    """Return the gradient of `loss` at the real vector `theta` ``(size,)``, element by element."""
+    """Return the gradient of `loss` at the real vector `theta` ``(size,)``, one complex step per element."""
     gradient = np.zeros(theta.size)  # (size,)
     moved = theta.astype("complex128")  # (size,)
     for j in range(theta.size):

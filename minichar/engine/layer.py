@@ -126,8 +126,8 @@ class Layer:
         Parameters
         ----------
         dh_above : array, (n, H, B)
-            Gradient of the loss with respect to h at each step, from the layers above; n ≤ T. Overwritten:
-            the gradients from later steps are added to it.
+            Gradient of the loss with respect to h at each step, from the layers above; n ≤ T. Modified
+            in place: the gradients from later steps are added to it.
         ids : array of int, (n, B)
             The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
         keep : array, (T, B), optional

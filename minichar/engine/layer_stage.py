@@ -15,7 +15,7 @@ class LayerStage:
     Attributes
     ----------
     linears : list of Linear
-        The matrix products.
+        The linear layers, one per matrix product.
     recurrent : Linear
         The matrix product that takes the hidden state as input.
     forward, backward : callable

@@ -44,7 +44,7 @@ def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | Non
 
 
 def unknown_suffix(target: str | os.PathLike[str]) -> MinicharError:
-    """Return the error for a target whose suffix does not belong to any supported format."""
+    """Return the error for a target whose suffix does not match any supported format."""
     suffix = Path(target).suffix.lower()
     if suffix in FOREIGN:
         return MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")

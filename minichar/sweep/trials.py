@@ -1,7 +1,7 @@
 """Run the trials of a sweep, each as a training run in its own directory.
 
-    while there is a trial to take:
-        take one that another process left unfinished, or ask Optuna for a new one
+    while trials remain:
+        resume one that another process left unfinished, or ask Optuna for a new one
         train from its newest checkpoint, or from the beginning
         at every evaluation: report the validation loss, and end the run if Optuna prunes it
 

@@ -209,8 +209,8 @@ def fetch(
     Raises
     ------
     MinicharError
-        If the name is unknown, a file with different content exists, the download fails or its
-        SHA-256 is wrong, or the file cannot be written. No partial file is left behind.
+        If the name is unknown, a file with different content already exists, the download
+        fails or its SHA-256 does not match, or the file cannot be written. No partial file is left behind.
     """
     if name not in DATASETS:
         known = ", ".join(DATASETS)

@@ -120,7 +120,7 @@ class Vocabulary:
         Parameters
         ----------
         text : str
-            Text with N characters.
+            Text of length N.
         unknown : {"error", "skip", "unk"}
             How to handle a character that is not in the vocabulary: raise an error, omit the
             character, or use the unknown token.

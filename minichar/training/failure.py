@@ -13,7 +13,7 @@ weights, the baseline is used instead.
 
 
 def bad_parameter(parameters: Parameters) -> str:
-    """Return a sentence that names the first non-finite parameter, or the largest if all are finite."""
+    """Return a message that names the first non-finite parameter or, if all are finite, the largest value."""
     backend = parameters.backend
     largest = {name: float(backend.to_host(backend.xp.abs(view).max())) for name, view in parameters.items()}
     for name, value in largest.items():

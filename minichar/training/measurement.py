@@ -10,8 +10,8 @@ from minichar.engine.network import Network
 class Measurement:
     """Measures the loss of successive chunks.
 
-    A chunk of T steps is copied to an array that is allocated once, so that a backend can capture and replay
-    its forward pass (`Backend.recorded`).
+    Chunks of T steps are copied to a preallocated array so that a backend can capture and replay the forward
+    pass (`Backend.recorded`).
     """
 
     def __init__(self, network: Network) -> None:

@@ -30,7 +30,7 @@ def test_help(cli, option):
 
 
 def subcommands(name):
-    """Return a command, or a group's subcommands, keyed by the words that invoke them."""
+    """Return a command, or a group's subcommands, keyed by command name."""
     command = main.get_command(click.Context(main), name)
     children = getattr(command, "commands", {})
     return {(name, child): children[child] for child in children} or {(name,): command}

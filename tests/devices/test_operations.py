@@ -19,7 +19,7 @@ T, B, V = 50, 50, 65
 
 @pytest.fixture
 def operations_of(fake_cupy, generator):
-    """Return a function that counts the operations of one chunk of a 2×128 network, by kind."""
+    """Return a function that counts, by kind, the operations of a 2×128 network for one chunk."""
     fake_cupy()
     gpu = open_backend("gpu")
 

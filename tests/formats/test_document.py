@@ -24,7 +24,7 @@ CHECKPOINT = "cv/lm_lstm_epoch2.00_1.8000.npz"
 
 @pytest.fixture
 def home(make, tmp_path, monkeypatch, package):
-    """Change to a directory with all files that the document uses but does not create."""
+    """Change to a directory that contains all the files that the document uses but does not create."""
     torch = package("torch")
     model = make(model="lstm")
     (tmp_path / "cv").mkdir()

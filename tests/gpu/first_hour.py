@@ -56,7 +56,7 @@ class Plan:
     duration : float
         Duration of each speed measurement, in seconds.
     end : float
-        Deadline on the clock of `time.monotonic`, in seconds.
+        Deadline in seconds, as measured by `time.monotonic`.
     """
 
     device: str = "gpu"

@@ -85,7 +85,7 @@ def launches(work: Work) -> dict[str, Any]:
 
 
 def count_launches(events: Iterable[Any]) -> dict[str, Any]:
-    """Count the launches by the host and the operations on the GPU, and add up the operations' times."""
+    """Count the host's launches and the GPU's operations, and sum the durations of the operations."""
     events = list(events)
     on_gpu = [event for event in events if event.device_type.name == "CUDA"]
     by_host = [event for event in events if event.device_type.name == "CPU" and "Launch" in event.name]

@@ -187,7 +187,7 @@ def memory(options):
 
 
 def slow(options):
-    """Load the page while many clients send a byte every two seconds and as many others send nothing."""
+    """Load the page while many clients send one byte every two seconds and just as many send nothing."""
 
     async def run(port):
         with visitor(port):

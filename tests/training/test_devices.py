@@ -301,7 +301,7 @@ class TestRun:
 
     @BOTH_KINDS
     def test_resuming_on_another_device_uses_a_new_generator_state(self, run, backend, tmp_path):
-        """A generator state can be restored only on the kind of device that saved it."""
+        """A generator state can be restored only on the kind of device it was saved on."""
         _, _, paths = run("first", max_epochs=1)
         model, state = load_training(paths[0], backend)
         state.progress = replace(state.progress, device="another", random={"of": "another"})
