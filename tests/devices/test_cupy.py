@@ -1,9 +1,13 @@
 """Tests for opening a GPU. Other test modules cover computations, and test_fusion.py covers fused kernels."""
 
+import tracemalloc
+
+import numpy as np
 import pytest
 
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import CPU
+from minichar.devices.cupy import ONEHOT
 
 
 @pytest.mark.parametrize(
@@ -62,3 +66,53 @@ def test_the_description_contains_the_versions_the_gpu_and_its_memory(fake_cupy)
         f"CuPy {cupy.__version__}, CUDA driver 12080, runtime {cupy.cuda.runtime.runtimeGetVersion()}, "
         "on gpu:1: Double, 8 GB"
     )
+
+
+class TestSumColumns:
+    """Tests for the one-hot products, with the sizes of a chunk of Chinese text and a layer of 2 units."""
+
+    N, V = 2500, 6934
+
+    @pytest.fixture
+    def gpu(self, fake_cupy):
+        fake_cupy()
+        return open_backend("gpu")
+
+    def test_a_large_vocabulary_takes_little_memory_and_a_graph_can_contain_it(self, gpu, generator):
+        ids = gpu.to_device(np.zeros(self.N, "int64"))
+        columns, out = gpu.zeros((2, self.N), "float32"), gpu.zeros((4, self.V), "float32")
+        step = gpu.recorded(lambda: gpu.sum_columns(columns, ids, out[1:3]))
+        for _ in range(4):  # warm-up, capture and replay
+            a, k = generator.normal(size=(2, self.N)).astype("float32"), generator.integers(self.V, size=self.N)
+            k[:2] = self.V - 1, 0
+            columns[...], ids[...], out[...] = gpu.to_device(a), gpu.to_device(k), 7.0
+            tracemalloc.start()
+            try:
+                step()
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            if step.graph is None:  # the test double keeps all arrays of a graph
+                assert ONEHOT // 2 < peak < 1.1 * ONEHOT
+            wanted = np.zeros((2, self.V))
+            np.add.at(wanted.T, k, a.T)
+            found = gpu.to_host(out)
+            np.testing.assert_allclose(found[1:3], wanted, rtol=0, atol=1e-5)
+            assert (found[[0, 3]] == 7.0).all()
+        assert step.graph is not None
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_the_number_of_products_depends_on_the_sizes_only(self, dtype, gpu):
+        columns = gpu.zeros((2, self.N), dtype)
+        width = ONEHOT // (self.N * {"float32": 5, "float64": 9}[dtype])
+        for V, blocks in ((65, 1), (width, 1), (width + 1, 2), (3 * width, 3)):
+            before = gpu.xp.device_.operations.copy()
+            gpu.sum_columns(columns, gpu.to_device(np.zeros(self.N, "int64")), gpu.zeros((2, V), dtype))
+            counts = gpu.xp.device_.operations - before
+            assert counts == {"product": blocks, "kernel": 1 + 2 * blocks, "copy": blocks}
+
+    def test_a_block_has_at_least_one_column(self, gpu, monkeypatch):
+        monkeypatch.setattr("minichar.devices.cupy.ONEHOT", 1)
+        out = gpu.zeros((1, 3), "float64")
+        gpu.sum_columns(gpu.zeros((1, 4), "float64") + 1.0, gpu.to_device(np.array([2, 0, 2, 2])), out)
+        np.testing.assert_array_equal(gpu.to_host(out), [[1, 0, 3]])
