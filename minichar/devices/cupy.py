@@ -79,6 +79,9 @@ class CuPyBackend(Backend):
         `cupy.fuse` supports only arrays, so tuples are flattened before the call and restored after
         it. A result that is also an argument is returned without a copy, and a tuple of results that is
         written to a block is returned as that block's arrays.
+
+        If `cupy.fuse` cannot trace a function, it silently uses a slower implementation from then on, which is
+        stored in its `new_fusion`. A warning is then issued.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
@@ -109,6 +112,9 @@ class CuPyBackend(Backend):
             arrays = list(_flat(values))
             kernel, traced = kernel_for(tuple(map(_nesting, values)), tuple(k for k, _ in into))
             made = kernel(*arrays)
+            if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
+                traced["warned"] = True
+                warn(f"CuPy cannot fuse {where} into one element-wise kernel: it is slower", RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
             return _nested(traced["results"], results)

@@ -16,7 +16,8 @@ raise an exception:
 - an operation or a product on another stream, which would silently be missing from the graph
 - allocating memory outside the graph's own pool, because other code could overwrite it
 
-A fused function can call only element-wise functions. Operations launched by the host are counted.
+CuPy's own tracer must be able to make one element-wise kernel of each fused function. Operations launched by
+the host are counted.
 """
 
 from cupy_double.array import CUDARuntimeError, method_signature, ndarray, real

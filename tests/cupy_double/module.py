@@ -11,6 +11,7 @@ from cupy_double.array import bare, ndarray, real
 from cupy_double.cublas import CuBLAS
 from cupy_double.cuda import Cuda
 from cupy_double.device import Device
+from cupy_double.fusion import Traced, check_one_kernel
 from cupy_double.operations import MOST_COPIES, operations
 from minichar.devices import cublas
 from minichar.devices import cupy as opening
@@ -28,6 +29,9 @@ class Ufunc:
 
     def __call__(self, *args, out=None, casting="same_kind", dtype=None):
         nin = self.real.nin
+        if any(isinstance(a, Traced) for a in args):
+            given = {"out": out, "dtype": dtype}
+            return self.real(*args, **{name: value for name, value in given.items() if value is not None})
         if not nin <= len(args) <= nin + (out is None):
             raise TypeError(f"Wrong number of arguments for {self.real!r}")
         if len(args) > nin:
@@ -76,6 +80,8 @@ class DoubleOfCuPy(ModuleType):
 
     def __getattr__(self, name):
         value = getattr(real, name)  # raises AttributeError if CuPy lacks it
+        if name == "_core" and self.device_.fusing:
+            return value  # CuPy's own tracer imports it
         if isinstance(value, ModuleType):
             raise NotImplementedError(f"the test double does not implement cupy.{name}")
         if not callable(value) or isinstance(value, type):
@@ -123,11 +129,21 @@ class DoubleOfCuPy(ModuleType):
         return a.get(stream, order, out, blocking)
 
     def fuse(self, *, kernel_name):
-        """Return a decorator for functions that call only element-wise functions."""
+        """Return a decorator for functions that CuPy fuses into one element-wise kernel."""
         device = self.device_
 
         def decorate(function):
+            checked = set()
+
             def fused(*arrays):
+                key = tuple((array.dtype, array.ndim) for array in arrays)
+                if key not in checked:
+                    device.fusing = True
+                    try:
+                        check_one_kernel(function, arrays, kernel_name)
+                    finally:
+                        device.fusing = False
+                    checked.add(key)
                 for i, one in enumerate(arrays):
                     for other in arrays[:i]:
                         if np.may_share_memory(one._a, other._a) and not same_place(one._a, other._a):

@@ -83,7 +83,8 @@ class TestSumColumns:
         columns, out = gpu.zeros((2, self.N), "float32"), gpu.zeros((4, self.V), "float32")
         step = gpu.recorded(lambda: gpu.sum_columns(columns, ids, out[1:3]))
         for _ in range(4):  # warm-up, capture and replay
-            a, k = generator.normal(size=(2, self.N)).astype("float32"), generator.integers(self.V, size=self.N)
+            a = generator.normal(size=(2, self.N)).astype("float32")
+            k = generator.integers(self.V, size=self.N)
             k[:2] = self.V - 1, 0
             columns[...], ids[...], out[...] = gpu.to_device(a), gpu.to_device(k), 7.0
             tracemalloc.start()

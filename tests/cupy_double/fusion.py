@@ -1,0 +1,41 @@
+"""Run CuPy's own tracer, which needs no GPU, on functions that are to be fused.
+
+`cupy.fuse` traces a function with symbolic arrays and makes one kernel of the operations. If the trace fails, it
+silently changes to a second implementation, whose kernels are slower to launch.
+"""
+
+import pytest
+
+from cupy_double.array import real
+
+tracer = pytest.importorskip("cupy._core.fusion", reason="this version of CuPy has no cupy._core.fusion")
+Traced = tracer._FusionVarScalar
+"""Base class of the symbolic arrays and numbers."""
+
+
+def array_without_memory(shape, dtype):
+    """Return a CuPy array whose memory is never accessed."""
+    memory = real.cuda.UnownedMemory(1 << 20, 1 << 20, None, 0)
+    return real.ndarray(shape, dtype, real.cuda.MemoryPointer(memory, 0))
+
+
+def kernel_of(function, arrays, name):
+    """Return the kernel that CuPy generates for a function called with arguments like `arrays`."""
+    state = tracer._thread_local
+    state.history, state.is_old_fusing = tracer._FusionHistory(), True
+    try:
+        there = [array_without_memory(array.shape, array.dtype) for array in arrays]
+        kernel, _ = state.history.get_fusion(function, there, name)
+    finally:
+        state.history, state.is_old_fusing = None, False
+    return kernel
+
+
+def check_one_kernel(function, arrays, name):
+    """Raise TypeError unless CuPy fuses the function into one element-wise kernel."""
+    try:
+        kernel = kernel_of(function, arrays, name)
+    except Exception as error:  # CuPy also catches all exceptions
+        raise TypeError(f"CuPy does not fuse {name} into one kernel ({error})") from error
+    if not isinstance(kernel, real.ElementwiseKernel):
+        raise TypeError(f"the kernel of {name} is not element-wise")
