@@ -1,6 +1,7 @@
 """`minichar.train`, the Python equivalent of the ``minichar train`` command."""
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from inspect import Parameter, Signature, signature
@@ -11,7 +12,7 @@ from minichar.api.keywords import check_keywords
 from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
-from minichar.devices.choose import open_devices
+from minichar.devices.choose import open_backend, open_devices
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.training import start
@@ -30,6 +31,7 @@ def train(
     init_from: PathLike | CharRNN | None = None,
     resume: PathLike | None = None,
     on_event: Callable[[Event], None] | None = None,
+    tf32: bool = False,
     **options: Any,
 ) -> Model:
     """Train a model on text and return the checkpoint with the lowest validation loss.
@@ -57,6 +59,10 @@ def train(
         used). Options that are not passed keep their values from that run.
     on_event : callable, optional
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
+    tf32 : bool
+        Whether an NVIDIA GPU may compute float32 matrix products faster, in TF32: operands are rounded to
+        10 bits of mantissa, so the losses no longer agree with the CPU's to rounding. The returned model does
+        not use TF32. Like `device`, this is not stored in checkpoints: pass it again with `resume`.
     **options
         Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
         ``rnn_size=256`` or ``max_epochs=10``. Options that are not passed take their values from the recipe,
@@ -85,17 +91,20 @@ def train(
     if data is not None:
         options["data"] = data
 
-    devices = open_devices(device)
+    if isinstance(init_from, CharRNN):
+        device = init_from.parameters.backend.name
+    devices = open_devices(device, tf32)
+    for notice in filter(None, (one.first_step_notice() for one in devices if progress)):
+        print(f"note: {notice}", file=sys.stderr)
     if resume is not None:
         run = start.resume(Path(resume), options, *devices)
     elif init_from is not None:
-        if isinstance(init_from, CharRNN):
-            source, devices = init_from, ()
-        else:
-            source = load(init_from, device)
+        source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
         run = start.begin_from(settings_from(options), source, options, *devices)
     else:
         run = start.begin(settings_from(options), *devices)
+    if tf32:
+        run = start.check_tf32(run)
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:
@@ -110,7 +119,7 @@ def train(
             f"this run's checkpoints no longer exist in {trainer.settings.checkpoint_dir}/: "
             "do not change the directory during training"
         )
-    model = load_on(trainer.backend, trainer.best)
+    model = load_on(open_backend(trainer.backend.name) if tf32 else trainer.backend, trainer.best)
     model.details["history"] = list(trainer.history)
     return model
 

@@ -13,6 +13,7 @@ from click.types import OptionHelpExtra
 from minichar.checks import did_you_mean
 from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
+from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend, open_devices
 from minichar.engine.cells import models
 from minichar.errors import plain
@@ -185,6 +186,13 @@ class CellName(OneOf):
         """Ignore the names that Click assigns when the option is declared."""
 
 
+def open_for_training(
+    ctx: click.Context, parameter: click.Parameter, name: str
+) -> tuple[Backend, ...] | None:
+    """Open the candidate devices, with TF32 if the command has that option and it is given."""
+    return None if ctx.resilient_parsing else open_devices(name, ctx.params.get("tf32", False))
+
+
 device = click.option(
     "--device",
     default="auto",
@@ -200,10 +208,19 @@ devices = click.option(
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_devices(name),
+    callback=open_for_training,
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU or an NVIDIA GPU, whichever trains faster.",
 )
 """The ``--device`` option for commands that choose a device. The command receives a tuple of `Backend`."""
+tf32 = click.option(
+    "--tf32",
+    is_flag=True,
+    is_eager=True,  # known when the device is opened
+    help="On an NVIDIA GPU, compute float32 matrix products faster, in TF32. Their operands are rounded to 10 "
+    "bits of mantissa, so the losses no longer agree with the CPU's to rounding. The gradient check is not "
+    "affected, because it uses float64. Like --device, repeat this option with --resume.",
+)
+"""The ``--tf32`` option."""
 
 storage = click.option(
     "--storage",

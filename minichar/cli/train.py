@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from minichar.checkpoints.naming import newest_first, open_checkpoint
-from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices
+from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices, tf32
 from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
 from minichar.cli.saving import output, saving
@@ -22,7 +22,7 @@ from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, resume
+from minichar.training.start import begin, begin_from, check_tf32, resume
 
 STDIN = Path("-")
 NEWEST = "--newest"
@@ -66,6 +66,7 @@ NEWEST = "--newest"
 @output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file in JSON Lines format.")
 @output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
 @devices
+@tf32
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -76,6 +77,7 @@ def command(
     log: Path | None,
     quiet: bool,
     devices: tuple[Backend, ...],
+    tf32: bool,
     **options: Any,
 ) -> None:
     """Train a model on text, character by character.
@@ -96,6 +98,9 @@ def command(
     with all_ranks() as team:
         if team.size > 1:
             devices = devices[:1]  # if ranks timed two devices, they might disagree
+        if team.rank == 0:
+            for notice in filter(None, (device.first_step_notice() for device in devices)):
+                click.echo(notice, err=True)
         if options["data"] == STDIN:
             explicit["data"] = team.lead(lambda: save_stdin(options["checkpoint_dir"]))
         if checkpoint:
@@ -107,6 +112,8 @@ def command(
             run = begin_from(settings_from(explicit), model, given, *devices, team=team)
         else:
             run = begin(settings_from(explicit), *devices, team=team)
+        if tf32:
+            run = check_tf32(run)
 
         report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
         with report, stopping(run.trainer) as received:

@@ -35,6 +35,8 @@ class Backend(ABC):
         Number of arrays copied to the device and to the host.
     plain : Backend
         A backend for the same device without exact matrix products (`minichar.engine.exact`).
+    tf32 : bool
+        Whether the operands of float32 matrix products are rounded to TF32.
     """
 
     xp: ModuleType
@@ -44,6 +46,7 @@ class Backend(ABC):
         self.name, self.xp = name, xp
         self.crossings = {"to_device": 0, "to_host": 0}
         self.plain = self
+        self.tf32 = False
 
     @property
     def kind(self) -> str:
@@ -133,6 +136,10 @@ class Backend(ABC):
         host to be summed. All ranks must call this method.
         """
         return None
+
+    def first_step_notice(self) -> str:
+        """Return one line that explains why the first training step takes longer, or an empty string."""
+        return ""
 
     @abstractmethod
     def describe(self) -> str:

@@ -9,7 +9,7 @@ from minichar.devices.opencl import open_dpnp
 from minichar.errors import MinicharError
 
 
-def open_backend(name: str = "auto") -> Backend:
+def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
     """Open a device and return its backend.
 
     Parameters
@@ -17,6 +17,8 @@ def open_backend(name: str = "auto") -> Backend:
     name : str
         ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects the CPU, which
         is faster for single characters and small networks. For training, use `open_devices`.
+    tf32 : bool
+        Whether the operands of float32 matrix products may be rounded to TF32. Only NVIDIA GPUs do that.
 
     Raises
     ------
@@ -30,20 +32,20 @@ def open_backend(name: str = "auto") -> Backend:
     ):
         raise MinicharError(f"unknown device {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N")
     if kind == "gpu":
-        return open_cupy(int(number or 0))
+        return open_cupy(int(number or 0), tf32)
     if kind == "opencl":
         return open_dpnp(int(number or 0))
     return CPU
 
 
-def open_devices(name: str = "auto") -> tuple[Backend, ...]:
+def open_devices(name: str = "auto", tf32: bool = False) -> tuple[Backend, ...]:
     """Open the candidate devices for training. Training uses the fastest one.
 
     ``auto`` opens the CPU and, if it is usable, the first CUDA GPU. Any other name opens a single device,
     as in `open_backend`.
     """
-    devices = [open_backend(name)]
+    devices = [open_backend(name, tf32)]
     if name == "auto":
         with suppress(MinicharError):
-            devices.append(open_cupy(0))
+            devices.append(open_cupy(0, tf32))
     return tuple(devices)

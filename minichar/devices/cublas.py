@@ -22,8 +22,9 @@ from minichar.devices.backend import Array
 
 WORKSPACE = 32 << 20
 """Workspace size in bytes. NVIDIA recommends 32 MiB on Hopper GPUs, and less on older ones."""
-STRICT = 0
-"""``CUBLAS_DEFAULT_MATH``. In this mode, float32 products do not use TF32 (an 11-bit significand)."""
+STRICT, TF32 = 0, 3
+"""``CUBLAS_DEFAULT_MATH`` and ``CUBLAS_TF32_TENSOR_OP_MATH``. In the second mode, the operands of float32
+products are rounded to TF32, which has 10 mantissa bits instead of 23. float64 is not affected."""
 
 INT, STRIDE, POINTER = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
 HEAD = [POINTER, *[INT] * 5, POINTER]  # handle, transb, transa, n, m, k, α
@@ -62,17 +63,19 @@ class Products(local):
         CuPy.
     library
         cuBLAS, as returned by `load_library`.
+    tf32 : bool
+        Whether the operands of float32 products may be rounded to TF32.
     """
 
-    def __init__(self, xp: ModuleType, library: Any) -> None:
-        self.xp, self.library = xp, library
+    def __init__(self, xp: ModuleType, library: Any, tf32: bool = False) -> None:
+        self.xp, self.library, self.tf32 = xp, library, tf32
         for name, types in ARGUMENTS.items():
             getattr(library, name).argtypes = types
         library.cublasGetStatusName.restype = ctypes.c_char_p
         self.stream: int | None = None
         self.handle = POINTER()
         self.call("cublasCreate_v2", ctypes.byref(self.handle))
-        self.call("cublasSetMathMode", self.handle, STRICT)
+        self.call("cublasSetMathMode", self.handle, TF32 if tf32 else STRICT)
         self.workspace = xp.cuda.alloc(WORKSPACE)
 
     def call(self, name: str, *arguments: Any) -> None:

@@ -1,9 +1,11 @@
 """The NVIDIA GPU backend, which uses CuPy."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from warnings import warn
@@ -19,6 +21,10 @@ from minichar.extras import install_command
 
 NO_DEVICE = 100
 """The CUDA error code cudaErrorNoDevice: a driver is installed, but there is no GPU."""
+AMPERE = 80
+"""The compute capability 8.0, times ten. Older GPUs have no TF32."""
+KERNELS = 16
+"""If fewer kernels are cached, a training step has not been compiled. Every training step uses more."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 Nesting = Sequence[int | None]
@@ -38,6 +44,7 @@ class CuPyBackend(Backend):
     def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
         super().__init__(f"gpu:{index}", xp)
         self.index, self.products, self.philox = index, products, Philox(self)
+        self.tf32 = products is not None and products.tf32
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
@@ -80,8 +87,8 @@ class CuPyBackend(Backend):
         it. A result that is also an argument is returned without a copy, and a tuple of results that is
         written to a block is returned as that block's arrays.
 
-        If `cupy.fuse` cannot trace a function, it silently uses a slower implementation from then on, which is
-        stored in its `new_fusion`. A warning is then issued.
+        If `cupy.fuse` cannot trace a function, it silently creates a slower implementation, `new_fusion`, and
+        uses it from then on. In that case, a warning is issued.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
@@ -114,7 +121,9 @@ class CuPyBackend(Backend):
             made = kernel(*arrays)
             if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
                 traced["warned"] = True
-                warn(f"CuPy cannot fuse {where} into one element-wise kernel: it is slower", RuntimeWarning, 2)
+                warn(
+                    f"CuPy cannot fuse {where} into one element-wise kernel: it is slower", RuntimeWarning, 2
+                )
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
             return _nested(traced["results"], results)
@@ -129,14 +138,26 @@ class CuPyBackend(Backend):
         """Return a function that sums arrays over the ranks with NCCL, if each rank has a GPU of its own."""
         return open_nccl(self.xp, self.index, comm)
 
+    def first_step_notice(self) -> str:
+        """Return a notice that the first training step compiles kernels, unless CuPy has cached them."""
+        folder = Path(os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache")))
+        if len(list(folder.glob("*.cubin"))) >= KERNELS:
+            return ""
+        return (
+            f"compiling GPU kernels in the first training step; this happens once, they are kept in {folder}"
+        )
+
     def describe(self) -> str:
-        """Describe the CuPy and CUDA versions (CUDA as 1000 · major + 10 · minor), the GPU and its memory."""
+        """Describe CuPy, CUDA (versions as 1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.
+
+        Timings of training steps are stored with the description, and TF32 changes them.
+        """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
         return (
             f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
             f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
-            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB{', TF32' if self.tf32 else ''}"
         )
 
 
@@ -161,8 +182,8 @@ def _nested(nesting: Nesting, arrays: Iterator[Array]) -> list[Any]:
     return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
 
 
-def open_cupy(index: int) -> CuPyBackend:
-    """Check that the CUDA GPU with the given index works, and return its backend."""
+def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
+    """Check that the CUDA GPU with the given index works, and return its backend, with TF32 if available."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")
@@ -178,18 +199,19 @@ def open_cupy(index: int) -> CuPyBackend:
     if index >= count:
         raise MinicharError(f"device {name}: no such GPU; {count} found, numbered from 0")
     try:
-        cupy.cuda.Device(index).use()
+        device = cupy.cuda.Device(index)
+        device.use()
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
         what = f"a test computation with {version} failed"
         raise unusable(name, what, error, install_command("gpu")) from error
-    return CuPyBackend(index, cupy, open_products(cupy))
+    return CuPyBackend(index, cupy, open_products(cupy, tf32 and int(device.compute_capability) >= AMPERE))
 
 
-def open_products(cupy: ModuleType) -> Products | None:
+def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
     """Return matrix products that can be captured, or warn and return None if cuBLAS cannot be loaded."""
     try:
-        return Products(cupy, load_library())
+        return Products(cupy, load_library(), tf32)
     except Exception as error:  # the package, the library or one of its functions is missing
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         warn(f"cuBLAS cannot be loaded, so each operation is launched separately ({why})", RuntimeWarning, 2)

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from devices import open_device
 
 from minichar.cli import main
+from minichar.errors import MinicharError
 
 WITHOUT_SS = [
     *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
@@ -167,6 +168,16 @@ class TestAuto:
         stderr = run(*TRAIN, "--init-from", path, "--checkpoint-dir", "other").stderr
         assert name in next(line for line in stderr.splitlines() if line.startswith("device "))
 
+    def test_tf32_has_times_of_its_own(self, run, times):
+        timed = times(18.0, 12.3)
+        for options in ([], ["--tf32"], [], ["--tf32"]):
+            run(*TRAIN, *options)
+        assert timed == ["cpu", "gpu:0"] * 2
+
+    def test_tf32_has_no_effect_if_the_cpu_is_faster(self, run, times):
+        times(12.3, 18.0)
+        assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in run(*TRAIN, "--tf32").stderr
+
     def test_everything_else_uses_the_cpu(self, run, times):
         timed = times(18.0, 12.3)
         path = run(*TRAIN, "--device", "cpu").stdout.strip()
@@ -187,6 +198,82 @@ def test_auto_without_a_choice_times_and_prints_nothing(run, monkeypatch):
     assert "auto" not in trained.stderr
     assert "auto" not in run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
     assert run("eval", path, "--quiet").stderr == ""
+
+
+NO_TF32 = "           TF32 has no effect on {}\n"
+
+
+class TestTF32:
+    def test_only_a_gpu_uses_it(self, run, device, shown):
+        """The device can be given before or after ``--tf32``."""
+        for options in (["--device", device, "--tf32"], ["--tf32", "--device", device]):
+            stderr = run(*TRAIN, *options).stderr
+            (computes,) = (line for line in stderr.splitlines() if line.startswith("device"))
+            assert computes.endswith(", TF32") == (device == "gpu")
+            note = NO_TF32.format(f"device {shown}: it requires an NVIDIA GPU, Ampere or newer")
+            assert (note in stderr) == (device != "gpu")
+            assert stderr.count("TF32") == 1
+
+    @pytest.fixture
+    def modes(self, monkeypatch):
+        """Return a function that returns the math modes of the cuBLAS handles created since its last call."""
+        from cupy_double import DoubleOfCuPy
+
+        cupy = DoubleOfCuPy()
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+        def modes():
+            found = [handle.math for handle in cupy.cublas.handles.values()]
+            cupy.cublas.handles.clear()
+            return found
+
+        return modes
+
+    def test_a_resumed_run_uses_it_only_if_it_is_given_again(self, run, modes):
+        path = run(*TRAIN, "--device", "gpu", "--tf32").stdout.strip()
+        assert modes() == [3]
+        for epochs, option, mode in (("2", [], 0), ("3", ["--tf32"], 3)):
+            run("train", "--resume", path, "--max-epochs", epochs, "--device", "gpu", *option)
+            assert modes() == [mode]
+
+    def test_it_has_no_effect_on_float64(self, run, modes):
+        stderr = run(*TRAIN, "--device", "gpu", "--tf32", "--dtype", "float64").stderr
+        assert NO_TF32.format("float64 matrix products") in stderr
+
+
+class TestFirstStep:
+    """The notice that the first training step compiles kernels."""
+
+    @pytest.fixture
+    def failing(self, run, monkeypatch, tmp_path):
+        """Return a function that runs training that fails in its first step, and returns the output."""
+        from cupy_double import DoubleOfCuPy
+
+        def learn(*arguments):
+            raise MinicharError("no step")
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+        monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
+        return lambda device: run(*TRAIN, "--device", device, status=1).stderr
+
+    NOTICE = "compiling GPU kernels in the first training step"
+
+    @pytest.mark.parametrize("device", ["gpu", "auto"])
+    def test_the_notice_is_printed_before_the_step(self, failing, tmp_path, device):
+        """With ``auto``, the first step is timed before the run begins."""
+        notice, *others = failing(device).splitlines()
+        assert notice == f"{self.NOTICE}; this happens once, they are kept in {tmp_path / 'kernels'}"
+        assert not any(self.NOTICE in line for line in others)
+
+    def test_there_is_no_notice_if_the_kernels_are_cached_or_the_device_is_the_cpu(self, failing, tmp_path):
+        (tmp_path / "kernels").mkdir()
+        for k in range(16):
+            assert self.NOTICE in failing("gpu")
+            (tmp_path / "kernels" / f"{k}.cubin").touch()
+        assert self.NOTICE not in failing("gpu")
+        (tmp_path / "kernels" / "0.cubin").unlink()
+        assert self.NOTICE not in failing("cpu")
 
 
 class TestResume:

@@ -38,7 +38,7 @@ def opened(monkeypatch):
         asked = []
         options = "minichar.cli.options"
         monkeypatch.setattr(f"{options}.open_backend", lambda name: (asked.append(name), backend)[1])
-        monkeypatch.setattr(f"{options}.open_devices", lambda name: (asked.append(name), (backend,))[1])
+        monkeypatch.setattr(f"{options}.open_devices", lambda name, tf32: (asked.append(name), (backend,))[1])
         return asked
 
     return opened

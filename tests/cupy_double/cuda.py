@@ -87,6 +87,10 @@ class DeviceHandle(Known):
         self._device.used = self._index
 
     @property
+    def compute_capability(self):
+        return self._device.capability
+
+    @property
     def pci_bus_id(self):
         return f"{self._device.bus}:0{self._index}"
 

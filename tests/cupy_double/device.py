@@ -20,8 +20,8 @@ class Device:
         Number of operations launched by the host, by kind (`cupy_double.operations`).
     """
 
-    def __init__(self, count, error, bus):
-        self.count, self.error, self.bus = count, error, bus
+    def __init__(self, count, error, bus, capability):
+        self.count, self.error, self.bus, self.capability = count, error, bus, capability
         self.used = None
         self.streams = []
         self.allocator = None

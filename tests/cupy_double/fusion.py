@@ -1,7 +1,7 @@
 """Run CuPy's own tracer, which needs no GPU, on functions that are to be fused.
 
-`cupy.fuse` traces a function with symbolic arrays and makes one kernel of the operations. If the trace fails, it
-silently changes to a second implementation, whose kernels are slower to launch.
+`cupy.fuse` traces a function with symbolic arrays and makes one kernel of the operations. If the trace fails,
+it silently changes to a second implementation, whose kernels are slower to launch.
 """
 
 import pytest

@@ -64,11 +64,13 @@ class DoubleOfCuPy(ModuleType):
         Error code of the CUDA runtime, such as 35 (the driver is too old).
     bus : str
         The bus that the GPUs are on.
+    capability : str
+        The compute capability without the dot.
     """
 
-    def __init__(self, count=1, error=None, bus="0000"):
+    def __init__(self, count=1, error=None, bus="0000", capability="80"):
         super().__init__("cupy")
-        self.device_ = Device(count, error, bus)
+        self.device_ = Device(count, error, bus, capability)
         self.__version__ = real.__version__
         self.ndarray = ndarray
         self.cuda = Cuda(self.device_)

@@ -1,6 +1,7 @@
 """Tests for matrix products through a fake cuBLAS that reads memory at the pointers it receives."""
 
 import sys
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from cupy_double import DoubleOfCuPy, open_double
 
 from minichar.devices import cublas
-from minichar.devices.choose import open_backend
+from minichar.devices.choose import open_backend, open_devices
 
 M, K, N, G = 6, 5, 4, 3
+DEFAULT_MATH, TF32_TENSOR_OP_MATH = 0, 3
+"""Math modes in NVIDIA's header file."""
 
 
 @pytest.fixture
@@ -117,9 +120,38 @@ class TestStream:
             gpu.matmul(A, B)
             assert (handle.stream, handle.workspace) == (0, workspace)
 
-    def test_float32_products_do_not_use_tf32(self, gpu):
-        (handle,) = gpu.xp.cublas.handles.values()
-        assert handle.math == 0  # CUBLAS_DEFAULT_MATH
+    @pytest.mark.parametrize(
+        "open_gpu",
+        [
+            lambda *tf32: open_backend("gpu", *tf32),
+            lambda *tf32: open_devices("gpu:0", *tf32)[0],
+            lambda *tf32: open_devices("auto", *tf32)[1],
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("capability", "tf32", "mode"),
+        [
+            ("80", (), DEFAULT_MATH),
+            ("80", (False,), DEFAULT_MATH),
+            ("80", (True,), TF32_TENSOR_OP_MATH),
+            ("120", (True,), TF32_TENSOR_OP_MATH),
+            ("75", (True,), DEFAULT_MATH),  # Turing has no TF32
+        ],
+    )
+    def test_float32_products_use_tf32_only_if_requested(self, open_gpu, capability, tf32, mode, fake_cupy):
+        cupy = fake_cupy(capability=capability)
+        gpu = open_gpu(*tf32)
+        assert [handle.math for handle in cupy.cublas.handles.values()] == [mode]
+        assert gpu.tf32 == gpu.describe().endswith(", TF32") == (mode == TF32_TENSOR_OP_MATH)
+
+    def test_the_handle_of_another_thread_uses_the_same_mode(self, fake_cupy):
+        cupy = fake_cupy()
+        gpu = open_backend("gpu", tf32=True)
+        A = gpu.zeros((M, M), "float32")
+        thread = Thread(target=gpu.matmul, args=(A, A))
+        thread.start()
+        thread.join()
+        assert [handle.math for handle in cupy.cublas.handles.values()] == [TF32_TENSOR_OP_MATH] * 2
 
 
 class TestFallback:
@@ -160,8 +192,6 @@ class TestFallback:
 
 
 def test_each_thread_has_its_own_handle(gpu):
-    from threading import Thread
-
     A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
     thread = Thread(target=gpu.matmul, args=(A, B))
     thread.start()

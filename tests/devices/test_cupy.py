@@ -68,6 +68,18 @@ def test_the_description_contains_the_versions_the_gpu_and_its_memory(fake_cupy)
     )
 
 
+def test_kernels_are_counted_in_the_cache_of_cupy(fake_cupy, monkeypatch, tmp_path):
+    cache = pytest.importorskip("cupy.cuda._compiler_cache", reason="this CuPy has another kernel cache")
+    fake_cupy()
+    monkeypatch.delenv("CUPY_CACHE_DIR", raising=False)
+    monkeypatch.setattr("pathlib.Path.glob", lambda path, pattern: [])
+    assert open_backend("gpu").first_step_notice().endswith(f" are kept in {cache._default_cache_dir}")
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
+    folder = cache.DiskKernelCacheBackend()._cache_dir
+    assert open_backend("gpu").first_step_notice().endswith(f" are kept in {folder}")
+    assert open_backend("cpu").first_step_notice() == ""
+
+
 class TestSumColumns:
     """Tests for the one-hot products, with the sizes of a chunk of Chinese text and a layer of 2 units."""
 
