@@ -121,9 +121,8 @@ class CuPyBackend(Backend):
             made = kernel(*arrays)
             if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
                 traced["warned"] = True
-                warn(
-                    f"CuPy cannot fuse {where} into one element-wise kernel: it is slower", RuntimeWarning, 2
-                )
+                message = f"CuPy cannot fuse {where} into one element-wise kernel, so it is slower"
+                warn(message, RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
             return _nested(traced["results"], results)
@@ -143,9 +142,7 @@ class CuPyBackend(Backend):
         folder = Path(os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache")))
         if len(list(folder.glob("*.cubin"))) >= KERNELS:
             return ""
-        return (
-            f"compiling GPU kernels in the first training step; this happens once, they are kept in {folder}"
-        )
+        return f"compiling GPU kernels; this happens once, because CuPy caches them in {folder}"
 
     def describe(self) -> str:
         """Describe CuPy, CUDA (versions as 1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.

@@ -257,13 +257,13 @@ class TestFirstStep:
         monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
         return lambda device: run(*TRAIN, "--device", device, status=1).stderr
 
-    NOTICE = "compiling GPU kernels in the first training step"
+    NOTICE = "compiling GPU kernels; this happens once"
 
     @pytest.mark.parametrize("device", ["gpu", "auto"])
     def test_the_notice_is_printed_before_the_step(self, failing, tmp_path, device):
         """With ``auto``, the first step is timed before the run begins."""
         notice, *others = failing(device).splitlines()
-        assert notice == f"{self.NOTICE}; this happens once, they are kept in {tmp_path / 'kernels'}"
+        assert notice == f"{self.NOTICE}, because CuPy caches them in {tmp_path / 'kernels'}"
         assert not any(self.NOTICE in line for line in others)
 
     def test_there_is_no_notice_if_the_kernels_are_cached_or_the_device_is_the_cpu(self, failing, tmp_path):
