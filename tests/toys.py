@@ -181,7 +181,11 @@ class FullDisk:
 @contextmanager
 def scripted(monkeypatch, ids):
     """Make every model generate the rows of `ids`, one per step."""
-    steps = (np.atleast_1d(row) for row in ids)
+    rows = (np.atleast_1d(row) for row in ids)
+
+    def sample_ids(model, prime, choice, generators, length):
+        return islice(rows, length or None)
+
     with monkeypatch.context() as patch:
-        patch.setattr("minichar.sampling.generate.sample_ids", lambda *arguments: islice(steps, None))
+        patch.setattr("minichar.sampling.generate.sample_ids", sample_ids)
         yield

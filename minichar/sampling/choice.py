@@ -5,15 +5,18 @@ next character ~ p
 """
 
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Annotated
 
 import numpy as np
 
 from minichar.checks import ABOVE_0, UP_TO_1, at_least, check
+from minichar.devices.backend import Array
 from minichar.engine.draw import draw_by_weight, likeliest
 from minichar.errors import Option
 
 POSITIVE = replace(ABOVE_0, advice=(" (for greedy decoding, use ", Option("argmax", True), ")"))
+NOT_FINITE = "the model's logits are not finite: its weights are damaged; use another checkpoint"
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,12 @@ class Choice:
         check(self)
 
     def ids(
-        self, logits: np.ndarray, u: np.ndarray, temperature: np.ndarray | float | None = None
-    ) -> np.ndarray:
+        self, logits: Array, u: Array, temperature: Array | float | None = None, xp: ModuleType = np
+    ) -> Array:
         """Return ids ``(B,)`` sampled from logits ``(V, B)`` with uniform random numbers `u` ``(B,)``.
 
-        If given, `temperature` (a scalar or one value per column) overrides the attribute.
+        If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the array
+        module of all arrays. On a device, the host does not wait for any result.
         """
         if self.argmax:
             return likeliest(logits)
@@ -61,18 +65,19 @@ class Choice:
         # Subtract the largest logit first, so that it is 0 even at a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
+        # Mask with `where`. In CuPy, assigning to a Boolean index waits for the device.
         if 0 < self.top_k < len(scaled):
-            kth = np.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
-            scaled[scaled < kth] = -np.inf
+            kth = xp.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
+            scaled = xp.where(scaled < kth, -np.inf, scaled)
         if self.top_p < 1:
-            self._mask_beyond_top_p(scaled)
-        return draw_by_weight(np, np.exp(scaled), u)  # the largest of `scaled` is 0
+            scaled = xp.where(self._within_top_p(xp, scaled), scaled, -np.inf)
+        return draw_by_weight(xp, xp.exp(scaled), u)  # the largest of `scaled` is 0
 
-    def _mask_beyond_top_p(self, scaled: np.ndarray) -> None:
-        order = np.argsort(-scaled, axis=0, kind="stable")  # (V, B)
-        p = np.exp(np.take_along_axis(scaled, order, axis=0))  # (V, B), not normalised
-        cumulative = np.cumsum(p, axis=0)  # (V, B)
+    def _within_top_p(self, xp: ModuleType, scaled: Array) -> Array:
+        order = xp.argsort(-scaled, axis=0, kind="stable")  # (V, B)
+        p = xp.exp(xp.take_along_axis(scaled, order, axis=0))  # (V, B), not normalised
+        cumulative = xp.cumsum(p, axis=0)  # (V, B)
         before = cumulative - p  # (V, B), the total weight of all more likely characters
         kept = before < self.top_p * cumulative[-1]  # (V, B), always including the most likely character
-        np.put_along_axis(kept, order, kept.copy(), axis=0)
-        scaled[~kept] = -np.inf
+        xp.put_along_axis(kept, order, kept.copy(), axis=0)
+        return kept

@@ -16,6 +16,7 @@ from minichar.checks import at_least, between, checked, rule
 from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
+from minichar.sampling.blocks import sample_blocks
 from minichar.sampling.choice import Choice
 from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import Vocabulary
@@ -28,9 +29,15 @@ BELOW_2_63 = rule(lambda length: length < 2**63, "below 2**63")
 
 
 def sample_ids(
-    model: CharRNN, prime: np.ndarray, choice: Choice, generators: Sequence[np.random.Generator]
+    model: CharRNN,
+    prime: np.ndarray,
+    choice: Choice,
+    generators: Sequence[np.random.Generator],
+    length: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of the next characters, ``(B,)``, indefinitely.
+    """Return an iterator over the ids of the next characters, ``(B,)``.
+
+    On a GPU, ids are sampled in blocks (`minichar.sampling.blocks`), and one by one on other devices.
 
     Parameters
     ----------
@@ -41,7 +48,18 @@ def sample_ids(
     choice : Choice
     generators : sequence of B numpy.random.Generator
         One per stream, so that streams are independent.
+    length : int
+        Number of characters per stream; 0 for no limit.
     """
+    if model.parameters.backend.kind == "gpu":
+        return sample_blocks(model, prime, choice, generators, length)
+    return islice(sample_steps(model, prime, choice, generators), length or None)
+
+
+def sample_steps(
+    model: CharRNN, prime: np.ndarray, choice: Choice, generators: Sequence[np.random.Generator]
+) -> Iterator[np.ndarray]:
+    """Yield the ids of the next characters, ``(B,)``, indefinitely. The host samples each of them."""
     streams = Streams(model, len(generators))
     for generator in generators:
         streams.join(Stream(prime, choice, generator))
@@ -138,8 +156,7 @@ def generate_many(
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]
     encoded = prime_ids(model.vocabulary, prime, unknown, model.reset_on)
-    steps = sample_ids(model, encoded, choice, generators)
-    for ids in islice(steps, length or None):
+    for ids in sample_ids(model, encoded, choice, generators, length):
         yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
         if all(f.stopped for f in filters):
             return

@@ -21,7 +21,7 @@ import numpy as np
 
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling.choice import Choice
+from minichar.sampling.choice import NOT_FINITE, Choice
 
 BLOCK = 256
 """Number of random numbers that a stream draws at once."""
@@ -193,9 +193,7 @@ class Streams:
         columns = ready if len(ready) < network.B else slice(None)  # usually the slice, which is faster
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
-            raise MinicharError(
-                "the model's logits are not finite: its weights are damaged; use another checkpoint"
-            )
+            raise MinicharError(NOT_FINITE)
         if self.unknown_id is not None:
             scores[self.unknown_id] = -np.inf
         drawn = zip(sampled, choose(sampled, scores), strict=True)

@@ -154,9 +154,8 @@ class ndarray:
         self._check(index)
         if self._device.fusing and index is not ...:
             raise ValueError("The fusion supports `[...]` or `[:]`.")
-        masked = any(isinstance(i, ndarray) and i.dtype == bool for i in flat([index]))
-        if masked and isinstance(value, ndarray) and value.ndim:
-            self._device.wait("indexing with a Boolean mask")
+        if any(isinstance(i, ndarray) and i.dtype == bool for i in flat([index])):
+            self._device.wait("indexing with a Boolean mask")  # even if the value is a Python number
         a, index, value = self._a, bare(index), bare(value)
         self._device.write(a, lambda: a.__setitem__(index, value), "copy")
 

@@ -320,6 +320,7 @@ class TestCapture:
             lambda xp, a: bool(a.any()),
             lambda xp, a: a.tolist(),
             lambda xp, a: a[a > 2],
+            lambda xp, a: a.__setitem__(a > 2, 0.0),
             lambda xp, a: xp.unique(a),
             lambda xp, a: xp.nonzero(a),
             lambda xp, a: a.nonzero(),

@@ -1,6 +1,7 @@
 """Tests that a model generates the same text on every device as on the CPU, with few host-device copies."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -38,9 +39,11 @@ def test_batched_generation_is_the_same_on_every_device(models):
     assert there == here
 
 
-def test_each_character_needs_one_copy_in_each_direction(models, device):
+def test_each_character_needs_one_copy_in_each_direction_if_the_host_samples(models, device):
+    if device.kind == "gpu":
+        pytest.skip("a GPU samples in blocks (tests/sampling/test_blocks.py)")
     pieces = generate(models[1], 10)
-    next(pieces)
+    list(islice(pieces, 4))
     before = dict(device.crossings)
     next(pieces)
     assert {way: device.crossings[way] - before[way] for way in before} == {"to_device": 1, "to_host": 1}

@@ -62,6 +62,15 @@ def test_columns_are_independent(generator):
         assert together.tolist() == alone
 
 
+def test_ids_are_the_same_on_every_device(device, generator):
+    logits, u = generator.normal(0, 2, size=(7, 50)), generator.random(50)
+    logits[1] = logits[0]  # equal logits are ranked by id
+    logits[4] = -np.inf
+    for choice in (Choice(argmax=True), Choice(0.5), Choice(top_k=2), Choice(2.0, top_k=5, top_p=0.6)):
+        ids = choice.ids(device.to_device(logits), device.to_device(u), xp=device.xp)
+        assert device.to_host(ids).tolist() == choice.ids(logits, u).tolist()
+
+
 @pytest.mark.parametrize(
     ("top_p", "kept"), [(0.25, [0]), (0.26, [0, 1]), (0.5, [0, 1]), (0.51, [0, 1, 2]), (0.75, [0, 1, 2])]
 )

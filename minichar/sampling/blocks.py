@@ -1,0 +1,132 @@
+"""Sample on a GPU, and copy the ids to the host in blocks.
+
+    step j    ids[j] ~ softmax(logits / temperature), filtered, with the random number u[j]
+              logits ← network(ids[j])
+
+If the host sampled each id, it would wait for the logits, and the GPU would wait for the id. Here, the GPU
+samples with `Choice.ids`, as the host does (`minichar.sampling.streams`). The random numbers for a block of
+steps come from the host's generators and are copied to the GPU beforehand, and the ids are copied back at the
+end of the block. Blocks have 1, 2, 4, … 64 steps, so that the first characters appear promptly. The text is
+the same as on the CPU, unless a rounding difference changes a sampled id.
+
+All arrays have fixed addresses, including j, so that one recorded step is replayed for every character
+(`Backend.recorded`).
+"""
+
+from collections.abc import Iterator, Sequence
+from math import inf
+
+import numpy as np
+
+from minichar.errors import MinicharError
+from minichar.model import CharRNN
+from minichar.sampling.choice import NOT_FINITE, Choice
+
+BLOCK = 64
+"""Number of steps in the longest blocks."""
+INVALID = -1
+"""Replaces all ids if the logits are not finite. As an index, it selects the last character."""
+
+
+def sample_blocks(
+    model: CharRNN,
+    prime: np.ndarray,
+    choice: Choice,
+    generators: Sequence[np.random.Generator],
+    length: int = 0,
+) -> Iterator[np.ndarray]:
+    """Yield the ids of the next characters, ``(B,)``. For the parameters, see `sample_ids`.
+
+    Raises
+    ------
+    MinicharError
+        If the logits are not finite. The ids sampled before are yielded first.
+    """
+    sampler = BlockSampler(model, choice, len(generators))
+    sampler.feed_prime(prime)
+    for n in block_lengths(length):
+        u = np.stack([generator.random(n) for generator in generators], axis=1)  # (n, B)
+        for ids in sampler.sample(u):
+            if ids[0] == INVALID:
+                raise MinicharError(NOT_FINITE)
+            yield ids
+
+
+def block_lengths(length: int) -> Iterator[int]:
+    """Yield the number of steps in each block, for `length` steps in total; 0 for no limit."""
+    n, left = 1, length or inf
+    while left > 0:
+        yield int(min(n, left))
+        n, left = min(2 * n, BLOCK), left - n
+
+
+class BlockSampler:
+    """Samples B streams in which all ids are chosen in the same way.
+
+    Parameters
+    ----------
+    model : CharRNN
+        Its network starts from a zero state, and with equal logits.
+    choice : Choice
+    B : int
+
+    Attributes
+    ----------
+    feed, step : callable
+        Feed the ids `fed` ``(B,)`` to the network, and sample them first. Both are recorded.
+    recent : array of int, (N, B)
+        The most recent input ids, if the model has a separator of N characters.
+    """
+
+    def __init__(self, model: CharRNN, choice: Choice, B: int) -> None:
+        self.backend, self.choice = model.parameters.backend, choice
+        self.unknown_id = model.vocabulary.unknown_id
+        self.network = model.network(1, B)
+        self.logits = self.backend.zeros((len(model.vocabulary), B), model.parameters.dtype)  # (V, B)
+        self.u = self.backend.zeros((BLOCK, B), "float64")  # (BLOCK, B)
+        self.ids = self.backend.zeros((BLOCK, B), "int64")  # (BLOCK, B)
+        self.j = self.backend.zeros((1,), "int64")  # (1,)
+        self.fed = self.backend.zeros((B,), "int64")  # (B,)
+        separator = model.vocabulary.encode(model.reset_on).astype("int64")[:, None]  # (N, 1)
+        if len(separator):
+            self.separator = self.backend.to_device(separator)
+            self.recent = self.backend.zeros((len(separator), B), "int64")  # (N, B)
+            self.recent[...] = INVALID  # not an id, so the first N - 1 inputs cannot complete a separator
+            self.network.set_keep(np.ones((1, B), bool))
+        self.feed = self.backend.recorded(self._feed)
+        self.step = self.backend.recorded(self._step)
+
+    def feed_prime(self, prime: np.ndarray) -> None:
+        """Feed ids ``(N,)`` to every stream."""
+        for k in prime.tolist():
+            self.fed[...] = k
+            self.feed()
+
+    def sample(self, u: np.ndarray) -> np.ndarray:
+        """Return n ≤ `BLOCK` ids per stream, ``(n, B)``, sampled with random numbers `u` ``(n, B)``."""
+        n = len(u)
+        self.u[:n] = self.backend.to_device(u)
+        self.j[...] = 0
+        for _ in range(n):
+            self.step()
+        return self.backend.to_host(self.ids[:n])
+
+    def _step(self) -> None:
+        xp = self.backend.xp
+        scores = self.logits.astype("float64")  # (V, B)
+        finite = xp.isfinite(scores).all()
+        if self.unknown_id is not None:
+            scores[self.unknown_id] = -np.inf
+        sampled = self.choice.ids(scores, self.u.take(self.j, axis=0)[0], xp=xp)  # (B,)
+        self.fed[...] = xp.where(finite, sampled, INVALID)
+        self.ids[self.j] = self.fed
+        self.j += 1
+        self._feed()
+
+    def _feed(self) -> None:
+        if self.network.keep is not None:  # reset streams whose next input completes the separator
+            xp = self.backend.xp
+            self.recent[...] = xp.concatenate([self.recent[1:], self.fed[None]])
+            self.network.keep[0] = (self.recent != self.separator).any(axis=0)
+        self.logits[...] = self.network.step(0, self.fed)
+        self.network.carry()

@@ -1,0 +1,169 @@
+"""Tests that a GPU samples the same ids as the CPU, and copies them to the host in blocks."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from devices import open_device
+from toys import toy_model
+
+from minichar import CharRNN, Choice, MinicharError, generate, generate_many
+from minichar.devices.cupy import CuPyBackend
+from minichar.sampling.blocks import BLOCK, BlockSampler, block_lengths
+from minichar.sampling.generate import sample_ids
+
+CHOICES = [
+    Choice(argmax=True),
+    Choice(0.5),
+    Choice(1.7),
+    Choice(top_k=2),
+    Choice(top_p=0.7),
+    Choice(1.3, top_k=4, top_p=0.9),
+]
+LENGTH = 40
+"""Long enough for several blocks, the last of which is cut off by the length limit."""
+
+
+@pytest.fixture(params=["cupy-double", pytest.param("gpu", marks=pytest.mark.gpu)])
+def gpu(request):
+    return open_device(request.param)
+
+
+def moved(model, backend):
+    """Return a copy of a model on another device."""
+    config, vocabulary, parameters = model.config, model.vocabulary, model.parameters
+    there = CharRNN.new(config, vocabulary, 1, parameters.dtype, backend)
+    there.parameters.flat[...] = backend.to_device(parameters.flat)
+    there.details = model.details
+    return there
+
+
+def texts(model, n=3, **options):
+    """Return the texts of n samples, and the error that ended them, if any."""
+    pieces = []
+    try:
+        for piece in generate_many(model, n, **{"length": LENGTH, "seed": 5} | options):
+            pieces.append(piece)
+    except MinicharError as error:
+        return ["".join(text) for text in zip(*pieces, strict=True)], str(error)
+    return ["".join(text) for text in zip(*pieces, strict=True)], None
+
+
+# The same text as on the CPU
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.parametrize("unknown", [False, True])
+def test_the_text_is_the_same_as_on_the_cpu(choice, unknown, gpu):
+    """With the unknown token, there is no newline, so an empty prime starts with a uniform draw."""
+    model = toy_model("abcde" if unknown else "\n abcd", unknown, seed=2)
+    if unknown:
+        model.parameters["readout.W"][model.vocabulary.unknown_id, -1] = 50  # by far the most likely
+    for prime in ("", "abcab"):
+        here, there = (texts(one, prime=prime, choice=choice) for one in (model, moved(model, gpu)))
+        assert there == here
+        assert [len(text) for text in here[0]] == [LENGTH] * 3
+        assert len(set(here[0][0])) > 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("config", [{}, {"model": "gru", "gru_reset": "before"}, {"embedding": 3}], ids=str)
+def test_every_kind_of_network_generates_the_same_text(config, dtype, gpu):
+    model = toy_model(dtype=dtype, **config)
+    for one in (model, model.exact()):
+        assert texts(moved(one, gpu)) == texts(one)
+
+
+@pytest.mark.parametrize("separator", ["a", "ab", "bab"])
+def test_streams_are_reset_at_separators(separator, gpu):
+    model = toy_model("\nab", scale=40.0)
+    without = texts(model, prime="abab")
+    model.details["settings"] = {"reset_on": separator}
+    for prime in ("", "abab"):
+        assert texts(moved(model, gpu), prime=prime) == texts(model, prime=prime)
+    assert texts(model, prime="abab") != without
+
+
+def test_stop_strings_end_each_sample(gpu):
+    model = toy_model()
+    here, _ = texts(model, stop=["ab", "ca"])
+    assert texts(moved(model, gpu), stop=["ab", "ca"]) == (here, None)
+    assert len({len(text) for text in here}) == 3
+
+
+@pytest.mark.parametrize("choice", CHOICES[1:], ids=str)
+def test_an_error_follows_the_same_characters_as_on_the_cpu(choice, gpu):
+    model = toy_model()
+    (text,), _ = texts(model, 1, choice=choice)
+    last = next(c for c in text if text.find(c) > 0)  # within a block
+    model.parameters["layer1.Wx"][:, model.vocabulary.encode(last)] = np.nan
+    here = texts(model, 1, choice=choice)
+    assert here[0] == [text[: text.find(last) + 1]]
+    assert "not finite" in here[1]
+    assert texts(moved(model, gpu), 1, choice=choice) == here
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_logits_that_overflow_are_an_error(choice, gpu):
+    model = toy_model()
+    model.parameters["readout.W"][...] = 1e308
+    found, error = texts(moved(model.exact(), gpu), choice=choice)
+    assert found == []
+    assert "not finite" in error
+
+
+# Blocks
+
+
+@pytest.mark.parametrize("length", [1, 2, 40, 137])
+def test_blocks_double_up_to_the_limit_and_end_at_the_length(length, gpu, monkeypatch):
+    lengths, sample = [], BlockSampler.sample
+    monkeypatch.setattr(BlockSampler, "sample", lambda self, u: (lengths.append(len(u)), sample(self, u))[1])
+    assert len("".join(generate(moved(toy_model(), gpu), length))) == length
+    assert sum(lengths) == length
+    assert lengths[:-1] == [1, 2, 4, 8, 16, 32, 64][: len(lengths) - 1]
+    assert lengths == list(block_lengths(length))
+
+
+def test_without_a_limit_blocks_are_sampled_only_when_they_are_requested(gpu):
+    model = moved(toy_model(), gpu)
+    pieces, before = generate(model, 0), dict(gpu.crossings)
+    for requested, blocks in ((1, 1), (2, 2), (60, 6), (64, 7), (2, 8)):
+        text = list(islice(pieces, requested))
+        assert len(text) == requested
+        assert gpu.crossings["to_host"] - before["to_host"] == blocks
+
+
+@pytest.mark.parametrize("reset_on", ["", "ab"])
+def test_each_block_needs_one_copy_in_each_direction(reset_on, gpu):
+    model = moved(toy_model(), gpu)
+    model.details["settings"] = {"reset_on": reset_on}
+    pieces = generate_many(model, 3, 0)
+    list(islice(pieces, 2 * BLOCK - 1))
+    before = dict(gpu.crossings)
+    list(islice(pieces, 3 * BLOCK))
+    assert {way: gpu.crossings[way] - before[way] for way in before} == {"to_device": 3, "to_host": 3}
+
+
+# The recorded step
+
+
+@pytest.mark.parametrize("reset_on", ["", "ab"])
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_replayed_steps_sample_the_same_ids_as_unrecorded_steps(choice, reset_on, gpu, monkeypatch):
+    model = moved(toy_model(unknown=True), gpu)
+    model.details["settings"] = {"reset_on": reset_on}
+    prime = model.vocabulary.encode("abcab")
+
+    def ids():
+        generators = [np.random.default_rng(i) for i in range(3)]
+        return np.array(list(sample_ids(model, prime, choice, generators, LENGTH)))  # (LENGTH, 3)
+
+    samplers, feed_prime = [], BlockSampler.feed_prime
+    monkeypatch.setattr(
+        BlockSampler, "feed_prime", lambda self, ids: (samplers.append(self), feed_prime(self, ids))
+    )
+    recorded = ids()
+    monkeypatch.setattr(CuPyBackend, "recorded", lambda self, step: step)
+    np.testing.assert_array_equal(recorded, ids())
+    assert None not in (samplers[0].step.graph, samplers[0].feed.graph)
