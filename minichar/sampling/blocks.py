@@ -10,7 +10,8 @@ end of the block. Blocks have 1, 2, 4, … 64 steps, so that the first character
 the same as on the CPU, unless a rounding difference changes a sampled id.
 
 All arrays have fixed addresses, including j, so that one recorded step is replayed for every character
-(`Backend.recorded`).
+(`Backend.recorded`). OpenCL devices cannot record steps, and on a CPU with OpenCL, launching these operations
+takes longer than copying the logits. There, the host samples.
 """
 
 from collections.abc import Iterator, Sequence
