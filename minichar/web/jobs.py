@@ -1,13 +1,12 @@
 """The jobs of one process, which are kept within a memory budget."""
 
-import ctypes
 import secrets
 import threading
 import time
-from contextlib import suppress
 
 from minichar.web.details import SIZE
 from minichar.web.job import Busy, Job
+from minichar.web.memory import return_memory
 from minichar.web.request import Request
 
 KEEP = 600.0
@@ -101,12 +100,6 @@ class Jobs:
             if job.reason is not None and now - job.last_read > keep(job.request):
                 del self._jobs[job_id]
         return len(self._jobs) < before
-
-
-def return_memory() -> None:
-    """Return freed memory to the operating system. By default, glibc keeps it for later use."""
-    with suppress(OSError, AttributeError, TypeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def size(job: Job) -> int:

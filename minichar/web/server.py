@@ -15,6 +15,7 @@ from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
 from minichar.web.app import MAX_BODY
 from minichar.web.connections import MAX_UNSENT, Server
+from minichar.web.memory import limit_arenas
 
 try:
     import resource
@@ -65,6 +66,7 @@ def serve(
     MinicharError
         If the server cannot listen on the given address and port.
     """
+    limit_arenas()
     with on_interrupt(signal.SIG_DFL):  # an exception would leave threads that keep the process alive
         server = listen(app, host, port, streams, proxy)
     try:

@@ -173,13 +173,19 @@ def memory(options):
         start = time.monotonic()
         end = start + options.seconds
         clients = asyncio.gather(*(client(port_of(server), end) for _ in range(options.clients)))
-        while (now := time.monotonic()) < end + 60:
-            print(f"  {now - start:4.0f} s: {resident(server.pid):4.0f} MiB, {dict(statuses)}", flush=True)
-            await asyncio.sleep(max(10.0, options.seconds / 20))
-            if now > end:
-                clients.cancel()
+        monitor = asyncio.ensure_future(watch(server, start))
+        await asyncio.sleep(options.seconds)
+        clients.cancel()
         await asyncio.gather(clients, return_exceptions=True)
-        print(f"  {now - start:4.0f} s: {resident(server.pid):4.0f} MiB")
+        await asyncio.sleep(60)
+        monitor.cancel()
+        print(f"  {time.monotonic() - start:4.0f} s: {resident(server.pid):4.0f} MiB, a minute after the end")
+
+    async def watch(server, start):
+        while True:
+            now = time.monotonic() - start
+            print(f"  {now:4.0f} s: {resident(server.pid):4.0f} MiB, {dict(statuses)}", flush=True)
+            await asyncio.sleep(max(10.0, options.seconds / 20))
 
     statuses = Counter()
     with serve(options.checkpoint) as server:

@@ -3,9 +3,13 @@
 import errno
 import json
 import logging
+import os
+import platform
 import re
 import select
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
@@ -13,7 +17,7 @@ from http.client import HTTPConnection
 import pytest
 from web_helpers import Events, request, server_in_thread, wait_for
 
-from minichar.web import connections, server
+from minichar.web import connections, memory, server
 from minichar.web import job as job_module
 from minichar.web.app import HEADERS
 from minichar.web.queue import LocalQueue
@@ -234,3 +238,22 @@ def test_keep_alive_connection(port):
 )
 def test_is_loopback(host, loopback):
     assert server.is_loopback(host) == loopback
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="requires glibc")
+def test_number_of_heaps_does_not_grow_with_the_number_of_threads():
+    """Otherwise, each heap keeps memory that the others cannot use."""
+    code = """
+import ctypes, os, signal
+from minichar.web.server import serve
+
+def ready(address):
+    ctypes.CDLL(None).malloc_stats()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+serve(lambda environ, start_response: [], "127.0.0.1", 0, 8, ready, lambda: None)
+"""
+    environ = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert 1 <= len(re.findall(r"^Arena \d+:", done.stderr, re.MULTILINE)) <= memory.ARENAS

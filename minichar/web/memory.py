@@ -1,0 +1,32 @@
+"""Make the C library's allocator suit a process with hundreds of threads.
+
+By default, glibc spreads threads over eight heaps (arenas) per core, so that they do not wait for each
+other. The memory that is free in one arena is not used by the threads of another. In a Python process,
+this only costs memory, because the global interpreter lock lets one thread allocate at a time.
+
+These functions have no effect with other C libraries.
+"""
+
+import ctypes
+from contextlib import suppress
+
+ARENAS = 2
+"""Maximum number of arenas."""
+M_ARENA_MAX = -8
+"""Number of this parameter in glibc's ``malloc.h``."""
+
+
+def limit_arenas() -> None:
+    """Limit the number of arenas. Call this function before starting threads."""
+    call("mallopt", M_ARENA_MAX, ARENAS)
+
+
+def return_memory() -> None:
+    """Return freed memory to the operating system. By default, glibc keeps it for later use."""
+    call("malloc_trim", 0)
+
+
+def call(name: str, *arguments: int) -> None:
+    """Call a function of the C library, if it exists."""
+    with suppress(OSError, AttributeError, TypeError):
+        getattr(ctypes.CDLL(None), name)(*arguments)
