@@ -137,6 +137,12 @@ class Backend(ABC):
         """
         return None
 
+    def tf32_note(self, dtype: str) -> str:
+        """Return why TF32 has no effect on matrix products of a dtype, or an empty string if it has one."""
+        if not self.tf32:
+            return f"TF32 has no effect on device {self.name}: it requires an NVIDIA GPU, Ampere or newer"
+        return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"
+
     def first_step_notice(self) -> str:
         """Return one line that explains why the first training step takes longer, or an empty string."""
         return ""

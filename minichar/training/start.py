@@ -192,14 +192,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 def check_tf32(run: Run) -> Run:
     """Return a run for which TF32 was requested, with a note if it has no effect."""
-    backend, dtype = run.trainer.backend, run.trainer.settings.dtype
-    if not backend.tf32:
-        note = f"TF32 has no effect on device {backend.name}: it requires an NVIDIA GPU, Ampere or newer"
-    elif dtype != "float32":
-        note = f"TF32 has no effect on {dtype} matrix products"
-    else:
-        return run
-    return replace(run, notes=(*run.notes, note))
+    note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
+    return replace(run, notes=(*run.notes, note)) if note else run
 
 
 def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, TrainingState, list[str]]:

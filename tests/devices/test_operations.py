@@ -14,17 +14,18 @@ from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
-T, B, V = 50, 50, 65
+T, H, B, V = 50, 8, 5, 65
+"""The counts depend on T, but not on H and B, which are small to save time."""
 
 
 @pytest.fixture
 def operations_of(fake_cupy, generator):
-    """Return a function that counts, by kind, the operations of a 2×128 network for one chunk."""
+    """Return a function that counts, by kind, the operations of a two-layer network for one chunk."""
     fake_cupy()
     gpu = open_backend("gpu")
 
     def count(model, dropout=0.0, **settings):
-        config = Config(V, model, 128, 2, dropout=dropout)
+        config = Config(V, model, H, 2, dropout=dropout)
         char_rnn = CharRNN.new(config, Vocabulary("".join(map(chr, range(33, 33 + V)))), 1, backend=gpu)
         step = TrainingStep(char_rnn, T, B, Settings(**settings))
         inputs, targets = generator.integers(V, size=(2, T, B))
