@@ -19,10 +19,14 @@ LONGEST = "test_commands_and_python_blocks_run"
 
 
 def pytest_configure(config):
-    """Restore default signal handlers, and cache compiled OpenCL kernels between test runs.
+    """Set up the processes that run the tests.
 
-    Background jobs and processes under nohup ignore some signals, and child processes inherit this setting.
+    Background jobs and processes under nohup ignore some signals, and child processes inherit this setting,
+    so the default handlers are restored. Compiled OpenCL kernels are cached between test runs. Parallel test
+    processes use one BLAS thread each, since more threads than cores would wait for each other.
     """
+    if getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in ("SIGINT", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
