@@ -34,7 +34,6 @@ RECIPES = {
             "dropout": 0.35,
             "layer_norm": True,
             "max_epochs": 20.0,
-            "patience": 0,
             "learning_rate": 5e-3,
             "learning_rate_schedule": "cosine",
             "warmup": 0.05,
