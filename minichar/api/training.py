@@ -94,8 +94,9 @@ def train(
     if isinstance(init_from, CharRNN):
         device = init_from.parameters.backend.name
     devices = open_devices(device, tf32)
-    for notice in filter(None, (one.first_step_notice() for one in devices if progress)):
-        print(f"note: {notice}", file=sys.stderr)
+    if progress:
+        for one in devices:
+            one.announce = lambda notice: print(f"note: {notice}", file=sys.stderr)
     if resume is not None:
         run = start.resume(Path(resume), options, *devices)
     elif init_from is not None:
@@ -104,7 +105,7 @@ def train(
     else:
         run = start.begin(settings_from(options), *devices)
     if tf32:
-        run = start.check_tf32(run)
+        run = start.with_tf32_note(run)
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:

@@ -3,6 +3,7 @@
 import filecmp
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, check_tf32, resume
+from minichar.training.start import begin, begin_from, resume, with_tf32_note
 
 STDIN = Path("-")
 NEWEST = "--newest"
@@ -99,8 +100,8 @@ def command(
         if team.size > 1:
             devices = devices[:1]  # if ranks timed two devices, they might disagree
         if team.rank == 0:
-            for notice in filter(None, (device.first_step_notice() for device in devices)):
-                click.echo(notice, err=True)
+            for device in devices:
+                device.announce = partial(click.echo, err=True)
         if options["data"] == STDIN:
             explicit["data"] = team.lead(lambda: save_stdin(options["checkpoint_dir"]))
         if checkpoint:
@@ -113,7 +114,7 @@ def command(
         else:
             run = begin(settings_from(explicit), *devices, team=team)
         if tf32:
-            run = check_tf32(run)
+            run = with_tf32_note(run)
 
         report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
         with report, stopping(run.trainer) as received:

@@ -37,6 +37,8 @@ class Backend(ABC):
         A backend for the same device without exact matrix products (`minichar.engine.exact`).
     tf32 : bool
         Whether the operands of float32 matrix products are rounded to TF32.
+    announce : callable
+        Called with one line of text before a long wait. Replace it to show the line to the user.
     """
 
     xp: ModuleType
@@ -47,6 +49,7 @@ class Backend(ABC):
         self.crossings = {"to_device": 0, "to_host": 0}
         self.plain = self
         self.tf32 = False
+        self.announce: Callable[[str], None] = lambda notice: None
 
     @property
     def kind(self) -> str:
@@ -142,10 +145,6 @@ class Backend(ABC):
         if not self.tf32:
             return f"TF32 has no effect on device {self.name}: it requires an NVIDIA GPU, Ampere or newer"
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"
-
-    def first_step_notice(self) -> str:
-        """Return one line that explains why the first training step takes longer, or an empty string."""
-        return ""
 
     @abstractmethod
     def describe(self) -> str:

@@ -131,14 +131,23 @@ class CuPyBackend(Backend):
 
     def recorded(self, step: Function) -> Function:
         """Return `step` as a CUDA graph, which is captured after a warm-up and then replayed."""
+        if notice := self.compile_notice():
+            self.announce(notice)
+            self.announce = lambda notice: None
         return step if self.products is None else CudaGraph(self.xp, step)
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums arrays over the ranks with NCCL, if each rank has a GPU of its own."""
         return open_nccl(self.xp, self.index, comm)
 
-    def first_step_notice(self) -> str:
-        """Return a notice that the first training step compiles kernels, unless CuPy has cached them."""
+    def tf32_note(self, dtype: str) -> str:
+        """Return why TF32 has no effect on matrix products of a dtype, or an empty string if it has one."""
+        if self.products is None:
+            return "TF32 has no effect because cuBLAS cannot be loaded"
+        return super().tf32_note(dtype)
+
+    def compile_notice(self) -> str:
+        """Return a notice that the first step compiles kernels, unless CuPy's cache contains enough."""
         folder = Path(os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache")))
         if len(list(folder.glob("*.cubin"))) >= KERNELS:
             return ""

@@ -67,14 +67,14 @@ class BlockSampler:
     Parameters
     ----------
     model : CharRNN
-        Its network starts from a zero state, and with equal logits.
+        Sampling starts from a zero state and equal logits.
     choice : Choice
     B : int
 
     Attributes
     ----------
     feed, step : callable
-        Feed the ids `fed` ``(B,)`` to the network, and sample them first. Both are recorded.
+        `feed` feeds the ids `fed` ``(B,)`` to the network; `step` samples them first. Both are recorded.
     recent : array of int, (N, B)
         The most recent input ids, if the model has a separator of N characters.
     """

@@ -190,8 +190,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     return run
 
 
-def check_tf32(run: Run) -> Run:
-    """Return a run for which TF32 was requested, with a note if it has no effect."""
+def with_tf32_note(run: Run) -> Run:
+    """Return a run for which TF32 was requested, with a note added if TF32 has no effect on it."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
 

@@ -1,8 +1,8 @@
 """Make the C library's allocator suit a process with hundreds of threads.
 
-By default, glibc spreads threads over eight heaps (arenas) per core, so that they do not wait for each
-other. The memory that is free in one arena is not used by the threads of another. In a Python process,
-this only costs memory, because the global interpreter lock lets one thread allocate at a time.
+By default, glibc spreads threads over up to eight heaps (arenas) per core, so that they do not wait for each
+other. The memory that is free in one arena is not used by the threads of another. In a Python process, this
+costs memory and saves little time: most allocations hold the global interpreter lock.
 
 These functions have no effect with other C libraries.
 """

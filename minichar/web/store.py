@@ -120,6 +120,10 @@ class Store:
                 pipeline.pexpire(f"{NAMESPACE}:{name}", int(1000 * KEEP))
             pipeline.execute()
 
+    def waiting(self, queue: str) -> int:
+        """Return the number of jobs that no worker has taken."""
+        return self.client.llen(f"{NAMESPACE}:{queue}")
+
     def unfinished(self, queue: str) -> int:
         """Return the number of jobs that are waiting or running."""
         return self.client.hlen(f"{NAMESPACE}:{queue}.msgs")

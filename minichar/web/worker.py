@@ -29,7 +29,7 @@ HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 POLL_INTERVAL = 0.05
 """Maximum time between polls of a queue, in seconds."""
 OVERTIME_INTERVAL = 1.0
-"""Seconds before a worker takes a job that is another worker's share."""
+"""Seconds for which jobs must wait before a worker takes more than its share."""
 TICK = 0.02
 """Seconds between rounds of publishing."""
 RETRY_DELAY = 0.5
@@ -100,7 +100,7 @@ class Worker:
         self.tasks: dict[str, set[Task]] = {name: set() for name in models}
         self.stopping = threading.Event()
         self._total_columns = dict.fromkeys(models, columns)
-        self._last_taken = dict.fromkeys(models, 0.0)
+        self._waiting_since = dict.fromkeys(models, time.monotonic())
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run jobs until `stopping` is set, then complete the running jobs.
@@ -156,18 +156,20 @@ class Worker:
         """Take jobs until this worker runs its share of all unfinished jobs, in proportion to its columns.
 
         Otherwise, the first worker to poll would take all jobs that arrive at the same time. The share of
-        a worker that does not take it, such as one that has just died, is taken by the others, one job
-        every `OVERTIME_INTERVAL`.
+        a worker that does not take it, such as one that has just died, goes to the others: while jobs wait,
+        each of them takes one more every `OVERTIME_INTERVAL`.
         """
-        running, unfinished = len(self.tasks[model]), self.store.unfinished(queue_name(model))
-        share = ceil(unfinished * self.columns / self._total_columns[model])
-        late = time.monotonic() - self._last_taken[model] > OVERTIME_INTERVAL
+        queue, running = queue_name(model), len(self.tasks[model])
+        if not self.store.waiting(queue):
+            self._waiting_since[model] = time.monotonic()
+        share = ceil(self.store.unfinished(queue) * self.columns / self._total_columns[model])
+        late = time.monotonic() - self._waiting_since[model] > OVERTIME_INTERVAL
         for _ in range(min(max(share - running, int(late)), self.columns - running)):
             consumer.prefetch = consumer.outstanding_message_count + 1  # take one message
             message = next(consumer)
             if message is None:
                 return  # the queue is empty; the consumer has already waited
-            self._last_taken[model] = time.monotonic()
+            self._waiting_since[model] = time.monotonic()
             self.start(model, message.args[0], partial(consumer.ack, message))
         self.stopping.wait(POLL_INTERVAL)
 

@@ -259,12 +259,23 @@ class TestFirstStep:
 
     NOTICE = "compiling GPU kernels; this happens once"
 
-    @pytest.mark.parametrize("device", ["gpu", "auto"])
-    def test_the_notice_is_printed_before_the_step(self, failing, tmp_path, device):
-        """With ``auto``, the first step is timed before the run begins."""
-        notice, *others = failing(device).splitlines()
+    def test_the_notice_is_printed_before_the_step(self, failing, tmp_path):
+        notice, *others = failing("gpu").splitlines()
         assert notice == f"{self.NOTICE}, because CuPy caches them in {tmp_path / 'kernels'}"
         assert not any(self.NOTICE in line for line in others)
+
+    def test_the_notice_is_printed_only_if_the_gpu_is_timed_or_used(self, run, monkeypatch, tmp_path):
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+        path = run(*TRAIN, "--device", "cpu").stdout.strip()
+        for device, count in (("auto", 0), ("gpu", 1)):
+            resumed = run("train", "--resume", path, "--max-epochs", "2", "--device", device)
+            assert resumed.stderr.count(self.NOTICE) == count
+        assert run(*TRAIN, "--device", "auto").stderr.count(self.NOTICE) == 1
+        wrong = run("train", "--data", "missing.txt", "--device", "gpu", status=1)
+        assert self.NOTICE not in wrong.stderr
 
     def test_there_is_no_notice_if_the_kernels_are_cached_or_the_device_is_the_cpu(self, failing, tmp_path):
         (tmp_path / "kernels").mkdir()

@@ -84,6 +84,22 @@ def test_streams_are_reset_at_separators(separator, gpu):
     assert texts(model, prime="ab\nab") != without
 
 
+def test_each_stream_is_reset_on_its_own(gpu):
+    model = toy_model("\nab", scale=8.0, seed=2)
+    model.details["settings"] = {"reset_on": "ab"}
+    here, _ = texts(model)
+    assert texts(moved(model, gpu)) == (here, None)
+    positions = {text.find("ab") for text in here}
+    assert -1 not in positions
+    assert len(positions) > 1
+
+
+def test_the_prime_alone_does_not_complete_a_separator(gpu):
+    model = toy_model("\nab", scale=40.0, seed=2)
+    model.details["settings"] = {"reset_on": "\nab"}
+    assert texts(moved(model, gpu), prime="ab") == texts(model, prime="ab")
+
+
 def test_stop_strings_end_each_sample(gpu):
     model = toy_model()
     here, _ = texts(model, stop=["ab", "ca"])
@@ -93,14 +109,17 @@ def test_stop_strings_end_each_sample(gpu):
 
 @pytest.mark.parametrize("choice", CHOICES[1:], ids=str)
 def test_an_error_follows_the_same_characters_as_on_the_cpu(choice, gpu):
+    """A character is chosen that another stream reaches before the first stream does, within a block."""
     model = toy_model()
-    (text,), _ = texts(model, 1, choice=choice)
-    last = next(c for c in text if text.find(c) > 0)  # within a block
+    before, _ = texts(model, choice=choice, seed=7)
+    characters = set(model.vocabulary.characters) - {"\n"}  # the prime is a newline
+    found = {c: [f"{text}{c}".find(c) for text in before] for c in sorted(characters)}
+    last = next(c for c, (first, *others) in found.items() if 0 < min(others) < first)
     model.parameters["layer1.Wx"][:, model.vocabulary.encode(last)] = np.nan
-    here = texts(model, 1, choice=choice)
-    assert here[0] == [text[: text.find(last) + 1]]
+    here = texts(model, choice=choice, seed=7)
+    assert here[0] == [text[: min(found[last]) + 1] for text in before]
     assert "not finite" in here[1]
-    assert texts(moved(model, gpu), 1, choice=choice) == here
+    assert texts(moved(model, gpu), choice=choice, seed=7) == here
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 from optional import free_port
@@ -247,10 +248,10 @@ def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(queu
 def test_threads_wait_for_a_free_connection(queue, redis_url, monkeypatch):
     monkeypatch.setattr("minichar.web.store.CONNECTIONS", 1)
     one = client(redis_url, retries=0)
-    before = len(queue._store.client.client_list())
+    newest = max(int(client["id"]) for client in queue._store.client.client_list())
     with ThreadPoolExecutor(20) as pool:
         assert list(pool.map(lambda i: one.incr("n"), range(200)))[-1]
-    assert len(queue._store.client.client_list()) == before + 1
+    assert sum(int(client["id"]) > newest for client in queue._store.client.client_list()) == 1
     one.close()
 
 
@@ -336,29 +337,53 @@ def test_a_burst_is_spread_over_the_workers(queue, redis_url, model, monkeypatch
     assert max(taken) <= 10
 
 
-def test_a_worker_takes_its_share_of_the_jobs_and_later_those_that_no_worker_has_taken(
-    queue, redis_url, model, monkeypatch
-):
+@pytest.fixture
+def take(monkeypatch):
+    """Return a function that lets a worker take jobs at a given time, and returns how many it then runs."""
+    clock, workers = [0.0], []
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def take(one, now, columns, model="toy"):
+        clock[0], one._total_columns[model] = now, columns
+        workers.append(one)
+        one._take_share(model, one.store.broker.consume(redis_queue.queue_name(model), timeout=10))
+        return len(one.tasks[model])
+
+    yield take
+    for one in workers:
+        for scheduler in one.schedulers.values():
+            scheduler.close()
+
+
+def test_a_worker_takes_its_share_and_later_jobs_that_no_worker_takes(queue, redis_url, model, take):
     one = Worker(redis_url, {"toy": model}, 8, pace=100.0)
     for worker_id in "ab":
         one.store.announce(worker_id, one.announcement)
     for _ in range(11):
         queue.submit(Request.from_json(LONG))
-    consumer = one.store.broker.consume(redis_queue.queue_name("toy"), timeout=10)
-    overtime = 10_000.0
-    for columns, interval, taken in (
-        (44, overtime, 2),
-        (16, overtime, 6),
-        (16, overtime, 6),
-        (16, 0.0, 7),
-        (8, overtime, 8),
-        (8, 0.0, 8),
-    ):
-        monkeypatch.setattr(worker, "OVERTIME_INTERVAL", interval)
-        one._total_columns = {"toy": columns}
-        one._take_share("toy", consumer)
-        assert len(one.tasks["toy"]) == taken
-    one.schedulers["toy"].close()
+    times = (0.0, 44), (0.0, 16), (0.9, 16), (1.1, 16), (1.2, 16), (2.2, 16), (9.0, 16)
+    assert [take(one, *at) for at in times] == [2, 6, 6, 7, 7, 8, 8]
+
+
+def test_a_job_that_has_just_arrived_is_left_to_the_other_worker(queue, redis_url, model, take):
+    one, other = (Worker(redis_url, {"toy": model}, 8, pace=100.0) for _ in range(2))
+    one.store.announce("one", one.announcement)
+    for _ in range(5):
+        queue.submit(Request.from_json(LONG))
+    assert (take(one, 0.0, 16), take(other, 0.0, 16), take(one, 5.0, 16)) == (3, 2, 3)
+    queue.submit(Request.from_json(LONG))
+    assert (take(one, 5.5, 16), take(other, 5.5, 16)) == (3, 3)
+
+
+def test_shares_are_in_proportion_to_the_columns(queue, redis_url, model, take):
+    small = Worker(redis_url, {"a": model}, 4, pace=100.0)
+    large = Worker(redis_url, {"a": model, "b": model}, 12, pace=100.0)
+    for one in (small, large):
+        one.store.announce(one.id, one.announcement)
+    assert [small.store.columns(name) for name in "abc"] == [16, 12, 0]
+    for _ in range(8):
+        queue.submit(Request.from_json(LONG | {"model": "a"}))
+    assert (take(small, 0.0, 16, "a"), take(large, 0.0, 16, "a")) == (2, 6)
 
 
 def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sampled, monkeypatch):

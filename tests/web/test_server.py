@@ -1,5 +1,6 @@
 """Test the server with slow clients, malformed requests and lost connections."""
 
+import ctypes
 import errno
 import json
 import logging
@@ -257,3 +258,13 @@ serve(lambda environ, start_response: [], "127.0.0.1", 0, 8, ready, lambda: None
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
     assert done.returncode == 0
     assert 1 <= len(re.findall(r"^Arena \d+:", done.stderr, re.MULTILINE)) <= memory.ARENAS
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="requires glibc")
+def test_functions_of_glibc_exist(monkeypatch):
+    """Otherwise, the errors would be suppressed."""
+    names = []
+    monkeypatch.setattr(memory, "call", lambda name, *arguments: names.append(name))
+    memory.limit_arenas()
+    memory.return_memory()
+    assert [hasattr(ctypes.CDLL(None), name) for name in names] == [True, True]
