@@ -60,9 +60,9 @@ def train(
     on_event : callable, optional
         Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
     tf32 : bool
-        Whether an NVIDIA GPU may compute float32 matrix products faster, in TF32: operands are rounded to
-        10 bits of mantissa, so the losses no longer agree with the CPU's to rounding. The returned model does
-        not use TF32. Like `device`, this is not stored in checkpoints: pass it again with `resume`.
+        Whether an NVIDIA GPU may compute float32 matrix products in TF32: operands are rounded to 10 bits of
+        mantissa, so the losses no longer agree with the CPU's to rounding. The returned model does not use
+        TF32. Like `device`, this is not stored in checkpoints: pass it again with `resume`.
     **options
         Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
         ``rnn_size=256`` or ``max_epochs=10``. Options that are not passed take their values from the recipe,

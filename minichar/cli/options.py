@@ -216,9 +216,9 @@ tf32 = click.option(
     "--tf32",
     is_flag=True,
     is_eager=True,  # known when the device is opened
-    help="On an NVIDIA GPU, compute float32 matrix products faster, in TF32. Their operands are rounded to "
-    "10 bits of mantissa, so the losses no longer agree with the CPU's to rounding. The gradient check is "
-    "not affected, because it uses float64. Like --device, repeat this option with --resume.",
+    help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to 10 bits "
+    "of mantissa, so the losses no longer agree with the CPU's to rounding. The gradient check uses float64 "
+    "and is not affected. Like --device, repeat this option with --resume.",
 )
 """The ``--tf32`` option."""
 

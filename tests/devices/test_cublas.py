@@ -183,6 +183,7 @@ class TestFallback:
         with pytest.warns(RuntimeWarning, match="AttributeError"):
             gpu = self.open(monkeypatch, SimpleNamespace)
         assert gpu.products is None
+        assert gpu.tf32_note("float32") == "TF32 has no effect because cuBLAS cannot be loaded"
 
     def test_an_error_of_cublas_is_raised(self, gpu, monkeypatch):
         monkeypatch.setattr(cublas, "layout", lambda X: (0, 1))
