@@ -28,7 +28,7 @@ class Recipe:
 RECIPES = {
     "quick": Recipe("a good small model within minutes; the default", {}),
     "laptop": Recipe(
-        "a better model within an hour",
+        "a better model in about an hour",
         {
             "rnn_size": 384,
             "dropout": 0.35,
