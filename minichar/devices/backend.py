@@ -89,6 +89,13 @@ class Backend(ABC):
         out += self.xp.matmul(A, B)
         return out
 
+    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
+        """Set ``out[t, :, b] = W[:, ids[t, b]]``.
+
+        `W` is ``(G, V)``, `ids` is ``(m, B)`` and `out` is ``(m, G, B)``.
+        """
+        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
+
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
 

@@ -33,8 +33,8 @@ class Embedding:
         self.E, self.dE, self.backend = E, dE, backend
 
     def forward(self, ids: Array) -> Array:
-        """Return the embeddings x ``(D, B)`` of the characters `ids` ``(B,)``."""
-        return self.E.take(ids, axis=1)
+        """Return the embeddings x ``(n, D, B)`` of the characters `ids` ``(n, B)``."""
+        return self.E.take(ids, axis=1).transpose(1, 0, 2)
 
     def backward(self, dx: Array, ids: Array) -> None:
         """Fill `dE` from dx ``(n, D, B)`` and the characters `ids` ``(n, B)`` of the forward pass."""

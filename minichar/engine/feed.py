@@ -13,19 +13,19 @@ class Feed:
     Attributes
     ----------
     ids : array of int, (T, B)
-        The input characters, which the backward pass reads. At step t, only the characters up to step t may
-        be known.
+        The input characters, which the backward pass reads. Before the last step has run, only some of them
+        may be known.
     """
 
     def __init__(self, ids: Array) -> None:
         self.ids = ids
 
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
-        """Return the ids ``(B,)`` for step t.
+        """Return the ids ``(m, B)`` of all known steps from step t on, m ≥ 1.
 
         They can depend on ``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0.
         """
-        return self.ids[t]
+        return self.ids[t:]
 
 
 def teacher_forcing(inputs: Array) -> Feed:

@@ -98,12 +98,16 @@ class Layer:
         for into, above in zip(self.into, inputs, strict=True):
             into[-1].extend(above)
 
-    def step(self, t: int, ids: Array | None = None, keep: Array | None = None) -> Array:
-        """Run step t on the stored `inputs`, or on ids ``(B,)`` if the layer has ``Wx``. Return h ``(H, B)``.
+    def read(self, steps: slice, inputs: Array) -> None:
+        """Store the inputs of m `steps`: ids ``(m, B)`` if there is ``Wx``, otherwise x ``(m, D, B)``."""
+        for linear in self.linears:
+            linear.read(steps, inputs)
+
+    def step(self, t: int, keep: Array | None = None) -> Array:
+        """Run step t on the stored inputs. Return h ``(H, B)``.
 
         Parameters
         ----------
-        ids : array of int, (B,), optional
         keep : array, (B,), optional
             0 in the columns whose states are reset before the step, otherwise 1.
         """
@@ -113,7 +117,7 @@ class Layer:
         if self.cell.takes_h_prev:
             passed.insert(0, h)
         for stage, into in zip(self.stages, self.into[t], strict=True):
-            a = [linear.step(t, ids) for linear in stage.linears]
+            a = [linear.step(t) for linear in stage.linears]
             h, *passed, cache = stage.forward(*a, *passed, into=into)
             if self.keeps_caches:
                 stage.caches[t] = cache

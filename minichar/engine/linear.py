@@ -48,6 +48,8 @@ class Linear:
     h : array, (T, H, B)
     x : array, (T, D, B)
         The inputs of each step.
+    looked_up : array, (T, G, B)
+        The columns of `Wx` for the characters of each step, which are replaced by the pre-activations.
     """
 
     def __init__(
@@ -71,6 +73,11 @@ class Linear:
         self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T, H, B), (T, D, B)
         self.s[:, -1] = 1.0
         self.use_mask(None)
+
+    @cached_property
+    def looked_up(self) -> Array:
+        """The columns of `Wx`, and then the pre-activations, at all steps."""
+        return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     # Allocated in the first backward pass because sampling does not need it. Writing one contiguous block per
     # step is several times faster than writing a slice of each row of (G, T·B).
@@ -100,15 +107,19 @@ class Linear:
             self.used[...] = self.W
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
 
-    def step(self, t: int, ids: Array | None = None) -> Array:
-        """Return a_t, or â_t if normalised, ``(gates, H, B)``.
+    def read(self, steps: slice, inputs: Array) -> None:
+        """Store the inputs of m `steps`: ids ``(m, B)`` if there is `Wx`, otherwise x ``(m, D, B)``."""
+        if self.Wx is not None:
+            self.backend.take_columns(self.Wx, inputs, out=self.looked_up[steps])
+        elif self.reads_x:
+            self.x[steps] = inputs
 
-        The inputs are ``h[t]`` and ``x[t]`` and, if there is `Wx`, the characters `ids` ``(B,)``.
-        """
+    def step(self, t: int) -> Array:
+        """Return a_t, or â_t if normalised, ``(gates, H, B)``, from ``h[t]`` and ``x[t]`` or `looked_up`."""
         if self.Wx is None:
             a = self.backend.matmul(self.used, self.s[t])  # (G, B)
         else:
-            a = self.backend.add_matmul(self.used, self.s[t], out=self.Wx.take(ids, axis=1))  # (G, B)
+            a = self.backend.add_matmul(self.used, self.s[t], out=self.looked_up[t])  # (G, B)
         a = a.reshape(self.gates, -1, self.B)
         return a if self.norm is None else self.norm.forward(t, a)
 

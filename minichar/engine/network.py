@@ -116,16 +116,17 @@ class Network:
         for linear in self.recurrent if config.weight_drop else ():
             linear.draw_mask(config.weight_drop, generator.shared)
 
-    def advance(self, t: int, ids: Array) -> None:
-        """Feed the characters `ids` ``(B,)`` to the layers at step `t`."""
+    def read(self, t: int, ids: Array) -> None:
+        """Store the characters `ids` ``(m, B)`` as the inputs of steps t to t + m - 1."""
+        inputs = ids if self.embedding is None else self.embedding.forward(ids)
+        self.layers[0].read(slice(t, t + len(ids)), inputs)
+
+    def advance(self, t: int) -> None:
+        """Run step `t` of all layers on the stored input."""
         self.n = t + 1
         keep = None if self.keep is None else self.keep[t]
-        if self.embedding is not None:
-            x = self.embedding.forward(ids)  # (D, B)
-            for _, stored in self.layers[0].inputs[t]:
-                stored[...] = x
         for layer, mask, above in zip(self.layers, self.masks, self.above, strict=True):
-            h = layer.step(t, ids, keep)
+            h = layer.step(t, keep)
             if mask is not None:
                 self.drop(h, mask[t], into=above[t])
 
@@ -135,7 +136,8 @@ class Network:
 
     def step(self, t: int, ids: Array) -> Array:
         """Feed the characters `ids` ``(B,)`` at step `t`; return the logits ``(V, B)``."""
-        self.advance(t, ids)
+        self.read(t, ids[None])
+        self.advance(t)
         return self.look()
 
     @np.errstate(over="ignore")  # σ(a) = 1 / (1 + e⁻ᵃ) is 0 if e⁻ᵃ overflows
@@ -143,9 +145,13 @@ class Network:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.recurrent:
             linear.apply_mask()
-        self.fed = feed.ids
-        for t in range(self.T if n is None else n):
-            self.advance(t, feed(t, self.look))
+        self.fed, self.n = feed.ids, 0
+        n = self.T if n is None else n
+        while self.n < n:
+            ids = feed(self.n, self.look)[: n - self.n]  # (m, B)
+            self.read(self.n, ids)
+            for t in range(self.n, self.n + len(ids)):
+                self.advance(t)
 
     def forward(self, feed: Feed, n: int | None = None) -> Array:
         """Run `n` steps (default: T) from the carried state; return all logits, ``(n, V, B)``."""

@@ -26,11 +26,11 @@ def config(cell):
 def test_each_character_is_its_column_and_the_gradient_sums_over_its_occurrences(backend, host):
     E, dE = backend.to_device(np.arange(12.0).reshape(3, 4)), backend.zeros((3, 4), "float64")
     embedding = Embedding(E, dE, backend)
-    np.testing.assert_array_equal(
-        host(embedding.forward(backend.to_device(np.array([2, 0])))), [[2, 0], [6, 4], [10, 8]]
-    )
+    ids = backend.to_device(np.array([[2, 0], [2, 3]]))  # (n, B)
+    x = [[[2, 0], [6, 4], [10, 8]], [[2, 3], [6, 7], [10, 11]]]
+    np.testing.assert_array_equal(host(embedding.forward(ids)), x)
     dx = np.arange(12.0).reshape(2, 3, 2)  # (n, D, B)
-    embedding.backward(backend.to_device(dx), backend.to_device(np.array([[2, 0], [2, 3]])))
+    embedding.backward(backend.to_device(dx), ids)
     np.testing.assert_array_equal(host(dE), [[1, 0, 6, 7], [3, 0, 10, 9], [5, 0, 14, 11]])
 
 

@@ -47,7 +47,7 @@ def values_of(cell, generator):
     start = layer.start.copy()
     seen = []
     for t in range(T):
-        network.advance(t, generator.integers(V, size=B))
+        network.step(t, generator.integers(V, size=B))
         seen.append({name: array.copy() for name, array in layer.values(t).items()})
     return layer, start, seen
 

@@ -226,19 +226,32 @@ class TestFeed:
         class Watching(Feed):
             def __call__(self, t, look):
                 seen.append((t, look().copy() if t else None))
-                return self.ids[t]
+                return self.ids[t : t + 1]
 
         logits = network.forward(Watching(inputs))
         assert [t for t, _ in seen] == list(range(T))
         for t in range(1, T):
             equal(seen[t][1], logits[t - 1])
 
+    def test_a_feed_can_return_the_characters_of_several_steps(self, network, text, equal):
+        calls = []
+
+        class Pairs(Feed):
+            def __call__(self, t, look):
+                calls.append(t)
+                return self.ids[t : t + 2]
+
+        state, whole = network.state, network.forward(teacher_forcing(text[0, :T]), 3).copy()
+        network.state = state
+        equal(network.forward(Pairs(text[0, :T]), 3), whole)
+        assert calls == [0, 2]
+
     def test_a_feed_can_return_the_predictions_of_the_model(self, network, backend, host):
         class Predictions(Feed):
             def __call__(self, t, look):
                 if t > 0:
                     self.ids[t] = look().argmax(axis=0)
-                return self.ids[t]
+                return self.ids[t : t + 1]
 
         network.forward(Predictions(backend.to_device(np.full((T, 2), [1, 2]))))
         fed = host(network.fed)

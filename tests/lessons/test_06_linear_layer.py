@@ -81,7 +81,8 @@ def engine_reading_characters(da):
     dWx = np.zeros_like(Wx)
     bias, dbias = np.zeros((G, 1)), np.zeros((G, 1))
     layer = Linear(bias, dbias, gates=1, H=0, T=T, B=B, backend=CPU, Wx=Wx, dWx=dWx)
-    a = np.array([layer.step(t, ids[t])[0] for t in range(T)])
+    layer.read(slice(0, T), ids)
+    a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
     layer.backward(T, ids)
     return a, dWx
