@@ -137,7 +137,7 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def locking(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Lock a file, and create it and its directory if necessary.
+    """Lock a file, creating it and its directory if necessary.
 
     The lock is released at the end of the block, or when the process exits, even if it is killed. Where
     file locks are not supported, as on Windows, no lock is taken.

@@ -148,7 +148,7 @@ class Backend(ABC):
         return None
 
     def tf32_note(self, dtype: str) -> str:
-        """Return why TF32 has no effect on matrix products of a dtype, or an empty string if it has one."""
+        """Return the reason why TF32 has no effect on products of a dtype, or "" if it has an effect."""
         if not self.tf32:
             return f"TF32 has no effect on device {self.name}: it requires an NVIDIA GPU, Ampere or newer"
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"

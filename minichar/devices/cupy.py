@@ -141,7 +141,7 @@ class CuPyBackend(Backend):
         return open_nccl(self.xp, self.index, comm)
 
     def tf32_note(self, dtype: str) -> str:
-        """Return why TF32 has no effect on matrix products of a dtype, or an empty string if it has one."""
+        """Return the reason why TF32 has no effect on products of a dtype, or "" if it has an effect."""
         if self.products is None:
             return "TF32 has no effect because cuBLAS cannot be loaded"
         return super().tf32_note(dtype)

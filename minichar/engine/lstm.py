@@ -19,7 +19,7 @@ from minichar.engine.functions import sigmoid
 
 
 def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
-    """Compute h and c from a and c_prev. All arrays are ``(H, B)``; a contains one array per gate."""
+    """Compute h and c from a and c_prev. All arrays are ``(H, B)``, and ``a`` contains one per gate."""
     i, f, o = sigmoid(xp, a[:3])
     g = xp.tanh(a[3])
     c = f * c_prev + i * g

@@ -1,4 +1,4 @@
-"""Read named arrays from a pickle, such as a dict of CuPy arrays.
+"""Read named arrays from a pickle file that contains, for example, a dict of CuPy arrays.
 
     {"W": a, "adam": {"m": b}, "losses": [2.3, 1.9], "note": "…"}
 

@@ -12,7 +12,7 @@ and both biases (1, 2G). The rows are in this gate order:
     LSTM      i o f c     i f o g
     GRU       z r h       r z n       h = (1 - z) ∘ n + z ∘ h_prev in both
 
-``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, and 0 if before it.
+``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, and 0 if before.
 The vocabulary and configuration are stored as JSON in the model's metadata, under the key ``minichar``.
 float16 weights are stored as float16 and cast to float32 at run time.
 """

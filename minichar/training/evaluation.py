@@ -82,7 +82,7 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
 def check_finite(evaluation: Evaluation) -> Evaluation:
     """Return `evaluation` if its loss is finite.
 
-    The trainer has its own check, which also identifies the damaged parameter.
+    The trainer has its own check, which also identifies the non-finite parameter.
 
     Raises
     ------

@@ -5,10 +5,12 @@
     update      clipping, RMSprop, averaging of the weights
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and
-replay the first and the last part (`Backend.recorded`). Each chunk requires one copy to the device, or two if
-states are reset, and no copy to the host until the loss is read.
+replay the step (`Backend.recorded`), or only its first and last part if the average is computed on the host.
+Each chunk requires one copy to the device, or two if states are reset, and no copy to the host until the loss
+is read.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +24,12 @@ from minichar.training.optimiser import RMSprop, clip_elements, clip_norm
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.team import ALONE, Team
+
+
+def run(parts: Iterable[Callable[[], None]]) -> None:
+    """Run the parts of a step in order."""
+    for part in parts:
+        part()
 
 
 class TrainingStep:
@@ -74,10 +82,8 @@ class TrainingStep:
         self.limit = self.backend.zeros((), parameters.dtype)
         self.limit[...] = float(np.finfo(parameters.dtype).max)
         self.mixed = ScheduledSampling(self.chunk[0], settings.ss_feed, self.backend)
-        forced = teacher_forcing(self.chunk[0])
-        self.gradient_forced = self.backend.recorded(partial(self._gradient, forced))
-        self.gradient_mixed = self.backend.recorded(partial(self._gradient, self.mixed))
-        self.update = self.backend.recorded(self._update)
+        self.forced_parts = self._parts(teacher_forcing(self.chunk[0]))
+        self.mixed_parts = self._parts(self.mixed)
         self.set_rates(settings.learning_rate, settings.teacher_forcing_ratio_at(0))
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
@@ -85,7 +91,7 @@ class TrainingStep:
         """Set the learning rate and the teacher-forcing ratio; 1 disables scheduled sampling."""
         self.learning_rate[...] = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
-        self.gradient = self.gradient_mixed if teacher_forcing_ratio < 1.0 else self.gradient_forced
+        self.parts = self.mixed_parts if teacher_forcing_ratio < 1.0 else self.forced_parts
 
     def learn(
         self,
@@ -110,9 +116,17 @@ class TrainingStep:
         if self.teacher_forcing_ratio < 1.0:
             self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
         self.network.draw_masks(generator)
-        self.gradient()
+        run(self.parts)
+
+    def _parts(self, feed: Feed) -> list[Callable[[], None]]:
+        """Return the parts of a step, merged into one if all of them can be captured."""
+        gradient, recorded = partial(self._gradient, feed), self.backend.recorded
+        if self.team.on_device(self.backend):
+            return [recorded(partial(run, [gradient, self._average, self._update]))]
+        return [recorded(gradient), self._average, recorded(self._update)]
+
+    def _average(self) -> None:
         self.team.average(self.share, self.backend, self.network.gradient.flat, self.loss)
-        self.update()
 
     def _gradient(self, feed: Feed) -> None:
         self.loss[...] = self.network.learn(feed, self.chunk[1])

@@ -48,6 +48,10 @@ class Team:
             )
         return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
 
+    def on_device(self, backend: Backend) -> bool:
+        """Return whether `average` uses only the device. All ranks must call this method."""
+        return True
+
     def average(self, share: float, backend: Backend, *arrays: Array) -> None:
         """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
 
@@ -84,6 +88,16 @@ class Ranks(Team):
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self.reducers: dict[Backend, Callable[[Array, Array], None] | None] = {}
 
+    def on_device(self, backend: Backend) -> bool:
+        """Return whether `average` uses only the device. All ranks must call this method."""
+        return self.reducer(backend) is not None
+
+    def reducer(self, backend: Backend) -> Callable[[Array, Array], None] | None:
+        """Return the function that sums arrays on the device, or None if there is none."""
+        if backend not in self.reducers:
+            self.reducers[backend] = backend.all_reduce(self.comm)
+        return self.reducers[backend]
+
     def average(self, share: float, backend: Backend, *arrays: Array) -> None:
         """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
         sent = backend.xp.concatenate([array.ravel() for array in arrays])
@@ -96,9 +110,7 @@ class Ranks(Team):
 
     def sum(self, backend: Backend, sent: Array) -> Array:
         """Return the sum of an array over all ranks, computed on the device if possible."""
-        if backend not in self.reducers:
-            self.reducers[backend] = backend.all_reduce(self.comm)
-        if (all_reduce := self.reducers[backend]) is not None:
+        if (all_reduce := self.reducer(backend)) is not None:
             received = backend.xp.empty_like(sent)
             all_reduce(sent, received)
             return received

@@ -189,7 +189,7 @@ class Trainer:
         return self.step.loss.copy()
 
     def set_rates(self) -> None:
-        """Set the learning rate, the teacher-forcing ratio and the decay of the average for the next step."""
+        """Set the learning rate, teacher-forcing ratio and weight-averaging decay for the next step."""
         if (rates := self.timetable.rates(self.iteration)) != self.rates:
             self.step.set_rates(*rates)
             self.rates = rates

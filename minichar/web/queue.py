@@ -63,7 +63,7 @@ class JobQueue(ABC):
         Raises
         ------
         Unavailable
-            If there is no worker for its model.
+            If there is no worker for the requested model.
         """
 
     @abstractmethod

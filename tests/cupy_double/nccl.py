@@ -6,17 +6,17 @@ import threading
 import numpy as np
 
 TYPES = {7: ctypes.c_float, 8: ctypes.c_double}
-CURRENT = 0  # the default stream of the test double
 
 
 class NCCL:
-    """The module. `sums` counts the sums over all ranks."""
+    """The module, for ranks with the given fake GPUs. `sums` counts the sums over all ranks."""
 
     available = True
     NCCL_FLOAT32, NCCL_FLOAT64, NCCL_SUM = *TYPES, 0
 
-    def __init__(self, size):
-        self.barrier, self.slots, self.sums = threading.Barrier(size, timeout=30), [None] * size, 0
+    def __init__(self, devices):
+        self.devices, self.slots, self.sums = devices, [None] * len(devices), 0
+        self.barrier = threading.Barrier(len(devices), timeout=30)
 
     def get_unique_id(self):
         return "key"
@@ -32,13 +32,18 @@ class Communicator:
 
     def allReduce(self, sendbuf, recvbuf, count, datatype, op, stream):
         """Sum the arrays in the order of the ranks, so that all ranks get the same result."""
-        assert (op, stream) == (NCCL.NCCL_SUM, CURRENT)
+        device = self.nccl.devices[self.rank]
+        assert (op, stream) == (NCCL.NCCL_SUM, device.stream.ptr)
         sent, received = (
             np.ctypeslib.as_array((TYPES[datatype] * count).from_address(place))
             for place in (sendbuf, recvbuf)
         )
-        self.nccl.slots[self.rank] = sent
-        if self.nccl.barrier.wait() == 0:
-            self.nccl.sums += 1
-        received[...] = np.sum(self.nccl.slots, axis=0)
-        self.nccl.barrier.wait()
+
+        def add():
+            self.nccl.slots[self.rank] = sent
+            if self.nccl.barrier.wait() == 0 and device.capture is None:
+                self.nccl.sums += 1
+            received[...] = np.sum(self.nccl.slots, axis=0)
+            self.nccl.barrier.wait()
+
+        device.write(received, add, "all-reduce")

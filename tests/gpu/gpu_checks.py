@@ -52,7 +52,7 @@ def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
         found, step = training_losses(backend, one, steps)
         title = one.config().cell.title
         differences[title] = float(np.abs(found - expected).max())
-        captured[title] = getattr(step.gradient_forced, "graph", None) is not None
+        captured[title] = getattr(step.forced_parts[0], "graph", None) is not None
     return {
         "passed": all(difference <= LIMIT for difference in differences.values()),  # false for NaN
         "largest difference": differences,

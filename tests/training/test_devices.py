@@ -163,7 +163,7 @@ class TestRecording:
         here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))
         here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
         np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
-        assert there.step.gradient_forced.graph is not None
+        assert there.step.forced_parts[0].graph is not None
         average = gpu.to_host(there.model.parameters.flat)
         np.testing.assert_allclose(average, here.model.parameters.flat, rtol=0, atol=1e-5)
         assert abs(average - gpu.to_host(there.step.theta.flat)).max() > 1e-3
@@ -188,7 +188,7 @@ class TestRecording:
         plain.products = None
         trainer = trainer_on(plain, settings)
         losses = losses_of(trainer, 10)
-        assert not isinstance(trainer.step.gradient_forced, CudaGraph)
+        assert not isinstance(trainer.step.forced_parts[0], CudaGraph)
         np.testing.assert_allclose(losses, losses_of(trainer_on(gpu, settings), 10), rtol=0, atol=1e-5)
 
     def test_reading_a_value_inside_a_recorded_step_would_be_detected(self, gpu, monkeypatch):

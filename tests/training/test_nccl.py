@@ -11,6 +11,7 @@ pytest.importorskip("cupy")
 from cupy_double import open_double
 from cupy_double.nccl import NCCL
 
+from minichar.devices.graph import WARM_UP
 from minichar.errors import MinicharError
 from minichar.training.start import begin
 
@@ -18,9 +19,15 @@ STEPS = 8
 
 
 @pytest.fixture
-def nccl(monkeypatch):
-    """Install a stand-in for NCCL, for two ranks."""
-    standin = NCCL(2)
+def gpus():
+    """Two fake GPUs."""
+    return [open_double("gpu:0", bus=bus) for bus in "ab"]
+
+
+@pytest.fixture
+def nccl(gpus, monkeypatch):
+    """Install a stand-in for NCCL, for two ranks with one GPU each."""
+    standin = NCCL([gpu.xp.device_ for gpu in gpus])
     monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", standin)
     return standin
 
@@ -28,10 +35,6 @@ def nccl(monkeypatch):
 @pytest.fixture
 def settings(tmp_path):
     return toy_settings(tmp_path, use_ss=False, dtype="float64", batch_size=5, ema=0.9)
-
-
-def gpus(*buses):
-    return [open_double("gpu:0", bus=bus) for bus in buses]
 
 
 def train(settings, backends):
@@ -55,42 +58,50 @@ def losses_on(trainer):
     return [loss.get().item() for loss in losses]
 
 
-def test_gradients_are_summed_without_copies_to_the_host(nccl, settings, monkeypatch):
+def test_gradients_are_summed_without_copies_to_the_host(nccl, gpus, settings, monkeypatch):
     def refuse(*arrays):
         raise AssertionError("an array was summed on the host")
 
     monkeypatch.setattr(Communicator, "Allreduce", refuse)
     alone = losses_of(begin(settings).trainer, STEPS)
-    for losses, copies in train(settings, gpus("a", "b")):
+    for losses, copies in train(settings, gpus):
         assert losses == pytest.approx(alone, abs=1e-9)
         assert copies == {"to_device": STEPS, "to_host": 0}, "one copy of each chunk"
     assert nccl.sums == STEPS
 
 
-@pytest.mark.parametrize(("buses", "available"), [("aa", True), ("ab", False)])
+def test_the_sum_is_part_of_the_captured_step(nccl, gpus, settings):
+    train(settings, gpus)
+    for gpu in gpus:  # the host launches the sum in the warm-up and once more to capture it
+        assert gpu.xp.device_.operations["all-reduce"] == WARM_UP + 1
+
+
+@pytest.mark.parametrize(("shared", "available"), [(True, True), (False, False)])
 def test_gradients_are_copied_to_the_host_if_nccl_cannot_be_used(
-    nccl, settings, monkeypatch, buses, available
+    nccl, gpus, settings, monkeypatch, shared, available
 ):
     monkeypatch.setattr(nccl, "available", available)
+    if shared:
+        gpus[1].xp.device_.bus = gpus[0].xp.device_.bus
     alone = losses_of(begin(settings).trainer, STEPS)
-    for losses, copies in train(settings, gpus(*buses)):
+    for losses, copies in train(settings, gpus):
         assert losses == pytest.approx(alone, abs=1e-9)
         assert copies == {"to_device": 2 * STEPS, "to_host": STEPS}
     assert nccl.sums == 0
 
 
-def test_nccl_is_not_used_if_one_rank_does_not_have_it(settings, monkeypatch):
+def test_nccl_is_not_used_if_one_rank_does_not_have_it(nccl, gpus, settings, monkeypatch):
     """Otherwise, the ranks with NCCL would wait forever for the other one."""
-    modules = iter([NCCL(2), SimpleNamespace(available=False)])
+    modules = iter([nccl, SimpleNamespace(available=False)])
     monkeypatch.setattr("minichar.devices.nccl.import_module", lambda name: next(modules))
-    for _, copies in train(settings, gpus("a", "b")):
+    for _, copies in train(settings, gpus):
         assert copies["to_host"] == STEPS
 
 
-def test_an_error_of_nccl_is_one_line(nccl, settings, monkeypatch):
+def test_an_error_of_nccl_is_one_line(nccl, gpus, settings, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("NCCL_ERROR_SYSTEM_ERROR\nunhandled system error")
 
     monkeypatch.setattr(nccl, "NcclCommunicator", fail)
     with pytest.raises(MinicharError, match=r"^device gpu:0: NCCL cannot connect the GPUs \(.*NCCL_DEBUG"):
-        train(settings, gpus("a", "b"))
+        train(settings, gpus)

@@ -197,7 +197,7 @@ def test_the_last_step_is_not_an_early_end(trainer_of, monkeypatch):
 def test_with_a_ratio_of_one_no_random_numbers_are_drawn(trainer_of, changes, monkeypatch):
     trainer = trainer_of(max_epochs=1, **changes)
     monkeypatch.setattr(trainer.step, "mixed", None)
-    monkeypatch.setattr(trainer.step, "gradient_mixed", None)
+    monkeypatch.setattr(trainer.step, "mixed_parts", None)
     before = trainer.generator.state
     list(trainer.run())
     assert trainer.generator.state == before
