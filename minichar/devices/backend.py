@@ -94,7 +94,8 @@ class Backend(ABC):
 
         `W` is ``(G, V)``, `ids` is ``(m, B)`` and `out` is ``(m, G, B)``.
         """
-        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
+        for ids_t, out_t in zip(ids, out, strict=True):
+            self.xp.take(W, ids_t, axis=1, out=out_t, mode="clip")  # by default, NumPy copies `out`
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.

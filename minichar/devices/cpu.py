@@ -17,11 +17,6 @@ class NumPyBackend(Backend):
         """Return a uniform random generator. Different `words` yield independent streams."""
         return Uniform(words)
 
-    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """Set ``out[t, :, b] = W[:, ids[t, b]]`` step by step, which is faster than a transposed copy."""
-        for ids_t, out_t in zip(ids, out, strict=True):
-            np.take(W, ids_t, axis=1, out=out_t, mode="clip")  # "raise" would go through a copy
-
     def describe(self) -> str:
         """Describe the library and hardware."""
         return describe_numpy()

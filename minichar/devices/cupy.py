@@ -58,6 +58,10 @@ class CuPyBackend(Backend):
             return super().add_matmul(A, B, out)
         return self.products.matmul(A, B, out, add=True)
 
+    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
+        """Set ``out[t, :, b] = W[:, ids[t, b]]`` with one kernel."""
+        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
+
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random generator on the device. Different `words` yield independent streams."""
         return CountedUniform(words, self.philox.draw)
