@@ -1,9 +1,8 @@
-"""Built-in datasets: two are generated from Python itself, and three are downloaded and verified."""
+"""Built-in datasets: two are generated from Python itself, and five are downloaded and verified."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 import sysconfig
@@ -16,10 +15,15 @@ from minichar.checks import did_you_mean
 from minichar.errors import MinicharError, Option
 from minichar.files import replacing
 from minichar.text.download import Progress, download
+from minichar.text.sources import joined_text, names_text, poems_text
 
 BASE_URL = "https://raw.githubusercontent.com"
 CHAR_RNN = "karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 CHINESE_POETRY = "chinese-poetry/chinese-poetry/99ebbef7e1345c0985c44b9fd96a3f9e776f117b/全唐诗"
+NAMES = "treyhunner/names/0f51b66ae0661302f742ddae25f21c1f1266902d/names"
+LINUX = "gregkh/linux/v6.12.107"
+KERNEL = "cpu exit fork sched/core sched/fair signal sys workqueue"
+MM = "filemap memory mmap page_alloc shmem slub vmalloc vmscan"
 
 # Excluded from pystdlib: tests, tables, generated files and two old tools.
 NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
@@ -65,12 +69,6 @@ def pystdlib_text() -> str:
     if not sources:
         raise MinicharError(f"{str(root)!r} has no source files: choose a text file with ", Option("data"))
     return "\n".join(sources)
-
-
-def poems_text(sources: list[bytes]) -> str:
-    """Convert poems from JSON to plain text, with one verse per line and blank lines between poems."""
-    poems = [poem for source in sources for poem in json.loads(source)]
-    return "\n\n".join("\n".join([poem["title"], *poem["paragraphs"]]) for poem in poems) + "\n"
 
 
 @dataclass(frozen=True)
@@ -162,6 +160,32 @@ DATASETS = {
             download_bytes=8_325_563,
             sha256="b387902031f902f743379af4f5a09c134b5d112a87f92c96fc6295b84ec27e38",
         ),
+        Dataset(
+            name="names",
+            description="91,910 given names and surnames, for --reset-on '\\n'",
+            language="names",
+            source="US census of 1990, from github.com/treyhunner/names",
+            licence="public domain",
+            characters=718_110,
+            make=names_text,
+            files=tuple(f"{NAMES}/dist.{part}" for part in ("female.first", "male.first", "all.last")),
+            download_bytes=3_300_255,
+            sha256="7292c56ba7466c0d4e2f75af47366aa8355c7d9dbf58af139057430855fb9da4",
+        ),
+        Dataset(
+            name="linux",
+            description="16 source files of the Linux kernel",
+            language="C",
+            source="github.com/gregkh/linux, v6.12.107",
+            licence="GPL-2.0-only",
+            characters=2_602_398,
+            make=joined_text,
+            files=tuple(
+                f"{LINUX}/{d}/{n}.c" for d, names in (("kernel", KERNEL), ("mm", MM)) for n in names.split()
+            ),
+            download_bytes=2_602_388,
+            sha256="7b8d57bc4ee84d877ffa06b80f6d2534ee15ad932bc3687b8338762fc9cd27df",
+        ),
     )
 }
 
@@ -238,7 +262,7 @@ def _make(dataset: Dataset, progress: Progress | None, base_url: str) -> bytes:
     sources = download(base_url, dataset.files, dataset.download_bytes, progress)
     try:
         content = dataset.make(sources).encode()
-    except (ValueError, LookupError, TypeError, RecursionError):  # invalid JSON, or JSON without poems
+    except (ValueError, LookupError, TypeError, RecursionError):  # the content is not in the expected format
         content = b""
     if _sha256(content) != dataset.sha256:
         raise MinicharError(

@@ -6,7 +6,8 @@ import pytest
 
 import minichar.text.datasets as datasets
 from minichar.errors import MinicharError
-from minichar.text.datasets import BASE_URL, DATASETS, Dataset, fetch, poems_text, pydocs_text, pystdlib_text
+from minichar.text.datasets import BASE_URL, DATASETS, Dataset, fetch, pydocs_text, pystdlib_text
+from minichar.text.sources import names_text, poems_text
 
 POEMS = [
     [
@@ -58,6 +59,19 @@ def test_poems_have_a_title_and_one_verse_per_line():
     assert poems_text(SOURCES) == TEXT
 
 
+def test_names_are_shuffled_in_the_same_order_everywhere():
+    surnames = b"SMITH          1.006  1.006      1\r\nLEE            0.220  1.226      2\n"
+    given_names = b"LEE            0.103  0.103      1\nANN            0.364  0.467      2\n"
+    assert names_text([surnames, given_names]) == "Ann\nSmith\nLee\n"
+
+
+def test_source_files_are_joined_with_a_newline_in_the_order_of_the_list():
+    linux = DATASETS["linux"]
+    assert linux.make([b"a;\n", b"b;\n"]) == "a;\n\nb;\n"
+    assert linux.files[3] == "gregkh/linux/v6.12.107/kernel/sched/core.c"
+    assert len({*linux.files}) == 16
+
+
 def test_pydocs_is_english_prose_in_a_fixed_order():
     text = pydocs_text()
     assert text == pydocs_text()
@@ -104,11 +118,13 @@ def test_pystdlib_skips_tests_tables_and_generated_files(tmp_path, monkeypatch):
         pystdlib_text()
 
 
-def test_downloads_are_pinned_to_a_commit_and_a_hash():
-    assert set(DATASETS) == {"pydocs", "pystdlib", "tinyshakespeare", "tang300", "quantangshi"}
+def test_downloads_are_pinned_to_a_commit_or_a_version_and_a_hash():
+    assert " ".join(DATASETS) == "pydocs pystdlib tinyshakespeare tang300 quantangshi names linux"
     assert BASE_URL.startswith("https://")
     for dataset in DATASETS.values():
-        assert all(re.fullmatch(r"[\w.-]+/[\w.-]+/[0-9a-f]{40}/.+", path) for path in dataset.files)
+        assert all(
+            re.fullmatch(r"[\w.-]+/[\w.-]+/([0-9a-f]{40}|v\d+(\.\d+)+)/.+", path) for path in dataset.files
+        )
         assert bool(dataset.files) == bool(dataset.sha256) == bool(dataset.download_bytes)
 
 

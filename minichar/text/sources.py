@@ -1,0 +1,31 @@
+"""Convert the files that `minichar.text.datasets` downloads to text."""
+
+import hashlib
+import json
+
+
+def poems_text(sources: list[bytes]) -> str:
+    """Convert poems from JSON to plain text, with one verse per line and blank lines between poems."""
+    poems = [poem for source in sources for poem in json.loads(source)]
+    return "\n\n".join("\n".join([poem["title"], *poem["paragraphs"]]) for poem in poems) + "\n"
+
+
+def names_text(sources: list[bytes]) -> str:
+    """Convert tables of names in upper case, the first column, to plain text, with one name per line.
+
+    The tables are sorted by frequency. The names are sorted by hash instead, which shuffles them in the same
+    way everywhere, so that the end of the text is as hard to predict as the rest.
+    """
+    rows = [line.split() for source in sources for line in source.decode().splitlines()]
+    names = {row[0].capitalize() for row in rows}
+    return "".join(f"{name}\n" for name in sorted(names, key=sha256))
+
+
+def joined_text(sources: list[bytes]) -> str:
+    """Join text files with newlines."""
+    return "\n".join(source.decode() for source in sources)
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of the UTF-8 text in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
