@@ -60,8 +60,7 @@ class Network:
 
         def layer(prefix: str) -> Layer:
             weights, gradients = parameters.under(prefix), self.gradient.under(prefix)
-            sizes = config.rnn_size, T, B
-            return Layer(config.cell, weights, gradients, *sizes, backend, config.layer_norm)
+            return Layer(config.cell, weights, gradients, config.rnn_size, T, B, backend, config.layer_norm)
 
         self.layers = [layer(f"layer{number}.") for number in range(1, config.num_layers + 1)]
         self.masks: list[Array | None] = [None] * config.num_layers
@@ -145,10 +144,11 @@ class Network:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.recurrent:
             linear.apply_mask()
-        self.fed, self.n = feed.ids, 0
-        n = self.T if n is None else n
+        self.fed, self.n, n = feed.ids, 0, self.T if n is None else n
         while self.n < n:
             ids = feed(self.n, self.look)[: n - self.n]  # (m, B)
+            if not len(ids):
+                raise ValueError(f"the feed has no characters for step {self.n} of {n}")
             self.read(self.n, ids)
             for t in range(self.n, self.n + len(ids)):
                 self.advance(t)

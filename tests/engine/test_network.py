@@ -246,6 +246,10 @@ class TestFeed:
         equal(network.forward(Pairs(text[0, :T]), 3), whole)
         assert calls == [0, 2]
 
+    def test_a_feed_that_ends_too_early_is_an_error(self, network, text):
+        with pytest.raises(ValueError, match=f"no characters for step 2 of {T}$"):
+            network.forward(teacher_forcing(text[0, :2]))
+
     def test_a_feed_can_return_the_predictions_of_the_model(self, network, backend, host):
         class Predictions(Feed):
             def __call__(self, t, look):
