@@ -92,7 +92,7 @@ class Backend(ABC):
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
         """Set ``out[t, :, b] = W[:, ids[t, b]]``.
 
-        `W` is ``(G, V)``, `ids` is ``(m, B)`` and `out` is ``(m, G, B)``.
+        `W` is ``(G, V)``, `ids` is ``(m, B)`` and `out` is ``(m, G, B)``. The ids are not checked.
         """
         for ids_t, out_t in zip(ids, out, strict=True):
             self.xp.take(W, ids_t, axis=1, out=out_t, mode="clip")  # by default, NumPy copies `out`

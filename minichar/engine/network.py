@@ -70,9 +70,8 @@ class Network:
         self.above = [*(layer.inputs for layer in self.layers[1:]), [[(0, x_t)] for x_t in self.readout.x]]
         for below, inputs in zip(self.layers, self.above, strict=True):
             below.pass_on(inputs)
-        self.drop = backend.fuse(dropout.step)
+        self.drop, self.n = backend.fuse(dropout.step), 0
         self.fed: Array = None
-        self.n = 0
 
     @property
     def state(self) -> Array:
@@ -144,7 +143,8 @@ class Network:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.recurrent:
             linear.apply_mask()
-        self.fed, self.n, n = feed.ids, 0, self.T if n is None else n
+        n = self.T if n is None else n
+        self.fed, self.n = feed.ids, 0
         while self.n < n:
             ids = feed(self.n, self.look)[: n - self.n]  # (m, B)
             if not len(ids):
