@@ -168,8 +168,30 @@ def register(cell: Cell) -> Cell:
     Raises
     ------
     MinicharError
-        If a different cell with the same name is registered.
+        If a different cell with the same name is registered, or the cell refers to a gate, state or
+        cached array that it does not define.
     """
+    check_names(cell)
     if CELLS.setdefault(cell.name, cell) is not cell:
         raise MinicharError(f"a cell named {cell.name!r} is already registered: choose another name")
     return cell
+
+
+def check_names(cell: Cell) -> None:
+    """Raise a `MinicharError` if a cell refers to a gate, state or cached array that it does not define."""
+    values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
+    gates = {gate for product in cell.products for gate in product.gates}
+    for attribute, names, known in (
+        ("unit", {cell.unit}, values),
+        ("shown", set(cell.shown), values),
+        ("biases", set(cell.biases), gates),
+        ("torch.gates", set(cell.torch.gates) if cell.torch else gates, gates),
+        ("onnx.gates", set(cell.onnx.gates) if cell.onnx else gates, gates),
+    ):
+        if unknown := sorted(names - known):
+            raise MinicharError(
+                f"{attribute} of the cell {cell.name!r} contains {unknown[0]!r}; "
+                f"it must be one of {', '.join(sorted(known))}"
+            )
+        if attribute.endswith("gates") and (missing := sorted(gates - names)):
+            raise MinicharError(f"{attribute} of the cell {cell.name!r} lacks the gate {missing[0]!r}")
