@@ -499,6 +499,16 @@ def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
             lambda: minichar.Model.create(model.vocabulary, rnnsize=3),
             "create() has no option 'rnnsize'; did you mean 'rnn_size'?",
         ),
+        (lambda: minichar.load("cv", devcie="cpu"), "load() has no option 'devcie'; did you mean 'device'?"),
+        (
+            lambda: model.evaluate("ab", unknwon="skip"),
+            "evaluate() has no option 'unknwon'; did you mean 'unknown'?",
+        ),
+        (
+            lambda: model.surprisal("ab", unknwon="skip"),
+            "surprisal() has no option 'unknwon'; did you mean 'unknown'?",
+        ),
+        (lambda: model.save("a.npz", dtpye="float64"), "save() has no option 'dtpye'; did you mean 'dtype'?"),
     ):
         with pytest.raises(TypeError) as caught:
             call()

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from minichar.api.keywords import suggesting
 from minichar.api.model import Model
 from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.naming import open_checkpoint
@@ -13,6 +14,7 @@ from minichar.formats.naming import format_of
 from minichar.text.vocabulary import Vocabulary
 
 
+@suggesting
 def load(
     path: str | os.PathLike[str] = "cv", device: str = "cpu", vocabulary: Vocabulary | None = None
 ) -> Model:

@@ -194,6 +194,7 @@ class Model(CharRNN):
             )
         )
 
+    @suggesting
     def evaluate(self, text: str, unknown: Unknown = "error") -> Evaluation:
         """Compute the loss on `text`, starting from a zero state.
 
@@ -220,6 +221,7 @@ class Model(CharRNN):
             raise MinicharError(f"text has too few known characters ({len(ids)}): at least 2 are required")
         return evaluate_whole(self, ids, resets=self.resets(ids))
 
+    @suggesting
     def surprisal(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Compute the surprisal of each character: -ln of its probability given the preceding text.
 
@@ -258,6 +260,7 @@ class Model(CharRNN):
         result[read[1:]] = np.concatenate([*surprisal, []])
         return result
 
+    @suggesting
     def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
         """Save the model without its training state. An existing file is overwritten.
 

@@ -17,7 +17,10 @@ from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import Worker, threads_limited
 from minichar.cli import main
 from minichar.devices.blas import THREAD_VARIABLES
+from minichar.devices.choose import open_backend
+from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
+from minichar.model import CharRNN
 
 SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3, threads=1)
 
@@ -106,13 +109,18 @@ def test_every_benchmark_runs(kind):
 
 
 def test_training_reduces_the_loss(cell):
-    unit = ours.prepare(replace(SMALL, **cell))
-    step = unit.__closure__[[*unit.__code__.co_freevars].index("step")].cell_contents
-    unit()
-    first = float(step.loss)
+    work, backend = replace(SMALL, **cell), open_backend("cpu")
+    model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
+    network, ids = model.network(work.seq_length, work.batch_size), work.ids()
+
+    def loss():
+        network.reset()
+        return float(network.measure(teacher_forcing(ids[:-1]), ids[1:]))
+
+    unit, first = ours.training(work, model, backend), loss()
     for _ in range(60):
         unit()
-    assert float(step.loss) < first - 0.1
+    assert loss() < first - 0.1
 
 
 def test_environment_applies_to_child_processes_only(monkeypatch):
