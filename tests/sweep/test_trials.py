@@ -4,7 +4,8 @@ import pytest
 
 from minichar.checkpoints.naming import loss_in_name, newest_first
 from minichar.errors import MinicharError
-from minichar.sweep.study import STARTUP, open_study, results
+from minichar.files import locking
+from minichar.sweep.study import STARTUP, open_storage, open_study, results
 from minichar.sweep.trials import Began, Ended
 from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.recipes import settings_from
@@ -158,6 +159,23 @@ def test_errors_are_found_before_anything_is_written(sweep, tmp_path, search, gi
 
 def test_a_fixed_option_may_need_the_value_of_a_searched_one(sweep):
     assert sweep("use_ss=true,true", min_ss=0.5).plan.given["min_ss"] == 0.5
+
+
+@pytest.mark.parametrize("when", ["new", "existing"])
+def test_the_database_is_opened_while_the_directory_is_locked(sweep, tmp_path, monkeypatch, when):
+    """Otherwise, processes that start together create the tables at the same time, and SQLite fails."""
+    locked = []
+
+    def opened(*arguments):
+        with locking(tmp_path / "sweep" / "sweep.lock", wait=False) as free:
+            locked.append(not free)
+        return open_storage(*arguments)
+
+    if when == "existing":
+        sweep()
+    monkeypatch.setattr("minichar.sweep.study.open_storage", opened)
+    sweep()
+    assert locked == [True]
 
 
 def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):

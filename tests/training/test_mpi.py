@@ -13,12 +13,13 @@ import pytest
 from optional import missing
 from toys import TEXT
 
-from minichar.cli.ranks import job_size
+from minichar.cli.ranks import job_size, one_thread
+from minichar.devices.blas import THREAD_VARIABLES, threads
 
 MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 JOB = Path(__file__).with_name("mpi_job.py")
-LIMIT = 60
-"""Timeout of a job, in seconds."""
+LIMIT = 240
+"""Timeout of a job in seconds, long enough for a busy machine."""
 
 
 @pytest.fixture
@@ -58,7 +59,10 @@ def test_the_losses_are_those_of_one_process(size, mpiexec, tmp_path):
             assert result, name
         else:
             most, median = result
-            assert (most, median) < ((1e-9, 1e-9) if "float64" in name else (5e-5, 1e-7)), name
+            # In float32, two losses near 2.5 that are not equal differ by at least 2.4e-7.
+            most_allowed, median_allowed = (1e-9, 1e-9) if "float64" in name else (5e-5, 5e-7)
+            assert most < most_allowed, name
+            assert median < median_allowed, name
 
 
 def test_rank_0_prints_and_saves(training, tmp_path):
@@ -159,3 +163,15 @@ def test_the_size_of_the_job(environment, size, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert job_size() == size
+
+
+@pytest.mark.parametrize("asked", [None, "3"])
+def test_a_rank_uses_one_thread_unless_a_variable_says_otherwise(asked, monkeypatch):
+    pools = pytest.importorskip("threadpoolctl")
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "")  # `one_thread` sets the first variable
+    if asked:
+        monkeypatch.setenv(THREAD_VARIABLES[-1], asked)
+    with pools.threadpool_limits(2), one_thread():
+        assert {pool["num_threads"] for pool in pools.threadpool_info()} == {2 if asked else 1}
+        assert threads() == (f"up to {asked} threads" if asked else "1 thread")

@@ -116,6 +116,24 @@ def test_a_run_can_be_resumed_by_any_number_of_processes(before, after, tmp_path
     assert abs(rest - whole[17:]).max() < 1e-10
 
 
+def test_with_the_same_number_of_processes_a_run_is_repeated_and_resumed_exactly(tmp_path):
+    settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32"})
+
+    def whole(team):
+        return losses_of(begin(settings, team=team).trainer, 30)
+
+    def interrupted(team):
+        trainer = begin(settings, team=team).trainer
+        losses = losses_of(trainer, 17)
+        trainer.begin_with(losses[0])
+        path = trainer.save(None).path
+        return np.append(losses, losses_of(resume(path, {}, team=team).trainer, 13))
+
+    expected, *_ = on_ranks(3, whole)
+    for again in (whole, interrupted):
+        np.testing.assert_array_equal(on_ranks(3, again)[0], expected)
+
+
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
     settings = toy_settings(tmp_path)
 
