@@ -7,6 +7,7 @@ import time
 
 import pytest
 from click.shell_completion import ShellComplete
+from click.testing import CliRunner
 from toys import SMALL, TEXT
 
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
@@ -51,6 +52,18 @@ def test_the_text_can_be_standard_input(cli, home, optuna):
     result = cli("sweep", "--data", "-", *OPTIONS[2:], "--trials", 1, stdin=TEXT)
     assert "--data sweep/input.txt" in result.stdout
     assert (home / "sweep" / "input.txt").read_text(encoding="utf-8") == TEXT
+
+
+def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, optuna, monkeypatch):
+    (home / "space.toml").write_text("rnn_size = [4, 8]\n")
+    with CliRunner().isolation():
+        stream = type(sys.stderr)
+    monkeypatch.setattr(stream, "isatty", lambda self: True)
+    monkeypatch.setattr("minichar.cli.sweep_report.REFRESH", 0.0)
+    words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 1)
+    said = cli("sweep", *words).stderr
+    assert "up to 1 trials of rnn_size=4,8\n" in said
+    assert re.search(r"trial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}", said)
 
 
 def test_options_are_spelt_as_on_the_command_line():
