@@ -69,7 +69,7 @@ def create_app(
         if data.get("stream", True):
             form = partial(events, stalled, slot.job_id, request, request.start)
             return delivery.stream(slot, request.start, form)
-        return flask.jsonify(document(request, delivery.whole(slot, request.start)))
+        return delivery.document(slot, request.start, partial(document, request))
 
     @app.get("/api/generate/<job>")
     def resume(job: str) -> flask.Response:

@@ -143,7 +143,7 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
         completion = Completion(slot.job_id, request, form, int(time.time()))
         if form.stream:
             return delivery.stream(slot, 0, completion.events)
-        return flask.jsonify(completion.document(delivery.whole(slot, 0)))
+        return delivery.document(slot, 0, completion.document)
 
     @routes.get("/v1/models")
     def models() -> flask.Response:

@@ -1,18 +1,22 @@
 """Deliver the text of jobs to HTTP clients, either as a stream or all at once."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import flask
 
 from minichar.web.details import Details
-from minichar.web.job import Update, merge
+from minichar.web.job import Update, merge, pieces
 from minichar.web.metrics import Metrics
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit, Slot, client_name
 from minichar.web.request import Request
 
 Updates = Iterator[Update | None]
+BUILDING = threading.Lock()
+"""Held while a document is built: with alternatives, its parts take up 20 MB for the longest text."""
 
 
 class Delivery:
@@ -68,6 +72,20 @@ class Delivery:
         finally:
             slot.close()
 
+    def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
+        """Return a response with the complete text of a job after the first `after` characters, as JSON.
+
+        Parameters
+        ----------
+        slot : Slot
+        after : int
+        form : callable
+            Function that converts the text to a JSON object.
+        """
+        update = self.whole(slot, after)
+        with BUILDING:
+            return flask.jsonify(form(update))
+
     def _follow(self, slot: Slot, after: int) -> Updates:
         return self.metrics.count(self.queue.follow(slot.job_id, after))
 
@@ -76,8 +94,11 @@ class Delivery:
         end = after
         try:
             for update in self._follow(slot, after):
-                yield update
-                end = end if update is None else update.end
+                if update is None:
+                    yield None
+                else:
+                    yield from pieces(update)
+                    end = update.end
             slot.release()
         except Exception:
             logging.exception("job %s failed", slot.job_id)

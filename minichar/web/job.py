@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from minichar.errors import MinicharError
 from minichar.sampling.generate import StopFilter
@@ -17,6 +18,8 @@ READ_TIMEOUT = 1.0
 """Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
+PIECE = 500
+"""Maximum number of characters in a piece of an update with details."""
 
 
 class Busy(MinicharError):
@@ -63,6 +66,16 @@ def merge(updates: Iterable[Update | None]) -> Update:
     received = [update for update in updates if update is not None]
     details = Details(b"".join(update.details.packed for update in received))
     return replace(received[-1], text="".join(update.text for update in received), details=details)
+
+
+def pieces(update: Update) -> Iterator[Update]:
+    """Divide an update with many details, which take up 20 times as much memory when they are unpacked."""
+    n = len(update.text)
+    for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
+        packed = update.details.packed[start * SIZE : end * SIZE]
+        piece = Update(update.text[start:end], Details(packed), update.end - n + end)
+        piece = replace(piece, restarted=update.restarted and start == 0)
+        yield replace(piece, reason=update.reason, error=update.error) if end == n else piece
 
 
 class Job:

@@ -11,6 +11,8 @@ from web_helpers import CHARACTERS, events_of, validate, wait_for
 
 from minichar import MinicharError
 from minichar.web.app import HEADERS, create_app
+from minichar.web.completions import Completion
+from minichar.web.delivery import BUILDING
 from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
@@ -318,6 +320,30 @@ def test_alternatives_take_little_memory(client, queue):
     assert tracemalloc.get_traced_memory()[0] < 2000 * 60
     tracemalloc.stop()
     assert len(list(copy.details)) == 2000
+
+
+def test_alternatives_are_unpacked_in_pieces(send):
+    """Otherwise, 16 readers of one long text would need 400 MB."""
+    data = {"length": 1300, "alternatives": True, "stop": [], "seed": 5}
+    whole = events_of(send("POST", "/api/generate", data))
+    path = f"/api/generate/{whole.all[0][2]['job']}"
+    again = events_of(send("GET", path, route="/api/generate/{job}", headers={"Last-Event-ID": "100"}))
+    assert (again.text, again.details) == (whole.text[100:], whole.details[100:])
+    assert [(name, end) for name, end, _ in again.all[1:]] == [
+        ("text", 600),
+        ("text", 1100),
+        ("text", 1300),
+        ("end", 1300),
+    ]
+
+
+def test_one_document_is_built_at_a_time(client, monkeypatch):
+    held = []
+    monkeypatch.setattr("minichar.web.app.document", lambda *_: {"held": held.append(BUILDING.locked())})
+    monkeypatch.setattr(Completion, "document", lambda *_: {"held": held.append(BUILDING.locked())})
+    for path in ("/api/generate", "/v1/completions"):
+        assert client.post(path, json={"stream": False}).status_code == 200
+    assert held == [True, True]
 
 
 class FailingQueue(JobQueue):
