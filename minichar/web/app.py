@@ -86,9 +86,9 @@ def create_app(
 
     @app.delete("/api/generate/<job>")
     def cancel(job: str) -> tuple[str, int]:
-        queue.cancel(job)
-        for slot in delivery.limit.lingering(job):
-            slot.release()
+        if queue.cancel(job):
+            for slot in delivery.limit.lingering(job):
+                slot.release()
         return "", 204
 
     @app.get("/api/models")

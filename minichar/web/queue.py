@@ -67,8 +67,11 @@ class JobQueue(ABC):
         """
 
     @abstractmethod
-    def cancel(self, job_id: str) -> None:
-        """Cancel a job; do nothing if the id is unknown."""
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job; do nothing if the id is unknown.
+
+        Returns whether the job has ended, so that it no longer occupies a worker.
+        """
 
     @abstractmethod
     def job_counts(self) -> dict[str, int]:
@@ -146,10 +149,11 @@ class LocalQueue(JobQueue):
         waiting = [list(scheduler.waiting) for scheduler in list(self._schedulers.values())]
         return next((jobs.index(job) + 1 for jobs in waiting if job in jobs), None)
 
-    def cancel(self, job_id: str) -> None:
-        """Cancel a job; do nothing if the id is unknown."""
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job, and return whether there is such a job."""
         if job := self._jobs.get(job_id):
             job.finish("cancelled")
+        return job is not None
 
     def job_counts(self) -> dict[str, int]:
         """Return the number of running and waiting jobs."""

@@ -110,10 +110,14 @@ class RedisQueue(JobQueue):
                 raise Unavailable("no worker is available: the text continues when one is started")
             return self._store.position(queue_name(model), job_id)
 
-    def cancel(self, job_id: str) -> None:
-        """Cancel a job; do nothing if the id is unknown."""
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job, and return whether it was waiting; a worker ends a running job within a second."""
         with redis_errors():
             self._store.put("cancelled", job_id, "", KEEP)
+            request = self._store.get("request", job_id)
+            return request is not None and self._store.remove_waiting(
+                queue_name(Request.load(request).model), job_id
+            )
 
     def job_counts(self) -> dict[str, int]:
         """Return the number of unfinished jobs."""

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
@@ -133,6 +134,23 @@ class Store:
         message = self.get("message", job_id)
         index = self.client.lpos(f"{NAMESPACE}:{queue}", message) if message else None
         return None if index is None else index + 1
+
+    def remove_waiting(self, queue: str, job_id: str) -> bool:
+        """Remove a job from a queue unless a worker has taken it, and return whether it was removed."""
+        message = self.get("message", job_id)
+        if message is None or not self.client.lrem(f"{NAMESPACE}:{queue}", 1, message):
+            return False
+        self.client.hdel(f"{NAMESPACE}:{queue}.msgs", message)
+        self.add({job_id: [Update("", Details(), 0, "cancelled")]})
+        return True
+
+    def remove_abandoned(self, queue: str) -> None:
+        """Remove the jobs from a queue that no worker has taken and that have no reader."""
+        if messages := self.client.lrange(f"{NAMESPACE}:{queue}", 0, -1):
+            encoded = self.client.hmget(f"{NAMESPACE}:{queue}.msgs", messages)
+            job_ids = [Message.decode(text.encode()).args[0] for text in encoded if text is not None]
+            for job_id in self.abandoned(job_ids):
+                self.remove_waiting(queue, job_id)
 
     def read(self, positions: Mapping[str, str], wait: float = 0.0) -> Iterator[tuple[str, list[Entry]]]:
         """Yield the ids of jobs with new text, each with its new stream entries.

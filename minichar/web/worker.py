@@ -216,7 +216,10 @@ class Worker:
             task.notices = [Update("", Details(), task.end, restarted=True)]
         info, request = self.infos[model], Request.load(serialized)
         job = Job(request, request.stream(info.vocabulary, info.reset_on, text), len(text))
-        self.schedulers[model].submit(job)
+        if self.store.abandoned([task.job_id]):
+            job.finish("cancelled")
+        else:
+            self.schedulers[model].submit(job)
         task.job = job
 
     def _publish(self, takers: list[threading.Thread]) -> None:
@@ -246,3 +249,5 @@ class Worker:
         jobs = {task.job_id: task.job for tasks in self.tasks.values() for task in tasks.copy() if task.job}
         for job_id in self.store.abandoned(list(jobs)):
             jobs[job_id].finish("cancelled")
+        for name in self.infos:
+            self.store.remove_abandoned(queue_name(name))

@@ -136,6 +136,42 @@ def test_position_of_a_waiting_job(queue, redis_url, model):
         queue.position(waiting)
 
 
+def test_cancelled_and_abandoned_jobs_leave_the_queue(queue, redis_url, model):
+    """Otherwise, one client could fill the queue by submitting and cancelling jobs."""
+    with worker_in_thread(redis_url, model, columns=1) as one:
+        running = queue.submit(Request.from_json(LONG))
+        wait_for(lambda: one.tasks["toy"])
+        reading = threading.Thread(target=text_of, args=(queue, running))
+        reading.start()
+        for _ in range(5):  # there is room for one waiting job
+            job_id = queue.submit(Request.from_json(LONG))
+            assert queue.cancel(job_id)
+            assert text_of(queue, job_id) == ("", "cancelled")
+        queue._store.client.delete(f"minichar:seen:{queue.submit(Request.from_json(LONG))}")
+        wait_for(lambda: queue.job_counts() == {"unfinished": 1})
+        assert queue.submit(Request.from_json(LONG))
+        assert not queue.cancel(running)
+        reading.join()
+
+
+def test_a_worker_does_not_start_a_job_that_was_cancelled(queue, running_worker, monkeypatch):
+    monkeypatch.setattr(running_worker.schedulers["toy"], "submit", lambda job: pytest.fail("called"))
+    for job_id, kind in (("cancelled", "cancelled"), ("unread", "attempts")):
+        running_worker.store.put("request", job_id, Request.from_json({"model": "toy"}).dump(), 60)
+        running_worker.store.put(kind, job_id, "0", 60)
+        running_worker.start("toy", job_id, acknowledge=lambda: None)
+        assert text_of(queue, job_id) == ("", "cancelled")
+
+
+def test_cancelling_a_running_job_does_not_lift_the_limit_at_once(queue, running_worker):
+    """The job occupies a worker until the worker has ended it."""
+    client = create_app(queue, per_client=1).test_client()
+    job_id = client.post("/api", json={"primetext": ""}).json["sid"]
+    wait_for(lambda: running_worker.tasks["toy"])
+    assert client.delete(f"/api/generate/{job_id}").status_code == 204
+    assert client.post("/api", json={"primetext": ""}).status_code == 429
+
+
 def test_every_key_expires(queue, running_worker):
     job_id = queue.submit(Request.from_json({"length": 50}))
     text_of(queue, job_id)
