@@ -122,6 +122,30 @@ def test_public_address_warning_and_open_option(command, monkeypatch):
     assert opened == ["http://there/"]
 
 
+def test_the_limits_given_as_options_apply(command, monkeypatch, folder):
+    (folder.parent / "keys").write_text("one\ntwo\n")
+    found = []
+
+    def check(app, *others):
+        client = app.test_client()
+
+        def status(key, host="demo.example"):
+            headers = {"Authorization": f"Bearer {key}", "Host": host}
+            # One such text takes up most of the memory.
+            fields = {"length": 20000, "alternatives": True}
+            return client.post("/api/generate", json=fields, headers=headers).status_code
+
+        found.extend(status(key) for key in ("one", "one", "two", "three"))
+        *_, close, proxy = others
+        found.extend((status("two", host="evil.example"), proxy))
+        close()
+
+    monkeypatch.setattr(server, "serve", check)
+    names = ("--allow-host", "demo.example", "--trusted-proxy", "10.0.0.9", "--api-key-file", "keys")
+    assert command("serve", *names, "--memory", 1, "--per-client", 1).exit_code == 0
+    assert found == [200, 429, 503, 401, 400, "10.0.0.9"]
+
+
 def test_serve_and_worker_wait_for_redis(serve, start):
     warning = "warning: cannot connect to Redis at redis://127.0.0.1:1/0: "
     child = serve("--redis", "redis://:secret@127.0.0.1:1/0")
