@@ -21,14 +21,12 @@ PATTERN = re.compile(
 )
 
 
-def checkpoint_path(
-    folder: str | Path, savefile: str, epoch: float, val_loss: float | None, stopped: bool
-) -> Path:
+def checkpoint_path(folder: Path, savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> Path:
     """Return the path for a new checkpoint. The name contains the validation loss if it was measured."""
     label = "interrupted" if stopped else "unmeasured"
     if val_loss is not None:
         label = f"{val_loss:.4f}"
-    return Path(folder) / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
+    return folder / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
 
 
 def latest_path(folder: Path, savefile: str) -> Path:

@@ -13,6 +13,7 @@ stage returns the second product's input, followed by the second stage's other a
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from re import fullmatch
 from typing import Any
 
 from minichar.engine.parameters import Shapes
@@ -168,8 +169,8 @@ def register(cell: Cell) -> Cell:
     Raises
     ------
     MinicharError
-        If a different cell with the same name is registered, or the cell refers to a gate, state or
-        cached array that it does not define.
+        If the name is invalid, a different cell with the same name is registered, or the cell refers to a
+        gate, state or cached array that it does not define.
     """
     check_names(cell)
     if CELLS.setdefault(cell.name, cell) is not cell:
@@ -178,7 +179,9 @@ def register(cell: Cell) -> Cell:
 
 
 def check_names(cell: Cell) -> None:
-    """Raise a `MinicharError` if a cell refers to a gate, state or cached array that it does not define."""
+    """Raise a `MinicharError` for an invalid name, or a gate, state or cached array that is not defined."""
+    if not fullmatch(r"[\w-]+", cell.name):  # a part of file names
+        raise MinicharError(f"a cell is named {cell.name!r}; use only letters, digits, '-' and '_'")
     values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
     gates = {gate for product in cell.products for gate in product.gates}
     for attribute, names, known in (

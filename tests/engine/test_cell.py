@@ -128,13 +128,14 @@ class TestRegistry:
             ({"torch": Counterpart("LSTM", "ifgq")}, "torch.gates of the cell 'odd' contains 'q'"),
             ({"torch": Counterpart("LSTM", "ifg")}, "torch.gates of the cell 'odd' lacks the gate 'o'"),
             ({"onnx": Counterpart("LSTM", "iof")}, "onnx.gates of the cell 'odd' lacks the gate 'g'"),
+            ({"name": "a/b"}, "a cell is named 'a/b'; use only letters, digits, '-' and '_'"),
         ],
     )
     def test_a_reference_to_something_the_cell_does_not_define_is_rejected(self, changes, words):
         """Otherwise, training would succeed and ``convert`` or ``inspect --html`` would fail afterwards."""
         with pytest.raises(MinicharError, match=re.escape(words)):
             register(replace(CELLS["lstm"], **{"name": "odd", "unit": "h", "shown": "", **changes}))
-        assert "odd" not in CELLS
+        assert {"odd", "a/b"}.isdisjoint(CELLS)
 
     def test_a_variant_is_not_a_model(self):
         register(replace(ODD, variant=True))

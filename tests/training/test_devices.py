@@ -158,6 +158,21 @@ class TestRecording:
         losses_of(trainer, 10)  # scheduled sampling is captured separately
         assert len(calls) == 6
 
+    @pytest.mark.parametrize(
+        ("masks", "layer_norm"), [({}, True), ({"dropout": 0.0, "weight_drop": 0.0}, False)]
+    )
+    def test_a_replay_gives_the_losses_of_separate_launches(self, masks, layer_norm, cell, gpu):
+        """The losses are equal bit for bit, for teacher forcing and then for scheduled sampling."""
+        from cupy_double import open_double
+
+        separate = open_double()
+        separate.recorded = lambda step: step
+        settings, cell = replace(EVERYTHING, **masks), {**cell, "layer_norm": layer_norm}
+        there, here = (trainer_on(backend, settings, cell) for backend in (gpu, separate))
+        assert losses_of(there, 11) == losses_of(here, 11)
+        for parts in (there.step.forced_parts, there.step.mixed_parts):
+            assert [part.graph is not None for part in parts] == [True]
+
     def test_an_embedding_and_an_average_are_replayed(self, gpu):
         """The replay also draws DropConnect masks and updates the parameters at their captured addresses."""
         here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))

@@ -13,6 +13,8 @@ import pytest
 from optional import missing
 from toys import TEXT
 
+from minichar.checkpoints.checkpoint import load_training
+from minichar.checkpoints.naming import best_checkpoint
 from minichar.cli.ranks import job_size, one_thread
 from minichar.devices.blas import THREAD_VARIABLES, threads
 
@@ -83,31 +85,34 @@ def test_an_error_on_all_ranks_is_printed_once(training):
     ]
 
 
-def start_training(training):
-    """Start a long run, and return its process once the first loss has been printed."""
+def start_training(training, until="initial"):
+    """Start a long run, and return its process once a line that starts with `until` has been printed."""
     process = training("--max-epochs", 1000)
     for line in process.stderr:
-        if line.startswith("initial"):
+        if line.lstrip().startswith(until):
             return process
     pytest.fail("training did not start")
 
 
-def test_sigusr1_saves_a_checkpoint(training, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_to_the_launcher_saves_a_checkpoint(number, training, tmp_path):
     process = start_training(training)
-    process.send_signal(signal.SIGUSR1)
+    process.send_signal(number)
     _, err = process.communicate(timeout=LIMIT)
-    assert process.returncode == 128 + signal.SIGUSR1
+    assert process.returncode == 128 + number
     assert "stopped at epoch" in err
     assert len([*(tmp_path / "cv").glob("*interrupted.npz")]) == 1
 
 
-def test_a_killed_rank_ends_the_job(training):
-    process = start_training(training)
+def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint(training, tmp_path):
+    process = start_training(training, until="saved")
     children = subprocess.run(["pgrep", "-f", "minichar train --data input.txt --rnn-size 16"], stdout=-1)
     pids = [int(pid) for pid in children.stdout.split() if int(pid) != process.pid]
     os.kill(max(pids), signal.SIGKILL)
     process.communicate(timeout=LIMIT)
     assert process.returncode != 0
+    _, state = load_training(best_checkpoint(tmp_path / "cv"))
+    assert state.progress.iteration > 0
 
 
 def test_an_error_on_one_rank_ends_the_job_with_its_cause(mpiexec, tmp_path):
