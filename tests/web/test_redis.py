@@ -173,31 +173,24 @@ def test_cancelling_a_running_job_does_not_lift_the_limit_at_once(queue, running
 
 
 def test_every_key_expires(queue, running_worker):
+    """The worker runs two jobs, of which one is made a dead letter, and a third one waits."""
     job_id = queue.submit(Request.from_json({"length": 50}))
     text_of(queue, job_id)
     queue.cancel(job_id)
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
-    client, broker_id = running_worker.store.client, running_worker.store.broker.broker_id
-    waiting = queue.submit(Request.from_json({"length": 20000}))
-    kinds = {
-        "request",
-        "message",
-        "text",
-        "seen",
-        "cancelled",
-        "attempts",
-        "worker",
-        "workers",
-        "__heartbeats__",
-    }
-    # Dramatiq's messages, and those that are being processed.
-    acks = f"__acks__.{broker_id}."
-    wait_for(lambda: list(client.scan_iter(f"minichar:{acks}*")))
-    wait_for(lambda: all(0 < client.pttl(key) <= 600_000 for key in client.scan_iter()))
-    names = {key.split(":")[1] for key in client.scan_iter()}
-    assert names > kinds
-    assert {name.partition("model-")[0] for name in names - kinds} == {"", acks}
-    queue.cancel(waiting)
+    store = running_worker.store
+    jobs = [queue.submit(Request.from_json(LONG)) for _ in range(3)]
+    wait_for(lambda: len(running_worker.tasks["toy"]) == 2)
+    name = redis_queue.queue_name("toy")
+    store.broker.do_nack(name, store.get("message", jobs[0]))
+    wait_for(lambda: all(0 < store.client.pttl(key) <= 600_000 for key in store.client.scan_iter()))
+    of_jobs = {"request", "message", "text", "seen", "cancelled", "attempts"}
+    of_workers = {"worker", "workers", "__heartbeats__", f"__acks__.{store.broker.broker_id}.{name}"}
+    of_queue = {name, f"{name}.msgs", f"{name}.XQ", f"{name}.XQ.msgs"}
+    names = {key.split(":")[1] for key in store.client.scan_iter()}
+    assert names == of_jobs | of_workers | of_queue
+    for job_id in jobs:
+        queue.cancel(job_id)
 
 
 def test_characters_published_twice_are_read_once(queue):
