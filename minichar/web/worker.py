@@ -101,31 +101,32 @@ class Worker:
         self.stopping = threading.Event()
         self._total_columns = dict.fromkeys(models, columns)
         self._waiting_since = dict.fromkeys(models, time.monotonic())
+        self._published = time.monotonic()  # time of the last round of publishing without an error
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Run jobs until `stopping` is set, then complete the running jobs.
+        """Run jobs until `stopping` is set, then complete the running jobs while Redis responds.
 
         Parameters
         ----------
         on_ready : callable
-            Called once, after the first heartbeat.
+            Called once, after the first heartbeat, in another thread.
         """
         takers = [threading.Thread(target=self._take_jobs, args=(name,), daemon=True) for name in self.infos]
         publisher = threading.Thread(target=self._publish, args=(takers,), daemon=True)
-        for thread in (*takers, publisher):
+        heart = threading.Thread(target=self._send_heartbeats, args=(on_ready,), daemon=True)
+        for thread in (*takers, publisher, heart):
             thread.start()
-        try:
-            self._send_heartbeats(on_ready)
-        finally:
-            with suppress(redis.RedisError):  # the announcement will expire
-                self.store.withdraw(self.id)
-            publisher.join()
-            for scheduler in self.schedulers.values():
-                scheduler.close()
-            self.store.close()
+        while publisher.is_alive() or heart.is_alive():
+            if self.stopping.is_set() and time.monotonic() - self._published > HEARTBEAT_TIMEOUT:
+                logging.error("Redis is not responding: leaving the current requests to other workers")
+                return  # the threads may be waiting for Redis, and end with the process
+            time.sleep(POLL_INTERVAL)
+        for scheduler in self.schedulers.values():
+            scheduler.close()
+        self.store.close()
 
     def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
-        """Announce this worker, and send heartbeats while its queues are not polled."""
+        """Announce this worker, send heartbeats while its queues are not polled, and say when it stops."""
         ready = False
         while not self.stopping.is_set():
             try:
@@ -141,6 +142,8 @@ class Worker:
                     on_ready()
                 ready = True
             self.stopping.wait(HEARTBEAT_INTERVAL)
+        with suppress(redis.RedisError):  # the announcement will expire
+            self.store.withdraw(self.id)
 
     def _take_jobs(self, model: str) -> None:
         """Take jobs from the queue of a model, and start them."""
@@ -232,6 +235,7 @@ class Worker:
                 if time.monotonic() - checked > READ_TIMEOUT:
                     checked = time.monotonic()
                     self._cancel_abandoned()
+                self._published = time.monotonic()
             time.sleep(TICK)
 
     def _publish_tasks(self, tasks: set[Task]) -> None:

@@ -143,8 +143,8 @@ def serve(start):
 @pytest.fixture
 def work(start, redis_url):
     """Return a function that starts `minichar worker` with a short heartbeat timeout."""
-    return lambda *arguments: start(
-        "worker", "--redis", redis_url, *arguments, ready="waiting for requests", python=("-c", FAST_FAILOVER)
+    return lambda *arguments, url=redis_url: start(
+        "worker", "--redis", url, *arguments, ready="waiting for requests", python=("-c", FAST_FAILOVER)
     )
 
 

@@ -507,6 +507,28 @@ def test_stopped_worker_completes_its_jobs(port, work, folder, sampled):
         assert response.status == 503
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_path, number):
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    with redis_server(port, tmp_path) as redis:
+        queue, only = RedisQueue(url, queue=1), work("--pace", 100, folder / BEST, url=url)
+        assert next(filter(None, queue.follow(queue.submit(Request.from_json(LONG)), 0))).text
+        redis.send_signal(number)
+        only.send_signal(signal.SIGTERM)
+        try:
+            assert only.wait(20) == 0
+        finally:
+            redis.kill()
+    queue.close()
+    only.reader.join()
+    assert only.output.splitlines()[-3:] == [
+        "finishing the current requests (press Ctrl-C again to stop at once)",
+        "ERROR:root:Redis is not responding: leaving the current requests to other workers",
+        "stopped",
+    ]
+
+
 def test_client_resumes_on_another_server(port, redis_url, serve, running_worker, sampled):
     server = serve("--redis", redis_url)
     with request(server.found[1], "POST", "/api/generate", LONG | {"length": 1500}) as response:
