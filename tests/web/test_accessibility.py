@@ -7,6 +7,8 @@ import optional
 import pytest
 from page_helpers import expect_status, generate, show_surprisal
 
+from minichar.web.queue import Unavailable
+
 expect = optional.playwright().expect
 
 if find_spec("axe_playwright_python") is None:
@@ -29,7 +31,7 @@ def check(page):
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 @pytest.mark.parametrize("locale", ["en", "zh-CN"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_state_has_violations(visit, port, scheme, locale, width):
+def test_no_state_has_violations(visit, port, demo, monkeypatch, scheme, locale, width):
     page = visit(port, color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800})
     reached = {"en": "300 characters", "zh-CN": "300 个字符"}[locale]
     generate(page, "山", temperature=1)
@@ -50,10 +52,32 @@ def test_no_state_has_violations(visit, port, scheme, locale, width):
     page.click("#generate")
     expect(page.locator("#status")).to_have_class("error")
     check(page)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_without_javascript_has_no_violations(visit, port, scheme):
-    page = visit(port, color_scheme=scheme, viewport={"width": 320, "height": 700})
-    page.goto(f"http://127.0.0.1:{port}/plain?prime=山")
+    monkeypatch.setattr(demo._schedulers["toy"], "columns", 0)
+    generate(page)
+    expect_status(page, {"en": "Position in the queue: 1.", "zh-CN": "第 1 位"}[locale])
     check(page)
+    monkeypatch.setattr(demo, "position", no_worker)
+    expect_status(page, {"en": "No worker is running", "zh-CN": "没有正在运行的工作进程"}[locale])
+    check(page)
+    page.click("#stop")
+
+
+def no_worker(*_):
+    raise Unavailable("no worker")
+
+
+def shown_without_scripts(route):
+    """Return the page as a browser without scripts shows it. axe is itself a script, so scripts stay enabled."""
+    html = route.fetch().text().replace("noscript>", "div>").replace('class="scripted"', "hidden")
+    route.fulfill(body=html.replace('src="page.js"', ""), content_type="text/html")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_without_javascript_have_no_violations(visit, port, scheme, width):
+    page = visit(port, color_scheme=scheme, viewport={"width": width, "height": 700})
+    page.route("**/", shown_without_scripts)
+    for path in ("", "plain?prime=山"):
+        page.goto(f"http://127.0.0.1:{port}/{path}")
+        expect(page.locator("button:visible")).to_have_text("Generate 生成")
+        check(page)
