@@ -67,7 +67,7 @@ def no_worker(*_):
 
 
 def shown_without_scripts(route):
-    """Return the page as a browser without scripts shows it. axe is itself a script, so scripts stay enabled."""
+    """Return the page as a browser without scripts shows it. axe is a script, so scripts stay enabled."""
     html = route.fetch().text().replace("noscript>", "div>").replace('class="scripted"', "hidden")
     route.fulfill(body=html.replace('src="page.js"', ""), content_type="text/html")
 
