@@ -325,7 +325,7 @@ def test_scheduled_sampling(maths, generator):
     feed.u = v[:, None]
     fed = []
     for t in range(T):
-        fed.append(int(feed(t, lambda: np.log(weights[fed[-1]])[:, None])[0]))
+        fed.append(feed(t, lambda: np.log(weights[fed[-1]])[:, None]).item())
     assert call("read", inputs, call("makeMask", ratio, u), v) == fed
     assert (fed != inputs).any()
 

@@ -203,8 +203,7 @@ class Model(CharRNN):
         text : str
             N ≥ 2 characters. The model predicts all of them except the first.
         unknown : {"error", "skip", "unk"}
-            What to do with characters that are not in the vocabulary: raise an error, skip them, or use the
-            unknown token.
+            What to do with unknown characters: raise an error, skip them, or use the unknown token.
 
         Returns
         -------
@@ -297,7 +296,5 @@ def training_of(details: Mapping[str, Any]) -> str:
     origin, epoch, loss = details.get("origin"), details.get("epoch"), details.get("val_loss")
     if not isinstance(origin, dict) or not isinstance(epoch, int | float):
         return "no training record"
-    measured = (
-        f"validation loss {loss:.4f} nats per character" if isinstance(loss, float) else "not validated"
-    )
-    return f"trained on {origin.get('path')} for {epoch:.2f} epochs, {measured}"
+    result = f"validation loss {loss:.4f} nats per character" if isinstance(loss, float) else "not validated"
+    return f"trained on {origin.get('path')} for {epoch:.2f} epochs, {result}"
