@@ -18,14 +18,10 @@ def names_text(sources: list[bytes]) -> str:
     """
     rows = [line.split() for source in sources for line in source.decode().splitlines()]
     names = {row[0].capitalize() for row in rows}
-    return "".join(f"{name}\n" for name in sorted(names, key=sha256))
+    shuffled = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return "".join(f"{name}\n" for name in shuffled)
 
 
 def joined_text(sources: list[bytes]) -> str:
     """Join text files with newlines."""
     return "\n".join(source.decode() for source in sources)
-
-
-def sha256(text: str) -> str:
-    """Return the SHA-256 of the UTF-8 text in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
