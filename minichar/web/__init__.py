@@ -19,8 +19,8 @@ suitable state in `Snapshots`.
 
 **Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
 already has and waits for more. The first and last characters are published immediately, and the
-others every `PUBLISH_INTERVAL` seconds. A job is cancelled after `ABANDONED_AFTER` seconds without a
-reader.
+others every `PUBLISH_INTERVAL` seconds, or less often while many jobs are running (`MAX_UPDATES`). A job is
+cancelled after `ABANDONED_AFTER` seconds without a reader.
 
 **OpenAI's API.** ``completions.py`` only translates requests and responses. Every route that generates
 text uses `Delivery`, and therefore the same queue, limits and metrics.

@@ -13,7 +13,7 @@ from minichar.model import CharRNN
 from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import code_points
 from minichar.web.details import pack
-from minichar.web.job import PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
+from minichar.web.job import MAX_UPDATES, PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
 from minichar.web.snapshots import INTERVAL, Snapshots
 
 
@@ -101,7 +101,7 @@ class Scheduler:
             catching_up = len(generating) < len(streams.streams)  # reading a prompt
             catching_up |= self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
-            if now - published >= PUBLISH_INTERVAL:
+            if now - published >= max(PUBLISH_INTERVAL, len(self.running) / MAX_UPDATES):
                 # Cap the elapsed time, because clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now

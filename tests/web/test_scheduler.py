@@ -98,6 +98,29 @@ def test_first_character_is_published_immediately(job_of, scheduler, monkeypatch
     assert len(job.text) == 1
 
 
+def test_updates_are_less_frequent_with_more_jobs(job_of, scheduler, monkeypatch):
+    intervals = {1: [], 8: []}
+
+    class Recording(Scheduler):
+        def _publish(self, streams, elapsed):
+            if len(self.running) in intervals:
+                intervals[len(self.running)].append(elapsed)
+            super()._publish(streams, elapsed)
+
+    monkeypatch.setattr(module, "PUBLISH_INTERVAL", 0.002)
+    monkeypatch.setattr(module, "MAX_UPDATES", 100)
+    one = Recording(scheduler().model, columns=8, queue=0, pace=1e4)
+    for n in (8, 1):
+        jobs = [job_of(length=2000, seed=i) for i in range(n)]
+        for job in jobs:
+            one.submit(job)
+        for job in jobs:
+            text_of(job)
+    one.close()
+    assert min(intervals[8]) >= 8 / 100
+    assert 1 / 100 <= min(intervals[1]) < 8 / 100
+
+
 def test_details_are_the_model_probabilities(model, job_of, scheduler):
     """Temperature and top-k do not affect the details."""
     one = scheduler()
