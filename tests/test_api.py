@@ -97,7 +97,7 @@ def test_generate_returns_the_text_that_the_stream_yields(model):
         ({"argmax": True}, {"choice": minichar.Choice(argmax=True)}),
         ({"seed": 5}, {"seed": 5}),
         ({"stop": ["ab", "cd"]}, {"stop": ["ab", "cd"]}),
-        ({"stop": "ad"}, {"stop": ["ad"]}),
+        ({"stop": "db"}, {"stop": ["db"]}),
         ({"prime": "aéb", "unknown": "skip"}, {"prime": "ab"}),
         ({"prime": "ab"}, {"prime": "ab"}),
         ({"length": 7}, {"length": 7}),
@@ -105,7 +105,7 @@ def test_generate_returns_the_text_that_the_stream_yields(model):
 )
 def test_options_of_generate(model, options, equivalent):
     """Each option has the same effect as in `minichar.generate`, and changes the text."""
-    short = {"length": 1000}
+    short = {"length": 100}
     assert model.generate(**short | options) == "".join(minichar.generate(model, **short | equivalent))
     assert model.generate(**short | options) != model.generate(**short)
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from minichar.cli import main
+from minichar.bench.worker import Worker
 from minichar.engine import lstm
 from minichar.engine.cell import CELLS, Cell, Product, Stage
 from minichar.engine.config import Config
@@ -142,8 +143,9 @@ def test_unsupported_formats_fail_with_the_message_on_the_page():
 
 
 @pytest.mark.usefixtures("home", "bare")
-def test_benchmark_without_a_pytorch_counterpart():
+def test_benchmark_without_a_pytorch_counterpart(monkeypatch):
     """A benchmark process supports a custom cell even if its own imports do not register the cell."""
+    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # takes a second or two
     result = minichar(f"bench --model mgu --model bare {SMALL} --seq-length 4 --rounds 1")
     for name, title in (("mgu", "MGU"), ("bare", "bare cell")):
         assert f"| train {name} 2×8 " in result.stdout

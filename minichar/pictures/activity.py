@@ -108,10 +108,12 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
                 "the model's logits are not finite: its weights are damaged; use another checkpoint"
             )
         for layer, spread, state in zip(network.layers, spreads, states, strict=True):
-            for t in range(n):
-                values = {name: to_host(array)[:, 0] for name, array in layer.values(t).items()}  # (H,)
-                state[:, start + t] = values[config.cell.unit]
-                spread.add(values)
+            steps = [layer.values(t) for t in range(n)]
+            values = {
+                name: np.stack([to_host(step[name])[:, 0] for step in steps], axis=1) for name in steps[0]
+            }  # (H, n)
+            state[:, start : start + n] = values[config.cell.unit]
+            spread.add(values)
 
         # The logits after each character predict the next character.
         log_p = log_softmax(logits.astype("float64"))  # (n, V)
@@ -143,7 +145,7 @@ class _Spread:
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
     def add(self, values: dict[str, np.ndarray]) -> None:
-        """Add the values at one time step, keyed by name."""
+        """Add the values ``(H, n)`` of each name at n time steps."""
         for name in self.names:
             self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
             self.left[name] += int((values[name] < self.low + SATURATED).sum())

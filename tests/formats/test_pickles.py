@@ -328,7 +328,7 @@ def test_a_frequently_used_byte_string_is_not_copied(read, monkeypatch):
     array = b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nX\2\0\0\0f4\x85RM\x00\x40\x85t\x52"
     encoded = b"c_codecs\nencode\nh\x00X\6\0\0\0latin1\x86R"
     for thing in (array, encoded):
-        program = b"\x80\x04" + text + b"(" + thing * 2000 + b"l."
+        program = b"\x80\x04" + text + b"(" + thing * 500 + b"l."
         tracemalloc.start()
         with pytest.raises(MinicharError, match=r"4 times the file size|no arrays"):
             read(program)
@@ -502,6 +502,7 @@ def test_the_length_of_a_line_is_limited(read, monkeypatch):
 
 
 def test_the_number_of_opcodes_is_limited(read, monkeypatch):
+    assert pickles.MAX_OPCODES == 1 << 20
     data = pickle.dumps({"a": np.arange(3), "n": list(range(100))})
     opcodes = sum(1 for _ in pickletools.genops(data))
     monkeypatch.setattr(pickles, "MAX_OPCODES", opcodes)
@@ -509,9 +510,6 @@ def test_the_number_of_opcodes_is_limited(read, monkeypatch):
     monkeypatch.setattr(pickles, "MAX_OPCODES", opcodes - 1)
     with pytest.raises(MinicharError, match=f"more than {opcodes - 1:,} opcodes"):
         read(data)
-    monkeypatch.undo()
-    with pytest.raises(MinicharError, match="more than 1,048,576 opcodes"):
-        read(b"N0" * (1 << 19) + b"N.")
 
 
 def test_the_size_of_a_pickle_is_limited(read, monkeypatch):
