@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from minichar.cli import main
 from minichar.bench.worker import Worker
+from minichar.cli import main
 from minichar.engine import lstm
 from minichar.engine.cell import CELLS, Cell, Product, Stage
 from minichar.engine.config import Config
