@@ -20,7 +20,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from minichar.errors import MinicharError, Option, brief
+import numpy as np
+
+from minichar.errors import MinicharError, Option, brief, plain
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
 
 def wrong(name: str, value: object, words: str, *advice: str | Option) -> MinicharError:
     """Return the error for an invalid value of the option `name`."""
-    shown = str(value) if isinstance(value, Path) else brief(value)
+    shown = plain(str(value)) if isinstance(value, Path) else brief(value)
     return MinicharError(Option(name), f" is {shown}; it must be {words}", *advice)
 
 
@@ -141,6 +143,18 @@ def _integer(value: Any) -> int:
     return operator.index(value)
 
 
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError
+    return bool(value)
+
+
+def _path(value: Any) -> Path:
+    if isinstance(value, str) and not value:
+        raise TypeError
+    return Path(value)
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError
@@ -150,10 +164,10 @@ def _number(value: Any) -> float:
 KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     int: (_integer, "an integer"),
     float: (_number, "a number"),
-    bool: (_exactly(bool), "True or False"),
+    bool: (_boolean, "True or False"),
     str: (_exactly(str), "text"),
     dict[str, Any]: (_exactly(dict), "a dict"),
-    Path: (Path, "a path"),
-    Path | None: (lambda value: None if value is None else Path(value), "a path"),
+    Path: (_path, "a path"),
+    Path | None: (lambda value: None if value is None else _path(value), "a path"),
 }
 """For each declared type, the conversion function and the description used in error messages."""

@@ -61,6 +61,11 @@ class Completed(MinicharError):
     """Raised if a training run cannot be resumed because it has reached its last step."""
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number and a noun, such as ``1 character`` or ``2,000 characters``."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def plain(value: object) -> str:
     """Return a value as text on one line. An empty string and control characters are quoted."""
     text = str(value)

@@ -26,7 +26,7 @@ except ImportError:  # Windows, where open files cannot be deleted
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 
@@ -82,7 +82,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         If the file cannot be written. An existing file at `path` remains unchanged.
     """
     try:
-        kind, descriptor = _kind(path), _descriptor(path)
+        kind, descriptor = _kind(path), descriptor_of(path)
         if kind is not None and stat.S_ISDIR(kind):
             raise IsADirectoryError
         if kind is None or (stat.S_ISREG(kind) and descriptor is None):
@@ -237,7 +237,7 @@ def _kind(path: Path) -> int | None:
         return None
 
 
-def _descriptor(path: Path) -> int | None:
+def descriptor_of(path: Path) -> int | None:
     """Return the file descriptor that `path` refers to, such as 1 for ``/dev/stdout``, or None."""
     name = os.path.abspath(path)
     match = DESCRIPTOR.fullmatch(name)

@@ -13,6 +13,7 @@ from minichar.engine.embedding import without_embedding
 from minichar.engine.exact import exact
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
+from minichar.errors import counted
 from minichar.text.resets import Resets, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 
@@ -64,11 +65,11 @@ class CharRNN:
     def summary(self) -> str:
         """Return a one-line summary: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
         config = self.config
-        layers = f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}"
+        layers = f"{counted(config.num_layers, 'layer')} of {config.rnn_size}"
         dropout = f", dropout {config.dropout:g}" if config.dropout else ""
         dropout += f", weight drop {config.weight_drop:g}" if config.weight_drop else ""
         return (
-            f"{config.cell.title}, {layers}{dropout}, {config.vocab_size:,} characters, "
+            f"{config.cell.title}, {layers}{dropout}, {counted(config.vocab_size, 'character')}, "
             f"{self.parameters.size:,} parameters"
         )
 

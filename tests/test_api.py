@@ -110,6 +110,49 @@ def test_options_of_generate(model, options, equivalent):
     assert model.generate(**short | options) != model.generate(**short)
 
 
+def test_stop_strings_can_be_any_iterable(model):
+    assert model.generate(length=100, stop=iter(["db"])) == model.generate(length=100, stop="db")
+    assert "a" not in model.generate(length=0, stop=iter(["a"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stop": None}, "stop is None; it must be a list of strings"),
+        ({"stop": 3}, "stop is 3; it must be a list of strings"),
+        ({"stop": ["a", 3]}, r"stop is \['a', 3\]; it must be a list of strings"),
+        ({"prime": b"a"}, "prime is b'a'; it must be text"),
+        ({"argmax": 1}, "argmax is 1; it must be True or False"),
+    ],
+)
+def test_wrong_types_raise(model, options, message):
+    with pytest.raises(minichar.MinicharError, match=message):
+        model.generate(**{"length": 5} | options)
+
+
+def test_numpy_values_are_accepted(model):
+    options = {"length": np.int64(30), "temperature": np.float32(0.5), "argmax": np.True_}
+    assert model.generate(**options) == model.generate(length=30, temperature=0.5, argmax=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: minichar.train(""), "data is ''; it must be a path"),
+        (lambda: minichar.train(checkpoint_dir=""), "checkpoint_dir is ''; it must be a path"),
+        (lambda: minichar.train(recipe=None), "recipe is None; it must be text"),
+        (lambda: minichar.train(device=None), "device is None; it must be text"),
+        (lambda: minichar.load_corpus(min_freq="2"), "min_freq is '2'; it must be an integer"),
+        (lambda: minichar.load_corpus("x", encoding=None), "encoding is None; it must be text"),
+        (lambda: minichar.train("t\0.txt"), r"data is 't\\x00.txt'; it must be"),
+    ],
+)
+def test_wrong_types_of_settings_raise(call, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(minichar.MinicharError, match=message):
+        call()
+
+
 def test_seed_none_generates_different_text_each_time(model):
     assert model.generate(length=200, seed=None) != model.generate(length=200, seed=None)
 

@@ -164,7 +164,7 @@ def test_program_on_the_page_trains():
 def test_checkpoint_of_an_unregistered_cell_is_refused():
     cell = CELLS.pop("mgu")
     try:
-        assert "model is 'mgu'" in refusal("sample")
+        assert "its cell, 'mgu', is not registered: run the program that defines it" in refusal("sample")
     finally:
         CELLS["mgu"] = cell
 

@@ -15,7 +15,7 @@ from minichar.errors import MinicharError
 from minichar.formats.convert import save_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
-from minichar.sampling.generate import Unknown, generate
+from minichar.sampling.generate import Unknown, checked_stop, generate
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_whole
 from minichar.training.settings import Settings
@@ -152,9 +152,8 @@ class Model(CharRNN):
             that are not in the vocabulary.
         """
         seed = secrets.randbits(32) if seed is None else seed
-        stops = (stop,) if isinstance(stop, str) else stop
-        choice = Choice(temperature, top_k, top_p, argmax)
-        yield from filter(None, generate(self, length, prime, seed, stops, unknown, choice))
+        stop, choice = [stop] if isinstance(stop, str) else stop, Choice(temperature, top_k, top_p, argmax)
+        yield from filter(None, generate(self, length, prime, seed, stop, unknown, choice))
 
     @suggesting
     def generate(
@@ -178,7 +177,8 @@ class Model(CharRNN):
             If a value is out of range, `prime` contains characters that are not in the vocabulary, or
             there is neither a length nor a stop string.
         """
-        if length == 0 and not any([stop] if isinstance(stop, str) else stop):
+        stop = [stop] if isinstance(stop, str) else checked_stop(stop)
+        if length == 0 and not any(stop):
             raise MinicharError("length=0 means no limit: set length or stop, or use stream()")
         return "".join(
             self.stream(

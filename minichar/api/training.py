@@ -101,7 +101,9 @@ def train(
         run = start.resume(Path(resume), options, *devices)
     elif init_from is not None:
         source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
-        run = start.begin_from(settings_from(options), source, options, *devices)
+        run = start.begin_from(
+            settings_from({"model": source.config.model, **options}), source, options, *devices
+        )
     else:
         run = start.begin(settings_from(options), *devices)
     if tf32:

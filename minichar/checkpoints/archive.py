@@ -82,7 +82,7 @@ class Archive:
             self.zip = StoredZip(self.path)
         except FileNotFoundError:
             raise MinicharError(
-                f"no such checkpoint: {self.path}: choose a file or directory created by `minichar train`"
+                f"no such checkpoint: {self.path}; choose a file or directory created by `minichar train`"
             ) from None
         except OSError as error:
             raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error

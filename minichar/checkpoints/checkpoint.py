@@ -30,6 +30,7 @@ from minichar.checkpoints.history import History
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
+from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError, Option, brief
@@ -202,6 +203,9 @@ def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocab
             f"it has format version {brief(header.get('version'))}, but this version of minichar reads only "
             f"versions 1 to {VERSION}: upgrade minichar"
         )
+    cell = config.get("model") if isinstance(config := header.get("config"), dict) else None
+    if isinstance(cell, str) and cell not in CELLS:
+        raise damaged(f"its cell, {brief(cell)}, is not registered: run the program that defines it")
     try:
         stored = ADDED | header["config"]
         config = Config(**{field.name: stored[field.name] for field in fields(Config)})

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from stat import S_ISREG
 from typing import TypeVar
 
 from minichar.errors import MinicharError
@@ -81,7 +82,9 @@ def newest_first(folder: Path) -> list[Path]:
         for path in folder.iterdir():
             if is_checkpoint(path):
                 with suppress(OSError):  # a dangling symlink, or a file deleted in the meantime
-                    times[path] = path.stat().st_mtime_ns
+                    status = path.stat()
+                    if S_ISREG(status.st_mode):
+                        times[path] = status.st_mtime_ns
     if not times:
         raise MinicharError(f"no checkpoint in {folder}/: train one with `minichar train`")
     return sorted(times, key=lambda path: -times[path])

@@ -1,5 +1,7 @@
 """Advice on model size and losses, based on char-rnn's README."""
 
+from minichar.errors import counted
+
 LARGE = 4.0
 """Number of parameters per training character above which a model is large for its text."""
 SMALL = 0.1
@@ -12,6 +14,8 @@ PLATEAU = 0.002
 """Improvement in validation loss, in nats, below which the loss has plateaued."""
 MUCH_DROPOUT = 0.25
 """Dropout probability at or above which more dropout is not recommended."""
+NEGLIGIBLE = 0.01
+"""Validation loss, in nats, below which there is nothing left to learn."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 
@@ -42,7 +46,7 @@ def updates_advice(updates: int, batch_size: int) -> str:
     if updates >= FEW_UPDATES:
         return ""
     smaller = " or reduce --batch-size" if batch_size > 1 else ""
-    return f"only {updates:,} training steps: increase --max-epochs{smaller}"
+    return f"only {counted(updates, 'training step')}: increase --max-epochs{smaller}"
 
 
 def fit_advice(
@@ -74,6 +78,8 @@ def fit_advice(
         Dropout probability.
     """
     gap = val_loss - train_loss
+    if val_loss < NEGLIGIBLE:
+        return ""
     if gap > OVERFITTING:
         return f"overfitting (gap {gap:.2f}): try {regularisation(dropout)}"
     if gap >= UNDERFITTING or updates < total / 2:

@@ -19,8 +19,8 @@ from minichar.text.download import Progress
 def command() -> None:
     """List and download datasets.
 
-    You can train on any text file: `minichar train --data my.txt`. These datasets have fixed contents, so
-    that results are comparable.
+    You can train on any text file: `minichar train --data my.txt`. The downloaded datasets have fixed
+    contents, so that results are comparable. pydocs and pystdlib depend on the Python version.
     """
 
 

@@ -11,17 +11,16 @@ import click
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import PATH, GroupedCommand, Integer, OneOf, checkpoint, devices, group
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, counted
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.device import fastest_known
-from minichar.training.evaluation import PARTS, evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.evaluation import NAMES, PARTS, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
-from minichar.training.start import settings_of
+from minichar.training.start import check_text, settings_of
 from minichar.training.text import lay_out, resets_of, where_reset
 
-NAMES = {"train": "training", "val": "validation", "test": "test"}
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
 """Settings that determine which characters are held out."""
 
@@ -114,6 +113,8 @@ def command(
     trained = (
         settings_of(model, path) if "settings" in model.details else settings_from({"recipe": "char-rnn"})
     )
+    if given["data"] is None:
+        check_text(trained, path)
     given["split"] = split if split in SPLITS else None
     settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
 
@@ -171,7 +172,7 @@ def command(
     if where := where_reset(corpus, settings):
         what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):
-        click.echo(f"{rest:,} characters at the ends of the streams are not evaluated", err=True)
+        click.echo(f"not evaluated: {counted(rest, 'character')} at the ends of the streams", err=True)
     click.echo(f"model       {path}: {model.summary()}, on {model.parameters.backend.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
     ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"

@@ -31,10 +31,12 @@ chunk = group("Chunk")
 @chunk("--seq-length", default=6, metavar="T", type=Integer(1), help="Number of time steps.")
 @chunk("--batch-size", default=3, metavar="B", type=Integer(1), help="Number of sequences.")
 @chunk(
+    "--teacher-forcing-ratio",
     "--true-share",
     default=0.7,
+    metavar="P",
     type=Number(0, 1),
-    help="Teacher-forcing ratio of scheduled sampling.",
+    help="Probability of feeding the true character in scheduled sampling.",
 )
 @chunk("--seed", default=123, type=Integer(0), help="Random seed.")
 @device
@@ -52,7 +54,7 @@ def command(
     vocab_size: int,
     seq_length: int,
     batch_size: int,
-    true_share: float,
+    teacher_forcing_ratio: float,
     seed: int,
     device: Backend,
 ) -> None:
@@ -63,6 +65,10 @@ def command(
     differences, which are accurate to about 1e-9. The initial state is nonzero, and dropout,
     DropConnect and scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
+    if layer_norm and rnn_size == 2:
+        raise click.UsageError(
+            "with --layer-norm and two units, central differences are inaccurate: use another --rnn-size"
+        )
     generator = host_generator(seed)
     config = Config(
         vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm
@@ -71,7 +77,7 @@ def command(
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
     inputs, targets = device.to_device(ids)  # each (T, B)
     feed = ScheduledSampling(inputs, "sample", device)
-    feed.draw_mask(true_share, device.uniform(seed))
+    feed.draw_mask(teacher_forcing_ratio, device.uniform(seed))
     rows = check_network(network, feed, targets)
 
     width = max(len(row.name) for row in rows)

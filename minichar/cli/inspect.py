@@ -54,15 +54,18 @@ looking = group("Page")
 def command(
     checkpoint: Path | None, text: Path | None, html: Path | None, length: int, encoding: str | None
 ) -> None:
-    """Show the contents of a checkpoint: configuration, parameters, loss history.
+    """Show the contents of a checkpoint: configuration, parameters and loss history.
 
     With --html, write an HTML page and print its path. The page colours the text by a hidden unit's
     activation and ranks the units by their correlation with features such as the position in the line or
     whether a character is inside quotes. It also shows the surprisal of each character, the most likely
     alternatives, and the distribution of gate values.
     """
-    if text is not None and html is None:
-        raise click.UsageError("--text requires --html: specify an output file, such as --html page.html")
+    for name, value in (("--text", text), ("--encoding", encoding)):
+        if value is not None and html is None:
+            raise click.UsageError(
+                f"{name} requires --html: specify an output file, such as --html page.html"
+            )
     path, model = open_checkpoint(checkpoint, load_model)
     if html is None:
         show(model, path)

@@ -12,7 +12,6 @@ RENAMED = {
     # torch-rnn
     "model-type": "--model",
     "wordvec-size": "--embedding",
-    "lr-decay-factor": "--learning-rate-decay",
     "checkpoint-every": "--eval-val-every",  # in chunks, whereas --checkpoint-every is in seconds
     "checkpoint": "",
     "start-text": "--primetext",
@@ -32,9 +31,6 @@ RENAMED = {
     "hidden-size": "--rnn-size",
     "epochs": "--max-epochs",
     "lr": "--learning-rate",
-    "validation-split": "--val-frac",
-    "clipvalue": "--grad-clip",
-    "clipnorm": "--clip-norm",
 }
 """Options that take the same values as a minichar option, or as the argument (an empty string)."""
 
@@ -50,7 +46,8 @@ BY_VALUE = {
     **dict.fromkeys(("input-h5", "input-json", "batchnorm", "lr-decay-every", "reset-iterations"), DROPPED),
     **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
     **dict.fromkeys(("n-head", "compile", "max-iters", "weight-decay"), DROPPED),
-    **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr"), DROPPED),
+    **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr", "lr-decay-factor"), DROPPED),
+    **dict.fromkeys(("validation-split", "clipvalue", "clipnorm"), DROPPED),
 }
 """Patterns that an option's value may match, and the words that replace the option and the value.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import log
 from pathlib import Path
+from shlex import quote
 from time import monotonic, time
 from typing import Any
 
@@ -17,7 +18,7 @@ import click
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, counted
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
@@ -108,8 +109,8 @@ class Report:
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
-            f"           {split.left_out:,} characters left out ({split.left_out / len(corpus.ids):.1%}), "
-            "at the ends of the streams",
+            f"           {counted(split.left_out, 'character')} left out "
+            f"({split.left_out / len(corpus.ids):.1%}), at the ends of the streams",
             f"model      {model.summary()}",
             f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",
@@ -251,10 +252,10 @@ class Report:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
         if self.trainer.stopping and self.last:
             self.say(f"stopped at epoch {self.trainer.epoch:.2f}; resume with:")
-            self.say(f"  minichar train --resume {self.last}")
+            self.say(f"  minichar train --resume {quote(str(self.last))}")
         best = self.trainer.best
         if best:
-            self.say(f"generate text: minichar sample {best}")
+            self.say(f"generate text: minichar sample {quote(str(best))}")
             click.echo(os.fsencode(best))  # raw bytes: a path may not be valid UTF-8
 
 

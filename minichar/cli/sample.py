@@ -48,7 +48,7 @@ ending = group("Length")
 @sampling(
     "--seed",
     type=int,
-    help="Random seed. The same seed always produces the same text.  [default: a new seed, which is printed]",
+    help="Random seed. The same seed gives the same text.  [default: a new seed, which is printed]",
 )
 @sampling(
     "--num-samples",

@@ -11,7 +11,7 @@ from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
 listening = group("Address")
-sharing = group("Load")
+sharing = group("Workers and limits")
 watching = group("Log")
 
 

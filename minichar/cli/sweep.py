@@ -124,10 +124,14 @@ def command(
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or
     stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
-    checkpoint. To continue a sweep, run the command again; only --sweep-dir is required.
+    checkpoint. To continue a sweep, run the command again; only --sweep-dir is required, and
+    --storage if it was specified.
 
     The command that trains the best model is printed to standard output, everything else to standard error.
     """
+    searched = [str(each) for each in (*(read_space(space) if space else ()), *search)]
+    if not searched and not is_sweep(sweep_dir):
+        raise click.UsageError("nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log")
     if options["data"] == STDIN:
         options["data"] = save_stdin(sweep_dir)
     given = {
@@ -135,9 +139,6 @@ def command(
         for name, value in options.items()
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    searched = [str(each) for each in (*(read_space(space) if space else ()), *search)]
-    if not searched and not is_sweep(sweep_dir):
-        raise click.UsageError("nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log")
     plan = Plan(given, searched or read_plan(sweep_dir).search) if searched or given else None
     sweep = Sweep(sweep_dir, plan, storage, devices)
     with SweepReport(sweep, trials, quiet) as report, stopping(sweep) as received:
@@ -148,6 +149,8 @@ def command(
         click.echo(os.fsencode(train_command({**sweep.plan.given, **ranked[0].values})))
     if received:
         ctx.exit(128 + received[0])
+    if not ranked and not sweep.stopping:
+        ctx.exit(1)
 
 
 command.params = [parameter for parameter in command.params if parameter.name not in OMITTED]

@@ -1,6 +1,7 @@
 """Output of ``minichar sweep`` to standard error: one line per trial, a progress line and a table."""
 
 import sys
+from shlex import join
 from time import monotonic
 
 import click
@@ -33,7 +34,7 @@ class SweepReport:
         self.shown_at = self.begun = monotonic()
         self.validation = ""
         searched = ", ".join(map(str, sweep.space))
-        self.say(f"sweep      {sweep.folder}/: up to {trials} trials of {searched}")
+        self.say(f"sweep      {sweep.folder}/: up to {trials} trial{'s' * (trials != 1)} of {searched}")
 
     def __enter__(self) -> "SweepReport":
         return self
@@ -75,8 +76,10 @@ class SweepReport:
     def finish(self) -> None:
         """Print a table of the best trials and suggested commands."""
         if self.sweep.stopping:
-            folder = self.sweep.folder
-            self.say(f"stopped; continue with:\n  minichar sweep --sweep-dir {folder} --trials {self.trials}")
+            words = ["minichar", "sweep", "--sweep-dir", str(self.sweep.folder), "--trials", str(self.trials)]
+            if database := self.sweep.plan.database:
+                words += ["--storage", database]
+            self.say(f"stopped; continue with:\n  {join(words)}")
         ranked = results(self.sweep.study)
         if not ranked:
             self.say("no trial has been completed")

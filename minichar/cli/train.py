@@ -5,6 +5,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -90,7 +91,12 @@ def command(
     """
     if ctx.args:
         raise click.UsageError(
-            f"unexpected argument {ctx.args[0]!r}: use `minichar train --data {ctx.args[0]}`"
+            f"unexpected argument {ctx.args[0]!r}: "
+            + (
+                f"use `minichar train --data {quote(ctx.args[0])}`"
+                if options["data"] is None
+                else "for several files, put them in a directory and specify it with --data"
+            )
         )
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
@@ -102,15 +108,21 @@ def command(
         if team.rank == 0:
             for device in devices:
                 device.announce = partial(click.echo, err=True)
-        if options["data"] == STDIN:
-            explicit["data"] = team.lead(lambda: save_stdin(options["checkpoint_dir"]))
+        folder = options["checkpoint_dir"]
         if checkpoint:
             if str(checkpoint) == NEWEST:
-                newest_first(checkpoint := options["checkpoint_dir"])  # raises if there is no checkpoint
+                newest_first(checkpoint := folder)  # raises if there is no checkpoint
+            elif "checkpoint_dir" not in given:
+                folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+        if options["data"] == STDIN and (checkpoint is None or checkpoint.exists()):
+            explicit["data"] = team.lead(lambda: save_stdin(folder))
+        if checkpoint:
             run = resume(checkpoint, explicit, *devices, team=team)
         elif init_from:
             _, model = open_checkpoint(init_from, lambda path: load_model(path, devices[0]))
-            run = begin_from(settings_from(explicit), model, given, *devices, team=team)
+            run = begin_from(
+                settings_from({"model": model.config.model, **explicit}), model, given, *devices, team=team
+            )
         else:
             run = begin(settings_from(explicit), *devices, team=team)
         if tf32:
@@ -144,5 +156,5 @@ def save_stdin(directory: Path) -> Path:
         if not file.tell():
             raise MinicharError("standard input is empty: pipe text to `minichar train --data -`")
         if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
-            raise MinicharError(f"{path} contains a different text: choose another directory")
+            raise MinicharError(f"{path} contains a different text: delete it, or choose another directory")
     return path

@@ -12,7 +12,7 @@ from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
 
 part = partial(need, extra="web", what="a worker")
-working = group("Load")
+working = group("Jobs")
 
 
 @click.command("worker", cls=GroupedCommand)

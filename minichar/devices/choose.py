@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+from minichar.checks import checked
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import open_cupy
@@ -26,7 +27,7 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
         If the device is not available. The message states whether the package, the driver or the
         device is missing. There is no fallback to another device.
     """
-    kind, colon, number = name.partition(":")
+    kind, colon, number = checked("device", name, str).partition(":")
     if kind not in ("auto", "cpu", "gpu", "opencl") or (
         colon and (kind in ("auto", "cpu") or not number.isdecimal())
     ):

@@ -235,7 +235,7 @@ def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
 def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[str]:
     """Yield notes about data that format `to` cannot store and about how to use the file."""
     if in_training:
-        yield f"dropped the training state: only a {model.parameters.dtype} .npz can store it"
+        yield f"dropped the training state: only a {model.parameters.dtype} .npz file can store it"
     if to not in OTHERS:
         return
     for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):

@@ -6,7 +6,7 @@
 Generation runs the same network as training, on a batch of streams (`minichar.sampling.streams`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from minichar.checks import at_least, between, checked, rule
 from minichar.devices.cpu import host_generator
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, brief
 from minichar.model import CharRNN
 from minichar.sampling.blocks import sample_blocks
 from minichar.sampling.choice import Choice
@@ -126,9 +126,17 @@ def prime_ids(
     MinicharError
         If a character is not in the vocabulary and `unknown` is ``error``.
     """
-    ids = vocabulary.encode(prime, unknown)
+    ids = vocabulary.encode(checked("prime", prime, str), unknown)
     newline = "\n" if "\n" in vocabulary else ""
     return ids if len(ids) else vocabulary.encode(reset_on or newline)
+
+
+def checked_stop(stop: Iterable[str]) -> list[str]:
+    """Return the stop strings as a list. Raise a `MinicharError` if they are anything else."""
+    strings = list(stop) if isinstance(stop, Iterable) and not isinstance(stop, str) else None
+    if strings is None or not all(isinstance(string, str) for string in strings):
+        raise MinicharError(Option("stop"), f" is {brief(stop)}; it must be a list of strings")
+    return strings
 
 
 def generate_many(
@@ -150,8 +158,7 @@ def generate_many(
     length = checked("length", length, int, at_least(0), BELOW_2_63)
     num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
     seed = checked("seed", seed, int, at_least(0))
-    if isinstance(stop, str) or not all(isinstance(string, str) for string in stop or ()):
-        raise MinicharError(Option("stop"), f" is {stop!r}; it must be a list of strings")
+    stop = checked_stop(stop)
     characters = model.vocabulary.characters
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]

@@ -122,7 +122,8 @@ def read_space(path: Path) -> list[Dimension]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MinicharError(f"cannot read the search space {path}: {error}") from error
+        cause = getattr(error, "strerror", None) or error
+        raise MinicharError(f"cannot read the search space {path}: {cause}") from error
     lists = {name: values if isinstance(values, list) else [values] for name, values in table.items()}
     return [parse(f"{name}={','.join(map(str, values))}") for name, values in lists.items()]
 

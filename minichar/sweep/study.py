@@ -10,6 +10,7 @@ The directory identifies the sweep: every process that uses it contributes trial
 
 import json
 import secrets
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -167,4 +168,6 @@ def importance(study: Any) -> dict[str, float]:
     """
     if len(results(study)) < 2:
         return {}
-    return part("optuna.importance").get_param_importances(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna warns if all losses are equal
+        return part("optuna.importance").get_param_importances(study)

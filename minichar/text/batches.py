@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, counted
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 
@@ -190,8 +190,8 @@ def split_text(
         else:
             needed = bisect_left(range(MAX_N), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
-                f"the text has {N:,} characters, too few for one training and one validation chunk: "
-                f"use at least {needed:,}"
+                f"the text has {counted(N, 'character')}, too few for one training"
+                f"{' and one validation' * (val_frac > 0)} chunk: use at least {needed:,}"
             )
     lay_out = _columns if how == "columns" else _tail
     train, val, test = lay_out(ids, B, T, shares, resets)

@@ -12,6 +12,7 @@ from threading import Thread
 import numpy as np
 from numpy.typing import NDArray
 
+from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option
 from minichar.text.cache import Cache
 from minichar.text.datasets import dataset_path, place, pydocs_text
@@ -93,7 +94,8 @@ def load_corpus(
         If a file cannot be read or decoded, or looks like a binary file, or if the text has fewer than two
         characters, or contains a character that `vocabulary` cannot encode.
     """
-    encoding = check_encoding("utf-8" if data is None else encoding)
+    encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
+    min_freq = checked("min_freq", min_freq, int, at_least(0))
     path, text = _open_default() if data is None else _open(Path(data), encoding)
     digest, store = _begin(text.digest), None
     if path and vocabulary is None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from minichar.errors import MinicharError
+from minichar.files import descriptor_of
 from minichar.text.datasets import DATASETS, dataset_path
 
 
@@ -36,7 +37,8 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
         for file in files:
             if not file.exists():
                 raise _missing(data, file)
-            if not file.is_file() or Path(os.path.realpath(file)).is_relative_to("/proc"):
+            special = descriptor_of(file) is not None or Path(os.path.realpath(file)).is_relative_to("/proc")
+            if special or not file.is_file():
                 raise MinicharError(
                     f"{str(file)!r} is not a regular file: copy its content to a regular file"
                 )

@@ -154,7 +154,7 @@ class Vocabulary:
         missing_characters = sorted(set(text) - set(self.characters), key=text.index)
         named = name_some(missing_characters, lambda c: positions(text, c))
         raise MinicharError(
-            f"not in the vocabulary: {named}; leave them out, or use ",
+            f"some characters are not in the vocabulary: {named}; remove them, or use ",
             Option("unknown", "unk" if self.unknown else "skip"),
         )
 

@@ -21,7 +21,8 @@ from minichar.text.mapping import release
 from minichar.text.resets import Resets
 from minichar.training.measurement import Measurement
 
-PARTS = ("train", "val", "test")
+NAMES = {"train": "training", "val": "validation", "test": "test"}
+PARTS = tuple(NAMES)
 BLOCKS = 64
 """Number of blocks that are evaluated at a time (`evaluate_blocks`)."""
 LARGEST_LOSS = 700
@@ -118,7 +119,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     """
     if not len(getattr(split, part)):
         raise MinicharError(
-            f"the {part} split is empty: choose another ",
+            f"the {NAMES[part]} split is empty: choose another ",
             Option("part"),
             " or change the fractions",
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minichar.checks import did_you_mean
+from minichar.checks import checked, did_you_mean
 from minichar.errors import MinicharError, Option
 from minichar.training.settings import Settings
 
@@ -71,7 +71,7 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
     MinicharError
         If there is no such recipe, or an option is invalid or would have no effect.
     """
-    name = given.get("recipe", Settings.recipe)
+    name = checked("recipe", given.get("recipe", Settings.recipe), str)
     if name not in RECIPES:
         known = ", ".join(RECIPES)
         raise MinicharError(
@@ -85,10 +85,14 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
 def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise a `MinicharError` if an option in `given` has no effect with the `settings`."""
     unused = []
+    if settings.data is None:
+        unused.append(("encoding", Option("data")))
     if settings.model != "gru":
         unused.append(("gru_reset", Option("model", "gru")))
     if settings.learning_rate_schedule != "step":
         unused += [(option, Option("learning_rate_schedule", "step")) for option in STEP]
+    elif settings.learning_rate_decay == 1.0:
+        unused.append(("learning_rate_decay_after", Option("learning_rate_decay")))
     if not settings.use_ss:
         unused += [(option, Option("use_ss", True)) for option in SS]
     for option, needed in unused:

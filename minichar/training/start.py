@@ -157,6 +157,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
                 Option("init_from"),
             )
     check_effect(settings, changes)
+    if "data" not in changes:
+        check_text(settings, path)
     # Do not write a cache to a path taken from an untrusted checkpoint.
     corpus = team.in_turn(lambda: read_corpus(settings, cache="data" in changes))
     origin = model.details.get("origin")
@@ -236,6 +238,15 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
         raise MinicharError(
             f"{path} cannot be used: its training settings are missing or damaged ({error})"
         ) from error
+
+
+def check_text(settings: Settings, path: Path) -> None:
+    """Raise a `MinicharError` if the text that the model in `path` was trained on does not exist."""
+    if settings.data is not None and not settings.data.exists():
+        raise MinicharError(
+            f"{path} was trained on {str(settings.data)!r}, which does not exist: specify a text with ",
+            Option("data"),
+        )
 
 
 def masking(settings: Settings) -> dict[str, Any]:

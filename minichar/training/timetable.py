@@ -2,6 +2,7 @@
 
 from time import monotonic
 
+from minichar.errors import counted
 from minichar.training.settings import Settings
 
 AUTOMATIC = 120.0
@@ -84,7 +85,8 @@ class Timetable:
     def reason_to_end(self) -> str:
         """Return why training should end before the last step, or an empty string."""
         if self.is_over_time():
-            return f"reached the time limit of {self.settings.max_time:g} minutes"
+            limit = self.settings.max_time
+            return f"reached the time limit of {limit:g} minute{'s' * (limit != 1)}"
         if 0 < self.settings.patience <= self.since_best:
-            return f"the validation loss has not improved in {self.since_best} evaluations"
+            return f"the validation loss has not improved in {counted(self.since_best, 'evaluation')}"
         return ""

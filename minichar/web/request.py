@@ -158,7 +158,7 @@ class Request:
             prime = prime_ids(vocabulary, self.prime, self.unknown, reset_on)
             given = {position: int(vocabulary.encode(character)[0]) for position, character in self.branches}
         except MinicharError as error:
-            raise NotInVocabulary(str(error).partition("; leave them out")[0]) from error
+            raise NotInVocabulary(str(error).partition("; remove them")[0]) from error
         given |= dict(enumerate(vocabulary.encode(known).tolist()))
         choice = Choice(self.temperature, self.top_k, self.top_p, self.argmax)
         return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given)

@@ -115,6 +115,12 @@ def test_a_directory_without_checkpoints_is_an_error(tmp_path, folder):
         best_checkpoint(tmp_path / folder)
 
 
+def test_a_directory_with_the_name_of_a_checkpoint_is_ignored(tmp_path):
+    touch(tmp_path, "lm_cv_epoch2.00_1.2500.npz")
+    (tmp_path / "lm_cv_epoch3.00_0.0002.npz").mkdir()
+    assert best_checkpoint(tmp_path).name == "lm_cv_epoch2.00_1.2500.npz"
+
+
 def run(*losses):
     """Return the checkpoint paths of a run with the given losses, oldest first."""
     return [checkpoint_path(Path("cv"), "lstm", e, loss, True) for e, loss in enumerate(losses)]

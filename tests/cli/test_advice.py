@@ -36,6 +36,8 @@ def test_size_advice_names_an_option():
         (1.0, 1.01, "underfitting"),
         (1.5, 1.5, "underfitting"),
         (2.0, 1.5, "underfitting"),
+        (0.0, 0.01, "underfitting"),
+        (0.0, 0.009, ""),
     ],
 )
 def test_fit_advice(train, val, words):
@@ -69,7 +71,8 @@ def test_a_short_run_is_advised_only_to_train_longer(before):
 
 
 @pytest.mark.parametrize(
-    ("updates", "words"), [(100, "only 100 training steps"), (499, "only 499"), (500, "")]
+    ("updates", "words"),
+    [(1, "only 1 training step:"), (100, "only 100 training steps:"), (499, "only 499"), (500, "")],
 )
 def test_updates_advice(updates, words):
     assert updates_advice(updates, 2).startswith(words)

@@ -235,6 +235,14 @@ def test_text_file_instead_of_a_checkpoint(refused, home):
         )
 
 
+def test_the_training_text_is_missing(refused, train, home):
+    train("--max-epochs", 1)
+    (home / "input.txt").unlink()
+    for command in (["train", "--resume", "cv"], ["eval"]):
+        error = refused(*command)
+        assert "was trained on 'input.txt', which does not exist: specify a text with --data" in error
+
+
 DAMAGE = {
     "missing": (lambda p: p.unlink(), "no such checkpoint: x.npz"),
     "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or not a zip archive"),

@@ -128,6 +128,7 @@ def test_notes_are_printed_to_standard_error(cli, train, home):
     ("arguments", "status", "words"),
     [
         (["--part", "test"], 1, "the test split is empty"),
+        (["--train-frac", 1.0, "--val-frac", 0.0], 1, "the validation split is empty"),
         (["--split", "tail", "--start", "carried"], 1, "--start carried requires --split columns"),
         (["--split", "whole", "--start", "carried"], 2, "always starts from a zero state"),
         (["--train-frac", 0.9, "--val-frac", 0.2], 1, "their sum at most 1"),
@@ -196,7 +197,7 @@ def test_blocks_start_from_a_zero_state(cli, train):
     path = train()
     result = cli("eval", path, "--split", "whole", "--block", 16)
     found, rest = result.stdout, (len(TEXT) - 1) % 16
-    assert result.stderr == f"{rest} characters at the ends of the streams are not evaluated\n"
+    assert result.stderr == f"not evaluated: {rest} characters at the ends of the streams\n"
     assert ": whole text, blocks of 16 characters, each from a zero state, " in found
     ids = load_corpus("input.txt").ids
     expected = evaluate_blocks(load(path), ids[None], 16)

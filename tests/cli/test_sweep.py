@@ -4,6 +4,8 @@ import shlex
 import signal
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.shell_completion import ShellComplete
@@ -11,8 +13,10 @@ from click.testing import CliRunner
 from toys import SMALL, TEXT
 
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
-from minichar.cli import INTERRUPTED, main
+from minichar.cli import INTERRUPTED, main, sweep_report
 from minichar.cli.sweep import train_command
+from minichar.cli.sweep_report import SweepReport
+from minichar.sweep.study import Plan
 
 OPTIONS = (
     "--data",
@@ -62,7 +66,7 @@ def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, 
     monkeypatch.setattr("minichar.cli.sweep_report.REFRESH", 0.0)
     words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 1)
     said = cli("sweep", *words).stderr
-    assert "up to 1 trials of rnn_size=4,8\n" in said
+    assert "up to 1 trial of rnn_size=4,8\n" in said
     assert re.search(r"trial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}", said)
 
 
@@ -97,7 +101,7 @@ def test_ctrl_c_leaves_the_trial_to_the_next_process(process, cli, home, optuna)
         (("--search", "rnn_size=0..8"), 1, "--rnn-size is 0; it must be from 1"),
         (("--search", "rnn_size=4,8", "--rnn-size", 8), 1, "--rnn-size is specified more than once"),
         (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "so --val-frac must be above 0"),
-        (("--space", "absent.toml"), 1, "cannot read the search space absent.toml"),
+        (("--space", "absent.toml"), 1, "search space absent.toml: No such file or directory\n"),
         (("--search", "rnn_size=4,8", "--data", "absent"), 1, "absent"),
         (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "own directory in --sweep-dir"),
         (
@@ -115,6 +119,22 @@ def test_user_errors(cli, home, optuna, words, status, message):
     assert message in result.stderr
     assert result.stderr.count("\n") <= 4
     assert not [*home.glob("sweep/trial-*")]
+
+
+def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeypatch):
+    monkeypatch.setattr(sweep_report, "results", lambda study: [])
+    for database, words in (("", []), ("sqlite:///my db", ["--storage", "sqlite:///my db"])):
+        plan = Plan({}, [], database=database)
+        sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], study=None, stopping=True)
+        SweepReport(sweep, 3, True).finish()
+        command = capsys.readouterr().err.splitlines()[2]
+        assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "s", "--trials", "3", *words]
+
+
+def test_the_status_is_1_if_every_trial_fails(cli, home, optuna):
+    result = cli("sweep", *OPTIONS[:-4], "--search", "learning_rate=1e9,1e10", "--trials", 1, status=1)
+    assert result.stdout == ""
+    assert "no trial has been completed" in result.stderr
 
 
 def test_without_optuna(cli, home, monkeypatch):

@@ -649,3 +649,32 @@ def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, t
     assert words in cli("train", "--data", "-", *TOY, stdin=text, status=1).stderr
     assert (home / "cv" / "input.txt").read_text() == TEXT
     assert os.listdir(home / "cv") == ["input.txt"]
+
+
+def test_standard_input_is_saved_beside_the_checkpoint_to_resume(cli, home):
+    cli("train", "--data", "-", *TOY, "--max-epochs", 1, "--checkpoint-dir", "mine", stdin=TEXT)
+    cli("train", "--data", "-", "--resume", "mine", "--max-epochs", 2, stdin=TEXT)
+    error = cli("train", "--data", "-", "--resume", "absent", status=1, stdin=TEXT).stderr
+    assert "no such checkpoint: absent" in error or "no checkpoint in absent" in error
+    assert sorted(os.listdir(home)) == ["input.txt", "mine"]
+
+
+def test_suggested_commands_are_quoted(cli, home):
+    said = cli(
+        "train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--checkpoint-dir", "my models"
+    ).stderr
+    assert "generate text: minichar sample 'my models/lm_lstm_epoch1.00_" in said
+
+
+def test_several_files_are_not_accepted(cli):
+    error = cli("train", "--data", "a.txt", "b.txt", status=2).stderr
+    assert "unexpected argument 'b.txt': for several files, put them in a directory" in error
+    assert "use `minichar train --data 'b c.txt'`" in cli("train", "b c.txt", status=2).stderr
+
+
+def test_the_reset_gate_of_the_initial_model_can_be_repeated(cli, train):
+    path = train("--model", "gru", "--gru-reset", "before", "--max-epochs", 1)
+    options = ("--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
+    assert "GRU" in cli("train", "--init-from", path, "--gru-reset", "before", *options).stderr
+    error = cli("train", "--init-from", path, "--gru-reset", "after", *options, status=1).stderr
+    assert "--gru-reset after does not match the --init-from model, which has before" in error

@@ -153,7 +153,7 @@ def test_training_state_is_kept_only_on_request(trained, cli):
 def test_a_note_reports_dropped_training_state(trained, package):
     package("onnx")
     _, _, path = trained()
-    dropped = "dropped the training state: only a float32 .npz can store it"
+    dropped = "dropped the training state: only a float32 .npz file can store it"
     assert convert(path, path.with_name("half.npz"), dtype="float16", inference=False).notes == (dropped,)
     assert convert(path, to="onnx").notes == (dropped,)
     assert convert(path, path.with_name("small.npz")).notes == ()

@@ -339,7 +339,7 @@ def test_the_page_fits_a_phone_and_a_frame(visit, make, scheme):
     assert boxes[1]["height"] > 90
     for button in page.locator("#settings button").all():
         assert button.bounding_box()["height"] >= 40
-    for name in ("Beginning", "Temperature 0.8", "Top-p 1", "Seed", "Length", "Animate"):
+    for name in ("Prompt", "Temperature 0.8", "Top-p 1", "Seed", "Length", "Animate"):
         expect(page.get_by_label(name, exact=True)).to_be_visible()
     expect(page.get_by_role("img")).to_have_accessible_name(page.inner_text("#units-about"))
     ink, paper = page.evaluate(

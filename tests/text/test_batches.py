@@ -153,6 +153,7 @@ def test_without_validation_one_chunk_is_enough():
 def test_error_for_short_text_contains_the_minimum_length(how, fractions):
     with pytest.raises(MinicharError, match="the text has 5 characters") as caught:
         split_text(positions(5), 50, 50, *fractions, how=how)
+    assert ("and one validation chunk" in str(caught.value)) == (fractions[1] > 0)
     needed = int(str(caught.value).rsplit(" ", 1)[1].replace(",", ""))
     enough = split_text(positions(needed), 50, 50, *fractions, how=how)
     assert (enough.B, enough.T) == (1, MIN_T)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import minichar.text.reading as reading
 from minichar.errors import MinicharError
+from minichar.files import descriptor_of
 from minichar.text.corpus import load_corpus
 from minichar.text.encodings import suggest
 from minichar.text.joining import Text
@@ -191,6 +192,14 @@ def test_only_regular_files_are_read(tmp_path):
     assert "not a regular file" in error_of(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/zero")
     assert "not a regular file" in error_of(tmp_path / "link")
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="requires /dev/fd")
+def test_file_descriptors_are_not_read(tmp_path):
+    """The text could not be found again, and its cache would be written to /dev."""
+    with open(written(tmp_path, b"the river"), "rb") as file:
+        assert "not a regular file" in error_of(Path(f"/dev/fd/{file.fileno()}"))
+    assert descriptor_of(Path("/dev/stdin")) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="requires /proc")

@@ -32,6 +32,11 @@ def test_the_default_recipe_is_quick():
             {"recipe": "laptop", "learning_rate_schedule": "linear", "learning_rate_decay_after": 2},
             "learning_rate_decay_after has no effect without learning_rate_schedule='step'",
         ),
+        (
+            {"learning_rate_decay_after": 3},
+            "learning_rate_decay_after has no effect without learning_rate_decay",
+        ),
+        ({"encoding": "gb18030"}, "encoding has no effect without data"),
         ({"gru_reset": "before"}, "gru_reset has no effect without model='gru'"),
         ({"start_ss": 0.9}, "start_ss has no effect without use_ss=True"),
         ({"recipe": "char-rnn", "ss_feed": "argmax"}, "ss_feed has no effect without use_ss=True"),
@@ -42,7 +47,8 @@ def test_an_option_without_an_effect_is_an_error(given, message):
         settings_from(given)
     option, _, needed = message.partition(" has no effect without ")
     assert str(caught.value) == f"{message}: add {needed} or omit {option}"
-    needed = {"learning_rate_schedule": "step", "use_ss": True, "model": "gru"}
+    needed = {"learning_rate_schedule": "step", "use_ss": True, "model": "gru", "data": "my.txt"}
+    needed["learning_rate_decay"] = 0.9
     settings_from(given | needed)
 
 

@@ -50,6 +50,9 @@ def test_the_time_limit():
     plan.now = 90
     assert plan.is_evaluation_due(3)
     assert plan.reason_to_end() == "reached the time limit of 1.5 minutes"
+    plan = Timetable(Settings(max_time=1), 10)
+    plan.now = 60
+    assert plan.reason_to_end() == "reached the time limit of 1 minute"
 
 
 def test_without_a_limit_time_does_not_end_the_run():
