@@ -58,6 +58,8 @@ class Connection(HTTPChannel):
     ----------
     waiting_since : float
         Time at which the server started to wait for the current request.
+    unsent_since : float or None
+        Time since which part of a response has been pending at every check, or None.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError
@@ -67,6 +69,7 @@ class Connection(HTTPChannel):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.waiting_since = time.time()
+        self.unsent_since: float | None = None
         super().__init__(*arguments, **options)
 
     def service(self) -> None:
@@ -76,9 +79,11 @@ class Connection(HTTPChannel):
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
-        if self.requests or self.total_outbufs_len:
-            self.will_close |= bool(self.total_outbufs_len) and now - self.last_activity > TIMEOUT
-        elif now - self.waiting_since > TIMEOUT:
+        # A busy server may have sent nothing for a while, which is not the client's fault.
+        self.unsent_since = (self.unsent_since or now) if self.total_outbufs_len else None
+        if self.unsent_since is not None:
+            self.will_close |= now - max(self.unsent_since, self.last_activity) > TIMEOUT
+        elif not self.requests and now - self.waiting_since > TIMEOUT:
             with self.requests_lock:
                 if self.request is None:
                     self.will_close = True

@@ -32,6 +32,8 @@ from minichar.web.jobs import KEEP, KEEP_ALTERNATIVES
 
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
+UNSEEN_AFTER = 3 * ABANDONED_AFTER
+"""Seconds after which a job counts as abandoned if its server gives no sign, as busy servers can pause."""
 CONNECTIONS = 32
 """Maximum number of connections in a pool. Threads wait up to `POOL_TIMEOUT` seconds for a free one."""
 POOL_TIMEOUT = 20
@@ -175,8 +177,12 @@ class Store:
         """Record that the jobs have a reader."""
         with self.client.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                pipeline.set(key("seen", job_id), "", px=int(1000 * ABANDONED_AFTER))
+                pipeline.set(key("seen", job_id), "", px=int(1000 * UNSEEN_AFTER))
             pipeline.execute()
+
+    def stop_reading(self, job_id: str) -> None:
+        """Record that a reader has left. Without another one, the job is soon abandoned."""
+        self.client.pexpire(key("seen", job_id), int(1000 * ABANDONED_AFTER))
 
     def abandoned(self, job_ids: Sequence[str]) -> list[str]:
         """Return the jobs that have been cancelled or have no reader."""

@@ -16,11 +16,11 @@ from minichar import MinicharError, generate
 from minichar.web import redis_queue, worker
 from minichar.web.app import create_app
 from minichar.web.details import Details
-from minichar.web.job import Busy, Update
+from minichar.web.job import ABANDONED_AFTER, Busy, Update
 from minichar.web.queue import Unavailable
 from minichar.web.redis_queue import RedisQueue
 from minichar.web.request import BadRequest, Request
-from minichar.web.store import CONNECTIONS, Store, client
+from minichar.web.store import CONNECTIONS, UNSEEN_AFTER, Store, client
 from minichar.web.worker import Worker
 
 dramatiq = pytest.importorskip("dramatiq")
@@ -97,6 +97,22 @@ def test_cancelled_and_abandoned_jobs_stop(queue, running_worker, monkeypatch):
     job_id = queue.submit(Request.from_json(LONG))
     next(queue.follow(job_id, 0))
     wait_for(lambda: any(u.reason == "cancelled" for u in running_worker.store.updates(job_id)))
+
+
+def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
+    """With hundreds of readers, its threads can wait for each other for more than ten seconds."""
+    job_id = queue.submit(Request.from_json(LONG))
+
+    def left():
+        return queue._store.client.pttl(f"minichar:seen:{job_id}") / 1000
+
+    assert ABANDONED_AFTER < left() <= UNSEEN_AFTER
+    reader = queue.follow(job_id, 0)
+    next(reader)
+    assert left() > ABANDONED_AFTER
+    reader.close()
+    assert 0 < left() <= ABANDONED_AFTER
+    queue.cancel(job_id)
 
 
 def test_full_queue_rejects_jobs(queue, redis_url, model):

@@ -127,6 +127,25 @@ def test_a_client_that_does_not_read_is_disconnected(port, queue):
         assert b'"reason"' not in received
 
 
+def test_a_client_is_not_blamed_for_a_pause_of_the_server(monkeypatch):
+    monkeypatch.setattr(connections, "TIMEOUT", 10)
+    one = connections.Connection.__new__(connections.Connection)
+    one.requests, one.request, one.unsent_since = [object()], None, None
+    one.last_activity, one.waiting_since, one.will_close = 0.0, 0.0, False
+
+    def closed(now, unsent):
+        one.total_outbufs_len = unsent
+        one.check_deadline(now)
+        return one.will_close
+
+    assert not closed(20, 5)  # nothing was sent until now
+    assert not closed(31, 0)
+    assert not closed(32, 5)
+    one.last_activity = 35.0
+    assert not closed(44, 5)
+    assert closed(46, 5)
+
+
 def test_silent_clients_do_not_block_others(queue, monkeypatch):
     """At the limit, the oldest connection without a request is closed, long before its deadline."""
     monkeypatch.setattr(server, "MAX_WAITING", 30)
