@@ -1,7 +1,7 @@
 """Measure the figures in docs/scale.md: ``python docs/measured/ranks.py``.
 
-The script requires mpi4py, an MPI and an otherwise idle machine with at least two cores, and takes about two
-minutes. It runs one and two single-threaded ranks alternately.
+The script requires mpi4py, an MPI and an otherwise idle machine with at least two cores, and takes about a
+minute and a half. It runs one and two single-threaded ranks alternately.
 """
 
 import json
@@ -19,7 +19,7 @@ from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 from minichar.training.team import Ranks
 
-ROUNDS = 7
+ROUNDS = 3
 SIZES = [(128, 50), (128, 100), (256, 50), (256, 100)]
 STEPS = {128: 40, 256: 15}
 
