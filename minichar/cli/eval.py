@@ -15,7 +15,7 @@ from minichar.errors import MinicharError, Option, counted
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.device import fastest_known
-from minichar.training.evaluation import NAMES, PARTS, evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.evaluation import PART_NAMES, PARTS, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
 from minichar.training.start import check_text, settings_of
@@ -159,7 +159,7 @@ def command(
             )
         for note in (*laid_out.notes, *chosen):
             click.echo(note, err=True)
-        what = f"{NAMES[part]} split ({laid_out.how}), "
+        what = f"{PART_NAMES[part]} split ({laid_out.how}), "
         if block:
             chunks = getattr(laid_out, part)
             streams = chunks.streams
@@ -168,7 +168,7 @@ def command(
         else:
             result = evaluate_part(model, laid_out, part, start, watch)
             begun = "from a zero state" if start == "zero" else "with the state carried over"
-            what += f"{laid_out.B} stream{'s' if laid_out.B > 1 else ''} {begun}"
+            what += f"{counted(laid_out.B, 'stream')} {begun}"
     if where := where_reset(corpus, settings):
         what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):

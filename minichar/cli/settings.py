@@ -49,7 +49,7 @@ OPTIONS = (
         metavar="PATH",
         type=PATH,
         help="A text file, a directory containing input.txt or other .txt files (joined in name order), or - "
-        "for standard input (saved as input.txt in the output directory).  "
+        "for standard input (saved as input.txt with the checkpoints).  "
         "[default: the built-in text, pydocs]",
     ),
     text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),

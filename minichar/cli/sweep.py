@@ -149,7 +149,8 @@ def command(
         click.echo(os.fsencode(train_command({**sweep.plan.given, **ranked[0].values})))
     if received:
         ctx.exit(128 + received[0])
-    if not ranked and not sweep.stopping:
+    running = any(trial.state.name == "RUNNING" for trial in sweep.study.trials)  # in another process
+    if not (ranked or running or sweep.stopping):
         ctx.exit(1)
 
 

@@ -1,12 +1,13 @@
 """Output of ``minichar sweep`` to standard error: one line per trial, a progress line and a table."""
 
 import sys
-from shlex import join
+from shlex import join, quote
 from time import monotonic
 
 import click
 
 from minichar.cli.report import CLEAR_LINE, REFRESH, duration
+from minichar.errors import counted
 from minichar.pictures.search import label
 from minichar.sweep.study import results
 from minichar.sweep.trials import Began, Ended, Sweep
@@ -34,7 +35,7 @@ class SweepReport:
         self.shown_at = self.begun = monotonic()
         self.validation = ""
         searched = ", ".join(map(str, sweep.space))
-        self.say(f"sweep      {sweep.folder}/: up to {trials} trial{'s' * (trials != 1)} of {searched}")
+        self.say(f"sweep      {sweep.folder}/: up to {counted(trials, 'trial')} of {searched}")
 
     def __enter__(self) -> "SweepReport":
         return self
@@ -91,5 +92,6 @@ class SweepReport:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-        self.say(f"generate text: minichar sample {self.sweep.directory(ranked[0].number)}")
+        best = quote(str(self.sweep.directory(ranked[0].number)))
+        self.say(f"generate text: minichar sample {best}")
         self.say("train the best model again:")

@@ -111,9 +111,11 @@ def command(
         folder = options["checkpoint_dir"]
         if checkpoint:
             if str(checkpoint) == NEWEST:
-                newest_first(checkpoint := folder)  # raises if there is no checkpoint
+                checkpoint = folder
             elif "checkpoint_dir" not in given:
                 folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+            if checkpoint.is_dir() or checkpoint == options["checkpoint_dir"]:
+                newest_first(checkpoint)  # raises if there is no checkpoint
         if options["data"] == STDIN and (checkpoint is None or checkpoint.exists()):
             explicit["data"] = team.lead(lambda: save_stdin(folder))
         if checkpoint:
@@ -156,5 +158,5 @@ def save_stdin(directory: Path) -> Path:
         if not file.tell():
             raise MinicharError("standard input is empty: pipe text to `minichar train --data -`")
         if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
-            raise MinicharError(f"{path} contains a different text: delete it, or choose another directory")
+            raise MinicharError(f"{path} contains a different text: move it, or choose another directory")
     return path

@@ -192,7 +192,7 @@ def generate(
         Text to feed to the model first. If empty, the model is primed with a newline or, if it was
         trained with ``reset_on``, with that string.
     seed : int
-        Random seed. The same seed always produces the same text.
+        Random seed. The same seed gives the same text.
     stop : sequence of str
         Strings that end generation. They are not included in the output.
     unknown : {"error", "skip", "unk"}

@@ -21,8 +21,9 @@ from minichar.text.mapping import release
 from minichar.text.resets import Resets
 from minichar.training.measurement import Measurement
 
-NAMES = {"train": "training", "val": "validation", "test": "test"}
-PARTS = tuple(NAMES)
+PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+"""Names of the parts of a text in messages."""
+PARTS = tuple(PART_NAMES)
 BLOCKS = 64
 """Number of blocks that are evaluated at a time (`evaluate_blocks`)."""
 LARGEST_LOSS = 700
@@ -119,7 +120,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     """
     if not len(getattr(split, part)):
         raise MinicharError(
-            f"the {NAMES[part]} split is empty: choose another ",
+            f"the {PART_NAMES[part]} split is empty: choose another ",
             Option("part"),
             " or change the fractions",
         )

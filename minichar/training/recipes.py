@@ -91,7 +91,7 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
         unused.append(("gru_reset", Option("model", "gru")))
     if settings.learning_rate_schedule != "step":
         unused += [(option, Option("learning_rate_schedule", "step")) for option in STEP]
-    elif settings.learning_rate_decay == 1.0:
+    elif settings.learning_rate_decay == 1.0 and "learning_rate_decay" not in given:
         unused.append(("learning_rate_decay_after", Option("learning_rate_decay")))
     if not settings.use_ss:
         unused += [(option, Option("use_ss", True)) for option in SS]

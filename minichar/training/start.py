@@ -1,5 +1,6 @@
 """Start training from random weights, from a trained model, or from a training checkpoint."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.errors import Completed, MinicharError, Option, plain
+from minichar.errors import Completed, MinicharError, Option, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
+from minichar.text.datasets import DATASETS
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import AUTOMATIC, Settings
@@ -242,9 +244,11 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
 
 def check_text(settings: Settings, path: Path) -> None:
     """Raise a `MinicharError` if the text that the model in `path` was trained on does not exist."""
-    if settings.data is not None and not settings.data.exists():
+    data = settings.data
+    # For a missing dataset, `load_corpus` names the command that downloads it.
+    if data is not None and data.name not in DATASETS and not os.path.exists(data):
         raise MinicharError(
-            f"{path} was trained on {str(settings.data)!r}, which does not exist: specify a text with ",
+            f"{path} was trained on {str(data)!r}, which does not exist: specify a text with ",
             Option("data"),
         )
 
@@ -271,7 +275,7 @@ def _run(
     if split.train.resets is not None:
         count = len(split.train.resets.positions)
         where = where_reset(corpus, settings)
-        resets.append(f"the state is reset {where}: {count:,} reset{'s' if count > 1 else ''} in the text")
+        resets.append(f"the state is reset {where}: {counted(count, 'reset')} in the text")
     capped = []
     if len(trainer.val) < len(split.val):
         capped.append(f"each evaluation uses {len(trainer.val):,} of {len(split.val):,} validation chunks")

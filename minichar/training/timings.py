@@ -17,7 +17,7 @@ from typing import Any
 
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, counted
 from minichar.files import writing
 from minichar.text.batches import Split
 from minichar.training.settings import Settings
@@ -70,8 +70,8 @@ def describe_size(config: Config, settings: Settings, split: Split) -> str:
     """Describe the sizes and options that determine how long a training step takes."""
     parts = [
         config.cell.title,
-        f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.rnn_size}",
-        f"{config.vocab_size:,} characters",
+        f"{counted(config.num_layers, 'layer')} of {config.rnn_size}",
+        counted(config.vocab_size, "character"),
         f"chunks of {split.B}×{split.T}",
         settings.dtype,
     ]

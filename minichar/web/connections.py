@@ -59,7 +59,7 @@ class Connection(HTTPChannel):
     waiting_since : float
         Time at which the server started to wait for the current request.
     unsent_since : float or None
-        Time since which part of a response has been pending at every check, or None.
+        Time of the first of the consecutive checks that found unsent data, or None.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError
@@ -79,7 +79,7 @@ class Connection(HTTPChannel):
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
-        # A busy server may have sent nothing for a while, which is not the client's fault.
+        # Measure from the first check that finds unsent data: a busy server may have sent nothing before.
         self.unsent_since = (self.unsent_since or now) if self.total_outbufs_len else None
         if self.unsent_since is not None:
             self.will_close |= now - max(self.unsent_since, self.last_activity) > TIMEOUT

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import flask
@@ -48,6 +49,11 @@ class Delivery:
             slot.close()
             raise
 
+    def close(self, slot: Slot) -> None:
+        """End a request, whose job may still be running."""
+        slot.close()
+        self.queue.leave(slot.job_id)
+
     def stream(self, slot: Slot, after: int, form: Callable[[Updates], Iterator[str]]) -> flask.Response:
         """Return a response that streams the text of a job after the first `after` characters.
 
@@ -60,7 +66,7 @@ class Delivery:
         """
         response = flask.Response(form(self._updates(slot, after)), mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
-        response.call_on_close(slot.close)
+        response.call_on_close(partial(self.close, slot))
         return response
 
     def whole(self, slot: Slot, after: int) -> Update:
@@ -70,7 +76,7 @@ class Delivery:
             slot.release()
             return update
         finally:
-            slot.close()
+            self.close(slot)
 
     def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
         """Return a response with the complete text of a job after the first `after` characters, as JSON.

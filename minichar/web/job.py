@@ -15,7 +15,8 @@ from minichar.web.request import Request
 PUBLISH_INTERVAL = 0.05
 """Minimum number of seconds between the updates of a job."""
 MAX_UPDATES = 1000
-"""Maximum number of updates per second, for all jobs of a model. An update takes longer than a character."""
+"""Approximate maximum number of updates per second, for all jobs of a scheduler. An update takes longer than
+generating a character."""
 READ_TIMEOUT = 1.0
 """Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0

@@ -29,7 +29,7 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
             slot, _ = delivery.submit(Request.from_json(settings | {"prime": data["primetext"]}))
         except Busy:
             return flask.jsonify(sid=0)
-        slot.close()
+        delivery.close(slot)
         return flask.jsonify(sid=slot.job_id)
 
     @routes.post("/res")

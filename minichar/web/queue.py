@@ -55,6 +55,10 @@ class JobQueue(ABC):
         """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
 
     @abstractmethod
+    def leave(self, job_id: str) -> None:
+        """Record that a client has left. Without another one, the job is cancelled soon."""
+
+    @abstractmethod
     def position(self, job_id: str) -> int | None:
         """Return the position of a waiting job in the queue of its model, from 1.
 
@@ -142,6 +146,9 @@ class LocalQueue(JobQueue):
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
         return self._jobs[job_id].follow(after)
+
+    def leave(self, job_id: str) -> None:
+        """Do nothing, because the scheduler itself measures how long a job has had no reader."""
 
     def position(self, job_id: str) -> int | None:
         """Return the position of a waiting job in the queue of its model; None if it is not waiting."""

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty
 
 import redis
@@ -101,6 +101,12 @@ class RedisQueue(JobQueue):
                         yield Update(new, details, after, update.reason, update.error, update.restarted)
                     if update.reason:
                         return
+
+    def leave(self, job_id: str) -> None:
+        """Let a job that no client of this server reads be cancelled in `ABANDONED_AFTER` seconds."""
+        if not self._subscriber.has_reader(job_id):
+            with suppress(redis.RedisError):
+                self._store.stop_reading(job_id)
 
     def position(self, job_id: str) -> int | None:
         """Return the position of a waiting job in the queue of its model; None if it is not waiting."""

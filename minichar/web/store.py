@@ -33,7 +33,7 @@ from minichar.web.jobs import KEEP, KEEP_ALTERNATIVES
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
 UNSEEN_AFTER = 3 * ABANDONED_AFTER
-"""Seconds after which a job counts as abandoned if its server gives no sign, as busy servers can pause."""
+"""Seconds without a renewal from its server after which a job is abandoned. A busy server can pause."""
 CONNECTIONS = 32
 """Maximum number of connections in a pool. Threads wait up to `POOL_TIMEOUT` seconds for a free one."""
 POOL_TIMEOUT = 20
@@ -181,7 +181,7 @@ class Store:
             pipeline.execute()
 
     def stop_reading(self, job_id: str) -> None:
-        """Record that a reader has left. Without another one, the job is soon abandoned."""
+        """Let a job be abandoned in `ABANDONED_AFTER` seconds, unless another server keeps reading it."""
         self.client.pexpire(key("seen", job_id), int(1000 * ABANDONED_AFTER))
 
     def abandoned(self, job_ids: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import redis
@@ -56,8 +56,11 @@ class Subscriber:
                 self._readers[job_id].remove(inbox)
                 if not self._readers[job_id]:
                     del self._readers[job_id], self._positions[job_id]
-            with suppress(redis.RedisError):
-                self._store.stop_reading(job_id)
+
+    def has_reader(self, job_id: str) -> bool:
+        """Return whether a job has a reader in this process."""
+        with self._changed:
+            return job_id in self._readers
 
     def close(self) -> None:
         """Stop the thread."""

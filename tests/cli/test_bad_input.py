@@ -12,7 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from toys import ONE_THREAD, TOY, listing, npy, parts, put_together, replace_member, toy_model
+from toys import ONE_THREAD, TEXT, TOY, listing, npy, parts, put_together, replace_member, toy_model
 
 from minichar import load
 from minichar.checkpoints.checkpoint import save
@@ -241,6 +241,15 @@ def test_the_training_text_is_missing(refused, train, home):
     for command in (["train", "--resume", "cv"], ["eval"]):
         error = refused(*command)
         assert "was trained on 'input.txt', which does not exist: specify a text with --data" in error
+
+
+def test_a_dataset_that_is_missing_can_be_downloaded_again(refused, cli, home):
+    (home / "data" / "tang300").mkdir(parents=True)
+    text = home / "data" / "tang300" / "input.txt"
+    text.write_text(TEXT)
+    cli("train", "--data", "data/tang300", *TOY, "--max-epochs", 1)
+    text.unlink()
+    assert "get it with `minichar data get tang300`" in refused("eval")
 
 
 DAMAGE = {

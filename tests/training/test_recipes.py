@@ -52,6 +52,10 @@ def test_an_option_without_an_effect_is_an_error(given, message):
     settings_from(given | needed)
 
 
+def test_a_sweep_may_try_a_constant_rate():
+    settings_from({"learning_rate_decay": 1.0, "learning_rate_decay_after": 5})
+
+
 def test_the_recipe_of_char_rnn_has_its_original_defaults():
     """Compare the recipe with the default options of char-rnn's ``train.lua``."""
     settings = settings_from({"recipe": "char-rnn"})

@@ -364,7 +364,7 @@ class FailingQueue(JobQueue):
     def request(self, job_id):
         raise self.error
 
-    follow = cancel = position = request
+    follow = cancel = position = leave = request
 
     def job_counts(self):
         raise self.error

@@ -92,7 +92,7 @@ def test_cancelled_and_abandoned_jobs_stop(queue, running_worker, monkeypatch):
     assert reason == "cancelled"
     assert len(text) < 20000
 
-    monkeypatch.setattr("minichar.web.store.ABANDONED_AFTER", 0.3)
+    monkeypatch.setattr("minichar.web.store.UNSEEN_AFTER", 0.3)
     monkeypatch.setattr("minichar.web.subscriber.ABANDONED_AFTER", 0.3)
     job_id = queue.submit(Request.from_json(LONG))
     next(queue.follow(job_id, 0))
@@ -107,12 +107,30 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
         return queue._store.client.pttl(f"minichar:seen:{job_id}") / 1000
 
     assert ABANDONED_AFTER < left() <= UNSEEN_AFTER
-    reader = queue.follow(job_id, 0)
-    next(reader)
+    reader, other = queue.follow(job_id, 0), queue.follow(job_id, 0)
+    next(reader), next(other)
     assert left() > ABANDONED_AFTER
     reader.close()
+    queue.leave(job_id)
+    assert left() > ABANDONED_AFTER
+    other.close()
+    queue.leave(job_id)
     assert 0 < left() <= ABANDONED_AFTER
     queue.cancel(job_id)
+
+
+def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker):
+    """Otherwise, a client could have more running jobs than it is allowed requests."""
+    client, store = create_app(queue).test_client(), queue._store
+
+    def left():
+        keys = [*store.client.scan_iter("minichar:seen:*")]
+        return [store.client.pttl(key) / 1000 for key in keys]
+
+    client.post("/api", json={"primetext": "a", "temperature": 1})
+    client.post("/api/generate", json=LONG).close()
+    assert len(left()) == 2
+    assert max(left()) <= ABANDONED_AFTER
 
 
 def test_full_queue_rejects_jobs(queue, redis_url, model):

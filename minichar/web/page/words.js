@@ -35,7 +35,7 @@ export const words = {
     share: "Copy link",
     expected: "expected",
     surprising: "surprising",
-    typical: "For this model, the average surprisal is {nats} nats.",
+    typical: "Typical surprisal for this model: {nats} nats per character.",
     hint: "Hover over or tap a character, or press the arrow keys, to see alternatives. Select one to regenerate from that point.",
     alternatives: "Alternatives",
     probability: "surprisal {nats} nats, probability {p}",
