@@ -7,10 +7,9 @@ from toys import TEXT, parts, put_together, toy_model
 
 from minichar import load
 from minichar.checkpoints.checkpoint import save
-from minichar.cli.eval import NAMES
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
-from minichar.training.evaluation import evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.evaluation import PART_NAMES, evaluate_blocks, evaluate_part, evaluate_whole
 
 NUMBERS = re.compile(
     r"model       (?P<path>\S+): LSTM, .*\n"
@@ -60,7 +59,7 @@ def test_parts_and_splits(cli, train, part, split):
     fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
     found = numbers(cli("eval", path, "--split", split, "--part", part, *fractions))
     assert_agrees(found, evaluate_part(model, split_of(model, split, 0.6, 0.2), part, "zero"))
-    assert found["what"] == f"{NAMES[part]} split ({split}), 4 streams from a zero state"
+    assert found["what"] == f"{PART_NAMES[part]} split ({split}), 4 streams from a zero state"
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
