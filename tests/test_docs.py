@@ -163,7 +163,12 @@ class Servers:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
         self.children.append(subprocess.Popen(f"exec {command}", shell=True, **pipes))
         ready = next(words for start, words in READY.items() if command.startswith(start))
-        assert any(ready in line for line in self.children[-1].stdout), command
+        printed = []
+        for line in self.children[-1].stdout:
+            printed.append(line)
+            if ready in line:
+                return
+        pytest.fail(f"{command}: ended before it was ready\n{''.join(printed)}")
 
     def stop(self) -> None:
         for child in reversed(self.children):
