@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -40,6 +41,24 @@ def train(cli):
         return cli("train", "--data", "input.txt", *TOY, *arguments).stdout.strip()
 
     return train
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory):
+    """Train a toy model, and return its checkpoint, below a directory that also contains ``input.txt``."""
+    folder = tmp_path_factory.mktemp("toy_run")
+    (folder / "input.txt").write_text(TEXT, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = CliRunner().invoke(main, ["train", "--data", "input.txt", *TOY])
+    return folder / result.stdout.strip()
+
+
+@pytest.fixture
+def checkpoint(home, toy_run):
+    """Copy the toy model to ``cv``, and return its path. Much faster than calling `train`."""
+    shutil.copytree(toy_run.parents[1], home, dirs_exist_ok=True)
+    return f"cv/{toy_run.name}"
 
 
 @pytest.fixture

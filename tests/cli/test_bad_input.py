@@ -57,13 +57,12 @@ def refused(cli, home):
     ],
     ids=["missing", "empty", "BOM", "one", "one wide", "binary", "bytes", "truncated", "latin-1", "utf-16"],
 )
-def test_invalid_text_file(refused, train, home, content, words):
-    path = train()
+def test_invalid_text_file(refused, checkpoint, home, content, words):
     if content is not None:
         (home / "x.txt").write_bytes(content)
     assert words in refused("train", "--data", "x.txt")
-    assert words in refused("train", "--data", "x.txt", "--init-from", path)
-    assert words in refused("eval", path, "--data", "x.txt")
+    assert words in refused("train", "--data", "x.txt", "--init-from", checkpoint)
+    assert words in refused("eval", checkpoint, "--data", "x.txt")
 
 
 def test_directory_without_input_txt(refused, home):
@@ -293,9 +292,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_invalid_checkpoint(refused, train, home, damage):
+def test_invalid_checkpoint(refused, checkpoint, home, damage):
     """Every command that reads a checkpoint must report the damage."""
-    os.rename(train(), "x.npz")
+    os.rename(checkpoint, "x.npz")
     hurt, words = DAMAGE[damage]
     hurt(home / "x.npz")
     assert words in refused("sample", "x.npz")
@@ -331,8 +330,8 @@ def test_invalid_training_state(refused, train, home, name, array):
     refused("train", "--resume", "x.npz", "--max-epochs", 2)
 
 
-def test_converted_model_cannot_be_resumed(refused, cli, train):
-    path = cli("convert", train()).stdout.strip()
+def test_converted_model_cannot_be_resumed(refused, cli, checkpoint):
+    path = cli("convert", checkpoint).stdout.strip()
     assert "use --init-from to start from its weights" in refused("train", "--resume", path)
 
 
@@ -376,9 +375,8 @@ def on_a_full_disk(room, *arguments):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")
 @pytest.mark.parametrize("room", [9000, 13000])  # 13000 bytes hold the weights but not the headers
-def test_a_disk_without_room_for_a_checkpoint_is_detected_before_training(train, home, room):
+def test_a_disk_without_room_for_a_checkpoint_is_detected_before_training(checkpoint, home, room):
     arguments = ["train", "--data", "input.txt", *TOY]
-    train()
     before = listing(home)
     result = on_a_full_disk(room, *arguments)
     assert result.returncode == 1
@@ -392,11 +390,10 @@ def test_a_disk_without_room_for_a_checkpoint_is_detected_before_training(train,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")
-def test_full_disk_during_conversion(train, home):
-    path = train()
+def test_full_disk_during_conversion(checkpoint, home):
     save("there.npz", toy_model())
     before = listing(home)
-    result = on_a_full_disk(3000, "convert", path, "there.npz", "--force")
+    result = on_a_full_disk(3000, "convert", checkpoint, "there.npz", "--force")
     assert result.returncode == 1
     assert result.stderr.startswith("Error: cannot write there.npz: File too large")
     assert result.stderr.count("\n") == 1

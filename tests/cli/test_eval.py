@@ -41,11 +41,10 @@ def split_of(model, how="columns", train_frac=0.95, val_frac=0.05, B=4, T=6, pat
     return split_text(corpus.ids, B, T, train_frac, val_frac, how)
 
 
-def test_default_loss_matches_the_checkpoint_name(cli, train):
-    path = train()
-    found = numbers(cli("eval", path))
-    assert found["nats"] in path
-    assert found["path"] == path
+def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
+    found = numbers(cli("eval", checkpoint))
+    assert found["nats"] in checkpoint
+    assert found["path"] == checkpoint
     assert found["text"] == "input.txt"
     assert found["what"] == "validation split (columns), 4 streams from a zero state"
     assert numbers(cli("eval")) == found
@@ -53,11 +52,10 @@ def test_default_loss_matches_the_checkpoint_name(cli, train):
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 @pytest.mark.parametrize("split", ["columns", "tail"])
-def test_parts_and_splits(cli, train, part, split):
-    path = train()
-    model = load(path)
+def test_parts_and_splits(cli, checkpoint, part, split):
+    model = load(checkpoint)
     fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
-    found = numbers(cli("eval", path, "--split", split, "--part", part, *fractions))
+    found = numbers(cli("eval", checkpoint, "--split", split, "--part", part, *fractions))
     assert_agrees(found, evaluate_part(model, split_of(model, split, 0.6, 0.2), part, "zero"))
     assert found["what"] == f"{PART_NAMES[part]} split ({split}), 4 streams from a zero state"
 
@@ -74,21 +72,19 @@ def test_carried_state(cli, train, part):
 
 
 @pytest.mark.parametrize("length", [2, 3, 100, 101, 102, 250])
-def test_whole_text(cli, train, home, length):
-    path = train()
+def test_whole_text(cli, checkpoint, home, length):
     (home / "other.txt").write_text(TEXT[5 : 5 + length])
-    found = numbers(cli("eval", path, "--data", "other.txt", "--split", "whole"))
-    model = load(path)
+    found = numbers(cli("eval", checkpoint, "--data", "other.txt", "--split", "whole"))
+    model = load(checkpoint)
     ids = model.vocabulary.encode(TEXT[5 : 5 + length])
     assert_agrees(found, evaluate_whole(model, ids))
     assert int(found["characters"]) == length - 1
     assert found["what"] == "whole text, one stream from a zero state"
 
 
-def test_batch_size_and_seq_length(cli, train):
-    path = train()
-    model = load(path)
-    found = numbers(cli("eval", path, "--batch-size", 2, "--seq_length", 9))
+def test_batch_size_and_seq_length(cli, checkpoint):
+    model = load(checkpoint)
+    found = numbers(cli("eval", checkpoint, "--batch-size", 2, "--seq_length", 9))
     assert_agrees(found, evaluate_part(model, split_of(model, B=2, T=9), "val", "zero"))
     assert "2 streams" in found["what"]
 
@@ -101,23 +97,20 @@ def test_text_other_than_the_training_text(cli, train, home):
     assert_agrees(found, evaluate_part(model, split_of(model, path="other.txt"), "val", "zero"))
 
 
-def test_converted_model(cli, train):
-    path = train()
-    converted = cli("convert", path).stdout.strip()
-    assert numbers(cli("eval", converted)) == numbers(cli("eval", path)) | {"path": converted}
+def test_converted_model(cli, checkpoint):
+    converted = cli("convert", checkpoint).stdout.strip()
+    assert numbers(cli("eval", converted)) == numbers(cli("eval", checkpoint)) | {"path": converted}
 
 
-def test_text_with_unknown_characters(cli, train, home):
-    path = train()
+def test_text_with_unknown_characters(cli, checkpoint, home):
     (home / "other.txt").write_text("the moon ☃ " * 60)
-    result = cli("eval", path, "--data", "other.txt", status=1)
+    result = cli("eval", checkpoint, "--data", "other.txt", status=1)
     assert "'☃' (U+2603) 60 times" in result.stderr
 
 
-def test_notes_are_printed_to_standard_error(cli, train, home):
-    path = train()
+def test_notes_are_printed_to_standard_error(cli, checkpoint, home):
     (home / "other.txt").write_bytes(b"\xef\xbb\xbf" + b"the moon " * 2)
-    result = cli("eval", path, "--data", "other.txt", "--batch-size", 50)
+    result = cli("eval", checkpoint, "--data", "other.txt", "--batch-size", 50)
     assert "removed a byte-order mark" in result.stderr
     assert "too few for batch size 50" in result.stderr
     assert "validation split (columns), 1 stream from" in numbers(result)["what"]
@@ -138,8 +131,8 @@ def test_notes_are_printed_to_standard_error(cli, train, home):
         (["--split", "rows"], 2, "--split"),
     ],
 )
-def test_invalid_options(cli, train, arguments, status, words):
-    result = cli("eval", train(), *arguments, status=status)
+def test_invalid_options(cli, checkpoint, arguments, status, words):
+    result = cli("eval", checkpoint, *arguments, status=status)
     assert words in result.stderr
     assert result.stdout == ""
     assert result.stderr.count("Error: ") == 1
@@ -153,33 +146,32 @@ def test_model_without_a_training_record(cli, home):
 
 
 @pytest.mark.parametrize("settings", [None, 3, [], {"data": 3}, {"unheard_of": 1}], ids=str)
-def test_damaged_settings(cli, train, settings):
-    header, arrays = parts(train())
+def test_damaged_settings(cli, checkpoint, settings):
+    header, arrays = parts(checkpoint)
     header["details"]["settings"] = settings
     result = cli("eval", put_together("forged.npz", header, arrays), status=1)
     assert "forged.npz cannot be used: its training settings are missing or damaged" in result.stderr
 
 
-def test_huge_loss(cli, train):
-    header, arrays = parts(train())
+def test_huge_loss(cli, checkpoint):
+    header, arrays = parts(checkpoint)
     arrays["readout.W"] *= 1e5
     found = numbers(cli("eval", put_together("wild.npz", header, arrays)))
     assert float(found["nats"]) > 1000
     assert found["perplexity"] == "inf"
 
 
-def test_note_if_the_training_text_has_changed(cli, train, home):
-    path = train()
-    assert "is not the text" not in cli("eval", path).stderr
+def test_note_if_the_training_text_has_changed(cli, checkpoint, home):
+    assert "is not the text" not in cli("eval", checkpoint).stderr
     (home / "input.txt").write_text(TEXT + TEXT[:50])
-    assert f"input.txt is not the text that {path} was trained on" in cli("eval", path).stderr
+    assert f"input.txt is not the text that {checkpoint} was trained on" in cli("eval", checkpoint).stderr
 
 
 @pytest.mark.parametrize(
     ("option", "value"), [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--val-frac", 0.04)]
 )
-def test_warns_if_the_split_overlaps_the_training_text(cli, train, option, value):
-    stderr = cli("eval", train(), option, value).stderr
+def test_warns_if_the_split_overlaps_the_training_text(cli, checkpoint, option, value):
+    stderr = cli("eval", checkpoint, option, value).stderr
     assert f"{option} changed since training, so this split overlaps the training text" in stderr
 
 
@@ -192,25 +184,29 @@ def test_overflowing_logits_are_a_one_line_error(cli, home):
     assert "the model's logits are not finite" in cli("sample", "toy.npz", status=1).stderr
 
 
-def test_blocks_start_from_a_zero_state(cli, train):
-    path = train()
-    result = cli("eval", path, "--split", "whole", "--block", 16)
+def test_blocks_start_from_a_zero_state(cli, checkpoint):
+    result = cli("eval", checkpoint, "--split", "whole", "--block", 16)
     found, rest = result.stdout, (len(TEXT) - 1) % 16
     assert result.stderr == f"not evaluated: {rest} characters at the ends of the streams\n"
     assert ": whole text, blocks of 16 characters, each from a zero state, " in found
     ids = load_corpus("input.txt").ids
-    expected = evaluate_blocks(load(path), ids[None], 16)
+    expected = evaluate_blocks(load(checkpoint), ids[None], 16)
     assert f"loss        {expected.loss:.4f} nats per character\n" in found
-    found = cli("eval", path, "--part", "train", "--block", 10).stdout
+    found = cli("eval", checkpoint, "--part", "train", "--block", 10).stdout
     assert "training split (columns), blocks of 10 characters, each from a zero state" in found
     split = split_text(ids, 4, 6)
-    assert f"{evaluate_blocks(load(path), split.train.streams, 10).loss:.4f} nats" in found
+    assert f"{evaluate_blocks(load(checkpoint), split.train.streams, 10).loss:.4f} nats" in found
 
 
-def test_blocks_cannot_continue_or_be_longer_than_the_streams(cli, train):
-    path = train()
-    assert "--block always starts" in cli("eval", path, "--block", 5, "--start", "carried", status=2).stderr
-    assert "--block 999 is too long: the streams have" in cli("eval", path, "--block", 999, status=1).stderr
+def test_blocks_cannot_continue_or_be_longer_than_the_streams(cli, checkpoint):
+    assert (
+        "--block always starts"
+        in cli("eval", checkpoint, "--block", 5, "--start", "carried", status=2).stderr
+    )
+    assert (
+        "--block 999 is too long: the streams have"
+        in cli("eval", checkpoint, "--block", 999, status=1).stderr
+    )
 
 
 def test_all_chunks_are_evaluated_even_if_training_used_only_some(cli, train):

@@ -64,8 +64,8 @@ def test_inspect_model_without_training_state(cli, home):
         ("settings", [1]),
     ],
 )
-def test_inspect_damaged_header(cli, train, where, value):
-    header, arrays = parts(train())
+def test_inspect_damaged_header(cli, checkpoint, where, value):
+    header, arrays = parts(checkpoint)
     {"training": header, "settings": header["details"]}[where][where] = value
     result = cli("inspect", put_together("forged.npz", header, arrays), status=1)
     assert result.stderr.startswith("Error: forged.npz is not a checkpoint that minichar can read: its ")
@@ -89,37 +89,34 @@ def test_inspect_escapes_names_and_values(cli, home):
 # convert
 
 
-def test_convert_prints_the_path_and_sizes(cli, train, home):
-    path = train()
-    result = cli("convert", path)
-    target = path.removesuffix(".npz") + ".inference.npz"
+def test_convert_prints_the_path_and_sizes(cli, checkpoint, home):
+    result = cli("convert", checkpoint)
+    target = checkpoint.removesuffix(".npz") + ".inference.npz"
     assert result.stdout == f"{target}\n"
     before, after = (int(n.replace(",", "")) for n in re.findall(r"[\d,]+", result.stderr)[:2])
-    assert before == (home / path).stat().st_size
+    assert before == (home / checkpoint).stat().st_size
     assert after == (home / target).stat().st_size
-    assert cli("sample", target, "--seed", 5).stdout == cli("sample", path, "--seed", 5).stdout
-    assert cli("sample").stderr.startswith(f"{path}: "), "sample ignores converted models in cv/"
+    assert cli("sample", target, "--seed", 5).stdout == cli("sample", checkpoint, "--seed", 5).stdout
+    assert cli("sample").stderr.startswith(f"{checkpoint}: "), "sample ignores converted models in cv/"
 
 
-def test_convert_to_half_precision(cli, train):
-    path = train()
-    assert cli("convert", path, "half.npz", "--dtype", "float16").stdout == "half.npz\n"
+def test_convert_to_half_precision(cli, checkpoint):
+    assert cli("convert", checkpoint, "half.npz", "--dtype", "float16").stdout == "half.npz\n"
     weights = load("half.npz").parameters
-    np.testing.assert_array_equal(weights.flat, load(path).parameters.flat.astype("float16"))
+    np.testing.assert_array_equal(weights.flat, load(checkpoint).parameters.flat.astype("float16"))
     assert "".join(generate(load("half.npz"), 20))
 
 
-def test_convert_overwrites_a_file_only_with_force(cli, train, home):
-    path = train()
+def test_convert_overwrites_a_file_only_with_force(cli, checkpoint, home):
     (home / "there.npz").write_text("mine")
-    result = cli("convert", path, "there.npz", status=1)
+    result = cli("convert", checkpoint, "there.npz", status=1)
     assert (
         result.stderr
         == "Error: there.npz already exists: choose another name, or use --force to overwrite it\n"
     )
     assert (home / "there.npz").read_text() == "mine"
-    cli("convert", path, "there.npz", "--force")
-    assert load("there.npz").config == load(path).config
+    cli("convert", checkpoint, "there.npz", "--force")
+    assert load("there.npz").config == load(checkpoint).config
 
 
 # gradcheck

@@ -87,8 +87,8 @@ def test_units_are_sorted_by_correlation_with_a_feature(look, home):
     assert [unit["r"] for unit in data["units"][1:]] == [0, 0, 0], "constant units have no correlation"
 
 
-def test_page_loads_no_external_resources(look, train):
-    reader = look(train())
+def test_page_loads_no_external_resources(look, checkpoint):
+    reader = look(checkpoint)
     assert not [tag for tag, attributes in reader.tags if {"src", "href"} & attributes.keys()]
     assert ("meta", "default-src 'none'") in [
         (tag, attributes.get("content", "").split(";")[0]) for tag, attributes in reader.tags
@@ -120,15 +120,16 @@ def test_astral_and_unknown_characters(look, home):
     assert data["characters"] == ["a", "b", "😀", "\ufffd"]
 
 
-def test_long_text_is_truncated_with_a_note(cli, train, home):
-    path = train()
-    result = cli("inspect", path, "--text", "input.txt", "--html", "a.html", "--length", 100)
+def test_long_text_is_truncated_with_a_note(cli, checkpoint, home):
+    result = cli("inspect", checkpoint, "--text", "input.txt", "--html", "a.html", "--length", 100)
     assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters; increase --length\n"
     assert Reader((home / "a.html").read_text(encoding="utf-8")).data["text"] == TEXT[:100]
-    assert cli("inspect", path, "--text", "input.txt", "--html", "a.html").stderr == ""
+    assert cli("inspect", checkpoint, "--text", "input.txt", "--html", "a.html").stderr == ""
     assert (
         "20000"
-        in cli("inspect", path, "--text", "input.txt", "--html", "a.html", "--length", 20001, status=2).stderr
+        in cli(
+            "inspect", checkpoint, "--text", "input.txt", "--html", "a.html", "--length", 20001, status=2
+        ).stderr
     )
 
 
@@ -143,10 +144,9 @@ def test_large_model_shows_the_units_with_the_highest_correlation(look, home, mo
     assert strength == sorted(strength, reverse=True)
 
 
-def test_encoding_and_notes(cli, train, home):
-    path = train()
+def test_encoding_and_notes(cli, checkpoint, home):
     (home / "x.txt").write_bytes(("\ufeff" + TEXT[:60]).encode("utf-16"))
-    result = cli("inspect", path, "--text", "x.txt", "--html", "x.html", "--encoding", "utf-16")
+    result = cli("inspect", checkpoint, "--text", "x.txt", "--html", "x.html", "--encoding", "utf-16")
     assert "removed a byte-order mark" in result.stderr
 
 
@@ -164,13 +164,12 @@ def test_encoding_and_notes(cli, train, home):
         (["--text", "input.txt", "--html", "x.html", "--encoding", "klingon"], 1, "unknown encoding"),
     ],
 )
-def test_invalid_options(cli, train, home, arguments, status, words):
-    path = train()
+def test_invalid_options(cli, checkpoint, home, arguments, status, words):
     (home / "empty").write_text("")
     (home / "bytes").write_bytes(b"\xff\xff")
     (home / "other").write_text("the ☃", encoding="utf-8")
     before = listing(home)
-    result = cli("inspect", path, *arguments, status=status)
+    result = cli("inspect", checkpoint, *arguments, status=status)
     assert words in result.stderr
     assert result.stdout == ""
     assert listing(home) == before
@@ -188,13 +187,12 @@ def test_default_text_is_the_training_text(cli, train, home):
         assert "at byte offset" in result.stderr
 
 
-def test_training_text_is_missing(cli, train, home):
-    path = train()
+def test_training_text_is_missing(cli, checkpoint, home):
     (home / "input.txt").unlink()
     before = listing(home)
-    result = cli("inspect", path, "--html", "x.html", status=1)
+    result = cli("inspect", checkpoint, "--html", "x.html", status=1)
     assert result.stderr == (
-        f"Error: {path} was trained on 'input.txt', which does not exist: specify a text with --text\n"
+        f"Error: {checkpoint} was trained on 'input.txt', which does not exist: specify a text with --text\n"
     )
     assert listing(home) == before
 

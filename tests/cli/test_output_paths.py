@@ -76,10 +76,10 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_printed_path_names_the_file(cli, train, weird, command):
+def test_printed_path_names_the_file(cli, checkpoint, weird, command):
     if command == "plot":
         pytest.importorskip("matplotlib")
-    os.rename(train(), os.path.join(weird, "run.npz"))
+    os.rename(checkpoint, os.path.join(weird, "run.npz"))
     names = ("run.npz", COMMANDS[command][-1])
     arguments = [os.path.join(weird, word) if word in names else word for word in COMMANDS[command]]
     printed = cli(*arguments).stdout_bytes.removesuffix(b"\n")

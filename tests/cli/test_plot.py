@@ -42,8 +42,7 @@ def test_directory_uses_the_checkpoint_with_the_longest_history(cli, runs, home)
     assert "epoch 4\n" in cli("plot", "two").stdout
 
 
-def test_default_directory_is_cv(cli, train):
-    train()
+def test_default_directory_is_cv(cli, checkpoint):
     assert "a  cv: validation" in cli("plot").stdout
 
 
@@ -85,8 +84,7 @@ def test_names_are_drawn_verbatim(cli, train, home):
     cli("plot", "a $x_1^2$ <b> 山", "-o", "loss.png")
 
 
-def test_without_matplotlib(cli, train, home, monkeypatch):
-    train()
+def test_without_matplotlib(cli, checkpoint, home, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     before = listing(home)
     result = cli("plot", "-o", "loss.svg", status=1)
@@ -99,25 +97,22 @@ def test_without_matplotlib(cli, train, home, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["loss.pdf", "loss", "loss.svg.gz"])
-def test_unsupported_formats(cli, train, name):
-    train()
+def test_unsupported_formats(cli, checkpoint, name):
     assert (
         f"cannot plot to {name}: its name must end in .svg or .png"
         in cli("plot", "-o", name, status=1).stderr
     )
 
 
-def test_figure_is_not_writable(cli, train, home):
+def test_figure_is_not_writable(cli, checkpoint, home):
     pytest.importorskip("matplotlib")
-    train()
     (home / "file").write_text("")
     assert "cannot write file/loss.svg" in cli("plot", "-o", "file/loss.svg", status=1).stderr
 
 
-def test_too_many_runs(cli, train):
-    path = train()
-    assert "at most 26 runs" in cli("plot", *[path] * 27, status=2).stderr
-    cli("plot", *[path] * 26)
+def test_too_many_runs(cli, checkpoint):
+    assert "at most 26 runs" in cli("plot", *[checkpoint] * 27, status=2).stderr
+    cli("plot", *[checkpoint] * 26)
 
 
 @pytest.mark.parametrize(
@@ -148,14 +143,14 @@ def test_model_without_training_state(cli, home):
     )
 
 
-def test_run_without_evaluations(cli, train):
-    header, arrays = parts(train())
+def test_run_without_evaluations(cli, checkpoint):
+    header, arrays = parts(checkpoint)
     put_together("young.npz", header, arrays | {"history": arrays["history"][:0]})
     assert "stopped before the first evaluation" in cli("plot", "young.npz", status=1).stderr
 
 
-def test_damaged_history(cli, train):
-    header, arrays = parts(train())
+def test_damaged_history(cli, checkpoint):
+    header, arrays = parts(checkpoint)
     arrays["history"][0, 1] = np.nan
     put_together("forged.npz", header, arrays)
     result = cli("plot", "forged.npz", status=1)

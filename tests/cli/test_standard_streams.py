@@ -77,8 +77,7 @@ def test_closed_standard_output(shell, toy, home, arguments):
     assert listing(home) == before
 
 
-def test_closed_standard_error(shell, train):
-    train()
+def test_closed_standard_error(shell, checkpoint):
     expected = shell('exec "$@"', "-m", "minichar", "eval").stdout
     assert expected
     assert shell('exec "$@" 2>&-', "-m", "minichar", "eval").stdout == expected
@@ -106,8 +105,7 @@ def test_full_standard_error(shell):
     "arguments",
     ["--help", "--version", "train --help", "data list", "sample", "eval", "inspect", "plot", "convert cv"],
 )
-def test_abandoned_standard_output(process, train, arguments):
-    train()
+def test_abandoned_standard_output(process, checkpoint, arguments):
     child = process(*arguments.split(), env=ONE_THREAD | {"PYTHONUNBUFFERED": ""})
     child.stdout.close()
     stderr = child.stderr.read()
@@ -138,15 +136,13 @@ PRESS = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
     ("package", "arguments"),
     [("click", ["--help"]), ("numpy", ["eval"]), ("matplotlib", ["plot", "-o", "loss.svg"])],
 )
-def test_interrupted_import(shell, stub, train, package, arguments):
-    train()
+def test_interrupted_import(shell, stub, checkpoint, package, arguments):
     result = shell('exec "$@"', "-m", "minichar", *arguments, **stub(package, PRESS))
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_ignored_interrupt(shell, stub, train):
+def test_ignored_interrupt(shell, stub, checkpoint):
     """Shell scripts start background jobs with SIGINT ignored, and minichar must keep ignoring it."""
-    train()
     environment = stub("matplotlib", PRESS + "raise ImportError('still running')")
     result = shell("trap '' INT; exec \"$@\"", "-m", "minichar", "plot", "-o", "loss.svg", **environment)
     assert result.returncode == 1
