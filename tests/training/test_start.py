@@ -332,7 +332,7 @@ def test_every_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
     header, arrays = parts(stopped)
     refused = 0
     for i, where in enumerate(places(header)):
-        for wrong in (..., WRONG[i % len(WRONG)], WRONG[(i + 5) % len(WRONG)]):
+        for wrong in (..., WRONG[i % len(WRONG)]):
             changed = json.loads(json.dumps(header))
             set_at(changed, where, wrong)
             put_together(tmp_path / "forged.npz", changed, arrays)

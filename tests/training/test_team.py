@@ -36,8 +36,8 @@ EVERYTHING = {
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_losses_are_those_of_one_process(cell, size, tmp_path):
     settings = toy_settings(tmp_path, **EVERYTHING, **ARGUMENTS[cell])
-    alone = losses_of(begin(settings).trainer, 60)
-    together = on_ranks(size, lambda team: losses_of(begin(settings, team=team).trainer, 60))
+    alone = losses_of(begin(settings).trainer, 30)
+    together = on_ranks(size, lambda team: losses_of(begin(settings, team=team).trainer, 30))
     assert abs(together[0] - alone).max() < 1e-9
     for other in together[1:]:
         np.testing.assert_array_equal(other, together[0])
@@ -45,8 +45,8 @@ def test_the_losses_are_those_of_one_process(cell, size, tmp_path):
 
 def test_in_single_precision_the_losses_differ_by_rounding(tmp_path):
     settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32"})
-    alone = losses_of(begin(settings).trainer, 60)
-    difference = abs(on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 60))[0] - alone)
+    alone = losses_of(begin(settings).trainer, 30)
+    difference = abs(on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 30))[0] - alone)
     assert difference.max() < 5e-5
     assert np.median(difference) < 1e-6
 
