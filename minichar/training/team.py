@@ -10,6 +10,7 @@ communicated.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,6 +67,10 @@ class Team:
     def lead(self, action: Callable[[], Result]) -> Result:
         """Run `action` on rank 0 only, and return its result, or raise its error, on all ranks."""
         return action()
+
+    def leading(self, context: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+        """Return a context manager that enters `context` on rank 0 only."""
+        return context
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
         """Run `action` on rank 0 first, then on the other ranks, which can use the files it wrote."""
@@ -139,6 +144,10 @@ class Ranks(Team):
         if error is not None:
             raise error
         return result
+
+    def leading(self, context: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+        """Return a context manager that enters `context` on rank 0 only."""
+        return context if self.rank == 0 else nullcontext()
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
         """Run `action` on rank 0 first, then on the other ranks, which can use the files it wrote."""

@@ -11,7 +11,6 @@ and evaluates on its own streams, and rank 0 writes the checkpoints.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from math import isfinite, log
 from pathlib import Path
@@ -126,7 +125,7 @@ class Trainer:
         """
         directory = self.settings.checkpoint_dir
         self.team.lead(lambda: check_directory(directory, self.checkpoint_bytes))
-        with sharing(directory) if self.team.rank == 0 else nullcontext(bool) as shared:
+        with self.team.leading(sharing(directory)) as shared:
             yield from self._run(partial(self.team.lead, shared))
 
     def _run(self, shared: Callable[[], bool]) -> Iterator[Event]:
