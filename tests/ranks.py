@@ -1,6 +1,7 @@
 """Run several ranks as threads of one process, to test `minichar.training.team` without MPI."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -28,6 +29,9 @@ class Communicator:
 
     def bcast(self, value):
         return self.allgather(value)[0]
+
+    def Ibarrier(self):
+        return SimpleNamespace(Test=lambda: self.barrier.wait() >= 0)
 
     def Allreduce(self, sent, received):
         received[...] = np.sum(self.allgather(sent), axis=0)

@@ -11,6 +11,7 @@ communicated.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from time import sleep
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,9 @@ from minichar.devices.backend import Array, Backend
 from minichar.errors import MinicharError, Option
 
 Result = TypeVar("Result")
+
+POLL = 0.002
+"""Seconds between checks of whether rank 0 has finished its work. MPI itself waits by occupying a core."""
 
 
 class Team:
@@ -140,6 +144,9 @@ class Ranks(Team):
                 result = action()
             except MinicharError as caught:
                 error = caught
+        done = self.comm.Ibarrier()
+        while not done.Test():
+            sleep(POLL)
         result, error = self.comm.bcast((result, error))
         if error is not None:
             raise error
