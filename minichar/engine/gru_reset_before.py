@@ -2,7 +2,8 @@
 
     a = W @ [h_prev; x; 1]            H rows each for r and z
     r, z = σ(a_r), σ(a_z)
-    a_n = Wn @ [r ∘ h_prev; x; 1]
+    rh = r ∘ h_prev
+    a_n = Wn @ [rh; x; 1]
     n = tanh(a_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
@@ -19,7 +20,7 @@ from minichar.engine.functions import sigmoid
 
 
 def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
-    """Compute r ∘ h_prev, z and h_prev from a and h_prev. All arrays are ``(H, B)``; a has one per gate."""
+    """Compute rh, z and h_prev from a and h_prev. All arrays are ``(H, B)``; a has one per gate."""
     r, z = sigmoid(xp, a[:2])
     return r * h_prev, z, h_prev, (r, z, h_prev)
 

@@ -11,10 +11,12 @@ W has H rows. Its columns are W_h for h_prev, W_x for x, and the bias.
 This is the linear layer from lesson 6 followed by the tanh from lesson 4. The backward pass starts
 at the last line, with dh, the gradient of the loss with respect to the new state:
 
-    da = dh ∘ (1 - h ∘ h)            through tanh, element by element
-    dh_prev = W_hᵀ @ da              through the matrix product
-    dx = W_xᵀ @ da
-    dW = da @ [h_prev; x; 1]ᵀ        summed over the batch
+    h = tanh(a)
+        da = dh ∘ (1 - h ∘ h)            element by element
+
+    a = W @ [h_prev; x; 1]
+        dh_prev, dx = W_hᵀ @ da, W_xᵀ @ da
+        dW = da @ [h_prev; x; 1]ᵀ        summed over the batch
 
 That is the complete backward pass of one RNN step. dx is passed to the layer below, and dh_prev to
 the previous step.
