@@ -142,7 +142,7 @@ def test_no_line_is_broken_between_a_formula_and_its_punctuation(pages):
     [("07_rnn_step", "rnn"), ("11_lstm", "lstm"), ("12_gru", "gru"), ("12_gru", "gru_reset_before")],
 )
 def test_a_lesson_and_its_cell_consist_of_the_same_lines(lesson, cell):
-    """Compare the equations of the cell's docstring, and the lines of its backward pass under each of them."""
+    """Compare the equations of the cell's docstring and the lines of its backward pass."""
     story = ast.get_docstring(ast.parse((LESSONS[0].parent / f"test_{lesson}.py").read_text("utf-8")))
     taught = {re.split(" {3,}", line.strip())[0] for line in story.splitlines()}
     module = ast.parse(source := (ROOT / "minichar" / "engine" / f"{cell}.py").read_text("utf-8"))

@@ -6,11 +6,11 @@ from minichar.bench.work import PIECE, Work
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
-from minichar.engine.feed import teacher_forcing
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import sample_ids
 from minichar.text.vocabulary import Vocabulary
+from minichar.training.measurement import Measurement
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
@@ -25,7 +25,7 @@ def prepare(work: Work) -> Callable[[], None]:
     if work.trains:
         unit = training(work, model, backend)
     else:
-        unit = evaluation(work, model, backend) if work.kind == "evaluate" else sampling(work, model)
+        unit = evaluation(work, model) if work.kind == "evaluate" else sampling(work, model)
     return waiting(unit, backend) if work.on_gpu else unit
 
 
@@ -64,14 +64,12 @@ def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]
     return unit
 
 
-def evaluation(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
+def evaluation(work: Work, model: CharRNN) -> Callable[[], None]:
     """Return a function that evaluates the same chunk on each call."""
-    network = model.network(work.seq_length, work.batch_size)
-    ids = backend.to_device(work.ids())  # (T+1, B)
+    measure, ids = Measurement(model.network(work.seq_length, work.batch_size)), work.ids()  # (T+1, B)
 
     def unit() -> None:
-        float(backend.to_host(network.measure(teacher_forcing(ids[:-1]), ids[1:])))
-        network.carry()
+        measure(ids[:-1], ids[1:])
 
     return unit
 

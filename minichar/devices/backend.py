@@ -37,12 +37,15 @@ class Backend(ABC):
         A backend for the same device without exact matrix products (`minichar.engine.exact`).
     tf32 : bool
         Whether the operands of float32 matrix products are rounded to TF32.
+    samples_in_blocks : bool
+        Whether the device samples characters itself and copies them to the host in blocks.
     announce : callable
         Called with one line of text before a long wait. Replace it to show the line to the user.
     """
 
     xp: ModuleType
     name: str
+    samples_in_blocks = False
 
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp
@@ -136,8 +139,11 @@ class Backend(ABC):
 
         return call
 
-    def recorded(self, step: Function) -> Function:
-        """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses."""
+    def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
+        """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses.
+
+        `agree` receives whether recording succeeded, and returns whether the recording may be used.
+        """
         return step
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:

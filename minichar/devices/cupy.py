@@ -41,6 +41,8 @@ class CuPyBackend(Backend):
         steps are not captured.
     """
 
+    samples_in_blocks = True
+
     def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
         super().__init__(f"gpu:{index}", xp)
         self.index, self.products, self.philox = index, products, Philox(self)
@@ -133,12 +135,12 @@ class CuPyBackend(Backend):
 
         return call
 
-    def recorded(self, step: Function) -> Function:
+    def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return `step` as a CUDA graph, which is captured after a warm-up and then replayed."""
         if notice := self.compile_notice():
             self.announce(notice)
             self.announce = lambda notice: None
-        return step if self.products is None else CudaGraph(self.xp, step)
+        return step if self.products is None else CudaGraph(self.xp, step, agree)
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums arrays over the ranks with NCCL, if each rank has a GPU of its own."""

@@ -14,14 +14,17 @@ class CudaGraph:
 
     The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
     separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
-    is issued and the step always runs normally.
+    is issued and the step always runs normally. `agree` receives whether the capture succeeded, and returns
+    whether the graph may be used: NCCL requires that all ranks launch a graph or none does.
 
     The step has its own stream, because the default stream cannot be captured. Events order it after the
     caller's earlier work and before the caller's later work, without blocking the host.
     """
 
-    def __init__(self, xp: ModuleType, step: Callable[[], None]) -> None:
-        self.xp, self.step, self.calls = xp, step, 0
+    def __init__(
+        self, xp: ModuleType, step: Callable[[], None], agree: Callable[[bool], bool] = bool
+    ) -> None:
+        self.xp, self.step, self.agree, self.calls = xp, step, agree, 0
         self.stream = xp.cuda.Stream(non_blocking=True)
         self.begin, self.end = (xp.cuda.Event(disable_timing=True) for _ in range(2))
         self.pool = xp.cuda.MemoryPool()
@@ -48,8 +51,22 @@ class CudaGraph:
             self.step()
 
     def _capture(self) -> None:
-        self.stream.begin_capture()
+        graph, why = self._captured()
+        if self.agree(not why):
+            self.graph = graph
+        else:
+            why = why or "the capture failed in another process"
+            message = f"a step cannot be captured, so each operation is launched separately ({why})"
+            warn(message, RuntimeWarning, stacklevel=3)
+
+    def _captured(self) -> tuple[Any, str]:
+        """Return the graph of the step, or the reason why the step cannot be captured."""
+        graph: Any = None
         cause: Exception | None = None
+        try:
+            self.stream.begin_capture()
+        except Exception as error:
+            return None, one_line(error)
         try:
             self._run()
         except Exception as error:  # which operations cannot be captured depends on the CuPy version
@@ -58,9 +75,9 @@ class CudaGraph:
             graph = self.stream.end_capture()
         except Exception as error:
             cause = cause or error
-        if cause is None:
-            self.graph = graph
-        else:
-            why = f"{type(cause).__name__}: {cause}".splitlines()[0]
-            message = f"a step cannot be captured, so each operation is launched separately ({why})"
-            warn(message, RuntimeWarning, stacklevel=3)
+        return (None, one_line(cause)) if cause else (graph, "")
+
+
+def one_line(error: Exception) -> str:
+    """Return the type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -12,6 +12,10 @@ from minichar.devices.backend import Array, unusable
 TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
 """NCCL's name for each dtype."""
 
+OPEN: list[Any] = []
+"""All communicators, which are never deleted: NCCL waits for the graphs that use a communicator before it
+destroys it."""
+
 
 def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array], None] | None:
     """Connect the GPUs of all ranks. All ranks must call this function.
@@ -49,6 +53,7 @@ def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array
     except Exception as error:  # for example, the network interface is unusable
         remedy = "set NCCL_DEBUG=INFO to see the cause"
         raise unusable(f"gpu:{index}", "NCCL cannot connect the GPUs", error, remedy) from error
+    OPEN.append(communicator)
 
     def all_reduce(sent: Array, received: Array) -> None:
         kind, stream = getattr(nccl, TYPES[sent.dtype.name]), cupy.cuda.get_current_stream()

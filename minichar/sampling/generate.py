@@ -51,7 +51,7 @@ def sample_ids(
     length : int
         Number of characters per stream; 0 for no limit.
     """
-    if model.parameters.backend.kind == "gpu":
+    if model.parameters.backend.samples_in_blocks:
         return sample_blocks(model, prime, choice, generators, length)
     return islice(sample_steps(model, prime, choice, generators), length or None)
 

@@ -122,7 +122,8 @@ class TrainingStep:
         """Return the parts of a step, merged into one if all of them can be captured."""
         gradient, recorded = partial(self._gradient, feed), self.backend.recorded
         if self.team.on_device(self.backend):
-            return [recorded(partial(run, [gradient, self._average, self._update]))]
+            whole = partial(run, [gradient, self._average, self._update])
+            return [recorded(whole, lambda recorded: not any(self.team.largest(not recorded)))]
         return [recorded(gradient), self._average, recorded(self._update)]
 
     def _average(self) -> None:

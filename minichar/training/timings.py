@@ -79,6 +79,7 @@ def describe_size(config: Config, settings: Settings, split: Split) -> str:
     parts += ["dropout"] if config.dropout else []
     parts += ["weight drop"] if config.weight_drop else []
     parts += ["scheduled sampling"] if settings.use_ss else []
+    parts += ["resets"] if split.train.resets else []
     return ", ".join(parts)
 
 

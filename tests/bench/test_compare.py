@@ -18,6 +18,8 @@ from minichar.bench.worker import Worker, threads_limited
 from minichar.cli import main
 from minichar.devices.blas import THREAD_VARIABLES
 from minichar.devices.choose import open_backend
+from minichar.devices.cublas import Products
+from minichar.devices.graph import WARM_UP
 from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
@@ -170,14 +172,23 @@ class TestOnAFakeGPU:
         work = replace(SMALL, device="gpu:0")
         assert worker_process.answer("describe", None, work).endswith("on gpu:0: Double, 8 GB")
 
+    @pytest.mark.parametrize("kind", ["train", "evaluate"])
+    @pytest.mark.usefixtures("gpu")
+    def test_a_step_is_replayed_as_in_training_and_evaluation(self, kind):
+        unit = ours.prepare(replace(SMALL, kind=kind, device="gpu:0"))
+        launched = sys.modules["cupy"].device_.operations
+        counts = []
+        for _ in range(WARM_UP + 2):
+            before = launched.total()
+            unit()
+            counts.append(launched.total() - before)
+        assert counts[-1] < counts[0] / 5
+
     @pytest.mark.usefixtures("gpu")
     def test_the_peak_is_that_of_the_card(self, monkeypatch):
         monkeypatch.setattr(worker_process, "N", 20)
-        cupy, products = sys.modules["cupy"], []
-        matmul = cupy.matmul
-        monkeypatch.setattr(
-            cupy, "matmul", lambda *args, **out: products.append(args) or matmul(*args, **out), raising=False
-        )
+        products, matmul = [], Products.matmul
+        monkeypatch.setattr(Products, "matmul", lambda *args: products.append(args) or matmul(*args))
         assert worker_process.answer("peak", None, replace(SMALL, device="gpu:0")) > 0
         assert len(products) == worker_process.REPEATS
 

@@ -10,6 +10,7 @@ from cupy_double import DoubleOfCuPy
 
 from minichar.cli import main
 from minichar.devices import doctor
+from minichar.devices.cublas import Products
 from minichar.extras import install_command
 
 
@@ -82,14 +83,14 @@ def test_an_unavailable_device_is_reported_with_a_remedy(double):
     assert found["auto"].found == "the same as cpu"
 
 
-def test_a_device_that_fails_after_opening_is_reported_in_one_line(double):
+def test_a_device_that_fails_after_opening_is_reported_in_one_line(double, monkeypatch):
     """CuPy raises this kind of error if a CUDA library is missing."""
-    cupy = double()
+    double()
 
     def matmul(*args, **kwargs):
         raise RuntimeError("CuPy failed to load libcublas.so.12:\nno such file")
 
-    cupy.matmul = matmul
+    monkeypatch.setattr(Products, "matmul", matmul)
     finding = findings()["gpu"]
     assert not finding.ok
     assert finding.found.endswith("cannot be used: RuntimeError: CuPy failed to load libcublas.so.12:")

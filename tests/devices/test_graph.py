@@ -134,6 +134,36 @@ class TestFallback:
         assert step.graph is None
         assert gpu.xp.device_.capture is None
 
+    def test_a_capture_that_cannot_be_begun(self, gpu, monkeypatch):
+        def begin(self):
+            raise RuntimeError("another stream is being captured\nmore")
+
+        monkeypatch.setattr(type(gpu.xp.cuda.get_current_stream()), "begin_capture", begin)
+        calls = []
+        step = gpu.recorded(lambda: calls.append(None))
+        for _ in range(WARM_UP):
+            step()
+        with pytest.warns(RuntimeWarning, match=r"\(RuntimeError: another stream is being captured\)$"):
+            step()
+        step()
+        assert len(calls) == WARM_UP + 2
+
+    def test_a_capture_that_failed_in_another_process(self, gpu):
+        told, a = [], gpu.zeros((), "float64")
+
+        def run():
+            a[...] = a + 1.0
+
+        step = gpu.recorded(run, lambda recorded: bool(told.append(recorded)))
+        for _ in range(WARM_UP):
+            step()
+        with pytest.warns(RuntimeWarning, match=r"\(the capture failed in another process\)$"):
+            step()
+        step()
+        assert told == [True]
+        assert step.graph is None
+        assert float(a) == WARM_UP + 2
+
     def test_a_capture_that_cannot_be_ended(self, gpu, monkeypatch):
         stream = type(gpu.xp.cuda.get_current_stream())
         right = stream.end_capture

@@ -12,7 +12,8 @@ pytest.importorskip("cupy")
 from cupy_double import open_double
 from cupy_double.nccl import NCCL
 
-from minichar.devices.graph import WARM_UP
+from minichar.devices.graph import WARM_UP, CudaGraph
+from minichar.devices.nccl import OPEN
 from minichar.errors import MinicharError
 from minichar.training.start import begin
 
@@ -79,6 +80,30 @@ def test_the_sum_is_part_of_each_captured_step(nccl, gpus, settings):
         assert losses == pytest.approx(alone, abs=1e-9)
     for gpu in gpus:  # the host launches the sum in the warm-up and once more to capture it
         assert gpu.xp.device_.operations["all-reduce"] == 2 * (WARM_UP + 1)
+
+
+def test_a_graph_is_used_by_all_ranks_or_by_none(nccl, gpus, settings, monkeypatch):
+    right = CudaGraph._captured
+
+    def captured(graph):
+        found = right(graph)
+        return (None, "an error of the driver") if graph.xp is gpus[1].xp else found
+
+    monkeypatch.setattr(CudaGraph, "_captured", captured)
+    alone = losses_of(begin(settings).trainer, STEPS)
+    with pytest.warns(RuntimeWarning, match="cannot be captured") as warned:
+        results = train(settings, gpus)
+    for losses, _ in results:
+        assert losses == pytest.approx(alone, abs=1e-9)
+    causes = sorted(str(warning.message).partition("separately ")[2] for warning in warned)
+    assert causes == ["(an error of the driver)", "(the capture failed in another process)"]
+
+
+def test_communicators_are_never_destroyed(nccl, gpus, settings):
+    """NCCL would wait for graphs that use a communicator, and Python may delete them in any order."""
+    before = len(OPEN)
+    train(settings, gpus)
+    assert len(OPEN) == before + len(gpus)
 
 
 @pytest.mark.parametrize(("shared", "available"), [(True, True), (False, False)])

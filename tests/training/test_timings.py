@@ -11,6 +11,7 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.text.batches import split_text
+from minichar.text.resets import find_resets
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import timings
 from minichar.training.settings import Settings
@@ -182,7 +183,10 @@ def test_the_size_contains_everything_that_affects_the_time():
     sizes += [
         describe_size(config, replace(settings, **c), split) for c in ({"dtype": "float64"}, {"use_ss": True})
     ]
-    sizes += [describe_size(config, settings, replace(split, **c)) for c in ({"B": 6}, {"T": 6})]
-    assert len({*sizes}) == len(sizes) == 1 + len(changes) + 4
+    ids = Vocabulary("ab").encode("ab" * 99)
+    reset = split_text(ids, 5, 7, 0.9, 0.1, "columns", find_resets(ids, ids[:1]))
+    changed = {"B": 6}, {"T": 6}, {"train": reset.train}
+    sizes += [describe_size(config, settings, replace(split, **c)) for c in changed]
+    assert len({*sizes}) == len(sizes) == 1 + len(changes) + 5
     assert "dropout" in describe_size(replace(config, dropout=0.1), settings, split)
     assert describe_size(replace(config, dropout=0.1), settings, split) == sizes[7]
