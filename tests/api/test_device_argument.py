@@ -1,0 +1,78 @@
+import sys
+
+import numpy as np
+import pytest
+from api_helpers import TOY, train
+from toys import TEXT
+
+import minichar
+from minichar.devices.cpu import CPU, NumPyBackend
+
+
+def test_unknown_device_raises(text, model):
+    for call in (
+        lambda: minichar.load("cv", device="tpu"),
+        lambda: train(text, device="tpu"),
+        lambda: minichar.Model.create(model.vocabulary, device="tpu"),
+    ):
+        with pytest.raises(minichar.MinicharError, match="unknown device 'tpu'"):
+            call()
+
+
+def test_models_compute_on_the_requested_device(text, device, monkeypatch):
+    known = {device.name: device, "cpu": CPU}
+    monkeypatch.setattr("minichar.api.loading.open_backend", known.__getitem__)
+    monkeypatch.setattr("minichar.api.training.open_devices", lambda name, tf32: (known[name],))
+    model = minichar.train(text, device=device.name, progress=False, **TOY)
+    assert model.parameters.backend.name == device.name
+    loaded = minichar.load("cv", device=device.name)
+    assert loaded.parameters.backend.name == device.name
+    np.testing.assert_allclose(loaded.surprisal(TEXT), minichar.load("cv").surprisal(TEXT), rtol=1e-4)
+    assert repr(loaded).endswith(f"on {device.name}, float32")
+    tuned = minichar.train(text, init_from="cv", device=device.name, progress=False, **TOY)
+    assert tuned.parameters.backend.name == device.name
+
+
+def test_auto_chooses_a_device_for_a_run_but_keeps_the_device_of_a_model(text, monkeypatch, capsys):
+    class Other(NumPyBackend):
+        def __init__(self):
+            super().__init__()
+            self.name = "gpu:0"
+
+    other, times = Other(), {"cpu": 18.0, "gpu:0": 12.3}
+    monkeypatch.setattr(
+        "minichar.api.training.open_devices", lambda name, tf32: (CPU, other) if name == "auto" else (CPU,)
+    )
+    monkeypatch.setattr("minichar.training.device.time_step", lambda device, *size: times[device.name])
+    run = {"device": "auto", **TOY}
+    assert minichar.train(text, **run).parameters.backend is other
+    assert "note: device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms\n" in capsys.readouterr().err
+    minichar.train(text, init_from="cv", **run)
+    assert "note: device auto: gpu:0" in capsys.readouterr().err
+    minichar.train(text, init_from=minichar.load("cv"), **run)
+    assert "device auto" not in capsys.readouterr().err
+
+
+def test_tf32_is_used_in_training_on_a_gpu_only(text, monkeypatch, capsys):
+    """Two notices on a GPU: the first step compiles kernels, and float64 products have no TF32."""
+    from cupy_double import DoubleOfCuPy
+
+    monkeypatch.setitem(sys.modules, "cupy", cupy := DoubleOfCuPy())
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(text / "kernels"))
+    handles, (strict, tf32) = cupy.cublas.handles, (0, 3)
+    first = minichar.train(text, device="gpu", tf32=True, **TOY)
+    assert [handle.math for handle in handles.values()] == [tf32, strict]
+    assert not first.parameters.backend.tf32
+    err = capsys.readouterr().err
+    assert err.startswith("note: compiling GPU kernels;")
+    assert "TF32" not in err
+    handles.clear()
+    minichar.train(text, init_from=first, tf32=True, dtype="float64", **TOY)
+    assert [handle.math for handle in handles.values()] == [tf32, strict]
+    assert "note: TF32 has no effect on float64 matrix products\n" in capsys.readouterr().err
+    handles.clear()
+    assert minichar.train(text, init_from=first, progress=False, **TOY).parameters.backend.name == "gpu:0"
+    assert strict == handles.popitem()[1].math
+    assert capsys.readouterr().err == ""
+    minichar.train(text, tf32=True, **TOY)
+    assert "note: TF32 has no effect on device cpu: it requires" in capsys.readouterr().err

@@ -1,0 +1,52 @@
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from api_helpers import OVERFITTING, train
+from toys import parts, put_together, toy_model
+
+import minichar
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_saved_and_loaded_model_is_equal(model, tmp_path, suffix):
+    needed = {".safetensors": "safetensors", ".pt": "torch"}.get(suffix)
+    if needed and not find_spec(needed):
+        pytest.skip(f"requires {needed}")
+    model.save(tmp_path / f"model{suffix}")
+    back = minichar.load(tmp_path / f"model{suffix}")
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
+    assert (type(back), back.config, back.vocabulary) == (minichar.Model, model.config, model.vocabulary)
+    assert back.generate(length=30) == model.generate(length=30)
+
+
+def test_save_and_load_functions(tmp_path):
+    model = toy_model()
+    minichar.save(tmp_path / "own.npz", model)
+    np.testing.assert_array_equal(minichar.load(tmp_path / "own.npz").parameters.flat, model.parameters.flat)
+
+
+def test_load_from_a_directory_uses_the_best_checkpoint(text):
+    best = train(text, **OVERFITTING)
+    for folder in ("cv", text / "cv"):
+        np.testing.assert_array_equal(minichar.load(folder).parameters.flat, best.parameters.flat)
+    np.testing.assert_array_equal(minichar.load().parameters.flat, best.parameters.flat)
+    with pytest.raises(minichar.MinicharError, match="no checkpoint in"):
+        minichar.load(text)
+
+
+def test_history_is_saved_and_loaded(text):
+    model = train(text, **OVERFITTING)
+    best = minichar.load("cv").history
+    assert model.history[: len(best)] == best
+    assert len(best) < len(model.history)
+    model.save("saved.npz")
+    assert minichar.load("saved.npz").history == model.history
+
+
+def test_damaged_history_raises(text):
+    train(text)
+    header, arrays = parts(next((text / "cv").glob("*.npz")))
+    damaged = put_together(text / "damaged.npz", header, arrays | {"history": np.zeros(3)})
+    with pytest.raises(minichar.MinicharError, match="history"):
+        minichar.load(damaged)

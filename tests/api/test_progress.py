@@ -1,0 +1,102 @@
+import io
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from api_helpers import TOY, train
+from toys import TEXT
+
+import minichar
+from minichar.api import progress as progress_module
+from minichar.training.events import Step
+
+LINE = r"epoch (\d\.\d\d)/3  loss \d\.\d{3}(  validation \d\.\d{3})?  [\d,]+ characters/s  \d+:\d\d:\d\d left"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_without_progress_nothing_is_printed(text, capfd):
+    train(text)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_without_a_terminal_prints_one_line_per_evaluation(text, monkeypatch, capfd):
+    monkeypatch.setattr(progress_module, "INTERVAL", float("inf"))
+    model = minichar.train(text, eval_val_every=20, **TOY | {"max_epochs": 3})
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert [re.fullmatch(LINE, line)[1] for line in lines][-1] == "3.00"
+    assert len(lines) == len(model.history) > 2
+    assert "validation" in lines[0]
+    assert lines[-1].endswith(" 0:00:00 left")
+
+
+def test_progress_on_a_terminal_rewrites_one_line(text, monkeypatch):
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    model = minichar.train(text, **TOY | {"max_epochs": 3})
+    printed = sys.stderr.getvalue()
+    assert printed.count("\n") == 1
+    assert printed.endswith("\n")
+    states = printed.strip("\r\n").split("\r")
+    assert len(states) == model.history[-1]["iteration"] + 1  # one per step and one for the evaluation
+    assert all(re.fullmatch(LINE, state.rstrip()) for state in states)
+    assert {len(state) for state in states} == {79}
+
+
+def test_speed_and_remaining_time_exclude_the_resumed_run(monkeypatch, capfd):
+    """Resume at chunk 10 of 200. The next 40 chunks of 24 characters take 20 s."""
+    clock = iter([100.0, 120.0, 120.0])
+    monkeypatch.setattr(progress_module, "monotonic", lambda: next(clock))
+    trainer = SimpleNamespace(
+        iteration=10, iterations=200, split=SimpleNamespace(T=6, B=4), settings=SimpleNamespace(max_epochs=9)
+    )
+    progress = progress_module.Progress(SimpleNamespace(trainer=trainer, notes=()))
+    trainer.iteration = 50
+    progress.show(Step(50, 2.25, np.float32(1.5), float))
+    assert capfd.readouterr().err == "epoch 2.25/9  loss 1.500  48 characters/s  0:01:15 left\n"
+
+
+def test_a_run_without_end_has_a_remaining_time(monkeypatch, capfd):
+    trainer = SimpleNamespace(
+        iteration=0,
+        iterations=10**400,
+        split=SimpleNamespace(T=6, B=4),
+        settings=SimpleNamespace(max_epochs=10**20),
+    )
+    progress = progress_module.Progress(SimpleNamespace(trainer=trainer, notes=()))
+    trainer.iteration = 1
+    progress.write(0.5, 1.5)
+    assert capfd.readouterr().err.endswith(" left\n")
+
+
+def test_progress_line_is_ended_if_training_fails(text, monkeypatch):
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with pytest.raises(minichar.MinicharError, match="training failed"):
+        minichar.train(text, **TOY | {"learning_rate": 1e6, "grad_clip": 0.0})
+    assert sys.stderr.getvalue().endswith("\n")
+
+
+def test_progress_prints_notes_about_the_text_first(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_bytes(TEXT.replace("\n", "\r\n").encode())
+    minichar.train("input.txt", **TOY)
+    notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "CR LF" in notes[0]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_says_why_training_ended_early(text, monkeypatch, terminal):
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
+    minichar.train(text, max_time=1e-9, **TOY)
+    *_, last = sys.stderr.getvalue().splitlines()
+    assert last == "ended early: reached the time limit of 1e-09 minutes"

@@ -1,0 +1,186 @@
+import inspect
+
+import numpy as np
+import pytest
+from api_helpers import OVERFITTING, TOY, train
+from toys import TEXT, toy_model
+
+import minichar
+from minichar.training.events import Evaluated, Saved, Step
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
+@pytest.mark.parametrize("data", [".", "input.txt"])
+def test_data_is_a_file_or_a_directory(text, kind, data):
+    events = []
+    model = train(kind(text / data), on_event=events.append, checkpoint_dir=kind(text / "out"))
+    assert [type(event) for event in events[-3:]] == [Step, Evaluated, Saved]
+    back = minichar.load(events[-1].path)
+    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
+    assert back.vocabulary == model.vocabulary == minichar.Vocabulary("".join(sorted(set(TEXT))))
+    assert model.generate("the ", 50) == back.generate("the ", 50)
+
+
+def test_default_checkpoint_dir_is_cv(text):
+    assert train("input.txt").details["settings"]["checkpoint_dir"] == "cv"
+    assert len(list((text / "cv").iterdir())) == 1
+
+
+def test_train_returns_the_best_model(text):
+    events = []
+    model = train(text, on_event=events.append, **OVERFITTING)
+    measured = [event for event in events if isinstance(event, Evaluated)]
+    saved = [event for event in events if isinstance(event, Saved)]
+    losses = [event.val.loss for event in measured]
+    best = int(np.argmin(losses))
+    assert best < len(losses) - 1, "this test needs a run that overfits"
+    np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[best].path).parameters.flat)
+    assert model.details["val_loss"] == losses[best]
+
+
+def test_train_without_validation_returns_the_last_model(text):
+    events = []
+    model = train(text, val_frac=0.0, eval_val_every=20, max_epochs=2, on_event=events.append)
+    saved = [event for event in events if isinstance(event, Saved)]
+    assert len(saved) > 1
+    np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[-1].path).parameters.flat)
+    assert [row["val_loss"] for row in model.history] == [None] * len(saved)
+    assert model.details["epoch"] == 2.0
+
+
+def test_train_with_a_recipe(text):
+    model = minichar.train(text, progress=False, **TOY | {"recipe": "quick"})
+    settings = model.details["settings"]
+    assert (settings["recipe"], settings["warmup"], settings["rnn_size"]) == ("quick", 0.1, 8)
+
+
+def test_history_has_one_row_per_evaluation(text):
+    events = []
+    model = train(text, on_event=events.append, start_ss=0.9, decay_ss=0.1, min_ss=0.1, **OVERFITTING)
+    measured = [event for event in events if isinstance(event, Evaluated)]
+    assert len(measured) > 3
+    assert [list(row) for row in model.history] == [
+        [
+            *("iteration", "epoch", "train_loss"),
+            *("val_loss", "val_first", "val_last", "fit_loss", "fit_first", "fit_last"),
+            *("learning_rate", "teacher_forcing_ratio"),
+        ]
+    ] * len(measured)
+    for row, event in zip(model.history, measured, strict=True):
+        assert (row["iteration"], row["epoch"]) == (event.iteration, event.epoch)
+        assert row["train_loss"] == event.train_loss
+        assert (row["val_loss"], row["fit_loss"]) == (event.val.loss, event.fit.loss)
+        assert row["learning_rate"] == event.learning_rate
+    assert model.history[0]["teacher_forcing_ratio"] > model.history[-1]["teacher_forcing_ratio"] > 0
+
+
+def test_resume_continues_where_the_run_stopped(text):
+    whole = train(text, max_epochs=3, checkpoint_dir="whole")
+    train(text, max_epochs=1, checkpoint_dir="parts")
+    for given in ("parts", text / "parts"):
+        resumed = minichar.train(resume=given, max_epochs=3, checkpoint_dir="rest", progress=False)
+        np.testing.assert_array_equal(resumed.parameters.flat, whole.parameters.flat)
+        assert resumed.history[-1]["val_loss"] == whole.history[-1]["val_loss"]
+        assert [row["epoch"] for row in resumed.history] == [1.0, 3.0]
+
+
+def test_resume_from_a_directory_uses_the_newest_checkpoint(text):
+    """In this run, the best checkpoint is not the newest."""
+    done = train(text, **OVERFITTING).history[-1]["iteration"]
+    events = []
+    minichar.train(resume="cv", max_epochs=13, on_event=events.append, progress=False)
+    assert events[0].iteration == done + 1
+
+
+def test_init_from_starts_from_the_weights_of_a_model(text):
+    first = train(text, checkpoint_dir="first")
+    (text / "other.txt").write_text(TEXT.upper() + TEXT)
+    weights = first.parameters.flat.copy()
+    for given in ("first", text / "first", first):
+        kept = train(text, init_from=given, learning_rate=1e-30)
+        np.testing.assert_allclose(kept.parameters.flat, weights, atol=1e-20)
+        other = train("other.txt", init_from=given, learning_rate=1e-30)
+        assert len(other.vocabulary) > len(first.vocabulary)
+        i, j = other.vocabulary.encode("q"), first.vocabulary.encode("q")
+        np.testing.assert_allclose(
+            other.parameters["readout.W"][i], first.parameters["readout.W"][j], atol=1e-20
+        )
+    train(text, init_from=first, max_epochs=2)
+    np.testing.assert_array_equal(first.parameters.flat, weights, "init_from is not modified")
+
+
+def test_init_from_an_exact_model_trains_with_ordinary_products(text):
+    exact = minichar.train(text, progress=False, **TOY).exact()
+    tuned = minichar.train(text, init_from=exact, progress=False, checkpoint_dir="cv-tuned", **TOY)
+    assert tuned.parameters.backend is exact.parameters.backend.plain
+
+
+def test_custom_loop_matches_train(text):
+    """The loop is a copy of the one in docs/howto/training-loop.md."""
+    options = {
+        "recipe": "char-rnn",
+        "rnn_size": 8,
+        "num_layers": 2,
+        "batch_size": 4,
+        "seq_length": 6,
+        "max_epochs": 2,
+        "seed": 7,
+    }
+    trained = minichar.train(text, progress=False, grad_clip=0.3, **options)
+
+    corpus = minichar.load_corpus(text)
+    split = minichar.split_text(corpus.ids, 4, 6)
+    model = minichar.Model.create(corpus.vocabulary, rnn_size=8, num_layers=2, seed=7)
+    network = model.network(split.T, split.B)
+    gradient = network.gradient.flat
+    optimiser = minichar.RMSprop(model.parameters, decay=0.95)
+    limit = 0.3 / split.T
+    for _ in range(2):
+        network.reset()
+        for inputs, targets in split.train:
+            network.learn(minichar.teacher_forcing(inputs), targets)
+            np.clip(gradient, -limit, limit, out=gradient)
+            optimiser.step(gradient, learning_rate=2e-3)
+            network.carry()
+    np.testing.assert_array_equal(model.parameters.flat, trained.parameters.flat)
+
+
+def test_the_signature_lists_every_option_with_its_default():
+    parameters = inspect.signature(minichar.train).parameters
+    for name, default in minichar.Settings().to_json().items():
+        assert parameters[name].default == default
+    assert list(parameters)[:4] == ["data", "device", "progress", "init_from"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: minichar.train(""), "data is ''; it must be a path"),
+        (lambda: minichar.train(checkpoint_dir=""), "checkpoint_dir is ''; it must be a path"),
+        (lambda: minichar.train(recipe=None), "recipe is None; it must be text"),
+        (lambda: minichar.train(device=None), "device is None; it must be text"),
+        (lambda: minichar.load_corpus(min_freq="2"), "min_freq is '2'; it must be an integer"),
+        (lambda: minichar.load_corpus("x", encoding=None), "encoding is None; it must be text"),
+        (lambda: minichar.train("t\0.txt"), r"data is 't\\x00.txt'; it must be"),
+    ],
+)
+def test_wrong_types_of_settings_raise(call, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(minichar.MinicharError, match=message):
+        call()
+
+
+def test_errors_are_one_line_and_name_the_keyword(text):
+    for data, options, words in (
+        ("nothing", {}, "nothing"),
+        (text, {"rnn_size": 0}, "rnn_size"),
+        (text, {"learning_rate": "fast"}, "learning_rate"),
+        (text, {"init_from": "a", "resume": "b"}, "init_from.*resume"),
+        (text, {"init_from": toy_model(), "rnn_size": 5}, "rnn_size=5 does not match"),
+        (TEXT, {}, "save the text to a file"),
+    ):
+        with pytest.raises(minichar.MinicharError, match=words) as caught:
+            train(data, **options)
+        assert "--" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not (text / "cv").exists()
