@@ -1,5 +1,6 @@
 """Output of ``minichar sweep`` to standard error: one line per trial, a progress line and a table."""
 
+import os
 import sys
 from shlex import join, quote
 from time import monotonic
@@ -78,7 +79,8 @@ class SweepReport:
         """Print a table of the best trials and suggested commands."""
         if self.sweep.stopping:
             words = ["minichar", "sweep", "--sweep-dir", str(self.sweep.folder), "--trials", str(self.trials)]
-            if database := self.sweep.plan.database:
+            database = self.sweep.plan.database
+            if database and not os.environ.get("MINICHAR_STORAGE"):  # which may also contain a password
                 words += ["--storage", database]
             self.say(f"stopped; continue with:\n  {join(words)}")
         ranked = results(self.sweep.study)

@@ -98,7 +98,8 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
         engine = part("sqlalchemy.engine")
         file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))
         url = engine.make_url(storage) if storage else file
-        database = url.set(password=None).render_as_string() if storage else ""
+        # The password is omitted; `url.set(password=None)` would keep it.
+        database = url._replace(password=None).render_as_string() if storage else ""
         if is_sweep(folder):
             stored = read_plan(folder)
             check_same(folder, stored, plan, database)

@@ -141,7 +141,9 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         contains a different value for one of the `FIXED` settings.
     """
     devices = devices or (CPU,)
-    path, model, state, notes = _newest_readable(path, devices[0])
+    # A network file system may list different checkpoints on different machines.
+    path, notes = team.lead(lambda: _newest_readable(path))
+    model, state = load_training(path, devices[0])
     backend, chosen = same_kind(devices, state.progress.device)
     if backend is not devices[0]:
         model, state = load_training(path, backend)
@@ -200,15 +202,15 @@ def with_tf32_note(run: Run) -> Run:
     return replace(run, notes=(*run.notes, note)) if note else run
 
 
-def _newest_readable(path: Path, backend: Backend) -> tuple[Path, CharRNN, TrainingState, list[str]]:
-    """Return the path, model and training state of a checkpoint, and notes about skipped newer ones."""
+def _newest_readable(path: Path) -> tuple[Path, list[str]]:
+    """Return the path of a checkpoint, and notes about skipped newer ones if `path` is a directory."""
     if not path.is_dir():
-        return path, *load_training(path, backend), []
+        return path, []
     damaged: list[str] = []
     for candidate in newest_first(path):
         try:
-            model, state = load_training(candidate, backend)
-            return candidate, model, state, [f"skipped a newer checkpoint: {error}" for error in damaged]
+            load_training(candidate)
+            return candidate, [f"skipped a newer checkpoint: {error}" for error in damaged]
         except MinicharError as error:
             damaged.append(str(error))
     raise MinicharError(f"no checkpoint in {path}/ can be resumed: {damaged[0]}")
@@ -267,6 +269,8 @@ def _run(
     team: Team,
     resumed: TrainingState | None = None,
 ) -> Run:
+    if team.lead(lambda: corpus.digest) != corpus.digest:
+        raise MinicharError(f"{corpus.path} is not the text that rank 0 reads: give all ranks the same text")
     # Set the settings here: they are needed to generate text before the first checkpoint is saved.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}

@@ -123,7 +123,9 @@ def test_user_errors(cli, home, optuna, words, status, message):
 
 def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeypatch):
     monkeypatch.setattr(sweep_report, "results", lambda study: [])
-    for database, words in (("", []), ("sqlite:///my db", ["--storage", "sqlite:///my db"])):
+    url = "postgresql://me@host/name"
+    for database, variable, words in (("", "", []), (url, "", ["--storage", url]), (url, url, [])):
+        monkeypatch.setenv("MINICHAR_STORAGE", variable)
         plan = Plan({}, [], database=database)
         sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], study=None, stopping=True)
         SweepReport(sweep, 3, True).finish()

@@ -48,6 +48,7 @@ COMMANDS = (
     "lessons 1",
     "bench --rnn-size 8 --rounds 1",
     "serve --port 0",
+    "sweep --data input.txt --search rnn_size=4,8 --trials 2 --max-epochs 1",
     "worker --redis redis://127.0.0.1:{port}",
 )
 FINE = (-signal.SIGINT, 128 + signal.SIGINT, 2)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cells import ARGUMENTS
 from toys import losses_of, toy_settings
 
-from minichar.training.start import begin
+from minichar.training.start import begin, resume
 from minichar.training.team import Ranks
 
 MASKS = {"dropout": 0.3, "weight_drop": 0.2, "start_ss": 0.8, "min_ss": 0.5, "learning_rate": 0.01}
@@ -32,5 +32,12 @@ for cell, arguments in ARGUMENTS.items():
             difference = abs(together - alone)
             results[f"{cell} {dtype}"] = [float(difference.max()), float(np.median(difference))]
             results[f"{cell} {dtype} identical"] = len(set(weights)) == 1
+settings = toy_settings(folder.name, batch_size=5, **MASKS)
+first, second = (losses_of(begin(settings, team=Ranks(COMM)).trainer, 30) for _ in range(2))
+results["repeated identical"] = first.tobytes() == second.tobytes()
+trainer = begin(settings, team=Ranks(COMM)).trainer
+trainer.begin_with(losses_of(trainer, 17)[0])
+rest = losses_of(resume(trainer.save(None).path, {}, team=Ranks(COMM)).trainer, 13)
+results["resumed identical"] = first[17:].tobytes() == rest.tobytes()
 if COMM.rank == 0:
     print(json.dumps(results))

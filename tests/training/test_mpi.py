@@ -20,7 +20,7 @@ from minichar.devices.blas import THREAD_VARIABLES, threads
 
 MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 JOB = Path(__file__).with_name("mpi_job.py")
-LIMIT = 240
+LIMIT = 600
 """Timeout of a job in seconds, long enough for a busy machine."""
 
 
@@ -31,10 +31,11 @@ def mpiexec():
         missing("MPI (mpi4py and mpich)")
     started = []
 
-    def start(size, *arguments, cwd):
+    def start(size, *arguments, cwd, **variables):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [MPIEXEC, "-n", str(size), sys.executable, *map(str, arguments)]
-        started.append(subprocess.Popen(command, cwd=cwd, **pipes, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+        unset = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+        started.append(subprocess.Popen(command, cwd=cwd, **pipes, env=unset | variables))
         return started[-1]
 
     yield start
@@ -47,15 +48,15 @@ def mpiexec():
 def training(mpiexec, tmp_path):
     """Return a function that starts ``minichar train`` on two ranks."""
     (tmp_path / "input.txt").write_text(TEXT * 20, encoding="utf-8")
-    small = ("--data", "input.txt", "--rnn-size", 16, "--seq-length", 20, "--batch-size", 4)
+    small = ("--data", tmp_path / "input.txt", "--rnn-size", 16, "--seq-length", 20, "--batch-size", 4)
     return lambda *options: mpiexec(2, "-m", "minichar", "train", *small, *options, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_losses_are_those_of_one_process(size, mpiexec, tmp_path):
-    out, err = mpiexec(size, JOB, cwd=tmp_path).communicate(timeout=LIMIT)
+    out, err = mpiexec(size, JOB, cwd=tmp_path, OMP_NUM_THREADS="1").communicate(timeout=LIMIT)
     results = json.loads(out or err)
-    assert len(results) == 16
+    assert len(results) == 18
     for name, result in results.items():
         if name.endswith("identical"):
             assert result, name
@@ -72,6 +73,7 @@ def test_rank_0_prints_and_saves(training, tmp_path):
     assert len(out.splitlines()) == 1
     assert (tmp_path / out.strip()).is_file()
     assert "2 processes share the 4 streams" in err
+    assert ", 1 thread\n" in err, "by default, each rank uses one BLAS thread"
     assert err.count("saved cv/") == 1
 
 
@@ -106,11 +108,12 @@ def test_a_signal_to_the_launcher_saves_a_checkpoint(number, training, tmp_path)
 
 def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint(training, tmp_path):
     process = start_training(training, until="saved")
-    children = subprocess.run(["pgrep", "-f", "minichar train --data input.txt --rnn-size 16"], stdout=-1)
+    children = subprocess.run(["pgrep", "-f", f"minichar train --data {tmp_path}"], stdout=subprocess.PIPE)
     pids = [int(pid) for pid in children.stdout.split() if int(pid) != process.pid]
     os.kill(max(pids), signal.SIGKILL)
-    process.communicate(timeout=LIMIT)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
+    assert "Traceback" not in err
     _, state = load_training(best_checkpoint(tmp_path / "cv"))
     assert state.progress.iteration > 0
 

@@ -1,19 +1,21 @@
 """Tests that several processes train the same model as one. Threads replace the processes (see `ranks`)."""
 
 from dataclasses import replace
+from threading import current_thread
 from time import sleep
 
 import numpy as np
 import pytest
 from cells import ARGUMENTS
 from ranks import on_ranks
-from toys import history_of, losses_of, toy_settings
+from toys import TEXT, history_of, losses_of, toy_settings
 
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
 from minichar.errors import MinicharError
+from minichar.training import start
 from minichar.training.evaluation import evaluate_part
-from minichar.training.events import Warned
+from minichar.training.events import Saved, Warned
 from minichar.training.start import begin, resume
 from minichar.training.team import ALONE
 
@@ -209,6 +211,36 @@ def test_rank_0_reads_the_text_first(tmp_path):
     assert len(set(on_ranks(3, read))) == 1
     assert order[0] == 0
     assert sorted(order) == [0, 1, 2]
+
+
+def test_all_ranks_must_read_the_same_text(tmp_path):
+    (tmp_path / "other").mkdir()
+
+    def start(team):
+        return begin(toy_settings(tmp_path, TEXT) if team.rank == 0 else other, team=team)
+
+    other = toy_settings(tmp_path / "other", TEXT[::-1])
+    with pytest.raises(MinicharError, match=r"other/input\.txt is not the text that rank 0 reads"):
+        on_ranks(2, start)
+
+
+def test_all_ranks_resume_the_checkpoint_that_rank_0_finds(tmp_path, monkeypatch):
+    """A network file system may list a new file on one machine before it does on the others."""
+    run = begin(toy_settings(tmp_path, keep=0, max_epochs=2, eval_val_every=10))
+    old, *_, new = [event.path for event in run.trainer.run() if isinstance(event, Saved)]
+    found = start.newest_first
+    monkeypatch.setattr(
+        start, "newest_first", lambda path: [old] if current_thread() in late else found(path)
+    )
+    late = set()
+
+    def resumed(team):
+        if team.rank == 1:
+            late.add(current_thread())
+        return resume(tmp_path / "cv", {"max_epochs": 3}, team=team).trainer.iteration
+
+    expected = load_training(new)[1].progress.iteration
+    assert on_ranks(2, resumed) == [expected, expected]
 
 
 def test_more_processes_than_streams(tmp_path):
