@@ -305,7 +305,8 @@ def test_options_in_the_docs_exist():
     helped += "".join(CliRunner().invoke(main, [name, "--help"]).output for name in main.list_commands(None))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu|podman|systemctl|#SBATCH).*$",
+            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"
+            r"|srun --mpi",
             "",
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,
