@@ -1,4 +1,4 @@
-"""Import optional packages on first use, and report a missing package in one line."""
+"""Import optional packages on first use, report a missing one in one line, and handle Ctrl-C meanwhile."""
 
 import signal
 import threading

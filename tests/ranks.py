@@ -39,7 +39,7 @@ class Communicator:
 
 def on_ranks(size, function):
     """Run ``function(team)`` on `size` ranks; return the results, or raise the first error of any rank."""
-    slots, barrier = [None] * size, threading.Barrier(size, timeout=30)
+    slots, barrier = [None] * size, threading.Barrier(size, timeout=600)
     results, errors = [None] * size, [None] * size
 
     def run(rank):

@@ -173,7 +173,7 @@ class Servers:
     def stop(self) -> None:
         for child in reversed(self.children):
             child.terminate()
-            child.communicate(timeout=30)
+            child.communicate(timeout=600)
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def run(command: str) -> None:
         if target:
             Path(target).write_text(result.stdout, encoding="utf-8")
     else:
-        options = {"shell": True, "capture_output": True, "encoding": "utf-8", "timeout": 120}
+        options = {"shell": True, "capture_output": True, "encoding": "utf-8", "timeout": 600}
         if command.startswith("eval "):  # a line for ~/.bashrc, which enables completion
             command += " && complete -p minichar"
             options["executable"] = shutil.which("bash")
@@ -266,6 +266,18 @@ def test_each_public_name_is_in_one_example():
     assert sorted(named) == sorted(minichar.__all__)
     for group in api_groups():
         assert all(re.search(rf"minichar\.{name}\b", group.example) for name in group.names), group.title
+
+
+def test_the_training_loop_uses_at_most_five_public_names():
+    code = "".join(blocks("python", [ROOT / "docs" / "howto" / "training-loop.md"]))
+    names = {
+        name
+        for line in re.findall(r"^from minichar import (.*)", code, re.MULTILINE)
+        for name in line.split(", ")
+    }
+    assert len(names) <= 5
+    assert names <= {*minichar.__all__}
+    assert "import minichar." not in code
 
 
 def test_help_ends_with_examples():

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -193,12 +194,21 @@ def open_for_training(
     return None if ctx.resilient_parsing else open_devices(name, ctx.params.get("tf32", False))
 
 
+def open_one(ctx: click.Context, parameter: click.Parameter, name: str) -> Backend | None:
+    """Open a device that announces long waits."""
+    if ctx.resilient_parsing:
+        return None
+    backend = open_backend(name)
+    backend.announce = partial(click.echo, err=True)
+    return backend
+
+
 device = click.option(
     "--device",
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_backend(name),
+    callback=open_one,
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU.",
 )
 """The ``--device`` option. The command receives an open `Backend`."""

@@ -100,12 +100,12 @@ class ModelInfo:
         return asdict(self)
 
 
-def load_models(paths: Sequence[str]) -> dict[str, CharRNN]:
+def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
     """Load models from files and directories.
 
     Parameters
     ----------
-    paths : sequence of str
+    paths : sequence of Path
         Files and directories. From a directory, the best checkpoint of each run is loaded, best first. If
         `paths` is empty, the best checkpoint in ``cv`` is loaded.
 

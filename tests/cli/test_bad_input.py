@@ -370,7 +370,7 @@ main()
 def on_a_full_disk(room, *arguments):
     """Run a command with a file size limit of `room` bytes to simulate a full disk."""
     command = [sys.executable, "-c", FULL, str(room), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, timeout=600)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")

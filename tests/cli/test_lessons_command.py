@@ -19,7 +19,7 @@ def test_lists_the_lessons(cli):
 def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch):
     monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only")
     child = process("lessons", 4)
-    stdout, stderr = child.communicate(timeout=60)
+    stdout, stderr = child.communicate(timeout=600)
     assert child.returncode == 0, stdout + stderr
     story, results, exercise = re.split(r"=+ .* =+\n", stdout)
     assert story.startswith("Lesson 4. Tanh and sigmoid: two derivatives")

@@ -255,7 +255,7 @@ def test_network_larger_than_memory(cli, home):
 
 
 def test_python_m_minichar(process):
-    stdout, stderr = process("--version").communicate(timeout=60)
+    stdout, stderr = process("--version").communicate(timeout=600)
     assert stdout.startswith("minichar, version ")
     assert stderr == ""
 

@@ -133,7 +133,7 @@ def test_empty_prompt_file_is_no_prompt(cli, toy):
 
 def test_prompt_from_a_pipe(process, toy):
     child = process("sample", "--seed", 123, toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
-    stdout, _ = child.communicate("ab", timeout=60)
+    stdout, _ = child.communicate("ab", timeout=600)
     assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
 
 
@@ -209,7 +209,7 @@ def test_unlimited_length_with_a_closed_pipe(toy):
         head = child.stdout.read(1000)
         child.stdout.close()
         stderr = child.stderr.read().decode()
-        assert child.wait(timeout=60) == 141
+        assert child.wait(timeout=600) == 141
     assert head.decode() == text_of(toy, 1000)
     assert stderr == f"toy.npz: {load(toy).summary()}, on {open_backend().name}, seed 123\n"
 
@@ -218,7 +218,7 @@ def test_text_is_streamed(process, toy):
     child = process("sample", "--seed", 123, toy, "--length", 0, "--quiet")
     assert child.stdout.read(10) == text_of(toy, 10)
     child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=60)
+    _, stderr = child.communicate(timeout=600)
     assert "Traceback" not in stderr
     assert child.returncode != 0
 
@@ -239,7 +239,7 @@ def test_character_that_the_terminal_cannot_display(process, home):
     save("toy.npz", toy_model("\né☃"))
     env = ONE_THREAD | {"PYTHONIOENCODING": "latin-1"}
     child = process("sample", "--seed", 123, "toy.npz", "--length", 50, env=env, encoding="latin-1")
-    stdout, stderr = child.communicate(timeout=60)
+    stdout, stderr = child.communicate(timeout=600)
     assert stdout == text_of("toy.npz", 50).replace("☃", "?") + "\n"
     assert "Error" not in stderr
 

@@ -28,7 +28,7 @@ def shell(home):
     def shell(script, *arguments, **environment):
         command = ["sh", "-c", script, "sh", sys.executable, *map(str, arguments)]
         env = ONE_THREAD | environment
-        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
 
     return shell
 
@@ -109,7 +109,7 @@ def test_abandoned_standard_output(process, checkpoint, arguments):
     child = process(*arguments.split(), env=ONE_THREAD | {"PYTHONUNBUFFERED": ""})
     child.stdout.close()
     stderr = child.stderr.read()
-    assert child.wait(timeout=60) == 141
+    assert child.wait(timeout=600) == 141
     assert "Error" not in stderr
     assert "ignored" not in stderr
 
@@ -155,7 +155,7 @@ def test_interrupted_command(process, toy):
     child.send_signal(signal.SIGINT)
     assert child.stdout.read().endswith("\n")
     assert child.stderr.read() == ""
-    assert child.wait(timeout=60) == 130
+    assert child.wait(timeout=600) == 130
 
 
 def test_interrupted_exit(shell, stub):

@@ -84,7 +84,7 @@ def test_ctrl_c_leaves_the_trial_to_the_next_process(process, cli, home, optuna)
         assert child.poll() is None, child.communicate()
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
-    stdout, stderr = child.communicate(timeout=60)
+    stdout, stderr = child.communicate(timeout=600)
     assert child.returncode == INTERRUPTED, stderr
     assert "Traceback" not in stderr
     assert stdout == ""

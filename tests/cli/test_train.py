@@ -482,7 +482,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, h
         if line.startswith("initial"):
             break
     child.send_signal(signal.SIGINT)
-    stdout, stderr = child.communicate(timeout=60)
+    stdout, stderr = child.communicate(timeout=600)
     assert child.returncode == 130
     assert "Traceback" not in stderr
     path = stdout.strip()

@@ -16,7 +16,7 @@ class NCCL:
 
     def __init__(self, devices):
         self.devices, self.slots, self.sums = devices, [None] * len(devices), 0
-        self.barrier = threading.Barrier(len(devices), timeout=30)
+        self.barrier = threading.Barrier(len(devices), timeout=600)
 
     def get_unique_id(self):
         return "key"

@@ -5,6 +5,7 @@ The time of a small step on a GPU is the number of operations times their overhe
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from minichar.devices.choose import open_backend
@@ -24,14 +25,14 @@ def operations_of(fake_cupy, generator):
     fake_cupy()
     gpu = open_backend("gpu")
 
-    def count(model, dropout=0.0, **settings):
-        config = Config(V, model, H, 2, dropout=dropout)
+    def count(model, keep=None, settings=None, **changes):
+        config = Config(V, model, H, 2, **changes)
         char_rnn = CharRNN.new(config, Vocabulary("".join(map(chr, range(33, 33 + V)))), 1, backend=gpu)
-        step = TrainingStep(char_rnn, T, B, Settings(**settings))
+        step = TrainingStep(char_rnn, T, B, settings or Settings())
         inputs, targets = generator.integers(V, size=(2, T, B))
-        step.learn(inputs, targets, gpu.uniform(1))
+        step.learn(inputs, targets, gpu.uniform(1), keep)
         gpu.xp.device_.operations.clear()
-        step.learn(inputs, targets, gpu.uniform(1))
+        step.learn(inputs, targets, gpu.uniform(1), keep)
         return Counter(gpu.xp.device_.operations)
 
     return count
@@ -47,6 +48,20 @@ def test_a_training_step_stays_within_its_budget(model, budget, operations_of):
     assert sum(counts.values()) <= budget
     assert counts["operand copy"] == 0
     assert counts["fused kernel"] == 2 * 2 * T
+
+
+@pytest.mark.parametrize(
+    ("options", "budget"),
+    [
+        ({"dropout": 0.5}, 592),
+        ({"keep": np.ones((T, B), bool)}, 1071),
+        ({"settings": Settings(use_ss=True, start_ss=0.9)}, 1174),
+        ({"layer_norm": True}, 2476),
+    ],
+    ids=["dropout", "resets", "scheduled sampling", "layer normalisation"],
+)
+def test_options_add_operations(options, budget, operations_of):
+    assert sum(operations_of("lstm", **options).values()) <= budget
 
 
 def test_dropout_adds_one_kernel_per_layer_and_step_and_one_per_mask(operations_of):

@@ -108,6 +108,15 @@ class TestChecks:
         assert [*losses["captured as a CUDA graph"].values()] == [True] * 4
         assert gpu_checks.resuming(gpu, DRY.work, 4) == {"passed": True, "bit for bit": True, "steps": (2, 4)}
 
+    def test_a_step_that_is_not_captured_is_a_failure(self, monkeypatch):
+        from cupy_double import open_double
+
+        gpu = open_double()
+        monkeypatch.setattr(gpu, "recorded", lambda step, agree=bool: step)
+        losses = gpu_checks.losses(gpu, DRY.work, 3)
+        assert max(losses["largest difference"].values()) < gpu_checks.LIMIT
+        assert not losses["passed"]
+
     @pytest.mark.parametrize("error", [1e-3, float("nan")])
     def test_different_losses_are_found(self, error, monkeypatch):
         training_losses = gpu_checks.training_losses
