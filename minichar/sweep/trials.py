@@ -119,18 +119,22 @@ class Sweep:
 
     def take(self, trials: int, locks: ExitStack) -> Any:
         """Return an unfinished or new trial and lock its directory, or return None if there is no trial."""
-        optuna = part("optuna")
         with locking(self.folder / "sweep.lock"):
-            known = self.study.get_trials(deepcopy=False)
-            for each in known:
-                running = each.state == optuna.trial.TrialState.RUNNING
-                if running and locks.enter_context(locking(self.directory(each.number) / "lock", wait=False)):
-                    return optuna.trial.Trial(self.study, each._trial_id)
-            if len(known) >= trials:
+            for each in self.running():
+                locked = locks.enter_context(locking(self.directory(each.number) / "lock", wait=False))
+                # Another process may have completed the trial just before it released the lock.
+                if locked and each.number in [trial.number for trial in self.running()]:
+                    return part("optuna").trial.Trial(self.study, each._trial_id)
+            if len(self.study.get_trials(deepcopy=False)) >= trials:
                 return None
             trial = self.study.ask()
             locks.enter_context(locking(self.directory(trial.number) / "lock"))
             return trial
+
+    def running(self) -> list[Any]:
+        """Return the trials that the study lists as running."""
+        running = part("optuna").trial.TrialState.RUNNING
+        return self.study.get_trials(deepcopy=False, states=(running,))
 
     def train(self, trial: Any) -> Iterator[Began | Event | Ended]:
         """Train the model of a trial, and store the result in the study."""

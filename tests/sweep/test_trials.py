@@ -1,4 +1,5 @@
 import json
+from contextlib import ExitStack
 
 import pytest
 
@@ -189,6 +190,18 @@ def test_the_password_of_a_database_is_not_stored(sweep, tmp_path, monkeypatch):
         plan = sweep(storage="postgresql://me:secret@host/name").plan
         assert plan.database == "postgresql://me@host/name"
     assert "secret" not in (tmp_path / "sweep" / "sweep.json").read_text()
+
+
+def test_a_trial_that_was_completed_a_moment_ago_is_not_taken(sweep):
+    """Another process may complete a trial after this one has listed it as running."""
+    first, second = sweep(), sweep()
+    with ExitStack() as locks:
+        trial = first.take(2, locks)
+    listed, running = [second.running()], second.running
+    first.study.tell(trial, 1.0)
+    second.running = lambda: listed.pop() if listed else running()
+    with ExitStack() as locks:
+        assert second.take(2, locks).number == 1
 
 
 def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
