@@ -39,6 +39,18 @@ RECIPES = {
             "warmup": 0.05,
         },
     ),
+    "best": Recipe(
+        "the best model that trains within about an hour on two cores",
+        {
+            "rnn_size": 512,
+            "dropout": 0.5,
+            "max_epochs": 14.0,
+            "learning_rate": 2e-3,
+            "learning_rate_decay": 0.82,
+            "learning_rate_decay_after": 6,
+            "warmup": 0.02,
+        },
+    ),
     "char-rnn": Recipe(
         "the original char-rnn with its default options",
         {

@@ -621,7 +621,7 @@ def test_a_recipe_is_used_and_stored(cli, begun):
 
 def test_recipes_are_listed(cli):
     listed = cli("train", "--recipe", "list").stdout.splitlines()
-    assert [line.split()[0] for line in listed[:3]] == ["quick", "laptop", "char-rnn"]
+    assert [line.split()[0] for line in listed[:4]] == ["quick", "laptop", "best", "char-rnn"]
 
 
 def test_a_run_is_not_resumed_with_another_recipe(train, cli):

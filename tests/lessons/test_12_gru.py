@@ -2,9 +2,8 @@
 
 A GRU (Cho et al. 2014) has a hidden state but no cell state. The update gate z blends the old state
 with a candidate n. With z = 1, the cell keeps the old state; with z = 0, the candidate becomes the
-new state. The other gate, the reset gate r, lets the candidate ignore part of the past. Two versions
-of the paper apply this gate at different points, and weights trained with one variant do not work
-with the other.
+new state. The reset gate r lets the candidate ignore part of the past. Two versions of the paper
+apply it at different points, and weights trained with one variant do not work with the other.
 
 *Reset gate applied after the matrix product* (PyTorch, cuDNN, and minichar's default). The state
 and the input have separate weight matrices:
@@ -19,15 +18,12 @@ The backward pass differentiates the last line first:
 
     h = (1 - z) ∘ n + z ∘ h_prev
         dn, dz, dh_prev = dh ∘ (1 - z), dh ∘ (h_prev - n), dh ∘ z
-
     n = tanh(a_n + r ∘ u_n)
         da_n = dn ∘ (1 - n ∘ n)
         dr, du_n = da_n ∘ u_n, da_n ∘ r
-
     r, z = σ(a_r + u_r), σ(a_z + u_z)
         da_r, da_z = dr ∘ r ∘ (1 - r), dz ∘ z ∘ (1 - z)
         du_r, du_z = da_r, da_z              both terms of a sum have the same gradient
-
     u, a = U @ [h_prev; 1], W @ [x; 1]
         dU, dW = du @ [h_prev; 1]ᵀ, da @ [x; 1]ᵀ
         dh_prev, dx = dh_prev + U_hᵀ @ du, W_xᵀ @ da
@@ -42,20 +38,14 @@ the candidate has its own, Wn:
     n = tanh(a_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-The last line is the same as above, so the backward pass starts with the same dn, dz and dh_prev:
-
-    n = tanh(a_n)
-        da_n = dn ∘ (1 - n ∘ n)
+The backward pass starts with the same dn, dz, dh_prev and da_n as above:
 
     a_n = Wn @ [rh; x; 1]
         drh, dWn = Wn_hᵀ @ da_n, da_n @ [rh; x; 1]ᵀ
-
     rh = r ∘ h_prev
         dr, dh_prev = drh ∘ h_prev, dh_prev + drh ∘ r
-
     r, z = σ(a_r), σ(a_z)
         da_r, da_z = dr ∘ r ∘ (1 - r), dz ∘ z ∘ (1 - z)
-
     a = W @ [h_prev; x; 1]
         dW = da @ [h_prev; x; 1]ᵀ
         dh_prev, dx = dh_prev + W_hᵀ @ da, W_xᵀ @ da + Wn_xᵀ @ da_n
