@@ -1,4 +1,4 @@
-"""Import optional packages on first use, report a missing one in one line, and handle Ctrl-C meanwhile."""
+"""Import optional packages on first use, with one-line errors and correct handling of Ctrl-C."""
 
 import signal
 import threading

@@ -11,8 +11,8 @@ from minichar.training.team import Ranks
 class Communicator:
     """The methods of an MPI communicator that `Ranks` calls, implemented for threads."""
 
-    def __init__(self, rank, slots, barrier):
-        self.rank, self.slots, self.barrier = rank, slots, barrier
+    def __init__(self, rank, slots, barrier, arrived):
+        self.rank, self.slots, self.barrier, self.arrived = rank, slots, barrier, arrived
 
     def Get_rank(self):
         return self.rank
@@ -31,7 +31,15 @@ class Communicator:
         return self.allgather(value)[0]
 
     def Ibarrier(self):
-        return SimpleNamespace(Test=lambda: self.barrier.wait() >= 0)
+        self.arrived[self.rank] += 1
+        n = self.arrived[self.rank]
+
+        def test():
+            if self.barrier.broken:  # another rank has failed
+                raise threading.BrokenBarrierError
+            return min(self.arrived) >= n
+
+        return SimpleNamespace(Test=test)
 
     def Allreduce(self, sent, received):
         received[...] = np.sum(self.allgather(sent), axis=0)
@@ -40,11 +48,11 @@ class Communicator:
 def on_ranks(size, function):
     """Run ``function(team)`` on `size` ranks; return the results, or raise the first error of any rank."""
     slots, barrier = [None] * size, threading.Barrier(size, timeout=600)
-    results, errors = [None] * size, [None] * size
+    arrived, results, errors = [0] * size, [None] * size, [None] * size
 
     def run(rank):
         try:
-            results[rank] = function(Ranks(Communicator(rank, slots, barrier)))
+            results[rank] = function(Ranks(Communicator(rank, slots, barrier, arrived)))
         except BaseException as error:
             errors[rank] = error
             barrier.abort()

@@ -9,7 +9,16 @@ from typing import Any
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.options import PATH, GroupedCommand, Integer, OneOf, checkpoint, devices, group
+from minichar.cli.options import (
+    PATH,
+    GroupedCommand,
+    Integer,
+    OneOf,
+    announce_waits,
+    checkpoint,
+    devices,
+    group,
+)
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, Option, counted
 from minichar.formats.convert import load_model
@@ -107,6 +116,7 @@ def command(
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
     if block and start == "carried":
         raise click.UsageError("--block always starts from a zero state: omit --start carried")
+    announce_waits(*devices)
     path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} has no record of its training text: specify the text with --data")

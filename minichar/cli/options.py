@@ -194,13 +194,10 @@ def open_for_training(
     return None if ctx.resilient_parsing else open_devices(name, ctx.params.get("tf32", False))
 
 
-def open_one(ctx: click.Context, parameter: click.Parameter, name: str) -> Backend | None:
-    """Open a device that announces long waits."""
-    if ctx.resilient_parsing:
-        return None
-    backend = open_backend(name)
-    backend.announce = partial(click.echo, err=True)
-    return backend
+def announce_waits(*devices: Backend) -> None:
+    """Make devices print a line to standard error before a long wait."""
+    for device in devices:
+        device.announce = partial(click.echo, err=True)
 
 
 device = click.option(
@@ -208,7 +205,7 @@ device = click.option(
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    callback=open_one,
+    callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_backend(name),
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU.",
 )
 """The ``--device`` option. The command receives an open `Backend`."""

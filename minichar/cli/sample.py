@@ -8,7 +8,16 @@ import click
 
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli import INTERRUPTED
-from minichar.cli.options import PATH, Escaped, GroupedCommand, OneOf, checkpoint, device, group
+from minichar.cli.options import (
+    PATH,
+    Escaped,
+    GroupedCommand,
+    OneOf,
+    announce_waits,
+    checkpoint,
+    device,
+    group,
+)
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
@@ -117,6 +126,7 @@ def command(
         seed = secrets.randbelow(SEEDS)
     path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
     if not quiet:
+        announce_waits(device)
         drawn_with = f", seed {seed}" if drawn else ""
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
     if exact:  # after the summary: an exact model has no embedding

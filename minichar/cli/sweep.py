@@ -9,7 +9,17 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from minichar.cli.options import PATH, Escaped, GroupedCommand, Integer, Minutes, devices, group, storage
+from minichar.cli.options import (
+    PATH,
+    Escaped,
+    GroupedCommand,
+    Integer,
+    Minutes,
+    announce_waits,
+    devices,
+    group,
+    storage,
+)
 from minichar.cli.saving import output
 from minichar.cli.settings import settings_options
 from minichar.cli.stopping import stopping
@@ -140,8 +150,10 @@ def command(
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
     plan = Plan(given, searched or read_plan(sweep_dir).search) if searched or given else None
+    announce_waits(*devices)
     sweep = Sweep(sweep_dir, plan, storage, devices)
-    with SweepReport(sweep, trials, quiet) as report, stopping(sweep) as received:
+    in_environment = ctx.get_parameter_source("storage") is ParameterSource.ENVIRONMENT
+    with SweepReport(sweep, trials, quiet, in_environment) as report, stopping(sweep) as received:
         for event in sweep.run(trials, minutes):
             report.show(event)
     report.finish()

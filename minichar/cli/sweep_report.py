@@ -1,6 +1,5 @@
 """Output of ``minichar sweep`` to standard error: one line per trial, a progress line and a table."""
 
-import os
 import sys
 from shlex import join, quote
 from time import monotonic
@@ -28,10 +27,12 @@ class SweepReport:
         Number of trials in the whole sweep.
     quiet : bool
         Hide the progress bar, even on a terminal.
+    in_environment : bool
+        Whether the URL of the database comes from an environment variable.
     """
 
-    def __init__(self, sweep: Sweep, trials: int, quiet: bool) -> None:
-        self.sweep, self.trials = sweep, trials
+    def __init__(self, sweep: Sweep, trials: int, quiet: bool, in_environment: bool = False) -> None:
+        self.sweep, self.trials, self.in_environment = sweep, trials, in_environment
         self.live = not quiet and sys.stderr.isatty()
         self.shown_at = self.begun = monotonic()
         self.validation = ""
@@ -80,7 +81,7 @@ class SweepReport:
         if self.sweep.stopping:
             words = ["minichar", "sweep", "--sweep-dir", str(self.sweep.folder), "--trials", str(self.trials)]
             database = self.sweep.plan.database
-            if database and not os.environ.get("MINICHAR_STORAGE"):  # which may also contain a password
+            if database and not self.in_environment:  # the variable may also contain a password
                 words += ["--storage", database]
             self.say(f"stopped; continue with:\n  {join(words)}")
         ranked = results(self.sweep.study)

@@ -109,19 +109,18 @@ def command(
             for device in devices:
                 device.announce = partial(click.echo, err=True)
         folder = options["checkpoint_dir"]
+        # Rank 0 looks for files, because a network file system may show the other ranks different ones.
         if checkpoint:
             if str(checkpoint) == NEWEST:
                 checkpoint = folder
-            elif "checkpoint_dir" not in given:
-                folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-            if checkpoint.is_dir() or checkpoint == options["checkpoint_dir"]:
-                newest_first(checkpoint)  # raises if there is no checkpoint
-        if options["data"] == STDIN and (checkpoint is None or checkpoint.exists()):
+            folder = team.lead(partial(folder_of_run, checkpoint, folder, "checkpoint_dir" in given))
+        if options["data"] == STDIN and team.lead(lambda: checkpoint is None or checkpoint.exists()):
             explicit["data"] = team.lead(lambda: save_stdin(folder))
         if checkpoint:
             run = resume(checkpoint, explicit, *devices, team=team)
         elif init_from:
-            _, model = open_checkpoint(init_from, lambda path: load_model(path, devices[0]))
+            path = team.lead(lambda: open_checkpoint(init_from, load_model)[0])
+            model = load_model(path, devices[0])
             run = begin_from(
                 settings_from({"model": model.config.model, **explicit}), model, given, *devices, team=team
             )
@@ -139,6 +138,21 @@ def command(
         finally:
             if received:
                 ctx.exit(128 + received[0])
+
+
+def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
+    """Return the directory of the run to resume: --checkpoint-dir if given, or the checkpoint's directory.
+
+    Raises
+    ------
+    MinicharError
+        If `checkpoint` is a directory without a checkpoint.
+    """
+    if checkpoint.is_dir() or checkpoint == folder:
+        newest_first(checkpoint)  # raises if there is no checkpoint
+    if given:
+        return folder
+    return checkpoint if checkpoint.is_dir() else checkpoint.parent
 
 
 def save_stdin(directory: Path) -> Path:

@@ -144,7 +144,7 @@ class CuPyBackend(Backend):
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums arrays over the ranks with NCCL, if each rank has a GPU of its own."""
-        return open_nccl(self.xp, self.index, comm)
+        return open_nccl(self.xp, self.index, self.products is not None, comm)
 
     def tf32_note(self, dtype: str) -> str:
         """Return the reason why TF32 has no effect on products of a dtype, or "" if it has an effect."""

@@ -13,11 +13,12 @@ TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
 """NCCL's name for each dtype."""
 
 OPEN: list[Any] = []
-"""All communicators, which are never deleted: NCCL waits for the graphs that use a communicator before it
-destroys it."""
+"""Communicators, which stay open until the process exits. Destroying one waits for all graphs that use it."""
 
 
-def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array], None] | None:
+def open_nccl(
+    cupy: ModuleType, index: int, captures: bool, comm: Any
+) -> Callable[[Array, Array], None] | None:
     """Connect the GPUs of all ranks. All ranks must call this function.
 
     Parameters
@@ -25,14 +26,16 @@ def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array
     cupy : module
     index : int
         Number of this rank's GPU.
+    captures : bool
+        Whether this rank captures its steps as CUDA graphs. NCCL requires that all ranks do so or none does.
     comm : mpi4py.MPI.Comm
 
     Returns
     -------
     callable or None
         ``all_reduce(sent, received)`` sets `received` to the sum of `sent` over all ranks, on the current
-        stream. None if NCCL is not installed on all ranks, or if two ranks use the same GPU, which NCCL
-        does not support.
+        stream. None if NCCL is not installed on all ranks, if two ranks use the same GPU, which NCCL does
+        not support, or if only some ranks capture their steps.
 
     Raises
     ------
@@ -43,8 +46,8 @@ def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array
         simplefilter("ignore")  # CuPy warns if NCCL is not installed
         nccl = import_module("cupy.cuda.nccl")
     gpu = (node(), cupy.cuda.Device(index).pci_bus_id)
-    gpus = comm.allgather(gpu if nccl.available else None)
-    if None in gpus or len({*gpus}) < len(gpus):
+    gpus, captured = zip(*comm.allgather((gpu if nccl.available else None, captures)), strict=True)
+    if None in gpus or len({*gpus}) < len(gpus) or len({*captured}) > 1:
         return None
     rank = comm.Get_rank()
     try:

@@ -99,7 +99,8 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
         file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))
         url = engine.make_url(storage) if storage else file
         # The password is omitted; `url.set(password=None)` would keep it.
-        database = url._replace(password=None).render_as_string() if storage else ""
+        public = url._replace(password=None).difference_update_query(["password"])
+        database = public.render_as_string() if storage else ""
         if is_sweep(folder):
             stored = read_plan(folder)
             check_same(folder, stored, plan, database)

@@ -64,7 +64,7 @@ def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
     The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
     function must be called by all processes of the `team`.
     """
-    corpus = team.in_turn(lambda: read_corpus(settings))
+    corpus = _read(settings, team)
     settings = choose(settings, corpus)
     split = lay_out_to_train(corpus, settings)
     architecture = {name: getattr(settings, name) for name in ARCHITECTURE}
@@ -105,7 +105,7 @@ def begin_from(
                 Option("init_from"),
                 f" model, which has {found}: omit the option to keep the model's value",
             )
-    corpus = team.in_turn(lambda: read_corpus(settings))
+    corpus = _read(settings, team)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
     settings = choose(settings, corpus)
     split = lay_out_to_train(corpus, settings)
@@ -164,7 +164,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     if "data" not in changes:
         check_text(settings, path)
     # Do not write a cache to a path taken from an untrusted checkpoint.
-    corpus = team.in_turn(lambda: read_corpus(settings, cache="data" in changes))
+    corpus = _read(settings, team, cache="data" in changes)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
@@ -200,6 +200,21 @@ def with_tf32_note(run: Run) -> Run:
     """Return a run for which TF32 was requested, with a note added if TF32 has no effect on it."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
+
+
+def _read(settings: Settings, team: Team, cache: bool = True) -> Corpus:
+    """Read the text on all ranks.
+
+    Raises
+    ------
+    MinicharError
+        If the ranks read different texts, for example from their own disks.
+    """
+    corpus = team.in_turn(lambda: read_corpus(settings, cache))
+    digest = team.lead(lambda: corpus.digest)
+    if any(team.largest(corpus.digest != digest)):
+        raise MinicharError(f"the processes read different texts from {corpus.path}: give them the same text")
+    return corpus
 
 
 def _newest_readable(path: Path) -> tuple[Path, list[str]]:
@@ -269,8 +284,6 @@ def _run(
     team: Team,
     resumed: TrainingState | None = None,
 ) -> Run:
-    if team.lead(lambda: corpus.digest) != corpus.digest:
-        raise MinicharError(f"{corpus.path} is not the text that rank 0 reads: give all ranks the same text")
     # Set the settings here: they are needed to generate text before the first checkpoint is saved.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}

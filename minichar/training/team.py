@@ -22,7 +22,7 @@ from minichar.errors import MinicharError, Option
 Result = TypeVar("Result")
 
 POLL = 0.002
-"""Seconds between checks of whether rank 0 has finished its work. MPI itself waits by occupying a core."""
+"""Seconds between checks of whether all ranks have reached a barrier. MPI's own wait occupies a core."""
 
 
 class Team:

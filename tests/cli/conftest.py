@@ -51,6 +51,7 @@ def toy_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         result = CliRunner().invoke(main, ["train", "--data", "input.txt", *TOY])
+    assert result.exit_code == 0, result.output
     return folder / result.stdout.strip()
 
 

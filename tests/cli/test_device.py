@@ -101,11 +101,12 @@ class TestAuto:
     """Tests for ``--device auto`` on a machine with a fake GPU and predefined step times."""
 
     @pytest.fixture(autouse=True)
-    def double(self, monkeypatch):
-        """Install the CuPy test double."""
+    def double(self, monkeypatch, tmp_path):
+        """Install the CuPy test double, without compiled kernels."""
         from cupy_double import DoubleOfCuPy
 
         monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
 
     @pytest.fixture
     def times(self, monkeypatch, tmp_path):
@@ -134,7 +135,9 @@ class TestAuto:
         times(18.0, 12.3)
         path = run(*TRAIN).stdout.strip()
         evaluated = run("eval", path, "--quiet")
-        assert evaluated.stderr == "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms (in training)\n"
+        chosen, *notices = evaluated.stderr.splitlines()
+        assert chosen == "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms (in training)"
+        assert [notice.partition(";")[0] for notice in notices] == ["compiling GPU kernels"]
         assert ", on gpu:0\n" in evaluated.stdout
         evaluated = run("eval", path, "--quiet", "--batch-size", "2")
         assert "device auto: cpu; training of this size has not been timed\n" in evaluated.stderr
@@ -276,6 +279,15 @@ class TestFirstStep:
         assert run(*TRAIN, "--device", "auto").stderr.count(self.NOTICE) == 1
         wrong = run("train", "--data", "missing.txt", "--device", "gpu", status=1)
         assert self.NOTICE not in wrong.stderr
+
+    def test_sampling_prints_the_notice_unless_it_is_quiet(self, run, monkeypatch, tmp_path):
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+        sample = ("sample", run(*TRAIN, "--device", "cpu").stdout.strip(), "--device", "gpu", "--length", "5")
+        assert run(*sample).stderr.count(self.NOTICE) == 1
+        assert run(*sample, "--quiet").stderr == ""
 
     def test_there_is_no_notice_if_the_kernels_are_cached_or_the_device_is_the_cpu(self, failing, tmp_path):
         (tmp_path / "kernels").mkdir()

@@ -136,11 +136,14 @@ def test_user_errors(cli, home, optuna, words, status, message):
 def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeypatch):
     monkeypatch.setattr(sweep_report, "results", lambda study: [])
     url = "postgresql://me@host/name"
-    for database, variable, words in (("", "", []), (url, "", ["--storage", url]), (url, url, [])):
-        monkeypatch.setenv("MINICHAR_STORAGE", variable)
+    for database, in_environment, words in (
+        ("", False, []),
+        (url, False, ["--storage", url]),
+        (url, True, []),
+    ):
         plan = Plan({}, [], database=database)
         sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], study=None, stopping=True)
-        SweepReport(sweep, 3, True).finish()
+        SweepReport(sweep, 3, True, in_environment).finish()
         command = capsys.readouterr().err.splitlines()[2]
         assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "s", "--trials", "3", *words]
 

@@ -28,8 +28,7 @@ The backward pass differentiates the last line first:
         dU, dW = du @ [h_prev; 1]ᵀ, da @ [x; 1]ᵀ
         dh_prev, dx = dh_prev + U_hᵀ @ du, W_xᵀ @ da
 
-*Reset gate applied before the matrix product* (char-rnn). The gates share one weight matrix, and
-the candidate has its own, Wn:
+*Reset gate applied before the matrix product* (char-rnn). The candidate has its own matrix, Wn:
 
     a = W @ [h_prev; x; 1]                   rows r, z
     r, z = σ(a_r), σ(a_z)
@@ -38,8 +37,12 @@ the candidate has its own, Wn:
     n = tanh(a_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-The backward pass starts with the same dn, dz, dh_prev and da_n as above:
+Its backward pass:
 
+    h = (1 - z) ∘ n + z ∘ h_prev
+        dn, dz, dh_prev = dh ∘ (1 - z), dh ∘ (h_prev - n), dh ∘ z
+    n = tanh(a_n)
+        da_n = dn ∘ (1 - n ∘ n)
     a_n = Wn @ [rh; x; 1]
         drh, dWn = Wn_hᵀ @ da_n, da_n @ [rh; x; 1]ᵀ
     rh = r ∘ h_prev
@@ -50,14 +53,12 @@ The backward pass starts with the same dn, dz, dh_prev and da_n as above:
         dW = da @ [h_prev; x; 1]ᵀ
         dh_prev, dx = dh_prev + W_hᵀ @ da, W_xᵀ @ da + Wn_xᵀ @ da_n
 
-In both variants, h_prev affects the loss through the blend, through the candidate and through the
-gates, so dh_prev is a sum of three terms, which the lines above add one at a time. The first term,
-dh ∘ z, involves no matrix product: where z is near 1, the gradient reaches the previous step almost
-unchanged.
+In both variants, h_prev affects the loss through the blend, the candidate and the gates, so dh_prev
+is a sum of three terms (in the first variant, U_hᵀ @ du contains the last two). The first, dh ∘ z,
+involves no matrix product: where z is near 1, the gradient passes to the previous step unchanged.
 
-Here are both passes for a single unit with the reset gate applied after the matrix product,
-h_prev = 0.3, x = 1 and dh = 1. The numbers are rounded to four decimal places, and the
-biases of W are 0:
+Here are both passes for a single unit of the first variant, rounded to four decimal places, with
+h_prev = 0.3, x = 1 and dh = 1. The biases of W are 0:
 
     gate   U_h   bias        u    W_x         a
     r      0.4    0.0   0.1200    0.4    0.4000
@@ -228,8 +229,7 @@ to
 
     dr, du_n = da_n * h_prev, da_n * r
 
-In the other variant, the reset gate does scale the state. Which tests fail? Would training with
-this gradient crash?
+In the other variant, the reset gate does scale the state. Which tests fail? Would training crash?
 """
 
 ANSWER = """

@@ -166,7 +166,7 @@ class TestRecording:
         from cupy_double import open_double
 
         separate = open_double()
-        separate.recorded = lambda step, agree: step
+        separate.recorded = lambda step, agree=bool: step
         settings, cell = replace(EVERYTHING, **masks), {**cell, "layer_norm": layer_norm}
         there, here = (trainer_on(backend, settings, cell) for backend in (gpu, separate))
         assert losses_of(there, 11) == losses_of(here, 11)

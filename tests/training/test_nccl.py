@@ -99,7 +99,7 @@ def test_a_graph_is_used_by_all_ranks_or_by_none(nccl, gpus, settings, monkeypat
     assert causes == ["(an error of the driver)", "(the capture failed in another process)"]
 
 
-def test_communicators_are_never_destroyed(nccl, gpus, settings):
+def test_communicators_stay_open(nccl, gpus, settings):
     """NCCL would wait for graphs that use a communicator, and Python may delete them in any order."""
     before = len(OPEN)
     train(settings, gpus)
@@ -117,6 +117,15 @@ def test_gradients_are_copied_to_the_host_if_nccl_cannot_be_used(
     for losses, copies in train(settings, gpus):
         assert losses == pytest.approx(alone, abs=1e-9)
         assert copies == {"to_device": 2 * STEPS, "to_host": STEPS}
+    assert nccl.sums == 0
+
+
+def test_nccl_is_not_used_if_only_one_rank_captures_its_steps(nccl, gpus, settings):
+    gpus[1].products = None  # as if cuBLAS could not be loaded
+    alone = losses_of(begin(settings).trainer, STEPS)
+    for losses, copies in train(settings, gpus):
+        assert losses == pytest.approx(alone, abs=1e-9)
+        assert copies["to_host"] == STEPS
     assert nccl.sums == 0
 
 

@@ -10,6 +10,7 @@ from cells import ARGUMENTS
 from ranks import on_ranks
 from toys import TEXT, history_of, losses_of, toy_settings
 
+import minichar.training.team as team_module
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
 from minichar.errors import MinicharError
@@ -197,6 +198,22 @@ def test_an_error_on_rank_0_is_raised_on_all(tmp_path):
     assert on_ranks(2, fails) == [True, True]
 
 
+def test_ranks_sleep_while_rank_0_works(monkeypatch):
+    slept = set()
+
+    def nap(seconds):
+        slept.add(current_thread())
+        sleep(seconds)
+
+    monkeypatch.setattr(team_module, "sleep", nap)
+
+    def wait(team):
+        assert team.lead(lambda: sleep(0.1) or "done") == "done"
+        return current_thread() in slept
+
+    assert on_ranks(3, wait)[1:] == [True, True]
+
+
 def test_rank_0_reads_the_text_first(tmp_path):
     settings, order = toy_settings(tmp_path), []
 
@@ -220,7 +237,7 @@ def test_all_ranks_must_read_the_same_text(tmp_path):
         return begin(toy_settings(tmp_path, TEXT) if team.rank == 0 else other, team=team)
 
     other = toy_settings(tmp_path / "other", TEXT[::-1])
-    with pytest.raises(MinicharError, match=r"other/input\.txt is not the text that rank 0 reads"):
+    with pytest.raises(MinicharError, match=r"the processes read different texts from .*input\.txt"):
         on_ranks(2, start)
 
 
