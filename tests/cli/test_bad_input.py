@@ -369,7 +369,8 @@ main()
 
 def on_a_full_disk(room, *arguments):
     """Run a command with a file size limit of `room` bytes to simulate a full disk."""
-    command = [sys.executable, "-c", FULL, str(room), *map(str, arguments)]
+    # Python 3.11 would truncate the .pyc files that it writes, and other tests would fail to import them.
+    command = [sys.executable, "-B", "-c", FULL, str(room), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, timeout=600)
 
 
