@@ -123,7 +123,7 @@ class TrainingStep:
         gradient, recorded = partial(self._gradient, feed), self.backend.recorded
         if self.team.on_device(self.backend):
             whole = partial(run, [gradient, self._average, self._update])
-            return [recorded(whole, lambda recorded: not any(self.team.largest(not recorded)))]
+            return [recorded(whole, lambda captured: not any(self.team.largest(not captured)))]
         return [recorded(gradient), self._average, recorded(self._update)]
 
     def _average(self) -> None:
