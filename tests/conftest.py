@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import sys
@@ -35,6 +36,11 @@ def pytest_configure(config):
     if cache := getattr(config, "cache", None):
         os.environ.setdefault("SYCL_CACHE_PERSISTENT", "1")
         os.environ.setdefault("SYCL_CACHE_DIR", str(cache.mkdir("opencl")))
+
+
+def pytest_collection_finish():
+    """Exempt the thousands of collected tests from garbage collection, which would visit them again and again."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
