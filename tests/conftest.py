@@ -39,7 +39,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-    """Exempt the thousands of collected tests from garbage collection, which would visit them again and again."""
+    """Exempt the thousands of collected tests from garbage collection, which would visit them repeatedly."""
     gc.freeze()
 
 
