@@ -109,6 +109,8 @@ class Cell:
         Initial biases by gate. The biases of other gates are initialised randomly.
     torch, onnx : Counterpart, optional
         The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
+    javascript : bool
+        Whether the ``.html`` format's ``model.js`` implements the cell.
     variant : bool
         Whether the cell is selected by an option other than ``--model``, such as ``--gru-reset``.
     """
@@ -123,6 +125,7 @@ class Cell:
     biases: Mapping[str, float] = field(default_factory=dict)
     torch: Counterpart | None = None
     onnx: Counterpart | None = None
+    javascript: bool = False
     variant: bool = False
 
     @property

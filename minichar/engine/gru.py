@@ -61,5 +61,6 @@ GRU = register(
         shown="rz",
         torch=Counterpart("GRU", "rzn"),
         onnx=Counterpart("GRU", "zrn", {"linear_before_reset": 1}),
+        javascript=True,
     )
 )

@@ -68,6 +68,7 @@ GRU_RESET_BEFORE = register(
         takes_h_prev=True,
         shown="rz",
         onnx=Counterpart("GRU", "zrn", {"linear_before_reset": 0}),
+        javascript=True,
         variant=True,
     )
 )

@@ -57,5 +57,6 @@ LSTM = register(
         biases={"f": 1.0},
         torch=Counterpart("LSTM", "ifgo"),
         onnx=Counterpart("LSTM", "iofg"),
+        javascript=True,
     )
 )

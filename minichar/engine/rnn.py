@@ -38,5 +38,6 @@ RNN = register(
         shown="h",
         torch=Counterpart("RNN", "h"),
         onnx=Counterpart("RNN", "h"),
+        javascript=True,
     )
 )

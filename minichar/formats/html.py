@@ -24,8 +24,6 @@ from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.generate import prime_ids
 
-CELLS = ("rnn", "lstm", "gru", "gru-reset-before")
-"""The cells that model.js implements."""
 MAX_BYTES = 1 << 28
 """Maximum size of the weights. Browsers limit the length of a string to 2^29 characters or more."""
 SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
@@ -40,7 +38,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
         If model.js does not implement the cell, or the model is too large.
     """
     cell = model.config.cell
-    if cell.name not in CELLS:
+    if not cell.javascript:
         raise MinicharError(f"cannot convert to {path}: {cell.title} has no JavaScript counterpart; use .npz")
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: the model is too large for a web page; use .onnx")
