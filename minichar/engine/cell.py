@@ -50,9 +50,8 @@ class Stage:
     products : tuple of Product
         Exactly one product must have ``reads_state=True``.
     forward : callable
-        ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the matrix products. `passed`
-        contains the states before the step or, in a second stage, the first stage's remaining
-        results.
+        ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the matrix products, and `passed` the
+        states before the step or, in a second stage, the first stage's remaining results.
     backward : callable
         ``backward(xp, *dresults, cache) -> *da, *dpassed``.
     cache : str
@@ -100,11 +99,9 @@ class Cell:
     takes_h_prev : bool
         Whether ``forward`` takes h_prev in addition to the other states, which it always takes.
     unit : str
-        Name of the state or cached array, with values in [-1, 1], that ``inspect --html`` shows
-        for each unit.
+        Name of the state or cached array, in [-1, 1], that ``inspect --html`` shows for each unit.
     shown : str
-        Letters of the gates with values in [0, 1]; ``inspect --html`` plots their distributions.
-        For a cell without gates, the same as `unit`.
+        Gates, with values in [0, 1], whose distributions ``inspect --html`` plots; without gates, `unit`.
     biases : dict of str to float
         Initial biases by gate. The biases of other gates are initialised randomly.
     torch, onnx : Counterpart, optional
