@@ -33,21 +33,16 @@ class State:
 
     Attributes
     ----------
-    layers : tuple of array, (S, H)
-        The states of each layer.
+    layers : array of float64 or float32, (L, S, H), on the host
+        The states of all layers.
     length, pending, recent
         See `Stream`.
     """
 
-    layers: tuple[np.ndarray, ...]
+    layers: np.ndarray
     length: int
     pending: tuple[int, ...]
     recent: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Approximate memory use, in bytes."""
-        return sum(layer.nbytes for layer in self.layers)
 
 
 class Stream:
@@ -140,13 +135,12 @@ class Streams:
         self._begin(b)
         if state is not None:
             stream.resume(state)
-            for layer, values in zip(self.network.layers, state.layers, strict=True):
+            for layer, values in zip(self.network.layers, self.backend.to_device(state.layers), strict=True):
                 layer.start[:, :, b] = values
 
     def state(self, stream: Stream) -> State:
         """Return a copy of the state of a stream."""
-        b = self.streams.index(stream)
-        layers = tuple(layer.start[:, :, b].copy() for layer in self.network.layers)
+        layers = self.backend.to_host(self.network.state)[..., self.streams.index(stream)].copy()  # (L, S, H)
         return State(layers, stream.length, tuple(stream.pending), tuple(stream.recent))
 
     def leave(self, stream: Stream) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from minichar.errors import MinicharError
 from minichar.sampling.generate import StopFilter
-from minichar.sampling.streams import Stream
+from minichar.sampling.streams import State, Stream
 from minichar.web.details import SIZE, Details
 from minichar.web.request import Request
 
@@ -21,6 +21,8 @@ READ_TIMEOUT = 1.0
 """Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
+BLANK = bytes(SIZE)
+"""The details of a character that no reader needs."""
 PIECE = 500
 """Maximum number of characters in a piece of an update with details."""
 
@@ -101,6 +103,8 @@ class Job:
         Why the job ended; None while it is in progress.
     error : str
         The error message, if the reason is ``error``.
+    state : State or None
+        The state from which the stream continues; None for its beginning.
     last_read : float
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
     """
@@ -109,6 +113,7 @@ class Job:
         self.request, self.stream, self.known = request, stream, max(known, request.start)
         self.text, self.error = "", ""
         self.reason: str | None = None
+        self.state: State | None = None
         self.last_read, self._unread = time.monotonic(), 0.0
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
@@ -116,12 +121,12 @@ class Job:
         self._completed: str | None = None
         self._changed = threading.Condition()
 
-    def append(self, character: str, detail: bytes | None) -> bool:
+    def append(self, character: str, detail: bytes = BLANK) -> bool:
         """Append one character and return whether the text is complete."""
         self._new_text.append(self._stop.push(character))
-        if detail is not None:
+        if self.request.alternatives:
             self._new_details.append(detail)
-        if self._stop.stopped:
+        if self.stopped:
             self._completed = "stop"
         elif self.stream.length >= self.request.length:
             self._new_text.append(self._stop.end())
@@ -129,18 +134,23 @@ class Job:
         return self._completed is not None
 
     @property
+    def stopped(self) -> bool:
+        """Whether a stop string has been generated."""
+        return self._stop.stopped
+
+    @property
     def generated(self) -> str:
         """The generated text, including text that has not been published yet."""
         return self.text + "".join(self._new_text) + self._stop.held
 
-    def replay(self, text: str) -> None:
-        """Append the beginning of the text, which was generated earlier, up to a stop string.
+    def resume(self, text: str, state: State) -> None:
+        """Append the beginning of the text, which was generated earlier, and continue from this state.
 
-        Its details are left blank, because no reader needs them.
+        The text may contain a stop string, which completes the job.
         """
-        detail = bytes(SIZE) if self.request.alternatives else None
-        any(self.append(character, detail) for character in text)
+        any(self.append(character) for character in text)
         self.publish()
+        self.state = state
 
     def publish(self) -> None:
         """Make the appended characters visible to readers."""

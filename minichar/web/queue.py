@@ -10,6 +10,7 @@ from minichar.web.jobs import Jobs
 from minichar.web.models import ModelInfo, describe
 from minichar.web.request import Request, UnknownModel
 from minichar.web.scheduler import Scheduler
+from minichar.web.snapshots import LocalSnapshots
 
 MEMORY = 128 * 2**20
 """Default memory budget for texts, in bytes."""
@@ -130,7 +131,9 @@ class LocalQueue(JobQueue):
         job = Job(request, request.stream(model.vocabulary, model.reset_on))
         with self._lock:
             if model.name not in self._schedulers:
-                self._schedulers[model.name] = Scheduler(self._models[model.name], *self._options)
+                self._schedulers[model.name] = Scheduler(
+                    self._models[model.name], *self._options, LocalSnapshots()
+                )
             job_id = self._jobs.add(job)
             try:
                 self._schedulers[model.name].submit(job)

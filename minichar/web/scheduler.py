@@ -13,7 +13,7 @@ from minichar.model import CharRNN
 from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import code_points
 from minichar.web.details import pack
-from minichar.web.job import MAX_UPDATES, PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
+from minichar.web.job import BLANK, MAX_UPDATES, PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
 from minichar.web.snapshots import INTERVAL, Snapshots
 
 
@@ -29,7 +29,9 @@ class Scheduler:
         Maximum number of waiting jobs.
     pace : float
         Maximum generation speed of each job, in characters per second; 0 for no limit. The limit
-        does not apply to processing the prompt or replaying known text.
+        does not apply to processing the prompt or generating known text again.
+    snapshots : Snapshots
+        Where to store snapshots, and from which jobs resume.
 
     Attributes
     ----------
@@ -37,12 +39,12 @@ class Scheduler:
     waiting : deque of Job
     """
 
-    def __init__(self, model: CharRNN, columns: int, queue: int, pace: float) -> None:
+    def __init__(self, model: CharRNN, columns: int, queue: int, pace: float, snapshots: Snapshots) -> None:
         self.model, self.columns, self.capacity = model, columns, columns + queue
         self.interval = 1 / pace if pace else 0.0
         vocabulary = model.vocabulary
         self.points = code_points(vocabulary.characters + "\ufffd" * vocabulary.unknown)  # (V,)
-        self.snapshots = Snapshots()
+        self.snapshots = snapshots
         self.running: dict[Stream, Job] = {}
         self.waiting: deque[Job] = deque()
         self.closing = False
@@ -51,13 +53,16 @@ class Scheduler:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job.
+        """Queue a job, unless a stop string occurs in the text that its readers already have.
 
         Raises
         ------
         Busy
             If the queue is full or the scheduler is closed.
         """
+        self.snapshots.resume(job)
+        if job.reason is not None:
+            return
         with self._changed:
             if self.closing or len(self.running) + len(self.waiting) >= self.capacity:
                 raise Busy("too many requests are in progress: try again later")
@@ -105,7 +110,8 @@ class Scheduler:
                 # Cap the elapsed time, because clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            due = max(due + self.interval, now - PUBLISH_INTERVAL)  # compensate for slow steps, up to a limit
+            # Compensate for slow steps, up to a limit, but not for the fast ones while catching up.
+            due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
             if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)
 
@@ -115,10 +121,8 @@ class Scheduler:
             while not self.closing:
                 while self.waiting and len(self.running) < self.columns:
                     job = self.waiting.popleft()
-                    state = self.snapshots.resume(job)
-                    if job.reason is None:  # the text before this state contains no stop string
-                        self.running[job.stream] = job
-                        streams.join(job.stream, state)
+                    self.running[job.stream] = job
+                    streams.join(job.stream, job.state)
                 if self.running:
                     return True
                 self._changed.wait()
@@ -139,8 +143,8 @@ class Scheduler:
         catching_up = False
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
             job = self.running[stream]
-            complete = job.append(characters[k], details.get(j))
-            if stream.length % INTERVAL == 0:
+            complete = job.append(characters[k], details.get(j, BLANK))
+            if stream.length % INTERVAL == 0 and not job.stopped:
                 self.snapshots.add(job, streams.state(stream))
             if complete or not job.text or stream.length == job.known + 1:
                 job.publish()
@@ -151,8 +155,11 @@ class Scheduler:
         return catching_up
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
-        """Return the requested details, keyed by column of `scores` ``(V, n)``."""
-        wanted = [j for j, stream in enumerate(generating) if self.running[stream].request.alternatives]
+        """Return the details that readers need, keyed by column of `scores` ``(V, n)``."""
+        jobs = [self.running[stream] for stream in generating]
+        wanted = [
+            j for j, job in enumerate(jobs) if job.request.alternatives and job.stream.length > job.known
+        ]
         if not wanted:
             return {}
         return dict(

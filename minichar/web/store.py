@@ -6,6 +6,7 @@
     minichar:seen:JOB         exists while the job has a reader
     minichar:cancelled:JOB    exists if the job was cancelled
     minichar:attempts:JOB     the number of workers that have started the job
+    minichar:snapshot:KEY     a snapshot of a text
     minichar:worker:ID        the models of a worker, while it sends heartbeats
     minichar:workers          the ids of all workers, including some dead ones
 
@@ -110,6 +111,19 @@ class Store:
                 seconds = KEEP_ALTERNATIVES if updates[-1].details else KEEP
                 for kind in ("text", "request"):
                     pipeline.pexpire(key(kind, job_id), int(1000 * seconds))
+            pipeline.execute()
+
+    def snapshots(self, keys: Sequence[str]) -> list[str | None]:
+        """Return the serialised snapshots with these keys."""
+        return self.client.mget([key("snapshot", name) for name in keys]) if keys else []
+
+    def replace_snapshots(self, old: Sequence[str], new: Mapping[str, str]) -> None:
+        """Remove the snapshots with the keys `old`, and store `new` serialised snapshots."""
+        with self.client.pipeline(transaction=False) as pipeline:
+            for name, serialized in new.items():
+                pipeline.set(key("snapshot", name), serialized, px=int(1000 * KEEP))
+            for name in old:
+                pipeline.delete(key("snapshot", name))
             pipeline.execute()
 
     def expire_queue(self, queue: str) -> None:

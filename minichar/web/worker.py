@@ -22,6 +22,7 @@ from minichar.web.job import READ_TIMEOUT, Job, Update
 from minichar.web.models import describe
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
+from minichar.web.shared_snapshots import SharedSnapshots
 from minichar.web.store import HEARTBEAT_TIMEOUT, Store, queue_name
 
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
@@ -91,7 +92,10 @@ class Worker:
 
     def __init__(self, url: str, models: dict[str, CharRNN], columns: int, pace: float) -> None:
         self.store, self.columns = Store(url, retries=20), columns
-        self.schedulers = {name: Scheduler(model, columns, columns, pace) for name, model in models.items()}
+        self.snapshots = SharedSnapshots(self.store)
+        self.schedulers = {
+            name: Scheduler(model, columns, columns, pace, self.snapshots) for name, model in models.items()
+        }
         self.infos = {name: describe(name, model) for name, model in models.items()}
         self.id = str(uuid4())
         self.announcement = json.dumps(
@@ -232,6 +236,7 @@ class Worker:
             with suppress(redis.RedisError, ConnectionClosed):
                 for tasks in self.tasks.values():
                     self._publish_tasks(tasks)
+                self.snapshots.publish()
                 if time.monotonic() - checked > READ_TIMEOUT:
                     checked = time.monotonic()
                     self._cancel_abandoned()

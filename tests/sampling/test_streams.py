@@ -99,6 +99,30 @@ def test_streams_in_a_batch_on_a_device_equal_single_streams(device):
     batch.check()
 
 
+def test_a_stream_continues_from_its_state():
+    """The state is taken from one batch and used in another column of another one."""
+    batch, kept, continued = Batch(MODEL), stream(MODEL, "ab", 2), stream(MODEL, "ab", 2)
+    for seed in (0, 1, 3):
+        batch.join(seed=seed)
+    batch.texts[kept] = ("", {})
+    batch.streams.join(kept)
+    batch.streams.leave(batch.streams.streams[1])
+    for _ in range(30):
+        batch.step()
+    before = len(batch.texts[kept][0])
+    state = batch.streams.state(kept)
+    other = Batch(MODEL)
+    other.join(seed=5)
+    other.step()
+    other.texts[continued] = ("", {})
+    other.streams.join(continued, state)
+    for one in (batch, other):
+        for _ in range(20):
+            one.step()
+    assert batch.texts[kept][0][before:] == other.texts[continued][0]
+    assert continued.length == kept.length
+
+
 def test_the_number_of_columns_grows_and_shrinks():
     streams, many = Streams(MODEL), [stream(MODEL) for _ in range(20)]
     widths = []

@@ -7,22 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from optional import free_port
 from toys import toy_model
 from web_helpers import Events, redis_server, request, server_in_thread, wait_for
 
 from minichar import MinicharError, generate
-from minichar.web import redis_queue, worker
+from minichar.sampling.streams import State, Streams
+from minichar.web import redis_queue, shared_snapshots, worker
 from minichar.web.app import create_app
 from minichar.web.details import Details
 from minichar.web.job import ABANDONED_AFTER, Busy, Update
 from minichar.web.queue import Unavailable
 from minichar.web.redis_queue import RedisQueue
 from minichar.web.request import BadRequest, Request
+from minichar.web.shared_snapshots import SharedSnapshots
+from minichar.web.snapshots import Snapshot
 from minichar.web.store import CONNECTIONS, UNSEEN_AFTER, Store, client
 from minichar.web.worker import Worker
 
+redis = pytest.importorskip("redis")
 dramatiq = pytest.importorskip("dramatiq")
 
 LONG = {"length": 20000, "seed": 5}
@@ -208,7 +213,7 @@ def test_cancelling_a_running_job_does_not_lift_the_limit_at_once(queue, running
 
 def test_every_key_expires(queue, running_worker):
     """The worker runs two jobs, of which one is made a dead letter, and a third one waits."""
-    job_id = queue.submit(Request.from_json({"length": 50}))
+    job_id = queue.submit(Request.from_json({"length": 1001}))
     text_of(queue, job_id)
     queue.cancel(job_id)
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
@@ -218,7 +223,7 @@ def test_every_key_expires(queue, running_worker):
     name = redis_queue.queue_name("toy")
     store.broker.do_nack(name, store.get("message", jobs[0]))
     wait_for(lambda: all(0 < store.client.pttl(key) <= 600_000 for key in store.client.scan_iter()))
-    of_jobs = {"request", "message", "text", "seen", "cancelled", "attempts"}
+    of_jobs = {"request", "message", "text", "seen", "cancelled", "attempts", "snapshot"}
     of_workers = {"worker", "workers", "__heartbeats__", f"__acks__.{store.broker.broker_id}.{name}"}
     of_queue = {name, f"{name}.msgs", f"{name}.XQ", f"{name}.XQ.msgs"}
     names = {key.split(":")[1] for key in store.client.scan_iter()}
@@ -256,6 +261,49 @@ def test_worker_continues_the_published_text(queue, running_worker, sampled):
     before = store.updates("left")
     run(running_worker, "left")  # no effect, because the job has ended
     assert store.updates("left") == before
+
+
+def test_workers_share_snapshots(queue, redis_url, model, sampled, monkeypatch):
+    whole, steps, step = sampled(3500), [], Streams.step
+
+    def counted(self):
+        steps.append(len(self.streams))
+        return step(self)
+
+    monkeypatch.setattr(Streams, "step", counted)
+    request = {"length": 3500, "seed": 5}
+    with worker_in_thread(redis_url, model) as first:
+        assert text_of(queue, queue.submit(Request.from_json(request))) == (whole, "length")
+        assert len(steps) == 3500
+        wait_for(lambda: len([*first.store.client.scan_iter("minichar:snapshot:*")]) == 3)
+    steps.clear()
+    with worker_in_thread(redis_url, model):
+        resumed = queue.submit(Request.from_json(request | {"from": 3100}))
+        assert text_of(queue, resumed, 3100) == (whole[3100:], "length")
+    assert len(steps) == 500
+
+
+def test_shared_snapshots_take_limited_memory_and_may_be_lost(queue, monkeypatch):
+    """The oldest ones are removed first. Without Redis, there are none."""
+    store, snapshots = queue._store, SharedSnapshots(queue._store)
+    state = State(np.array([[[0.1, -1e-300, 3.0]]]), 1000, (2,), (0, 1))
+    kept = {name: Snapshot(name * 1000, state) for name in "ab山"}
+    monkeypatch.setattr(shared_snapshots, "MEMORY", len(kept["b"].dump()) + len(kept["山"].dump()))
+    for name, snapshot in kept.items():
+        snapshots.put(name, snapshot)
+        snapshots.publish()
+    assert store.snapshots("ab山") == [None, kept["b"].dump(), kept["山"].dump()]
+    assert snapshots.get("a山") == []
+    (b, *others) = snapshots.get("b山a")
+    assert [b.text, *(other.text for other in others)] == ["b" * 1000, "山" * 1000]
+    np.testing.assert_array_equal(b.state.layers, state.layers)
+    assert (b.state.length, b.state.pending, b.state.recent) == (1000, (2,), (0, 1))
+
+    def fail(*arguments):
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(store.client, "mget", fail)
+    assert snapshots.get("b") == []
 
 
 def test_without_a_prompt_a_worker_starts_at_the_beginning_of_a_document(queue, redis_url):

@@ -9,10 +9,11 @@ from minichar.sampling.streams import Streams
 from minichar.web import job as job_module
 from minichar.web import scheduler as module
 from minichar.web import snapshots
-from minichar.web.details import pack
+from minichar.web.details import Details, pack
 from minichar.web.job import Busy, Job
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
+from minichar.web.snapshots import LocalSnapshots, key
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def scheduler(model):
     made = []
 
     def scheduler(columns=8, queue=0, pace=0.0):
-        made.append(Scheduler(model, columns, queue, pace))
+        made.append(Scheduler(model, columns, queue, pace, LocalSnapshots()))
         return made[-1]
 
     yield scheduler
@@ -48,7 +49,7 @@ def text_of(job, after=0):
 def test_output_of_concurrent_jobs_equals_minichar_sample(job_of, sampled):
     """Without exact arithmetic, the batch size would affect the output of a float32 model of this size."""
     model = toy_model(CHARACTERS, dtype="float32", rnn_size=96, scale=10.0)
-    one = Scheduler(model, columns=16, queue=100, pace=0.0)
+    one = Scheduler(model, 16, 100, 0.0, LocalSnapshots())
     settings = [
         {"seed": i, "length": 150 + 17 * (i % 7), "temperature": 0.5 + 0.1 * (i % 3), "prime": "ab"[: i % 3]}
         for i in range(24)
@@ -79,7 +80,7 @@ def test_stop_string_ends_the_job(job_of, scheduler, sampled):
 
 
 def test_details_are_buffered_with_a_possible_stop_string(job_of):
-    job = job_of(stop=["ab"])
+    job = job_of(stop=["ab"], alternatives=True)
     first, second, third = pack(np.array([[0.1, 0.2, 0.3]]), np.zeros(3, int), np.array([97]))
     job.append("x", first)
     job.append("a", second)
@@ -109,7 +110,7 @@ def test_updates_are_less_frequent_with_more_jobs(job_of, scheduler, monkeypatch
 
     monkeypatch.setattr(module, "PUBLISH_INTERVAL", 0.002)
     monkeypatch.setattr(module, "MAX_UPDATES", 100)
-    one = Recording(scheduler().model, columns=8, queue=0, pace=1e4)
+    one = Recording(scheduler().model, 8, 0, 1e4, LocalSnapshots())
     for n in (8, 1):
         jobs = [job_of(length=2000, seed=i) for i in range(n)]
         for job in jobs:
@@ -204,6 +205,27 @@ def test_text_that_readers_already_have_is_generated_without_a_pace(job_of, sche
     one.submit(continued)
     assert text_of(continued, 300)[1] == "length"
     assert len([seconds for seconds in slept if seconds > 1]) == 4
+    assert max(slept) <= 1e3  # the time saved while catching up is not made up for
+
+
+def test_text_that_readers_already_have_needs_no_details(job_of, scheduler, sampled, monkeypatch):
+    packed = []
+
+    def counted(p, ids, points):
+        packed.extend(ids)
+        return pack(p, ids, points)
+
+    monkeypatch.setattr(module, "pack", counted)
+    one, whole, known = scheduler(), job_of(length=400, alternatives=True), 350
+    one.submit(whole)
+    text, _ = text_of(whole)
+    assert len(packed) == 400
+    job = job_of(length=400, alternatives=True, **{"from": known})
+    one.submit(job)
+    updates = [update for update in job.follow(known) if update]
+    assert "".join(update.text for update in updates) == text[known:]
+    assert Details(b"".join(update.details.packed for update in updates)) == whole.news(known).details
+    assert len(packed) == 450
 
 
 @pytest.fixture
@@ -225,7 +247,7 @@ def steps(monkeypatch):
 def test_resuming_recomputes_fewer_characters_than_lie_between_two_states(job_of, steps, cell, reset_on):
     model = toy_model(CHARACTERS, model=cell, rnn_size=12, scale=14.0)
     model.details["settings"] = {"reset_on": reset_on}
-    one = Scheduler(model, 8, 0, 0.0)
+    one = Scheduler(model, 8, 0, 0.0, LocalSnapshots())
     fields = {"prime": "山", "length": 700, "temperature": 0.9, "branches": [[150, "b"]]}
 
     def text(after, **changes):
@@ -239,13 +261,14 @@ def test_resuming_recomputes_fewer_characters_than_lie_between_two_states(job_of
     assert taken == 700
     assert text(650) == (whole[650:], 100)
     assert text(600, length=650) == (whole[600:650], 50)
+    assert text(600, length=600) == text(700, length=600) == ("", 100)
     assert text(650, alternatives=True) == (whole[650:], 100)
     assert text(99) == (whole[99:], 700)  # before the first state
     branches = [[150, "b"], [430, next(c for c in "abc" if c != whole[430])]]
     changed, taken = text(430, branches=branches)
     assert taken == 300
     assert text(650, branches=branches) == (changed[220:], 100)  # a state after the branch
-    fresh = Scheduler(model, 8, 0, 0.0)
+    fresh = Scheduler(model, 8, 0, 0.0, LocalSnapshots())
     job = job_of(model, **fields | {"branches": branches})
     fresh.submit(job)
     assert text_of(job, 430)[0] == changed
@@ -255,10 +278,46 @@ def test_resuming_recomputes_fewer_characters_than_lie_between_two_states(job_of
     job = job_of(model, **fields | {"from": 650, "stop": [stop]})
     steps.clear()
     one.submit(job)
+    assert job not in [*one.waiting, *one.running.values()]
     assert text_of(job) == (whole[: whole.index(stop)], "stop")
     for scheduler in (one, fresh):
         scheduler.close()
     assert steps == []
+
+
+def test_a_snapshot_is_identified_by_what_determines_its_text():
+    fields = {"prime": "ab", "length": 2000, "seed": 5, "branches": [[999, "b"]]}
+    request = Request.from_json(fields)
+    same = {
+        "length": 20,
+        "from": 10,
+        "stop": ["b"],
+        "alternatives": True,
+        "branches": [[999, "b"], [1000, "c"]],
+    }
+    assert key(Request.from_json(fields | same), 1000) == key(request, 1000)
+    other = {
+        "prime": "a",
+        "seed": 6,
+        "temperature": 0.9,
+        "top_k": 2,
+        "top_p": 0.9,
+        "argmax": True,
+        "model": "x",
+    }
+    others = [{name: value} for name, value in other.items()] + [{"branches": []}, {"branches": [[998, "b"]]}]
+    keys = {key(Request.from_json(fields | change), 1000) for change in others}
+    assert len(keys | {key(request, 1000), key(request, 2000)}) == len(others) + 2
+
+
+def test_a_text_that_ends_with_a_stop_string_leaves_no_incomplete_snapshot(job_of, scheduler, sampled, steps):
+    one, whole = scheduler(), sampled(300, stop=())
+    ended = job_of(stop=[whole[195:200]])
+    one.submit(ended)
+    assert text_of(ended) == (whole[:195], "stop")
+    job = job_of(length=300, **{"from": 250})
+    one.submit(job)
+    assert text_of(job, 250) == (whole[250:], "length")
 
 
 def test_states_take_limited_memory(job_of, scheduler, steps, monkeypatch):
@@ -301,7 +360,7 @@ def test_closing_ends_all_jobs(job_of, scheduler):
 def test_model_error_ends_the_job(model, job_of):
     damaged = type(model)(model.config, model.vocabulary, model.parameters.twin())
     damaged.parameters.flat[...] = 1e308
-    one = Scheduler(damaged, 2, 0, 0.0)
+    one = Scheduler(damaged, 2, 0, 0.0, LocalSnapshots())
     for _ in range(2):  # the scheduler is still running after the first error
         job = job_of(damaged)
         one.submit(job)
