@@ -10,6 +10,7 @@ independent of the words for any other counter or key. No state is stored, so a 
 number of random numbers.
 """
 
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -26,7 +27,7 @@ Words = tuple[Array, Array, Array, Array]
 
 
 def encrypt(x0: Array, x1: Array, x2: Array, x3: Array, k0: Array, k1: Array) -> Words:
-    """Return four random words for each counter. All arrays are of uint64, with values below 2³²."""
+    """Return four random words for each counter. All arguments are of uint64, with values below 2³²."""
     for _ in range(ROUNDS):
         product0, product1 = x0 * M0, x2 * M1
         x0, x1 = (product1 >> WORD) ^ x1 ^ k0, product1 & MASK
@@ -60,13 +61,13 @@ class Philox:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.kernels = {"float32": (backend.fuse(float32), 4), "float64": (backend.fuse(float64), 2)}
+        self.counters = cache(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
 
     def draw(self, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
         """Return uniform random numbers in [0, 1). Different seeds below 2⁶⁴ give independent numbers."""
         kernel, each = self.kernels[dtype]
         size = int(np.prod(shape))
         out = self.backend.xp.empty((each, -(-size // each)), dtype)  # (each, counters)
-        counters = self.backend.xp.arange(out.shape[1], dtype="uint64")[None]  # (1, counters)
-        key = (self.backend.xp.full((1, 1), word, "uint64") for word in (seed & 0xFFFFFFFF, seed >> 32))
-        kernel(counters, *key, into=[(0, out)])
+        key = np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32)
+        kernel(self.counters(out.shape[1]), *key, into=[(0, out)])
         return out.reshape(-1)[:size].reshape(shape)

@@ -4,6 +4,7 @@
 it silently changes to a second implementation, whose kernels are slower to launch.
 """
 
+import numpy as np
 import pytest
 
 from cupy_double.array import real
@@ -19,22 +20,28 @@ def array_without_memory(shape, dtype):
     return real.ndarray(shape, dtype, real.cuda.MemoryPointer(memory, 0))
 
 
-def kernel_of(function, arrays, name):
-    """Return the kernel that CuPy generates for a function called with arguments like `arrays`."""
+def like(argument):
+    """Return an array without memory like the given one, or the given NumPy scalar."""
+    return (
+        argument if isinstance(argument, np.generic) else array_without_memory(argument.shape, argument.dtype)
+    )
+
+
+def kernel_of(function, arguments, name):
+    """Return the kernel that CuPy generates for a function called with such arrays and NumPy scalars."""
     state = tracer._thread_local
     state.history, state.is_old_fusing = tracer._FusionHistory(), True
     try:
-        there = [array_without_memory(array.shape, array.dtype) for array in arrays]
-        kernel, _ = state.history.get_fusion(function, there, name)
+        kernel, _ = state.history.get_fusion(function, [like(argument) for argument in arguments], name)
     finally:
         state.history, state.is_old_fusing = None, False
     return kernel
 
 
-def check_one_kernel(function, arrays, name):
+def check_one_kernel(function, arguments, name):
     """Raise TypeError unless CuPy fuses the function into one element-wise kernel."""
     try:
-        kernel = kernel_of(function, arrays, name)
+        kernel = kernel_of(function, arguments, name)
     except Exception as error:  # CuPy also catches all exceptions
         raise TypeError(f"CuPy does not fuse {name} into one kernel ({error})") from error
     if not isinstance(kernel, real.ElementwiseKernel):

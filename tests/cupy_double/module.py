@@ -137,15 +137,16 @@ class DoubleOfCuPy(ModuleType):
         def decorate(function):
             checked = set()
 
-            def fused(*arrays):
-                key = tuple((array.dtype, array.ndim) for array in arrays)
+            def fused(*arguments):
+                key = tuple((argument.dtype, argument.ndim) for argument in arguments)
                 if key not in checked:
                     device.fusing = True
                     try:
-                        check_one_kernel(function, arrays, kernel_name)
+                        check_one_kernel(function, arguments, kernel_name)
                     finally:
                         device.fusing = False
                     checked.add(key)
+                arrays = [argument for argument in arguments if isinstance(argument, ndarray)]
                 for i, one in enumerate(arrays):
                     for other in arrays[:i]:
                         if np.may_share_memory(one._a, other._a) and not same_place(one._a, other._a):
@@ -153,7 +154,7 @@ class DoubleOfCuPy(ModuleType):
                 device.launch("fused kernel")
                 device.fusing = True
                 try:
-                    return function(*arrays)
+                    return function(*arguments)
                 finally:
                     device.fusing = False
 
