@@ -140,7 +140,9 @@ class Streams:
 
     def state(self, stream: Stream) -> State:
         """Return a copy of the state of a stream."""
-        layers = self.backend.to_host(self.network.state)[..., self.streams.index(stream)].copy()  # (L, S, H)
+        b = self.streams.index(stream)
+        columns = [layer.start[:, :, b] for layer in self.network.layers]
+        layers = self.backend.to_host(self.backend.xp.stack(columns))  # (L, S, H)
         return State(layers, stream.length, tuple(stream.pending), tuple(stream.recent))
 
     def leave(self, stream: Stream) -> None:

@@ -15,7 +15,7 @@ batch at the next step, starting with its prompt, and leaves it when finished. W
 generating, a step takes at least ``1/pace`` seconds, so that a single client cannot monopolise the CPU.
 
 **Resuming.** Text that a client already has is generated again without this limit, starting from the last
-suitable one of the `Snapshots`, which workers share through Redis.
+suitable snapshot. Workers share their snapshots through Redis.
 
 **Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
 already has and waits for more. The first and last characters are published immediately, and the

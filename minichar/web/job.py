@@ -22,7 +22,7 @@ READ_TIMEOUT = 1.0
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
 BLANK = bytes(SIZE)
-"""The details of a character that no reader needs."""
+"""Placeholder for the details of a character that the readers already have."""
 PIECE = 500
 """Maximum number of characters in a piece of an update with details."""
 
@@ -90,8 +90,8 @@ class Job:
     ----------
     request : Request
     stream : Stream
-    known : int
-        Number of characters that have already been published by another worker.
+    published : str
+        Text that has already been published by other workers.
 
     Attributes
     ----------
@@ -104,13 +104,14 @@ class Job:
     error : str
         The error message, if the reason is ``error``.
     state : State or None
-        The state from which the stream continues; None for its beginning.
+        The state in which the stream joins a batch; None for a zero state.
     last_read : float
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
     """
 
-    def __init__(self, request: Request, stream: Stream, known: int = 0) -> None:
-        self.request, self.stream, self.known = request, stream, max(known, request.start)
+    def __init__(self, request: Request, stream: Stream, published: str = "") -> None:
+        self.request, self.stream, self.published = request, stream, published
+        self.known = max(len(published), request.start)
         self.text, self.error = "", ""
         self.reason: str | None = None
         self.state: State | None = None

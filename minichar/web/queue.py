@@ -134,12 +134,13 @@ class LocalQueue(JobQueue):
                 self._schedulers[model.name] = Scheduler(
                     self._models[model.name], *self._options, LocalSnapshots()
                 )
-            job_id = self._jobs.add(job)
-            try:
-                self._schedulers[model.name].submit(job)
-            except Busy:
-                self._jobs.remove(job_id)
-                raise
+            scheduler = self._schedulers[model.name]
+        job_id = self._jobs.add(job)
+        try:
+            scheduler.submit(job)
+        except Busy:
+            self._jobs.remove(job_id)
+            raise
         return job_id
 
     def request(self, job_id: str) -> Request:

@@ -31,7 +31,7 @@ class Scheduler:
         Maximum generation speed of each job, in characters per second; 0 for no limit. The limit
         does not apply to processing the prompt or generating known text again.
     snapshots : Snapshots
-        Where to store snapshots, and from which jobs resume.
+        The store of snapshots from which jobs resume.
 
     Attributes
     ----------
@@ -60,14 +60,18 @@ class Scheduler:
         Busy
             If the queue is full or the scheduler is closed.
         """
+        self._check_capacity()  # before doing any work
         self.snapshots.resume(job)
         if job.reason is not None:
             return
         with self._changed:
-            if self.closing or len(self.running) + len(self.waiting) >= self.capacity:
-                raise Busy("too many requests are in progress: try again later")
+            self._check_capacity()
             self.waiting.append(job)
             self._changed.notify()
+
+    def _check_capacity(self) -> None:
+        if self.closing or len(self.running) + len(self.waiting) >= self.capacity:
+            raise Busy("too many requests are in progress: try again later")
 
     def close(self) -> None:
         """End all jobs and stop the thread."""
@@ -123,6 +127,7 @@ class Scheduler:
                     job = self.waiting.popleft()
                     self.running[job.stream] = job
                     streams.join(job.stream, job.state)
+                    job.state = None  # no longer needed
                 if self.running:
                     return True
                 self._changed.wait()

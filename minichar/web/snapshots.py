@@ -1,10 +1,14 @@
 """Snapshots of recent texts, from which jobs can resume.
 
-    key_p         a hash of the model, the settings, and the branches before p        p = 1000, 2000, …
+    key_p         a hash of the model's name, the prompt, the settings, and the branches before p
     snapshot_p    characters p-1000 to p-1, and the state of the stream after them
+                                                                            p = 1000, 2000, …
 
 Without them, a reader who requests a text from a late position, for example after choosing a different
 character there, would have to wait until all of the preceding text has been generated again.
+
+A text can only be resumed if none of its snapshots is missing up to some position. When memory runs out, the
+last snapshot of the least recently used text is therefore removed first.
 """
 
 import json
@@ -14,7 +18,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Self
+from itertools import takewhile
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,7 +30,7 @@ from minichar.web.request import Request
 INTERVAL = 1000
 """Number of characters between consecutive snapshots."""
 MEMORY = 4 * 2**20
-"""Maximum memory use of the snapshots of a model, in bytes."""
+"""Memory budget of a store of snapshots, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -55,68 +60,80 @@ class Snapshot:
 
 
 class Snapshots(ABC):
-    """A store of snapshots, used by several threads."""
+    """A store of snapshots, used by several threads.
+
+    The methods take the keys of a text at the first multiples of `INTERVAL`.
+    """
 
     @abstractmethod
-    def put(self, key: str, snapshot: Snapshot) -> None:
-        """Store a snapshot. The least recently used ones may be removed."""
+    def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
+        """Store a snapshot under the last of the keys. The least recently used snapshots may be removed."""
 
     @abstractmethod
     def get(self, keys: Sequence[str]) -> list[Snapshot]:
         """Return the snapshots with these keys, up to the first one that is missing."""
 
     def add(self, job: Job, state: State) -> None:
-        """Store the text and the current state of a job, whose length is a multiple of `INTERVAL`."""
-        text = job.generated[state.length - INTERVAL : state.length]
-        self.put(key(job.request, state.length), Snapshot(text, state))
+        """Store a snapshot of a job whose length is a multiple of `INTERVAL`.
+
+        The text of another worker may differ from what this one would have generated, so it is not stored.
+        """
+        if not job.published:
+            text = job.generated[state.length - INTERVAL : state.length]
+            self.put(keys_of(job.request, state.length), Snapshot(text, state))
 
     def resume(self, job: Job) -> None:
         """Let a new job start from the last snapshot before the text that its readers need, if any."""
         last = min(job.known, job.request.length - 1)
-        positions = range(INTERVAL, last + 1, INTERVAL)
-        found = self.get([key(job.request, position) for position in positions])
-        if found:
-            job.resume("".join(snapshot.text for snapshot in found), found[-1].state)
+        found = self.get(keys_of(job.request, last)) if last >= INTERVAL else []
+        text = "".join(snapshot.text for snapshot in found)
+        if found and text[: len(job.published)] == job.published[: len(text)]:
+            job.resume(text, found[-1].state)
 
 
 class LocalSnapshots(Snapshots):
     """Snapshots in the memory of this process."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Snapshot] = {}  # least recently used first
+        self._kept: dict[str, Snapshot] = {}  # in the order of removal
         self._size = 0
         self._lock = threading.Lock()
 
-    def put(self, key: str, snapshot: Snapshot) -> None:
-        """Store a snapshot, and remove the least recently used ones if they take up too much memory."""
+    def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
+        """Store a snapshot under the last of the keys, and remove others if they take up too much memory."""
         with self._lock:
-            self._remove(key)
-            self._kept[key] = snapshot
-            self._size += snapshot.size
+            replaced = self._kept.get(keys[-1])
+            self._kept[keys[-1]] = snapshot
+            self._size += snapshot.size - (replaced.size if replaced else 0)
+            touch(self._kept, keys)
             while self._size > MEMORY:
-                self._remove(next(iter(self._kept)))
+                self._size -= self._kept.pop(next(iter(self._kept))).size
 
     def get(self, keys: Sequence[str]) -> list[Snapshot]:
         """Return the snapshots with these keys, up to the first one that is missing."""
-        found = []
         with self._lock:
-            for key in keys:
-                if key not in self._kept:
-                    break
-                found.append(self._kept.pop(key))
-                self._kept[key] = found[-1]
-        return found
-
-    def _remove(self, key: str) -> None:
-        if (removed := self._kept.pop(key, None)) is not None:
-            self._size -= removed.size
+            touch(self._kept, keys)
+            return [self._kept[key] for key in takewhile(self._kept.__contains__, keys)]
 
 
-def key(request: Request, position: int) -> str:
-    """Return a string that identifies the first `position` characters of the text of a request.
+def touch(kept: dict[str, Any], keys: Sequence[str]) -> None:
+    """Move the keys of a text to the end of a dictionary in the order of removal."""
+    for key in reversed(keys):
+        if key in kept:
+            kept[key] = kept.pop(key)
 
-    It does not depend on the fields that do not affect which characters are generated.
+
+def keys_of(request: Request, length: int) -> list[str]:
+    """Return a key for each multiple of `INTERVAL` up to `length`.
+
+    It identifies that many characters of the text, and does not depend on the fields of the request that do
+    not affect which characters are generated.
     """
-    branches = tuple(branch for branch in request.branches if branch[0] < position)
-    same = replace(request, branches=branches, length=position, start=0, stop=(), alternatives=False)
-    return sha256(same.dump().encode()).hexdigest()
+    same = replace(request, branches=(), length=0, start=0, stop=(), alternatives=False)
+    base = sha256(same.dump().encode())
+    keys = []
+    for position in range(INTERVAL, length + 1, INTERVAL):
+        digest = base.copy()
+        digest.update(repr((position, [b for b in request.branches if b[0] < position])).encode())
+        keys.append(digest.hexdigest())
+    return keys

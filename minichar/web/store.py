@@ -15,7 +15,7 @@ All keys expire.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -114,16 +114,22 @@ class Store:
             pipeline.execute()
 
     def snapshots(self, keys: Sequence[str]) -> list[str | None]:
-        """Return the serialised snapshots with these keys."""
-        return self.client.mget([key("snapshot", name) for name in keys]) if keys else []
-
-    def replace_snapshots(self, old: Sequence[str], new: Mapping[str, str]) -> None:
-        """Remove the snapshots with the keys `old`, and store `new` serialised snapshots."""
+        """Return the serialised snapshots with these keys, and keep them for longer."""
         with self.client.pipeline(transaction=False) as pipeline:
-            for name, serialized in new.items():
-                pipeline.set(key("snapshot", name), serialized, px=int(1000 * KEEP))
+            pipeline.mget([key("snapshot", name) for name in keys])
+            for name in keys:
+                pipeline.pexpire(key("snapshot", name), int(1000 * KEEP))
+            return pipeline.execute()[0]
+
+    def replace_snapshots(self, old: Iterable[str], new: Mapping[str, str], used: Iterable[str]) -> None:
+        """Remove the snapshots with the keys `old`, store `new` ones, and keep those in `used` for longer."""
+        with self.client.pipeline(transaction=False) as pipeline:
             for name in old:
                 pipeline.delete(key("snapshot", name))
+            for name, serialized in new.items():
+                pipeline.set(key("snapshot", name), serialized)
+            for name in used:
+                pipeline.pexpire(key("snapshot", name), int(1000 * KEEP))
             pipeline.execute()
 
     def expire_queue(self, queue: str) -> None:

@@ -222,7 +222,7 @@ class Worker:
         if attempts > 1:
             task.notices = [Update("", Details(), task.end, restarted=True)]
         info, request = self.infos[model], Request.load(serialized)
-        job = Job(request, request.stream(info.vocabulary, info.reset_on, text), len(text))
+        job = Job(request, request.stream(info.vocabulary, info.reset_on, text), text)
         if self.store.abandoned([task.job_id]):
             job.finish("cancelled")
         else:

@@ -5,7 +5,7 @@ import pytest
 from toys import toy_model
 from web_helpers import CHARACTERS, wait_for
 
-from minichar.sampling.streams import Streams
+from minichar.sampling.streams import State, Streams
 from minichar.web import job as job_module
 from minichar.web import scheduler as module
 from minichar.web import snapshots
@@ -13,7 +13,7 @@ from minichar.web.details import Details, pack
 from minichar.web.job import Busy, Job
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
-from minichar.web.snapshots import LocalSnapshots, key
+from minichar.web.snapshots import LocalSnapshots, Snapshot, keys_of
 
 
 @pytest.fixture
@@ -201,7 +201,8 @@ def test_text_that_readers_already_have_is_generated_without_a_pace(job_of, sche
     assert text_of(job, 300) == (sampled(303, stop=())[300:], "length")
     assert len([seconds for seconds in slept if seconds > 1]) == 2
     request = Request.from_json({"seed": 5, "stop": [], "length": 303})
-    continued = Job(request, request.stream(one.model.vocabulary), known=300)  # by another worker
+    published = sampled(300, stop=())  # by another worker
+    continued = Job(request, request.stream(one.model.vocabulary), published)
     one.submit(continued)
     assert text_of(continued, 300)[1] == "length"
     assert len([seconds for seconds in slept if seconds > 1]) == 4
@@ -255,7 +256,9 @@ def test_resuming_recomputes_fewer_characters_than_lie_between_two_states(job_of
         job = job_of(model, **fields | {"from": after} | changes)
         steps.clear()
         one.submit(job)
-        return text_of(job, after)[0], len(steps)
+        text, _ = text_of(job, after)
+        assert job.state is None  # an ended job keeps only its text
+        return text, len(steps)
 
     whole, taken = text(0)
     assert taken == 700
@@ -287,27 +290,75 @@ def test_resuming_recomputes_fewer_characters_than_lie_between_two_states(job_of
 
 def test_a_snapshot_is_identified_by_what_determines_its_text():
     fields = {"prime": "ab", "length": 2000, "seed": 5, "branches": [[999, "b"]]}
-    request = Request.from_json(fields)
-    same = {
-        "length": 20,
-        "from": 10,
-        "stop": ["b"],
-        "alternatives": True,
-        "branches": [[999, "b"], [1000, "c"]],
-    }
-    assert key(Request.from_json(fields | same), 1000) == key(request, 1000)
-    other = {
-        "prime": "a",
-        "seed": 6,
-        "temperature": 0.9,
-        "top_k": 2,
-        "top_p": 0.9,
-        "argmax": True,
-        "model": "x",
-    }
+    first, second = keys_of(Request.from_json(fields), 2999)
+    assert first != second
+    same = {"length": 20, "from": 10, "stop": ["b"], "alternatives": True}
+    same |= {"branches": [[999, "b"], [1000, "c"]]}
+    assert keys_of(Request.from_json(fields | same), 1000) == [first]
+    choice = {"temperature": 0.9, "top_k": 2, "top_p": 0.9, "argmax": True}
+    other = {"prime": "a", "seed": 6, "model": "x", "unknown": "skip"} | choice
     others = [{name: value} for name, value in other.items()] + [{"branches": []}, {"branches": [[998, "b"]]}]
-    keys = {key(Request.from_json(fields | change), 1000) for change in others}
-    assert len(keys | {key(request, 1000), key(request, 2000)}) == len(others) + 2
+    found = {key for change in others for key in keys_of(Request.from_json(fields | change), 1000)}
+    assert len(found | {first, second}) == len(others) + 2
+
+
+def test_the_last_snapshot_of_the_least_recently_used_text_is_removed_first(monkeypatch):
+    """Without the first snapshot of a text, the others would be useless."""
+    kept = LocalSnapshots()
+    snapshot = Snapshot("x", State(np.zeros((1, 1, 20)), 1000, (1,), ()))
+    monkeypatch.setattr(snapshots, "MEMORY", 5 * snapshot.size)
+    for keys in ("a", "b", "aA", "bB", "c"):
+        kept.put(keys, snapshot)
+    assert set(kept._kept) == set("aAbBc")
+    kept.put("d", snapshot)
+    assert set(kept._kept) == set("abBcd")
+    assert len(kept.get("aA")) == 1
+    kept.put("e", snapshot)
+    kept.put("e", snapshot)
+    assert set(kept._kept) == set("abcde")
+
+
+@pytest.mark.parametrize("first", ["continued", "plain"])
+def test_published_text_that_differs_is_continued_but_not_shared(
+    first, model, job_of, scheduler, sampled, steps
+):
+    """The processor of another worker may round differently."""
+    one, plain = scheduler(), sampled(400, stop=())
+    other = next(c for c in "abc" if c != plain[149])
+    branched, alone = job_of(length=400, branches=[[149, other]]), scheduler()
+    alone.submit(branched)
+    changed, _ = text_of(branched)
+    request = Request.from_json({"seed": 5, "stop": [], "length": 400})
+
+    def continued():
+        published = changed[:250]
+        job = Job(request, request.stream(model.vocabulary, known=published), published)
+        one.submit(job)
+        return text_of(job, 250)[0]
+
+    def resumed():
+        job = job_of(length=400, **{"from": 200})
+        one.submit(job)
+        return text_of(job, 200)[0]
+
+    if first == "plain":
+        assert resumed() == plain[200:]
+    assert continued() == changed[250:]
+    assert resumed() == plain[200:]
+    assert continued() == changed[250:]
+
+
+def test_a_full_or_closed_scheduler_rejects_jobs_before_it_looks_for_snapshots(
+    job_of, scheduler, monkeypatch
+):
+    one = scheduler(columns=1, pace=100)
+    one.submit(job_of(length=20000))
+    monkeypatch.setattr(one.snapshots, "resume", None)
+    with pytest.raises(Busy):
+        one.submit(job_of())
+    one.close()
+    with pytest.raises(Busy):
+        one.submit(job_of())
 
 
 def test_a_text_that_ends_with_a_stop_string_leaves_no_incomplete_snapshot(job_of, scheduler, sampled, steps):
