@@ -16,8 +16,16 @@ from minichar.web.rate_limit import ConcurrencyLimit, Slot, client_name
 from minichar.web.request import Request
 
 Updates = Iterator[Update | None]
+PART = 32 * 1024
+"""Number of bytes of a document that are sent at once."""
 BUILDING = threading.Lock()
 """Held while a document is built: with alternatives, its parts take up 20 MB for the longest text."""
+
+
+def parts(body: bytes) -> Iterator[bytes]:
+    """Divide the body of a response, because Waitress waits for a slow client only between two parts."""
+    for start in range(0, len(body), PART):
+        yield body[start : start + PART]
 
 
 class Delivery:
@@ -81,6 +89,8 @@ class Delivery:
     def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
         """Return a response with the complete text of a job after the first `after` characters, as JSON.
 
+        It counts towards the limit of its client until it has been sent, because it takes up memory.
+
         Parameters
         ----------
         slot : Slot
@@ -88,9 +98,22 @@ class Delivery:
         form : callable
             Function that converts the text to a JSON object.
         """
-        update = self.whole(slot, after)
-        with BUILDING:
-            return flask.jsonify(form(update))
+        try:
+            update = merge(self._follow(slot, after))
+            with BUILDING:
+                body = flask.json.dumps(form(update)).encode()
+        except BaseException:
+            self.close(slot)
+            raise
+        response = flask.Response(parts(body), mimetype="application/json")
+        response.content_length = len(body)
+
+        @response.call_on_close
+        def sent() -> None:
+            slot.release()
+            self.close(slot)
+
+        return response
 
     def _follow(self, slot: Slot, after: int) -> Updates:
         return self.metrics.count(self.queue.follow(slot.job_id, after))

@@ -41,14 +41,14 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
             request = delivery.queue.request(job_id)
         except KeyError:
             return flask.jsonify(responds=NOT_READY)
-        update = next(delivery.queue.follow(job_id, 0))
-        slots = delivery.limit.lingering(job_id)
-        if update is None or update.reason is None:
-            for slot in slots:
-                slot.linger()
-            return flask.jsonify(responds=NOT_READY)
-        for slot in slots:
+        slot = delivery.acquire(job_id)
+        try:
+            update = next(delivery.queue.follow(job_id, 0))
+            if update is None or update.reason is None:
+                return flask.jsonify(responds=NOT_READY)
             slot.release()
+        finally:
+            delivery.close(slot)
         ellipsis = ELLIPSIS if update.reason == "length" else ""
         return flask.jsonify(responds=request.prime + update.text + ellipsis)
 

@@ -95,7 +95,8 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     See `serve` for the parameters and errors.
     """
     threads = streams + SPARE_THREADS
-    connections = allow_open_files(2 * threads + MAX_WAITING) - 2 * threads
+    allowed = allow_open_files(2 * threads + MAX_WAITING)
+    connections = max(allowed - 2 * threads, allowed // 2)
     sock = listening_socket(host, port)
     headers = {"x-forwarded-for"}
     trusted: dict[str, Any] = {"trusted_proxy": proxy, "trusted_proxy_headers": headers} if proxy else {}

@@ -12,7 +12,7 @@ from web_helpers import CHARACTERS, events_of, validate, wait_for
 from minichar import MinicharError
 from minichar.web.app import HEADERS, create_app
 from minichar.web.completions import Completion
-from minichar.web.delivery import BUILDING
+from minichar.web.delivery import BUILDING, PART
 from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
@@ -221,9 +221,9 @@ def test_both_languages_define_all_strings(client):
     placeholders = [{k: set(re.findall(r"{\w+}", v)) for k, v in words.items()} for words in languages]
     assert placeholders[0] == placeholders[1]
     page = "".join(client.get(path).text for path in PAGE)
-    used = re.findall(r'data-(?:word|placeholder)="(\w+)"', page)
-    used += re.findall(r'(?:\bt|setStatus)\("(\w+)"', page)
-    assert len(used) > 20
+    used = re.findall(r'data-(?:word|placeholder|label)="(\w+)"', page)
+    used += re.findall(r'(?:\bt|set(?:Status|Error))\("(\w+)"', page)
+    assert {"output", "invalid"} <= set(used)
     assert set(used) <= languages[0].keys()
 
 
@@ -232,9 +232,18 @@ def test_page_without_javascript(send):
     assert "山☃&lt;b&gt;" in page
     assert "<b>" not in page
     assert '<option value="1" selected>1</option>' in page
-    assert send("GET", "/plain?model=none", route="/plain").status_code == 404
-    for invalid in ("temperature=2", "prime=" + "a" * 1001):
-        assert send("GET", f"/plain?{invalid}", route="/plain").status_code == 400
+    broken = "a%0D%0A" * 500  # browsers send a line break as two characters
+    assert "a\n" * 500 in send("GET", f"/plain?prime={broken}", route="/plain").text
+    rejected = {
+        "model=none": (404, "no model named &#x27;none&#x27;"),
+        "temperature=2": (400, "temperature must be one of"),
+        "prime=" + "a" * 1001: (400, "prime is longer than 1,000 characters"),
+    }
+    for query, (status, message) in rejected.items():
+        response = send("GET", f"/plain?{query}", route="/plain")
+        assert response.status_code == status
+        assert message in response.text
+        assert '<option value="toy">' in response.text
 
 
 def test_full_queue_returns_503(client):
@@ -242,6 +251,9 @@ def test_full_queue_returns_503(client):
     held = [client.post("/api/generate", json={"length": 20000}) for _ in range(12)]
     rejected = client.post("/api/generate", json={})
     assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
+    page = client.get("/plain")
+    assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (503, "text/html", "2")
+    assert "try again later" in page.text
     for response in held:
         job = json.loads(next(response.response).decode().partition("data: ")[2])["job"]
         assert client.delete(f"/api/generate/{job}").status_code == 204
@@ -285,7 +297,7 @@ def test_ended_jobs_are_removed_oldest_first_when_the_memory_is_used_up(model):
     first, second, third = (ask(jobs, model, length=300, alternatives=True) for _ in range(3))
     with pytest.raises(Busy, match="long texts"):
         ask(jobs, model, length=300, alternatives=True)
-    jobs[second].append("a" * 300, None)
+    jobs[second].append("a" * 300)
     jobs[second].publish()
     for job_id in (second, first, third):
         jobs[job_id].finish("length")
@@ -407,13 +419,14 @@ def start(client, **environ):
 def test_limit_per_client(queue):
     client = create_app(queue, per_client=2).test_client()
     (first, job), (second, _) = start(client), start(client)
+    document = {"length": 5, "stream": False}
     third = client.post("/api/generate", json={})
     assert (third.status_code, third.headers["Retry-After"]) == (429, "2")
     assert "2 requests" in third.json["error"]
     first.close()
     client.delete(f"/api/generate/{job}")
     for _ in range(5):  # completed and rejected requests do not count
-        assert client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200
+        assert client.post("/api/generate", json=document, buffered=True).status_code == 200
         assert client.post("/api/generate", json={"length": 5}).data
         assert client.post("/api/generate", json={"length": -5}).status_code == 400
     second.close()
@@ -421,7 +434,7 @@ def test_limit_per_client(queue):
 
 def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch):
     """Otherwise, a client could start any number of jobs by repeatedly opening and closing streams."""
-    client = create_app(queue, per_client=1).test_client()
+    client, document = create_app(queue, per_client=1).test_client(), {"length": 5, "stream": False}
     response, job = start(client)
     response.close()
     assert client.post("/api/generate", json={}).status_code == 429
@@ -430,12 +443,26 @@ def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch
     assert client.get(f"/api/generate/{job}").status_code == 429
     monkeypatch.setattr("minichar.web.rate_limit.ABANDONED_AFTER", 0.1)
     resumed.close()
-    wait_for(lambda: client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200)
+    wait_for(lambda: client.post("/api/generate", json=document, buffered=True).status_code == 200)
     client.post("/api/generate", json={"length": 5}).close()  # without reading
-    wait_for(lambda: client.post("/api/generate", json={"length": 5, "stream": False}).status_code == 200)
+    wait_for(lambda: client.post("/api/generate", json=document, buffered=True).status_code == 200)
+
+
+def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
+    client = create_app(queue, per_client=1).test_client()
+    sent = client.post("/api/generate", json={"length": 3000, "alternatives": True, "stream": False})
+    parts = iter(sent.response)
+    assert len(next(parts)) == PART
+    assert client.post("/api/generate", json={}).status_code == 429
+    page = client.get("/plain")
+    assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (429, "text/html", "2")
+    assert sum(map(len, parts)) + PART == sent.content_length
+    sent.close()
+    assert client.post("/api/generate", json={"length": 1, "stream": False}).json["text"]
 
 
 def test_limit_on_the_legacy_routes(queue, monkeypatch):
+    monkeypatch.setattr("minichar.web.legacy.LENGTH", 5000)
     client = create_app(queue, per_client=1).test_client()
 
     def submit():

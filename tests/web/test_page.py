@@ -35,6 +35,16 @@ def test_stop_and_continue(visit, port, sampled):
     assert text_of(page) == text[:50]
 
 
+def test_continue_requires_a_valid_length(visit, port):
+    page = visit(port)
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+    page.evaluate("document.getElementById('length').value = -5")
+    page.click("#continue")
+    expect(page.locator("#length")).to_be_focused()
+    expect_status(page, "30 characters")
+
+
 def test_continue_after_the_end(visit, port, sampled):
     page = visit(port)
     generate(page, "a", 100)
@@ -97,7 +107,7 @@ def test_malformed_links(visit, port):
         page.evaluate("link => { location.hash = link }", link)
     page.goto(f"http://127.0.0.1:{port}/#s=1&b=[[1]]")
     page.reload()
-    expect_status(page, "branches")
+    expect_status(page, "invalid: Alternatives.")
     generate(page, "a", 30, temperature=1)
     expect_status(page)
     assert len(text_of(page)) == 30

@@ -6,9 +6,9 @@ from math import log
 
 import optional
 import pytest
-from page_helpers import expect_status, generate, show_surprisal, text_of
+from page_helpers import LONG, expect_status, generate, show_surprisal, text_of, wait_for_characters
 from toys import toy_model
-from web_helpers import CHARACTERS, request, server_in_thread
+from web_helpers import CHARACTERS, request, server_in_thread, wait_for
 
 from minichar.web.queue import LocalQueue
 
@@ -155,8 +155,9 @@ def test_arrow_keys_read_each_character_and_escape_keeps_the_place(visit, port):
         reading = page.locator("#reading").text_content()
         assert reading.startswith(f"{names.get(text[i], text[i])}. surprisal ")
         assert reading.count("%") == 6
-    page.keyboard.press("Escape")
-    expect(page.locator("#card")).to_be_hidden()
+    for _ in range(2):
+        page.keyboard.press("Escape")
+        expect(page.locator("#card")).to_be_hidden()
     page.keyboard.press("ArrowRight")
     expect(page.locator("#text [data-i='4']")).to_be_focused()
     expect(page.locator("#card")).to_be_visible()
@@ -172,6 +173,48 @@ def test_arrow_keys_read_each_character_and_escape_keeps_the_place(visit, port):
     page.keyboard.press("ArrowUp")
     expect(page.locator("#text [data-i='0']")).to_be_focused()
     assert page.locator("#reading").get_attribute("aria-live") == "polite"
+
+
+def test_a_stopped_text_does_not_go_on_when_surprisal_is_shown(visit, port):
+    page = visit(port)
+    generate(page, "a", LONG)
+    wait_for_characters(page, 10)
+    page.click("#stop")
+    expect_status(page, "Stopped")
+    stopped = text_of(page)
+    for _ in range(3):  # on, off, and on again while details are being loaded
+        page.click("#surprisal")
+    expect(page.locator("#text [data-i].known")).to_have_count(len(stopped))
+    expect_status(page, "Stopped")
+    assert text_of(page) == stopped
+
+
+def test_details_arrive_after_a_busy_server_although_surprisal_was_hidden(visit, port):
+    page = visit(port)
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+    page.route("**/api/generate", lambda route: route.fulfill(status=503, body="x"), times=1)
+    page.check("#surprisal")
+    expect_status(page, "The server is busy")
+    page.uncheck("#surprisal")
+    expect(page.locator("#text [data-i].known")).to_have_count(30)
+    expect_status(page, "30 characters")
+
+
+def test_an_error_is_not_replaced_when_details_are_given_up(visit, port):
+    page = visit(port)
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+    held = []
+    page.route("**/api/generate", lambda route: held.append(route))
+    page.check("#surprisal")
+    wait_for(lambda: held or page.wait_for_timeout(20))
+    page.evaluate("location.hash = 's=1&t=99'")
+    expect_status(page, "invalid: Temperature.")
+    page.wait_for_timeout(100)
+    expect_status(page, "invalid: Temperature.")
+    page.click("#language")
+    expect_status(page, "无效：温度")
 
 
 def test_a_long_text_is_laid_out_in_blocks(visit, port, sampled):

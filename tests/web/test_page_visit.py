@@ -206,7 +206,7 @@ def test_no_fragment_causes_an_uncaught_error(visit, port):
         links.append("&".join(f"{name}={draw.choice(values)}" for name in [*names, "s"]))
     page.evaluate("links => { for (const link of links) location.hash = link }", links)
     page.evaluate("location.hash = 's=1&u=null'")
-    expect_status(page, "The link or a setting is invalid: stop")
+    expect_status(page, "The link or a setting is invalid: Stop string.")
     generate(page, "a", 30)
     expect_status(page, "30 characters")
 
@@ -233,6 +233,9 @@ def test_back_button_and_history_restore_texts(visit, port):
     page.click("#history summary")
     entries = page.locator("#texts button")
     expect(entries).to_have_count(4)  # and the example
+    entries.first.click()  # the current text
+    expect(entries).to_have_count(4)
+    assert text_of(page) == texts[2]
     expect(entries.first).to_have_attribute("aria-current", "true")
     entries.nth(2).click()
     expect_status(page, "seed 5")

@@ -137,6 +137,10 @@ def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, ru
     client.post("/api/generate", json=LONG).close()
     assert len(left()) == 2
     assert max(left()) <= ABANDONED_AFTER
+    job_id = client.post("/api", json={"primetext": "a", "temperature": 1}).json["sid"]
+    assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
+    assert len(left()) == 3
+    assert max(left()) <= ABANDONED_AFTER
 
 
 def test_full_queue_rejects_jobs(queue, redis_url, model):

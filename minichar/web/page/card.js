@@ -35,7 +35,7 @@ export function open(i, pin) {
 
 // Close the card. The position stays selected unless the card was opened by hovering.
 export function close() {
-  if (!pinned) selected()?.classList.remove("selected");
+  if (isOpen() && !pinned) selected()?.classList.remove("selected");
   $("card").hidden = true;
   pinned = false;
 }

@@ -17,7 +17,8 @@ async function followed(...parameters) {
 export async function run() {
   state.reason = undefined;
   const id = state.id;
-  const end = await followed(state.request, state.text.length, (text, start, details) => {
+  const request = { ...state.request, alternatives: $("surprisal").checked };
+  const end = await followed(request, state.text.length, (text, start, details) => {
     append(text, details);
     if (state.status.key !== "restarted") setStatus("generating");
   });
@@ -38,8 +39,11 @@ export function showEnd() {
 export async function fillDetails() {
   const { text, details, request, status } = state;
   if (!text.length || text.every((_, i) => details[i])) return;
-  await followed({ ...request, length: text.length, stop: [] }, 0, (_, start, more) => setDetails(start, more));
-  if (!state.running) setStatus(status.key, status.values, status.error);
+  const same = { ...request, length: text.length, stop: [], alternatives: true };
+  const end = await followed(same, 0, (_, start, more) => setDetails(start, more));
+  if (!end) return; // another text or an error is shown
+  if (state.reason) showEnd();
+  else setStatus(status.key, status.values, status.error);
 }
 
 // Start a new text. `replace`: it replaces the current entry of the browser's history.
@@ -96,11 +100,12 @@ export async function resume() {
 }
 
 export function continueText() {
+  if (!$("length").reportValidity()) return;
   const { request, text, reason } = state;
   if (reason === "stop") request.stop = [];
   const more = Number($("length").value) || 500;
   if (text.length >= request.length) request.length = Math.min(MAX_LENGTH, text.length + more);
-  return run();
+  run();
 }
 
 function updateButtons() {

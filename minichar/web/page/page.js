@@ -60,7 +60,8 @@ function toggleSurprisal() {
   close();
   rememberSettings();
   if (!on) return;
-  if (state.running) run(); // restart with details; details for earlier characters are requested at the end
+  const unfinished = state.running && !state.reason;
+  if (unfinished) run(); // restart with details; details for earlier characters are requested at the end
   else fillDetails();
 }
 
@@ -100,6 +101,7 @@ $("share").addEventListener("click", () => {
   copy(link, "shared", "share_failed");
 });
 onChooseText((id) => {
+  if (id === state.id) return;
   history.pushState({ text: id }, "", location.pathname + location.search);
   openText(textWithId(id));
 });

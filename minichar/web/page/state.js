@@ -35,8 +35,17 @@ export function setStatus(key, values = {}, error = false) {
 
 export const setError = (key, values = {}) => setStatus(key, values, true);
 
+// Fields of the API whose label on the page has another name.
+const LABELS = { top_k: "topk", top_p: "topp", stop: "until", unknown: "skip", branches: "alternatives" };
+
+function labelOf(field) {
+  const [name] = field.split(".");
+  return words[state.language][LABELS[name] ?? name] ?? field;
+}
+
 export function showStatus() {
   const { key, values, error } = state.status;
-  $("status").textContent = key ? t(key, values) : "";
+  const shown = values.field ? { ...values, field: labelOf(values.field) } : values;
+  $("status").textContent = key ? t(key, shown) : "";
   $("status").classList.toggle("error", error);
 }

@@ -4,7 +4,7 @@
 // server no longer has it, sends the same request again, and skips the characters it already has.
 
 import { unknownCharacters } from "./models.js";
-import { $, pause, setError, setStatus, state } from "./state.js";
+import { pause, setError, setStatus, state } from "./state.js";
 
 const SILENCE = 10; // seconds; the server sends at least a comment every second
 
@@ -29,7 +29,7 @@ export const jobUrl = (job) => `api/generate/${encodeURIComponent(job)}`;
 
 function send(request, job, have, signal) {
   if (job) return fetch(jobUrl(job), { headers: { "Last-Event-ID": String(have) }, signal });
-  const body = JSON.stringify({ ...request, from: have, alternatives: $("surprisal").checked });
+  const body = JSON.stringify({ ...request, from: have });
   return fetch("api/generate", { method: "POST", headers: { "Content-Type": "application/json" }, body, signal });
 }
 
@@ -76,7 +76,7 @@ function showNotice({ what, position }) {
 export async function follow(request, have, onText) {
   state.running?.abort();
   const running = (state.running = new AbortController());
-  let job = null;
+  let job = (state.job = null);
   let failures = 0;
   setStatus("waiting");
   while (state.running === running) {
