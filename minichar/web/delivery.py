@@ -101,7 +101,7 @@ class Delivery:
         try:
             update = merge(self._follow(slot, after))
             with BUILDING:
-                body = flask.json.dumps(form(update)).encode()
+                body = flask.jsonify(form(update)).data
         except BaseException:
             self.close(slot)
             raise
