@@ -161,9 +161,10 @@ class Scheduler:
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
         """Return the details that readers need, keyed by column of `scores` ``(V, n)``."""
-        jobs = [self.running[stream] for stream in generating]
         wanted = [
-            j for j, job in enumerate(jobs) if job.request.alternatives and job.stream.length > job.known
+            j
+            for j, stream in enumerate(generating)
+            if (job := self.running[stream]).request.alternatives and stream.length > job.known
         ]
         if not wanted:
             return {}
