@@ -1,5 +1,6 @@
 """Test what a visitor sees in Chromium: models, examples, settings, languages, history."""
 
+import json
 import random
 import re
 from functools import partial
@@ -76,6 +77,9 @@ def test_first_visit_shows_an_example_and_others_are_one_click_away(visit, port,
         ("Shakespeare", "ROME:\nThe in", ["ROMEO:\n", "The ", "in ", ""]),
         ("pystdlib", "defimport ", ["def ", "import ", "if ", ""]),
         ("Толстой", "Однажды Я не", ["Однажды ", "Я не ", "Она ", ""]),
+        ("昔話", "むかしわたはそて", ["むかし", "わたしは", "そして", ""]),
+        ("소설", "옛날그는 나", ["옛날", "그는 ", "나는 ", ""]),
+        ("?", "Και Ήταν", ["Και ", "Ήταν ", ""]),
         ("?", "0123", [""]),
     ],
 )
@@ -150,7 +154,8 @@ def test_damaged_storage_is_ignored(visit, port):
 
 
 def refuse(status, route):
-    route.fulfill(status=status, body="x")
+    body = json.dumps({"error": "no such model", "code": "model_not_found"}) if status == 404 else "x"
+    route.fulfill(status=status, body=body)
 
 
 def test_errors_are_shown_in_the_language_of_the_page(visit, port):
@@ -164,6 +169,7 @@ def test_errors_are_shown_in_the_language_of_the_page(visit, port):
         (503, "服务器繁忙"),
         (502, "服务器返回错误 502"),
         (401, "API 密钥"),
+        (404, "该模型已不可用"),
     ):
         page = visit(port, locale="zh-CN")
         page.route("**/api/generate", partial(refuse, status))
