@@ -6,11 +6,11 @@ A counter of four 32-bit words x is encrypted with a key of two words k in ten r
     k₀, k₁ ← k₀ + W₀, k₁ + W₁
 
 hi and lo are the upper and lower 32 bits of a 64-bit product. The resulting four words are random and
-independent of the words for any other counter or key. No state is stored, so a single GPU kernel can draw any
-number of random numbers.
+independent of the words for any other counter or key. A number does not depend on the previous ones, so a
+single GPU kernel can draw any number of random numbers.
 """
 
-from functools import cache
+from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
@@ -61,7 +61,8 @@ class Philox:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.kernels = {"float32": (backend.fuse(float32), 4), "float64": (backend.fuse(float64), 2)}
-        self.counters = cache(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
+        # Kept for the most recent sizes, because making them takes a kernel.
+        self.counters = lru_cache(4)(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
 
     def draw(self, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
         """Return uniform random numbers in [0, 1). Different seeds below 2⁶⁴ give independent numbers."""

@@ -98,21 +98,25 @@ class Delivery:
         form : callable
             Function that converts the text to a JSON object.
         """
-        try:
-            update = merge(self._follow(slot, after))
-            with BUILDING:
-                body = flask.jsonify(form(update)).data
-        except BaseException:
-            self.close(slot)
-            raise
-        response = flask.Response(parts(body), mimetype="application/json")
-        response.content_length = len(body)
 
-        @response.call_on_close
-        def sent() -> None:
+        def end() -> None:
             slot.release()
             self.close(slot)
 
+        try:
+            update = merge(self._follow(slot, after))
+        except BaseException:
+            self.close(slot)
+            raise
+        try:
+            with BUILDING:
+                body = flask.jsonify(form(update)).data
+        except BaseException:
+            end()
+            raise
+        response = flask.Response(parts(body), mimetype="application/json")
+        response.content_length = len(body)
+        response.call_on_close(end)
         return response
 
     def _follow(self, slot: Slot, after: int) -> Updates:

@@ -1,6 +1,7 @@
 """Polling routes that support front ends written for the char-rnn-chinese demo."""
 
 import flask
+from werkzeug.exceptions import TooManyRequests
 
 from minichar.web.body import json_body
 from minichar.web.delivery import Delivery
@@ -41,7 +42,10 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
             request = delivery.queue.request(job_id)
         except KeyError:
             return flask.jsonify(responds=NOT_READY)
-        slot = delivery.acquire(job_id)
+        try:
+            slot = delivery.acquire(job_id)
+        except TooManyRequests:
+            return flask.jsonify(responds=NOT_READY)
         try:
             update = next(delivery.queue.follow(job_id, 0))
             if update is None or update.reason is None:

@@ -55,53 +55,45 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
     """Return a blueprint with ``/plain``, which generates a text for the parameters of a form."""
     routes = flask.Blueprint("plain", __name__)
 
-    @routes.get("/plain")
-    def plain() -> str:
-        prime, temperature = given_prime(), flask.request.args.get("temperature", DEFAULT)
+    def generated(prime: str, model: str, temperature: str) -> str:
         if len(prime) > MAX_PROMPT:
             raise BadRequest(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
         if temperature not in TEMPERATURES:
             raise BadRequest(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
         fixed = {"length": LENGTH, "temperature": float(temperature), "unknown": "skip"}
-        model = flask.request.args.get("model", "")
         slot, request = delivery.submit(Request.from_json({"model": model, "prime": prime, **fixed}))
         update = delivery.whole(slot, 0)
-        return page(delivery.queue.models(), request.model, prime, temperature, update.text, update.error)
+        return page(delivery.queue.models(), prime, request.model, temperature, update.text, update.error)
 
-    def rejected(message: str) -> str:
+    @routes.get("/plain")
+    def plain() -> flask.Response:
+        given = flask.request.args
+        # Browsers send a line break as two characters.
+        prime, model = given.get("prime", "").replace("\r\n", "\n"), given.get("model", "")
+        temperature = given.get("temperature", DEFAULT)
+        try:
+            return flask.Response(generated(prime, model, temperature), mimetype="text/html")
+        except BadRequest as error:
+            status, message = error.status, str(error)
+        except Busy as error:
+            status, message = 503, str(error)
+        except TooManyRequests as error:
+            status, message = 429, error.description or ""
         try:
             models = delivery.queue.models()
         except Busy:  # Redis is not responding
             models = []
-        return page(models, prime=given_prime(), error=message)
-
-    @routes.errorhandler(BadRequest)
-    def bad_request(error: BadRequest) -> tuple[str, int]:
-        return rejected(str(error)), error.status
-
-    @routes.errorhandler(Busy)
-    def busy(error: Busy) -> tuple[str, int, dict[str, str]]:
-        return rejected(str(error)), 503, {"Retry-After": str(RETRY_AFTER)}
-
-    @routes.errorhandler(TooManyRequests)
-    def too_many(error: TooManyRequests) -> tuple[str, int, dict[str, str]]:
-        return rejected(error.description or ""), 429, {"Retry-After": str(RETRY_AFTER)}
+        shown = page(models, prime, model, temperature, error=message)
+        response = flask.Response(shown, status, mimetype="text/html")
+        if status in (429, 503):
+            response.headers["Retry-After"] = str(RETRY_AFTER)
+        return response
 
     return routes
 
 
-def given_prime() -> str:
-    """Return the prompt of the form. Browsers send a line break as two characters."""
-    return flask.request.args.get("prime", "").replace("\r\n", "\n")
-
-
 def page(
-    models: list[ModelInfo],
-    model: str = "",
-    prime: str = "",
-    temperature: str = DEFAULT,
-    text: str = "",
-    error: str = "",
+    models: list[ModelInfo], prime: str, model: str, temperature: str, text: str = "", error: str = ""
 ) -> str:
     """Return the page with the form, filled in, and a text or an error."""
     return PAGE.substitute(

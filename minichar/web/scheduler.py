@@ -65,7 +65,7 @@ class Scheduler:
         if job.reason is not None:
             return
         with self._changed:
-            self._check_capacity()
+            self._check_capacity()  # others may have been submitted meanwhile
             self.waiting.append(job)
             self._changed.notify()
 

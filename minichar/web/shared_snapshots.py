@@ -1,5 +1,6 @@
 """Snapshots in Redis, from which every worker can resume jobs."""
 
+import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,16 +24,16 @@ class SharedSnapshots(Snapshots):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._new: deque[tuple[Sequence[str], str]] = deque()
-        self._sizes: dict[
-            str, int
-        ] = {}  # of the snapshots that this worker has stored, in the order of removal
+        # The sizes of the snapshots that this worker has stored, in the order of removal.
+        self._sizes: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
         """Store a snapshot at the next call of `publish`, so that generation does not wait for Redis."""
-        text = snapshot.dump()
-        self._new.append((keys, text))
-        while len(self._new) * len(text) > MEMORY:  # Redis is not responding
-            self._new.popleft()
+        with self._lock:
+            self._new.append((keys, snapshot.dump()))
+            while sum(len(text) for _, text in self._new) > MEMORY:  # Redis is not responding
+                self._new.popleft()
 
     def get(self, keys: Sequence[str]) -> list[Snapshot]:
         """Return the snapshots with these keys, up to the first one that is missing."""
@@ -42,23 +43,25 @@ class SharedSnapshots(Snapshots):
                 if text is None:
                     break
                 found.append(Snapshot.load(text))
+        with self._lock:
+            touch(self._sizes, keys)
         return found
 
     def publish(self) -> None:
         """Store new snapshots, and remove others if those of this worker take up too much memory."""
-        new: dict[str, str] = {}
-        used: set[str] = set()
-        for _ in range(len(self._new)):
-            keys, text = self._new.popleft()
-            new[keys[-1]] = text
-            self._sizes[keys[-1]] = len(text)
-            touch(self._sizes, keys)
-            used.update(keys)
-        old = []
-        while sum(self._sizes.values()) > MEMORY:
-            old.append(next(iter(self._sizes)))
-            del self._sizes[old[-1]]
-            new.pop(old[-1], None)
-        with suppress(redis.RedisError):
-            if new:
+        with self._lock:
+            waiting, self._new = self._new, deque()
+            new: dict[str, str] = {}
+            for keys, text in waiting:
+                new[keys[-1]] = text
+                self._sizes[keys[-1]] = len(text)
+                touch(self._sizes, keys)
+            old = []
+            while sum(self._sizes.values()) > MEMORY:
+                old.append(next(iter(self._sizes)))
+                del self._sizes[old[-1]]
+                new.pop(old[-1], None)
+        if waiting:
+            used = {key for keys, _ in waiting for key in keys}
+            with suppress(redis.RedisError):  # those that could not be removed expire
                 self._store.replace_snapshots(old, new, used)

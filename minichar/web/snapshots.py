@@ -7,8 +7,8 @@
 Without them, a reader who requests a text from a late position, for example after choosing a different
 character there, would have to wait until all of the preceding text has been generated again.
 
-A text can only be resumed if none of its snapshots is missing up to some position. When memory runs out, the
-last snapshot of the least recently used text is therefore removed first.
+A text can be resumed only up to its first missing snapshot. When memory runs out, the last snapshot of the
+least recently used text is therefore removed first.
 """
 
 import json
@@ -102,6 +102,8 @@ class LocalSnapshots(Snapshots):
     def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
         """Store a snapshot under the last of the keys, and remove others if they take up too much memory."""
         with self._lock:
+            if not all(key in self._kept for key in keys[:-1]):
+                return  # no job could resume from it
             replaced = self._kept.get(keys[-1])
             self._kept[keys[-1]] = snapshot
             self._size += snapshot.size - (replaced.size if replaced else 0)

@@ -127,7 +127,7 @@ class Store:
             for name in old:
                 pipeline.delete(key("snapshot", name))
             for name, serialized in new.items():
-                pipeline.set(key("snapshot", name), serialized)
+                pipeline.set(key("snapshot", name), serialized, px=int(1000 * KEEP))
             for name in used:
                 pipeline.pexpire(key("snapshot", name), int(1000 * KEEP))
             pipeline.execute()

@@ -244,6 +244,9 @@ def test_page_without_javascript(send):
         assert response.status_code == status
         assert message in response.text
         assert '<option value="toy">' in response.text
+    rejected = send("GET", "/plain?model=none&temperature=1.2&prime=a<", route="/plain").text
+    assert '<option value="1.2" selected>' in rejected
+    assert '">a&lt;</span>' in rejected
 
 
 def test_full_queue_returns_503(client):
@@ -461,6 +464,13 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
     assert client.post("/api/generate", json={"length": 1, "stream": False}).json["text"]
 
 
+def test_a_document_that_cannot_be_built_does_not_count(queue, monkeypatch):
+    client = create_app(queue, per_client=1).test_client()
+    monkeypatch.setattr(Completion, "document", lambda *_: 1 / 0)
+    for _ in range(2):
+        assert client.post("/v1/completions", json={"max_tokens": 5}).status_code == 500
+
+
 def test_limit_on_the_legacy_routes(queue, monkeypatch):
     monkeypatch.setattr("minichar.web.legacy.LENGTH", 5000)
     client = create_app(queue, per_client=1).test_client()
@@ -474,6 +484,7 @@ def test_limit_on_the_legacy_routes(queue, monkeypatch):
     assert submit().status_code == 429
     wait_for(lambda: client.post("/res", json={"sid": first}).json["responds"] != "0")
     assert submit().status_code == 200
+    assert client.post("/res", json={"sid": first}).json["responds"] == "0"  # at the limit
     monkeypatch.setattr(queue, "submit", lambda request: pytest.fail("called"))
     assert submit().status_code == 429
 
@@ -509,9 +520,10 @@ def test_host_header(queue):
     for host in allowed:
         assert client.get("/", headers={"Host": host}).status_code == 200
     for host in ("evil.example", "demo.example.org.evil", "localhost.evil:80", "127.0.0.1.evil"):
-        response = client.get("/", headers={"Host": host})
-        assert response.status_code == 400
-        assert "--allow-host" in response.json["error"]
+        for path in ("/", "/plain"):
+            response = client.get(path, headers={"Host": host})
+            assert response.status_code == 400
+            assert "--allow-host" in response.json["error"]
     client = create_app(queue, hosts=["*"]).test_client()
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 200
 

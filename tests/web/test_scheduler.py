@@ -316,6 +316,8 @@ def test_the_last_snapshot_of_the_least_recently_used_text_is_removed_first(monk
     kept.put("e", snapshot)
     kept.put("e", snapshot)
     assert set(kept._kept) == set("abcde")
+    kept.put("aAx", snapshot)  # no job could resume from it
+    assert set(kept._kept) == set("abcde")
 
 
 @pytest.mark.parametrize("first", ["continued", "plain"])

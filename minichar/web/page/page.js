@@ -101,7 +101,7 @@ $("share").addEventListener("click", () => {
   copy(link, "shared", "share_failed");
 });
 onChooseText((id) => {
-  if (id === state.id) return;
+  if (id === state.id && !state.status.error) return;
   history.pushState({ text: id }, "", location.pathname + location.search);
   openText(textWithId(id));
 });

@@ -40,7 +40,8 @@ const LABELS = { top_k: "topk", top_p: "topp", stop: "until", unknown: "skip", b
 
 function labelOf(field) {
   const [name] = field.split(".");
-  return words[state.language][LABELS[name] ?? name] ?? field;
+  const label = words[state.language][LABELS[name] ?? name] ?? field;
+  return label.replace(/ ?[(（].*/, "");
 }
 
 export function showStatus() {

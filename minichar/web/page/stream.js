@@ -76,7 +76,7 @@ function showNotice({ what, position }) {
 export async function follow(request, have, onText) {
   state.running?.abort();
   const running = (state.running = new AbortController());
-  let job = (state.job = null);
+  let job = null;
   let failures = 0;
   setStatus("waiting");
   while (state.running === running) {
