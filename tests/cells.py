@@ -7,12 +7,14 @@ initial biases in both stages.
 
 import numpy as np
 
-from minichar.engine.cell import Cell, Product, Stage
+from minichar.engine.cell import CELLS, Cell, Product, Stage
 from minichar.engine.cells import models
 
 ARGUMENTS = {name: {"model": name} for name in models()}
 """`Config` arguments that select each cell, keyed by name."""
 ARGUMENTS["gru-reset-before"] = {"model": "gru", "gru_reset": "before"}
+IN_PYTORCH = [name for name, cell in CELLS.items() if cell.torch]
+"""Names of the registered cells that PyTorch implements."""
 
 
 def first(xp, w, r, c_prev, m_prev):

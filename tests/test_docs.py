@@ -318,7 +318,7 @@ def test_options_in_the_docs_exist():
     for path in DOCUMENTS:
         text = re.sub(
             r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"
-            r"|srun --mpi",
+            r"|srun --mpi|--kill-on-bad-exit",
             "",
             path.read_text(encoding="utf-8"),
             flags=re.MULTILINE,

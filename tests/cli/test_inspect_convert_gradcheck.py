@@ -9,6 +9,7 @@ from minichar import generate, load
 from minichar.checkpoints.checkpoint import save
 from minichar.engine import gradcheck, loss, lstm
 from minichar.engine.cell import CELLS
+from minichar.engine.cells import models
 
 # inspect
 
@@ -123,7 +124,7 @@ def test_convert_overwrites_a_file_only_with_force(cli, checkpoint, home):
 
 
 @pytest.mark.parametrize("reset", [[], ["--gru_reset", "before"]])
-@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("model", models())
 def test_gradcheck_passes_for_every_parameter(cli, model, reset):
     if reset and model != "gru":
         return

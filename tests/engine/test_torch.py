@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cells import IN_PYTORCH
 
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
@@ -56,7 +57,7 @@ def torch_modules(network):
 
 
 @pytest.mark.parametrize("L", [1, 2])
-@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("model", IN_PYTORCH)
 def test_loss_state_and_gradients_agree_with_pytorch(model, L, generator):
     network = toy_network(Config(V, model, H, L), T, B, generator)
     recurrent, readout = torch_modules(network)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from cells import IN_PYTORCH
 
 from minichar.checkpoints.checkpoint import save
 from minichar.engine.config import Config
@@ -15,7 +16,7 @@ T, B, V, H = 6, 2, 7, 3
 CHARACTERS = "\nabcdé詩"
 
 
-@pytest.fixture(params=["rnn", "lstm", "gru"])
+@pytest.fixture(params=IN_PYTORCH)
 def in_pytorch(request):
     """`Config` arguments for a cell that PyTorch implements. Tests using this fixture run once per cell."""
     return {"model": request.param}

@@ -206,7 +206,7 @@ def test_text_that_readers_already_have_is_generated_without_a_pace(job_of, sche
     one.submit(continued)
     assert text_of(continued, 300)[1] == "length"
     assert len([seconds for seconds in slept if seconds > 1]) == 4
-    assert max(slept) <= 1e3  # the time saved while catching up is not made up for
+    assert max(slept) < 1001  # the time saved while catching up is not made up for
 
 
 def test_text_that_readers_already_have_needs_no_details(job_of, scheduler, sampled, monkeypatch):
