@@ -96,7 +96,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     """
     threads = streams + SPARE_THREADS
     allowed = allow_open_files(2 * threads + MAX_WAITING)
-    connections = max(allowed - 2 * threads, allowed // 2)
+    connections = max(allowed - 2 * threads, allowed // 2)  # fewer files than threads may be allowed
     sock = listening_socket(host, port)
     headers = {"x-forwarded-for"}
     trusted: dict[str, Any] = {"trusted_proxy": proxy, "trusted_proxy_headers": headers} if proxy else {}
