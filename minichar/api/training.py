@@ -43,7 +43,7 @@ def train(
     ----------
     data : path-like, optional
         A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in name order).
-        The default is Python's own bundled help text or, with `resume`, the run's training text.
+        The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
         CPU or an NVIDIA GPU, whichever is faster; with `resume`, the device that was used before).
@@ -58,11 +58,12 @@ def train(
         Run to continue exactly where it stopped: a checkpoint, or a directory (whose newest checkpoint is
         used). Options that are not passed keep their values from that run.
     on_event : callable, optional
-        Called with each `minichar.training.events.Step`, `Evaluated` and `Saved` event.
+        Called with each event of the run; see `minichar.training.events`.
     tf32 : bool
         Whether an NVIDIA GPU may compute float32 matrix products in TF32: operands are rounded to 10 bits of
-        mantissa, so the losses no longer agree with the CPU's to rounding. The returned model does not use
-        TF32. Like `device`, this is not stored in checkpoints: pass it again with `resume`.
+        mantissa, so the losses no longer agree with those on the CPU to within rounding error. The returned
+        model does not use TF32. Like `device`, this is not stored in checkpoints: pass it again with
+        `resume`.
     **options
         Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
         ``rnn_size=256`` or ``max_epochs=10``. Options that are not passed take their values from the recipe,

@@ -128,7 +128,7 @@ def main() -> None:
 
     \b
     Quick start:
-      minichar train                        train on the built-in text (a few minutes)
+      minichar train                        train on Python's help text (a few minutes)
       minichar sample                       generate text with the best checkpoint
       minichar data get tinyshakespeare     download a larger dataset
       minichar train --data data/tinyshakespeare

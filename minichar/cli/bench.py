@@ -82,7 +82,7 @@ def command(
     is compared with generating one. If PyTorch is not installed, only minichar is measured.
 
     On an NVIDIA GPU, both compute in full float32 precision, without TF32. PyTorch uses cuDNN, and
-    training and evaluation are also compared with PyTorch as a CUDA graph.
+    training and evaluation are also compared with PyTorch in a CUDA graph.
 
     The speed is the median over all iterations. An iteration is one chunk for training and evaluation,
     or 200 characters for generation. The ratio is the median over all rounds. Run benchmarks on an
@@ -123,7 +123,7 @@ def command(
             except MinicharError as error:
                 if against is None or against.engine != "pytorch-graph":
                     raise
-                failed.append(f"skipped PyTorch as a CUDA graph: {error}")
+                failed.append(f"skipped PyTorch in a CUDA graph: {error}")
     for note in failed:
         click.echo(note, err=True)
     if any(result.disturbed for result in results):

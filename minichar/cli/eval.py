@@ -85,14 +85,14 @@ reading = group("Evaluation")
     type=Integer(1),
     show_default=False,
     metavar="B",
-    help="Number of parallel streams.  [default: as in training]",
+    help="Sequences per batch.  [default: as in training]",
 )
 @reading(
     "--seq-length",
     type=Integer(1),
     show_default=False,
     metavar="T",
-    help="Characters per chunk.  [default: as in training]",
+    help="Time steps per chunk.  [default: as in training]",
 )
 @click.option("--quiet", is_flag=True, help="Hide the progress bar.")
 @devices

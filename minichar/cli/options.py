@@ -224,8 +224,9 @@ tf32 = click.option(
     is_flag=True,
     is_eager=True,  # known when the device is opened
     help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to 10 bits "
-    "of mantissa, so the losses no longer agree with the CPU's to rounding. The gradient check uses float64 "
-    "and is not affected. Like --device, repeat this option with --resume.",
+    "of mantissa, so the losses no longer agree with those on the CPU to within rounding error. The gradient "
+    "check uses float64 and is not affected. Like --device, this option is not stored in checkpoints: repeat "
+    "it with --resume.",
 )
 """The ``--tf32`` option."""
 

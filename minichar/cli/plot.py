@@ -42,8 +42,8 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
     rate and the teacher-forcing ratio are shown below.
 
     For a sweep, shows the importance of each option, and a parallel-coordinate plot of the loss and the
-    options of the completed trials. Each trial is a letter in a text plot, or a line in a figure. Trial a is
-    the best.
+    options of the completed trials. Each trial is a letter in a text plot, or a line in a figure. The best
+    trial is labelled a.
 
     Without -o, the plot is printed as text. With -o, the path of the figure is printed.
     """

@@ -52,13 +52,13 @@ watching = group("Log")
     "--columns",
     default=256,
     type=Integer(1, 4096),
-    help="Maximum number of requests in a batch, per model.",
+    help="Maximum number of jobs in a batch, per model.",
 )
 @sharing(
     "--queue",
     default=256,
     type=Integer(0, 65536),
-    help="Maximum number of waiting requests, per model. Further requests are rejected with status 503.",
+    help="Maximum number of waiting jobs, per model. Further requests are rejected with status 503.",
 )
 @sharing(
     "--memory",

@@ -50,7 +50,7 @@ OPTIONS = (
         type=PATH,
         help="A text file, a directory containing input.txt or other .txt files (joined in name order), or - "
         "for standard input (saved as input.txt with the checkpoints).  "
-        "[default: the built-in text, pydocs]",
+        "[default: Python's bundled help text]",
     ),
     text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),
     text(

@@ -77,8 +77,8 @@ class SweepCommand(GroupedCommand):
     metavar="OPTION=VALUES",
     multiple=True,
     type=Search(),
-    help="Option of `minichar train` to search, with a range (dropout=0..0.5), a range on a logarithmic "
-    "scale (learning_rate=1e-3..2e-2:log) or a list of choices (rnn_size=64,128). Can be repeated.",
+    help="Option of `minichar train` to search over, and its values: a range (dropout=0..0.5), a range on a "
+    "logarithmic scale (learning_rate=1e-3..2e-2:log) or a list (rnn_size=64,128). Can be repeated.",
 )
 @searching(
     "--space",
@@ -129,7 +129,7 @@ def command(
     """Search for the training options with the lowest validation loss.
 
     Trains one model per trial, in its own directory. Optuna chooses the values of the options in --search;
-    all other options of `minichar train` are the same in every trial. A trial is ended early if its
+    all other options of `minichar train` are the same in every trial. A trial is stopped early if its
     validation loss is above the median of earlier trials at the same point of the run.
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or

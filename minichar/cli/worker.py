@@ -38,7 +38,7 @@ working = group("Jobs")
     "--columns",
     default=64,
     type=Integer(1, 1024),
-    help="Maximum number of requests in a batch, per model.",
+    help="Maximum number of jobs in a batch, per model.",
 )
 @working(
     "--pace",
@@ -53,14 +53,14 @@ def command(
     """Run a worker that generates text for `minichar serve --redis`.
 
     You can run any number of workers on any number of machines. Ctrl-C stops a worker after it finishes
-    its current requests. If a worker dies, another one takes over its requests.
+    its running jobs. If a worker dies, another one takes over its jobs.
     """
     models = part("minichar.web.models").load_models(checkpoints)
     worker = part("minichar.web.worker").Worker(with_password(url, password_file), models, columns, pace)
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once
-        click.echo("finishing the current requests (press Ctrl-C again to stop at once)", err=True)
+        click.echo("finishing the running jobs (press Ctrl-C again to stop at once)", err=True)
         worker.stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,8 +7,8 @@ A cell is a pair of pure functions, ``forward`` and ``backward``, for one time s
     h, c, cache = forward(xp, a, c_prev)        a contains one ``(H, B)`` array per gate
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
-A cell that needs a second matrix product has two such pairs, each in its own `Stage`. The first
-stage returns the second product's input, followed by the second stage's other arguments.
+A cell whose second matrix product depends on the result of the first has two such pairs, each in its own
+`Stage`. The first stage returns the second product's input, followed by the second stage's other arguments.
 """
 
 from collections.abc import Callable, Iterator, Mapping

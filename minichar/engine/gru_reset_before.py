@@ -26,7 +26,7 @@ def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
 
 
 def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache: tuple[Array, ...]) -> Any:
-    """Compute da and dh_prev from drh, dz and dh_prev. The result excludes the gradient through a."""
+    """Compute da and dh_prev, excluding the gradient through a, from drh, dz and dh_prev."""
     r, z, h_prev = cache
 
     # rh = r ∘ h_prev

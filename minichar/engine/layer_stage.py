@@ -36,7 +36,7 @@ class LayerStage:
         return [[(k, linear.da[t]) for k, linear in enumerate(self.linears)] for t in range(self.T)]
 
     def add_direct_gradient(self) -> None:
-        """Give `backward` a second term of dh: the dh_prev that it returned for the next step."""
+        """Make `backward` add a second term to dh: the dh_prev that it returned for the next step."""
         backward = self.stage.backward
 
         @wraps(backward)

@@ -73,7 +73,7 @@ def load_corpus(
     data : path-like, optional
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. Without
         ``input.txt``, all ``.txt`` files in the directory, sorted by name in code-point order, are joined
-        without separators. Hidden files and subdirectories are ignored. The default is the built-in text
+        without separators. Hidden files and subdirectories are ignored. The default is Python's help text
         (always UTF-8) in ``data/pydocs/input.txt``, which is created if it does not exist.
     encoding : str
         The encoding of all files, as a Python codec name.

@@ -122,7 +122,7 @@ class Worker:
             thread.start()
         while publisher.is_alive() or heart.is_alive():
             if self.stopping.is_set() and time.monotonic() - self._published > HEARTBEAT_TIMEOUT:
-                logging.error("Redis is not responding: leaving the current requests to other workers")
+                logging.error("Redis is not responding: leaving the running jobs to other workers")
                 return  # the threads may be waiting for Redis, and end with the process
             time.sleep(POLL_INTERVAL)
         for scheduler in self.schedulers.values():

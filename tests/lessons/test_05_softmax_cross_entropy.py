@@ -7,8 +7,8 @@ character in the text:
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
 
-The long derivation goes line by line, as in lesson 1. First comes the logarithm, then softmax,
-where every probability depends on every logit. [j = k] is 1 if j equals k, and 0 otherwise:
+There are two derivations. The long one proceeds line by line, as in lesson 1: first the logarithm,
+then softmax, where every probability depends on every logit. [j = k] is 1 if j equals k, and 0 otherwise:
 
     dp_j      = -[j = target] / p_target
     dlogits_k = Σ_j dp_j · p_j ([j = k] - p_k)
@@ -18,14 +18,13 @@ Substitute the first line into the second. Only the term j = target remains, and
 
     dlogits = p - onehot(target)               onehot(k) is 1 at k and 0 elsewhere
 
-A shorter derivation shows why the result is so simple. Write the loss without a fraction,
+The short one shows why the result is so simple. Write the loss without a fraction,
 
     loss = log Σ_j exp(logits_j) - logits_target
 
 and differentiate it: the first term gives p, and the second gives onehot(target). There is no
 division by a tiny p_target, and every entry is between -1 and 1. A confident but wrong prediction
-gets the full gradient. (With a squared error on p, it would get almost none, as a test below shows.
-The logarithm cancels the saturation of the exponential.)
+gets the full gradient. (With a squared error on p, it would get almost none, as a test below shows.)
 
 The loss of a chunk is the mean over its N characters, which adds a factor of 1/N:
 

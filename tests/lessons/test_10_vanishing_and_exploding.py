@@ -25,13 +25,15 @@ error of float32 and has no effect on training. An LSTM has a second path, along
 
     c_t = f ∘ c_{t-1} + …      so      dc_{t-1} = dc_t ∘ f + …
 
-The only factor on this path is the gate, without W_hᵀ or tanh. With f = 1, nothing would be lost.
-Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5 for a forget bias of
-0, 0.73 for the usual 1, and 0.99 for 5. (With a bias of 5, c becomes large. Most of dx at the last
-step then passes through the output gate, which is not on this path. At earlier steps, almost
-nothing is lost, and the path through h makes the gradient grow.) In a GRU, z plays the role of f
-and starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how fast, so
-the network can *learn* what to keep and for how long.
+The only factor on this path is the gate: there is no W_hᵀ, and no derivative of tanh. With f = 1,
+nothing would be lost. Initial weights are small, so a gate starts near the sigmoid of its bias: 0.5
+for a forget bias of 0, 0.73 for the usual 1, and 0.99 for 5. In a GRU, z plays the role of f and
+starts near 0.5. With the usual biases, gradients still vanish, but a gate controls how fast, so the
+network can *learn* what to keep and for how long.
+
+With a bias of 5, c becomes large. Most of dx at the last step then passes through the output gate,
+which is not on this path. At earlier steps, almost nothing is lost, and the path through h makes
+the gradient grow.
 
 Large recurrent weights have the opposite effect. In the last row, the gradient explodes, and an
 update of that size would destroy the weights. So gradients are *clipped* first

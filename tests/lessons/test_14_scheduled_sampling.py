@@ -155,5 +155,5 @@ ANSWER = """
 No, because the gradient is still correct for the characters that were read. The tests that check
 which characters were read fail: test_a_ratio_of_1_is_pure_teacher_forcing,
 test_with_a_ratio_of_0_the_network_reads_only_predictions_after_the_first_character, and
-test_the_gradient_is_nonzero_only_for_the_fed_characters in the assertion on was_fed.
+test_the_gradient_is_nonzero_only_for_the_fed_characters, at its assertion on was_fed.
 """

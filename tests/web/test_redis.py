@@ -615,7 +615,7 @@ def test_stopped_worker_completes_its_jobs(port, work, folder, sampled):
         assert events.all[-1][1:] == (500, {"reason": "length"})
     assert only.wait(20) == 0
     only.reader.join()
-    assert "finishing the current requests" in only.output
+    assert "finishing the running jobs" in only.output
     assert only.output.endswith("stopped\n")
     with request(port, "GET", "/healthz") as response:
         assert response.status == 503
@@ -637,8 +637,8 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
     queue.close()
     only.reader.join()
     assert only.output.splitlines()[-3:] == [
-        "finishing the current requests (press Ctrl-C again to stop at once)",
-        "ERROR:root:Redis is not responding: leaving the current requests to other workers",
+        "finishing the running jobs (press Ctrl-C again to stop at once)",
+        "ERROR:root:Redis is not responding: leaving the running jobs to other workers",
         "stopped",
     ]
 
