@@ -59,7 +59,12 @@ def install_command(extra: str) -> str:
 
 def first_line(error: Exception) -> str:
     """Return the first line of an error message. Some packages raise multi-line errors."""
-    return str(error).partition("\n")[0]
+    return "".join(str(error).splitlines()[:1])
+
+
+def one_line(error: Exception) -> str:
+    """Return the type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def raise_interrupt(number: int, frame: object) -> None:

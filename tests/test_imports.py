@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "sampling": MODEL,
     "training": {"checkpoints", *MODEL},
     "formats": {"checkpoints", "sampling", *MODEL},
-    "pictures": {"formats", "checkpoints", *MODEL},
+    "pictures": {"formats", "checkpoints", "sampling", *MODEL},
     "bench": {"training", "sampling", *MODEL},
     "sweep": {"training", "checkpoints", *MODEL},
     "web": {"formats", "checkpoints", "sampling", *MODEL},

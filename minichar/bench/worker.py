@@ -24,7 +24,7 @@ from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
 from minichar.engine.cell import CELLS, Cell
 from minichar.errors import MinicharError
-from minichar.extras import on_interrupt
+from minichar.extras import on_interrupt, one_line
 
 SIDES = {
     "minichar": "minichar.bench.ours",
@@ -113,7 +113,7 @@ def serve(connection: Connection, work: Work, cell: Cell) -> None:
             connection.send(answer(question, unit, work))
         except Exception as error:
             known = isinstance(error, MinicharError)
-            connection.send(RuntimeError(str(error) if known else f"{type(error).__name__}: {error}"))
+            connection.send(RuntimeError(str(error) if known else one_line(error)))
 
 
 def answer(question: Any, unit: Callable[[], None], work: Work) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 
 from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
+from minichar.extras import one_line
 
 Array = Any
 """An array from the backend's array module. Comments in the code give the shape of each new array."""
@@ -167,5 +168,4 @@ class Backend(ABC):
 
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
     """Return a one-line error that states why a device cannot be used."""
-    why = f"{type(error).__name__}: {error}".splitlines()[0]
-    return MinicharError(f"device {device}: {what} ({why}): {remedy}")
+    return MinicharError(f"device {device}: {what} ({one_line(error)}): {remedy}")

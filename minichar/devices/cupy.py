@@ -17,7 +17,7 @@ from minichar.devices.nccl import open_nccl
 from minichar.devices.philox import Philox
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
-from minichar.extras import install_command
+from minichar.extras import install_command, one_line
 
 NO_DEVICE = 100
 """The CUDA error code cudaErrorNoDevice: a driver is installed, but there is no GPU."""
@@ -225,6 +225,6 @@ def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
     try:
         return Products(cupy, load_library(), tf32)
     except Exception as error:  # the package, the library or one of its functions is missing
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        warn(f"cuBLAS cannot be loaded, so each operation is launched separately ({why})", RuntimeWarning, 2)
+        message = f"cuBLAS cannot be loaded, so each operation is launched separately ({one_line(error)})"
+        warn(message, RuntimeWarning, 2)
         return None

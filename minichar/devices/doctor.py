@@ -12,6 +12,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend, open_devices
 from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError
+from minichar.extras import one_line
 
 DEVICES = ("cpu", "gpu", "opencl")
 N = 1024
@@ -82,8 +83,7 @@ def time_device(backend: Backend) -> Finding:
     try:
         return Finding(name, True, f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s")
     except Exception as error:  # drivers and libraries can raise any exception
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Finding(name, False, f"the device was opened but cannot be used: {why}")
+        return Finding(name, False, f"the device was opened but cannot be used: {one_line(error)}")
 
 
 def gigaflops(backend: Backend) -> float:

@@ -5,6 +5,8 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
+from minichar.extras import one_line
+
 WARM_UP = 2
 """Number of warm-up calls before a step is captured. They compile kernels and allocate memory."""
 
@@ -76,8 +78,3 @@ class CudaGraph:
         except Exception as error:
             cause = cause or error
         return (None, one_line(cause)) if cause else (graph, "")
-
-
-def one_line(error: Exception) -> str:
-    """Return the type of an error and the first line of its message."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]

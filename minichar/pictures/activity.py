@@ -15,6 +15,7 @@ from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
+from minichar.sampling.choice import NOT_FINITE
 
 CHUNK = 100
 """Number of characters per chunk. Does not affect the result."""
@@ -104,9 +105,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
         with np.errstate(over="ignore", invalid="ignore"):
             logits = to_host(network.forward(teacher_forcing(to_device(chunk)), n))[:, :, 0]  # (n, V)
         if not np.isfinite(logits).all():
-            raise MinicharError(
-                "the model's logits are not finite: its weights are damaged; use another checkpoint"
-            )
+            raise MinicharError(NOT_FINITE)
         for layer, spread, state in zip(network.layers, spreads, states, strict=True):
             steps = [layer.values(t) for t in range(n)]
             values = {

@@ -14,7 +14,7 @@ import numpy as np
 
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
-from minichar.extras import first_line
+from minichar.extras import one_line
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ def fastest(
             except Exception as error:  # drivers and libraries can raise any exception
                 if device is devices[0]:
                     raise
-                failures.append(f"; {device.name} failed ({type(error).__name__}: {first_line(error)})")
+                failures.append(f"; {device.name} failed ({one_line(error)})")
         timing = Timing(size, describe_devices(devices), milliseconds)
         if not failures:
             timings.save(timing)
