@@ -272,7 +272,7 @@ def test_command_leaves_out_a_graph_that_cannot_be_captured(monkeypatch):
     assert done.exit_code == 0
     assert len(done.stdout.splitlines()) == 3
     assert done.stderr.endswith(
-        "skipped PyTorch as a CUDA graph: cannot run this benchmark: RuntimeError: capture failed\n"
+        "skipped PyTorch in a CUDA graph: cannot run this benchmark: RuntimeError: capture failed\n"
     )
     broken = "pytorch"
     assert CliRunner().invoke(main, BENCH).exit_code == 1
