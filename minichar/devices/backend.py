@@ -166,6 +166,10 @@ class Backend(ABC):
         """Describe the library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
 
 
+class DeviceFailure(MinicharError):
+    """Raised if a device exists but cannot be used. Other devices of its kind may still work."""
+
+
 def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
     """Return a one-line error that states why a device cannot be used."""
     return MinicharError(f"device {device}: {what} ({one_line(error)}): {remedy}")

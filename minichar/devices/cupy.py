@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
-from minichar.devices.backend import Array, Backend, Function, Into, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
 from minichar.devices.nccl import open_nccl
@@ -215,8 +215,8 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
         device.use()
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
-        what = f"a test computation with {version} failed"
-        raise unusable(name, what, error, install_command("gpu")) from error
+        what = f"a test computation with {version} failed ({one_line(error)})"
+        raise DeviceFailure(f"device {name}: {what}: {install_command('gpu')}") from error
     return CuPyBackend(index, cupy, open_products(cupy, tf32 and int(device.compute_capability) >= AMPERE))
 
 

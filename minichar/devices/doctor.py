@@ -8,7 +8,7 @@ from itertools import count
 from statistics import median
 from time import perf_counter
 
-from minichar.devices.backend import Backend
+from minichar.devices.backend import Backend, DeviceFailure
 from minichar.devices.choose import open_backend, open_devices
 from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError
@@ -55,31 +55,22 @@ def examine(folder: str = ".") -> Iterator[Finding]:
 
 
 def examine_kind(kind: str) -> Iterator[Finding]:
-    """Yield a finding for each device of this kind, or a single finding if none is available."""
-    finding = examine_device(kind)
-    yield finding
-    numbers = count(1)
-    while finding.ok and kind != "cpu":
+    """Yield a finding for each device of this kind, or a single finding if there is none."""
+    for number in count():
+        name = f"{kind}:{number}" if number else kind
         try:
-            backend = open_backend(f"{kind}:{next(numbers)}")
-        except MinicharError:  # no more devices
+            finding = time_device(name, open_backend(name))
+        except DeviceFailure as error:
+            finding = Finding(name, False, str(error))
+        except MinicharError as error:  # there is no device with this number
+            if number == 0:
+                yield Finding(name, False, str(error))
             return
-        finding = time_device(backend)
         yield finding
 
 
-def examine_device(name: str) -> Finding:
-    """Open a device and time a matrix product on it, or report why it cannot be opened."""
-    try:
-        backend = open_backend(name)
-    except MinicharError as error:
-        return Finding(name, False, str(error))
-    return time_device(backend)
-
-
-def time_device(backend: Backend) -> Finding:
+def time_device(name: str, backend: Backend) -> Finding:
     """Describe an open device and time a matrix product on it."""
-    name = backend.kind if backend.name.endswith(":0") else backend.name
     try:
         return Finding(name, True, f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s")
     except Exception as error:  # drivers and libraries can raise any exception

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, unusable
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
-from minichar.extras import install_command
+from minichar.extras import install_command, one_line
 
 
 class DpnpBackend(Backend):
@@ -69,6 +69,11 @@ def open_dpnp(index: int) -> DpnpBackend:
     with suppress(ImportError):  # these modules differ between dpnp versions
         vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
         avoid_deadlocks(import_module(vector), import_module(copying))
-    # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
-    # (github.com/IntelPython/dpctl/issues/1954).
-    return DpnpBackend(index, dpnp, dpctl.SyclQueue(devices[index], property="in_order"))
+    try:
+        # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
+        # (github.com/IntelPython/dpctl/issues/1954).
+        queue = dpctl.SyclQueue(devices[index], property="in_order")
+    except Exception as error:  # for example, the driver is too old or the device is busy
+        what = f"its queue cannot be created ({one_line(error)})"
+        raise DeviceFailure(f"device opencl:{index}: {what}: update its driver") from error
+    return DpnpBackend(index, dpnp, queue)

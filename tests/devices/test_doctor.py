@@ -65,6 +65,34 @@ def test_checks_every_gpu(double):
     assert "on gpu:2: Double" in findings()["gpu:2"].found
 
 
+def test_a_gpu_that_fails_does_not_hide_the_next_one(double, monkeypatch):
+    """The first GPU fails when it is timed, and the second when it is opened."""
+    cupy = double(count=3)
+    ones, gigaflops = cupy.ones, doctor.gigaflops
+
+    def busy(*args):
+        if cupy.device_.used == 1:
+            raise RuntimeError("all CUDA-capable devices are busy")
+        return ones(*args)
+
+    def timed(backend):
+        if backend.name == "gpu:0":
+            raise RuntimeError("out of memory")
+        return gigaflops(backend)
+
+    cupy.ones = busy
+    monkeypatch.setattr(doctor, "gigaflops", timed)
+    found = findings()
+    assert [(what, found[what].ok) for what in found if "gpu" in what] == [
+        ("gpu", False),
+        ("gpu:1", False),
+        ("gpu:2", True),
+    ]
+    assert found["gpu"].found.endswith("cannot be used: RuntimeError: out of memory")
+    assert "gpu:1: a test computation with CuPy" in found["gpu:1"].found
+    assert "(RuntimeError: all CUDA-capable devices are busy): pip install" in found["gpu:1"].found
+
+
 def test_a_broken_package_is_reported_once(monkeypatch, tmp_path):
     (tmp_path / "cupy.py").write_text("raise AttributeError('too old')")
     monkeypatch.syspath_prepend(tmp_path)

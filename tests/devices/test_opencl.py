@@ -11,6 +11,7 @@ import pytest
 from devices import open_device
 
 import minichar
+from minichar.devices import doctor
 from minichar.devices.choose import open_backend
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.extras import install_command
@@ -29,6 +30,28 @@ def test_a_device_number_out_of_range(fake_opencl, error_of):
     assert open_backend("opencl:1").queue.sycl_device.name == "device 1"
     message = error_of("opencl:2")
     assert message == "device opencl:2: no such device; 2 found, numbered from 0"
+
+
+def test_a_device_that_fails_does_not_hide_the_next_one(fake_opencl, monkeypatch):
+    fake_opencl(3)
+
+    def queue(device, property):
+        if device.name == "device 1":
+            raise RuntimeError("cannot create a queue:\nno context")
+        return SimpleNamespace(sycl_device=device)
+
+    monkeypatch.setattr(sys.modules["dpctl"], "SyclQueue", queue)
+    monkeypatch.setattr(doctor, "gigaflops", lambda backend: 1.0)
+    found = list(doctor.examine_kind("opencl"))
+    assert [(finding.what, finding.ok) for finding in found] == [
+        ("opencl", True),
+        ("opencl:1", False),
+        ("opencl:2", True),
+    ]
+    assert found[1].found == (
+        "device opencl:1: its queue cannot be created (RuntimeError: cannot create a queue:): "
+        "update its driver"
+    )
 
 
 class TestDriver:
