@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minichar.errors import MinicharError, Option, brief
+from minichar.text.mapping import release
 from minichar.text.vocabulary import Vocabulary
 
 BLOCK = 1 << 20
@@ -95,6 +96,7 @@ def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) ->
         ends = np.flatnonzero(block[m - 1 :] == separator[-1]) + m - 1  # candidates
         for back in range(1, m):
             ends = ends[block[ends - back] == separator[-1 - back]]
+        release(ids)
         yield ends + start
 
 
@@ -116,5 +118,7 @@ def find_resets(
     Resets with B = 1, or None if the state is never reset
     """
     separators = find_separators(ids, separator) if len(separator) else ()
-    found = np.concatenate([np.asarray(starts, np.int64), *separators])
-    return Resets(np.unique(found), origins=np.zeros(1, np.int64)) if len(found) else None
+    positions = np.concatenate([np.asarray(starts, np.int64), *separators])  # (R,)
+    if np.size(starts):  # separators alone are already sorted and distinct; `unique` would copy them
+        positions = np.unique(positions)
+    return Resets(positions, origins=np.zeros(1, np.int64)) if len(positions) else None

@@ -9,6 +9,7 @@ from minichar.errors import MinicharError
 from minichar.text import batches, mapping, reading
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
+from minichar.text.resets import find_separators
 from minichar.text.vocabulary import Vocabulary
 
 TEXT = "西陸蟬聲唱，南冠客思侵。\n" * 40
@@ -124,6 +125,18 @@ def test_used_pages_are_released(tmp_path, monkeypatch, how):
     assert most(1 << 60) > 18e6
     assert most(1 << 20) < 10e6
     assert resident("/ids") == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
+def test_searched_pages_are_released(tmp_path, monkeypatch):
+    """Check the memory use whenever a block has been searched."""
+    N = 24_000_000
+    (tmp_path / "ids").write_bytes(bytes(N))
+    with open(tmp_path / "ids", "rb") as file:
+        ids = mapping.read(file, np.dtype(np.uint8), N)
+    sizes = [resident("/ids") for _ in find_separators(ids, np.array([1, 1]))]
+    assert len(sizes) > 20
+    assert max(sizes) == 0
 
 
 def test_arrays_in_memory_are_not_released():

@@ -51,6 +51,18 @@ def test_a_long_text_is_searched_in_little_memory(tmp_path):
     assert peak < 4 << 20
 
 
+def test_a_separator_takes_8_bytes(monkeypatch):
+    """The positions are not copied again after the blocks have been joined."""
+    monkeypatch.setattr(module, "BLOCK", 1 << 14)
+    ids = np.zeros(1 << 20, np.uint8)
+    tracemalloc.start()
+    positions = find_resets(ids, np.array([0])).positions
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert positions.nbytes == 8 << 20
+    assert peak < 18 << 20
+
+
 @given(
     st.integers(60, 300),
     st.integers(1, 4),
