@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -43,7 +44,7 @@ class Cache:
     digest : callable
         Returns the digest of the text. Called last, so that the digest can be computed in the background.
     encoding, min_freq
-        With the digest, the cache key. The cached ids are used only if all three match.
+        With the digest and the file names, the cache key. The cached ids are used only if all four match.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class Cache:
         self.files, self.digest, self.unknown = files, digest, min_freq > 0
         name = "all" if path.is_dir() else path.name
         self.path = files[0].with_name(f"{name}.minichar.npz")
-        self.key = {"version": VERSION, "encoding": encoding, "min_freq": min_freq}
+        names = hashlib.sha256(b"\0".join(os.fsencode(file.name) for file in files)).hexdigest()
+        self.key = {"version": VERSION, "encoding": encoding, "min_freq": min_freq, "names": names}
 
     def load(self) -> Kept | None:
         """Return the contents, or None if the file is missing or damaged, or has a different key."""

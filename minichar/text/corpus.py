@@ -85,8 +85,8 @@ def load_corpus(
         encoded as its unknown token. If given, `min_freq` is ignored and nothing is cached.
     cache : bool
         Whether to cache the ids in ``<file name>.minichar.npz`` next to the file or, for a directory of
-        files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes and settings is
-        always used. Caches can be deleted at any time.
+        files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes, file names and
+        settings is always used. Caches can be deleted at any time.
 
     Raises
     ------

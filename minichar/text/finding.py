@@ -49,7 +49,8 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
 
 def _text_files(folder: Path) -> list[Path]:
     found = [path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.name[0] != "."]
-    return sorted(path for path in found if not path.is_dir())
+    # By default, paths are sorted without regard to case on Windows.
+    return sorted((path for path in found if not path.is_dir()), key=lambda path: path.name)
 
 
 def _missing(data: Path, path: Path) -> MinicharError:

@@ -163,6 +163,9 @@ def _notes(changes: Counter[str], empty: Sequence[str]) -> Iterator[str]:
         yield f"skipped empty file{'s' if len(empty) > 1 else ''} {named}{more}"
     if marks := changes["BOM"]:
         yield "removed a byte-order mark" if marks == 1 else f"removed byte-order marks from {marks:,} files"
+    if foreign := changes["UTF-8 BOM"]:
+        what = "the text starts" if foreign == 1 else f"{foreign:,} files start"
+        yield f"{what} with a UTF-8 byte-order mark: the encoding may be utf-8"
     if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
         yield f"converted {ends} line endings to LF"
     if pages := changes["web page"]:

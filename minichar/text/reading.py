@@ -121,8 +121,9 @@ class Source:
         counts : ndarray of int64, shape (0x110000,)
             The number of occurrences of each code point is added to this array.
         changes : Counter
-            As in `pieces`, but byte-order marks that the decoder removes are also counted, as are web
-            pages, under the key "web page".
+            As in `pieces`, but byte-order marks that the decoder removes are also counted. Files that look
+            like web pages are counted under the key "web page", and files that start with a UTF-8 byte-order
+            mark but are read in another encoding under "UTF-8 BOM".
 
         Raises
         ------
@@ -140,8 +141,12 @@ class Source:
             raise self._suggestion(where, self._find_nul()) or MinicharError(f"{where}, so {BINARY}")
         # Some codecs, such as utf-16 and utf-8-sig, remove the mark themselves.
         start = self._read(0, 1000)
-        marked = self.encoding.startswith("utf") and start.startswith((codecs.BOM_UTF8, *BOMS))
+        foreign = start.startswith(codecs.BOM_UTF8) and not self.encoding.startswith("utf-8")
+        marked = (
+            self.encoding.startswith("utf") and start.startswith((codecs.BOM_UTF8, *BOMS)) and not foreign
+        )
         own["BOM"] = int(marked or own["BOM"] > 0)
+        own["UTF-8 BOM"] = int(foreign)
         own["web page"] = int(start.lstrip().lower().startswith((b"<!doctype html", b"<html")))
         changes.update(own)
         return N

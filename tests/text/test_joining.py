@@ -2,12 +2,15 @@ import codecs
 import hashlib
 import os
 from io import BytesIO
+from pathlib import PureWindowsPath
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from minichar.errors import MinicharError
 from minichar.text.corpus import load_corpus
+from minichar.text.finding import _text_files
 from minichar.text.joining import Text
 from minichar.text.vocabulary import Vocabulary
 
@@ -60,6 +63,16 @@ def test_input_txt_takes_precedence(folder):
     corpus = load_corpus(folder)
     assert text_of(corpus) == "the input"
     assert corpus.path == str(folder / "input.txt")
+
+
+def test_files_are_sorted_in_code_point_order_on_windows_too():
+    class WindowsPath(PureWindowsPath):
+        def is_dir(self):
+            return False
+
+    names = ["a.txt", "B.txt", "é.txt", "10.txt", "9.txt"]
+    folder = SimpleNamespace(iterdir=lambda: [WindowsPath("novels", name) for name in names])
+    assert [path.name for path in _text_files(folder)] == ["10.txt", "9.txt", "B.txt", "a.txt", "é.txt"]
 
 
 def test_other_files_are_ignored(folder):
@@ -127,6 +140,22 @@ def test_empty_files_are_skipped(folder):
     assert load_corpus(folder).notes[0] == "skipped empty files 'a.txt', 'd.txt', 'e.txt' and 2 more"
 
 
+def test_a_byte_order_mark_of_another_encoding_gives_a_note(folder):
+    (folder / "a.txt").write_bytes(codecs.BOM_UTF8 + b"first")
+    note = "with a UTF-8 byte-order mark: the encoding may be utf-8"
+    for encoding in ("cp1252", "latin-1", "gb18030"):
+        assert load_corpus(folder, encoding=encoding).notes == (f"the text starts {note}",)
+    assert text_of(load_corpus(folder, encoding="cp1252")).startswith("ï»¿first")
+    (folder / "b.txt").write_bytes(codecs.BOM_UTF8 + b"second")
+    assert load_corpus(folder, encoding="cp1252").notes == (f"2 files start {note}",)
+    for encoding in ("utf-8", "UTF8", "utf_8_sig"):
+        assert load_corpus(folder, encoding=encoding).notes == ("removed byte-order marks from 2 files",)
+    (folder / "c.TXT").write_bytes("\ubbef\u01bf".encode("utf-16-le"))
+    for name in ("a.txt", "b.txt"):
+        (folder / name).unlink()
+    assert load_corpus(folder, encoding="utf-16-le").notes == (f"the text starts {note}",)
+
+
 def test_the_total_length_is_checked(folder):
     for name in ("a.txt", "b.txt", "c.TXT"):
         (folder / name).write_bytes(b"")
@@ -167,6 +196,12 @@ class TestCache:
         assert corpus.starts.tolist() == [0, 10, 15]
         (folder / "c.TXT").rename(folder / "0.txt")
         assert text_of(load_corpus(folder)) == "thirdfirst, second, "
+
+    def test_its_notes_contain_the_current_file_names(self, folder):
+        (folder / "b.txt").write_bytes(codecs.BOM_UTF8)
+        assert load_corpus(folder).notes[0] == "skipped empty file 'b.txt'"
+        (folder / "b.txt").rename(folder / "b2.txt")
+        assert load_corpus(folder).notes[0] == "skipped empty file 'b2.txt'"
 
     def test_only_users_who_may_read_every_file_may_read_it(self, folder):
         (folder / "a.txt").chmod(0o644)
