@@ -29,7 +29,8 @@ class Choice:
         Divides the logits. Values below 1 make the text more conservative and repetitive. Values
         above 1 make it more diverse but also more error-prone.
     top_k : int
-        Sample only from the k most likely characters; 0 for all.
+        Sample only from the k most likely characters, and those that are as likely as the last of them;
+        0 for all.
     top_p : float
         Sample from the smallest set of most likely characters with a total probability of at least p;
         1 for all.

@@ -73,6 +73,7 @@ class StopFilter:
     """Filter that passes text through up to the first stop string.
 
     Text that could be the beginning of a stop string is buffered until later characters rule this out.
+    If several stop strings end at the same character, the longest one counts.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class StopFilter:
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self.stops = [stop for stop in stops if stop]
+        self.stops = sorted((stop for stop in stops if stop), key=len, reverse=True)
         self.beginnings = {stop[0] for stop in self.stops}
         self.held = ""
         self.stopped = False
@@ -190,7 +191,8 @@ def generate(
         Number of characters to generate; 0 for no limit.
     prime : str
         Text to feed to the model first. If empty, the model is primed with a newline or, if it was
-        trained with ``reset_on``, with that string.
+        trained with ``reset_on``, with that string. If the vocabulary contains no newline, the first
+        character is drawn uniformly.
     seed : int
         Random seed. The same seed gives the same text.
     stop : sequence of str
