@@ -61,6 +61,8 @@ def search_text(
 ) -> str:
     """Return the plots as text, with a letter for each of the first 26 trials.
 
+    If the letters at one position do not fit in the column of their axis, they are cut and end with ``…``.
+
     Parameters
     ----------
     numbers : sequence of int
@@ -95,7 +97,9 @@ def _column(axis: Axis, width: int) -> list[str]:
     for row in range(HEIGHT):
         letters = "".join(mark for mark, at in zip(MARKS, rows, strict=False) if at == row)
         cell = f"{ticks.get(row, ''):>{LABEL}} {'┤' if row in ticks else '│'}{letters}"
-        cells.append(f"{cell[: width - 1]:<{width}}")
+        if len(cell) >= width:
+            cell = f"{cell[: width - 2]}…"
+        cells.append(f"{cell:<{width}}")
     return cells
 
 

@@ -49,6 +49,15 @@ def test_text():
     assert [row.rstrip() for row in rows] == [*PLOT.splitlines()]
 
 
+def test_letters_that_do_not_fit_end_with_an_ellipsis():
+    """A column has room for the label, the axis, and as many letters as are left, then a space."""
+    for n, letters in ((7, "abcdefg"), (8, "abcdef…")):
+        axes = [Axis("a", (1,) * n, "choices"), Axis("b", range(n))]
+        rows = search_text(range(n), axes, {}, 40).splitlines()
+        (row,) = [row for row in rows if row.startswith("         1 ┤")]
+        assert row[:20] == f"         1 ┤{letters} "
+
+
 def test_figure(tmp_path):
     pytest.importorskip("matplotlib")
     save_search_figure(AXES, IMPORTANCE, path := tmp_path / "x.svg")
