@@ -111,11 +111,11 @@ class Backend(ABC):
         xp = self.xp
         occurs = self.zeros((out.shape[1],), bool)  # (V,)
         occurs[ids] = True
-        seen, place = xp.flatnonzero(occurs), xp.cumsum(occurs) - 1  # (S,), (V,)
-        onehot = self.zeros((len(ids), len(seen)), columns.dtype)  # (N, S)
+        seen, place = xp.flatnonzero(occurs), xp.cumsum(occurs) - 1  # (M,), (V,)
+        onehot = self.zeros((len(ids), len(seen)), columns.dtype)  # (N, M)
         xp.put_along_axis(onehot, place[ids][:, None], 1.0, axis=1)
         out[...] = 0.0
-        out[:, seen] = self.matmul(columns, onehot)  # (G, S)
+        out[:, seen] = self.matmul(columns, onehot)  # (G, M)
 
     def fuse(self, function: Function) -> Function:
         """Bind `xp` to the pure element-wise ``function(xp, *arguments)``, and fuse it if possible.

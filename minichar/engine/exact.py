@@ -6,10 +6,10 @@ thread count. This does not matter for training, but a difference in the last bi
 character is drawn, after which the generated text diverges. An exact model therefore uses values
 whose sums need no rounding:
 
-    W    integer multiples of 2^(S-28) in each row, where 2^S ≥ Σ|W| over the row
+    W    integer multiples of 2^(Q-28) in each row, where 2^Q ≥ Σ|W| over the row
     s    integer multiples of 2^-24, |s| ≤ 1: hidden states and the bias input 1
 
-Every partial sum is an integer multiple of 2^(S-52) and, including the rounding of W, less than 2^(S+1), so
+Every partial sum is an integer multiple of 2^(Q-52) and, including the rounding of W, less than 2^(Q+1), so
 it fits in the 53-bit significand of a float64, and the order of the terms does not affect the result on any
 device. Both grids are as fine as float32, so an exact matrix product is as accurate as a float32 matrix
 product.
@@ -48,10 +48,10 @@ def exact(parameters: Parameters) -> Parameters:
 
 
 def on_grid(xp: ModuleType, W: Array) -> None:
-    """Round each row of W ``(G, K)`` in place to integer multiples of 2^(S-28)."""
+    """Round each row of W ``(G, K+1)`` in place to integer multiples of 2^(Q-28)."""
     tiny = np.finfo("float64").tiny  # avoids log2(0) for a row of zeros
-    S = xp.ceil(xp.log2(xp.maximum(xp.abs(W).sum(axis=1, keepdims=True), tiny)))  # (G, 1)
-    grid = xp.exp2(S - 28)  # (G, 1)
+    Q = xp.ceil(xp.log2(xp.maximum(xp.abs(W).sum(axis=1, keepdims=True), tiny)))  # (G, 1)
+    grid = xp.exp2(Q - 28)  # (G, 1)
     W[...] = xp.rint(W / grid) * grid
 
 

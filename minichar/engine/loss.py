@@ -23,28 +23,28 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
 
     Parameters
     ----------
-    logits : array, (V, n)
-    targets : array of int, (n,)
+    logits : array, (V, m·B)
+    targets : array of int, (m·B,)
     N : int
-        Number of characters in the chunk, which may be processed in blocks of n characters. The
+        Number of characters in the chunk, which may be processed in blocks of m steps. The
         losses and gradients of all blocks add up to those of the chunk.
     """
-    targets = targets[None]  # (1, n)
+    targets = targets[None]  # (1, m·B)
 
     # Subtracting the largest logit does not change the softmax and prevents overflow in exp. The complex-step
     # check needs `.real` because complex numbers are not ordered.
-    largest = logits.real.max(axis=0)  # (n,)
+    largest = logits.real.max(axis=0)  # (m·B,)
     xp.subtract(logits, largest, out=logits)
-    target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, n)
-    p = xp.exp(logits, out=logits)  # (V, n)
-    total = p.sum(axis=0)  # (n,)
+    target_logits = xp.take_along_axis(logits, targets, axis=0)  # (1, m·B)
+    p = xp.exp(logits, out=logits)  # (V, m·B)
+    total = p.sum(axis=0)  # (m·B,)
     xp.divide(p, total, out=p)
     return (xp.log(total) - target_logits).sum() / N, (p, targets, N)
 
 
 def backward(xp: ModuleType, cache: Cache) -> Array:
-    """Return the gradient with respect to the logits, ``(V, n)``, which overwrites p."""
+    """Return the gradient with respect to the logits, ``(V, m·B)``, which overwrites p."""
     p, targets, N = cache
-    p_target = xp.take_along_axis(p, targets, axis=0)  # (1, n)
+    p_target = xp.take_along_axis(p, targets, axis=0)  # (1, m·B)
     xp.put_along_axis(p, targets, p_target - 1.0, axis=0)
     return xp.divide(p, N, out=p)

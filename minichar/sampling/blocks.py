@@ -75,8 +75,8 @@ class BlockSampler:
     ----------
     feed, step : callable
         `feed` feeds the ids `fed` ``(B,)`` to the network; `step` samples them first. Both are recorded.
-    recent : array of int, (N, B)
-        The most recent input ids, if the model has a separator of N characters.
+    recent : array of int, (m, B)
+        The most recent input ids, if the model has a separator of m characters.
     """
 
     def __init__(self, model: CharRNN, choice: Choice, B: int) -> None:
@@ -88,11 +88,11 @@ class BlockSampler:
         self.ids = self.backend.zeros((BLOCK, B), "int64")  # (BLOCK, B)
         self.j = self.backend.zeros((1,), "int64")  # (1,)
         self.fed = self.backend.zeros((B,), "int64")  # (B,)
-        separator = model.vocabulary.encode(model.reset_on).astype("int64")[:, None]  # (N, 1)
+        separator = model.vocabulary.encode(model.reset_on).astype("int64")[:, None]  # (m, 1)
         if len(separator):
             self.separator = self.backend.to_device(separator)
-            self.recent = self.backend.zeros((len(separator), B), "int64")  # (N, B)
-            self.recent[...] = INVALID  # not an id, so the first N - 1 inputs cannot complete a separator
+            self.recent = self.backend.zeros((len(separator), B), "int64")  # (m, B)
+            self.recent[...] = INVALID  # not an id, so the first m - 1 inputs cannot complete a separator
             self.network.set_keep(np.ones((1, B), bool))
         self.feed = self.backend.recorded(self._feed)
         self.step = self.backend.recorded(self._step)
