@@ -104,6 +104,28 @@ def test_benchmark_and_baseline_run_in_every_round():
     assert json.loads(json.dumps(measured.describe()))["ratio"] == measured.ratio
 
 
+def test_the_first_iteration_of_a_run_is_not_measured(monkeypatch):
+    class FakeWorker(nullcontext):
+        def __enter__(self):
+            return self
+
+        def units(self, n):
+            return [9.0] + [1.0] * (n - 1)
+
+        def peak(self):
+            return 100.0
+
+        def memory(self):
+            return 10**7
+
+        def describe(self):
+            return "fake"
+
+    monkeypatch.setattr(comparing, "Worker", FakeWorker)
+    measured = compare(replace(SMALL, kind="dropout"), SMALL, rounds=2)
+    assert measured.seconds == {"work": [[1.0], [1.0]], "against": [[1.0], [1.0]]}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_benchmark_runs(kind):
     unit = ours.prepare(replace(SMALL, kind=kind))

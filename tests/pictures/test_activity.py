@@ -19,10 +19,13 @@ def model(cell):
     return toy_model(unknown=True, **cell)
 
 
-def test_the_mean_surprise_is_the_loss(model, ids):
+@pytest.mark.parametrize("reset_on", ["", "a"])
+def test_the_mean_surprise_is_the_loss(model, ids, reset_on):
+    model.details["settings"] = {"reset_on": reset_on}
     surprise = read_activity(model, ids).surprise
     assert np.isnan(surprise[0])
-    assert surprise[1:].mean() == pytest.approx(evaluate_whole(model, ids).loss, rel=1e-12)
+    loss = evaluate_whole(model, ids, resets=model.resets(ids)).loss
+    assert surprise[1:].mean() == pytest.approx(loss, rel=1e-12)
 
 
 def test_states_and_alternatives_equal_those_from_a_single_forward_pass(model, ids):

@@ -177,6 +177,17 @@ def test_without_a_prime_the_first_character_is_uniformly_distributed():
     assert len(np.unique(scores[:5])) > 5
 
 
+def test_text_without_a_prime_continues_as_if_primed_with_its_first_character():
+    model = toy_model("abcde")
+    without, primed = Streams(model), Streams(model)
+    without.join(Stream([], Choice(), np.random.default_rng(1)))
+    _, first, _ = without.step()
+    primed.join(Stream(first, Choice(), np.random.default_rng(1)))
+    _, _, expected = primed.step()
+    _, _, scores = without.step()
+    np.testing.assert_array_equal(scores, expected)
+
+
 def test_logits_that_are_not_finite_are_an_error():
     model = toy_model()
     model.parameters["readout.W"][...] = 1e308

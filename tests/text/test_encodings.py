@@ -120,6 +120,15 @@ def test_the_share_of_plausible_characters():
     assert "gb18030" not in dict(suggest(common * 5 + rare * 2, 0, "utf-8"))
 
 
+def test_the_plausibility_of_symbols_and_capitals_depends_on_their_neighbours():
+    assert encodings._as_symbol(" ", "«", "a")
+    assert not encodings._as_symbol("a", "«", "b")
+    assert encodings._as_symbol("a", "’", "b")
+    cyrillic = encodings._letters(0x400, 0x4FF)
+    for before, expected in ((" ", 1), ("В", encodings.CAPITAL), ("в", 0)):
+        assert encodings._in_alphabet(before, "О", "й", cyrillic) == expected
+
+
 def test_random_bytes_of_any_length_raise_no_error():
     generator = random.Random(1)
     for size in range(200):

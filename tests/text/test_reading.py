@@ -37,6 +37,7 @@ def written(folder, content):
 
 @given(TEXT, ENCODINGS, st.integers(12, 30))
 @example("\ufeff\x00😀", "utf-7", 12)  # the first 12 bytes decode to nothing
+@example("a" * 11 + "\r\nb", "utf-8", 12)  # CR LF in two blocks
 def test_joined_pieces_equal_the_whole_text(text, encoding, size):
     raw = text.encode(encoding)
     whole = raw.decode(encoding)
