@@ -33,7 +33,7 @@ from minichar.engine.cell import Counterpart
 from minichar.engine.cells import CELLS, models
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError
 from minichar.formats.gates import Gates, join, split
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -53,7 +53,8 @@ def torch_form(config: Config, path: Path) -> Counterpart:
     """
     form = config.cell.torch
     if form is None:
-        others = ".npz or .onnx" if config.cell.onnx else ".npz"
+        formats = {".npz": True, ".onnx": config.cell.onnx, ".html": config.cell.javascript}
+        others = " or ".join(suffix for suffix, supported in formats.items() if supported)
         raise MinicharError(
             f"cannot convert to or from {path}: {config.cell.title} has no PyTorch counterpart; use {others}"
         )
@@ -130,8 +131,8 @@ def from_state_dict(
         If the names, shapes, values, header or vocabulary are invalid or inconsistent.
     """
 
-    def damaged(*why: str | Option) -> MinicharError:
-        return MinicharError(f"{path} contains no model that minichar can read: ", *why)
+    def damaged(why: str) -> MinicharError:
+        return MinicharError(f"{path} contains no model that minichar can read: {why}")
 
     for name in tensors:
         if not name.isprintable() or len(name) > MAX_NAME:
@@ -147,15 +148,13 @@ def from_state_dict(
         config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
         if vocabulary is None:
             raise damaged(
-                "it does not contain a vocabulary: use ",
-                Option("vocab_from"),
-                " to specify the training text or a model with the same vocabulary",
+                "it contains no vocabulary: convert it with `minichar convert SRC DST.npz --vocab-from TEXT`, "
+                "or pass vocabulary to minichar.load"
             )
         if len(vocabulary) != config.vocab_size:
             raise damaged(
-                f"its vocabulary has {config.vocab_size} characters, but ",
-                Option("vocab_from"),
-                f" has {len(vocabulary)}",
+                f"its vocabulary has {config.vocab_size} characters, but the given vocabulary has "
+                f"{len(vocabulary)}"
             )
 
     # A damaged header can declare millions of layers, so list their tensors only if the file has that many.
@@ -175,7 +174,7 @@ def from_state_dict(
 
 def has_vocabulary(path: Path) -> MinicharError:
     """Return the error for a vocabulary passed with a file that already contains one."""
-    return MinicharError(f"{path} already contains its vocabulary: omit ", Option("vocab_from"))
+    return MinicharError(f"{path} already contains its vocabulary: do not pass another one")
 
 
 def config_of(found: Shapes, damaged: Damaged) -> Config:

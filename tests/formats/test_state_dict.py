@@ -130,7 +130,7 @@ def test_minichar_computes_the_same_logits_from_a_pytorch_file(
 def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, parts, write, suffix):
     model, path = saved()
     foreign = write(tmp_path / f"foreign{suffix}", parts(model)[0])
-    with pytest.raises(MinicharError, match=r"does not contain a vocabulary: use vocab_from to"):
+    with pytest.raises(MinicharError, match="it contains no vocabulary: convert it with `minichar"):
         convert(foreign)
     convert(foreign, vocab_from=path)
     assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary
@@ -148,7 +148,7 @@ def test_float16_weights_are_loaded_as_float32(saved, tensors_in, suffix):
 def test_a_gru_with_the_reset_before_the_matrix_product_is_rejected(saved, parts, write, suffix):
     before, path = saved(model="gru", gru_reset="before")
     title = re.escape(before.config.cell.title)
-    message = rf"{title} has no PyTorch counterpart; use \.npz or \.onnx$"
+    message = rf"{title} has no PyTorch counterpart; use \.npz or \.onnx or \.html$"
     with pytest.raises(MinicharError, match=message):
         convert(path, path.with_suffix(suffix))
     assert os.listdir(path.parent) == ["model.npz"]
@@ -253,10 +253,10 @@ def test_inconsistent_state_dicts_are_rejected(tmp_path, make, parts, write, suf
     with pytest.raises(MinicharError, match=r"rnn\.weight_hh_l0 are missing or not from"):
         load_model(path)
     path = write(tmp_path / f"odd{suffix}", tensors)
-    with pytest.raises(MinicharError, match="has 7 characters, but vocab_from has 2"):
+    with pytest.raises(MinicharError, match="has 7 characters, but the given vocabulary has 2"):
         load_model(path, vocabulary=minichar.Vocabulary("ab"))
     path = write(tmp_path / f"odd{suffix}", tensors, header)
-    with pytest.raises(MinicharError, match="already contains its vocabulary: omit vocab_from"):
+    with pytest.raises(MinicharError, match="already contains its vocabulary: do not pass another"):
         load_model(path, vocabulary=minichar.Vocabulary("ab"))
 
 
