@@ -13,6 +13,7 @@ Error messages show the field as an `Option`: ``size is 0; it must be at least 1
 """
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -78,6 +79,13 @@ ABOVE_0 = rule(lambda value: 0 < value < float("inf"), "above 0")
 FROM_0 = rule(lambda value: 0 <= value < float("inf"), "at least 0")
 BELOW_1 = rule(lambda value: 0 <= value < 1, "at least 0 and below 1")
 UP_TO_1 = rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
+
+NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""NUL, and all surrogates except those that represent invalid UTF-8 bytes (PEP 383)."""
+FILE_NAME = rule(
+    lambda value: not NOT_IN_NAMES.search(str(value)),
+    "text without characters that are invalid in file names",
+)
 
 
 def check(instance: object) -> None:

@@ -2,8 +2,8 @@
 
 from minichar.api.loading import load
 from minichar.api.model import Model
+from minichar.api.saving import save
 from minichar.api.training import train
-from minichar.checkpoints.checkpoint import save
 from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN

@@ -19,7 +19,7 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     TypeError
         If a name is unknown. The message suggests the most similar parameter, if any.
     """
-    known = signature(function).parameters
+    known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:
         if name not in known:
             raise TypeError(f"{function.__name__}() has no option {name!r}{did_you_mean(name, known)}")

@@ -7,11 +7,12 @@ from minichar.api.keywords import suggesting
 from minichar.api.model import Model
 from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.naming import open_checkpoint
+from minichar.checks import FILE_NAME, checked
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.formats.convert import load_model
 from minichar.formats.naming import format_of
-from minichar.text.vocabulary import Vocabulary
+from minichar.text.vocabulary import Vocabulary, checked_vocabulary
 
 
 @suggesting
@@ -36,8 +37,11 @@ def load(
         If the file is missing, damaged or in an unsupported format, the directory contains no
         checkpoint, or the device is not available.
     """
+    given = checked("path", path, Path, FILE_NAME)
+    if vocabulary is not None:
+        checked_vocabulary(vocabulary)
     backend = open_backend(device)
-    return open_checkpoint(Path(path), lambda found: load_on(backend, found, vocabulary))[1]
+    return open_checkpoint(given, lambda found: load_on(backend, found, vocabulary))[1]
 
 
 def load_on(backend: Backend, path: Path, vocabulary: Vocabulary | None = None) -> Model:

@@ -8,15 +8,16 @@ from typing import Any, Self
 import numpy as np
 
 from minichar.api.keywords import suggesting
+from minichar.api.saving import save
+from minichar.checks import checked
 from minichar.devices.choose import open_backend
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
-from minichar.formats.convert import save_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, checked_stop, generate
-from minichar.text.vocabulary import Vocabulary
+from minichar.text.vocabulary import Vocabulary, checked_vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_whole
 from minichar.training.settings import Settings
 
@@ -83,9 +84,7 @@ class Model(CharRNN):
             If a value is out of range, or the device is not available.
         """
         Settings(seed=seed, dtype=dtype)  # raises if either is invalid
-        if not isinstance(vocabulary, Vocabulary):
-            raise MinicharError(f"vocabulary is {vocabulary!r}; it must be a Vocabulary")
-        sizes = len(vocabulary), model, rnn_size, num_layers
+        sizes = len(checked_vocabulary(vocabulary)), model, rnn_size, num_layers
         config = Config(*sizes, dropout, gru_reset, weight_drop, embedding, layer_norm)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
@@ -215,7 +214,7 @@ class Model(CharRNN):
         MinicharError
             If `text` contains characters that are not in the vocabulary, or fewer than two known characters.
         """
-        ids = self.vocabulary.encode(text, unknown)  # (N,)
+        ids = self.vocabulary.encode(checked("text", text, str), unknown)  # (N,)
         if len(ids) < 2:
             raise MinicharError(f"text has too few known characters ({len(ids)}): at least 2 are required")
         return evaluate_whole(self, ids, resets=self.resets(ids))
@@ -242,7 +241,7 @@ class Model(CharRNN):
         MinicharError
             If `text` contains characters that are not in the vocabulary.
         """
-        ids = self.vocabulary.encode(text, unknown).astype(np.intp)  # (n,)
+        ids = self.vocabulary.encode(checked("text", text, str), unknown).astype(np.intp)  # (n,)
         backend, network, resets = self.parameters.backend, self.network(CHUNK, 1), self.resets(ids)
         surprisal = []
         for start in range(0, len(ids) - 1, CHUNK):
@@ -261,24 +260,8 @@ class Model(CharRNN):
 
     @suggesting
     def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
-        """Save the model without its training state. An existing file is overwritten.
-
-        Parameters
-        ----------
-        path : path-like
-            Output file. The suffix determines the format: ``.npz``, ``.safetensors``, ``.pt``,
-            ``.onnx`` or ``.html``.
-        dtype : {"float16", "float32", "float64"}, optional
-            Data type of the weights in the file; by default, the model's dtype. An ``.html`` page always
-            contains float16.
-
-        Raises
-        ------
-        MinicharError
-            If the suffix is not supported, a package is missing, a weight is too large for `dtype`, or
-            the file cannot be written.
-        """
-        save_model(self, path, dtype)
+        """Save the model without its training state. For the parameters and errors, see `minichar.save`."""
+        save(path, self, dtype)
 
     def __repr__(self) -> str:
         return (

@@ -148,8 +148,8 @@ def from_state_dict(
         config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
         if vocabulary is None:
             raise damaged(
-                "it contains no vocabulary: convert it with `minichar convert SRC DST.npz --vocab-from TEXT`, "
-                "or pass vocabulary to minichar.load"
+                "it contains no vocabulary: convert it with `minichar convert SRC DST.npz --vocab-from TEXT` "
+                "or pass a vocabulary to minichar.load"
             )
         if len(vocabulary) != config.vocab_size:
             raise damaged(

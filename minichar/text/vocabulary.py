@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from minichar.checks import check, wrong
 from minichar.errors import MinicharError, Option
 
 CODE_POINTS = 0x110000  # the number of Unicode code points
@@ -57,13 +58,14 @@ class Vocabulary:
     Raises
     ------
     MinicharError
-        If `characters` is empty, unsorted, or has duplicates.
+        If `characters` is not text, is empty, is unsorted, or has duplicates.
     """
 
     characters: str
     unknown: bool = False
 
     def __post_init__(self) -> None:
+        check(self)
         if not self.characters:
             raise MinicharError("a vocabulary needs at least one character")
         points = code_points(self.characters)  # (V,)
@@ -183,3 +185,16 @@ class Vocabulary:
         table = np.full(CODE_POINTS, len(self), self.dtype)  # (0x110000,)
         table[code_points(self.characters)] = np.arange(len(self.characters))
         return table
+
+
+def checked_vocabulary(value: object) -> Vocabulary:
+    """Return `value`, the argument `vocabulary` of a function.
+
+    Raises
+    ------
+    MinicharError
+        If `value` is not a `Vocabulary`.
+    """
+    if not isinstance(value, Vocabulary):
+        raise wrong("vocabulary", value, "a Vocabulary")
+    return value

@@ -1,12 +1,22 @@
 """Training options, with their defaults and valid ranges."""
 
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from minichar.checkpoints.history import LARGEST
-from minichar.checks import ABOVE_0, BELOW_1, FROM_0, UP_TO_1, at_least, between, check, one_of, rule
+from minichar.checks import (
+    ABOVE_0,
+    BELOW_1,
+    FILE_NAME,
+    FROM_0,
+    UP_TO_1,
+    at_least,
+    between,
+    check,
+    one_of,
+    rule,
+)
 from minichar.engine.config import CellName, DropProbability, GruReset, Size
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
@@ -28,13 +38,6 @@ MAX_NAME = 100
 TITLE = rule(
     lambda value: value == "" or (value.isprintable() and len(value) <= MAX_TITLE),
     f"one line of at most {MAX_TITLE} printable characters",
-)
-
-NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
-"""NUL, and all surrogates except those that represent invalid UTF-8 bytes (PEP 383)."""
-FILE_NAME = rule(
-    lambda value: not NOT_IN_NAMES.search(str(value)),
-    "text without characters that are invalid in file names",
 )
 PART_OF_A_NAME = rule(
     lambda value: not {*value} & {"/", "\\"} and len(value.encode("utf-8", "surrogatepass")) <= MAX_NAME,

@@ -39,6 +39,8 @@ def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
             "surprisal() has no option 'unknwon'; did you mean 'unknown'?",
         ),
         (lambda: model.save("a.npz", dtpye="float64"), "save() has no option 'dtpye'; did you mean 'dtype'?"),
+        (lambda: model.save("a.npz", selff=1), "save() has no option 'selff'"),
+        (lambda: minichar.Model.create(model.vocabulary, clss=1), "create() has no option 'clss'"),
     ):
         with pytest.raises(TypeError) as caught:
             call()

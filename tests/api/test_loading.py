@@ -3,7 +3,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from api_helpers import OVERFITTING, train
-from toys import parts, put_together, toy_model
+from toys import parts, put_together
 
 import minichar
 
@@ -20,10 +20,17 @@ def test_saved_and_loaded_model_is_equal(model, tmp_path, suffix):
     assert back.generate(length=30) == model.generate(length=30)
 
 
-def test_save_and_load_functions(tmp_path):
-    model = toy_model()
-    minichar.save(tmp_path / "own.npz", model)
-    np.testing.assert_array_equal(minichar.load(tmp_path / "own.npz").parameters.flat, model.parameters.flat)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": "a\0b.npz"}, r"path is 'a\\x00b\.npz'; it must be text without characters that are"),
+        ({"path": None}, "path is None; it must be a path"),
+        ({"path": "model.pt", "vocabulary": "ab"}, "vocabulary is 'ab'; it must be a Vocabulary"),
+    ],
+)
+def test_wrong_types_raise(arguments, message):
+    with pytest.raises(minichar.MinicharError, match=message):
+        minichar.load(**arguments)
 
 
 def test_load_from_a_directory_uses_the_best_checkpoint(text):

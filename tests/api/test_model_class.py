@@ -1,6 +1,7 @@
 import os
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,10 @@ def test_wrong_types_raise(model, options, message):
         model.generate(**{"length": 5} | options)
 
 
+def test_seed_zero_is_a_seed(model):
+    assert model.generate(length=200, seed=0) == model.generate(length=200, seed=0)
+
+
 def test_numpy_values_are_accepted(model):
     options = {"length": np.int64(30), "temperature": np.float32(0.5), "argmax": np.True_}
     assert model.generate(**options) == model.generate(length=30, temperature=0.5, argmax=True)
@@ -103,6 +108,19 @@ def test_surprisal_is_minus_the_log_probability_of_each_next_character(model):
     np.testing.assert_allclose(surprisal[1:], expected, rtol=1e-12)
 
 
+def test_surprisal_of_a_float32_model_is_computed_in_float64():
+    """The surprisal of a character whose probability is almost 1 would be 0 in float32."""
+    surprisal, text = {}, ""
+    for dtype in ("float64", "float32"):
+        loaded = toy_model(dtype=dtype)
+        loaded.parameters["readout.W"][...] *= 80
+        model = minichar.Model(loaded.config, loaded.vocabulary, loaded.parameters)
+        text = text or model.generate(length=150)
+        surprisal[dtype] = model.surprisal(text)[1:]
+    assert surprisal["float64"].min() < 1e-7
+    np.testing.assert_allclose(surprisal["float32"], surprisal["float64"], rtol=1e-3)
+
+
 def test_evaluate_is_the_mean_surprisal(model):
     text = model.generate(length=250)
     result = model.evaluate(text)
@@ -130,6 +148,13 @@ def test_unknown_characters_use_the_unknown_token():
     surprisal = model.surprisal("abécd", unknown="unk")
     assert np.isnan(surprisal).tolist() == [True] + [False] * 4
     assert model.evaluate("abécd", unknown="unk").loss == pytest.approx(surprisal[1:].mean())
+
+
+@pytest.mark.parametrize("text", [b"ab", ["a", "b"], None, Path("ab")])
+def test_text_of_another_type_raises(model, text):
+    for measure in (model.evaluate, model.surprisal):
+        with pytest.raises(minichar.MinicharError, match=r"^text is .*; it must be text$"):
+            measure(text)
 
 
 def test_short_text(model):

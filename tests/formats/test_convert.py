@@ -307,7 +307,10 @@ WRONG = {
     ),
     "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
     "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
-    "vocabulary known": (["model.npz", "new.npz", "--vocab-from", "model.npz"], "its vocabulary: do not pass another one"),
+    "vocabulary known": (
+        ["model.npz", "new.npz", "--vocab-from", "model.npz"],
+        "its vocabulary: do not pass another one",
+    ),
     "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),
     "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
     "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),

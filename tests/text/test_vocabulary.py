@@ -84,9 +84,15 @@ def test_empty_text_has_no_vocabulary():
 
 
 @pytest.mark.parametrize(
-    ("characters", "says"), [("", "at least one"), ("ba", "order"), ("aa", "without duplicates")]
+    ("characters", "says"),
+    [
+        ("", "at least one"),
+        ("ba", "order"),
+        ("aa", "without duplicates"),
+        (["a", "b"], r"characters is \['a', 'b'\]; it must be text"),
+    ],
 )
-def test_characters_must_be_sorted_without_duplicates(characters, says):
+def test_characters_must_be_sorted_text_without_duplicates(characters, says):
     with pytest.raises(MinicharError, match=says):
         Vocabulary(characters)
 

@@ -1,0 +1,32 @@
+"""`minichar.save`: save a model to a file."""
+
+import os
+from pathlib import Path
+
+from minichar.api.keywords import suggesting
+from minichar.checks import FILE_NAME, checked
+from minichar.formats.convert import save_model
+from minichar.model import CharRNN
+
+
+@suggesting
+def save(path: str | os.PathLike[str], model: CharRNN, dtype: str | None = None) -> None:
+    """Save a model without its training state. An existing file is overwritten.
+
+    Parameters
+    ----------
+    path : path-like
+        Output file. The suffix determines the format: ``.npz``, ``.safetensors``, ``.pt``, ``.onnx`` or
+        ``.html``.
+    model : CharRNN
+    dtype : {"float16", "float32", "float64"}, optional
+        Data type of the weights in the file; by default, the model's dtype. An ``.html`` page always
+        contains float16.
+
+    Raises
+    ------
+    MinicharError
+        If the suffix is not supported, a package is missing, a weight is too large for `dtype`, or the
+        file cannot be written.
+    """
+    save_model(model, checked("path", path, Path, FILE_NAME), dtype)
