@@ -34,9 +34,9 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the block succeeds.
 
-    The temporary file is in the same directory. The file and the directory are flushed to disk, so the
-    new file survives a power failure. If the block fails, the temporary file is deleted and the old file
-    is unchanged.
+    The temporary file is in the same directory. The file and, where possible, the directory are flushed to
+    disk, so the new file survives a power failure. If the block fails, the temporary file is deleted and the
+    old file is unchanged.
 
     Parameters
     ----------
@@ -254,11 +254,17 @@ def _reserve(file: IO[bytes], size: int) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Flush a directory to disk, so that a rename survives a power failure."""
+    """Flush a directory to disk, if possible, so that a rename survives a power failure."""
     if fcntl is None:  # directories cannot be opened on Windows
         return
-    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Users can lack permission to read a directory that they may write to, and some file systems cannot
+        # flush directories. The new file is complete in either case.
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP):
+            raise

@@ -1,9 +1,10 @@
+import errno
 import os
 import stat
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -102,6 +103,25 @@ class TestDurability:
         monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("rename"), rename(*paths)))
         put(tmp_path / "out", b"content")
         assert calls == ["file", "rename", *(["directory"] if files.fcntl else [])]
+
+    @posix
+    @pytest.mark.parametrize("call", ["open", "fsync"])
+    @pytest.mark.parametrize("code", ["EACCES", "EPERM", "EINVAL", "ENOTSUP", "EIO"])
+    def test_a_directory_that_cannot_be_flushed_is_an_error_only_if_the_disk_fails(
+        self, tmp_path, monkeypatch, call, code
+    ):
+        original = getattr(os, call)
+
+        def fail_on_directories(target, *arguments):
+            if stat.S_ISDIR(os.stat(target).st_mode):
+                raise OSError(getattr(errno, code), "cannot flush")
+            return original(target, *arguments)
+
+        monkeypatch.setattr(os, call, fail_on_directories)
+        reported = pytest.raises(MinicharError, match="cannot flush") if code == "EIO" else nullcontext()
+        with reported:
+            put(tmp_path / "out", b"content")
+        assert (tmp_path / "out").read_bytes() == b"content"
 
     def test_a_directory_is_created_and_stays_empty(self, tmp_path):
         check_directory(tmp_path / "a" / "cv", 1000)
