@@ -148,10 +148,12 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
             raise archive.damaged(f"its training progress is incomplete or invalid ({error})") from error
         names = {"mean_square", "state"} | ({"theta"} & archive.shapes.keys())
         arrays = {name: archive.read(name) for name in names}
-    sizes = {arrays[name].shape for name in ("mean_square", "theta") if name in arrays}
-    fits = sizes == {(model.parameters.size,)} and arrays["state"].ndim == 4
+    stored = {(array.shape, str(array.dtype)) for name, array in arrays.items() if name != "state"}
+    fits = stored == {((model.parameters.size,), model.parameters.dtype)} and arrays["state"].ndim == 4
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
         raise archive.damaged("its training state does not match its model or is not finite")
+    if (arrays["mean_square"] < 0).any():
+        raise archive.damaged("array mean_square has negative values")
     return model, TrainingState(progress=progress, history=history, **arrays)
 
 

@@ -232,6 +232,17 @@ def test_overlapping_members_are_rejected(path):
         Archive(path)
 
 
+@pytest.mark.parametrize("shared", [1, 29])
+def test_a_member_that_includes_part_of_the_next_header_is_rejected(path, shared):
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("a.npy", "b.npy"):
+            file.writestr(name, npy("<f8", (1,), bytes(8)))
+        first, second = file.infolist()
+        first.compress_size = first.file_size = second.header_offset - first.header_offset - 30 + shared
+    with pytest.raises(MinicharError, match="its members overlap"):
+        Archive(path)
+
+
 @pytest.mark.parametrize(
     "header",
     ["", "not JSON", "[1, 2]", "null", '{"a": 1', "[" * 100_000, '{"a":' * 100_000],

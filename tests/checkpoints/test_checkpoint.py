@@ -281,6 +281,22 @@ def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, array
         load_training(path)
 
 
+@pytest.mark.parametrize("name", ["mean_square", "theta"])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_a_training_state_of_another_dtype_is_rejected(forge, name, dtype):
+    path = forge(lambda header, arrays: arrays.update({name: arrays["mean_square"]}))
+    load_training(path)
+    path = forge(lambda header, arrays: arrays.update({name: arrays["mean_square"].astype(dtype)}))
+    with pytest.raises(MinicharError, match="its training state does not match its model"):
+        load_training(path)
+
+
+def test_a_negative_mean_square_is_rejected(forge):
+    path = forge(lambda header, arrays: arrays["mean_square"].__setitem__(3, -1e-9))
+    with pytest.raises(MinicharError, match="array mean_square has negative values"):
+        load_training(path)
+
+
 def test_invalid_header_values_raise_only_minichar_errors(path):
     """Remove each header value in turn, or replace it with values of other types."""
     header, arrays = parts(path)
