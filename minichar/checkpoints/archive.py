@@ -31,6 +31,9 @@ MAX_HEADER_VALUES = 1 << 20
 MAX_NAME = 1000
 """Maximum length of an array's name, in characters."""
 
+RESERVED = "it contains an array named header, which is reserved for minichar's own header: rename it"
+"""Reason for rejecting an array that would be read as the header."""
+
 Damaged = Callable[[str], MinicharError]
 """Function that returns the error for a damaged file, given the reason."""
 
@@ -137,6 +140,8 @@ class Archive:
                 data_bytes = size - file.tell()
         except Exception as error:  # see `read`
             raise self.damaged(f"array {name} is damaged") from error
+        if name == "header" and dtype.kind not in "UO":
+            raise self.damaged(RESERVED)
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
             raise self.damaged(
                 f"array {name} has dtype {dtype}; only plain numbers are allowed, never pickled objects"

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from minichar.checkpoints.archive import RESERVED
 from minichar.errors import MinicharError, Refused
 from minichar.formats.budget import Budget
 from minichar.formats.pickles import read_pickle
@@ -39,7 +40,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     Raises
     ------
     MinicharError
-        If `read_pickle` fails, a name is not unique, or containers are nested too deeply.
+        If `read_pickle` fails, a name is not unique or reserved, or containers are nested too deeply.
     """
 
     def refused(why: str) -> MinicharError:
@@ -69,6 +70,8 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
             if array is None:
                 skipped.append(name)
                 continue
+            if name == "header":
+                raise Refused(RESERVED)
             array_bytes.spend(array.nbytes)
             arrays[name] = array
     except Refused as error:

@@ -46,9 +46,13 @@ WRITERS: dict[str, Writer] = {
 
 @dataclass(frozen=True)
 class Content:
-    """Contents of a file: a model, optionally with training state, or only arrays."""
+    """Contents of a file: a model, optionally with training state, or only arrays.
+
+    `in_training` is True if the file has training state, even if it was not read.
+    """
 
     model: CharRNN | None = None
+    in_training: bool = False
     training: TrainingState | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -141,19 +145,22 @@ def convert(
     if sequence and to != "onnx":
         raise MinicharError(Option("sequence", True), f" is for .onnx only, but the format of {path} is {to}")
 
-    content = _read(source, inference and to == "npz", vocab_from)
+    content = _read(source, to == "npz" and not inference, vocab_from)
     if content.model is None:
         if to != "npz":
             raise MinicharError(f"{source} contains arrays but no model: convert it to .npz")
+        if vocab_from is not None:
+            raise MinicharError(f"{source} contains arrays but no model: omit ", Option("vocab_from"))
         write_archive(path, {}, arrays.cast(content.arrays, dtype, path))
         notes = content.notes
-    elif content.training is not None and to == "npz" and dtype in (None, content.model.parameters.dtype):
+    elif content.training is not None and dtype in (None, content.model.parameters.dtype):
         checkpoint.save(path, content.model, content.training)
         notes = ()
     else:
         dtype = dtype or "float32"
         _write(path, content.model, to, dtype, sequence)
-        notes = tuple(_lost(content.model, content.training is not None, to, dtype))
+        dropped = content.in_training and not (to == "npz" and inference)
+        notes = tuple(_lost(content.model, dropped, to, dtype))
     if on_note is not None:
         for note in notes:
             on_note(note)
@@ -206,8 +213,8 @@ def check_dtype(dtype: str | None, to: str) -> None:
         raise MinicharError(Option("dtype"), f" is {dtype!r}; it must be {which}")
 
 
-def _read(source: Path, inference: bool, vocab_from: str | os.PathLike[str] | None) -> Content:
-    """Return the contents of a file, without the training state if `inference` is True."""
+def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | None) -> Content:
+    """Return the contents of a file, with the training state only if `resumable` is True."""
     kind = format_of(source) or "npz"
     if kind == "pickle":
         found, notes = arrays.read_pickled(source)
@@ -220,9 +227,10 @@ def _read(source: Path, inference: bool, vocab_from: str | os.PathLike[str] | No
         if not archive.header:
             return Content(arrays={name: archive.read(name) for name in archive.shapes})
         in_training = isinstance(archive.header.get("training"), dict)
-    if in_training and not inference and vocab_from is None:
-        return Content(*checkpoint.load_training(source))
-    return Content(load_model(source, vocabulary=_vocabulary(vocab_from)))
+    if in_training and resumable and vocab_from is None:
+        model, training = checkpoint.load_training(source)
+        return Content(model, in_training, training)
+    return Content(load_model(source, vocabulary=_vocabulary(vocab_from)), in_training)
 
 
 def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
@@ -232,9 +240,9 @@ def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
     return load_corpus(path).vocabulary if format_of(path) is None else load_model(path).vocabulary
 
 
-def _lost(model: CharRNN, in_training: bool, to: str, dtype: str) -> Iterator[str]:
+def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
     """Yield notes about data that format `to` cannot store and about how to use the file."""
-    if in_training:
+    if dropped:
         yield f"dropped the training state: only a {model.parameters.dtype} .npz file can store it"
     if to not in OTHERS:
         return

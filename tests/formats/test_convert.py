@@ -1,6 +1,7 @@
 """Test conversion between all formats, from Python and from the command line."""
 
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from converting import Converted, convert
+from toys import parts, put_together
 
 import minichar
 import minichar.extras as extras
@@ -159,6 +161,21 @@ def test_a_note_reports_dropped_training_state(trained, package):
     assert convert(path, path.with_name("small.npz")).notes == ()
 
 
+@pytest.mark.parametrize("to", ["html", "safetensors", "npz"])
+def test_a_damaged_training_state_does_not_prevent_an_export_without_it(trained, package, to):
+    if to == "safetensors":
+        package("safetensors")
+    model, _, path = trained()
+    header, arrays = parts(path)
+    put_together(path, header, arrays | {"mean_square": np.zeros(3), "history": np.zeros(3)})
+    converted = convert(path, path.with_name(f"new.{to}"))
+    assert any("dropped the training state" in note for note in converted.notes) == (to != "npz")
+    if to != "html":
+        assert text_of(load_model(converted.path)) == text_of(model)
+    with pytest.raises(MinicharError, match="history"):
+        convert(path, path.with_name("whole.npz"), inference=False)
+
+
 def test_weights_are_written_in_float32_by_default(trained, package):
     package("safetensors")
     model, _, path = trained("float64")
@@ -200,6 +217,27 @@ def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
     with pytest.raises(MinicharError, match="W has values that float16 cannot represent"):
         convert(path, tmp_path / "other.npz", dtype="float16")
     assert not (tmp_path / "other.npz").exists()
+
+
+def test_a_vocabulary_for_plain_arrays_is_rejected(tmp_path):
+    np.savez(tmp_path / "plain.npz", W=np.arange(3))
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"W": 3.5}))
+    for name in ("plain.npz", "plain.pkl"):
+        with pytest.raises(MinicharError, match=rf"{name} contains arrays but no model: omit vocab_from$"):
+            convert(tmp_path / name, tmp_path / "new.npz", vocab_from="nothing")
+    assert not (tmp_path / "new.npz").exists()
+
+
+def test_an_array_cannot_be_named_header(tmp_path):
+    """It would be read as minichar's header."""
+    np.savez(tmp_path / "plain.npz", header=np.arange(3), W=np.arange(3))
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": 3.5}))
+    for name in ("plain.npz", "plain.pkl"):
+        with pytest.raises(MinicharError, match=r"an array named header, which is reserved .*: rename it$"):
+            convert(tmp_path / name, tmp_path / "new.npz")
+    assert not (tmp_path / "new.npz").exists()
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": "skipped", "a": {"header": 3.5}}))
+    assert contents(convert(tmp_path / "plain.pkl", tmp_path / "new.npz").path).keys() == {"a.header"}
 
 
 def test_array_names_are_not_restricted(tmp_path):
