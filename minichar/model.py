@@ -34,12 +34,15 @@ class CharRNN:
         The weights, with the shapes of ``config.shapes()``.
     details : dict
         Information about training, such as ``val_loss``, as JSON-compatible values.
+    history : list of dict
+        Evaluations made during training (`minichar.checkpoints.history`), if they were loaded with the model.
     """
 
     config: Config
     vocabulary: Vocabulary
     parameters: Parameters
     details: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def new(

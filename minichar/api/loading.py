@@ -48,8 +48,6 @@ def load_on(backend: Backend, path: Path, vocabulary: Vocabulary | None = None) 
     """Load a model from a file, with its training history if the file contains one."""
     loaded = load_model(path, backend, vocabulary)
     model = Model(loaded.config, loaded.vocabulary, loaded.parameters, loaded.details)
-    if format_of(path) in (None, "npz"):  # other formats store no training state
-        history = load_history(path)
-        if history is not None:
-            model.details["history"] = list(history)
+    if format_of(path) in (None, "npz"):  # other formats store no history
+        model.history = list(load_history(path) or ())
     return model

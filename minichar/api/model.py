@@ -40,6 +40,13 @@ class Model(CharRNN):
         ``parameters.flat``.
     details : dict
         Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
+    history : list of dict
+        Evaluations made during training, oldest first; empty if the model has no training history.
+        ``iteration`` and ``epoch`` count the chunks and epochs so far. Losses are in nats per character:
+        ``train_loss`` is the mean since the previous evaluation, with dropout and scheduled sampling;
+        ``val_loss`` is the validation loss (None without validation); ``fit_loss`` is the loss on training
+        text, measured the same way as ``val_loss``. ``learning_rate`` and ``teacher_forcing_ratio`` are the
+        values for that epoch.
     """
 
     @classmethod
@@ -87,18 +94,6 @@ class Model(CharRNN):
         sizes = len(checked_vocabulary(vocabulary)), model, rnn_size, num_layers
         config = Config(*sizes, dropout, gru_reset, weight_drop, embedding, layer_norm)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """Evaluations made during training, oldest first; empty if the model has no training history.
-
-        Each evaluation is a dict. ``iteration`` and ``epoch`` count the chunks and epochs so far. Losses are
-        in nats per character: ``train_loss`` is the mean since the previous evaluation, with dropout and
-        scheduled sampling; ``val_loss`` is the validation loss (None without validation); ``fit_loss`` is the
-        loss on training text, measured the same way as ``val_loss``. ``learning_rate`` and
-        ``teacher_forcing_ratio`` are the values for that epoch.
-        """
-        return list(self.details.get("history", []))
 
     @suggesting
     def stream(

@@ -13,6 +13,8 @@ from minichar.model import CharRNN
 def save(path: str | os.PathLike[str], model: CharRNN, dtype: str | None = None) -> None:
     """Save a model without its training state. An existing file is overwritten.
 
+    An ``.npz`` file also contains the model's training history.
+
     Parameters
     ----------
     path : path-like

@@ -124,7 +124,7 @@ def train(
             "do not change the directory during training"
         )
     model = load_on(open_backend(trainer.backend.name) if tf32 else trainer.backend, trainer.best)
-    model.details["history"] = list(trainer.history)
+    model.history = list(trainer.history)
     return model
 
 

@@ -5,13 +5,16 @@ Each archive (`minichar.checkpoints.archive`) contains
     weights         layer1.W, layer1.Wx, …, readout.W       (out, in), in the training dtype
     header          format, version, config, vocabulary, details
 
+optionally
+
+    history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
+
 and, if training can be resumed,
 
     mean_square     RMSprop's running mean square m         (number of parameters,)
     state           carried recurrent state                 (L, states per layer, H, B)
     theta           weights being trained, if `weights`
                     is their average                        (number of parameters,)
-    history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
     header          training: position and random state
 
 Format version 1 stored the history in the header.
@@ -108,6 +111,8 @@ def save(
         }
         if training.theta is not None:
             arrays["theta"] = training.theta
+    elif model.history:
+        arrays["history"] = History(model.history).to_array()
     write_archive(path, header, arrays)
 
 
@@ -134,15 +139,14 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
     """
     with Archive(path) as archive:
         model = _model(archive, backend)
-        history = _history(archive)
-        if history is None:
+        training, history = _training(archive), _history(archive)
+        if training is None or history is None:
             raise MinicharError(
                 f"{path} has no training state to resume from; use ",
                 Option("init_from"),
                 " to start from its weights",
             )
         try:
-            training = archive.header["training"]
             progress = Progress(**{field.name: training[field.name] for field in fields(Progress)})
         except (KeyError, MinicharError) as error:
             raise archive.damaged(f"its training progress is incomplete or invalid ({error})") from error
@@ -158,7 +162,7 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
 
 
 def load_history(path: Path) -> History | None:
-    """Return the training history stored in a checkpoint, or None if it has no training state.
+    """Return the training history stored in a checkpoint, or None if it has none.
 
     Raises
     ------
@@ -169,15 +173,30 @@ def load_history(path: Path) -> History | None:
         return _history(archive)
 
 
-def _history(archive: Archive) -> History | None:
+def is_resumable(path: Path) -> bool:
+    """Return whether a checkpoint has training state.
+
+    Raises
+    ------
+    MinicharError
+        If the file is missing or damaged.
+    """
+    with Archive(path) as archive:
+        return _training(archive) is not None
+
+
+def _training(archive: Archive) -> dict[str, Any] | None:
     training = archive.header.get("training")
-    if training is None:
-        return None
-    if not isinstance(training, dict):
+    if not isinstance(training, dict | None):
         raise archive.damaged("its training progress is not a JSON object")
+    return training
+
+
+def _history(archive: Archive) -> History | None:
     if "history" in archive.shapes:
         return History.from_array(archive.read("history"), archive.damaged)
-    return History.from_rows(training.get("history", ()), archive.damaged)
+    training = _training(archive)
+    return None if training is None else History.from_rows(training.get("history", ()), archive.damaged)
 
 
 def _model(archive: Archive, backend: Backend) -> CharRNN:

@@ -33,8 +33,10 @@ class History:
     a loss that was not measured, and floats otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, float | None]] = ()) -> None:
         self._values = array("d")  # appending takes amortised constant time
+        for row in rows:
+            self.append(row)
 
     def append(self, row: Mapping[str, float | None]) -> None:
         """Append the evaluation `row`, a mapping with the keys `COLUMNS`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from minichar.checkpoints.checkpoint import load_history
+from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
@@ -109,8 +109,9 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
 
 def show(model: CharRNN, path: Path) -> None:
     """Print the contents of a checkpoint."""
-    # Other formats do not store the training state.
-    history = load_history(path) if format_of(path) in (None, "npz") else None
+    stores_training = format_of(path) in (None, "npz")
+    history = load_history(path) if stores_training else None
+    resumable = stores_training and is_resumable(path)
     try:
         settings = settings_table(model.details)
     except AttributeError as error:  # the settings are not a dict
@@ -123,9 +124,7 @@ def show(model: CharRNN, path: Path) -> None:
     click.echo(f"model      {model.summary()}")
     unknown = " and the unknown token" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
-    click.echo(
-        f"resumable  {'no, inference only' if history is None else 'yes, with `minichar train --resume`'}"
-    )
+    click.echo(f"resumable  {'yes, with `minichar train --resume`' if resumable else 'no, inference only'}")
     click.echo("parameters")
     for name, shape in model.parameters.shapes.items():
         view = model.parameters[name]

@@ -1,4 +1,5 @@
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ from api_helpers import OVERFITTING, train
 from toys import parts, put_together
 
 import minichar
+from minichar.checkpoints.history import COLUMNS
+from minichar.pictures.curves import read_curve
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
@@ -47,8 +50,26 @@ def test_history_is_saved_and_loaded(text):
     best = minichar.load("cv").history
     assert model.history[: len(best)] == best
     assert len(best) < len(model.history)
+    assert model.exact().history == model.history
     model.save("saved.npz")
     assert minichar.load("saved.npz").history == model.history
+    assert read_curve(Path("saved.npz"), "saved").val == tuple(row["val_loss"] for row in model.history)
+
+
+def test_a_saved_history_is_an_array(model, tmp_path):
+    """A header has a limited number of values, which a long history would exceed."""
+    model.history = [dict.fromkeys(COLUMNS, 1.5) | {"iteration": k + 1} for k in range(100_000)]
+    model.save(tmp_path / "long.npz")
+    header, arrays = parts(tmp_path / "long.npz")
+    assert arrays["history"].shape == (100_000, len(COLUMNS))
+    assert header["details"] == model.details
+    assert minichar.load(tmp_path / "long.npz").history == model.history
+
+
+def test_an_entry_of_the_details_is_not_the_history(model, tmp_path):
+    model.details = {"history": 5}
+    model.save(tmp_path / "model.npz")
+    assert minichar.load(tmp_path / "model.npz").history == []
 
 
 def test_damaged_history_raises(text):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from toys import parts, put_together, toy_model
 
-from minichar.checkpoints.checkpoint import load_history, save
+from minichar.checkpoints.checkpoint import is_resumable, load_history, load_training, save
 from minichar.checkpoints.history import COLUMNS, LARGEST, OPTIONAL, History
 from minichar.errors import MinicharError
 
@@ -70,6 +70,26 @@ def test_iterations_that_do_not_increase_are_rejected(iterations):
 def test_arrays_of_another_shape_or_dtype_are_rejected(values):
     with pytest.raises(MinicharError, match=r"its history has shape .* and dtype"):
         History.from_array(values, MinicharError)
+
+
+def test_a_history_without_training_state(tmp_path):
+    model, path = toy_model(), tmp_path / "toy.npz"
+    save(path, model)
+    assert load_history(path) is None
+    model.history = [ROW, UNMEASURED]
+    save(path, model)
+    assert list(load_history(path)) == model.history
+    assert not is_resumable(path)
+    with pytest.raises(MinicharError, match="no training state to resume from"):
+        load_training(path)
+
+
+def test_the_history_of_a_run_is_stored_with_its_training_state(tmp_path, state_of):
+    model, path = toy_model(), tmp_path / "toy.npz"
+    model.history = [ROW]
+    save(path, model, state_of(history(UNMEASURED)))
+    assert list(load_history(path)) == [UNMEASURED]
+    assert is_resumable(path)
 
 
 OLD = {

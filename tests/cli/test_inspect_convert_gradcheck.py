@@ -56,6 +56,13 @@ def test_inspect_model_without_training_state(cli, home):
     assert "history" not in shown
 
 
+def test_inspect_model_with_a_history_but_without_training_state(cli, train):
+    load(train()).save("saved.npz")
+    shown = cli("inspect", "saved.npz").stdout
+    assert "resumable  no, inference only" in shown
+    assert "history (nats per character)" in shown
+
+
 @pytest.mark.parametrize(
     ("where", "value"),
     [
