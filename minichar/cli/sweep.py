@@ -27,7 +27,7 @@ from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
 from minichar.devices.backend import Backend
 from minichar.errors import Option
-from minichar.sweep.space import TYPES, Dimension, parse, read_space
+from minichar.sweep.space import TYPES, Dimension, check_space, parse, read_space
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
 
@@ -142,14 +142,16 @@ def command(
     searched = [str(each) for each in (*(read_space(space) if space else ()), *search)]
     if not searched and not is_sweep(sweep_dir):
         raise click.UsageError("nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log")
-    if options["data"] == STDIN:
-        options["data"] = save_stdin(sweep_dir)
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in options.items()
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    plan = Plan(given, searched or read_plan(sweep_dir).search) if searched or given else None
+    dimensions = searched or read_plan(sweep_dir).search
+    if options["data"] == STDIN:
+        check_space([parse(text) for text in dimensions], given)  # before the text is saved
+        given["data"] = str(save_stdin(sweep_dir))
+    plan = Plan(given, dimensions) if searched or given else None
     announce_waits(*devices)
     sweep = Sweep(sweep_dir, plan, storage, devices)
     in_environment = ctx.get_parameter_source("storage") is ParameterSource.ENVIRONMENT

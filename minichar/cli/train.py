@@ -170,7 +170,7 @@ def save_stdin(directory: Path) -> Path:
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         if not file.tell():
-            raise MinicharError("standard input is empty: pipe text to `minichar train --data -`")
+            raise MinicharError("standard input is empty: pipe the text into the command")
         if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
             raise MinicharError(f"{path} contains a different text: move it, or choose another directory")
     return path

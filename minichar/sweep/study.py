@@ -1,6 +1,6 @@
 """The directory of a sweep and its Optuna study.
 
-    sweep/sweep.json        the plan: the options of the sweep and the name of its study
+    sweep/sweep.json        the plan: options, digest of the text, and name of the study
     sweep/sweep.db          the study, unless it is stored in another database
     sweep/sweep.lock        locked while a process opens the study or takes a trial
     sweep/trial-0003/       the checkpoints of a trial, and a lock held by the process that trains it
@@ -18,12 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minichar.checks import declared, did_you_mean
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need
 from minichar.files import locking, writing
+from minichar.training.settings import Settings
 
 part = partial(need, extra="sweep", what="a sweep")
 PLAN = "sweep.json"
+OPTIONS = declared(Settings)
+"""The options that a plan can contain."""
 STARTUP = 5
 """Number of trials that must be completed before any trial is pruned."""
 WARMUP = 10
@@ -39,17 +43,35 @@ class Plan:
     Attributes
     ----------
     given : dict
-        The options of ``minichar train`` that are the same in every trial, as JSON-compatible values.
+        The options of ``minichar train`` that are the same in every trial, as JSON-compatible values. A
+        relative path in ``data`` is made absolute, so that the sweep can be continued from any directory.
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
         Name of the study, and the database that stores it, without the password. Empty for a new plan.
+    digest : str
+        Digest of the text (`minichar.text.corpus.Corpus`). Empty in old plans.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `given` or `search` has the wrong type, or there is no such option.
     """
 
     given: dict[str, Any]
     search: list[str]
     study: str = ""
     database: str = ""
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.given, dict) and isinstance(self.search, list)):
+            raise TypeError("'given' must be a dictionary, and 'search' a list")
+        for name in self.given:
+            if name not in OPTIONS:
+                raise ValueError(f"there is no option {name!r}{did_you_mean(name, OPTIONS)}")
+        if data := self.given.get("data"):
+            object.__setattr__(self, "given", {**self.given, "data": str(Path(data).absolute())})
 
 
 def is_sweep(folder: Path) -> bool:

@@ -12,7 +12,7 @@ sweep's lock while it takes a trial, so that two processes cannot take the same 
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,11 +23,12 @@ from minichar.devices.backend import Backend
 from minichar.errors import Completed, MinicharError, Option
 from minichar.files import locking
 from minichar.sweep.space import check_space, parse, values_of
-from minichar.sweep.study import Plan, database_errors, open_study, part
+from minichar.sweep.study import Plan, database_errors, open_study, part, read_plan
+from minichar.text.corpus import Corpus
 from minichar.training.events import EndedEarly, Evaluated, Event
 from minichar.training.recipes import settings_from
 from minichar.training.start import Run, begin, resume
-from minichar.training.text import read_corpus
+from minichar.training.text import choose, lay_out_to_train, read_corpus
 from minichar.training.trainer import Trainer
 
 
@@ -71,20 +72,31 @@ class Sweep:
     folder : Path
         Directory of the sweep.
     plan : Plan, optional
-        The options of a new sweep.
+        The options of a new sweep, or those of the existing sweep.
     storage : str, optional
         URL of the database.
     devices : sequence of Backend
         The devices to choose from. Each trial uses the fastest one.
+
+    Raises
+    ------
+    MinicharError
+        If training would reject the options, the existing sweep has other options or another text, or its
+        database cannot be opened.
     """
 
     def __init__(
         self, folder: Path, plan: Plan | None, storage: str | None, devices: Sequence[Backend]
     ) -> None:
-        if plan is not None:
-            check_plan(plan)
+        plan = plan or read_plan(folder)
+        corpus = check_plan(plan)
         self.folder, self.devices = folder, devices
-        self.plan, self.study = open_study(folder, plan, storage)
+        self.plan, self.study = open_study(folder, replace(plan, digest=corpus.digest), storage)
+        if self.plan.digest not in ("", corpus.digest):
+            raise MinicharError(
+                f"{corpus.path} is not the text that the sweep {folder}/ was started with: restore it, or "
+                "choose another directory with --sweep-dir"
+            )
         self.space = [parse(text) for text in self.plan.search]
         self.stopping = False
         self.trainer: Trainer | None = None
@@ -203,20 +215,24 @@ class Sweep:
         return self.folder / f"trial-{number:04d}"
 
 
-def check_plan(plan: Plan) -> None:
-    """Check that training accepts all options of a plan, and that its text can be read.
+def check_plan(plan: Plan) -> Corpus:
+    """Return the text of a plan, and check that training accepts the text and all options.
 
     Raises
     ------
     MinicharError
-        If training rejects an option, or the text cannot be read.
+        If training would reject an option, or the text cannot be read or has no validation chunks.
     """
     space = [parse(text) for text in plan.search]
     check_space(space, plan.given)
     settings = settings_from({**plan.given, **{each.name: each.values[0] for each in space}})
-    if not settings.val_frac:
-        raise MinicharError("a sweep compares validation losses, so ", Option("val_frac"), " must be above 0")
-    read_corpus(settings)
+    corpus = read_corpus(settings)
+    if not len(lay_out_to_train(corpus, choose(settings, corpus)).val):
+        option = Option("val_frac", settings.val_frac)
+        raise MinicharError(
+            "a sweep needs validation text, but ", option, " is too small: use a larger value"
+        )
+    return corpus
 
 
 def best_loss(directory: Path) -> float | None:

@@ -55,7 +55,7 @@ def _text_files(folder: Path) -> list[Path]:
 
 def _missing(data: Path, path: Path) -> MinicharError:
     """Return the error for `path`, a missing file that `data` refers to."""
-    if data.name in DATASETS and data == dataset_path(data.name).parent:
+    if data.name in DATASETS and data.absolute() == dataset_path(data.name).parent.absolute():
         return MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
     datasets = data.glob("*/input.txt") if data.is_dir() else ()
     if found := sorted(repr(str(text.parent)) for text in datasets):

@@ -53,9 +53,23 @@ def test_the_printed_command_trains_the_best_model(cli, home, optuna):
 
 
 def test_the_text_can_be_standard_input(cli, home, optuna):
-    result = cli("sweep", "--data", "-", *OPTIONS[2:], "--trials", 1, stdin=TEXT)
-    assert "--data sweep/input.txt" in result.stdout
+    words = ("sweep", "--data", "-", *OPTIONS[2:], "--trials", 1)
+    assert "standard input is empty" in cli(*words, stdin="", status=1).stderr
+    assert "--rnn-size is specified more" in cli(*words, "--search=rnn_size=4,8", stdin=TEXT, status=1).stderr
+    assert not [*home.glob("sweep/*")], "the options are checked before the text is saved"
+    result = cli(*words, stdin=TEXT)
+    assert f"--data {home}/sweep/input.txt" in result.stdout
     assert (home / "sweep" / "input.txt").read_text(encoding="utf-8") == TEXT
+    assert cli(*words, stdin=TEXT).stdout == result.stdout
+
+
+def test_a_sweep_continues_from_another_directory(cli, home, optuna, monkeypatch):
+    cli("sweep", *OPTIONS, "--trials", 1)
+    (home / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    result = cli("sweep", "--sweep-dir", "../sweep", "--trials", 2)
+    assert re.search(r"^trial 1 +complete", result.stderr, re.MULTILINE)
+    assert f"--data {home}/input.txt" in result.stdout
 
 
 def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, optuna, monkeypatch):
@@ -112,7 +126,7 @@ def test_six_processes_that_start_together_share_the_trials(process, home, optun
         (("--search", "rnn_sise=4,8"), 1, "no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
         (("--search", "rnn_size=0..8"), 1, "--rnn-size is 0; it must be from 1"),
         (("--search", "rnn_size=4,8", "--rnn-size", 8), 1, "--rnn-size is specified more than once"),
-        (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "so --val-frac must be above 0"),
+        (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "--val-frac 0.0 is too small: use a larger"),
         (("--space", "absent.toml"), 1, "search space absent.toml: No such file or directory\n"),
         (("--search", "rnn_size=4,8", "--data", "absent"), 1, "absent"),
         (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "own directory in --sweep-dir"),

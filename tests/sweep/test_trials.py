@@ -1,13 +1,13 @@
-import json
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from minichar.checkpoints.naming import loss_in_name, newest_first
+from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
-from minichar.files import locking
-from minichar.sweep.study import STARTUP, open_storage, open_study, results
-from minichar.sweep.trials import Began, Ended
+from minichar.sweep.study import STARTUP, results
+from minichar.sweep.trials import Began, Ended, Sweep
 from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.recipes import settings_from
 from minichar.training.start import begin
@@ -144,53 +144,6 @@ def test_an_error_of_the_system_ends_the_sweep_and_not_the_trial(sweep, monkeypa
     assert states(one) == ["RUNNING"]
 
 
-@pytest.mark.parametrize(
-    ("search", "given", "message"),
-    [
-        ("rnn_size=0,8", {}, "rnn_size is 0"),
-        ("rnn_size=4,8", {"val_frac": 0.0}, "val_frac must be above 0"),
-        ("rnn_size=4,8", {"data": "absent.txt"}, "absent.txt"),
-    ],
-)
-def test_errors_are_found_before_anything_is_written(sweep, tmp_path, search, given, message):
-    with pytest.raises(MinicharError, match=message):
-        sweep(search, **given)
-    assert not (tmp_path / "sweep").exists()
-
-
-def test_a_fixed_option_may_need_the_value_of_a_searched_one(sweep):
-    assert sweep("use_ss=true,true", min_ss=0.5).plan.given["min_ss"] == 0.5
-
-
-@pytest.mark.parametrize("when", ["new", "existing"])
-def test_the_database_is_opened_while_the_directory_is_locked(sweep, tmp_path, monkeypatch, when):
-    """Otherwise, processes that start together create the tables at the same time, and SQLite fails."""
-    locked = []
-
-    def opened(*arguments):
-        with locking(tmp_path / "sweep" / "sweep.lock", wait=False) as free:
-            locked.append(not free)
-        return open_storage(*arguments)
-
-    if when == "existing":
-        sweep()
-    monkeypatch.setattr("minichar.sweep.study.open_storage", opened)
-    sweep()
-    assert locked == [True]
-
-
-def test_the_password_of_a_database_is_not_stored(sweep, tmp_path, monkeypatch):
-    def opened(optuna, url):
-        assert "secret" in url.render_as_string(hide_password=False)
-        return open_storage(optuna, make_url("sqlite:///elsewhere.db"))
-
-    make_url = pytest.importorskip("sqlalchemy.engine").make_url
-    monkeypatch.setattr("minichar.sweep.study.open_storage", opened)
-    for url in ("//me:secret@host/name", "//me@host/name?password=secret"):  # create the sweep, then join it
-        assert sweep(storage=f"postgresql:{url}").plan.database == "postgresql://me@host/name"
-    assert "secret" not in (tmp_path / "sweep" / "sweep.json").read_text()
-
-
 def test_a_trial_that_was_completed_a_moment_ago_is_not_taken(sweep):
     """Another process may complete a trial after this one has listed it as running."""
     first, second = sweep(), sweep()
@@ -203,27 +156,15 @@ def test_a_trial_that_was_completed_a_moment_ago_is_not_taken(sweep):
         assert second.take(2, locks).number == 1
 
 
-def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
-    sweep()
-    for search, given in (("rnn_size=4,8", {}), ("rnn_size=4,16", {"seed": 1})):
-        with pytest.raises(MinicharError, match="is a sweep with different options"):
-            sweep(search, **given)
-    with pytest.raises(MinicharError, match="stored in the directory: use the same --storage"):
-        open_study(tmp_path / "sweep", storage="sqlite:///other.db")
-    (tmp_path / "sweep" / "sweep.db").unlink()
-    with pytest.raises(MinicharError, match="cannot use the sweep's database"):
-        sweep()
-    (tmp_path / "sweep" / "sweep.json").write_text("{")
-    with pytest.raises(MinicharError, match="cannot read the plan"):
-        sweep()
-    (tmp_path / "sweep" / "sweep.json").unlink()
-    (tmp_path / "sweep" / "trial-0000").mkdir()
-    with pytest.raises(MinicharError, match="contains trials of another sweep"):
-        sweep()
-
-
-def test_names_with_special_characters(sweep, tmp_path):
-    name = "a ?#%20{x} 山"
-    assert len([*sweep(folder=name).run(1)]) > 1
-    assert (tmp_path / name / "sweep.db").is_file()
-    assert json.loads((tmp_path / name / "sweep.json").read_text(encoding="utf-8"))["database"] == ""
+def test_a_sweep_continues_from_another_directory(sweep, tmp_path, monkeypatch):
+    interrupt(one := sweep(), Saved)
+    assert one.plan.given["data"] == str(tmp_path / "input.txt")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    folder = Path("..", "sweep")
+    ended = [event for event in Sweep(folder, None, None, [CPU]).run(2) if isinstance(event, Ended)]
+    assert [(each.number, each.state) for each in ended] == [(0, "complete"), (1, "complete")]
+    (tmp_path / "input.txt").unlink()
+    with pytest.raises(MinicharError, match=r"input\.txt' does not exist"):
+        Sweep(folder, None, None, [CPU])
+    assert states(one) == ["COMPLETE"] * 2

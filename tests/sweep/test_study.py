@@ -1,0 +1,127 @@
+import json
+
+import pytest
+from toys import TEXT
+
+from minichar.devices.cpu import CPU
+from minichar.errors import MinicharError
+from minichar.files import locking
+from minichar.sweep.study import open_storage, open_study, read_plan
+from minichar.sweep.trials import Ended, Sweep
+
+
+def edited(path, **changes):
+    """Change the plan in a file."""
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("search", "given", "message"),
+    [
+        ("rnn_size=0,8", {}, "rnn_size is 0"),
+        ("rnn_size=4,8", {"val_frac": 0.0}, "val_frac=0.0 is too small"),
+        ("rnn_size=4,8", {"val_frac": 1e-7}, "val_frac=1e-07 is too small"),
+        ("rnn_size=4,8", {"train_frac": 0.99}, "training fraction 0.99"),
+        ("rnn_size=4,8", {"reset_on": "###"}, "reset_on is '###', but '#' is not in the vocabulary"),
+        ("rnn_size=4,8", {"reset_on": "xox"}, "reset_on is 'xox', which does not occur"),
+        ("rnn_size=4,8", {"data": "absent.txt"}, "absent.txt"),
+    ],
+)
+def test_errors_are_found_before_anything_is_written(sweep, tmp_path, search, given, message):
+    with pytest.raises(MinicharError, match=message):
+        sweep(search, **given)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_fixed_option_may_need_the_value_of_a_searched_one(sweep):
+    assert sweep("use_ss=true,true", min_ss=0.5).plan.given["min_ss"] == 0.5
+
+
+@pytest.mark.parametrize("when", ["new", "existing"])
+def test_the_database_is_opened_while_the_directory_is_locked(sweep, tmp_path, monkeypatch, when):
+    """Otherwise, processes that start together create the tables at the same time, and SQLite fails."""
+    locked = []
+
+    def opened(*arguments):
+        with locking(tmp_path / "sweep" / "sweep.lock", wait=False) as free:
+            locked.append(not free)
+        return open_storage(*arguments)
+
+    if when == "existing":
+        sweep()
+    monkeypatch.setattr("minichar.sweep.study.open_storage", opened)
+    sweep()
+    assert locked == [True]
+
+
+def test_the_password_of_a_database_is_not_stored(sweep, tmp_path, monkeypatch):
+    def opened(optuna, url):
+        assert "secret" in url.render_as_string(hide_password=False)
+        return open_storage(optuna, make_url("sqlite:///elsewhere.db"))
+
+    make_url = pytest.importorskip("sqlalchemy.engine").make_url
+    monkeypatch.setattr("minichar.sweep.study.open_storage", opened)
+    for url in ("//me:secret@host/name", "//me@host/name?password=secret"):  # create the sweep, then join it
+        assert sweep(storage=f"postgresql:{url}").plan.database == "postgresql://me@host/name"
+    assert "secret" not in (tmp_path / "sweep" / "sweep.json").read_text()
+
+
+def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
+    sweep()
+    for search, given in (("rnn_size=4,8", {}), ("rnn_size=4,16", {"seed": 1})):
+        with pytest.raises(MinicharError, match="is a sweep with different options"):
+            sweep(search, **given)
+    with pytest.raises(MinicharError, match="stored in the directory: use the same --storage"):
+        open_study(tmp_path / "sweep", storage="sqlite:///other.db")
+    (tmp_path / "sweep" / "sweep.db").unlink()
+    with pytest.raises(MinicharError, match="cannot use the sweep's database"):
+        sweep()
+    (tmp_path / "sweep" / "sweep.json").write_text("{")
+    with pytest.raises(MinicharError, match="cannot read the plan"):
+        sweep()
+    (tmp_path / "sweep" / "sweep.json").unlink()
+    (tmp_path / "sweep" / "trial-0000").mkdir()
+    with pytest.raises(MinicharError, match="contains trials of another sweep"):
+        sweep()
+
+
+def test_a_sweep_is_not_continued_with_another_text(sweep, tmp_path):
+    sweep()
+    text = tmp_path / "input.txt"
+    text.write_text(text.read_text(encoding="utf-8") + "x", encoding="utf-8")
+    for plan in (None, read_plan(tmp_path / "sweep")):
+        with pytest.raises(MinicharError, match=r"input\.txt is not the text that the sweep .* was started"):
+            Sweep(tmp_path / "sweep", plan, None, [CPU])
+
+
+def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):
+    given = sweep().plan.given
+    edited(tmp_path / "sweep" / "sweep.json", given=given | {"data": "input.txt"}, digest="")
+    (tmp_path / "input.txt").write_text(TEXT[:-30], encoding="utf-8")
+    assert [event.state for event in sweep().run(1) if isinstance(event, Ended)] == ["complete"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"given": {"nonsense": 1}}, "there is no option 'nonsense'"),
+        ({"given": {"rnn_sise": 1}}, "there is no option 'rnn_sise'; did you mean 'rnn_size'?"),
+        ({"given": {"data": 5}}, ""),
+        ({"given": None}, "'given' must be a dictionary, and 'search' a list"),
+        ({"search": None}, "'given' must be a dictionary, and 'search' a list"),
+        ({"nonsense": 1}, "unexpected keyword argument 'nonsense'"),
+    ],
+)
+def test_a_damaged_plan_is_reported(sweep, tmp_path, changes, message):
+    sweep()
+    edited(tmp_path / "sweep" / "sweep.json", **changes)
+    with pytest.raises(MinicharError, match=r"^cannot read the plan of the sweep, .*: ") as raised:
+        Sweep(tmp_path / "sweep", None, None, [CPU])
+    assert message in str(raised.value)
+
+
+def test_names_with_special_characters(sweep, tmp_path):
+    name = "a ?#%20{x} 山"
+    assert len([*sweep(folder=name).run(1)]) > 1
+    assert (tmp_path / name / "sweep.db").is_file()
+    assert json.loads((tmp_path / name / "sweep.json").read_text(encoding="utf-8"))["database"] == ""
