@@ -36,6 +36,7 @@ class SweepReport:
         self.live = not quiet and sys.stderr.isatty()
         self.shown_at = self.begun = monotonic()
         self.validation = ""
+        self.notes: set[str] = set()
         searched = ", ".join(map(str, sweep.space))
         self.say(f"sweep      {sweep.folder}/: up to {counted(trials, 'trial')} of {searched}")
 
@@ -58,6 +59,10 @@ class SweepReport:
                 self.begun, self.validation = monotonic(), ""
                 if self.trainer.iteration:
                     self.say(f"{f'trial {event.number}':11}resumed at epoch {self.trainer.epoch:.2f}")
+                for note in event.run.notes:
+                    if note not in self.notes:
+                        self.notes.add(note)
+                        self.say(f"{f'trial {event.number}':11}{note}")
             case Evaluated(val=val) if val is not None:
                 self.validation = f"  validation {val.loss:.4f}"
             case Step() if self.live and monotonic() - self.shown_at >= REFRESH:

@@ -19,7 +19,7 @@ from minichar.training.settings import Settings
 FIXED = (
     *("recipe", "data", "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
     *("eval_val_every", "max_val_chunks", "sample_every", "checkpoint_dir", "savefile", "keep"),
-    *("checkpoint_every", "max_time"),
+    *("checkpoint_every", "max_time", "title"),
 )
 """Options that cannot be searched because they change the validation text or do not affect the loss."""
 TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}

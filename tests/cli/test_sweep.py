@@ -72,6 +72,14 @@ def test_a_sweep_continues_from_another_directory(cli, home, optuna, monkeypatch
     assert f"--data {home}/input.txt" in result.stdout
 
 
+def test_each_note_about_the_trials_is_printed_once(cli, home, optuna):
+    words = ("--data", "input.txt", *SMALL[:4], *SMALL[6:], "--reset-on", r"\n", "--trials", 3)
+    lines = cli("sweep", *words, "--search", "batch_size=200,200").stderr.splitlines()
+    assert lines[1].startswith("trial 0    ")
+    for note in ("too few for batch size 200", "the state is reset at '\\n'"):
+        assert len([line for line in lines if note in line]) == 1
+
+
 def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, optuna, monkeypatch):
     (home / "space.toml").write_text("rnn_size = [4, 8]\n")
     with CliRunner().isolation():

@@ -32,6 +32,7 @@ def test_parse(text, expected):
         ("dropout=0..0.5:log", "--dropout=0..0.5:log is logarithmic, so it must start above 0"),
         ("rnn_size=8,16:log", "--rnn-size=8,16:log is a list"),
         ("val_frac=0.1,0.2", "--val-frac cannot be searched: set it to one value"),
+        ("title=a,b", "--title cannot be searched"),
     ],
 )
 def test_invalid_dimensions(text, message):
