@@ -1,4 +1,5 @@
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.sweep.study import STARTUP, results
 from minichar.sweep.trials import Began, Ended, Sweep
-from minichar.training.events import Evaluated, Saved, Step
+from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 from minichar.training.recipes import settings_from
 from minichar.training.start import begin
 
@@ -106,20 +107,53 @@ def test_stop_saves_a_checkpoint_and_leaves_the_trial_to_the_next_process(sweep)
     assert [*events][-1].state == "complete"
 
 
-def test_the_time_limit_stops_the_sweep(sweep):
-    *_, ended = sweep().run(9, minutes=1e-9)
+def test_a_trial_stopped_before_its_trainer_exists_is_left_to_the_next_process(sweep, monkeypatch):
+    def begin_late(*arguments):
+        one.stop()
+        return begin(*arguments)
+
+    one = sweep()
+    monkeypatch.setattr("minichar.sweep.trials.begin", begin_late)
+    began, ended = one.run(2)
+    assert (began.run.trainer.iteration, ended.state) == (0, "unfinished")
+
+
+def test_the_time_limit_in_minutes_stops_the_sweep(sweep, monkeypatch):
+    clock = count()
+    monkeypatch.setattr("minichar.sweep.trials.monotonic", lambda: float(next(clock)))
+    *events, ended = sweep().run(9, minutes=0.125)  # a second per event
+    assert [type(event) for event in events] == [Began, *[Step] * 7, Saved]
     assert (ended.number, ended.state) == (0, "unfinished")
 
 
-def test_a_trial_above_the_median_at_the_same_point_of_the_run_is_pruned(sweep):
-    one = sweep("learning_rate=1e-9,0.05,0.06")
+def test_a_trial_that_ends_early_is_complete_and_its_loss_is_the_lowest(sweep):
+    one = sweep("learning_rate=0.2,0.2", rnn_size=8, warmup=0.0, ema=0.0, patience=1, max_epochs=100.0)
+    events = [*one.run(1)]
+    losses = [event.val.loss for event in events if isinstance(event, Evaluated)]
+    *_, early, ended = events
+    assert isinstance(early, EndedEarly)
+    assert ended.state == "complete"
+    assert ended.loss == results(one.study)[0].loss == min(losses) < losses[-1]
+
+
+@pytest.mark.parametrize(
+    ("eval_val_every", "percentages", "state"),
+    [
+        (0, [50], "pruned"),
+        (6, [9, 18], "pruned"),  # not in the first 10% of the run
+        (1000, [100], "complete"),  # not after the last step
+    ],
+)
+def test_a_trial_above_the_median_at_the_same_point_of_the_run_is_pruned(
+    sweep, eval_val_every, percentages, state
+):
+    one = sweep("learning_rate=1e-9,0.05,0.06", rnn_size=16, eval_val_every=eval_val_every)
     for number in range(STARTUP + 1):
         one.study.enqueue_trial({"learning_rate": 1e-9 if number in (0, STARTUP) else 0.05})
     events = one.run(STARTUP + 2)
     ended = [event for event in events if isinstance(event, Ended) and event.number <= STARTUP]
-    assert [each.state for each in ended] == ["complete"] * STARTUP + ["pruned"]
-    *_, pruned, _ = one.study.trials
-    assert [*pruned.intermediate_values] == [50], "the loss is reported at 50% of the run"
+    assert [each.state for each in ended] == ["complete"] * STARTUP + [state]
+    assert [*one.study.trials[STARTUP].intermediate_values] == percentages
 
 
 def test_a_failed_trial_is_reported_and_the_sweep_goes_on(sweep):
@@ -130,6 +164,27 @@ def test_a_failed_trial_is_reported_and_the_sweep_goes_on(sweep):
     assert all("training failed" in trial.user_attrs["error"] for trial in one.study.trials)
     assert states(one) == ["FAIL"] * 2
     assert results(one.study) == []
+
+
+def test_a_trial_that_needs_too_much_memory_has_failed_and_the_sweep_goes_on(sweep, monkeypatch):
+    def begin_or_fail(settings, *devices):
+        if settings.checkpoint_dir.name == "trial-0000":
+            raise MemoryError("Unable to allocate 9 TiB")
+        return begin(settings, *devices)
+
+    one = sweep()
+    monkeypatch.setattr("minichar.sweep.trials.begin", begin_or_fail)
+    ended = [event for event in one.run(2) if isinstance(event, Ended)]
+    assert [each.state for each in ended] == ["failed", "complete"]
+    assert ended[0].error == "out of memory (Unable to allocate 9 TiB)"
+    assert states(one) == ["FAIL", "COMPLETE"]
+
+
+def test_a_database_error_during_the_sweep_is_reported(sweep, tmp_path):
+    one = sweep()
+    (tmp_path / "sweep" / "sweep.db").write_bytes(bytes(100_000))
+    with pytest.raises(MinicharError, match="cannot use the sweep's database: "):
+        [*one.run(1)]
 
 
 def test_an_error_of_the_system_ends_the_sweep_and_not_the_trial(sweep, monkeypatch):
