@@ -32,13 +32,13 @@ class SweepReport:
     """
 
     def __init__(self, sweep: Sweep, trials: int, quiet: bool, in_environment: bool = False) -> None:
-        self.sweep, self.trials, self.in_environment = sweep, trials, in_environment
+        self.sweep, self.trials, self.in_environment = sweep, int(min(trials, sweep.size)), in_environment
         self.live = not quiet and sys.stderr.isatty()
         self.shown_at = self.begun = monotonic()
         self.validation = ""
         self.notes: set[str] = set()
         searched = ", ".join(map(str, sweep.space))
-        self.say(f"sweep      {sweep.folder}/: up to {counted(trials, 'trial')} of {searched}")
+        self.say(f"sweep      {sweep.folder}/: up to {counted(self.trials, 'trial')} of {searched}")
 
     def __enter__(self) -> "SweepReport":
         return self

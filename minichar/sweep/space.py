@@ -8,6 +8,8 @@ rnn_size=64,128                 a list of choices
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,17 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
     for each in space:
         for value in each.examples:
             settings_from({**first, each.name: value})
+
+
+def size(space: Sequence[Dimension]) -> float:
+    """Return the number of combinations of values, which is infinite if an option has a range."""
+    return inf if any(each.is_range for each in space) else prod(len(each.values) for each in space)
+
+
+def combination(space: Sequence[Dimension], n: int) -> dict[str, Any]:
+    """Return the n-th combination of choices, counting from 0. The last option varies fastest."""
+    choices = next(islice(product(*(each.values for each in space)), n, None))
+    return dict(zip((each.name for each in space), choices, strict=True))
 
 
 def values_of(space: Iterable[Dimension], trial: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ sweep's lock while it takes a trial, so that two processes cannot take the same 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,7 +23,7 @@ from minichar.checkpoints.naming import is_checkpoint, newest_first
 from minichar.devices.backend import Backend
 from minichar.errors import Completed, MinicharError, Option
 from minichar.files import locking
-from minichar.sweep.space import check_space, parse, values_of
+from minichar.sweep.space import check_space, combination, parse, size, values_of
 from minichar.sweep.study import Plan, database_errors, open_study, part, read_plan
 from minichar.text.corpus import Corpus
 from minichar.training.events import EndedEarly, Evaluated, Event
@@ -98,6 +99,7 @@ class Sweep:
                 "choose another directory with --sweep-dir"
             )
         self.space = [parse(text) for text in self.plan.search]
+        self.size = size(self.space)
         self.stopping = False
         self.trainer: Trainer | None = None
 
@@ -113,7 +115,8 @@ class Sweep:
         Parameters
         ----------
         trials : int
-            Total number of trials, including those of other processes and earlier runs.
+            Total number of trials, including those of other processes and earlier runs. If the search space
+            is finite, each combination of values is tried once.
         minutes : float
             Number of minutes after which `stop` is called; 0 for no limit.
         """
@@ -137,8 +140,12 @@ class Sweep:
                 # Another process may have completed the trial just before it released the lock.
                 if locked and each.number in [trial.number for trial in self.running()]:
                     return part("optuna").trial.Trial(self.study, each._trial_id)
-            if len(self.study.get_trials(deepcopy=False)) >= trials:
+            known = self.study.get_trials(deepcopy=False)
+            waiting = [each for each in known if each.state is part("optuna").trial.TrialState.WAITING]
+            if len(known) - len(waiting) >= min(trials, self.size):
                 return None
+            if isfinite(self.size) and not waiting:  # Optuna would repeat combinations
+                self.study.enqueue_trial(combination(self.space, len(known)))
             trial = self.study.ask()
             locks.enter_context(locking(self.directory(trial.number) / "lock"))
             return trial

@@ -83,6 +83,18 @@ def test_a_trial_killed_after_its_last_checkpoint_is_completed_without_training(
     assert events[0].loss == min(one.study.trials[0].intermediate_values.values())
 
 
+def test_each_combination_of_choices_is_tried_once(sweep):
+    """The second process takes over after the first was killed between choosing and starting a trial."""
+    choices = "rnn_size=4,8", "learning_rate=0.01,0.02"
+    for _ in (one := sweep(*choices)).run(1):
+        pass
+    one.study.enqueue_trial({"rnn_size": 4, "learning_rate": 0.02})
+    ended = [event for event in sweep(*choices).run(20) if isinstance(event, Ended)]
+    assert [each.number for each in ended] == [1, 2, 3]
+    tried = [(trial.params["rnn_size"], trial.params["learning_rate"]) for trial in one.study.trials]
+    assert tried == [(4, 0.01), (4, 0.02), (8, 0.01), (8, 0.02)]
+
+
 def test_a_trial_belongs_to_one_process(sweep):
     one, other = sweep().run(2), sweep().run(2)
     assert [next(one).number, next(other).number] == [0, 1]
@@ -147,11 +159,9 @@ def test_a_trial_that_ends_early_is_complete_and_its_loss_is_the_lowest(sweep):
 def test_a_trial_above_the_median_at_the_same_point_of_the_run_is_pruned(
     sweep, eval_val_every, percentages, state
 ):
-    one = sweep("learning_rate=1e-9,0.05,0.06", rnn_size=16, eval_val_every=eval_val_every)
-    for number in range(STARTUP + 1):
-        one.study.enqueue_trial({"learning_rate": 1e-9 if number in (0, STARTUP) else 0.05})
-    events = one.run(STARTUP + 2)
-    ended = [event for event in events if isinstance(event, Ended) and event.number <= STARTUP]
+    rates = ",".join(["1e-9", *["0.05"] * (STARTUP - 1), "1e-9"])
+    one = sweep(f"learning_rate={rates}", rnn_size=16, eval_val_every=eval_val_every)
+    ended = [event for event in one.run(STARTUP + 1) if isinstance(event, Ended)]
     assert [each.state for each in ended] == ["complete"] * STARTUP + [state]
     assert [*one.study.trials[STARTUP].intermediate_values] == percentages
 
