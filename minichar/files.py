@@ -1,4 +1,4 @@
-"""Write files so that a reader sees either the old file or the complete new one.
+"""Read text files, and write files so that a reader sees either the old file or the complete new one.
 
 New content is written to a temporary file in the same directory, flushed to disk, and renamed over the old
 file. The process locks its temporary file so that `remove_abandoned` can tell files in use from files left
@@ -268,3 +268,21 @@ def _sync_directory(directory: Path) -> None:
         # flush directories. The new file is complete in either case.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP):
             raise
+
+
+def read_text(path: Path) -> str:
+    """Return the contents of a UTF-8 file.
+
+    Raises
+    ------
+    MinicharError
+        If the file cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise MinicharError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MinicharError(
+            f"cannot read {path}: it is not UTF-8 (invalid byte at offset {error.start})"
+        ) from error

@@ -10,7 +10,7 @@ import pytest
 
 import minichar.files as files
 from minichar.errors import MinicharError
-from minichar.files import check_directory, locking, remove_abandoned, replacing, sharing, writing
+from minichar.files import check_directory, locking, read_text, remove_abandoned, replacing, sharing, writing
 
 posix = pytest.mark.skipif(files.fcntl is None, reason="requires POSIX file locks")
 
@@ -247,3 +247,17 @@ class TestLocking:
         monkeypatch.setattr(files.fcntl, "flock", flock)
         with pytest.raises(MinicharError, match="No locks available"), locking(tmp_path / "lock"):
             pass
+
+
+def test_read_text(tmp_path):
+    path = tmp_path / "keys"
+    path.write_bytes("é\n".encode())
+    assert read_text(path) == "é\n"
+    path.write_bytes(b"ab\xff")
+    for bad, words in (
+        (path, "it is not UTF-8 (invalid byte at offset 2)"),
+        (tmp_path / "none", "No such file or directory"),
+    ):
+        with pytest.raises(MinicharError) as raised:
+            read_text(bad)
+        assert str(raised.value) == f"cannot read {bad}: {words}"

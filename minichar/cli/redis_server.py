@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from minichar.errors import MinicharError
+from minichar.files import read_text
 
 PASSWORD = "MINICHAR_REDIS_PASSWORD"
 """Environment variable that contains the password."""
@@ -20,13 +20,7 @@ def with_password(url: str, file: Path | None) -> str:
     MinicharError
         If the file cannot be read.
     """
-    if file is None:
-        password = os.environ.get(PASSWORD, "")
-    else:
-        try:
-            password = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise MinicharError(f"cannot read {file}: {error}") from error
+    password = os.environ.get(PASSWORD, "") if file is None else read_text(file).strip()
     try:
         parts = urlsplit(url)
         given = parts.password

@@ -127,6 +127,7 @@ def command(
         raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 or ::")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     server.log(log_level.upper())
+    keys = part("minichar.web.keys").read_keys(key_file) if key_file else []
     if url is not None:
         if checkpoints:
             raise click.UsageError(
@@ -147,7 +148,6 @@ def command(
         if opened:
             click.launch(address)
 
-    keys = part("minichar.web.keys").read_keys(key_file) if key_file else []
     application = app.create_app(jobs, per_client, keys, hosts)
     server.serve(application, host, port, columns + queue, ready, jobs.close, proxy)
     click.echo("stopped", err=True)

@@ -55,12 +55,15 @@ def command(
     You can run any number of workers on any number of machines. Ctrl-C stops a worker after it finishes
     its running jobs. If a worker dies, another one takes over its jobs.
     """
+    part("minichar.web.server").log("WARNING")
+    url = with_password(url, password_file)
     models = part("minichar.web.models").load_models(checkpoints)
-    worker = part("minichar.web.worker").Worker(with_password(url, password_file), models, columns, pace)
+    worker = part("minichar.web.worker").Worker(url, models, columns, pace)
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once
-        click.echo("finishing the running jobs (press Ctrl-C again to stop at once)", err=True)
+        if worker.ready.is_set():
+            click.echo("finishing the running jobs (press Ctrl-C again to stop at once)", err=True)
         worker.stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

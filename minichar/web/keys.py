@@ -9,6 +9,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from minichar.errors import MinicharError
+from minichar.files import read_text
 
 PROTECTED = ("/api", "/plain", "/res", "/v1")
 """Paths that require a key, including all paths below them."""
@@ -22,10 +23,7 @@ def read_keys(path: Path) -> list[str]:
     MinicharError
         If the file cannot be read or contains no key.
     """
-    try:
-        keys = path.read_text("utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MinicharError(f"cannot read {path}: {error}") from error
+    keys = read_text(path).split()
     if not keys:
         raise MinicharError(f"{path} contains no API key: write one key per line")
     return keys

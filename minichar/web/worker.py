@@ -88,6 +88,8 @@ class Worker:
     ----------
     stopping : threading.Event
         Set this event to stop the worker.
+    ready : threading.Event
+        Set after the first heartbeat.
     """
 
     def __init__(self, url: str, models: dict[str, CharRNN], columns: int, pace: float) -> None:
@@ -102,7 +104,7 @@ class Worker:
             {"models": [info.dump() for info in self.infos.values()], "columns": columns}
         )
         self.tasks: dict[str, set[Task]] = {name: set() for name in models}
-        self.stopping = threading.Event()
+        self.stopping, self.ready = threading.Event(), threading.Event()
         self._total_columns = dict.fromkeys(models, columns)
         self._waiting_since = dict.fromkeys(models, time.monotonic())
         self._published = time.monotonic()  # time of the last round of publishing without an error
@@ -114,6 +116,11 @@ class Worker:
         ----------
         on_ready : callable
             Called once, after the first heartbeat, in another thread.
+
+        Raises
+        ------
+        MinicharError
+            If the worker is stopped before Redis could be reached.
         """
         takers = [threading.Thread(target=self._take_jobs, args=(name,), daemon=True) for name in self.infos]
         publisher = threading.Thread(target=self._publish, args=(takers,), daemon=True)
@@ -121,6 +128,8 @@ class Worker:
         for thread in (*takers, publisher, heart):
             thread.start()
         while publisher.is_alive() or heart.is_alive():
+            if self.stopping.is_set() and not self.ready.is_set() and not any(self.tasks.values()):
+                raise MinicharError(f"stopped before Redis at {self.store.address} could be reached")
             if self.stopping.is_set() and time.monotonic() - self._published > HEARTBEAT_TIMEOUT:
                 logging.error("Redis is not responding: leaving the running jobs to other workers")
                 return  # the threads may be waiting for Redis, and end with the process
@@ -131,7 +140,6 @@ class Worker:
 
     def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
         """Announce this worker, send heartbeats while its queues are not polled, and say when it stops."""
-        ready = False
         while not self.stopping.is_set():
             try:
                 self.store.announce(self.id, self.announcement)
@@ -142,9 +150,9 @@ class Worker:
             except redis.RedisError:
                 pass  # try again at the next heartbeat
             else:
-                if not ready:
+                if not self.ready.is_set():
+                    self.ready.set()
                     on_ready()
-                ready = True
             self.stopping.wait(HEARTBEAT_INTERVAL)
         with suppress(redis.RedisError):  # the announcement will expire
             self.store.withdraw(self.id)

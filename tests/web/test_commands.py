@@ -16,6 +16,8 @@ from minichar.cli import main
 from minichar.cli.redis_server import with_password
 from minichar.web import server
 
+MAIN = "from minichar.cli import main; main()"
+
 
 @pytest.fixture
 def command(folder, monkeypatch):
@@ -84,9 +86,14 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
         ),
         (["serve", "--redis", "http://:secret@x"], 1, "invalid Redis URL: it must have the form"),
         (["worker", "--redis", "x"], 1, "invalid Redis URL"),
-        (["worker", "--redis", "redis://x", "--redis-password-file", "none"], 1, "cannot read none"),
+        (
+            ["worker", "no.npz", "--redis", "redis://x", "--redis-password-file", "none"],
+            1,
+            "cannot read none: No such file or directory",
+        ),
         (["serve", "--host", ""], 2, "--host is empty"),
-        (["serve", "--api-key-file", "none"], 1, "cannot read none"),
+        (["serve", "no.npz", "--api-key-file", "none"], 1, "cannot read none: No such file or directory"),
+        (["serve", "--api-key-file", "cv"], 1, "cannot read cv: Is a directory"),
         (["worker"], 2, "--redis"),
     ],
     ids=str,
@@ -160,7 +167,20 @@ def test_serve_and_worker_wait_for_redis(serve, start):
     child.reader.join()
     assert "secret" not in child.output
     assert "Traceback" not in child.output
-    assert warning in start("worker", "--redis", "redis://127.0.0.1:1/0", ready=warning).output
+
+
+def test_a_worker_that_is_stopped_before_it_reaches_redis(start):
+    warning = "warning: cannot connect to Redis at redis://127.0.0.1:1/0: "
+    # The worker must not wait for running jobs, because there are none.
+    code = "from minichar.web import worker; worker.HEARTBEAT_TIMEOUT = 600; " + MAIN
+    child = start("worker", "--redis", "redis://127.0.0.1:1/0", ready=warning, python=("-c", code))
+    child.terminate()
+    assert child.wait(20) == 1
+    child.reader.join()
+    last = "Error: stopped before Redis at redis://127.0.0.1:1/0 could be reached\n"
+    assert child.output.endswith(last)
+    assert "running jobs" not in child.output
+    assert "Traceback" not in child.output
 
 
 def test_redis_password(redis_url, tmp_path, monkeypatch):

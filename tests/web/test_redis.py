@@ -1,5 +1,6 @@
 """Test servers and workers that share a Redis server."""
 
+import re
 import signal
 import threading
 from collections import Counter
@@ -636,11 +637,12 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
             redis.kill()
     queue.close()
     only.reader.join()
-    assert only.output.splitlines()[-3:] == [
-        "finishing the running jobs (press Ctrl-C again to stop at once)",
-        "ERROR:root:Redis is not responding: leaving the running jobs to other workers",
-        "stopped",
-    ]
+    finishing, error, stopped = only.output.splitlines()[-3:]
+    assert finishing == "finishing the running jobs (press Ctrl-C again to stop at once)"
+    time, _, error = error.partition(" ERROR ")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", time)
+    assert error == "Redis is not responding: leaving the running jobs to other workers"
+    assert stopped == "stopped"
 
 
 def test_client_resumes_on_another_server(port, redis_url, serve, running_worker, sampled):
