@@ -1,6 +1,7 @@
 """Advice on model size and losses, based on char-rnn's README."""
 
 from minichar.errors import counted
+from minichar.text.sizes import USUAL_T
 
 LARGE = 4.0
 """Number of parameters per training character above which a model is large for its text."""
@@ -41,11 +42,15 @@ def regularisation(dropout: float) -> str:
     )
 
 
-def updates_advice(updates: int, batch_size: int) -> str:
+def updates_advice(updates: int, B: int, T: int) -> str:
     """Return advice for a run with too few training steps, or an empty string."""
     if updates >= FEW_UPDATES:
         return ""
-    smaller = " or reduce --batch-size" if batch_size > 1 else ""
+    smaller = ""
+    if T > USUAL_T:
+        smaller = " or reduce --seq-length"
+    elif B > 1:
+        smaller = " or reduce --batch-size"
     return f"only {counted(updates, 'training step')}: increase --max-epochs{smaller}"
 
 

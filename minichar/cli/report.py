@@ -117,7 +117,7 @@ class Report:
         ]
         if (processes := self.trainer.team.size) > 1:
             lines.append(f"           {processes} processes share the {split.B} streams")
-        if advice := updates_advice(self.trainer.iterations, split.B):
+        if advice := updates_advice(self.trainer.iterations, split.B, split.T):
             lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")

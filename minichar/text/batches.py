@@ -151,6 +151,7 @@ def split_text(
     val_frac: float = 0.05,
     how: str = "columns",
     resets: Resets | None = None,
+    name: str = "the text",
 ) -> Split:
     """Split encoded text into training, validation and test chunks.
 
@@ -172,6 +173,8 @@ def split_text(
     how : {"columns", "tail"}
     resets : Resets, optional
         Where the state is reset in the text (`find_resets`). If given, each chunk also contains ``keep``.
+    name : str
+        What to call the text in an error message.
 
     Raises
     ------
@@ -190,7 +193,7 @@ def split_text(
         else:
             needed = bisect_left(range(MAX_N), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
-                f"the text has {counted(N, 'character')}, too few for one training"
+                f"{name} has {counted(N, 'character')}, too few for one training"
                 f"{' and one validation' * (val_frac > 0)} chunk: use at least {needed:,}"
             )
     lay_out = _columns if how == "columns" else _tail
@@ -198,8 +201,8 @@ def split_text(
     notes = []
     if asked != (B, T):
         notes.append(
-            f"{N:,} characters are too few for batch size {asked[0]} and sequence length {asked[1]}: "
-            f"reduced to batch size {B} and sequence length {T}"
+            f"{N:,} characters are too few for batch size {asked[0]:,} and sequence length {asked[1]:,}: "
+            f"reduced to batch size {B:,} and sequence length {T:,}"
         )
     parts = [train, val, test]
     pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each has one extra target

@@ -112,7 +112,7 @@ class Text:
                 empty.append(Path(source.name).name)
         if N < 2:
             size_of = "has only one character" if N else "is empty"
-            raise MinicharError(f"{self.name!r} {size_of}: at least two characters are needed")
+            raise MinicharError(f"{self.name!r} {size_of}: choose a longer text")
         return Count(counts, np.array(starts[:-1], np.int64), N, tuple(_notes(changes, empty)))
 
     def encode(self, vocabulary: Vocabulary, N: int) -> Iterator[NDArray[np.unsignedinteger]]:

@@ -19,15 +19,19 @@ If `eval_val_every` is 0, `max_val_chunks` is chosen as if this were the number 
 
 def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
     """Read the text specified by the settings, with or without a cache file next to it."""
-    return load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
+    corpus = load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
+    if len(corpus.vocabulary) > 1:
+        return corpus
+    note = "the text has only one distinct character: there is nothing to learn"
+    return replace(corpus, notes=(*corpus.notes, note))
 
 
 def choose(settings: Settings, corpus: Corpus) -> Settings:
     """Return the settings with `AUTOMATIC` values and zeros replaced by values that suit the text.
 
-    `choose_sizes` replaces a `batch_size` or `seq_length` of 0. A `max_epochs` of 0 becomes the number of
-    epochs in `STEPS` training steps. An `AUTOMATIC` `max_val_chunks` depends on step counts, not on measured
-    times, so runs are repeatable.
+    `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
+    text is short. A `max_epochs` of 0 becomes the number of epochs in `STEPS` training steps. An `AUTOMATIC`
+    `max_val_chunks` depends on step counts, not on measured times, so runs are repeatable.
     """
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
@@ -37,11 +41,13 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
         most = choose_max_val_chunks(settings.eval_val_every or STEPS)
         settings = replace(settings, max_val_chunks=most)
 
-    def left_out(B: int, T: int) -> int:
-        return _split(corpus, replace(settings, batch_size=B, seq_length=T)).left_out
+    def split(B: int, T: int) -> Split:
+        return _split(corpus, replace(settings, batch_size=B, seq_length=T))
 
-    B, T = choose_sizes(len(corpus.ids), settings.batch_size, settings.seq_length, left_out)
-    settings = replace(settings, batch_size=B, seq_length=T)
+    B, T = settings.batch_size, settings.seq_length
+    sizes = choose_sizes(len(corpus.ids), B, T, lambda B, T: split(B, T).left_out)
+    fitting = split(*sizes)  # reduced if the text is short
+    settings = replace(settings, batch_size=B or fitting.B, seq_length=T or fitting.T)
     if not settings.max_epochs:
         epochs = STEPS / len(_split(corpus, settings).train)
         settings = replace(settings, max_epochs=float(ceil(epochs)) if epochs > 1 else epochs)
@@ -88,4 +94,5 @@ def _split(corpus: Corpus, settings: Settings, resets: Resets | None = None) -> 
         settings.val_frac,
         settings.split,
         resets,
+        repr(corpus.path),
     )

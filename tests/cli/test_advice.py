@@ -75,13 +75,21 @@ def test_a_short_run_is_advised_only_to_train_longer(before):
     [(1, "only 1 training step:"), (100, "only 100 training steps:"), (499, "only 499"), (500, "")],
 )
 def test_updates_advice(updates, words):
-    assert updates_advice(updates, 2).startswith(words)
-    assert bool(updates_advice(updates, 2)) == bool(words)
+    assert updates_advice(updates, 2, 50).startswith(words)
+    assert bool(updates_advice(updates, 2, 50)) == bool(words)
 
 
-def test_a_batch_of_one_cannot_be_reduced():
-    assert updates_advice(100, 2).endswith("increase --max-epochs or reduce --batch-size")
-    assert updates_advice(100, 1).endswith("increase --max-epochs")
+@pytest.mark.parametrize(
+    ("B", "T", "words"),
+    [
+        (1, 50, "increase --max-epochs"),
+        (2, 50, "increase --max-epochs or reduce --batch-size"),
+        (2, 51, "increase --max-epochs or reduce --seq-length"),
+        (1, 51, "increase --max-epochs or reduce --seq-length"),
+    ],
+)
+def test_the_advice_names_the_size_that_can_be_reduced(B, T, words):
+    assert updates_advice(100, B, T).endswith(f": {words}")
 
 
 def test_more_dropout_is_not_recommended_if_there_is_much():
@@ -97,9 +105,9 @@ def test_underfitting_is_reported_in_the_second_half_of_the_run(updates, given):
 
 def test_advice_fits_a_terminal_beside_the_label():
     lines = [size_advice(ratio, dropout) for ratio in (0, 1, 10) for dropout in (0, 0.5)]
-    lines += [updates_advice(400, size) for size in (1, 50)]
+    lines += [updates_advice(400, *sizes) for sizes in ((1, 50), (50, 50), (50, 100))]
     for losses in ((1.0, 1.3), (1.5, 1.5)):
         for before in (4.0, 1.5):
             lines.append(fit_advice(*losses, before=before, updates=999, total=1000, ratio=1, dropout=0.5))
-    assert len(lines) == 12
+    assert len(lines) == 13
     assert max(map(len, lines)) <= 69

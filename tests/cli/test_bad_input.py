@@ -45,7 +45,7 @@ def refused(cli, home):
     ("content", "words"),
     [
         (None, "'x.txt' does not exist: choose a text file, or a directory that contains input.txt"),
-        (b"", "'x.txt' is empty: at least two characters are needed"),
+        (b"", "'x.txt' is empty: choose a longer text"),
         (b"\xef\xbb\xbf", "'x.txt' is empty"),
         (b"a", "'x.txt' has only one character"),
         ("汉".encode(), "'x.txt' has only one character"),
@@ -102,7 +102,7 @@ def test_text_with_a_read_error(refused, home, monkeypatch):
 def test_text_is_too_short(refused, home):
     (home / "x.txt").write_text("the river")
     assert re.search(
-        r"has 9 characters, too few for .*: use at least \d+", refused("train", "--data", "x.txt")
+        r"'x.txt' has 9 characters, too few for .*: use at least \d+", refused("train", "--data", "x.txt")
     )
 
 

@@ -302,6 +302,11 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
     assert "are too few for batch size 50 and sequence length" in said
 
 
+def test_advice_on_a_run_with_few_steps_because_of_long_sequences(cli):
+    said = cli("train", "--data", "input.txt", *TOY, "--seq-length", 60, "--max-epochs", 1).stderr
+    assert "training steps: increase --max-epochs or reduce --seq-length" in said
+
+
 @pytest.mark.parametrize("every", [0, 1, 2])
 def test_samples_during_training(cli, every):
     """Generating samples must not affect training."""

@@ -159,7 +159,7 @@ def test_a_byte_order_mark_of_another_encoding_gives_a_note(folder):
 def test_the_total_length_is_checked(folder):
     for name in ("a.txt", "b.txt", "c.TXT"):
         (folder / name).write_bytes(b"")
-    assert error_of(folder) == f"{str(folder)!r} is empty: at least two characters are needed"
+    assert error_of(folder) == f"{str(folder)!r} is empty: choose a longer text"
     (folder / "b.txt").write_text("b")
     assert f"{str(folder)!r} has only one character" in error_of(folder)
     (folder / "c.TXT").write_text("c")

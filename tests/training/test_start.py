@@ -486,3 +486,33 @@ def test_a_run_that_did_not_have_a_limit_is_resumed_without_one(stopped):
     header, arrays = parts(stopped)
     del header["details"]["settings"]["max_val_chunks"]
     assert resume(put_together(stopped, header, arrays), {}).trainer.settings.max_val_chunks == 0
+
+
+@pytest.mark.parametrize(
+    ("N", "B", "T", "sizes", "reduced"),
+    [
+        (100, 0, 0, (1, 49), ""),
+        (40, 0, 0, (1, 13), ""),
+        (100, 64, 0, (1, 49), "batch size 64 and sequence length 49"),
+        (100, 0, 40, (1, 40), ""),
+        (100, 0, 5000, (1, 39), "batch size 1 and sequence length 5,000"),
+        (100, 2, 5000, (1, 39), "batch size 2 and sequence length 5,000"),
+    ],
+)
+def test_only_sizes_that_were_requested_are_reported_as_too_large(N, B, T, sizes, reduced, tmp_path):
+    run = begin(toy_settings(tmp_path, TEXT[:N], batch_size=B, seq_length=T))
+    used = "reduced to batch size {} and sequence length {}".format(*sizes)
+    notes = (f"{N} characters are too few for {reduced}: {used}",) if reduced else ()
+    assert run.notes == notes
+    assert sizes == (run.trainer.split.B, run.trainer.split.T)
+
+
+def test_error_for_a_short_text_names_the_file(tmp_path):
+    with pytest.raises(MinicharError, match=r"input.txt' has 2 characters, .*: use at least 17$"):
+        begin(toy_settings(tmp_path, "ab", batch_size=0, seq_length=0))
+
+
+@pytest.mark.parametrize(("text", "count"), [("a" * 300, 1), ("ab" * 150, 0)])
+def test_a_text_of_one_repeated_character_is_reported(text, count, tmp_path):
+    note = "the text has only one distinct character: there is nothing to learn"
+    assert begin(toy_settings(tmp_path, text)).notes.count(note) == count
