@@ -37,7 +37,7 @@ class SweepReport:
         self.shown_at = self.begun = monotonic()
         self.validation = ""
         self.notes: set[str] = set()
-        searched = ", ".join(map(str, sweep.space))
+        searched = ", ".join(str(each).replace(each.name, each.title, 1) for each in sweep.space)
         self.say(f"sweep      {sweep.folder}/: up to {counted(self.trials, 'trial')} of {searched}")
 
     def __enter__(self) -> "SweepReport":
@@ -77,7 +77,7 @@ class SweepReport:
     def show_ended(self, ended: Ended) -> None:
         """Print the result of a trial."""
         loss = "" if ended.loss is None else f" {ended.loss:.4f}"
-        values = ", ".join(f"{name} {label(value)}" for name, value in ended.values.items())
+        values = ", ".join(f"{name.replace('_', '-')} {label(value)}" for name, value in ended.values.items())
         line = f"{f'trial {ended.number}':11}{ended.state}{loss} in {duration(monotonic() - self.begun)}"
         self.say(f"{line}: {values}" + (f": {ended.error}" if ended.error else ""))
 

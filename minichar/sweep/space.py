@@ -94,12 +94,13 @@ def parse(text: str) -> Dimension:
     body = values.removesuffix(LOG)
     log, is_range = body != values, ".." in body
     found = tuple(convert(name, word.strip()) for word in body.split(".." if is_range else ","))
+    asked = Option("search", text)
     if log and not is_range:
-        raise MinicharError(option, f"={values} is a list: {LOG} is for ranges, such as 1e-3..1e-2{LOG}")
+        raise MinicharError(asked, f" is a list: {LOG} is for ranges, such as 1e-3..1e-2{LOG}")
     if is_range and (TYPES[name] not in (int, float) or len(found) != 2 or not found[0] < found[1]):
-        raise MinicharError(option, f"={values} is not a range from a smaller to a larger number")
+        raise MinicharError(asked, " is not a range from a smaller to a larger number")
     if log and found[0] <= 0:
-        raise MinicharError(option, f"={values} is logarithmic, so it must start above 0")
+        raise MinicharError(asked, " is logarithmic, so it must start above 0")
     return Dimension(name, found, is_range, log)
 
 

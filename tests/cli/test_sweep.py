@@ -37,8 +37,8 @@ def optuna():
 def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     result = cli("sweep", *OPTIONS, "--trials", 3)
     lines = result.stderr.splitlines()
-    assert lines[0].startswith("sweep      sweep/: up to 3 trials of learning_rate=0.001..0.05:log, dropout=")
-    pattern = r"trial (\d) +complete (\d\.\d{4}) in \d+ s: learning_rate [\d.]+, dropout 0(\.1)?"
+    assert lines[0].startswith("sweep      sweep/: up to 3 trials of learning-rate=0.001..0.05:log, dropout=")
+    pattern = r"trial (\d) +complete (\d\.\d{4}) in \d+ s: learning-rate [\d.]+, dropout 0(\.1)?"
     losses = {m[1]: float(m[2]) for line in lines if (m := re.fullmatch(pattern, line))}
     assert [*losses] == ["0", "1", "2"]
     best = min(losses, key=losses.get)
@@ -88,7 +88,7 @@ def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, 
     monkeypatch.setattr("minichar.cli.sweep_report.REFRESH", 0.0)
     words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 1)
     said = cli("sweep", *words).stderr
-    assert "up to 1 trial of rnn_size=4,8\n" in said
+    assert "up to 1 trial of rnn-size=4,8\n" in said
     assert re.search(r"trial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}", said)
 
 
