@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from minichar.checkpoints.naming import open_checkpoint
+from minichar.cli.given import reject
 from minichar.cli.options import (
     PATH,
     GroupedCommand,
@@ -32,6 +33,8 @@ from minichar.training.text import lay_out, resets_of, where_reset
 
 LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
 """Settings that determine which characters are held out."""
+PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length")
+"""Options that have no effect if the whole text is evaluated."""
 
 text = group("Text")
 reading = group("Evaluation")
@@ -96,7 +99,10 @@ reading = group("Evaluation")
 )
 @click.option("--quiet", is_flag=True, help="Hide the progress bar.")
 @devices
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     checkpoint: Path | None,
     split: str | None,
     part: str,
@@ -114,6 +120,8 @@ def command(
     """
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
+    if split == "whole":
+        reject(ctx, PART_ONLY, "has no effect with --split whole: omit one of them")
     if block and start == "carried":
         raise click.UsageError("--block always starts from a zero state: omit --start carried")
     announce_waits(*devices)

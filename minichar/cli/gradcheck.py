@@ -2,6 +2,7 @@
 
 import click
 
+from minichar.cli.given import reject
 from minichar.cli.options import CellName, GroupedCommand, Integer, Number, OneOf, device, group
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import host_generator
@@ -27,12 +28,13 @@ chunk = group("Chunk")
 @network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
 @network_("--embedding", default=0, metavar="D", help="Size of the embedding. 0: one-hot vectors.")
 @network_("--layer-norm", is_flag=True, help="Normalise the pre-activations of each gate.")
-@chunk("--vocab-size", default=7, metavar="V", help="Number of characters in the vocabulary.")
+@chunk(
+    "--vocab-size", default=7, metavar="V", type=Integer(2), help="Number of characters in the vocabulary."
+)
 @chunk("--seq-length", default=6, metavar="T", type=Integer(1), help="Number of time steps.")
 @chunk("--batch-size", default=3, metavar="B", type=Integer(1), help="Number of sequences.")
 @chunk(
     "--teacher-forcing-ratio",
-    "--true-share",
     default=0.7,
     metavar="P",
     type=Number(0, 1),
@@ -65,6 +67,8 @@ def command(
     differences, which are accurate to about 1e-9. The initial state is nonzero, and dropout,
     DropConnect and scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
+    if model != "gru":
+        reject(ctx, ["gru_reset"], "has no effect without --model gru: add --model gru or omit it")
     if layer_norm and rnn_size == 2:
         raise click.UsageError(
             "with --layer-norm and two units, central differences are inaccurate: use another --rnn-size"

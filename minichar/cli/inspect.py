@@ -9,6 +9,7 @@ import click
 from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import open_checkpoint
+from minichar.cli.given import reject
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
@@ -51,8 +52,14 @@ looking = group("Page")
     show_default=False,
     help="Encoding of the text.  [default: utf-8; for the training text, as in training]",
 )
+@click.pass_context
 def command(
-    checkpoint: Path | None, text: Path | None, html: Path | None, length: int, encoding: str | None
+    ctx: click.Context,
+    checkpoint: Path | None,
+    text: Path | None,
+    html: Path | None,
+    length: int,
+    encoding: str | None,
 ) -> None:
     """Show the contents of a checkpoint: configuration, parameters and loss history.
 
@@ -61,11 +68,9 @@ def command(
     whether a character is inside quotes. It also shows the surprisal of each character, the most likely
     alternatives, and the distribution of gate values.
     """
-    for name, value in (("--text", text), ("--encoding", encoding)):
-        if value is not None and html is None:
-            raise click.UsageError(
-                f"{name} requires --html: specify an output file, such as --html page.html"
-            )
+    if html is None:
+        why = "requires --html: specify an output file, such as --html page.html"
+        reject(ctx, ["text", "length", "encoding"], why)
     path, model = open_checkpoint(checkpoint, load_model)
     if html is None:
         show(model, path)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,9 +64,10 @@ class GroupedOption(click.Option):
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """Return the notes after the help text, with ranges in words: ``[default: 3; at least 1]``."""
         extra = super().get_help_extra(ctx)
-        if isinstance(self.type, click.IntRange | click.FloatRange):
-            low, high = self.type.min, self.type.max
-            extra["range"] = f"at least {low}" if high is None else f"from {low} to {high}"
+        if "default" in extra and isinstance(self.default, float):
+            extra["default"] = f"{self.default:g}"
+        if isinstance(self.type, Ranged):
+            extra["range"] = self.type.words
         return extra
 
 
@@ -110,16 +112,34 @@ class GroupedCommand(TwoDashes):
                 formatter.write_dl(records)
 
 
-class Integer(click.IntRange):
-    """Integer in a range. Click calls its own type an "integer range" in error messages."""
+class Ranged:
+    """Mixin for the types of numbers in a range, which help and error messages describe in words.
 
-    name = "integer"
+    Parameters
+    ----------
+    low, high : float
+        The smallest and the largest valid number.
+    """
+
+    def __init__(self, low: float, high: float = inf) -> None:
+        self.low, self.high = low, high
+        self.words = f"at least {low}" if high == inf else f"from {low} to {high}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or report a usage error worded like those of `minichar.checks`."""
+        number = super().convert(value, param, ctx)  # type: ignore[misc]  # the other base
+        if not self.low <= number <= self.high:  # also rejects NaN
+            name = param.opts[0] if param else "the value"
+            raise click.UsageError(f"{name} is {number}; it must be {self.words}", ctx)
+        return number
 
 
-class Number(click.FloatRange):
-    """Floating-point number in a range. Click calls its own type a "float range" in error messages."""
+class Integer(Ranged, click.types.IntParamType):
+    """Integer in a range."""
 
-    name = "float"
+
+class Number(Ranged, click.types.FloatParamType):
+    """Floating-point number in a range."""
 
 
 class Minutes(click.types.FloatParamType):

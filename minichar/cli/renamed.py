@@ -31,6 +31,11 @@ RENAMED = {
     "hidden-size": "--rnn-size",
     "epochs": "--max-epochs",
     "lr": "--learning-rate",
+    # other commands of minichar
+    "data": "--text",
+    "text": "--data",
+    # earlier versions of minichar
+    "true-share": "--teacher-forcing-ratio",
 }
 """Options that take the same values as a minichar option, or as the argument (an empty string)."""
 
@@ -104,7 +109,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
             del rest[: with_value and not equals]
             (renamed if not new_words or new_words[0] in options else unknown).append(name)
             dropped += [] if new_words else [name]
-        elif (new := RENAMED.get(key, ours)) in options:
+        elif (new := next((new for new in (RENAMED.get(key), ours) if new in options), None)) is not None:
             renamed.append(name)
             words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]
         else:

@@ -8,6 +8,7 @@ import click
 
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli import INTERRUPTED
+from minichar.cli.given import reject
 from minichar.cli.options import (
     PATH,
     Escaped,
@@ -23,7 +24,7 @@ from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
-from minichar.sampling.generate import Unknown, generate, generate_many
+from minichar.sampling.generate import Unknown, check_options, generate, generate_many
 
 SEEDS = 1_000_000
 """Number of possible random seeds, small enough that a seed is easy to type."""
@@ -96,7 +97,9 @@ ending = group("Length")
 )
 @click.option("--quiet", is_flag=True, help="Print nothing to standard error.")
 @device
+@click.pass_context
 def command(
+    ctx: click.Context,
     checkpoint: Path | None,
     drawn: bool,
     temperature: float,
@@ -117,6 +120,8 @@ def command(
 
     Prints the text to standard output as it is generated, and everything else to standard error.
     """
+    if not drawn:
+        reject(ctx, ["temperature", "top_k", "top_p"], "has no effect with --argmax: omit one of them")
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
     if prime_file is not None:
         if primetext:
@@ -124,6 +129,11 @@ def command(
         primetext = read_prime(prime_file)
     if seed is None:
         seed = secrets.randbelow(SEEDS)
+    check_options(length, num_samples, seed, stop)
+    if num_samples > 1 and length == 0:
+        raise click.UsageError(
+            "--length 0 generates indefinitely, so only one sample is possible: omit --num-samples"
+        )
     path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
     if not quiet:
         announce_waits(device)
@@ -161,10 +171,6 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
     """Print several samples when all are complete, each followed by a blank line."""
-    if options["length"] == 0:
-        raise click.UsageError(
-            "--length 0 generates indefinitely, so only one sample is possible: omit --num-samples"
-        )
     steps = generate_many(model, num_samples, **options)
     for i, pieces in enumerate(zip(*steps, strict=True), start=1):
         if not quiet:

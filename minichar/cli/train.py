@@ -9,9 +9,10 @@ from shlex import quote
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from minichar.checkpoints.naming import newest_first, open_checkpoint
+from minichar.cli.dashes import reject_typographic_dashes
+from minichar.cli.given import given_by_user
 from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices, tf32
 from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
@@ -90,6 +91,7 @@ def command(
     to standard output and everything else to standard error.
     """
     if ctx.args:
+        reject_typographic_dashes(ctx, ctx.args)
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}: "
             + (
@@ -100,7 +102,7 @@ def command(
         )
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
-    given = [name for name in options if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    given = given_by_user(ctx, options)
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
         if team.size > 1:

@@ -140,6 +140,22 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
     return strings
 
 
+def check_options(
+    length: int, num_samples: int, seed: int, stop: Iterable[str]
+) -> tuple[int, int, int, list[str]]:
+    """Return these options of `generate_many`, converted to the declared types.
+
+    Raises
+    ------
+    MinicharError
+        If a value has the wrong type or is out of range.
+    """
+    length = checked("length", length, int, at_least(0), BELOW_2_63)
+    num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
+    seed = checked("seed", seed, int, at_least(0))
+    return length, num_samples, seed, checked_stop(stop)
+
+
 def generate_many(
     model: CharRNN,
     num_samples: int,
@@ -156,10 +172,7 @@ def generate_many(
     products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
     and the errors, see `generate`.
     """
-    length = checked("length", length, int, at_least(0), BELOW_2_63)
-    num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
-    seed = checked("seed", seed, int, at_least(0))
-    stop = checked_stop(stop)
+    length, num_samples, seed, stop = check_options(length, num_samples, seed, stop)
     characters = model.vocabulary.characters
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]

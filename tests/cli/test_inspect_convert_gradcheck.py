@@ -156,8 +156,8 @@ def test_gradcheck_passes_for_every_parameter(cli, model, reset):
         ["--dropout", 0],
         ["--weight-drop", 0],
         ["--layer-norm"],
-        ["--true-share", 1],
-        ["--true-share", 0],
+        ["--teacher-forcing-ratio", 1],
+        ["--teacher-forcing-ratio", 0],
     ],
 )
 def test_gradcheck_options(cli, arguments):
@@ -212,7 +212,8 @@ def test_gradcheck_fails_when_one_parameter_fails(cli, monkeypatch):
     [
         (["--rnn-size", 0], 1),
         (["--num-layers", -1], 1),
-        (["--vocab-size", 0], 1),
+        (["--vocab-size", 1], 2),
+        (["--gru-reset", "before"], 2),
         (["--dropout", 1], 1),
         (["--embedding", -1], 1),
         (["--seq-length", 0], 2),

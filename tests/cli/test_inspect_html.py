@@ -154,6 +154,7 @@ def test_encoding_and_notes(cli, checkpoint, home):
     ("arguments", "status", "words"),
     [
         (["--text", "input.txt"], 2, "--text requires --html"),
+        (["--length", 3000], 2, "--length requires --html"),
         (["--encoding", "gb18030"], 2, "--encoding requires --html"),
         (["--text", "nowhere", "--html", "x.html"], 1, "'nowhere' does not exist"),
         (["--text", "empty", "--html", "x.html"], 1, "'empty' is empty"),

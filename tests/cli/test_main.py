@@ -91,9 +91,25 @@ def test_unknown_command_suggests_similar_names(cli, given, words):
     assert result.stdout == ""
 
 
-def test_unknown_option_suggests_a_similar_name(cli):
-    stderr = cli("train", "--rnnsize", 3, status=2).stderr
-    assert re.search("Error: No such option.*--rnnsize.*--rnn-size", stderr)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("train --rnnsize 3", "'--rnnsize'. Did you mean '--rnn-size'?"),
+        ("sample --temp 1", "'--temp'. Did you mean '--temperature'?"),
+        ("train --learn 1", "'--learn'. Did you mean '--learning-rate'?"),
+        ("sample cv —length 5", "'—length'. Did you mean '--length'?"),
+        ("sample –top_k=5 cv", "'–top_k'. Did you mean '--top-k'?"),
+        ("train —rnn-size 64", "'—rnn-size'. Did you mean '--rnn-size'?"),
+    ],
+)
+def test_unknown_option_suggests_a_similar_name(cli, arguments, words):
+    stderr = cli(*arguments.split(), status=2).stderr
+    assert stderr.splitlines()[-1] == f"Error: No such option {words}"
+
+
+def test_text_with_a_dash_is_not_taken_for_an_option(cli):
+    stderr = cli("sample", "cv", "—Hello", status=2).stderr
+    assert stderr.splitlines()[-1] == "Error: Got unexpected extra argument (—Hello)"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +157,10 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
         ("sample cv --gpu", "sample cv --device gpu"),
         ("data get -force pydocs", "data get --force pydocs"),
         ("-version", "--version"),
+        ("train -data x", "train --data x"),
+        ("eval --text x", "eval --data x"),
+        ("inspect --data=x", "inspect --text=x"),
+        ("gradcheck --true-share 1", "gradcheck --teacher-forcing-ratio 1"),
     ],
 )
 def test_options_of_other_programs_are_answered_with_the_command_to_use(cli, given, answer):
@@ -155,10 +175,10 @@ def test_the_first_option_to_change_is_named(cli):
 
 
 def test_answers_to_options_of_other_programs_are_options():
-    """Every replacement is an option of `train` or `sample`, or an argument."""
+    """Every replacement is an option of one of these commands, or an argument."""
     options = {
         name
-        for command in ("train", "sample")
+        for command in ("train", "sample", "inspect", "gradcheck")
         for parameter in main.get_command(click.Context(main), command).params
         for name in (*parameter.opts, *parameter.secondary_opts)
     }
@@ -180,8 +200,27 @@ def test_choices_ignore_case_and_suggest_a_similar_name(cli):
 def test_ranges_are_described_in_words(cli):
     text = re.sub(r"\s+", " ", cli("serve", "--help").stdout)
     assert "--port INTEGER Port to listen on. 0: any free port. [default: 8080; from 0 to 65535]" in text
-    assert "0: no limit. [default: 2000.0; at least 0]" in text
+    assert "0: no limit. [default: 2000; at least 0]" in text
     assert "'x' is not a valid integer." in cli("serve", "--port", "x", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("train --print-every 0", "--print-every is 0; it must be at least 1"),
+        ("inspect --length 1", "--length is 1; it must be from 2 to 20000"),
+        ("inspect --length 20001", "--length is 20001; it must be from 2 to 20000"),
+        ("serve --pace nan", "--pace is nan; it must be at least 0"),
+        ("gradcheck --teacher-forcing-ratio 1.5", "--teacher-forcing-ratio is 1.5; it must be from 0 to 1"),
+    ],
+)
+def test_number_out_of_range(cli, arguments, words):
+    assert cli(*arguments.split(), status=2).stderr.splitlines()[-1] == f"Error: {words}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_defaults_without_a_superfluous_fraction(cli, name):
+    assert not re.search(r"default:\s+-?\d+\.0[;\]]", cli(name, "--help").stdout)
 
 
 def test_commands_are_imported_lazily():

@@ -275,8 +275,8 @@ def test_exact_samples_match_the_exact_model(cli, home, embedding):
     assert cli(*options).stdout != expected + "\n"
 
 
-def test_several_samples_need_a_length(cli, toy):
-    result = cli("sample", toy, "--num-samples", 2, "--length", 0, status=2)
+def test_several_samples_need_a_length(cli):
+    result = cli("sample", "missing.npz", "--num-samples", 2, "--length", 0, status=2)
     assert "--length 0 generates indefinitely" in result.stderr
 
 
@@ -299,10 +299,18 @@ def test_several_samples_need_a_length(cli, toy):
         (["--seed", -1], "--seed is -1"),
     ],
 )
-def test_values_out_of_range(cli, toy, arguments, words):
-    result = cli("sample", toy, *arguments, status=1)
-    assert f"Error: {words}" in result.stderr
+def test_values_out_of_range_are_reported_before_the_model_is_opened(cli, arguments, words):
+    result = cli("sample", "missing.npz", *arguments, status=1)
+    assert result.stderr.startswith(f"Error: {words}")
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--temperature", 1.0), ("--temperature", 0), ("--top-k", 5), ("--top-p", 0.5)]
+)
+def test_argmax_rejects_options_without_effect(cli, toy, option, value):
+    stderr = cli("sample", toy, "--argmax", option, value, status=2).stderr
+    assert stderr.endswith(f"Error: {option} has no effect with --argmax: omit one of them\n")
 
 
 @pytest.mark.parametrize("temperature", ["1e-300", "1e300", "0.001", "1000"])
