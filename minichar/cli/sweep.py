@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from minichar.cli.given import given_by_user
 from minichar.cli.options import (
     PATH,
     Escaped,
@@ -143,9 +144,8 @@ def command(
     if not searched and not is_sweep(sweep_dir):
         raise click.UsageError("nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log")
     given = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in options.items()
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        name: str(options[name]) if isinstance(options[name], Path) else options[name]
+        for name in given_by_user(ctx, options)
     }
     dimensions = searched or read_plan(sweep_dir).search
     if options["data"] == STDIN:

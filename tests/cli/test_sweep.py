@@ -164,8 +164,8 @@ def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeyp
         (url, True, []),
     ):
         plan = Plan({}, [], database=database)
-        sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], size=9, study=None, stopping=True)
-        SweepReport(sweep, 3, True, in_environment).finish()
+        sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], size=3, study=None, stopping=True)
+        SweepReport(sweep, 9, True, in_environment).finish()
         command = capsys.readouterr().err.splitlines()[2]
         assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "s", "--trials", "3", *words]
 
