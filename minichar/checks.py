@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -75,8 +76,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
-ABOVE_0 = rule(lambda value: 0 < value < float("inf"), "above 0")
-FROM_0 = rule(lambda value: 0 <= value < float("inf"), "at least 0")
+ABOVE_0 = rule(lambda value: value > 0, "above 0")
 BELOW_1 = rule(lambda value: 0 <= value < 1, "at least 0 and below 1")
 UP_TO_1 = rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
 
@@ -164,14 +164,14 @@ def _path(value: Any) -> Path:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
         raise TypeError
     return float(value)
 
 
 KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     int: (_integer, "an integer"),
-    float: (_number, "a number"),
+    float: (_number, "a finite number"),
     bool: (_boolean, "True or False"),
     str: (_exactly(str), "text"),
     dict[str, Any]: (_exactly(dict), "a dict"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from minichar.checkpoints.history import LARGEST, History
-from minichar.checks import FROM_0, at_least, between, check
+from minichar.checks import at_least, between, check
 from minichar.errors import MinicharError
 
 
@@ -38,7 +38,7 @@ class Progress:
     iteration: Annotated[int, between(1, LARGEST)]
     first_loss: Annotated[float, between(0, LARGEST)]
     learned: Annotated[int, at_least(0)]
-    total: Annotated[float, FROM_0]
+    total: Annotated[float, at_least(0)]
     device: str
     random: dict[str, Any]
 

@@ -191,5 +191,6 @@ def read_prime(path: Path) -> str:
         raise MinicharError(f"cannot read --prime-file {str(path)!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise MinicharError(
-            f"--prime-file {str(path)!r} is not UTF-8: invalid byte at offset {error.start}"
+            f"--prime-file {str(path)!r} is not UTF-8: invalid byte at offset {error.start}; "
+            "convert it to UTF-8"
         ) from error

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError, counted
+from minichar.errors import MinicharError, Option, counted
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 
@@ -213,16 +213,14 @@ def split_text(
 def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:
     if how not in ("columns", "tail"):
         raise MinicharError(f"unknown split {how!r}: use 'columns' or 'tail'")
+    given = (Option("train_frac"), f" is {train_frac} and ", Option("val_frac"), f" is {val_frac}: ")
     if not (isfinite(train_frac) and isfinite(val_frac)):
-        raise MinicharError(
-            f"training fraction {train_frac} and validation fraction {val_frac}: both must be finite"
-        )
+        raise MinicharError(*given, "both must be finite")
     # In floating point, 0.29 * 100 is below 29. Fractions are exact.
     train, val = (Fraction(share).limit_denominator(1_000_000) for share in (train_frac, val_frac))
     if train <= 0 or val < 0 or train + val > 1:
         raise MinicharError(
-            f"training fraction {train_frac} and validation fraction {val_frac}: the first must be above 0, "
-            "the second at least 0, and their sum at most 1"
+            *given, "the first must be above 0, the second at least 0, and their sum at most 1"
         )
     return _Shares(train, val, how)
 

@@ -140,7 +140,7 @@ class Vocabulary:
         if unknown not in ("error", "skip", "unk"):
             raise MinicharError(Option("unknown"), f" is {unknown!r}; it must be 'error', 'skip' or 'unk'")
         if unknown == "unk" and not self.unknown:
-            raise MinicharError("this vocabulary has no unknown token: use 'skip' or 'error'")
+            raise MinicharError("the vocabulary has no unknown token: use ", Option("unknown", "skip"))
         ids = np.empty(len(text), self.dtype)  # (N,)
         for start in range(0, len(text), PIECE):
             stop = start + PIECE

@@ -5,18 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from minichar.checkpoints.history import LARGEST
-from minichar.checks import (
-    ABOVE_0,
-    BELOW_1,
-    FILE_NAME,
-    FROM_0,
-    UP_TO_1,
-    at_least,
-    between,
-    check,
-    one_of,
-    rule,
-)
+from minichar.checks import ABOVE_0, BELOW_1, FILE_NAME, UP_TO_1, at_least, between, check, one_of, rule
 from minichar.engine.config import CellName, DropProbability, GruReset, Size
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
@@ -84,7 +73,7 @@ class Settings:
     batch_size: Annotated[int, at_least(0)] = 0
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0
     patience: Annotated[int, at_least(0)] = 10
-    max_time: Annotated[float, FROM_0] = 0.0
+    max_time: Annotated[float, at_least(0)] = 0.0
     learning_rate: Annotated[float, ABOVE_0] = 8e-3
     learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
     warmup: Annotated[float, BELOW_1] = 0.1
@@ -92,8 +81,8 @@ class Settings:
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
     ema: Annotated[float, BELOW_1] = 0.999
-    grad_clip: Annotated[float, FROM_0] = 5.0
-    clip_norm: Annotated[float, FROM_0] = 0.0
+    grad_clip: Annotated[float, at_least(0)] = 5.0
+    clip_norm: Annotated[float, at_least(0)] = 0.0
     use_ss: bool = False
     start_ss: Annotated[float, between(0, 1)] = 1.0
     decay_ss: Annotated[float, between(0, 1)] = 0.005
@@ -109,7 +98,7 @@ class Settings:
     savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""
     title: Annotated[str, TITLE] = ""
     keep: Annotated[int, at_least(0)] = 3
-    checkpoint_every: Annotated[float, FROM_0] = 60.0
+    checkpoint_every: Annotated[float, at_least(0)] = 60.0
 
     def __post_init__(self) -> None:
         check(self)

@@ -160,6 +160,12 @@ def test_option_out_of_range(refused, option, values):
         refused("train", "--data", "input.txt", *TOY, option, value)
 
 
+@pytest.mark.parametrize("option", ["--learning-rate", "--clip-norm", "--start-ss"])
+def test_numbers_that_are_not_finite(refused, option):
+    error = refused("train", "--data", "input.txt", *TOY, option, "1e400")
+    assert error == f"Error: {option} is inf; it must be a finite number"
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -182,7 +188,9 @@ def test_option_of_the_wrong_type(refused, option, value):
 
 def test_fractions_with_a_sum_above_1(refused):
     fractions = ["--train-frac", 0.7, "--val-frac", 0.4]
-    assert "their sum at most 1" in refused("train", "--data", "input.txt", *fractions)
+    error = refused("train", "--data", "input.txt", *fractions)
+    assert error.startswith("Error: --train-frac is 0.7 and --val-frac is 0.4: the first must be above 0, ")
+    assert "their sum at most 1" in error
 
 
 # Checkpoints

@@ -146,7 +146,7 @@ def test_two_prompts(cli, toy):
     ("content", "words"),
     [
         (None, "--prime-file 'prime.txt' does not exist: choose a text file, or use --primetext"),
-        (b"ab\xff", "'prime.txt' is not UTF-8: invalid byte at offset 2"),
+        (b"ab\xff", "'prime.txt' is not UTF-8: invalid byte at offset 2; convert it to UTF-8\n"),
         ("ab☃".encode(), "'☃' (U+2603) at position 2"),
     ],
     ids=["missing", "bytes", "unknown"],
@@ -289,7 +289,7 @@ def test_several_samples_need_a_length(cli):
         ),
         (["--temperature", -1], "--temperature is -1.0"),
         (["--temperature", "nan"], "--temperature is nan"),
-        (["--temperature", "inf"], "--temperature is inf"),
+        (["--temperature", "inf"], "--temperature is inf; it must be a finite number\n"),
         (["--top-k", -1], "--top-k is -1; it must be at least 0"),
         (["--top-p", 0], "--top-p is 0.0"),
         (["--top-p", 1.5], "--top-p is 1.5; it must be above 0 and at most 1"),

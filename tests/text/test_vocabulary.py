@@ -138,7 +138,7 @@ def test_long_lists_of_characters_and_positions_are_shortened():
 
 
 @pytest.mark.parametrize(
-    ("unknown", "says"), [("unk", "no unknown token"), ("ignore", "unknown is 'ignore'")]
+    ("unknown", "says"), [("unk", "no unknown token: use unknown='skip'$"), ("ignore", "unknown is 'ignore'")]
 )
 def test_an_unusable_unknown_option_is_rejected(unknown, says):
     with pytest.raises(MinicharError, match=says):
