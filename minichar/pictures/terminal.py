@@ -6,7 +6,9 @@ from minichar.pictures.curves import Curve
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 AXIS = 8
-"""Width of the loss axis in columns."""
+"""Minimum width of the loss axis in columns."""
+MAX_DIGITS = 17
+"""Maximum number of decimal places in a label of the loss axis."""
 
 
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
@@ -23,9 +25,11 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     width, height : int
         The line width in columns, and the height of the plotting area in lines.
     """
-    columns = max(width - AXIS, 20)
     losses = [loss for c in curves for loss in (*c.train, *c.val) if loss is not None]
     low, high = min(losses), max(losses)
+    ticks = _ticks(low, high, height)
+    axis = max(AXIS, *(len(label) + 2 for label in ticks.values()))
+    columns = max(width - axis, 20)
     last = max(epoch for c in curves for epoch in c.epochs)
     canvas = [[" "] * columns for _ in range(height)]
 
@@ -44,14 +48,27 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
         if c.best:
             put(*c.best, mark.upper())
 
-    ticks = {row: high - (high - low) * row / (height - 1) for row in (0, (height - 1) // 2, height - 1)}
     lines = ["nats per character"]
     for row, cells in enumerate(canvas):
-        label = f"{ticks[row]:.3f} ┤" if row in ticks else "│"
-        lines.append(f"{label:>{AXIS}}{''.join(cells).rstrip()}")
-    lines.append(f"{'└':>{AXIS}}{'─' * columns}")
-    lines.append(f"{'0':>{AXIS + 1}}{f'epoch {last:g}':>{columns - 1}}")
+        label = f"{ticks[row]} ┤" if row in ticks else "│"
+        lines.append(f"{label:>{axis}}{''.join(cells).rstrip()}")
+    lines.append(f"{'└':>{axis}}{'─' * columns}")
+    lines.append(f"{'0':>{axis + 1}}{f'epoch {last:g}':>{columns - 1}}")
     return "\n".join([*lines, "", *map(_legend, MARKS, curves)]) + "\n"
+
+
+def _ticks(low: float, high: float, height: int) -> dict[int, str]:
+    """Return the labels of the loss axis, keyed by row: one if all losses are equal, otherwise three."""
+    if low == high:
+        return {height // 2: f"{high:.3f}"}
+    rows = (0, (height - 1) // 2, height - 1)
+    values = [high - (high - low) * row / (height - 1) for row in rows]
+    labels: list[str] = []
+    for digits in range(3, MAX_DIGITS + 1):
+        labels = [f"{value:.{digits}f}" for value in values]
+        if len({*labels}) == len(labels):
+            break
+    return dict(zip(rows, labels, strict=True))
 
 
 def _legend(mark: str, curve: Curve) -> str:

@@ -1,5 +1,7 @@
 import re
 
+import pytest
+
 from minichar.pictures.curves import Curve
 from minichar.pictures.terminal import text_plot
 
@@ -28,6 +30,28 @@ def test_the_axes_have_labels():
     plot = text_plot([curve("x", (5.0, 4.0), (4.0, 1.0))], height=9)
     assert [float(label) for label in re.findall(r"([\d.]+) ┤", plot)] == [5.0, 3.0, 1.0]
     assert re.search(r"^ +0 +epoch 2$", plot, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "labels"),
+    [
+        (1.3881, 1.3879, ["1.3881", "1.3880", "1.3879"]),
+        (4e-5, 2e-5, ["0.00004", "0.00003", "0.00002"]),
+        (2.0, 2.0, ["2.000"]),
+        (5000.0, 1000.0, ["5000.000", "3000.000", "1000.000"]),
+    ],
+)
+def test_the_labels_differ_and_are_aligned(high, low, labels):
+    plot = text_plot([curve("x", (high, low), (high, low))], height=9)
+    assert re.findall(r"([\d.]+) ┤", plot) == labels
+    assert len({line.index("│" if "│" in line else "┤") for line in plot.splitlines()[1:10]}) == 1
+    assert max(map(len, plot.split("\n\n")[0].splitlines())) <= 80
+
+
+def test_losses_that_differ_only_in_the_last_bit_are_plotted():
+    high = 2 + 4e-16
+    plot = text_plot([curve("x", (high, 2.0), (high, 2.0))])
+    assert len(re.findall("2[.]0+.* ┤", plot)) == 3
 
 
 def test_the_legend_lists_every_run_with_its_best_loss():
