@@ -11,7 +11,7 @@ from minichar.checks import FILE_NAME, checked
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.formats.convert import load_model
-from minichar.formats.naming import format_of
+from minichar.formats.naming import may_have_state
 from minichar.text.vocabulary import Vocabulary, checked_vocabulary
 
 
@@ -48,6 +48,6 @@ def load_on(backend: Backend, path: Path, vocabulary: Vocabulary | None = None) 
     """Load a model from a file, with its training history if the file contains one."""
     loaded = load_model(path, backend, vocabulary)
     model = Model(loaded.config, loaded.vocabulary, loaded.parameters, loaded.details)
-    if format_of(path) in (None, "npz"):  # other formats store no history
+    if may_have_state(path):
         model.history = list(load_history(path) or ())
     return model

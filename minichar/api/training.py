@@ -14,6 +14,7 @@ from minichar.api.model import Model
 from minichar.api.progress import Progress
 from minichar.devices.choose import open_backend, open_devices
 from minichar.errors import MinicharError
+from minichar.formats.convert import check_resumable
 from minichar.model import CharRNN
 from minichar.training import start
 from minichar.training.events import Event
@@ -99,6 +100,7 @@ def train(
         for one in devices:
             one.announce = lambda notice: print(f"note: {notice}", file=sys.stderr)
     if resume is not None:
+        check_resumable(Path(resume))
         run = start.resume(Path(resume), options, *devices)
     elif init_from is not None:
         source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)

@@ -86,7 +86,11 @@ def newest_first(folder: Path) -> list[Path]:
                     if S_ISREG(status.st_mode):
                         times[path] = status.st_mtime_ns
     if not times:
-        raise MinicharError(f"no checkpoint in {folder}/: train one with `minichar train`")
+        below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
+        advice = "train one with `minichar train`"
+        if below:  # for example, a sweep, which has one directory per trial
+            advice = f"choose one of its directories, such as {min(below, key=loss_in_name).parent}"
+        raise MinicharError(f"no checkpoint in {folder}/: {advice}")
     return sorted(times, key=lambda path: -times[path])
 
 

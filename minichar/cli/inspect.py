@@ -14,7 +14,7 @@ from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoi
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
 from minichar.formats.convert import load_model
-from minichar.formats.naming import format_of
+from minichar.formats.naming import may_have_state
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.text.corpus import load_corpus
@@ -114,7 +114,7 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
 
 def show(model: CharRNN, path: Path) -> None:
     """Print the contents of a checkpoint."""
-    stores_training = format_of(path) in (None, "npz")
+    stores_training = may_have_state(path)
     history = load_history(path) if stores_training else None
     resumable = stores_training and is_resumable(path)
     try:

@@ -22,7 +22,7 @@ from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError
 from minichar.files import writing
-from minichar.formats.convert import load_model
+from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume, with_tf32_note
@@ -148,8 +148,9 @@ def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
     Raises
     ------
     MinicharError
-        If `checkpoint` is a directory without a checkpoint.
+        If `checkpoint` is a directory without a checkpoint, or a file that cannot store training state.
     """
+    check_resumable(checkpoint)
     if checkpoint.is_dir() or checkpoint == folder:
         newest_first(checkpoint)  # raises if there is no checkpoint
     if given:

@@ -26,7 +26,7 @@ from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
 from minichar.formats import arrays, html, onnx, pytorch, safetensors
-from minichar.formats.naming import OTHERS, TARGETS, check_free, format_of, target_of
+from minichar.formats.naming import OTHERS, TARGETS, check_free, format_of, may_have_state, target_of
 from minichar.formats.state_dict import has_vocabulary
 from minichar.model import CharRNN
 from minichar.text.corpus import load_corpus
@@ -87,6 +87,16 @@ def load_model(
     if vocabulary is not None:
         raise has_vocabulary(path)
     return checkpoint.load(path, backend)
+
+
+def check_resumable(path: Path) -> None:
+    """Raise a `MinicharError` if `path` is a file in a format that cannot store training state."""
+    if may_have_state(path) or not path.is_file():
+        return
+    advice: tuple[str | Option, ...] = (": only .npz checkpoints have one",)
+    if format_of(path) in READERS:
+        advice = (": start a new run with ", Option("init_from"))
+    raise MinicharError(f"{path} has no training state to resume from", *advice)
 
 
 def convert(

@@ -23,6 +23,11 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     return SUFFIXES.get(Path(path).suffix.lower())
 
 
+def may_have_state(path: str | os.PathLike[str]) -> bool:
+    """Return whether the format for the suffix of `path` can store training state. Only ``.npz`` can."""
+    return format_of(path) in (None, "npz")
+
+
 def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | None) -> tuple[str, Path]:
     """Return the format and path of the new file."""
     if to not in (None, *TARGETS):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minichar.checkpoints.checkpoint import load_history
 from minichar.errors import MinicharError
+from minichar.formats.naming import may_have_state
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def read_curve(path: Path, name: str) -> Curve:
     MinicharError
         If the file is not a checkpoint, or has no measurements.
     """
+    if path.exists() and not may_have_state(path):
+        raise MinicharError(f"{path} has no training history: only .npz checkpoints have one")
     history = load_history(path)
     if history is None:
         raise MinicharError(f"{path} has no history to plot; choose a checkpoint with training state")

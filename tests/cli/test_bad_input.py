@@ -9,13 +9,16 @@ import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from toys import ONE_THREAD, TEXT, TOY, listing, npy, parts, put_together, replace_member, toy_model
 
+import minichar
 from minichar import load
 from minichar.checkpoints.checkpoint import save
+from minichar.checkpoints.naming import loss_in_name
 
 
 @pytest.fixture
@@ -336,6 +339,35 @@ def test_invalid_training_state(refused, train, home, name, array):
     os.rename(train("--max-epochs", 1), "x.npz")
     change_array(home / "x.npz", name, array)
     refused("train", "--resume", "x.npz", "--max-epochs", 2)
+
+
+def test_a_directory_of_runs(refused, cli, train):
+    for trial, rate in enumerate((0.01, 0.05, 0.001)):
+        train("--checkpoint-dir", f"runs/trial-{trial}", "--max-epochs", 1, "--learning-rate", rate)
+    best = min(Path("runs").glob("*/*.npz"), key=loss_in_name).parent
+    for arguments in (["sample", "runs"], ["eval", "runs"], ["train", "--resume", "runs"]):
+        assert refused(*arguments) == (
+            f"Error: no checkpoint in runs/: choose one of its directories, such as {best}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("x.pt", "start a new run with --init-from"),
+        ("x.safetensors", "start a new run with --init-from"),
+        ("x.onnx", "only .npz checkpoints have one"),
+        ("x.html", "only .npz checkpoints have one"),
+    ],
+)
+def test_a_format_without_training_state_cannot_be_resumed(refused, home, name, advice):
+    (home / name).write_bytes(b"x")
+    error = refused("train", "--resume", name)
+    assert error == f"Error: {name} has no training state to resume from: {advice}"
+    with pytest.raises(minichar.MinicharError, match="has no training state to resume from"):
+        minichar.train(resume=name, progress=False)
+    (home / name).unlink()
+    assert f"no such checkpoint: {name}" in refused("train", "--resume", name)
 
 
 def test_converted_model_cannot_be_resumed(refused, cli, checkpoint):

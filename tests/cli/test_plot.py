@@ -143,6 +143,15 @@ def test_model_without_training_state(cli, home):
     )
 
 
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors", "x.onnx", "x.html", "x.pkl"])
+def test_format_without_history(cli, home, name):
+    (home / name).write_bytes(b"x")
+    error = cli("plot", name, status=1).stderr
+    assert error == f"Error: {name} has no training history: only .npz checkpoints have one\n"
+    (home / name).unlink()
+    assert f"no such checkpoint: {name}" in cli("plot", name, status=1).stderr
+
+
 def test_run_without_evaluations(cli, checkpoint):
     header, arrays = parts(checkpoint)
     put_together("young.npz", header, arrays | {"history": arrays["history"][:0]})
