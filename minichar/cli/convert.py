@@ -34,10 +34,10 @@ from minichar.formats.naming import TARGETS
     "[default: float32; float16 for .html; unchanged with --training and for plain arrays]",
 )
 @click.option(
-    "--inference/--training",
-    default=True,
+    "--training/--inference",
+    default=False,
     show_default=True,
-    help="Remove the training state from an .npz file, or keep it so that training can be resumed.",
+    help="Keep the training state of an .npz file so that training can be resumed, or remove it.",
 )
 @click.option(
     "--sequence",
@@ -48,7 +48,8 @@ from minichar.formats.naming import TARGETS
     "--vocab-from",
     metavar="PATH",
     type=PATH,
-    help="For a PyTorch state dict without a vocabulary: its training text, or a model trained on that text.",
+    help="For a PyTorch state dict without a vocabulary: its training text, a model trained on that text, or "
+    "a directory of checkpoints.",
 )
 @click.option("--force", is_flag=True, help="Overwrite DST if it exists.")
 def command(source: Path, target: Path | None, **options: Any) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import Archive, write_archive
+from minichar.checkpoints.naming import is_checkpoint, open_checkpoint
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
@@ -27,7 +28,7 @@ from minichar.errors import MinicharError, Option
 from minichar.files import writing
 from minichar.formats import arrays, html, onnx, pytorch, safetensors
 from minichar.formats.naming import OTHERS, TARGETS, check_free, format_of, may_have_state, target_of
-from minichar.formats.state_dict import has_vocabulary
+from minichar.formats.state_dict import NoVocabulary, has_vocabulary
 from minichar.model import CharRNN
 from minichar.text.corpus import load_corpus
 from minichar.text.vocabulary import Vocabulary
@@ -105,7 +106,7 @@ def convert(
     dtype: str | None = None,
     force: bool = False,
     to: str | None = None,
-    inference: bool = True,
+    training: bool = False,
     sequence: bool = False,
     vocab_from: str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -127,14 +128,14 @@ def convert(
         Overwrite an existing target.
     to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
         The new format; by default, inferred from the suffix of `target`.
-    inference : bool
-        Drop the training state from an ``.npz``. If False, keep it so that training can be resumed.
-        Other formats cannot store it.
+    training : bool
+        Keep the training state of an ``.npz``, so that training can be resumed. This requires an ``.npz``
+        with the model's own dtype.
     sequence : bool
         Write an ``.onnx`` graph that processes a sequence instead of one time step.
     vocab_from : path-like, optional
         For a PyTorch state dict that minichar did not write: its training text (ids are assigned in
-        code-point order) or a model with the same vocabulary.
+        code-point order), or a model or directory of checkpoints with the same vocabulary.
     on_note : callable, optional
         Called with each note, for example about data that the new file does not contain.
 
@@ -146,7 +147,8 @@ def convert(
     Raises
     ------
     MinicharError
-        If `source` cannot be read, `target` exists, or the new format cannot represent the model.
+        If `source` cannot be read, `target` exists, the new format cannot represent the model, or
+        `training` is True and the new file cannot store the training state.
     """
     source = Path(source)
     to, path = target_of(source, target, to)
@@ -155,7 +157,7 @@ def convert(
     if sequence and to != "onnx":
         raise MinicharError(Option("sequence", True), f" is for .onnx only, but the format of {path} is {to}")
 
-    content = _read(source, to == "npz" and not inference, vocab_from)
+    content = _read(source, training and to == "npz", vocab_from)
     if content.model is None:
         if to != "npz":
             raise MinicharError(f"{source} contains arrays but no model: convert it to .npz")
@@ -166,10 +168,18 @@ def convert(
     elif content.training is not None and dtype in (None, content.model.parameters.dtype):
         checkpoint.save(path, content.model, content.training)
         notes = ()
+    elif content.in_training and training:
+        raise MinicharError(
+            Option("training", True),
+            f" requires an .npz file with the model's own dtype, {content.model.parameters.dtype}: omit ",
+            Option("training", True),
+            ", or convert to .npz without ",
+            Option("dtype"),
+        )
     else:
         dtype = dtype or "float32"
         _write(path, content.model, to, dtype, sequence)
-        dropped = content.in_training and not (to == "npz" and inference)
+        dropped = content.in_training and to != "npz"
         notes = tuple(_lost(content.model, dropped, to, dtype))
     if on_note is not None:
         for note in notes:
@@ -230,7 +240,7 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
         found, notes = arrays.read_pickled(source)
         return Content(arrays=found, notes=notes)
     if kind != "npz":
-        return Content(load_model(source, vocabulary=_vocabulary(vocab_from)))
+        return Content(_load(source, vocab_from))
     with Archive(source, kinds=arrays.KINDS) as archive:
         if not archive.header and not archive.shapes:
             raise archive.damaged("it is an empty archive")
@@ -240,14 +250,28 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
     if in_training and resumable and vocab_from is None:
         model, training = checkpoint.load_training(source)
         return Content(model, in_training, training)
-    return Content(load_model(source, vocabulary=_vocabulary(vocab_from)), in_training)
+    return Content(_load(source, vocab_from), in_training)
 
 
-def _vocabulary(path: str | os.PathLike[str] | None) -> Vocabulary | None:
-    """Return the vocabulary of a text file or model."""
-    if path is None:
-        return None
-    return load_corpus(path).vocabulary if format_of(path) is None else load_model(path).vocabulary
+def _load(source: Path, vocab_from: str | os.PathLike[str] | None) -> CharRNN:
+    """Return the model in a file, with the vocabulary of a text or another model if it has none."""
+    try:
+        model = load_model(source)
+    except NoVocabulary:
+        if vocab_from is None:
+            raise
+        return load_model(source, vocabulary=_vocabulary(Path(vocab_from)))
+    if vocab_from is not None:
+        raise has_vocabulary(source)
+    return model
+
+
+def _vocabulary(path: Path) -> Vocabulary:
+    """Return the vocabulary of a text, of a model, or of the best checkpoint in a directory."""
+    has_checkpoint = path.is_dir() and any(map(is_checkpoint, path.iterdir()))
+    if has_checkpoint or format_of(path) is not None:
+        return open_checkpoint(path, load_model)[1].vocabulary
+    return load_corpus(path).vocabulary
 
 
 def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:

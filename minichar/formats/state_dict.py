@@ -147,9 +147,9 @@ def from_state_dict(
     else:
         config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
         if vocabulary is None:
-            raise damaged(
-                "it contains no vocabulary: convert it with `minichar convert SRC DST.npz --vocab-from TEXT` "
-                "or pass a vocabulary to minichar.load"
+            raise NoVocabulary(
+                f"{path} contains no vocabulary: convert it with "
+                "`minichar convert SRC DST.npz --vocab-from TEXT`, or pass a vocabulary to minichar.load"
             )
         if len(vocabulary) != config.vocab_size:
             raise damaged(
@@ -170,6 +170,10 @@ def from_state_dict(
         gates = Gates(*(tensors.pop(f"rnn.{part}_l{k}") for part in PARTS))
         join(config, gates, k + 1, form, parameters)
     return CharRNN(config, vocabulary, parameters, details)
+
+
+class NoVocabulary(MinicharError):
+    """Raised if a state dict has no vocabulary and none was specified."""
 
 
 def has_vocabulary(path: Path) -> MinicharError:

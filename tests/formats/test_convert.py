@@ -135,7 +135,7 @@ def test_the_default_target_keeps_the_stem(saved, tmp_path, package):
 def test_training_state_is_copied_exactly(trained, dtype):
     model, state, path = trained(dtype, dropout=0.5)
     for options in ({}, {"dtype": dtype}):
-        converted = convert(path, path.with_name("copy.npz"), force=True, inference=False, **options)
+        converted = convert(path, path.with_name("copy.npz"), force=True, training=True, **options)
         assert converted.notes == ()
         assert converted.path.read_bytes() == path.read_bytes()
     copy, training = load_training(converted.path)
@@ -156,7 +156,6 @@ def test_a_note_reports_dropped_training_state(trained, package):
     package("onnx")
     _, _, path = trained()
     dropped = "dropped the training state: only a float32 .npz file can store it"
-    assert convert(path, path.with_name("half.npz"), dtype="float16", inference=False).notes == (dropped,)
     assert convert(path, to="onnx").notes == (dropped,)
     assert convert(path, path.with_name("small.npz")).notes == ()
 
@@ -173,7 +172,22 @@ def test_a_damaged_training_state_does_not_prevent_an_export_without_it(trained,
     if to != "html":
         assert text_of(load_model(converted.path)) == text_of(model)
     with pytest.raises(MinicharError, match="history"):
-        convert(path, path.with_name("whole.npz"), inference=False)
+        convert(path, path.with_name("whole.npz"), training=True)
+
+
+@pytest.mark.parametrize("options", [("half.npz", "--dtype", "float16"), ("model.html",)], ids=str)
+def test_training_state_that_cannot_be_kept_is_an_error(trained, cli, tmp_path, monkeypatch, options):
+    _, _, path = trained()
+    monkeypatch.chdir(tmp_path)
+    result = cli("convert", path, *options, "--training")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: --training requires an .npz file with the model's own dtype, float32: omit --training, or "
+        "convert to .npz without --dtype\n"
+    )
+    assert not Path(options[0]).exists()
+    with pytest.raises(MinicharError, match=r"training=True requires an \.npz file"):
+        convert(path, "half.npz", dtype="float16", training=True)
 
 
 def test_weights_are_written_in_float32_by_default(trained, package):
@@ -346,7 +360,7 @@ WRONG = {
     "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
     "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
     "vocabulary known": (
-        ["model.npz", "new.npz", "--vocab-from", "model.npz"],
+        ["model.npz", "new.npz", "--vocab-from", "none.txt"],
         "its vocabulary: do not pass another one",
     ),
     "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),

@@ -136,6 +136,24 @@ def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, parts, write, suf
     assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary
 
 
+def test_the_vocabulary_can_come_from_a_directory_of_checkpoints(tmp_path, saved, parts, write, suffix):
+    model, path = saved()
+    (tmp_path / "cv").mkdir()
+    path.rename(tmp_path / "cv" / "lm_lstm_epoch1.00_1.5000.npz")
+    (tmp_path / "cv" / "input.txt").write_text("another text")
+    foreign = write(tmp_path / f"foreign{suffix}", parts(model)[0])
+    convert(foreign, vocab_from=tmp_path / "cv")
+    assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary
+
+
+def test_a_vocabulary_in_the_file_is_reported_before_the_other_one_is_read(
+    tmp_path, saved, parts, write, suffix
+):
+    own = write(tmp_path / f"own{suffix}", *parts(saved()[0]))
+    with pytest.raises(MinicharError, match="already contains its vocabulary: omit vocab_from"):
+        convert(own, vocab_from=tmp_path / "missing.txt")
+
+
 def test_float16_weights_are_loaded_as_float32(saved, tensors_in, suffix):
     model, path = saved(model="gru")
     small = convert(path, path.with_suffix(suffix), dtype="float16").path
