@@ -21,6 +21,7 @@ from minichar.text.corpus import load_corpus
 from minichar.training.start import settings_of
 
 MAX_LENGTH = 20_000
+SUFFIXES = (".html", ".htm")
 
 looking = group("Page")
 
@@ -71,6 +72,8 @@ def command(
     if html is None:
         why = "requires --html: specify an output file, such as --html page.html"
         reject(ctx, ["text", "length", "encoding"], why)
+    elif html.suffix.lower() not in SUFFIXES:
+        raise MinicharError(f"cannot write the page to {html}: its name must end in {SUFFIXES[0]}")
     path, model = open_checkpoint(checkpoint, load_model)
     if html is None:
         show(model, path)
@@ -101,9 +104,8 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if len(ids) < len(corpus.ids):
-        notes.append(
-            f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters; increase --length"
-        )
+        advice = "; increase --length" if length < MAX_LENGTH else ""
+        notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters{advice}")
     for note in notes:
         click.echo(note, err=True)
     page = make_page(model, ids, f"{path} on {corpus.path}")

@@ -3,7 +3,6 @@
 The path of the best checkpoint is printed to standard output. Everything else is printed to standard error.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,8 @@ import click
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
-from minichar.errors import MinicharError, Option, counted
+from minichar.cli.log import Log
+from minichar.errors import Option, counted
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
@@ -49,8 +49,7 @@ class Report:
 
     def __init__(self, run: Run, print_every: int, log_path: Path | None, quiet: bool) -> None:
         self.run, self.trainer, self.print_every = run, run.trainer, print_every
-        self.log_path, self.log_failed = log_path, False
-        self.check_log()
+        self.log = Log(log_path, lambda message: self.say(f"warning    {message}"))
         split = run.trainer.split
         self.characters = split.B * split.T
         self.ratio = run.trainer.model.parameters.size / (len(split.train) * self.characters)
@@ -166,7 +165,7 @@ class Report:
         if due:
             if self.bar.hidden:
                 self.say(self.bar.label)
-            self.log(
+            self.log.append(
                 {
                     "event": "step",
                     "iteration": step.iteration,
@@ -225,28 +224,8 @@ class Report:
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
             self.show_sample()
-        self.log({"event": "evaluation"} | evaluated.record())
+        self.log.append({"event": "evaluation"} | evaluated.record())
         self.speed.restart()
-
-    def check_log(self) -> None:
-        """Raise a `MinicharError` if the log file cannot be opened."""
-        try:
-            if self.log_path is not None:
-                open(self.log_path, "a").close()
-        except OSError as error:
-            raise MinicharError(f"cannot write to log file {self.log_path}: {error.strerror}") from error
-
-    def log(self, record: dict[str, Any]) -> None:
-        """Append a record to the log file, if any. If writing fails, training continues."""
-        if self.log_path is None:
-            return
-        try:
-            with open(self.log_path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            if not self.log_failed:
-                self.say(f"warning    cannot write to log file {self.log_path}: {error.strerror}; continuing")
-            self.log_failed = True
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""

@@ -398,6 +398,12 @@ def test_log_is_not_writable(refused):
     )
 
 
+def test_the_log_is_another_file(refused, home):
+    error = refused("train", "--data", "input.txt", *TOY, "--log", "input.txt")
+    assert error == "Error: log file input.txt is not a JSON Lines file: choose another name"
+    assert (home / "input.txt").read_text(encoding="utf-8") == TEXT
+
+
 FULL = """
 import resource, signal, sys
 from minichar.cli import main

@@ -125,6 +125,9 @@ def test_long_text_is_truncated_with_a_note(cli, checkpoint, home):
     assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters; increase --length\n"
     assert Reader((home / "a.html").read_text(encoding="utf-8")).data["text"] == TEXT[:100]
     assert cli("inspect", checkpoint, "--text", "input.txt", "--html", "a.html").stderr == ""
+    (home / "long.txt").write_text(TEXT * (20000 // len(TEXT) + 1), encoding="utf-8")
+    result = cli("inspect", checkpoint, "--text", "long.txt", "--html", "a.html", "--length", 20000)
+    assert result.stderr.endswith(" characters\n")
     assert (
         "20000"
         in cli(

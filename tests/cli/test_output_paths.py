@@ -55,6 +55,17 @@ def test_output_path_is_a_file_that_cannot_be_read(cli, home):
     assert (home / "page.html").stat().st_size > 0
 
 
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("name", ["toy.npz", "input.txt", "page"])
+def test_page_replaces_only_web_pages(cli, home, name):
+    before = listing(home)
+    error = cli(*WRITING["inspect"](name), status=1).stderr
+    assert error == f"Error: cannot write the page to {name}: its name must end in .html\n"
+    assert listing(home) == before
+    for other in ("a.htm", "b.HTML"):
+        cli(*WRITING["inspect"](other))
+
+
 @pytest.fixture
 def weird(home):
     """Create a directory whose name is not valid UTF-8, and return the name."""

@@ -1,11 +1,14 @@
 """Test what `minichar train` reports about a run: duration, samples, unused text and early termination."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from toys import TEXT, TOY
 
 from minichar.cli import report
+from minichar.cli.log import is_foreign
 
 
 def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
@@ -43,3 +46,21 @@ def test_the_characters_that_are_left_out_are_counted(cli):
 def test_a_run_that_ends_early_says_why(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--max-time", 1e-6).stderr
     assert re.search(r"^ended      at epoch 0\.\d\d: reached the time limit of 1e-06 minutes$", said, re.M)
+
+
+@pytest.mark.parametrize(
+    ("content", "foreign"), [(b"", False), (b'{"event": "step"}\n', False), (b"the river\n", True)]
+)
+def test_a_file_that_is_not_a_log_is_recognised(tmp_path, content, foreign):
+    path = tmp_path / "log.jsonl"
+    assert not is_foreign(path)
+    path.write_bytes(content)
+    assert is_foreign(path) == foreign
+    with open(path, "rb") as file:  # standard error may be redirected to any file
+        assert not is_foreign(Path(f"/dev/fd/{file.fileno()}"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="requires named pipes")
+def test_a_pipe_can_be_a_log(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_foreign(tmp_path / "pipe")

@@ -130,7 +130,7 @@ def test_minichar_computes_the_same_logits_from_a_pytorch_file(
 def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, parts, write, suffix):
     model, path = saved()
     foreign = write(tmp_path / f"foreign{suffix}", parts(model)[0])
-    with pytest.raises(MinicharError, match="it contains no vocabulary: convert it with `minichar"):
+    with pytest.raises(MinicharError, match="contains no vocabulary: convert it with `minichar"):
         convert(foreign)
     convert(foreign, vocab_from=path)
     assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary

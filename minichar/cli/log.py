@@ -1,0 +1,58 @@
+"""The log file of ``minichar train``, in JSON Lines format."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minichar.errors import MinicharError
+from minichar.files import descriptor_of
+
+
+class Log:
+    """A file that records are appended to.
+
+    Parameters
+    ----------
+    path : Path, optional
+        If None, nothing is logged.
+    warn : callable
+        Called with a message when writing fails for the first time. Training continues.
+
+    Raises
+    ------
+    MinicharError
+        If the file cannot be opened for writing, or contains something other than JSON objects.
+    """
+
+    def __init__(self, path: Path | None, warn: Callable[[str], None]) -> None:
+        self.path, self.warn, self.failed = path, warn, False
+        if path is None:
+            return
+        try:
+            if is_foreign(path):
+                raise MinicharError(f"log file {path} is not a JSON Lines file: choose another name")
+            open(path, "a").close()
+        except OSError as error:
+            raise MinicharError(f"cannot write to log file {path}: {error.strerror}") from error
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Append a record."""
+        if self.path is None:
+            return
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            if not self.failed:
+                self.warn(f"cannot write to log file {self.path}: {error.strerror}; continuing")
+            self.failed = True
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether an existing file does not start like JSON Lines, as a training text does."""
+    # Reading from a pipe would block, and /dev/stderr may be a regular file that contains other output.
+    if descriptor_of(path) is not None or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(1) not in (b"", b"{")
