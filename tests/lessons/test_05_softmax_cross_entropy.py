@@ -8,7 +8,8 @@ character in the text:
     loss = -log p_target                       in nats; 0 if p_target is 1
 
 There are two derivations. The long one proceeds line by line, as in lesson 1: first the logarithm,
-then softmax, where every probability depends on every logit. [j = k] is 1 if j equals k, and 0 otherwise:
+then softmax, where every probability depends on every logit. [j = k] is 1 if j equals k, and 0
+otherwise:
 
     dp_j      = -[j = target] / p_target
     dlogits_k = Σ_j dp_j · p_j ([j = k] - p_k)
@@ -24,7 +25,8 @@ The short one shows why the result is so simple. Write the loss without a fracti
 
 and differentiate it: the first term gives p, and the second gives onehot(target). There is no
 division by a tiny p_target, and every entry is between -1 and 1. A confident but wrong prediction
-gets the full gradient. (With a squared error on p, it would get almost none, as a test below shows.)
+gets the full gradient. (With a squared error on p, it would get almost none, as a test below
+shows.)
 
 The loss of a chunk is the mean over its N characters, which adds a factor of 1/N:
 

@@ -21,7 +21,7 @@ def edited(path, **changes):
         ("rnn_size=0,8", {}, "rnn_size is 0"),
         ("rnn_size=4,8", {"val_frac": 0.0}, "val_frac=0.0 is too small"),
         ("rnn_size=4,8", {"val_frac": 1e-7}, "val_frac=1e-07 is too small"),
-        ("rnn_size=4,8", {"train_frac": 0.99}, "training fraction 0.99"),
+        ("rnn_size=4,8", {"train_frac": 0.99}, "train_frac is 0.99"),
         ("rnn_size=4,8", {"reset_on": "###"}, "reset_on is '###', but '#' is not in the vocabulary"),
         ("rnn_size=4,8", {"reset_on": "xox"}, "reset_on is 'xox', which does not occur"),
         ("rnn_size=4,8", {"data": "absent.txt"}, "absent.txt"),
