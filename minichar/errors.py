@@ -73,10 +73,10 @@ def plain(value: object) -> str:
 
 
 def brief(value: object) -> str:
-    """Return the repr of an untrusted value, truncated to `LONGEST` characters."""
+    """Return the repr of an untrusted value on one line, truncated to `LONGEST` characters."""
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
-    return shortener.repr(value)
+    return " ".join(shortener.repr(value).split("\n"))
 
 
 class Refused(Exception):

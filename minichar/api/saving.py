@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from minichar.api.keywords import suggesting
-from minichar.checks import FILE_NAME, checked
+from minichar.checks import FILE_NAME, checked, wrong
 from minichar.formats.convert import save_model
 from minichar.model import CharRNN
 
@@ -28,7 +28,9 @@ def save(path: str | os.PathLike[str], model: CharRNN, dtype: str | None = None)
     Raises
     ------
     MinicharError
-        If the suffix is not supported, a package is missing, a weight is too large for `dtype`, or the
-        file cannot be written.
+        If an argument is invalid, the suffix is not supported, a package is missing, a weight is too large
+        for `dtype`, or the file cannot be written.
     """
+    if not isinstance(model, CharRNN):
+        raise wrong("model", model, "a model")
     save_model(model, checked("path", path, Path, FILE_NAME), dtype)

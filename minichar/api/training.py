@@ -12,6 +12,7 @@ from minichar.api.keywords import check_keywords
 from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
+from minichar.checks import FILE_NAME, checked
 from minichar.devices.choose import open_backend, open_devices
 from minichar.errors import MinicharError
 from minichar.formats.convert import check_resumable
@@ -100,8 +101,9 @@ def train(
         for one in devices:
             one.announce = lambda notice: print(f"note: {notice}", file=sys.stderr)
     if resume is not None:
-        check_resumable(Path(resume))
-        run = start.resume(Path(resume), options, *devices)
+        path = checked("resume", resume, Path, FILE_NAME)
+        check_resumable(path)
+        run = start.resume(path, options, *devices)
     elif init_from is not None:
         source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
         run = start.begin_from(

@@ -44,9 +44,9 @@ class TwoDashes(click.Command):
 
 
 def names_of_options(ctx: click.Context) -> list[str]:
-    """Return the names of the command's parameters, such as ``--rnn-size``."""
-    parameters = ctx.command.get_params(ctx)
-    return [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
+    """Return the names of the command's options, such as ``--rnn-size``."""
+    options = [each for each in ctx.command.get_params(ctx) if isinstance(each, click.Option)]
+    return [name for option in options for name in (*option.opts, *option.secondary_opts)]
 
 
 def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:

@@ -72,7 +72,7 @@ def command(
     if html is None:
         why = "requires --html: specify an output file, such as --html page.html"
         reject(ctx, ["text", "length", "encoding"], why)
-    elif html.suffix.lower() not in SUFFIXES:
+    elif html.suffix.lower() not in SUFFIXES and (html.is_file() or not html.exists()):
         raise MinicharError(f"cannot write the page to {html}: its name must end in {SUFFIXES[0]}")
     path, model = open_checkpoint(checkpoint, load_model)
     if html is None:

@@ -170,6 +170,8 @@ class DeviceFailure(MinicharError):
     """Raised if a device exists but cannot be used. Other devices of its kind may still work."""
 
 
-def unusable(device: str, what: str, error: Exception, remedy: str) -> MinicharError:
-    """Return a one-line error that states why a device cannot be used."""
-    return MinicharError(f"device {device}: {what} ({one_line(error)}): {remedy}")
+def unusable(
+    device: str, what: str, error: Exception, remedy: str, kind: type[MinicharError] = MinicharError
+) -> MinicharError:
+    """Return a one-line error of this `kind` that states why a device cannot be used."""
+    return kind(f"device {device}: {what} ({one_line(error)}): {remedy}")

@@ -215,8 +215,8 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
         device.use()
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
-        what = f"a test computation with {version} failed ({one_line(error)})"
-        raise DeviceFailure(f"device {name}: {what}: {install_command('gpu')}") from error
+        what = f"a test computation with {version} failed"
+        raise unusable(name, what, error, install_command("gpu"), DeviceFailure) from error
     return CuPyBackend(index, cupy, open_products(cupy, tf32 and int(device.compute_capability) >= AMPERE))
 
 

@@ -14,7 +14,7 @@ from minichar.devices.backend import Array, Backend, DeviceFailure, unusable
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.random import CountedUniform, Uniform
 from minichar.errors import MinicharError
-from minichar.extras import install_command, one_line
+from minichar.extras import install_command
 
 
 class DpnpBackend(Backend):
@@ -74,6 +74,6 @@ def open_dpnp(index: int) -> DpnpBackend:
         # (github.com/IntelPython/dpctl/issues/1954).
         queue = dpctl.SyclQueue(devices[index], property="in_order")
     except Exception as error:  # for example, the driver is too old or the device is busy
-        what = f"its queue cannot be created ({one_line(error)})"
-        raise DeviceFailure(f"device opencl:{index}: {what}: update its driver") from error
+        what = "its queue cannot be created"
+        raise unusable(f"opencl:{index}", what, error, "update its driver", DeviceFailure) from error
     return DpnpBackend(index, dpnp, queue)

@@ -148,7 +148,7 @@ def convert(
     ------
     MinicharError
         If `source` cannot be read, `target` exists, the new format cannot represent the model, or
-        `training` is True and the new file cannot store the training state.
+        `training` is True and there is no training state or the new file cannot store it.
     """
     source = Path(source)
     to, path = target_of(source, target, to)
@@ -158,6 +158,8 @@ def convert(
         raise MinicharError(Option("sequence", True), f" is for .onnx only, but the format of {path} is {to}")
 
     content = _read(source, training and to == "npz", vocab_from)
+    if training and not content.in_training:
+        raise MinicharError(f"{source} has no training state: omit ", Option("training", True))
     if content.model is None:
         if to != "npz":
             raise MinicharError(f"{source} contains arrays but no model: convert it to .npz")
@@ -168,7 +170,7 @@ def convert(
     elif content.training is not None and dtype in (None, content.model.parameters.dtype):
         checkpoint.save(path, content.model, content.training)
         notes = ()
-    elif content.in_training and training:
+    elif training:
         raise MinicharError(
             Option("training", True),
             f" requires an .npz file with the model's own dtype, {content.model.parameters.dtype}: omit ",
@@ -262,7 +264,7 @@ def _load(source: Path, vocab_from: str | os.PathLike[str] | None) -> CharRNN:
             raise
         return load_model(source, vocabulary=_vocabulary(Path(vocab_from)))
     if vocab_from is not None:
-        raise has_vocabulary(source)
+        raise MinicharError(f"{source} already contains its vocabulary: omit ", Option("vocab_from"))
     return model
 
 

@@ -53,7 +53,9 @@ def read_curve(path: Path, name: str) -> Curve:
         raise MinicharError(f"{path} has no training history: only .npz checkpoints have one")
     history = load_history(path)
     if history is None:
-        raise MinicharError(f"{path} has no history to plot; choose a checkpoint with training state")
+        raise MinicharError(
+            f"{path} has no history to plot; if it was converted, choose the original checkpoint"
+        )
     if not history:
         raise MinicharError(f"{path} has no history to plot: its run stopped before the first evaluation")
     columns = ("epoch", "train_loss", "val_loss", "learning_rate", "teacher_forcing_ratio")

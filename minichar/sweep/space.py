@@ -93,7 +93,8 @@ def parse(text: str) -> Dimension:
         raise MinicharError(option, " has no values to search: use, for example, rnn_size=64,128")
     body = values.removesuffix(LOG)
     log, is_range = body != values, ".." in body
-    found = tuple(convert(name, word.strip()) for word in body.split(".." if is_range else ","))
+    converted = (convert(name, word.strip()) for word in body.split(".." if is_range else ","))
+    found = tuple(converted if is_range else dict.fromkeys(converted))
     asked = Option("search", text)
     if log and not is_range:
         raise MinicharError(asked, f" is a list: {LOG} is for ranges, such as 1e-3..1e-2{LOG}")

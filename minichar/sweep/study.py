@@ -9,6 +9,7 @@ The directory identifies the sweep: every process that uses it contributes trial
 """
 
 import json
+import os
 import secrets
 import warnings
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ class Plan:
             if name not in OPTIONS:
                 raise ValueError(f"there is no option {name!r}{did_you_mean(name, OPTIONS)}")
         if data := self.given.get("data"):
-            object.__setattr__(self, "given", {**self.given, "data": str(Path(data).absolute())})
+            object.__setattr__(self, "given", {**self.given, "data": os.path.abspath(data)})
 
 
 def is_sweep(folder: Path) -> bool:
@@ -144,7 +145,9 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
     if stored.database != database:
         where = f"in {stored.database}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ is a sweep whose trials are stored {where}: use the same --storage")
-    if plan and (plan.given, plan.search) != (stored.given, stored.search):
+    # The path may differ, for example on another machine: the digest identifies the text.
+    same_path = {"data": ""} if stored.digest and "data" in stored.given else {}
+    if plan and (plan.given | same_path, plan.search) != (stored.given | same_path, stored.search):
         raise MinicharError(
             f"{folder}/ is a sweep with different options: omit the options to continue it, or choose "
             "another directory with --sweep-dir"

@@ -92,7 +92,8 @@ class Sweep:
         plan = plan or read_plan(folder)
         corpus = check_plan(plan)
         self.folder, self.devices = folder, devices
-        self.plan, self.study = open_study(folder, replace(plan, digest=corpus.digest), storage)
+        stored, self.study = open_study(folder, replace(plan, digest=corpus.digest), storage)
+        self.plan = replace(stored, given=plan.given)
         if self.plan.digest not in ("", corpus.digest):
             raise MinicharError(
                 f"{corpus.path} is not the text that the sweep {folder}/ was started with: restore it, or "
@@ -201,7 +202,8 @@ class Sweep:
     def begin(self, directory: Path, values: dict[str, Any]) -> Run:
         """Resume the training run in a directory from its newest readable checkpoint, or start a new run."""
         if any(map(is_checkpoint, directory.iterdir())):
-            return resume(directory, {}, *self.devices)
+            data = self.plan.given.get("data")
+            return resume(directory, {"data": Path(data)} if data else {}, *self.devices)
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
 
     def report(self, trial: Any, evaluated: Evaluated) -> bool:

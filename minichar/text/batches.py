@@ -200,10 +200,9 @@ def split_text(
     train, val, test = lay_out(ids, B, T, shares, resets)
     notes = []
     if asked != (B, T):
-        notes.append(
-            f"{N:,} characters are too few for batch size {asked[0]:,} and sequence length {asked[1]:,}: "
-            f"reduced to batch size {B:,} and sequence length {T:,}"
-        )
+        sizes = ("batch size", asked[0], B), ("sequence length", asked[1], T)
+        less = [f"the {size} from {old:,} to {new:,}" for size, old, new in sizes if old != new]
+        notes.append(f"{N:,} characters are too few: reduced {' and '.join(less)}")
     parts = [train, val, test]
     pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each has one extra target
     left_out = N - sum(map(len, parts)) * B * T - pieces

@@ -25,6 +25,13 @@ def test_a_model_without_methods_can_be_saved(tmp_path):
     np.testing.assert_array_equal(minichar.load(tmp_path / "own.npz").parameters.flat, model.parameters.flat)
 
 
+def test_the_model_must_be_a_model(model, tmp_path):
+    with pytest.raises(minichar.MinicharError, match="model is 'no'; it must be a model"):
+        minichar.save(tmp_path / "x.npz", "no")
+    with pytest.raises(minichar.MinicharError, match=r"^path is minichar\.Model.*; it must be a path$"):
+        minichar.load(model)
+
+
 def test_file_names_that_are_not_valid_raise(model):
     message = r"path is 'a\\x00b\.npz'; it must be text without characters that are invalid in file names"
     for call in (lambda: minichar.save("a\0b.npz", model), lambda: model.save("a\0b.npz")):

@@ -176,6 +176,7 @@ def test_errors_are_one_line_and_name_the_keyword(text):
         (text, {"rnn_size": 0}, "rnn_size"),
         (text, {"learning_rate": "fast"}, "learning_rate"),
         (text, {"init_from": "a", "resume": "b"}, "init_from.*resume"),
+        (None, {"resume": 5}, "resume is 5; it must be a path"),
         (text, {"init_from": toy_model(), "rnn_size": 5}, "rnn_size=5 does not match"),
         (TEXT, {}, "save the text to a file"),
     ):

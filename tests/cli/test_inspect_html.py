@@ -1,6 +1,8 @@
 import json
+import os
 import re
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import numpy as np
@@ -128,12 +130,16 @@ def test_long_text_is_truncated_with_a_note(cli, checkpoint, home):
     (home / "long.txt").write_text(TEXT * (20000 // len(TEXT) + 1), encoding="utf-8")
     result = cli("inspect", checkpoint, "--text", "long.txt", "--html", "a.html", "--length", 20000)
     assert result.stderr.endswith(" characters\n")
-    assert (
-        "20000"
-        in cli(
-            "inspect", checkpoint, "--text", "input.txt", "--html", "a.html", "--length", 20001, status=2
-        ).stderr
-    )
+    options = "--text", "input.txt", "--html", "a.html", "--length", 20001
+    assert "20000" in cli("inspect", checkpoint, *options, status=2).stderr
+
+
+def test_the_page_can_be_written_to_a_pipe(cli, checkpoint, home):
+    os.mkfifo(home / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        page = pool.submit((home / "pipe").read_text, encoding="utf-8")
+        cli("inspect", checkpoint, "--text", "input.txt", "--html", "pipe")
+        assert Reader(page.result()).data["text"] == TEXT
 
 
 def test_large_model_shows_the_units_with_the_highest_correlation(look, home, monkeypatch):

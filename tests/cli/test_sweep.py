@@ -74,9 +74,10 @@ def test_a_sweep_continues_from_another_directory(cli, home, optuna, monkeypatch
 
 def test_each_note_about_the_trials_is_printed_once(cli, home, optuna):
     words = ("--data", "input.txt", *SMALL[:4], *SMALL[6:], "--reset-on", r"\n", "--trials", 3)
-    lines = cli("sweep", *words, "--search", "batch_size=200,200").stderr.splitlines()
+    searched = "--batch-size", 200, "--search", "learning_rate=0.01,0.02"
+    lines = cli("sweep", *words, *searched).stderr.splitlines()
     assert lines[1].startswith("trial 0    ")
-    for note in ("too few for batch size 200", "the state is reset at '\\n'"):
+    for note in ("too few: reduced the batch size from 200", "the state is reset at '\\n'"):
         assert len([line for line in lines if note in line]) == 1
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from converting import Converted, convert
-from toys import parts, put_together
+from toys import parts, put_together, toy_model
 
 import minichar
 import minichar.extras as extras
@@ -150,6 +150,17 @@ def test_training_state_is_kept_only_on_request(trained, cli):
     for target, options in ((small, []), (whole, ["--training"])):
         assert cli("convert", path, target, *options).exit_code == 0
         assert ("mean_square" in contents(target)) == (target == whole)
+
+
+@pytest.mark.parametrize("name", ["model.npz", "weights.npz"])
+def test_training_state_must_exist_to_be_kept(tmp_path, name):
+    path = tmp_path / name
+    if name == "model.npz":
+        minichar.save(path, toy_model())
+    else:
+        np.savez(path, W=np.zeros((2, 3)))
+    with pytest.raises(MinicharError, match=r"npz has no training state: omit training=True$"):
+        convert(path, tmp_path / "copy.npz", training=True)
 
 
 def test_a_note_reports_dropped_training_state(trained, package):
@@ -361,7 +372,7 @@ WRONG = {
     "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
     "vocabulary known": (
         ["model.npz", "new.npz", "--vocab-from", "none.txt"],
-        "its vocabulary: do not pass another one",
+        "already contains its vocabulary: omit --vocab-from",
     ),
     "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),
     "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),

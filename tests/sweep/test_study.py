@@ -8,6 +8,7 @@ from minichar.errors import MinicharError
 from minichar.files import locking
 from minichar.sweep.study import open_storage, open_study, read_plan
 from minichar.sweep.trials import Ended, Sweep
+from minichar.training.events import Saved
 
 
 def edited(path, **changes):
@@ -92,6 +93,19 @@ def test_a_sweep_is_not_continued_with_another_text(sweep, tmp_path):
     for plan in (None, read_plan(tmp_path / "sweep")):
         with pytest.raises(MinicharError, match=r"input\.txt is not the text that the sweep .* was started"):
             Sweep(tmp_path / "sweep", plan, None, [CPU])
+
+
+def test_a_sweep_goes_on_where_its_text_has_another_path(sweep, tmp_path):
+    started = sweep()
+    for event in started.run(1):
+        if isinstance(event, Saved):
+            started.stop()
+    (tmp_path / "input.txt").rename(tmp_path / "moved.txt")
+    (tmp_path / "below").mkdir()
+    moved = sweep(data="below/../moved.txt")
+    assert moved.plan.given["data"] == str(tmp_path / "moved.txt")
+    assert [event.state for event in moved.run(2) if isinstance(event, Ended)] == ["complete"] * 2
+    assert read_plan(tmp_path / "sweep") == started.plan
 
 
 def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):

@@ -85,7 +85,7 @@ def test_a_trial_killed_after_its_last_checkpoint_is_completed_without_training(
 
 def test_each_combination_of_choices_is_tried_once(sweep):
     """The second process takes over after the first was killed between choosing and starting a trial."""
-    choices = "rnn_size=4,8", "learning_rate=0.01,0.02"
+    choices = "rnn_size=4,8,4", "learning_rate=0.01,0.02,0.020"
     for _ in (one := sweep(*choices)).run(1):
         pass
     one.study.enqueue_trial({"rnn_size": 4, "learning_rate": 0.02})
@@ -159,8 +159,8 @@ def test_a_trial_that_ends_early_is_complete_and_its_loss_is_the_lowest(sweep):
 def test_a_trial_above_the_median_at_the_same_point_of_the_run_is_pruned(
     sweep, eval_val_every, percentages, state
 ):
-    rates = ",".join(["1e-9", *["0.05"] * (STARTUP - 1), "1e-9"])
-    one = sweep(f"learning_rate={rates}", rnn_size=16, eval_val_every=eval_val_every)
+    rates = [1e-9, *(0.05 + 1e-4 * k for k in range(STARTUP - 1)), 2e-9]
+    one = sweep(f"learning_rate={','.join(map(str, rates))}", rnn_size=16, eval_val_every=eval_val_every)
     ended = [event for event in one.run(STARTUP + 1) if isinstance(event, Ended)]
     assert [each.state for each in ended] == ["complete"] * STARTUP + [state]
     assert [*one.study.trials[STARTUP].intermediate_values] == percentages

@@ -493,16 +493,15 @@ def test_a_run_that_did_not_have_a_limit_is_resumed_without_one(stopped):
     [
         (100, 0, 0, (1, 49), ""),
         (40, 0, 0, (1, 13), ""),
-        (100, 64, 0, (1, 49), "batch size 64 and sequence length 49"),
+        (100, 64, 0, (1, 49), "the batch size from 64 to 1"),
         (100, 0, 40, (1, 40), ""),
-        (100, 0, 5000, (1, 39), "batch size 1 and sequence length 5,000"),
-        (100, 2, 5000, (1, 39), "batch size 2 and sequence length 5,000"),
+        (100, 0, 5000, (1, 39), "the sequence length from 5,000 to 39"),
+        (100, 2, 5000, (1, 39), "the batch size from 2 to 1 and the sequence length from 5,000 to 39"),
     ],
 )
 def test_only_sizes_that_were_requested_are_reported_as_too_large(N, B, T, sizes, reduced, tmp_path):
     run = begin(toy_settings(tmp_path, TEXT[:N], batch_size=B, seq_length=T))
-    used = "reduced to batch size {} and sequence length {}".format(*sizes)
-    notes = (f"{N} characters are too few for {reduced}: {used}",) if reduced else ()
+    notes = (f"{N} characters are too few: reduced {reduced}",) if reduced else ()
     assert run.notes == notes
     assert sizes == (run.trainer.split.B, run.trainer.split.T)
 
