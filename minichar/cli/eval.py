@@ -31,8 +31,8 @@ from minichar.training.settings import SPLITS
 from minichar.training.start import check_text, settings_of
 from minichar.training.text import lay_out, resets_of, where_reset
 
-LAYOUT = ("batch_size", "seq_length", "train_frac", "val_frac", "split")
-"""Settings that determine which characters are held out."""
+LAYOUT = ("batch_size", "seq_length", "train_frac", "split")
+"""Settings that determine which characters are used for training."""
 PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that have no effect if the whole text is evaluated."""
 

@@ -173,11 +173,16 @@ def test_note_if_the_training_text_has_changed(cli, checkpoint, home):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--val-frac", 0.04)]
+    ("option", "value"),
+    [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--train-frac", 0.9)],
 )
 def test_warns_if_the_split_overlaps_the_training_text(cli, checkpoint, option, value):
     stderr = cli("eval", checkpoint, option, value).stderr
     assert f"{option} changed since training, so this split overlaps the training text" in stderr
+
+
+def test_does_not_warn_if_only_the_share_of_held_out_text_changes(cli, checkpoint):
+    assert "warning" not in cli("eval", checkpoint, "--val-frac", 0.04).stderr
 
 
 def test_overflowing_logits_are_a_one_line_error(cli, home):
