@@ -299,7 +299,7 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
     said = cli("train", "--data", "short.txt", "--rnn-size", 4, "--max-epochs", 1, "--batch-size", 50).stderr
     assert "removed a byte-order mark" in said
     assert "converted 10 CR LF line endings to LF" in said
-    assert "are too few for batch size 50 and sequence length" in said
+    assert "are too few: reduced the batch size from 50 to" in said
 
 
 def test_advice_on_a_run_with_few_steps_because_of_long_sequences(cli):
