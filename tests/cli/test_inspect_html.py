@@ -134,6 +134,7 @@ def test_long_text_is_truncated_with_a_note(cli, checkpoint, home):
     assert "20000" in cli("inspect", checkpoint, *options, status=2).stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="requires named pipes")
 def test_the_page_can_be_written_to_a_pipe(cli, checkpoint, home):
     os.mkfifo(home / "pipe")
     with ThreadPoolExecutor(1) as pool:
