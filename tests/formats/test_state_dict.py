@@ -150,7 +150,7 @@ def test_a_vocabulary_in_the_file_is_reported_before_the_other_one_is_read(
     tmp_path, saved, parts, write, suffix
 ):
     own = write(tmp_path / f"own{suffix}", *parts(saved()[0]))
-    with pytest.raises(MinicharError, match="already contains its vocabulary: do not"):
+    with pytest.raises(MinicharError, match="already contains its vocabulary: omit vocab_from"):
         convert(own, vocab_from=tmp_path / "missing.txt")
 
 
