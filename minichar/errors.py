@@ -76,7 +76,7 @@ def brief(value: object) -> str:
     """Return the repr of an untrusted value on one line, truncated to `LONGEST` characters."""
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
-    return " ".join(shortener.repr(value).split("\n"))
+    return shortener.repr(value).replace("\n", " ")
 
 
 class Refused(Exception):

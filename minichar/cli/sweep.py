@@ -129,9 +129,10 @@ def command(
 ) -> None:
     """Search for the training options with the lowest validation loss.
 
-    Trains one model per trial, in its own directory. Optuna chooses the values of the options in --search;
-    all other options of `minichar train` are the same in every trial. A trial is stopped early if its
-    validation loss is above the median of earlier trials at the same point of the run.
+    Trains one model per trial, in its own directory. Optuna chooses the values of the options in --search
+    or, if all of them have lists of values, each combination is tried once. All other options of `minichar
+    train` are the same in every trial. A trial is stopped early if its validation loss is above the median of
+    earlier trials at the same point of the run.
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or
     stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
