@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import optional
 import pytest
-from page_helpers import expect_status, generate, show_surprisal
+from page_helpers import expect_status, generate, show_surprisal, wait_for_characters
 
 from minichar.web.queue import Unavailable
 
@@ -34,6 +34,7 @@ def check(page):
 def test_no_state_has_violations(visit, port, demo, monkeypatch, scheme, locale, width):
     page = visit(port, color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800})
     reached = {"en": "300 characters", "zh-CN": "300 个字符"}[locale]
+    wait_for_characters(page, 1)  # of the example
     generate(page, "山", temperature=1)
     expect_status(page, reached)
     check(page)  # more settings are open

@@ -219,6 +219,7 @@ def test_no_fragment_causes_an_uncaught_error(visit, port):
 
 def test_back_button_and_history_restore_texts(visit, port):
     page = visit(port)
+    wait_for_characters(page, 1)  # of the example
     texts = []
     for seed in (5, 6, 7):
         generate(page, "山", 40, seed=seed)
