@@ -54,7 +54,7 @@ def excerpt(log: str) -> list[str]:
 
 
 class Screen:
-    """The lines of the picture, and the time at which the next one appears."""
+    """The lines of the recording so far, and the time at which the next line appears."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []

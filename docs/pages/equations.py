@@ -150,7 +150,7 @@ def split(text: str, sign: str) -> list[str]:
 
 
 def table_row(cells: list[str], width: int) -> str:
-    """Return the cells of a row of `width` columns, of which the first takes two cells."""
+    """Return the cells of a row that is `width` columns wide. The first column consists of two cells."""
     html = ""
     for i, cell in enumerate(cells):
         span = (i == 0) + (width - i if i == len(cells) - 1 else 1)

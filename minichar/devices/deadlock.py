@@ -17,8 +17,8 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
         The module with oneMKL's vector functions, which are disabled. dpnp's own element-wise functions
         do not wait and are just as fast in minichar.
     copying : module
-        The module with the function that copies host arrays and scalars to device arrays. It is replaced
-        with a function that first waits for the queue to finish, without holding the GIL.
+        The module whose function copies host arrays and scalars to the device. The function is replaced
+        with one that first waits for the queue to finish, without holding the GIL.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

@@ -7,8 +7,8 @@
     page.js        the controls
 
 The weights are float16 values in base64. A page makes no requests, and its Content-Security-Policy allows
-only the script and the style sheet with the hashes of these files. The model's data is JSON, inserted only as
-text, so it is never interpreted as markup.
+only these scripts and this style sheet, identified by their hashes. The model's data is JSON, inserted only
+as text, so it is never interpreted as markup.
 """
 
 import json

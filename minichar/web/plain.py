@@ -95,7 +95,7 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
 def page(
     models: list[ModelInfo], prime: str, model: str, temperature: str, text: str = "", error: str = ""
 ) -> str:
-    """Return the page with the form, filled in, and a text or an error."""
+    """Return the page with the form filled in, followed by the generated text or an error message."""
     return PAGE.substitute(
         models=options([(each.name, label(each)) for each in models], model),
         temperatures=options([(each, each) for each in TEMPERATURES], temperature),

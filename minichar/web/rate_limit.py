@@ -36,7 +36,7 @@ class Slot:
         self.expires = 0.0
 
     def linger(self) -> None:
-        """Count the request until its job, which has no reader, is cancelled."""
+        """Keep counting the request until its job, which no longer has a reader, is cancelled."""
         self.expires = time.monotonic() + ABANDONED_AFTER
 
     def close(self) -> None:

@@ -128,8 +128,8 @@ def touch(kept: dict[str, Any], keys: Sequence[str]) -> None:
 def keys_of(request: Request, length: int) -> list[str]:
     """Return a key for each multiple of `INTERVAL` up to `length`.
 
-    It identifies that many characters of the text, and does not depend on the fields of the request that do
-    not affect which characters are generated.
+    It identifies the first characters of a text, and depends only on those fields of the request that affect
+    which characters are generated.
     """
     same = replace(request, branches=(), length=0, start=0, stop=(), alternatives=False)
     base = sha256(same.dump().encode())

@@ -114,7 +114,7 @@ class Store:
             pipeline.execute()
 
     def snapshots(self, keys: Sequence[str]) -> list[str | None]:
-        """Return the serialised snapshots with these keys, and keep them for longer."""
+        """Return the serialised snapshots with these keys, and extend their expiry time."""
         with self.client.pipeline(transaction=False) as pipeline:
             pipeline.mget([key("snapshot", name) for name in keys])
             for name in keys:
@@ -122,7 +122,7 @@ class Store:
             return pipeline.execute()[0]
 
     def replace_snapshots(self, old: Iterable[str], new: Mapping[str, str], used: Iterable[str]) -> None:
-        """Remove the snapshots with the keys `old`, store `new` ones, and keep those in `used` for longer."""
+        """Remove the snapshots `old`, store those in `new`, and extend the expiry of those in `used`."""
         with self.client.pipeline(transaction=False) as pipeline:
             for name in old:
                 pipeline.delete(key("snapshot", name))
