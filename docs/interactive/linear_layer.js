@@ -83,7 +83,7 @@ interactive.show("linear_layer", { forward, dWeights, dInputs }, (figure) => {
 
   const choice = figure.choice("product", ["dW = da @ sᵀ", "dx = Wₓᵀ @ da", "a = W @ s"]);
   const row = figure.slider("row", { min: 1, max: 3, step: 1, value: 2, show: String });
-  const column = figure.slider("column", { min: 1, max: 4, step: 1, value: 1, show: String });
+  const column = figure.slider("column", { min: 1, max: 4, step: 1, value: 1, show: () => String(chosen().k + 1) });
   figure.readout(() => {
     const { names, result, style, j, k, terms } = chosen();
     const factor = (value) => (value < 0 ? `(${short(value)})` : short(value));

@@ -70,7 +70,7 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
     pen.dot(X(w.value), Y(loss), "backward");
   });
 
-  const w = figure.slider("w", { min: -2, max: 2, step: 0.01, value: 0.4 });
+  const w = figure.slider("w", { min: -2, max: 2, step: 0.001, value: 0.4 });
   const next = () => w.value - eta * backward(w.value).dw;
   figure.buttons({ "Take a step: w ← w − η dw": () => (w.value = next()) });
   figure.readout(() => {

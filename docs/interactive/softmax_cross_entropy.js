@@ -1,6 +1,6 @@
 // Lesson 5: probabilities, loss and gradient of four logits.
 
-const { fixed, sum } = interactive;
+const { compact, fixed, sum } = interactive;
 
 function softmax(logits) {
   const largest = Math.max(...logits);
@@ -53,6 +53,6 @@ interactive.show("softmax_cross_entropy", { softmax, forward, backward, divided 
   const target = figure.choice("target", characters);
   figure.readout(() => {
     const { p, loss } = forward(values(), target.value);
-    return [`loss = −log p_target = −log ${show(p[target.value])} = ${show(loss)} nats`];
+    return [`loss = −log p_target = −log ${compact(p[target.value])} = ${show(loss)} nats`];
   });
 });

@@ -50,7 +50,7 @@ FIGURES = {
     },
     "lstm": {
         "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
-        "lstm_backward": "Its backward pass. As in lesson 4, σ' is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
+        "lstm_backward": "Its backward pass. As in lesson 4, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
         "bracket": "One unit of a trained LSTM, from an opening bracket to the closing one. The last row "
         "is the gradient along the cell state, relative to its value before the closing bracket.",
     },
@@ -80,17 +80,17 @@ INDEX = """\
 # The course
 
 Start with [the model in one file](../one-file.md): 130 lines of NumPy that train an LSTM and generate
-text. The chapters derive each of those lines, and show where to find it in the engine.
+text. The chapters derive its equations, and show where to find it in the engine.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
-line, shows the code that implements it, and tests every claim. You need to know Python and first-year
-calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive figure, in which
-values are blue and gradients are orange, and ends with an exercise: change one line and see which tests
-fail.
+line, shows the code that implements it, and tests the equations and the numbers. You need to know Python
+and first-year calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive
+figure, in which values are blue and gradients are orange, and ends with an exercise: change one line
+and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
-directory, so that your changes to the source take effect. `minichar lessons` lists the chapters,
-`minichar lessons 1` prints the first chapter and runs its tests, and `minichar lessons 1 --answer`
+directory, so that your changes to the source take effect. `minichar lessons` lists the lessons,
+`minichar lessons 1` prints the first one and runs its tests, and `minichar lessons 1 --answer`
 prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
 
 ```{{toctree}}

@@ -33,7 +33,7 @@ def command(ctx: click.Context, name: str | None, answer: bool) -> None:
     """Print a lesson and run its tests, or list the lessons.
 
     The course covers everything from a single weight and the chain rule to LSTM, GRU and RMSprop.
-    Each lesson explains one idea, derives its backward pass line by line, checks every claim against
+    Each lesson explains one idea, derives its backward pass line by line, checks the equations against
     the engine's code, and ends with an exercise: change a line and see which tests fail.
 
     The exit status is pytest's.

@@ -8,7 +8,8 @@ For each gate, time step and sequence, with means over the H units:
 
     da = r (dâ - mean(dâ) - â mean(dâ ∘ â))
 
-The cell receives â instead of a.
+The cell receives â instead of a. A bias that is the same for all units of a gate, such as the initial forget
+bias of an LSTM, cancels.
 """
 
 from minichar.devices.backend import Array, Backend

@@ -1,6 +1,6 @@
 """Gradient clipping and the RMSprop optimiser.
 
-Clipping by element or by norm (Pascanu, Mikolov & Bengio 2013):
+Clipping by element (Mikolov 2012) or by norm (Pascanu, Mikolov & Bengio 2013):
 
     g ← min(max(g, -limit), limit)
     g ← g · min(1, limit / ‖g‖)

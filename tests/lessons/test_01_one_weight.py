@@ -1,9 +1,9 @@
 """Lesson 1. One weight: the chain rule line by line, and a step downhill.
 
 Training asks one question about every weight: if this weight were slightly larger, how much would
-the loss change? The answer is the derivative of the loss with respect to the weight, and all
-fifteen lessons are about computing it. Start with the smallest possible network: one input x, one
-weight w, and a target for its output y.
+the loss change? The answer is the derivative of the loss with respect to the weight, and almost all
+of the fifteen lessons are about computing it. Start with the smallest possible network: one input
+x, one weight w, and a target for its output y.
 
     forward (read down)              backward (read up)
 
@@ -165,7 +165,8 @@ test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change,
 test_each_backward_line_is_the_derivative_with_respect_to_one_value and
 test_the_engine_computes_the_same_gradients.
 
-The two training tests still pass. The wrong derivative has the right sign, so each step still lowers the
-loss. A network with a wrong gradient often still trains, just not as well, and the mistake goes unnoticed.
-That is why the next lesson is about checking gradients.
+The test of a weight used twice still passes, because it does not call `backward`, and so do the two
+training tests. The wrong derivative has the right sign, so each step still lowers the loss. A network
+with a wrong gradient often still trains, just not as well, and the mistake goes unnoticed. That is why
+the next lesson is about checking gradients.
 """

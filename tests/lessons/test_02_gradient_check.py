@@ -43,9 +43,9 @@ plot below is rotated): one branch has slope 2, and the other is noisy and has s
     1e-12                                               *
     1e-13                                                *
 
-A central difference is accurate to nine or ten digits at best: about 1e-10 here, and about 1e-9 in
-a real network. That is enough to find a wrong line of code, but not to verify the last digits.
-Lesson 3 introduces a method that is accurate to the last digit.
+A central difference is accurate to nine to eleven digits at best: better than 1e-10 here, and about
+1e-9 in a real network. That is enough to find a wrong line of code, but not to verify the last
+digits. Lesson 3 introduces a method that is accurate to the last digit.
 """
 
 from math import log10, tanh

@@ -30,9 +30,8 @@ both peak at a = 0. Where the value is near a limit, the derivative is almost 0:
 such derivatives are multiplied.
 
 The engine computes σ as 1 / (1 + e⁻ᵃ), because on many processors NumPy's exp takes half as long as
-its tanh. At a = -1000, e⁻ᵃ overflows to infinity, and 1 / (1 + ∞) gives the correct limit, 0. You
-could instead choose between two formulas by the sign of a, but the complex step (lesson 3) rules
-out comparisons.
+its tanh. At a = -1000, e⁻ᵃ overflows to infinity, and 1 / (1 + ∞) gives the correct limit, 0, so
+there is no need for a second formula for negative a.
 """
 
 from math import exp

@@ -14,7 +14,11 @@ otherwise:
     dp_j      = -[j = target] / p_target
     dlogits_k = Σ_j dp_j · p_j ([j = k] - p_k)
 
-By the quotient rule, the derivative of p_j with respect to logits_k is p_j ([j = k] - p_k).
+The second line follows from the quotient rule. With e_k = exp(logits_k) and S = Σ_j e_j, the
+derivative of p_j = e_j / S with respect to logits_k is
+
+    ([j = k] e_j S - e_j e_k) / S² = p_j ([j = k] - p_k)
+
 Substitute the first line into the second. Only the term j = target remains, and p_target cancels:
 
     dlogits = p - onehot(target)               onehot(k) is 1 at k and 0 elsewhere
@@ -23,7 +27,8 @@ The short one shows why the result is so simple. Write the loss without a fracti
 
     loss = log Σ_j exp(logits_j) - logits_target
 
-and differentiate it: the first term gives p, and the second gives onehot(target). There is no
+and differentiate it: the first term gives exp(logits_k) / Σ_j exp(logits_j) = p_k, and the second
+gives onehot(target). There is no
 division by a tiny p_target, and every entry is between -1 and 1. A confident but wrong prediction
 gets the full gradient. (With a squared error on p, it would get almost none, as a test below
 shows.)
@@ -34,7 +39,9 @@ The loss of a chunk is the mean over its N characters, which adds a factor of 1/
 
 In float64, exp(logits_k) overflows if a logit is above 709.8. However, adding a constant to all
 logits changes neither p nor the loss. The engine therefore subtracts the largest logit first, so
-that no exponential is larger than exp(0) = 1.
+that no exponential is larger than exp(0) = 1. Because the loss does not depend on what is
+subtracted, no gradient passes through it, and in the complex step (lesson 3) it can be the largest
+real part.
 """
 
 from math import exp, log
@@ -138,5 +145,6 @@ longer depends on which character was correct. These tests fail:
 test_the_engine_computes_the_mean_loss_and_p_minus_onehot_over_N,
 test_the_complex_step_agrees_to_the_last_digit, test_adding_a_constant_to_all_logits_changes_nothing
 (its second assertion) and test_huge_logits_do_not_overflow. The test of the derivation through p
-still passes, because it uses the loops in this lesson instead of the engine.
+still passes, because it uses the loops in this lesson instead of the engine, and so does the test of the
+confident wrong prediction.
 """

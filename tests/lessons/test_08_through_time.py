@@ -19,7 +19,9 @@ and of all later steps t. There is one path for each pair s ≤ t, so there are 
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
-where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t.
+where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t, and 1 if t = s. (In a
+fraction, d is the usual derivative. On its own, dh_t is the gradient of the whole loss, over all
+paths.)
 
 You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t and
 through the next state, so dh_t is a sum of two terms. Start at the last step, where the second term
@@ -29,12 +31,19 @@ is 0:
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
-Repeating this for all T steps sums over all paths. This is *backpropagation through time*, or BPTT
-(Werbos 1990). In the engine, it is the loop in `Layer.backward`, which is the same for every cell.
+with dw_h and dw_x initialised to 0. Substituting these lines repeatedly gives
+dh_s = Σ_{t≥s} dL_t/dh_t · dh_t/dh_s, so da_s h_{s-1} is the sum of all terms of step s, and T steps
+sum over all paths. This is *backpropagation through time*, or BPTT (Werbos 1990). With H units, the
+same three lines are
 
-In the engine, `dh_above[t]` contains the first term until the backward pass of step t+1 adds the
-second term to it. The variable dh is then the sum. When layers are stacked, the first term comes
-from the layer above: its dx is the `dh_above` of the layer below it.
+    dh_t = dL_t/dh_t + W_hᵀ @ da_{t+1}
+    da_t = dh_t ∘ (1 - h_t ∘ h_t)
+    dW  += da_t @ [h_{t-1}; x_t; 1]ᵀ
+
+In the engine, this is the loop in `Layer.backward`, which is the same for every cell. `dh_above[t]`
+contains the first term until the backward pass of step t+1 adds the second term to it. The variable
+dh is then the sum. When layers are stacked, the first term comes from the layer above: its dx is
+the `dh_above` of the layer below it.
 
 Here is a forward pass over three steps with w_h = 0.8, w_x = 0.5 and h_0 = 0.3, rounded to four
 decimal places. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t:

@@ -12,11 +12,11 @@ a thousand steps ago. The gradient is dropped, so the network is *trained* to re
 chunk. There are two reasons for dropping it: it would take too much memory, and the weights have
 changed since the previous chunk.
 
-What is lost? Take two chunks with losses L_1 and L_2. The full gradient dW is a sum of three parts:
+What is lost? Take two chunks. The full gradient dW of the sum of their losses has three parts:
 
-    L_1 through chunk 1     kept
-    L_2 through chunk 2     kept
-    L_2 through chunk 1     dropped with dh_0
+    loss of chunk 1 through chunk 1     kept
+    loss of chunk 2 through chunk 2     kept
+    loss of chunk 2 through chunk 1     dropped with dh_0
 
 The truncated gradient is therefore biased, but it is not wrong: it is the exact gradient of a loss
 that treats each chunk's initial state as a constant. The tests below verify both statements, and

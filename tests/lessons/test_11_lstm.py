@@ -34,9 +34,11 @@ That is the whole cell. The matrix product is differentiated as in lesson 7:
 
     dh_prev, dx, dW = W_hᵀ @ da, W_xᵀ @ da, da @ [h_prev; x; 1]ᵀ
 
+dc_prev and dh_prev are passed to the previous step, where dc_prev is the dc on the right.
+
 In a product such as f ∘ c_prev, the gradient with respect to each factor is dc times *the other
 factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, dc_prev is 0. The line
-dc_prev = dc ∘ f is the path that lesson 10 measures.
+dc_prev = dc ∘ f is the path along the cell state from lesson 10.
 
 Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
 decimal places. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
@@ -232,5 +234,5 @@ wrong, so test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_g
 test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state,
 test_the_complex_step_agrees_on_every_gradient and test_the_worked_example_matches_the_engine fail.
 This mistake cuts the path along the cell state. Only the path through h remains, and gradients
-vanish as they do in an RNN.
+vanish even faster than in an RNN.
 """

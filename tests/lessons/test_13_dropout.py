@@ -21,8 +21,8 @@ The mask is applied between layers and before the readout, but not between h_pre
 al. 2014). Otherwise, each state would be multiplied by T masks: with p = 0.3, a unit would survive
 50 steps with probability 0.7⁵⁰ = 2e-8. With two layers:
 
-    x of layer 2     = mask_1 ∘ h of layer 1     dh of layer 1 = mask_1 ∘ dx of layer 2
-    x of the readout = mask_2 ∘ h of layer 2     dh of layer 2 = mask_2 ∘ dx of the readout
+    x of layer 2     = mask_1 ∘ h of layer 1     dh_above of layer 1 = mask_1 ∘ dx of layer 2
+    x of the readout = mask_2 ∘ h of layer 2     dh_above of layer 2 = mask_2 ∘ dx of the readout
 
 minichar measures the training loss with dropout active, so it is usually higher than the loss of
 the same network without dropout.

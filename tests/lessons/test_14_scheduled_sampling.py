@@ -29,8 +29,8 @@ and by the product rule its derivative with respect to a weight θ has two parts
 The first sum improves the predictions for the inputs that were used. The second sum, which
 scheduled sampling leaves out, changes the probabilities of those inputs. The last test below
 verifies that the two parts add up to the full gradient. (The second part can be estimated from
-samples, but with high variance. minichar does not estimate it, because the method helps despite the
-bias.)
+samples, but with high variance. minichar does not estimate it, because the method can help despite
+the bias.)
 """
 
 import numpy as np

@@ -12,8 +12,8 @@ Consider a *ravine*, a loss that is steep in one direction and flat in the other
 In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02, that factor is below -1,
 and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, so
 with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third of its value. The steepest
-direction limits the learning rate for all weights, and the more the slopes differ, the slower the
-training.
+direction limits the learning rate for all weights, and the more the curvatures differ, the slower
+the training.
 
 *RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the square
 root of a running mean of its square:
@@ -26,11 +26,15 @@ therefore move at the same speed, in steep and flat directions alike, and scalin
 change the path. This has two consequences. First, η is now a *distance*: how far a weight moves in
 one step, 0.008 by default. Second, the weights do not settle. Near a minimum, g is small, m decays,
 and the steps grow back to about η and overshoot. For this reason, η should decrease over time
-(`--learning-rate-decay`).
+(`--learning-rate-schedule`), or the weights should be averaged (`--ema`, the default).
 
-The first step is longer than the others, because m is then (1 - α) g² instead of g². The step is
-η/√(1 - α), or 4.5 η with α = 0.95. Adam corrects for this. Torch's RMSprop, which char-rnn uses,
-does not, and neither does minichar.
+The first steps are longer than the others. With a constant g, m is (1 - αᵏ) g² after k steps, so
+step k is η/√(1 - αᵏ): with α = 0.95, 4.5 η at k = 1 and 1.6 η at k = 10. Adam corrects for this.
+Torch's RMSprop, which char-rnn uses, does not, and neither does minichar. Instead, by default,
+the learning rate starts at zero and increases slowly (`--warmup`).
+
+However large g is, no step is longer than η/√(1 - α). Clipping (lesson 10) is still useful, because
+after one huge gradient, m is so large that the next steps are tiny.
 """
 
 from math import sqrt
