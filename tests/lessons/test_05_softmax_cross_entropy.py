@@ -17,7 +17,7 @@ otherwise:
 The second line follows from the quotient rule. With e_k = exp(logits_k) and S = Σ_j e_j, the
 derivative of p_j = e_j / S with respect to logits_k is
 
-    ([j = k] e_j S - e_j e_k) / S² = p_j ([j = k] - p_k)
+    p_j' = ([j = k] e_j S - e_j e_k) / S² = p_j ([j = k] - p_k)
 
 Substitute the first line into the second. Only the term j = target remains, and p_target cancels:
 
