@@ -10,7 +10,7 @@ from minichar.web.queue import LocalQueue
 def test_clients_measure_what_they_receive():
     model = toy_model("".join(sorted(set(CHARACTERS + "The "))), rnn_size=12)
     with server_in_thread(LocalQueue({"toy": model}, columns=8, queue=4, pace=0)) as port:
-        measured = measure(port, 2, 0.3, Load(40, True))
+        measured = measure(port, 2, 1, Load(40, True))
     texts = len(measured.first)
     assert measured.dropped == []
     assert texts >= 2
@@ -20,7 +20,7 @@ def test_clients_measure_what_they_receive():
 
 
 def test_failed_requests_are_reported():
-    measured = measure(free_port(), 1, 0.05, Load(40, False))
+    measured = measure(free_port(), 1, 1, Load(40, False))
     assert measured.characters == 0
     assert "refused" in measured.dropped[0]
 

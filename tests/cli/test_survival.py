@@ -5,6 +5,7 @@ import pty
 import signal
 import sys
 from pathlib import Path
+from time import sleep
 
 import pytest
 from toys import ONE_THREAD, TOY, history_of, parts
@@ -111,6 +112,7 @@ class TestResumeWithoutAPath:
         child = started(*LONG[:4], "--eval-val-every", "100000000", "--checkpoint-every", "0.05")
         while not list((home / "cv").glob("*_latest.npz")):
             assert child.poll() is None
+            sleep(0.02)
         child.kill()
         child.communicate()
         (path,) = filter(is_latest, (home / "cv").glob("lm_*"))

@@ -4,6 +4,7 @@ import pty
 import re
 import signal
 import sys
+from codecs import getincrementaldecoder
 from dataclasses import asdict
 from itertools import product
 from math import log
@@ -330,7 +331,7 @@ def test_log_has_one_json_object_per_line(cli, train, home):
     assert len(steps) + len(evaluations) == len(lines)
     assert [step["iteration"] for step in steps] == [20, 40, 60]
     assert all(step["loss"] > 0 and step["characters_per_second"] > 0 for step in steps)
-    for row, line in zip(history_of(path), evaluations, strict=False):
+    for row, line in zip(history_of(path), evaluations, strict=True):
         for name in ("iteration", "epoch", "train_loss", "learning_rate"):
             assert line[name] == row[name]
         for part, name in product(("val", "fit"), ("loss", "first", "last")):
@@ -552,8 +553,8 @@ def test_failed_run(cli, home):
 # The progress bar
 
 
-def on_a_terminal(process, *arguments, until="never"):
-    """Run a command with standard error on a pseudo-terminal, and interrupt it when `until` appears.
+def on_a_terminal(process, *arguments, until=lambda shown: False):
+    """Run a command with standard error on a pseudo-terminal, and interrupt it once ``until(shown)`` is true.
 
     Return ``(stderr, stdout, exit status)``.
     """
@@ -561,15 +562,16 @@ def on_a_terminal(process, *arguments, until="never"):
     child = process(*arguments, stderr=theirs)
     os.close(theirs)
     shown, stopped = "", False
+    decoder = getincrementaldecoder("utf-8")()  # a read may end within a character
     while True:
         try:
-            block = os.read(ours, 4096).decode()
+            block = os.read(ours, 4096)
         except OSError:  # the process has closed its end
             break
-        shown += block
         if not block:
             break
-        if not stopped and re.search(until, shown):
+        shown += decoder.decode(block)
+        if not stopped and until(shown):
             child.send_signal(signal.SIGINT)
             stopped = True
     os.close(ours)
@@ -581,7 +583,11 @@ def test_progress_bar_on_a_terminal(process):
     arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 400, "--eval-val-every", 50]
     bar = r"epoch \d+\.\d\d/400  loss \d\.\d{3}  [\d,]+ characters/s \[[#-]{10}\] +\d+%"
     time_left = r"  \d\d:\d\d:\d\d"
-    shown, stdout, status = on_a_terminal(process, *arguments, until=bar + time_left)
+
+    def until(shown):
+        return "epoch 1.52  train" in shown and len(re.findall(bar + time_left, shown)) > 5
+
+    shown, stdout, status = on_a_terminal(process, *arguments, until=until)
     assert status == 130
     assert len(re.findall(bar, shown)) > 5
     assert max(map(len, re.findall(bar + time_left, shown))) < 80, "longer lines wrap and cannot be redrawn"

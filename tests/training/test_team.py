@@ -1,7 +1,7 @@
 """Tests that several processes train the same model as one. Threads replace the processes (see `ranks`)."""
 
 from dataclasses import replace
-from threading import current_thread
+from threading import Event, current_thread
 from time import sleep
 
 import numpy as np
@@ -134,7 +134,7 @@ def test_with_the_same_number_of_processes_a_run_is_repeated_and_resumed_exactly
 
     expected, *_ = on_ranks(3, whole)
     for again in (whole, interrupted):
-        np.testing.assert_array_equal(on_ranks(3, again)[0], expected)
+        np.testing.assert_array_equal(on_ranks(3, again)[0], expected, err_msg=again.__name__)
 
 
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
@@ -199,16 +199,18 @@ def test_an_error_on_rank_0_is_raised_on_all(tmp_path):
 
 
 def test_ranks_sleep_while_rank_0_works(monkeypatch):
-    slept = set()
+    slept, both = set(), Event()
 
     def nap(seconds):
         slept.add(current_thread())
+        if len(slept) == 2:
+            both.set()
         sleep(seconds)
 
     monkeypatch.setattr(team_module, "sleep", nap)
 
     def wait(team):
-        assert team.lead(lambda: sleep(0.1) or "done") == "done"
+        assert team.lead(lambda: both.wait(60))
         return current_thread() in slept
 
     assert on_ranks(3, wait)[1:] == [True, True]

@@ -10,7 +10,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 from toys import ONE_THREAD
-from web_helpers import request
+from web_helpers import TIMEOUT, request
 
 from minichar.cli import main
 from minichar.cli.redis_server import with_password
@@ -52,7 +52,7 @@ def test_serve_uses_the_best_checkpoint_and_stops_on_ctrl_c(serve, command):
     assert result.stdout == f"山中{text}\n"
 
     child.send_signal(signal.SIGINT)
-    assert child.wait(10) == 0
+    assert child.wait(TIMEOUT) == 0
     child.reader.join()
     assert child.output.endswith("stopped\n")
     assert "Traceback" not in child.output
@@ -67,7 +67,7 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
         assert response.readline()
         child.terminate()
         assert b'"reason": "closing"' in response.read()
-    assert child.wait(10) == 0
+    assert child.wait(TIMEOUT) == 0
     child.reader.join()
     assert re.search(r"\d\d:\d\d:\d\d,\d\d\d INFO 127.0.0.1 GET /api/models 200 \d+ bytes", child.output)
 
@@ -163,7 +163,7 @@ def test_serve_and_worker_wait_for_redis(serve, start):
     with request(child.found[1], "POST", "/api/generate", {}) as response:
         assert response.status == 503
     child.terminate()
-    assert child.wait(10) == 0
+    assert child.wait(TIMEOUT) == 0
     child.reader.join()
     assert "secret" not in child.output
     assert "Traceback" not in child.output
@@ -175,7 +175,7 @@ def test_a_worker_that_is_stopped_before_it_reaches_redis(start):
     code = "from minichar.web import worker; worker.HEARTBEAT_TIMEOUT = 600; " + MAIN
     child = start("worker", "--redis", "redis://127.0.0.1:1/0", ready=warning, python=("-c", code))
     child.terminate()
-    assert child.wait(20) == 1
+    assert child.wait(TIMEOUT) == 1
     child.reader.join()
     last = "Error: stopped before Redis at redis://127.0.0.1:1/0 could be reached\n"
     assert child.output.endswith(last)

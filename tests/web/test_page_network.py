@@ -123,8 +123,9 @@ def busy_server(model):
 
 def test_position_in_the_queue_is_shown_while_waiting(visit, model):
     with busy_server(model) as (_, port, job_id):
-        first, second = visit(port), visit(port)
+        first = visit(port)
         expect_status(first, "Waiting. Position in the queue: 1.")
+        second = visit(port)
         expect_status(second, "Waiting. Position in the queue: 2.")
         with request(port, "DELETE", f"/api/generate/{job_id}"):
             pass

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from optional import free_port
 from toys import toy_model
-from web_helpers import Events, redis_server, request, server_in_thread, wait_for
+from web_helpers import TIMEOUT, Events, redis_server, request, server_in_thread, wait_for
 
 from minichar import MinicharError, generate
 from minichar.sampling.streams import State, Streams
@@ -50,7 +50,7 @@ def worker_in_thread(url, model, columns=2):
     thread = threading.Thread(target=one.run, args=(ready.set,))
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(TIMEOUT)
         yield one
     finally:
         one.stopping.set()
@@ -74,7 +74,7 @@ def run(worker, job_id):
     """Run a job whose request is in Redis but which is not in the queue."""
     done = threading.Event()
     worker.start("toy", job_id, acknowledge=done.set)
-    assert done.wait(10)
+    assert done.wait(TIMEOUT)
 
 
 # Tests in this process
@@ -543,7 +543,7 @@ def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sample
     thread.start()
     assert not ready.wait(0.5)
     with redis_server(port, tmp_path):
-        assert ready.wait(20)
+        assert ready.wait(TIMEOUT)
         assert wait_for(lambda: health.get("/healthz").status_code == 200)
         assert text_of(queue, queue.submit(Request.from_json({"length": 50, "seed": 5}))) == (
             sampled(50),
@@ -614,7 +614,7 @@ def test_stopped_worker_completes_its_jobs(port, work, folder, sampled):
         only.send_signal(signal.SIGINT)
         assert events.rest().text == sampled(500)
         assert events.all[-1][1:] == (500, {"reason": "length"})
-    assert only.wait(20) == 0
+    assert only.wait(TIMEOUT) == 0
     only.reader.join()
     assert "finishing the running jobs" in only.output
     assert only.output.endswith("stopped\n")
@@ -632,7 +632,7 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
         redis.send_signal(number)
         only.send_signal(signal.SIGTERM)
         try:
-            assert only.wait(20) == 0
+            assert only.wait(TIMEOUT) == 0
         finally:
             redis.kill()
     queue.close()

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 from toys import toy_model
-from web_helpers import CHARACTERS, wait_for
+from web_helpers import CHARACTERS, TIMEOUT, wait_for
 
 from minichar.sampling.streams import State, Streams
 from minichar.web import job as job_module
@@ -169,12 +169,13 @@ def test_full_queue_rejects_jobs_until_others_are_cancelled(job_of, scheduler, s
 
 
 def test_job_without_a_reader_is_cancelled(job_of, scheduler, sampled, monkeypatch):
-    monkeypatch.setattr(job_module, "ABANDONED_AFTER", 0.15)
     one = scheduler(columns=1, queue=1, pace=1000)
     read, running, waiting = (job_of(length=n) for n in (400, 20000, 20000))
-    one.submit(running)
-    one.submit(waiting)
-    wait_for(lambda: running.reason and waiting.reason)
+    with monkeypatch.context() as patch:
+        patch.setattr(job_module, "ABANDONED_AFTER", 0.15)
+        one.submit(running)
+        one.submit(waiting)
+        wait_for(lambda: running.reason and waiting.reason)
     assert running.reason == waiting.reason == "cancelled"
     assert 0 < len(running.text) < 20000
     one.submit(read)
@@ -404,7 +405,7 @@ def test_closing_ends_all_jobs(job_of, scheduler):
         reader.start()
     one.close()
     for reader in readers:
-        reader.join(5)
+        reader.join(TIMEOUT)
     assert [job.reason for job in jobs] == ["closing", "closing"]
     with pytest.raises(Busy):
         one.submit(job_of())
