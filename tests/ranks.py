@@ -1,5 +1,6 @@
 """Run several ranks as threads of one process, to test `minichar.training.team` without MPI."""
 
+import copy
 import threading
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ class Communicator:
     def allgather(self, value):
         self.slots[self.rank] = value
         self.barrier.wait()
-        values = list(self.slots)
+        values = copy.deepcopy(self.slots)  # as with MPI, no rank receives another rank's objects
         self.barrier.wait()
         return values
 
