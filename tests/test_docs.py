@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import string
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from runpy import run_path
 
 import pytest
 from click.testing import CliRunner
+from optional import free_port
 
 import minichar
 from minichar.bench import compare
@@ -65,11 +65,6 @@ def api_groups():
     """Return the groups of the API reference from the documentation build."""
     path = ROOT / "docs" / "pages" / "examples.py"
     return run_path(str(path))["GROUPS"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def blocks(language: str, documents: list[Path] = DOCUMENTS) -> list[str]:

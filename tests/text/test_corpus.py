@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from text_helpers import text_of
 
 from minichar.errors import MinicharError
 from minichar.text import cache
@@ -39,10 +40,6 @@ def no_encoding(monkeypatch):
         raise AssertionError("the text was encoded again")
 
     monkeypatch.setattr(Text, "encode", fail)
-
-
-def text_of(corpus):
-    return corpus.vocabulary.decode(corpus.ids)
 
 
 def test_a_text_file_is_encoded(text_file):

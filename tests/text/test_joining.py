@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from text_helpers import error_of, text_of
 
 from minichar.errors import MinicharError
 from minichar.text.corpus import load_corpus
@@ -21,17 +22,6 @@ def folder(tmp_path):
     (tmp_path / "a.txt").write_text("first, ")
     (tmp_path / "c.TXT").write_text("third")
     return tmp_path
-
-
-def text_of(corpus):
-    return corpus.vocabulary.decode(corpus.ids)
-
-
-def error_of(data, **settings):
-    with pytest.raises(MinicharError) as caught:
-        load_corpus(data, **settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def sha256(content):

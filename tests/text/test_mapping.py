@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from text_helpers import text_of
 
 from minichar.errors import MinicharError
 from minichar.text import batches, mapping, reading
@@ -38,7 +39,7 @@ def test_large_ids_are_mapped_from_the_cache(tmp_path, text):
         corpus = load_corpus(path)
         assert is_mapped(corpus.ids)
         assert Path(corpus.ids.filename) == tmp_path / "text.txt.minichar.npz"
-        assert corpus.vocabulary.decode(corpus.ids) == text
+        assert text_of(corpus) == text
     with np.load(f"{path}.minichar.npz") as arrays:
         np.testing.assert_array_equal(arrays["ids"], corpus.ids)
 
@@ -58,7 +59,7 @@ def test_mapped_ids_outlive_the_cache_file(tmp_path):
     (tmp_path / "text.txt.minichar.npz").unlink()
     for corpus in (first, second):
         assert is_mapped(corpus.ids)
-        assert corpus.vocabulary.decode(corpus.ids) == TEXT
+        assert text_of(corpus) == TEXT
 
 
 @pytest.mark.parametrize("why", ["no cache", "full disk", "vocabulary"])
@@ -74,7 +75,7 @@ def test_large_ids_without_a_cache_are_in_a_temporary_file(tmp_path, monkeypatch
     vocabulary = Vocabulary("".join(sorted(set(TEXT)))) if why == "vocabulary" else None
     corpus = load_corpus(path, vocabulary=vocabulary, cache=why != "no cache")
     assert is_mapped(corpus.ids)
-    assert corpus.vocabulary.decode(corpus.ids) == TEXT
+    assert text_of(corpus) == TEXT
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
 
 

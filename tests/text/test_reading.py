@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from text_helpers import error_of, text_of
 
 import minichar.text.reading as reading
 from minichar.errors import MinicharError
@@ -18,15 +19,6 @@ from minichar.text.joining import Text
 
 TEXT = st.text(st.sampled_from("ab\r\n\r\n\0é世\ufeff\U0001f600"))
 ENCODINGS = st.sampled_from(["utf-8", "gb18030", "utf-16", "utf-16-le", "utf-32", "utf-7"])
-
-
-def error_of(data, **settings):
-    """Return the one-line error raised when `data` is loaded."""
-    with pytest.raises(MinicharError) as caught:
-        load_corpus(data, **settings)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
 
 
 def written(folder, content):
@@ -124,7 +116,7 @@ def test_utf16_and_utf32_are_recognised_by_their_byte_order_mark(tmp_path, bom, 
     line = error_of(path)
     assert line.endswith(f"use encoding={encoding!r}")
     corpus = load_corpus(path, encoding=encoding)
-    assert corpus.vocabulary.decode(corpus.ids) == "some text"
+    assert text_of(corpus) == "some text"
 
 
 def test_utf16_without_a_byte_order_mark_is_an_error(tmp_path):
