@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from toys import ONE_THREAD, TEXT, TOY
 
 from minichar.cli import INTERRUPTED, main
+from minichar.training.evaluation import Evaluation
 
 
 @pytest.fixture
@@ -41,6 +42,22 @@ def train(cli):
         return cli("train", "--data", "input.txt", *TOY, *arguments).stdout.strip()
 
     return train
+
+
+@pytest.fixture
+def measure(monkeypatch):
+    """Return a function that sets the losses that evaluations will measure.
+
+    Its arguments are the validation losses in order, and `fit`, the training loss of every evaluation.
+    """
+
+    def measure(*losses, fit=1.0):
+        found = iter(x for loss in losses for x in (loss, fit))
+        monkeypatch.setattr(
+            "minichar.training.validation.evaluate", lambda *_: Evaluation(next(found), 1, 1, 48)
+        )
+
+    return measure
 
 
 @pytest.fixture(scope="session")

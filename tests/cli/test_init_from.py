@@ -1,0 +1,53 @@
+"""Test `minichar train --init-from`, which starts from the weights of another model."""
+
+import re
+
+import numpy as np
+import pytest
+from toys import TEXT, TOY
+
+from minichar import load
+
+
+def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, home):
+    first = train("--model", "gru")
+    (home / "new.txt").write_text(TEXT.upper() + TEXT)
+    options = [*TOY[-6:], "--max-epochs", 1, "--savefile", "second"]  # without --rnn-size
+    result = cli("train", "--data", "new.txt", *options, "--init-from", first)
+    assert load(result.stdout.strip()).config.model == "gru"
+    assert load(result.stdout.strip()).config.rnn_size == 8
+    assert re.search(r"characters new to the model, initialised randomly \(\d+\): 'A'", result.stderr)
+    wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
+    assert "Error: --rnn-size 9 does not match the --init-from model" in wrong.stderr
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_init_from_reads_every_format(cli, train, suffix):
+    """The learning rate is too small to change the weights."""
+    pytest.importorskip({".safetensors": "safetensors", ".pt": "torch"}.get(suffix, "numpy"))
+    first = train("--learning-rate", 0.02)
+    cli("convert", first, f"model{suffix}", "--inference")
+    tuned = cli(
+        *("train", "--data", "input.txt", "--init-from", f"model{suffix}", "--learning-rate", 1e-30),
+        *("--batch-size", 4, "--seq-length", 6, "--max-epochs", 1, "--checkpoint-dir", "tuned"),
+    ).stdout.strip()
+    np.testing.assert_array_equal(load(tuned).parameters.flat, load(first).parameters.flat)
+
+
+def test_init_from_an_invalid_file(cli, home):
+    (home / "x.safetensors").write_bytes(b"no")
+    result = cli("train", "--data", "input.txt", *TOY, "--init-from", "x.safetensors", status=1)
+    assert "x.safetensors" in result.stderr
+
+
+def test_init_from_and_resume_together(cli):
+    result = cli("train", "--resume", "a.npz", "--init-from", "b.npz", status=2)
+    assert "--resume and --init-from are mutually exclusive" in result.stderr
+
+
+def test_the_reset_gate_of_the_initial_model_can_be_repeated(cli, train):
+    path = train("--model", "gru", "--gru-reset", "before", "--max-epochs", 1)
+    options = ("--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
+    assert "GRU" in cli("train", "--init-from", path, "--gru-reset", "before", *options).stderr
+    error = cli("train", "--init-from", path, "--gru-reset", "after", *options, status=1).stderr
+    assert "--gru-reset after does not match the --init-from model, which has before" in error

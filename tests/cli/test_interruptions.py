@@ -1,0 +1,102 @@
+"""Test that signals stop `minichar train` after a step, and that the run can be resumed."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import TOY, parts
+
+from minichar.checkpoints.naming import best_checkpoint
+from minichar.training.trainer import Trainer
+
+
+def interrupt_at(monkeypatch, iteration, number):
+    """Send a signal to this process during a training step."""
+    learn = Trainer.learn
+
+    def interrupted(self):
+        if self.iteration == iteration:
+            os.kill(os.getpid(), number)
+        return learn(self)
+
+    monkeypatch.setattr(Trainer, "learn", interrupted)
+
+
+@pytest.fixture
+def handlers():
+    """Make an uncaught signal fail the test instead of ending the test session."""
+
+    def uncaught(number, frame):
+        raise AssertionError("uncaught signal")
+
+    before = {number: signal.signal(number, uncaught) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield uncaught
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_and_prints_how_to_resume(cli, home, monkeypatch, number, handlers):
+    interrupt_at(monkeypatch, 9, number)
+    result = cli("train", "--data", "input.txt", *TOY, status=128 + number)
+    (path,) = (home / "cv").iterdir()
+    assert path.name == "lm_lstm_epoch0.30_interrupted.npz"
+    assert "stopped at epoch 0.30; resume with:\n  minichar train --resume cv/" + path.name in result.stderr
+    assert result.stdout == f"cv/{path.name}\n"
+    assert parts(path)[0]["training"]["iteration"] == 10
+    assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is handlers
+
+
+def test_interrupted_run_prints_the_best_checkpoint(cli, home, monkeypatch):
+    interrupt_at(monkeypatch, 25, signal.SIGINT)
+    result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 10, status=130)
+    assert Path(result.stdout.strip()) == best_checkpoint(Path("cv"))
+    assert re.search(r"--resume cv/lm_lstm_epoch0\.\d\d_interrupted\.npz", result.stderr)
+
+
+@pytest.mark.parametrize("patience", [0, 60])
+def test_second_signal_exits_at_once_after_the_patience(cli, home, monkeypatch, patience):
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", patience)
+    learn = Trainer.learn
+
+    def impatient(self):
+        if self.iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(self)
+
+    monkeypatch.setattr(Trainer, "learn", impatient)
+    stderr = cli("train", "--data", "input.txt", *TOY, status=130).stderr
+    assert ("Aborted!" in stderr) == (patience == 0)
+    assert len(list((home / "cv").iterdir())) == (patience > 0)
+
+
+def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, home):
+    options = ["--dropout", 0.3, "--start-ss", 0.8, "--quiet"]
+    child = process("train", "--data", "input.txt", *TOY, *options, "--max-epochs", 100_000)
+    for line in child.stderr:
+        if line.startswith("initial"):
+            break
+    child.send_signal(signal.SIGINT)
+    stdout, stderr = child.communicate(timeout=600)
+    assert child.returncode == 130
+    assert "Traceback" not in stderr
+    path = stdout.strip()
+    assert f"minichar train --resume {path}" in stderr
+
+    epochs = int(parts(path)[0]["details"]["epoch"]) + 2
+    resumed = cli("train", "--resume", path, "--max-epochs", epochs, "--quiet")
+    assert f"--max-epochs is now {epochs}\n" in resumed.stderr
+    assert re.search(r"resumed    at epoch \d+\.\d\d", resumed.stderr)
+    assert "initial" not in resumed.stderr
+    whole = cli(
+        "train", "--data", "input.txt", *TOY, *options, "--max-epochs", epochs, "--checkpoint-dir", "cv2"
+    )
+    header, arrays = parts(resumed.stdout.strip())
+    other_header, other_arrays = parts(whole.stdout.strip())
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, other_arrays[name], err_msg=name)
+    assert header["training"]["random"] == other_header["training"]["random"]

@@ -1,0 +1,178 @@
+"""Test how the options of `minichar train` become settings, and what its help says about them."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import pytest
+
+import minichar.cli.train as train_module
+import minichar.training.recipes as recipes_module
+from minichar import MinicharError
+from minichar.cli.train import command
+from minichar.training.settings import Settings
+
+OTHER = {
+    "recipe": "laptop",
+    "data": Path("other.txt"),
+    "encoding": "gb18030",
+    "min_freq": 2,
+    "reset_on": ".\n",
+    "split": "tail",
+    "train_frac": 0.8,
+    "val_frac": 0.1,
+    "model": "gru",
+    "rnn_size": 7,
+    "num_layers": 3,
+    "dropout": 0.5,
+    "gru_reset": "before",
+    "weight_drop": 0.4,
+    "embedding": 6,
+    "layer_norm": True,
+    "seq_length": 9,
+    "batch_size": 11,
+    "max_epochs": 4.5,
+    "patience": 3,
+    "max_time": 1.5,
+    "learning_rate": 0.01,
+    "learning_rate_schedule": "cosine",
+    "warmup": 0.2,
+    "learning_rate_decay": 0.5,
+    "learning_rate_decay_after": 3,
+    "decay_rate": 0.9,
+    "ema": 0.99,
+    "grad_clip": 1.0,
+    "clip_norm": 2.0,
+    "use_ss": True,
+    "start_ss": 0.7,
+    "decay_ss": 0.1,
+    "min_ss": 0.2,
+    "ss_schedule": "inverse-sigmoid",
+    "ss_feed": "argmax",
+    "seed": 9,
+    "dtype": "float64",
+    "eval_val_every": 5,
+    "max_val_chunks": 7,
+    "sample_every": 2,
+    "checkpoint_dir": Path("out"),
+    "savefile": "mine",
+    "title": "Mine, 2nd edition",
+    "keep": 1,
+    "checkpoint_every": 7.5,
+}
+"""A non-default value for every option."""
+
+
+def arguments_for(values, joined):
+    """Convert option values to command-line arguments. `joined` separates the words in option names."""
+    arguments = []
+    for name, value in values.items():
+        option = name.replace("_", joined)
+        arguments += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+    return arguments
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Patch `begin` so that no training takes place, and return a list of the settings passed to it."""
+    caught = []
+
+    def begin(settings, backend, team):
+        caught.append(settings)
+        raise MinicharError("caught")
+
+    monkeypatch.setattr(train_module, "begin", begin)
+    return caught
+
+
+def test_other_has_a_non_default_value_for_every_setting():
+    defaults = asdict(Settings())
+    assert OTHER.keys() == defaults.keys()
+    assert not [name for name, value in OTHER.items() if value == defaults[name]]
+
+
+@pytest.mark.parametrize("joined", ["-", "_"])
+def test_options_accept_hyphens_and_underscores(cli, begun, joined, monkeypatch):
+    monkeypatch.setattr(
+        recipes_module, "check_effect", lambda *_: None
+    )  # OTHER sets step-decay options, which its cosine schedule does not use
+    cli("train", *arguments_for(OTHER, joined), status=1)
+    assert begun == [Settings(**OTHER)]
+    assert {name: type(value) for name, value in asdict(begun[0]).items()} == {
+        name: type(value) for name, value in OTHER.items()
+    }
+
+
+def test_options_that_are_not_settings(cli, begun):
+    for joined in "-_":
+        cli(
+            "train",
+            f"--print{joined}every",
+            7,
+            f"--sample{joined}every",
+            3,
+            "--quiet",
+            "--log",
+            "x",
+            status=1,
+        )
+        assert "no such checkpoint: a.npz" in cli("train", f"--init{joined}from", "a.npz", status=1).stderr
+    assert "no such checkpoint: a.npz" in cli("train", "--resume", "a.npz", status=1).stderr
+
+
+def test_defaults_match_the_settings(cli, begun):
+    cli("train", status=1)
+    assert begun == [Settings()]
+    assert begun[0].rnn_size == 128
+    defaults = {parameter.name: parameter.default for parameter in command.params}
+    assert defaults["print_every"] == 100
+
+
+def test_help_lists_every_option_under_a_heading(cli):
+    text = cli("train", "--help").stdout
+    headings = [
+        "Text:",
+        "Model:",
+        "Training:",
+        "Scheduled sampling:",
+        "Evaluation and checkpoints:",
+        "Output:",
+    ]
+    places = [text.index(heading) for heading in headings]
+    assert places == sorted(places)
+    for parameter in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
+        assert parameter.help, parameter.name
+        assert f"--{parameter.opts[0].removeprefix('--')}" in text
+    shown = " ".join(text.split())
+    for option, default in (
+        ("--rnn-size", "128"),
+        ("--learning-rate", "0.008"),
+        ("--val-frac", "0.05"),
+        ("--use-ss / --no-use-ss", "no-use-ss"),
+        ("--checkpoint-dir", "cv"),
+        ("--print-every", "100"),
+        ("--eval-val-every", "0"),
+    ):
+        assert re.search(rf"{option} .*?\[default: {default}", shown), option
+
+
+def test_text_without_the_data_option(cli):
+    assert "minichar train --data input.txt" in cli("train", "input.txt", status=2).stderr
+
+
+def test_a_recipe_is_used_and_stored(cli, begun):
+    cli("train", "--data", "input.txt", "--recipe", "QUICK", "--rnn-size", 9, status=1)
+    (settings,) = begun
+    assert (settings.recipe, settings.rnn_size, settings.learning_rate) == ("quick", 9, 8e-3)
+
+
+def test_recipes_are_listed(cli):
+    listed = cli("train", "--recipe", "list").stdout.splitlines()
+    assert [line.split()[0] for line in listed[:4]] == ["quick", "laptop", "best", "char-rnn"]
+
+
+def test_several_files_are_not_accepted(cli):
+    error = cli("train", "--data", "a.txt", "b.txt", status=2).stderr
+    assert "unexpected argument 'b.txt': for several files, put them in a directory" in error
+    assert "use `minichar train --data 'b c.txt'`" in cli("train", "b c.txt", status=2).stderr

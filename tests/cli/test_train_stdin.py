@@ -1,0 +1,38 @@
+"""Test `minichar train --data -`, which reads the text from standard input."""
+
+import os
+
+import pytest
+from toys import TEXT, TOY
+
+
+def test_text_from_standard_input(cli, home):
+    said = cli("train", "--data", "-", *TOY, "--max-epochs", 1, stdin=TEXT)
+    assert f"text       cv/input.txt: {len(TEXT):,} characters" in said.stderr
+    assert (home / "cv" / "input.txt").read_text() == TEXT
+    assert "validation split" in cli("eval", said.stdout.strip()).stdout
+    resumed = cli("train", "--resume", "--data", "-", "--max-epochs", 2, stdin=TEXT)
+    assert "resumed    at epoch 1.00" in resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "standard input is empty"), (TEXT + "x", "cv/input.txt contains a different text")],
+)
+def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, text, words):
+    (home / "cv").mkdir()
+    (home / "cv" / "input.txt").write_text(TEXT)
+    assert words in cli("train", "--data", "-", *TOY, stdin=text, status=1).stderr
+    assert (home / "cv" / "input.txt").read_text() == TEXT
+    assert os.listdir(home / "cv") == ["input.txt"]
+
+
+def test_standard_input_is_saved_beside_the_checkpoint_to_resume(cli, home):
+    cli("train", "--data", "-", *TOY, "--max-epochs", 1, "--checkpoint-dir", "mine", stdin=TEXT)
+    cli("train", "--data", "-", "--resume", "mine", "--max-epochs", 2, stdin=TEXT)
+    error = cli("train", "--data", "-", "--resume", "absent", status=1, stdin=TEXT).stderr
+    assert "no such checkpoint: absent" in error or "no checkpoint in absent" in error
+    (home / "empty").mkdir()
+    assert "no checkpoint in empty/" in cli("train", "--data", "-", "--resume", "empty", status=1).stderr
+    assert sorted(os.listdir(home)) == ["empty", "input.txt", "mine"]
+    assert os.listdir(home / "empty") == []
