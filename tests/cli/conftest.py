@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from toys import ONE_THREAD, TEXT, TOY
+from toys import ONE_THREAD, TEXT, TOY, listing
 
 from minichar.cli import INTERRUPTED, main
 from minichar.training.evaluation import Evaluation
@@ -32,6 +32,26 @@ def cli(home):
         return result
 
     return cli
+
+
+@pytest.fixture
+def refused(cli, home):
+    """Return a function that runs a command that must fail without changing files, and returns its error."""
+
+    def refused(*arguments, status=1):
+        before = listing(home)
+        result = cli(*arguments, status=status)
+        errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1, result.stderr
+        assert result.stderr.splitlines()[-1] == errors[0]
+        if status == 1:
+            assert "Usage" not in result.stderr
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+        assert listing(home) == before
+        return errors[0]
+
+    return refused
 
 
 @pytest.fixture
