@@ -1,5 +1,11 @@
-"""Fixtures for small random models. B, T, V, H and L all differ, so transposed arrays fail the tests."""
+"""Fixtures for small random models and for pickles.
 
+B, T, V, H and L of the models all differ, so transposed arrays fail the tests.
+"""
+
+import pickle
+import sys
+import types
 import warnings
 
 import numpy as np
@@ -9,6 +15,7 @@ from cells import IN_PYTORCH
 from minichar.checkpoints.checkpoint import save
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
+from minichar.formats.arrays import read_pickled
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
@@ -85,3 +92,46 @@ def package():
             return pytest.importorskip(name, reason=f"requires {name} (pip install '.[formats-test]')")
 
     return package
+
+
+@pytest.fixture
+def on_gpu(request, monkeypatch):
+    """Return a class whose instances are pickled as a call to ``array``, like CuPy arrays."""
+    module = getattr(request, "param", "cupy._core.core")
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(parts[end - 1]))
+
+    def array(host):
+        raise AssertionError("CuPy was called")
+
+    array.__module__, array.__qualname__ = module, "array"
+    sys.modules[module].array = array
+
+    class OnGPU:
+        def __init__(self, host):
+            self.host = host
+
+        def __reduce__(self):
+            return array, (self.host,)
+
+    return OnGPU
+
+
+@pytest.fixture
+def read_pickle(tmp_path, monkeypatch):
+    """Return a function that saves pickle data and reads it with the `pickle` module disabled."""
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("the pickle was unpickled")
+
+    def read_pickle(data):
+        path = tmp_path / "weights.pkl"
+        path.write_bytes(data)
+        with monkeypatch.context() as patched:
+            patched.setattr(pickle, "loads", forbidden)
+            patched.setattr(pickle, "load", forbidden)
+            patched.setattr(pickle, "Unpickler", forbidden)
+            return read_pickled(path)
+
+    return read_pickle

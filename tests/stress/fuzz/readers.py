@@ -14,7 +14,8 @@ from pathlib import Path
 
 import handmade
 import numpy as np
-import test_pickles
+import test_costly_pickles
+import test_hostile_pickles
 import test_pytorch
 import test_safetensors
 
@@ -155,9 +156,9 @@ class Pickle(Reader):
         )
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             yield b"\0" + pickle.dumps(state, protocol)
-        for data, _ in (*test_pickles.HOSTILE.values(), *test_pickles.COSTLY.values()):
+        for data, _ in (*test_hostile_pickles.HOSTILE.values(), *test_costly_pickles.COSTLY.values()):
             yield b"\0" + data
-        yield from (b"\0" + data for data in test_pickles.NONSENSE)
+        yield from (b"\0" + data for data in test_hostile_pickles.NONSENSE)
 
     def read(self, case, contents):
         convert(self.written("file.pkl", contents), self.folder / "new.npz", force=True)

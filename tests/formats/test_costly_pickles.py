@@ -1,0 +1,210 @@
+"""Test that a small pickle cannot make minichar use much time or memory."""
+
+import pickle
+import pickletools
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from pickle_helpers import PROTOCOLS, declared, same, text
+
+from minichar.errors import MinicharError
+from minichar.formats import pickle_program, pickles
+
+
+def test_a_declared_length_allocates_no_memory(read_pickle):
+    for program in (
+        b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"abc.",
+        b"\x80\x04B" + struct.pack("<I", (1 << 32) - 1) + b"abc.",
+        b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b"N.",
+        b"\x80\x02Nr\xff\xff\xff\xff.",  # a memo with 2³² entries
+    ):
+        with pytest.raises(MinicharError, match="not a pickle of arrays"):
+            read_pickle(program)
+
+
+def test_shared_and_recursive_containers_are_rejected_quickly(read_pickle):
+    laughs = np.arange(2)
+    for _ in range(30):
+        laughs = [laughs] * 10
+    with pytest.raises(MinicharError, match=r"levels of nesting|times the file size"):
+        read_pickle(pickle.dumps(laughs))
+    nothing = []
+    for _ in range(30):
+        nothing = [nothing] * 10
+    with pytest.raises(MinicharError, match="too many elements for the file size"):
+        read_pickle(pickle.dumps(nothing))
+    itself = []
+    itself.append(itself)
+    with pytest.raises(MinicharError, match="more than 32 levels of nesting"):
+        read_pickle(pickle.dumps(itself))
+    keys = ()
+    for _ in range(100):
+        keys = (keys, keys)  # hashing or printing it would take 2¹⁰⁰ steps
+    with pytest.raises(MinicharError, match="neither a 64-bit integer nor a string"):
+        read_pickle(tuple_key(keys))
+    knot = pickle.dumps(keys, 4)[11:-1]
+    for program in (knot + b"\x8c\x01a\x93.", b"cnumpy\ndtype\n" + knot + b"\x85R.", declared(knot)):
+        with pytest.raises(MinicharError, match=r"not a string|dtype a tuple|invalid shape"):
+            read_pickle(program)
+
+
+def test_a_frequently_used_byte_string_is_not_copied(read_pickle, monkeypatch):
+    """Python 2 pickles store bytes as text, which must be encoded to create an array."""
+    text = b"X" + struct.pack("<I", 1 << 16) + b"a" * (1 << 16) + b"\x940"
+    array = b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nX\2\0\0\0f4\x85RM\x00\x40\x85t\x52"
+    encoded = b"c_codecs\nencode\nh\x00X\6\0\0\0latin1\x86R"
+    for thing in (array, encoded):
+        program = b"\x80\x04" + text + b"(" + thing * 500 + b"l."
+        tracemalloc.start()
+        with pytest.raises(MinicharError, match=r"4 times the file size|no arrays"):
+            read_pickle(program)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(program)
+        tracemalloc.stop()
+
+
+def tuple_key(keys):
+    """Return a pickle of a dict whose key, `keys`, takes too long to hash."""
+    return b"\x80\x04}" + pickle.dumps(keys, 4)[11:-1] + b"Ns."
+
+
+def test_an_array_that_is_used_too_often_is_rejected(read_pickle):
+    a = np.zeros(1000)
+    tied, _ = read_pickle(pickle.dumps({str(i): a for i in range(4)}))
+    assert len(tied) == 4
+    with pytest.raises(MinicharError, match="more than 4 times the file size"):
+        read_pickle(pickle.dumps({str(i): a for i in range(100)}))
+
+
+def lists(*values):
+    """Return pickle opcodes that push a list of values."""
+    return b"(" + b"".join(values) + b"l"
+
+
+BIG = b"\x8a\x11" + b"\xff" * 16 + b"\x01"
+"""Opcode that pushes an integer too large for any dtype, so a list with it cannot become an array."""
+COSTLY = {
+    "a list that is converted many times": (
+        b"\x80\x02" + lists(b"K\x01" * 3000, BIG) + b"q\x000" + lists(b"h\x00" * 3000),
+        "too many elements",
+    ),
+    "a list that is scanned many times": (
+        b"\x80\x02" + lists(b"]" * 3000) + b"q\x000" + lists(b"h\x00" * 3000),
+        "more than 16,384 values|too many elements",
+    ),
+    "a long name for each value": (
+        b"\x80\x02}" + text("a" * 256) + lists(b"N" * 3000) + b"s",
+        "neither a 64-bit integer nor a string of at most 255 characters",
+    ),
+    "a long name that is not Latin-1": (
+        b"\x80\x02}" + text("詩" * 256) + b"Ns",
+        "neither a 64-bit integer nor a string of at most 255 characters",
+    ),
+    "many arguments": (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(" + b"N" * 9 + b"tR",
+        "more than 8 arguments",
+    ),
+    "arguments in a list": (b"\x80\x02cnumpy\ndtype\n" + lists(text("f4")) + b"R", "not a function"),
+    "a list as a dict": (b"\x80\x02]K\x00Ns", "not a dict"),
+    "bytes as a list": (b"\x80\x05\x96" + struct.pack("<Q", 1) + b"aK\x01a", "not a list"),
+    "equal keys": (b"\x80\x02}K\x01NsX\1\0\0\0001Ns", "the duplicate key '1'"),
+    "a dtype with a long byte order": (
+        b"\x80\x02cnumpy\ndtype\n" + text("f4") + b"\x85R(K\x03" + text("<" * 99) + b"tb",
+        "unknown byte order",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COSTLY.values(), ids=COSTLY.keys())
+def test_programs_that_would_take_long_are_rejected(read_pickle, case):
+    program, message = case
+    with pytest.raises(MinicharError, match=message):
+        read_pickle(program + b".")
+
+
+def test_a_list_that_is_used_again_is_converted_once(read_pickle):
+    losses = [2.5, 1.5, 1.0]
+    found, _ = read_pickle(pickle.dumps({"a": losses, "b": losses, "c": np.zeros(9)}))
+    assert found["a"] is found["b"]
+
+
+FREE = b"\x95" + bytes(8)
+"""The opcode FRAME, which makes the file larger but takes no memory."""
+EACH = {
+    "None": b"N0",
+    "a mark": b"(1",
+    "a list": b"]0",
+    "a tuple": b"NN\x860",
+    "the memo": b"q\x01",
+    "a reference": b"20",
+    "an appended item": FREE + b"h\x01a",
+    "a call": FREE * 9 + b"h\x00)R0",
+}
+
+
+@pytest.mark.parametrize("code", EACH.values(), ids=EACH.keys())
+def test_a_value_costs_memory_even_if_it_is_dropped(read_pickle, monkeypatch, code):
+    start = b"\x80\x02cnumpy\nndarray\nq\x000]q\x01"
+    monkeypatch.setattr(pickles, "HEADROOM", 1000)
+    with pytest.raises(MinicharError, match=r"no arrays|levels of nesting"):
+        read_pickle(start + code + b".")
+    with pytest.raises(MinicharError, match="too much memory for the file size"):
+        read_pickle(start + code * 2000 + b".")
+
+
+def test_an_item_of_a_dict_costs_memory(read_pickle, monkeypatch):
+    monkeypatch.setattr(pickles, "HEADROOM", 1000)
+    items = [FREE * 8 + b"M" + struct.pack("<H", key) + b"Ns" for key in range(256, 2256)]
+    with pytest.raises(MinicharError, match="too much memory for the file size"):
+        read_pickle(b"\x80\x02}" + b"".join(items) + b".")
+
+
+@pytest.mark.parametrize(
+    "opcode",
+    [text("a" * 70_000 + "😀"), b"V" + b"a" * 70_000 + rb"\U0001f600" + b"\n"],
+    ids=["UTF-8", "escaped"],
+)
+def test_wide_text_is_rejected_before_it_is_decoded(read_pickle, monkeypatch, opcode):
+    monkeypatch.setattr(pickles, "HEADROOM", 100_000)
+    tracemalloc.start()
+    with pytest.raises(MinicharError, match="too much memory for the file size"):
+        read_pickle(b"\x80\x02" + opcode + b".")
+    assert tracemalloc.get_traced_memory()[1] < 5 * len(opcode)
+    tracemalloc.stop()
+
+
+def test_the_text_of_a_large_array_is_not_wide(read_pickle, monkeypatch):
+    """Protocols 0 to 2 store an array as text, using the characters U+0000 to U+00FF."""
+    data = {"a": np.tile(np.arange(256, dtype="u1"), 300)}
+    monkeypatch.setattr(pickles, "HEADROOM", 10_000)
+    for protocol in PROTOCOLS:
+        same(read_pickle(pickle.dumps(data, protocol))[0], data)
+
+
+def test_the_length_of_a_line_is_limited(read_pickle, monkeypatch):
+    monkeypatch.setattr(pickle_program, "MAX_TEXT_LINE", 100)
+    with pytest.raises(MinicharError, match="too long"):
+        read_pickle(b"V" + b"a" * 100 + b"\n.")
+    with pytest.raises(MinicharError, match="too long"):
+        read_pickle(b"F" + b"1" * (1 << 16) + b"\n.")
+
+
+def test_the_number_of_opcodes_is_limited(read_pickle, monkeypatch):
+    assert pickles.MAX_OPCODES == 1 << 20
+    data = pickle.dumps({"a": np.arange(3), "n": list(range(100))})
+    opcodes = sum(1 for _ in pickletools.genops(data))
+    monkeypatch.setattr(pickles, "MAX_OPCODES", opcodes)
+    assert len(read_pickle(data)[0]) == 2
+    monkeypatch.setattr(pickles, "MAX_OPCODES", opcodes - 1)
+    with pytest.raises(MinicharError, match=f"more than {opcodes - 1:,} opcodes"):
+        read_pickle(data)
+
+
+def test_the_size_of_a_pickle_is_limited(read_pickle, monkeypatch):
+    data = pickle.dumps({"a": np.arange(3)})
+    monkeypatch.setattr(pickles, "MAX_BYTES", len(data))
+    assert len(read_pickle(data)[0]) == 1
+    monkeypatch.setattr(pickles, "MAX_BYTES", len(data) - 1)
+    with pytest.raises(MinicharError, match=f"larger than {len(data) - 1:,} bytes"):
+        read_pickle(data)
