@@ -11,8 +11,11 @@ import warnings
 import numpy as np
 import pytest
 from cells import IN_PYTORCH
+from click.testing import CliRunner
 
 from minichar.checkpoints.checkpoint import save
+from minichar.checkpoints.state import Progress, TrainingState
+from minichar.cli import main
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.formats.arrays import read_pickled
@@ -57,6 +60,25 @@ def saved(make, tmp_path):
 
 
 @pytest.fixture
+def trained(make, tmp_path):
+    """Return a function that saves a resumable checkpoint and returns ``(model, state, path)``."""
+
+    def trained(dtype="float32", **options):
+        model = make(dtype=dtype, **options)
+        values = np.random.default_rng(4)
+        state = TrainingState(
+            values.random(model.parameters.size).astype(dtype),
+            values.random(model.config.state_shape(2)).astype(dtype),
+            Progress(7, 3.0, 2, 4.5, "cpu", {"state": 2**100}),
+        )
+        path = tmp_path / "lm_lstm_epoch1.00_2.0000.npz"
+        save(path, model, state)
+        return model, state, path
+
+    return trained
+
+
+@pytest.fixture
 def ids():
     """Return a chunk of random ids, ``(T, B)``."""
     return np.random.default_rng(2).integers(V, size=(T, B))  # (T, B)
@@ -92,6 +114,12 @@ def package():
             return pytest.importorskip(name, reason=f"requires {name} (pip install '.[formats-test]')")
 
     return package
+
+
+@pytest.fixture
+def cli():
+    """Return a function that runs ``minichar`` with the given arguments."""
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

@@ -1,25 +1,18 @@
 """Test conversion between all formats, from Python and from the command line."""
 
 import json
-import pickle
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import handmade
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from converting import Converted, convert
-from toys import parts, put_together, toy_model
+from converting import Converted, contents, convert, text_of
 
 import minichar
 import minichar.extras as extras
-from minichar.checkpoints.archive import write_archive
-from minichar.checkpoints.checkpoint import header_of, load, load_training, save
-from minichar.checkpoints.state import Progress, TrainingState
-from minichar.cli import main
+from minichar.checkpoints.checkpoint import header_of, load, load_training
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
 from minichar.formats.state_dict import to_state_dict
@@ -33,40 +26,6 @@ def readable(request, package):
     for name in READABLE[request.param]:
         package(name)
     return request.param
-
-
-@pytest.fixture
-def trained(make, tmp_path):
-    """Return a function that saves a resumable checkpoint and returns ``(model, state, path)``."""
-
-    def trained(dtype="float32", **options):
-        model = make(dtype=dtype, **options)
-        values = np.random.default_rng(4)
-        state = TrainingState(
-            values.random(model.parameters.size).astype(dtype),
-            values.random(model.config.state_shape(2)).astype(dtype),
-            Progress(7, 3.0, 2, 4.5, "cpu", {"state": 2**100}),
-        )
-        path = tmp_path / "lm_lstm_epoch1.00_2.0000.npz"
-        save(path, model, state)
-        return model, state, path
-
-    return trained
-
-
-@pytest.fixture
-def cli():
-    """Return a function that runs ``minichar`` with the given arguments."""
-    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def text_of(model):
-    return "".join(minichar.generate(model, length=300, seed=5))
-
-
-def contents(path):
-    with np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays}
 
 
 def test_models_round_trip_through_every_readable_format(saved, readable, cell):
@@ -131,76 +90,6 @@ def test_the_default_target_keeps_the_stem(saved, tmp_path, package):
     assert convert(path.rename(tmp_path / "model_1.5")).path == tmp_path / "model_1.5.inference.npz"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_training_state_is_copied_exactly(trained, dtype):
-    model, state, path = trained(dtype, dropout=0.5)
-    for options in ({}, {"dtype": dtype}):
-        converted = convert(path, path.with_name("copy.npz"), force=True, training=True, **options)
-        assert converted.notes == ()
-        assert converted.path.read_bytes() == path.read_bytes()
-    copy, training = load_training(converted.path)
-    assert copy.config == model.config
-    assert training.progress == state.progress
-    np.testing.assert_array_equal(training.mean_square, state.mean_square)
-
-
-def test_training_state_is_kept_only_on_request(trained, cli):
-    _, _, path = trained()
-    small, whole = path.with_name("small.npz"), path.with_name("whole.npz")
-    for target, options in ((small, []), (whole, ["--training"])):
-        assert cli("convert", path, target, *options).exit_code == 0
-        assert ("mean_square" in contents(target)) == (target == whole)
-
-
-@pytest.mark.parametrize("name", ["model.npz", "weights.npz"])
-def test_training_state_must_exist_to_be_kept(tmp_path, name):
-    path = tmp_path / name
-    if name == "model.npz":
-        minichar.save(path, toy_model())
-    else:
-        np.savez(path, W=np.zeros((2, 3)))
-    with pytest.raises(MinicharError, match=r"npz has no training state: omit training=True$"):
-        convert(path, tmp_path / "copy.npz", training=True)
-
-
-def test_a_note_reports_dropped_training_state(trained, package):
-    package("onnx")
-    _, _, path = trained()
-    dropped = "dropped the training state: only a float32 .npz file can store it"
-    assert convert(path, to="onnx").notes == (dropped,)
-    assert convert(path, path.with_name("small.npz")).notes == ()
-
-
-@pytest.mark.parametrize("to", ["html", "safetensors", "npz"])
-def test_a_damaged_training_state_does_not_prevent_an_export_without_it(trained, package, to):
-    if to == "safetensors":
-        package("safetensors")
-    model, _, path = trained()
-    header, arrays = parts(path)
-    put_together(path, header, arrays | {"mean_square": np.zeros(3), "history": np.zeros(3)})
-    converted = convert(path, path.with_name(f"new.{to}"))
-    assert any("dropped the training state" in note for note in converted.notes) == (to != "npz")
-    if to != "html":
-        assert text_of(load_model(converted.path)) == text_of(model)
-    with pytest.raises(MinicharError, match="history"):
-        convert(path, path.with_name("whole.npz"), training=True)
-
-
-@pytest.mark.parametrize("options", [("half.npz", "--dtype", "float16"), ("model.html",)], ids=str)
-def test_training_state_that_cannot_be_kept_is_an_error(trained, cli, tmp_path, monkeypatch, options):
-    _, _, path = trained()
-    monkeypatch.chdir(tmp_path)
-    result = cli("convert", path, *options, "--training")
-    assert result.exit_code == 1
-    assert result.stderr == (
-        "Error: --training requires an .npz file with the model's own dtype, float32: omit --training, or "
-        "convert to .npz without --dtype\n"
-    )
-    assert not Path(options[0]).exists()
-    with pytest.raises(MinicharError, match=r"training=True requires an \.npz file"):
-        convert(path, "half.npz", dtype="float16", training=True)
-
-
 def test_weights_are_written_in_float32_by_default(trained, package):
     package("safetensors")
     model, _, path = trained("float64")
@@ -210,70 +99,6 @@ def test_weights_are_written_in_float32_by_default(trained, package):
     np.testing.assert_array_equal(load_model(wide).parameters.flat, model.parameters.flat)
     half = contents(convert(path, path.with_name("half.npz"), dtype="float16").path)
     assert {str(half[name].dtype) for name in model.parameters.shapes} == {"float16"}
-
-
-def test_plain_arrays_are_converted(tmp_path):
-    arrays = {
-        "W": np.arange(6.0).reshape(2, 3),
-        "k": np.arange(3),
-        "mask": np.array([True]),
-        "z": np.array(1j),
-    }
-    path = tmp_path / "weights.npz"
-    np.savez(path, **arrays)  # cupy.savez calls this
-    same = convert(path, tmp_path / "same.npz").path
-    half = convert(path, tmp_path / "half.npz", dtype="float16").path
-    assert {name: (array.dtype, array.tolist()) for name, array in contents(same).items()} == {
-        name: (array.dtype, array.tolist()) for name, array in arrays.items()
-    }
-    assert {name: str(array.dtype) for name, array in contents(half).items()} == {
-        "W": "float16",
-        "k": "int64",
-        "mask": "bool",
-        "z": "complex128",
-    }
-
-
-def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
-    path = tmp_path / "weights.npz"
-    np.savez(path, W=np.array([np.inf, 1.0]))
-    convert(path, tmp_path / "half.npz", dtype="float16")  # infinity is also infinity in float16
-    np.savez(path, W=np.array([1e6]))
-    with pytest.raises(MinicharError, match="W has values that float16 cannot represent"):
-        convert(path, tmp_path / "other.npz", dtype="float16")
-    assert not (tmp_path / "other.npz").exists()
-
-
-def test_a_vocabulary_for_plain_arrays_is_rejected(tmp_path):
-    np.savez(tmp_path / "plain.npz", W=np.arange(3))
-    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"W": 3.5}))
-    for name in ("plain.npz", "plain.pkl"):
-        with pytest.raises(MinicharError, match=rf"{name} contains arrays but no model: omit vocab_from$"):
-            convert(tmp_path / name, tmp_path / "new.npz", vocab_from="nothing")
-    assert not (tmp_path / "new.npz").exists()
-
-
-def test_an_array_cannot_be_named_header(tmp_path):
-    """It would be read as minichar's header."""
-    np.savez(tmp_path / "plain.npz", header=np.arange(3), W=np.arange(3))
-    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": 3.5}))
-    for name in ("plain.npz", "plain.pkl"):
-        with pytest.raises(MinicharError, match=r"an array named header, which is reserved .*: rename it$"):
-            convert(tmp_path / name, tmp_path / "new.npz")
-    assert not (tmp_path / "new.npz").exists()
-    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": "skipped", "a": {"header": 3.5}}))
-    assert contents(convert(tmp_path / "plain.pkl", tmp_path / "new.npz").path).keys() == {"a.header"}
-
-
-def test_array_names_are_not_restricted(tmp_path):
-    """`numpy.savez` rejects these names because they clash with its own parameters."""
-    path = tmp_path / "odd.npz"
-    write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
-    copy = contents(convert(path, tmp_path / "copy.npz").path)
-    assert {name: array.tolist() for name, array in copy.items()} == {
-        "file": [0, 1],
-        "allow_pickle": [0, 1, 2],
-    }
 
 
 def test_npz_conversion_needs_no_optional_package(trained):
@@ -289,23 +114,6 @@ def test_npz_conversion_needs_no_optional_package(trained):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).exists()
-
-
-@pytest.mark.parametrize("to", ["safetensors", "pt", "onnx"])
-def test_a_missing_package_is_a_one_line_error(saved, cli, monkeypatch, to):
-    def missing(name):
-        raise ModuleNotFoundError(f"No module named {name!r}\nand more")
-
-    monkeypatch.setattr(extras, "import_module", missing)
-    _, path = saved()
-    package = {"pt": "torch"}.get(to, to)
-    result = cli("convert", path, "--to", to)
-    assert result.exit_code == 1
-    assert result.stderr.startswith(
-        f"Error: {path.with_suffix('.' + to)} needs a package that cannot be imported (No module named "
-    )
-    _, _, command = result.stderr.partition("'): ")
-    assert command.startswith(f'pip install "{package}>=')
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
@@ -324,95 +132,6 @@ def test_reading_needs_no_package(make, tmp_path, monkeypatch, suffix):
     np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
 
 
-def test_the_header_of_a_state_dict_cannot_describe_an_embedding(make, tmp_path):
-    model, path = make(), tmp_path / "model.safetensors"
-    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
-    header = header_of(model)
-    header["config"]["embedding"] = 5
-    path.write_bytes(handmade.safetensors(tensors, json.dumps(header)))
-    with pytest.raises(MinicharError, match="its header describes an embedding, which a state dict cannot"):
-        load_model(path)
-
-
-@pytest.mark.parametrize("suffix", ["onnx", "html"])
-def test_write_only_formats(tmp_path, suffix):
-    path = tmp_path / f"model.{suffix}"
-    path.write_bytes(b"\x08\x08")
-    with pytest.raises(MinicharError, match=rf"cannot read .*model\.{suffix}: \.{suffix} is write-only"):
-        load_model(path)
-
-
-WRONG = {
-    "missing": (["none.npz"], "no such checkpoint: none.npz"),
-    "directory": (["."], "no checkpoint in ./: train one"),
-    "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
-    "itself": (["model.npz", "model.npz", "--force"], "model.npz is both the source and the target"),
-    "itself by another name": (
-        ["model.npz", "./sub/../model.npz", "--force"],
-        "both the source and the target",
-    ),
-    "exists": (
-        ["model.npz", "other.npz"],
-        "other.npz already exists: choose another name, or use --force to",
-    ),
-    "suffix": (
-        ["model.npz", "model.bin"],
-        "the suffix of model.bin is not one of .npz, .safetensors, .pt, .onnx, .html: choose the format with",
-    ),
-    "llama.cpp": (
-        ["model.npz", "model.GGUF"],
-        "cannot write model.GGUF: .gguf is for llama.cpp, which cannot run these networks; use .onnx or",
-    ),
-    "no suffix": (["model.npz", "model"], "the suffix of model is not one of"),
-    "contradiction": (
-        ["model.npz", "model.pt", "--to", "onnx"],
-        "--to onnx conflicts with the suffix of model.pt",
-    ),
-    "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
-    "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
-    "vocabulary known": (
-        ["model.npz", "new.npz", "--vocab-from", "none.txt"],
-        "already contains its vocabulary: omit --vocab-from",
-    ),
-    "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),
-    "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
-    "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
-    "file as directory": (["model.npz", "other.npz/model.npz"], "; choose another directory"),
-}
-
-
-def test_a_name_that_cannot_be_printed_is_escaped(tmp_path):
-    path = tmp_path / "arrays.npz"
-    np.savez(path, **{"\x1b[31m": [1e9]})
-    with pytest.raises(MinicharError, match=r"contains '\\x1b\[31m\.npy', which is not the name"):
-        convert(path, tmp_path / "half.npz", dtype="float16")
-
-
-def test_a_directory_is_not_overwritten(saved, tmp_path):
-    (tmp_path / "sub").mkdir()
-    with pytest.raises(MinicharError, match=r"cannot write .*sub: it is a directory"):
-        convert(saved()[1], tmp_path / "sub", to="npz", force=True)
-
-
-@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
-def test_user_errors_are_one_line_and_write_nothing(saved, cli, tmp_path, monkeypatch, case):
-    arguments, message = case
-    monkeypatch.chdir(tmp_path)
-    saved()
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "other.npz").write_bytes(b"mine")
-    (tmp_path / "empty.npz").write_bytes(b"")
-    zipfile.ZipFile(tmp_path / "nothing.npz", "w").close()
-    write_archive(Path("foreign.npz"), {"format": "other"}, {"a": np.arange(2)})
-    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    result = cli("convert", *arguments)
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-
-
 def test_to_selects_the_format_for_an_unknown_suffix(saved, tmp_path):
     model, path = saved()
     (tmp_path / "model.bin").write_bytes(b"mine")
@@ -420,24 +139,3 @@ def test_to_selects_the_format_for_an_unknown_suffix(saved, tmp_path):
         tmp_path / "model.bin", ()
     )
     assert text_of(load_model(tmp_path / "model.bin")) == text_of(model)
-
-
-def test_invalid_python_arguments_are_rejected(saved):
-    _, path = saved()
-    with pytest.raises(MinicharError, match="dtype is 'int8'"):
-        convert(path, dtype="int8")
-    with pytest.raises(MinicharError, match="to is 'h5'"):
-        convert(path, to="h5")
-
-
-def test_a_trained_model_is_evaluated_and_resumed_after_conversion(tmp_path, monkeypatch, cli, package):
-    package("safetensors")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my.txt").write_text("Sing, quick brown fox, of 26 letters; the lazy dog sleeps on.\n" * 40)
-    options = ["--max-epochs", 1, "--rnn-size", 8, "--batch-size", 2, "--seq-length", 10, "--quiet"]
-    path = cli("train", "--data", "my.txt", *options).stdout.strip()
-    result = cli("convert", path, "my.safetensors")
-    assert "dropped the training state" in result.stderr
-    assert cli("eval", "my.safetensors").stdout.splitlines()[1:] == cli("eval", path).stdout.splitlines()[1:]
-    assert cli("convert", path, "copy.npz", "--training").exit_code == 0
-    assert cli("train", "--resume", "copy.npz", "--max-epochs", 2, "--quiet").exit_code == 0
