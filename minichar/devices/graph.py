@@ -1,6 +1,7 @@
 """Capture a step as a CUDA graph, so that a single launch runs all its operations."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 from warnings import warn
@@ -44,13 +45,21 @@ class CudaGraph:
             if self.graph is not None:
                 self.graph.launch(self.stream)
             else:
-                self._run()
+                self._run(self._malloc)
         self.stream.record(self.end)
         current.wait_event(self.end)
 
-    def _run(self) -> None:
-        with self.xp.cuda.using_allocator(self.pool.malloc):
+    def _run(self, malloc: Callable[[int], Any]) -> None:
+        with self.xp.cuda.using_allocator(malloc):
             self.step()
+
+    def _malloc(self, size: int) -> Any:
+        """Allocate memory. Not used during capture, because freeing memory can wait for the device."""
+        try:
+            return self.pool.malloc(size)
+        except MemoryError:  # the default pool may hold free blocks, which this pool cannot use
+            self.xp.get_default_memory_pool().free_all_blocks()
+            return self.pool.malloc(size)
 
     def _capture(self) -> None:
         graph, why = self._captured()
@@ -70,9 +79,13 @@ class CudaGraph:
         except Exception as error:
             return None, one_line(error)
         try:
-            self._run()
+            self._run(self.pool.malloc)
         except Exception as error:  # which operations cannot be captured depends on the CuPy version
             cause = error
+        except BaseException:  # Ctrl-C: a stream that is still being captured cannot be used again
+            with suppress(Exception):
+                self.stream.end_capture()
+            raise
         try:  # the capture must be ended even if the step failed
             graph = self.stream.end_capture()
         except Exception as error:

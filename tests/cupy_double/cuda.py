@@ -56,21 +56,21 @@ class Cuda(Known):
         return DeviceHandle(self._device, device)
 
     def Stream(self, null=False, non_blocking=False, ptds=False, priority=None):
-        return Stream(self._device)
+        return Stream(self._device, non_blocking=non_blocking)
 
     def get_current_stream(self, device_id=-1):
         return self._device.stream
 
     def Event(self, block=False, disable_timing=False, interprocess=False):
-        return Event(self._device)
+        return Event(self._device, disable_timing)
 
     def alloc(self, size):
-        self._device.check_allocator()
+        self._device.allocate(size)
         memory = np.empty(size, "uint8")
         return SimpleNamespace(ptr=memory.__array_interface__["data"][0], memory=memory)
 
     def MemoryPool(self, allocator=None):
-        return MemoryPool(self._device, real.cuda.MemoryPool)
+        return MemoryPool(self._device)
 
     def using_allocator(self, allocator=None):
         return UsingAllocator(self._device, allocator)
@@ -96,18 +96,18 @@ class DeviceHandle(Known):
 
 
 class Event(Known):
-    def __init__(self, device):
+    def __init__(self, device, disable_timing=False):
         super().__init__(device, real.cuda.Event)
-        self._capture = None
+        self._capture, self._disable_timing = None, disable_timing
 
     def synchronize(self):
         self._device.wait("synchronize")
 
 
 class Stream(Known):
-    def __init__(self, device, ptr=None):
+    def __init__(self, device, ptr=None, non_blocking=False):
         super().__init__(device, real.cuda.Stream)
-        self.ptr = id(self) if ptr is None else ptr
+        self.ptr, self._non_blocking = id(self) if ptr is None else ptr, non_blocking
 
     def __enter__(self):
         self._device.streams.append(self)
@@ -131,6 +131,8 @@ class Stream(Known):
     def begin_capture(self, mode=None):
         if self._device.stream is not self:
             raise RuntimeError("only the current stream can be captured")
+        if not self._non_blocking:
+            raise RuntimeError("work on the default stream would invalidate the capture of a blocking stream")
         self._device.wait("begin_capture")
         self._device.capture = Capture(self)
 
@@ -156,10 +158,17 @@ class Graph(Known):
 
 
 class MemoryPool(Known):
-    _stream = None
+    """A pool that checks who allocates memory from it. The memory itself is NumPy's."""
+
+    def __init__(self, device):
+        super().__init__(device, real.cuda.MemoryPool)
+        self._stream = None
 
     def malloc(self, size):
-        raise NotImplementedError("the test double does not allocate memory")
+        device = self._device
+        self._stream = self._stream or device.stream  # a pool serves one stream
+        if device.capture is not None and self._stream is not device.capture.stream:
+            raise RuntimeError("a captured step allocated memory from the pool of another graph")
 
 
 class UsingAllocator:
@@ -168,8 +177,6 @@ class UsingAllocator:
 
     def __enter__(self):
         self.before, self.device.allocator = self.device.allocator, self.allocator
-        if self.allocator is not None and self.allocator.__self__._stream is None:
-            self.allocator.__self__._stream = self.device.stream  # a pool serves one stream
 
     def __exit__(self, *exception):
         self.device.allocator = self.before

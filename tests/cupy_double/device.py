@@ -92,17 +92,18 @@ class Device:
 
     def made(self, array, sources):
         """Register a newly allocated array, unless it is a view of one of the sources."""
-        if self.capture is None or any(np.may_share_memory(array, source) for source in sources):
+        if any(np.may_share_memory(array, source) for source in sources):
             return
-        self.check_allocator()
-        self.capture.fresh[id(array)] = array
+        self.allocate(array.nbytes)
+        if self.capture is not None:
+            self.capture.fresh[id(array)] = array
 
-    def check_allocator(self):
-        """Raise an exception if a capture would allocate memory outside its own pool."""
-        if self.capture is not None and self.allocator is None:
+    def allocate(self, size):
+        """Call the current allocator. A capture must not use the default one."""
+        if self.allocator is not None:
+            self.allocator(size)
+        elif self.capture is not None:
             raise RuntimeError("a captured step allocated memory from the default pool")
-        if self.capture is not None and self.allocator.__self__._stream is not self.capture.stream:
-            raise RuntimeError("a captured step allocated memory from the pool of another graph")
 
     def save(self, array):
         """During capture, save an array that a call is about to overwrite."""

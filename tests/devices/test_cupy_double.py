@@ -145,7 +145,7 @@ class TestProducts:
         return Products(xp, xp.cublas)
 
     def capture(self, xp, step):
-        stream = xp.cuda.Stream()
+        stream = xp.cuda.Stream(non_blocking=True)
         with stream, xp.cuda.using_allocator(xp.cuda.MemoryPool().malloc):
             stream.begin_capture()
             try:
@@ -334,7 +334,8 @@ class TestCapture:
 
     @pytest.mark.parametrize("allocate", [lambda xp, a: a * 2.0, lambda xp, a: xp.cuda.alloc(8)])
     def test_capture_requires_the_memory_pool_of_the_graph(self, xp, a, allocate):
-        stream, other, pool = xp.cuda.Stream(), xp.cuda.Stream(), xp.cuda.MemoryPool()
+        stream, other = (xp.cuda.Stream(non_blocking=True) for _ in range(2))
+        pool = xp.cuda.MemoryPool()
         with other, xp.cuda.using_allocator(pool.malloc):
             allocate(xp, a)
         with stream:
@@ -395,7 +396,7 @@ class TestCapture:
             function([a] * 9)
 
     def test_a_failed_capture_cannot_be_ended(self, xp, a):
-        stream = xp.cuda.Stream()
+        stream = xp.cuda.Stream(non_blocking=True)
         with stream:
             stream.begin_capture()
             with pytest.raises(CUDARuntimeError, match="Unsupported"):
@@ -412,7 +413,12 @@ class TestCapture:
 
     def test_only_the_current_stream_can_be_captured(self, xp):
         with pytest.raises(RuntimeError, match="current"):
-            xp.cuda.Stream().begin_capture()
+            xp.cuda.Stream(non_blocking=True).begin_capture()
+
+    def test_a_blocking_stream_cannot_be_captured(self, xp):
+        stream = xp.cuda.Stream()
+        with stream, pytest.raises(RuntimeError, match="blocking"):
+            stream.begin_capture()
 
 
 def test_the_runtime_raises_the_same_errors_as_cuda(xp):

@@ -1,5 +1,7 @@
 """Tests for `Backend.recorded`, which returns a CUDA graph on a GPU and a plain function elsewhere."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,61 @@ def test_events_order_a_step_after_the_current_stream_and_before_later_work_on_i
     log.clear()
     step()  # replayed
     assert log == before + after
+
+
+def test_events_do_not_measure_times(gpu):
+    """Timing makes an event slower."""
+    step = gpu.recorded(lambda: None)
+    assert step.begin._disable_timing
+    assert step.end._disable_timing
+
+
+class TestMemory:
+    """Tests for a GPU whose remaining memory is in free blocks of the default pool."""
+
+    @pytest.fixture
+    def free_blocks(self, gpu, monkeypatch):
+        """Return a list. While it is not empty, a graph's pool cannot allocate memory."""
+        blocks, right = [], type(gpu.xp.cuda.MemoryPool()).malloc
+
+        def malloc(pool, size):
+            if blocks:
+                raise MemoryError(f"Out of memory allocating {size} bytes")
+            return right(pool, size)
+
+        monkeypatch.setattr(type(gpu.xp.cuda.MemoryPool()), "malloc", malloc)
+
+        def free_all_blocks():
+            if gpu.xp.device_.capture is not None:
+                pytest.fail("memory was freed during capture")
+            blocks.clear()
+
+        default = SimpleNamespace(free_all_blocks=free_all_blocks)
+        monkeypatch.setattr(gpu.xp, "get_default_memory_pool", lambda: default)
+        return blocks
+
+    def test_they_are_freed_in_a_warm_up(self, gpu, free_blocks):
+        one, total = gpu.to_device(np.ones(3)), gpu.zeros((3,), "float64")
+
+        @gpu.recorded
+        def step():
+            total[...] = total + one
+
+        free_blocks.append("a block")
+        step()
+        assert not free_blocks
+        np.testing.assert_array_equal(gpu.to_host(total), [1] * 3)
+
+    def test_they_are_not_freed_during_capture(self, gpu, free_blocks):
+        a = gpu.to_device(np.ones(3))
+        step = gpu.recorded(lambda: a + a)
+        for _ in range(WARM_UP):
+            step()
+        free_blocks.append("a block")
+        with pytest.warns(RuntimeWarning, match="MemoryError"):
+            step()
+        assert not free_blocks
+        assert step.graph is None
 
 
 class TestProducts:
@@ -181,6 +238,25 @@ class TestFallback:
             step()
         step()
         assert len(calls) == WARM_UP + 3
+
+    def test_an_interrupted_capture_is_ended(self, gpu):
+        total, keys = gpu.zeros((), "float64"), [None] * WARM_UP + ["Ctrl-C"]
+
+        def run():
+            total[...] = total + 1.0
+            if keys and keys.pop(0):
+                raise KeyboardInterrupt
+
+        step = gpu.recorded(run)
+        for _ in range(WARM_UP):
+            step()
+        with pytest.raises(KeyboardInterrupt):
+            step()
+        assert gpu.xp.device_.capture is None
+        for _ in range(2):  # captured, then replayed
+            step()
+        assert step.graph is not None
+        assert float(total) == WARM_UP + 2
 
     def test_an_error_of_the_step_itself_is_raised(self, gpu):
         @gpu.recorded
