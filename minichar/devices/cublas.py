@@ -22,6 +22,8 @@ from minichar.devices.backend import Array
 
 WORKSPACE = 32 << 20
 """Workspace size in bytes. NVIDIA recommends 32 MiB on Hopper GPUs, and less on older ones."""
+WORKSPACES: list[Any] = []
+"""All workspaces. They are never freed: a graph that uses one can outlive the thread that captured it."""
 STRICT, TF32 = 0, 3
 """``CUBLAS_DEFAULT_MATH`` and ``CUBLAS_TF32_TENSOR_OP_MATH``. In the second mode, the operands of float32
 products are rounded to TF32, which has 10 mantissa bits instead of 23. float64 is not affected."""
@@ -72,11 +74,12 @@ class Products(local):
         for name, types in ARGUMENTS.items():
             getattr(library, name).argtypes = types
         library.cublasGetStatusName.restype = ctypes.c_char_p
-        self.stream: int | None = None
+        self.stream: Any = None
         self.handle = POINTER()
         self.call("cublasCreate_v2", ctypes.byref(self.handle))
         self.call("cublasSetMathMode", self.handle, TF32 if tf32 else STRICT)
         self.workspace = xp.cuda.alloc(WORKSPACE)
+        WORKSPACES.append(self.workspace)
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a cuBLAS function, and raise an exception if it fails."""
@@ -89,11 +92,11 @@ class Products(local):
         If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
         Setting the stream resets the workspace, so it is set again. Otherwise, cuBLAS might allocate memory.
         """
-        stream = self.xp.cuda.get_current_stream().ptr
+        stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:
-            self.call("cublasSetStream_v2", self.handle, stream)
+            self.call("cublasSetStream_v2", self.handle, stream.ptr)
             self.call("cublasSetWorkspace_v2", self.handle, self.workspace.ptr, WORKSPACE)
-            self.stream = stream
+            self.stream = stream  # kept, because a new stream can have the address of a destroyed one
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
         """Return ``A @ B``, or write it to `out`, or add it to `out`.

@@ -149,7 +149,7 @@ class CuPyBackend(Backend):
     def tf32_note(self, dtype: str) -> str:
         """Return the reason why TF32 has no effect on products of a dtype, or "" if it has an effect."""
         if self.products is None:
-            return "TF32 has no effect because cuBLAS cannot be loaded"
+            return "TF32 has no effect because cuBLAS cannot be used directly"
         return super().tf32_note(dtype)
 
     def compile_notice(self) -> str:
@@ -221,10 +221,11 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
 
 
 def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
-    """Return matrix products that can be captured, or warn and return None if cuBLAS cannot be loaded."""
+    """Return matrix products that can be captured, or warn and return None if cuBLAS cannot be used."""
     try:
         return Products(cupy, load_library(), tf32)
-    except Exception as error:  # the package, the library or one of its functions is missing
-        message = f"cuBLAS cannot be loaded, so each operation is launched separately ({one_line(error)})"
+    except Exception as error:  # for example, the library is missing or the GPU is out of memory
+        why = one_line(error)
+        message = f"cuBLAS cannot be used directly, so each operation is launched separately ({why})"
         warn(message, RuntimeWarning, 2)
         return None

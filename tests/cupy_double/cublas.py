@@ -37,6 +37,15 @@ class Function:
         return self.function(*(getattr(argument, "value", argument) for argument in arguments))
 
 
+class StatusName:
+    """`cublasGetStatusName`. As in `ctypes`, the result is a C int unless `restype` is set."""
+
+    restype = INT
+
+    def __call__(self, status):
+        return NAMES[status] if self.restype is ctypes.c_char_p else status
+
+
 class Handle:
     """The state of a cuBLAS handle."""
 
@@ -50,7 +59,7 @@ class CuBLAS:
     def __init__(self, device):
         self.device, self.handles, self.numbers = device, {}, count(1)
         self.products = 0
-        self.cublasGetStatusName = lambda status: NAMES[status]
+        self.cublasGetStatusName = StatusName()
         functions = {name: getattr(self, name) for name in ("Create_v2", "SetMathMode")}
         functions |= {name: getattr(self, name) for name in ("SetStream_v2", "SetWorkspace_v2")}
         for name, function in functions.items():

@@ -1,6 +1,7 @@
 """Tests for matrix products through a fake cuBLAS that reads memory at the pointers it receives."""
 
 import sys
+import weakref
 from threading import Thread
 from types import SimpleNamespace
 
@@ -31,6 +32,7 @@ LAYOUTS = {
     "one column of W, transposed": (lambda W, s: (W[:, :1].T, W)),
     "one column of s": (lambda W, s: (W, s[:, 1:2])),
     "one row of W": (lambda W, s: (W[3:4], s)),
+    "a row with a new axis": (lambda W, s: (W[0][None], s)),
     "one term": (lambda W, s: (W[:, 2:3], s[1:2])),
     "one item": (lambda W, s: (W[2:3, 1:2], s[:1, 3:4])),
 }
@@ -120,6 +122,14 @@ class TestStream:
             gpu.matmul(A, B)
             assert (handle.stream, handle.workspace) == (0, workspace)
 
+    def test_the_address_of_the_last_stream_is_not_reused(self, gpu):
+        A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
+        with gpu.xp.cuda.Stream() as stream:
+            gpu.matmul(A, B)
+        there = weakref.ref(stream)
+        del stream
+        assert there() is not None
+
     @pytest.mark.parametrize(
         "open_gpu",
         [
@@ -165,7 +175,8 @@ class TestFallback:
             raise ModuleNotFoundError("No module named 'cuda'\nmore")
 
         with pytest.warns(
-            RuntimeWarning, match=r"\(ModuleNotFoundError: No module named 'cuda'\)$"
+            RuntimeWarning,
+            match=r"^cuBLAS cannot be used directly, so .* \(ModuleNotFoundError: No module named 'cuda'\)$",
         ) as warned:
             gpu = self.open(monkeypatch, load)
         assert len(warned) == 1
@@ -183,13 +194,21 @@ class TestFallback:
         with pytest.warns(RuntimeWarning, match="AttributeError"):
             gpu = self.open(monkeypatch, SimpleNamespace)
         assert gpu.products is None
-        assert gpu.tf32_note("float32") == "TF32 has no effect because cuBLAS cannot be loaded"
+        assert gpu.tf32_note("float32") == "TF32 has no effect because cuBLAS cannot be used directly"
 
     def test_an_error_of_cublas_is_raised(self, gpu, monkeypatch):
         monkeypatch.setattr(cublas, "layout", lambda X: (0, 1))
         A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
         with pytest.raises(RuntimeError, match="cublasDgemm_v2 returned CUBLAS_STATUS_INVALID_VALUE"):
             gpu.matmul(A, B)
+
+    def test_a_gpu_without_enough_free_memory_for_the_workspace(self, fake_cupy):
+        def alloc(size):
+            raise MemoryError("Out of memory allocating 33,554,432 bytes")
+
+        fake_cupy().cuda.alloc = alloc
+        with pytest.warns(RuntimeWarning, match="cannot be used directly, .* Out of memory"):
+            assert open_backend("gpu").products is None
 
 
 def test_each_thread_has_its_own_handle(gpu):
@@ -198,3 +217,6 @@ def test_each_thread_has_its_own_handle(gpu):
     thread.start()
     thread.join()
     assert len(gpu.xp.cublas.handles) == 2
+    # A graph that was captured in the thread still uses the workspace.
+    kept = {workspace.ptr for workspace in cublas.WORKSPACES}
+    assert {handle.workspace[0] for handle in gpu.xp.cublas.handles.values() if handle.workspace} <= kept
