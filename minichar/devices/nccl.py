@@ -1,6 +1,7 @@
 """Sum arrays over the NVIDIA GPUs of several processes with NCCL, without copying them to the host."""
 
 from collections.abc import Callable
+from ctypes import py_object, pythonapi
 from importlib import import_module
 from platform import node
 from types import ModuleType
@@ -11,9 +12,6 @@ from minichar.devices.backend import Array, unusable
 
 TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
 """NCCL's name for each dtype."""
-
-OPEN: list[Any] = []
-"""Communicators, which stay open until the process exits. Destroying one waits for all graphs that use it."""
 
 
 def open_nccl(
@@ -56,7 +54,8 @@ def open_nccl(
     except Exception as error:  # for example, the network interface is unusable
         remedy = "set NCCL_DEBUG=INFO to see the cause"
         raise unusable(f"gpu:{index}", "NCCL cannot connect the GPUs", error, remedy) from error
-    OPEN.append(communicator)
+    # Never destroyed, not even when Python exits, because that would wait for all graphs that use it.
+    pythonapi.Py_IncRef(py_object(communicator))
 
     def all_reduce(sent: Array, received: Array) -> None:
         kind, stream = getattr(nccl, TYPES[sent.dtype.name]), cupy.cuda.get_current_stream()

@@ -1,7 +1,11 @@
 """Ranks with one GPU each sum their gradients with NCCL. The GPUs and NCCL are test doubles."""
 
+import os
+import subprocess
 import sys
+import warnings
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +16,9 @@ pytest.importorskip("cupy")
 from cupy_double import open_double
 from cupy_double.nccl import NCCL
 
+import minichar
 from minichar.devices.graph import WARM_UP, CudaGraph
-from minichar.devices.nccl import OPEN
+from minichar.devices.nccl import open_nccl
 from minichar.errors import MinicharError
 from minichar.training.start import begin
 
@@ -99,11 +104,44 @@ def test_a_graph_is_used_by_all_ranks_or_by_none(nccl, gpus, settings, monkeypat
     assert causes == ["(an error of the driver)", "(the capture failed in another process)"]
 
 
-def test_communicators_stay_open(nccl, gpus, settings):
-    """NCCL would wait for graphs that use a communicator, and Python may delete them in any order."""
-    before = len(OPEN)
-    train(settings, gpus)
-    assert len(OPEN) == before + len(gpus)
+ONE_RANK = """
+import sys
+from types import SimpleNamespace
+from minichar.devices.nccl import open_nccl
+
+class Communicator:
+    def __init__(self, *arguments):
+        print("created")
+
+    def __del__(self):
+        print("destroyed")
+
+sys.modules["cupy.cuda.nccl"] = SimpleNamespace(
+    available=True, get_unique_id=lambda: "key", NcclCommunicator=Communicator
+)
+cupy = SimpleNamespace(cuda=SimpleNamespace(Device=lambda index: SimpleNamespace(pci_bus_id="a")))
+comm = SimpleNamespace(allgather=lambda value: [value], bcast=lambda value: value, Get_rank=lambda: 0)
+open_nccl(cupy, 0, True, comm)
+"""
+
+
+def test_a_communicator_is_not_destroyed_even_when_python_exits():
+    """NCCL would wait for graphs that use the communicator, and Python may delete them in any order."""
+    environment = os.environ | {"PYTHONPATH": str(Path(minichar.__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_RANK], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "created\n"
+
+
+def test_a_missing_nccl_causes_no_warning(gpus, monkeypatch):
+    def import_module(name):
+        warnings.warn("cupy.cuda.nccl is not available", RuntimeWarning, stacklevel=2)
+        return SimpleNamespace(available=False)
+
+    monkeypatch.setattr("minichar.devices.nccl.import_module", import_module)
+    comm = SimpleNamespace(allgather=lambda value: [value])
+    assert open_nccl(gpus[0].xp, 0, True, comm) is None
 
 
 @pytest.mark.parametrize(("shared", "available"), [(True, True), (False, False)])
@@ -121,7 +159,7 @@ def test_gradients_are_copied_to_the_host_if_nccl_cannot_be_used(
 
 
 def test_nccl_is_not_used_if_only_one_rank_captures_its_steps(nccl, gpus, settings):
-    gpus[1].products = None  # as if cuBLAS could not be loaded
+    gpus[1].products = None  # as if cuBLAS could not be used
     alone = losses_of(begin(settings).trainer, STEPS)
     for losses, copies in train(settings, gpus):
         assert losses == pytest.approx(alone, abs=1e-9)
