@@ -124,8 +124,8 @@ class Layer:
         self.states[t + 1] = [h, *passed]
         return h
 
-    def backward(self, dh_above: Array, ids: Array, keep: Array | None = None) -> Array:
-        """Backpropagate through time: fill the weight gradients and return dx (0 if the inputs are ids).
+    def backward(self, dh_above: Array, ids: Array, keep: Array | None = None) -> Array | None:
+        """Backpropagate through time: fill the weight gradients and return dx, or None if the inputs are ids.
 
         Parameters
         ----------
@@ -154,7 +154,9 @@ class Layer:
                 dpassed = [keep[t] * dstate for dstate in dpassed]
             if t > 0:
                 first.recurrent.add_state_gradient(t, dh_above[t - 1], None if keep is None else keep[t])
-        return reduce(add, (linear.backward(n, ids) for linear in self.linears))
+        gradients = [linear.backward(n, ids) for linear in self.linears]
+        dx = [gradient for gradient in gradients if gradient is not None]
+        return reduce(add, dx) if dx else None
 
     def values(self, t: int) -> dict[str, Array]:
         """Return a dict of the states after step t and the arrays cached at step t, each ``(H, B)``."""

@@ -140,8 +140,8 @@ class Linear:
         else:
             dh += keep * self.state_gradient(t)
 
-    def backward(self, n: int, ids: Array) -> Array | float:
-        """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or 0 if there is no x.
+    def backward(self, n: int, ids: Array) -> Array | None:
+        """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or None if there is no x.
 
         If there is `Wx`, `ids` ``(n, B)`` are the input characters of the forward pass.
         """
@@ -152,7 +152,7 @@ class Linear:
         if self.Wx is not None:
             self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)
         if not self.reads_x:
-            return 0.0
+            return None
         dx = self.backend.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
         self.dx[:n] = dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
         return self.dx[:n]
