@@ -9,7 +9,7 @@ from typing import Any
 
 
 def avoid_deadlocks(vector: Any, copying: Any) -> None:
-    """Patch two dpnp 0.20 modules so that they do not hold the GIL while waiting.
+    """Patch two dpnp 0.20 modules so that no function waits for a running task while it holds the GIL.
 
     Parameters
     ----------

@@ -103,6 +103,16 @@ def test_the_queue_is_in_order():
     assert open_device("opencl").queue.is_in_order
 
 
+def test_random_numbers_depend_on_32_bits_of_the_seed():
+    opencl = open_device("opencl")
+    draw = opencl.uniform(1).draw
+    first, *others = (
+        opencl.to_host(draw(seed, (50,), "float64")) for seed in (5, 5 + (1 << 16), 5 + (1 << 31))
+    )
+    for numbers in others:
+        assert (numbers != first).all()
+
+
 class TestDeadlock:
     """Tests that blocking functions release the GIL, which the task that they wait for may need."""
 
