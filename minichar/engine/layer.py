@@ -98,6 +98,13 @@ class Layer:
         for into, above in zip(self.into, inputs, strict=True):
             into[-1].extend(above)
 
+    def keep_caches(self, keep: bool) -> None:
+        """Set whether to keep each step's cache, which only the backward pass needs."""
+        self.keeps_caches = keep
+        for linear in self.linears:
+            if linear.norm is not None:
+                linear.norm.keeps_caches = keep
+
     def read(self, steps: slice, inputs: Array) -> None:
         """Store the inputs of m `steps`: ids ``(m, B)`` if there is ``Wx``, otherwise x ``(m, D, B)``."""
         for linear in self.linears:

@@ -12,6 +12,8 @@ The cell receives â instead of a. A bias that is the same for all units of a ga
 bias of an LSTM, cancels.
 """
 
+from typing import Any
+
 from minichar.devices.backend import Array, Backend
 
 EPSILON = 1e-5
@@ -21,9 +23,10 @@ EPSILON = 1e-5
 class LayerNorm:
     """Layer normalisation of the pre-activations of H units at T time steps."""
 
-    def __init__(self, H: int, T: int, dtype: str, backend: Backend) -> None:
+    def __init__(self, H: int, T: int, dtype: Any, backend: Backend) -> None:
         self.H, self.backend = H, backend
         self.ones = backend.zeros((1, H), dtype) + 1.0  # (1, H)
+        self.keeps_caches = True
         self.caches: list[tuple[Array, ...]] = [()] * T
 
     def mean(self, a: Array) -> Array:
@@ -36,7 +39,8 @@ class LayerNorm:
         centred = a - self.mean(a)
         r = 1.0 / self.backend.xp.sqrt(self.mean(centred * centred) + EPSILON)  # (gates, 1, B)
         a_hat = r * centred
-        self.caches[t] = a_hat, r
+        if self.keeps_caches:
+            self.caches[t] = a_hat, r
         return a_hat
 
     def backward(self, t: int, da_hat: Array) -> Array:

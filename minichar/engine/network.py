@@ -176,7 +176,7 @@ class Network:
         Without caches, a chunk uses less memory and runs faster.
         """
         for layer in self.layers:
-            layer.keeps_caches = keep
+            layer.keep_caches(keep)
 
     def learn(self, feed: Feed, targets: Array) -> Array:
         """Run a chunk, return its mean loss, and fill `gradient` with the gradient of the loss."""

@@ -134,6 +134,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     network = model.network(split.T, split.B)
     to_device = model.parameters.backend.to_device
     if start == "carried":
+        network.keep_caches(False)
         for before in PARTS[: PARTS.index(part)]:
             for inputs, _, *keep in watch(getattr(split, before)):
                 network.set_keep(*keep)

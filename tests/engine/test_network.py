@@ -150,6 +150,11 @@ class TestCaches:
             [()] * T for layer in network.layers for _ in layer.stages
         ]
 
+    def test_an_evaluation_stores_no_caches_of_layer_norm(self, generator, backend, text):
+        network = toy_network(Config(V, rnn_size=H, layer_norm=True), T, B, generator, backend)
+        network.measure(teacher_forcing(text[0, :T]), text[1, :T])
+        assert [linear.norm.caches for layer in network.layers for linear in layer.linears] == [[()] * T] * 2
+
     def test_an_evaluation_does_not_affect_a_later_backward_pass(self, network, text, same):
         inputs, targets = text
         fresh = another(network)

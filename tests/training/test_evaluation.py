@@ -190,6 +190,13 @@ class TestEvaluatePart:
         evaluate_part(model, split, "val", "carried", watch)
         assert len(seen) == len(split.train) + len(split.val)
 
+    def test_no_caches_are_stored(self, model, split, monkeypatch):
+        networks, build = [], model.network
+        monkeypatch.setattr(model, "network", lambda T, B: networks.append(build(T, B)) or networks[-1])
+        evaluate_part(model, split, "val", "carried")
+        (network,) = networks
+        assert not any(any(stage.caches) for layer in network.layers for stage in layer.stages)
+
     def test_a_model_in_training_is_not_affected(self, model, split):
         before = model.parameters.flat.copy()
         network = model.network(T, B)
