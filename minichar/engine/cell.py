@@ -13,9 +13,9 @@ A cell whose second matrix product depends on the result of the first has two su
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from re import fullmatch
 from typing import Any
 
+from minichar.engine.cell_checks import check_cell
 from minichar.engine.parameters import Shapes
 from minichar.errors import MinicharError
 
@@ -27,7 +27,7 @@ class Product:
     Attributes
     ----------
     name : str
-        Parameter name, such as ``W`` or ``U``.
+        Parameter name, such as ``W`` or ``U``, unique within the cell. ``Wx`` is reserved.
     gates : str
         One letter per gate, in row order.
     reads_state, reads_x : bool
@@ -169,32 +169,9 @@ def register(cell: Cell) -> Cell:
     Raises
     ------
     MinicharError
-        If the name is invalid, a different cell with the same name is registered, or the cell refers to a
-        gate, state or cached array that it does not define.
+        If the definition is invalid (`check_cell`), or a different cell with the same name is registered.
     """
-    check_names(cell)
+    check_cell(cell)
     if CELLS.setdefault(cell.name, cell) is not cell:
         raise MinicharError(f"a cell named {cell.name!r} is already registered: choose another name")
     return cell
-
-
-def check_names(cell: Cell) -> None:
-    """Raise a `MinicharError` for an invalid name, or a gate, state or cached array that is not defined."""
-    if not fullmatch(r"[\w-]+", cell.name):  # a part of file names
-        raise MinicharError(f"a cell is named {cell.name!r}; use only letters, digits, '-' and '_'")
-    values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
-    gates = {gate for product in cell.products for gate in product.gates}
-    for attribute, names, known in (
-        ("unit", {cell.unit}, values),
-        ("shown", set(cell.shown), values),
-        ("biases", set(cell.biases), gates),
-        ("torch.gates", set(cell.torch.gates) if cell.torch else gates, gates),
-        ("onnx.gates", set(cell.onnx.gates) if cell.onnx else gates, gates),
-    ):
-        if unknown := sorted(names - known):
-            raise MinicharError(
-                f"{attribute} of the cell {cell.name!r} contains {unknown[0]!r}; "
-                f"it must be one of {', '.join(sorted(known))}"
-            )
-        if attribute.endswith("gates") and (missing := sorted(gates - names)):
-            raise MinicharError(f"{attribute} of the cell {cell.name!r} lacks the gate {missing[0]!r}")

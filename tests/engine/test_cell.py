@@ -137,6 +137,25 @@ class TestRegistry:
             register(replace(CELLS["lstm"], **{"name": "odd", "unit": "h", "shown": "", **changes}))
         assert {"odd", "a/b"}.isdisjoint(CELLS)
 
+    @pytest.mark.parametrize(
+        ("products", "words"),
+        [
+            ([Product("W", "ifog", reads_state=False)], "stage 1 of the cell 'odd' has 0 products with"),
+            ([Product("W", "if"), Product("U", "og")], "stage 1 of the cell 'odd' has 2 products with"),
+            (
+                [Product("W", "if"), Product("W", "og", reads_state=False)],
+                "the cell 'odd' has several parameters named 'W'",
+            ),
+            ([Product("Wx", "ifog")], "the cell 'odd' has several parameters named 'Wx'"),
+        ],
+    )
+    def test_matrix_products_that_the_layer_cannot_compute_are_rejected(self, products, words):
+        lstm = CELLS["lstm"]
+        stage = replace(lstm.stages[0], products=tuple(products))
+        with pytest.raises(MinicharError, match=re.escape(words)):
+            register(replace(lstm, name="odd", stages=(stage,)))
+        assert "odd" not in CELLS
+
     def test_a_variant_is_not_a_model(self):
         register(replace(ODD, variant=True))
         assert ODD.name not in models()

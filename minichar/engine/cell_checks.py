@@ -1,0 +1,67 @@
+"""Check the definition of a cell when it is registered.
+
+Otherwise, training could succeed and ``convert`` or ``inspect --html`` fail afterwards.
+"""
+
+from __future__ import annotations
+
+from re import fullmatch
+from typing import TYPE_CHECKING
+
+from minichar.errors import MinicharError
+
+if TYPE_CHECKING:
+    from minichar.engine.cell import Cell
+
+
+def check_cell(cell: Cell) -> None:
+    """Check a cell's name, its matrix products, and the names that its attributes refer to.
+
+    Raises
+    ------
+    MinicharError
+        If the name is invalid, the products do not meet the requirements of `Stage` and `Product`, or the
+        cell refers to a gate, state or cached array that it does not define.
+    """
+    if not fullmatch(r"[\w-]+", cell.name):  # a part of file names
+        raise MinicharError(f"a cell is named {cell.name!r}; use only letters, digits, '-' and '_'")
+    check_products(cell)
+    check_references(cell)
+
+
+def check_products(cell: Cell) -> None:
+    """Raise a `MinicharError` if a stage does not read the state once, or parameters share a name."""
+    for number, stage in enumerate(cell.stages, 1):
+        count = sum(product.reads_state for product in stage.products)
+        if count != 1:
+            raise MinicharError(
+                f"stage {number} of the cell {cell.name!r} has {count} products with reads_state=True; "
+                "it must have exactly one"
+            )
+    names = ["Wx", *(product.name for product in cell.products)]
+    for name in names:
+        if names.count(name) > 1:
+            raise MinicharError(
+                f"the cell {cell.name!r} has several parameters named {name!r}; give each product its own "
+                "name, other than 'Wx'"
+            )
+
+
+def check_references(cell: Cell) -> None:
+    """Raise a `MinicharError` if the cell refers to something that it does not define."""
+    values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
+    gates = {gate for product in cell.products for gate in product.gates}
+    for attribute, names, known in (
+        ("unit", {cell.unit}, values),
+        ("shown", set(cell.shown), values),
+        ("biases", set(cell.biases), gates),
+        ("torch.gates", set(cell.torch.gates) if cell.torch else gates, gates),
+        ("onnx.gates", set(cell.onnx.gates) if cell.onnx else gates, gates),
+    ):
+        if unknown := sorted(names - known):
+            raise MinicharError(
+                f"{attribute} of the cell {cell.name!r} contains {unknown[0]!r}; "
+                f"it must be one of {', '.join(sorted(known))}"
+            )
+        if attribute.endswith("gates") and (missing := sorted(gates - names)):
+            raise MinicharError(f"{attribute} of the cell {cell.name!r} lacks the gate {missing[0]!r}")
