@@ -134,7 +134,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     Parameters
     ----------
     network : Network
-        The check uses its state and dropout masks.
+        The check uses its state, resets, and dropout and DropConnect masks.
     feed : Feed
         Source of the T input characters.
     targets : array of int, (T, B)

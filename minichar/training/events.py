@@ -44,8 +44,8 @@ class Evaluated:
     train_loss : float
         Mean loss since the previous evaluation, with dropout and scheduled sampling.
     val, fit : Evaluation or None
-        Results on the validation split and on an equal number of training chunks, both without
-        dropout or scheduled sampling. None if there is no validation split.
+        Results on the validation split and on as many training chunks, if there are that many, both
+        without dropout or scheduled sampling. None if there is no validation split.
     learning_rate, teacher_forcing_ratio : float
         Values in the current epoch.
     """

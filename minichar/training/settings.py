@@ -41,11 +41,12 @@ class Settings:
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
     epochs, `patience` in evaluations, and `max_time` in minutes. `batch_size`, `seq_length` and `max_epochs`
     are chosen to suit the text if they are 0, as are `dropout`, `embedding` and `max_val_chunks` if they are
-    -1 (`choose`). `reset_on` is the string that separates documents (`minichar.text.resets`), or empty.
-    `title` is the model's display name, or empty. The defaults are those of the recipe ``quick``. `recipe` is
-    only a record of the recipe that was used (`minichar.training.recipes`). `grad_clip` applies to the
-    gradient summed over time and averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient
-    of the mean loss.
+    -1 (`choose`). If `eval_val_every` is 0, the interval is chosen automatically (`Timetable`); if `keep` is
+    0, all checkpoints are kept. `reset_on` is the string that separates documents (`minichar.text.resets`),
+    or empty. `title` is the model's display name, or empty. The defaults are those of the recipe ``quick``.
+    `recipe` is only a record of the recipe that was used (`minichar.training.recipes`). `grad_clip` applies
+    to the gradient summed over time and averaged over the batch, as in char-rnn; `clip_norm` applies to the
+    gradient of the mean loss.
 
     Raises
     ------
