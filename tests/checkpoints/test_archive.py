@@ -11,6 +11,7 @@ from toys import FullDisk, npy, replace_member
 
 import minichar.checkpoints.archive as archive_module
 from minichar.checkpoints.archive import Archive, write_archive
+from minichar.checkpoints.stored_zip import LimitedFile
 from minichar.errors import MinicharError
 from minichar.files import check_directory
 
@@ -73,6 +74,19 @@ def test_missing_files_and_directories_are_errors(tmp_path):
             Archive(tmp_path / name)
     with pytest.raises(MinicharError, match=r"cannot read .*: Is a directory"):
         Archive(tmp_path)
+
+
+def test_an_input_error_is_reported_as_such(path, monkeypatch):
+    read = LimitedFile.read
+
+    def fail(file, size=-1):
+        if size > 100:  # the list of members
+            raise OSError(5, "Input/output error")
+        return read(file, size)
+
+    monkeypatch.setattr(LimitedFile, "read", fail)
+    with pytest.raises(MinicharError, match=r"cannot read .*toy\.npz: Input/output error"):
+        Archive(path)
 
 
 def test_every_truncated_file_is_rejected(path):

@@ -232,6 +232,14 @@ def test_an_invalid_config_is_rejected_before_parameters_are_allocated(forge, ch
         load(path)
 
 
+def test_a_config_with_more_layers_than_arrays_is_rejected_before_its_shapes_are_listed(forge, monkeypatch):
+    """Listing the shapes of a million layers would take seconds."""
+    path = forge(lambda header, arrays: header["config"].update(num_layers=1 << 20))
+    monkeypatch.setattr(Config, "shapes", None)
+    with pytest.raises(MinicharError, match=DAMAGED):
+        load(path)
+
+
 def test_a_vocabulary_with_the_wrong_size_is_rejected(forge):
     path = forge(lambda header, arrays: header["vocabulary"].update(unknown=True))
     with pytest.raises(MinicharError, match="its vocabulary has 7 characters but its config specifies 6"):
