@@ -28,8 +28,8 @@ from minichar.training.device import fastest_known
 from minichar.training.evaluation import PART_NAMES, PARTS, evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
-from minichar.training.start import check_text, settings_of
-from minichar.training.text import lay_out, resets_of, where_reset
+from minichar.training.start import settings_of
+from minichar.training.text import check_text, lay_out, resets_of, where_reset
 
 LAYOUT = ("batch_size", "seq_length", "train_frac", "split")
 """Settings that determine which characters are used for training."""

@@ -165,7 +165,8 @@ OPTIONS = (
         "--patience",
         default=DEFAULT.patience,
         metavar="N",
-        help="End the run if the validation loss has not improved for N evaluations. 0: never.",
+        help="End the run if the validation loss has not improved for N evaluations after the warm-up. "
+        "0: never.",
     ),
     training(
         "--learning-rate",

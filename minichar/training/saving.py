@@ -28,6 +28,8 @@ class Saver:
     ----------
     best_loss : float
         Lowest validation loss of the run, in nats per character.
+    last : Path or None
+        The newest checkpoint, or the one that the run was resumed from.
     latest : Path or None
         Checkpoint saved between evaluations. It is overwritten by the next checkpoint of this kind, and
         deleted when any other checkpoint is saved.
@@ -36,6 +38,7 @@ class Saver:
     def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:
         self.directory, self.name, self.keep, self.write = directory, name, keep, write
         self.best_loss = float("inf")
+        self.last: Path | None = None
         self.latest: Path | None = None
         self._saved: dict[Path, None] = {}  # an ordered set, oldest first
 
@@ -58,15 +61,20 @@ class Saver:
         existing = [path for path in (*measured, *self._saved) if path.is_file()]
         return min(reversed(existing), key=loss_in_name, default=None)
 
+    def record(self, val_loss: float) -> bool:
+        """Record a validation loss, and return whether no earlier one is lower."""
+        best = val_loss <= self.best_loss
+        self.best_loss = min(val_loss, self.best_loss)
+        return best
+
     def save(self, epoch: float, val_loss: float | None, stopped: bool) -> Saved:
         """Save a checkpoint. Its name contains the validation loss, if measured."""
-        best = val_loss is not None and val_loss <= self.best_loss
-        if val_loss is not None and best:
-            self.best_loss = val_loss
+        best = val_loss is not None and self.record(val_loss)
         path = checkpoint_path(self.directory, self.name, epoch, val_loss, stopped)
         if val_loss is None:
             path = unused(path)
         self.write(path, val_loss)
+        self.last = path
         self._saved.pop(path, None)
         self._saved[path] = None
         if self.latest is not None:
@@ -82,5 +90,5 @@ class Saver:
         """Save a checkpoint between evaluations."""
         path = self.latest or unused(latest_path(self.directory, self.name))
         self.write(path, None)
-        self.latest = path
+        self.last = self.latest = path
         return Saved(path, latest=True)

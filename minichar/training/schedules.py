@@ -9,19 +9,25 @@ LEARNING_RATE_SCHEDULES = ("step", "cosine", "linear")
 SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
+def warmup_steps(total: int, warmup: float) -> int:
+    """Return the number of steps of the warm-up, a fraction `warmup` of `total` steps."""
+    return round(warmup * total)
+
+
 def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
     """Return the learning-rate multiplier at step i = 0, 1, …, `total` - 1.
 
-    With w = `warmup` · `total` and p = (i - w) / (total - w), the completed fraction of the decay::
+    With w = round(`warmup` · `total`) and p = (i - w) / (total - w), the completed fraction of the decay::
 
         warm-up   (i + 1) / w             for i < w
         cosine    (1 + cos(π p)) / 2      Loshchilov & Hutter 2017, without restarts
         linear    1 - p
         step      1                       see `step_decay`
 
-    Warm-up over 30% of the run followed by cosine decay is the one-cycle schedule of Smith & Topin 2019.
+    Warm-up over 30% of the run followed by cosine decay resembles fastai's version of the one-cycle schedule
+    (Smith & Topin 2019).
     """
-    w = round(warmup * total)
+    w = warmup_steps(total, warmup)
     if i < w:
         return (i + 1) / w
     p = (i - w) / (total - w)
@@ -31,7 +37,7 @@ def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
 
 
 def step_decay(e: int, decay: float, after: int) -> float:
-    """Return the learning-rate multiplier in epoch `e`.
+    """Return the learning-rate multiplier in epoch `e`, counting from 0.
 
     It starts at 1 and is multiplied by `decay` at the end of every epoch, beginning with epoch `after`
     (counted from 1, as in char-rnn).
@@ -42,8 +48,8 @@ def step_decay(e: int, decay: float, after: int) -> float:
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:
     """Return the teacher-forcing ratio (the probability of using the true character) in epoch `e`.
 
-    The schedules are from Bengio et al. 2015, section 2.4, with the epoch as i and `minimum` as
-    the lower bound::
+    The schedules are from Bengio et al. 2015, section 2.4, with the epoch `e`, counted from 0, as i
+    and `minimum` as the lower bound::
 
         linear              start - decay · e
         exponential         start · k^e                      k = 1 - decay

@@ -55,9 +55,9 @@ def restore(trainer: Trainer, resumed: TrainingState) -> None:
     trainer.begin_with(progress.first_loss)
     trainer.step.total[...] = progress.total
     trainer.history = resumed.history
-    losses = [row["val_loss"] for row in trainer.history if row["val_loss"] is not None]
-    trainer.saver.best_loss = min(losses, default=trainer.saver.best_loss)
-    trainer.timetable.since_best = losses[::-1].index(trainer.saver.best_loss) if losses else 0
+    for row in trainer.history:
+        if row["val_loss"] is not None:
+            trainer.timetable.count(row["iteration"], trainer.saver.record(row["val_loss"]))
     if progress.device == trainer.backend.kind:
         try:
             trainer.generator.state = progress.random

@@ -1,6 +1,5 @@
 """Start training from random weights, from a trained model, or from a training checkpoint."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +15,18 @@ from minichar.errors import Completed, MinicharError, Option, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
-from minichar.text.datasets import DATASETS
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
-from minichar.training.text import choose, lay_out_to_train, read_corpus, where_reset
+from minichar.training.text import (
+    check_text,
+    choose,
+    keep_chosen,
+    lay_out_to_train,
+    read_corpus,
+    where_reset,
+)
 from minichar.training.trainer import Trainer
 from minichar.training.transfer import copy_weights, vocabulary_notes
 
@@ -135,7 +140,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     Raises
     ------
     Completed
-        If the run has reached its last step.
+        If the run has reached its last step or was ended by `patience`.
     MinicharError
         If the checkpoint cannot be resumed, if its text is missing or has changed, or if `changes`
         contains a different value for one of the `FIXED` settings.
@@ -150,12 +155,11 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     notes += chosen
     saved = settings_of(model, path)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
-    changed = {name: getattr(settings, name) for name in changes}
-    changed = {name: value for name, value in changed.items() if value != getattr(saved, name)}
+    settings = keep_chosen(settings, saved)
     for name in FIXED:
-        if name in changed:
+        if name in changes and (value := getattr(settings, name)) != getattr(saved, name):
             raise MinicharError(
-                Option(name, changed[name]),
+                Option(name, value),
                 f" cannot be used to resume {path}, which has {plain(getattr(saved, name))}: "
                 "omit the option, or start a new run with ",
                 Option("init_from"),
@@ -175,7 +179,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             Option("init_from"),
         )
     settings = choose(settings, corpus)
-    changed = {name: value for name in changed if (value := getattr(settings, name)) != getattr(saved, name)}
+    changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
     model.config = replace(model.config, **masking(settings))
     device = state.progress.device
     if device != backend.kind:
@@ -184,14 +188,19 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
     run = _run(model, settings, corpus, lay_out_to_train(corpus, settings), notes, team, state)
     run = replace(run, changes=changed)
+    run.trainer.saver.last = path
     latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
-    if latest.parent == settings.checkpoint_dir and (latest == path or _is_obsolete(latest, state)):
+    if latest.parent == settings.checkpoint_dir and (latest == path or _is_obsolete(latest, state, saved)):
         run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:
         raise Completed(
             f"{path} is at epoch {run.trainer.epoch:.2f}, and ",
             Option("max_epochs"),
             f" is {settings.max_epochs:g}: set a larger value to continue",
+        )
+    if reason := run.trainer.timetable.reason_to_end():
+        raise Completed(
+            f"the run in {path} has ended: {reason}; increase ", Option("patience"), " to continue"
         )
     return run
 
@@ -231,13 +240,15 @@ def _newest_readable(path: Path) -> tuple[Path, list[str]]:
     raise MinicharError(f"no checkpoint in {path}/ can be resumed: {damaged[0]}")
 
 
-def _is_obsolete(path: Path, state: TrainingState) -> bool:
-    """Return whether `path` is an earlier checkpoint of the run with this training state."""
+def _is_obsolete(path: Path, state: TrainingState, settings: Settings) -> bool:
+    """Return whether `path` is an earlier checkpoint of the run with this training state and `settings`."""
     try:
-        _, other = load_training(path)
+        model, other = load_training(path)
+        same_settings = settings_of(model, path) == settings
     except MinicharError:  # missing or damaged
         return False
-    same_run = other.progress.first_loss == state.progress.first_loss
+    # Runs that differ only in their learning rate, for example, have the same first loss.
+    same_run = same_settings and other.progress.first_loss == state.progress.first_loss
     return same_run and other.progress.iteration <= state.progress.iteration
 
 
@@ -257,17 +268,6 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
         raise MinicharError(
             f"{path} cannot be used: its training settings are missing or damaged ({error})"
         ) from error
-
-
-def check_text(settings: Settings, path: Path) -> None:
-    """Raise a `MinicharError` if the text that the model in `path` was trained on does not exist."""
-    data = settings.data
-    # For a missing dataset, `load_corpus` names the command that downloads it.
-    if data is not None and data.name not in DATASETS and not os.path.exists(data):
-        raise MinicharError(
-            f"{path} was trained on {str(data)!r}, which does not exist: specify a text with ",
-            Option("data"),
-        )
 
 
 def masking(settings: Settings) -> dict[str, Any]:

@@ -54,8 +54,10 @@ class TrainingStep:
     average : Average or None
     loss : array, ()
         Mean loss of the last chunk before its update, in nats per character, on the device.
-    total, worst : array, ()
-        Sum and maximum of the losses since the last reset to zero.
+    total : array, ()
+        Sum of the losses since the last evaluation.
+    worst : array, ()
+        Largest loss so far.
     limit : array, ()
         If the loss exceeds this limit or is NaN, the parameters are not updated, so that the first
         invalid parameter can still be identified.

@@ -1,11 +1,14 @@
 """Read the text of a training run, split it into chunks, and choose settings for it."""
 
+import os
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 
 from minichar.errors import MinicharError, Option, brief
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
+from minichar.text.datasets import DATASETS
 from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
 from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val_chunks, choose_sizes
 from minichar.training.settings import AUTOMATIC, Settings
@@ -24,6 +27,17 @@ def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
         return corpus
     note = "the text has only one distinct character: there is nothing to learn"
     return replace(corpus, notes=(*corpus.notes, note))
+
+
+def check_text(settings: Settings, path: Path) -> None:
+    """Raise a `MinicharError` if the text that the model in `path` was trained on does not exist."""
+    data = settings.data
+    # For a missing dataset, `load_corpus` names the command that downloads it.
+    if data is not None and data.name not in DATASETS and not os.path.exists(data):
+        raise MinicharError(
+            f"{path} was trained on {str(data)!r}, which does not exist: specify a text with ",
+            Option("data"),
+        )
 
 
 def choose(settings: Settings, corpus: Corpus) -> Settings:
@@ -52,6 +66,13 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
         epochs = STEPS / len(_split(corpus, settings).train)
         settings = replace(settings, max_epochs=float(ceil(epochs)) if epochs > 1 else epochs)
     return settings
+
+
+def keep_chosen(settings: Settings, saved: Settings) -> Settings:
+    """Return the settings of a resumed run, with requests for automatic sizes replaced by `saved` sizes."""
+    automatic = {"embedding": AUTOMATIC, "max_val_chunks": AUTOMATIC, "batch_size": 0, "seq_length": 0}
+    requested = [name for name, value in automatic.items() if getattr(settings, name) == value]
+    return replace(settings, **{name: getattr(saved, name) for name in requested})
 
 
 def lay_out(corpus: Corpus, settings: Settings) -> Split:

@@ -3,6 +3,7 @@
 from time import monotonic
 
 from minichar.errors import counted
+from minichar.training.schedules import warmup_steps
 from minichar.training.settings import Settings
 
 AUTOMATIC = 120.0
@@ -26,13 +27,16 @@ class Timetable:
         Maximum number of training steps.
     now : float
         Time in seconds since `begin`, set before each step. All processes of a run use the same time.
+    warmup : int
+        Number of steps during which the learning rate rises.
     since_best : int
-        Number of evaluations since the one with the lowest validation loss.
+        Number of evaluations since the one with the lowest validation loss, excluding those during warm-up.
     """
 
     def __init__(self, settings: Settings, per_epoch: int) -> None:
         self.settings, self.per_epoch = settings, per_epoch
         self.total = max(1, round(settings.max_epochs * per_epoch))
+        self.warmup = warmup_steps(self.total, settings.warmup)
         self.since_best, self.pause = 0, AUTOMATIC
         self.begin()
 
@@ -76,11 +80,15 @@ class Timetable:
         """Record that a checkpoint was saved."""
         self.saved_at = self.now
 
-    def evaluated(self, best: bool, seconds: float) -> None:
-        """Record an evaluation, how long it took, and whether it has the lowest validation loss so far."""
+    def evaluated(self, seconds: float) -> None:
+        """Record an evaluation and how long it took."""
         self.pause = max(AUTOMATIC, TRAINING * seconds)
-        self.since_best = 0 if best else self.since_best + 1
         self.evaluated_at = self.now
+
+    def count(self, iteration: int, best: bool) -> None:
+        """Count an evaluation towards `patience`, or start again from 0 if its loss is the lowest so far."""
+        # During warm-up, the learning rate may still be too low for an improvement.
+        self.since_best = 0 if best else self.since_best + (iteration > self.warmup)
 
     def reason_to_end(self) -> str:
         """Return why training should end before the last step, or an empty string."""

@@ -154,7 +154,9 @@ class Trainer:
                 saved = self.save(val_loss)
                 yield saved
                 self.agree()  # the evaluation may have taken minutes
-                self.timetable.evaluated(saved.best or val_loss is None, self.timetable.now - begun)
+                self.timetable.evaluated(self.timetable.now - begun)
+                if val_loss is not None:
+                    self.timetable.count(self.iteration, saved.best)
                 reason = self.timetable.reason_to_end()
                 if not warned and shared():  # another run has started since
                     warned = True
@@ -225,13 +227,13 @@ class Trainer:
             fit,
             *self.timetable.rates(self.iteration - 1),
         )
-        self.step.total[...] = self.step.worst[...] = 0.0
+        self.step.total[...] = 0.0
         self.learned = 0
         self.history.append(evaluated.row())
         return evaluated
 
     def check_parameters(self) -> None:
-        """Raise a `MinicharError` if training has failed since the last evaluation."""
+        """Raise a `MinicharError` if training has failed."""
         self.look(self.step.worst)
         if not self.backend.to_host(self.backend.xp.isfinite(self.step.theta.flat).all()):
             self.check(float("nan"))
@@ -249,9 +251,9 @@ class Trainer:
             self.begin_with(loss)
         if isfinite(loss) and loss <= self.limit:
             return
-        saved = self.saver.saved
         limit = f"; the initial loss was {self.first_loss:.4g}" if isfinite(loss) else ""
-        good = f"The last good checkpoint is {saved[-1]}" if saved else "No checkpoint was saved"
+        last = self.saver.last
+        good = f"The last good checkpoint is {last}" if last else "No checkpoint was saved"
         bad = bad_parameter(self.step.theta)
         raise MinicharError(
             f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {bad}. {good}; try a lower ",

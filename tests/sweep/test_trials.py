@@ -83,6 +83,14 @@ def test_a_trial_killed_after_its_last_checkpoint_is_completed_without_training(
     assert events[0].loss == min(one.study.trials[0].intermediate_values.values())
 
 
+def test_a_trial_killed_after_it_ended_early_is_completed_without_training(sweep):
+    arguments = {"rnn_size": 8, "warmup": 0.0, "ema": 0.0, "patience": 1, "max_epochs": 100.0}
+    interrupt(one := sweep("learning_rate=0.2,0.2", **arguments), EndedEarly)
+    events = [*sweep("learning_rate=0.2,0.2", **arguments).run(1)]
+    assert [(type(event), event.state) for event in events] == [(Ended, "complete")]
+    assert events[0].loss == min(one.study.trials[0].intermediate_values.values())
+
+
 def test_each_combination_of_choices_is_tried_once(sweep):
     """The second process takes over after the first was killed between choosing and starting a trial."""
     choices = "rnn_size=4,8,4", "learning_rate=0.01,0.02,0.020"

@@ -4,10 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from toys import listing
+from toys import listing, take
 
 from minichar.checkpoints.checkpoint import load
 from minichar.errors import MinicharError
+from minichar.training.start import resume
 from minichar.training.trainer import Step
 
 
@@ -133,6 +134,23 @@ def test_the_error_says_if_no_checkpoint_was_saved(trainer_of):
         trainer.check(np.nan)
 
 
+def test_the_error_of_a_resumed_run_names_the_checkpoint_that_it_was_resumed_from(trainer_of):
+    trainer = trainer_of()
+    take(trainer, 5)
+    (path,) = trainer.saver.saved
+    with pytest.raises(MinicharError, match=rf"The last good checkpoint is \S*{path.name}; try"):
+        resume(path, {}).trainer.check(np.nan)
+
+
+def test_the_bad_parameter_is_found_in_the_weights_being_trained_and_not_in_their_average(trainer_of):
+    trainer = trainer_of(ema=0.9)
+    trainer.learn()
+    trainer.step.theta["readout.W"][1, 2] = np.nan
+    assert np.isfinite(trainer.model.parameters.flat).all()
+    with pytest.raises(MinicharError, match=r"Parameter readout\.W is no longer finite"):
+        trainer.check(np.nan)
+
+
 def test_a_non_finite_first_loss(trainer_of):
     with pytest.raises(MinicharError, match="training failed: loss nan at epoch 0"):
         trainer_of().check(np.nan)
@@ -156,5 +174,4 @@ def test_a_learning_rate_that_is_far_too_large_causes_no_warning_and_no_bad_chec
     )
     with pytest.raises(MinicharError, match=r"training failed: .*Parameter (layer\d|readout)\."):
         list(trainer.run())
-    for path in trainer.saver.saved:
-        assert np.isfinite(load(path).parameters.flat).all()
+    assert trainer.saver.saved == []

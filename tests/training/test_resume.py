@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from toys import parts, take, toy_settings
 
+from minichar.errors import Completed
 from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.start import begin, resume
 
@@ -158,16 +159,32 @@ def test_more_epochs_on_resuming(settings_of):
     np.testing.assert_array_equal(longer.model.parameters.flat, whole.model.parameters.flat)
 
 
-def test_patience_counts_the_evaluations_before_resuming(settings_of):
+@pytest.mark.parametrize(("warm", "count"), [(0, 2), (10, 1)])
+def test_patience_counts_the_evaluations_before_resuming(settings_of, warm, count):
     trainer = begin(settings_of(eval_val_every=5)).trainer
     take(trainer, 5)
     (row,) = trainer.history
     for k, loss in enumerate((2.0, 2.5, None, 2.0, 2.6, 2.1)):
         trainer.history.append(row | {"iteration": 6 + k, "val_loss": loss})
     trainer.saver.save(trainer.epoch, None, True)
-    again = resume(trainer.saver.saved[-1], {}).trainer
+    again = resume(trainer.saver.saved[-1], {"warmup": warm / trainer.iterations}).trainer
     assert again.saver.best_loss == 2.0
-    assert again.timetable.since_best == 2  # counted from the later of the two lowest losses
+    assert again.timetable.since_best == count  # counted from the later of the two lowest losses
+
+
+def test_a_run_that_was_ended_by_patience_continues_only_with_more_patience(settings_of):
+    options = {"learning_rate": 0.2, "eval_val_every": 3, "max_epochs": 5}
+    whole = begin(settings_of(**options, patience=2)).trainer
+    list(whole.run())
+    short = begin(settings_of(**options, patience=1)).trainer
+    list(short.run())
+    assert short.iteration < whole.iteration < whole.iterations
+    error = "has ended: the validation loss has not improved in 1 evaluation; increase patience to continue"
+    with pytest.raises(Completed, match=error):
+        resume(short.saver.saved[-1], {})
+    longer = resume(short.saver.saved[-1], {"patience": 2}).trainer
+    list(longer.run())
+    assert_same(whole, longer)
 
 
 def test_keep_deletes_only_checkpoints_of_this_process(settings_of):

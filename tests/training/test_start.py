@@ -400,6 +400,13 @@ def test_automatic_values_on_resuming(tmp_path):
     assert resume(trainer.saver.saved[-1], {"dropout": 0.2, "max_epochs": 2}).changes == {"max_epochs": 2}
 
 
+def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(stopped):
+    automatic = {"batch_size": 0, "seq_length": 0, "embedding": -1, "max_val_chunks": -1}
+    run = resume(stopped, automatic)
+    assert run.changes == {}
+    assert run.trainer.settings == resume(stopped, {}).trainer.settings
+
+
 def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkeypatch):
     monkeypatch.setattr(training_text, "STEPS", 1000)
     run = begin(toy_settings(tmp_path, TEXT * 20, batch_size=0, seq_length=0, max_epochs=0))

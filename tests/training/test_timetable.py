@@ -26,7 +26,7 @@ def test_by_default_evaluations_are_after_every_epoch_and_every_two_minutes():
     assert not plan.is_evaluation_due(3)
     plan.now = AUTOMATIC
     assert plan.is_evaluation_due(3)
-    plan.evaluated(best=True, seconds=13)
+    plan.evaluated(seconds=13)
     assert not plan.is_evaluation_due(4)
 
 
@@ -34,7 +34,7 @@ def test_by_default_evaluations_are_after_every_epoch_and_every_two_minutes():
 def test_evaluations_take_at_most_a_tenth_of_the_time(seconds, pause):
     plan = Timetable(Settings(max_epochs=2, eval_val_every=0), 10)
     plan.now = 1000.0
-    plan.evaluated(best=True, seconds=seconds)
+    plan.evaluated(seconds)
     plan.now += pause - 1
     assert not plan.is_evaluation_due(3)
     plan.now += 1
@@ -64,13 +64,22 @@ def test_without_a_limit_time_does_not_end_the_run():
 def test_patience_counts_evaluations_without_improvement():
     plan = Timetable(Settings(patience=2), 10)
     for best, reason in [(True, False), (False, False), (True, False), (False, False), (False, True)]:
-        plan.evaluated(best, seconds=0)
+        plan.count(1, best)
         assert bool(plan.reason_to_end()) == reason
     assert plan.reason_to_end() == "the validation loss has not improved in 2 evaluations"
+
+
+def test_patience_does_not_count_evaluations_during_warm_up():
+    plan = Timetable(Settings(patience=2, max_epochs=2, warmup=0.5), 10)
+    ended = []
+    for iteration in range(8, 14):
+        plan.count(iteration, best=False)
+        ended.append(bool(plan.reason_to_end()))
+    assert ended == [False] * 4 + [True] * 2  # the warm-up takes 10 steps
 
 
 def test_without_patience_the_run_does_not_end_early():
     plan = Timetable(Settings(patience=0), 10)
     for _ in range(100):
-        plan.evaluated(best=False, seconds=0)
+        plan.count(1, best=False)
     assert plan.reason_to_end() == ""

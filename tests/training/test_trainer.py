@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minichar.training.validation as validation_module
+from minichar.training import timetable
 from minichar.training.evaluation import evaluate
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 from minichar.training.measurement import Measurement
@@ -184,6 +185,15 @@ def test_the_time_limit_ends_the_run_with_an_evaluation(trainer_of):
     events = list(trainer.run())
     assert trainer.iteration == 1
     assert [type(event) for event in events] == [Step, Evaluated, Saved, EndedEarly]
+
+
+def test_the_time_limit_starts_with_the_run(trainer_of, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(timetable, "monotonic", lambda: now[0])
+    trainer = trainer_of(max_time=1.0)
+    now[0] = 100.0
+    list(trainer.run())
+    assert trainer.iteration == trainer.iterations
 
 
 def test_the_last_step_is_not_an_early_end(trainer_of, monkeypatch):
