@@ -1,11 +1,14 @@
 """Polling routes that support front ends written for the char-rnn-chinese demo."""
 
+import time
+from collections.abc import Iterator
+
 import flask
 from werkzeug.exceptions import TooManyRequests
 
 from minichar.web.body import json_body
 from minichar.web.delivery import Delivery
-from minichar.web.job import Busy
+from minichar.web.job import READ_TIMEOUT, Busy, Update, merge
 from minichar.web.request import Request, validate
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
@@ -47,8 +50,8 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
         except TooManyRequests:
             return flask.jsonify(responds=NOT_READY)
         try:
-            update = next(delivery.queue.follow(job_id, 0))
-            if update is None or update.reason is None:
+            update = whole(delivery.queue.follow(job_id, 0))
+            if update is None or update.reason == "closing":  # another server may continue the text
                 return flask.jsonify(responds=NOT_READY)
             slot.release()
         finally:
@@ -57,3 +60,13 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
         return flask.jsonify(responds=request.prime + update.text + ellipsis)
 
     return routes
+
+
+def whole(updates: Iterator[Update | None]) -> Update | None:
+    """Return the whole text of a job, or None if the job does not end within `READ_TIMEOUT` seconds."""
+    received, end = list[Update](), time.monotonic() + READ_TIMEOUT
+    for update in updates:  # from Redis, even a finished text is received in many updates
+        if update is None or time.monotonic() > end:
+            return None
+        received.append(update)
+    return merge(received)

@@ -70,6 +70,8 @@ class RedisQueue(JobQueue):
 
     def request(self, job_id: str) -> Request:
         """Return the request of a job."""
+        if not job_id.isascii():  # a lone surrogate, which JSON may contain, cannot be sent to Redis
+            raise KeyError(job_id)
         with redis_errors():
             text = self._store.get("request", job_id)
         if text is None:
@@ -84,6 +86,9 @@ class RedisQueue(JobQueue):
                 try:
                     entries = inbox.get(timeout=READ_TIMEOUT)
                 except Empty:
+                    if not self._exists(job_id):
+                        yield Update("", Details(), after, "closing")
+                        return
                     yield None
                     continue
                 if entries is None:
@@ -101,6 +106,13 @@ class RedisQueue(JobQueue):
                         yield Update(new, details, after, update.reason, update.error, update.restarted)
                     if update.reason:
                         return
+
+    def _exists(self, job_id: str) -> bool:
+        """Return whether a job is still in Redis. It may have expired, or Redis may have lost its data."""
+        try:
+            return self._store.get("request", job_id) is not None
+        except redis.RedisError:
+            return True  # unknown; the subscriber ends the readers if Redis cannot be reached
 
     def leave(self, job_id: str) -> None:
         """Let a job that no client of this server reads be cancelled in `ABANDONED_AFTER` seconds."""

@@ -15,7 +15,7 @@ All keys expire.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,13 +102,14 @@ class Store:
             number, _ = pipeline.incr(key(kind, name)).pexpire(key(kind, name), int(1000 * KEEP)).execute()
         return int(number)
 
-    def add(self, news: Mapping[str, Sequence[Update]]) -> None:
-        """Append updates to the texts of jobs."""
+    def add(self, news: Mapping[str, Sequence[Update]], alternatives: Container[str] = ()) -> None:
+        """Append updates to the texts of jobs, of which those in `alternatives` expire soon after the end."""
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
                     pipeline.xadd(key("text", job_id), {"update": dump(update)})
-                seconds = KEEP_ALTERNATIVES if updates[-1].details else KEEP
+                # While a job is running, another worker may need its text.
+                seconds = KEEP_ALTERNATIVES if updates[-1].reason and job_id in alternatives else KEEP
                 for kind in ("text", "request"):
                     pipeline.pexpire(key(kind, job_id), int(1000 * seconds))
             pipeline.execute()

@@ -1,5 +1,6 @@
 """Deliver published text from Redis to all readers in one process, over one connection."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from queue import SimpleQueue
 
 import redis
 
-from minichar.web.job import ABANDONED_AFTER
+from minichar.web.job import ABANDONED_AFTER, READ_TIMEOUT
 from minichar.web.store import Entry, Store
 
 INTERVAL = 0.02
@@ -42,12 +43,14 @@ class Subscriber:
         ------
         SimpleQueue
             Receives all stream entries of the job, some of them repeatedly if the job has several readers;
-            None when Redis cannot be reached.
+            None when no more entries can be read, because Redis cannot be reached or the thread has stopped.
         """
         inbox: SimpleQueue[list[Entry] | None] = SimpleQueue()
         with self._changed:
             self._readers.setdefault(job_id, []).append(inbox)
             self._positions[job_id] = "0"
+            if self._closing:
+                inbox.put(None)
             self._changed.notify()
         try:
             yield inbox
@@ -63,11 +66,12 @@ class Subscriber:
             return job_id in self._readers
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread and end all readers."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join()
+        self._end_readers()
 
     def _run(self) -> None:
         recorded: dict[str, float] = {}
@@ -80,10 +84,17 @@ class Subscriber:
                 recorded |= dict.fromkeys(due, now)
                 self._deliver(positions)
             except redis.RedisError:
-                with self._changed:
-                    for inbox in (inbox for inboxes in self._readers.values() for inbox in inboxes):
-                        inbox.put(None)
+                self._end_readers()
+            except Exception:
+                logging.exception("unexpected error while reading from Redis")
+                self._end_readers()
+                time.sleep(READ_TIMEOUT)  # instead of logging the error 50 times per second
             time.sleep(INTERVAL)
+
+    def _end_readers(self) -> None:
+        with self._changed:
+            for inbox in (inbox for inboxes in self._readers.values() for inbox in inboxes):
+                inbox.put(None)
 
     def _wait(self) -> dict[str, str]:
         """Wait for jobs and return their positions, or return an empty dict once closed."""

@@ -4,8 +4,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
@@ -37,6 +37,21 @@ RETRY_DELAY = 0.5
 """Seconds before a failed Redis command is retried."""
 MAX_ATTEMPTS = 5
 """Maximum number of attempts to run a job, so that a job cannot kill one worker after another."""
+
+
+@contextmanager
+def errors_logged() -> Iterator[None]:
+    """Log unexpected exceptions and suppress them, so that a thread can try again.
+
+    If it ended instead, jobs would wait forever. Connection errors are not logged.
+    """
+    try:
+        yield
+    except (redis.RedisError, ConnectionClosed):
+        pass
+    except Exception:
+        logging.exception("unexpected error: trying again")
+        time.sleep(RETRY_DELAY)
 
 
 @dataclass(eq=False)
@@ -141,15 +156,12 @@ class Worker:
     def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
         """Announce this worker, send heartbeats while its queues are not polled, and say when it stops."""
         while not self.stopping.is_set():
-            try:
+            with errors_logged():
                 self.store.announce(self.id, self.announcement)
                 for name in self.infos:
                     self._total_columns[name] = max(self.store.columns(name), self.columns)
                     self.store.broker.do_qsize(queue_name(name))
                     self.store.expire_queue(queue_name(name))
-            except redis.RedisError:
-                pass  # try again at the next heartbeat
-            else:
                 if not self.ready.is_set():
                     self.ready.set()
                     on_ready()
@@ -161,11 +173,10 @@ class Worker:
         """Take jobs from the queue of a model, and start them."""
         while not self.stopping.is_set():
             consumer = self.store.broker.consume(queue_name(model), timeout=int(1000 * POLL_INTERVAL))
-            try:
+            with errors_logged():
                 while not self.stopping.is_set():
                     self._take_share(model, consumer)
-            except (redis.RedisError, ConnectionClosed):
-                self.stopping.wait(RETRY_DELAY)
+            self.stopping.wait(RETRY_DELAY)
 
     def _take_share(self, model: str, consumer: Any) -> None:
         """Take jobs until this worker runs its share of all unfinished jobs, in proportion to its columns.
@@ -241,7 +252,7 @@ class Worker:
         """Publish the text of all jobs until no more jobs are taken and all have ended."""
         checked = time.monotonic()
         while any(self.tasks.values()) or any(taker.is_alive() for taker in takers):
-            with suppress(redis.RedisError, ConnectionClosed):
+            with errors_logged():
                 for tasks in self.tasks.values():
                     self._publish_tasks(tasks)
                 self.snapshots.publish()
@@ -253,7 +264,8 @@ class Worker:
 
     def _publish_tasks(self, tasks: set[Task]) -> None:
         news = {task: task.updates() for task in tasks.copy()}
-        self.store.add({task.job_id: updates for task, updates in news.items() if updates})
+        alternatives = {task.job_id for task in news if task.job and task.job.request.alternatives}
+        self.store.add({task.job_id: updates for task, updates in news.items() if updates}, alternatives)
         for task, updates in news.items():
             task.notices = []
             if updates:

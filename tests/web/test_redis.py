@@ -17,10 +17,11 @@ from web_helpers import TIMEOUT, Events, redis_server, request, server_in_thread
 
 from minichar import MinicharError, generate
 from minichar.sampling.streams import State, Streams
-from minichar.web import redis_queue, shared_snapshots, worker
+from minichar.web import legacy, redis_queue, shared_snapshots, worker
 from minichar.web.app import create_app
 from minichar.web.details import Details
 from minichar.web.job import ABANDONED_AFTER, Busy, Update
+from minichar.web.jobs import KEEP_ALTERNATIVES
 from minichar.web.queue import Unavailable
 from minichar.web.redis_queue import RedisQueue
 from minichar.web.request import BadRequest, Request
@@ -126,8 +127,10 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
     queue.cancel(job_id)
 
 
-def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker):
+def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker, monkeypatch):
     """Otherwise, a client could have more running jobs than it is allowed requests."""
+    monkeypatch.setattr(legacy, "LENGTH", 20000)
+    monkeypatch.setattr(legacy, "READ_TIMEOUT", 0.2)
     client, store = create_app(queue).test_client(), queue._store
 
     def left():
@@ -142,6 +145,106 @@ def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, ru
     assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
     assert len(left()) == 3
     assert max(left()) <= ABANDONED_AFTER
+    for task in running_worker.tasks["toy"].copy():
+        queue.cancel(task.job_id)
+
+
+def test_polling_returns_the_whole_text(queue, running_worker, sampled):
+    client = create_app(queue).test_client()
+    job_id = client.post("/api", json={"primetext": "山中", "seed": 5}).json["sid"]
+
+    def poll(sid=job_id):
+        responds = client.post("/res", json={"sid": sid}).json["responds"]
+        return responds != "0" and responds
+
+    assert wait_for(poll) == "山中" + sampled(1000, "山中") + "……"
+    assert len(queue._store.updates(job_id)) > 1
+    assert poll("\ud800") is False  # cannot be encoded
+
+
+def test_polling_a_running_job(queue, running_worker, monkeypatch):
+    monkeypatch.setattr(legacy, "LENGTH", 20000)
+    client = create_app(queue).test_client()
+    job_id = client.post("/api", json={"primetext": ""}).json["sid"]
+    next(filter(None, queue.follow(job_id, 0)))
+    assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
+    assert running_worker.tasks["toy"]
+    threading.Timer(0.3, queue.close).start()  # another server may continue the text
+    assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
+    running_worker.store.put("cancelled", job_id, "", 60)
+
+
+def test_readers_end_if_their_job_is_lost(queue, monkeypatch):
+    monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
+    queue._store.put("request", "job", Request.from_json({"model": "toy"}).dump(), 60)
+    updates = queue.follow("job", 7)
+    assert next(updates) is None
+    queue._store.client.flushall()
+    assert list(filter(None, updates)) == [Update("", Details(), 7, "closing")]
+
+
+def test_readers_end_when_the_server_stops(queue, running_worker):
+    job_id = queue.submit(Request.from_json(LONG))
+    threading.Timer(0.3, queue.close).start()
+    text, reason = text_of(queue, job_id)
+    assert (0 < len(text) < 20000, reason) == (True, "closing")
+    assert text_of(queue, job_id) == ("", "closing")  # begins to read after the subscriber has stopped
+    running_worker.store.put("cancelled", job_id, "", 60)
+
+
+def fail_once(error):
+    """Return a function that raises an error and, when it is called again, calls the original function."""
+
+    def wrap(original):
+        errors = [error]
+
+        def wrapped(*arguments, **options):
+            if errors:
+                raise errors.pop()
+            return original(*arguments, **options)
+
+        return wrapped
+
+    return wrap
+
+
+def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
+    queue, running_worker, sampled, monkeypatch, caplog
+):
+    request = Request.from_json({"length": 300, "seed": 5})
+    monkeypatch.setattr(queue._store, "read", fail_once(RuntimeError("boom"))(queue._store.read))
+    assert text_of(queue, queue.submit(request)) == ("", "closing")
+    assert "boom" in caplog.text
+    assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
+
+
+@pytest.mark.parametrize("method", ["add", "unfinished", "expire_queue", "abandoned"])
+def test_a_worker_survives_unexpected_errors(queue, redis_url, model, sampled, monkeypatch, caplog, method):
+    """Each method is called in one of the threads of a worker."""
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
+    monkeypatch.setattr(worker, "READ_TIMEOUT", 0.1)
+    with worker_in_thread(redis_url, model) as one:
+        store = one.store
+        monkeypatch.setattr(store, method, fail_once(RuntimeError("boom"))(getattr(store, method)))
+        wait_for(lambda: "boom" in caplog.text or method == "add")
+        job_id = queue.submit(Request.from_json({"length": 300, "seed": 5}))
+        assert text_of(queue, job_id) == (sampled(300), "length")
+        assert "boom" in caplog.text
+
+
+def test_alternatives_expire_soon_after_the_end_but_not_before(queue, running_worker):
+    """While a job is running, another worker may have to continue its text."""
+
+    def left(job_id):
+        return [queue._store.client.pttl(f"minichar:{kind}:{job_id}") / 1000 for kind in ("request", "text")]
+
+    job_id = queue.submit(Request.from_json(LONG | {"alternatives": True}))
+    updates = filter(None, queue.follow(job_id, 0))
+    assert next(updates).details
+    assert min(left(job_id)) > KEEP_ALTERNATIVES
+    queue.cancel(job_id)
+    assert list(updates)[-1].reason == "cancelled"
+    assert 0 < max(left(job_id)) <= KEEP_ALTERNATIVES
 
 
 def test_full_queue_rejects_jobs(queue, redis_url, model):
