@@ -1,5 +1,7 @@
 """``minichar serve``."""
 
+import ipaddress
+import re
 from functools import partial
 from pathlib import Path
 
@@ -7,12 +9,33 @@ import click
 
 from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, OneOf, argument, group
 from minichar.cli.redis_server import warn_unless_reachable, with_password
+from minichar.errors import plain
 from minichar.extras import need
 
 part = partial(need, extra="web", what="the server")
 listening = group("Address")
 sharing = group("Workers and limits")
 watching = group("Log")
+
+
+def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return an IP address in the form in which the server receives it, or report a usage error."""
+    if value is None:
+        return None
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        problem = f"{parameter.opts[0]} is {plain(value)}; it must be an IP address, such as 127.0.0.1"
+        raise click.UsageError(problem, ctx) from None
+
+
+def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the host names, or report a usage error if one could not match any Host header."""
+    for value in values:
+        if value != "*" and not re.fullmatch(r"[A-Za-z0-9._-]+", value):
+            problem = f"{parameter.opts[0]} is {plain(value)}; it must be a host name without scheme or port"
+            raise click.UsageError(problem, ctx)
+    return values
 
 
 @click.command("serve", cls=GroupedCommand)
@@ -31,6 +54,7 @@ watching = group("Log")
     "hosts",
     multiple=True,
     metavar="NAME",
+    callback=host_names,
     help="Host name to accept in the Host header of requests, such as the public name of the website. "
     "IP addresses and localhost are always accepted; `*` accepts any name. Can be repeated.",
 )
@@ -86,7 +110,8 @@ watching = group("Log")
     "--trusted-proxy",
     "proxy",
     metavar="ADDRESS",
-    help="Address of a proxy whose X-Forwarded-For header contains the addresses of the clients.",
+    callback=ip_address,
+    help="IP address of a proxy whose X-Forwarded-For header contains the addresses of the clients.",
 )
 @sharing(
     "--api-key-file",
@@ -124,7 +149,7 @@ def command(
     Press Ctrl-C to stop the server.
     """
     if not host:
-        raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 or ::")
+        raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 (IPv4) or :: (IPv6)")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     server.log(log_level.upper())
     keys = part("minichar.web.keys").read_keys(key_file) if key_file else []

@@ -48,7 +48,7 @@ class JsonError(LoggedError):
         self.response_headers.extend([("Content-Type", "application/json"), *HEADERS.items()])
         self.set_close_on_finish()
         self.content_length = len(body)
-        self.write(body)
+        self.write(b"" if getattr(self.request, "command", "") == "HEAD" else body)
 
 
 class Connection(HTTPChannel):

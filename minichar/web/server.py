@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,14 +15,13 @@ from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
 from minichar.web.app import MAX_BODY
 from minichar.web.connections import MAX_UNSENT, Server
+from minichar.web.forwarded import WSGIApp, behind_proxy
 from minichar.web.memory import limit_arenas
 
 try:
     import resource
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
-
-WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
@@ -59,7 +58,7 @@ def serve(
     close : callable
         Called to end all streams when the server stops.
     proxy : str or None
-        Address of a proxy whose X-Forwarded-For header is trusted.
+        IP address of a proxy whose X-Forwarded-For header is trusted.
 
     Raises
     ------
@@ -98,8 +97,6 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     allowed = allow_open_files(2 * threads + MAX_WAITING)
     connections = max(allowed - 2 * threads, allowed // 2)  # fewer files than threads may be allowed
     sock = listening_socket(host, port)
-    headers = {"x-forwarded-for"}
-    trusted: dict[str, Any] = {"trusted_proxy": proxy, "trusted_proxy_headers": headers} if proxy else {}
     options = Adjustments(
         sockets=[sock],
         ident="minichar",
@@ -112,11 +109,11 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
         max_request_header_size=MAX_HEADER,
         max_request_body_size=MAX_BODY,
         outbuf_high_watermark=MAX_UNSENT,
-        clear_untrusted_proxy_headers=True,
-        **trusted,
+        clear_untrusted_proxy_headers=False,  # `behind_proxy` checks who sent them
     )
     info = (sock.family, sock.type, sock.proto, sock.getsockname())
-    return Server(app, map={}, _sock=sock, sockinfo=info, adj=options, bind_socket=False)
+    application = behind_proxy(app, proxy) if proxy else app
+    return Server(application, map={}, _sock=sock, sockinfo=info, adj=options, bind_socket=False)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -91,7 +91,24 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
             1,
             "cannot read none: No such file or directory",
         ),
-        (["serve", "--host", ""], 2, "--host is empty"),
+        (["serve", "--host", ""], 2, "use 0.0.0.0 (IPv4) or :: (IPv6)"),
+        *(
+            (
+                ["serve", "no.npz", "--allow-host", name],
+                2,
+                f"--allow-host is {name}; it must be a host name without",
+            )
+            for name in ("demo.example:8080", "https://demo.example", "a.example,b.example", "*.example")
+        ),
+        (["serve", "no.npz", "--allow-host", ""], 2, "--allow-host is ''; it must be"),
+        *(
+            (
+                ["serve", "no.npz", "--trusted-proxy", address],
+                2,
+                f"--trusted-proxy is {address}; it must be an IP address",
+            )
+            for address in ("localhost", "*", "10.0.0.0/8")
+        ),
         (["serve", "no.npz", "--api-key-file", "none"], 1, "cannot read none: No such file or directory"),
         (["serve", "--api-key-file", "cv"], 1, "cannot read cv: Is a directory"),
         (["worker"], 2, "--redis"),
@@ -148,9 +165,9 @@ def test_the_limits_given_as_options_apply(command, monkeypatch, folder):
         close()
 
     monkeypatch.setattr(server, "serve", check)
-    names = ("--allow-host", "demo.example", "--trusted-proxy", "10.0.0.9", "--api-key-file", "keys")
+    names = ("--allow-host", "demo.example", "--trusted-proxy", "0:0::9", "--api-key-file", "keys")
     assert command("serve", *names, "--memory", 1, "--per-client", 1).exit_code == 0
-    assert found == [200, 429, 503, 401, 400, "10.0.0.9"]
+    assert found == [200, 429, 503, 401, 400, "::9"]
 
 
 def test_serve_and_worker_wait_for_redis(serve, start):

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import ipaddress
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from web_helpers import Events, request, server_in_thread, wait_for
 from minichar.web import connections, memory, server
 from minichar.web import job as job_module
 from minichar.web.app import HEADERS
+from minichar.web.forwarded import last_address
 from minichar.web.queue import LocalQueue
 
 wasyncore = pytest.importorskip("waitress.wasyncore")
@@ -106,6 +108,14 @@ def test_errors_of_the_server_have_the_form_of_other_errors(port):
         assert response.status == 413
         assert HEADERS.items() <= dict(response.headers).items()
         assert json.load(response).keys() == {"error"}
+
+
+def test_an_error_response_to_head_has_no_body(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
+        connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert answer.endswith(b"\r\n\r\n")
 
 
 def test_a_client_that_does_not_read_is_disconnected(port, queue):
@@ -199,6 +209,32 @@ def test_clients_behind_a_trusted_proxy(queue, proxy, statuses):
         ):
             sent = request(port, "POST", "/api/generate", {"length": 20000}, X_Forwarded_For=addresses)
             assert stack.enter_context(sent).status == status
+
+
+@pytest.mark.parametrize(
+    ("header", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ('", 10.0.0.1', "10.0.0.1"),  # only the last address is from the proxy
+        ("10.0.0.1:4711", "10.0.0.1"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("::ffff:192.0.2.1", str(ipaddress.ip_address("::ffff:192.0.2.1"))),
+        *((malformed, None) for malformed in ("", '"', "10.0.0.1,", "unknown", "[::1", "[", "1.2.3.4.5")),
+    ],
+)
+def test_last_address(header, address):
+    assert last_address(header) == address
+
+
+def test_a_malformed_header_counts_towards_the_proxy(queue, caplog):
+    local = LocalQueue(queue._models, columns=8, queue=4, pace=5000)
+    with server_in_thread(local, per_client=1, proxy="127.0.0.1") as port, ExitStack() as stack:
+        for address, status in (('"', 200), ("unknown", 429), ("10.0.0.1", 200)):
+            sent = request(port, "POST", "/api/generate", {"length": 20000}, X_Forwarded_For=address)
+            assert stack.enter_context(sent).status == status
+    assert caplog.text == ""
 
 
 def test_access_log(queue, caplog):
