@@ -21,11 +21,13 @@ def read_keys(path: Path) -> list[str]:
     Raises
     ------
     MinicharError
-        If the file cannot be read or contains no key.
+        If the file cannot be read, contains no key, or contains a key that is not ASCII.
     """
     keys = read_text(path).split()
     if not keys:
         raise MinicharError(f"{path} contains no API key: write one key per line")
+    if not all(key.isascii() for key in keys):  # clients do not agree on how to encode other characters
+        raise MinicharError(f"{path} contains an API key that is not ASCII: use letters, digits and hyphens")
     return keys
 
 

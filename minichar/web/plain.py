@@ -14,8 +14,9 @@ from minichar.web.request import BadRequest, Request
 
 LENGTH = 500
 """Number of characters to generate."""
-MAX_PROMPT = 1000
-"""Maximum length of the prompt, which is part of the address and thus of the request header."""
+MAX_PROMPT = 800
+"""Maximum length of the prompt. In the address, a Chinese character takes up 9 bytes, and by default, nginx
+rejects request lines longer than 8 KiB."""
 TEMPERATURES = ("0.5", "0.8", "1", "1.2")
 DEFAULT = "0.8"
 PAGE = Template("""<!doctype html>

@@ -176,6 +176,8 @@ class LocalQueue(JobQueue):
 
     def close(self) -> None:
         """Stop all schedulers and end their jobs."""
-        for scheduler in self._schedulers.values():
+        with self._lock:
+            schedulers = list(self._schedulers.values())
+        for scheduler in schedulers:
             scheduler.close()
         self._jobs.close()

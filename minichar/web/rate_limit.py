@@ -97,10 +97,11 @@ class ConcurrencyLimit:
 def client_name(address: str) -> str:
     """Return the name under which the requests from an address are counted.
 
-    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one.
+    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one. The network
+    of IPv4-mapped addresses (``::ffff:192.0.2.1``) is an exception: it contains all IPv4 addresses.
     """
     try:
-        network = ipaddress.ip_network(f"{address}/64", strict=False)
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
     except ValueError:  # IPv4
         return address
-    return str(network)
+    return str(mapped or ipaddress.ip_network(f"{address}/64", strict=False))

@@ -67,7 +67,10 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
         If `data` does not match the schema.
     """
     expected = OPENAPI["components"]["schemas"][schema]
-    error = best_match(Draft202012Validator(expected).iter_errors(data))
+    try:
+        error = best_match(Draft202012Validator(expected).iter_errors(data))
+    except RecursionError:  # the message of an error contains the repr of the value
+        raise BadRequest("the request is nested too deeply") from None
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or None, error.message
         if len(message) > MAX_MESSAGE:  # the value is at the start, the reason at the end

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import tracemalloc
+from urllib.parse import urlencode
 
 import pytest
 from web_helpers import CHARACTERS, events_of, validate, wait_for
@@ -17,7 +18,8 @@ from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
 from minichar.web.keys import read_keys
-from minichar.web.queue import JobQueue, Unavailable
+from minichar.web.plain import MAX_PROMPT
+from minichar.web.queue import JobQueue, LocalQueue, Unavailable
 from minichar.web.request import OPENAPI, Request
 from minichar.web.static import PAGE
 
@@ -232,12 +234,12 @@ def test_page_without_javascript(send):
     assert "山☃&lt;b&gt;" in page
     assert "<b>" not in page
     assert '<option value="1" selected>1</option>' in page
-    broken = "a%0D%0A" * 500  # browsers send a line break as two characters
-    assert "a\n" * 500 in send("GET", f"/plain?prime={broken}", route="/plain").text
+    broken = "a%0D%0A" * 400  # browsers send a line break as two characters
+    assert "a\n" * 400 in send("GET", f"/plain?prime={broken}", route="/plain").text
     rejected = {
         "model=none": (404, "no model named &#x27;none&#x27;"),
         "temperature=2": (400, "temperature must be one of"),
-        "prime=" + "a" * 1001: (400, "prime is longer than 1,000 characters"),
+        "prime=" + "a" * 801: (400, "prime is longer than 800 characters"),
     }
     for query, (status, message) in rejected.items():
         response = send("GET", f"/plain?{query}", route="/plain")
@@ -247,6 +249,16 @@ def test_page_without_javascript(send):
     rejected = send("GET", "/plain?model=none&temperature=1.2&prime=a<", route="/plain").text
     assert '<option value="1.2" selected>' in rejected
     assert '">a&lt;</span>' in rejected
+
+
+def test_the_address_of_a_long_prompt_is_not_too_long_for_nginx(client):
+    """All forms have the same limit."""
+    forms = [client.get(path).text.split('name="prime"')[1] for path in ("/", "/plain")]
+    schema = OPENAPI["paths"]["/plain"]["get"]["parameters"][0]["schema"]
+    limits = [int(re.search(r'maxlength="(\d+)"', form)[1]) for form in forms]
+    assert [*limits, schema["maxLength"]] == [MAX_PROMPT] * 3
+    query = urlencode({"model": "m" * 200, "prime": "山" * MAX_PROMPT, "temperature": "0.8"})
+    assert len(f"GET /minichar/plain?{query} HTTP/1.1\r\n") < 8192
 
 
 def test_full_queue_returns_503(client):
@@ -262,6 +274,20 @@ def test_full_queue_returns_503(client):
         assert client.delete(f"/api/generate/{job}").status_code == 204
         response.close()
     wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
+
+
+def test_a_queue_can_be_closed_while_it_receives_a_request(model, monkeypatch):
+    queue = LocalQueue({"one": model, "two": model}, columns=8, queue=4, pace=5000)
+    queue.submit(Request.from_json({"model": "one"}))
+    one = queue._schedulers["one"]
+
+    def close(close=one.close):
+        queue.submit(Request.from_json({"model": "two"}))
+        close()
+
+    monkeypatch.setattr(one, "close", close)
+    queue.close()
+    queue._schedulers["two"].close()
 
 
 def test_a_waiting_job_reports_its_position(client, queue):
@@ -499,6 +525,9 @@ def test_each_client_and_each_ipv6_network_has_its_own_limit(queue):
         ("2001:db8::1", 200),
         ("2001:db8::f:2", 429),
         ("2001:db8:0:1::1", 200),
+        ("::ffff:10.0.0.3", 200),
+        ("::ffff:10.0.0.4", 200),
+        ("10.0.0.4", 429),
     ):
         held.append(client.post("/api/generate", json=LONG, environ_base={"REMOTE_ADDR": address}))
         assert held[-1].status_code == status
@@ -556,6 +585,14 @@ def test_key_file_without_keys(tmp_path, content):
         (tmp_path / "keys").write_bytes(content)
     with pytest.raises(MinicharError, match="keys"):
         read_keys(tmp_path / "keys")
+
+
+def test_key_that_clients_cannot_send(tmp_path):
+    """Clients do not agree on how to encode it."""
+    (tmp_path / "keys").write_text("one\nschlüssel\n", "utf-8")
+    with pytest.raises(MinicharError, match="keys contains an API key that is not ASCII: use") as caught:
+        read_keys(tmp_path / "keys")
+    assert "schl" not in str(caught.value)
 
 
 def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, caplog):

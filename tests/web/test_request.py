@@ -57,6 +57,15 @@ def test_bounds_are_inclusive(name):
         Request.from_json({name: PROPERTIES[name][bound]})
 
 
+@pytest.mark.parametrize("nest", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["list", "dict"])
+def test_values_that_are_nested_too_deeply(nest):
+    value = "a"
+    for _ in range(5000):
+        value = nest(value)
+    with pytest.raises(BadRequest, match="the request is nested too deeply"):
+        Request.from_json({"prime": value})
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
