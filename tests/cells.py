@@ -7,8 +7,9 @@ initial biases in both stages.
 
 import numpy as np
 
-from minichar.engine.cell import CELLS, Cell, Product, Stage
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.cells import models
+from minichar.engine.registry import CELLS
 
 ARGUMENTS = {name: {"model": name} for name in models()}
 """`Config` arguments that select each cell, keyed by name."""

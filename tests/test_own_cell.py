@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from minichar.bench.worker import Worker
 from minichar.cli import main
 from minichar.engine import lstm
-from minichar.engine.cell import CELLS, Cell, Product, Stage
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
+from minichar.engine.registry import CELLS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "howto" / "own-cell.md").read_text(encoding="utf-8")
 SMALL = "--rnn-size 8 --batch-size 5 --device cpu"

@@ -22,7 +22,8 @@ from minichar.devices.backend import Backend
 from minichar.devices.blas import THREAD_VARIABLES
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
-from minichar.engine.cell import CELLS, Cell
+from minichar.engine.cell import Cell
+from minichar.engine.registry import CELLS
 from minichar.errors import MinicharError
 from minichar.extras import on_interrupt, one_line
 

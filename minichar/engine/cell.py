@@ -1,4 +1,4 @@
-"""The definition of a recurrent cell, and the registry of cells.
+"""The definition of a recurrent cell.
 
 A cell is a pair of pure functions, ``forward`` and ``backward``, for one time step.
 `minichar.engine.layer` computes the matrix products of weights and inputs:
@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from minichar.engine.cell_checks import check_cell
 from minichar.engine.parameters import Shapes
-from minichar.errors import MinicharError
 
 
 @dataclass(frozen=True)
@@ -152,26 +150,3 @@ class Cell:
         if D == 0:
             shapes["Wx"] = (sum(len(product.gates) * H for product in self.products if product.reads_x), V)
         return shapes
-
-
-CELLS: dict[str, Cell] = {}
-"""All registered cells, keyed by name."""
-
-
-def models() -> list[str]:
-    """Return the valid values of ``--model``."""
-    return [name for name, cell in CELLS.items() if not cell.variant]
-
-
-def register(cell: Cell) -> Cell:
-    """Register a cell so that ``--model`` accepts its name, and return the cell.
-
-    Raises
-    ------
-    MinicharError
-        If the definition is invalid (`check_cell`), or a different cell with the same name is registered.
-    """
-    check_cell(cell)
-    if CELLS.setdefault(cell.name, cell) is not cell:
-        raise MinicharError(f"a cell named {cell.name!r} is already registered: choose another name")
-    return cell

@@ -1,6 +1,6 @@
 """Import all built-in cells, which registers them."""
 
 from minichar.engine import gru, gru_reset_before, lstm, rnn
-from minichar.engine.cell import CELLS, models, register
+from minichar.engine.registry import CELLS, models
 
-__all__ = ["CELLS", "gru", "gru_reset_before", "lstm", "models", "register", "rnn"]
+__all__ = ["CELLS", "gru", "gru_reset_before", "lstm", "models", "rnn"]

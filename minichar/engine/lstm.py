@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from minichar.devices.backend import Array
-from minichar.engine.cell import Cell, Counterpart, Product, Stage, register
+from minichar.engine.cell import Cell, Counterpart, Product, Stage
 from minichar.engine.functions import sigmoid
+from minichar.engine.registry import register
 
 
 def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:

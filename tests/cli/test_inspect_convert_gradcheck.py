@@ -8,8 +8,8 @@ from toys import history_of, parts, put_together, toy_model
 from minichar import generate, load
 from minichar.checkpoints.checkpoint import save
 from minichar.engine import gradcheck, loss, lstm
-from minichar.engine.cell import CELLS
 from minichar.engine.cells import models
+from minichar.engine.registry import CELLS
 
 # inspect
 

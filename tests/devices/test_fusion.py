@@ -17,8 +17,8 @@ from cupy_double.fusion import array_without_memory, check_one_kernel, kernel_of
 
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import CuPyBackend
-from minichar.engine.cell import CELLS
 from minichar.engine.layer_stage import LayerStage
+from minichar.engine.registry import CELLS
 
 CONSTANT = re.compile(r"const [\w ]+ (v\d+) = ([-+.\de]+)(u?ll)?;")
 DECLARATION = re.compile(r"([\w ]+ v\d+(_\d+)?;\s*)+")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from cells import ARGUMENTS, ODD, B, H, arguments_of
 
-from minichar.engine.cell import CELLS, Cell, Counterpart, Product, models, register
+from minichar.engine.cell import Cell, Counterpart, Product
 from minichar.engine.config import Config
+from minichar.engine.registry import CELLS, models, register
 from minichar.errors import MinicharError
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from cells import ARGUMENTS, ODD
 
-from minichar.engine.cell import CELLS
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import COMPLEX_LIMIT, check_network, directional_error, toy_network
 from minichar.engine.network import Network
+from minichar.engine.registry import CELLS
 
 T, B, V, H = 5, 2, 8, 3
 KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)

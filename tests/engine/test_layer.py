@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from cells import ODD
 
-from minichar.engine.cell import CELLS
 from minichar.engine.config import Config, initialise
 from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.parameters import Parameters
+from minichar.engine.registry import CELLS
 
 T, B, V, H = 5, 2, 8, 3
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from minichar.engine.cell import CELLS, Cell, Product, Stage, register
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
+from minichar.engine.registry import CELLS, register
 
 
 def forward(xp, a, c_prev, m_prev):

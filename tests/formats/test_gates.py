@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from minichar.engine.cell import CELLS, Cell, Counterpart, Product, Stage
+from minichar.engine.cell import Cell, Counterpart, Product, Stage
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters
+from minichar.engine.registry import CELLS
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
 from minichar.formats.gates import join, split

@@ -1,17 +1,34 @@
-"""Check the definition of a cell when it is registered.
+"""The registry of cells, and the checks of a cell's definition when it is registered.
 
-Otherwise, training could succeed and ``convert`` or ``inspect --html`` fail afterwards.
+Without the checks, training could succeed and ``convert`` or ``inspect --html`` fail afterwards.
 """
 
-from __future__ import annotations
-
 from re import fullmatch
-from typing import TYPE_CHECKING
 
+from minichar.engine.cell import Cell
 from minichar.errors import MinicharError
 
-if TYPE_CHECKING:
-    from minichar.engine.cell import Cell
+CELLS: dict[str, Cell] = {}
+"""All registered cells, keyed by name."""
+
+
+def models() -> list[str]:
+    """Return the valid values of ``--model``."""
+    return [name for name, cell in CELLS.items() if not cell.variant]
+
+
+def register(cell: Cell) -> Cell:
+    """Register a cell so that ``--model`` accepts its name, and return the cell.
+
+    Raises
+    ------
+    MinicharError
+        If the definition is invalid (`check_cell`), or a different cell with the same name is registered.
+    """
+    check_cell(cell)
+    if CELLS.setdefault(cell.name, cell) is not cell:
+        raise MinicharError(f"a cell named {cell.name!r} is already registered: choose another name")
+    return cell
 
 
 def check_cell(cell: Cell) -> None:
