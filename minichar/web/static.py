@@ -8,6 +8,7 @@ import flask
 
 SCRIPTS = (
     "card",
+    "characters",
     "examples",
     "generate",
     "keyboard",

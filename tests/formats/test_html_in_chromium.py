@@ -263,7 +263,7 @@ def test_keys_and_buttons(visit, make):
 def test_characters_outside_the_vocabulary(visit, make):
     page = visit(make())
     page.fill("#beginning", "a☃b\t")
-    expect_status(page, "not in the vocabulary: ☃ →")
+    expect_status(page, "not in the vocabulary: ☃ ⇥")
     expect(page.locator("#text")).to_have_text("ab")
     page.fill("#beginning", "aVWXYZ☃")
     expect_status(page, "not in the vocabulary: V W X Y Z …")

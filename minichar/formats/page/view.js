@@ -4,7 +4,7 @@ const ALTERNATIVES = 5;
 const MAX_SURPRISAL = 6; // nats, shown in the strongest colour
 const MAX_UNITS = 512;
 const COLUMNS = 64;
-const SIGNS = { "\n": "↵", "\t": "→", " ": "␣", "\u3000": "␣" };
+const SIGNS = { "\n": "↵", "\t": "⇥", " ": "␣", "\u3000": "␣" };
 
 const $ = (id) => document.getElementById(id);
 const round = (n) => n.toLocaleString("en", { maximumFractionDigits: 0 });

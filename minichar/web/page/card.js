@@ -1,11 +1,11 @@
 // Card that lists the most likely characters at a position. Selecting one regenerates the text after it.
 
+import { visible } from "./characters.js";
 import { branch } from "./generate.js";
 import { $, state, t } from "./state.js";
 import { elementOf, surprisal } from "./text.js";
 
 export const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 2 : 1)}%`;
-export const visible = (character) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[character] ?? character;
 export const describe = (p) => t("probability", { nats: surprisal(p).toFixed(2), p: percent(p) });
 
 let pinned = false; // opened by a click or key press, not by hovering
@@ -40,6 +40,14 @@ export function close() {
   pinned = false;
 }
 
+// Move the card with its character. Close it if the text has been scrolled so that the character is out of view.
+export function moveAlong() {
+  const area = $("text").getBoundingClientRect();
+  const box = selected().getBoundingClientRect();
+  if (box.bottom < area.top || box.top > area.bottom) close();
+  else place($("card"), box);
+}
+
 function alternativeElement(i, character, p) {
   const button = document.createElement("button");
   button.type = "button";
@@ -70,5 +78,5 @@ function place(card, box) {
   }
   const below = box.bottom + 6 + height <= screen.clientHeight;
   card.style.left = `${Math.max(8, Math.min(box.left, screen.clientWidth - width - 8)) + scrollX}px`;
-  card.style.top = `${(below ? box.bottom + 4 : box.top - height - 4) + scrollY}px`;
+  card.style.top = `${Math.max(8, below ? box.bottom + 4 : box.top - height - 4) + scrollY}px`;
 }

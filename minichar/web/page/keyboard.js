@@ -1,10 +1,9 @@
 // Moves through the characters with the keyboard, and reads each one to users of a screen reader.
 
-import { close, describe, isOpen, open, percent, select, selected, visible } from "./card.js";
+import { close, describe, isOpen, isPinned, open, percent, select, selected } from "./card.js";
+import { spoken } from "./characters.js";
 import { $, state, t } from "./state.js";
 import { elementOf } from "./text.js";
-
-const spoken = (character) => ({ "\n": t("newline"), " ": t("space"), "\t": t("tab") })[character] ?? character;
 
 // Move to the character at position i: focus it, open its card and read it.
 export function moveTo(i) {
@@ -16,8 +15,8 @@ export function moveTo(i) {
   select(i);
   const [p, alternatives] = state.details[i] ?? [];
   const others = (alternatives ?? []).map(([character, q]) => `${spoken(character)} ${percent(q)}`);
-  const about = p === undefined ? [] : [describe(p), `${t("alternatives")}: ${others.join(t("comma"))}`];
-  $("reading").textContent = [spoken(state.text[i]), ...about].join(". ");
+  const about = p === undefined ? [] : [describe(p), t("alternatives") + t("colon") + others.join(t("comma"))];
+  $("reading").textContent = [spoken(state.text[i]), ...about].join(t("full_stop"));
 }
 
 // Return the position nearest to that of i in the next line in a direction.
@@ -72,3 +71,10 @@ $("card").addEventListener("keydown", (event) => {
   }
   if (step || event.key === "Escape") event.preventDefault();
 });
+
+// An open card could cover the control that is focused next. Without such a control, the window has lost the focus.
+for (const id of ["text", "card"]) {
+  $(id).addEventListener("focusout", ({ relatedTarget }) => {
+    if (isPinned() && relatedTarget && !relatedTarget.closest("#text, #card")) close();
+  });
+}

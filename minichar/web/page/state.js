@@ -21,7 +21,8 @@ export const state = {
 
 export function t(key, values = {}) {
   const word = words[state.language][key];
-  return word.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const form = (_, name, one, other) => (String(values[name]) === "1" ? one : other);
+  return word.replace(/\{(\w+):(\w+)\|(\w+)\}/g, form).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 export const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
@@ -47,6 +48,7 @@ function labelOf(field) {
 export function showStatus() {
   const { key, values, error } = state.status;
   const shown = values.field ? { ...values, field: labelOf(values.field) } : values;
-  $("status").textContent = key ? t(key, shown) : "";
+  const text = key ? t(key, shown) : "";
+  if ($("status").textContent !== text) $("status").textContent = text; // screen readers announce each change
   $("status").classList.toggle("error", error);
 }

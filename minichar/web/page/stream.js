@@ -3,6 +3,7 @@
 // The output of a request is reproducible. After an interruption, the page asks for the same job or, if the
 // server no longer has it, sends the same request again, and skips the characters it already has.
 
+import { named } from "./characters.js";
 import { unknownCharacters } from "./models.js";
 import { pause, setError, setStatus, state } from "./state.js";
 
@@ -62,8 +63,6 @@ async function showRejection(response, request) {
   else setError("invalid", { field: field ?? `HTTP ${status}` });
   return null;
 }
-
-const named = (c) => `${c.trim() || "␣"} (U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")})`;
 
 function showNotice({ what, position }) {
   if (what === "restarted") setStatus("restarted");

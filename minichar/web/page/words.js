@@ -1,9 +1,11 @@
-// User interface strings for each language. {name} is a placeholder.
+// User interface strings for each language. {name} is a placeholder, and {n:one|other} a word in the form for n.
 
 export const words = {
   en: {
     tagline: "Generate text with a character-level language model.",
     comma: ", ",
+    colon: ": ",
+    full_stop: ". ",
     model: "Model",
     loss: "loss {loss}",
     about: "{cell}, {layers} × {units} units, {characters} characters, {parameters} parameters",
@@ -42,15 +44,16 @@ export const words = {
     newline: "newline",
     space: "space",
     tab: "tab",
+    wide_space: "ideographic space",
     history: "Texts from this session",
-    text_about: "{clock}, {n} characters",
+    text_about: "{clock}, {n} {n:character|characters}",
     api: "API reference (OpenAPI)",
     waiting: "Waiting…",
     queued: "Waiting. Position in the queue: {position}.",
     generating: "Generating…",
-    ended_length: "Length limit reached: {n} characters, seed {seed}.",
-    ended_stop: "Stop string reached: {n} characters, seed {seed}.",
-    ended_cancelled: "Stopped: {n} characters, seed {seed}.",
+    ended_length: "Length limit reached: {n} {n:character|characters}, seed {seed}.",
+    ended_stop: "Stop string reached: {n} {n:character|characters}, seed {seed}.",
+    ended_cancelled: "Stopped: {n} {n:character|characters}, seed {seed}.",
     lost: "Connection lost. Reconnecting…",
     restarted: "A worker failed. Another worker has taken over.",
     no_worker: "No worker is running. The page continues when one is started.",
@@ -72,6 +75,8 @@ export const words = {
   zh: {
     tagline: "使用字符级语言模型生成文本",
     comma: "，",
+    colon: "：",
+    full_stop: "。",
     model: "模型",
     loss: "损失 {loss}",
     about: "{cell}，{layers} 层 × {units} 个单元，{characters} 个字符，{parameters} 个参数",
@@ -110,6 +115,7 @@ export const words = {
     newline: "换行符",
     space: "空格",
     tab: "制表符",
+    wide_space: "全角空格",
     history: "本次会话的文本",
     text_about: "{clock}，{n} 个字符",
     api: "API 文档（OpenAPI）",

@@ -1,0 +1,128 @@
+"""Test in Chromium where the card of alternatives is shown, when it closes, and how characters are named."""
+
+import optional
+import pytest
+from page_helpers import expect_status, generate, show_surprisal
+from toys import toy_model
+from web_helpers import server_in_thread
+
+from minichar.web.queue import LocalQueue
+
+expect = optional.playwright().expect
+
+
+def coloured(visit, port, prime="山", n=400, **options):
+    page = visit(port, **options)
+    generate(page, prime, n, temperature=1)
+    expect_status(page, "个字符" if options.get("locale") == "zh-CN" else f"{n} character")
+    show_surprisal(page, n)
+    return page
+
+
+def open_card(page, i):
+    page.click(f"#text [data-i='{i}']")
+    expect(page.locator("#card")).to_be_visible()
+
+
+def test_invisible_characters_have_a_sign_on_the_card(visit):
+    characters = "\n\r\xa0\u200b\u3000"
+    with server_in_thread(LocalQueue({"blank": toy_model(characters)}, 8, 4, pace=0)) as port:
+        page = coloured(visit, port, "", 30)
+        open_card(page, 20)
+        signs = page.locator("#card button .char").all_text_contents()
+        assert sorted(signs) == sorted(["↵", "U+000D", "U+00A0", "U+200B", "␣"])
+        assert page.locator("#card p").text_content().split(" - ")[0] in signs
+        generate(page, "☃\u200d")
+        expect_status(page, "☃ (U+2603) U+200D.")
+        generate(page, " ")
+        expect_status(page, "␣ (U+0020).")
+
+
+def test_characters_are_named_for_screen_readers(visit, port):
+    page = visit(port)
+    spoken = "async characters => { const { spoken } = await import('./characters.js'); return characters.map(spoken); }"
+    characters = ["a", "\n", "\t", " ", "\u3000", "\r", "\ufeff"]
+    names = ["a", "newline", "tab", "space", "ideographic space", "U+000D", "U+FEFF"]
+    assert page.evaluate(spoken, characters) == names
+
+
+def test_card_stays_on_a_low_screen(visit, port):
+    page = coloured(visit, port, viewport={"width": 844, "height": 390})
+    page.evaluate("scrollTo(0, 0)")
+    area = page.locator("#text").bounding_box()
+    page.evaluate("top => scrollTo(0, top - 100)", area["y"])
+    i = page.locator("#text [data-i]").evaluate_all(
+        "all => all.findIndex(each => each.getBoundingClientRect().top > 180)"
+    )
+    open_card(page, i)
+    card = page.locator("#card").bounding_box()
+    assert 0 <= card["y"]
+    assert card["y"] + card["height"] <= 390
+    # The character is so low that the card would not fit above it either.
+    assert page.locator(f"#text [data-i='{i}']").bounding_box()["y"] < card["height"] + 12
+
+
+def test_card_closes_when_the_focus_leaves_the_text(visit, port):
+    page = coloured(visit, port)
+    card = page.locator("#card")
+    page.focus("#text")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(card).to_be_visible()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")  # to the second alternative
+    expect(card).to_be_visible()
+    page.click("#card p")
+    expect(card).to_be_visible()
+    page.focus("#text [data-i='1']")
+    page.keyboard.press("Tab")
+    expect(page.locator("#copy")).to_be_focused()
+    expect(card).to_be_hidden()
+    expect(page.locator("#text .selected")).to_have_attribute("data-i", "1")
+
+
+def gap(page, i):
+    """Return the distance from the character down to the card."""
+    box = page.locator(f"#text [data-i='{i}']").bounding_box()
+    return page.locator("#card").bounding_box()["y"] - box["y"]
+
+
+def test_card_moves_with_the_text_and_closes_when_its_character_is_out_of_view(visit, port):
+    page = coloured(visit, port, n=3000)
+    page.evaluate("document.getElementById('text').scrollTop = 0")
+    open_card(page, 150)
+    before = gap(page, 150)
+    page.evaluate("document.getElementById('text').scrollTop = 20")
+    page.wait_for_timeout(100)
+    assert gap(page, 150) == pytest.approx(before, abs=1)
+    page.evaluate("document.getElementById('text').scrollTop = 1000")
+    expect(page.locator("#card")).to_be_hidden()
+    page.focus("#text")
+    page.keyboard.press("End")  # scrolls the text
+    page.wait_for_timeout(100)
+    expect(page.locator("#card")).to_be_visible()
+
+
+def test_reading_is_punctuated_in_the_language_of_the_page(visit, port):
+    page = coloured(visit, port, locale="zh-CN")
+    page.focus("#text")
+    page.keyboard.press("ArrowRight")
+    reading = page.locator("#reading").text_content()
+    assert "。惊异度 " in reading
+    assert "。候选字符：" in reading
+    assert ": " not in reading
+    assert ". " not in reading
+    page.click("#language")
+    page.focus("#text")
+    page.keyboard.press("ArrowRight")
+    assert ". Alternatives: " in page.locator("#reading").text_content()
+
+
+def test_one_character_is_singular(visit, port):
+    page = visit(port)
+    generate(page, "a", 1)
+    expect_status(page, "Length limit reached: 1 character, seed 5.")
+    expect(page.locator("#texts small").first).to_contain_text(", 1 character")
+    assert not page.locator("#texts small").first.text_content().endswith("s")
+    generate(page, "a", 2)
+    expect_status(page, "Length limit reached: 2 characters, seed 5.")
