@@ -246,6 +246,9 @@ def test_keys_and_buttons(visit, make):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#text .at")).to_have_text("b")
+    for keys in ("Control+Home", "Shift+ArrowRight"):  # those of the browser
+        page.keyboard.press(keys)
+        expect(page.locator("#text .at")).to_have_text("b")
     page.keyboard.press("Escape")
     expect(page.locator("#text .at")).to_have_count(0)
     expect(page.locator("#detail")).to_contain_text("Likeliest next characters")

@@ -153,6 +153,7 @@ function select(t, pin) {
 
 // Select a character with a key. The position after the last character is that of the next one.
 function press(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
   const first = shown.findIndex(({ element }) => element), last = shown.length - 1;
   const t = selected ?? last + 1;
   const positions = { ArrowLeft: Math.max(first, t - 1), ArrowRight: t + 1, Home: first, End: last, Escape: null };
