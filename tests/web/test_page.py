@@ -112,7 +112,7 @@ def test_malformed_links(visit, port):
     expect_status(page)
     assert len(text_of(page)) == 30
     page.evaluate("location.hash = '#s=5&n=20&m=gone'")
-    expect_status(page, "The model in this link is not available")
+    expect_status(page, "The model in this link is not available. Using the default model. Length limit")
     assert len(text_of(page)) == 20
 
 

@@ -152,3 +152,44 @@ def test_page_says_that_all_workers_are_gone(visit, model, monkeypatch):
         expect_status(page, "No worker is running")
         monkeypatch.undo()
         expect_status(page, "300 characters")
+
+
+REJECTED = """() => {
+    window.fetch = async (_, { signal }) => {
+        const start = (body) => signal?.addEventListener("abort", () => body.error(signal.reason));
+        window.rejected = true;
+        return new Response(new ReadableStream({ start }), { status: 503 });
+    };
+}"""
+
+
+def test_a_rejection_that_arrives_after_stop_is_not_shown(visit, port):
+    """The body of the rejection is so slow that the visitor stops the text before it is complete."""
+    page = visit(port)
+    expect_status(page)
+    page.evaluate(REJECTED)
+    generate(page, "a")
+    wait_for(lambda: page.evaluate("window.rejected") or page.wait_for_timeout(20))
+    page.click("#stop")
+    page.wait_for_timeout(100)
+    expect_status(page, "Stopped: 0 characters")
+
+
+def test_an_unchanged_status_is_not_written_again(visit, port):
+    """A screen reader announces the status each time that it is written."""
+    page = visit(port)
+    generate(page, "a", LONG)
+    expect_status(page, "Generating…")
+    page.evaluate(
+        """() => {
+            window.changes = 0;
+            const status = document.getElementById("status");
+            new MutationObserver(() => changes++).observe(status, { childList: true, characterData: true });
+        }"""
+    )
+    n = page.locator("#text [data-i]").count()
+    wait_for_characters(page, n + 500)
+    assert page.evaluate("changes") == 0
+    page.click("#stop")
+    expect_status(page, "Stopped")
+    assert page.evaluate("changes") == 1

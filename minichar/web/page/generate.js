@@ -46,10 +46,10 @@ export async function fillDetails() {
   else setStatus(status.key, status.values, status.error);
 }
 
-// Start a new text. `replace`: it replaces the current entry of the browser's history.
-export function begin(request, { replace = false, address } = {}) {
+// Start a new text. `replace`: it replaces the current entry of the browser's history. `missing`: see `state`.
+export function begin(request, { replace = false, address, missing = false } = {}) {
   stop();
-  Object.assign(state, { request, text: [], details: [], reason: undefined });
+  Object.assign(state, { request, missing, text: [], details: [], reason: undefined });
   newText(replace, address);
   redraw();
   $("text").scrollIntoView({ block: "nearest" });

@@ -1,6 +1,7 @@
 // The list of models, and their descriptions in the language of the page.
 
 import { $, number, pause, setError, setStatus, state, t } from "./state.js";
+import { remembered } from "./storage.js";
 
 export const modelNamed = (name) => state.models.find((model) => model.name === name);
 export const chosenModel = () => modelNamed($("model").value);
@@ -13,7 +14,7 @@ function label({ title, cell, layers, units, loss }) {
 
 // Show each run of the same title in one group. The default model stays first.
 export function showModels() {
-  const chosen = $("model").value;
+  const chosen = $("model").value || remembered().model;
   const labels = state.models.map(label);
   const options = state.models.map(({ name }, i) => {
     const unique = labels.indexOf(labels[i]) === labels.lastIndexOf(labels[i]);
@@ -22,7 +23,7 @@ export function showModels() {
   const groups = Map.groupBy(options, (_, i) => state.models[i].title);
   const entries = [...groups].map(([title, runs]) => (title && runs.length > 1 ? groupOf(title, runs) : runs));
   $("model").replaceChildren(...entries.flat());
-  if (chosen) $("model").value = chosen;
+  if (modelNamed(chosen)) $("model").value = chosen;
   describeModel();
 }
 
@@ -53,7 +54,7 @@ export async function loadModels() {
     await pause(2);
   }
   showModels();
-  setStatus("");
+  if (!state.request) setStatus("");
 }
 
 // Return the characters of a request that its model does not know.

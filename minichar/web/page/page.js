@@ -13,9 +13,10 @@ import { $, setError, setStatus, state } from "./state.js";
 import { remember, remembered } from "./storage.js";
 import { onChooseText, takeText, textWithId } from "./texts.js";
 
-async function openLink({ request, invalid }) {
+function openLink({ request, invalid }) {
   if (invalid) {
     stop();
+    state.missing = false;
     return setError("invalid", { field: invalid });
   }
   const missing = request.model !== "" && !modelNamed(request.model);
@@ -24,8 +25,7 @@ async function openLink({ request, invalid }) {
   $("seed").value = request.seed;
   showExamples(useExample);
   close();
-  await begin(request, { replace: true, address: location.href });
-  if (missing && state.reason) setStatus("missing_model");
+  begin(request, { replace: true, address: location.href, missing });
 }
 
 function openText(text) {
@@ -111,12 +111,13 @@ window.addEventListener("popstate", openAddress);
 
 const firstVisit = remembered().model === undefined;
 setLanguage(remembered().language ?? ((navigator.language ?? "en").startsWith("zh") ? "zh" : "en"));
-await loadModels();
 restoreSettings();
 $("text").classList.toggle("coloured", $("surprisal").checked);
 $("scale").hidden = !$("surprisal").checked;
+await loadModels();
 showExamples(useExample);
-if (!openAddress() && firstVisit && state.models.length) {
+// The visitor may have started a text or written a prompt in the meantime.
+if (!state.request && !openAddress() && firstVisit && state.models.length && !$("prime").value) {
   [$("prime").value] = examplesFor(chosenModel());
   begin(readSettings(), { replace: true });
 }

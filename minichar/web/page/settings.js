@@ -1,7 +1,7 @@
 // The form: reads a request from it, shows a request in it, and remembers it for the next visit.
 
 import { describeModel, modelNamed } from "./models.js";
-import { $, number, state, t } from "./state.js";
+import { $, number, t } from "./state.js";
 import { remember, remembered } from "./storage.js";
 
 const FIVE_BREAKS = "\n\n\n\n\n";
@@ -55,14 +55,15 @@ export function describeTemperature() {
 
 // The prompt and the seed belong to one text, and are not remembered.
 export function rememberSettings() {
-  const { prime, seed, branches, ...kept } = readSettings();
-  remember({ ...kept, surprisal: $("surprisal").checked });
+  const { prime, seed, branches, model, ...kept } = readSettings();
+  const chosen = model && { model }; // none while the models are loading
+  remember({ ...kept, ...chosen, surprisal: $("surprisal").checked });
 }
 
+// Restore all settings but the model, which is chosen when the models have been loaded.
 export function restoreSettings() {
-  const { model, temperature, length, top_k, top_p, stop, unknown, surprisal } = remembered();
+  const { temperature, length, top_k, top_p, stop, unknown, surprisal } = remembered();
   const valid = (value, low, high) => Number.isFinite(value) && value >= low && value <= high;
-  if (modelNamed(model)) $("model").value = model;
   if (valid(temperature, 0.05, WIDEST)) setTemperature(temperature);
   if (valid(length, 1, $("length").max)) $("length").value = length;
   if (valid(top_k, 0, $("topk").max)) $("topk").value = top_k;
@@ -70,7 +71,5 @@ export function restoreSettings() {
   if (typeof stop?.[0] === "string" && stop[0] !== FIVE_BREAKS) $("until").value = stop[0].replaceAll("\n", "\\n");
   $("skip").checked = unknown === "skip";
   $("surprisal").checked = surprisal === true;
-  describeModel();
   describeTemperature();
-  return state.models.length > 0;
 }

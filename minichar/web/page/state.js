@@ -11,6 +11,7 @@ export const state = {
   models: [],
   id: null, // the id of the text in the history of this session
   request: null, // the request that produces the complete text
+  missing: false, // whether it uses the default model because that of its link is not available
   text: [], // the characters received so far
   details: [], // [probability, [[character, probability], …]] for each character, if known
   job: null, // the job id on the server
@@ -48,7 +49,8 @@ function labelOf(field) {
 export function showStatus() {
   const { key, values, error } = state.status;
   const shown = values.field ? { ...values, field: labelOf(values.field) } : values;
-  const text = key ? t(key, shown) : "";
+  const status = key ? t(key, shown) : "";
+  const text = state.missing ? t("missing_model", { status }) : status;
   if ($("status").textContent !== text) $("status").textContent = text; // screen readers announce each change
   $("status").classList.toggle("error", error);
 }

@@ -47,8 +47,9 @@ function silenceSignal(signal) {
 }
 
 // Show why the server rejected a request. Return the time after which to try again in seconds, or null.
-async function showRejection(response, request) {
+async function showRejection(response, request, signal) {
   const { code, field } = await response.json().catch(() => ({}));
+  if (signal.aborted) return null; // the page shows something else by now
   const again = Number(response.headers.get("Retry-After")) || 2;
   const { status } = response;
   if (code === "unavailable") setError("no_worker");
@@ -88,7 +89,7 @@ export async function follow(request, have, onText) {
         continue;
       }
       if (!response.ok) {
-        const again = await showRejection(response, request);
+        const again = await showRejection(response, request, running.signal);
         if (again === null) break;
         await pause(again);
         continue;

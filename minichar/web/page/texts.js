@@ -35,7 +35,7 @@ export function keepText() {
 
 // Make a stored text the current one.
 export function takeText({ id, request, text, reason }) {
-  Object.assign(state, { id, request, text: Array.from(text), details: [], reason });
+  Object.assign(state, { id, request, missing: false, text: Array.from(text), details: [], reason });
   showTexts();
 }
 
