@@ -170,7 +170,8 @@ def test_subscripts_in_figures_are_below_the_line(visit):
 
 def test_the_api_reference_shows_only_short_values(visit):
     page = visit(SITE.as_uri(), "api/engine.html")
-    assert page.locator("[id='minichar.engine.registry.CELLS']").inner_text().startswith("minichar.engine.registry")
+    value = page.locator("[id='minichar.engine.registry.CELLS']").inner_text()
+    assert value.startswith("minichar.engine.registry")
     assert "Cell(name=" not in page.locator("article").inner_text()
 
 
