@@ -30,7 +30,7 @@ underscores, as in `--rnn_size`.
 
 def write_commands(folder: Path) -> None:
     """Write ``folder/index.md`` and one page per command."""
-    context = click.Context(main, info_name="minichar")
+    context = click.Context(main, info_name="minichar", **main.context_settings)
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
