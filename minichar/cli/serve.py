@@ -23,18 +23,22 @@ def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None
     if value is None:
         return None
     try:
-        return str(ipaddress.ip_address(value))
+        address = ipaddress.ip_address(value)
     except ValueError:
         problem = f"{parameter.opts[0]} is {plain(value)}; it must be an IP address, such as 127.0.0.1"
         raise click.UsageError(problem, ctx) from None
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Return the host names, or report a usage error if one could not match any Host header."""
     for value in values:
-        if value != "*" and not re.fullmatch(r"[A-Za-z0-9._-]+", value):
-            problem = f"{parameter.opts[0]} is {plain(value)}; it must be a host name without scheme or port"
-            raise click.UsageError(problem, ctx)
+        if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
+            raise click.UsageError(
+                f"{parameter.opts[0]} is {plain(value)}; it must be a host name such as demo.example, without "
+                "scheme or port (in Punycode if it is not ASCII)",
+                ctx,
+            )
     return values
 
 

@@ -1,7 +1,4 @@
-"""The registry of cells, and the checks of a cell's definition when it is registered.
-
-Without the checks, training could succeed and ``convert`` or ``inspect --html`` fail afterwards.
-"""
+"""The registry of cells, and the checks of a cell's definition when it is registered."""
 
 from re import fullmatch
 
@@ -47,7 +44,7 @@ def check_cell(cell: Cell) -> None:
 
 
 def check_products(cell: Cell) -> None:
-    """Raise a `MinicharError` if a stage does not read the state once, or parameters share a name."""
+    """Raise a `MinicharError` unless one product of each stage reads the state, and all names are unique."""
     for number, stage in enumerate(cell.stages, 1):
         count = sum(product.reads_state for product in stage.products)
         if count != 1:
@@ -65,7 +62,10 @@ def check_products(cell: Cell) -> None:
 
 
 def check_references(cell: Cell) -> None:
-    """Raise a `MinicharError` if the cell refers to something that it does not define."""
+    """Raise a `MinicharError` if the cell refers to something that it does not define.
+
+    Otherwise, training could succeed and ``convert`` or ``inspect --html`` fail afterwards.
+    """
     values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
     gates = {gate for product in cell.products for gate in product.gates}
     for attribute, names, known in (

@@ -199,9 +199,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             f" is {settings.max_epochs:g}: set a larger value to continue",
         )
     if reason := run.trainer.timetable.reason_to_end():
-        raise Completed(
-            f"the run in {path} has ended: {reason}; increase ", Option("patience"), " to continue"
-        )
+        set_higher = f" is {settings.patience}: set a larger value, or 0, to continue"
+        raise Completed(f"{path}: {reason}, and ", Option("patience"), set_higher)
     return run
 
 

@@ -69,7 +69,7 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
 
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
-    """Return the settings of a resumed run, with requests for automatic sizes replaced by `saved` sizes."""
+    """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
     automatic = {"embedding": AUTOMATIC, "max_val_chunks": AUTOMATIC, "batch_size": 0, "seq_length": 0}
     requested = [name for name, value in automatic.items() if getattr(settings, name) == value]
     return replace(settings, **{name: getattr(saved, name) for name in requested})

@@ -12,9 +12,9 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
     """Return an application that is passed the address of the client instead of the proxy's.
 
-    Waitress and Werkzeug can do this, too. But waitress truncates IPv4-mapped addresses, and rejects requests
-    with a malformed header, although the client can choose a part of it. Werkzeug does not check the address,
-    so a client whose address is sent with a port would count as a new one for each connection.
+    Waitress and Werkzeug can also do this, but Waitress truncates IPv4-mapped addresses and rejects requests
+    with a malformed header, part of which the client controls. Werkzeug does not check the address, so a client
+    whose address is sent with a port would count as a new one for each connection.
 
     Parameters
     ----------

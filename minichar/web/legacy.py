@@ -8,11 +8,13 @@ from werkzeug.exceptions import TooManyRequests
 
 from minichar.web.body import json_body
 from minichar.web.delivery import Delivery
-from minichar.web.job import READ_TIMEOUT, Busy, Update, merge
+from minichar.web.job import Busy, Update, merge
 from minichar.web.request import Request, validate
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
 NOT_READY = "0"
+WAIT = 0.2
+"""Seconds to wait for the rest of a text."""
 
 
 def legacy_routes(delivery: Delivery) -> flask.Blueprint:
@@ -63,10 +65,12 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def whole(updates: Iterator[Update | None]) -> Update | None:
-    """Return the whole text of a job, or None if the job does not end within `READ_TIMEOUT` seconds."""
-    received, end = list[Update](), time.monotonic() + READ_TIMEOUT
+    """Return the whole text of a job, or None if the job does not end within `WAIT` seconds."""
+    received, end = list[Update](), time.monotonic() + WAIT
     for update in updates:  # from Redis, even a finished text is received in many updates
-        if update is None or time.monotonic() > end:
+        if update is None:
             return None
         received.append(update)
+        if update.reason is None and time.monotonic() > end:
+            return None
     return merge(received)

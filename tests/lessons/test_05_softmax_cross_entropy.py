@@ -28,10 +28,9 @@ The short one shows why the result is so simple. Write the loss without a fracti
     loss = log Σ_j exp(logits_j) - logits_target
 
 and differentiate it: the first term gives exp(logits_k) / Σ_j exp(logits_j) = p_k, and the second
-gives onehot(target). There is no
-division by a tiny p_target, and every entry is between -1 and 1. A confident but wrong prediction
-gets the full gradient. (With a squared error on p, it would get almost none, as a test below
-shows.)
+gives onehot(target). There is no division by a tiny p_target, and every entry is between -1 and 1.
+A confident but wrong prediction gets the full gradient. (With a squared error on p, it would get
+almost none, as a test below shows.)
 
 The loss of a chunk is the mean over its N characters, which adds a factor of 1/N:
 

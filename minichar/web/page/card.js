@@ -44,8 +44,10 @@ export function close() {
 export function moveAlong() {
   const area = $("text").getBoundingClientRect();
   const box = selected().getBoundingClientRect();
-  if (box.bottom < area.top || box.top > area.bottom) close();
-  else place($("card"), box);
+  if (box.bottom >= area.top && box.top <= area.bottom) return place($("card"), box);
+  const inside = $("card").contains(document.activeElement);
+  close();
+  if (inside) selected().focus({ preventScroll: true });
 }
 
 function alternativeElement(i, character, p) {

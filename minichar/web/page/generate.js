@@ -61,7 +61,7 @@ export function branch(i, character) {
   const { request, text, details } = state;
   stop();
   const branches = [...request.branches.filter(([position]) => position < i), [i, character]];
-  Object.assign(state, { text: text.slice(0, i), details: details.slice(0, i), reason: undefined });
+  Object.assign(state, { missing: false, text: text.slice(0, i), details: details.slice(0, i), reason: undefined });
   state.request = { ...request, branches, length: Math.max(request.length, i + 1) };
   newText();
   redraw();

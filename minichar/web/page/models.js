@@ -50,7 +50,7 @@ export async function loadModels() {
     state.models = body?.models ?? [];
     if (state.models.length) break;
     if (response?.status === 401) return setError("key_required");
-    setError(body ? "no_worker" : "unreachable");
+    if (!state.request) setError(body ? "no_worker" : "unreachable"); // a text reports its own errors
     await pause(2);
   }
   showModels();

@@ -106,7 +106,11 @@ onChooseText((id) => {
   openText(textWithId(id));
 });
 window.addEventListener("pagehide", leave);
-window.addEventListener("pageshow", ({ persisted }) => persisted && state.request && resume());
+window.addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted || !state.request) return;
+  close();
+  resume();
+});
 window.addEventListener("popstate", openAddress);
 
 const firstVisit = remembered().model === undefined;

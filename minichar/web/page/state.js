@@ -50,7 +50,8 @@ export function showStatus() {
   const { key, values, error } = state.status;
   const shown = values.field ? { ...values, field: labelOf(values.field) } : values;
   const status = key ? t(key, shown) : "";
-  const text = state.missing ? t("missing_model", { status }) : status;
+  const aboutText = /^(waiting|queued|generating|ended)/.test(key);
+  const text = state.missing && aboutText ? t("missing_model", { status }) : status;
   if ($("status").textContent !== text) $("status").textContent = text; // screen readers announce each change
   $("status").classList.toggle("error", error);
 }
