@@ -1,0 +1,83 @@
+"""Test the sizes and other settings that are chosen for the text, and the notes about them."""
+
+from math import ceil
+
+import pytest
+from toys import TEXT, take, toy_settings
+
+from minichar.errors import MinicharError
+from minichar.text import sizes
+from minichar.training import text as training_text
+from minichar.training.settings import Settings
+from minichar.training.start import begin, resume
+
+
+def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_text, "STEPS", 1000)
+    run = begin(toy_settings(tmp_path, TEXT * 20, batch_size=0, seq_length=0, max_epochs=0))
+    settings, split = run.trainer.settings, run.trainer.split
+    assert (settings.batch_size, settings.seq_length) == (split.B, split.T) == (4, 50)
+    assert settings.max_epochs == ceil(1000 / len(split.train)) > 1
+    assert Settings(**run.trainer.settings.to_json()) == settings  # stored in checkpoints
+
+
+def test_a_run_on_a_long_text_can_be_shorter_than_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_text, "STEPS", 7)
+    trainer = begin(toy_settings(tmp_path, max_epochs=0)).trainer
+    assert trainer.iterations == 7
+    list(trainer.run())
+    assert trainer.iteration == 7
+    assert [row["iteration"] for row in trainer.history] == [7]
+
+
+def test_dropout_and_embedding_suit_the_text(tmp_path):
+    few, many = "ab cd ef\n" * 60, "".join(map(chr, range(1000, 1300))) * 3
+    for text, embedding in ((few, 0), (many, 64)):
+        (tmp_path / "input.txt").unlink(missing_ok=True)
+        trainer = begin(toy_settings(tmp_path, text, dropout=-1, embedding=-1)).trainer
+        assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.5, embedding)
+        assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
+    trainer = begin(toy_settings(tmp_path, dropout=0.1, embedding=3)).trainer
+    assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.1, 3)
+
+
+@pytest.mark.parametrize(("every", "chosen"), [(0, 3), (48, 6), (8, 2)])
+def test_the_number_of_validation_chunks_is_chosen_and_stored(every, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_text, "STEPS", 24)
+    monkeypatch.setattr(sizes, "FEWEST_VAL_CHUNKS", 2)
+    settings = toy_settings(tmp_path, max_val_chunks=-1, eval_val_every=every, train_frac=0.8, val_frac=0.2)
+    run = begin(settings)
+    assert run.trainer.settings.max_val_chunks == len(run.trainer.val) == chosen
+    assert f"each evaluation uses {chosen} of 7 validation chunks" in run.notes
+    take(run.trainer, 5)
+    resumed = resume(run.trainer.saver.saved[-1], {"eval_val_every": 1000})
+    assert resumed.trainer.settings.max_val_chunks == len(resumed.trainer.val) == chosen
+
+
+def test_without_a_limit_all_validation_chunks_are_used(tmp_path):
+    run = begin(toy_settings(tmp_path, max_val_chunks=0, train_frac=0.8, val_frac=0.2))
+    assert len(run.trainer.val) == len(run.trainer.split.val) == 7
+    assert run.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("N", "B", "T", "sizes", "reduced"),
+    [
+        (100, 0, 0, (1, 49), ""),
+        (40, 0, 0, (1, 13), ""),
+        (100, 64, 0, (1, 49), "the batch size from 64 to 1"),
+        (100, 0, 40, (1, 40), ""),
+        (100, 0, 5000, (1, 39), "the sequence length from 5,000 to 39"),
+        (100, 2, 5000, (1, 39), "the batch size from 2 to 1 and the sequence length from 5,000 to 39"),
+    ],
+)
+def test_only_sizes_that_were_requested_are_reported_as_too_large(N, B, T, sizes, reduced, tmp_path):
+    run = begin(toy_settings(tmp_path, TEXT[:N], batch_size=B, seq_length=T))
+    notes = (f"{N} characters are too few: reduced {reduced}",) if reduced else ()
+    assert run.notes == notes
+    assert sizes == (run.trainer.split.B, run.trainer.split.T)
+
+
+def test_error_for_a_short_text_names_the_file(tmp_path):
+    with pytest.raises(MinicharError, match=r"input.txt' has 2 characters, .*: use at least 17$"):
+        begin(toy_settings(tmp_path, "ab", batch_size=0, seq_length=0))

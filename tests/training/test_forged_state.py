@@ -1,0 +1,112 @@
+"""Test that a damaged or forged training state is rejected, and that its paths are not trusted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import WRONG, parts, places, put_together, set_at, take
+
+from minichar.errors import MinicharError
+from minichar.training.start import resume
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("details.settings", None),
+        ("details.settings", [1]),
+        ("details.settings.rnn_size", "8"),
+        ("details.settings.unheard_of", 1),
+        ("details.settings.data", 5),
+        ("details.settings.checkpoint_dir", None),
+        ("details.settings.min_freq", 3),
+        ("details.settings.batch_size", 3),
+        ("details.origin", None),
+        ("details.origin.digest", None),
+        ("training.iteration", "ten"),
+        ("training.iteration", None),
+        ("training.iteration", -3),
+        ("training.iteration", float("inf")),
+        ("training.iteration", 10**400),
+        ("training.first_loss", None),
+        ("training.learned", None),
+        ("training.learned", -1),
+        ("training.learned", 11),
+        ("training.learned", 10**40),
+        ("training.learned", float("inf")),
+        ("training.first_loss", -1.0),
+        ("training.first_loss", 1e308),
+        ("training.total", ["x"]),
+        ("training.total", -1.0),
+        ("training.total", float("nan")),
+        ("training.device", ...),
+        ("training.random", None),
+        ("training.random", {}),
+        ("training.random.bit_generator", "MT19937"),
+        ("training.random.state", {"state": -1, "inc": 2**200}),
+        ("training.random.state", 5),
+        ("training.random.uinteger", "x"),
+    ],
+)
+def test_a_damaged_header_raises_a_minichar_error(stopped, tmp_path, where, value):
+    header, arrays = parts(stopped)
+    set_at(header, where.split("."), value)
+    path = put_together(tmp_path / "forged.npz", header, arrays)
+    with pytest.raises(MinicharError):
+        resume(path, {})
+
+
+def test_every_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
+    """Remove or replace each value in turn. Resuming must succeed or raise a `MinicharError`."""
+    monkeypatch.chdir(tmp_path)
+    header, arrays = parts(stopped)
+    refused = 0
+    for i, where in enumerate(places(header)):
+        for wrong in (..., WRONG[i % len(WRONG)]):
+            changed = json.loads(json.dumps(header))
+            set_at(changed, where, wrong)
+            put_together(tmp_path / "forged.npz", changed, arrays)
+            try:
+                trainer = resume(Path("forged.npz"), {}).trainer
+                take(trainer, trainer.iteration + 1)
+            except MinicharError:
+                refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 8, 5), (1, 2, 8, 4), (2, 1, 8, 4), (2, 2, 1, 1), (1, 1, 1, 1)])
+def test_a_state_with_the_wrong_shape(stopped, tmp_path, shape):
+    header, arrays = parts(stopped)
+    path = put_together(tmp_path / "forged.npz", header, arrays | {"state": np.zeros(shape)})
+    with pytest.raises(MinicharError, match="cannot be resumed"):
+        resume(path, {})
+
+
+def test_a_cache_is_not_written_to_a_path_from_a_checkpoint(stopped, tmp_path):
+    header, _ = parts(stopped)
+    text = Path(header["details"]["settings"]["data"])
+    for cache in text.parent.glob("*.minichar.npz"):
+        cache.unlink()
+    resume(stopped, {})
+    assert not list(text.parent.glob("*.minichar.npz"))
+    resume(stopped, {"data": str(text)})
+    assert len(list(text.parent.glob("*.minichar.npz"))) == 1
+
+
+def test_a_forged_checkpoint_neither_deletes_nor_writes_elsewhere(stopped, tmp_path):
+    """Paths in a checkpoint are not trusted."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    victims = [tmp_path / "lm_x_epoch1.00_9.0000.npz", elsewhere / "lm_mine_epoch1.00_9.0000.npz"]
+    for victim in victims:
+        victim.write_text("mine")
+    header, arrays = parts(stopped)
+    header["training"]["saved"] = [name for victim in victims for name in (str(victim), victim.name)]
+    header["details"]["settings"] |= {"checkpoint_dir": str(elsewhere), "keep": 1}
+    path = put_together(tmp_path / "forged.npz", header, arrays)
+    run = resume(path, {"eval_val_every": 5})
+    take(run.trainer, 30)
+    assert all(victim.read_text() == "mine" for victim in victims)
+    assert list(elsewhere.iterdir()) == victims[1:]
+    assert {saved.parent for saved in run.trainer.saver.saved} == {tmp_path}

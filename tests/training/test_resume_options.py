@@ -1,0 +1,157 @@
+"""Test the options of a resumed run, and the runs that cannot be resumed.
+
+`test_resume.py` checks that resuming is exact.
+"""
+
+from math import ceil
+from pathlib import Path
+
+import pytest
+from toys import TEXT, parts, put_together, take, toy_model, toy_settings
+
+from minichar.checkpoints.checkpoint import load, save
+from minichar.errors import MinicharError
+from minichar.training.start import begin, resume, settings_of
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "gru"),
+        ("rnn_size", 9),
+        ("num_layers", 1),
+        ("gru_reset", "before"),
+        ("encoding", "cp1252"),
+        ("min_freq", 1),
+        ("reset_on", "e"),
+        ("split", "tail"),
+        ("train_frac", 0.5),
+        ("val_frac", 0.01),
+        ("max_val_chunks", 1),
+        ("seq_length", 7),
+        ("batch_size", 5),
+        ("embedding", 5),
+        ("layer_norm", True),
+        ("seed", 1),
+        ("dtype", "float64"),
+    ],
+)
+def test_options_that_cannot_change_on_resuming(stopped, name, value):
+    error = f"^{name}={value!r} cannot be used to resume .*omit the option, .* with init_from"
+    with pytest.raises(MinicharError, match=error):
+        resume(stopped, {name: value})
+
+
+def test_repeating_an_option_changes_nothing(stopped):
+    run = resume(stopped, {"rnn_size": 8, "seed": 123})
+    assert (run.notes, run.changes) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", 0.5),
+        ("dropout", 0.1),
+        ("weight_drop", 0.1),
+        ("max_epochs", 7),
+        ("use_ss", False),
+        ("keep", 3),
+        ("checkpoint_dir", Path("elsewhere")),
+    ],
+)
+def test_options_that_can_change_on_resuming(stopped, name, value):
+    run = resume(stopped, {name: value})
+    assert run.changes == {name: value}
+    assert getattr(run.trainer.settings, name) == value
+    if name in ("dropout", "weight_drop"):
+        assert getattr(run.trainer.model.config, name) == 0.1
+        assert getattr(run.trainer.step.network.config, name) == 0.1
+
+
+def test_a_different_training_text(stopped, tmp_path):
+    (tmp_path / "input.txt").write_text(TEXT.replace("cat", "act"))
+    with pytest.raises(
+        MinicharError, match=r"input\.txt is not the text that .* was trained on: specify the original text"
+    ):
+        resume(stopped, {})
+
+
+def test_a_missing_training_text(stopped, tmp_path):
+    (tmp_path / "input.txt").unlink()
+    with pytest.raises(MinicharError, match="does not exist"):
+        resume(stopped, {})
+
+
+def test_a_training_text_that_was_moved(stopped, tmp_path):
+    (tmp_path / "input.txt").rename(tmp_path / "moved.txt")
+    run = resume(stopped, {"data": str(tmp_path / "moved.txt")})
+    assert run.trainer.iteration == 10
+
+
+def test_a_completed_run(tmp_path):
+    trainer = begin(toy_settings(tmp_path, max_epochs=1)).trainer
+    path = list(trainer.run())[-1].path
+    error = "is at epoch 1.00, and max_epochs is 1: set a larger value to continue"
+    with pytest.raises(MinicharError, match=error):
+        resume(path, {})
+    assert resume(path, {"max_epochs": 2}).trainer.iteration == len(trainer.split.train)
+
+
+def test_a_checkpoint_for_sampling_only(tmp_path):
+    save(tmp_path / "toy.npz", toy_model())
+    with pytest.raises(MinicharError, match="no training state to resume from"):
+        resume(tmp_path / "toy.npz", {})
+
+
+def test_a_missing_checkpoint():
+    with pytest.raises(MinicharError, match=r"no such checkpoint: nothing\.npz"):
+        resume(Path("nothing.npz"), {})
+
+
+def test_a_training_checkpoint_can_be_loaded_as_a_model(stopped):
+    assert load(stopped).details["settings"]["rnn_size"] == 8
+
+
+def test_automatic_values_on_resuming(tmp_path):
+    settings = toy_settings(tmp_path, dropout=0.2, max_epochs=1)
+    trainer = begin(settings).trainer
+    list(trainer.run())
+    run = resume(trainer.saver.saved[-1], {"dropout": -1, "max_epochs": 0})
+    assert run.changes == {"dropout": 0.5, "max_epochs": ceil(2500 / len(trainer.split.train))}
+    assert run.trainer.model.config.dropout == run.trainer.settings.dropout == 0.5
+    assert resume(trainer.saver.saved[-1], {"dropout": 0.2, "max_epochs": 2}).changes == {"max_epochs": 2}
+
+
+def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(stopped):
+    automatic = {"batch_size": 0, "seq_length": 0, "embedding": -1, "max_val_chunks": -1}
+    run = resume(stopped, automatic)
+    assert run.changes == {}
+    assert run.trainer.settings == resume(stopped, {}).trainer.settings
+
+
+def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):
+    run = begin(toy_settings(tmp_path, learning_rate=0.01))
+    stored = run.trainer.settings.to_json()
+    for name in ("recipe", "patience", "learning_rate_schedule", "warmup"):  # settings that were added later
+        del stored[name]
+    run.trainer.model.details["settings"] = stored
+    settings = settings_of(run.trainer.model, Path("old.npz"))
+    assert (settings.recipe, settings.learning_rate) == ("", 0.01)
+    assert [settings.learning_rate_at(i, 2, 40) for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
+    assert settings.patience == 0
+
+
+def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):
+    run = begin(toy_settings(tmp_path, use_ss=False))
+    take(run.trainer, 5)
+    with pytest.raises(
+        MinicharError, match="min_ss has no effect without use_ss=True: add use_ss=True or omit min_ss"
+    ):
+        resume(run.trainer.saver.saved[-1], {"min_ss": 0.5})
+    resume(run.trainer.saver.saved[-1], {"min_ss": 0.5, "use_ss": True})
+
+
+def test_a_run_that_did_not_have_a_limit_is_resumed_without_one(stopped):
+    header, arrays = parts(stopped)
+    del header["details"]["settings"]["max_val_chunks"]
+    assert resume(put_together(stopped, header, arrays), {}).trainer.settings.max_val_chunks == 0
