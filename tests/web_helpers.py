@@ -17,6 +17,8 @@ from optional import missing
 PACKAGES = ("flask", "waitress", "jsonschema", "prometheus_client", "threadpoolctl", "redis", "dramatiq")
 CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))
 TIMEOUT = 30
+LONG = {"length": 20000, "seed": 5}
+"""Request for a text that takes seconds to generate."""
 
 
 def wait_for(condition, seconds=TIMEOUT):

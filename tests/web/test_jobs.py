@@ -1,0 +1,94 @@
+"""Test how long ended jobs are kept, and how much memory jobs take."""
+
+import tracemalloc
+
+import pytest
+from web_helpers import events_of, wait_for
+
+from minichar.web.completions import Completion
+from minichar.web.delivery import BUILDING
+from minichar.web.job import Busy, Job
+from minichar.web.jobs import OVERHEAD, Jobs, cost
+from minichar.web.request import Request
+
+
+def test_ended_jobs_expire(client, monkeypatch):
+    first, second = (
+        events_of(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab"
+    )
+    assert client.get(f"/api/generate/{first}").status_code == 200
+    monkeypatch.setattr("minichar.web.jobs.KEEP", 0)
+    assert client.post("/api/generate", json={"length": 5}).status_code == 200
+    for job in (first, second):
+        assert client.get(f"/api/generate/{job}").status_code == 404
+
+
+def ask(jobs, model, **fields):
+    request = Request.from_json(fields)
+    return jobs.add(Job(request, request.stream(model.vocabulary)))
+
+
+def test_ended_jobs_are_removed_oldest_first_when_the_memory_is_used_up(model):
+    jobs = Jobs(cost(Request.from_json({"alternatives": True}), 900) + 3 * OVERHEAD)
+    first, second, third = (ask(jobs, model, length=300, alternatives=True) for _ in range(3))
+    with pytest.raises(Busy, match="long texts"):
+        ask(jobs, model, length=300, alternatives=True)
+    jobs[second].append("a" * 300)
+    jobs[second].publish()
+    for job_id in (second, first, third):
+        jobs[job_id].finish("length")
+    jobs[second].news(0)  # most recently read
+    fourth = ask(jobs, model, length=100, alternatives=True)
+    assert all(map(jobs.get, (first, second, third, fourth)))
+    fifth = ask(jobs, model, length=600, alternatives=True)
+    assert not any(map(jobs.get, (first, third)))
+    assert all(map(jobs.get, (second, fourth, fifth)))
+    jobs.close()
+
+
+def test_ended_jobs_with_alternatives_expire_without_further_requests(model, monkeypatch):
+    monkeypatch.setattr("minichar.web.jobs.EXPIRE_INTERVAL", 0.02)
+    monkeypatch.setattr("minichar.web.jobs.KEEP_ALTERNATIVES", 0.05)
+    returned = []
+    monkeypatch.setattr("minichar.web.jobs.return_memory", lambda: returned.append(set(jobs._jobs)))
+    jobs = Jobs(2**20)
+    running, large, small = (ask(jobs, model, alternatives=wanted) for wanted in (True, True, False))
+    for ended in (large, small):
+        jobs[ended].finish("length")
+    wait_for(lambda: returned)
+    assert returned == [{running, small}]
+    jobs.close()
+
+
+def test_alternatives_take_little_memory(client, queue):
+    response = client.post("/api/generate", json={"length": 2000, "alternatives": True, "stop": []})
+    job = queue._jobs[events_of(response).all[0][2]["job"]]
+    tracemalloc.start()
+    copy = job.news(0)
+    assert tracemalloc.get_traced_memory()[0] < 2000 * 60
+    tracemalloc.stop()
+    assert len(list(copy.details)) == 2000
+
+
+def test_alternatives_are_unpacked_in_pieces(send):
+    """Otherwise, 16 readers of one long text would need 400 MB."""
+    data = {"length": 1300, "alternatives": True, "stop": [], "seed": 5}
+    whole = events_of(send("POST", "/api/generate", data))
+    path = f"/api/generate/{whole.all[0][2]['job']}"
+    again = events_of(send("GET", path, route="/api/generate/{job}", headers={"Last-Event-ID": "100"}))
+    assert (again.text, again.details) == (whole.text[100:], whole.details[100:])
+    assert [(name, end) for name, end, _ in again.all[1:]] == [
+        ("text", 600),
+        ("text", 1100),
+        ("text", 1300),
+        ("end", 1300),
+    ]
+
+
+def test_one_document_is_built_at_a_time(client, monkeypatch):
+    held = []
+    monkeypatch.setattr("minichar.web.app.document", lambda *_: {"held": held.append(BUILDING.locked())})
+    monkeypatch.setattr(Completion, "document", lambda *_: {"held": held.append(BUILDING.locked())})
+    for path in ("/api/generate", "/v1/completions"):
+        assert client.post(path, json={"stream": False}).status_code == 200
+    assert held == [True, True]

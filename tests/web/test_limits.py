@@ -1,0 +1,106 @@
+"""Test the limit on the number of requests that a client may have at the same time."""
+
+import json
+
+import pytest
+from web_helpers import LONG, wait_for
+
+from minichar.web.app import create_app
+from minichar.web.completions import Completion
+from minichar.web.delivery import PART
+
+
+def start(client, **environ):
+    """Start a stream, and return the response and the id of its job."""
+    response = client.post("/api/generate", json=LONG, **environ)
+    return response, json.loads(next(response.response).decode().partition("data: ")[2])["job"]
+
+
+def test_limit_per_client(queue):
+    client = create_app(queue, per_client=2).test_client()
+    (first, job), (second, _) = start(client), start(client)
+    document = {"length": 5, "stream": False}
+    third = client.post("/api/generate", json={})
+    assert (third.status_code, third.headers["Retry-After"]) == (429, "2")
+    assert "2 requests" in third.json["error"]
+    first.close()
+    client.delete(f"/api/generate/{job}")
+    for _ in range(5):  # completed and rejected requests do not count
+        assert client.post("/api/generate", json=document, buffered=True).status_code == 200
+        assert client.post("/api/generate", json={"length": 5}).data
+        assert client.post("/api/generate", json={"length": -5}).status_code == 400
+    second.close()
+
+
+def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch):
+    """Otherwise, a client could start any number of jobs by repeatedly opening and closing streams."""
+    client, document = create_app(queue, per_client=1).test_client(), {"length": 5, "stream": False}
+    response, job = start(client)
+    response.close()
+    assert client.post("/api/generate", json={}).status_code == 429
+    resumed = client.get(f"/api/generate/{job}")  # continues to count as one request
+    assert resumed.status_code == 200
+    assert client.get(f"/api/generate/{job}").status_code == 429
+    monkeypatch.setattr("minichar.web.rate_limit.ABANDONED_AFTER", 0.1)
+    resumed.close()
+    wait_for(lambda: client.post("/api/generate", json=document, buffered=True).status_code == 200)
+    client.post("/api/generate", json={"length": 5}).close()  # without reading
+    wait_for(lambda: client.post("/api/generate", json=document, buffered=True).status_code == 200)
+
+
+def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
+    client = create_app(queue, per_client=1).test_client()
+    sent = client.post("/api/generate", json={"length": 3000, "alternatives": True, "stream": False})
+    parts = iter(sent.response)
+    assert len(next(parts)) == PART
+    assert client.post("/api/generate", json={}).status_code == 429
+    page = client.get("/plain")
+    assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (429, "text/html", "2")
+    assert sum(map(len, parts)) + PART == sent.content_length
+    sent.close()
+    assert client.post("/api/generate", json={"length": 1, "stream": False}).json["text"]
+
+
+def test_a_document_that_cannot_be_built_does_not_count(queue, monkeypatch):
+    client = create_app(queue, per_client=1).test_client()
+    monkeypatch.setattr(Completion, "document", lambda *_: 1 / 0)
+    for _ in range(2):
+        assert client.post("/v1/completions", json={"max_tokens": 5}).status_code == 500
+
+
+def test_limit_on_the_legacy_routes(queue, monkeypatch):
+    monkeypatch.setattr("minichar.web.legacy.LENGTH", 5000)
+    client = create_app(queue, per_client=1).test_client()
+
+    def submit():
+        return client.post("/api", json={"primetext": ""})
+
+    first = submit().json["sid"]
+    assert submit().status_code == client.post("/api/generate", json={}).status_code == 429
+    assert client.post("/res", json={"sid": first}).json["responds"] == "0"
+    assert submit().status_code == 429
+    wait_for(lambda: client.post("/res", json={"sid": first}).json["responds"] != "0")
+    assert submit().status_code == 200
+    assert client.post("/res", json={"sid": first}).json["responds"] == "0"  # at the limit
+    monkeypatch.setattr(queue, "submit", lambda request: pytest.fail("called"))
+    assert submit().status_code == 429
+
+
+def test_each_client_and_each_ipv6_network_has_its_own_limit(queue):
+    client = create_app(queue, per_client=1).test_client()
+    held = []
+    for address, status in (
+        ("10.0.0.1", 200),
+        ("10.0.0.2", 200),
+        ("10.0.0.1", 429),
+        ("2001:db8::1", 200),
+        ("2001:db8::f:2", 429),
+        ("2001:db8:0:1::1", 200),
+        ("::ffff:10.0.0.3", 200),
+        ("::ffff:10.0.0.4", 200),
+        ("10.0.0.4", 429),
+    ):
+        held.append(client.post("/api/generate", json=LONG, environ_base={"REMOTE_ADDR": address}))
+        assert held[-1].status_code == status
+    for response in held:
+        response.close()
