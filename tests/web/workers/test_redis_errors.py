@@ -1,0 +1,93 @@
+"""Test invalid Redis URLs, jobs that fail, and errors in the threads of servers and workers."""
+
+import pytest
+from redis_helpers import run, text_of, worker_in_thread
+from web_helpers import wait_for
+
+from minichar import MinicharError
+from minichar.web import worker
+from minichar.web.request import Request
+from minichar.web.store import Store
+
+
+def fail_once(error):
+    """Return a function that raises an error and, when it is called again, calls the original function."""
+
+    def wrap(original):
+        errors = [error]
+
+        def wrapped(*arguments, **options):
+            if errors:
+                raise errors.pop()
+            return original(*arguments, **options)
+
+        return wrapped
+
+    return wrap
+
+
+def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
+    queue, running_worker, sampled, monkeypatch, caplog
+):
+    request = Request.from_json({"length": 300, "seed": 5})
+    monkeypatch.setattr(queue._store, "read", fail_once(RuntimeError("boom"))(queue._store.read))
+    assert text_of(queue, queue.submit(request)) == ("", "closing")
+    assert "boom" in caplog.text
+    assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
+
+
+@pytest.mark.parametrize("method", ["add", "unfinished", "expire_queue", "abandoned"])
+def test_a_worker_survives_unexpected_errors(queue, redis_url, model, sampled, monkeypatch, caplog, method):
+    """Each method is called in one of the threads of a worker."""
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
+    monkeypatch.setattr(worker, "READ_TIMEOUT", 0.1)
+    with worker_in_thread(redis_url, model) as one:
+        store = one.store
+        monkeypatch.setattr(store, method, fail_once(RuntimeError("boom"))(getattr(store, method)))
+        wait_for(lambda: "boom" in caplog.text or method == "add")
+        job_id = queue.submit(Request.from_json({"length": 300, "seed": 5}))
+        assert text_of(queue, job_id) == (sampled(300), "length")
+        assert "boom" in caplog.text
+
+
+def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):
+    store = running_worker.store
+    store.put("request", "deadly", Request.from_json({"model": "toy"}).dump(), 60)
+    for _ in range(worker.MAX_ATTEMPTS):
+        store.increment("attempts", "deadly")
+    run(running_worker, "deadly")
+    (update,) = (update for update in queue.follow("deadly", 0) if update)
+    assert (update.reason, "5 workers died" in update.error) == ("error", True)
+
+    store.put("request", "unknown", Request.from_json({"model": "toy", "prime": "☃"}).dump(), 60)
+    run(running_worker, "unknown")
+    (update,) = (update for update in queue.follow("unknown", 0) if update)
+    assert "not in the vocabulary" in update.error
+
+    run(running_worker, "expired")
+    assert store.updates("expired") == []
+
+
+def test_any_exception_in_a_worker_reaches_the_reader(queue, running_worker, monkeypatch, caplog):
+    def fail(*arguments):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(running_worker.schedulers["toy"], "submit", fail)
+    updates = queue.follow(queue.submit(Request.from_json({})), 0)
+    update = wait_for(lambda: next(updates))
+    assert (update.reason, "internal error" in update.error) == ("error", True)
+    assert "boom" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:99999x/0", "redis://[", "http://:secret@x", "x"])
+def test_invalid_url(url):
+    with pytest.raises(MinicharError, match=r"^invalid Redis URL: .*$") as caught:
+        Store(url, retries=0)
+    assert "secret" not in str(caught.value)
+
+
+def test_problem_names_the_server_but_not_the_password(redis_url):
+    problem = Store("redis://:secret@127.0.0.1:1/0", retries=0).problem()
+    assert problem.startswith("cannot connect to Redis at redis://127.0.0.1:1/0: ")
+    assert "secret" not in problem
+    assert Store(redis_url, retries=0).problem() is None

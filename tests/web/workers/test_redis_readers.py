@@ -1,0 +1,151 @@
+"""Test readers of jobs in Redis: what they read, when they end, and the connections they need."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from redis_helpers import text_of, worker_in_thread
+from web_helpers import LONG, wait_for
+
+from minichar.web import legacy, redis_queue
+from minichar.web.app import create_app
+from minichar.web.details import Details
+from minichar.web.job import ABANDONED_AFTER, Update
+from minichar.web.request import Request
+from minichar.web.store import CONNECTIONS, UNSEEN_AFTER, client
+
+
+def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
+    """With hundreds of readers, its threads can wait for each other for more than ten seconds."""
+    job_id = queue.submit(Request.from_json(LONG))
+
+    def left():
+        return queue._store.client.pttl(f"minichar:seen:{job_id}") / 1000
+
+    assert ABANDONED_AFTER < left() <= UNSEEN_AFTER
+    reader, other = queue.follow(job_id, 0), queue.follow(job_id, 0)
+    next(reader), next(other)
+    assert left() > ABANDONED_AFTER
+    reader.close()
+    queue.leave(job_id)
+    assert left() > ABANDONED_AFTER
+    other.close()
+    queue.leave(job_id)
+    assert 0 < left() <= ABANDONED_AFTER
+    queue.cancel(job_id)
+
+
+def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker, monkeypatch):
+    """Otherwise, a client could have more running jobs than it is allowed requests."""
+    monkeypatch.setattr(legacy, "LENGTH", 20000)
+    monkeypatch.setattr(legacy, "READ_TIMEOUT", 0.2)
+    client, store = create_app(queue).test_client(), queue._store
+
+    def left():
+        keys = [*store.client.scan_iter("minichar:seen:*")]
+        return [store.client.pttl(key) / 1000 for key in keys]
+
+    client.post("/api", json={"primetext": "a", "temperature": 1})
+    client.post("/api/generate", json=LONG).close()
+    assert len(left()) == 2
+    assert max(left()) <= ABANDONED_AFTER
+    job_id = client.post("/api", json={"primetext": "a", "temperature": 1}).json["sid"]
+    assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
+    assert len(left()) == 3
+    assert max(left()) <= ABANDONED_AFTER
+    for task in running_worker.tasks["toy"].copy():
+        queue.cancel(task.job_id)
+
+
+def test_readers_end_if_their_job_is_lost(queue, monkeypatch):
+    monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
+    queue._store.put("request", "job", Request.from_json({"model": "toy"}).dump(), 60)
+    updates = queue.follow("job", 7)
+    assert next(updates) is None
+    queue._store.client.flushall()
+    assert list(filter(None, updates)) == [Update("", Details(), 7, "closing")]
+
+
+def test_readers_end_when_the_server_stops(queue, running_worker):
+    job_id = queue.submit(Request.from_json(LONG))
+    threading.Timer(0.3, queue.close).start()
+    text, reason = text_of(queue, job_id)
+    assert (0 < len(text) < 20000, reason) == (True, "closing")
+    assert text_of(queue, job_id) == ("", "closing")  # begins to read after the subscriber has stopped
+    running_worker.store.put("cancelled", job_id, "", 60)
+
+
+def test_characters_published_twice_are_read_once(queue):
+    """A slow worker may continue publishing after another worker has taken over its job."""
+    store = queue._store
+    for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7), ("h", 8)):
+        store.add({"job": [Update(text, Details(), end)]})
+    store.add({"job": [Update("", Details(), 8, "length"), Update("x", Details(), 9)]})
+    assert text_of(queue, "job") == ("abcdefgh", "length")
+    assert text_of(queue, "job", 4) == ("efgh", "length")
+
+
+def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(queue, redis_url, model, sampled):
+    """Each of 120 jobs has two readers; one of them starts after the job has ended."""
+    whole, read = sampled(60), []
+    with worker_in_thread(redis_url, model, columns=120) as one:
+
+        def read_twice():
+            job_id = queue.submit(Request.from_json({"length": 60, "seed": 5}))
+            read.append(text_of(queue, job_id))
+            read.append(text_of(queue, job_id, 20))
+
+        threads = [threading.Thread(target=read_twice) for _ in range(120)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(read) > 50)
+        assert queue.models()
+        # Two pools in the worker and two in the server.
+        assert one.store.client.info("clients")["connected_clients"] <= 4 * CONNECTIONS + 10
+        for thread in threads:
+            thread.join()
+    assert Counter(read) == {(whole, "length"): 120, (whole[20:], "length"): 120}
+
+
+def test_threads_wait_for_a_free_connection(queue, redis_url, monkeypatch):
+    monkeypatch.setattr("minichar.web.store.CONNECTIONS", 1)
+    one = client(redis_url, retries=0)
+    newest = max(int(client["id"]) for client in queue._store.client.client_list())
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(lambda i: one.incr("n"), range(200)))[-1]
+    assert sum(int(client["id"]) > newest for client in queue._store.client.client_list()) == 1
+    one.close()
+
+
+def test_readers_of_the_same_job_do_not_disturb_each_other(queue):
+    store = queue._store
+    store.add({"job": [Update("ab", Details(), 2), Update("", Details(), 2, restarted=True)]})
+    first = filter(None, queue.follow("job", 0))
+    assert [next(first).text, next(first).restarted] == ["ab", True]
+    second = filter(None, queue.follow("job", 0))
+    assert next(second).text == "ab"
+    store.add({"job": [Update("c", Details(), 3, "length")]})
+    assert list(first) == [Update("c", Details(), 3, "length")]
+    assert [update.text for update in second] == ["", "c"]
+
+
+def test_a_reader_that_joins_during_a_read_receives_the_whole_text(queue, monkeypatch):
+    store, read, late = queue._store, queue._store.read, []
+
+    def read_while_another_joins(positions, wait):
+        found = list(read(positions, wait))
+        if found and not late:
+            late.append(queue._subscriber.reader("job"))
+            late.append(late[0].__enter__())
+        return found
+
+    store.add({"job": [Update("ab", Details(), 2)]})
+    with queue._subscriber.reader("job") as inbox:
+        assert inbox.get(timeout=5)
+        monkeypatch.setattr(store, "read", read_while_another_joins)
+        store.add({"job": [Update("c", Details(), 3)]})
+        wait_for(lambda: len(late) == 2)
+        texts = ""
+        while "ab" not in texts:
+            texts += str(late[1].get(timeout=5))
+        late[0].__exit__(None, None, None)
