@@ -58,7 +58,7 @@ class MinicharError(Exception):
 
 
 class Completed(MinicharError):
-    """Raised if a training run cannot be resumed because it has reached its last step or was ended by `patience`."""
+    """Raised if a training run cannot be resumed: it has reached its last step or was ended by `patience`."""
 
 
 def counted(n: int, noun: str) -> str:

@@ -35,8 +35,8 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     for value in values:
         if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
             raise click.UsageError(
-                f"{parameter.opts[0]} is {plain(value)}; it must be a host name such as demo.example, without "
-                "scheme or port (in Punycode if it is not ASCII)",
+                f"{parameter.opts[0]} is {plain(value)}; it must be a host name such as demo.example, "
+                "without scheme or port (in Punycode if it is not ASCII)",
                 ctx,
             )
     return values

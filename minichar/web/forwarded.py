@@ -13,8 +13,8 @@ def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
     """Return an application that is passed the address of the client instead of the proxy's.
 
     Waitress and Werkzeug can also do this, but Waitress truncates IPv4-mapped addresses and rejects requests
-    with a malformed header, part of which the client controls. Werkzeug does not check the address, so a client
-    whose address is sent with a port would count as a new one for each connection.
+    with a malformed header, part of which the client controls. Werkzeug does not check the address, so a
+    client whose address is sent with a port would count as a new one for each connection.
 
     Parameters
     ----------

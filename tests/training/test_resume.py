@@ -179,7 +179,7 @@ def test_a_run_that_was_ended_by_patience_continues_only_with_more_patience(sett
     short = begin(settings_of(**options, patience=1)).trainer
     list(short.run())
     assert short.iteration < whole.iteration < whole.iterations
-    error = "has ended: the validation loss has not improved in 1 evaluation; increase patience to continue"
+    error = "not improved in 1 evaluation, and patience is 1: set a larger value, or 0, to continue"
     with pytest.raises(Completed, match=error):
         resume(short.saver.saved[-1], {})
     longer = resume(short.saver.saved[-1], {"patience": 2}).trainer

@@ -96,9 +96,16 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
             (
                 ["serve", "no.npz", "--allow-host", name],
                 2,
-                f"--allow-host is {name}; it must be a host name without",
+                f"--allow-host is {name}; it must be a host name such as demo.example, without",
             )
-            for name in ("demo.example:8080", "https://demo.example", "a.example,b.example", "*.example")
+            for name in (
+                "demo.example:80",
+                "https://demo.example",
+                "a.example,b.example",
+                "*.example",
+                ".example",
+                "例.example",
+            )
         ),
         (["serve", "no.npz", "--allow-host", ""], 2, "--allow-host is ''; it must be"),
         *(
@@ -168,6 +175,9 @@ def test_the_limits_given_as_options_apply(command, monkeypatch, folder):
     names = ("--allow-host", "demo.example", "--trusted-proxy", "0:0::9", "--api-key-file", "keys")
     assert command("serve", *names, "--memory", 1, "--per-client", 1).exit_code == 0
     assert found == [200, 429, 503, 401, 400, "::9"]
+    names = ("--trusted-proxy", "::ffff:127.0.0.1", "--per-client", 1, "--memory", 1)
+    assert command("serve", *names).exit_code == 0
+    assert found[-1] == "127.0.0.1"
 
 
 def test_serve_and_worker_wait_for_redis(serve, start):

@@ -101,6 +101,18 @@ def test_card_moves_with_the_text_and_closes_when_its_character_is_out_of_view(v
     page.keyboard.press("End")  # scrolls the text
     page.wait_for_timeout(100)
     expect(page.locator("#card")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("#card button").first).to_be_focused()
+    page.evaluate("document.getElementById('text').scrollTop = 0")
+    expect(page.locator("#card")).to_be_hidden()
+    expect(page.locator("#text [data-i='2999']")).to_be_focused()
+
+
+def test_card_closes_when_the_page_is_restored(visit, port):
+    page = coloured(visit, port, n=3000)
+    open_card(page, 2900)
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(page.locator("#card")).to_be_hidden()
 
 
 def test_reading_is_punctuated_in_the_language_of_the_page(visit, port):

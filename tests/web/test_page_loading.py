@@ -73,6 +73,21 @@ def test_the_status_of_a_text_stays_when_the_models_are_loaded(visit, port):
     expect_status(page, "30 characters")
 
 
+def test_a_text_is_not_said_to_wait_for_a_worker_while_only_the_list_of_models_does(visit, port):
+    page = visit(port).context.new_page()
+    lists = []
+    page.route(
+        "**/api/models", lambda route: lists.append(route) or route.fulfill(json={"models": []}), times=2
+    )
+    page.goto(f"http://127.0.0.1:{port}/")
+    expect_status(page, "No worker is running")
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+    expect(page.locator("#model option").first).to_be_attached()
+    assert len(lists) == 2
+    expect_status(page, "30 characters")
+
+
 def test_the_example_does_not_replace_a_prompt_that_is_being_written(visit, port):
     page, release = another_tab(visit(port))
     page.fill("#prime", "山")
@@ -91,6 +106,8 @@ def test_a_link_to_a_missing_model_says_so_while_the_text_is_generated(visit, po
     page.click("#language")
     page.click("#stop")
     expect_status(page, missing + "Stopped")
+    page.click("#copy")
+    expect(page.locator("#status")).to_have_text("Copied to the clipboard.")
     generate(page, "a", 30)
     expect(page.locator("#status")).to_have_text("Length limit reached: 30 characters, seed 5.")
 

@@ -38,7 +38,6 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
 def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker, monkeypatch):
     """Otherwise, a client could have more running jobs than it is allowed requests."""
     monkeypatch.setattr(legacy, "LENGTH", 20000)
-    monkeypatch.setattr(legacy, "READ_TIMEOUT", 0.2)
     client, store = create_app(queue).test_client(), queue._store
 
     def left():
