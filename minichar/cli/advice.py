@@ -14,7 +14,7 @@ UNDERFITTING = 0.02
 PLATEAU = 0.002
 """Improvement in validation loss, in nats, below which the loss has plateaued."""
 MUCH_DROPOUT = 0.25
-"""Dropout probability at or above which more dropout is not recommended."""
+"""Dropout probability at or above which neither more dropout nor a smaller model is recommended."""
 NEGLIGIBLE = 0.01
 """Validation loss, in nats, below which there is nothing left to learn."""
 FEW_UPDATES = 500
@@ -34,12 +34,11 @@ def size_advice(ratio: float, dropout: float) -> str:
 
 
 def regularisation(dropout: float) -> str:
-    """Return suggestions for reducing overfitting, given the current dropout."""
-    return (
-        "a smaller --rnn-size or more text"
-        if dropout >= MUCH_DROPOUT
-        else "--dropout or a smaller --rnn-size"
-    )
+    """Return suggestions for reducing overfitting, given the current dropout.
+
+    With much dropout, a smaller model usually has a higher validation loss (docs/quality.md).
+    """
+    return "more text" if dropout >= MUCH_DROPOUT else "--dropout or a smaller --rnn-size"
 
 
 def updates_advice(updates: int, B: int, T: int) -> str:
