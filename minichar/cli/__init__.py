@@ -96,7 +96,7 @@ def one_line_errors() -> Iterator[None]:
             f"out of memory ({error}): reduce --rnn-size, --batch-size or --seq-length"
         ) from error
     except KeyboardInterrupt as error:
-        click.echo("\nAborted!", err=True)
+        click.echo(f"\n{str(error) or 'Aborted!'}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
         raise click.exceptions.Exit(BROKEN_PIPE) from error

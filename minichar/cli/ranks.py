@@ -97,7 +97,7 @@ def report(error: BaseException, where: str) -> None:
     if isinstance(error, MinicharError):
         click.echo(f"Error: {error.with_flags} ({where})", err=True)
     elif isinstance(error, KeyboardInterrupt):
-        click.echo("Aborted!", err=True)
+        click.echo(str(error) or "Aborted!", err=True)
     else:
         traceback.print_exception(error)
 
@@ -109,6 +109,9 @@ class Silent:
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        """Do nothing."""
+
+    def say_at_once(self, line: str) -> None:
         """Do nothing."""
 
     def show(self, event: Event) -> None:

@@ -18,6 +18,7 @@ import click
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.cli.log import Log
+from minichar.cli.stopping import write_at_once
 from minichar.errors import Option, counted
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
@@ -97,6 +98,10 @@ class Report:
         with self.display():
             click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
 
+    def say_at_once(self, line: str) -> None:
+        """Print a line like `say`, but from a signal handler."""
+        write_at_once(("" if self.bar.hidden else CLEAR_LINE) + f"{line}\n")
+
     def introduce(self) -> None:
         """Print a description of the text, the model and the device."""
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
@@ -120,6 +125,9 @@ class Report:
             lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
+            if (limit := self.trainer.settings.max_time) and "max_time" not in self.run.changes:
+                limit_from = "as in the original run; change it with --max-time"
+                lines.append(f"           time limit: {limit:g} min, {limit_from}")
             for name, value in self.run.changes.items():
                 shown = f"{value:g}" if isinstance(value, float) else value
                 lines.append(f"           {Option(name).flag} is now {shown}")
@@ -229,8 +237,10 @@ class Report:
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
-        if self.trainer.stopping and self.last:
-            self.say(f"stopped at epoch {self.trainer.epoch:.2f}; resume with:")
+        stopped = self.trainer.stopping or self.trainer.timetable.is_over_time()
+        if stopped and self.last and self.trainer.iteration < self.trainer.iterations:
+            at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
+            self.say(f"{at}resume with:")
             self.say(f"  minichar train --resume {quote(str(self.last))}")
         best = self.trainer.best
         if best:

@@ -1,8 +1,11 @@
 """Save a checkpoint when training is interrupted."""
 
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -15,27 +18,42 @@ PATIENCE = 0.5
 class Stoppable(Protocol):
     """Protocol for a trainer or sweep that can be stopped."""
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether all training so far is saved or is being saved."""
+
     def stop(self) -> None:
         """Save a checkpoint and stop as soon as possible. Safe to call from a signal handler."""
 
 
 @contextmanager
-def stopping(work: Stoppable) -> Iterator[list[int]]:
+def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]:
     """Stop training on one of the signals in `STOP`, and save a checkpoint.
 
-    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt. Yields a list that receives
-    the number of the first signal.
+    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt, unless all training is already
+    saved. All later signals are ignored until the end of the block. Yields a list that receives the number of
+    the first signal.
+
+    Parameters
+    ----------
+    work : Stoppable
+    say : callable
+        ``say(line)`` prints a line. It is called from a signal handler.
     """
     received: list[int] = []
-    stopped_at: list[float] = []
+    patient_until = inf
 
     def stop(number: int, frame: object) -> None:
+        nonlocal patient_until
         if not received:
             received.append(number)
             work.stop()
-            stopped_at.append(monotonic())
-        elif monotonic() - stopped_at[0] >= PATIENCE:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT and not work.is_saved:
+                say("stopping after this chunk (press Ctrl-C again to stop at once without saving)")
+            patient_until = monotonic() + PATIENCE
+        elif monotonic() >= patient_until and not work.is_saved:
+            patient_until = inf  # another exception could prevent the cursor from being shown again
+            raise KeyboardInterrupt("stopped without saving")
 
     numbers = [getattr(signal, name) for name in STOP if hasattr(signal, name)]
     # Some signals are ignored under nohup and in background jobs of shell scripts.
@@ -46,3 +64,13 @@ def stopping(work: Stoppable) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def write_at_once(text: str) -> None:
+    """Write to standard error. Unlike `click.echo`, this can be called from a signal handler.
+
+    A handler may interrupt a write to the same stream, and Python's buffers do not support a write within
+    another one.
+    """
+    with suppress(OSError):  # for example, the terminal is closed
+        os.write(sys.stderr.fileno(), text.encode())

@@ -156,14 +156,16 @@ def command(
     announce_waits(*devices)
     sweep = Sweep(sweep_dir, plan, storage, devices)
     in_environment = ctx.get_parameter_source("storage") is ParameterSource.ENVIRONMENT
-    with SweepReport(sweep, trials, quiet, in_environment) as report, stopping(sweep) as received:
-        for event in sweep.run(trials, minutes):
-            report.show(event)
-    report.finish()
-    if ranked := results(sweep.study):
-        click.echo(os.fsencode(train_command({**sweep.plan.given, **ranked[0].values})))
-    if received:
-        ctx.exit(128 + received[0])
+    report = SweepReport(sweep, trials, quiet, in_environment)
+    with stopping(sweep, report.say_at_once) as received:
+        with report:
+            for event in sweep.run(trials, minutes):
+                report.show(event)
+        report.finish()
+        if ranked := results(sweep.study):
+            click.echo(os.fsencode(train_command({**sweep.plan.given, **ranked[0].values})))
+        if received:
+            ctx.exit(128 + received[0])
     running = any(trial.state.name == "RUNNING" for trial in sweep.study.trials)  # in another process
     if not (ranked or running or sweep.stopping):
         ctx.exit(1)

@@ -7,6 +7,7 @@ from time import monotonic
 import click
 
 from minichar.cli.report import CLEAR_LINE, REFRESH, duration
+from minichar.cli.stopping import write_at_once
 from minichar.errors import counted
 from minichar.pictures.search import label
 from minichar.sweep.study import results
@@ -50,6 +51,10 @@ class SweepReport:
     def say(self, line: str) -> None:
         """Print a line in place of the progress line, if any."""
         click.echo(CLEAR_LINE + line if self.live else line, err=True)
+
+    def say_at_once(self, line: str) -> None:
+        """Print a line like `say`, but from a signal handler."""
+        write_at_once((CLEAR_LINE if self.live else "") + f"{line}\n")
 
     def show(self, event: Began | Event | Ended) -> None:
         """Report an event."""

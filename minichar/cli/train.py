@@ -132,14 +132,15 @@ def command(
             run = with_tf32_note(run)
 
         report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
-        with report, stopping(run.trainer) as received:
-            for event in run.trainer.run():
-                report.show(event)
-        try:
-            report.finish()
-        finally:
-            if received:
-                ctx.exit(128 + received[0])
+        with stopping(run.trainer, report.say_at_once) as received:
+            with report:
+                for event in run.trainer.run():
+                    report.show(event)
+            try:
+                report.finish()
+            finally:
+                if received:
+                    ctx.exit(128 + received[0])
 
 
 def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:

@@ -104,6 +104,11 @@ class Sweep:
         self.stopping = False
         self.trainer: Trainer | None = None
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether all training so far is saved or is being saved, and no trial is being started."""
+        return self.trainer is not None and self.trainer.is_saved
+
     def stop(self) -> None:
         """Save a checkpoint of the current trial, and stop. Safe to call from a signal handler."""
         self.stopping = True
@@ -125,6 +130,7 @@ class Sweep:
         with database_errors():
             while not self.stopping:
                 with ExitStack() as locks:
+                    self.trainer = None
                     trial = self.take(trials, locks)
                     if trial is None:
                         return
@@ -188,8 +194,6 @@ class Sweep:
             message = error.with_flags if isinstance(error, MinicharError) else f"out of memory ({error})"
             yield Ended(trial.number, "failed", values, error=message)
             return
-        finally:
-            self.trainer = None
         if pruned:
             self.study.tell(trial, state=state.PRUNED)
             yield Ended(trial.number, "pruned", values, best_loss(directory))

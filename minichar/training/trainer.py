@@ -64,6 +64,8 @@ class Trainer:
     train, val : Chunks
         The training and validation chunks of this process's streams. `val` has at most
         `Settings.max_val_chunks` chunks, which are the same at each evaluation.
+    is_saved : bool
+        Whether all training so far is saved or is being saved.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Trainer:
         self.learned = 0
         self.history = History()
         self.saver = Saver(settings.checkpoint_dir, settings.run_name, settings.keep, self._write)
-        self.stopping = False
+        self.stopping = self.is_saved = False
         self.timetable = Timetable(settings, len(split.train))
         if resumed is not None:
             restore(self, resumed)
@@ -180,6 +182,7 @@ class Trainer:
     @np.errstate(over="ignore", invalid="ignore")  # `check` reports a non-finite loss
     def learn(self) -> Array:
         """Train on the next chunk; return its loss, a scalar array on the device."""
+        self.is_saved = False
         k = self.iteration % len(self.train)
         if k == 0:
             self.step.network.reset()
@@ -271,6 +274,7 @@ class Trainer:
         return self._saved(self.saver.save_latest)
 
     def _saved(self, save: Callable[[], Saved]) -> Saved:
+        self.is_saved = True
         self.state = state_of(self)
         saved = self.team.lead(save)
         self.timetable.saved()

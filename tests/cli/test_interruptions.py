@@ -4,12 +4,16 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from toys import TOY, parts
 
+from minichar.checkpoints import checkpoint
 from minichar.checkpoints.naming import best_checkpoint
+from minichar.cli.report import Report
+from minichar.cli.stopping import stopping
 from minichar.training.trainer import Trainer
 
 
@@ -70,8 +74,57 @@ def test_second_signal_exits_at_once_after_the_patience(cli, home, monkeypatch, 
 
     monkeypatch.setattr(Trainer, "learn", impatient)
     stderr = cli("train", "--data", "input.txt", *TOY, status=130).stderr
-    assert ("Aborted!" in stderr) == (patience == 0)
+    assert ("\nstopped without saving\n" in stderr) == (patience == 0)
     assert len(list((home / "cv").iterdir())) == (patience > 0)
+
+
+@pytest.mark.parametrize("during", ["save", "finish"])
+def test_signals_during_the_last_save_and_the_closing_messages_are_ignored(
+    cli, home, monkeypatch, handlers, during
+):
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", 0)
+    interrupt_at(monkeypatch, 9, signal.SIGINT)
+    owner, name = {"save": (checkpoint, "save"), "finish": (Report, "finish")}[during]
+    original = getattr(owner, name)
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        original(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    result = cli("train", "--data", "input.txt", *TOY, status=130)
+    (path,) = (home / "cv").iterdir()
+    assert f"resume with:\n  minichar train --resume cv/{path.name}\n" in result.stderr
+    assert result.stdout == f"cv/{path.name}\n"
+
+
+def test_only_the_second_of_many_signals_raises_an_exception(monkeypatch, handlers):
+    """The next one would interrupt the clean-up, such as showing the cursor again."""
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", 0)
+    said, raised = [], []
+    work = SimpleNamespace(stop=lambda: None, is_saved=False)
+    with stopping(work, said.append):
+        for n in range(4):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt as error:
+                raised.append((n, str(error)))
+    assert raised == [(1, "stopped without saving")]
+    assert said == ["stopping after this chunk (press Ctrl-C again to stop at once without saving)"]
+
+
+def test_a_signal_after_the_last_chunk_does_not_suggest_resuming(cli, home, monkeypatch, handlers):
+    finish = Report.finish
+
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        finish(self)
+
+    monkeypatch.setattr(Report, "finish", interrupted)
+    result = cli("train", "--data", "input.txt", *TOY, status=130)
+    assert "resume with" not in result.stderr
+    assert f"generate text: minichar sample {result.stdout}" in result.stderr
 
 
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_run(process, cli, home):

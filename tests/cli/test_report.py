@@ -45,7 +45,11 @@ def test_the_characters_that_are_left_out_are_counted(cli):
 
 def test_a_run_that_ends_early_says_why(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--max-time", 1e-6).stderr
-    assert re.search(r"^ended      at epoch 0\.\d\d: reached the time limit of 1e-06 minutes$", said, re.M)
+    ended = r"^ended      at epoch 0\.\d\d: reached the time limit of 1e-06 minutes\nresume with:\n"
+    path = re.search(rf"{ended}  minichar train --resume (\S+)$", said, re.M)[1]
+    kept = "\n           time limit: 1e-06 min, as in the original run; change it with --max-time\n"
+    assert kept in cli("train", "--resume", path).stderr
+    assert "time limit:" not in cli("train", "--resume", path, "--max-time", 2e-6).stderr
 
 
 @pytest.mark.parametrize(
