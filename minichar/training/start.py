@@ -158,11 +158,13 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     settings = keep_chosen(settings, saved)
     for name in FIXED:
         if name in changes and (value := getattr(settings, name)) != getattr(saved, name):
+            # A model can be fine-tuned with other settings, but not with another architecture.
+            fine_tune = ("start a new run with ", Option("init_from"))
             raise MinicharError(
                 Option(name, value),
                 f" cannot be used to resume {path}, which has {plain(getattr(saved, name))}: "
-                "omit the option, or start a new run with ",
-                Option("init_from"),
+                "omit the option, or ",
+                *(("train a new model",) if name in ARCHITECTURE else fine_tune),
             )
     check_effect(settings, changes)
     if "data" not in changes:

@@ -11,7 +11,7 @@ from toys import TEXT, parts, put_together, take, toy_model, toy_settings
 
 from minichar.checkpoints.checkpoint import load, save
 from minichar.errors import MinicharError
-from minichar.training.start import begin, resume, settings_of
+from minichar.training.start import ARCHITECTURE, begin, resume, settings_of
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,8 @@ from minichar.training.start import begin, resume, settings_of
     ],
 )
 def test_options_that_cannot_change_on_resuming(stopped, name, value):
-    error = f"^{name}={value!r} cannot be used to resume .*omit the option, .* with init_from"
+    other = "train a new model" if name in ARCHITECTURE else "start a new run with init_from"
+    error = f"^{name}={value!r} cannot be used to resume .*: omit the option, or {other}$"
     with pytest.raises(MinicharError, match=error):
         resume(stopped, {name: value})
 
