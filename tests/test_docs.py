@@ -188,9 +188,10 @@ def run(command: str) -> None:
         command = command.replace("tests/gpu", shlex.quote(str(ROOT / "tests" / "gpu"))) + " --dry"
     if command.startswith("python -m minichar.bench.load"):
         command += " --seconds 1 --clients 1 2"
-    if TRAIN.match(command):
-        resumed = "--resume" in command
-        command = re.sub(r"--max-epochs \d+", "--max-epochs 3", command) if resumed else command + SMALL
+    if TRAIN.match(command) and "--resume" in command:  # the run is finished and must be extended
+        command = re.sub(r" --max-epochs \d+", "", command) + " --max-epochs 3"
+    elif TRAIN.match(command):
+        command += SMALL
     if command.startswith("minichar sweep"):
         command = re.sub(r" --trials \d+", "", command) + " --trials 2"
         command += " --max-epochs 1" if "--search" in command else ""

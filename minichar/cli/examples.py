@@ -3,7 +3,7 @@
 EXAMPLES = {
     "train": (
         "minichar train --data my.txt --checkpoint-dir cv-mine",
-        "minichar train --resume cv-mine --max-epochs 40",
+        "minichar train --resume cv-mine",
         "minichar train --data data/tang300 --min-freq 2 --checkpoint-dir cv-tang300",
     ),
     "sweep": (

@@ -56,8 +56,8 @@ NEWEST = "--newest"
     is_flag=False,
     flag_value=NEWEST,
     help="Resume a run exactly where it stopped, from a checkpoint or from the newest one in a directory "
-    "(by default, --checkpoint-dir). The original options are kept, except for those that you specify, such "
-    "as a larger --max-epochs.",
+    "(by default, --checkpoint-dir). The original options are kept, except for those that you specify. To "
+    "extend a finished run, add a larger --max-epochs.",
 )
 @output(
     "--print-every",
