@@ -117,7 +117,8 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
     except (TypeError, OverflowError):
         raise wrong(name, value, words) from None
     for broken in (rule for rule in rules if not rule.holds(converted)):
-        raise wrong(name, converted, broken.words(), *broken.advice)
+        whole = isinstance(converted, float) and converted.is_integer()
+        raise wrong(name, int(converted) if whole else converted, broken.words(), *broken.advice)
     return converted
 
 

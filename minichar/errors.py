@@ -67,8 +67,13 @@ def counted(n: int, noun: str) -> str:
 
 
 def plain(value: object) -> str:
-    """Return a value as text on one line. An empty string and control characters are quoted."""
+    """Return a value as text on one line.
+
+    An empty string and control characters are quoted, and whole numbers have no decimal point.
+    """
     text = str(value)
+    if isinstance(value, float):
+        return text.removesuffix(".0")
     return text if (text and text.isprintable()) or not isinstance(value, str) else repr(value)
 
 

@@ -285,13 +285,13 @@ def test_several_samples_need_a_length(cli):
     [
         (
             ["--temperature", 0],
-            "--temperature is 0.0; it must be above 0 (for greedy decoding, use --argmax)",
+            "--temperature is 0; it must be above 0 (for greedy decoding, use --argmax)",
         ),
-        (["--temperature", -1], "--temperature is -1.0"),
+        (["--temperature", -1], "--temperature is -1;"),
         (["--temperature", "nan"], "--temperature is nan"),
         (["--temperature", "inf"], "--temperature is inf; it must be a finite number\n"),
         (["--top-k", -1], "--top-k is -1; it must be at least 0"),
-        (["--top-p", 0], "--top-p is 0.0"),
+        (["--top-p", 0], "--top-p is 0;"),
         (["--top-p", 1.5], "--top-p is 1.5; it must be above 0 and at most 1"),
         (["--length", -1], "--length is -1; it must be at least 0\n"),
         (["--length", 2**63], f"--length is {2**63}; it must be below 2**63\n"),

@@ -201,3 +201,10 @@ def test_the_teacher_forcing_ratio_decays_each_epoch():
 def test_large_limits_are_printed_in_full():
     with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576$"):
         Settings(rnn_size=0)
+
+
+def test_whole_numbers_out_of_range_have_no_decimal_point():
+    with pytest.raises(MinicharError, match=r"^max_epochs is -1; it must be from 0 to 1e\+15$"):
+        Settings(max_epochs=-1.0)
+    with pytest.raises(MinicharError, match=r"^rnn_size is 8\.0; it must be an integer$"):
+        Settings(rnn_size=8.0)
