@@ -21,13 +21,14 @@ from minichar.cli.options import (
     group,
     storage,
 )
+from minichar.cli.renamed import RENAMED
 from minichar.cli.saving import output
 from minichar.cli.settings import settings_options
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
 from minichar.devices.backend import Backend
-from minichar.errors import Option
+from minichar.errors import Option, plain
 from minichar.sweep.space import TYPES, Dimension, check_space, parse, read_space
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
@@ -40,7 +41,15 @@ ABSENT = {
     "--checkpoint-dir": "each trial has its own directory in --sweep-dir",
 }
 """Options of ``minichar train`` that ``minichar sweep`` does not have, and what to use instead."""
+RENAMED_HERE = {
+    old.replace("-", "_"): name
+    for old, new in RENAMED.items()
+    if (name := new.lstrip("-").replace("-", "_")) in TYPES
+}
+"""Options that other programs spell differently, with the names to use in --search."""
 DEFAULT_DIR = Path("sweep")
+BEST_DIR = Path("cv-best")
+"""Directory for the best model if it is trained again."""
 
 searching = group("Search")
 
@@ -52,7 +61,7 @@ class Search(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the dimension, or raise a `MinicharError`."""
-        return parse(value)
+        return parse(value, RENAMED_HERE)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -136,8 +145,8 @@ def command(
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or
     stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
-    checkpoint. To continue a sweep, run the command again; only --sweep-dir is required, and
-    --storage if it was specified.
+    checkpoint. To continue a sweep, run the command again; only --sweep-dir is required, --storage if it
+    was specified, and --trials if it is not 20.
 
     The command that trains the best model is printed to standard output, everything else to standard error.
     """
@@ -163,7 +172,8 @@ def command(
                 report.show(event)
         report.finish()
         if ranked := results(sweep.study):
-            click.echo(os.fsencode(train_command({**sweep.plan.given, **ranked[0].values})))
+            options = {**sweep.plan.given, **ranked[0].values, "checkpoint_dir": BEST_DIR}
+            click.echo(os.fsencode(train_command(options)))
         if received:
             ctx.exit(128 + received[0])
     running = any(trial.state.name == "RUNNING" for trial in sweep.study.trials)  # in another process
@@ -181,5 +191,6 @@ def train_command(options: dict[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(Option(name, value).flag)
         else:
-            words += [Option(name).flag, Escaped.spell(value) if name == "reset_on" else str(value)]
+            spell = {"reset_on": Escaped.spell}.get(name, plain if isinstance(value, float) else str)
+            words += [Option(name).flag, spell(value)]
     return join(words)

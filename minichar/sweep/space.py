@@ -74,8 +74,14 @@ class Dimension:
         return f"{self.name}={separator.join(map(str, self.values))}{LOG if self.log else ''}"
 
 
-def parse(text: str) -> Dimension:
+def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     """Return the dimension described by ``NAME=VALUES``.
+
+    Parameters
+    ----------
+    text : str
+    renamed : mapping, optional
+        The names of options that other programs spell differently. The error message suggests them.
 
     Raises
     ------
@@ -88,14 +94,20 @@ def parse(text: str) -> Dimension:
     if name in FIXED:
         raise MinicharError(option, " cannot be searched: set it to one value for the whole sweep")
     if name not in TYPES:
-        raise MinicharError(f"there is no option {written!r} to search{did_you_mean(name, TYPES)}")
+        similar = (renamed or {}).get(name)
+        suggestion = f"; did you mean {similar!r}?" if similar else did_you_mean(name, TYPES)
+        raise MinicharError(f"there is no option {written!r} to search{suggestion}")
     if not equals:
         raise MinicharError(option, " has no values to search: use, for example, rnn_size=64,128")
     body = values.removesuffix(LOG)
     log, is_range = body != values, ".." in body
-    converted = (convert(name, word.strip()) for word in body.split(".." if is_range else ","))
-    found = tuple(converted if is_range else dict.fromkeys(converted))
     asked = Option("search", text)
+    words = [word.strip() for word in body.split(".." if is_range else ",")]
+    if not is_range and "" in words:  # a shell splits `rnn_size=8, 16` into two arguments
+        advice = "write the list without spaces, such as rnn_size=64,128"
+        raise MinicharError(asked, f" has an empty value: {advice}")
+    converted = (convert(name, word) for word in words)
+    found = tuple(converted if is_range else dict.fromkeys(converted))
     if log and not is_range:
         raise MinicharError(asked, f" is a list: {LOG} is for ranges, such as 1e-3..1e-2{LOG}")
     if is_range and (TYPES[name] not in (int, float) or len(found) != 2 or not found[0] < found[1]):

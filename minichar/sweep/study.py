@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from minichar.checkpoints.naming import is_checkpoint
 from minichar.checks import declared, did_you_mean
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need
@@ -111,12 +112,17 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     Raises
     ------
     MinicharError
-        If Optuna is missing, the options differ, or the database cannot be opened.
+        If Optuna is missing, the options differ, the directory contains something else, or the database
+        cannot be opened.
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # A median is useful after a few trials, whereas Hyperband divides the trials among brackets.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
+    if not is_sweep(folder) and any(map(is_checkpoint, folder.glob("*.npz"))):
+        raise MinicharError(
+            f"{folder}/ contains the checkpoints of a training run: choose another --sweep-dir"
+        )
     with locking(folder / "sweep.lock"), database_errors(ImportError, KeyError, RuntimeError):
         engine = part("sqlalchemy.engine")
         file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))

@@ -47,8 +47,9 @@ def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     assert f"generate text: minichar sample sweep/trial-000{best}" in lines
     program, *words = shlex.split(result.stdout)
     assert program == "minichar"
-    again = cli(*words, "--checkpoint-dir", "again").stdout.strip()
-    assert loss_in_name(best_checkpoint(home / "again")) == losses[best], again
+    assert result.stdout.endswith(" --checkpoint-dir cv-best\n")
+    again = cli(*words).stdout.strip()
+    assert loss_in_name(best_checkpoint(home / "cv-best")) == losses[best], again
     assert cli("sweep", "--trials", 3).stdout == result.stdout, "all trials are already complete"
 
 
@@ -93,9 +94,16 @@ def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, 
     assert re.search(r"trial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}", said)
 
 
+def test_the_directory_of_a_training_run_is_rejected(refused, checkpoint, optuna):
+    error = refused("sweep", *OPTIONS, "--sweep-dir", "cv")
+    assert error == "Error: cv/ contains the checkpoints of a training run: choose another --sweep-dir"
+
+
 def test_options_are_spelt_as_on_the_command_line():
-    command = train_command({"use_ss": False, "reset_on": "\n\\", "savefile": "a b", "learning_rate": 1e-3})
-    words = ["--no-use-ss", "--reset-on", r"\n\\", "--savefile", "a b", "--learning-rate", "0.001"]
+    options = {"use_ss": False, "reset_on": "\n\\", "savefile": "a b", "title": "\a"}
+    command = train_command({**options, "learning_rate": 1e-3, "max_epochs": 1.0})
+    words = ["--no-use-ss", "--reset-on", r"\n\\", "--savefile", "a b", "--title", "\a"]
+    words += ["--learning-rate", "0.001", "--max-epochs", "1"]
     assert shlex.split(command) == ["minichar", "train", *words]
 
 
@@ -133,9 +141,10 @@ def test_six_processes_that_start_together_share_the_trials(process, home, optun
     [
         ((), 2, "nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log"),
         (("--search", "rnn_sise=4,8"), 1, "no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
+        (("--search", "lr=1e-3..1e-2"), 1, "no option 'lr' to search; did you mean 'learning_rate'?"),
         (("--search", "rnn_size=0..8"), 1, "--rnn-size is 0; it must be from 1"),
         (("--search", "rnn_size=4,8", "--rnn-size", 8), 1, "--rnn-size is specified more than once"),
-        (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "--val-frac 0.0 is too small: use a larger"),
+        (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "--val-frac 0 is too small: use a larger"),
         (("--space", "absent.toml"), 1, "search space absent.toml: No such file or directory\n"),
         (("--search", "rnn_size=4,8", "--data", "absent"), 1, "absent"),
         (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "own directory in --sweep-dir"),

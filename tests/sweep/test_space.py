@@ -25,6 +25,7 @@ def test_parse(text, expected):
         ("rnn_sise=64", "there is no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
         ("rnn_size", "--rnn-size has no values to search"),
         ("rnn_size=64,x", "--rnn-size is 'x'; it must be an integer"),
+        ("rnn_size=8,", "--search rnn_size=8, has an empty value: write the list without spaces, such as"),
         ("rnn_size=1.5..3", "--rnn-size is '1.5'; it must be an integer"),
         ("dropout=0.5..0.1", "--search dropout=0.5..0.1 is not a range from a smaller to a larger number"),
         ("dropout=0..0.1..0.2", "is not a range"),
@@ -61,7 +62,7 @@ def test_toml(tmp_path):
     ("search", "given", "message"),
     [
         (["rnn_size=0..4"], {}, "rnn_size is 0; it must be from 1"),
-        (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1.0"),
+        (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1; it must be "),
         (["dropout=-1..0.5"], {}, "dropout is -0.25"),  # both ends are valid, but not all values between them
         (["model=gru,lstm", "gru_reset=after,before"], {}, "gru_reset has no effect without model='gru'"),
         (["gru_reset=after,before"], {"model": "lstm"}, "gru_reset has no effect"),
