@@ -3,11 +3,10 @@
 A GRU (Cho et al. 2014) has a hidden state but no cell state. The update gate z blends the old state
 with a candidate n. With z = 1, the cell keeps the old state; with z = 0, the candidate becomes the
 new state. The reset gate r lets the candidate ignore part of the past. Two versions of the paper
-apply it at different points, and weights trained with one variant do not work with the other. As in
-lesson 7, the subscripts h and x select the columns of a matrix for the state and for x.
+apply it at different points, and weights trained with one variant do not work with the other.
 
 *Reset gate applied after the matrix product* (PyTorch, cuDNN, and minichar's default). The state
-and the input have separate weight matrices:
+and the input have separate weight matrices, whose columns without the bias are U_h and W_x:
 
     u = U @ [h_prev; 1]                      rows r, z, n
     a = W @ [x; 1]                           rows r, z, n
