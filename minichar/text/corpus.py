@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minichar.checks import at_least, checked
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, counted
 from minichar.text.cache import Cache
 from minichar.text.datasets import dataset_path, place, pydocs_text
 from minichar.text.finding import find_files
 from minichar.text.joining import Count, Text
 from minichar.text.mapping import gather, is_large
 from minichar.text.reading import check_encoding
-from minichar.text.vocabulary import Vocabulary, name_some
+from minichar.text.vocabulary import Vocabulary, code_points, name_some
 
 IN_MEMORY = "pydocs (in memory)"
 
@@ -109,6 +109,7 @@ def load_corpus(
         vocabulary = Vocabulary.from_counts(count.counts, min_freq)
     elif not vocabulary.unknown:
         _check_known(text.name, count.counts, vocabulary)
+    count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
     ids = _encode(text, vocabulary, count, store if cache else None)
     return Corpus(ids, count.starts, vocabulary, text.name, digest.result(), count.notes)
 
@@ -153,6 +154,15 @@ def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -
             Option("min_freq", 1),
             " or more, which has an unknown token",
         )
+
+
+def _replaced(count: Count, vocabulary: Vocabulary) -> Iterator[str]:
+    """Yield a message for the user if characters are replaced with the unknown token."""
+    known = count.counts[code_points(vocabulary.characters)]  # (V,), without the unknown token
+    distinct = int(np.count_nonzero(count.counts))
+    if rare := distinct - np.count_nonzero(known):
+        what, share = counted(distinct, "distinct character"), 1 - known.sum() / count.N
+        yield f"replaced {rare:,} of {what} with the unknown token ({share:.2%} of the text)"
 
 
 def _encode(

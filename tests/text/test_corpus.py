@@ -90,6 +90,9 @@ def test_min_freq_makes_rare_characters_unknown(tmp_path):
     corpus = load_corpus(path, min_freq=2)
     assert corpus.vocabulary == Vocabulary("ab", unknown=True)
     assert corpus.ids.tolist() == [0, 0, 1, 1, 2]
+    note = "replaced 1 of 3 distinct characters with the unknown token (20.00% of the text)"
+    assert corpus.notes == load_corpus(path, vocabulary=corpus.vocabulary).notes == (note,)
+    assert load_corpus(path, min_freq=1).notes == ()
     assert load_corpus(path).vocabulary == Vocabulary("abc")
 
 
@@ -144,7 +147,7 @@ def test_a_cached_corpus_equals_the_original(tmp_path, min_freq):
     assert first.ids.dtype == second.ids.dtype
     for name in ("vocabulary", "path", "digest", "notes"):
         assert getattr(first, name) == getattr(second, name)
-    assert len(second.notes) == 2
+    assert len(second.notes) == (3 if min_freq else 2)
 
 
 def test_the_cache_has_the_permissions_of_the_text(tmp_path, text_file):
