@@ -1,5 +1,6 @@
 """The public Python API, imported lazily on first use."""
 
+from minichar.api.keywords import suggesting
 from minichar.api.loading import load
 from minichar.api.model import Model
 from minichar.api.saving import save
@@ -7,8 +8,8 @@ from minichar.api.training import train
 from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
+from minichar.sampling import generate as sampling
 from minichar.sampling.choice import Choice
-from minichar.sampling.generate import generate, generate_many
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.vocabulary import Vocabulary
@@ -34,3 +35,5 @@ __all__ = [
     "teacher_forcing",
     "train",
 ]
+
+generate, generate_many = suggesting(sampling.generate), suggesting(sampling.generate_many)

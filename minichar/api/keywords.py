@@ -1,11 +1,15 @@
 """Suggest the correct name for a misspelt keyword argument."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from minichar.checks import did_you_mean
+from minichar.sampling.choice import Choice
+
+CHOICE = {field.name for field in fields(Choice)}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,12 +21,15 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     Raises
     ------
     TypeError
-        If a name is unknown. The message suggests the most similar parameter, if any.
+        If a name is unknown. The message suggests the most similar parameter, if any, or a `Choice`.
     """
     known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:
-        if name not in known:
-            raise TypeError(f"{function.__name__}() has no option {name!r}{did_you_mean(name, known)}")
+        if name in known:
+            continue
+        by_choice = "choice" in known and name in CHOICE
+        advice = f"; use choice=Choice({name}=...)" if by_choice else did_you_mean(name, known)
+        raise TypeError(f"{function.__name__}() has no option {name!r}{advice}")
 
 
 def suggesting(function: Callable[P, R]) -> Callable[P, R]:

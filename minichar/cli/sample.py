@@ -158,7 +158,7 @@ def command(
 def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
     """Print one sample as it is generated."""
     pieces = generate(model, **options)
-    first = next(pieces, "")  # raise prompt errors before printing anything
+    first = next(pieces, "")  # raise errors before printing anything
     try:
         print(options["prime"], first, sep="", end="", flush=True)
         for piece in pieces:

@@ -171,17 +171,26 @@ def generate_many(
     With the same seed, the first sample equals the output of `generate`, up to rounding in the matrix
     products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
     and the errors, see `generate`.
+
+    For example, to get the complete texts of four samples::
+
+        steps = generate_many(model, 4, length=200, choice=Choice(temperature=0.5))
+        texts = ["".join(pieces) for pieces in zip(*steps)]
     """
     length, num_samples, seed, stop = check_options(length, num_samples, seed, stop)
     characters = model.vocabulary.characters
     generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
     filters = [StopFilter(stop) for _ in range(num_samples)]
     encoded = prime_ids(model.vocabulary, prime, unknown, model.reset_on)
-    for ids in sample_ids(model, encoded, choice, generators, length):
-        yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
-        if all(f.stopped for f in filters):
-            return
-    yield [f.end() for f in filters]
+
+    def steps() -> Iterator[list[str]]:
+        for ids in sample_ids(model, encoded, choice, generators, length):
+            yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
+            if all(f.stopped for f in filters):
+                return
+        yield [f.end() for f in filters]
+
+    return steps()
 
 
 def generate(
@@ -194,8 +203,6 @@ def generate(
     choice: Choice = Choice(),
 ) -> Iterator[str]:
     """Yield text as it is generated, without the prime.
-
-    Errors for invalid arguments are raised on the first iteration.
 
     Parameters
     ----------
@@ -219,5 +226,4 @@ def generate(
     MinicharError
         If `prime` contains unknown characters and `unknown` is ``error``, or a value is out of range.
     """
-    for (piece,) in generate_many(model, 1, length, prime, seed, stop, unknown, choice):
-        yield piece
+    return (piece for (piece,) in generate_many(model, 1, length, prime, seed, stop, unknown, choice))

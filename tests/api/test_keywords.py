@@ -38,6 +38,14 @@ def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
             lambda: model.surprisal("ab", unknwon="skip"),
             "surprisal() has no option 'unknwon'; did you mean 'unknown'?",
         ),
+        (
+            lambda: minichar.generate(model, lenght=5),
+            "generate() has no option 'lenght'; did you mean 'length'?",
+        ),
+        (
+            lambda: minichar.generate_many(model, 2, temperature=0.5),
+            "generate_many() has no option 'temperature'; use choice=Choice(temperature=...)",
+        ),
         (lambda: model.save("a.npz", dtpye="float64"), "save() has no option 'dtpye'; did you mean 'dtype'?"),
         (lambda: model.save("a.npz", selff=1), "save() has no option 'selff'"),
         (lambda: minichar.Model.create(model.vocabulary, clss=1), "create() has no option 'clss'"),
