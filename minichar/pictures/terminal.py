@@ -53,7 +53,7 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
         label = f"{ticks[row]} ┤" if row in ticks else "│"
         lines.append(f"{label:>{axis}}{''.join(cells).rstrip()}")
     lines.append(f"{'└':>{axis}}{'─' * columns}")
-    lines.append(f"{'0':>{axis + 1}}{f'epoch {last:g}':>{columns - 1}}")
+    lines.append(f"{'0':>{axis + 1}}{f'epoch {round(last, 2):g}':>{columns - 1}}")
     return "\n".join([*lines, "", *map(_legend, MARKS, curves)]) + "\n"
 
 

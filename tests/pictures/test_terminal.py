@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,11 @@ def test_the_axes_have_labels():
     plot = text_plot([curve("x", (5.0, 4.0), (4.0, 1.0))], height=9)
     assert [float(label) for label in re.findall(r"([\d.]+) ┤", plot)] == [5.0, 3.0, 1.0]
     assert re.search(r"^ +0 +epoch 2$", plot, re.MULTILINE)
+
+
+def test_the_last_epoch_is_rounded():
+    short = replace(curve("x", (5.0, 4.0), (4.0, 1.0)), epochs=(2.5, 5.34091))
+    assert re.search(r"^ +0 +epoch 5\.34$", text_plot([short]), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
