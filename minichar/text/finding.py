@@ -57,10 +57,9 @@ def _missing(data: Path, path: Path) -> MinicharError:
     """Return the error for `path`, a missing file that `data` refers to."""
     if data.name in DATASETS and data.absolute() == dataset_path(data.name).parent.absolute():
         return MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
-    datasets = data.glob("*/input.txt") if data.is_dir() else ()
-    if found := sorted(repr(str(text.parent)) for text in datasets):
-        return MinicharError(f"{str(path)!r} does not exist: choose {' or '.join(found)}")
-    return MinicharError(
-        f"{str(path)!r} does not exist: choose a text file, or a directory that contains input.txt "
-        "or other .txt files"
-    )
+    problem, datasets = f"{str(path)!r} does not exist", []
+    if data.is_dir() and not _text_files(data):
+        problem = f"{str(data)!r} contains no .txt files"
+        datasets = sorted(repr(str(text.parent)) for text in data.glob("*/input.txt"))
+    a_text = "a text file, or a directory that contains input.txt or other .txt files"
+    return MinicharError(f"{problem}: choose {' or '.join(datasets) or a_text}")

@@ -35,7 +35,7 @@ def test_invalid_text_file(refused, checkpoint, home, content, words):
 
 def test_directory_without_input_txt(refused, home):
     (home / "folder").mkdir()
-    assert "'folder/input.txt' does not exist" in refused("train", "--data", "folder")
+    assert "'folder' contains no .txt files: choose a text file" in refused("train", "--data", "folder")
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])

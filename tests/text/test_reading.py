@@ -157,7 +157,9 @@ def test_an_unknown_encoding_is_rejected(tmp_path, encoding):
 def test_a_missing_file_is_an_error(tmp_path):
     for name in ("no.txt", "no/folder", "a\0b", "line\nbreak"):
         assert "does not exist: choose a text file" in error_of(tmp_path / name)
-    assert f"{str(tmp_path / 'input.txt')!r} does not exist" in error_of(tmp_path)
+    assert f"{str(tmp_path)!r} contains no .txt files: choose a text file" in error_of(tmp_path)
+    (tmp_path / "a.txt").symlink_to("nowhere")
+    assert f"{str(tmp_path / 'a.txt')!r} does not exist" in error_of(tmp_path)
 
 
 def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path, monkeypatch):
@@ -175,7 +177,7 @@ def test_a_directory_of_datasets_is_answered_with_their_names(tmp_path):
         (tmp_path / name / "input.txt").write_text("text")
     (tmp_path / "empty").mkdir()
     choices = f"choose {str(tmp_path / 'prose')!r} or {str(tmp_path / 'verse')!r}"
-    assert error_of(tmp_path).endswith(f"does not exist: {choices}")
+    assert error_of(tmp_path).endswith(f"contains no .txt files: {choices}")
 
 
 def test_only_regular_files_are_read(tmp_path):
