@@ -195,7 +195,8 @@ def check_directory(directory: Path, size: int) -> None:
     except OSError as error:
         full = f" ({size / 1e6:,.1f} MB needed); free disk space or" if error.errno == errno.ENOSPC else ";"
         raise MinicharError(
-            f"cannot write to {directory}/: {error.strerror or error}{full} choose another directory"
+            f"cannot write to {directory}/: {error.strerror or error}{full} choose another directory with ",
+            Option("checkpoint_dir"),
         ) from error
 
 

@@ -5,6 +5,7 @@ cv/lm_lstm_epoch0.31_interrupted.npz    interrupted before the loss was measured
 cv/lm_lstm_latest.npz                   saved between evaluations, and overwritten as the run continues
 """
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -75,16 +76,20 @@ def newest_first(folder: Path) -> list[Path]:
     Raises
     ------
     MinicharError
-        If `folder` contains no checkpoint.
+        If `folder` cannot be read or contains no checkpoint.
     """
     times = {}
-    with suppress(OSError):  # the directory does not exist
-        for path in folder.iterdir():
-            if is_checkpoint(path):
-                with suppress(OSError):  # a dangling symlink, or a file deleted in the meantime
-                    status = path.stat()
-                    if S_ISREG(status.st_mode):
-                        times[path] = status.st_mtime_ns
+    try:
+        found = list(filter(is_checkpoint, folder.iterdir()))
+    except (FileNotFoundError, NotADirectoryError):
+        found = []
+    except OSError as error:
+        raise MinicharError(f"cannot read {folder}/: {error.strerror}") from error
+    for path in found:
+        with suppress(OSError):  # a dangling symlink, or a file deleted in the meantime
+            status = path.stat()
+            if S_ISREG(status.st_mode):
+                times[path] = status.st_mtime_ns
     if not times:
         below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
         advice = "train one with `minichar train`"
@@ -121,7 +126,7 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
         If the directory contains no checkpoint.
     """
     path = Path("cv") if given is None else given
-    if given is not None and not path.is_dir():
+    if given is not None and not os.path.isdir(path):  # unlike `Path.is_dir`, this never raises
         return path
     return newest_first(path)[0] if newest else best_checkpoint(path)
 

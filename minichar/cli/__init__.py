@@ -111,7 +111,7 @@ def explain(error: OSError) -> str:
     """
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"
-    return str(error)
+    return str(error) if error.filename is None else f"cannot access {error.filename!r}: {error.strerror}"
 
 
 @click.group(

@@ -1,5 +1,6 @@
 """Models that a server or worker loads at startup."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -122,7 +123,7 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
     given = [Path(path) for path in paths] or [find_checkpoint(None)]
     models: dict[str, CharRNN] = {}
     for path in given:
-        files, runs = all_checkpoints(path) if path.is_dir() else [path], set[str]()
+        files, runs = all_checkpoints(path) if os.path.isdir(path) else [path], set[str]()
         for file in files:
             try:
                 model = load_model(file)

@@ -1,8 +1,10 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from minichar.checkpoints.archive import Archive
 from minichar.checkpoints.naming import (
     best_checkpoint,
     checkpoint_path,
@@ -187,9 +189,25 @@ class TestOpening:
         with pytest.raises(MinicharError, match=r"1\.0000\.npz is damaged"):
             open_checkpoint(directory, refuse)
 
+    def test_a_file_in_an_unreadable_directory_is_not_a_directory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Path, "stat", forbid)
+        with pytest.raises(MinicharError, match=r"lm\.npz: Permission denied"):
+            open_checkpoint(tmp_path / "lm.npz", Archive)
+
+    def test_an_unreadable_directory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Path, "iterdir", forbid)
+        with pytest.raises(
+            MinicharError, match=rf"^cannot read {re.escape(str(tmp_path))}/: Permission denied$"
+        ):
+            open_checkpoint(tmp_path, refuse)
+
     def test_a_missing_file_is_an_error(self, tmp_path):
         with pytest.raises(MinicharError, match=r"missing\.npz is damaged"):
             open_checkpoint(tmp_path / "missing.npz", refuse)
+
+
+def forbid(path, **options):
+    raise PermissionError(13, "Permission denied", str(path))
 
 
 def refuse(path):

@@ -260,9 +260,9 @@ def failing(monkeypatch):
             "Error: out of memory (Unable to allocate 15 TiB): reduce --rnn-size",
         ),
         (OSError(28, "No space left"), "Error: cannot write to standard output: No space left\n"),
-        (OSError(28, "No space left", "x"), "Error: [Errno 28] No space left: 'x'\n"),
+        (OSError(28, "No space left", "x"), "Error: cannot access 'x': No space left\n"),
         (OSError(5, "Input/output error"), "Error: [Errno 5] Input/output error\n"),
-        (PermissionError(13, "Permission denied", "x"), "Error: [Errno 13] Permission denied: 'x'\n"),
+        (PermissionError(13, "Permission denied", "x"), "Error: cannot access 'x': Permission denied\n"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -61,7 +61,9 @@ def test_a_disk_without_room_for_a_checkpoint_is_detected_before_training(checkp
     result = on_a_full_disk(room, *arguments)
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
-    assert last == "Error: cannot write to cv/: File too large; choose another directory"
+    assert (
+        last == "Error: cannot write to cv/: File too large; choose another directory with --checkpoint-dir"
+    )
     assert "initial" not in result.stderr
     assert result.stderr.count("Error") == 1
     assert "Traceback" not in result.stderr
