@@ -6,7 +6,6 @@ file size before memory is allocated.
 """
 
 import json
-import shlex
 import warnings
 import zipfile
 from codecs import getincrementaldecoder
@@ -36,6 +35,14 @@ RESERVED = "it contains an array named header, which is reserved for minichar's 
 
 Damaged = Callable[[str], MinicharError]
 """Function that returns the error for a damaged file, given the reason."""
+
+
+class Missing(MinicharError):
+    """Raised if there is no file at the path of a checkpoint."""
+
+
+class TextFile(MinicharError):
+    """Raised if the path of a checkpoint is that of a text file."""
 
 
 def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -84,18 +91,17 @@ class Archive:
         try:
             self.zip = StoredZip(self.path)
         except FileNotFoundError:
-            raise MinicharError(
-                f"no such checkpoint: {self.path}; choose a file or directory created by `minichar train`"
+            raise Missing(
+                f"no such checkpoint: {str(self.path)!r}; choose a file or directory created by "
+                "`minichar train`"
             ) from None
         except OSError as error:
             raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
         except Refused as error:
             if self.path.suffix != ".npz" and is_text(self.path):
-                name = shlex.quote(str(self.path))
-                raise MinicharError(
-                    f"{str(self.path)!r} is a text file, not a checkpoint: train a model on it with "
-                    f"`minichar train --data {name}`, or continue the text with "
-                    f"`minichar sample --prime-file {name}`"
+                raise TextFile(
+                    f"{str(self.path)!r} is a text file, not a checkpoint: choose a checkpoint or a "
+                    "directory of checkpoints"
                 ) from error
             raise self.damaged(str(error)) from error
         try:

@@ -4,12 +4,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
 
+from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.given import reject
+from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import (
     PATH,
     GroupedCommand,
@@ -40,7 +42,7 @@ text = group("Text")
 reading = group("Evaluation")
 
 
-@click.command("eval", cls=GroupedCommand)
+@click.command("eval", cls=GroupedCommand, context_settings={"allow_extra_args": True})
 @checkpoint
 @text(
     "--data",
@@ -49,24 +51,24 @@ reading = group("Evaluation")
     help="A text file, or a directory containing input.txt or other .txt files.  "
     "[default: the training text]",
 )
-@text("--encoding", help="Text encoding.  [default: as in training]", show_default=False)
+@text("--encoding", help="Text encoding.", show_default="as in training")
 @text(
     "--split",
     type=OneOf([*SPLITS, "whole"]),
-    show_default=False,
-    help="How to split the text. whole: evaluate all of it as one stream.  [default: as in training]",
+    show_default="as in training",
+    help="How to split the text. whole: evaluate all of it as one stream.",
 )
 @text(
     "--train-frac",
     type=float,
-    show_default=False,
-    help="Fraction of the text used for training.  [default: as in training]",
+    show_default="as in training",
+    help="Fraction of the text used for training.",
 )
 @text(
     "--val-frac",
     type=float,
-    show_default=False,
-    help="Fraction of the text used for validation.  [default: as in training]",
+    show_default="as in training",
+    help="Fraction of the text used for validation.",
 )
 @text("--part", default="val", type=OneOf(PARTS), help="Split to evaluate on: training, validation or test.")
 @reading(
@@ -86,16 +88,16 @@ reading = group("Evaluation")
 @reading(
     "--batch-size",
     type=Integer(1),
-    show_default=False,
+    show_default="as in training",
     metavar="B",
-    help="Sequences per batch.  [default: as in training]",
+    help="Sequences per batch.",
 )
 @reading(
     "--seq-length",
     type=Integer(1),
-    show_default=False,
+    show_default="as in training",
     metavar="T",
-    help="Time steps per chunk.  [default: as in training]",
+    help="Time steps per chunk.",
 )
 @click.option("--quiet", is_flag=True, help="Hide the progress bar.")
 @devices
@@ -118,6 +120,7 @@ def command(
     perplexity (exp of the loss in nats). Losses are comparable only for the same text, split and initial
     state, so these are also printed.
     """
+    reject_argument(ctx, "use `{command} --data {argument}`")
     if split == "whole" and start == "carried":
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
     if split == "whole":
@@ -125,7 +128,11 @@ def command(
     if block and start == "carried":
         raise click.UsageError("--block always starts from a zero state: omit --start carried")
     announce_waits(*devices)
-    path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))
+    try:
+        path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))
+    except TextFile as error:
+        advice = f", or evaluate a model on the text with `minichar eval --data {quote(str(checkpoint))}`"
+        raise MinicharError(*error.args, advice) from error
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} has no record of its training text: specify the text with --data")
     trained = (

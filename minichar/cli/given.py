@@ -1,10 +1,12 @@
 """Find out which options the user specified, and reject those that have no effect."""
 
 from collections.abc import Iterable
+from shlex import join, quote
 
 import click
 from click.core import ParameterSource
 
+from minichar.cli.dashes import reject_typographic_dashes
 from minichar.errors import Option
 
 
@@ -17,3 +19,17 @@ def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
     """Raise a usage error if the user specified one of the options. `why` follows the option's name."""
     for name in given_by_user(ctx, names):
         raise click.UsageError(f"{Option(name).flag} {why}")
+
+
+def reject_argument(ctx: click.Context, advice: str) -> None:
+    """Raise a usage error if the user specified a second argument after the checkpoint.
+
+    In `advice`, ``{command}`` is replaced with the command and its checkpoint, and ``{argument}`` with the
+    second argument.
+    """
+    if ctx.args:
+        checkpoint = str(ctx.params["checkpoint"])
+        reject_typographic_dashes(ctx, [checkpoint, *ctx.args])
+        command = join([*ctx.command_path.split(), checkpoint])
+        advice = advice.format(command=command, argument=quote(ctx.args[0]))
+        raise click.UsageError(f"unexpected argument {ctx.args[0]!r}: {advice}")

@@ -9,7 +9,7 @@ import click
 from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import open_checkpoint
-from minichar.cli.given import reject
+from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.errors import MinicharError, Option
 from minichar.files import writing
@@ -26,7 +26,7 @@ SUFFIXES = (".html", ".htm")
 looking = group("Page")
 
 
-@click.command("inspect", cls=GroupedCommand)
+@click.command("inspect", cls=GroupedCommand, context_settings={"allow_extra_args": True})
 @checkpoint
 @looking(
     "--text",
@@ -69,6 +69,7 @@ def command(
     whether a character is inside quotes. It also shows the surprisal of each character, the most likely
     alternatives, and the distribution of gate values.
     """
+    reject_argument(ctx, "use `{command} --text {argument} --html inside.html`")
     if html is None:
         why = "requires --html: specify an output file, such as --html page.html"
         reject(ctx, ["text", "length", "encoding"], why)
@@ -104,7 +105,7 @@ def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, 
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if len(ids) < len(corpus.ids):
-        advice = "; increase --length" if length < MAX_LENGTH else ""
+        advice = f"; to show more, set --length (at most {MAX_LENGTH:,})" if length < MAX_LENGTH else ""
         notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters{advice}")
     for note in notes:
         click.echo(note, err=True)

@@ -66,6 +66,8 @@ class GroupedOption(click.Option):
         extra = super().get_help_extra(ctx)
         if "default" in extra and isinstance(self.default, float):
             extra["default"] = f"{self.default:g}"
+        if isinstance(self.show_default, str):
+            extra["default"] = self.show_default  # Click adds parentheses
         if isinstance(self.type, Ranged):
             extra["range"] = self.type.words
         return extra

@@ -3,6 +3,7 @@
 import shutil
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -10,7 +11,7 @@ from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
 from minichar.errors import MinicharError
 from minichar.pictures.curves import read_curve
-from minichar.pictures.figure import save_figure
+from minichar.pictures.figure import FORMATS, save_figure
 from minichar.pictures.search import Axis, save_search_figure, search_text
 from minichar.pictures.terminal import MARKS, text_plot
 from minichar.sweep.space import parse
@@ -47,6 +48,9 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
 
     Without -o, the plot is printed as text. With -o, the path of the figure is printed.
     """
+    if figures := [path for path in checkpoints if path.suffix.lower() in FORMATS]:
+        name = str(figures[0])
+        raise click.UsageError(f"{name!r} is not a checkpoint: to save the plot to it, use -o {quote(name)}")
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     if any(map(is_sweep, checkpoints)):

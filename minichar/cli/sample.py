@@ -1,14 +1,17 @@
 """``minichar sample``."""
 
 import secrets
+import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
 
+from minichar.checkpoints.archive import Missing, TextFile
 from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli import INTERRUPTED
-from minichar.cli.given import reject
+from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import (
     PATH,
     Escaped,
@@ -34,7 +37,7 @@ prompt = group("Prompt")
 ending = group("Length")
 
 
-@click.command("sample", cls=GroupedCommand)
+@click.command("sample", cls=GroupedCommand, context_settings={"allow_extra_args": True})
 @checkpoint
 @sampling(
     "--temperature",
@@ -120,6 +123,8 @@ def command(
 
     Prints the text to standard output as it is generated, and everything else to standard error.
     """
+    use_option = "use `{command} --primetext {argument}`"
+    reject_argument(ctx, "put quotes around the prompt" if primetext else use_option)
     if not drawn:
         reject(ctx, ["temperature", "top_k", "top_p"], "has no effect with --argmax: omit one of them")
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
@@ -134,7 +139,17 @@ def command(
         raise click.UsageError(
             "--length 0 generates indefinitely, so only one sample is possible: omit --num-samples"
         )
-    path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
+    try:
+        path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
+    except Missing as error:
+        raise MinicharError(*error.args, "; to set a prompt, use --primetext") from error
+    except TextFile as error:
+        name = quote(str(checkpoint))
+        raise MinicharError(
+            *error.args,
+            f", train a model on the text with `minichar train --data {name}`, or continue the text with "
+            f"`minichar sample --prime-file {name}`",
+        ) from error
     if not quiet:
         announce_waits(device)
         drawn_with = f", seed {seed}" if drawn else ""
@@ -180,6 +195,8 @@ def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet:
 
 def read_prime(path: Path) -> str:
     """Return the contents of a file, or of standard input if `path` is ``-``."""
+    if str(path) == "-" and sys.stdin.isatty():
+        click.echo("reading the prompt from standard input; press Ctrl-D to finish", err=True)
     try:
         with click.open_file(str(path), encoding="utf-8-sig") as file:
             return file.read()

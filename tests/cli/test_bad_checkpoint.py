@@ -50,13 +50,26 @@ def change_array(path, name, array):
 
 def test_text_file_instead_of_a_checkpoint(refused, home):
     (home / "my text.txt").write_text("the river 汉" * 500, encoding="utf-8")
-    for arguments in (["sample"], ["eval", "--data", "input.txt"], ["inspect"], ["train", "--resume"]):
-        message = refused(*arguments, "my text.txt")
-        assert message == (
-            "Error: 'my text.txt' is a text file, not a checkpoint: train a model on it with "
-            "`minichar train --data 'my text.txt'`, or continue the text with "
-            "`minichar sample --prime-file 'my text.txt'`"
+    advice = {
+        "sample": ", train a model on the text with `minichar train --data 'my text.txt'`, or continue the "
+        "text with `minichar sample --prime-file 'my text.txt'`",
+        "eval": ", or evaluate a model on the text with `minichar eval --data 'my text.txt'`",
+        "inspect": "",
+        "plot": "",
+        "train --resume": "",
+    }
+    for command, words in advice.items():
+        assert refused(*command.split(), "my text.txt") == (
+            "Error: 'my text.txt' is a text file, not a checkpoint: choose a checkpoint or a directory of "
+            f"checkpoints{words}"
         )
+
+
+def test_a_prompt_instead_of_a_checkpoint(refused):
+    assert refused("sample", "The ") == (
+        "Error: no such checkpoint: 'The '; choose a file or directory created by `minichar train`; to set a "
+        "prompt, use --primetext"
+    )
 
 
 def test_the_training_text_is_missing(refused, train, home):
@@ -77,7 +90,7 @@ def test_a_dataset_that_is_missing_can_be_downloaded_again(refused, cli, home):
 
 
 DAMAGE = {
-    "missing": (lambda p: p.unlink(), "no such checkpoint: x.npz"),
+    "missing": (lambda p: p.unlink(), "no such checkpoint: 'x.npz'"),
     "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or not a zip archive"),
     "truncated": (
         lambda p: p.write_bytes(p.read_bytes()[:-300]),
@@ -181,7 +194,7 @@ def test_a_format_without_training_state_cannot_be_resumed(refused, home, name, 
     with pytest.raises(minichar.MinicharError, match="has no training state to resume from"):
         minichar.train(resume=name, progress=False)
     (home / name).unlink()
-    assert f"no such checkpoint: {name}" in refused("train", "--resume", name)
+    assert f"no such checkpoint: {name!r}" in refused("train", "--resume", name)
 
 
 def test_converted_model_cannot_be_resumed(refused, cli, checkpoint):

@@ -124,7 +124,10 @@ def test_astral_and_unknown_characters(look, home):
 
 def test_long_text_is_truncated_with_a_note(cli, checkpoint, home):
     result = cli("inspect", checkpoint, "--text", "input.txt", "--html", "a.html", "--length", 100)
-    assert result.stderr == f"the page shows the first 100 of {len(TEXT):,} characters; increase --length\n"
+    assert result.stderr == (
+        f"the page shows the first 100 of {len(TEXT):,} characters; "
+        "to show more, set --length (at most 20,000)\n"
+    )
     assert Reader((home / "a.html").read_text(encoding="utf-8")).data["text"] == TEXT[:100]
     assert cli("inspect", checkpoint, "--text", "input.txt", "--html", "a.html").stderr == ""
     (home / "long.txt").write_text(TEXT * (20000 // len(TEXT) + 1), encoding="utf-8")

@@ -107,9 +107,19 @@ def test_unknown_option_suggests_a_similar_name(cli, arguments, words):
     assert stderr.splitlines()[-1] == f"Error: No such option {words}"
 
 
-def test_text_with_a_dash_is_not_taken_for_an_option(cli):
-    stderr = cli("sample", "cv", "—Hello", status=2).stderr
-    assert stderr.splitlines()[-1] == "Error: Got unexpected extra argument (—Hello)"
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "cv", "The "], "'The ': use `minichar sample cv --primetext 'The '`"),
+        (["sample", "a b", "—Hello"], "'—Hello': use `minichar sample 'a b' --primetext '—Hello'`"),
+        (["sample", "--primetext", "Once", "upon", "a", "time"], "'a': put quotes around the prompt"),
+        (["eval", "cv", "my.txt"], "'my.txt': use `minichar eval cv --data my.txt`"),
+        (["inspect", "cv", "my.txt"], "'my.txt': use `minichar inspect cv --text my.txt --html inside.html`"),
+    ],
+)
+def test_a_second_argument_suggests_the_option(cli, arguments, words):
+    stderr = cli(*arguments, status=2).stderr
+    assert stderr.splitlines()[-1] == f"Error: unexpected argument {words}"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +211,9 @@ def test_ranges_are_described_in_words(cli):
     text = re.sub(r"\s+", " ", cli("serve", "--help").stdout)
     assert "--port INTEGER Port to listen on. 0: any free port. [default: 8080; from 0 to 65535]" in text
     assert "0: no limit. [default: 2000; at least 0]" in text
+    text = re.sub(r"\s+", " ", cli("eval", "--help").stdout)
+    assert "Sequences per batch. [default: as in training; at least 1]" in text
+    assert "Text encoding. [default: as in training]" in text
     assert "'x' is not a valid integer." in cli("serve", "--port", "x", status=2).stderr
 
 

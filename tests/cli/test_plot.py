@@ -96,6 +96,11 @@ def test_without_matplotlib(cli, checkpoint, home, monkeypatch):
     assert "nats per character" in cli("plot").stdout
 
 
+def test_a_figure_among_the_checkpoints_suggests_the_option(cli, checkpoint):
+    error = cli("plot", "cv", "my loss.SVG", status=2).stderr.splitlines()[-1]
+    assert error == "Error: 'my loss.SVG' is not a checkpoint: to save the plot to it, use -o 'my loss.SVG'"
+
+
 @pytest.mark.parametrize("name", ["loss.pdf", "loss", "loss.svg.gz"])
 def test_unsupported_formats(cli, checkpoint, name):
     assert (
@@ -149,7 +154,7 @@ def test_format_without_history(cli, home, name):
     error = cli("plot", name, status=1).stderr
     assert error == f"Error: {name} has no training history: only .npz checkpoints have one\n"
     (home / name).unlink()
-    assert f"no such checkpoint: {name}" in cli("plot", name, status=1).stderr
+    assert f"no such checkpoint: {name!r}" in cli("plot", name, status=1).stderr
 
 
 def test_run_without_evaluations(cli, checkpoint):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 from toys import ONE_THREAD, scripted, toy_model
 
 import minichar.cli.sample as sample_module
@@ -135,6 +136,15 @@ def test_prompt_from_a_pipe(process, toy):
     child = process("sample", "--seed", 123, toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
     stdout, _ = child.communicate("ab", timeout=600)
     assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
+
+
+def test_a_prompt_from_a_terminal_is_asked_for(cli, toy, monkeypatch):
+    arguments = ("sample", toy, "--prime-file", "-", "--length", 5)
+    request = "reading the prompt from standard input; press Ctrl-D to finish\n"
+    assert request not in cli(*arguments, stdin="ab").stderr
+    with CliRunner().isolation():
+        monkeypatch.setattr(type(sys.stdin), "isatty", lambda self: True)
+    assert cli(*arguments, stdin="ab").stderr.startswith(request)
 
 
 def test_two_prompts(cli, toy):

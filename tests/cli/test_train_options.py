@@ -117,8 +117,8 @@ def test_options_that_are_not_settings(cli, begun):
             "x",
             status=1,
         )
-        assert "no such checkpoint: a.npz" in cli("train", f"--init{joined}from", "a.npz", status=1).stderr
-    assert "no such checkpoint: a.npz" in cli("train", "--resume", "a.npz", status=1).stderr
+        assert "no such checkpoint: 'a.npz'" in cli("train", f"--init{joined}from", "a.npz", status=1).stderr
+    assert "no such checkpoint: 'a.npz'" in cli("train", "--resume", "a.npz", status=1).stderr
 
 
 def test_defaults_match_the_settings(cli, begun):

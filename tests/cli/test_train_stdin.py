@@ -31,7 +31,7 @@ def test_standard_input_is_saved_beside_the_checkpoint_to_resume(cli, home):
     cli("train", "--data", "-", *TOY, "--max-epochs", 1, "--checkpoint-dir", "mine", stdin=TEXT)
     cli("train", "--data", "-", "--resume", "mine", "--max-epochs", 2, stdin=TEXT)
     error = cli("train", "--data", "-", "--resume", "absent", status=1, stdin=TEXT).stderr
-    assert "no such checkpoint: absent" in error or "no checkpoint in absent" in error
+    assert "no such checkpoint: 'absent'" in error or "no checkpoint in absent" in error
     (home / "empty").mkdir()
     assert "no checkpoint in empty/" in cli("train", "--data", "-", "--resume", "empty", status=1).stderr
     assert sorted(os.listdir(home)) == ["empty", "input.txt", "mine"]

@@ -59,7 +59,7 @@ def test_a_directory_is_not_overwritten(saved, tmp_path):
 
 
 WRONG = {
-    "missing": (["none.npz"], "no such checkpoint: none.npz"),
+    "missing": (["none.npz"], "no such checkpoint: 'none.npz'"),
     "directory": (["."], "no checkpoint in ./: train one"),
     "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
     "itself": (["model.npz", "model.npz", "--force"], "model.npz is both the source and the target"),

@@ -105,7 +105,7 @@ def test_a_checkpoint_for_sampling_only(tmp_path):
 
 
 def test_a_missing_checkpoint():
-    with pytest.raises(MinicharError, match=r"no such checkpoint: nothing\.npz"):
+    with pytest.raises(MinicharError, match=r"no such checkpoint: 'nothing\.npz'"):
         resume(Path("nothing.npz"), {})
 
 
