@@ -107,7 +107,7 @@ class Report:
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
         folder = self.trainer.settings.checkpoint_dir
         files = f"{len(corpus.starts):,} files, " if len(corpus.starts) > 1 else ""
-        size = f"{len(corpus.ids):,} characters, {len(corpus.vocabulary):,} distinct"
+        size = f"{len(corpus.ids):,} characters, {corpus.distinct:,} distinct"
         lines = [
             f"text       {corpus.path}: {files}{size}",
             *(f"           {note}" for note in self.run.notes),

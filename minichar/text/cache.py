@@ -21,12 +21,12 @@ from minichar.text.joining import Count
 from minichar.text.mapping import read
 from minichar.text.vocabulary import Vocabulary, code_points
 
-VERSION = 2  # increase this if the format changes, or the same bytes and settings give different ids
+VERSION = 3  # increase this if the format changes, or the same bytes and settings give different ids
 BLOCK = 1 << 20  # bytes of ids checked at a time; a multiple of the size of every dtype
 LOCAL_HEADER = struct.Struct("<26xHH")  # the last two fields are the lengths of the name and extra field
 
-Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, tuple[str, ...]]
-"""A `Corpus`'s ids, file offsets, vocabulary and notes."""
+Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, int, tuple[str, ...]]
+"""A `Corpus`'s ids, file offsets, vocabulary, number of distinct characters and notes."""
 
 
 class Cache:
@@ -83,7 +83,8 @@ class Cache:
                 and starts[-1] < len(ids)
                 and digest == self.digest()
             )
-            return (ids, starts, vocabulary, tuple(map(str, header["notes"]))) if sound else None
+            notes = tuple(map(str, header["notes"]))
+            return (ids, starts, vocabulary, int(header["distinct"]), notes) if sound else None
         except Exception:  # NumPy, zipfile and json raise many exception types for damaged files
             return None
 
@@ -103,7 +104,9 @@ class Cache:
         count : Count
         """
         key = self.key | {"digest": self.digest()}
-        header = json.dumps({"key": key, "characters": count.N, "notes": count.notes})
+        header = json.dumps(
+            {"key": key, "characters": count.N, "distinct": count.distinct, "notes": count.notes}
+        )
         arrays = {
             "header": np.array(header),
             "code_points": code_points(vocabulary.characters),

@@ -37,6 +37,8 @@ class Corpus:
     starts : ndarray of int64, shape (F,)
         The position in `ids` where each file starts. Empty files are excluded.
     vocabulary : Vocabulary
+    distinct : int
+        The number of distinct characters, including those that are replaced with the unknown token.
     path : str
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str
@@ -49,6 +51,7 @@ class Corpus:
     ids: NDArray[np.unsignedinteger]
     starts: NDArray[np.int64]
     vocabulary: Vocabulary
+    distinct: int
     path: str
     digest: str
     notes: tuple[str, ...]
@@ -101,8 +104,8 @@ def load_corpus(
     if path and vocabulary is None:
         store = Cache(path, text.files, digest.result, encoding, min_freq)
         if kept := store.load():
-            ids, starts, vocabulary, notes = kept
-            return Corpus(ids, starts, vocabulary, text.name, digest.result(), notes)
+            ids, starts, vocabulary, distinct, notes = kept
+            return Corpus(ids, starts, vocabulary, distinct, text.name, digest.result(), notes)
     digest.result()  # raises if a file cannot be read
     count = text.count()
     if vocabulary is None:
@@ -111,7 +114,7 @@ def load_corpus(
         _check_known(text.name, count.counts, vocabulary)
     count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
     ids = _encode(text, vocabulary, count, store if cache else None)
-    return Corpus(ids, count.starts, vocabulary, text.name, digest.result(), count.notes)
+    return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, digest.result(), count.notes)
 
 
 def _begin(compute: Callable[[], str]) -> Future[str]:
@@ -159,9 +162,8 @@ def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -
 def _replaced(count: Count, vocabulary: Vocabulary) -> Iterator[str]:
     """Yield a message for the user if characters are replaced with the unknown token."""
     known = count.counts[code_points(vocabulary.characters)]  # (V,), without the unknown token
-    distinct = int(np.count_nonzero(count.counts))
-    if rare := distinct - np.count_nonzero(known):
-        what, share = counted(distinct, "distinct character"), 1 - known.sum() / count.N
+    if rare := count.distinct - np.count_nonzero(known):
+        what, share = counted(count.distinct, "distinct character"), 1 - known.sum() / count.N
         yield f"replaced {rare:,} of {what} with the unknown token ({share:.2%} of the text)"
 
 

@@ -42,6 +42,11 @@ class Count:
     N: int
     notes: tuple[str, ...]
 
+    @property
+    def distinct(self) -> int:
+        """The number of distinct characters."""
+        return int(np.count_nonzero(self.counts))
+
 
 @dataclass(frozen=True)
 class Text:

@@ -11,6 +11,12 @@ from minichar import load
 from minichar.checkpoints.naming import best_checkpoint, loss_in_name
 
 
+def test_the_characters_of_the_text_are_counted_before_rare_ones_are_replaced(cli):
+    for _ in ("counted", "cached"):
+        said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--min-freq", 20).stderr
+        assert f"characters, {len(set(TEXT))} distinct\n           replaced " in said
+
+
 def test_output_of_a_run(cli):
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 25, "--print-every", 10)
     V = len(set(TEXT))

@@ -92,6 +92,7 @@ def test_min_freq_makes_rare_characters_unknown(tmp_path):
     assert corpus.ids.tolist() == [0, 0, 1, 1, 2]
     note = "replaced 1 of 3 distinct characters with the unknown token (20.00% of the text)"
     assert corpus.notes == load_corpus(path, vocabulary=corpus.vocabulary).notes == (note,)
+    assert corpus.distinct == 3
     assert load_corpus(path, min_freq=1).notes == ()
     assert load_corpus(path).vocabulary == Vocabulary("abc")
 
@@ -145,7 +146,7 @@ def test_a_cached_corpus_equals_the_original(tmp_path, min_freq):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["text.txt", "text.txt.minichar.npz"]
     np.testing.assert_array_equal(first.ids, second.ids)
     assert first.ids.dtype == second.ids.dtype
-    for name in ("vocabulary", "path", "digest", "notes"):
+    for name in ("vocabulary", "distinct", "path", "digest", "notes"):
         assert getattr(first, name) == getattr(second, name)
     assert len(second.notes) == (3 if min_freq else 2)
 
