@@ -117,7 +117,7 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
     except (TypeError, OverflowError):
         raise wrong(name, value, words) from None
     for broken in (rule for rule in rules if not rule.holds(converted)):
-        whole = isinstance(converted, float) and converted.is_integer()
+        whole = isinstance(converted, float) and converted.is_integer() and abs(converted) < 1e15
         raise wrong(name, int(converted) if whole else converted, broken.words(), *broken.advice)
     return converted
 

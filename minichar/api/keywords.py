@@ -10,6 +10,7 @@ from minichar.checks import did_you_mean
 from minichar.sampling.choice import Choice
 
 CHOICE = {field.name for field in fields(Choice)}
+"""Keyword arguments of `Choice`, which users may expect to be accepted directly."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -48,8 +48,9 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
         if not received:
             received.append(number)
             work.stop()
-            if number == signal.SIGINT and not work.is_saved:
-                say("stopping after this chunk (press Ctrl-C again to stop at once without saving)")
+            if number == signal.SIGINT:
+                again = "" if work.is_saved else " (press Ctrl-C again to stop at once without saving)"
+                say(f"stopping{again}")
             patient_until = monotonic() + PATIENCE
         elif monotonic() >= patient_until and not work.is_saved:
             patient_until = inf  # another exception could prevent the cursor from being shown again
@@ -69,8 +70,7 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
 def write_at_once(text: str) -> None:
     """Write to standard error. Unlike `click.echo`, this can be called from a signal handler.
 
-    A handler may interrupt a write to the same stream, and Python's buffers do not support a write within
-    another one.
+    Python's buffered streams are not reentrant, and a handler may interrupt a write to the same stream.
     """
     with suppress(OSError):  # for example, the terminal is closed
         os.write(sys.stderr.fileno(), text.encode())

@@ -88,7 +88,7 @@ class SweepReport:
 
     def finish(self) -> None:
         """Print a table of the best trials and suggested commands."""
-        if self.sweep.stopping:
+        if self.sweep.stopping and not self.sweep.complete:
             words = ["minichar", "sweep", "--sweep-dir", str(self.sweep.folder), "--trials", str(self.trials)]
             database = self.sweep.plan.database
             if database and not self.in_environment:  # the variable may also contain a password

@@ -172,7 +172,7 @@ def generate_many(
     products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
     and the errors, see `generate`.
 
-    For example, to get the complete texts of four samples::
+    For example, to get the complete texts of four samples (`length` must not be 0)::
 
         steps = generate_many(model, 4, length=200, choice=Choice(temperature=0.5))
         texts = ["".join(pieces) for pieces in zip(*steps)]

@@ -101,13 +101,13 @@ class Sweep:
             )
         self.space = [parse(text) for text in self.plan.search]
         self.size = size(self.space)
-        self.stopping = False
+        self.stopping = self.complete = False
         self.trainer: Trainer | None = None
 
     @property
     def is_saved(self) -> bool:
         """Whether all training so far is saved or is being saved, and no trial is being started."""
-        return self.trainer is not None and self.trainer.is_saved
+        return self.complete or (self.trainer is not None and self.trainer.is_saved)
 
     def stop(self) -> None:
         """Save a checkpoint of the current trial, and stop. Safe to call from a signal handler."""
@@ -133,6 +133,7 @@ class Sweep:
                     self.trainer = None
                     trial = self.take(trials, locks)
                     if trial is None:
+                        self.complete = True
                         return
                     for event in self.train(trial):
                         yield event

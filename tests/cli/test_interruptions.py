@@ -111,7 +111,7 @@ def test_only_the_second_of_many_signals_raises_an_exception(monkeypatch, handle
             except KeyboardInterrupt as error:
                 raised.append((n, str(error)))
     assert raised == [(1, "stopped without saving")]
-    assert said == ["stopping after this chunk (press Ctrl-C again to stop at once without saving)"]
+    assert said == ["stopping (press Ctrl-C again to stop at once without saving)"]
 
 
 def test_a_signal_after_the_last_chunk_does_not_suggest_resuming(cli, home, monkeypatch, handlers):

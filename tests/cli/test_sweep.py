@@ -124,6 +124,21 @@ def test_ctrl_c_leaves_the_trial_to_the_next_process(process, cli, home, optuna)
     assert re.search(r"^trial 0 +resumed at epoch \d", result.stderr, re.MULTILINE)
 
 
+def test_signals_after_the_last_trial_are_ignored(cli, home, optuna, monkeypatch):
+    finish = SweepReport.finish
+
+    def interrupted(self):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        finish(self)
+
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", 0.0)
+    monkeypatch.setattr(SweepReport, "finish", interrupted)
+    result = cli("sweep", *OPTIONS, "--trials", 1, status=INTERRUPTED)
+    assert result.stdout.startswith("minichar train ")
+    assert "continue with" not in result.stderr
+
+
 def test_six_processes_that_start_together_share_the_trials(process, home, optuna):
     """Without the lock, some of them would fail to create the tables of the database."""
     children = [process("sweep", *OPTIONS, "--trials", 6) for _ in range(6)]
@@ -174,7 +189,8 @@ def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeyp
         (url, True, []),
     ):
         plan = Plan({}, [], database=database)
-        sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], size=3, study=None, stopping=True)
+        sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], size=3, study=None)
+        sweep.stopping, sweep.complete = True, False
         SweepReport(sweep, 9, True, in_environment).finish()
         command = capsys.readouterr().err.splitlines()[2]
         assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "s", "--trials", "3", *words]
