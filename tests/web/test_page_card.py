@@ -1,7 +1,6 @@
 """Test in Chromium where the card of alternatives is shown, when it closes, and how characters are named."""
 
 import optional
-import pytest
 from page_helpers import expect_status, generate, show_surprisal
 from toys import toy_model
 from web_helpers import server_in_thread
@@ -79,33 +78,6 @@ def test_card_closes_when_the_focus_leaves_the_text(visit, port):
     expect(page.locator("#copy")).to_be_focused()
     expect(card).to_be_hidden()
     expect(page.locator("#text .selected")).to_have_attribute("data-i", "1")
-
-
-def gap(page, i):
-    """Return the distance from the character down to the card."""
-    box = page.locator(f"#text [data-i='{i}']").bounding_box()
-    return page.locator("#card").bounding_box()["y"] - box["y"]
-
-
-def test_card_moves_with_the_text_and_closes_when_its_character_is_out_of_view(visit, port):
-    page = coloured(visit, port, n=3000)
-    page.evaluate("document.getElementById('text').scrollTop = 0")
-    open_card(page, 150)
-    before = gap(page, 150)
-    page.evaluate("document.getElementById('text').scrollTop = 20")
-    page.wait_for_timeout(100)
-    assert gap(page, 150) == pytest.approx(before, abs=1)
-    page.evaluate("document.getElementById('text').scrollTop = 1000")
-    expect(page.locator("#card")).to_be_hidden()
-    page.focus("#text")
-    page.keyboard.press("End")  # scrolls the text
-    page.wait_for_timeout(100)
-    expect(page.locator("#card")).to_be_visible()
-    page.keyboard.press("Enter")
-    expect(page.locator("#card button").first).to_be_focused()
-    page.evaluate("document.getElementById('text').scrollTop = 0")
-    expect(page.locator("#card")).to_be_hidden()
-    expect(page.locator("#text [data-i='2999']")).to_be_focused()
 
 
 def test_card_closes_when_the_page_is_restored(visit, port):

@@ -40,16 +40,6 @@ export function close() {
   pinned = false;
 }
 
-// Move the card with its character. Close it if the text has been scrolled so that the character is out of view.
-export function moveAlong() {
-  const area = $("text").getBoundingClientRect();
-  const box = selected().getBoundingClientRect();
-  if (box.bottom >= area.top && box.top <= area.bottom) return place($("card"), box);
-  const inside = $("card").contains(document.activeElement);
-  close();
-  if (inside) selected().focus({ preventScroll: true });
-}
-
 function alternativeElement(i, character, p) {
   const button = document.createElement("button");
   button.type = "button";

@@ -1,6 +1,6 @@
 // Opens the card for the character under the mouse, or for a character that is clicked or tapped.
 
-import { close, isOpen, isPinned, moveAlong, open } from "./card.js";
+import { close, isOpen, isPinned, open } from "./card.js";
 import { $ } from "./state.js";
 import { moveTo } from "./keyboard.js";
 
@@ -35,7 +35,7 @@ $("text").addEventListener("click", (event) => {
   clearTimeout(timer);
   moveTo(i);
 });
-$("text").addEventListener("scroll", () => (isPinned() ? moveAlong() : close()));
+$("text").addEventListener("scroll", () => isOpen() && !isPinned() && close());
 document.addEventListener("pointerdown", ({ target }) => {
   if (!$("card").contains(target) && !$("text").contains(target)) close();
 });
