@@ -55,7 +55,6 @@ class Report:
         self.characters = split.B * split.T
         self.ratio = run.trainer.model.parameters.size / (len(split.train) * self.characters)
         self.speed = Speed()
-        self.last: Path | None = None
         self.measurements = 0
         self.begun = self.shown_at = monotonic()
         self.first = self.trainer.iteration
@@ -151,7 +150,6 @@ class Report:
             case Warned():
                 self.say(f"warning    {event.message}")
             case Saved(latest=False):
-                self.last = event.path
                 self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
 
     def show_step(self, step: Step) -> None:
@@ -238,10 +236,11 @@ class Report:
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
         stopped = self.trainer.stopping or self.trainer.timetable.is_over_time()
-        if stopped and self.last and self.trainer.iteration < self.trainer.iterations:
+        last = self.trainer.saver.last
+        if stopped and last and self.trainer.iteration < self.trainer.iterations:
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
-            self.say(f"  minichar train --resume {quote(str(self.last))}")
+            self.say(f"  minichar train --resume {quote(str(last))}")
         best = self.trainer.best
         if best:
             self.say(f"generate text: minichar sample {quote(str(best))}")
