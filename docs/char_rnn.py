@@ -17,7 +17,7 @@ LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
 
 
 def chunks(ids, V, T, B):
-    """Split a text into B streams, and yield the inputs and targets of T steps at a time."""
+    """Split a text into B streams and yield their inputs and targets, T steps at a time."""
     onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T
     pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B); targets are shifted by one
     for t in range(0, n, T):
@@ -28,7 +28,7 @@ def initial_weights(V, H, generator):
     """Return W, with H rows for each of i, f, o and g, and R, the weights of the readout."""
     W = generator.uniform(-0.08, 0.08, (4 * H, H + V + 1)).astype("float32")
     R = generator.uniform(-0.08, 0.08, (V, H + 1)).astype("float32")
-    W[H : 2 * H, -1] = 1.0  # the bias of f: initially, the cell remembers
+    W[H : 2 * H, -1] = 1.0  # forget-gate bias of 1: the cell remembers from the start
     return W, R
 
 
@@ -68,7 +68,7 @@ def readout(R, h):
 
 
 def readout_backward(R, p, target, N, s):
-    """Differentiate the loss, the mean cross-entropy of N characters: p, target → dR, dh."""
+    """Differentiate the loss, the mean cross-entropy over N characters: p, target → dR, dh."""
     # loss = -1/N Σ log p[target];  p = softmax(logits)
     dlogits = (p - target) / N
     # logits = R @ [h; 1]
@@ -76,14 +76,14 @@ def readout_backward(R, p, target, N, s):
 
 
 def learn(W, R, inputs, targets, h, c):
-    """Run a chunk forward, then backward through time. Return its loss, (dW, dR), and the new h, c."""
+    """Run a chunk forward, then backward through time. Return the loss, (dW, dR), and the new h, c."""
     N, loss, steps = int(targets.sum()), 0.0, []
     for x, target in zip(inputs, targets, strict=True):
         h, c, cache = lstm(W, h, c, x)
         p, s = readout(R, h)
         loss -= np.log(p[target]).sum() / N
         steps.append((cache, p, target, s))
-    # Truncation: h and c come from the previous chunk, but no gradient comes from the next one.
+    # Truncation: h and c come from the previous chunk, but no gradient flows back from the next one.
     dW, dR, dh, dc = (np.zeros_like(q) for q in (W, R, h, c))
     for cache, p, target, s in reversed(steps):
         dR_t, dh_above = readout_backward(R, p, target, N, s)
@@ -94,7 +94,7 @@ def learn(W, R, inputs, targets, h, c):
 
 
 def update(parameters, gradients, mean_squares):
-    """Clip the gradients, and update the parameters in place with one step of RMSprop."""
+    """Clip the gradients and update the parameters in place with one step of RMSprop."""
     for theta, g, m in zip(parameters, gradients, mean_squares, strict=True):
         g = np.clip(g, -LIMIT, LIMIT)
         m[...] = DECAY * m + (1 - DECAY) * g * g

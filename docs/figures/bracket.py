@@ -1,8 +1,8 @@
 """A trained LSTM's memory of a bracket, and how far the gradient reaches along its cell state.
 
-The text consists of random letters with brackets at random distances, so a network needs memory to
+The text consists of random letters with brackets at random intervals, so a network needs memory to
 predict whether a closing bracket can follow. Training takes a few seconds. The initial biases of the input
-and forget gates are the largest in the range that Tallec & Ollivier (2018) recommend for a memory of 100
+and forget gates have the largest magnitude that Tallec & Ollivier (2018) recommend for a memory of 100
 steps.
 """
 

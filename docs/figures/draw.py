@@ -54,7 +54,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
 
 
 def lowered(text: str) -> str:
-    """Lower subscripts, such as ``prev`` in ``h_prev``, and raise the text after each of them again."""
+    """Lower subscripts, such as ``prev`` in ``h_prev``, and return the text after each to the baseline."""
     parts = r'<tspan dy="0.3em" font-size="75%">\1</tspan><tspan dy="-0.225em">\2</tspan>'
     return re.sub("_([a-z]+)([^<_]*)", parts, text)
 
@@ -78,7 +78,7 @@ def box(ax: Axes, x: float, y: float, words: str, colour: str = INK, w: float = 
 
 
 def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
-    """Draw a binary operation as a circle around its sign."""
+    """Draw a binary operation as a circle around its symbol."""
     ax.plot(x, y, "o", markersize=17, mfc="none", mec=colour, mew=1.4)
     ax.text(x, y, sign, ha="center", va="center_baseline")
 

@@ -13,7 +13,7 @@ MASK = np.array([[2.0], [0.0], [2.0], [0.0], [2.0]])  # p = 0.5, so a kept unit 
 
 
 def main() -> None:
-    """Draw the forward and the backward product side by side."""
+    """Draw the forward and backward products side by side."""
     figure(draw, 4.6, 3.2, "dropout_mask")
 
 

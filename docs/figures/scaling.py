@@ -1,4 +1,4 @@
-"""Speed-up with the number of ranks, according to the cost model in docs/scale.md.
+"""Speed-up as a function of the number of ranks, according to the cost model in docs/scale.md.
 
 t(N) = t_compute · B / N + t_communicate · 2 (N - 1) / N          strong scaling: B in total
 t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling: B per rank
@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from .draw import BLUE, INK, ORANGE, figure
 
 FLOPS = 60e9
-"""Operations per second of a rank with one thread, as measured by ``docs/measured/ranks.py`` for H = 256."""
+"""Operations per second of a single-threaded rank, as measured by ``docs/measured/ranks.py`` for H = 256."""
 NETWORKS = {"10 Gbit/s": (1.25e9, BLUE), "1 Gbit/s": (0.125e9, ORANGE)}
 """Bytes per second between machines with one rank each."""
 PARAMETERS, T, B = 1_335_425, 50, 200  # an LSTM with 2 layers of 320 units
 
 
 def speed(N: np.ndarray, beta: float, streams: np.ndarray) -> np.ndarray:
-    """Return the characters per second of N ranks with this many streams each."""
+    """Return the throughput of N ranks with `streams` streams each, in characters per second."""
     compute = 6 * PARAMETERS * T * streams / FLOPS
     communicate = 4 * PARAMETERS * 2 * (N - 1) / N / beta
     return N * streams * T / (compute + communicate)

@@ -1,4 +1,4 @@
-"""Backpropagation through three steps of one unit, with the numbers of lesson 8."""
+"""Backpropagation through three steps of one unit, with the numbers from lesson 8."""
 
 from math import tanh
 
