@@ -16,11 +16,11 @@ DOCS = Path(__file__).parents[1]
 NAMES = {"light": "page.png", "dark": "page-dark.png"}
 FIELDS = {"prime": "The class ", "temperature": "0.6", "length": "900", "seed": "7"}
 CHOSEN = 15
-"""Position of the character whose alternatives are shown."""
+"""Index of the character whose alternatives are shown."""
 
 
 def take(browser: Browser, address: str, scheme: str) -> None:
-    """Generate text in the page with a light or a dark colour scheme, and save a screenshot."""
+    """Generate text in the page with a light or dark colour scheme, and save a screenshot."""
     page = browser.new_page(viewport={"width": 1120, "height": 700}, color_scheme=scheme, locale="en")
     page.goto(address)
     page.click("#more summary")

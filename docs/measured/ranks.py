@@ -1,7 +1,7 @@
 """Measure the figures in docs/scale.md: ``python docs/measured/ranks.py``.
 
-The script requires mpi4py, an MPI and an otherwise idle machine with at least two cores, and takes about a
-minute and a half. It runs one and two single-threaded ranks alternately.
+The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores, and
+takes about a minute and a half. It alternates between one and two single-threaded ranks.
 """
 
 import json
@@ -25,7 +25,7 @@ STEPS = {128: 40, 256: 15}
 
 
 class Timed(Ranks):
-    """Ranks that measure the time spent in Allreduce, and waiting for each other before it."""
+    """Ranks that time Allreduce, and the wait for the other ranks before it."""
 
     def __init__(self, comm):
         super().__init__(comm)
@@ -42,7 +42,7 @@ class Timed(Ranks):
 
 
 def job() -> None:
-    """Time the training steps of a rank. Rank 0 prints the time per step, and the shares of both parts."""
+    """Time the training steps. Rank 0 prints the time per step and the fractions measured by `Timed`."""
     from mpi4py import MPI
 
     results = {}
@@ -65,7 +65,7 @@ def job() -> None:
 
 
 def run(size: int) -> dict[str, list[float]]:
-    """Return the results of `size` ranks."""
+    """Run `size` ranks and return their results."""
     command = ["mpiexec", "-n", str(size), sys.executable, __file__, "job"]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -73,7 +73,7 @@ def run(size: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the speed-up of two ranks and the shares of a step, as medians of `ROUNDS` rounds."""
+    """Print the times, the speed-up, and the fractions for two ranks, as medians of `ROUNDS` rounds."""
     rounds = [(run(1), run(2)) for _ in range(ROUNDS)]
     print("H    B    1 rank     2 ranks    speed-up  Allreduce    waiting")
     for name in rounds[0][0]:

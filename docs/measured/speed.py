@@ -21,7 +21,7 @@ from minichar.model import CharRNN
 from minichar.training.optimiser import RMSprop
 
 HERE = Path(__file__).parent
-GREY = "#808080"  # legible on light and on dark pages
+GREY = "#808080"  # legible on both light and dark pages
 COLOURED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 STYLE = {
     "svg.hashsalt": "minichar",

@@ -1,8 +1,8 @@
 """Record the terminal session at the top of the README: ``python docs/measured/terminal.py``.
 
 The script runs both commands, which takes a few minutes, and writes their output to ``terminal.svg``. Only
-the timing is changed: training is sped up to reading speed. The picture is animated with CSS, and is shown
-in full where animations are unsupported or disabled.
+the timing is changed: training plays back at reading speed. The picture is animated with CSS. Where
+animations are unsupported or disabled, the whole session is shown at once.
 """
 
 import re
@@ -64,7 +64,7 @@ class Screen:
         """Add a line that appears now. The next one appears `seconds` later."""
         self.rows += 1
         y = MARGIN + self.rows * HEIGHT
-        # The width is fixed, because the reader's font may be wider.
+        # The width is fixed because the reader's font may be wider.
         place = f'x="{MARGIN}" y="{y}" textLength="{len(words) * WIDTH:.1f}"'
         delay = f'style="animation-delay: {self.time:.2f}s"'
         self.parts.append(f'<text class="{kind}" {place} {delay}>{escape(words)}</text>')
@@ -74,7 +74,7 @@ class Screen:
         self.time += seconds
 
     def svg(self) -> str:
-        """Return the picture. Its frame is visible on light and on dark pages."""
+        """Return the picture. Its frame is visible on both light and dark pages."""
         width, height = COLUMNS * WIDTH + 2 * MARGIN, self.rows * HEIGHT + 2.5 * MARGIN
         frame = f'<rect x="1" y="1" width="{width - 2:.0f}" height="{height - 2:.0f}" rx="8"'
         return "\n".join(

@@ -63,7 +63,7 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the autodoc directive for one public name. Cross-references link to its module's page."""
+    """Return the autodoc directive for a public name. Cross-references link to its module's page instead."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):

@@ -46,7 +46,7 @@ FIGURES = {
     },
     "truncation": {"truncation": "States cross chunk boundaries; gradients do not."},
     "vanishing_and_exploding": {
-        "vanishing": "Measured gradients with respect to earlier inputs in untrained networks.",
+        "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
     },
     "lstm": {
         "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
@@ -68,19 +68,19 @@ FIGURES = {
         "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
     },
 }
-"""Figures and captions by the name of the lesson."""
+"""Figures and captions, by lesson name."""
 
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
 """Names in an exercise or its answer: files, tests, and the function to change."""
 LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
-"""References to lessons, and lines of HTML, in which Markdown has no meaning."""
+"""References to lessons, and lines of HTML, in which Markdown is not processed."""
 
 INDEX = """\
 # The course
 
 Start with [the model in one file](../one-file.md): 130 lines of NumPy that train an LSTM and generate
-text. The chapters derive its equations, and show where to find it in the engine.
+text. The chapters derive its equations and show where the engine implements them.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests the equations and the numbers. You need to know Python
@@ -152,7 +152,6 @@ def chapter(path: Path, package: Path) -> str:
 
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
     """Split a lesson's code into its tests and the code before and between them, which is paired with None.
-
 
     The docstring, the exercise and the answer are left out.
     """

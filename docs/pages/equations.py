@@ -138,7 +138,7 @@ def separate(cells: list[str]) -> list[list[str]]:
 
 
 def split(text: str, sign: str) -> list[str]:
-    """Split at each occurrence of a sign that is outside brackets."""
+    """Split at each occurrence of a sign outside brackets."""
     depth, parts = 0, [""]
     for character in text:
         depth += (character in "([{") - (character in ")]}")
@@ -163,6 +163,6 @@ def table_row(cells: list[str], width: int) -> str:
             html += f"<td colspan={span}>{mathml(cell, DISPLAY)}</td>"
         else:
             text = mathml(cell) if len(cell) == 1 and cell.isalpha() else prose(escape(cell))
-            text = CODE.sub(r"<code>\1</code>", text)  # Markdown has no meaning in HTML
+            text = CODE.sub(r"<code>\1</code>", text)  # Markdown is not processed in HTML
             html += f"<td class=comment colspan={span}>{text}</td>"
     return html

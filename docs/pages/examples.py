@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Group(NamedTuple):
-    """Related names, and a program that uses all of them."""
+    """Related names, and an example that uses all of them."""
 
     title: str
     names: tuple[str, ...]

@@ -48,7 +48,6 @@ class Picture(SphinxDirective):
 class Interactive(SphinxDirective):
     """An interactive figure from ``docs/interactive``.
 
-
     The argument is the name of the figure. The content is its caption.
     """
 

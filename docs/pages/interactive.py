@@ -18,19 +18,19 @@ INTERACTIVE = {
     "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
     "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
-    "on the function's value. Far from 0, the unit is saturated, and almost no gradient passes.",
+    "on the function's value. Far from 0, the unit is saturated, and the gradient almost vanishes.",
     "softmax_cross_entropy": "Drag the logits. A step against dlogits raises the target's logit and lowers "
     "each of the others in proportion to its probability. The logits are divided by the temperature, and "
     "dlogits is the gradient with respect to the result. A low temperature makes the distribution sharper, "
     "and a high one makes it flatter.",
-    "linear_layer": "Select an element of dW with the sliders, or click it. It is the product of a row of "
-    "da and a row of s, with one term for each sequence in the batch. The other two products are computed "
-    "in the same way. The last row of s is 1, so the last column of W is the bias.",
+    "linear_layer": "Select an element of dW with the sliders, or click it. It is the dot product of a row "
+    "of da and a row of s, with one term for each sequence in the batch. The elements of dx and a are also "
+    "dot products. The last row of s is 1, so the last column of W is the bias.",
     "rnn_step": "Drag h_prev, x and dh. Values are passed forward (blue), and gradients are passed backward "
-    "along the same paths (orange). Drag x to either end: h saturates, and 1 - h² and the gradients are "
+    "along the same paths (orange). Drag x to either end: h saturates, so 1 - h² and the gradients are "
     "almost 0.",
     "through_time": "Press Next repeatedly. The first five steps compute the states from left to right, and "
-    "the next five compute the gradients from right to left. Each dh_t is a sum of two gradients: one from "
+    "the next five compute the gradients from right to left. Each dh_t is the sum of two gradients: one from "
     "the loss at step t, and one from the next step.",
     "truncation": "The area of each dot shows one term of dw_h: the effect of w_h at step s (column) on the "
     "loss at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h, these "
@@ -42,13 +42,13 @@ INTERACTIVE = {
     "the gradient is 0. Clip the gradient: the step stays inside the circle (by norm) or the square (by "
     "element). Only clipping by norm keeps the direction. Drag w and b: neither method changes a short "
     "gradient.",
-    "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of it "
-    "remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then open the "
-    "input gate with a_i: later steps add to the content, but the gradient stays the same.",
-    "gru": "Drag a_z. The update gate sets the position of h between n and h_prev, and it divides the "
+    "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of "
+    "this value remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then "
+    "open the input gate with a_i: later steps add to the cell state, but the gradient stays the same.",
+    "gru": "Drag a_z. The update gate sets the position of h between n and h_prev, and it splits the "
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
     "longer depends on h_prev.",
-    "dropout": "Draw a few masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
+    "dropout": "Draw several masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
     "the same factor. The dots show the mean of y over all masks so far, which approaches h.",
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
     "character from the text (blue); otherwise, it reads its own prediction (green). Lower the ratio: one "
@@ -57,8 +57,7 @@ INTERACTIVE = {
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",
 }
-"""Caption of each figure, by the name of its lesson. A caption says what to try and what to look for.
-
+"""Captions, by lesson name. A caption says what to try and what to look for.
 
 `pages.equations` typesets the formulas.
 """

@@ -1,8 +1,7 @@
 """The landing page's model: an HTML page in the format of ``minichar convert``, and its weights.
 
-
-The model is trained on Python's help text, which takes about a minute on one core. The weights are kept
-between builds until this script is changed.
+The model is trained on Python's help text, which takes about a minute on one core. Builds reuse the weights
+until this script is changed.
 """
 
 import tempfile

@@ -2,8 +2,8 @@
 
 ``dh_prev = W_hᵀ @ da`` is an example of the notation. A subscript follows ``_`` and a superscript
 ``^``. ``/`` without spaces is a small fraction, as in ``h²/2 f''``. With spaces, it divides everything
-since the last operator by the factors that follow, as in ``η g / (√m + ε)``. Runs of letters are
-products, as in ``ih``, unless they are in `NAMES` or have at least three letters, which makes them words.
+since the last operator by the factors that follow, as in ``η g / (√m + ε)``. A run of letters is a
+product, as in ``ih``, unless it is in `NAMES` or is a word (three or more letters, or in `SHORT_WORDS`).
 """
 
 import re
@@ -39,7 +39,7 @@ class Parser:
 
     def __init__(self, line: str) -> None:
         self.tokens: list[tuple[str, str]] = []
-        self.closing = ""  # the sign that ends the innermost group
+        self.closing = ""  # the bracket that closes the innermost group
         self.flat = False  # whether to keep `/`, as in an exponent
         while line:
             match = TOKEN.match(line)
@@ -167,7 +167,7 @@ def name(text: str) -> str:
 
 
 def is_word(text: str) -> bool:
-    """Return whether letters are an English word in the notation."""
+    """Return whether letters form a word rather than a product."""
     letters = text.removeprefix("d") if text[1:] in NAMES else text
     return text in SHORT_WORDS or (len(text) >= 3 and text.isalpha() and letters not in NAMES)
 

@@ -1,4 +1,4 @@
-"""The chapters of the course as notebooks, made from the lessons' test files by Jupytext.
+"""The chapters of the course as notebooks, generated from the lessons' test files with Jupytext.
 
 Each test becomes a cell that defines the test and calls it with the values of its parameters and fixtures,
 as pytest would. Equations are left as they are in the source.

@@ -1,4 +1,4 @@
-"""Search terms for which a chapter of the course should be found, even if other pages contain them."""
+"""Search terms that should lead to a chapter of the course, even if other pages contain them."""
 
 TERMS = {
     "one_weight": ("chain rule", "gradient descent"),
@@ -17,11 +17,11 @@ TERMS = {
     "scheduled_sampling": ("scheduled sampling", "teacher forcing"),
     "rmsprop": ("RMSprop", "learning rate"),
 }
-"""Terms by the name of the lesson."""
+"""Search terms, by lesson name."""
 
 
 def index_terms(name: str) -> list[str]:
-    """Return an index directive with the terms of a lesson, or nothing."""
+    """Return an index directive with the terms of a lesson, or an empty list."""
     if name not in TERMS:
         return []
     terms = ", ".join(f"! {term}" for term in TERMS[name])
