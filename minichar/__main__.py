@@ -1,6 +1,6 @@
 """Entry point of the ``minichar`` script and of ``python -m minichar``.
 
-This module imports as little as possible: pressing Ctrl-C before `main` is called prints a traceback.
+This module imports as little as possible, because pressing Ctrl-C before `main` is called prints a traceback.
 """
 
 import os
@@ -54,7 +54,7 @@ def discard_unwritten() -> None:
 
 
 def report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Exit if Ctrl-C cannot raise KeyboardInterrupt, for example during garbage collection."""
+    """Exit if a KeyboardInterrupt cannot propagate, for example during garbage collection."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)

@@ -46,7 +46,7 @@ class Model(CharRNN):
         ``train_loss`` is the mean since the previous evaluation, with dropout and scheduled sampling;
         ``val_loss`` is the validation loss (None without validation); ``fit_loss`` is the loss on training
         text, measured the same way as ``val_loss``. ``learning_rate`` and ``teacher_forcing_ratio`` are the
-        values for that epoch.
+        values at the last step before the evaluation.
     """
 
     @classmethod
@@ -169,7 +169,7 @@ class Model(CharRNN):
         ------
         MinicharError
             If a value is out of range, `prime` contains characters that are not in the vocabulary, or
-            there is neither a length nor a stop string.
+            `length` is 0 and there is no stop string.
         """
         stop = [stop] if isinstance(stop, str) else checked_stop(stop)
         if length == 0 and not any(stop):

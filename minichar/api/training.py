@@ -62,7 +62,7 @@ def train(
     on_event : callable, optional
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool
-        Whether an NVIDIA GPU may compute float32 matrix products in TF32: operands are rounded to 10 bits of
+        Whether an NVIDIA GPU may compute float32 matrix products in TF32: operands are rounded to a 10-bit
         mantissa, so the losses no longer agree with those on the CPU to within rounding error. The returned
         model does not use TF32. Like `device`, this is not stored in checkpoints: pass it again with
         `resume`.

@@ -98,9 +98,9 @@ def opponents(work: Work) -> list[Work] | list[None]:
     """Return the baselines for a benchmark. Each baseline gets its own row in the table.
 
     Training with dropout or scheduled sampling is compared with plain training, and sampling many streams
-    with sampling one stream. All other benchmarks are compared with PyTorch and, on an NVIDIA GPU, also with
-    PyTorch as a CUDA graph (except sampling). If PyTorch is not installed or does not implement the cell, the
-    list contains only None.
+    with sampling one stream. All other benchmarks are compared with PyTorch; on an NVIDIA GPU, training and
+    evaluation are also compared with PyTorch as a CUDA graph. If PyTorch is not installed or does not
+    implement the cell, the list contains only None.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return [replace(work, kind="train")]

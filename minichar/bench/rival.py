@@ -71,7 +71,7 @@ def on_gpu(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
 
 @contextmanager
 def full_precision(torch: Any) -> Iterator[None]:
-    """Multiply float32 matrices in full float32 precision within the block.
+    """Disable TF32 within the block.
 
     By default, cuDNN's recurrent layers round the operands to TF32, which has 10 mantissa bits instead of 23.
     """

@@ -46,7 +46,7 @@ class Worker:
     Raises
     ------
     MinicharError
-        If the benchmark fails in the process. The message includes the original error message.
+        If the benchmark fails, with the original error message, or if its process dies.
     """
 
     def __init__(self, work: Work) -> None:
@@ -99,7 +99,7 @@ class Worker:
 
 
 def serve(connection: Connection, work: Work, cell: Cell) -> None:
-    """Handle requests in the process until the connection is closed."""
+    """Handle requests until the connection is closed."""
     CELLS.setdefault(cell.name, cell)  # custom cells are not registered in a spawned process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # SIG_IGN is not inherited on Windows
     unit: Callable[[], None] | None = None

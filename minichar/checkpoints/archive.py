@@ -30,7 +30,7 @@ MAX_HEADER_VALUES = 1 << 20
 MAX_NAME = 1000
 """Maximum length of an array's name, in characters."""
 
-RESERVED = "it contains an array named header, which is reserved for minichar's own header: rename it"
+RESERVED = "it contains an array named header, a name reserved for minichar's own header: rename it"
 """Reason for rejecting an array that would be read as the header."""
 
 Damaged = Callable[[str], MinicharError]
@@ -38,11 +38,11 @@ Damaged = Callable[[str], MinicharError]
 
 
 class Missing(MinicharError):
-    """Raised if there is no file at the path of a checkpoint."""
+    """Raised if a checkpoint does not exist."""
 
 
 class TextFile(MinicharError):
-    """Raised if the path of a checkpoint is that of a text file."""
+    """Raised if a file given as a checkpoint is a text file."""
 
 
 def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -135,7 +135,7 @@ class Archive:
     def _check_member(self, member: str, size: int) -> None:
         name = member.removesuffix(".npy")
         if name == member or not name.isprintable() or len(name) > MAX_NAME:
-            raise self.damaged(f"it contains {brief(member)}, which is not the name of an array")
+            raise self.damaged(f"it contains {brief(member)}, which is not a valid array name")
         try:
             with quiet(), self.zip.open(member) as file:
                 version = np.lib.format.read_magic(file)

@@ -259,7 +259,8 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
     dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= set(WEIGHT_DTYPES):
         raise damaged(
-            f"its weights have dtypes {', '.join(sorted(dtypes))}, not one of {', '.join(WEIGHT_DTYPES)}"
+            f"its weights have dtypes {', '.join(sorted(dtypes))} instead of a single one of "
+            f"{', '.join(WEIGHT_DTYPES)}"
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -267,7 +268,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Return parameters initialised with valid `weights`. float16 is converted to float32."""
+    """Return parameters filled with `weights`, which must be valid. float16 is converted to float32."""
     dtype = str(weights["readout.W"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():

@@ -74,7 +74,7 @@ class History:
             raise damaged(f"its history has values that are not numbers from 0 to {LARGEST:g}")
         iterations = values[:, 0]  # (n,)
         if (iterations != np.floor(iterations)).any() or (np.diff(iterations, prepend=0) <= 0).any():
-            raise damaged("the iterations in its history do not increase")
+            raise damaged("the iterations in its history are not increasing integers")
         history = cls()
         history._values.frombytes(np.ascontiguousarray(values).tobytes())
         return history

@@ -94,7 +94,7 @@ def newest_first(folder: Path) -> list[Path]:
         below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
         advice = "train one with `minichar train`"
         if below:  # for example, a sweep, which has one directory per trial
-            advice = f"choose one of its directories, such as {min(below, key=loss_in_name).parent}"
+            advice = f"choose one of its subdirectories, such as {min(below, key=loss_in_name).parent}"
         raise MinicharError(f"no checkpoint in {folder}/: {advice}")
     return sorted(times, key=lambda path: -times[path])
 
@@ -136,7 +136,7 @@ def open_checkpoint(
 ) -> tuple[Path, Loaded]:
     """Choose a checkpoint as in `find_checkpoint`; return its path and ``load(path)``.
 
-    If a chosen checkpoint is deleted before it is loaded, as can happen with ``minichar train --keep``,
+    If the chosen checkpoint is deleted before it is loaded, as can happen with ``minichar train --keep``,
     another one is chosen.
 
     Raises

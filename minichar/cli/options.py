@@ -245,8 +245,8 @@ tf32 = click.option(
     "--tf32",
     is_flag=True,
     is_eager=True,  # known when the device is opened
-    help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to 10 bits "
-    "of mantissa, so the losses no longer agree with those on the CPU to within rounding error. The gradient "
+    help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to a 10-bit "
+    "mantissa, so the losses no longer agree with those on the CPU to within rounding error. The gradient "
     "check uses float64 and is not affected. Like --device, this option is not stored in checkpoints: repeat "
     "it with --resume.",
 )

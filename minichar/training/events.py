@@ -47,7 +47,7 @@ class Evaluated:
         Results on the validation split and on as many training chunks, if there are that many, both
         without dropout or scheduled sampling. None if there is no validation split.
     learning_rate, teacher_forcing_ratio : float
-        Values in the current epoch.
+        Values at the last step before the evaluation.
     """
 
     iteration: int

@@ -131,7 +131,7 @@ def test_a_file_that_is_not_a_zip_is_rejected(path, content):
 
 def test_members_must_be_arrays_without_duplicates(path):
     replace_member(path, "readme.txt", b"hello")
-    with pytest.raises(MinicharError, match=r"'readme\.txt', which is not the name of an array"):
+    with pytest.raises(MinicharError, match=r"'readme\.txt', which is not a valid array name"):
         Archive(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("\x16" * 1000, b"hello")
@@ -369,7 +369,7 @@ def test_a_file_instead_of_the_directory_is_an_error(tmp_path):
 @pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "a" * 1001])
 def test_names_that_cannot_be_printed_or_are_long_are_rejected(path, name):
     replace_member(path, f"{name}.npy", npy("<f8", (1,), bytes(8)))
-    with pytest.raises(MinicharError, match="is not the name of an array") as caught:
+    with pytest.raises(MinicharError, match="is not a valid array name") as caught:
         Archive(path)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1500

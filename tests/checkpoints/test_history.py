@@ -62,7 +62,7 @@ def test_values_that_no_run_has_are_rejected(name, value):
 def test_iterations_that_do_not_increase_are_rejected(iterations):
     values = history(ROW, ROW).to_array()
     values[:, 0] = iterations
-    with pytest.raises(MinicharError, match="do not increase"):
+    with pytest.raises(MinicharError, match="not increasing integers"):
         read(values)
 
 

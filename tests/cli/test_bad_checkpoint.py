@@ -100,7 +100,7 @@ DAMAGE = {
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
     "a zip": (
         lambda p: replace_member(p, "readme.txt", b"hello"),
-        "'readme.txt', which is not the name of an array",
+        "'readme.txt', which is not a valid array name",
     ),
     "later version": (
         lambda p: change(p, version=3),
@@ -174,7 +174,7 @@ def test_a_directory_of_runs(refused, cli, train):
     best = min(Path("runs").glob("*/*.npz"), key=loss_in_name).parent
     for arguments in (["sample", "runs"], ["eval", "runs"], ["train", "--resume", "runs"]):
         assert refused(*arguments) == (
-            f"Error: no checkpoint in runs/: choose one of its directories, such as {best}"
+            f"Error: no checkpoint in runs/: choose one of its subdirectories, such as {best}"
         )
 
 

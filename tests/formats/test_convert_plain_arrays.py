@@ -56,7 +56,7 @@ def test_an_array_cannot_be_named_header(tmp_path):
     np.savez(tmp_path / "plain.npz", header=np.arange(3), W=np.arange(3))
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": 3.5}))
     for name in ("plain.npz", "plain.pkl"):
-        with pytest.raises(MinicharError, match=r"an array named header, which is reserved .*: rename it$"):
+        with pytest.raises(MinicharError, match=r"an array named header, a name reserved .*: rename it$"):
             convert(tmp_path / name, tmp_path / "new.npz")
     assert not (tmp_path / "new.npz").exists()
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": "skipped", "a": {"header": 3.5}}))
