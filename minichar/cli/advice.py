@@ -36,7 +36,7 @@ def size_advice(ratio: float, dropout: float) -> str:
 def regularisation(dropout: float) -> str:
     """Return suggestions for reducing overfitting, given the current dropout.
 
-    With much dropout, a smaller model usually has a higher validation loss (docs/quality.md).
+    With a lot of dropout, a smaller model usually has a higher validation loss (docs/quality.md).
     """
     return "more text" if dropout >= MUCH_DROPOUT else "--dropout or a smaller --rnn-size"
 
@@ -71,7 +71,7 @@ def fit_advice(
         Losses in nats per character. Both are measured with the same weights, and without dropout or
         scheduled sampling, which would raise the training loss.
     before : float
-        Lowest validation loss of all previous evaluations.
+        Lowest validation loss in all previous evaluations.
     updates, total : int
         Number of training steps so far, and in the whole run. Only overfitting is reported in the first
         half of the run.

@@ -37,7 +37,7 @@ CORES = os.cpu_count() or 1
     "--gru-reset",
     default="after",
     type=OneOf(GRU_RESETS),
-    help="Apply a GRU's reset gate after the matrix product or before it.",
+    help="Apply a GRU's reset gate before or after the matrix product.",
 )
 @sizes(
     "--rnn-size",

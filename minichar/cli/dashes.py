@@ -50,7 +50,7 @@ def names_of_options(ctx: click.Context) -> list[str]:
 
 
 def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:
-    """Raise a usage error for an option such as ``—rnn-size``, which the parser takes for an argument."""
+    """Raise a usage error for an option such as ``—rnn-size``, which the parser mistakes for an argument."""
     options = names_of_options(ctx)
     for word in words:
         name = word.partition("=")[0]

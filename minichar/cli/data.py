@@ -20,7 +20,8 @@ def command() -> None:
     """List and download datasets.
 
     You can train on any text file: `minichar train --data my.txt`. The downloaded datasets have fixed
-    contents, so that results are comparable. pydocs and pystdlib depend on the Python version.
+    contents, so results are comparable. pydocs and pystdlib are generated from the installed Python and
+    depend on its version.
     """
 
 

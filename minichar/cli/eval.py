@@ -82,8 +82,8 @@ reading = group("Evaluation")
     default=0,
     type=Integer(0),
     metavar="N",
-    help="Reset the state to zero every N characters, for comparison with nanoGPT with a context length of "
-    "N. Characters after the last complete block of a stream are not evaluated. 0: do not reset.",
+    help="Reset the state to zero every N characters, to compare with a nanoGPT model whose context length "
+    "is N. Characters after the last complete block of a stream are not evaluated. 0: do not reset.",
 )
 @reading(
     "--batch-size",

@@ -11,12 +11,12 @@ from minichar.errors import Option
 
 
 def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
-    """Return those of the parameters `names` that the user specified, even with the default value."""
+    """Return the parameters in `names` that the user specified, even if the value is the default."""
     return [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
 
 
 def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
-    """Raise a usage error if the user specified one of the options. `why` follows the option's name."""
+    """Raise a usage error with the option's name and `why` if the user specified one of the options."""
     for name in given_by_user(ctx, names):
         raise click.UsageError(f"{Option(name).flag} {why}")
 

@@ -20,7 +20,7 @@ chunk = group("Chunk")
     "--gru-reset",
     default="after",
     type=OneOf(GRU_RESETS),
-    help="Apply a GRU's reset gate after the matrix product or before it.",
+    help="Apply a GRU's reset gate before or after the matrix product.",
 )
 @network_("--num-layers", default=2, metavar="L", help="Number of layers.")
 @network_("--rnn-size", default=5, metavar="H", help="Hidden units. The run time is O(H⁴).")

@@ -65,7 +65,7 @@ def command(
     """Show the contents of a checkpoint: configuration, parameters and loss history.
 
     With --html, write an HTML page and print its path. The page colours the text by a hidden unit's
-    activation and ranks the units by their correlation with features such as the position in the line or
+    activation and ranks the units by their correlation with features such as position in the line or
     whether a character is inside quotes. It also shows the surprisal of each character, the most likely
     alternatives, and the distribution of gate values.
     """
@@ -91,11 +91,11 @@ def training_text(model: CharRNN, path: Path) -> Path:
     name = origin.get("path") if isinstance(origin, dict) else None
     if not isinstance(name, str):
         raise MinicharError(
-            f"{path} has no record of its training text: specify a text with ", Option("text")
+            f"{path} has no record of its training text: specify the text with ", Option("text")
         )
     if not Path(name).exists():
         raise MinicharError(
-            f"{path} was trained on {name!r}, which does not exist: specify a text with ", Option("text")
+            f"{path} was trained on {name!r}, which does not exist: specify the text with ", Option("text")
         )
     return Path(name)
 

@@ -61,6 +61,6 @@ def command(ctx: click.Context, name: str | None, answer: bool) -> None:
     click.echo(f"{wrapped(lesson.story)}\n")
     status = run_lesson(lesson)
     click.echo(f"\nExercise\n\n{wrapped(lesson.exercise)}\n")
-    click.echo(f"Undo the change afterwards. The answer: minichar lessons {lesson.number} --answer")
+    click.echo(f"Undo the change afterwards. To see the answer: minichar lessons {lesson.number} --answer")
     click.echo(f"lesson file  {lesson.path}\nminichar/    {PACKAGE}", err=True)
     ctx.exit(status)

@@ -22,7 +22,7 @@ class Log:
     Raises
     ------
     MinicharError
-        If the file cannot be opened for writing, or contains something other than JSON objects.
+        If the file cannot be opened for writing, or is not a JSON Lines file.
     """
 
     def __init__(self, path: Path | None, warn: Callable[[str], None]) -> None:
@@ -50,7 +50,7 @@ class Log:
 
 
 def is_foreign(path: Path) -> bool:
-    """Return whether an existing file does not start like JSON Lines, as a training text does."""
+    """Return whether a file has contents that are not JSON Lines, such as a training text."""
     # Reading from a pipe would block, and /dev/stderr may be a regular file that contains other output.
     if descriptor_of(path) is not None or not path.is_file():
         return False

@@ -38,7 +38,7 @@ class NonEmptyPath(click.Path):
 
 
 class ModelPath(NonEmptyPath):
-    """Path of a model. Shell completion suggests models, or any files if no model matches."""
+    """Path to a model. Shell completion suggests models, or any files if no model matches."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -51,7 +51,7 @@ class ModelPath(NonEmptyPath):
 PATH = NonEmptyPath()
 MODEL = ModelPath()
 OUTPUT = NonEmptyPath(dir_okay=False, readable=False)
-"""Path of an output file, which must not be an existing directory."""
+"""Path to an output file, which must not be an existing directory."""
 
 
 class GroupedOption(click.Option):
@@ -62,7 +62,7 @@ class GroupedOption(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Return the notes after the help text, with ranges in words: ``[default: 3; at least 1]``."""
+        """Return the notes shown after the help text, with ranges in words: ``[default: 3; at least 1]``."""
         extra = super().get_help_extra(ctx)
         if "default" in extra and isinstance(self.default, float):
             extra["default"] = f"{self.default:g}"
@@ -115,7 +115,7 @@ class GroupedCommand(TwoDashes):
 
 
 class Ranged:
-    """Mixin for the types of numbers in a range, which help and error messages describe in words.
+    """Mixin for number types with a range, which is described in words in help and error messages.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Ranged:
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or report a usage error worded like those of `minichar.checks`."""
-        number = super().convert(value, param, ctx)  # type: ignore[misc]  # the other base
+        number = super().convert(value, param, ctx)  # type: ignore[misc]  # defined by the other base class
         if not self.low <= number <= self.high:  # also rejects NaN
             name = param.opts[0] if param else "the value"
             raise click.UsageError(f"{name} is {number}; it must be {self.words}", ctx)
@@ -212,7 +212,7 @@ class CellName(OneOf):
 def open_for_training(
     ctx: click.Context, parameter: click.Parameter, name: str
 ) -> tuple[Backend, ...] | None:
-    """Open the candidate devices, with TF32 if the command has that option and it is given."""
+    """Open the candidate devices, with TF32 if the user specified ``--tf32``."""
     return None if ctx.resilient_parsing else open_devices(name, ctx.params.get("tf32", False))
 
 
@@ -240,11 +240,11 @@ devices = click.option(
     callback=open_for_training,
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU or an NVIDIA GPU, whichever trains faster.",
 )
-"""The ``--device`` option for commands that choose a device. The command receives a tuple of `Backend`."""
+"""The ``--device`` option for commands that choose a device. They receive a tuple of open backends."""
 tf32 = click.option(
     "--tf32",
     is_flag=True,
-    is_eager=True,  # known when the device is opened
+    is_eager=True,  # so that it is parsed before the device is opened
     help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to a 10-bit "
     "mantissa, so the losses no longer agree with those on the CPU to within rounding error. The gradient "
     "check uses float64 and is not affected. Like --device, this option is not stored in checkpoints: repeat "

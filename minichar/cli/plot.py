@@ -40,13 +40,13 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
     """Plot loss versus epoch for one or more training runs, or the trials of a sweep.
 
     Shows the training loss and the validation loss, and marks the lowest validation loss. The learning
-    rate and the teacher-forcing ratio are shown below.
+    rate and the teacher-forcing ratio are shown below the loss.
 
     For a sweep, shows the importance of each option, and a parallel-coordinate plot of the loss and the
-    options of the completed trials. Each trial is a letter in a text plot, or a line in a figure. The best
-    trial is labelled a.
+    options of the completed trials. Each trial is a letter in a text plot, where the best is labelled a, or
+    a line in a figure.
 
-    Without -o, the plot is printed as text. With -o, the path of the figure is printed.
+    Without -o, the plot is printed as text. With -o, it is saved as a figure, and the path is printed.
     """
     if figures := [path for path in checkpoints if path.suffix.lower() in FORMATS]:
         name = str(figures[0])

@@ -1,4 +1,4 @@
-"""Train with all processes of an MPI job, started for example by ``mpiexec -n 4 minichar train``."""
+"""Train with all processes of an MPI job, started with, for example, ``mpiexec -n 4 minichar train``."""
 
 import os
 import sys
@@ -20,9 +20,9 @@ from minichar.training.team import ALONE, Ranks, Team
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables with the number of processes, as set by MPICH, Open MPI and Slurm."""
 RANKS = ("PMI_RANK", "PMIX_RANK")
-"""Environment variables that are set in every process of an MPI job of any size."""
+"""Environment variables that are set in every process of an MPI job, even if it is the only one."""
 GRACE = 1.0
-"""Maximum time in seconds between the failures of all ranks if they fail for the same reason."""
+"""If all ranks fail within this many seconds, they are assumed to have failed for the same reason."""
 
 
 @contextmanager
@@ -30,12 +30,12 @@ def all_ranks() -> Iterator[Team]:
     """Yield the team: all processes of this MPI job or, outside of MPI, this process alone.
 
     An error raised on all ranks, such as a missing file, is reported by rank 0. An error on only some ranks
-    aborts the job because the other ranks would wait for them forever.
+    aborts the job, because the others would wait forever.
 
     Raises
     ------
     MinicharError
-        If this process is one of several, and they cannot communicate.
+        If the job has several processes and they cannot communicate.
     """
     size = job_size()
     if size == 1:
@@ -45,8 +45,8 @@ def all_ranks() -> Iterator[Team]:
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:
         raise MinicharError(
-            f"{size} processes were started, but they cannot communicate, because mpi4py uses a different "
-            "MPI library: use the mpiexec of that library"
+            f"{size} processes were started, but they cannot communicate because mpi4py uses a different "
+            "MPI library: use that library's mpiexec"
         )
     failures = comm.Dup()
     with one_thread():

@@ -12,7 +12,7 @@ RENAMED = {
     # torch-rnn
     "model-type": "--model",
     "wordvec-size": "--embedding",
-    "checkpoint-every": "--eval-val-every",  # in chunks, whereas --checkpoint-every is in seconds
+    "checkpoint-every": "--eval-val-every",  # in chunks; minichar's --checkpoint-every is in seconds
     "checkpoint": "",
     "start-text": "--primetext",
     # nanoGPT
@@ -37,7 +37,7 @@ RENAMED = {
     # earlier versions of minichar
     "true-share": "--teacher-forcing-ratio",
 }
-"""Options that take the same values as a minichar option, or as the argument (an empty string)."""
+"""Options and their minichar equivalents, which take the same values. ``""`` is the positional argument."""
 
 GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
 DROPPED = {r"[^-].*|-\d.*": "", "": ""}

@@ -84,7 +84,7 @@ class Report:
     def display(self) -> Iterator[None]:
         """Write to standard error. If writing fails, training continues silently.
 
-        Writing fails if, for example, the terminal is closed or the output is piped to ``head``.
+        Writing fails if, for example, the terminal has been closed or the output is piped to ``head``.
         """
         try:
             yield
@@ -98,7 +98,7 @@ class Report:
             click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
 
     def say_at_once(self, line: str) -> None:
-        """Print a line like `say`, but from a signal handler."""
+        """Print a line like `say`; safe to call from a signal handler."""
         write_at_once(("" if self.bar.hidden else CLEAR_LINE) + f"{line}\n")
 
     def introduce(self) -> None:

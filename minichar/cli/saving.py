@@ -1,4 +1,4 @@
-"""The options of ``minichar train`` for evaluations, checkpoints and output that are fields of `Settings`."""
+"""The fields of `Settings` for evaluation, checkpoints and output, as options of ``minichar train``."""
 
 from minichar.cli.options import PATH, group
 from minichar.text.sizes import FEWEST_VAL_CHUNKS, STEPS_PER_VAL_CHUNK
@@ -37,8 +37,8 @@ SAVING = (
         default=DEFAULT.max_val_chunks,
         metavar="N",
         help="Use only the first N validation chunks in each evaluation. "
-        f"{AUTOMATIC}: one for every {STEPS_PER_VAL_CHUNK} training steps between evaluations, so that "
-        f"evaluations take about 10% of the time, but at least {FEWEST_VAL_CHUNKS}. 0: all.",
+        f"{AUTOMATIC}: one for every {STEPS_PER_VAL_CHUNK} training steps between evaluations, but at "
+        f"least {FEWEST_VAL_CHUNKS}, so that evaluations take about 10% of the time. 0: all.",
     ),
     saving(
         "--checkpoint-every",

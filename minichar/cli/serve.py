@@ -19,7 +19,7 @@ watching = group("Log")
 
 
 def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Return an IP address in the form in which the server receives it, or report a usage error."""
+    """Return an IP address in the form that the server sees, or report a usage error."""
     if value is None:
         return None
     try:
@@ -36,7 +36,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
         if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
             raise click.UsageError(
                 f"{parameter.opts[0]} is {plain(value)}; it must be a host name such as demo.example, "
-                "without scheme or port (in Punycode if it is not ASCII)",
+                "without a scheme or port (in Punycode if it is not ASCII)",
                 ctx,
             )
     return values

@@ -126,9 +126,9 @@ OPTIONS = (
         "--embedding",
         default=DEFAULT.embedding,
         metavar="D",
-        help="Represent each character by a learned vector of size D instead of a one-hot vector. The model "
-        f"is smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. {AUTOMATIC}: {D} if the "
-        f"text has more than {LARGE_V} distinct characters, otherwise 0.",
+        help="Represent each character by a learned vector of size D instead of a one-hot vector. This "
+        "makes the model smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. "
+        f"{AUTOMATIC}: {D} if the text has more than {LARGE_V} distinct characters, otherwise 0.",
     ),
     model(
         "--layer-norm/--no-layer-norm",
@@ -159,7 +159,7 @@ OPTIONS = (
         "--max-time",
         default=DEFAULT.max_time,
         type=Minutes(),
-        help="Stop training after this long. 0: no limit.",
+        help="Stop training after this many minutes. 0: no limit.",
     ),
     training(
         "--patience",

@@ -20,7 +20,7 @@ class Stoppable(Protocol):
 
     @property
     def is_saved(self) -> bool:
-        """Whether all training so far is saved or is being saved."""
+        """Whether all progress so far has been saved or is being saved."""
 
     def stop(self) -> None:
         """Save a checkpoint and stop as soon as possible. Safe to call from a signal handler."""
@@ -28,9 +28,9 @@ class Stoppable(Protocol):
 
 @contextmanager
 def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]:
-    """Stop training on one of the signals in `STOP`, and save a checkpoint.
+    """Save a checkpoint and stop training on any of the signals in `STOP`.
 
-    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt, unless all training is already
+    A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt, unless all progress has been
     saved. All later signals are ignored until the end of the block. Yields a list that receives the number of
     the first signal.
 

@@ -109,7 +109,7 @@ class SweepCommand(GroupedCommand):
     "minutes",
     default=0.0,
     type=Minutes(),
-    help="Stop the sweep after this long. The next run continues the current trial. 0: no limit.",
+    help="Stop the sweep after this many minutes. The next run continues the current trial. 0: no limit.",
 )
 @searching(
     "--sweep-dir",
@@ -136,23 +136,23 @@ def command(
     devices: tuple[Backend, ...],
     **options: Any,
 ) -> None:
-    """Search for the training options with the lowest validation loss.
+    """Search for the training options that give the lowest validation loss.
 
-    Trains one model per trial, in its own directory. Optuna chooses the values of the options in --search
-    or, if all of them have lists of values, each combination is tried once. All other options of `minichar
-    train` are the same in every trial. A trial is stopped early if its validation loss is above the median of
-    earlier trials at the same point of the run.
+    Trains one model per trial, in its own directory. Optuna chooses the values of the options in --search;
+    if they are all lists, each combination is tried once instead. All other options of `minichar train` are
+    the same in every trial. A trial is stopped early if its validation loss is above the median of earlier
+    trials at the same point in the run.
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or
     stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
-    checkpoint. To continue a sweep, run the command again; only --sweep-dir is required, --storage if it
-    was specified, and --trials if it is not 20.
+    checkpoint. To continue a sweep, run the command again. You can omit all options except --sweep-dir,
+    --storage and --trials.
 
     The command that trains the best model is printed to standard output, everything else to standard error.
     """
     searched = [str(each) for each in (*(read_space(space) if space else ()), *search)]
     if not searched and not is_sweep(sweep_dir):
-        raise click.UsageError("nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log")
+        raise click.UsageError("nothing to search over: try --search learning_rate=1e-3..2e-2:log")
     given = {
         name: str(options[name]) if isinstance(options[name], Path) else options[name]
         for name in given_by_user(ctx, options)

@@ -53,7 +53,7 @@ class SweepReport:
         click.echo(CLEAR_LINE + line if self.live else line, err=True)
 
     def say_at_once(self, line: str) -> None:
-        """Print a line like `say`, but from a signal handler."""
+        """Print a line like `say`; safe to call from a signal handler."""
         write_at_once((CLEAR_LINE if self.live else "") + f"{line}\n")
 
     def show(self, event: Began | Event | Ended) -> None:

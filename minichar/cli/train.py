@@ -87,8 +87,8 @@ def command(
 
     The loss is the cross-entropy in nats per character. For an untrained model, it is close to ln V,
     where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
-    loss in their names. Ctrl-C saves a checkpoint and exits. Prints the path of the best checkpoint
-    to standard output and everything else to standard error.
+    loss in their names. Ctrl-C saves a checkpoint and exits. The path of the best checkpoint is
+    printed to standard output, everything else to standard error.
     """
     if ctx.args:
         reject_typographic_dashes(ctx, ctx.args)
@@ -97,7 +97,7 @@ def command(
             + (
                 f"use `minichar train --data {quote(ctx.args[0])}`"
                 if options["data"] is None
-                else "for several files, put them in a directory and specify it with --data"
+                else "to train on several files, put them in a directory and specify it with --data"
             )
         )
     if checkpoint and init_from:
@@ -106,7 +106,7 @@ def command(
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
         if team.size > 1:
-            devices = devices[:1]  # if ranks timed two devices, they might disagree
+            devices = devices[:1]  # if each rank timed the devices, the ranks might choose differently
         if team.rank == 0:
             for device in devices:
                 device.announce = partial(click.echo, err=True)

@@ -20,7 +20,7 @@ Array = Any
 """An array from the backend's array module. Comments in the code give the shape of each new array."""
 Function = Callable[..., Any]
 Into = list[tuple[int, Array]]
-"""Result numbers and the arrays that they are written to (`Backend.fuse`)."""
+"""Indices of results and the arrays that the results are written to (`Backend.fuse`)."""
 
 
 class Backend(ABC):
@@ -39,7 +39,7 @@ class Backend(ABC):
     tf32 : bool
         Whether the operands of float32 matrix products are rounded to TF32.
     samples_in_blocks : bool
-        Whether the device samples characters itself and copies them to the host in blocks.
+        Whether characters are sampled on the device and copied to the host in blocks.
     announce : callable
         Called with one line of text before a long wait. Replace it to show the line to the user.
     """
@@ -123,9 +123,9 @@ class Backend(ABC):
         Arguments and results are arrays of shape ``(H, B)``, or tuples of such arrays. An argument can
         also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.
 
-        The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. It also
-        writes result k to the array `out` ``(H, B)`` or, if result k is a tuple of G arrays, to `out`
-        ``(G·H, B)``. On a GPU, the fused kernel does this itself, so no additional copies are launched.
+        The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
+        pair, result k is also written to the array `out` ``(H, B)`` or, if it is a tuple of G arrays, to
+        `out` ``(G·H, B)``. On a GPU, the fused kernel does this itself, without a separate copy kernel.
         """
         xp = self.xp
 
@@ -143,7 +143,8 @@ class Backend(ABC):
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses.
 
-        `agree` receives whether recording succeeded, and returns whether the recording may be used.
+        `agree` is called with True if recording succeeded, otherwise False. The recording is used only if it
+        returns True.
         """
         return step
 
@@ -156,7 +157,7 @@ class Backend(ABC):
         return None
 
     def tf32_note(self, dtype: str) -> str:
-        """Return the reason why TF32 has no effect on products of a dtype, or "" if it has an effect."""
+        """Return why TF32 has no effect on products of a dtype, or "" if it has an effect."""
         if not self.tf32:
             return f"TF32 has no effect on device {self.name}: it requires an NVIDIA GPU, Ampere or newer"
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"
@@ -173,5 +174,5 @@ class DeviceFailure(MinicharError):
 def unusable(
     device: str, what: str, error: Exception, remedy: str, kind: type[MinicharError] = MinicharError
 ) -> MinicharError:
-    """Return a one-line error of this `kind` that states why a device cannot be used."""
+    """Return a one-line error of type `kind` that states why a device cannot be used."""
     return kind(f"device {device}: {what} ({one_line(error)}): {remedy}")

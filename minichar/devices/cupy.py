@@ -147,7 +147,7 @@ class CuPyBackend(Backend):
         return open_nccl(self.xp, self.index, self.products is not None, comm)
 
     def tf32_note(self, dtype: str) -> str:
-        """Return the reason why TF32 has no effect on products of a dtype, or "" if it has an effect."""
+        """Return why TF32 has no effect on products of a dtype, or "" if it has an effect."""
         if self.products is None:
             return "TF32 has no effect because cuBLAS cannot be used directly"
         return super().tf32_note(dtype)

@@ -106,7 +106,7 @@ class Sweep:
 
     @property
     def is_saved(self) -> bool:
-        """Whether all training so far is saved or is being saved, and no trial is being started."""
+        """Whether all progress so far has been saved or is being saved, and no trial is being started."""
         return self.complete or (self.trainer is not None and self.trainer.is_saved)
 
     def stop(self) -> None:

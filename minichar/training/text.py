@@ -35,7 +35,7 @@ def check_text(settings: Settings, path: Path) -> None:
     # For a missing dataset, `load_corpus` names the command that downloads it.
     if data is not None and data.name not in DATASETS and not os.path.exists(data):
         raise MinicharError(
-            f"{path} was trained on {str(data)!r}, which does not exist: specify a text with ",
+            f"{path} was trained on {str(data)!r}, which does not exist: specify the text with ",
             Option("data"),
         )
 

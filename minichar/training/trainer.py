@@ -65,7 +65,7 @@ class Trainer:
         The training and validation chunks of this process's streams. `val` has at most
         `Settings.max_val_chunks` chunks, which are the same at each evaluation.
     is_saved : bool
-        Whether all training so far is saved or is being saved.
+        Whether all progress so far has been saved or is being saved.
     """
 
     def __init__(

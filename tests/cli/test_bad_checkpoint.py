@@ -77,7 +77,7 @@ def test_the_training_text_is_missing(refused, train, home):
     (home / "input.txt").unlink()
     for command in (["train", "--resume", "cv"], ["eval"]):
         error = refused(*command)
-        assert "was trained on 'input.txt', which does not exist: specify a text with --data" in error
+        assert "was trained on 'input.txt', which does not exist: specify the text with --data" in error
 
 
 def test_a_dataset_that_is_missing_can_be_downloaded_again(refused, cli, home):

@@ -206,7 +206,8 @@ def test_training_text_is_missing(cli, checkpoint, home):
     before = listing(home)
     result = cli("inspect", checkpoint, "--html", "x.html", status=1)
     assert result.stderr == (
-        f"Error: {checkpoint} was trained on 'input.txt', which does not exist: specify a text with --text\n"
+        f"Error: {checkpoint} was trained on 'input.txt', which does not exist: "
+        "specify the text with --text\n"
     )
     assert listing(home) == before
 
@@ -218,7 +219,7 @@ def test_training_text_is_unknown(cli, home, origin):
     save("toy.npz", model)
     result = cli("inspect", "toy.npz", "--html", "x.html", status=1)
     assert result.stderr == (
-        "Error: toy.npz has no record of its training text: specify a text with --text\n"
+        "Error: toy.npz has no record of its training text: specify the text with --text\n"
     )
 
 

@@ -25,7 +25,7 @@ def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch)
     assert story.startswith("Lesson 4. Tanh and sigmoid: two derivatives")
     assert len(re.findall(r"::test_\w+ PASSED$", results, re.MULTILINE)) >= 6
     assert exercise.strip().startswith("Exercise\n\nIn minichar/engine/functions.py, in sigmoid, change")
-    assert exercise.endswith("The answer: minichar lessons 4 --answer\n")
+    assert exercise.endswith("To see the answer: minichar lessons 4 --answer\n")
     assert re.search(r"^lesson file  .*test_04_tanh_and_sigmoid\.py$", stderr, re.MULTILINE)
     assert re.search(r"^minichar/    .*minichar$", stderr, re.MULTILINE)
 

@@ -154,7 +154,7 @@ def test_six_processes_that_start_together_share_the_trials(process, home, optun
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        ((), 2, "nothing to search: add, for example, --search learning_rate=1e-3..2e-2:log"),
+        ((), 2, "nothing to search over: try --search learning_rate=1e-3..2e-2:log"),
         (("--search", "rnn_sise=4,8"), 1, "no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
         (("--search", "lr=1e-3..1e-2"), 1, "no option 'lr' to search; did you mean 'learning_rate'?"),
         (("--search", "rnn_size=0..8"), 1, "--rnn-size is 0; it must be from 1"),

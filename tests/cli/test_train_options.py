@@ -174,5 +174,5 @@ def test_recipes_are_listed(cli):
 
 def test_several_files_are_not_accepted(cli):
     error = cli("train", "--data", "a.txt", "b.txt", status=2).stderr
-    assert "unexpected argument 'b.txt': for several files, put them in a directory" in error
+    assert "unexpected argument 'b.txt': to train on several files, put them in a directory" in error
     assert "use `minichar train --data 'b c.txt'`" in cli("train", "b c.txt", status=2).stderr
