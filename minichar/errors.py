@@ -9,7 +9,7 @@ LONGEST = 100
 
 @dataclass(frozen=True)
 class Option:
-    """An option in an error message, spelled differently in Python and on the command line.
+    """An option named in an error message, with different spellings in Python and on the command line.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class MinicharError(Exception):
 
 
 class Completed(MinicharError):
-    """Raised if a training run cannot be resumed: it has reached its last step or was ended by `patience`."""
+    """Raised if a training run cannot be resumed because it reached its last step or `patience` ended it."""
 
 
 def counted(n: int, noun: str) -> str:
@@ -67,9 +67,9 @@ def counted(n: int, noun: str) -> str:
 
 
 def plain(value: object) -> str:
-    """Return a value as text on one line.
+    """Return a value as one line of text.
 
-    An empty string and control characters are quoted, and whole numbers have no decimal point.
+    Empty strings and strings with control characters are quoted. Whole numbers have no decimal point.
     """
     text = str(value)
     if isinstance(value, float):

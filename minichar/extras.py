@@ -44,7 +44,7 @@ def install_command(extra: str) -> str:
     """Return the command that installs the packages of an extra.
 
     The command lists the packages themselves because ``pip install 'minichar[plot]'`` fails unless minichar
-    itself is on PyPI. Double quotes work in every shell, including those of Windows.
+    itself is on PyPI. Double quotes work in every shell, including those on Windows.
     """
     from importlib.metadata import PackageNotFoundError, requires  # slow to import
 

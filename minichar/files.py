@@ -1,4 +1,4 @@
-"""Read text files, and write files so that a reader sees either the old file or the complete new one.
+"""Read text files, and write files atomically: readers see either the old file or the complete new one.
 
 New content is written to a temporary file in the same directory, flushed to disk, and renamed over the old
 file. The process locks its temporary file so that `remove_abandoned` can tell files in use from files left
@@ -201,7 +201,7 @@ def check_directory(directory: Path, size: int) -> None:
 
 
 def remove_abandoned(directory: Path) -> None:
-    """Delete the temporary files in a directory that were left behind by killed processes."""
+    """Delete the temporary files that killed processes left behind in a directory."""
     for path in directory.iterdir():
         if not TEMPORARY.fullmatch(path.name):
             continue
@@ -217,7 +217,7 @@ def remove_abandoned(directory: Path) -> None:
 
 
 def _new_temporary(path: Path) -> tuple[Path, IO[bytes]]:
-    """Return a new temporary file beside `path`, open and locked."""
+    """Create a temporary file in the same directory as `path`, and return it open and locked."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         file = open(temporary, "xb")  # noqa: SIM115  (closed by the caller)
@@ -265,8 +265,8 @@ def _sync_directory(directory: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        # Users can lack permission to read a directory that they may write to, and some file systems cannot
-        # flush directories. The new file is complete in either case.
+        # A directory can be writable but not readable, and some file systems cannot flush directories. The
+        # new file is complete in either case.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP):
             raise
 

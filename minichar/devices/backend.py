@@ -82,7 +82,10 @@ class Backend(ABC):
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random generator on the device. Different `words` yield independent streams."""
+        """Return a uniform random number generator on the device, seeded by `words`.
+
+        Different `words` yield independent streams.
+        """
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""

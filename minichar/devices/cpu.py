@@ -14,7 +14,7 @@ class NumPyBackend(Backend):
         super().__init__("cpu", np)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random generator. Different `words` yield independent streams."""
+        """Return a uniform random number generator, seeded by `words`."""
         return Uniform(words)
 
     def describe(self) -> str:
@@ -29,5 +29,5 @@ CPU = NumPyBackend()
 
 
 def host_generator(*words: int) -> np.random.Generator:
-    """Return a host random generator for weights and samples, which must not depend on the device."""
+    """Return a generator on the host, for weights and samples that must not depend on the device."""
     return np.random.default_rng(words)

@@ -3,7 +3,7 @@
 CuPy refuses to call cuBLAS while a stream is being captured, although cuBLAS supports capture. These products
 therefore use their own cuBLAS handle and workspace.
 
-cuBLAS expects column-major matrices. In memory, a row-major matrix is its column-major transpose:
+cuBLAS expects column-major matrices. In memory, a row-major matrix equals its column-major transpose:
 
     out = A @ B          row-major
     outᵀ = Bᵀ @ Aᵀ       column-major, in the same memory
@@ -25,12 +25,12 @@ WORKSPACE = 32 << 20
 WORKSPACES: list[Any] = []
 """All workspaces. They are never freed: a graph that uses one can outlive the thread that captured it."""
 STRICT, TF32 = 0, 3
-"""``CUBLAS_DEFAULT_MATH`` and ``CUBLAS_TF32_TENSOR_OP_MATH``. In the second mode, the operands of float32
-products are rounded to TF32, which has 10 mantissa bits instead of 23. float64 is not affected."""
+"""``CUBLAS_DEFAULT_MATH`` and ``CUBLAS_TF32_TENSOR_OP_MATH``. The second mode rounds the operands of float32
+products to TF32, which has 10 mantissa bits instead of 23. float64 products are not affected."""
 
 INT, STRIDE, POINTER = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
 HEAD = [POINTER, *[INT] * 5, POINTER]  # handle, transb, transa, n, m, k, α
-MATRIX, MATRICES = [POINTER, INT], [POINTER, INT, STRIDE]  # data, leading dimension, distance
+MATRIX, MATRICES = [POINTER, INT], [POINTER, INT, STRIDE]  # data, leading dimension, batch stride
 GEMM = [*HEAD, *MATRIX, *MATRIX, POINTER, *MATRIX]  # … B, A, β, out
 BATCHED_GEMM = [*HEAD, *MATRICES, *MATRICES, POINTER, *MATRICES, INT]
 ARGUMENTS = {
@@ -45,11 +45,11 @@ ARGUMENTS = {
 }
 """Argument types of each cuBLAS function."""
 REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
-"""The letter for the dtype in cuBLAS function names, and the type of α and β, by dtype."""
+"""For each dtype, its letter in cuBLAS function names and the C type of α and β."""
 
 
 def load_library() -> Any:
-    """Load the cuBLAS library that CuPy uses. If it is not available, any exception may be raised."""
+    """Load the cuBLAS library that CuPy uses. If this fails, the exception can be of any type."""
     pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
@@ -57,7 +57,7 @@ def load_library() -> Any:
 class Products(local):
     """Matrix products of float32 or float64 arrays on the current stream.
 
-    Several threads must not use the same cuBLAS handle at once, so each thread has its own.
+    Threads must not use the same cuBLAS handle concurrently, so each thread has its own.
 
     Parameters
     ----------
@@ -90,16 +90,16 @@ class Products(local):
         """Pass the current stream to cuBLAS.
 
         If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
-        Setting the stream resets the workspace, so it is set again. Otherwise, cuBLAS might allocate memory.
+        Setting the stream resets the workspace, which is set again to keep cuBLAS from allocating memory.
         """
         stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:
             self.call("cublasSetStream_v2", self.handle, stream.ptr)
             self.call("cublasSetWorkspace_v2", self.handle, self.workspace.ptr, WORKSPACE)
-            self.stream = stream  # kept, because a new stream can have the address of a destroyed one
+            self.stream = stream  # keep a reference, so that no new stream reuses its address
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
-        """Return ``A @ B``, or write it to `out`, or add it to `out`.
+        """Return ``A @ B``, optionally written or added to `out`.
 
         A is ``(M, K)`` and B is ``(K, N)``. Either or both can have a leading batch dimension.
         """
@@ -128,7 +128,7 @@ class Products(local):
 
 
 def layout(X: Array) -> tuple[int, int]:
-    """Return 1 if the columns of X are contiguous or 0 if its rows are, and its leading dimension."""
+    """Return 0 if the rows of X are contiguous or 1 if its columns are, and the leading dimension."""
     (rows, columns), itemsize = X.shape[-2:], X.itemsize
     row, column = (stride // itemsize for stride in X.strides[-2:])
     for transposed, inner, size, outer, count in (

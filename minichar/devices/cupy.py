@@ -22,9 +22,9 @@ from minichar.extras import install_command, one_line
 NO_DEVICE = 100
 """The CUDA error code cudaErrorNoDevice: a driver is installed, but there is no GPU."""
 AMPERE = 80
-"""The compute capability 8.0, times ten. Older GPUs have no TF32."""
+"""Compute capability 8.0, times ten. Older GPUs do not support TF32."""
 KERNELS = 16
-"""If fewer kernels are cached, a training step has not been compiled. Every training step uses more."""
+"""Every training step uses more kernels than this. If fewer are cached, no step has been compiled yet."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 Nesting = Sequence[int | None]
@@ -65,7 +65,7 @@ class CuPyBackend(Backend):
         self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random generator on the device. Different `words` yield independent streams."""
+        """Return a uniform random number generator on the device, seeded by `words`."""
         return CountedUniform(words, self.philox.draw)
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
@@ -74,9 +74,9 @@ class CuPyBackend(Backend):
         In a captured step, array sizes must not depend on the ids. Atomic additions would use
         less memory, but their order, and thus the rounding, would vary between runs.
 
-        The whole one-hot matrix (N, V) would take 1.25 GB for N = 2,500, V = 100,000 and float32: a byte per
-        element for the comparison, and 4 for the operand. It is therefore made in blocks of columns, as wide
-        as `ONEHOT` bytes allow. A small vocabulary takes one block, and thus one product.
+        For N = 2,500, V = 100,000 and float32, the whole one-hot matrix (N, V) would take 1.25 GB: 1 byte per
+        element for the comparison and 4 for the operand. It is therefore built in blocks of columns, each as
+        wide as `ONEHOT` allows. A small vocabulary needs only one block, and thus one product.
         """
         N, V = len(ids), out.shape[1]
         width = max(1, ONEHOT // (N * (1 + columns.itemsize)))
@@ -90,11 +90,11 @@ class CuPyBackend(Backend):
         """Return the function fused into one kernel.
 
         `cupy.fuse` supports only arrays, so tuples are flattened before the call and restored after
-        it. A result that is also an argument is returned without a copy, and a tuple of results that is
-        written to a block is returned as that block's arrays.
+        it. A result that is also an argument is returned without a copy. A tuple of results that is
+        written to a block is returned as views of the block.
 
-        If `cupy.fuse` cannot trace a function, it silently creates a slower implementation, `new_fusion`, and
-        uses it from then on. In that case, a warning is issued.
+        If `cupy.fuse` cannot trace a function, it silently switches to a slower implementation, `new_fusion`,
+        for all subsequent calls. This method then issues a warning.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
@@ -127,7 +127,7 @@ class CuPyBackend(Backend):
             made = kernel(*arrays)
             if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
                 traced["warned"] = True
-                message = f"CuPy cannot fuse {where} into one element-wise kernel, so it is slower"
+                message = f"CuPy cannot fuse {where} into one element-wise kernel, so the function is slower"
                 warn(message, RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
@@ -143,7 +143,7 @@ class CuPyBackend(Backend):
         return step if self.products is None else CudaGraph(self.xp, step, agree)
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
-        """Return a function that sums arrays over the ranks with NCCL, if each rank has a GPU of its own."""
+        """Return a function that sums arrays over the ranks with NCCL, or None if NCCL cannot be used."""
         return open_nccl(self.xp, self.index, self.products is not None, comm)
 
     def tf32_note(self, dtype: str) -> str:
@@ -153,7 +153,7 @@ class CuPyBackend(Backend):
         return super().tf32_note(dtype)
 
     def compile_notice(self) -> str:
-        """Return a notice that the first step compiles kernels, unless CuPy's cache contains enough."""
+        """Return a notice that the first step compiles kernels, or "" if they seem to be cached already."""
         folder = Path(os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache")))
         if len(list(folder.glob("*.cubin"))) >= KERNELS:
             return ""
@@ -162,7 +162,7 @@ class CuPyBackend(Backend):
     def describe(self) -> str:
         """Describe CuPy, CUDA (versions as 1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.
 
-        Timings of training steps are stored with the description, and TF32 changes them.
+        TF32 is included because training-step timings are stored with this text, and TF32 changes them.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
@@ -195,7 +195,7 @@ def _nested(nesting: Nesting, arrays: Iterator[Array]) -> list[Any]:
 
 
 def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
-    """Check that the CUDA GPU with the given index works, and return its backend, with TF32 if available."""
+    """Check that CUDA GPU `index` works, and return its backend, with TF32 if requested and supported."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")

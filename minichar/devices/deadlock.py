@@ -9,7 +9,7 @@ from typing import Any
 
 
 def avoid_deadlocks(vector: Any, copying: Any) -> None:
-    """Patch two dpnp 0.20 modules so that no function waits for a running task while it holds the GIL.
+    """Patch two dpnp 0.20 modules so that no function holds the GIL while it waits for a running task.
 
     Parameters
     ----------
@@ -17,8 +17,8 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
         The module with oneMKL's vector functions, which are disabled. dpnp's own element-wise functions
         do not wait and are just as fast in minichar.
     copying : module
-        The module whose function copies host arrays and scalars to the device. The function is replaced
-        with one that first waits for the queue to finish, without holding the GIL.
+        The module with the function that copies host arrays and scalars to the device. That function is
+        replaced with one that first waits for the queue to finish, without holding the GIL.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

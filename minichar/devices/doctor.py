@@ -42,7 +42,7 @@ class Finding:
 
 
 def examine(folder: str = ".") -> Iterator[Finding]:
-    """Yield all findings, from the Python version to the free disk space in the directory `folder`."""
+    """Yield all findings, from the Python version to the free disk space in `folder`."""
     yield Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for kind in DEVICES:
         yield from examine_kind(kind)
@@ -62,7 +62,7 @@ def examine_kind(kind: str) -> Iterator[Finding]:
             finding = time_device(name, open_backend(name))
         except DeviceFailure as error:
             finding = Finding(name, False, str(error))
-        except MinicharError as error:  # there is no device with this number
+        except MinicharError as error:  # no device has this number
             if number == 0:
                 yield Finding(name, False, str(error))
             return

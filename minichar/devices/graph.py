@@ -72,7 +72,7 @@ class CudaGraph:
             warn(message, RuntimeWarning, stacklevel=3)
 
     def _captured(self) -> tuple[Any, str]:
-        """Return the graph of the step, or the reason why the step cannot be captured."""
+        """Return the step's graph and "", or None and the reason why the step cannot be captured."""
         graph: Any = None
         cause: Exception | None = None
         try:

@@ -23,17 +23,17 @@ def open_nccl(
     ----------
     cupy : module
     index : int
-        Number of this rank's GPU.
+        Index of this rank's GPU.
     captures : bool
-        Whether this rank captures its steps as CUDA graphs. NCCL requires that all ranks do so or none does.
+        Whether this rank captures its steps as CUDA graphs. NCCL requires all ranks or none to do so.
     comm : mpi4py.MPI.Comm
 
     Returns
     -------
     callable or None
         ``all_reduce(sent, received)`` sets `received` to the sum of `sent` over all ranks, on the current
-        stream. None if NCCL is not installed on all ranks, if two ranks use the same GPU, which NCCL does
-        not support, or if only some ranks capture their steps.
+        stream. None if NCCL is missing on any rank, if two ranks use the same GPU, which NCCL does not
+        support, or if only some ranks capture their steps.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def open_nccl(
     except Exception as error:  # for example, the network interface is unusable
         remedy = "set NCCL_DEBUG=INFO to see the cause"
         raise unusable(f"gpu:{index}", "NCCL cannot connect the GPUs", error, remedy) from error
-    # Never destroyed, not even when Python exits, because that would wait for all graphs that use it.
+    # Keep the communicator alive even when Python exits: destroying it would wait for all graphs that use it.
     pythonapi.Py_IncRef(py_object(communicator))
 
     def all_reduce(sent: Array, received: Array) -> None:

@@ -1,13 +1,13 @@
 """Philox4x32-10, a counter-based random number generator (Salmon, Moraes, Dror & Shaw 2011).
 
-A counter of four 32-bit words x is encrypted with a key of two words k in ten rounds:
+A counter x of four 32-bit words is encrypted in ten rounds with a key k of two words:
 
     x₀, x₁, x₂, x₃ ← hi(M₁x₂) ⊕ x₁ ⊕ k₀, lo(M₁x₂), hi(M₀x₀) ⊕ x₃ ⊕ k₁, lo(M₀x₀)
     k₀, k₁ ← k₀ + W₀, k₁ + W₁
 
 hi and lo are the upper and lower 32 bits of a 64-bit product. The resulting four words are random and
-independent of the words for any other counter or key. A number does not depend on the previous ones, so a
-single GPU kernel can draw any number of random numbers.
+independent of the words for any other counter or key. No word depends on the previous ones, so a single GPU
+kernel can fill an array of any size.
 """
 
 from functools import lru_cache
@@ -27,7 +27,7 @@ Words = tuple[Array, Array, Array, Array]
 
 
 def encrypt(x0: Array, x1: Array, x2: Array, x3: Array, k0: Array, k1: Array) -> Words:
-    """Return four random words for each counter. All arguments are of uint64, with values below 2³²."""
+    """Return four random words for each counter. All arguments are uint64, with values below 2³²."""
     for _ in range(ROUNDS):
         product0, product1 = x0 * M0, x2 * M1
         x0, x1 = (product1 >> WORD) ^ x1 ^ k0, product1 & MASK
@@ -37,13 +37,13 @@ def encrypt(x0: Array, x1: Array, x2: Array, x3: Array, k0: Array, k1: Array) ->
 
 
 def float32(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array, ...]]:
-    """Return four uniform random numbers in [0, 1) with 24 bits for each counter (i, 0, 0, 0)."""
+    """For each counter (i, 0, 0, 0), return four uniform 24-bit random numbers in [0, 1)."""
     zero = i ^ i
     return (tuple((x >> np.uint64(8)) * 2.0**-24 for x in encrypt(i, zero, zero, zero, k0, k1)),)
 
 
 def float64(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array, ...]]:
-    """Return two uniform random numbers in [0, 1) with 53 bits for each counter (i, 0, 0, 0)."""
+    """For each counter (i, 0, 0, 0), return two uniform 53-bit random numbers in [0, 1)."""
     zero = i ^ i
     x0, x1, x2, x3 = encrypt(i, zero, zero, zero, k0, k1)
     pairs = (x0, x1), (x2, x3)
@@ -61,7 +61,7 @@ class Philox:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.kernels = {"float32": (backend.fuse(float32), 4), "float64": (backend.fuse(float64), 2)}
-        # Kept for the most recent sizes, because making them takes a kernel.
+        # Cached for the four most recent sizes, because creating the counters launches a kernel.
         self.counters = lru_cache(4)(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
 
     def draw(self, seed: int, shape: tuple[int, ...], dtype: str) -> Array:

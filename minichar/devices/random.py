@@ -21,7 +21,7 @@ class Uniform:
 
     @property
     def shared(self) -> "Uniform":
-        """Generator of random numbers that all sequences in a batch share, such as DropConnect masks."""
+        """Generator for draws that all sequences in a batch share, such as DropConnect masks."""
         return self
 
     @property
@@ -32,7 +32,7 @@ class Uniform:
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         if min(state["state"].values()) < 0:  # NumPy 1 would reduce it modulo 2^128
-            raise ValueError("the state of a random generator cannot be negative")
+            raise ValueError("the state of a random number generator cannot be negative")
         self.generator.bit_generator.state = state
 
 
@@ -74,7 +74,7 @@ class ColumnsOf(Uniform):
     ----------
     generator : Uniform
     columns : slice
-        The sequences to draw for.
+        The sequences whose numbers are returned.
     B : int
     """
 
@@ -82,10 +82,10 @@ class ColumnsOf(Uniform):
         self.whole, self.columns, self.B = generator, columns, B
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return new random numbers of this shape and dtype. The last axis indexes the sequences."""
+        """Return new random numbers with the given shape and dtype. The last axis indexes the sequences."""
         return self.whole.random((*shape[:-1], self.B), dtype)[..., self.columns]
 
     @property
     def shared(self) -> Uniform:
-        """Generator of random numbers that all sequences in a batch share."""
+        """Generator for draws that all sequences in a batch share."""
         return self.whole

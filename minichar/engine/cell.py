@@ -29,8 +29,8 @@ class Product:
     gates : str
         One letter per gate, in row order.
     reads_state, reads_x : bool
-        Whether the product uses the hidden state and the layer's input. In a second stage, the
-        first stage's first result takes the place of the hidden state.
+        Whether the product uses the hidden state and the layer's input, respectively. In a second
+        stage, the first stage's first result replaces the hidden state.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Stage:
     products : tuple of Product
         Exactly one product must have ``reads_state=True``.
     forward : callable
-        ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the matrix products, and `passed` the
-        states before the step or, in a second stage, the first stage's remaining results.
+        ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the matrix products. `passed` contains
+        the states before the step or, in a second stage, the first stage's remaining results.
     backward : callable
         ``backward(xp, *dresults, cache) -> *da, *dpassed``.
     cache : str
@@ -95,11 +95,11 @@ class Cell:
         One letter per state, with the hidden state first.
     stages : tuple of Stage
     takes_h_prev : bool
-        Whether ``forward`` takes h_prev in addition to the other states, which it always takes.
+        Whether ``forward`` takes h_prev. It always takes the other states.
     unit : str
-        Name of the state or cached array, in [-1, 1], that ``inspect --html`` shows for each unit.
+        State or cached array, with values in [-1, 1], that ``inspect --html`` shows for each unit.
     shown : str
-        Gates, with values in [0, 1], whose distributions ``inspect --html`` plots; without gates, `unit`.
+        Gates, with values in [0, 1], whose distributions ``inspect --html`` plots; if empty, `unit`.
     biases : dict of str to float
         Initial biases by gate. The biases of other gates are initialised randomly.
     torch, onnx : Counterpart, optional

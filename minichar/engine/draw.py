@@ -19,7 +19,7 @@ BELOW_ONE = {np.dtype(dtype): 1.0 - float(np.finfo(dtype).epsneg) for dtype in (
 def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
     """Sample ids ``(B,)`` from the softmax of the logits ``(V, B)``, given random numbers `u` ``(B,)``.
 
-    A character whose logit is -inf has probability 0. On a GPU, this holds up to rounding, because a parallel
+    A character whose logit is -inf has probability 0. On a GPU, this holds only up to rounding: a parallel
     cumulative sum can round neighbouring elements differently.
     """
     return draw_by_weight(xp, xp.exp(logits - logits.max(axis=0)), u)

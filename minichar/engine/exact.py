@@ -9,10 +9,10 @@ whose sums need no rounding:
     W    integer multiples of 2^(Q-28) in each row, where 2^Q ≥ Σ|W| over the row
     s    integer multiples of 2^-24, |s| ≤ 1: hidden states and the bias input 1
 
-Every partial sum is an integer multiple of 2^(Q-52) and, including the rounding of W, less than 2^(Q+1), so
-it fits in the 53-bit significand of a float64, and the order of the terms does not affect the result on any
-device. Both grids are as fine as float32, so an exact matrix product is as accurate as a float32 matrix
-product.
+Every partial sum is an integer multiple of 2^(Q-52). Its magnitude is less than 2^(Q+1), even after W is
+rounded, so it fits in the 53-bit significand of a float64. The order of the terms therefore does not affect
+the result on any device. Both grids are as fine as float32, so an exact matrix product is as accurate as a
+float32 matrix product.
 
 Layer normalisation sums pre-activations over the units as a matrix product with W = 1. These sums and the
 sums of squares are exact below 2^28.
@@ -58,7 +58,7 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 class ExactProducts(Backend):
     """Mixin that makes the matrix products of a backend class exact, given weights rounded to their grid.
 
-    Do not use it for training: this grid is too coarse for the gradients in the backward pass.
+    Do not use it for training: multiples of 2^-24 are too coarse for the gradients in the backward pass.
     """
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
@@ -67,7 +67,7 @@ class ExactProducts(Backend):
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Round B to its grid in place, and add ``A @ B`` to `out`."""
-        # A library could start its sums from `out`, which is not on the grid, and then round each term.
+        # A library could start its sums from `out`, which is not on the grid, and round every partial sum.
         out += self.matmul(A, B)
         return out
 

@@ -2,7 +2,7 @@
 
     σ(a) = 1 / (1 + e⁻ᵃ)
 
-If e⁻ᵃ overflows to infinity, the result is 0, which is its limit. The formula does not depend on the
+If e⁻ᵃ overflows to infinity, the result is 0, which is its limit. The formula does not branch on the
 sign of a, so it is also valid for complex numbers, as the complex-step gradient check
 (`minichar.engine.gradcheck`) requires. Backward passes express the derivatives in terms of the
 *value*, which the forward pass has already computed:

@@ -21,13 +21,13 @@ from minichar.engine.registry import register
 
 
 def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
-    """Compute rh, z and h_prev from a and h_prev. All arrays are ``(H, B)``; a has one per gate."""
+    """Compute rh, z and h_prev from a and h_prev. All arrays are ``(H, B)``; a contains one per gate."""
     r, z = sigmoid(xp, a[:2])
     return r * h_prev, z, h_prev, (r, z, h_prev)
 
 
 def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache: tuple[Array, ...]) -> Any:
-    """Compute da and dh_prev, excluding the gradient through a, from drh, dz and dh_prev."""
+    """Compute da and dh_prev from drh, dz and dh_prev. The gradient through a is not included in dh_prev."""
     r, z, h_prev = cache
 
     # rh = r ∘ h_prev

@@ -47,8 +47,8 @@ class Layer:
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
     inputs : list of T lists of (0, array)
-        Where x_t ``(D, B)`` is stored for the matrix products: the argument ``into`` of the function that
-        computes it (`Backend.fuse`).
+        Where x_t ``(D, B)`` is stored for the matrix products, passed as ``into`` to the function that
+        computes x_t (`Backend.fuse`).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Layer:
             self.stages[-1].add_direct_gradient()
         self.linears = [linear for stage in self.stages for linear in stage.linears]
         self.inputs = [[(0, linear.x[t]) for linear in self.linears if linear.reads_x] for t in range(T)]
-        # h is an input to the next stage's matrix product or, after the last stage, the next step's.
+        # h is an input to the matrix product of the next stage or, after the last stage, of the next step.
         first, *others = (stage.recurrent.h for stage in self.stages)
         self.into = [
             [*([(0, h[t])] for h in others), [(0, h) for h in first[t + 1 : t + 2]]] for t in range(T)

@@ -1,4 +1,4 @@
-"""Layer normalisation of pre-activations (Ba, Kiros & Hinton 2016), without gain and bias (Xu et al. 2019).
+"""Layer normalisation of pre-activations (Ba, Kiros & Hinton 2016), without gain or bias (Xu et al. 2019).
 
 For each gate, time step and sequence, with means over the H units:
 
@@ -9,7 +9,7 @@ For each gate, time step and sequence, with means over the H units:
     da = r (dâ - mean(dâ) - â mean(dâ ∘ â))
 
 The cell receives â instead of a. A bias that is the same for all units of a gate, such as the initial forget
-bias of an LSTM, cancels.
+bias of an LSTM, cancels out.
 """
 
 from typing import Any

@@ -30,12 +30,12 @@ class Linear:
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
-        Number of inputs from the hidden state, which are first in [h; x; 1].
+        Number of inputs from the hidden state, which come first in [h; x; 1].
     T, B : int
         Number of time steps and sequences to allocate memory for.
     backend : Backend
     Wx, dWx : array, (G, V), optional
-        In the first layer without an embedding, the character weights and their gradient.
+        The character weights and their gradient, if the layer is the first and there is no embedding.
     norm : LayerNorm, optional
         Applied to the pre-activations.
 
@@ -49,7 +49,7 @@ class Linear:
     x : array, (T, D, B)
         The inputs of each step.
     looked_up : array, (T, G, B)
-        The columns of `Wx` for the characters of each step, which are replaced by the pre-activations.
+        The columns of `Wx` for the characters of each step, later overwritten with the pre-activations.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Linear:
 
     @cached_property
     def looked_up(self) -> Array:
-        """The columns of `Wx`, and then the pre-activations, at all steps."""
+        """The columns of `Wx`, and later the pre-activations, at all steps."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     # Allocated in the first backward pass because sampling does not need it. Writing one contiguous block per
@@ -102,7 +102,7 @@ class Linear:
         dropout.draw_mask(probability, generator, self.mask, self.backend)
 
     def apply_mask(self) -> None:
-        """Apply the mask to the weights. Required before the first step of a chunk."""
+        """Apply the mask to the weights. Must be called before the first step of a chunk."""
         if self.mask is not None:
             self.used[...] = self.W
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
@@ -124,7 +124,7 @@ class Linear:
         return a if self.norm is None else self.norm.forward(t, a)
 
     def normalise_backward(self, t: int) -> None:
-        """Replace dâ by da in ``da[t]`` if the pre-activations are normalised."""
+        """Replace dâ with da in ``da[t]`` if the pre-activations are normalised."""
         if self.norm is not None:
             da_hat = self.da[t].reshape(self.gates, -1, self.B)
             da_hat[...] = self.norm.backward(t, da_hat)

@@ -6,7 +6,7 @@
     logits = W @ [dropout(h_L); 1]
 
 All layers process step t before any layer processes step t+1. Teacher forcing, scheduled sampling and
-generation can then share the same code and differ only in their `Feed`, the source of the next character.
+generation therefore share the same code and differ only in their `Feed`, the source of the next character.
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ class Network:
     recurrent : list of Linear
         The matrix products that read the hidden state. DropConnect is applied to their weights.
     keep : array, (T, B), or None
-        0 where the states are reset before a step, otherwise 1 (`set_keep`); None without resets.
+        0 where the states are reset before a step, otherwise 1 (`set_keep`); None if resets are disabled.
     n : int
         Number of steps in the last forward pass.
     """
@@ -89,7 +89,7 @@ class Network:
             layer.start[...] = 0.0
 
     def set_keep(self, keep: np.ndarray | None = None) -> None:
-        """Set where the states are reset in subsequent chunks, or disable resets.
+        """Specify where the states are reset in subsequent chunks, or disable resets.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The registry of cells, and the checks of a cell's definition when it is registered."""
+"""The registry of cells, which checks each cell's definition when it is registered."""
 
 from re import fullmatch
 
@@ -20,7 +20,7 @@ def register(cell: Cell) -> Cell:
     Raises
     ------
     MinicharError
-        If the definition is invalid (`check_cell`), or a different cell with the same name is registered.
+        If the definition is invalid (`check_cell`), or a different cell already has this name.
     """
     check_cell(cell)
     if CELLS.setdefault(cell.name, cell) is not cell:
@@ -37,14 +37,14 @@ def check_cell(cell: Cell) -> None:
         If the name is invalid, the products do not meet the requirements of `Stage` and `Product`, or the
         cell refers to a gate, state or cached array that it does not define.
     """
-    if not fullmatch(r"[\w-]+", cell.name):  # a part of file names
-        raise MinicharError(f"a cell is named {cell.name!r}; use only letters, digits, '-' and '_'")
+    if not fullmatch(r"[\w-]+", cell.name):  # used in file names
+        raise MinicharError(f"invalid cell name {cell.name!r}: use only letters, digits, '-' and '_'")
     check_products(cell)
     check_references(cell)
 
 
 def check_products(cell: Cell) -> None:
-    """Raise a `MinicharError` unless one product of each stage reads the state, and all names are unique."""
+    """Raise a `MinicharError` unless exactly one product per stage reads the state and names are unique."""
     for number, stage in enumerate(cell.stages, 1):
         count = sum(product.reads_state for product in stage.products)
         if count != 1:
@@ -64,7 +64,7 @@ def check_products(cell: Cell) -> None:
 def check_references(cell: Cell) -> None:
     """Raise a `MinicharError` if the cell refers to something that it does not define.
 
-    Otherwise, training could succeed and ``convert`` or ``inspect --html`` fail afterwards.
+    Without this check, training could succeed, but ``convert`` or ``inspect --html`` would fail afterwards.
     """
     values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
     gates = {gate for product in cell.products for gate in product.gates}

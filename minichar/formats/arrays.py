@@ -40,7 +40,8 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     Raises
     ------
     MinicharError
-        If `read_pickle` fails, a name is not unique or reserved, or containers are nested too deeply.
+        If `read_pickle` fails, there are no arrays, a name is reserved, duplicate or not printable, or the
+        values exceed a limit on their number, size or nesting.
     """
 
     def refused(why: str) -> MinicharError:

@@ -129,7 +129,7 @@ class TestRegistry:
             ({"torch": Counterpart("LSTM", "ifgq")}, "torch.gates of the cell 'odd' contains 'q'"),
             ({"torch": Counterpart("LSTM", "ifg")}, "torch.gates of the cell 'odd' lacks the gate 'o'"),
             ({"onnx": Counterpart("LSTM", "iof")}, "onnx.gates of the cell 'odd' lacks the gate 'g'"),
-            ({"name": "a/b"}, "a cell is named 'a/b'; use only letters, digits, '-' and '_'"),
+            ({"name": "a/b"}, "invalid cell name 'a/b': use only letters, digits, '-' and '_'"),
         ],
     )
     def test_a_reference_to_something_the_cell_does_not_define_is_rejected(self, changes, words):
