@@ -85,7 +85,7 @@ class CharRNN:
     def title(self) -> str:
         """The title set for the training run or, by default, the name of the training text; empty if unknown.
 
-        It never includes a directory: it is shown to users who should not see the server's paths.
+        It is never a full path, because it is shown to users who should not see the server's paths.
         """
         settings, origin = self.details.get("settings"), self.details.get("origin")
         given = settings.get("title") if isinstance(settings, dict) else None
@@ -113,7 +113,7 @@ class CharRNN:
         return str(reset_on)
 
     def resets(self, ids: np.ndarray) -> Resets | None:
-        """Return the state resets for the encoded text `ids` ``(N,)``, read as one stream."""
+        """Return the state resets for the encoded text `ids` ``(N,)``, processed as one stream."""
         return find_resets(ids, self.vocabulary.encode(self.reset_on))
 
     def network(self, T: int, B: int) -> Network:

@@ -23,7 +23,7 @@ def save(path: str | os.PathLike[str], model: CharRNN, dtype: str | None = None)
     model : CharRNN
     dtype : {"float16", "float32", "float64"}, optional
         Data type of the weights in the file; by default, the model's dtype. An ``.html`` page always
-        contains float16.
+        stores float16 weights.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""Limit the memory and work that a file can require, in proportion to its size."""
+"""Limit the memory and work needed to read a file, in proportion to its size."""
 
 from minichar.errors import Refused
 
 
 class Budget:
-    """An amount of memory or work that a file may use.
+    """The amount of memory or work that reading a file may take.
 
     Parameters
     ----------

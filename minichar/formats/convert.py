@@ -62,7 +62,7 @@ class Content:
 def load_model(
     path: str | os.PathLike[str], backend: Backend = CPU, vocabulary: Vocabulary | None = None
 ) -> CharRNN:
-    """Return the model stored in a ``.safetensors``, ``.pt`` or (for any other suffix) ``.npz`` file.
+    """Return the model stored in a file. A file with an unknown suffix is read as ``.npz``.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def load_model(
     backend : Backend
         Device for the weights.
     vocabulary : Vocabulary, optional
-        The vocabulary for a PyTorch state dict that minichar did not write.
+        Vocabulary for a PyTorch state dict saved without one.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check_resumable(path: Path) -> None:
     """Raise a `MinicharError` if `path` is a file in a format that cannot store training state."""
     if may_have_state(path) or not path.is_file():
         return
-    advice: tuple[str | Option, ...] = (": only .npz checkpoints have one",)
+    advice: tuple[str | Option, ...] = (": only .npz checkpoints store it",)
     if format_of(path) in READERS:
         advice = (": start a new run with ", Option("init_from"))
     raise MinicharError(f"{path} has no training state to resume from", *advice)
@@ -121,21 +121,21 @@ def convert(
         Output file; by default, `source` with the suffix of the new format. If the format does not
         change, ``.inference`` is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the stored weights. By default, float32, or unchanged if the training state is
-        kept or there is no model. float16 halves the size and keeps three significant digits. An
-        ``.html`` page always contains float16.
+        The dtype of the stored weights; by default, float32, or the dtype in `source` if the training
+        state is kept or the file contains no model. float16 halves the size and keeps three significant
+        digits. An ``.html`` page always stores float16 weights.
     force : bool
         Overwrite an existing target.
     to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
         The new format; by default, inferred from the suffix of `target`.
     training : bool
-        Keep the training state of an ``.npz``, so that training can be resumed. This requires an ``.npz``
-        with the model's own dtype.
+        Keep the training state, so that training can be resumed. Both files must be ``.npz``, and the
+        dtype must not change.
     sequence : bool
         Write an ``.onnx`` graph that processes a sequence instead of one time step.
     vocab_from : path-like, optional
-        For a PyTorch state dict that minichar did not write: its training text (ids are assigned in
-        code-point order), or a model or directory of checkpoints with the same vocabulary.
+        Source of the vocabulary for a PyTorch state dict saved without one: the training text (ids are
+        assigned in code-point order), or a model or checkpoint directory with the same vocabulary.
     on_note : callable, optional
         Called with each note, for example about data that the new file does not contain.
 
@@ -147,8 +147,8 @@ def convert(
     Raises
     ------
     MinicharError
-        If `source` cannot be read, `target` exists, the new format cannot represent the model, or
-        `training` is True and there is no training state or the new file cannot store it.
+        If `source` cannot be read, `target` exists and `force` is False, the new format cannot represent
+        the model, or `training` is True but there is no training state or the new file cannot store it.
     """
     source = Path(source)
     to, path = target_of(source, target, to)
@@ -256,7 +256,7 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
 
 
 def _load(source: Path, vocab_from: str | os.PathLike[str] | None) -> CharRNN:
-    """Return the model in a file, with the vocabulary of a text or another model if it has none."""
+    """Return the model in a file. If it has no vocabulary, take that of a text or another model."""
     try:
         model = load_model(source)
     except NoVocabulary:
@@ -284,7 +284,7 @@ def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
         return
     for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):
         if p:
-            yield f"{name} {p:g} is used only in training: it is stored only in the metadata"
+            yield f"{name} {p:g} is used only in training, so it is stored only in the metadata"
     if model.config.embedding:
         yield "the embedding is folded into the input weights of the first layer"
     if model.vocabulary.unknown:

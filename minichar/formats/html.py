@@ -7,7 +7,7 @@
     page.js        the controls
 
 The weights are float16 values in base64. A page makes no requests, and its Content-Security-Policy allows
-only these scripts and this style sheet, identified by their hashes. The model's data is JSON, inserted only
+only its own scripts and style sheet, identified by their hashes. The model's data is JSON, inserted only
 as text, so it is never interpreted as markup.
 """
 
@@ -25,7 +25,7 @@ from minichar.model import CharRNN
 from minichar.sampling.generate import prime_ids
 
 MAX_BYTES = 1 << 28
-"""Maximum size of the weights. Browsers limit the length of a string to 2^29 characters or more."""
+"""Maximum size of the weights. Their base64 must fit in a string; browsers allow 2^29 characters or more."""
 SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
 
 
@@ -48,7 +48,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
         f"default-src 'none'; img-src data:; script-src {_hash(script)}; style-src {_hash(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    # Insert the data last: it could contain the name of another part.
+    # Insert the data last, because it could contain one of the other placeholders.
     for name, text in (
         ("POLICY", policy),
         ("STYLE", style),
@@ -60,7 +60,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 
 
 def as_script(data: Any) -> str:
-    """Return `data` as JSON that is safe in a ``<script>`` element: ASCII without the character <."""
+    """Return `data` as JSON that is safe in a ``<script>`` element: ASCII without ``<``."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from minichar.errors import MinicharError, Option
 
 OTHERS = ("safetensors", "pt", "onnx")
-"""Formats of other libraries. They store models with one-hot inputs."""
+"""Formats of other libraries, in which models are stored with one-hot inputs."""
 TARGETS = ("npz", *OTHERS, "html")
 """Formats that minichar writes."""
 SUFFIXES = {f".{name}": name for name in TARGETS} | dict.fromkeys((".pkl", ".pickle"), "pickle")
@@ -24,7 +24,10 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def may_have_state(path: str | os.PathLike[str]) -> bool:
-    """Return whether the format for the suffix of `path` can store training state. Only ``.npz`` can."""
+    """Return whether a file with the suffix of `path` may contain training state.
+
+    Only an ``.npz`` file can. A file with an unknown suffix is read as ``.npz``.
+    """
     return format_of(path) in (None, "npz")
 
 
@@ -44,7 +47,7 @@ def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | Non
     if chosen is None:
         raise unknown_suffix(target)
     if by_suffix not in (None, chosen):
-        raise MinicharError(Option("to", to), f" conflicts with the suffix of {target}: omit one of them")
+        raise MinicharError(Option("to", to), f" conflicts with the suffix of {target}: change one of them")
     return chosen, Path(target)
 
 

@@ -34,7 +34,7 @@ from minichar.model import CharRNN
 
 OPSET = 17
 IR_VERSION = 8
-"""The IR version that corresponds to opset 17. More runtimes support older versions."""
+"""The IR version that corresponds to opset 17. Newer versions are supported by fewer runtimes."""
 MAX_BYTES = (2 << 30) - 1
 """Maximum size of a protobuf message."""
 

@@ -1,8 +1,8 @@
 """Parse the opcodes of a pickle with bounded memory use.
 
-pickletools parses everything except text. Python stores all characters of a string at the width of the widest
-one, so a single emoji quadruples the size of a long ASCII string. A string's memory is therefore charged to
-the budget before the text is decoded.
+Everything except text is parsed by pickletools. Python stores all characters of a string at the width of the
+widest one, so a single emoji quadruples the size of a long ASCII string. A string's memory is therefore
+charged to the budget before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
 key is therefore converted back to bytes if possible. Converting it later would copy it each time the pickle
@@ -43,7 +43,7 @@ SIZED_TEXT = {
 
 
 class Program(io.BytesIO):
-    """A pickle.
+    """A pickle, read one opcode at a time.
 
     Parameters
     ----------

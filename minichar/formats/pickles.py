@@ -1,9 +1,8 @@
 """Read pickles of NumPy and CuPy arrays without unpickling them.
 
 A pickle is a program for a stack machine, and its REDUCE opcode can call any function by name. The stack
-machine in this module never calls these functions. It allows only names that the caller provides a harmless
-replacement for (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and strings are created as
-usual.
+machine in this module calls only harmless replacements that the caller provides, and rejects any other name
+(see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and strings are created as usual.
 
 Apart from reading its own bytes, each opcode takes constant time. It is charged for the memory it uses, even
 if the result is discarded later. Time and memory are therefore proportional to the file size.

@@ -81,7 +81,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         tensors = {}
         for name, view in state.items():
             key, dtype = view.storage
-            room.spend(size_of(dtype, view.shape))  # a stride of 0 makes a tensor larger than its storage
+            room.spend(size_of(dtype, view.shape))  # a stride of 0 can make a tensor larger than its storage
             if key not in storages:
                 storages[key] = archive.read(f"{folder}data/{key}")
             tensors[name] = tensor(

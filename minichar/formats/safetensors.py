@@ -74,7 +74,7 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
     Refused
         If the file is truncated or damaged, or has a tensor that NumPy cannot represent.
     MinicharError
-        If the header is too large or is not JSON. `damaged` creates the error.
+        If the header is too large or is not JSON. The error is created by `damaged`.
     """
     header_bytes = int.from_bytes(file.read(8), "little")
     data_bytes = size - 8 - header_bytes
@@ -86,12 +86,12 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
     metadata = described.pop(METADATA, {})
     header = metadata.get(KEY) if isinstance(metadata, dict) else None
     if not isinstance(header, str | None):
-        raise Refused(f"the {KEY!r} in its metadata is not a string")
+        raise Refused(f"the {KEY!r} entry in its metadata is not a string")
 
     position, tensors = 0, {}
     for entry in sorted(entry_of(name, description) for name, description in described.items()):
         if entry.begin != position or entry.end - entry.begin != size_of(entry.dtype, entry.shape):
-            raise Refused("the offsets of its tensors have gaps, overlap, or do not match their shapes")
+            raise Refused("the offsets of its tensors leave gaps, overlap, or do not match the shapes")
         if entry.end > data_bytes:
             break
         data = file.read(entry.end - entry.begin)

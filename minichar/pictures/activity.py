@@ -22,7 +22,7 @@ CHUNK = 100
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
-"""A gate this close to either end of its range counts as saturated, as in Karpathy et al. (2015)."""
+"""A gate value this close to either end of its range counts as saturated, as in Karpathy et al. (2015)."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ class _Spread:
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
     def add(self, values: dict[str, np.ndarray]) -> None:
-        """Add the values ``(H, n)`` of each name at n time steps."""
+        """Add the values ``(H, n)`` at n time steps, keyed by name."""
         for name in self.names:
             self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
             self.left[name] += int((values[name] < self.low + SATURATED).sum())
             self.right[name] += int((values[name] > 1.0 - SATURATED).sum())
 
     def gates(self, layer: int) -> list[Gate]:
-        """Return the histograms as fractions."""
+        """Return the gates, with their histograms as fractions."""
         total = next(iter(self.counts.values())).sum()
         return [
             Gate(

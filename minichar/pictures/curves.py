@@ -54,7 +54,7 @@ def read_curve(path: Path, name: str) -> Curve:
     history = load_history(path)
     if history is None:
         raise MinicharError(
-            f"{path} has no history to plot; if it was converted, choose the original checkpoint"
+            f"{path} has no history to plot; if it was converted, plot the original checkpoint"
         )
     if not history:
         raise MinicharError(f"{path} has no history to plot: its run stopped before the first evaluation")

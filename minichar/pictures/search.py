@@ -52,7 +52,7 @@ class Axis:
 
 
 def label(value: Any) -> str:
-    """Return a value as text, rounded to four digits if it is a float."""
+    """Return a value as text, rounded to four significant digits if it is a float."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -61,14 +61,14 @@ def search_text(
 ) -> str:
     """Return the plots as text, with a letter for each of the first 26 trials.
 
-    If the letters at one position do not fit in the column of their axis, they are cut and end with ``…``.
+    Letters that do not fit in the column of an axis are replaced with ``…``.
 
     Parameters
     ----------
     numbers : sequence of int
-        The numbers of the trials.
+        The trial numbers, in order of increasing loss.
     axes : sequence of Axis
-        On each axis, the trials are in order of increasing loss.
+        The axes, each with its values in the same order.
     importance : mapping
         Importance of each option; empty if unknown.
     width : int
@@ -104,7 +104,7 @@ def _column(axis: Axis, width: int) -> list[str]:
 
 
 def save_search_figure(axes: Sequence[Axis], importance: Mapping[str, float], path: Path) -> None:
-    """Draw the plots with Matplotlib. Each trial is a line; the best is on top and in a different colour.
+    """Draw the plots with Matplotlib. Each trial is a line; the best one is on top, in a different colour.
 
     Raises
     ------

@@ -15,8 +15,8 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     """Return a plot of the curves as text.
 
     Each run has a letter: lowercase marks a validation loss, and uppercase marks the lowest one. Training
-    losses are dots. Where marks overlap, the lowest losses are drawn on top, followed by other validation
-    losses.
+    losses are dots. Where marks overlap, the lowest validation losses are drawn on top, followed by the other
+    validation losses.
 
     Parameters
     ----------

@@ -3,15 +3,15 @@
     step j    ids[j] ~ softmax(logits / temperature), filtered, with the random number u[j]
               logits ← network(ids[j])
 
-If the host sampled each id, it would wait for the logits, and the GPU would wait for the id. Here, the GPU
-samples with `Choice.ids`, as the host does (`minichar.sampling.streams`). The random numbers for a block of
-steps come from the host's generators and are copied to the GPU beforehand, and the ids are copied back at the
-end of the block. Blocks have 1, 2, 4, … 64 steps, so that the first characters appear promptly. The text is
-the same as on the CPU, unless a rounding difference changes a sampled id.
+If the host sampled each id, it would have to wait for the logits, and the GPU for the id. Instead, the GPU
+samples with `Choice.ids`, which the host also uses (`minichar.sampling.streams`). The host generates the
+random numbers for a block of steps and copies them to the GPU. The ids are copied back at the end of the
+block. Blocks have 1, 2, 4, …, 64 steps, so that the first characters appear promptly. The text is the same as
+on the CPU, unless a rounding difference changes a sampled id.
 
-All arrays have fixed addresses, including j, so that one recorded step is replayed for every character
-(`Backend.recorded`). OpenCL devices cannot record steps, and on a CPU with OpenCL, launching these operations
-takes longer than copying the logits. There, the host samples.
+All arrays, including j, have fixed addresses, so that one recorded step can be replayed for every character
+(`Backend.recorded`). With OpenCL, the host samples: OpenCL devices cannot record steps, and when the device
+is a CPU, launching these operations takes longer than copying the logits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import NOT_FINITE, Choice
 
 BLOCK = 64
-"""Number of steps in the longest blocks."""
+"""Maximum number of steps in a block."""
 INVALID = -1
 """Replaces all ids if the logits are not finite. As an index, it selects the last character."""
 
@@ -41,7 +41,7 @@ def sample_blocks(
     Raises
     ------
     MinicharError
-        If the logits are not finite. The ids sampled before are yielded first.
+        If the logits are not finite. The ids sampled up to that point are yielded first.
     """
     sampler = BlockSampler(model, choice, len(generators))
     sampler.feed_prime(prime)
@@ -62,7 +62,7 @@ def block_lengths(length: int) -> Iterator[int]:
 
 
 class BlockSampler:
-    """Samples B streams in which all ids are chosen in the same way.
+    """Sampler for B streams that share the same sampling options.
 
     Parameters
     ----------

@@ -29,8 +29,7 @@ class Choice:
         Divides the logits. Values below 1 make the text more conservative and repetitive. Values
         above 1 make it more diverse but also more error-prone.
     top_k : int
-        Sample only from the k most likely characters, and those that are as likely as the last of them;
-        0 for all.
+        Sample only from the k most likely characters, including any that tie with the k-th; 0 for all.
     top_p : float
         Sample from the smallest set of most likely characters with a total probability of at least p;
         1 for all.
@@ -63,10 +62,10 @@ class Choice:
             return likeliest(logits)
         if temperature is None:
             temperature = self.temperature
-        # Subtract the largest logit first, so that it is 0 even at a tiny temperature.
+        # Subtract the largest logit first, so that the maximum is 0 even at a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
-        # Mask with `where`. In CuPy, assigning to a Boolean index waits for the device.
+        # Mask with `where`, because in CuPy, assignment with a Boolean mask waits for the device.
         if 0 < self.top_k < len(scaled):
             kth = xp.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
             scaled = xp.where(scaled < kth, -np.inf, scaled)

@@ -37,7 +37,7 @@ def sample_ids(
 ) -> Iterator[np.ndarray]:
     """Return an iterator over the ids of the next characters, ``(B,)``.
 
-    On a GPU, ids are sampled in blocks (`minichar.sampling.blocks`), and one by one on other devices.
+    Ids are sampled in blocks on a GPU (`minichar.sampling.blocks`), and one by one on other devices.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def sample_ids(
 def sample_steps(
     model: CharRNN, prime: np.ndarray, choice: Choice, generators: Sequence[np.random.Generator]
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of the next characters, ``(B,)``, indefinitely. The host samples each of them."""
+    """Yield the ids of the next characters, ``(B,)``, indefinitely. They are sampled on the host."""
     streams = Streams(model, len(generators))
     for generator in generators:
         streams.join(Stream(prime, choice, generator))
@@ -72,8 +72,8 @@ def sample_steps(
 class StopFilter:
     """Filter that passes text through up to the first stop string.
 
-    Text that could be the beginning of a stop string is buffered until later characters rule this out.
-    If several stop strings end at the same character, the longest one counts.
+    A possible prefix of a stop string is buffered until later characters rule it out. If several stop
+    strings end at the same character, the longest one counts.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def prime_ids(
 
 
 def checked_stop(stop: Iterable[str]) -> list[str]:
-    """Return the stop strings as a list. Raise a `MinicharError` if they are anything else."""
+    """Return the stop strings as a list, or raise a `MinicharError` if `stop` is not a list of strings."""
     strings = list(stop) if isinstance(stop, Iterable) and not isinstance(stop, str) else None
     if strings is None or not all(isinstance(string, str) for string in strings):
         raise MinicharError(Option("stop"), f" is {brief(stop)}; it must be a list of strings")
@@ -218,7 +218,7 @@ def generate(
     stop : sequence of str
         Strings that end generation. They are not included in the output.
     unknown : {"error", "skip", "unk"}
-        How to handle characters in `prime` that are not in the vocabulary (`Vocabulary.encode`).
+        How to handle characters in `prime` that are not in the vocabulary (see `Vocabulary.encode`).
     choice : Choice
 
     Raises

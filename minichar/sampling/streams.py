@@ -3,10 +3,10 @@
     step    each column receives one character: the next one from its prime, or the last one generated
             each column whose prime has been consumed samples the next character from its logits
 
-Streams can be added and removed between steps, and each stream has its own random generator. Streams
-affect each other only through rounding: the summation order in a matrix product depends on the number
-of columns, so in rare cases a different character is sampled. With an exact model (`CharRNN.exact`),
-streams are independent.
+Streams can be added and removed between steps. Each stream has its own random generator, so streams affect
+each other only through rounding: the summation order in a matrix product depends on the number of columns,
+and in rare cases, this changes the sampled character. With an exact model (`CharRNN.exact`), streams are
+independent.
 
 If the model was trained with ``reset_on``, the state of a stream is reset to zero before the last character
 of each separator (`minichar.text.resets`), both in the prime and in generated text.
@@ -76,7 +76,7 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # equal groups are sampled together; a str caches its hash
+        self.group = repr(self.choice)  # each group is sampled together; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
@@ -92,7 +92,7 @@ class Stream:
 
     def resume(self, state: State) -> None:
         """Continue from the state of another stream with the same parameters."""
-        deque(islice(self.numbers, state.length), maxlen=0)  # skip the random numbers that it used
+        deque(islice(self.numbers, state.length), maxlen=0)  # skip the numbers that the other stream used
         self.pending, self.length = deque(state.pending), state.length
         self.recent.extend(state.recent)
 

@@ -81,7 +81,7 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     ----------
     text : str
     renamed : mapping, optional
-        The names of options that other programs spell differently. The error message suggests them.
+        Other programs' names for options, mapped to minichar's, which the error message suggests.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
     Raises
     ------
     MinicharError
-        If an option is searched twice, or training would reject a combination of values.
+        If an option is specified more than once, or training would reject a combination of values.
     """
     names = [each.name for each in space]
     for name in names:

@@ -31,9 +31,9 @@ PLAN = "sweep.json"
 OPTIONS = declared(Settings)
 """The options that a plan can contain."""
 STARTUP = 5
-"""Number of trials that must be completed before any trial is pruned."""
+"""Number of trials that must complete before any trial is pruned."""
 WARMUP = 10
-"""Percentage of a run during which it is not pruned because the learning rate may still be rising."""
+"""Initial percentage of a run during which it is not pruned: the learning rate may still be rising."""
 WAIT = 60.0
 """Maximum time to wait for another process that is writing to the SQLite database, in seconds."""
 
@@ -57,7 +57,7 @@ class Plan:
     Raises
     ------
     TypeError, ValueError
-        If `given` or `search` has the wrong type, or there is no such option.
+        If `given` or `search` has the wrong type, or an option in `given` does not exist.
     """
 
     given: dict[str, Any]
@@ -92,13 +92,13 @@ def read_plan(folder: Path) -> Plan:
     try:
         return Plan(**json.loads((folder / PLAN).read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
-        raise MinicharError(f"cannot read the plan of the sweep, {folder / PLAN}: {error}") from error
+        raise MinicharError(f"cannot read the sweep's plan {folder / PLAN}: {error}") from error
 
 
 def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
     """Open or create the study in a directory.
 
-    A lock is held while the tables are created because SQLite reports an error if two processes create them
+    A lock is held while the tables are created, because SQLite reports an error if two processes create them
     at the same time.
 
     Parameters
@@ -107,13 +107,13 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     plan : Plan, optional
         The plan of a new sweep. If the sweep exists, its plan must have the same options.
     storage : str, optional
-        URL of a database, as in SQLAlchemy; by default, a SQLite database in the directory.
+        SQLAlchemy URL of a database; by default, a SQLite database in the directory.
 
     Raises
     ------
     MinicharError
-        If Optuna is missing, the options differ, the directory contains something else, or the database
-        cannot be opened.
+        If Optuna is missing, the options differ, the directory contains other runs, or the database cannot
+        be opened.
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

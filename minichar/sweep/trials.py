@@ -49,7 +49,7 @@ class Ended:
     ----------
     number : int
     state : {"complete", "pruned", "failed", "unfinished"}
-        An unfinished trial is continued by the next process that takes a trial.
+        An unfinished trial is resumed by the next process that takes a trial.
     values : dict
         The values of the searched options.
     loss : float or None
@@ -82,8 +82,8 @@ class Sweep:
     Raises
     ------
     MinicharError
-        If training would reject the options, the existing sweep has other options or another text, or its
-        database cannot be opened.
+        If training would reject the options, the existing sweep has different options or a different text,
+        or its database cannot be opened.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class Sweep:
         self.plan = replace(stored, given=plan.given)
         if self.plan.digest not in ("", corpus.digest):
             raise MinicharError(
-                f"{corpus.path} is not the text that the sweep {folder}/ was started with: restore it, or "
-                "choose another directory with --sweep-dir"
+                f"{corpus.path} is not the text that the sweep {folder}/ was started with: restore the "
+                "original text, or choose another directory with --sweep-dir"
             )
         self.space = [parse(text) for text in self.plan.search]
         self.size = size(self.space)
@@ -141,7 +141,7 @@ class Sweep:
                             self.stop()
 
     def take(self, trials: int, locks: ExitStack) -> Any:
-        """Return an unfinished or new trial and lock its directory, or return None if there is no trial."""
+        """Return an unfinished or new trial, with its directory locked, or None if no trials remain."""
         with locking(self.folder / "sweep.lock"):
             for each in self.running():
                 locked = locks.enter_context(locking(self.directory(each.number) / "lock", wait=False))

@@ -183,8 +183,8 @@ def test_a_directory_of_runs(refused, cli, train):
     [
         ("x.pt", "start a new run with --init-from"),
         ("x.safetensors", "start a new run with --init-from"),
-        ("x.onnx", "only .npz checkpoints have one"),
-        ("x.html", "only .npz checkpoints have one"),
+        ("x.onnx", "only .npz checkpoints store it"),
+        ("x.html", "only .npz checkpoints store it"),
     ],
 )
 def test_a_format_without_training_state_cannot_be_resumed(refused, home, name, advice):

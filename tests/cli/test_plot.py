@@ -143,7 +143,7 @@ def test_empty_directory(cli, home):
 def test_model_without_training_state(cli, home):
     save("toy.npz", toy_model())
     assert (
-        "toy.npz has no history to plot; if it was converted, choose the original checkpoint"
+        "toy.npz has no history to plot; if it was converted, plot the original checkpoint"
         in cli("plot", "toy.npz", status=1).stderr
     )
 

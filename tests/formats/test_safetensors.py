@@ -63,7 +63,7 @@ def two(first, second):
 
 
 SIZE = "the size of the file does not match its tensors"
-OFFSETS = "gaps, overlap, or do not match their shapes"
+OFFSETS = "leave gaps, overlap, or do not match the shapes"
 BAD = {
     "empty": (b"", "truncated, or not a .safetensors file"),
     "seven bytes": (bytes(7), "truncated, or not a .safetensors file"),
@@ -94,7 +94,7 @@ BAD = {
     "a tensor slightly larger than the file": (one("U8", (1 << 40,), (0, 1 << 40)), SIZE),
     "a header that is not text": (
         raw_safetensors('{"__metadata__": {"minichar": 1}}'),
-        "'minichar' in its metadata is not a string",
+        "'minichar' entry in its metadata is not a string",
     ),
 }
 

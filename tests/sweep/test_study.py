@@ -129,7 +129,7 @@ def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):
 def test_a_damaged_plan_is_reported(sweep, tmp_path, changes, message):
     sweep()
     edited(tmp_path / "sweep" / "sweep.json", **changes)
-    with pytest.raises(MinicharError, match=r"^cannot read the plan of the sweep, .*: ") as raised:
+    with pytest.raises(MinicharError, match=r"^cannot read the sweep's plan .*: ") as raised:
         Sweep(tmp_path / "sweep", None, None, [CPU])
     assert message in str(raised.value)
 
