@@ -27,7 +27,7 @@ from minichar.errors import MinicharError, Option, counted
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 
-MIN_T = 8  # T is not reduced below this for short texts: gradients need some context
+MIN_T = 8  # lower limit when T is reduced for a short text: gradients need some context
 RELEASE = 1 << 24  # release memory-mapped pages after this many bytes of ids
 MAX_N = 1 << 62  # upper bound on the length of the text
 
@@ -66,7 +66,7 @@ class Chunks:
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: int) -> tuple[NDArray[Any], ...]:
-        """Return the inputs and targets of chunk k and, if there are `resets`, where the state is kept.
+        """Return the inputs, the targets and, if there are `resets`, the keep mask of chunk k.
 
         Returns
         -------
@@ -74,7 +74,7 @@ class Chunks:
             New arrays. `targets` contains the inputs shifted by one character. Column b continues
             column b of chunk k - 1.
         keep : ndarray of bool, shape (T, B)
-            False if the state is reset before the input is read. Omitted if `resets` is None.
+            False where the state is reset before the input is read. Omitted if `resets` is None.
 
         Raises
         ------
@@ -101,11 +101,11 @@ class Split:
     ----------
     train, val, test : Chunks
     B, T : int
-        The batch size and sequence length in use, which are smaller than requested if the text is short.
+        The batch size and sequence length in use; smaller than requested if the text is too short for them.
     how : {"columns", "tail"}
         The split method; see `split_text`.
     left_out : int
-        Number of characters at the ends of streams that are in no chunk, not even as a target.
+        Number of characters at the ends of streams that are not part of any chunk, even as targets.
     notes : tuple of str
         Messages for the user, for example about a reduced batch size.
     """
@@ -156,8 +156,8 @@ def split_text(
     """Split encoded text into training, validation and test chunks.
 
     ``columns`` is char-rnn's split. It lays out the whole text as B streams, then splits the chunks:
-    training first, then validation, then test. Every split contains a section of each stream, so
-    validation text is close to training text. ``tail`` splits the text first: the validation and
+    training first, then validation, then test. Every split contains a section of each stream, so the
+    validation text is interleaved with the training text. ``tail`` splits the text first: the validation and
     test splits are at the end, and each split is laid out as B separate streams. Losses from the two
     methods are not comparable.
 
@@ -175,7 +175,7 @@ def split_text(
     resets : Resets, optional
         Where the state is reset in the text (`find_resets`). If given, each chunk also contains ``keep``.
     name : str
-        What to call the text in an error message.
+        The name to use in messages.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def split_text(
     if asked != (B, T):
         sizes = ("batch size", asked[0], B), ("sequence length", asked[1], T)
         less = [f"the {size} from {old:,} to {new:,}" for size, old, new in sizes if old != new]
-        notes.append(f"{N:,} characters are too few: reduced {' and '.join(less)}")
+        notes.append(f"the text has only {N:,} characters: reduced {' and '.join(less)}")
     parts = [train, val, test]
     pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each has one extra target
     left_out = N - sum(map(len, parts)) * B * T - pieces
@@ -216,7 +216,7 @@ def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:
     given = (Option("train_frac"), f" is {train_frac} and ", Option("val_frac"), f" is {val_frac}: ")
     if not (isfinite(train_frac) and isfinite(val_frac)):
         raise MinicharError(*given, "both must be finite")
-    # In floating point, 0.29 * 100 is below 29. Fractions are exact.
+    # Fractions are exact; in floating point, 0.29 * 100 is less than 29.
     train, val = (Fraction(share).limit_denominator(1_000_000) for share in (train_frac, val_frac))
     if train <= 0 or val < 0 or train + val > 1:
         raise MinicharError(
@@ -239,7 +239,7 @@ def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
 
 
 def _origins(N: int, B: int, T: int) -> NDArray[np.int64]:
-    """Return the position of the first character of each stream in N characters, ``(B,)``."""
+    """Return the position of the first character of each of the B streams, ``(B,)``."""
     return np.arange(B) * (_count_chunks(N, B, T) * T)
 
 

@@ -21,7 +21,7 @@ from minichar.text.joining import Count
 from minichar.text.mapping import read
 from minichar.text.vocabulary import Vocabulary, code_points
 
-VERSION = 3  # increase this if the format changes, or the same bytes and settings give different ids
+VERSION = 3  # increase this if the format changes, or if the same bytes and settings give different ids
 BLOCK = 1 << 20  # bytes of ids checked at a time; a multiple of the size of every dtype
 LOCAL_HEADER = struct.Struct("<26xHH")  # the last two fields are the lengths of the name and extra field
 
@@ -44,7 +44,7 @@ class Cache:
     digest : callable
         Returns the digest of the text. Called last, so that the digest can be computed in the background.
     encoding, min_freq
-        With the digest and the file names, the cache key. The cached ids are used only if all four match.
+        Part of the cache key, with the digest and the file names. Cached ids are used only if all four match.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Cache:
         ids_header = {"descr": vocabulary.dtype.str, "fortran_order": False, "shape": (count.N,)}
         try:
             with replacing(self.path) as file:
-                # Only users who may read every file may read the cache.
+                # Only users who may read all of the text files may read the cache.
                 os.chmod(file.name, reduce(and_, (path.stat().st_mode & 0o777 for path in self.files)))
                 with zipfile.ZipFile(file, "w") as archive:
                     for name, array in arrays.items():

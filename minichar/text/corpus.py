@@ -74,10 +74,10 @@ def load_corpus(
     Parameters
     ----------
     data : path-like, optional
-        A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. Without
-        ``input.txt``, all ``.txt`` files in the directory, sorted by name in code-point order, are joined
-        without separators. Hidden files and subdirectories are ignored. The default is Python's help text
-        (always UTF-8) in ``data/pydocs/input.txt``, which is created if it does not exist.
+        A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. If there is no
+        ``input.txt``, all ``.txt`` files are joined without separators, in code-point order of their names.
+        Hidden files and subdirectories are ignored. The default is Python's help text (always UTF-8) in
+        ``data/pydocs/input.txt``, which is created if it does not exist.
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
@@ -94,8 +94,8 @@ def load_corpus(
     Raises
     ------
     MinicharError
-        If a file cannot be read or decoded, or looks like a binary file, or if the text has fewer than two
-        characters, or contains a character that `vocabulary` cannot encode.
+        If a file cannot be read or decoded or looks like a binary file, or if the text has fewer than two
+        characters or contains a character that `vocabulary` cannot encode.
     """
     encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
     min_freq = checked("min_freq", min_freq, int, at_least(0))

@@ -32,7 +32,7 @@ NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
 def pydocs_text() -> str:
     """Return Python's help topics, about 465,000 characters of English prose.
 
-    The text is the same in all installations of a Python version.
+    The text is the same in every installation of a given Python version.
 
     Raises
     ------
@@ -162,9 +162,9 @@ DATASETS = {
         ),
         Dataset(
             name="names",
-            description="91,910 given names and surnames, for --reset-on '\\n'",
+            description="91,910 given names and surnames; use with --reset-on '\\n'",
             language="names",
-            source="US census of 1990, from github.com/treyhunner/names",
+            source="1990 US census, from github.com/treyhunner/names",
             licence="public domain",
             characters=718_110,
             make=names_text,

@@ -1,7 +1,7 @@
 """Suggest encodings for text that cannot be decoded, each with an excerpt of the decoded text.
 
-An encoding is suggested if nearly all characters of the decoded text are common in the languages that use
-the encoding. The excerpt lets users check whether the text is readable.
+An encoding is suggested if most characters of the decoded text are common in the languages that use it.
+The excerpt lets users check whether the text is readable.
 """
 
 import codecs
@@ -105,7 +105,7 @@ def _judges() -> dict[str, Judge]:
 
 
 def _rows(encoding: str, first: int, last: int) -> frozenset[str]:
-    """Return the characters whose first byte in an East Asian encoding is from `first` to `last`.
+    """Return the characters whose first byte in an East Asian encoding is between `first` and `last`.
 
     These encodings place the most common characters in their first rows.
     """
@@ -131,7 +131,7 @@ def _judge_characters(text: str, common: frozenset[str]) -> float:
 
 
 def _judge_wide(text: str, common: frozenset[str]) -> float:
-    """Return the fraction of all characters that are common, printable ASCII, or white space."""
+    """Return the fraction of all characters that are common, printable ASCII, or whitespace."""
     readable = sum(
         character in common or (character.isascii() and (character.isprintable() or character.isspace()))
         for character in text
@@ -153,7 +153,7 @@ def _judge_words(text: str, plausibility: Plausibility) -> float:
 def _in_latin(before: str, character: str, after: str) -> float:
     if character not in LATIN:
         return _as_symbol(before, character, after)
-    foreign = before in LATIN and after in LATIN  # most letters in a word are ASCII
+    foreign = before in LATIN and after in LATIN  # in a real word, most letters are ASCII
     return not foreign and not (before.islower() and character.isupper())
 
 

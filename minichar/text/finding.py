@@ -14,8 +14,8 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
     Parameters
     ----------
     data : Path
-        A text file, or a directory. In a directory, ``input.txt`` is used if it exists, otherwise all
-        files whose names end in ``.txt``. Hidden files and subdirectories are ignored.
+        A text file, or a directory. In a directory, ``input.txt`` is used if it exists; otherwise, all
+        files whose names end in ``.txt`` are used. Hidden files and subdirectories are ignored.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
     Raises
     ------
     MinicharError
-        If a file does not exist or is not a regular file. Files in ``/proc`` only appear to be regular.
+        If a file does not exist or is not a regular file. Files in ``/proc`` only look regular.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data
@@ -49,7 +49,7 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
 
 def _text_files(folder: Path) -> list[Path]:
     found = [path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.name[0] != "."]
-    # By default, paths are sorted without regard to case on Windows.
+    # Path objects sort case-insensitively on Windows, so sort by name instead.
     return sorted((path for path in found if not path.is_dir()), key=lambda path: path.name)
 
 

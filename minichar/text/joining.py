@@ -103,7 +103,7 @@ class Text:
         Raises
         ------
         MinicharError
-            If a file cannot be read or decoded, or contains NUL, or if the text is shorter than two
+            If a file cannot be read or decoded or contains NUL, or if the text has fewer than two
             characters.
         """
         counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
@@ -123,7 +123,7 @@ class Text:
     def encode(self, vocabulary: Vocabulary, N: int) -> Iterator[NDArray[np.unsignedinteger]]:
         """Yield the ids of the characters in order, in arrays whose sizes add up to `N`.
 
-        The vocabulary contains all characters that were counted, or has an unknown token.
+        The vocabulary must contain all characters that were counted, or have an unknown token.
 
         Raises
         ------
@@ -161,7 +161,7 @@ def _stamps(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
 
 
 def _notes(changes: Counter[str], empty: Sequence[str]) -> Iterator[str]:
-    """Yield messages for the user about the changes and the names of empty files."""
+    """Yield messages for the user about changes to the text, possible problems and empty files."""
     if empty:
         named = ", ".join(map(repr, empty[:SHOWN]))
         more = f" and {len(empty) - SHOWN:,} more" if len(empty) > SHOWN else ""

@@ -80,7 +80,7 @@ def read(
 def release(array: NDArray[np.integer]) -> None:
     """Release the physical memory used by a view of a memory-mapped file. The next access rereads the file.
 
-    Otherwise, accessed pages would stay in memory, up to the size of the file.
+    Without this call, accessed pages would stay in memory, up to the size of the file.
     """
     base: object = array
     while base is not None and not isinstance(base, mmap.mmap):

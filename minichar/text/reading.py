@@ -82,7 +82,7 @@ class Source:
         Parameters
         ----------
         changes : Counter
-            The numbers of replacements are added to this counter, under the keys "BOM", "CR LF" and "CR".
+            Replacements are counted here, under the keys "BOM", "CR LF" and "CR".
 
         Raises
         ------
@@ -189,11 +189,12 @@ class Source:
         start = self._read(0, 4)
         bom = next((name for mark, name in BOMS.items() if start.startswith(mark)), None)
         if bom and not wide:
-            mark = f"the byte-order mark of UTF-{bom[-2:]}"
+            mark = f"a UTF-{bom[-2:]} byte-order mark"
             return MinicharError(f"{where}: it starts with {mark}, so use ", Option("encoding", bom))
         if at_end and exc.end == len(exc.object):
             return MinicharError(
-                f"{where}, at its end: it may be truncated; get a complete copy, or try a different ", option
+                f"{where}, at the end: the file may be truncated; get a complete copy, or try a different ",
+                option,
             )
         if suggestion := self._suggestion(where, offset):
             return suggestion
@@ -202,7 +203,7 @@ class Source:
         return MinicharError(f"{where}: set ", option, " to the correct encoding")
 
     def _suggestion(self, where: str, offset: int) -> MinicharError | None:
-        """Return the error that suggests other encodings, or None if none is plausible."""
+        """Return an error that suggests other encodings, or None if none is plausible."""
         start = max(offset - SAMPLE, 0) // 2 * 2  # even: UTF-16 code units are 2 bytes wide
         nearby = self._read(start, 2 * SAMPLE)
         if not (found := suggest(nearby, offset - start, self.encoding)):

@@ -42,12 +42,12 @@ class Resets:
     origins: NDArray[np.int64]
 
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
-        """Return the mask of kept states for `n` characters of each stream, beginning at offset `start`.
+        """Return the keep mask for `n` characters of each stream, beginning at offset `start`.
 
         Returns
         -------
         ndarray of bool, shape (n, B)
-            False if the state is reset before the character.
+            False where the state is reset before the character.
         """
         first = self.origins + start  # (B,)
         low, high = np.searchsorted(self.positions, [first, first + n])  # (B,) each

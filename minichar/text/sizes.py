@@ -10,18 +10,18 @@ ALLOWED = 0.01
 """Maximum fraction of the text to leave out. T is reduced if necessary to stay below it."""
 
 SHORT, DROPOUT = 100_000, 0.5
-"""Models quickly overfit short texts, so texts of up to `SHORT` characters use a dropout of `DROPOUT`."""
+"""Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`."""
 
 STEPS_PER_VAL_CHUNK = 8
-"""Number of training steps between evaluations for each validation chunk.
+"""Number of training steps between evaluations, per validation chunk.
 
 Evaluating a validation chunk and a training chunk takes about as long as 0.8 training steps, so evaluations
-take at most a tenth of the time.
+take at most a tenth of the training time.
 """
 FEWEST_VAL_CHUNKS = 100
-"""Minimum number of validation chunks. With fewer, the loss would depend too much on the choice."""
+"""Minimum number of validation chunks. With fewer, the loss would vary too much with their choice."""
 
 
 def choose_dropout(N: int) -> float:

@@ -5,16 +5,16 @@ import json
 
 
 def poems_text(sources: list[bytes]) -> str:
-    """Convert poems from JSON to plain text, with one verse per line and blank lines between poems."""
+    """Convert poems from JSON to plain text: one title or paragraph per line, a blank line between poems."""
     poems = [poem for source in sources for poem in json.loads(source)]
     return "\n\n".join("\n".join([poem["title"], *poem["paragraphs"]]) for poem in poems) + "\n"
 
 
 def names_text(sources: list[bytes]) -> str:
-    """Convert tables of names in upper case, the first column, to plain text, with one name per line.
+    """Convert tables with upper-case names in the first column to plain text, with one name per line.
 
-    The tables are sorted by frequency. The names are sorted by hash instead, which shuffles them in the same
-    way everywhere, so that the end of the text is as hard to predict as the rest.
+    The tables are sorted by frequency. Sorting by hash instead shuffles the names reproducibly, so that the
+    end of the text is as hard to predict as the rest.
     """
     rows = [line.split() for source in sources for line in source.decode().splitlines()]
     names = {row[0].capitalize() for row in rows}

@@ -13,7 +13,7 @@ from minichar.checks import check, wrong
 from minichar.errors import MinicharError, Option
 
 CODE_POINTS = 0x110000  # the number of Unicode code points
-PIECE = 1 << 20  # characters looked up at a time, to limit memory use for long text
+PIECE = 1 << 20  # characters looked up at a time, to limit memory use for long texts
 SHOWN = 5  # maximum number of characters listed in an error message
 
 
@@ -188,7 +188,7 @@ class Vocabulary:
 
 
 def checked_vocabulary(value: object) -> Vocabulary:
-    """Return `value`, the argument `vocabulary` of a function.
+    """Check and return `value`, the `vocabulary` argument of a function.
 
     Raises
     ------

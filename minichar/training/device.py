@@ -1,8 +1,8 @@
 """Choose the training device for ``--device auto``.
 
-Which device is faster depends on the sizes of the network and the chunks because GPUs are fast only for large
-matrices. With several devices, each of them is timed on a few chunks of the text the first time these sizes
-are used. The times are cached (`minichar.training.timings`).
+Which device is fastest depends on the sizes of the network and the chunks, because GPUs are fast only for
+large matrices. If there are several devices, each is timed on a few chunks of the text the first time these
+sizes are used. The times are cached (`minichar.training.timings`).
 """
 
 import gc
@@ -24,12 +24,12 @@ from minichar.training.step import TrainingStep
 from minichar.training.timings import Timing, describe_devices, describe_size
 
 STEPS = 10
-"""Number of timed steps on each device. On a GPU, the first of them include capturing the CUDA graph."""
+"""Number of timed steps on each device. On a GPU, the first few include capturing the CUDA graph."""
 ENOUGH = 2.0
 """Total duration, in seconds, after which no further steps are timed."""
 
 Chosen = tuple[Backend, list[str]]
-"""A device, and a list with a note that states why it was chosen; empty if there is only one device."""
+"""A device, and a list with at most one note, which says why it was chosen."""
 
 
 def fastest(
@@ -37,7 +37,7 @@ def fastest(
 ) -> Chosen:
     """Return the device with the fastest training step.
 
-    If any device except the first fails, for example because it has too little memory, it is skipped.
+    A device other than the first is skipped if it fails, for example because it runs out of memory.
     """
     if len(devices) == 1:
         return devices[0], []
@@ -70,7 +70,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
-    """Return the device of this kind, so that the run resumes exactly, or the first device otherwise."""
+    """Return the device of this kind, so that the run resumes exactly, or else the first device."""
     if len(devices) > 1:
         for device in devices:
             if device.kind == kind:

@@ -22,7 +22,7 @@ from minichar.text.resets import Resets
 from minichar.training.measurement import Measurement
 
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
-"""Names of the parts of a text in messages."""
+"""Names of the splits, for messages."""
 PARTS = tuple(PART_NAMES)
 BLOCKS = 64
 """Number of blocks that are evaluated at a time (`evaluate_blocks`)."""
@@ -184,8 +184,8 @@ def evaluate_blocks(
 ) -> Evaluation:
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
-    As in nanoGPT, the context is limited to one block, but the loss is the mean over all blocks instead of a
-    random sample. The first characters of a block are hard to predict, so the loss is higher than on
+    As in nanoGPT, the context is limited to one block, but the loss is the mean over all blocks, not over a
+    random sample. The first characters of a block are hard to predict, so the loss is higher than for
     longer streams.
 
     Parameters
@@ -208,7 +208,7 @@ def evaluate_blocks(
     if not length:
         raise MinicharError(
             Option("block", N),
-            f" is too long: the streams have {streams.shape[1]:,} characters; choose a shorter block",
+            f" is too long: the streams have {streams.shape[1]:,} characters each; choose a shorter block",
         )
     # The streams may be memory-mapped, so use views and copy one group of blocks at a time.
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))

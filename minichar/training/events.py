@@ -26,8 +26,8 @@ class Step:
     def loss(self) -> float:
         """Mean loss of the chunk before the update, in nats per character.
 
-        The first access copies the value from the device, so access it only when needed. The
-        trainer checks every loss that has been accessed before it continues.
+        The first access copies the value from the device, so access it only when needed.
+        Before the trainer continues, it checks every loss that has been accessed.
         """
         return float(self.to_host(self.value))
 
@@ -44,8 +44,8 @@ class Evaluated:
     train_loss : float
         Mean loss since the previous evaluation, with dropout and scheduled sampling.
     val, fit : Evaluation or None
-        Results on the validation split and on as many training chunks, if there are that many, both
-        without dropout or scheduled sampling. None if there is no validation split.
+        Results on the validation split and on the same number of training chunks (or all, if there are
+        fewer), both without dropout or scheduled sampling. None if there is no validation split.
     learning_rate, teacher_forcing_ratio : float
         Values at the last step before the evaluation.
     """

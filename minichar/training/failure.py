@@ -1,4 +1,4 @@
-"""Failed training: the loss threshold, and the part of the error message that names a parameter."""
+"""Training failures: the loss threshold, and the part of the error message that names a parameter."""
 
 from math import isfinite
 

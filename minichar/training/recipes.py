@@ -129,7 +129,7 @@ def table() -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return a value as the table shows it."""
+    """Format a value for the table."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

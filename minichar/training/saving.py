@@ -44,7 +44,7 @@ class Saver:
 
     @property
     def saved(self) -> list[Path]:
-        """The checkpoints saved by this process, except the latest one, oldest first."""
+        """The checkpoints saved by this process, except `latest`, oldest first."""
         return list(self._saved)
 
     def best(self, history: Iterable[Row]) -> Path | None:
@@ -62,7 +62,7 @@ class Saver:
         return min(reversed(existing), key=loss_in_name, default=None)
 
     def record(self, val_loss: float) -> bool:
-        """Record a validation loss, and return whether no earlier one is lower."""
+        """Record a validation loss, and return whether it is the lowest so far, counting ties."""
         best = val_loss <= self.best_loss
         self.best_loss = min(val_loss, self.best_loss)
         return best

@@ -10,7 +10,7 @@ SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
 def warmup_steps(total: int, warmup: float) -> int:
-    """Return the number of steps of the warm-up, a fraction `warmup` of `total` steps."""
+    """Return the number of warm-up steps, a fraction `warmup` of the `total`."""
     return round(warmup * total)
 
 

@@ -20,7 +20,7 @@ from minichar.training.schedules import (
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""Placeholder for a `dropout`, `embedding` or `max_val_chunks` that is chosen automatically."""
+"""Value of `dropout`, `embedding` or `max_val_chunks` that requests an automatic choice."""
 DROPOUT = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
@@ -44,7 +44,7 @@ class Settings:
     -1 (`choose`). If `eval_val_every` is 0, the interval is chosen automatically (`Timetable`); if `keep` is
     0, all checkpoints are kept. `reset_on` is the string that separates documents (`minichar.text.resets`),
     or empty. `title` is the model's display name, or empty. The defaults are those of the recipe ``quick``.
-    `recipe` is only a record of the recipe that was used (`minichar.training.recipes`). `grad_clip` applies
+    `recipe` only records which recipe was used (`minichar.training.recipes`). `grad_clip` applies
     to the gradient summed over time and averaged over the batch, as in char-rnn; `clip_norm` applies to the
     gradient of the mean loss.
 

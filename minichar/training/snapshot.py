@@ -17,7 +17,7 @@ def state_of(trainer: Trainer) -> TrainingState:
     All processes must call this function.
     """
     to_host = trainer.backend.to_host
-    assert trainer.first_loss is not None  # a training step was completed
+    assert trainer.first_loss is not None  # at least one step has been completed
     progress = Progress(
         trainer.iteration,
         trainer.first_loss,

@@ -52,7 +52,7 @@ class Run:
     corpus : Corpus
         The text to train on.
     notes : tuple of str
-        Messages for the user about the text, the model and the choice of a device.
+        Messages for the user about the text, the model and the choice of device.
     changes : dict
         For a resumed run, the settings that differ from the checkpoint's.
     """
@@ -185,9 +185,9 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     model.config = replace(model.config, **masking(settings))
     device = state.progress.device
     if device != backend.kind:
-        drawn = "; dropout, DropConnect and scheduled sampling draw different random numbers"
+        drawn = "; dropout, DropConnect and scheduled sampling will draw different random numbers"
         draws = any(masking(settings).values()) or settings.use_ss
-        notes.append(f"the checkpoint was saved on {device}: rounding differs{drawn if draws else ''}")
+        notes.append(f"the checkpoint was saved on {device}: rounding will differ{drawn if draws else ''}")
     run = _run(model, settings, corpus, lay_out_to_train(corpus, settings), notes, team, state)
     run = replace(run, changes=changed)
     run.trainer.saver.last = path
@@ -207,7 +207,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 
 def with_tf32_note(run: Run) -> Run:
-    """Return a run for which TF32 was requested, with a note added if TF32 has no effect on it."""
+    """Return `run`, for which TF32 was requested, with a note if TF32 has no effect on it."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
 
@@ -272,7 +272,7 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
 
 
 def masking(settings: Settings) -> dict[str, Any]:
-    """Return the probabilities of dropout and DropConnect."""
+    """Return the dropout and DropConnect probabilities."""
     return {"dropout": settings.dropout, "weight_drop": settings.weight_drop}
 
 
@@ -285,7 +285,7 @@ def _run(
     team: Team,
     resumed: TrainingState | None = None,
 ) -> Run:
-    # Set the settings here: they are needed to generate text before the first checkpoint is saved.
+    # Store the settings here: they are needed to generate text before the first checkpoint is saved.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}
     trainer = Trainer(model, split, settings, origin, resumed, team)

@@ -5,7 +5,7 @@
     update      clipping, RMSprop, averaging of the weights
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and
-replay the step (`Backend.recorded`), or only its first and last part if the average is computed on the host.
+replay the step (`Backend.recorded`), or only its first and last parts if the average is computed on the host.
 Each chunk requires one copy to the device, or two if states are reset, and no copy to the host until the loss
 is read.
 """
@@ -40,7 +40,7 @@ class TrainingStep:
     model : CharRNN
         Trained in place. With `Settings.ema`, its weights are a running average of `theta`.
     T, B : int
-        Number of time steps and sequences in a chunk, over all processes.
+        Number of time steps, and number of sequences of all processes, in a chunk.
     settings : Settings
     team : Team, optional
         The processes that share the sequences.

@@ -22,7 +22,7 @@ from minichar.errors import MinicharError, Option
 Result = TypeVar("Result")
 
 POLL = 0.002
-"""Seconds between checks of whether all ranks have reached a barrier. MPI's own wait occupies a core."""
+"""Seconds between checks of whether all ranks have reached a barrier. MPI's own wait keeps a core busy."""
 
 
 class Team:
@@ -31,7 +31,7 @@ class Team:
     Attributes
     ----------
     rank : int
-        Number of this process. Rank 0 prints and saves.
+        Index of this process. Rank 0 prints and saves.
     size : int
         Number of processes.
     """
@@ -54,7 +54,7 @@ class Team:
         return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
 
     def on_device(self, backend: Backend) -> bool:
-        """Return whether `average` uses only the device. All ranks must call this method."""
+        """Return whether `average` runs entirely on the device. All ranks must call this method."""
         return True
 
     def average(self, share: float, backend: Backend, *arrays: Array) -> None:
@@ -65,11 +65,11 @@ class Team:
         return values
 
     def gather(self, columns: np.ndarray) -> np.ndarray:
-        """Return the columns (the last axis) of all ranks, in rank order."""
+        """Return the columns (last axis) of all ranks, concatenated in rank order."""
         return columns
 
     def lead(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 only, and return its result, or raise its error, on all ranks."""
+        """Run `action` on rank 0 only, then return its result or raise its error on all ranks."""
         return action()
 
     def leading(self, context: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
@@ -98,7 +98,7 @@ class Ranks(Team):
         self.reducers: dict[Backend, Callable[[Array, Array], None] | None] = {}
 
     def on_device(self, backend: Backend) -> bool:
-        """Return whether `average` uses only the device. All ranks must call this method."""
+        """Return whether `average` runs entirely on the device. All ranks must call this method."""
         return self.reducer(backend) is not None
 
     def reducer(self, backend: Backend) -> Callable[[Array, Array], None] | None:
@@ -133,11 +133,11 @@ class Ranks(Team):
         return tuple(map(max, zip(*self.comm.allgather(values), strict=True)))
 
     def gather(self, columns: np.ndarray) -> np.ndarray:
-        """Return the columns (the last axis) of all ranks, in rank order."""
+        """Return the columns (last axis) of all ranks, concatenated in rank order."""
         return np.concatenate(self.comm.allgather(columns), axis=-1)
 
     def lead(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 only, and return its result, or raise its error, on all ranks."""
+        """Run `action` on rank 0 only, then return its result or raise its error on all ranks."""
         result = error = None
         if self.rank == 0:
             try:

@@ -76,7 +76,7 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
     said = cli("train", "--data", "short.txt", "--rnn-size", 4, "--max-epochs", 1, "--batch-size", 50).stderr
     assert "removed a byte-order mark" in said
     assert "converted 10 CR LF line endings to LF" in said
-    assert "are too few: reduced the batch size from 50 to" in said
+    assert "characters: reduced the batch size from 50 to" in said
 
 
 @pytest.mark.parametrize("every", [0, 1, 2])

@@ -125,7 +125,7 @@ def test_short_text_reduces_the_batch_size_first(how, B):
     split = split_text(positions(1500), B=50, T=50, how=how)
     assert (split.B, split.T) == (B, 50)
     (note,) = split.notes
-    assert note == f"1,500 characters are too few: reduced the batch size from 50 to {B}"
+    assert note == f"the text has only 1,500 characters: reduced the batch size from 50 to {B}"
     assert len(split.train) > 0
     assert len(split.val) > 0
 

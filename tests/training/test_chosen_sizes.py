@@ -73,7 +73,7 @@ def test_without_a_limit_all_validation_chunks_are_used(tmp_path):
 )
 def test_only_sizes_that_were_requested_are_reported_as_too_large(N, B, T, sizes, reduced, tmp_path):
     run = begin(toy_settings(tmp_path, TEXT[:N], batch_size=B, seq_length=T))
-    notes = (f"{N} characters are too few: reduced {reduced}",) if reduced else ()
+    notes = (f"the text has only {N} characters: reduced {reduced}",) if reduced else ()
     assert run.notes == notes
     assert sizes == (run.trainer.split.B, run.trainer.split.T)
 
