@@ -14,7 +14,7 @@ from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val
 from minichar.training.settings import AUTOMATIC, Settings
 
 STEPS = 2500
-"""Number of training steps in a run, rounded up to whole epochs, if `max_epochs` is 0.
+"""Number of training steps in a run if `max_epochs` is 0, rounded up to whole epochs if more than one.
 
 If `eval_val_every` is 0, `max_val_chunks` is chosen as if this were the number of steps between evaluations.
 """
@@ -45,7 +45,7 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
     text is short. A `max_epochs` of 0 becomes the number of epochs in `STEPS` training steps. An `AUTOMATIC`
-    `max_val_chunks` depends on step counts, not on measured times, so runs are repeatable.
+    `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
     """
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
@@ -81,7 +81,7 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 
 
 def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
-    """Return the state resets for the text, read as one stream: at separators and file starts."""
+    """Return the state resets, at separators and file starts, for the text read as one stream."""
     separator = separator_ids(settings.reset_on, corpus.vocabulary)
     return find_resets(corpus.ids, separator, corpus.starts[1:])
 

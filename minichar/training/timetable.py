@@ -1,4 +1,4 @@
-"""Decide when to evaluate and when to stop, and compute the rates for each step."""
+"""Decide when to evaluate and when to stop, and compute the learning rate and teacher-forcing ratio."""
 
 from time import monotonic
 
@@ -7,9 +7,9 @@ from minichar.training.schedules import warmup_steps
 from minichar.training.settings import Settings
 
 AUTOMATIC = 120.0
-"""Maximum time between evaluations if `eval_val_every` is 0, in seconds."""
+"""Maximum time between evaluations in seconds, if `eval_val_every` is 0."""
 TRAINING = 9
-"""Minimum time between these evaluations, as a multiple of the duration of an evaluation."""
+"""Minimum time between these evaluations within an epoch, as a multiple of the duration of an evaluation."""
 
 
 class Timetable:
@@ -41,7 +41,7 @@ class Timetable:
         self.begin()
 
     def begin(self) -> None:
-        """Start measuring time."""
+        """Start the clock."""
         self.begun = monotonic()
         self.now = self.evaluated_at = self.saved_at = 0.0
 

@@ -109,7 +109,7 @@ def cache_path() -> Path:
 
 
 def load() -> list[Timing]:
-    """Return the timings in the cache, oldest first; none if it is missing or damaged."""
+    """Return the timings in the cache, oldest first, or an empty list if it is missing or damaged."""
     try:
         path = cache_path()
         if not path.is_file():  # reading from a pipe would block
@@ -121,13 +121,13 @@ def load() -> list[Timing]:
 
 
 def find_all(devices: Sequence[Backend]) -> list[Timing]:
-    """Return the cached timings on these devices, oldest first."""
+    """Return the cached timings for these devices, oldest first."""
     described, machine = describe_devices(devices), platform.node()
     return [timing for timing in load() if (timing.devices, timing.machine) == (described, machine)]
 
 
 def find(size: str, devices: Sequence[Backend]) -> Timing | None:
-    """Return the cached timing of this size on these devices, or None."""
+    """Return the cached timing for this size on these devices, or None."""
     return next((timing for timing in find_all(devices) if timing.size == size), None)
 
 
@@ -141,7 +141,7 @@ def save(timing: Timing) -> None:
 
 
 def _checked(size: Any, devices: Any, milliseconds: Any, machine: Any) -> Timing:
-    """Create a timing from JSON values. Raise ValueError or TypeError if they are damaged."""
+    """Create a timing from JSON values. Raise ValueError or TypeError if they are invalid."""
     described, durations = dict(devices), dict(milliseconds)
     sound = (
         all(isinstance(text, str) for text in (size, machine, *described.values()))

@@ -55,7 +55,7 @@ class Trainer:
         ``path`` and ``digest`` of the text. They are stored in checkpoints, so that changes to the text
         are detected when the run is resumed.
     resumed : TrainingState, optional
-        The state to resume from, with all streams.
+        The state to resume from, including the streams of all processes.
     team : Team, optional
         The processes that train together.
 
@@ -175,7 +175,7 @@ class Trainer:
     def agree(self) -> bool:
         """Agree with the other processes on the time, and return whether any process should stop."""
         stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
-        if stopping:  # otherwise unchanged: a signal may have arrived since
+        if stopping:  # never reset: a signal may have arrived in the meantime
             self.stopping = True
         return bool(stopping)
 

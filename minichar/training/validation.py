@@ -11,7 +11,7 @@ from minichar.training.team import Team
 
 
 class Validation:
-    """Evaluates a model on chunks that all processes share, without changing the state of the training run.
+    """Evaluates a model on chunks divided among all processes, without changing the training state.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Text generation over HTTP, with a single server or with several servers and workers connected by Redis.
+"""Text generation over HTTP, with a single server or several servers and workers connected through Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ queue.py ─────── Scheduler (one per model)
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
@@ -14,8 +14,8 @@ the total number of characters generated so far.
 batch at the next step, starting with its prompt, and leaves it when finished. While every job is
 generating, a step takes at least ``1/pace`` seconds, so that a single client cannot monopolise the CPU.
 
-**Resuming.** Text that a client already has is generated again without this limit, starting from the last
-suitable snapshot. Workers share their snapshots through Redis.
+**Resuming.** Text that a client already has is generated again without a speed limit, starting from the
+last suitable snapshot. Workers share their snapshots through Redis.
 
 **Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
 already has and waits for more. The first and last characters are published immediately, and the
@@ -30,5 +30,5 @@ workers. Generated text is stored in Redis streams. A worker that takes over a j
 the stored text, and the client is notified.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
-among the models loaded at startup, and no file path is taken from a request.
+among the models loaded at startup; a request cannot specify a file path.
 """

@@ -36,12 +36,12 @@ class LoggedTask(Task):
             )
 
     def write(self, data: bytes) -> None:
-        """Write part of the body of the response."""
+        """Write part of the response body."""
         self.sent += len(data)
         super().write(data)
 
     def client(self) -> object:
-        """Return the address of the client."""
+        """Return the client's address."""
         return self.channel.addr[0]
 
 
@@ -55,7 +55,7 @@ class LoggedRequest(LoggedTask, WSGITask):
     environ: dict[str, Any] | None
 
     def client(self) -> object:
-        """Return the address of the client, as forwarded by a trusted proxy if there is one."""
+        """Return the client's address, as forwarded by a trusted proxy if there is one."""
         return (self.environ or {}).get("REMOTE_ADDR", super().client())
 
 

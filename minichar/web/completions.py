@@ -23,7 +23,7 @@ COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperatur
 """Below this temperature, the most likely character is always chosen."""
 FIELDS = OPENAPI["components"]["schemas"]["Completion"]["properties"]
 SMALLEST = math.log(0.5 / UNIT)
-"""Log probability to return if the probability is rounded to 0."""
+"""Log probability to return for a probability that was rounded to 0."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Form:
     logprobs : int or None
         Number of alternatives per character; None if no probabilities are requested.
     usage : bool
-        Whether a stream ends with the number of tokens.
+        Whether a stream ends with the token counts.
     """
 
     stream: bool
@@ -58,7 +58,7 @@ class Completion:
         The request, with its model filled in.
     form : Form
     created : int
-        Time of the request, in seconds since 1970.
+        Unix time of the request, in seconds.
     """
 
     job_id: str
@@ -156,9 +156,9 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
-    """Return the request for a body in the ``Completion`` schema, and the form of the response.
+    """Parse a body in the ``Completion`` schema into a request and the form of its response.
 
-    Fields of the schema that are null count as missing. Characters in the prompt that are not in the
+    Schema fields that are null are treated as missing. Characters in the prompt that are not in the
     vocabulary are skipped, because clients of OpenAI's API may send any text.
     """
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}

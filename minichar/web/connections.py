@@ -1,7 +1,7 @@
 """Connections of the HTTP server, with time limits for slow or silent clients.
 
 Waitress reads requests in one thread, and calls the application in another once a request is complete. A slow
-client therefore occupies a file descriptor, but no thread.
+client therefore occupies a file descriptor but not a thread.
 """
 
 import errno
@@ -20,7 +20,7 @@ from minichar.web.app import HEADERS
 from minichar.web.errors import error_body
 
 TIMEOUT = 10.0
-"""Maximum time for a client to send a request, or to receive part of a pending response, in seconds."""
+"""Maximum time in seconds for a client to send a request, or to receive part of a pending response."""
 MAX_UNSENT = 64 * 1024
 """Number of unsent bytes at which a response waits for its client; also the socket's send-buffer size."""
 PAUSE = 1.0
@@ -37,7 +37,7 @@ class RequestTimeout(BadRequest):
 
 
 class JsonError(LoggedError):
-    """Response to a request that cannot be passed to the application, in the same form as its errors."""
+    """Response to a request that cannot be passed to the application, formatted like its own errors."""
 
     def execute(self) -> None:
         """Write the response."""
@@ -57,9 +57,9 @@ class Connection(HTTPChannel):
     Attributes
     ----------
     waiting_since : float
-        Time at which the server started to wait for the current request.
+        Time at which the server started waiting for the current request.
     unsent_since : float or None
-        Time of the first of the consecutive checks that found unsent data, or None.
+        Time since which every check has found unsent data; None if the last check found none.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError
@@ -79,7 +79,7 @@ class Connection(HTTPChannel):
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
-        # Measure from the first check that finds unsent data: a busy server may have sent nothing before.
+        # Count from the first check that finds unsent data: until then, a busy server may not have sent any.
         self.unsent_since = (self.unsent_since or now) if self.total_outbufs_len else None
         if self.unsent_since is not None:
             self.will_close |= now - max(self.unsent_since, self.last_activity) > TIMEOUT

@@ -17,13 +17,13 @@ from minichar.web.request import Request
 
 Updates = Iterator[Update | None]
 PART = 32 * 1024
-"""Number of bytes of a document that are sent at once."""
+"""Number of bytes of a document to send at a time."""
 BUILDING = threading.Lock()
-"""Held while a document is built: with alternatives, its parts take up 20 MB for the longest text."""
+"""Held while a document is built, which takes 20 MB of memory for the longest text with alternatives."""
 
 
 def parts(body: bytes) -> Iterator[bytes]:
-    """Divide the body of a response, because Waitress waits for a slow client only between two parts."""
+    """Split a response body into parts, because Waitress waits for a slow client only between parts."""
     for start in range(0, len(body), PART):
         yield body[start : start + PART]
 
@@ -44,7 +44,7 @@ class Delivery:
         self.queue, self.limit, self.metrics = queue, limit, metrics
 
     def acquire(self, job_id: str = "") -> Slot:
-        """Count the current HTTP request towards the limit of its client."""
+        """Count the current HTTP request towards its client's limit."""
         return self.limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
 
     def submit(self, request: Request) -> tuple[Slot, Request]:
@@ -78,7 +78,7 @@ class Delivery:
         return response
 
     def whole(self, slot: Slot, after: int) -> Update:
-        """Return the complete text of a job after the first `after` characters."""
+        """Return the text of a job after the first `after` characters, once it is complete."""
         try:
             update = merge(self._follow(slot, after))
             slot.release()
@@ -87,9 +87,9 @@ class Delivery:
             self.close(slot)
 
     def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
-        """Return a response with the complete text of a job after the first `after` characters, as JSON.
+        """Return the text of a job after the first `after` characters in a JSON response, once complete.
 
-        It counts towards the limit of its client until it has been sent, because it takes up memory.
+        The request counts towards its client's limit until the response, which takes up memory, is sent.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Delivery:
         return self.metrics.count(self.queue.follow(slot.job_id, after))
 
     def _updates(self, slot: Slot, after: int) -> Updates:
-        """Yield updates until the job ends. Exceptions become updates, because the status has been sent."""
+        """Yield updates until the job ends. Exceptions become updates, because the status is already sent."""
         end = after
         try:
             for update in self._follow(slot, after):

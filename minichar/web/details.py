@@ -1,4 +1,4 @@
-"""Compact storage for the most likely alternatives to each character: 44 bytes instead of a kilobyte."""
+"""Compact storage for the most likely alternatives to a character: 44 bytes instead of a kilobyte."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 ALTERNATIVES = 5
-"""Number of most likely characters in a `Detail`."""
+"""Number of alternatives in a `Detail`: the most likely characters."""
 ROW = 1 + 2 * ALTERNATIVES
 SIZE = 4 * ROW
 """Bytes per character."""

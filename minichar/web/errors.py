@@ -28,7 +28,7 @@ def error_body(
     field : str or None
         The invalid field of the request, if there is one.
     code : str or None
-        Name of the error. By default, OpenAI's API uses the name for the status, if there is one.
+        Name of the error. In OpenAI's API, it defaults to the name for the status, if there is one.
     """
     if not path.startswith(OPENAI_PREFIX):
         named = {"field": field, "code": code}

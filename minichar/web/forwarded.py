@@ -10,11 +10,11 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
-    """Return an application that is passed the address of the client instead of the proxy's.
+    """Wrap an application so that it receives the client's address instead of the proxy's.
 
     Waitress and Werkzeug can also do this, but Waitress truncates IPv4-mapped addresses and rejects requests
     with a malformed header, part of which the client controls. Werkzeug does not check the address, so a
-    client whose address is sent with a port would count as a new one for each connection.
+    client whose address is sent with a port would count as a new client for each connection.
 
     Parameters
     ----------

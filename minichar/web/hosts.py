@@ -12,9 +12,9 @@ ANY = "*"
 def check_host(host: str, allowed: Collection[str]) -> None:
     """Reject a Host header with a name that is not allowed.
 
-    Otherwise, another website could point its own name at the address of this server, and its pages could
-    then send requests to the server. IP addresses and ``localhost`` cannot be redirected in this way, so they
-    are always allowed.
+    Otherwise, another website could point its own domain name at this server's address, and its pages could
+    then send requests to this server. IP addresses and ``localhost`` cannot be redirected in this way, so
+    they are always allowed.
 
     Raises
     ------

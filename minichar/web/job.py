@@ -13,10 +13,10 @@ from minichar.web.details import SIZE, Details
 from minichar.web.request import Request
 
 PUBLISH_INTERVAL = 0.05
-"""Minimum number of seconds between the updates of a job."""
+"""Minimum number of seconds between updates of a job."""
 MAX_UPDATES = 1000
-"""Approximate maximum number of updates per second, for all jobs of a scheduler. An update takes longer than
-generating a character."""
+"""Approximate maximum number of updates per second, for all jobs of a scheduler combined. Publishing an
+update takes longer than generating a character."""
 READ_TIMEOUT = 1.0
 """Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0
@@ -67,14 +67,14 @@ class Update:
 
 
 def merge(updates: Iterable[Update | None]) -> Update:
-    """Merge all updates of a job that has ended into a single update."""
+    """Merge all updates of a finished job into one."""
     received = [update for update in updates if update is not None]
     details = Details(b"".join(update.details.packed for update in received))
     return replace(received[-1], text="".join(update.text for update in received), details=details)
 
 
 def pieces(update: Update) -> Iterator[Update]:
-    """Divide an update with many details, which take up 20 times as much memory when they are unpacked."""
+    """Split an update with many details, which take up 20 times as much memory when unpacked."""
     n = len(update.text)
     for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
         packed = update.details.packed[start * SIZE : end * SIZE]
@@ -145,7 +145,7 @@ class Job:
         return self.text + "".join(self._new_text) + self._stop.held
 
     def resume(self, text: str, state: State) -> None:
-        """Append the beginning of the text, which was generated earlier, and continue from this state.
+        """Append the beginning of the text, which was generated earlier, and continue from `state`.
 
         The text may contain a stop string, which completes the job.
         """
@@ -214,7 +214,7 @@ class Job:
                     return
 
     def news(self, after: int) -> Update | None:
-        """Return the text after the first `after` characters; None while there is none."""
+        """Return an update with the text after the first `after` characters; None if there is nothing new."""
         self.last_read, self._unread = time.monotonic(), 0.0
         with self._changed:
             if len(self.text) <= after and self.reason is None:

@@ -1,4 +1,4 @@
-"""The jobs of one process, which are kept within a memory budget."""
+"""The jobs of one process, kept within a memory budget."""
 
 import secrets
 import threading
@@ -31,12 +31,12 @@ def cost(request: Request, length: int) -> int:
 
 
 class Jobs:
-    """Running and recently ended jobs by id.
+    """Unfinished and recently ended jobs by id.
 
     Parameters
     ----------
     memory : int
-        Memory budget in bytes. An unfinished job reserves the memory of its complete text.
+        Memory budget in bytes. An unfinished job reserves enough memory for its complete text.
     """
 
     def __init__(self, memory: int) -> None:

@@ -37,7 +37,7 @@ def checked_key(keys: Sequence[str]) -> str:
     Raises
     ------
     Unauthorized
-        If a key is required and the request has no valid one.
+        If a key is required and the request does not have a valid one.
     """
     path = flask.request.path
     if not keys or not any(path == prefix or path.startswith(f"{prefix}/") for prefix in PROTECTED):
@@ -47,6 +47,6 @@ def checked_key(keys: Sequence[str]) -> str:
     # Compare all keys, so that the response time does not reveal any information about them.
     found = [key for key in keys if hmac.compare_digest(key.encode(), (token or "").encode())]
     if not found:
-        message = "send a valid API key: Authorization: Bearer KEY"
+        message = "missing or invalid API key: send the header Authorization: Bearer KEY"
         raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
     return found[0]

@@ -67,7 +67,7 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
 def whole(updates: Iterator[Update | None]) -> Update | None:
     """Return the whole text of a job, or None if the job does not end within `WAIT` seconds."""
     received, end = list[Update](), time.monotonic() + WAIT
-    for update in updates:  # from Redis, even a finished text is received in many updates
+    for update in updates:  # with Redis, even a finished text arrives in many updates
         if update is None:
             return None
         received.append(update)

@@ -1,8 +1,8 @@
-"""Make the C library's allocator suit a process with hundreds of threads.
+"""Tune the C library's allocator for a process with hundreds of threads.
 
 By default, glibc spreads threads over up to eight arenas per core, so that they do not wait for each
-other. The memory that is free in one arena is not used by the threads of another. In a Python process, this
-costs memory and saves little time: most allocations hold the global interpreter lock.
+other. Memory that is free in one arena is not available to the threads of another. In a Python process, this
+costs memory and saves little time: most allocations are made with the global interpreter lock held.
 
 These functions have no effect with other C libraries.
 """

@@ -26,7 +26,7 @@ SHARED = (
     "batch_size",
     "seed",
 )
-"""Settings that the checkpoints of a run share, because it keeps them when it is resumed."""
+"""Settings that all checkpoints of a run share, because a resumed run keeps them."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class ModelInfo:
     title : str
         The title of the training run or the name of its text; empty if unknown.
     cell : str
-        Name of the cell, such as ``lstm``.
+        Cell type, such as ``lstm``.
     layers, units, parameters : int
-        Number of layers, of units per layer and of parameters.
+        Numbers of layers, units per layer and parameters.
     loss : float or None
         Validation loss in nats per character, if measured.
     characters : str
@@ -75,9 +75,9 @@ class ModelInfo:
 
     @property
     def entropy(self) -> float:
-        """Typical surprisal of a character in nats, to which the page scales its colours.
+        """Typical surprisal of a character in nats, relative to which the page scales its colours.
 
-        This is the validation loss or, if it was not measured, half of the loss of a uniform distribution.
+        This is the validation loss or, if it was not measured, half the uniform baseline.
         """
         return self.loss or log(len(self.characters) + self.unknown) / 2
 
@@ -138,7 +138,7 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
 
 
 def run_of(model: CharRNN) -> str:
-    """Return a string that is the same for the checkpoints of one run in a directory."""
+    """Return a string that identifies a model's run among those in a directory."""
     settings, origin = model.details.get("settings"), model.details.get("origin")
     kept = {name: settings.get(name) for name in SHARED} if isinstance(settings, dict) else {}
     digest = origin.get("digest") if isinstance(origin, dict) else None

@@ -1,4 +1,4 @@
-"""The page for browsers without JavaScript. It shows a text when it is complete, or an error."""
+"""The page for browsers without JavaScript. It shows the text once it is complete, or an error."""
 
 from html import escape
 from string import Template
@@ -15,8 +15,8 @@ from minichar.web.request import BadRequest, Request
 LENGTH = 500
 """Number of characters to generate."""
 MAX_PROMPT = 800
-"""Maximum length of the prompt. In the address, a Chinese character takes up 9 bytes, and by default, nginx
-rejects request lines longer than 8 KiB."""
+"""Maximum length of the prompt. In the URL, a Chinese character takes up 9 bytes, and nginx rejects request
+lines longer than 8 KiB by default."""
 TEMPERATURES = ("0.5", "0.8", "1", "1.2")
 DEFAULT = "0.8"
 PAGE = Template("""<!doctype html>
@@ -53,7 +53,7 @@ $prime</textarea></label>
 
 
 def plain_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with ``/plain``, which generates a text for the parameters of a form."""
+    """Return a blueprint with ``/plain``, which generates text for a submitted form."""
     routes = flask.Blueprint("plain", __name__)
 
     def generated(prime: str, model: str, temperature: str) -> str:
@@ -108,7 +108,7 @@ def page(
 
 
 def label(model: ModelInfo) -> str:
-    """Return the name of a model for readers, as on the page with JavaScript."""
+    """Return the display name of a model, as on the page with JavaScript."""
     loss = [] if model.loss is None else [f"loss {model.loss:.3f}"]
     parts = [model.title, f"{model.cell.upper()} {model.layers}×{model.units}", *loss]
     return ", ".join(filter(None, parts))

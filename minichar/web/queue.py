@@ -53,15 +53,15 @@ class JobQueue(ABC):
 
     @abstractmethod
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
+        """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
 
     @abstractmethod
     def leave(self, job_id: str) -> None:
-        """Record that a client has left. Without another one, the job is cancelled soon."""
+        """Record that a client has left. If the job has no other reader, it is cancelled soon."""
 
     @abstractmethod
     def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in the queue of its model, from 1.
+        """Return the position of a waiting job in its model's queue, counting from 1.
 
         Returns None if the job is not waiting.
 
@@ -75,7 +75,7 @@ class JobQueue(ABC):
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; do nothing if the id is unknown.
 
-        Returns whether the job has ended, so that it no longer occupies a worker.
+        Returns whether the job has ended and therefore no longer occupies a worker.
         """
 
     @abstractmethod
@@ -148,20 +148,20 @@ class LocalQueue(JobQueue):
         return self._jobs[job_id].request
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
+        """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
         return self._jobs[job_id].follow(after)
 
     def leave(self, job_id: str) -> None:
         """Do nothing, because the scheduler itself measures how long a job has had no reader."""
 
     def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in the queue of its model; None if it is not waiting."""
+        """Return the position of a waiting job in its model's queue; None if it is not waiting."""
         job = self._jobs.get(job_id)
         waiting = [list(scheduler.waiting) for scheduler in list(self._schedulers.values())]
         return next((jobs.index(job) + 1 for jobs in waiting if job in jobs), None)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job, and return whether there is such a job."""
+        """Cancel a job, and return whether it exists."""
         if job := self._jobs.get(job_id):
             job.finish("cancelled")
         return job is not None

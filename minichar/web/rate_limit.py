@@ -16,7 +16,7 @@ RETRY_AFTER = 2
 
 @dataclass(eq=False)
 class Slot:
-    """A request that counts towards the limit of its client.
+    """A request that counts towards its client's limit.
 
     Attributes
     ----------

@@ -79,7 +79,7 @@ class RedisQueue(JobQueue):
         return Request.load(text)
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates until the job ends, skipping `after` characters; yield None on a timeout."""
+        """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
         last: tuple[int, ...] = ()
         with self._subscriber.reader(job_id) as inbox:
             while True:
@@ -115,13 +115,13 @@ class RedisQueue(JobQueue):
             return True  # unknown; the subscriber ends the readers if Redis cannot be reached
 
     def leave(self, job_id: str) -> None:
-        """Let a job that no client of this server reads be cancelled in `ABANDONED_AFTER` seconds."""
+        """If no client of this server reads a job, let it be cancelled after `ABANDONED_AFTER` seconds."""
         if not self._subscriber.has_reader(job_id):
             with suppress(redis.RedisError):
                 self._store.stop_reading(job_id)
 
     def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in the queue of its model; None if it is not waiting."""
+        """Return the position of a waiting job in its model's queue; None if it is not waiting."""
         model = self.request(job_id).model
         with redis_errors():
             if not self._store.columns(model):
@@ -150,5 +150,5 @@ class RedisQueue(JobQueue):
 
 
 def entry_number(entry: str) -> tuple[int, ...]:
-    """Return the id of a stream entry in a form that can be compared."""
+    """Convert the id of a stream entry to a tuple that can be compared."""
     return tuple(map(int, entry.split("-")))

@@ -69,7 +69,7 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     expected = OPENAPI["components"]["schemas"][schema]
     try:
         error = best_match(Draft202012Validator(expected).iter_errors(data))
-    except RecursionError:  # the message of an error contains the repr of the value
+    except RecursionError:  # an error message contains the repr of the value
         raise BadRequest("the request is nested too deeply") from None
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or None, error.message
@@ -101,7 +101,7 @@ class Request:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Create a request from a JSON value. A missing seed is drawn at random.
+        """Create a request from a JSON value. If the seed is missing, draw one at random.
 
         Raises
         ------

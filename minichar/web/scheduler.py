@@ -29,7 +29,7 @@ class Scheduler:
         Maximum number of waiting jobs.
     pace : float
         Maximum generation speed of each job, in characters per second; 0 for no limit. The limit
-        does not apply to processing the prompt or generating known text again.
+        does not apply to processing the prompt or regenerating known text.
     snapshots : Snapshots
         The store of snapshots from which jobs resume.
 
@@ -65,7 +65,7 @@ class Scheduler:
         if job.reason is not None:
             return
         with self._changed:
-            self._check_capacity()  # others may have been submitted meanwhile
+            self._check_capacity()  # others may have been submitted in the meantime
             self.waiting.append(job)
             self._changed.notify()
 
@@ -81,7 +81,7 @@ class Scheduler:
         self._thread.join()
 
     def _run(self) -> None:
-        # Use one thread, because on busy cores, BLAS threads spend milliseconds waiting for each other.
+        # Use one BLAS thread: on busy cores, BLAS threads spend milliseconds waiting for each other.
         with threadpool_limits(1, "blas"):
             while not self.closing:
                 try:
@@ -141,7 +141,7 @@ class Scheduler:
         Returns
         -------
         bool
-            Whether a job is still generating text that its readers already have.
+            Whether any job is still generating text that its readers already have.
         """
         characters = self.model.vocabulary.characters
         details = self._details(generating, ids, scores)
@@ -173,7 +173,7 @@ class Scheduler:
         )
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
-        """Publish new text and remove finished jobs; `elapsed` is the time since the last call in seconds."""
+        """Publish new text and remove finished jobs; `elapsed` is the time in seconds since the last call."""
         for stream, job in list(self.running.items()):
             job.publish()
             job.cancel_if_abandoned(elapsed)

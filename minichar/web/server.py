@@ -80,7 +80,7 @@ def serve(
 
 
 def log(level: str) -> None:
-    """Write messages of at least this level to standard error, each with a timestamp.
+    """Log messages of at least this level to standard error, with timestamps.
 
     At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
     """
@@ -95,7 +95,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     """
     threads = streams + SPARE_THREADS
     allowed = allow_open_files(2 * threads + MAX_WAITING)
-    connections = max(allowed - 2 * threads, allowed // 2)  # fewer files than threads may be allowed
+    connections = max(allowed - 2 * threads, allowed // 2)  # the limit may be lower than `threads`
     sock = listening_socket(host, port)
     options = Adjustments(
         sockets=[sock],
@@ -109,7 +109,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
         max_request_header_size=MAX_HEADER,
         max_request_body_size=MAX_BODY,
         outbuf_high_watermark=MAX_UNSENT,
-        clear_untrusted_proxy_headers=False,  # `behind_proxy` checks who sent them
+        clear_untrusted_proxy_headers=False,  # `behind_proxy` checks where they come from
     )
     info = (sock.family, sock.type, sock.proto, sock.getsockname())
     application = behind_proxy(app, proxy) if proxy else app

@@ -1,4 +1,4 @@
-"""Snapshots in Redis, from which every worker can resume jobs."""
+"""Snapshots in Redis, from which any worker can resume jobs."""
 
 import threading
 from collections import deque
@@ -24,12 +24,12 @@ class SharedSnapshots(Snapshots):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._new: deque[tuple[Sequence[str], str]] = deque()
-        # The sizes of the snapshots that this worker has stored, in the order of removal.
+        # The sizes of the snapshots that this worker has stored, in eviction order.
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
-        """Store a snapshot at the next call of `publish`, so that generation does not wait for Redis."""
+        """Store a snapshot on the next call to `publish`, so that generation does not wait for Redis."""
         with self._lock:
             self._new.append((keys, snapshot.dump()))
             while sum(len(text) for _, text in self._new) > MEMORY:  # Redis is not responding
@@ -63,5 +63,5 @@ class SharedSnapshots(Snapshots):
                 new.pop(old[-1], None)
         if waiting:
             used = {key for keys, _ in waiting for key in keys}
-            with suppress(redis.RedisError):  # those that could not be removed expire
+            with suppress(redis.RedisError):  # any that could not be removed will expire
                 self._store.replace_snapshots(old, new, used)

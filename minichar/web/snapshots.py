@@ -5,7 +5,7 @@
                                                                             p = 1000, 2000, …
 
 Without them, a reader who requests a text from a late position, for example after choosing a different
-character there, would have to wait until all of the preceding text has been generated again.
+character there, would have to wait for all of the preceding text to be generated again.
 
 A text can be resumed only up to its first missing snapshot. When memory runs out, the last snapshot of the
 least recently used text is therefore removed first.
@@ -62,7 +62,7 @@ class Snapshot:
 class Snapshots(ABC):
     """A store of snapshots, used by several threads.
 
-    The methods take the keys of a text at the first multiples of `INTERVAL`.
+    The methods take the keys of a text, as returned by `keys_of`.
     """
 
     @abstractmethod
@@ -74,9 +74,9 @@ class Snapshots(ABC):
         """Return the snapshots with these keys, up to the first one that is missing."""
 
     def add(self, job: Job, state: State) -> None:
-        """Store a snapshot of a job whose length is a multiple of `INTERVAL`.
+        """Store a snapshot of a job, taken at a multiple of `INTERVAL` characters.
 
-        The text of another worker may differ from what this one would have generated, so it is not stored.
+        A job with text from another worker is skipped: this worker might have generated different text.
         """
         if not job.published:
             text = job.generated[state.length - INTERVAL : state.length]
@@ -95,7 +95,7 @@ class LocalSnapshots(Snapshots):
     """Snapshots in the memory of this process."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Snapshot] = {}  # in the order of removal
+        self._kept: dict[str, Snapshot] = {}  # in eviction order
         self._size = 0
         self._lock = threading.Lock()
 
@@ -119,7 +119,7 @@ class LocalSnapshots(Snapshots):
 
 
 def touch(kept: dict[str, Any], keys: Sequence[str]) -> None:
-    """Move the keys of a text to the end of a dictionary in the order of removal."""
+    """Move the keys of a text, last key first, to the end of a dictionary kept in eviction order."""
     for key in reversed(keys):
         if key in kept:
             kept[key] = kept.pop(key)
@@ -128,8 +128,8 @@ def touch(kept: dict[str, Any], keys: Sequence[str]) -> None:
 def keys_of(request: Request, length: int) -> list[str]:
     """Return a key for each multiple of `INTERVAL` up to `length`.
 
-    It identifies the first characters of a text, and depends only on those fields of the request that affect
-    which characters are generated.
+    A key identifies the first characters of a text, and depends only on the request fields that affect which
+    characters are generated.
     """
     same = replace(request, branches=(), length=0, start=0, stop=(), alternatives=False)
     base = sha256(same.dump().encode())

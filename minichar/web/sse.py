@@ -19,7 +19,7 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
 
 
 def notice(queue: JobQueue, job_id: str) -> Notice | None:
-    """Return why a job makes no progress, in the ``Notice`` schema; None if it is running."""
+    """Return why a job is not progressing, in the ``Notice`` schema; None if it is running."""
     try:
         position = queue.position(job_id)
     except Unavailable:

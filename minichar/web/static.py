@@ -34,7 +34,7 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".s
 def static_routes() -> flask.Blueprint:
     """Return a blueprint with the files of the page.
 
-    Browsers revalidate a file each time that they use it, so that they never mix files of different versions.
+    Browsers revalidate a file each time they use it, so they never mix files from different versions.
     """
     routes = flask.Blueprint("static", __name__)
     for path, name in PAGE.items():

@@ -34,7 +34,7 @@ from minichar.web.jobs import KEEP, KEEP_ALTERNATIVES
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
 UNSEEN_AFTER = 3 * ABANDONED_AFTER
-"""Seconds without a renewal from its server after which a job is abandoned. A busy server can pause."""
+"""Seconds without a renewal from its server after which a job is abandoned; a busy server may renew late."""
 CONNECTIONS = 32
 """Maximum number of connections in a pool. Threads wait up to `POOL_TIMEOUT` seconds for a free one."""
 POOL_TIMEOUT = 20
@@ -103,7 +103,7 @@ class Store:
         return int(number)
 
     def add(self, news: Mapping[str, Sequence[Update]], alternatives: Container[str] = ()) -> None:
-        """Append updates to the texts of jobs, of which those in `alternatives` expire soon after the end."""
+        """Append updates to the texts of jobs. Jobs in `alternatives` expire soon after they end."""
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
@@ -153,7 +153,7 @@ class Store:
         return self.client.hlen(f"{NAMESPACE}:{queue}.msgs")
 
     def position(self, queue: str, job_id: str) -> int | None:
-        """Return the position of a job among those that no worker has taken, from 1; None if it is taken."""
+        """Return the position of a job, from 1, among those that no worker has taken, or None if one has."""
         message = self.get("message", job_id)
         index = self.client.lpos(f"{NAMESPACE}:{queue}", message) if message else None
         return None if index is None else index + 1
@@ -168,7 +168,7 @@ class Store:
         return True
 
     def remove_abandoned(self, queue: str) -> None:
-        """Remove the jobs from a queue that no worker has taken and that have no reader."""
+        """Remove from a queue the jobs that no worker has taken and that are cancelled or have no reader."""
         if messages := self.client.lrange(f"{NAMESPACE}:{queue}", 0, -1):
             encoded = self.client.hmget(f"{NAMESPACE}:{queue}.msgs", messages)
             job_ids = [Message.decode(text.encode()).args[0] for text in encoded if text is not None]
@@ -202,7 +202,7 @@ class Store:
             pipeline.execute()
 
     def stop_reading(self, job_id: str) -> None:
-        """Let a job be abandoned in `ABANDONED_AFTER` seconds, unless another server keeps reading it."""
+        """Let a job be abandoned after `ABANDONED_AFTER` seconds, unless another server keeps reading it."""
         self.client.pexpire(key("seen", job_id), int(1000 * ABANDONED_AFTER))
 
     def abandoned(self, job_ids: Sequence[str]) -> list[str]:
@@ -235,7 +235,7 @@ class Store:
         return [json.loads(text) for text in announcements if text is not None]
 
     def columns(self, model: str) -> int:
-        """Return the number of jobs that the live workers together can run with a model."""
+        """Return the total number of jobs that the live workers can run concurrently with a model."""
         return sum(
             worker["columns"]
             for worker in self.workers()

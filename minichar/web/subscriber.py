@@ -13,7 +13,7 @@ from minichar.web.job import ABANDONED_AFTER, READ_TIMEOUT
 from minichar.web.store import Entry, Store
 
 INTERVAL = 0.02
-"""Seconds between reads. A read returns the new text of all jobs."""
+"""Seconds between reads. Each read returns the new text of all jobs."""
 
 
 class Subscriber:

@@ -43,7 +43,7 @@ MAX_ATTEMPTS = 5
 def errors_logged() -> Iterator[None]:
     """Log unexpected exceptions and suppress them, so that a thread can try again.
 
-    If it ended instead, jobs would wait forever. Connection errors are not logged.
+    If the thread ended instead, jobs would wait forever. Connection errors are not logged.
     """
     try:
         yield
@@ -135,7 +135,7 @@ class Worker:
         Raises
         ------
         MinicharError
-            If the worker is stopped before Redis could be reached.
+            If the worker is stopped before it has reached Redis.
         """
         takers = [threading.Thread(target=self._take_jobs, args=(name,), daemon=True) for name in self.infos]
         publisher = threading.Thread(target=self._publish, args=(takers,), daemon=True)
@@ -154,7 +154,7 @@ class Worker:
         self.store.close()
 
     def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
-        """Announce this worker, send heartbeats while its queues are not polled, and say when it stops."""
+        """Announce this worker until it stops, and send heartbeats while its queues are not polled."""
         while not self.stopping.is_set():
             with errors_logged():
                 self.store.announce(self.id, self.announcement)
@@ -181,9 +181,9 @@ class Worker:
     def _take_share(self, model: str, consumer: Any) -> None:
         """Take jobs until this worker runs its share of all unfinished jobs, in proportion to its columns.
 
-        Otherwise, the first worker to poll would take all jobs that arrive at the same time. The share of
-        a worker that does not take it, such as one that has just died, goes to the others: while jobs wait,
-        each of them takes one more every `OVERTIME_INTERVAL`.
+        Otherwise, the first worker to poll would take all jobs that arrive at the same time. If a worker
+        does not take its share, for example because it has just died, the others do: while jobs wait, each
+        takes one more every `OVERTIME_INTERVAL` seconds.
         """
         queue, running = queue_name(model), len(self.tasks[model])
         if not self.store.waiting(queue):
@@ -221,7 +221,7 @@ class Worker:
                 task.notices = [Update("", Details(), task.end, "error", str(error))]
             except Exception:
                 logging.exception("job %s failed", job_id)
-                message = "internal error: see the log of the worker"
+                message = "internal error: see the worker log"
                 task.notices = [Update("", Details(), task.end, "error", message)]
             self.tasks[model].add(task)
             return
