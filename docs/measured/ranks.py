@@ -42,7 +42,7 @@ class Timed(Ranks):
 
 
 def job() -> None:
-    """Time the training steps. Rank 0 prints the time per step and the fractions measured by `Timed`."""
+    """Time the training steps. Rank 0 prints the time per step and the fractions of Allreduce and waiting."""
     from mpi4py import MPI
 
     results = {}

@@ -39,7 +39,7 @@ class Parser:
 
     def __init__(self, line: str) -> None:
         self.tokens: list[tuple[str, str]] = []
-        self.closing = ""  # the bracket that closes the innermost group
+        self.closing = ""  # the delimiter that closes the innermost group
         self.flat = False  # whether to keep `/`, as in an exponent
         while line:
             match = TOKEN.match(line)

@@ -20,7 +20,7 @@ from minichar.training.team import ALONE, Ranks, Team
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables with the number of processes, as set by MPICH, Open MPI and Slurm."""
 RANKS = ("PMI_RANK", "PMIX_RANK")
-"""Environment variables that are set in every process of an MPI job, even if it is the only one."""
+"""Environment variables that are set in every process of an MPI job, even in a job of one process."""
 GRACE = 1.0
 """If all ranks fail within this many seconds, they are assumed to have failed for the same reason."""
 

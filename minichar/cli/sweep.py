@@ -139,14 +139,14 @@ def command(
     """Search for the training options that give the lowest validation loss.
 
     Trains one model per trial, in its own directory. Optuna chooses the values of the options in --search;
-    if they are all lists, each combination is tried once instead. All other options of `minichar train` are
-    the same in every trial. A trial is stopped early if its validation loss is above the median of earlier
-    trials at the same point in the run.
+    if every option has a list of values, each combination is tried once instead. All other options of
+    `minichar train` are the same in every trial. A trial is stopped early if its validation loss is above the
+    median of earlier trials at the same point in the run.
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or
     stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
-    checkpoint. To continue a sweep, run the command again. You can omit all options except --sweep-dir,
-    --storage and --trials.
+    checkpoint. To continue a sweep, run the command again. You can omit the search space and the training
+    options, which are stored in --sweep-dir.
 
     The command that trains the best model is printed to standard output, everything else to standard error.
     """
