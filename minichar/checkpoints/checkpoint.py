@@ -259,8 +259,8 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Da
     dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= set(WEIGHT_DTYPES):
         raise damaged(
-            f"its weights have dtypes {', '.join(sorted(dtypes))}: all must have the same one of "
-            f"{', '.join(WEIGHT_DTYPES)}"
+            f"its weights have dtypes {', '.join(sorted(dtypes))}; all must have the same dtype, "
+            f"one of {', '.join(WEIGHT_DTYPES)}"
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
