@@ -127,8 +127,8 @@ class Backend(ABC):
         also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
-        pair, result k is also written to the array `out` ``(H, B)`` or, if it is a tuple of G arrays, to
-        `out` ``(G·H, B)``. On a GPU, the fused kernel does this itself, without a separate copy kernel.
+        pair, result k is also written to the array `out` ``(H, B)`` or, if the result is a tuple of G arrays,
+        to `out` ``(G·H, B)``. On a GPU, the fused kernel does this itself, without a separate copy kernel.
         """
         xp = self.xp
 
@@ -146,8 +146,8 @@ class Backend(ABC):
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses.
 
-        `agree` is called with True if recording succeeded, otherwise False. The recording is used only if it
-        returns True.
+        `agree` is called with True if recording succeeded, otherwise False. The recording is used only if
+        `agree` returns True.
         """
         return step
 

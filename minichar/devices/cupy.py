@@ -93,8 +93,8 @@ class CuPyBackend(Backend):
         it. A result that is also an argument is returned without a copy. A tuple of results that is
         written to a block is returned as views of the block.
 
-        If `cupy.fuse` cannot trace a function, it silently switches to a slower implementation, `new_fusion`,
-        for all subsequent calls. This method then issues a warning.
+        If `cupy.fuse` cannot trace a function, it silently and permanently switches to a slower
+        implementation, `new_fusion`. This method then issues a warning.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 

@@ -6,8 +6,8 @@ A counter x of four 32-bit words is encrypted in ten rounds with a key k of two 
     k₀, k₁ ← k₀ + W₀, k₁ + W₁
 
 hi and lo are the upper and lower 32 bits of a 64-bit product. The resulting four words are random and
-independent of the words for any other counter or key. No word depends on the previous ones, so a single GPU
-kernel can fill an array of any size.
+independent of the words for any other counter or key. The words depend only on their counter and key, so a
+single GPU kernel can fill an array of any size.
 """
 
 from functools import lru_cache
@@ -37,13 +37,13 @@ def encrypt(x0: Array, x1: Array, x2: Array, x3: Array, k0: Array, k1: Array) ->
 
 
 def float32(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array, ...]]:
-    """For each counter (i, 0, 0, 0), return four uniform 24-bit random numbers in [0, 1)."""
+    """Return four uniform 24-bit random numbers in [0, 1) for each counter (i, 0, 0, 0)."""
     zero = i ^ i
     return (tuple((x >> np.uint64(8)) * 2.0**-24 for x in encrypt(i, zero, zero, zero, k0, k1)),)
 
 
 def float64(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array, ...]]:
-    """For each counter (i, 0, 0, 0), return two uniform 53-bit random numbers in [0, 1)."""
+    """Return two uniform 53-bit random numbers in [0, 1) for each counter (i, 0, 0, 0)."""
     zero = i ^ i
     x0, x1, x2, x3 = encrypt(i, zero, zero, zero, k0, k1)
     pairs = (x0, x1), (x2, x3)

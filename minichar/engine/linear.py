@@ -35,7 +35,7 @@ class Linear:
         Number of time steps and sequences to allocate memory for.
     backend : Backend
     Wx, dWx : array, (G, V), optional
-        The character weights and their gradient, if the layer is the first and there is no embedding.
+        The character weights and their gradient, in the first layer of a network without an embedding.
     norm : LayerNorm, optional
         Applied to the pre-activations.
 

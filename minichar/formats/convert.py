@@ -62,7 +62,9 @@ class Content:
 def load_model(
     path: str | os.PathLike[str], backend: Backend = CPU, vocabulary: Vocabulary | None = None
 ) -> CharRNN:
-    """Return the model stored in a file. A file with an unknown suffix is read as ``.npz``.
+    """Return the model stored in an ``.npz``, ``.safetensors`` or ``.pt`` file.
+
+    A file with an unknown suffix is read as ``.npz``.
 
     Parameters
     ----------

@@ -133,7 +133,7 @@ def prime_ids(
 
 
 def checked_stop(stop: Iterable[str]) -> list[str]:
-    """Return the stop strings as a list, or raise a `MinicharError` if `stop` is not a list of strings."""
+    """Return the stop strings as a list. Raise a `MinicharError` if `stop` is not a sequence of strings."""
     strings = list(stop) if isinstance(stop, Iterable) and not isinstance(stop, str) else None
     if strings is None or not all(isinstance(string, str) for string in strings):
         raise MinicharError(Option("stop"), f" is {brief(stop)}; it must be a list of strings")

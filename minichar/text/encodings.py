@@ -105,7 +105,7 @@ def _judges() -> dict[str, Judge]:
 
 
 def _rows(encoding: str, first: int, last: int) -> frozenset[str]:
-    """Return the characters whose first byte in an East Asian encoding is between `first` and `last`.
+    """Return the characters whose first byte in an East Asian encoding is in the range `first` to `last`.
 
     These encodings place the most common characters in their first rows.
     """

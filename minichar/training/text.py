@@ -14,7 +14,7 @@ from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val
 from minichar.training.settings import AUTOMATIC, Settings
 
 STEPS = 2500
-"""Number of training steps in a run if `max_epochs` is 0, rounded up to whole epochs if more than one.
+"""Number of training steps in a run if `max_epochs` is 0, rounded up to whole epochs if it exceeds one.
 
 If `eval_val_every` is 0, `max_val_chunks` is chosen as if this were the number of steps between evaluations.
 """

@@ -79,7 +79,7 @@ class Connection(HTTPChannel):
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
-        # Count from the first check that finds unsent data: until then, a busy server may not have sent any.
+        # Count from the first check that finds unsent data: until then, a busy server may have sent nothing.
         self.unsent_since = (self.unsent_since or now) if self.total_outbufs_len else None
         if self.unsent_since is not None:
             self.will_close |= now - max(self.unsent_since, self.last_activity) > TIMEOUT

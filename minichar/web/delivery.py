@@ -87,7 +87,7 @@ class Delivery:
             self.close(slot)
 
     def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
-        """Return the text of a job after the first `after` characters in a JSON response, once complete.
+        """Return a JSON response with the text of a job after the first `after` characters, once complete.
 
         The request counts towards its client's limit until the response, which takes up memory, is sent.
 

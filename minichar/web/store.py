@@ -153,7 +153,7 @@ class Store:
         return self.client.hlen(f"{NAMESPACE}:{queue}.msgs")
 
     def position(self, queue: str, job_id: str) -> int | None:
-        """Return the position of a job, from 1, among those that no worker has taken, or None if one has."""
+        """Return the position of a job, from 1, among those that no worker has taken; None if it is taken."""
         message = self.get("message", job_id)
         index = self.client.lpos(f"{NAMESPACE}:{queue}", message) if message else None
         return None if index is None else index + 1

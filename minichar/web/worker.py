@@ -154,7 +154,7 @@ class Worker:
         self.store.close()
 
     def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
-        """Announce this worker until it stops, and send heartbeats while its queues are not polled."""
+        """Announce this worker, send heartbeats while its queues are not polled, and finally withdraw it."""
         while not self.stopping.is_set():
             with errors_logged():
                 self.store.announce(self.id, self.announcement)
