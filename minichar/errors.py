@@ -42,7 +42,7 @@ class MinicharError(Exception):
     Parameters
     ----------
     *parts : str or Option
-        Parts of the message. ``str(error)`` spells options as in Python.
+        Parts of the message. In ``str(error)``, options are written as in Python: ``rnn_size=64``.
     """
 
     def __init__(self, *parts: str | Option) -> None:

@@ -13,7 +13,7 @@ FLOOR = 1e-17
 
 
 def main() -> None:
-    """Measure the errors and draw them."""
+    """Measure the errors and plot them."""
     steps = np.logspace(-60, 0, 181)
     y = np.tanh(W * X)
     exact = np.array([2 * (y - TARGET) * (1 - y * y) * X])

@@ -57,7 +57,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     def leave(self, job_id: str) -> None:
-        """Record that a client has left. If the job has no other reader, it is cancelled soon."""
+        """Record that a client has left. A job without readers is cancelled after a few seconds."""
 
     @abstractmethod
     def position(self, job_id: str) -> int | None:

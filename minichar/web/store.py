@@ -103,7 +103,7 @@ class Store:
         return int(number)
 
     def add(self, news: Mapping[str, Sequence[Update]], alternatives: Container[str] = ()) -> None:
-        """Append updates to the texts of jobs. Jobs in `alternatives` expire soon after they end."""
+        """Append updates to the texts of jobs. Jobs in `alternatives` expire shortly after they end."""
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
