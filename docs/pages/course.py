@@ -151,7 +151,7 @@ def chapter(path: Path, package: Path) -> str:
 
 
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
-    """Split a lesson's code into its tests and the code before and between them, which is paired with None.
+    """Split a lesson's code into pairs of a test and its code. Code outside tests is paired with None.
 
     The docstring, the exercise and the answer are left out.
     """

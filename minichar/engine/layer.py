@@ -47,8 +47,8 @@ class Layer:
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
     inputs : list of T lists of (0, array)
-        Where x_t ``(D, B)`` is stored for the matrix products, passed as ``into`` to the function that
-        computes x_t (`Backend.fuse`).
+        The places of x_t ``(D, B)`` in the operands of the matrix products. Pass element t as ``into`` to the
+        function that computes x_t (`Backend.fuse`).
     """
 
     def __init__(

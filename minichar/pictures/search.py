@@ -61,7 +61,7 @@ def search_text(
 ) -> str:
     """Return the plots as text, with a letter for each of the first 26 trials.
 
-    Letters that do not fit in the column of an axis are replaced with ``…``.
+    If a column is too narrow for all its letters, it ends with ``…``.
 
     Parameters
     ----------

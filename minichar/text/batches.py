@@ -43,7 +43,7 @@ class Chunks:
     T : int
         Number of time steps per chunk.
     resets : Resets, optional
-        Where the state is reset in the B streams.
+        Positions in the B streams where the state is reset.
     """
 
     streams: NDArray[np.integer]
@@ -173,7 +173,7 @@ def split_text(
         Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}
     resets : Resets, optional
-        Where the state is reset in the text (`find_resets`). If given, each chunk also contains ``keep``.
+        Positions in the text where the state is reset (`find_resets`). If given, each chunk also contains ``keep``.
     name : str
         The name to use in messages.
 

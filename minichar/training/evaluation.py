@@ -159,7 +159,7 @@ def evaluate_whole(
     watch : callable, optional
         See `evaluate_part`.
     resets : Resets, optional
-        Where the state is reset in `ids`.
+        Positions in `ids` where the state is reset.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def evaluate_blocks(
     watch : callable, optional
         See `evaluate_part`. A chunk contains `BLOCKS` blocks.
     resets : Resets, optional
-        Where the state is reset in the streams, in addition to the start of each block.
+        Positions in the streams where the state is reset, in addition to the start of each block.
 
     Raises
     ------

@@ -32,7 +32,7 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".s
 
 
 def static_routes() -> flask.Blueprint:
-    """Return a blueprint with the files of the page.
+    """Return a blueprint that serves the page's files.
 
     Browsers revalidate a file each time they use it, so they never mix files from different versions.
     """

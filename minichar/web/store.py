@@ -168,7 +168,7 @@ class Store:
         return True
 
     def remove_abandoned(self, queue: str) -> None:
-        """Remove from a queue the jobs that no worker has taken and that are cancelled or have no reader."""
+        """Remove waiting jobs from a queue if they have been cancelled or have no reader."""
         if messages := self.client.lrange(f"{NAMESPACE}:{queue}", 0, -1):
             encoded = self.client.hmget(f"{NAMESPACE}:{queue}.msgs", messages)
             job_ids = [Message.decode(text.encode()).args[0] for text in encoded if text is not None]
@@ -235,7 +235,7 @@ class Store:
         return [json.loads(text) for text in announcements if text is not None]
 
     def columns(self, model: str) -> int:
-        """Return the total number of jobs that the live workers can run concurrently with a model."""
+        """Return the total number of jobs of a model that the live workers can run concurrently."""
         return sum(
             worker["columns"]
             for worker in self.workers()

@@ -42,8 +42,8 @@ class Subscriber:
         Yields
         ------
         SimpleQueue
-            Receives all stream entries of the job, some of them repeatedly if the job has several readers;
-            None when no more entries can be read, because Redis cannot be reached or the thread has stopped.
+            Receives all stream entries of the job. Entries may be duplicated if the job has several readers.
+            Receives None if no more can be read, because Redis cannot be reached or the thread has stopped.
         """
         inbox: SimpleQueue[list[Entry] | None] = SimpleQueue()
         with self._changed:
