@@ -68,8 +68,8 @@ def train(
         `resume`.
     **options
         Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
-        ``rnn_size=256`` or ``max_epochs=10``. Other options have the values of the recipe, which is ``quick`` unless
-        you choose another one, for example with ``recipe="laptop"``.
+        ``rnn_size=256`` or ``max_epochs=10``. Other options have the values of the recipe, which is
+        ``quick`` unless you choose another one, for example with ``recipe="laptop"``.
 
     Returns
     -------

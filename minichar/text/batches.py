@@ -173,7 +173,8 @@ def split_text(
         Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}
     resets : Resets, optional
-        Positions in the text where the state is reset (`find_resets`). If given, each chunk also contains ``keep``.
+        Positions in the text where the state is reset (`find_resets`). If given, each chunk also contains
+        ``keep``.
     name : str
         The name to use in messages.
 
