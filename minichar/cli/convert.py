@@ -59,7 +59,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     .npz           minichar's own format, readable with plain NumPy
     .safetensors   weights named as in PyTorch's nn.LSTM, nn.GRU or nn.RNN and nn.Linear
     .pt            the same weights, in the format of torch.save
-    .onnx          a graph for onnxruntime that maps ids and states to logits and new states; write-only
+    .onnx          a graph for onnxruntime that maps ids and states to logits and states; write-only
     .html          a web page that contains the model and generates text offline; write-only
 
     SRC may also be an .npz file of plain arrays, such as one written by cupy.savez, or a pickle (.pkl) of

@@ -112,7 +112,7 @@ def test_notes_are_printed_to_standard_error(cli, checkpoint, home):
     (home / "other.txt").write_bytes(b"\xef\xbb\xbf" + b"the moon " * 2)
     result = cli("eval", checkpoint, "--data", "other.txt", "--batch-size", 50)
     assert "removed a byte-order mark" in result.stderr
-    assert "too few: reduced the batch size from 50 to 1" in result.stderr
+    assert "only 18 characters: reduced the batch size from 50 to 1" in result.stderr
     assert "validation split (columns), 1 stream from" in numbers(result)["what"]
 
 

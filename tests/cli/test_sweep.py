@@ -78,7 +78,7 @@ def test_each_note_about_the_trials_is_printed_once(cli, home, optuna):
     searched = "--batch-size", 200, "--search", "learning_rate=0.01,0.02"
     lines = cli("sweep", *words, *searched).stderr.splitlines()
     assert lines[1].startswith("trial 0    ")
-    for note in ("too few: reduced the batch size from 200", "the state is reset at '\\n'"):
+    for note in ("characters: reduced the batch size from 200", "the state is reset at '\\n'"):
         assert len([line for line in lines if note in line]) == 1
 
 

@@ -77,5 +77,5 @@ def test_array_names_are_not_restricted(tmp_path):
 def test_a_name_that_cannot_be_printed_is_escaped(tmp_path):
     path = tmp_path / "arrays.npz"
     np.savez(path, **{"\x1b[31m": [1e9]})
-    with pytest.raises(MinicharError, match=r"contains '\\x1b\[31m\.npy', which is not the name"):
+    with pytest.raises(MinicharError, match=r"contains '\\x1b\[31m\.npy', which is not a valid array name"):
         convert(path, tmp_path / "half.npz", dtype="float16")

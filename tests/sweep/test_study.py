@@ -78,7 +78,7 @@ def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
     with pytest.raises(MinicharError, match="cannot use the sweep's database"):
         sweep()
     (tmp_path / "sweep" / "sweep.json").write_text("{")
-    with pytest.raises(MinicharError, match="cannot read the plan"):
+    with pytest.raises(MinicharError, match="cannot read the sweep's plan"):
         sweep()
     (tmp_path / "sweep" / "sweep.json").unlink()
     (tmp_path / "sweep" / "trial-0000").mkdir()
