@@ -25,7 +25,7 @@ def chunks(ids, V, T, B):
 
 
 def initial_weights(V, H, generator):
-    """Return W, with H rows for each of i, f, o and g, and R, the weights of the readout."""
+    """Return W, with H rows for each of i, f, o and g, and the readout weights R."""
     W = generator.uniform(-0.08, 0.08, (4 * H, H + V + 1)).astype("float32")
     R = generator.uniform(-0.08, 0.08, (V, H + 1)).astype("float32")
     W[H : 2 * H, -1] = 1.0  # forget-gate bias of 1: the cell remembers from the start
@@ -76,7 +76,7 @@ def readout_backward(R, p, target, N, s):
 
 
 def learn(W, R, inputs, targets, h, c):
-    """Run a chunk forward, then backward through time. Return the loss, (dW, dR), and the new h, c."""
+    """Run the forward and backward passes over a chunk. Return the loss, (dW, dR), and the new h, c."""
     N, loss, steps = int(targets.sum()), 0.0, []
     for x, target in zip(inputs, targets, strict=True):
         h, c, cache = lstm(W, h, c, x)

@@ -28,11 +28,11 @@ LEARNING_RATE, CLIP = 0.04, 0.1
 BIAS = log(100 - 1)
 MARGIN = 4
 STRETCH = re.compile(rf"[a-d]{{{MARGIN}}}\([a-d]{{30,34}}\)[a-d]{{{MARGIN}}}")
-"""The part of the text shown: 30 to 34 letters in brackets, with a few letters on both sides."""
+"""The part of the text shown: 30 to 34 letters in brackets, with a few letters on either side."""
 
 
 def main() -> None:
-    """Train the network and draw the unit that remembers the bracket."""
+    """Train the network and plot the unit that remembers the bracket."""
     generator = np.random.default_rng(1)
     parameters = train(generator)
     text = random_text(generator, 4000)
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def random_text(generator: np.random.Generator, length: int) -> str:
-    """Return random letters with alternating brackets."""
+    """Return random letters separated by alternating opening and closing brackets."""
     text = ""
     while len(text) < length:
         for bracket in "()":

@@ -33,7 +33,7 @@ RUN = {
 
 
 def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
-    """Train on the text in `folder`; return ``(model, curve)``, the best model and the losses of the run."""
+    """Train on the text in `folder` and return ``(model, curve)``: the best model and the run's losses."""
     name = f"dropout {dropout:g}"
     cv = folder / name
     model = minichar.train(
@@ -43,7 +43,7 @@ def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
 
 
 def main() -> None:
-    """Train both models and draw their losses."""
+    """Train both models and plot their losses."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         text = pydocs_text()[:CHARACTERS]

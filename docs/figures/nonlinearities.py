@@ -9,12 +9,12 @@ from .draw import BLUE, INK, ORANGE, figure
 
 
 def main() -> None:
-    """Draw the two functions above their derivatives."""
+    """Plot the two functions above their derivatives."""
     figure(draw, 4.8, 4.6, "nonlinearities", rows=2)
 
 
 def draw(values: Axes, slopes: Axes) -> None:
-    """Draw the functions, and the derivatives computed from their values."""
+    """Plot the functions, and the derivatives computed from their values."""
     a = np.linspace(-6, 6, 241)
     y, s = np.tanh(a), sigmoid(np, a)
     values.plot(a, y, color=BLUE, label="tanh(a)")

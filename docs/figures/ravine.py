@@ -15,7 +15,7 @@ RATE, RMSPROP_RATE = 0.019, 0.03
 
 
 def main() -> None:
-    """Run both methods and draw their paths."""
+    """Run both methods and plot their paths."""
     descent, scaled = [START], [START]
     parameters = Parameters({"theta": (2,)}, "float64")
     rmsprop, theta = RMSprop(parameters, 0.95), parameters.flat

@@ -12,7 +12,7 @@ LOGITS = np.array([[2.0], [1.0], [0.5], [0.0], [-1.0]])  # (V, 1)
 
 
 def main() -> None:
-    """Draw p above dlogits."""
+    """Plot p above dlogits."""
     _, cache = loss.forward(np, LOGITS.copy(), np.array([TARGET]), 1)
     p = cache[0][:, 0].copy()  # (V,)
     dlogits = loss.backward(np, cache)[:, 0]  # (V,)

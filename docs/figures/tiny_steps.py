@@ -1,4 +1,4 @@
-"""Errors of the central difference and the complex step on the loss of lesson 1, for steps down to 1e-60."""
+"""Errors of the central difference and complex step for the loss in lesson 1, with steps down to 1e-60."""
 
 import numpy as np
 from matplotlib.axes import Axes

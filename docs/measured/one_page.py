@@ -1,4 +1,4 @@
-"""Measure the figures in docs/howto/one-page.md: ``python docs/measured/one_page.py``.
+"""Reproduce the measurements in docs/howto/one-page.md: ``python docs/measured/one_page.py``.
 
 The script requires Playwright (``pip install playwright``), Chromium and an otherwise idle machine, and takes
 about half a minute.

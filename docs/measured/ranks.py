@@ -1,4 +1,4 @@
-"""Measure the figures in docs/scale.md: ``python docs/measured/ranks.py``.
+"""Reproduce the measurements in docs/scale.md: ``python docs/measured/ranks.py``.
 
 The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores, and
 takes about a minute and a half. It alternates between one and two single-threaded ranks.
@@ -25,7 +25,7 @@ STEPS = {128: 40, 256: 15}
 
 
 class Timed(Ranks):
-    """Ranks that time Allreduce, and the wait for the other ranks before it."""
+    """Ranks that time each Allreduce and the wait for the other ranks before it."""
 
     def __init__(self, comm):
         super().__init__(comm)
@@ -42,7 +42,7 @@ class Timed(Ranks):
 
 
 def job() -> None:
-    """Time the training steps. Rank 0 prints the time per step and the fractions of Allreduce and waiting."""
+    """Time training steps. Rank 0 prints the time per step and the fractions spent averaging and waiting."""
     from mpi4py import MPI
 
     results = {}

@@ -40,7 +40,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the shortest call time in seconds. Interference from other processes only slows calls down."""
+    """Return the shortest call time in seconds. Other processes can only make calls slower."""
 
     def once():
         begun = perf_counter()

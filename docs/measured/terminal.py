@@ -44,7 +44,7 @@ def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
 def excerpt(log: str) -> list[str]:
     """Return the lines of a training log to show: three at the beginning, and two for each epoch.
 
-    A slow run also prints progress and samples within an epoch, which a terminal updates in place.
+    Progress and samples within an epoch are left out, because a terminal updates them in place.
     """
     header, *epochs = re.split(r"^(?=epoch )", log, flags=re.MULTILINE)
     shown = re.findall(r"^(?:text|model|initial) .*", header, re.MULTILINE)

@@ -190,7 +190,7 @@ def source_files(body: list[ast.stmt]) -> dict[str, str]:
 
 
 def used_definitions(path: Path, body: list[ast.stmt], files: dict[str, str]) -> list[str]:
-    """Return the source of the functions and classes in one file that a lesson uses as ``module.name``."""
+    """Return the source of the functions and classes in `path` that a lesson uses as ``module.name``."""
     used = {
         node.attr
         for statement in body
