@@ -1,8 +1,8 @@
-"""Typeset the indented blocks of a lesson or docstring, and the symbols in its text.
+"""Typeset the indented blocks in lessons and docstrings, and the symbols in their text.
 
 A block becomes a table. Its columns are separated by at least three spaces in the source. Each cell is an
-equation, aligned at its relation sign, or a comment. The backward pass of an equation is indented
-under it. Drawings and columns of numbers are left unchanged.
+equation or a comment, and equations are aligned at their relation signs. The backward pass of an equation
+is indented under it. Drawings and columns of numbers are left unchanged.
 """
 
 import re
@@ -37,7 +37,7 @@ ALONE = re.compile(rf"(?<![\w'.*~-]){SYMBOL}(?![\w*(-]|\.\w)")
 
 
 def typeset(text: str) -> str:
-    """Return Markdown in which blocks are tables, and symbols in the text are maths."""
+    """Return Markdown with blocks converted to tables, and symbols in the text to maths."""
     parts, start = [], 0
     for match in BLOCK.finditer(text):
         parts += [prose(text[start : match.start()]), table(match[0]) or match[0]]
@@ -123,7 +123,7 @@ def is_equation(cell: str) -> bool:
 
 
 def separate(cells: list[str]) -> list[list[str]]:
-    """Return ``a, b = c, d`` as two rows, the first of which keeps the comment."""
+    """Split ``a, b = c, d`` into two rows. The comment stays in the first row."""
     if not cells or not is_equation(cells[0]):
         return [cells] * bool(cells)
     equations = []

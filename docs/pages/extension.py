@@ -16,7 +16,7 @@ from pages.interactive import FOLDER, markup
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
-"""Maximum length of inline code that fits on one line of a table cell on a phone."""
+"""Maximum length of inline code that is kept on one line, so that it fits in a table cell on a phone."""
 LONG = 60
 """Maximum length of a constant's value in the API reference."""
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")

@@ -45,7 +45,7 @@ INTERACTIVE = {
     "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of "
     "this value remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then "
     "open the input gate with a_i: later steps add to the cell state, but the gradient stays the same.",
-    "gru": "Drag a_z. The update gate sets the position of h between n and h_prev, and it splits the "
+    "gru": "Drag a_z. The update gate determines where h lies between n and h_prev, and it splits the "
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
     "longer depends on h_prev.",
     "dropout": "Draw several masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
@@ -57,7 +57,7 @@ INTERACTIVE = {
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",
 }
-"""Captions, by lesson name. A caption says what to try and what to look for.
+"""Captions, by lesson name. A caption suggests what to try and what to look for.
 
 `pages.equations` typesets the formulas.
 """

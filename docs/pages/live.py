@@ -1,4 +1,4 @@
-"""The landing page's model: an HTML page in the format of ``minichar convert``, and its weights.
+"""The model on the landing page: its weights, and an HTML page as written by ``minichar convert``.
 
 The model is trained on Python's help text, which takes about a minute on one core. Builds reuse the weights
 until this script is changed.

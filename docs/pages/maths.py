@@ -26,7 +26,7 @@ TOKEN = re.compile(
 
 
 def mathml(line: str, attributes: str = "") -> str:
-    """Return a formula as a ``math`` element. Raises `ValueError` if it is not in the notation."""
+    """Return a formula as a ``math`` element. Raise `ValueError` if it does not follow the notation."""
     parser = Parser(line)
     inside = parser.expression()
     if parser.tokens:

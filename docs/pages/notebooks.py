@@ -1,4 +1,4 @@
-"""The chapters of the course as notebooks, generated from the lessons' test files with Jupytext.
+"""Generate the notebooks for the course from the lessons' test files with Jupytext.
 
 Each test becomes a cell that defines the test and calls it with the values of its parameters and fixtures,
 as pytest would. Equations are left as they are in the source.
@@ -37,7 +37,7 @@ def write_notebooks(lessons: Path, folder: Path) -> None:
 
 
 def script(path: Path) -> str:
-    """Return a lesson as a Python script, in which comments mark the cells (Jupytext's percent format)."""
+    """Return a lesson as a Python script with cells marked by comments (Jupytext's percent format)."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     _, _, story = lesson.story.partition("\n")
     cells = [text(f"# {lesson.number}. {lesson.title}\n\n{story.strip()}"), code(SETUP)]
@@ -81,7 +81,7 @@ def calls(test: Function, fixtures: dict[str, Function]) -> str:
 
 
 def make(name: str, fixtures: dict[str, Function], made: dict[str, str]) -> None:
-    """Add the line that calls a fixture to `made`, after the lines for the fixtures that it uses."""
+    """Add to `made` the line that calls a fixture, after the lines for the fixtures that it uses."""
     for below in names(fixtures[name]):
         make(below, fixtures, made)
     made[name] = f"the_{name} = {name}({', '.join(f'the_{below}' for below in names(fixtures[name]))})"

@@ -10,7 +10,7 @@ from minichar.checks import did_you_mean
 from minichar.sampling.choice import Choice
 
 CHOICE = {field.name for field in fields(Choice)}
-"""Keyword arguments of `Choice`, which users may expect to be accepted directly."""
+"""Keyword arguments of `Choice`. Users may try to pass them directly to a function."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

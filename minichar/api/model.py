@@ -32,7 +32,7 @@ class Model(CharRNN):
     Attributes
     ----------
     config : Config
-        Architecture, such as ``config.model`` and ``config.rnn_size``.
+        Architecture, for example ``config.model`` and ``config.rnn_size``.
     vocabulary : Vocabulary
         The V characters and their ids.
     parameters : Parameters
@@ -131,7 +131,7 @@ class Model(CharRNN):
         stop : str or sequence of str
             Strings that end generation. They are not included in the output.
         unknown : {"error", "skip", "unk"}
-            What to do with characters in `prime` that are not in the vocabulary: raise an error, skip
+            How to handle characters in `prime` that are not in the vocabulary: raise an error, skip
             them, or use the unknown token.
 
         Yields
@@ -197,7 +197,7 @@ class Model(CharRNN):
         text : str
             N ≥ 2 characters. The model predicts all of them except the first.
         unknown : {"error", "skip", "unk"}
-            What to do with unknown characters: raise an error, skip them, or use the unknown token.
+            How to handle unknown characters: raise an error, skip them, or use the unknown token.
 
         Returns
         -------

@@ -53,12 +53,12 @@ def train(
         Whether to print notes about the text and a progress line (losses in nats per character, speed
         and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
-        Source of the initial weights: a checkpoint, a directory (whose best checkpoint is used), or a model.
-        A model's weights are copied, and training runs on its device. Weights are matched by character, so
-        the new text may contain different characters.
+        Source of the initial weights: a checkpoint, a directory of checkpoints (the best one is used), or a
+        model. A model's weights are copied, and training runs on its device. Weights are matched by
+        character, so the new text may contain different characters.
     resume : path-like, optional
-        Run to continue exactly where it stopped: a checkpoint, or a directory (whose newest checkpoint is
-        used). Options that are not passed keep their values from that run.
+        Run to continue exactly where it stopped: a checkpoint, or a directory of checkpoints (the newest one
+        is used). Options that are not passed keep their values from that run.
     on_event : callable, optional
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool
@@ -67,7 +67,7 @@ def train(
         model does not use TF32. Like `device`, this is not stored in checkpoints: pass it again with
         `resume`.
     **options
-        Fields of `Settings`, which are the options of ``minichar train``, such as ``model="gru"``,
+        Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,
         ``rnn_size=256`` or ``max_epochs=10``. Other options have the values of the recipe, which is
         ``quick`` unless you choose another one, for example with ``recipe="laptop"``.
 

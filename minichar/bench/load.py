@@ -40,7 +40,7 @@ class Measurement:
     first, gaps : list of float
         Time from each request to its first character, and between successive updates, in seconds.
     dropped : list of str
-        The reason for each failed request.
+        Reason for each failure.
     """
 
     characters: int = 0
@@ -95,7 +95,7 @@ class Client(threading.Thread):
         Request seeds.
     load : Load
     end : float
-        When to stop, on the ``time.monotonic()`` clock.
+        Time at which to stop, as measured by ``time.monotonic()``.
     """
 
     def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:

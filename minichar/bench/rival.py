@@ -143,7 +143,7 @@ class TorchModel:
         return self.torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.targets.flatten())
 
     def learn(self) -> Any:
-        """Train on the chunk; return its loss, on the device."""
+        """Train on the chunk and return its loss as a tensor on the device."""
         torch = self.torch
         if self.optimiser is None:
             # In a CUDA graph, the optimiser must not read its step count on the host.
@@ -157,7 +157,7 @@ class TorchModel:
         return loss
 
     def read(self) -> Any:
-        """Evaluate the chunk; return its loss, on the device."""
+        """Evaluate the chunk and return its loss as a tensor on the device."""
         with self.torch.inference_mode():
             return self.loss()
 

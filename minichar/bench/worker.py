@@ -37,7 +37,7 @@ FULL_PRECISION = {"CUPY_TF32": "0"}
 N = 2048
 """Size of the square matrices used to measure the peak speed of the machine."""
 REPEATS = 5
-"""Number of peak-speed measurements. The fastest one is used."""
+"""Number of peak-speed measurements. The highest one is used."""
 
 
 class Worker:
@@ -46,7 +46,7 @@ class Worker:
     Raises
     ------
     MinicharError
-        If the benchmark fails, with the original error message, or if its process dies.
+        If the benchmark fails (with the original error message) or its process dies.
     """
 
     def __init__(self, work: Work) -> None:

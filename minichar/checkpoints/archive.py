@@ -190,7 +190,7 @@ def check_header_size(text: str, damaged: Damaged) -> None:
     Raises
     ------
     MinicharError
-        If `text` has too many characters or values. `damaged` creates the error.
+        If `text` has too many characters or values. `damaged` is called to create the error.
     """
     if len(text) > MAX_HEADER_CHARACTERS:
         raise damaged(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
@@ -204,7 +204,7 @@ def parse_header(text: str, damaged: Damaged) -> dict[str, Any]:
     Raises
     ------
     MinicharError
-        If `text` is too large or is not a JSON object. `damaged` creates the error.
+        If `text` is too large or is not a JSON object. `damaged` is called to create the error.
     """
     check_header_size(text, damaged)
     try:

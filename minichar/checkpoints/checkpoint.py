@@ -215,7 +215,7 @@ def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocab
     Raises
     ------
     MinicharError
-        If the header is incomplete or invalid. `damaged` creates the error.
+        If the header is incomplete or invalid. `damaged` is called to create the error.
     """
     if header.get("format") != FORMAT:
         raise damaged("it has no minichar header")
