@@ -1,7 +1,7 @@
 """The history of a training run: one row of numbers per evaluation.
 
-Checkpoints store the history as a float64 array with the columns `COLUMNS` (88 bytes per evaluation). Losses
-that cannot be measured because there is no validation data are NaN in the array and None in a row.
+Checkpoints store the history as a float64 array with the columns in `COLUMNS` (88 bytes per evaluation).
+Without validation data, some losses cannot be measured. They are NaN in the array and None in a row.
 """
 
 from array import array
@@ -29,8 +29,8 @@ Row = dict[str, Any]
 class History:
     """The evaluations of a training run, in order.
 
-    Iterating yields one dict per evaluation, with the keys `COLUMNS`: an int for ``iteration``, None for
-    a loss that was not measured, and floats otherwise.
+    Iterating yields one dict per evaluation, with the keys in `COLUMNS`. ``iteration`` is an int, losses
+    that were not measured are None, and all other values are floats.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float | None]] = ()) -> None:
@@ -39,7 +39,7 @@ class History:
             self.append(row)
 
     def append(self, row: Mapping[str, float | None]) -> None:
-        """Append the evaluation `row`, a mapping with the keys `COLUMNS`."""
+        """Append the evaluation `row`, a mapping with the keys in `COLUMNS`."""
         self._values.extend(nan if row[name] is None else float(row[name]) for name in COLUMNS)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class History:
         Raises
         ------
         MinicharError
-            If the array is not a valid history. `damaged` creates the error.
+            If the array is not a valid history. `damaged` is called with the reason and returns the error.
         """
         if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype != "float64":
             raise damaged(f"its history has shape {values.shape} and dtype {values.dtype}")
@@ -81,7 +81,7 @@ class History:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Any], damaged: Callable[[str], MinicharError]) -> "History":
-        """Create a history from the list of nested dicts that format version 1 stored."""
+        """Create a history from a list of nested dicts, as stored by format version 1."""
         history = cls()
         try:
             for row in rows:

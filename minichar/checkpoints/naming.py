@@ -1,4 +1,4 @@
-"""Checkpoint file names, which contain the epoch and validation loss.
+"""Checkpoint file names, usually with the epoch and validation loss.
 
 cv/lm_lstm_epoch0.95_2.0681.npz         char-rnn's naming convention
 cv/lm_lstm_epoch0.31_interrupted.npz    interrupted before the loss was measured
@@ -134,7 +134,7 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
 def open_checkpoint(
     given: Path | None, load: Callable[[Path], Loaded], newest: bool = False
 ) -> tuple[Path, Loaded]:
-    """Choose a checkpoint as in `find_checkpoint`; return its path and ``load(path)``.
+    """Choose a checkpoint as `find_checkpoint` does, and return its path and ``load(path)``.
 
     If the chosen checkpoint is deleted before it is loaded, as can happen with ``minichar train --keep``,
     another one is chosen.

@@ -23,7 +23,7 @@ class Progress:
     learned : int
         Number of training steps since the last evaluation.
     total : float
-        Sum of the losses over those steps.
+        Sum of the losses since the last evaluation.
     device : str
         Kind of device: ``cpu``, ``gpu`` or ``opencl``.
     random : dict

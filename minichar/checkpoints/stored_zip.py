@@ -33,7 +33,7 @@ class StoredZip:
     OSError
         If the file cannot be read.
     Refused
-        If the file is not a zip archive, or a member is compressed or duplicated, or overlaps another member.
+        If the file is not a zip archive, or if a member is compressed, duplicated or overlaps another one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class StoredZip:
         self.file.close()
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a member for reading. Reading a damaged member can raise many exception types."""
+        """Open a member for reading. Reading a damaged member can raise many different exceptions."""
         return self.zip.open(name)
 
     def read(self, name: str) -> bytes:
@@ -68,7 +68,7 @@ class StoredZip:
         """
         try:
             return self.zip.read(name)
-        except Exception as error:  # zipfile raises many exception types for damaged files
+        except Exception as error:  # zipfile raises many different exceptions for damaged files
             raise Refused("it is damaged: a member is missing, or its checksum is wrong") from error
 
     def _open(self) -> zipfile.ZipFile:

@@ -71,7 +71,7 @@ def fit_advice(
         Losses in nats per character. Both are measured with the same weights, and without dropout or
         scheduled sampling, which would raise the training loss.
     before : float
-        Lowest validation loss in all previous evaluations.
+        Lowest validation loss among all previous evaluations.
     updates, total : int
         Number of training steps so far, and in the whole run. Only overfitting is reported in the first
         half of the run.

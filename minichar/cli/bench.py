@@ -81,8 +81,8 @@ def command(
     (teacher-forcing ratio 0.9) is compared with plain training, and generating 64 streams
     is compared with generating one. If PyTorch is not installed, only minichar is measured.
 
-    On an NVIDIA GPU, both compute in full float32 precision, without TF32. PyTorch uses cuDNN, and
-    training and evaluation are also compared with PyTorch in a CUDA graph.
+    On an NVIDIA GPU, both implementations use full float32 precision, without TF32. PyTorch uses cuDNN,
+    and training and evaluation are also compared with PyTorch in a CUDA graph.
 
     The speed is the median over all iterations. An iteration is one chunk for training and evaluation,
     or 200 characters for generation. The ratio is the median over all rounds. Run benchmarks on an

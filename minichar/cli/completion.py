@@ -9,7 +9,7 @@ from minichar.errors import MinicharError
 
 SUFFIXES = (".npz", ".safetensors", ".pt")
 CACHE = ".minichar.npz"
-"""Suffix of a cache of text ids, which is not a model."""
+"""Suffix of files that cache the ids of a text. They are not models."""
 
 
 def complete_model(incomplete: str) -> list[str]:

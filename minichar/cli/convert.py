@@ -63,7 +63,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     .html          a web page that contains the model and generates text offline; write-only
 
     SRC may also be an .npz file of plain arrays, such as one written by cupy.savez, or a pickle (.pkl) of
-    CuPy or NumPy arrays, which is read without executing code. Both are converted to a plain .npz.
+    CuPy or NumPy arrays, which is read without executing code. DST is then an .npz file of plain arrays.
 
     Data that the new format cannot store is reported on standard error. The path of the new file is
     printed to standard output.

@@ -117,8 +117,8 @@ def command(
     """Evaluate a model on text.
 
     Prints the cross-entropy loss in nats per character, in bits per character (nats / ln 2), and as
-    perplexity (exp of the loss in nats). Losses are comparable only for the same text, split and initial
-    state, so these are also printed.
+    perplexity (exp of the loss in nats). Losses are comparable only if the text, the split and the
+    initial state are the same, so these are also printed.
     """
     reject_argument(ctx, "use `{command} --data {argument}`")
     if split == "whole" and start == "carried":

@@ -17,7 +17,7 @@ class Log:
     path : Path, optional
         If None, nothing is logged.
     warn : callable
-        Called with a message when writing fails for the first time. Training continues.
+        Called with a message the first time that writing fails. Training then continues.
 
     Raises
     ------

@@ -115,7 +115,7 @@ class GroupedCommand(TwoDashes):
 
 
 class Ranged:
-    """Mixin for number types with a range, which is described in words in help and error messages.
+    """Mixin for number types with a range. Help and error messages describe the range in words.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ storage = click.option(
     "--storage",
     metavar="URL",
     envvar="MINICHAR_STORAGE",
-    help="Database for the trials of a sweep, such as postgresql+psycopg://user@host/name. If the URL "
+    help="Database URL for the trials of a sweep, such as postgresql+psycopg://user@host/name. If the URL "
     "contains a password, set MINICHAR_STORAGE instead.  [default: a SQLite file in the sweep's directory]",
 )
 """The ``--storage`` option."""

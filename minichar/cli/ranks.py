@@ -1,4 +1,4 @@
-"""Train with all processes of an MPI job, started with, for example, ``mpiexec -n 4 minichar train``."""
+"""Train with all processes of an MPI job, such as one started with ``mpiexec -n 4 minichar train``."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from minichar.training.team import ALONE, Ranks, Team
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables with the number of processes, as set by MPICH, Open MPI and Slurm."""
 RANKS = ("PMI_RANK", "PMIX_RANK")
-"""Environment variables that are set in every process of an MPI job, even in a job of one process."""
+"""Environment variables that are set in every process of an MPI job, even if the job has only one process."""
 GRACE = 1.0
 """If all ranks fail within this many seconds, they are assumed to have failed for the same reason."""
 

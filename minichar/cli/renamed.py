@@ -67,7 +67,7 @@ class Translation(NamedTuple):
     ----------
     words : list of str
     renamed : list of str
-        The options, as typed, that minichar spells differently or lacks.
+        The options that minichar spells differently or does not have, as the user typed them.
     dropped : list of str
         The options in `renamed` that have no equivalent.
     unknown : list of str
@@ -90,7 +90,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
     ----------
     typed : sequence of str
     options : collection of str
-        The command's options, such as ``--rnn-size``, and an empty string if it has an argument.
+        The command's options, such as ``--rnn-size``, and an empty string if the command has an argument.
     """
     words, renamed, dropped, unknown = result = Translation([], [], [], [])
     rest = list(typed)

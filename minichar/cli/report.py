@@ -98,7 +98,7 @@ class Report:
             click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
 
     def say_at_once(self, line: str) -> None:
-        """Print a line like `say`; safe to call from a signal handler."""
+        """Like `say`, but safe to call from a signal handler."""
         write_at_once(("" if self.bar.hidden else CLEAR_LINE) + f"{line}\n")
 
     def introduce(self) -> None:
@@ -112,8 +112,8 @@ class Report:
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
-            f"           {counted(split.left_out, 'character')} left out "
-            f"({split.left_out / len(corpus.ids):.1%}), at the ends of the streams",
+            f"           {counted(split.left_out, 'character')} "
+            f"({split.left_out / len(corpus.ids):.1%}) left out at the ends of the streams",
             f"model      {model.summary()}",
             f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",
@@ -225,7 +225,7 @@ class Report:
             )
         if fit and advice:
             self.say(f"           {advice}")
-            self.say(f"           training loss, measured like the validation loss: {fit.loss:.4f}")
+            self.say(f"           training loss, evaluated like the validation loss: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         if every and self.measurements % every == 0:
@@ -248,7 +248,7 @@ class Report:
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return when the run would have started had every step been as fast as those since step `first`.
+    """Return when the run would have started if all steps had been as fast as those since step `first`.
 
     The progress bar of a resumed run uses it to estimate the remaining time.
     """

@@ -30,7 +30,7 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, check_options, generate, generate_many
 
 SEEDS = 1_000_000
-"""Number of possible random seeds, small enough that a seed is easy to type."""
+"""Number of possible random seeds. It is small so that seeds are easy to type."""
 
 sampling = group("Sampling")
 prompt = group("Prompt")
@@ -154,7 +154,7 @@ def command(
         announce_waits(device)
         drawn_with = f", seed {seed}" if drawn else ""
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
-    if exact:  # after the summary: an exact model has no embedding
+    if exact:  # after the summary, because an exact model has no embedding
         model = model.exact()
     options: dict[str, Any] = {
         "length": length,
@@ -179,7 +179,7 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
         for piece in pieces:
             print(piece, end="", flush=True)
         print(flush=True)
-    except KeyboardInterrupt as error:  # the usual end of an unlimited sample
+    except KeyboardInterrupt as error:  # the usual way to end an unlimited sample
         print(flush=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
 

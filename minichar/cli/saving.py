@@ -37,8 +37,8 @@ SAVING = (
         default=DEFAULT.max_val_chunks,
         metavar="N",
         help="Use only the first N validation chunks in each evaluation. "
-        f"{AUTOMATIC}: one for every {STEPS_PER_VAL_CHUNK} training steps between evaluations, which takes "
-        f"about 10% of the time, but at least {FEWEST_VAL_CHUNKS}. 0: all.",
+        f"{AUTOMATIC}: one for every {STEPS_PER_VAL_CHUNK} training steps between evaluations "
+        f"(about 10% of the time), but at least {FEWEST_VAL_CHUNKS}. 0: all.",
     ),
     saving(
         "--checkpoint-every",

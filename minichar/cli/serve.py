@@ -19,7 +19,7 @@ watching = group("Log")
 
 
 def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Return an IP address in the form that the server sees, or report a usage error."""
+    """Return an IP address as the server sees it, or report a usage error."""
     if value is None:
         return None
     try:
@@ -31,7 +31,7 @@ def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None
 
 
 def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the host names, or report a usage error if one could not match any Host header."""
+    """Return the host names, or report a usage error if one of them cannot match any Host header."""
     for value in values:
         if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
             raise click.UsageError(

@@ -41,8 +41,8 @@ OPTIONS = (
         type=OneOf([*RECIPES, LIST]),
         is_eager=True,
         callback=list_recipes,
-        help="Use a named set of options. Options that you specify override it. The defaults below are "
-        "those of the quick recipe. list: show all recipes.",
+        help="Use a named set of options. Options that you specify override those of the recipe. The "
+        "defaults below are those of the quick recipe. list: show all recipes.",
     ),
     text(
         "--data",

@@ -31,8 +31,8 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
     """Save a checkpoint and stop training on any of the signals in `STOP`.
 
     A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt, unless all progress has been
-    saved or is being saved. All later signals are ignored until the end of the block. Yields a list that
-    receives the number of the first signal.
+    saved or is being saved. All later signals are ignored until the end of the block. Yields a list to which
+    the number of the first signal is appended.
 
     Parameters
     ----------

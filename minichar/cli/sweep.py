@@ -49,7 +49,7 @@ RENAMED_HERE = {
 """Options that other programs spell differently, with the names to use in --search."""
 DEFAULT_DIR = Path("sweep")
 BEST_DIR = Path("cv-best")
-"""Directory for the best model if it is trained again."""
+"""Checkpoint directory in the command that trains the best model again."""
 
 searching = group("Search")
 
@@ -109,7 +109,7 @@ class SweepCommand(GroupedCommand):
     "minutes",
     default=0.0,
     type=Minutes(),
-    help="Stop the sweep after this many minutes. The next run continues the current trial. 0: no limit.",
+    help="Stop the sweep after this many minutes. The next run continues the unfinished trial. 0: no limit.",
 )
 @searching(
     "--sweep-dir",
@@ -144,7 +144,7 @@ def command(
     median of earlier trials at the same point in the run.
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or
-    stopped with Ctrl-C, the next process that takes a trial continues the unfinished one from its last
+    stopped with Ctrl-C, the next process to start a trial resumes the unfinished one from its last
     checkpoint. To continue a sweep, run the command again. You can omit the search space and the training
     options, which are stored in --sweep-dir.
 

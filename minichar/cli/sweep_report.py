@@ -29,7 +29,7 @@ class SweepReport:
     quiet : bool
         Hide the progress bar, even on a terminal.
     in_environment : bool
-        Whether the URL of the database comes from an environment variable.
+        Whether the database URL comes from an environment variable.
     """
 
     def __init__(self, sweep: Sweep, trials: int, quiet: bool, in_environment: bool = False) -> None:
@@ -39,7 +39,7 @@ class SweepReport:
         self.validation = ""
         self.notes: set[str] = set()
         searched = ", ".join(str(each).replace(each.name, each.title, 1) for each in sweep.space)
-        self.say(f"sweep      {sweep.folder}/: up to {counted(self.trials, 'trial')} of {searched}")
+        self.say(f"sweep      {sweep.folder}/: up to {counted(self.trials, 'trial')} over {searched}")
 
     def __enter__(self) -> "SweepReport":
         return self
@@ -53,7 +53,7 @@ class SweepReport:
         click.echo(CLEAR_LINE + line if self.live else line, err=True)
 
     def say_at_once(self, line: str) -> None:
-        """Print a line like `say`; safe to call from a signal handler."""
+        """Like `say`, but safe to call from a signal handler."""
         write_at_once((CLEAR_LINE if self.live else "") + f"{line}\n")
 
     def show(self, event: Began | Event | Ended) -> None:

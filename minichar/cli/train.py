@@ -57,7 +57,7 @@ NEWEST = "--newest"
     flag_value=NEWEST,
     help="Resume a run exactly where it stopped, from a checkpoint or from the newest one in a directory "
     "(by default, --checkpoint-dir). The original options are kept, except for those that you specify. To "
-    "extend a finished run, add a larger --max-epochs.",
+    "extend a finished run, also specify a larger --max-epochs.",
 )
 @output(
     "--print-every",
@@ -111,7 +111,7 @@ def command(
             for device in devices:
                 device.announce = partial(click.echo, err=True)
         folder = options["checkpoint_dir"]
-        # Rank 0 looks for files, because a network file system may show the other ranks different ones.
+        # Rank 0 looks for files, because the other ranks may see different ones on a network file system.
         if checkpoint:
             if str(checkpoint) == NEWEST:
                 checkpoint = folder

@@ -1,4 +1,4 @@
-"""The device protocol, which keeps all other modules device-independent.
+"""The device protocol. It keeps all other modules device-independent.
 
 A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the operations that
 differ between devices: copying arrays to and from the device, drawing random numbers, multiplying
@@ -20,7 +20,7 @@ Array = Any
 """An array from the backend's array module. Comments in the code give the shape of each new array."""
 Function = Callable[..., Any]
 Into = list[tuple[int, Array]]
-"""Indices of results and the arrays that the results are written to (`Backend.fuse`)."""
+"""Pairs of a result's index and the array to which the result is written (see `Backend.fuse`)."""
 
 
 class Backend(ABC):
@@ -35,7 +35,7 @@ class Backend(ABC):
     crossings : dict of str to int
         Number of arrays copied to the device and to the host.
     plain : Backend
-        A backend for the same device without exact matrix products (`minichar.engine.exact`).
+        The backend for the same device without exact matrix products (see `minichar.engine.exact`).
     tf32 : bool
         Whether the operands of float32 matrix products are rounded to TF32.
     samples_in_blocks : bool
@@ -146,8 +146,8 @@ class Backend(ABC):
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses.
 
-        `agree` is called with True if recording succeeded, otherwise False. The recording is used only if
-        `agree` returns True.
+        `agree` is called with True if recording succeeded, and with False otherwise. The recording is used
+        only if `agree` returns True.
         """
         return step
 
@@ -160,7 +160,7 @@ class Backend(ABC):
         return None
 
     def tf32_note(self, dtype: str) -> str:
-        """Return why TF32 has no effect on products of a dtype, or "" if it has an effect."""
+        """Return the reason why TF32 does not affect products of a dtype, or "" if it does affect them."""
         if not self.tf32:
             return f"TF32 has no effect on device {self.name}: it requires an NVIDIA GPU, Ampere or newer"
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"
@@ -171,7 +171,7 @@ class Backend(ABC):
 
 
 class DeviceFailure(MinicharError):
-    """Raised if a device exists but cannot be used. Other devices of its kind may still work."""
+    """Raised if a device exists but cannot be used. Other devices of the same kind may still work."""
 
 
 def unusable(

@@ -49,7 +49,7 @@ REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
 
 
 def load_library() -> Any:
-    """Load the cuBLAS library that CuPy uses. If this fails, the exception can be of any type."""
+    """Load the cuBLAS library that CuPy uses. This can raise any exception."""
     pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
@@ -90,7 +90,7 @@ class Products(local):
         """Pass the current stream to cuBLAS.
 
         If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
-        Setting the stream resets the workspace, which is set again to keep cuBLAS from allocating memory.
+        Setting the stream resets the workspace, so it is set again to keep cuBLAS from allocating memory.
         """
         stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:

@@ -28,7 +28,7 @@ KERNELS = 16
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 Nesting = Sequence[int | None]
-"""The length of each tuple in a sequence of arrays and tuples of arrays, and None for each array."""
+"""The structure of a sequence of arrays and tuples: None for each array, and the length of each tuple."""
 
 
 class CuPyBackend(Backend):
@@ -94,7 +94,7 @@ class CuPyBackend(Backend):
         written to a block is returned as views of the block.
 
         If `cupy.fuse` cannot trace a function, it silently and permanently switches to a slower
-        implementation, `new_fusion`. This method then issues a warning.
+        implementation, `new_fusion`. In that case, this method issues a warning.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
@@ -147,7 +147,7 @@ class CuPyBackend(Backend):
         return open_nccl(self.xp, self.index, self.products is not None, comm)
 
     def tf32_note(self, dtype: str) -> str:
-        """Return why TF32 has no effect on products of a dtype, or "" if it has an effect."""
+        """Return the reason why TF32 does not affect products of a dtype, or "" if it does affect them."""
         if self.products is None:
             return "TF32 has no effect because cuBLAS cannot be used directly"
         return super().tf32_note(dtype)

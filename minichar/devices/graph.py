@@ -18,8 +18,8 @@ class CudaGraph:
     The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
     separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
     is issued and the step always runs normally. `agree` is called with True if the capture succeeded,
-    otherwise False. The graph is used only if `agree` returns True: NCCL requires all ranks or none to
-    launch a graph.
+    and with False otherwise. The graph is used only if `agree` returns True: NCCL requires that either
+    all ranks launch a graph or none do.
 
     The step has its own stream, because the default stream cannot be captured. Events order it after the
     caller's earlier work and before the caller's later work, without blocking the host.

@@ -25,7 +25,7 @@ def open_nccl(
     index : int
         Index of this rank's GPU.
     captures : bool
-        Whether this rank captures its steps as CUDA graphs. NCCL requires all ranks or none to do so.
+        Whether this rank captures its steps as CUDA graphs. NCCL requires either all ranks or none to do so.
     comm : mpi4py.MPI.Comm
 
     Returns

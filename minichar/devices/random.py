@@ -21,7 +21,7 @@ class Uniform:
 
     @property
     def shared(self) -> "Uniform":
-        """Generator for draws that all sequences in a batch share, such as DropConnect masks."""
+        """Generator of random numbers that all sequences in a batch share, as in DropConnect masks."""
         return self
 
     @property
@@ -87,5 +87,5 @@ class ColumnsOf(Uniform):
 
     @property
     def shared(self) -> Uniform:
-        """Generator for draws that all sequences in a batch share."""
+        """Generator of random numbers that all sequences in a batch share."""
         return self.whole

@@ -40,7 +40,7 @@ def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
 def test_the_characters_that_are_left_out_are_counted(cli):
     said = cli("train", "--data", "input.txt", *TOY).stderr
     n = len(TEXT) - (len(TEXT) - 1) // 24 * 24 - 1
-    assert f"{n} characters left out ({n / len(TEXT):.1%}), at the ends of the streams" in said
+    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the ends of the streams" in said
 
 
 def test_a_run_that_ends_early_says_why(cli):

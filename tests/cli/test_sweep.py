@@ -37,7 +37,9 @@ def optuna():
 def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     result = cli("sweep", *OPTIONS, "--trials", 3)
     lines = result.stderr.splitlines()
-    assert lines[0].startswith("sweep      sweep/: up to 3 trials of learning-rate=0.001..0.05:log, dropout=")
+    assert lines[0].startswith(
+        "sweep      sweep/: up to 3 trials over learning-rate=0.001..0.05:log, dropout="
+    )
     pattern = r"trial (\d) +complete (\d\.\d{4}) in \d+ s: learning-rate [\d.]+, dropout 0(\.1)?"
     losses = {m[1]: float(m[2]) for line in lines if (m := re.fullmatch(pattern, line))}
     assert [*losses] == ["0", "1", "2"]
