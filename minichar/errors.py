@@ -34,7 +34,7 @@ class Option:
 
 
 class MinicharError(Exception):
-    """Exception whose one-line message states what is wrong, where, and how to fix it.
+    """Exception with a one-line message that states what is wrong, where, and how to fix it.
 
     The command line prints the message and exits with status 1; the Python API raises the exception.
     Bugs in minichar itself raise other exceptions, which are reported with a traceback.
@@ -58,7 +58,7 @@ class MinicharError(Exception):
 
 
 class Completed(MinicharError):
-    """Raised if a training run cannot be resumed because it reached its last step or `patience` ended it."""
+    """Raised if a run cannot be resumed because it reached its last step or was ended by `patience`."""
 
 
 def counted(n: int, noun: str) -> str:
@@ -69,7 +69,7 @@ def counted(n: int, noun: str) -> str:
 def plain(value: object) -> str:
     """Return a value as one line of text.
 
-    Empty strings and strings with control characters are quoted. Whole numbers have no decimal point.
+    Empty strings and strings with control characters are quoted. Whole numbers are shown without decimals.
     """
     text = str(value)
     if isinstance(value, float):

@@ -42,7 +42,7 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     ----------
     path : Path
     like : Path, optional
-        File whose permissions are copied.
+        File to copy the permissions from.
 
     Raises
     ------
@@ -108,8 +108,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
     """Mark a directory as in use by this process.
 
-    Yields a function that returns whether another process has marked the same directory. It returns
-    False where file locks are not supported.
+    Yields a function that returns whether another process has marked the same directory. If file locks are
+    not supported, the function always returns False.
     """
     if fcntl is None:
         yield lambda: False
@@ -139,8 +139,8 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 def locking(path: Path, wait: bool = True) -> Iterator[bool]:
     """Lock a file, creating it and its directory if necessary.
 
-    The lock is released at the end of the block, or when the process exits, even if it is killed. Where
-    file locks are not supported, as on Windows, no lock is taken.
+    The lock is released at the end of the block, or when the process exits, even if it is killed. On
+    systems without file locks, such as Windows, the file is not locked.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def remove_abandoned(directory: Path) -> None:
 
 
 def _new_temporary(path: Path) -> tuple[Path, IO[bytes]]:
-    """Create a temporary file in the same directory as `path`, and return it open and locked."""
+    """Create a temporary file in the same directory as `path`; return its path and the open, locked file."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         file = open(temporary, "xb")  # noqa: SIM115  (closed by the caller)

@@ -33,7 +33,7 @@ class CharRNN:
     parameters : Parameters
         The weights, with the shapes of ``config.shapes()``.
     details : dict
-        Information about training, such as ``val_loss``, as JSON-compatible values.
+        JSON-compatible information about training, such as ``val_loss``.
     history : list of dict
         Evaluations made during training (`minichar.checkpoints.history`), if they were loaded with the model.
     """

@@ -7,8 +7,8 @@ A cell is a pair of pure functions, ``forward`` and ``backward``, for one time s
     h, c, cache = forward(xp, a, c_prev)        a contains one ``(H, B)`` array per gate
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
-A cell whose second matrix product depends on the result of the first has two such pairs, each in its own
-`Stage`. The first stage returns the second product's input, followed by the second stage's other arguments.
+If the second matrix product depends on the result of the first, the cell has two such pairs, each in its own
+`Stage`. The first stage returns the input of the second product and the other arguments of the second stage.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ class Product:
         One letter per gate, in row order.
     reads_state, reads_x : bool
         Whether the product uses the hidden state and the layer's input, respectively. In a second
-        stage, the first stage's first result replaces the hidden state.
+        stage, the first result of the first stage is used instead of the hidden state.
     """
 
     name: str
@@ -71,9 +71,9 @@ class Counterpart:
     name : str
         Class or operator name, such as ``LSTM``.
     gates : str
-        The other library's gate order, using minichar's letters.
+        Gate order in the other library, using minichar's letters.
     attributes : dict
-        Attributes to set so that the results match.
+        Attributes that must be set to obtain the same results.
     """
 
     name: str
@@ -97,11 +97,11 @@ class Cell:
     takes_h_prev : bool
         Whether ``forward`` takes h_prev. It always takes the other states.
     unit : str
-        State or cached array, with values in [-1, 1], that ``inspect --html`` shows for each unit.
+        State or cached array that ``inspect --html`` shows for each unit. Its values are in [-1, 1].
     shown : str
-        Gates, with values in [0, 1], whose distributions ``inspect --html`` plots; if empty, `unit`.
+        Gates, with values in [0, 1], that ``inspect --html`` plots as histograms; if empty, `unit` is used.
     biases : dict of str to float
-        Initial biases by gate. The biases of other gates are initialised randomly.
+        Initial biases, keyed by gate. All other biases are initialised randomly.
     torch, onnx : Counterpart, optional
         The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
     javascript : bool
@@ -129,7 +129,7 @@ class Cell:
         return tuple(product for stage in self.stages for product in stage.products)
 
     def input_rows(self, H: int) -> Iterator[tuple[Product, slice]]:
-        """Yield each matrix product that uses x, and its rows in ``Wx``."""
+        """Yield each matrix product that uses x, with its rows in ``Wx``."""
         start = 0
         for product in self.products:
             if product.reads_x:

@@ -1,4 +1,4 @@
-"""Import all built-in cells, which registers them."""
+"""Import all built-in cells so that they are registered."""
 
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.engine.registry import CELLS, models

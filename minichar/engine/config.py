@@ -38,7 +38,7 @@ class Config:
         Whether a GRU applies the reset gate after the matrix product (`minichar.engine.gru`) or
         before it (`minichar.engine.gru_reset_before`).
     weight_drop : float
-        DropConnect probability of the recurrent weights during training, in [0, 1).
+        DropConnect probability for the recurrent weights during training, in [0, 1).
     embedding : int
         D, the embedding dimension (`minichar.engine.embedding`), or 0 for one-hot inputs.
     layer_norm : bool

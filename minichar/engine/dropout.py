@@ -30,7 +30,7 @@ def forward(h: Array, mask: Array) -> Array:
 
 
 def step(xp: ModuleType, h: Array, mask: Array) -> tuple[Array]:
-    """Apply `forward` to one time step, in a form that a backend can fuse."""
+    """Apply `forward` to one time step, with the signature that `Backend.fuse` expects."""
     return (forward(h, mask),)
 
 

@@ -1,10 +1,9 @@
-"""Matrix products whose columns are bitwise independent of each other.
+"""Matrix products in which each column is bitwise independent of the others.
 
-Each element of a matrix product is a sum of K terms, and its rounding error depends on the order of
-the terms. In BLAS libraries, that order depends on the number of columns, the column's index and the
-thread count. This does not matter for training, but a difference in the last bit can change which
-character is drawn, after which the generated text diverges. An exact model therefore uses values
-whose sums need no rounding:
+Each element of a matrix product is a sum of K terms, and its rounding error depends on the order of the
+terms. In BLAS libraries, that order depends on the number of columns, the index of the column and the thread
+count. This does not matter for training, but a difference in the last bit can change a sampled character, and
+the generated text then diverges. An exact model therefore uses values that can be summed without rounding:
 
     W    integer multiples of 2^(Q-28) in each row, where 2^Q ≥ Σ|W| over the row
     s    integer multiples of 2^-24, |s| ≤ 1: hidden states and the bias input 1
@@ -14,8 +13,8 @@ rounded, so it fits in the 53-bit significand of a float64. The order of the ter
 the result on any device. Both grids are as fine as float32, so an exact matrix product is as accurate as a
 float32 matrix product.
 
-Layer normalisation sums pre-activations over the units as a matrix product with W = 1. These sums and the
-sums of squares are exact below 2^28.
+Layer normalisation uses a matrix product with W = 1 to sum the pre-activations over the units. These sums
+and the sums of squares are exact below 2^28.
 """
 
 from copy import copy
@@ -56,7 +55,7 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 
 
 class ExactProducts(Backend):
-    """Mixin that makes the matrix products of a backend class exact, given weights rounded to their grid.
+    """Mixin for backend classes that makes matrix products exact if the weights are rounded to their grid.
 
     Do not use it for training: multiples of 2^-24 are too coarse for the gradients in the backward pass.
     """

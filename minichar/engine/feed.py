@@ -8,20 +8,20 @@ from minichar.devices.backend import Array
 class Feed:
     """The source of the input characters of a chunk. By default, all of them are known (teacher forcing).
 
-    A subclass that chooses the characters overrides ``__call__``, which must also store them in `ids`.
+    Subclasses that choose the characters override ``__call__`` and must store the characters in `ids`.
 
     Attributes
     ----------
     ids : array of int, (T, B)
-        The input characters, which the backward pass reads. Before the last step has run, only some of them
-        may be known.
+        The input characters, for use in the backward pass. Some of them may be unknown until the last step
+        has run.
     """
 
     def __init__(self, ids: Array) -> None:
         self.ids = ids
 
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
-        """Return the ids ``(m, B)`` of all known steps from step t on, m ≥ 1.
+        """Return all known ids from step t onwards, ``(m, B)`` with m ≥ 1.
 
         They can depend on ``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0.
         """

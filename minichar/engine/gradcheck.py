@@ -5,14 +5,14 @@ Complex-step differentiation (Squire & Trapp 1998; Martins, Sturdza & Alonso 200
     f(θ + ih) = f(θ) + ih f'(θ) + O(h²)      so      f'(θ) = Im f(θ + ih) / h + O(h²)
 
 Nothing is subtracted, so there is no cancellation. With h = 1e-30, the O(h²) term vanishes and
-only rounding errors remain, about 1e-16 relative to the largest entry.
+only rounding errors remain, about 1e-16 relative to the largest entry of the gradient.
 
 Central differences, the usual method::
 
     f'(θ) = (f(θ + h) - f(θ - h)) / 2h + O(h²)
 
-A small h loses digits to cancellation, and a large h increases the truncation error. The best
-accuracy is about 1e-9, near h = 1e-5.
+If h is too small, digits are lost to cancellation; if it is too large, the truncation error dominates. The
+best accuracy is about 1e-9, near h = 1e-5.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,7 @@ from minichar.engine.layer_stage import LayerStage
 from minichar.engine.linear import Linear
 
 Weights = dict[str, Array]
-"""A layer's arrays by short name, such as ``W`` or, in the first layer, ``Wx``."""
+"""The arrays of a layer, keyed by short name, such as ``W``. Only the first layer can have ``Wx``."""
 
 
 class Layer:
@@ -35,7 +35,7 @@ class Layer:
     weights, gradients : dict of str to array
         The layer's parameters, named as in `Cell.shapes`, and their gradients, filled by `backward`.
     H, T, B : int
-        Number of hidden units, and number of time steps and sequences to allocate memory for.
+        Number of hidden units, maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
     layer_norm : bool
         Whether to apply layer normalisation to the pre-activations.
@@ -47,8 +47,8 @@ class Layer:
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
     inputs : list of T lists of (0, array)
-        The places of x_t ``(D, B)`` in the operands of the matrix products. Pass element t as ``into`` to the
-        function that computes x_t (`Backend.fuse`).
+        Element t contains views of x_t ``(D, B)`` in the operands of the matrix products. Pass it as ``into``
+        to the function that computes x_t (`Backend.fuse`).
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
     def pass_on(self, inputs: list[Into]) -> None:
-        """Also store h at each step in the `inputs` of the next layer."""
+        """Make each step also store h in the `inputs` of the next layer."""
         for into, above in zip(self.into, inputs, strict=True):
             into[-1].extend(above)
 
@@ -116,7 +116,7 @@ class Layer:
         Parameters
         ----------
         keep : array, (B,), optional
-            0 in the columns whose states are reset before the step, otherwise 1.
+            0 for each sequence that is reset before the step, otherwise 1.
         """
         h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
         if t == 0 or keep is not None:  # otherwise, the previous step has stored h
@@ -132,7 +132,7 @@ class Layer:
         return h
 
     def backward(self, dh_above: Array, ids: Array, keep: Array | None = None) -> Array | None:
-        """Backpropagate through time: fill the weight gradients and return dx, or None if the inputs are ids.
+        """Backpropagate through time. Fill the weight gradients; return dx, or None if the inputs are ids.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""One stage of a cell in a layer: its matrix products, and the cell's functions, fused by the backend."""
+"""One stage of a cell in a layer: its matrix products and its functions, which the backend fuses."""
 
 from functools import cached_property, wraps
 from types import ModuleType
@@ -19,7 +19,7 @@ class LayerStage:
     recurrent : Linear
         The matrix product that takes the hidden state as input.
     forward, backward : callable
-        The cell's functions, fused by the backend.
+        The functions of the stage, fused by the backend.
     caches : list of T tuples of arrays
         The arrays cached by `forward` at each step.
     """
@@ -32,7 +32,7 @@ class LayerStage:
 
     @cached_property
     def das(self) -> list[Into]:
-        """Where `backward` stores the gradients with respect to the pre-activations at each step."""
+        """The output arrays of `backward` at each step: gradients with respect to the pre-activations."""
         return [[(k, linear.da[t]) for k, linear in enumerate(self.linears)] for t in range(self.T)]
 
     def add_direct_gradient(self) -> None:

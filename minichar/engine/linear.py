@@ -21,7 +21,7 @@ from minichar.engine.layer_norm import LayerNorm
 
 
 class Linear:
-    """Linear layer: ``a_t = W @ [h_t; x_t; 1]`` for t = 0 … T-1, where h or x can be omitted.
+    """Linear layer: ``a_t = W @ [h_t; x_t; 1]`` for t = 0 … T-1, where h or x may be omitted.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Linear:
     H : int
         Number of inputs from the hidden state, which come first in [h; x; 1].
     T, B : int
-        Number of time steps and sequences to allocate memory for.
+        Maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
     Wx, dWx : array, (G, V), optional
         The character weights and their gradient, in the first layer of a network without an embedding.
@@ -141,7 +141,7 @@ class Linear:
             dh += keep * self.state_gradient(t)
 
     def backward(self, n: int, ids: Array) -> Array | None:
-        """Fill the weight gradients over `n` steps; return dx ``(n, D, B)``, or None if there is no x.
+        """Fill the weight gradients for `n` steps. Return dx ``(n, D, B)``, or None if there is no x.
 
         If there is `Wx`, `ids` ``(n, B)`` are the input characters of the forward pass.
         """

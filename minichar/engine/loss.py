@@ -16,7 +16,7 @@ Cache = tuple[Array, Array, int]
 
 
 def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Array, Cache]:
-    """Return the loss, a scalar array, and the cache for `backward`.
+    """Return the loss as a scalar array, and the cache for `backward`.
 
     The probabilities overwrite the logits to save memory: with a large vocabulary, the logits are by
     far the largest arrays in a chunk.

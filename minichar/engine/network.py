@@ -41,11 +41,11 @@ class Network:
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
     above : list of L lists of T lists of (0, array)
-        Where the output of each layer at each step is stored (`Layer.inputs`).
+        The arrays that store the output of each layer at each step (`Layer.inputs`).
     recurrent : list of Linear
         The matrix products that read the hidden state. DropConnect is applied to their weights.
     keep : array, (T, B), or None
-        0 where the states are reset before a step, otherwise 1 (`set_keep`); None if resets are disabled.
+        0 to reset the states before a step, otherwise 1 (`set_keep`); None if resets are disabled.
     n : int
         Number of steps in the last forward pass.
     """
@@ -94,7 +94,7 @@ class Network:
         Parameters
         ----------
         keep : array of bool, (n, B), on the host, optional
-            False where the states of all layers are reset to zero before a step; n ≤ T.
+            False to reset the states of all layers to zero before a step; n ≤ T.
         """
         if keep is None:
             self.keep = None

@@ -5,7 +5,7 @@
     dW = dlogits @ [x; 1]ᵀ
     dx = W_xᵀ @ dlogits
 
-Feeding the model its own predictions requires the logits after each step. Otherwise, the logits are computed
+If the model is fed its own predictions, the logits are computed after each step. Otherwise, they are computed
 after all steps have run, with one matrix product for many steps. With a large vocabulary, the logits are the
 largest arrays in a chunk. They are computed, used and overwritten block by block so that memory use does not
 grow with T.
@@ -31,7 +31,7 @@ class ReadOut:
     W, dW : array, (V, H+1)
         The weights, with the bias in the last column, and their gradient, filled by `learn`.
     T, B : int
-        Number of time steps and sequences to allocate memory for.
+        Maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
 
     Attributes

@@ -104,7 +104,7 @@ def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator
 
 
 def are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether all values are numbers. If so, the sequence (a loss curve, say) becomes one array."""
+    """Return whether all values are numbers. If so, a sequence such as a loss curve becomes one array."""
     return bool(values) and all(type(value) in (bool, int, float) for value in values)
 
 

@@ -4,7 +4,7 @@ from minichar.errors import Refused
 
 
 class Budget:
-    """The amount of memory or work that reading a file may take.
+    """The amount of memory or work allowed for reading a file.
 
     Parameters
     ----------

@@ -192,7 +192,7 @@ def convert(
 
 
 def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None = None) -> None:
-    """Write a model without training state. The suffix of `path` selects the format.
+    """Write a model without training state. The suffix of `path` determines the format.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
 
 
 def _load(source: Path, vocab_from: str | os.PathLike[str] | None) -> CharRNN:
-    """Return the model in a file. If it has no vocabulary, take that of a text or another model."""
+    """Return the model in a file. If it has no vocabulary, use the one from a text or another model."""
     try:
         model = load_model(source)
     except NoVocabulary:

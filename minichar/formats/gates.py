@@ -12,8 +12,8 @@ gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as
       after  Wx or W[:, :-1]      U[:, :-1]            W[:, -1]     U[:, -1]
       before as for an RNN, with gate n in Wn
 
-The input to the first layer is one-hot, so D is V and W_input is Wx. A GRU with its reset gate applied after
-the matrix product needs two biases because the gate multiplies ``U @ [h_prev; 1]``, which contains only the
+The input to the first layer is one-hot, so D is V and W_input is Wx. If a GRU applies its reset gate after
+the matrix product, it needs two biases: the gate multiplies ``U @ [h_prev; 1]``, which contains only the
 second bias. In all other cells, only the sum of the biases matters. The table is derived from the inputs to
 each matrix product in a cell (`minichar.engine.cell`).
 """

@@ -6,9 +6,9 @@
     view.js        the display
     page.js        the controls
 
-The weights are float16 values in base64. A page makes no requests, and its Content-Security-Policy allows
-only its own scripts and style sheet, identified by their hashes. The model's data is JSON, inserted only
-as text, so it is never interpreted as markup.
+The weights are base64-encoded float16 values. A page makes no requests, and its Content-Security-Policy
+allows only its own scripts and style sheet, identified by their hashes. The model's data is JSON, inserted
+only as text, so it is never interpreted as markup.
 """
 
 import json
@@ -87,5 +87,5 @@ def _file(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the Content-Security-Policy source for an inline script or style."""
+    """Return the Content-Security-Policy source for an inline script or style sheet."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"

@@ -15,7 +15,7 @@ FOREIGN = {
     ".h5": "for Keras; use .onnx or .safetensors",
     ".t7": "for Torch 7; use .pt for PyTorch",
 }
-"""Formats that minichar cannot write, by suffix, and what to use instead."""
+"""Suffixes of formats that minichar cannot write, and what to use instead."""
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
@@ -26,7 +26,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
 def may_have_state(path: str | os.PathLike[str]) -> bool:
     """Return whether a file with the suffix of `path` may contain training state.
 
-    Only an ``.npz`` file can. A file with an unknown suffix is read as ``.npz``.
+    Training state is stored only in ``.npz`` files. A file with an unknown suffix is read as ``.npz``.
     """
     return format_of(path) in (None, "npz")
 

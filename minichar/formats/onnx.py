@@ -12,7 +12,7 @@ and both biases (1, 2G). The rows are in this gate order:
     LSTM      i o f c     i f o g
     GRU       z r h       r z n       h = (1 - z) ∘ n + z ∘ h_prev in both
 
-``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, and 0 if before.
+``linear_before_reset`` is 1 if the reset gate is applied after the matrix product, otherwise 0.
 The vocabulary and configuration are stored as JSON in the model's metadata, under the key ``minichar``.
 float16 weights are stored as float16 and cast to float32 at run time.
 """
@@ -139,7 +139,7 @@ class Graph:
         return outputs[0]
 
     def constant(self, name: str, values: ArrayLike, dtype: DTypeLike | None = None) -> str:
-        """Add a constant and return its name. For float16, return the name of its float32 cast."""
+        """Add a constant and return its name or, for float16, the name of its cast to float32."""
         array = np.asarray(values, dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         if array.dtype != np.float16:

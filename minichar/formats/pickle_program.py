@@ -1,12 +1,12 @@
 """Parse the opcodes of a pickle with bounded memory use.
 
 Everything except text is parsed by pickletools. Python stores all characters of a string at the width of the
-widest one, so a single emoji quadruples the size of a long ASCII string. A string's memory is therefore
+widest one, so a single emoji quadruples the size of a long ASCII string. The memory for a string is therefore
 charged to the budget before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
-key is therefore converted back to bytes if possible. Converting it later would copy it each time the pickle
-references it.
+key is therefore converted back to bytes if possible. If it were converted later, each reference to it in the
+pickle would create another copy.
 """
 
 import codecs
@@ -49,7 +49,7 @@ class Program(io.BytesIO):
     ----------
     pickled : bytes
     memory : Budget
-        Charged for the memory that decoded text needs beyond its size in the file.
+        Budget for the memory that decoded text needs in addition to its size in the file.
     """
 
     def __init__(self, pickled: bytes, memory: Budget) -> None:
@@ -57,7 +57,7 @@ class Program(io.BytesIO):
         self.memory = memory
 
     def opcodes(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name and argument of each opcode, up to STOP.
+        """Yield the name and argument of each opcode, up to and including STOP.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Program(io.BytesIO):
                 yield name, opcode.arg and opcode.arg.reader(self)
 
     def readline(self, size: int | None = MAX_LINE, /) -> bytes:
-        """Return the next line, which must have fewer than `size` bytes."""
+        """Return the next line, which may have at most `size` bytes."""
         line = super().readline(size)
         if not line.endswith(b"\n"):
             raise Refused("it contains a line that is truncated or too long")

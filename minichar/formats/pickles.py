@@ -1,11 +1,11 @@
-"""Read pickles of NumPy and CuPy arrays without unpickling them.
+"""Read pickles of NumPy and CuPy arrays without calling any function named in them.
 
 A pickle is a program for a stack machine, and its REDUCE opcode can call any function by name. The stack
 machine in this module calls only harmless replacements that the caller provides, and rejects any other name
 (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and strings are created as usual.
 
-Apart from reading its own bytes, each opcode takes constant time. It is charged for the memory it uses, even
-if the result is discarded later. Time and memory are therefore proportional to the file size.
+Each opcode takes constant time, plus the time to read its bytes. The memory that an opcode uses is charged to
+a budget, even if the result is discarded later. Time and memory are therefore proportional to the file size.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | N
         The allowed global names, such as ``numpy.dtype``, and their replacements. Only a `Function` can
         be called.
     load : callable, optional
-        Returns the object for a persistent id. By default, persistent ids are rejected.
+        Function that returns the object for a persistent id. By default, persistent ids are rejected.
 
     Raises
     ------
@@ -177,7 +177,7 @@ class Machine:
         self.stack.append(value)
 
     def pop(self, n: int) -> list[Any]:
-        """Pop the last `n` values, in the order they were pushed."""
+        """Pop the last `n` values, and return them in the order in which they were pushed."""
         values = self.stack[-n:]
         del self.stack[-n:]
         if len(values) < n:
@@ -185,7 +185,7 @@ class Machine:
         return values
 
     def pop_to_mark(self) -> list[Any]:
-        """Pop all values down to the last mark."""
+        """Pop and return all values above the last mark."""
         values, self.stack = self.stack, self.marks.pop()
         return values
 

@@ -6,9 +6,9 @@ A file is an uncompressed zip archive with these members in one directory:
     data/0, …      the bytes of each storage
     byteorder      "little" or "big"
 
-The pickle is parsed but never unpickled (see `minichar.formats.pickles`). minichar's header is a byte
-tensor named ``minichar.json``. To load the other tensors into PyTorch modules, remove it first with
-``pop("minichar.json")``. Only writing requires PyTorch.
+The pickle is read without calling any function named in it (see `minichar.formats.pickles`). minichar's
+header is a byte tensor named ``minichar.json``. To load the other tensors into PyTorch modules, remove it
+first with ``pop("minichar.json")``. Only writing requires PyTorch.
 """
 
 import io
@@ -91,7 +91,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def header_in(tensors: dict[str, np.ndarray]) -> str | None:
-    """Remove and return minichar's header from the tensors, or return None if there is none.
+    """Remove minichar's header from the tensors and return it, or return None if there is none.
 
     Raises
     ------

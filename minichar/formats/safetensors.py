@@ -103,7 +103,7 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
 
 
 def entry_of(name: str, description: Any) -> Entry:
-    """Return the entry described by a name and value in the header.
+    """Return the entry for a name and value in the header.
 
     Raises
     ------

@@ -12,7 +12,7 @@
 PyTorch stores the LSTM gates in the order i, f, g, o, and minichar in the order i, f, o, g. Both store the
 GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the
 reset gate after the matrix product. The input is one-hot, with shape (T, B, V). Where minichar has a single
-bias, bias_hh is written as zeros. When a file is read, the two biases are added.
+bias, bias_hh is written as zeros. When a file is read, the two biases are added together.
 
 The vocabulary and configuration are stored with the tensors in the same JSON header as in ``.npz`` files.
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
@@ -184,7 +184,7 @@ def has_vocabulary(path: Path) -> MinicharError:
 def config_of(found: Shapes, damaged: Damaged) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
-    If several cells have the same number of gates, the one registered first, which is PyTorch's, is used.
+    If several cells have the same number of gates, use the one registered first. Built-in cells are first.
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]

@@ -30,7 +30,7 @@ STORAGES = {
 
 
 class StorageType(NamedTuple):
-    """A storage class in ``torch``, whose instances contain elements of one dtype."""
+    """A storage class in ``torch`` for elements of one dtype."""
 
     dtype: str
 

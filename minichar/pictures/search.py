@@ -45,7 +45,7 @@ class Axis:
         return [(value - low) / (high - low) if high > low else 0.5 for value in values]
 
     def ticks(self) -> dict[float, str]:
-        """Return the tick labels by position: one per choice, or the lowest and the highest value."""
+        """Return the tick labels, keyed by position: one per choice, or the lowest and the highest value."""
         at = dict(zip(self.heights(), self.values, strict=True))
         chosen = at if self.scale == "choices" else {min(at), max(at)}
         return {height: label(at[height]) for height in chosen}
@@ -68,7 +68,7 @@ def search_text(
     numbers : sequence of int
         The trial numbers, in order of increasing loss.
     axes : sequence of Axis
-        The axes, each with its values in the same order.
+        The axes, with their values in the same order as `numbers`.
     importance : mapping
         Importance of each option; empty if unknown.
     width : int

@@ -3,11 +3,11 @@
     step j    ids[j] ~ softmax(logits / temperature), filtered, with the random number u[j]
               logits ← network(ids[j])
 
-If the host sampled each id, it would have to wait for the logits, and the GPU for the id. Instead, the GPU
-samples with `Choice.ids`, which the host also uses (`minichar.sampling.streams`). The host generates the
-random numbers for a block of steps and copies them to the GPU. The ids are copied back at the end of the
-block. Blocks have 1, 2, 4, …, 64 steps, so that the first characters appear promptly. The text is the same as
-on the CPU, unless a rounding difference changes a sampled id.
+If the host sampled each id, it would have to wait for the logits, and the GPU would have to wait for the id.
+Instead, the GPU samples with `Choice.ids`, which the host also uses (`minichar.sampling.streams`). The host
+generates the random numbers for a block of steps and copies them to the GPU. The ids are copied back at the
+end of the block. Blocks have 1, 2, 4, …, 64 steps, so that the first characters appear promptly. The text is
+the same as on the CPU, unless a rounding difference changes a sampled id.
 
 All arrays, including j, have fixed addresses, so that one recorded step can be replayed for every character
 (`Backend.recorded`). With OpenCL, the host samples: OpenCL devices cannot record steps, and when the device
@@ -26,7 +26,7 @@ from minichar.sampling.choice import NOT_FINITE, Choice
 BLOCK = 64
 """Maximum number of steps in a block."""
 INVALID = -1
-"""Replaces all ids if the logits are not finite. As an index, it selects the last character."""
+"""The value of all ids if the logits are not finite. Used as an index, it selects the last character."""
 
 
 def sample_blocks(
@@ -54,7 +54,7 @@ def sample_blocks(
 
 
 def block_lengths(length: int) -> Iterator[int]:
-    """Yield the number of steps in each block, for `length` steps in total; 0 for no limit."""
+    """Yield the number of steps in each block, for `length` steps in total; 0 means no limit."""
     n, left = 1, length or inf
     while left > 0:
         yield int(min(n, left))

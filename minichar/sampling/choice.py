@@ -26,13 +26,13 @@ class Choice:
     Attributes
     ----------
     temperature : float
-        Divides the logits. Values below 1 make the text more conservative and repetitive. Values
-        above 1 make it more diverse but also more error-prone.
+        The logits are divided by this value. Values below 1 make the text more conservative and
+        repetitive. Values above 1 make it more diverse but also more error-prone.
     top_k : int
-        Sample only from the k most likely characters, including any that tie with the k-th; 0 for all.
+        Sample only from the k most likely characters, including any that tie with the k-th; 0 means all.
     top_p : float
         Sample from the smallest set of most likely characters with a total probability of at least p;
-        1 for all.
+        1 means all.
     argmax : bool
         Greedy decoding: always choose the most likely character, and ignore the other options.
 
@@ -56,7 +56,7 @@ class Choice:
         """Return ids ``(B,)`` sampled from logits ``(V, B)`` with uniform random numbers `u` ``(B,)``.
 
         If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the array
-        module of all arrays. On a device, the host does not wait for any result.
+        module of all arrays. If they are on a device, the method does not wait for any result.
         """
         if self.argmax:
             return likeliest(logits)
