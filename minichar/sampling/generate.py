@@ -70,10 +70,10 @@ def sample_steps(
 
 
 class StopFilter:
-    """Filter that passes text through up to the first stop string.
+    """Filter that passes through the text before the first stop string.
 
     A possible prefix of a stop string is buffered until later characters rule it out. If several stop
-    strings end at the same character, the longest one counts.
+    strings end at the same character, the longest one takes precedence.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
 def check_options(
     length: int, num_samples: int, seed: int, stop: Iterable[str]
 ) -> tuple[int, int, int, list[str]]:
-    """Return these options of `generate_many`, converted to the declared types.
+    """Check these options of `generate_many`, and return them with the declared types.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Generate several streams of text at once, each in one column of a batch.
 
     step    each column receives one character: the next one from its prime, or the last one generated
-            each column whose prime has been consumed samples the next character from its logits
+            each column that has reached the end of its prime samples the next character from its logits
 
 Streams can be added and removed between steps. Each stream has its own random generator, so streams affect
 each other only through rounding: the summation order in a matrix product depends on the number of columns,
@@ -29,7 +29,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class State:
-    """The state of a stream between two steps, from which a stream with the same parameters can continue.
+    """The state of a stream between two steps. A stream with the same parameters can continue from it.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # each group is sampled together; a str caches its hash
+        self.group = repr(self.choice)  # streams in a group are sampled together; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
@@ -156,7 +156,7 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed one character to each stream, and sample from the streams whose prime has been consumed.
+        """Feed a character to each stream; sample one for each stream that has reached the end of its prime.
 
         Returns
         -------

@@ -37,7 +37,7 @@ class Dimension:
     Attributes
     ----------
     name : str
-        Python name of the option, such as ``rnn_size``.
+        Python name of the option, for example ``rnn_size``.
     values : tuple
         The ends of the range, or the choices.
     is_range, log : bool
@@ -81,7 +81,7 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     ----------
     text : str
     renamed : mapping, optional
-        Other programs' names for options, mapped to minichar's, which the error message suggests.
+        Option names in other programs, mapped to minichar's names for use in the error message.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     asked = Option("search", text)
     words = [word.strip() for word in body.split(".." if is_range else ",")]
     if not is_range and "" in words:  # a shell splits `rnn_size=8, 16` into two arguments
-        advice = "write the list without spaces, such as rnn_size=64,128"
+        advice = "write the list without spaces, for example rnn_size=64,128"
         raise MinicharError(asked, f" has an empty value: {advice}")
     converted = (convert(name, word) for word in words)
     found = tuple(converted if is_range else dict.fromkeys(converted))
@@ -163,7 +163,7 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
 
 
 def size(space: Sequence[Dimension]) -> float:
-    """Return the number of combinations of values, which is infinite if an option has a range."""
+    """Return the number of combinations of values, or infinity if an option has a range."""
     return inf if any(each.is_range for each in space) else prod(len(each.values) for each in space)
 
 

@@ -33,9 +33,9 @@ OPTIONS = declared(Settings)
 STARTUP = 5
 """Number of trials that must complete before any trial is pruned."""
 WARMUP = 10
-"""Initial percentage of a run during which it is not pruned: the learning rate may still be rising."""
+"""Percentage of a run to complete before it can be pruned, since the learning rate may still be rising."""
 WAIT = 60.0
-"""Maximum time to wait for another process that is writing to the SQLite database, in seconds."""
+"""Maximum time in seconds to wait while another process writes to the SQLite database."""
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,12 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
     """Raise a `MinicharError` if the plan or the database differs from the existing sweep's."""
     if stored.database != database:
         where = f"in {stored.database}" if stored.database else "in the directory"
-        raise MinicharError(f"{folder}/ is a sweep whose trials are stored {where}: use the same --storage")
+        raise MinicharError(f"{folder}/ contains a sweep with trials stored {where}: use the same --storage")
     # The path may differ, for example on another machine: the digest identifies the text.
     same_path = {"data": ""} if stored.digest and "data" in stored.given else {}
     if plan and (plan.given | same_path, plan.search) != (stored.given | same_path, stored.search):
         raise MinicharError(
-            f"{folder}/ is a sweep with different options: omit the options to continue it, or choose "
+            f"{folder}/ contains a sweep with different options: omit the options to continue it, or choose "
             "another directory with --sweep-dir"
         )
 

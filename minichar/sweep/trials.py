@@ -55,7 +55,7 @@ class Ended:
     loss : float or None
         Lowest validation loss.
     error : str
-        Why the trial failed, or an empty string.
+        Reason for the failure, or an empty string.
     """
 
     number: int
@@ -116,7 +116,7 @@ class Sweep:
             self.trainer.stop()
 
     def run(self, trials: int, minutes: float = 0.0) -> Iterator[Began | Event | Ended]:
-        """Run trials until the sweep has `trials` of them, yielding events.
+        """Run trials until the sweep has a total of `trials`, yielding events.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class Sweep:
         except Completed:  # killed after the last checkpoint was saved
             pass
         except (MinicharError, MemoryError) as error:
-            if isinstance(error.__cause__, OSError):  # such as a full disk, which is unrelated to the trial
+            if isinstance(error.__cause__, OSError):  # unrelated to the trial, for example a full disk
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)

@@ -101,7 +101,7 @@ class Split:
     ----------
     train, val, test : Chunks
     B, T : int
-        The batch size and sequence length in use; smaller than requested if the text is too short for them.
+        The actual batch size and sequence length; smaller than requested if the text is too short.
     how : {"columns", "tail"}
         The split method; see `split_text`.
     left_out : int
@@ -135,7 +135,7 @@ class _Shares:
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Return whether N characters suffice for a training chunk and, if requested, a validation chunk."""
+        """Return whether N characters are enough for a training and, if requested, a validation chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:

@@ -44,7 +44,7 @@ class Cache:
     digest : callable
         Returns the digest of the text. Called last, so that the digest can be computed in the background.
     encoding, min_freq
-        Part of the cache key, with the digest and the file names. Cached ids are used only if all four match.
+        Part of the cache key. Cached ids are used only if the digest and the file names also match.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Cache:
         Parameters
         ----------
         pieces : iterable of ndarray of `vocabulary.dtype`
-            The ids, in arrays whose sizes add up to ``count.N``.
+            The ids, as arrays with a total size of ``count.N``.
         vocabulary : Vocabulary
         count : Count
         """
@@ -132,7 +132,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. Damaged ids can raise many exception types.
+    """Check and return the ids in an archive. A damaged archive can raise many types of exception.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """
@@ -149,7 +149,7 @@ def _read_ids(
             largest = max(largest, int(np.frombuffer(block, dtype).max()))
             size += len(block)
     if stored != dtype or size != N * dtype.itemsize or largest >= len(vocabulary):
-        raise ValueError("the ids do not match the vocabulary or the stated number of ids")
+        raise ValueError("the ids do not match the vocabulary or the npy header")
     file.seek(found.header_offset)
     lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
     return read(file, dtype, N, found.header_offset + LOCAL_HEADER.size + sum(lengths) + start)

@@ -75,7 +75,7 @@ def load_corpus(
     ----------
     data : path-like, optional
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. If there is no
-        ``input.txt``, all ``.txt`` files are joined without separators, in code-point order of their names.
+        ``input.txt``, all ``.txt`` files, sorted by name in code-point order, are joined without separators.
         Hidden files and subdirectories are ignored. The default is Python's help text (always UTF-8) in
         ``data/pydocs/input.txt``, which is created if it does not exist.
     encoding : str
@@ -84,7 +84,7 @@ def load_corpus(
         Characters that occur fewer than `min_freq` times are replaced with the unknown token. If 0, there
         is no unknown token.
     vocabulary : Vocabulary, optional
-        Vocabulary to use, such as that of a trained model. Characters that it does not contain are
+        Vocabulary to use, for example that of a trained model. Characters that it does not contain are
         encoded as its unknown token. If given, `min_freq` is ignored and nothing is cached.
     cache : bool
         Whether to cache the ids in ``<file name>.minichar.npz`` next to the file or, for a directory of

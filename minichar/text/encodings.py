@@ -23,9 +23,9 @@ FULL_WIDTH = frozenset(map(chr, [*range(0x3000, 0x3020), *range(0xFF01, 0xFF61)]
 LATIN = frozenset(filter(str.isalpha, map(chr, range(0xC0, 0x180))))
 
 Judge = Callable[[str], float]
-"""Function that returns the plausibility of a text, from 0 to 1."""
+"""Function that returns the plausibility (0 to 1) of a text."""
 Plausibility = Callable[[str, str, str], float]
-"""Function that returns the plausibility of a character, given its two neighbours, from 0 to 1."""
+"""Function that returns the plausibility (0 to 1) of a character, given its two neighbours."""
 
 
 def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tuple[str, str]]:
@@ -36,7 +36,7 @@ def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tup
     raw : bytes
         The contents of the file.
     offset : int
-        Offset of the first byte that cannot be decoded. Only text from its line onwards is considered.
+        Offset of the first byte that cannot be decoded. The lines before it are ignored.
     rejected : str
         The encoding that failed to decode the file.
     number : int
@@ -74,7 +74,7 @@ def _excerpt(text: str) -> str:
 
 @cache
 def _judges() -> dict[str, Judge]:
-    """Return the judge for each encoding. Ties go to the encoding that comes first."""
+    """Return the `Judge` for each encoding. Ties go to the encoding that comes first."""
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
     kanji, hangul = _rows("euc_jp", 0xB0, 0xCF), _rows("euc_kr", 0xB0, 0xC8)
     cyrillic, greek = _letters(0x400, 0x4FF), _letters(0x370, 0x3FF)

@@ -58,7 +58,7 @@ class Text:
         The name to use in messages.
     sources : tuple of Source
     files : tuple of Path
-        The files of the sources; empty if the text is in memory.
+        The source files; empty if the text is in memory.
     stamps : tuple of (int, int)
         The size in bytes and the modification time of each file, used to detect changes.
     """
@@ -121,7 +121,7 @@ class Text:
         return Count(counts, np.array(starts[:-1], np.int64), N, tuple(_notes(changes, empty)))
 
     def encode(self, vocabulary: Vocabulary, N: int) -> Iterator[NDArray[np.unsignedinteger]]:
-        """Yield the ids of the characters in order, in arrays whose sizes add up to `N`.
+        """Yield the ids of the characters in order, in arrays with a total size of `N`.
 
         The vocabulary must contain all characters that were counted, or have an unknown token.
 

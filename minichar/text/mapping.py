@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from minichar.errors import MinicharError
 
 IN_MEMORY = 100_000_000
-"""Maximum total size of ids that are kept in memory, in bytes."""
+"""Maximum total size, in bytes, of ids that are kept in memory."""
 
 
 def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:
@@ -29,7 +29,7 @@ def gather(
     Parameters
     ----------
     pieces : iterable of ndarray
-        One-dimensional arrays whose sizes add up to `N`.
+        One-dimensional arrays with a total size of `N`.
     dtype : numpy.dtype
     N : int
 

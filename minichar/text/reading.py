@@ -176,7 +176,7 @@ class Source:
     def _undecodable(self, exc: UnicodeError, stop: int, at_end: bool) -> MinicharError:
         """Return the error to raise for `exc`.
 
-        `stop` is the end offset of the block being decoded; `at_end` tells whether it is the last block.
+        `stop` is the end offset of the block being decoded; `at_end` is True for the last block.
         """
         option = Option("encoding")
         if not isinstance(exc, UnicodeDecodeError):  # for example utf-16 without a BOM, before Python 3.13

@@ -57,7 +57,7 @@ class Resets:
         return keep
 
     def at(self, origins: NDArray[np.int64]) -> Resets:
-        """Return the resets for streams of the same text that start at `origins`."""
+        """Return the resets for streams that start at `origins` in the same text."""
         return Resets(self.positions, origins)
 
 

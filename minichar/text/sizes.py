@@ -1,4 +1,4 @@
-"""Choose the batch size, sequence length, dropout, embedding size and validation chunks for a text."""
+"""Choose the batch size, sequence length, dropout, embedding size and number of validation chunks."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ Evaluating a validation chunk and a training chunk takes about as long as 0.8 tr
 take at most a tenth of the training time.
 """
 FEWEST_VAL_CHUNKS = 100
-"""Minimum number of validation chunks. With fewer, the loss would vary too much with their choice."""
+"""Minimum number of validation chunks. With fewer, the loss would depend too much on which ones are used."""
 
 
 def choose_dropout(N: int) -> float:

@@ -29,7 +29,7 @@ ENOUGH = 2.0
 """Total duration, in seconds, after which no further steps are timed."""
 
 Chosen = tuple[Backend, list[str]]
-"""A device, and a list with at most one note, which says why it was chosen."""
+"""The device, and a list of at most one note that explains the choice."""
 
 
 def fastest(
@@ -65,7 +65,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
         return devices[0], []
     timing = timings.find(describe_size(config, settings, split), devices)
     if timing is None:
-        return devices[0], [f"device auto: {devices[0].name}; training of this size has not been timed"]
+        return devices[0], [f"device auto: {devices[0].name}; no training step of this size has been timed"]
     return _named(timing.fastest, devices), [f"device auto: {timing} (in training)"]
 
 
@@ -82,7 +82,7 @@ def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
 def time_step(
     device: Backend, config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
 ) -> float:
-    """Return the median duration of a training step on the first chunks of the text, in milliseconds."""
+    """Return the median duration, in milliseconds, of a training step on the first chunks of the text."""
     model = CharRNN.new(config, vocabulary, settings.seed, settings.dtype, device)
     step = TrainingStep(model, split.T, split.B, settings)
     step.set_rates(settings.learning_rate, settings.min_ss if settings.use_ss else 1.0)

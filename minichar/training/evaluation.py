@@ -185,8 +185,8 @@ def evaluate_blocks(
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
     As in nanoGPT, the context is limited to one block, but the loss is the mean over all blocks, not over a
-    random sample. The first characters of a block are hard to predict, so the loss is higher than for
-    longer streams.
+    random sample. The first characters of a block are hard to predict, so the loss is higher than if the
+    state were carried from block to block.
 
     Parameters
     ----------

@@ -207,7 +207,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 
 def with_tf32_note(run: Run) -> Run:
-    """Return `run`, for which TF32 was requested, with a note if TF32 has no effect on it."""
+    """Return the run, with a note if TF32 has no effect on it. Call this only if TF32 was requested."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
 
@@ -223,7 +223,9 @@ def _read(settings: Settings, team: Team, cache: bool = True) -> Corpus:
     corpus = team.in_turn(lambda: read_corpus(settings, cache))
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
-        raise MinicharError(f"the processes read different texts from {corpus.path}: give them the same text")
+        raise MinicharError(
+            f"the processes read different texts from {corpus.path}: use the same text on all machines"
+        )
     return corpus
 
 

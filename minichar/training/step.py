@@ -90,7 +90,7 @@ class TrainingStep:
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
     def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:
-        """Set the learning rate and the teacher-forcing ratio; 1 disables scheduled sampling."""
+        """Set the learning rate and the teacher-forcing ratio. A ratio of 1 disables scheduled sampling."""
         self.learning_rate[...] = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.parts = self.mixed_parts if teacher_forcing_ratio < 1.0 else self.forced_parts

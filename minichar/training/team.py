@@ -22,7 +22,7 @@ from minichar.errors import MinicharError, Option
 Result = TypeVar("Result")
 
 POLL = 0.002
-"""Seconds between checks of whether all ranks have reached a barrier. MPI's own wait keeps a core busy."""
+"""Polling interval at barriers, in seconds. MPI's own wait would keep a core busy."""
 
 
 class Team:

@@ -14,14 +14,14 @@ from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val
 from minichar.training.settings import AUTOMATIC, Settings
 
 STEPS = 2500
-"""Number of training steps in a run if `max_epochs` is 0, rounded up to whole epochs if it exceeds one.
+"""Number of training steps if `max_epochs` is 0. Runs longer than an epoch are rounded up to whole epochs.
 
 If `eval_val_every` is 0, `max_val_chunks` is chosen as if this were the number of steps between evaluations.
 """
 
 
 def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
-    """Read the text specified by the settings, with or without a cache file next to it."""
+    """Read the text specified by the settings, and optionally cache its ids in a file next to it."""
     corpus = load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
     if len(corpus.vocabulary) > 1:
         return corpus

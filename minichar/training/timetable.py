@@ -91,7 +91,7 @@ class Timetable:
         self.since_best = 0 if best else self.since_best + (iteration > self.warmup)
 
     def reason_to_end(self) -> str:
-        """Return why training should end before the last step, or an empty string."""
+        """Return the reason to end training before the last step, or an empty string."""
         if self.is_over_time():
             limit = self.settings.max_time
             return f"reached the time limit of {limit:g} minute{'s' * (limit != 1)}"

@@ -140,7 +140,7 @@ class TestAuto:
         assert [notice.partition(";")[0] for notice in notices] == ["compiling GPU kernels"]
         assert ", on gpu:0\n" in evaluated.stdout
         evaluated = run("eval", path, "--quiet", "--batch-size", "2")
-        assert "device auto: cpu; training of this size has not been timed\n" in evaluated.stderr
+        assert "device auto: cpu; no training step of this size has been timed\n" in evaluated.stderr
         assert ", on cpu\n" in evaluated.stdout
 
     def test_the_doctor_shows_the_same_times(self, run, times, monkeypatch):

@@ -25,7 +25,7 @@ def test_parse(text, expected):
         ("rnn_sise=64", "there is no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
         ("rnn_size", "--rnn-size has no values to search"),
         ("rnn_size=64,x", "--rnn-size is 'x'; it must be an integer"),
-        ("rnn_size=8,", "--search rnn_size=8, has an empty value: write the list without spaces, such as"),
+        ("rnn_size=8,", "--search rnn_size=8, has an empty value: write the list without spaces, for"),
         ("rnn_size=1.5..3", "--rnn-size is '1.5'; it must be an integer"),
         ("dropout=0.5..0.1", "--search dropout=0.5..0.1 is not a range from a smaller to a larger number"),
         ("dropout=0..0.1..0.2", "is not a range"),

@@ -70,7 +70,7 @@ def test_the_password_of_a_database_is_not_stored(sweep, tmp_path, monkeypatch):
 def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
     sweep()
     for search, given in (("rnn_size=4,8", {}), ("rnn_size=4,16", {"seed": 1})):
-        with pytest.raises(MinicharError, match="is a sweep with different options"):
+        with pytest.raises(MinicharError, match="contains a sweep with different options"):
             sweep(search, **given)
     with pytest.raises(MinicharError, match="stored in the directory: use the same --storage"):
         open_study(tmp_path / "sweep", storage="sqlite:///other.db")

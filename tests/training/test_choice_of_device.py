@@ -112,7 +112,7 @@ def test_an_error_on_the_cpu_is_raised(timed):
 @pytest.mark.usefixtures("cache")
 def test_evaluation_uses_the_choice_of_training(timed):
     other = Other()
-    note = "device auto: cpu; training of this size has not been timed"
+    note = "device auto: cpu; no training step of this size has been timed"
     assert fastest_known([CPU, other], CONFIG, SETTINGS, SPLIT) == (CPU, [note])
     timed[0]["gpu:0"] = 1.0
     choose([CPU, other])
