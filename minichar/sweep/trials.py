@@ -49,7 +49,7 @@ class Ended:
     ----------
     number : int
     state : {"complete", "pruned", "failed", "unfinished"}
-        An unfinished trial is resumed by the next process that takes a trial.
+        An unfinished trial is resumed by the next process to start a trial.
     values : dict
         The values of the searched options.
     loss : float or None

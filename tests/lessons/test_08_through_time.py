@@ -20,7 +20,7 @@ and of all later steps t. There is one path for each pair s ≤ t, so there are 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
 where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t, and 1 if t = s. (In a
-fraction, d is the usual derivative. On its own, dh_t is the gradient of the whole loss, over all
+fraction, d is an ordinary derivative. On its own, dh_t is the gradient of the whole loss, over all
 paths.)
 
 You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t and
