@@ -1,4 +1,4 @@
-"""The gradient of a network that is fed its own prediction, and the path that it omits (lesson 14)."""
+"""The gradient of a network that is fed its own predictions, and the gradient path left out (lesson 14)."""
 
 from matplotlib.axes import Axes
 

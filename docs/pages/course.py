@@ -151,7 +151,7 @@ def chapter(path: Path, package: Path) -> str:
 
 
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
-    """Split a lesson's code into pairs of a test and its code. Code outside tests is paired with None.
+    """Split a lesson's code into ``(test, code)`` pairs. The test is None for code outside tests.
 
     The docstring, the exercise and the answer are left out.
     """

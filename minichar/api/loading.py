@@ -34,7 +34,7 @@ def load(
     Raises
     ------
     MinicharError
-        If the file is missing, damaged or in an unsupported format, the directory contains no
+        If the file is missing, corrupted or in an unsupported format, the directory contains no
         checkpoint, or the device is not available.
     """
     given = checked("path", path, Path, FILE_NAME)

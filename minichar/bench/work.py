@@ -29,7 +29,7 @@ class Work:
     kind : str
         One of `KINDS`. ``dropout`` and ``scheduled-sampling`` are training runs with that option enabled.
     engine : str
-        One of `ENGINES`. ``pytorch-graph`` replays the work of ``pytorch`` as a CUDA graph.
+        One of `ENGINES`. ``pytorch-graph`` is the same as ``pytorch``, but captured as a CUDA graph.
     model, gru_reset, rnn_size, num_layers, vocab_size
         See `Config`.
     seq_length, batch_size : int

@@ -33,8 +33,8 @@ MAX_NAME = 1000
 RESERVED = "it contains an array named header, a name reserved for minichar's own header: rename it"
 """Reason for rejecting an array that would be read as the header."""
 
-Damaged = Callable[[str], MinicharError]
-"""Function that returns the error for a damaged file, given the reason."""
+Corrupted = Callable[[str], MinicharError]
+"""Function that returns the error for a corrupted file, given the reason."""
 
 
 class Missing(MinicharError):
@@ -103,7 +103,7 @@ class Archive:
                     f"{str(self.path)!r} is a text file, not a checkpoint: choose a checkpoint or a "
                     "directory of checkpoints"
                 ) from error
-            raise self.damaged(str(error)) from error
+            raise self.corrupted(str(error)) from error
         try:
             self.dtypes: dict[str, np.dtype] = {}
             self.shapes: dict[str, tuple[int, ...]] = {}
@@ -120,7 +120,7 @@ class Archive:
     def __exit__(self, *exception: object) -> None:
         self.zip.__exit__()
 
-    def damaged(self, why: str) -> MinicharError:
+    def corrupted(self, why: str) -> MinicharError:
         """Return the error for an unreadable file; `why` is the reason."""
         return MinicharError(f"{self.path} is not a checkpoint that minichar can read: {why}")
 
@@ -129,13 +129,13 @@ class Archive:
         try:
             with quiet(), self.zip.open(f"{name}.npy") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
-        except Exception as error:  # zipfile and NumPy raise many exception types for damaged files
-            raise self.damaged(f"array {name} is missing or damaged") from error
+        except Exception as error:  # zipfile and NumPy raise many exception types for corrupted files
+            raise self.corrupted(f"array {name} is missing or corrupted") from error
 
     def _check_member(self, member: str, size: int) -> None:
         name = member.removesuffix(".npy")
         if name == member or not name.isprintable() or len(name) > MAX_NAME:
-            raise self.damaged(f"it contains {brief(member)}, which is not a valid array name")
+            raise self.corrupted(f"it contains {brief(member)}, which is not a valid array name")
         try:
             with quiet(), self.zip.open(member) as file:
                 version = np.lib.format.read_magic(file)
@@ -145,15 +145,15 @@ class Archive:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
                 data_bytes = size - file.tell()
         except Exception as error:  # see `read`
-            raise self.damaged(f"array {name} is damaged") from error
+            raise self.corrupted(f"array {name} is corrupted") from error
         if name == "header" and dtype.kind not in "UO":
-            raise self.damaged(RESERVED)
+            raise self.corrupted(RESERVED)
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
-            raise self.damaged(
+            raise self.corrupted(
                 f"array {name} has dtype {dtype}; only plain numbers are allowed, never pickled objects"
             )
         if prod(shape) * dtype.itemsize != data_bytes:
-            raise self.damaged(f"array {name} has shape {shape} but {data_bytes:,} bytes of data")
+            raise self.corrupted(f"array {name} has shape {shape} but {data_bytes:,} bytes of data")
         self.shapes[name], self.dtypes[name] = shape, dtype
 
     def _read_header(self) -> dict[str, Any]:
@@ -161,8 +161,8 @@ class Archive:
         if shape is None:
             return {}
         if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
-            raise self.damaged(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
-        return parse_header(str(self.read("header")), self.damaged)
+            raise self.corrupted(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
+        return parse_header(str(self.read("header")), self.corrupted)
 
 
 def is_text(path: Path) -> bool:
@@ -184,33 +184,33 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def check_header_size(text: str, damaged: Damaged) -> None:
+def check_header_size(text: str, corrupted: Corrupted) -> None:
     """Check that a JSON header is small enough to be parsed.
 
     Raises
     ------
     MinicharError
-        If `text` has too many characters or values. `damaged` is called to create the error.
+        If `text` has too many characters or values. `corrupted` is called to create the error.
     """
     if len(text) > MAX_HEADER_CHARACTERS:
-        raise damaged(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
+        raise corrupted(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
     if sum(map(text.count, "[{,")) > MAX_HEADER_VALUES:
-        raise damaged(f"its header has more than {MAX_HEADER_VALUES:,} values")
+        raise corrupted(f"its header has more than {MAX_HEADER_VALUES:,} values")
 
 
-def parse_header(text: str, damaged: Damaged) -> dict[str, Any]:
+def parse_header(text: str, corrupted: Corrupted) -> dict[str, Any]:
     """Parse `text` and return the JSON object.
 
     Raises
     ------
     MinicharError
-        If `text` is too large or is not a JSON object. `damaged` is called to create the error.
+        If `text` is too large or is not a JSON object. `corrupted` is called to create the error.
     """
-    check_header_size(text, damaged)
+    check_header_size(text, corrupted)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise damaged("its header is not JSON") from error
+        raise corrupted("its header is not JSON") from error
     if not isinstance(header, dict):
-        raise damaged("its header is not a JSON object")
+        raise corrupted("its header is not a JSON object")
     return header

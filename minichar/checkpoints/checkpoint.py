@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from minichar.checkpoints.archive import Archive, Damaged, write_archive
+from minichar.checkpoints.archive import Archive, Corrupted, write_archive
 from minichar.checkpoints.history import History
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Backend
@@ -122,7 +122,7 @@ def load(path: Path, backend: Backend = CPU) -> CharRNN:
     Raises
     ------
     MinicharError
-        If the file is missing, damaged or malicious, is not a minichar checkpoint, or was written by a
+        If the file is missing, corrupted or malicious, is not a minichar checkpoint, or was written by a
         later version.
     """
     with Archive(path) as archive:
@@ -149,15 +149,15 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
         try:
             progress = Progress(**{field.name: training[field.name] for field in fields(Progress)})
         except (KeyError, MinicharError) as error:
-            raise archive.damaged(f"its training progress is incomplete or invalid ({error})") from error
+            raise archive.corrupted(f"its training progress is incomplete or invalid ({error})") from error
         names = {"mean_square", "state"} | ({"theta"} & archive.shapes.keys())
         arrays = {name: archive.read(name) for name in names}
     stored = {(array.shape, str(array.dtype)) for name, array in arrays.items() if name != "state"}
     fits = stored == {((model.parameters.size,), model.parameters.dtype)} and arrays["state"].ndim == 4
     if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
-        raise archive.damaged("its training state does not match its model or is not finite")
+        raise archive.corrupted("its training state does not match its model or is not finite")
     if (arrays["mean_square"] < 0).any():
-        raise archive.damaged("array mean_square has negative values")
+        raise archive.corrupted("array mean_square has negative values")
     return model, TrainingState(progress=progress, history=history, **arrays)
 
 
@@ -167,7 +167,7 @@ def load_history(path: Path) -> History | None:
     Raises
     ------
     MinicharError
-        If the file is missing or damaged.
+        If the file is missing or corrupted.
     """
     with Archive(path) as archive:
         return _history(archive)
@@ -179,7 +179,7 @@ def is_resumable(path: Path) -> bool:
     Raises
     ------
     MinicharError
-        If the file is missing or damaged.
+        If the file is missing or corrupted.
     """
     with Archive(path) as archive:
         return _training(archive) is not None
@@ -188,83 +188,83 @@ def is_resumable(path: Path) -> bool:
 def _training(archive: Archive) -> dict[str, Any] | None:
     training = archive.header.get("training")
     if not isinstance(training, dict | None):
-        raise archive.damaged("its training progress is not a JSON object")
+        raise archive.corrupted("its training progress is not a JSON object")
     return training
 
 
 def _history(archive: Archive) -> History | None:
     if "history" in archive.shapes:
-        return History.from_array(archive.read("history"), archive.damaged)
+        return History.from_array(archive.read("history"), archive.corrupted)
     training = _training(archive)
-    return None if training is None else History.from_rows(training.get("history", ()), archive.damaged)
+    return None if training is None else History.from_rows(training.get("history", ()), archive.corrupted)
 
 
 def _model(archive: Archive, backend: Backend) -> CharRNN:
-    config, vocabulary, details = read_header(archive.header, archive.damaged)
+    config, vocabulary, details = read_header(archive.header, archive.corrupted)
     names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
-    # A damaged header can claim millions of layers, so check it against the number of stored arrays first.
+    # A corrupted header can claim millions of layers, so check it against the number of stored arrays first.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
-    check_arrays(expected, weights, archive.damaged)
+    check_arrays(expected, weights, archive.corrupted)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)
 
 
-def read_header(header: dict[str, Any], damaged: Damaged) -> tuple[Config, Vocabulary, dict[str, Any]]:
+def read_header(header: dict[str, Any], corrupted: Corrupted) -> tuple[Config, Vocabulary, dict[str, Any]]:
     """Return the configuration, vocabulary and details stored in a header.
 
     Raises
     ------
     MinicharError
-        If the header is incomplete or invalid. `damaged` is called to create the error.
+        If the header is incomplete or invalid. `corrupted` is called to create the error.
     """
     if header.get("format") != FORMAT:
-        raise damaged("it has no minichar header")
+        raise corrupted("it has no minichar header")
     if header.get("version") not in range(1, VERSION + 1):
-        raise damaged(
+        raise corrupted(
             f"it has format version {brief(header.get('version'))}, but this version of minichar reads only "
             f"versions 1 to {VERSION}: upgrade minichar"
         )
     cell = config.get("model") if isinstance(config := header.get("config"), dict) else None
     if isinstance(cell, str) and cell not in CELLS:
-        raise damaged(f"its cell, {brief(cell)}, is not registered: run the program that defines it")
+        raise corrupted(f"its cell, {brief(cell)}, is not registered: run the program that defines it")
     try:
         stored = ADDED | header["config"]
         config = Config(**{field.name: stored[field.name] for field in fields(Config)})
         vocabulary = Vocabulary(header["vocabulary"]["characters"], bool(header["vocabulary"]["unknown"]))
         details = dict(header["details"])
     except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:
-        raise damaged(f"its header is incomplete or invalid ({error})") from error
+        raise corrupted(f"its header is incomplete or invalid ({error})") from error
     if len(vocabulary) != config.vocab_size:
-        raise damaged(
+        raise corrupted(
             f"its vocabulary has {len(vocabulary)} characters but its config specifies {config.vocab_size}"
         )
     return config, vocabulary, details
 
 
-def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], damaged: Damaged) -> None:
+def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: Corrupted) -> None:
     """Check that `arrays` have the expected names and shapes, one dtype, and finite values.
 
     Raises
     ------
     MinicharError
-        If an array is invalid. `damaged` is called with a message that names the array.
+        If an array is invalid. `corrupted` is called with a message that names the array.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         if name not in arrays:
-            raise damaged(f"array {name} is missing")
+            raise corrupted(f"array {name} is missing")
         if name not in expected:
-            raise damaged(f"array {name} is unexpected")
+            raise corrupted(f"array {name} is unexpected")
         if arrays[name].shape != expected[name]:
-            raise damaged(f"array {name} has shape {arrays[name].shape} instead of {expected[name]}")
+            raise corrupted(f"array {name} has shape {arrays[name].shape} instead of {expected[name]}")
     dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= set(WEIGHT_DTYPES):
-        raise damaged(
+        raise corrupted(
             f"its weights have dtypes {', '.join(sorted(dtypes))}; all must have the same dtype, "
             f"one of {', '.join(WEIGHT_DTYPES)}"
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise damaged(f"array {name} has values that are not finite")
+            raise corrupted(f"array {name} has values that are not finite")
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:

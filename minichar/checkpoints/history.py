@@ -56,31 +56,31 @@ class History:
         return np.array(self._values).reshape(-1, len(COLUMNS))  # (n, 11)
 
     @classmethod
-    def from_array(cls, values: np.ndarray, damaged: Callable[[str], MinicharError]) -> "History":
+    def from_array(cls, values: np.ndarray, corrupted: Callable[[str], MinicharError]) -> "History":
         """Create a history from the array `values`.
 
         Raises
         ------
         MinicharError
-            If the array is not a valid history. `damaged` is called with the reason and returns the error.
+            If the array is not a valid history. `corrupted` is called with the reason and returns the error.
         """
         if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype != "float64":
-            raise damaged(f"its history has shape {values.shape} and dtype {values.dtype}")
+            raise corrupted(f"its history has shape {values.shape} and dtype {values.dtype}")
         missing = np.isnan(values)  # (n, 11)
         required = [name not in OPTIONAL for name in COLUMNS]
         largest = [inf if name == "learning_rate" else LARGEST for name in COLUMNS]
         in_range = (values >= 0) & (values <= largest) & (values < inf)  # (n, 11)
         if missing[:, required].any() or not (in_range | missing).all():
-            raise damaged(f"its history has values that are not numbers from 0 to {LARGEST:g}")
+            raise corrupted(f"its history has values that are not numbers from 0 to {LARGEST:g}")
         iterations = values[:, 0]  # (n,)
         if (iterations != np.floor(iterations)).any() or (np.diff(iterations, prepend=0) <= 0).any():
-            raise damaged("the iterations in its history are not increasing integers")
+            raise corrupted("the iterations in its history are not increasing integers")
         history = cls()
         history._values.frombytes(np.ascontiguousarray(values).tobytes())
         return history
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Any], damaged: Callable[[str], MinicharError]) -> "History":
+    def from_rows(cls, rows: Iterable[Any], corrupted: Callable[[str], MinicharError]) -> "History":
         """Create a history from a list of nested dicts, as stored by format version 1."""
         history = cls()
         try:
@@ -93,5 +93,5 @@ class History:
                     | {"teacher_forcing_ratio": row["true_share"]}
                 )
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise damaged(f"its history is incomplete or damaged ({error})") from error
-        return cls.from_array(history.to_array(), damaged)
+            raise corrupted(f"its history is incomplete or corrupted ({error})") from error
+        return cls.from_array(history.to_array(), corrupted)

@@ -55,7 +55,7 @@ class StoredZip:
         self.file.close()
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a member for reading. Reading a damaged member can raise many different exceptions."""
+        """Open a member for reading. Reading a corrupted member can raise many different exceptions."""
         return self.zip.open(name)
 
     def read(self, name: str) -> bytes:
@@ -64,12 +64,12 @@ class StoredZip:
         Raises
         ------
         Refused
-            If the member is missing or damaged.
+            If the member is missing or corrupted.
         """
         try:
             return self.zip.read(name)
-        except Exception as error:  # zipfile raises many different exceptions for damaged files
-            raise Refused("it is damaged: a member is missing, or its checksum is wrong") from error
+        except Exception as error:  # zipfile raises many different exceptions for corrupted files
+            raise Refused("it is corrupted: a member is missing, or its checksum is wrong") from error
 
     def _open(self) -> zipfile.ZipFile:
         try:

@@ -124,7 +124,7 @@ def show(model: CharRNN, path: Path) -> None:
         settings = settings_table(model.details)
     except AttributeError as error:  # the settings are not a dict
         raise MinicharError(
-            f"{path} is not a checkpoint that minichar can read: its settings are damaged ({error})"
+            f"{path} is not a checkpoint that minichar can read: its settings are corrupted ({error})"
         ) from error
     click.echo(f"checkpoint {path}")
     if model.title:

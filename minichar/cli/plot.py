@@ -43,8 +43,8 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
     rate and the teacher-forcing ratio are shown below the loss.
 
     For a sweep, shows the importance of each option, and a parallel-coordinate plot of the loss and the
-    options of the completed trials. In a text plot, each trial is a letter, and the best one is a.
-    In a figure, each trial is a line.
+    options of the completed trials. In a text plot, each trial is a letter, and "a" is the best
+    one. In a figure, each trial is a line.
 
     Without -o, the plot is printed as text. With -o, it is saved as a figure, and the path is printed.
     """

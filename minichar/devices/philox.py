@@ -65,7 +65,7 @@ class Philox:
         self.counters = lru_cache(4)(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
 
     def draw(self, seed: int, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return uniform random numbers in [0, 1). Different seeds below 2⁶⁴ give independent numbers."""
+        """Return uniform random numbers in [0, 1). Different seeds below 2⁶⁴ give independent streams."""
         kernel, each = self.kernels[dtype]
         size = int(np.prod(shape))
         out = self.backend.xp.empty((each, -(-size // each)), dtype)  # (each, counters)

@@ -143,7 +143,7 @@ class Linear:
     def backward(self, n: int, ids: Array) -> Array | None:
         """Fill the weight gradients for `n` steps. Return dx ``(n, D, B)``, or None if there is no x.
 
-        If there is `Wx`, `ids` ``(n, B)`` are the input characters of the forward pass.
+        `ids` ``(n, B)`` are the input characters of the forward pass, needed only if there is a matrix Wx.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.backend.matmul(da, as_columns(self.s[:n]).T, out=self.dW)

@@ -16,7 +16,7 @@ from minichar.engine.registry import register
 
 
 def forward(xp: ModuleType, a: Array) -> Any:
-    """Compute h ``(H, B)`` from a, which contains a single array of the same shape."""
+    """Compute h ``(H, B)`` from the pre-activation ``a[0]``, which has the same shape."""
     h = xp.tanh(a[0])
     return h, (h,)
 

@@ -77,7 +77,7 @@ def load_model(
     Raises
     ------
     MinicharError
-        If the file is missing, damaged or malicious, or has a format that minichar cannot read.
+        If the file is missing, corrupted or malicious, or has a format that minichar cannot read.
     """
     path = Path(path)
     kind = format_of(path)
@@ -247,7 +247,7 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
         return Content(_load(source, vocab_from))
     with Archive(source, kinds=arrays.KINDS) as archive:
         if not archive.header and not archive.shapes:
-            raise archive.damaged("it is an empty archive")
+            raise archive.corrupted("it is an empty archive")
         if not archive.header:
             return Content(arrays={name: archive.read(name) for name in archive.shapes})
         in_training = isinstance(archive.header.get("training"), dict)

@@ -40,7 +40,7 @@ def read_pickle(path: Path) -> Any:
     Raises
     ------
     MinicharError
-        If the file cannot be read, is damaged or too large, or refers to anything other than arrays
+        If the file cannot be read, is corrupted or too large, or refers to anything other than arrays
         and containers.
     """
     try:
@@ -68,14 +68,14 @@ def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | N
     Raises
     ------
     Refused
-        If the pickle is damaged or contains anything that is not allowed.
+        If the pickle is corrupted or contains anything that is not allowed.
     """
     try:
         return Machine(known, load).run(pickled)
     except Refused:
         raise
     except Exception as error:  # an invalid program can raise any exception
-        raise Refused("it is empty, truncated or damaged") from error
+        raise Refused("it is empty, truncated or corrupted") from error
 
 
 class Machine:

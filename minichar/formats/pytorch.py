@@ -1,6 +1,6 @@
 """Read and write ``.pt`` files: state dicts (`minichar.formats.state_dict`) saved with ``torch.save``.
 
-A file is an uncompressed zip archive with these members in one directory:
+Each file is an uncompressed zip archive with the following members in one directory:
 
     data.pkl       a pickle of the state dict, in which tensors refer to storages
     data/0, …      the bytes of each storage
@@ -64,7 +64,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     OSError
         If the file cannot be read.
     Refused
-        If the file is damaged or is not a state dict.
+        If the file is corrupted or is not a state dict.
     """
     with StoredZip(path) as archive:
         pickles = [name for name in archive.sizes if name.count("/") == 1 and name.endswith("/data.pkl")]

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS, Damaged, parse_header
+from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS, Corrupted, parse_header
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, Refused
 from minichar.extras import need
@@ -43,16 +43,16 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
     """Return the model stored in a ``.safetensors`` file. See `from_state_dict` for parameters and errors."""
 
-    def damaged(why: str) -> MinicharError:
+    def corrupted(why: str) -> MinicharError:
         return MinicharError(f"{path} is not a .safetensors file that minichar can read: {why}")
 
     try:
         with path.open("rb") as file:
-            tensors, header = read_tensors(file, path.stat().st_size, damaged)
+            tensors, header = read_tensors(file, path.stat().st_size, corrupted)
     except OSError as error:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
-        raise damaged(str(error)) from error
+        raise corrupted(str(error)) from error
     return from_state_dict(tensors, header, path, vocabulary, backend)
 
 
@@ -66,15 +66,17 @@ class Entry(NamedTuple):
     shape: list[int]
 
 
-def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str, np.ndarray], str | None]:
+def read_tensors(
+    file: IO[bytes], size: int, corrupted: Corrupted
+) -> tuple[dict[str, np.ndarray], str | None]:
     """Return the tensors in a file of `size` bytes, and minichar's header.
 
     Raises
     ------
     Refused
-        If the file is truncated or damaged, or has a tensor that NumPy cannot represent.
+        If the file is truncated or corrupted, or has a tensor that NumPy cannot represent.
     MinicharError
-        If the header is too large or is not JSON. The error is created by `damaged`.
+        If the header is too large or is not JSON. The error is created by `corrupted`.
     """
     header_bytes = int.from_bytes(file.read(8), "little")
     data_bytes = size - 8 - header_bytes
@@ -82,7 +84,7 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
         raise Refused("it is empty, truncated, or not a .safetensors file")
     if header_bytes > MAX_HEADER_CHARACTERS:
         raise Refused(f"its header is larger than {MAX_HEADER_CHARACTERS:,} bytes")
-    described = parse_header(file.read(header_bytes).decode("utf-8", "replace"), damaged)
+    described = parse_header(file.read(header_bytes).decode("utf-8", "replace"), corrupted)
     metadata = described.pop(METADATA, {})
     header = metadata.get(KEY) if isinstance(metadata, dict) else None
     if not isinstance(header, str | None):
@@ -98,7 +100,7 @@ def read_tensors(file: IO[bytes], size: int, damaged: Damaged) -> tuple[dict[str
         tensors[entry.name] = tensor(data, entry.dtype, entry.shape, contiguous(entry.shape))
         position = entry.end
     if position != data_bytes:
-        raise Refused("the size of the file does not match its tensors: it is truncated or damaged")
+        raise Refused("the size of the file does not match its tensors: it is truncated or corrupted")
     return tensors, header
 
 

@@ -74,7 +74,7 @@ class Array:
             array = np.frombuffer(stored, dtype).reshape(shape, order="C" if order == "K" else order)
             return array if axes is None else array.transpose(axes)
         except (TypeError, ValueError, OverflowError) as error:
-            raise Refused("it contains a damaged array") from error
+            raise Refused("it contains a corrupted array") from error
 
 
 def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None) -> Array:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from minichar.checkpoints.archive import Damaged, check_header_size, parse_header
+from minichar.checkpoints.archive import Corrupted, check_header_size, parse_header
 from minichar.checkpoints.checkpoint import check_arrays, header_of, read_header
 from minichar.devices.backend import Backend
 from minichar.engine.cell import Counterpart
@@ -131,36 +131,38 @@ def from_state_dict(
         If the names, shapes, values, header or vocabulary are invalid or inconsistent.
     """
 
-    def damaged(why: str) -> MinicharError:
+    def corrupted(why: str) -> MinicharError:
         return MinicharError(f"{path} contains no model that minichar can read: {why}")
 
     for name in tensors:
         if not name.isprintable() or len(name) > MAX_NAME:
-            raise damaged(f"the name {name[:60]!r} is not printable, or has more than {MAX_NAME} characters")
+            raise corrupted(
+                f"the name {name[:60]!r} is not printable, or has more than {MAX_NAME} characters"
+            )
     details: dict[str, Any] = {}
     if header is not None:
         if vocabulary is not None:
             raise has_vocabulary(path)
-        config, vocabulary, details = read_header(parse_header(header, damaged), damaged)
+        config, vocabulary, details = read_header(parse_header(header, corrupted), corrupted)
         if config.embedding:
-            raise damaged("its header describes an embedding, which a state dict cannot contain")
+            raise corrupted("its header describes an embedding, which a state dict cannot contain")
     else:
-        config = config_of({name: array.shape for name, array in tensors.items()}, damaged)
+        config = config_of({name: array.shape for name, array in tensors.items()}, corrupted)
         if vocabulary is None:
             raise NoVocabulary(
                 f"{path} contains no vocabulary: convert it with "
                 "`minichar convert SRC DST.npz --vocab-from TEXT`, or pass a vocabulary to minichar.load"
             )
         if len(vocabulary) != config.vocab_size:
-            raise damaged(
+            raise corrupted(
                 f"its vocabulary has {config.vocab_size} characters, but the given vocabulary has "
                 f"{len(vocabulary)}"
             )
 
-    # A damaged header can declare millions of layers, so list the shapes only if there are enough tensors.
+    # A corrupted header can declare millions of layers, so list the shapes only if there are enough tensors.
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
-    check_arrays(expected, tensors, damaged)
+    check_arrays(expected, tensors, corrupted)
     dtype = str(tensors["decoder.weight"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     readout = parameters["readout.W"]
@@ -181,7 +183,7 @@ def has_vocabulary(path: Path) -> MinicharError:
     return MinicharError(f"{path} already contains its vocabulary: do not pass another one")
 
 
-def config_of(found: Shapes, damaged: Damaged) -> Config:
+def config_of(found: Shapes, corrupted: Corrupted) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
     If several cells have the same number of gates, use the one registered first. Built-in cells are first.
@@ -193,6 +195,6 @@ def config_of(found: Shapes, damaged: Damaged) -> Config:
         layers = sum(re.fullmatch(r"rnn\.weight_hh_l\d+", name) is not None for name in found)
         return Config(V, model, H, layers)
     except (KeyError, StopIteration, ValueError, MinicharError) as error:
-        raise damaged(
+        raise corrupted(
             "its rnn.weight_ih_l0 and rnn.weight_hh_l0 are missing or not from an nn.RNN, nn.LSTM or nn.GRU"
         ) from error

@@ -87,7 +87,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
     Raises
     ------
     MinicharError
-        If the logits are not finite, which means that the weights are damaged.
+        If the logits are not finite, which means that the weights are corrupted.
     """
     config, N, k = model.config, len(ids), min(ALTERNATIVES, model.config.vocab_size)
     to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host

@@ -32,7 +32,7 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
     Raises
     ------
     MinicharError
-        If the model's weights are damaged.
+        If the model's weights are corrupted.
     """
     activity = read_activity(model, ids)
     text = model.vocabulary.decode(ids)

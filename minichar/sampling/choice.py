@@ -16,7 +16,7 @@ from minichar.engine.draw import draw_by_weight, likeliest
 from minichar.errors import Option
 
 POSITIVE = replace(ABOVE_0, advice=(" (for greedy decoding, use ", Option("argmax", True), ")"))
-NOT_FINITE = "the model's logits are not finite: its weights are damaged; use another checkpoint"
+NOT_FINITE = "the model's logits are not finite: its weights are corrupted; use another checkpoint"
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def read_plan(folder: Path) -> Plan:
     Raises
     ------
     MinicharError
-        If the plan is missing or damaged.
+        If the plan is missing or corrupted.
     """
     try:
         return Plan(**json.loads((folder / PLAN).read_text(encoding="utf-8")))

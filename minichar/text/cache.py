@@ -32,7 +32,7 @@ Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, int, tu
 class Cache:
     """The cached ids of a text for one set of settings.
 
-    The cache is an uncompressed ``.npz`` file, so that its ids can be memory-mapped. A damaged file is
+    The cache is an uncompressed ``.npz`` file, so that its ids can be memory-mapped. A corrupted file is
     treated as a cache miss. A forged file can supply the ids of a different text, but not invalid ids.
 
     Parameters
@@ -57,14 +57,14 @@ class Cache:
         self.key = {"version": VERSION, "encoding": encoding, "min_freq": min_freq, "names": names}
 
     def load(self) -> Kept | None:
-        """Return the contents, or None if the file is missing or damaged, or has a different key."""
+        """Return the contents, or None if the file is missing or corrupted, or has a different key."""
         try:
             if not self.path.is_file():
                 return None
             # Each byte of text adds at most one id and one code point, of at most 4 bytes each; each file
             # adds one start. The header and notes need at most 64 KiB.
             largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
-            # Open the file here: np.load does not close damaged archives that it opens.
+            # Open the file here: np.load does not close corrupted archives that it opens.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if sum(member.file_size for member in arrays.zip.infolist()) > largest:
                     return None
@@ -85,7 +85,7 @@ class Cache:
             )
             notes = tuple(map(str, header["notes"]))
             return (ids, starts, vocabulary, int(header["distinct"]), notes) if sound else None
-        except Exception:  # NumPy, zipfile and json raise many exception types for damaged files
+        except Exception:  # NumPy, zipfile and json raise many exception types for corrupted files
             return None
 
     def save(
@@ -132,7 +132,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. A damaged archive can raise many types of exception.
+    """Check and return the ids in an archive. A corrupted archive can raise many types of exception.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """

@@ -89,11 +89,11 @@ def check_finite(evaluation: Evaluation) -> Evaluation:
     Raises
     ------
     MinicharError
-        If the loss is not finite, which means that the weights are damaged.
+        If the loss is not finite, which means that the weights are corrupted.
     """
     if not isfinite(evaluation.loss):
         raise MinicharError(
-            "the model's loss on this text is not finite: its weights are damaged; use another checkpoint"
+            "the model's loss on this text is not finite: its weights are corrupted; use another checkpoint"
         )
     return evaluation
 

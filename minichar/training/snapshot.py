@@ -42,7 +42,7 @@ def restore(trainer: Trainer, resumed: TrainingState) -> None:
     Raises
     ------
     MinicharError
-        If the state does not fit the model or is damaged.
+        If the state does not fit the model or is corrupted.
     """
     progress = resumed.progress
     if resumed.state.shape != trainer.model.config.state_shape(trainer.split.B):
@@ -63,5 +63,5 @@ def restore(trainer: Trainer, resumed: TrainingState) -> None:
             trainer.generator.state = progress.random
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise MinicharError(
-                f"the checkpoint cannot be resumed: its random state is damaged ({error})"
+                f"the checkpoint cannot be resumed: its random state is corrupted ({error})"
             ) from error

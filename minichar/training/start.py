@@ -223,9 +223,7 @@ def _read(settings: Settings, team: Team, cache: bool = True) -> Corpus:
     corpus = team.in_turn(lambda: read_corpus(settings, cache))
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
-        raise MinicharError(
-            f"the processes read different texts from {corpus.path}: use the same text on all machines"
-        )
+        raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")
     return corpus
 
 
@@ -233,14 +231,14 @@ def _newest_readable(path: Path) -> tuple[Path, list[str]]:
     """Return the path of a checkpoint, and notes about skipped newer ones if `path` is a directory."""
     if not path.is_dir():
         return path, []
-    damaged: list[str] = []
+    corrupted: list[str] = []
     for candidate in newest_first(path):
         try:
             load_training(candidate)
-            return candidate, [f"skipped a newer checkpoint: {error}" for error in damaged]
+            return candidate, [f"skipped a newer checkpoint: {error}" for error in corrupted]
         except MinicharError as error:
-            damaged.append(str(error))
-    raise MinicharError(f"no checkpoint in {path}/ can be resumed: {damaged[0]}")
+            corrupted.append(str(error))
+    raise MinicharError(f"no checkpoint in {path}/ can be resumed: {corrupted[0]}")
 
 
 def _is_obsolete(path: Path, state: TrainingState, settings: Settings) -> bool:
@@ -248,7 +246,7 @@ def _is_obsolete(path: Path, state: TrainingState, settings: Settings) -> bool:
     try:
         model, other = load_training(path)
         same_settings = settings_of(model, path) == settings
-    except MinicharError:  # missing or damaged
+    except MinicharError:  # missing or corrupted
         return False
     # Runs that differ only in their learning rate, for example, have the same first loss.
     same_run = same_settings and other.progress.first_loss == state.progress.first_loss
@@ -263,14 +261,13 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
     Raises
     ------
     MinicharError
-        If the settings are missing or damaged.
+        If the settings are missing or corrupted.
     """
     try:
         return Settings(**ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"])
     except (KeyError, TypeError, MinicharError) as error:
-        raise MinicharError(
-            f"{path} cannot be used: its training settings are missing or damaged ({error})"
-        ) from error
+        reason = f"its training settings are missing or corrupted ({error})"
+        raise MinicharError(f"{path} cannot be used: {reason}") from error
 
 
 def masking(settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The user's cache of training-step timings, which ``--device auto`` uses to choose a device.
 
-The cache is a JSON file. A missing, damaged or unwritable file is not an error; the steps are simply timed
+The cache is a JSON file. A missing, corrupted or unwritable file is not an error; the steps are simply timed
 again.
 """
 
@@ -109,7 +109,7 @@ def cache_path() -> Path:
 
 
 def load() -> list[Timing]:
-    """Return the timings in the cache, oldest first, or an empty list if it is missing or damaged."""
+    """Return the timings in the cache, oldest first, or an empty list if it is missing or corrupted."""
     try:
         path = cache_path()
         if not path.is_file():  # reading from a pipe would block
@@ -149,5 +149,5 @@ def _checked(size: Any, devices: Any, milliseconds: Any, machine: Any) -> Timing
         and all(0 < duration < inf for duration in durations.values())
     )
     if not sound:
-        raise ValueError("damaged timing")
+        raise ValueError("corrupted timing")
     return Timing(size, described, durations, machine)

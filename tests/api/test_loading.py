@@ -72,9 +72,9 @@ def test_an_entry_of_the_details_is_not_the_history(model, tmp_path):
     assert minichar.load(tmp_path / "model.npz").history == []
 
 
-def test_damaged_history_raises(text):
+def test_corrupted_history_raises(text):
     train(text)
     header, arrays = parts(next((text / "cv").glob("*.npz")))
-    damaged = put_together(text / "damaged.npz", header, arrays | {"history": np.zeros(3)})
+    corrupted = put_together(text / "corrupted.npz", header, arrays | {"history": np.zeros(3)})
     with pytest.raises(minichar.MinicharError, match="history"):
-        minichar.load(damaged)
+        minichar.load(corrupted)

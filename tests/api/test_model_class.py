@@ -220,10 +220,10 @@ def test_repr_has_three_lines(text, model):
     assert all(map(re.fullmatch, expected, trained)), trained
     assert repr(model).splitlines()[1:] == ["  no training record", "  on cpu, float64"]
     assert "not validated" in repr(train(text, val_frac=0.0))
-    for damaged in (None, "x", [], {"path": 3}):
-        model.details = {"origin": damaged, "epoch": damaged, "val_loss": damaged}
+    for corrupted in (None, "x", [], {"path": 3}):
+        model.details = {"origin": corrupted, "epoch": corrupted, "val_loss": corrupted}
         assert len(repr(model).splitlines()) == 3
-        model.details = {"origin": {"path": "x"}, "epoch": 1.0, "val_loss": damaged}
+        model.details = {"origin": {"path": "x"}, "epoch": 1.0, "val_loss": corrupted}
         assert "not validated" in repr(model)
 
 

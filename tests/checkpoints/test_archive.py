@@ -98,7 +98,7 @@ def test_every_truncated_file_is_rejected(path):
 
 
 def test_flipped_bytes_never_change_a_value(path):
-    """Every damaged file is rejected, lacks an array or the header, or is damaged only in unused bytes."""
+    """Every corrupted file is rejected, lacks an array or the header, or differs only in unused bytes."""
     content = path.read_bytes()
     generator = random.Random(1)
     with zipfile.ZipFile(path) as file:
@@ -107,10 +107,10 @@ def test_flipped_bytes_never_change_a_value(path):
     places = [range(len(content)), range(directory, len(content)), heads]
     reported = 0
     for i in range(600):
-        damaged = bytearray(content)
+        corrupted = bytearray(content)
         for _ in range(generator.choice([1, 1, 2, 5])):
-            damaged[generator.choice(places[i % 3])] = generator.choice([0, 255, generator.randrange(256)])
-        path.write_bytes(damaged)
+            corrupted[generator.choice(places[i % 3])] = generator.choice([0, 255, generator.randrange(256)])
+        path.write_bytes(corrupted)
         try:
             header, arrays = read_all(path)
             assert header in (HEADER, {})
@@ -188,7 +188,7 @@ def test_a_shape_that_does_not_match_the_data_is_rejected_before_allocation(path
 @pytest.mark.parametrize("shape", [(-1, -5), (-5, -1)])
 def test_negative_axis_lengths_with_the_correct_size_are_rejected(path, shape):
     replace_member(path, "a.npy", npy("<f8", shape, bytes(40)))
-    with pytest.raises(MinicharError, match="array a is missing or damaged"):
+    with pytest.raises(MinicharError, match="array a is missing or corrupted"):
         read_all(path)
 
 
@@ -208,7 +208,7 @@ def test_negative_axis_lengths_with_the_correct_size_are_rejected(path, shape):
     ],
     ids=["empty", "magic", "version", "cut", "dtype", "dtype list", "shape", "keys", "bracket", "NUL"],
 )
-def test_a_damaged_array_header_is_rejected(path, content):
+def test_a_corrupted_array_header_is_rejected(path, content):
     replace_member(path, "a.npy", content)
     with pytest.raises(MinicharError, match="array a"):
         read_all(path)

@@ -122,20 +122,20 @@ def test_a_weight_that_the_dtype_cannot_represent_is_rejected(path, value, dtype
 
 
 def test_flipped_bytes_never_change_a_model_silently(path):
-    """Loading a damaged file either raises an error or returns the saved model and state."""
+    """Loading a corrupted file either raises an error or returns the saved model and state."""
     content, (good, state) = path.read_bytes(), load_training(path)
     generator = random.Random(3)
     with zipfile.ZipFile(path) as file:
         directory = file.start_dir
     reported = 0
     for i in range(400):
-        damaged = bytearray(content)
+        corrupted = bytearray(content)
         for _ in range(generator.choice([1, 1, 2, 5])):
             place = (
                 generator.randrange(directory, len(content)) if i % 2 else generator.randrange(len(content))
             )
-            damaged[place] = generator.choice([0, 255, generator.randrange(256)])
-        path.write_bytes(damaged)
+            corrupted[place] = generator.choice([0, 255, generator.randrange(256)])
+        path.write_bytes(corrupted)
         try:
             back, again = load_training(path)
         except MinicharError:

@@ -143,6 +143,6 @@ def test_format_version_1(old):
         [OLD | {"train_loss": float("nan")}],
     ],
 )
-def test_damaged_histories_of_format_version_1(old, rows):
+def test_corrupted_histories_of_format_version_1(old, rows):
     with pytest.raises(MinicharError, match="history"):
         load_history(old(rows))

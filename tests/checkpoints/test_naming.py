@@ -184,9 +184,9 @@ class TestOpening:
         path, loaded = open_checkpoint(directory, load)
         assert (path.name, loaded) == ("lm_lstm_epoch1.00_2.0000.npz", "loaded")
 
-    def test_a_damaged_checkpoint_is_not_skipped(self, directory):
+    def test_a_corrupted_checkpoint_is_not_skipped(self, directory):
         """A user who asks for the best model must not silently get a different one."""
-        with pytest.raises(MinicharError, match=r"1\.0000\.npz is damaged"):
+        with pytest.raises(MinicharError, match=r"1\.0000\.npz is corrupted"):
             open_checkpoint(directory, refuse)
 
     def test_a_file_in_an_unreadable_directory_is_not_a_directory(self, tmp_path, monkeypatch):
@@ -202,7 +202,7 @@ class TestOpening:
             open_checkpoint(tmp_path, refuse)
 
     def test_a_missing_file_is_an_error(self, tmp_path):
-        with pytest.raises(MinicharError, match=r"missing\.npz is damaged"):
+        with pytest.raises(MinicharError, match=r"missing\.npz is corrupted"):
             open_checkpoint(tmp_path / "missing.npz", refuse)
 
 
@@ -211,4 +211,4 @@ def forbid(path, **options):
 
 
 def refuse(path):
-    raise MinicharError(f"{path} is damaged")
+    raise MinicharError(f"{path} is corrupted")

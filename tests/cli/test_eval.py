@@ -151,11 +151,11 @@ def test_model_without_a_training_record(cli, home):
 
 
 @pytest.mark.parametrize("settings", [None, 3, [], {"data": 3}, {"unheard_of": 1}], ids=str)
-def test_damaged_settings(cli, checkpoint, settings):
+def test_corrupted_settings(cli, checkpoint, settings):
     header, arrays = parts(checkpoint)
     header["details"]["settings"] = settings
     result = cli("eval", put_together("forged.npz", header, arrays), status=1)
-    assert "forged.npz cannot be used: its training settings are missing or damaged" in result.stderr
+    assert "forged.npz cannot be used: its training settings are missing or corrupted" in result.stderr
 
 
 def test_huge_loss(cli, checkpoint):

@@ -72,7 +72,7 @@ def test_inspect_model_with_a_history_but_without_training_state(cli, train):
         ("settings", [1]),
     ],
 )
-def test_inspect_damaged_header(cli, checkpoint, where, value):
+def test_inspect_corrupted_header(cli, checkpoint, where, value):
     header, arrays = parts(checkpoint)
     {"training": header, "settings": header["details"]}[where][where] = value
     result = cli("inspect", put_together("forged.npz", header, arrays), status=1)

@@ -163,7 +163,7 @@ def test_run_without_evaluations(cli, checkpoint):
     assert "stopped before the first evaluation" in cli("plot", "young.npz", status=1).stderr
 
 
-def test_damaged_history(cli, checkpoint):
+def test_corrupted_history(cli, checkpoint):
     header, arrays = parts(checkpoint)
     arrays["history"][0, 1] = np.nan
     put_together("forged.npz", header, arrays)

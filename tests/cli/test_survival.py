@@ -133,7 +133,7 @@ class TestResumeWithoutAPath:
         result = cli("train", "--resume", "--checkpoint-dir", "elsewhere", "--max-epochs", epochs)
         assert result.stdout.startswith("elsewhere/lm_lstm_epoch")
 
-    def test_a_damaged_newest_checkpoint_is_skipped(self, cli, home, interrupted):
+    def test_a_corrupted_newest_checkpoint_is_skipped(self, cli, home, interrupted):
         newest = interrupted.with_name("lm_lstm_epoch9999.00_interrupted.npz")
         newest.write_bytes(interrupted.read_bytes()[:-100])
         later = interrupted.stat().st_mtime + 10
@@ -143,7 +143,7 @@ class TestResumeWithoutAPath:
         assert f"skipped a newer checkpoint: cv/{newest.name} is not a checkpoint" in result.stderr
         assert f"resumed    at epoch {done / 33:.2f}" in result.stderr
 
-    def test_if_all_are_damaged_the_error_names_the_newest(self, cli, home, interrupted):
+    def test_if_all_are_corrupted_the_error_names_the_newest(self, cli, home, interrupted):
         interrupted.write_bytes(b"")
         error = cli("train", "--resume", status=1).stderr
         assert error.startswith(f"Error: no checkpoint in cv/ can be resumed: cv/{interrupted.name} is not a")

@@ -54,7 +54,7 @@ def test_a_note_reports_dropped_training_state(trained, package):
 
 
 @pytest.mark.parametrize("to", ["html", "safetensors", "npz"])
-def test_a_damaged_training_state_does_not_prevent_an_export_without_it(trained, package, to):
+def test_a_corrupted_training_state_does_not_prevent_an_export_without_it(trained, package, to):
     if to == "safetensors":
         package("safetensors")
     model, _, path = trained()

@@ -1,4 +1,4 @@
-"""Test that hostile and damaged pickles are rejected with a one-line error."""
+"""Test that hostile and corrupted pickles are rejected with a one-line error."""
 
 import contextlib
 import os
@@ -107,12 +107,12 @@ def test_a_wrong_shape_is_rejected_before_memory_is_allocated(read_pickle, case)
 
 def test_an_array_with_the_correct_shape_is_read(read_pickle):
     same(read_pickle(declared(b"K\x02\x85"))[0], {"arr_0": np.zeros(2, dtype="f4")})
-    with pytest.raises(MinicharError, match="it contains a damaged array"):
+    with pytest.raises(MinicharError, match="it contains a corrupted array"):
         read_pickle(declared(b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86", data=b""))
 
 
 @pytest.mark.parametrize("program", [b"Sabc\n.", b"S'abc\n.", b"S'\n.", b"S'abc'", b"Vabc"])
-def test_a_damaged_line_is_rejected(read_pickle, program):
+def test_a_corrupted_line_is_rejected(read_pickle, program):
     with pytest.raises(MinicharError, match=r"a string without quotes|a line that is truncated or too long"):
         read_pickle(program)
 

@@ -128,7 +128,7 @@ BAD = {
     "missing storage": (with_tensor(tensor(storage("7", FLOAT), (1,), (1,))), "a member is missing"),
     "a list": (zipped({"a/data.pkl": b"\x80\x02]."}), "not a state dict"),
     "a nested dict": (with_tensor(b"}"), "not a state dict"),
-    "damaged pickle": (zipped({"a/data.pkl": b"\x80\x02h\x07."}), "truncated or damaged"),
+    "corrupted pickle": (zipped({"a/data.pkl": b"\x80\x02h\x07."}), "truncated or corrupted"),
     "code": (with_tensor(b"cos\nsystem\n" + text("x") + b"\x85R"), r"refers to 'os\.system'"),
     "one element too many": (stored_in((7,), (1,)), "larger than its data"),
     "an offset too large": (stored_in((2, 2), (2, 1), 3), "larger than its data"),

@@ -106,7 +106,7 @@ def test_without_a_prime_generation_starts_at_the_beginning_of_a_document(separa
 @pytest.mark.parametrize(
     "settings", [{"reset_on": 5}, {"reset_on": None}, {"reset_on": "☃"}, {"reset_on": "\ud800"}]
 )
-def test_a_damaged_setting_is_a_one_line_error(settings):
+def test_a_corrupted_setting_is_a_one_line_error(settings):
     model = toy_model("\nab", scale=40.0)
     model.details["settings"] = settings
     with pytest.raises(MinicharError, match=r"^reset_on is [^\n]*$"):

@@ -126,7 +126,7 @@ def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):
         ({"nonsense": 1}, "unexpected keyword argument 'nonsense'"),
     ],
 )
-def test_a_damaged_plan_is_reported(sweep, tmp_path, changes, message):
+def test_a_corrupted_plan_is_reported(sweep, tmp_path, changes, message):
     sweep()
     edited(tmp_path / "sweep" / "sweep.json", **changes)
     with pytest.raises(MinicharError, match=r"^cannot read the sweep's plan .*: ") as raised:

@@ -261,7 +261,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_cache_is_replaced(text_file, cache_file, damage):
+def test_a_corrupted_cache_is_replaced(text_file, cache_file, damage):
     DAMAGE[damage](cache_file)
     assert text_of(load_corpus(text_file)) == VERSE
     if not cache_file.is_dir():

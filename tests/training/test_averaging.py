@@ -76,11 +76,11 @@ def test_averaging_can_start_on_resuming(settings_of):
 
 
 @pytest.mark.parametrize("theta", [np.zeros(3), np.float64(np.nan)])
-def test_damaged_weights_in_training(settings_of, tmp_path, theta):
+def test_corrupted_weights_in_training(settings_of, tmp_path, theta):
     trainer = begin(settings_of(ema=0.9)).trainer
     take(trainer, 5)
     model, state = load_training(trainer.saver.saved[-1])
     state.theta = np.broadcast_to(theta, state.theta.shape) if theta.ndim == 0 else theta
-    save(tmp_path / "damaged.npz", model, state)
+    save(tmp_path / "corrupted.npz", model, state)
     with pytest.raises(MinicharError, match="its training state does not match its model or is not finite"):
-        load_training(Path(tmp_path / "damaged.npz"))
+        load_training(Path(tmp_path / "corrupted.npz"))

@@ -56,15 +56,15 @@ class TestEvaluation:
         assert Evaluation(1e6, 0.0, 0.0, 1).perplexity == inf
 
 
-def test_damaged_weights_are_named_as_the_cause_of_a_loss_that_is_not_finite(model, ids):
+def test_corrupted_weights_are_named_as_the_cause_of_a_loss_that_is_not_finite(model, ids):
     """Finite weights can still be so large that the logits overflow."""
     readout, largest = model.parameters["readout.W"], np.finfo("float64").max
     readout[::2, -1], readout[1::2, -1] = largest, -largest
-    with pytest.raises(MinicharError, match=r"loss .* is not finite: its weights are damaged; use another"):
+    with pytest.raises(MinicharError, match=r"loss .* is not finite: its weights are corrupted; use another"):
         evaluate_whole(model, ids)
     split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
     for start in ("zero", "carried"):
-        with pytest.raises(MinicharError, match="not finite: its weights are damaged"):
+        with pytest.raises(MinicharError, match="not finite: its weights are corrupted"):
             evaluate_part(model, split, "val", start)
 
 

@@ -157,7 +157,7 @@ def test_a_non_finite_first_loss(trainer_of):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
-def test_a_model_damaged_by_the_last_update_is_not_saved(trainer_of, value):
+def test_a_model_corrupted_by_the_last_update_is_not_saved(trainer_of, value):
     trainer = trainer_of(eval_val_every=5)
     checkpoints, error = sabotage(trainer, 10, "readout.W", lambda view: view.__setitem__(0, value))
     assert re.match(r"training failed: .*Parameter readout\.W", error)

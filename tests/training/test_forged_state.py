@@ -1,4 +1,4 @@
-"""Test that a damaged or forged training state is rejected, and that its paths are not trusted."""
+"""Test that a corrupted or forged training state is rejected, and that its paths are not trusted."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ from minichar.training.start import resume
         ("training.random.uinteger", "x"),
     ],
 )
-def test_a_damaged_header_raises_a_minichar_error(stopped, tmp_path, where, value):
+def test_a_corrupted_header_raises_a_minichar_error(stopped, tmp_path, where, value):
     header, arrays = parts(stopped)
     set_at(header, where.split("."), value)
     path = put_together(tmp_path / "forged.npz", header, arrays)

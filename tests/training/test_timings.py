@@ -1,4 +1,4 @@
-"""Tests for the cache of training-step timings. A damaged or unwritable cache is never an error."""
+"""Tests for the cache of training-step timings. A corrupted or unwritable cache is never an error."""
 
 import json
 import os
@@ -108,7 +108,7 @@ GOOD = vars(ONE)
         ),
     ],
 )
-def test_a_damaged_cache_is_empty_and_can_be_written(path, content):
+def test_a_corrupted_cache_is_empty_and_can_be_written(path, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     assert load() == []

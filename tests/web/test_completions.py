@@ -161,7 +161,7 @@ def test_full_queue(client):
 @pytest.mark.parametrize(
     ("reason", "error", "status", "message"),
     [
-        ("error", "damaged", 500, "damaged"),
+        ("error", "corrupted", 500, "corrupted"),
         ("closing", "", 503, "generation was interrupted"),
         ("cancelled", "", 503, "generation was interrupted"),
     ],

@@ -412,11 +412,11 @@ def test_closing_ends_all_jobs(job_of, scheduler):
 
 
 def test_model_error_ends_the_job(model, job_of):
-    damaged = type(model)(model.config, model.vocabulary, model.parameters.twin())
-    damaged.parameters.flat[...] = 1e308
-    one = Scheduler(damaged, 2, 0, 0.0, LocalSnapshots())
+    corrupted = type(model)(model.config, model.vocabulary, model.parameters.twin())
+    corrupted.parameters.flat[...] = 1e308
+    one = Scheduler(corrupted, 2, 0, 0.0, LocalSnapshots())
     for _ in range(2):  # the scheduler is still running after the first error
-        job = job_of(damaged)
+        job = job_of(corrupted)
         one.submit(job)
         assert text_of(job) == ("", "error")
         assert "not finite" in job.error
