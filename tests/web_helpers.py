@@ -57,12 +57,13 @@ def accepts_connections(port):
 
 
 @contextmanager
-def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=()):
+def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=(), streams=12):
     """Serve a job queue in a thread of this process and yield the port."""
     from minichar.web.app import create_app
     from minichar.web.server import listen
 
-    server = listen(create_app(queue, per_client, keys), "127.0.0.1", port, streams=12, proxy=proxy)
+    app = create_app(queue, per_client, keys, total=streams)
+    server = listen(app, "127.0.0.1", port, streams, proxy)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

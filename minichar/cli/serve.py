@@ -177,6 +177,7 @@ def command(
         if opened:
             click.launch(address)
 
-    application = app.create_app(jobs, per_client, keys, hosts)
-    server.serve(application, host, port, columns + queue, ready, jobs.close, proxy)
+    streams = max(server.MIN_STREAMS, columns + queue)
+    application = app.create_app(jobs, per_client, keys, hosts, streams)
+    server.serve(application, host, port, streams, ready, jobs.close, proxy)
     click.echo("stopped", err=True)

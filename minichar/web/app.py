@@ -36,7 +36,11 @@ HEADERS = {
 
 
 def create_app(
-    queue: JobQueue, per_client: int = 0, keys: Sequence[str] = (), hosts: Sequence[str] = ()
+    queue: JobQueue,
+    per_client: int = 0,
+    keys: Sequence[str] = (),
+    hosts: Sequence[str] = (),
+    total: int = 0,
 ) -> flask.Flask:
     """Create the Flask application.
 
@@ -50,12 +54,14 @@ def create_app(
         API keys. Requests must send one of them, unless the sequence is empty. Each key counts as one client.
     hosts : sequence of str
         Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
+    total : int
+        Maximum number of concurrent requests that generate or read text; 0 for no limit.
     """
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     metrics = Metrics(queue)
     stalled = partial(notice, queue)
-    delivery = Delivery(queue, ConcurrencyLimit(per_client), metrics)
+    delivery = Delivery(queue, ConcurrencyLimit(per_client, total), metrics)
 
     @app.before_request
     def check_host_and_key() -> None:

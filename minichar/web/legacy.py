@@ -49,7 +49,7 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
             return flask.jsonify(responds=NOT_READY)
         try:
             slot = delivery.acquire(job_id)
-        except TooManyRequests:
+        except (TooManyRequests, Busy):
             return flask.jsonify(responds=NOT_READY)
         try:
             update = whole(delivery.queue.follow(job_id, 0))

@@ -1,4 +1,4 @@
-"""Limit the number of concurrent requests per client."""
+"""Limit the number of concurrent requests, per client and in total."""
 
 import ipaddress
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import TooManyRequests
 
-from minichar.web.job import ABANDONED_AFTER
+from minichar.web.job import ABANDONED_AFTER, Busy
 
 RETRY_AFTER = 2
 """Seconds after which a rejected client may retry."""
@@ -49,18 +49,20 @@ class Slot:
 
 
 class ConcurrencyLimit:
-    """Limit on the number of concurrent requests per client.
+    """Limit on the number of concurrent requests, per client and in total.
 
-    A job without a reader counts until it is cancelled.
+    For its client, a job without a reader counts until it is cancelled.
 
     Parameters
     ----------
     limit : int
         Maximum number of concurrent requests per client; 0 for no limit.
+    total : int
+        Maximum number of concurrent requests; 0 for no limit.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, total: int = 0) -> None:
+        self.limit, self.total = limit, total
         self._slots: set[Slot] = set()
         self._lock = threading.Lock()
 
@@ -71,6 +73,8 @@ class ConcurrencyLimit:
         ------
         TooManyRequests
             If the client has reached the limit.
+        Busy
+            If the clients together have reached the total.
         """
         now = time.monotonic()
         with self._lock:
@@ -83,6 +87,8 @@ class ConcurrencyLimit:
                     f"you already have {self.limit} requests in progress: wait for one to finish",
                     retry_after=RETRY_AFTER,
                 )
+            if self.total and sum(slot.expires == math.inf for slot in self._slots) >= self.total:
+                raise Busy("too many requests are in progress: try again later")
             self._slots -= resumed
             slot = Slot(client, job_id=job_id)
             self._slots.add(slot)

@@ -29,8 +29,10 @@ MAX_WAITING = 4096
 """Maximum number of connections without a request in progress. The oldest ones are closed first."""
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
+MIN_STREAMS = 1024
+"""Minimum number of threads for streams. An idle thread takes up 20 KiB of memory."""
 SPARE_THREADS = 64
-"""Number of threads for short requests, in addition to one per stream."""
+"""Number of threads for all other requests."""
 BACKLOG = 1024
 
 
@@ -52,7 +54,7 @@ def serve(
     port : int
         Port number; 0 for any free port.
     streams : int
-        Maximum number of concurrent streams.
+        Maximum number of concurrent requests that generate or read text.
     on_ready : callable
         Called with the URL when the server is ready to accept connections.
     close : callable
@@ -82,10 +84,12 @@ def serve(
 def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
-    At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
+    At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids. Its
+    warnings that a request waits for a thread are not logged either: there would be one per request.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(logging.WARNING)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
@@ -104,7 +108,6 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
         threads=threads,
         connection_limit=connections,
         cleanup_interval=CLEANUP_INTERVAL,
-        asyncore_use_poll=True,
         log_socket_errors=False,
         max_request_header_size=MAX_HEADER,
         max_request_body_size=MAX_BODY,

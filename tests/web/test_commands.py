@@ -10,7 +10,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 from toys import ONE_THREAD
-from web_helpers import TIMEOUT, request
+from web_helpers import LONG, TIMEOUT, request
 
 from minichar.cli import main
 from minichar.cli.redis_server import with_password
@@ -56,6 +56,7 @@ def test_serve_uses_the_best_checkpoint_and_stops_on_ctrl_c(serve, command):
     child.reader.join()
     assert child.output.endswith("stopped\n")
     assert "Traceback" not in child.output
+    assert " INFO " not in child.output
 
 
 def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
@@ -178,6 +179,28 @@ def test_the_limits_given_as_options_apply(command, monkeypatch, folder):
     names = ("--trusted-proxy", "::ffff:127.0.0.1", "--per-client", 1, "--memory", 1)
     assert command("serve", *names).exit_code == 0
     assert found[-1] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("queue", "minimum", "streams"), [(0, 3, 3), (2, 3, 4), (0, 1024, 1024)])
+def test_the_limit_on_streams(command, monkeypatch, queue, minimum, streams):
+    """Each stream occupies a thread, even if several read the same job."""
+
+    def check(app, host, port, threads, ready, close, proxy):
+        assert threads == streams
+        client = app.test_client()
+        first = client.post("/api/generate", json=LONG)
+        job = json.loads(next(first.response).decode().partition("data: ")[2])["job"]
+        held = [client.get(f"/api/generate/{job}") for _ in range(4)]
+        assert [response.status_code for response in held] == [
+            200 if n < streams else 503 for n in range(1, 5)
+        ]
+        for response in (first, *held):
+            response.close()
+        close()
+
+    monkeypatch.setattr(server, "MIN_STREAMS", minimum)
+    monkeypatch.setattr(server, "serve", check)
+    assert command("serve", "--columns", 2, "--queue", queue).exit_code == 0
 
 
 def test_serve_and_worker_wait_for_redis(serve, start):

@@ -32,6 +32,25 @@ def test_limit_per_client(queue):
     second.close()
 
 
+def test_limit_for_all_clients(queue):
+    """Only requests in progress count, because a job without a reader occupies no thread."""
+    client = create_app(queue, total=1).test_client()
+    first, _ = start(client)
+    other = {"environ_base": {"REMOTE_ADDR": "10.0.0.2"}}
+    rejected = client.post("/api/generate", json={}, **other)
+    assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
+    assert rejected.json["error"] == "too many requests are in progress: try again later"
+    first.close()
+    assert sum(queue.job_counts().values()) == 1
+    second, _ = start(client, **other)
+    second.close()
+
+
+def test_a_page_with_a_complete_text_does_not_count(queue):
+    client = create_app(queue, per_client=1).test_client()
+    assert [client.get("/plain").status_code for _ in range(2)] == [200, 200]
+
+
 def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch):
     """Otherwise, a client could start any number of jobs by repeatedly opening and closing streams."""
     client, document = create_app(queue, per_client=1).test_client(), {"length": 5, "stream": False}
