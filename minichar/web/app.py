@@ -16,9 +16,9 @@ from minichar.web.legacy import legacy_routes
 from minichar.web.metrics import Metrics
 from minichar.web.plain import plain_routes
 from minichar.web.queue import JobQueue
-from minichar.web.rate_limit import ConcurrencyLimit
+from minichar.web.rate_limit import ConcurrencyLimit, Slot
 from minichar.web.request import OPENAPI, BadRequest, Request
-from minichar.web.sse import document, events, notice
+from minichar.web.sse import begin, document, events, notice
 from minichar.web.static import static_routes
 
 MAX_BODY = 64 * 1024
@@ -68,13 +68,16 @@ def create_app(
         check_host(flask.request.host, hosts)
         flask.g.key = checked_key(keys)
 
+    def stream(slot: Slot, request: Request, after: int) -> flask.Response:
+        form = partial(events, stalled, slot.job_id, request)
+        return delivery.stream(slot, after, begin(slot.job_id, request, after), form)
+
     @app.post("/api/generate")
     def generate() -> flask.Response:
         data = json_body()
         slot, request = delivery.submit(Request.from_json(data))
         if data.get("stream", True):
-            form = partial(events, stalled, slot.job_id, request, request.start)
-            return delivery.stream(slot, request.start, form)
+            return stream(slot, request, request.start)
         return delivery.document(slot, request.start, partial(document, request))
 
     @app.get("/api/generate/<job>")
@@ -88,7 +91,7 @@ def create_app(
             raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
         request = queue.request(job)
         after = max(after, request.start)
-        return delivery.stream(delivery.acquire(job), after, partial(events, stalled, job, request, after))
+        return stream(delivery.acquire(job), request, after)
 
     @app.delete("/api/generate/<job>")
     def cancel(job: str) -> tuple[str, int]:

@@ -81,21 +81,25 @@ class Completion:
         choice["text"] = self.prefix + choice["text"]
         return self._envelope(choice) | {"usage": self._usage(update)}
 
-    def events(self, updates: Iterator[Update | None]) -> Iterator[str]:
-        """Yield the server-sent events for the text of a job."""
-        if self.prefix:
-            yield event(self._envelope(self._choice(Update(self.prefix, Details(), 0))))
-        for update in updates:
-            if update is None:
-                yield KEEP_ALIVE
-            elif update.reason in (None, "length", "stop"):
-                yield event(self._envelope(self._choice(update)))
-                if update.reason and self.form.usage:
-                    yield event(self._envelope() | {"usage": self._usage(update)})
-            else:
-                yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
-                return
-        yield "data: [DONE]\n\n"
+    def begin(self) -> str:
+        """Return the server-sent event that precedes the generated text, or an empty string."""
+        if not self.prefix:
+            return ""
+        return event(self._envelope(self._choice(Update(self.prefix, Details(), 0))))
+
+    def events(self, update: Update | None, after: int) -> Iterator[str]:
+        """Yield the server-sent events for an update of the job."""
+        if update is None:
+            yield KEEP_ALIVE
+            return
+        if update.reason not in (None, "length", "stop"):
+            yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
+            return
+        yield event(self._envelope(self._choice(update)))
+        if update.reason and self.form.usage:
+            yield event(self._envelope() | {"usage": self._usage(update)})
+        if update.reason:
+            yield "data: [DONE]\n\n"
 
     def _envelope(self, *choices: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -142,7 +146,7 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
         slot, request = delivery.submit(wanted)
         completion = Completion(slot.job_id, request, form, int(time.time()))
         if form.stream:
-            return delivery.stream(slot, 0, completion.events)
+            return delivery.stream(slot, 0, completion.begin(), completion.events)
         return delivery.document(slot, 0, completion.document)
 
     @routes.get("/v1/models")

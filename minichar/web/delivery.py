@@ -16,6 +16,7 @@ from minichar.web.rate_limit import ConcurrencyLimit, Slot, client_name
 from minichar.web.request import Request
 
 Updates = Iterator[Update | None]
+Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of bytes of a document to send at a time."""
 BUILDING = threading.Lock()
@@ -44,7 +45,7 @@ class Delivery:
         self.queue, self.limit, self.metrics = queue, limit, metrics
 
     def acquire(self, job_id: str = "") -> Slot:
-        """Count the current HTTP request towards its client's limit."""
+        """Count the current HTTP request towards the limits."""
         return self.limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
 
     def submit(self, request: Request) -> tuple[Slot, Request]:
@@ -62,17 +63,20 @@ class Delivery:
         slot.close()
         self.queue.leave(slot.job_id)
 
-    def stream(self, slot: Slot, after: int, form: Callable[[Updates], Iterator[str]]) -> flask.Response:
+    def stream(self, slot: Slot, after: int, begin: str, form: Form) -> flask.Response:
         """Return a response that streams the text of a job after the first `after` characters.
 
         Parameters
         ----------
         slot : Slot
         after : int
+        begin : str
+            Server-sent events that precede the text; may be empty.
         form : callable
-            Function that converts updates to server-sent events.
+            Function that converts an update, or None if there is no news, to server-sent events. Its second
+            argument is the number of characters before the update.
         """
-        response = flask.Response(form(self._updates(slot, after)), mimetype="text/event-stream")
+        response = flask.Response(self._events(slot, after, begin, form), mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
         response.call_on_close(partial(self.close, slot))
         return response
@@ -122,17 +126,17 @@ class Delivery:
     def _follow(self, slot: Slot, after: int) -> Updates:
         return self.metrics.count(self.queue.follow(slot.job_id, after))
 
-    def _updates(self, slot: Slot, after: int) -> Updates:
-        """Yield updates until the job ends. Exceptions become updates, because the status is already sent."""
-        end = after
+    def _events(self, slot: Slot, after: int, begin: str, form: Form) -> Iterator[str]:
+        """Yield events until the job ends. Exceptions become events, because the status is already sent."""
+        yield begin
         try:
             for update in self._follow(slot, after):
-                if update is None:
-                    yield None
-                else:
-                    yield from pieces(update)
-                    end = update.end
+                for piece in (None,) if update is None else pieces(update):
+                    yield from form(piece, after)
+                    if piece is not None:
+                        after = piece.end
             slot.release()
         except Exception:
             logging.exception("job %s failed", slot.job_id)
-            yield Update("", Details(), end, "error", "internal error: see the server log")
+            failure = Update("", Details(), after, "error", "internal error: see the server log")
+            yield from form(failure, after)

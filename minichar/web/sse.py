@@ -29,40 +29,42 @@ def notice(queue: JobQueue, job_id: str) -> Notice | None:
     return None if position is None else {"what": "waiting", "position": position}
 
 
+def begin(job_id: str, request: Request, after: int) -> str:
+    """Return the server-sent event that precedes the text of a job after the first `after` characters."""
+    return event("begin", after, {"job": job_id, "model": request.model, "seed": request.seed, "from": after})
+
+
 def events(
     stalled: Callable[[str], Notice | None],
     job_id: str,
     request: Request,
+    update: Update | None,
     after: int,
-    updates: Iterator[Update | None],
 ) -> Iterator[str]:
-    """Yield the server-sent events for the text of a job after the first `after` characters.
+    """Yield the server-sent events for an update of a job.
 
     Parameters
     ----------
     stalled : callable
-        Called while there is no new text; returns the notice for a job, if there is one.
+        Called if there is no new text; returns the notice for a job, if there is one.
     job_id : str
     request : Request
+    update : Update or None
     after : int
-    updates : iterator of Update or None
+        Number of characters before the update.
     """
-    begin = {"job": job_id, "model": request.model, "seed": request.seed, "from": after}
-    yield event("begin", after, begin)
-    for update in updates:
-        if update is None:
-            told = stalled(job_id)
-            yield event("notice", after, told) if told else KEEP_ALIVE
-            continue
-        after = update.end
-        if update.restarted:
-            yield event("notice", update.end, {"what": "restarted"})
-        if update.text:
-            details = {"details": list(update.details)} if request.alternatives else {}
-            yield event("text", update.end, {"text": update.text, **details})
-        if update.reason:
-            error = {"error": update.error} if update.error else {}
-            yield event("end", update.end, {"reason": update.reason, **error})
+    if update is None:
+        told = stalled(job_id)
+        yield event("notice", after, told) if told else KEEP_ALIVE
+        return
+    if update.restarted:
+        yield event("notice", update.end, {"what": "restarted"})
+    if update.text:
+        details = {"details": list(update.details)} if request.alternatives else {}
+        yield event("text", update.end, {"text": update.text, **details})
+    if update.reason:
+        error = {"error": update.error} if update.error else {}
+        yield event("end", update.end, {"reason": update.reason, **error})
 
 
 def document(request: Request, update: Update) -> dict[str, Any]:

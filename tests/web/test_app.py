@@ -8,8 +8,7 @@ import pytest
 from web_helpers import CHARACTERS, events_of, validate, wait_for
 
 from minichar.web.app import create_app
-from minichar.web.details import Details
-from minichar.web.job import Busy, Update
+from minichar.web.job import Busy
 from minichar.web.plain import MAX_PROMPT
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import OPENAPI
@@ -244,31 +243,3 @@ def test_busy_responses_include_retry_after(queue, error):
     assert (health.status_code, health.json) == (503, {"status": "unavailable", "models": 0})
     client = create_app(FailingQueue([], error)).test_client()
     assert "no worker" in client.post("/api/generate", json={}).json["error"]
-
-
-def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, caplog):
-    def fail(job, after):
-        yield Update("ab", Details(), 2)
-        raise RuntimeError("boom")
-
-    monkeypatch.setattr(queue, "follow", fail)
-    last = events_of(create_app(queue).test_client().post("/api/generate", json={})).all[-1]
-    assert last == ("end", 2, {"reason": "error", "error": "internal error: see the server log"})
-    assert "boom" in caplog.text
-
-
-def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
-    failed, restarted = Update("", Details(), 2, "error", "damaged"), Update("", Details(), 2, restarted=True)
-    updates = [None, Update("ab", Details(), 2), restarted, failed]
-    monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
-    monkeypatch.setattr(queue, "position", lambda job: None)
-    client = create_app(queue).test_client()
-    response = client.post("/api/generate", json={"seed": 1})
-    assert b"\n: keep-alive\n\n" in response.data  # reveals whether the client has disconnected
-    assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
-        ("text", {"text": "ab"}),
-        ("notice", {"what": "restarted"}),
-        ("end", {"reason": "error", "error": "damaged"}),
-    ]
-    document = client.post("/api/generate", json={"seed": 1, "stream": False}).json
-    assert (document["text"], document["reason"], document["error"]) == ("ab", "error", "damaged")
