@@ -9,7 +9,7 @@ from typing import Any
 import flask
 
 from minichar.web.details import Details
-from minichar.web.job import Update, merge, pieces
+from minichar.web.job import Busy, Update, merge, pieces
 from minichar.web.metrics import Metrics
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit, Slot, client_name
@@ -19,6 +19,9 @@ Updates = Iterator[Update | None]
 Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of bytes of a document to send at a time."""
+MAX_DOCUMENTS = 128 * 2**20
+"""Total size in bytes of the documents being sent at which no more are built. A document has at most about
+5 MiB, so a client cannot reach this limit with the 16 requests that it may have by default."""
 BUILDING = threading.Lock()
 """Held while a document is built, which takes 20 MB of memory for the longest text with alternatives."""
 
@@ -43,6 +46,7 @@ class Delivery:
 
     def __init__(self, queue: JobQueue, limit: ConcurrencyLimit, metrics: Metrics) -> None:
         self.queue, self.limit, self.metrics = queue, limit, metrics
+        self._sending = 0
 
     def acquire(self, job_id: str = "") -> Slot:
         """Count the current HTTP request towards the limits."""
@@ -101,11 +105,19 @@ class Delivery:
         after : int
         form : callable
             Function that converts the text to a JSON object.
+
+        Raises
+        ------
+        Busy
+            If too many other documents are being sent.
         """
+        body = b""
 
         def end() -> None:
             slot.release()
             self.close(slot)
+            with BUILDING:
+                self._sending -= len(body)
 
         try:
             update = merge(self._follow(slot, after))
@@ -114,7 +126,10 @@ class Delivery:
             raise
         try:
             with BUILDING:
+                if self._sending >= MAX_DOCUMENTS:
+                    raise Busy("too many long texts are being sent: try again later")
                 body = flask.jsonify(form(update)).data
+                self._sending += len(body)
         except BaseException:
             end()
             raise

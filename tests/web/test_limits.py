@@ -80,6 +80,25 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
     assert client.post("/api/generate", json={"length": 1, "stream": False}).json["text"]
 
 
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [("/api/generate", {"length": 99, "stream": False}), ("/v1/completions", {"max_tokens": 99})],
+)
+def test_unsent_documents_of_all_clients_are_limited(queue, monkeypatch, path, data):
+    """Otherwise, many clients that read slowly could use up the memory."""
+    client = create_app(queue).test_client()
+    with client.post(path, json=data | {"seed": 5}) as sent:
+        monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", sent.content_length + 1)
+    held = [client.post(path, json=data | {"seed": 5}) for _ in range(3)]
+    assert [response.status_code for response in held] == [200, 200, 503]
+    assert held[2].headers["Retry-After"] == "2"
+    assert "too many long texts are being sent: try again later" in held[2].text
+    assert "event: end" in client.post("/api/generate", json={"length": 5}).text
+    for response in held:
+        response.close()
+    assert client.post(path, json=data).status_code == 200
+
+
 def test_a_document_that_cannot_be_built_does_not_count(queue, monkeypatch):
     client = create_app(queue, per_client=1).test_client()
     monkeypatch.setattr(Completion, "document", lambda *_: 1 / 0)
