@@ -92,7 +92,7 @@ def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, 
     monkeypatch.setattr("minichar.cli.sweep_report.REFRESH", 0.0)
     words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 1)
     said = cli("sweep", *words).stderr
-    assert "up to 1 trial of rnn-size=4,8\n" in said
+    assert "up to 1 trial over rnn-size=4,8\n" in said
     assert re.search(r"trial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}", said)
 
 
