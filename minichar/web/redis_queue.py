@@ -130,12 +130,13 @@ class RedisQueue(JobQueue):
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job, and return whether it was waiting; a worker ends a running job within a second."""
+        try:
+            model = self.request(job_id).model
+        except KeyError:
+            return False  # anyone can send any id, so nothing is stored for an unknown one
         with redis_errors():
             self._store.put("cancelled", job_id, "", KEEP)
-            request = self._store.get("request", job_id)
-            return request is not None and self._store.remove_waiting(
-                queue_name(Request.load(request).model), job_id
-            )
+            return self._store.remove_waiting(queue_name(model), job_id)
 
     def job_counts(self) -> dict[str, int]:
         """Return the number of unfinished jobs."""

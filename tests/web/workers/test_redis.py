@@ -137,6 +137,16 @@ def test_cancelled_and_abandoned_jobs_leave_the_queue(queue, redis_url, model):
         reading.join()
 
 
+def test_cancelling_an_unknown_job_stores_nothing(queue):
+    """Otherwise, anyone could fill Redis."""
+    client = create_app(queue).test_client()
+    for job_id in ("unknown", "x" * 16000, "%ED%A0%80", "山"):
+        assert client.delete(f"/api/generate/{job_id}").status_code == 204
+    assert [*queue._store.client.scan_iter("minichar:cancelled:*")] == []
+    assert not queue.cancel("unknown")
+    assert not queue.cancel("\ud800")
+
+
 def test_a_worker_does_not_start_a_job_that_was_cancelled(queue, running_worker, monkeypatch):
     monkeypatch.setattr(running_worker.schedulers["toy"], "submit", lambda job: pytest.fail("called"))
     for job_id, kind in (("cancelled", "cancelled"), ("unread", "attempts")):
