@@ -136,7 +136,7 @@ class Store:
     def expire_queue(self, queue: str) -> None:
         """Set an expiry on the keys of a queue, because Dramatiq does not.
 
-        Workers call this method with every heartbeat.
+        Workers call this method with every heartbeat, and when they have taken a job.
         """
         names = ("__heartbeats__", f"__acks__.{self.broker.broker_id}.{queue}")
         with self.client.pipeline() as pipeline:

@@ -227,6 +227,7 @@ class Worker:
             return
 
     def _start(self, model: str, task: Task) -> None:
+        self.store.expire_queue(queue_name(model))  # includes the key that marks the job as taken
         serialized = self.store.get("request", task.job_id)
         published = self.store.updates(task.job_id)
         text = ""

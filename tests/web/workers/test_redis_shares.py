@@ -1,5 +1,6 @@
 """Test how workers share the jobs of a queue."""
 
+import time
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ from redis_helpers import worker_in_thread
 from web_helpers import LONG, wait_for
 
 from minichar.web import redis_queue, worker
+from minichar.web.jobs import KEEP
 from minichar.web.request import Request
 from minichar.web.worker import Worker
 
@@ -84,3 +86,33 @@ def test_shares_are_in_proportion_to_the_columns(queue, redis_url, model, take):
     for _ in range(8):
         queue.submit(Request.from_json(LONG | {"model": "a"}))
     assert (take(small, 0.0, 16, "a"), take(large, 0.0, 16, "a")) == (2, 6)
+
+
+def test_every_key_expires_even_if_the_only_worker_dies_at_once(queue, redis_url, model, take):
+    """The worker sends no heartbeat after the server has queued the jobs or after it has taken one."""
+    one, store = Worker(redis_url, {"toy": model}, 1, pace=100.0), queue._store
+
+    def without_expiry():
+        return [key for key in store.client.scan_iter() if not 0 < store.client.pttl(key) <= 1000 * KEEP]
+
+    store.announce(one.id, one.announcement)
+    for _ in range(2):
+        queue.submit(Request.from_json(LONG))
+    assert without_expiry() == []
+    assert take(one, 0.0, 1) == 1
+    name = redis_queue.queue_name("toy")
+    assert store.client.exists(f"minichar:__acks__.{one.store.broker.broker_id}.{name}")
+    assert without_expiry() == []
+
+
+def test_a_worker_is_dead_after_five_seconds_without_a_heartbeat(queue, redis_url, model, take):
+    dead, other = (Worker(redis_url, {"toy": model}, 1, pace=100.0) for _ in range(2))
+    dead.store.announce(dead.id, dead.announcement)
+    client = queue._store.client
+    assert 4000 < client.pttl(f"minichar:worker:{dead.id}") <= 5000
+    queue.submit(Request.from_json(LONG))
+    assert take(dead, 0.0, 2) == 1
+    for seconds, taken in ((4.0, 0), (5.1, 1)):
+        last = 1000 * (time.time() - seconds)
+        client.zadd("minichar:__heartbeats__", {dead.store.broker.broker_id: last})
+        assert take(other, 0.0, 2) == taken
