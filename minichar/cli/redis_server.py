@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import click
 
@@ -23,15 +23,15 @@ def with_password(url: str, file: Path | None) -> str:
     password = os.environ.get(PASSWORD, "") if file is None else read_text(file).strip()
     try:
         parts = urlsplit(url)
-        given = parts.password
+        given = parts.password is not None or "password" in parse_qs(parts.query)
     except ValueError:
         return url  # the error is reported when the URL is used
-    if given is not None:
+    if given:
         click.echo(f"warning: other users can see a password in --redis; set {PASSWORD} instead", err=True)
-    if not password or given is not None:
+    if not password or given:
         return url
     host = parts.netloc.rpartition("@")[2]
-    user = quote(parts.username or "", safe="")
+    user = parts.username or ""  # percent-encoded, unlike the password
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 

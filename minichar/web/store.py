@@ -38,6 +38,8 @@ UNSEEN_AFTER = 3 * ABANDONED_AFTER
 CONNECTIONS = 32
 """Maximum number of connections in a pool. Threads wait up to `POOL_TIMEOUT` seconds for a free one."""
 POOL_TIMEOUT = 20
+SOCKET_TIMEOUT = 5.0
+"""Seconds after which a command without a reply fails. Older versions of redis-py would wait forever."""
 NAMESPACE = "minichar"
 
 Entry = tuple[str, str]
@@ -82,7 +84,8 @@ class Store:
     def problem(self) -> str | None:
         """Return why Redis cannot be reached, or None if it can."""
         try:
-            with redis.Redis.from_url(self._url, retry=Retry(NoBackoff(), 0)) as once:
+            retry = Retry(NoBackoff(), 0)
+            with redis.Redis.from_url(self._url, socket_timeout=SOCKET_TIMEOUT, retry=retry) as once:
                 once.ping()
         except redis.RedisError as error:
             return f"cannot connect to Redis at {self.address}: {error}"
@@ -265,7 +268,12 @@ def client(url: str, retries: int, **options: Any) -> Any:  # the types differ b
     """
     retry = Retry(ExponentialBackoff(cap=2, base=0.05), retries)
     pool = redis.BlockingConnectionPool.from_url(
-        url, max_connections=CONNECTIONS, timeout=POOL_TIMEOUT, retry=retry, **options
+        url,
+        max_connections=CONNECTIONS,
+        timeout=POOL_TIMEOUT,
+        socket_timeout=SOCKET_TIMEOUT,
+        retry=retry,
+        **options,
     )
     return redis.Redis(connection_pool=pool)
 
