@@ -145,9 +145,8 @@ class RedisQueue(JobQueue):
             return {"unfinished": sum(self._store.unfinished(queue) for queue in queues)}
 
     def close(self) -> None:
-        """Close the connections to Redis. Workers continue jobs that still have a reader."""
+        """End all readers. Workers continue jobs that still have a reader on another server."""
         self._subscriber.close()
-        self._store.close()
 
 
 def entry_number(entry: str) -> tuple[int, ...]:

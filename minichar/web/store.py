@@ -245,11 +245,6 @@ class Store:
             if any(announced["name"] == model for announced in worker["models"])
         )
 
-    def close(self) -> None:
-        """Close all connections."""
-        self.client.close()
-        self.broker.client.close()
-
 
 def address(url: str) -> str:
     """Return the host, port and database of a Redis URL, without the password."""

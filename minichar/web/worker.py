@@ -139,7 +139,7 @@ class Worker:
         """
         takers = [threading.Thread(target=self._take_jobs, args=(name,), daemon=True) for name in self.infos]
         publisher = threading.Thread(target=self._publish, args=(takers,), daemon=True)
-        heart = threading.Thread(target=self._send_heartbeats, args=(on_ready,), daemon=True)
+        heart = threading.Thread(target=self._send_heartbeats, args=(on_ready, publisher), daemon=True)
         for thread in (*takers, publisher, heart):
             thread.start()
         while publisher.is_alive() or heart.is_alive():
@@ -151,23 +151,31 @@ class Worker:
             time.sleep(POLL_INTERVAL)
         for scheduler in self.schedulers.values():
             scheduler.close()
-        self.store.close()
 
-    def _send_heartbeats(self, on_ready: Callable[[], None]) -> None:
-        """Announce this worker, send heartbeats while its queues are not polled, and finally withdraw it."""
+    def _send_heartbeats(self, on_ready: Callable[[], None], publisher: threading.Thread) -> None:
+        """Announce this worker until it stops, and send heartbeats until its jobs have ended."""
         while not self.stopping.is_set():
             with errors_logged():
                 self.store.announce(self.id, self.announcement)
                 for name in self.infos:
                     self._total_columns[name] = max(self.store.columns(name), self.columns)
-                    self.store.broker.do_qsize(queue_name(name))
-                    self.store.expire_queue(queue_name(name))
+                self._keep_jobs()
                 if not self.ready.is_set():
                     self.ready.set()
                     on_ready()
             self.stopping.wait(HEARTBEAT_INTERVAL)
         with suppress(redis.RedisError):  # the announcement will expire
             self.store.withdraw(self.id)
+        while publisher.is_alive():
+            with errors_logged():
+                self._keep_jobs()
+            publisher.join(HEARTBEAT_INTERVAL)
+
+    def _keep_jobs(self) -> None:
+        """Prevent other workers from taking over the jobs of this one, and the queues from expiring."""
+        for name in self.infos:
+            self.store.broker.do_qsize(queue_name(name))  # any command is a heartbeat
+            self.store.expire_queue(queue_name(name))
 
     def _take_jobs(self, model: str) -> None:
         """Take jobs from the queue of a model, and start them."""

@@ -132,6 +132,20 @@ def test_stopped_worker_completes_its_jobs(port, work, folder, sampled):
         assert response.status == 503
 
 
+def test_stopped_worker_does_not_lose_its_jobs_to_another_one(queue, redis_url, model, monkeypatch):
+    """Completing the jobs takes longer than the heartbeat timeout."""
+    monkeypatch.setattr("minichar.web.store.HEARTBEAT_TIMEOUT", 1.0)
+    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
+    with worker_in_thread(redis_url, model) as first:
+        job_id = queue.submit(Request.from_json({"length": 9000, "seed": 5}))
+        wait_for(lambda: first.tasks["toy"])
+        with worker_in_thread(redis_url, model):
+            first.stopping.set()
+            updates = [update for update in queue.follow(job_id, 0) if update]
+    assert (updates[-1].end, updates[-1].reason) == (9000, "length")
+    assert not any(update.restarted for update in updates)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_path, number):
     port = free_port()
