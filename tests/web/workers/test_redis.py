@@ -11,7 +11,6 @@ from minichar import generate
 from minichar.web import legacy, redis_queue
 from minichar.web.app import create_app
 from minichar.web.job import Busy
-from minichar.web.jobs import KEEP_ALTERNATIVES
 from minichar.web.queue import Unavailable
 from minichar.web.request import BadRequest, Request
 
@@ -76,10 +75,10 @@ def test_alternatives_expire_soon_after_the_end_but_not_before(queue, running_wo
     job_id = queue.submit(Request.from_json(LONG | {"alternatives": True}))
     updates = filter(None, queue.follow(job_id, 0))
     assert next(updates).details
-    assert min(left(job_id)) > KEEP_ALTERNATIVES
+    assert min(left(job_id)) > 30
     queue.cancel(job_id)
     assert list(updates)[-1].reason == "cancelled"
-    assert 0 < max(left(job_id)) <= KEEP_ALTERNATIVES
+    assert 0 < max(left(job_id)) <= 30
 
 
 def test_full_queue_rejects_jobs(queue, redis_url, model):
