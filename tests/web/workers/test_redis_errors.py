@@ -1,11 +1,14 @@
 """Test invalid Redis URLs, jobs that fail, and errors in the threads of servers and workers."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from redis_helpers import run, text_of, worker_in_thread
 from web_helpers import wait_for
 
 from minichar import MinicharError
-from minichar.web import worker
+from minichar.web import subscriber, worker
 from minichar.web.request import Request
 from minichar.web.store import Store
 
@@ -29,11 +32,18 @@ def fail_once(error):
 def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
     queue, running_worker, sampled, monkeypatch, caplog
 ):
-    request = Request.from_json({"length": 300, "seed": 5})
+    slept, request = [], Request.from_json({"length": 300, "seed": 5})
+
+    def sleep(seconds):
+        slept.append(seconds)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     monkeypatch.setattr(queue._store, "read", fail_once(RuntimeError("boom"))(queue._store.read))
     assert text_of(queue, queue.submit(request)) == ("", "closing")
     assert "boom" in caplog.text
     assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
+    assert max(slept) == 1.0  # a persistent error must not fill the log
 
 
 @pytest.mark.parametrize("method", ["add", "unfinished", "expire_queue", "abandoned"])

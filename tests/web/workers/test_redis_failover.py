@@ -67,7 +67,7 @@ def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sample
     queue.close()
 
 
-def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch):
+def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch, caplog):
     monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
     port = free_port()
@@ -94,6 +94,7 @@ def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, samp
             job_id = queue.submit(Request.from_json({"length": 50, "seed": 5}))
             assert text_of(queue, job_id) == (sampled(50), "length")
         queue.close()
+    assert "unexpected error" not in caplog.text
 
 
 @pytest.fixture
