@@ -104,6 +104,7 @@ def test_requests_without_a_worker_and_invalid_requests(queue, redis_url, model)
         with pytest.raises(KeyError):
             queue.request("none")
     assert queue.models() == []
+    assert not queue._store.client.exists("minichar:workers")
 
 
 def test_position_of_a_waiting_job(queue, redis_url, model):
