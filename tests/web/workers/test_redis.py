@@ -130,8 +130,10 @@ def test_cancelled_and_abandoned_jobs_leave_the_queue(queue, redis_url, model):
             job_id = queue.submit(Request.from_json(LONG))
             assert queue.cancel(job_id)
             assert text_of(queue, job_id) == ("", "cancelled")
-        queue._store.client.delete(f"minichar:seen:{queue.submit(Request.from_json(LONG))}")
-        wait_for(lambda: queue.job_counts() == {"unfinished": 1})
+        abandoned = queue.submit(Request.from_json(LONG))
+        queue._store.client.delete(f"minichar:seen:{abandoned}")
+        assert wait_for(lambda: queue._store.updates(abandoned))[-1].reason == "cancelled"
+        assert queue._store.updates(running)[-1].reason is None
         assert queue.submit(Request.from_json(LONG))
         assert not queue.cancel(running)
         reading.join()

@@ -69,6 +69,13 @@ def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):
     (update,) = (update for update in queue.follow("deadly", 0) if update)
     assert (update.reason, "5 workers died" in update.error) == ("error", True)
 
+    store.put("request", "last", Request.from_json({"model": "toy", "length": 5}).dump(), 60)
+    store.put("seen", "last", "", 60)
+    for _ in range(worker.MAX_ATTEMPTS - 1):
+        store.increment("attempts", "last")
+    run(running_worker, "last")
+    assert text_of(queue, "last")[1] == "length"
+
     store.put("request", "unknown", Request.from_json({"model": "toy", "prime": "☃"}).dump(), 60)
     run(running_worker, "unknown")
     (update,) = (update for update in queue.follow("unknown", 0) if update)
