@@ -1,13 +1,15 @@
 """Test readers of jobs in Redis: what they read, when they end, and the connections they need."""
 
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 from redis_helpers import text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
-from minichar.web import legacy, redis_queue
+from minichar.web import legacy, redis_queue, subscriber
 from minichar.web.app import create_app
 from minichar.web.details import Details
 from minichar.web.job import Update
@@ -33,6 +35,15 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
     queue.leave(job_id)
     assert 0 < left() <= 10
     queue.cancel(job_id)
+
+
+def test_a_server_renews_its_readers_long_before_their_jobs_are_abandoned(queue, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
+    with queue._subscriber.reader("job"):
+        for _ in range(2):
+            wait_for(lambda: queue._store.client.delete("minichar:seen:job"), seconds=10)
+            clock[0] += 3.0
 
 
 def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker, monkeypatch):
