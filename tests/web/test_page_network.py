@@ -3,6 +3,7 @@
 import socket
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import optional
 import pytest
@@ -111,6 +112,37 @@ def test_link_is_opened_when_the_first_worker_has_started(visit, port, sampled):
     assert text_of(page) == sampled(40, "a")
 
 
+def reply(answer, route):
+    route.fulfill(**answer)
+
+
+def test_page_says_why_it_cannot_load_the_models(visit, port, demo, monkeypatch):
+    def down():
+        raise Unavailable("Redis is not responding: try again later")
+
+    first = visit(port)
+    expect_status(first)
+    page = first.context.new_page()
+    monkeypatch.setattr(demo, "models", down)
+    page.goto(f"http://127.0.0.1:{port}/")
+    expect(page.locator("#status")).to_have_text("The service is temporarily unavailable. Retrying…")
+    page.click("#language")
+    expect(page.locator("#status")).to_have_text("服务暂时不可用，正在重试……")
+    expect(page.locator("#status")).to_have_class("error")
+    monkeypatch.undo()
+    expect_status(page, "已达到长度上限")  # of the example
+    page.click("#language")
+    for answer, words in (
+        ({"status": 502, "body": "<html>"}, "The server returned error 502. Retrying…"),
+        ({"status": 200, "body": "<html>"}, "The server cannot be reached. Retrying…"),
+        ({"status": 401, "json": {"error": "x"}}, "This server requires an API key"),
+    ):
+        page = first.context.new_page()
+        page.route("**/api/models", partial(reply, answer))
+        page.goto(f"http://127.0.0.1:{port}/")
+        expect_status(page, words)
+
+
 @contextmanager
 def busy_server(model):
     """Serve with one column, taken by a long text. Yield the queue, the port and the id of its job."""
@@ -149,7 +181,7 @@ def test_page_says_that_all_workers_are_gone(visit, model, monkeypatch):
         expect_status(page, "500 characters")
         monkeypatch.setattr(queue, "submit", gone)
         generate(page, "a")
-        expect_status(page, "No worker is running")
+        expect_status(page, "The service is temporarily unavailable")
         monkeypatch.undo()
         expect_status(page, "300 characters")
 

@@ -1,6 +1,6 @@
 // The list of models, and their descriptions in the language of the page.
 
-import { $, number, pause, setError, setStatus, state, t } from "./state.js";
+import { $, number, pause, setError, setServerError, setStatus, state, t } from "./state.js";
 import { remembered } from "./storage.js";
 
 export const modelNamed = (name) => state.models.find((model) => model.name === name);
@@ -43,14 +43,19 @@ export function describeModel() {
   $("about").textContent = t("about", { cell: cell.toUpperCase(), ...sizes }) + measured;
 }
 
+function showProblem(response, body) {
+  if (response && !response.ok) setServerError(response.status, body?.code);
+  else setError(body ? "no_worker" : "unreachable");
+}
+
 export async function loadModels() {
   for (;;) {
     const response = await fetch("api/models").catch(() => null);
-    const body = response?.ok ? await response.json().catch(() => null) : null;
+    const body = await response?.json().catch(() => null);
     state.models = body?.models ?? [];
     if (state.models.length) break;
     if (response?.status === 401) return setError("key_required");
-    if (!state.request) setError(body ? "no_worker" : "unreachable"); // a text reports its own errors
+    if (!state.request) showProblem(response, body); // a text reports its own errors
     await pause(2);
   }
   showModels();

@@ -37,6 +37,14 @@ export function setStatus(key, values = {}, error = false) {
 
 export const setError = (key, values = {}) => setStatus(key, values, true);
 
+// Show why the server could not answer a request that the page sends again.
+export function setServerError(status, code) {
+  if (code === "unavailable") setError("unavailable");
+  else if (status === 429) setError("too_many");
+  else if (status === 503) setError("busy");
+  else setError("server_error", { status });
+}
+
 // Fields of the API whose label on the page has another name.
 const LABELS = { top_k: "topk", top_p: "topp", stop: "until", unknown: "skip", branches: "alternatives" };
 

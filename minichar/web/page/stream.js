@@ -5,7 +5,7 @@
 
 import { named } from "./characters.js";
 import { unknownCharacters } from "./models.js";
-import { pause, setError, setStatus, state } from "./state.js";
+import { pause, setError, setServerError, setStatus, state } from "./state.js";
 
 const SILENCE = 10; // seconds; the server sends at least a comment every second
 
@@ -52,11 +52,10 @@ async function showRejection(response, request, signal) {
   if (signal.aborted) return null; // the page shows something else by now
   const again = Number(response.headers.get("Retry-After")) || 2;
   const { status } = response;
-  if (code === "unavailable") setError("no_worker");
-  else if (status === 429) setError("too_many");
-  else if (status === 503) setError("busy");
-  else if (status >= 500) setError("server_error", { status });
-  if (status === 429 || status >= 500) return again;
+  if (status === 429 || status >= 500) {
+    setServerError(status, code);
+    return again;
+  }
   const unknown = status === 409 ? unknownCharacters(request).map(named).join(" ") : "";
   if (unknown) setError("not_in_vocabulary", { unknown });
   else if (code === "model_not_found") setError("model_gone");
