@@ -5,7 +5,8 @@ from importlib.util import find_spec
 
 import optional
 import pytest
-from page_helpers import expect_status, generate, show_surprisal, wait_for_characters
+from page_helpers import LONG, expect_status, generate, show_surprisal, wait_for_characters
+from web_helpers import wait_for
 
 from minichar.web.queue import Unavailable
 
@@ -61,6 +62,35 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, scheme, locale,
     expect_status(page, {"en": "No worker is running", "zh-CN": "没有正在运行的工作进程"}[locale])
     check(page)
     page.click("#stop")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"forced_colors": "active"},
+        {"color_scheme": "dark", "locale": "zh-CN", "viewport": {"width": 320, "height": 800}},
+    ],
+)
+def test_interrupted_states_have_no_violations(visit, port, options):
+    page = visit(port, **options)
+    page.check("#surprisal")
+    generate(page, "山", LONG, temperature=1)
+    expect(page.locator("#text .known").nth(50)).to_be_attached()
+    page.click("#text [data-i='20']")
+    expect(page.locator("#text")).to_have_attribute("aria-busy", "true")
+    check(page)
+    page.route("**/api/generate", lambda route: route.abort())
+    generate(page)
+    expect_status(page, {"en": "Connection lost", "zh-CN": "连接已断开"}[options.get("locale", "en")])
+    check(page)
+    held = []
+    page.route("**/api/models", lambda route: held.append(route), times=1)
+    page.reload()
+    wait_for(lambda: held or page.wait_for_timeout(20))
+    check(page)
+    held[0].fulfill(status=401, body="x")
+    expect_status(page, {"en": "API key", "zh-CN": "API 密钥"}[options.get("locale", "en")])
+    check(page)
 
 
 def no_worker(*_):

@@ -24,18 +24,17 @@ http {{
     scgi_temp_path scgi;
     server {{
         listen 127.0.0.1:{port};
-        location / {{ proxy_pass http://127.0.0.1:{server}; }}
-        location /a/prefix/ {{ proxy_pass http://127.0.0.1:{server}/; }}
+        location {prefix}/ {{ proxy_pass http://127.0.0.1:{server}/; }}
     }}
 }}
 """
 
 
 @contextmanager
-def nginx(server, folder):
-    """Run nginx as a proxy for the server on port `server`, and yield nginx's port."""
+def nginx(server, folder, prefix):
+    """Run nginx as a proxy that maps only `prefix` to the server on port `server`. Yield nginx's port."""
     program, port = shutil.which("nginx") or missing("nginx"), free_port()
-    (folder / "nginx.conf").write_text(CONFIGURATION.format(port=port, server=server))
+    (folder / "nginx.conf").write_text(CONFIGURATION.format(port=port, server=server, prefix=prefix))
     with subprocess.Popen([program, "-p", folder, "-c", "nginx.conf", "-e", "error.log"]) as child:
         try:
             wait_for(lambda: accepts_connections(port))
@@ -48,7 +47,7 @@ def nginx(server, folder):
 def test_text_is_streamed_through_nginx(model, tmp_path, prefix):
     """nginx buffers 4 KiB of a response, about 50 events, unless the response forbids it."""
     queue = LocalQueue({"toy": model}, columns=8, queue=4, pace=200)
-    with server_in_thread(queue) as server, nginx(server, tmp_path) as port:
+    with server_in_thread(queue) as server, nginx(server, tmp_path, prefix) as port:
         for name in ("", "page.js", "page.css", "api/models"):
             with request(port, "GET", f"{prefix}/{name}") as response:
                 assert response.status == 200
@@ -58,3 +57,19 @@ def test_text_is_streamed_through_nginx(model, tmp_path, prefix):
             for _ in range(5):
                 events.until("text")
                 assert len(job.text) - len(events.text) < 60
+
+
+def test_page_works_below_a_prefix_with_and_without_javascript(visit, chromium, demo, tmp_path):
+    from page_helpers import expect, expect_status, text_of
+
+    with server_in_thread(demo) as server, nginx(server, tmp_path, "/a/prefix") as port:
+        page = visit(port, "a/prefix/")
+        expect_status(page)
+        with chromium.new_context(java_script_enabled=False) as context:
+            page = context.new_page()
+            page.goto(f"http://127.0.0.1:{port}/a/prefix/")
+            for _ in range(2):  # the form of the first page, and the form below a text
+                page.fill("[name=prime] >> visible=true", "山")
+                page.locator("button:visible").click()
+                expect(page.locator("#text .prime")).to_have_text("山")
+                assert len(text_of(page)) == 500

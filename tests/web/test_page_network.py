@@ -88,6 +88,23 @@ def test_text_goes_on_after_a_gap_in_which_the_server_has_cancelled_the_job(
     assert text_of(page) == sampled(5000, "山", temperature=0.8)
 
 
+def test_text_that_ends_during_a_gap_is_shown_in_full(visit, network, demo, sampled, monkeypatch):
+    monkeypatch.setattr(job, "ABANDONED_AFTER", 1e9)
+    page = visit(network.port)
+    generate(page, "山", 1000)
+    wait_for_characters(page, 100)
+    running = list(demo._jobs._jobs.values())[-1]
+    network.lose()
+    assert running.reason is None
+    assert wait_for(lambda: running.reason) == "length"
+    requests = []
+    page.on("request", lambda request: requests.append(request.method))
+    network.open.set()
+    expect_status(page, "1000 characters, seed 5")
+    assert text_of(page) == sampled(1000, "山", temperature=0.8)
+    assert set(requests) == {"GET"}  # the text is not generated again
+
+
 def test_text_goes_on_if_a_connection_falls_silent(visit, network, sampled):
     page = visit(network.port)
     page.clock.install()

@@ -63,12 +63,25 @@ def style(page, selector, name):
     return page.locator(selector).first.evaluate("(element, name) => getComputedStyle(element)[name]", name)
 
 
+def show_each_level(page):
+    """Give the first characters of the text the levels of the scale, and select the next one."""
+    expect_status(page)
+    show_surprisal(page, 500)
+    page.click("#text [data-i='5']")
+    page.locator("#text [data-i]").evaluate_all(
+        "(all, levels) => levels.forEach((level, i) => { all[i].className = `known ${level.slice(1)}` })",
+        LEVELS,
+    )
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_levels_differ_in_lightness_and_their_text_is_legible(visit, port, scheme):
     page = visit(port, color_scheme=scheme)
-    page.check("#surprisal")
+    show_each_level(page)
+    assert style(page, "#text .selected", "boxShadow") != "none"
     paper = style(page, "#text", "backgroundColor")
     backgrounds = [paper, *(style(page, f"#scale {level}", "backgroundColor") for level in LEVELS)]
+    assert backgrounds[1:] == [style(page, f"#text {level}", "backgroundColor") for level in LEVELS]
     steps = [luminance(colour) for colour in backgrounds]
     assert steps == sorted(steps, reverse=scheme == "light")
     assert all(contrast(a, b) > 1.08 for a, b in pairwise(backgrounds))
@@ -87,15 +100,17 @@ def test_error_text_is_legible(visit, port, scheme):
 
 def test_levels_are_distinct_if_the_browser_replaces_colours(visit, port):
     page = visit(port, forced_colors="active")
-    page.check("#surprisal")
-    lines = [
-        (
-            style(page, f"#scale {level}", "borderBottomStyle"),
-            style(page, f"#scale {level}", "borderBottomWidth"),
-        )
-        for level in LEVELS
-    ]
-    assert len(set(lines)) == len(LEVELS)
+    show_each_level(page)
+    lines = {
+        part: [
+            [style(page, f"{part} {level}", f"borderBottom{name}") for name in ("Style", "Width")]
+            for level in LEVELS
+        ]
+        for part in ("#scale", "#text")
+    }
+    assert lines["#text"] == lines["#scale"]
+    assert all(line not in lines["#text"][:i] for i, line in enumerate(lines["#text"]))
+    assert style(page, "#text .selected", "outlineStyle") == "solid"
 
 
 def coloured(visit, port, n=400, **options):

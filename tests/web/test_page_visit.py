@@ -99,6 +99,9 @@ def test_result_is_visible_on_a_phone_without_scrolling(visit, port):
     status, text = (page.locator(name).bounding_box() for name in ("#status", "#text"))
     assert status["y"] + status["height"] < text["y"] < 844 - 250
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    generate(page, "a")  # "More settings" is open and pushes the text off the screen
+    expect_status(page, "300 characters")
+    assert 0 < page.locator("#text").bounding_box()["y"] < 844 - 150
 
 
 def test_temperature_has_words_and_top_p_is_used(visit, port, sampled):
@@ -124,7 +127,7 @@ def test_temperature_has_words_and_top_p_is_used(visit, port, sampled):
 def test_language_and_settings_are_remembered(visit, port):
     page = visit(port)
     page.click("#language")
-    generate(page, "山", 77, topk=9, temperature=1.3, until="夜夜夜")
+    generate(page, "山", 77, topk=9, topp=0.5, temperature=1.3, until="夜夜夜")
     page.check("#skip")
     page.check("#surprisal")
     page.select_option("#model", "other")
@@ -132,10 +135,8 @@ def test_language_and_settings_are_remembered(visit, port):
     again.goto(f"http://127.0.0.1:{port}/")
     expect(again.locator("#model")).to_have_value("other")
     expect(again.locator("html")).to_have_attribute("lang", "zh")
-    kept = {
-        name: again.input_value(f"#{name}") for name in ("length", "topk", "temperature", "until", "seed")
-    }
-    assert kept == {"length": "77", "topk": "9", "temperature": "1.3", "until": "夜夜夜", "seed": ""}
+    kept = {"length": "77", "topk": "9", "topp": "0.5", "temperature": "1.3", "until": "夜夜夜", "seed": ""}
+    assert {name: again.input_value(f"#{name}") for name in kept} == kept
     assert again.is_checked("#skip")
     assert again.is_checked("#surprisal")
 
@@ -253,6 +254,22 @@ def test_back_button_and_history_restore_texts(visit, port):
     expect_status(page, "seed 7")
 
 
+def test_only_the_latest_texts_are_kept(visit, port):
+    page = visit(port)
+    expect_status(page)
+    page.goto(f"http://127.0.0.1:{port}/api/models")  # leaving the page stores its texts
+    page.evaluate("""() => {
+        const [text] = JSON.parse(sessionStorage["minichar.texts"]);
+        const many = Array.from({ length: 25 }, (_, i) => ({ ...text, id: String(i) }));
+        sessionStorage["minichar.texts"] = JSON.stringify(many);
+    }""")
+    page.goto(f"http://127.0.0.1:{port}/")
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+    expect(page.locator("#texts button")).to_have_count(20)
+    expect(page.locator("#texts button").first).to_have_attribute("aria-current", "true")
+
+
 def test_unfinished_text_goes_on_after_a_visit_to_another_page(visit, port, sampled):
     page = visit(port)
     generate(page, "山", 2000)
@@ -277,6 +294,7 @@ def test_page_without_javascript_generates_text(chromium, port, prime):
     expect(page.locator("#text .prime")).to_have_text(prime)
     assert len(text_of(page)) == 500
     assert page.locator("script").count() == 0
+    assert page.locator("[name=model] option").all_text_contents() == ["LSTM 2×12", "LSTM 2×5"]
     page.select_option("[name=model]", "other")
     page.fill("[name=prime]", "")
     visible().click()
