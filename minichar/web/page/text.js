@@ -1,7 +1,8 @@
 // Renders the text with one element per character, coloured by surprisal.
 //
 // Rendering follows the text at one batch per frame. The elements are grouped in blocks that end with a line, so that
-// the browser lays out only the last block when text is added, and skips the blocks that are out of view.
+// the browser lays out only the last block when text is added, and skips the blocks that are out of view. A text
+// without newlines is split where it wraps.
 
 import { modelNamed } from "./models.js";
 import { $, state, t } from "./state.js";
@@ -9,9 +10,11 @@ import { $, state, t } from "./state.js";
 const LEVELS = [0.5, 1, 1.5, 2, 2.5]; // thresholds between colours, as multiples of the model's entropy
 const BATCH = 1000; // characters per frame
 const BLOCK = 200; // characters after which a new line begins a new block
+const LONGEST = 1000; // characters after which a block is split although no new line begins
 
 let elements = []; // of the characters rendered so far
 let inBlock = 0; // characters in the last block
+let width = 0; // of the text area
 let frame = 0;
 
 export const surprisal = (p) => -Math.log(Math.max(p, 1e-5));
@@ -47,6 +50,33 @@ function addBlock(...contents) {
   inBlock = 0;
 }
 
+// Move the last line of the last block, which begins where the text wraps, to a new block.
+function splitBlock() {
+  const first = elements.length - inBlock;
+  const top = (i) => elements[i].getBoundingClientRect().top;
+  let start = elements.length - 1;
+  const line = top(start);
+  while (start > first && top(start - 1) === line) start--;
+  inBlock = 0;
+  if (start === first) return; // invisible characters may never wrap
+  $("text").lastChild.className = "wrapped";
+  addBlock(...elements.slice(start));
+  $("text").lastChild.className = "wrapped";
+  inBlock = elements.length - start;
+}
+
+// Undo the splits when the text wraps elsewhere, because they would be visible.
+new ResizeObserver(([{ contentRect }]) => {
+  if (contentRect.width === width) return;
+  width = contentRect.width;
+  const focused = document.activeElement; // an element that is moved loses the focus
+  for (const block of $("text").querySelectorAll(".wrapped + .wrapped")) {
+    block.previousSibling.append(...block.childNodes);
+    block.remove();
+  }
+  focused.focus({ preventScroll: true });
+}).observe($("text"));
+
 // Render up to `limit` more characters. If the end was in view, scroll to the new end.
 function render(limit) {
   const area = $("text");
@@ -55,10 +85,12 @@ function render(limit) {
   const end = Math.min(state.text.length, elements.length + limit);
   let batch = document.createDocumentFragment();
   for (let i = elements.length; i < end; i++) {
-    if (inBlock >= BLOCK && state.text[i - 1] === "\n") {
+    const lineEnded = state.text[i - 1] === "\n";
+    if (inBlock >= (lineEnded ? BLOCK : LONGEST)) {
       area.lastChild.append(batch);
       batch = document.createDocumentFragment();
-      addBlock();
+      if (lineEnded) addBlock();
+      else splitBlock();
     }
     elements.push(characterElement(i, unit));
     batch.append(elements[i]);
