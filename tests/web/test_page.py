@@ -227,6 +227,22 @@ def test_stopping_or_leaving_cancels_the_job(visit, port, demo, leave, monkeypat
     assert wait_for(lambda: running.reason) == "cancelled"
 
 
+def test_only_the_latest_texts_are_kept(visit, port):
+    page = visit(port)
+    expect_status(page)
+    page.goto(f"http://127.0.0.1:{port}/api/models")  # leaving the page stores its texts
+    page.evaluate("""() => {
+        const [text] = JSON.parse(sessionStorage["minichar.texts"]);
+        const many = Array.from({ length: 25 }, (_, i) => ({ ...text, id: String(i) }));
+        sessionStorage["minichar.texts"] = JSON.stringify(many);
+    }""")
+    page.goto(f"http://127.0.0.1:{port}/")
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+    expect(page.locator("#texts button")).to_have_count(20)
+    expect(page.locator("#texts button").first).to_have_attribute("aria-current", "true")
+
+
 def test_page_recovers_from_a_server_restart(visit, serve, folder, sampled):
     """The job does not exist after the restart, so the page submits the request again."""
     port = free_port()

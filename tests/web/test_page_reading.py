@@ -249,6 +249,7 @@ def test_a_long_text_is_laid_out_in_blocks(visit, port, sampled):
 
 
 POSITIONS = """() => {
+    document.getElementById("text").scrollTop = 0;
     for (const block of document.querySelectorAll("#text > div")) block.style.contentVisibility = "visible";
     const all = [...document.querySelectorAll("#text [data-i]")];
     return all.map((each) => each.getBoundingClientRect()).map(({ x, y }) => [Math.round(x), Math.round(y)]);
@@ -259,19 +260,20 @@ POSITIONS = """() => {
 def test_a_text_without_newlines_is_split_where_it_wraps(visit, characters):
     model = toy_model(characters, rnn_size=12, scale=14.0)
     with server_in_thread(LocalQueue({"toy": model}, 8, 4, pace=0)) as port:
-        page = visit(port, "#s=5&n=5000&u=[]")
-        expect_status(page, "5000 characters")
+        page = visit(port, "#s=5&n=3000&u=[]")
+        expect_status(page, "3000 characters")
         blocks = page.locator("#text > div")
-        assert blocks.count() >= 5
+        assert blocks.count() >= 3
         page.evaluate("getSelection().selectAllChildren(document.getElementById('text'))")
         assert page.evaluate("`${getSelection()}`") == text_of(page)
-        page.evaluate("document.getElementById('text').scrollTop = 0")
+        boxes = blocks.evaluate_all("all => all.map((each) => each.getBoundingClientRect())")
+        assert all(above["bottom"] == pytest.approx(below["top"]) for above, below in pairwise(boxes))
         split = page.evaluate(POSITIONS)
-        page.check("#surprisal")
-        page.click("#text [data-i='5']")
+        show_surprisal(page, 3000)
+        page.click("#text [data-i='2500']")
         page.set_viewport_size({"width": 1000, "height": 800})
         expect(blocks).to_have_count(1)
-        expect(page.locator("#text [data-i='5']")).to_be_focused()
+        expect(page.locator("#text [data-i='2500']")).to_be_focused()
         page.uncheck("#surprisal")
         page.set_viewport_size({"width": 1200, "height": 800})
         assert page.evaluate(POSITIONS) == split

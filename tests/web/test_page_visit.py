@@ -254,22 +254,6 @@ def test_back_button_and_history_restore_texts(visit, port):
     expect_status(page, "seed 7")
 
 
-def test_only_the_latest_texts_are_kept(visit, port):
-    page = visit(port)
-    expect_status(page)
-    page.goto(f"http://127.0.0.1:{port}/api/models")  # leaving the page stores its texts
-    page.evaluate("""() => {
-        const [text] = JSON.parse(sessionStorage["minichar.texts"]);
-        const many = Array.from({ length: 25 }, (_, i) => ({ ...text, id: String(i) }));
-        sessionStorage["minichar.texts"] = JSON.stringify(many);
-    }""")
-    page.goto(f"http://127.0.0.1:{port}/")
-    generate(page, "a", 30)
-    expect_status(page, "30 characters")
-    expect(page.locator("#texts button")).to_have_count(20)
-    expect(page.locator("#texts button").first).to_have_attribute("aria-current", "true")
-
-
 def test_unfinished_text_goes_on_after_a_visit_to_another_page(visit, port, sampled):
     page = visit(port)
     generate(page, "山", 2000)
