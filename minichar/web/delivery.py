@@ -19,7 +19,7 @@ Updates = Iterator[Update | None]
 Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of bytes of a document to send at a time."""
-MAX_DOCUMENTS = 128 * 2**20
+MAX_DOCUMENTS = 72 * 2**20
 """Total size in bytes of the documents being sent at which no more are built. A document has at most about
 5 MiB, so a client cannot reach this limit with the 16 requests that it may have by default."""
 BUILDING = threading.Lock()
