@@ -8,7 +8,7 @@ import click
 from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
 from minichar.cli.saving import SAVING
 from minichar.engine.config import GRU_RESETS
-from minichar.text.sizes import DROPOUT, LARGE_V, SHORT, D
+from minichar.text.sizes import DROPOUT, LARGE_V, SHORT, WARMUP, D
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
@@ -184,7 +184,9 @@ OPTIONS = (
         "--warmup",
         default=DEFAULT.warmup,
         metavar="FRACTION",
-        help="Fraction of the run over which the learning rate rises from zero to its full value.",
+        help="Fraction of the run over which the learning rate rises from zero to its full value. "
+        f"{AUTOMATIC}: 0 for an LSTM or GRU trained from scratch on up to {SHORT:,} characters, "
+        f"otherwise {WARMUP:g}.",
     ),
     training(
         "--learning-rate-decay",

@@ -1,4 +1,4 @@
-"""Choose the batch size, sequence length, dropout, embedding size and number of validation chunks."""
+"""Choose options that depend on the length of the text and the number of distinct characters."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,8 @@ ALLOWED = 0.01
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
+WARMUP, GATED = 0.1, ("lstm", "gru")
+"""Fraction of a run for warm-up. The cells in `GATED` learn short texts better without warm-up."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`."""
 
@@ -27,6 +29,14 @@ FEWEST_VAL_CHUNKS = 100
 def choose_dropout(N: int) -> float:
     """Return the dropout probability for `N` characters."""
     return DROPOUT if N <= SHORT else 0.0
+
+
+def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
+    """Return the fraction of the run for warm-up, given the number of characters and the name of the cell.
+
+    Fine-tuning, as opposed to training `from_scratch`, always needs warm-up.
+    """
+    return 0.0 if N <= SHORT and model in GATED and from_scratch else WARMUP
 
 
 def choose_embedding(V: int) -> int:

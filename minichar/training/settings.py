@@ -20,8 +20,8 @@ from minichar.training.schedules import (
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""Value of `dropout`, `embedding` or `max_val_chunks` that requests an automatic choice."""
-DROPOUT = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
+"""Value of `dropout`, `warmup`, `embedding` or `max_val_chunks` that requests an automatic choice."""
+FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
 TITLE = rule(
@@ -65,7 +65,7 @@ class Settings:
     model: CellName = "lstm"
     rnn_size: Size = 128
     num_layers: Size = 2
-    dropout: Annotated[float, DROPOUT] = AUTOMATIC
+    dropout: Annotated[float, FRACTION] = AUTOMATIC
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, between(AUTOMATIC, 1 << 20)] = AUTOMATIC
@@ -77,7 +77,7 @@ class Settings:
     max_time: Annotated[float, at_least(0)] = 0.0
     learning_rate: Annotated[float, ABOVE_0] = 8e-3
     learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
-    warmup: Annotated[float, BELOW_1] = 0.1
+    warmup: Annotated[float, FRACTION] = AUTOMATIC
     learning_rate_decay: Annotated[float, UP_TO_1] = 1.0
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95

@@ -112,7 +112,7 @@ def begin_from(
             )
     corpus = _read(settings, team)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
-    settings = choose(settings, corpus)
+    settings = choose(settings, corpus, from_scratch=False)
     split = lay_out_to_train(corpus, settings)
     config = replace(model.config, vocab_size=len(corpus.vocabulary), **masking(settings))
     devices = devices or (model.parameters.backend.plain,)

@@ -10,7 +10,13 @@ from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.datasets import DATASETS
 from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
-from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val_chunks, choose_sizes
+from minichar.text.sizes import (
+    choose_dropout,
+    choose_embedding,
+    choose_max_val_chunks,
+    choose_sizes,
+    choose_warmup,
+)
 from minichar.training.settings import AUTOMATIC, Settings
 
 STEPS = 2500
@@ -40,7 +46,7 @@ def check_text(settings: Settings, path: Path) -> None:
         )
 
 
-def choose(settings: Settings, corpus: Corpus) -> Settings:
+def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Settings:
     """Return the settings with `AUTOMATIC` values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
@@ -49,6 +55,9 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
     """
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
+    if settings.warmup == AUTOMATIC:
+        warmup = choose_warmup(len(corpus.ids), settings.model, from_scratch)
+        settings = replace(settings, warmup=warmup)
     if settings.embedding == AUTOMATIC:
         settings = replace(settings, embedding=choose_embedding(len(corpus.vocabulary)))
     if settings.max_val_chunks == AUTOMATIC:
@@ -70,8 +79,8 @@ def choose(settings: Settings, corpus: Corpus) -> Settings:
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
     """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
-    automatic = {"embedding": AUTOMATIC, "max_val_chunks": AUTOMATIC, "batch_size": 0, "seq_length": 0}
-    requested = [name for name, value in automatic.items() if getattr(settings, name) == value]
+    automatic = {"warmup", "embedding", "max_val_chunks", "batch_size", "seq_length"}
+    requested = [name for name in automatic if getattr(settings, name) == getattr(Settings, name)]
     return replace(settings, **{name: getattr(saved, name) for name in requested})
 
 

@@ -51,7 +51,7 @@ def test_train_without_validation_returns_the_last_model(text):
 def test_train_with_a_recipe(text):
     model = minichar.train(text, progress=False, **TOY | {"recipe": "quick"})
     settings = model.details["settings"]
-    assert (settings["recipe"], settings["warmup"], settings["rnn_size"]) == ("quick", 0.1, 8)
+    assert (settings["recipe"], settings["warmup"], settings["rnn_size"]) == ("quick", 0.0, 8)
 
 
 def test_history_has_one_row_per_evaluation(text):

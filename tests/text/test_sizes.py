@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minichar.text.batches import split_text
-from minichar.text.sizes import choose_dropout, choose_embedding, choose_max_val_chunks, choose_sizes
+from minichar.text.sizes import (
+    choose_dropout,
+    choose_embedding,
+    choose_max_val_chunks,
+    choose_sizes,
+    choose_warmup,
+)
 
 
 def none_left_out(B, T):
@@ -48,6 +54,20 @@ def test_at_most_two_per_cent_of_a_text_is_left_out(N, how):
 
 def test_only_short_texts_are_trained_with_dropout():
     assert [choose_dropout(N) for N in (1000, 100_000, 100_001)] == [0.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("N", "model", "from_scratch", "warmup"),
+    [
+        (100_000, "lstm", True, 0.0),
+        (100_000, "gru", True, 0.0),
+        (100_000, "rnn", True, 0.1),
+        (100_000, "lstm", False, 0.1),
+        (100_001, "lstm", True, 0.1),
+    ],
+)
+def test_gated_cells_learn_short_texts_from_scratch_without_warmup(N, model, from_scratch, warmup):
+    assert choose_warmup(N, model, from_scratch) == warmup
 
 
 def test_only_large_vocabularies_have_an_embedding():

@@ -9,7 +9,7 @@ from minichar.errors import MinicharError
 from minichar.text import sizes
 from minichar.training import text as training_text
 from minichar.training.settings import Settings
-from minichar.training.start import begin, resume
+from minichar.training.start import begin, begin_from, resume
 
 
 def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkeypatch):
@@ -39,6 +39,16 @@ def test_dropout_and_embedding_suit_the_text(tmp_path):
         assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
     trainer = begin(toy_settings(tmp_path, dropout=0.1, embedding=3)).trainer
     assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.1, 3)
+
+
+def test_warmup_suits_the_text_and_is_kept_when_a_run_is_resumed(tmp_path):
+    settings = toy_settings(tmp_path, warmup=-1)
+    trainer = begin(settings).trainer
+    assert trainer.settings.warmup == 0.0
+    fine_tuned = begin_from(settings, trainer.model).trainer
+    assert fine_tuned.settings.warmup == 0.1
+    take(fine_tuned, 5)
+    assert resume(fine_tuned.saver.saved[-1], {"warmup": -1}).trainer.settings.warmup == 0.1
 
 
 @pytest.mark.parametrize(("every", "chosen"), [(0, 3), (48, 6), (8, 2)])

@@ -35,7 +35,7 @@ def test_the_defaults():
         "max_time": 0,
         "learning_rate": 8e-3,
         "learning_rate_schedule": "step",
-        "warmup": 0.1,
+        "warmup": -1,
         "learning_rate_decay": 1.0,
         "learning_rate_decay_after": 10,
         "decay_rate": 0.95,
