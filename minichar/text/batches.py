@@ -135,7 +135,7 @@ class _Shares:
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Return whether N characters are enough for a training and, if requested, a validation chunk."""
+        """Return whether N characters suffice for a training chunk and, if requested, a validation chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:
@@ -173,8 +173,8 @@ def split_text(
         Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}
     resets : Resets, optional
-        Positions in the text where the state is reset (`find_resets`). If given, each chunk also contains
-        ``keep``.
+        Positions in the text where the state is reset (`find_resets`). If given, each chunk also contains a
+        ``keep`` mask.
     name : str
         The name to use in messages.
 

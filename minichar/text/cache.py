@@ -42,7 +42,8 @@ class Cache:
     files : tuple of Path
         The text files.
     digest : callable
-        Returns the digest of the text. Called last, so that the digest can be computed in the background.
+        Function that returns the digest of the text. It is called last, so that the digest can be computed
+        in the background.
     encoding, min_freq
         Part of the cache key. Cached ids are used only if the digest and the file names also match.
     """
@@ -132,7 +133,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. A corrupted archive can raise many types of exception.
+    """Check and return the ids in an archive. Many exceptions are possible if it is corrupted.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """

@@ -43,7 +43,7 @@ class Corpus:
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str
         SHA-256 of the file's bytes, in hexadecimal. For several files, SHA-256 of their concatenated binary
-        digests, which does not depend on file names.
+        digests; file names have no effect.
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.
     """

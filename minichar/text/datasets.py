@@ -82,7 +82,7 @@ class Dataset:
     characters : int
         The number of characters; approximate if it depends on the Python version.
     make : callable
-        Takes the contents of the downloaded files as a list of `bytes`, and returns the text.
+        Function that returns the text, given a list of the contents of the downloaded files.
     files : tuple of str
         Paths to download, relative to the base URL; empty if no download is needed.
     download_bytes : int

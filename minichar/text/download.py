@@ -1,4 +1,4 @@
-"""Download files over HTTPS. Every failure raises a one-line error."""
+"""Download files over HTTPS. Every failure raises an error with a one-line message."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _read(opener: urllib.request.OpenerDirector, url: str, limit: int, progress:
 
 
 class _SameScheme(urllib.request.HTTPRedirectHandler):
-    """Redirect handler that never follows redirects to a different scheme, such as from https to http."""
+    """Redirect handler that never follows redirects to a different scheme, for example from https to http."""
 
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme

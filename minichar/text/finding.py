@@ -27,7 +27,7 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
     Raises
     ------
     MinicharError
-        If a file does not exist or is not a regular file. Files in ``/proc`` look regular but are rejected.
+        If a file does not exist or is not a regular file. Files in ``/proc`` are also rejected.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data

@@ -53,7 +53,7 @@ class Source:
     Attributes
     ----------
     open : callable
-        Returns a new binary file object, positioned at the start of the text.
+        Function that returns a new binary file object, positioned at the start of the text.
     encoding : str
         As returned by `check_encoding`.
     name : str

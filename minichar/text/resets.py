@@ -1,7 +1,7 @@
 r"""Find where documents start in a text, so that the state can be reset there.
 
 A separator, such as a blank line, ends one document and starts the next. The state is reset to zero
-before the last character of the separator, which therefore acts as a start token::
+before the last character of the separator, so this character acts as a start token::
 
     text    o  n  e \n \n  t  w  o          separator \n\n
     keep    1  1  1  1  0  1  1  1          h ← keep ∘ h before each character

@@ -56,7 +56,7 @@ def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) ->
     ----------
     N : int
     B, T : int
-        The requested values, which are returned unchanged. If 0, a value is chosen automatically.
+        The requested values, or 0 to choose automatically. Nonzero values are returned unchanged.
     left_out : callable
         ``left_out(B, T)`` returns the number of characters that are not in any chunk.
     """

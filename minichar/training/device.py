@@ -70,7 +70,10 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
-    """Return the device of this kind, so that the run resumes exactly, or else the first device."""
+    """Return the first device of this kind or, if there is none, the first device.
+
+    A run resumes exactly only on a device of the same kind.
+    """
     if len(devices) > 1:
         for device in devices:
             if device.kind == kind:
@@ -78,7 +81,7 @@ def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
     return devices[0], []
 
 
-@np.errstate(over="ignore", invalid="ignore")  # training reports a loss that is not finite
+@np.errstate(over="ignore", invalid="ignore")  # the trainer reports non-finite losses
 def time_step(
     device: Backend, config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
 ) -> float:

@@ -71,7 +71,7 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     measure : Measurement
         Its network must not have dropout masks. The network's state advances to the end of the last chunk.
     chunks : iterable of (inputs, targets) or (inputs, targets, keep)
-        Arrays of int ``(n, B)``, n ≤ T, and of bool (`Network.set_keep`).
+        Integer arrays of shape ``(n, B)``, n ≤ T, and a mask for `Network.set_keep`.
     """
     losses, sizes = [], []
     for inputs, targets, *keep in chunks:
@@ -98,7 +98,7 @@ def check_finite(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
-@np.errstate(over="ignore", invalid="ignore")  # `check_finite` reports the result
+@np.errstate(over="ignore", invalid="ignore")  # `check_finite` reports non-finite losses
 def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
     """Return the loss on one split of the text.
 
@@ -108,10 +108,10 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     split : Split
     part : {"train", "val", "test"}
     start : {"zero", "carried"}
-        Start from a zero state, or carry the state over from the preceding splits. The latter
+        Whether to start from a zero state or carry the state over from the preceding splits. The latter
         requires the ``columns`` split method, in which each stream continues into the next split.
     watch : callable, optional
-        Wraps an iterable with one item per chunk, for example to update a progress bar.
+        Function that wraps an iterable with one item per chunk, for example to update a progress bar.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Training failures: the loss threshold, and the part of the error message that names a parameter."""
+"""Training failures: the loss threshold, and a message that names the bad parameter."""
 
 from math import isfinite
 
@@ -13,7 +13,7 @@ weights, the baseline is used instead.
 
 
 def bad_parameter(parameters: Parameters) -> str:
-    """Return a message that names the first non-finite parameter or, if all are finite, the largest value."""
+    """Return a message that names the first non-finite parameter or, if all are finite, the largest one."""
     backend = parameters.backend
     largest = {name: float(backend.to_host(backend.xp.abs(view).max())) for name, view in parameters.items()}
     for name, value in largest.items():

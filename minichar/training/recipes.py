@@ -1,4 +1,4 @@
-"""Named sets of training options. Explicit options override the recipe's."""
+"""Named sets of training options. Options that the user specifies override those of a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -134,8 +134,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         Settings to change. By default, checkpoints are saved in the directory that contains `path`. Earlier
         checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
     *devices : Backend
-        The run uses a device of the same kind as the one that saved the checkpoint, or else the first; by
-        default, the CPU.
+        The run uses the first device of the kind that saved the checkpoint or, if there is none, the first
+        device. The default is the CPU.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def create_app(
     per_client : int
         Maximum number of concurrent requests per client; 0 for no limit.
     keys : sequence of str
-        API keys. Requests must send one of them, unless the sequence is empty. Each key counts as one client.
+        API keys. If there are any, API requests must include one of them. Each key counts as one client.
     hosts : sequence of str
         Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
     total : int

@@ -116,7 +116,7 @@ class Completion:
         return {"text": update.text, "index": 0, "logprobs": logprobs, "finish_reason": update.reason}
 
     def _logprobs(self, update: Update, alternatives: int) -> dict[str, list[Any]]:
-        """Return the probabilities of the generated characters; there are none for the prompt."""
+        """Return the log probabilities of the generated characters, but not of the prompt."""
         details = list(update.details)
         characters = update.text[: len(details)]
         start = len(self.prefix) + update.end - len(update.text)

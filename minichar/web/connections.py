@@ -59,7 +59,7 @@ class Connection(HTTPChannel):
     waiting_since : float
         Time at which the server started waiting for the current request.
     unsent_since : float or None
-        Time since which every check has found unsent data; None if the last check found none.
+        Time of the first check that found unsent data; None if the last check found none.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError
@@ -95,7 +95,7 @@ class Connection(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """Server that closes the connections of slow clients, and the oldest idle ones if there are too many."""
+    """Server that closes the connections of slow clients and, if there are too many, the oldest idle ones."""
 
     channel_class = Connection
 
@@ -110,7 +110,7 @@ class Server(TcpWSGIServer):
             self.asyncore.loop(timeout=0.5, use_poll=True, map=self._map, count=1)
 
     def stop(self) -> None:
-        """Stop accepting connections, wait briefly for running responses, and close all connections."""
+        """Stop accepting connections, wait briefly for responses in progress, and close all connections."""
         self.stopping = True
         self.task_dispatcher.shutdown(timeout=2)
         self.asyncore.close_all(self._map)
@@ -125,7 +125,7 @@ class Server(TcpWSGIServer):
         return super().readable() and time.time() >= self._resume
 
     def set_socket_options(self, conn: socket.socket) -> None:
-        """Limit the memory that the kernel uses for a client that does not read."""
+        """Limit the kernel memory that a client can occupy by not reading."""
         super().set_socket_options(conn)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT)
 

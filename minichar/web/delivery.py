@@ -20,10 +20,10 @@ Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of bytes of a document to send at a time."""
 MAX_DOCUMENTS = 72 * 2**20
-"""Total size in bytes of the documents being sent at which no more are built. A document has at most about
-5 MiB, so a client cannot reach this limit with the 16 requests that it may have by default."""
+"""While the documents being sent take up this many bytes or more, no others are built. A document is at most
+about 5 MiB long, so a client with the default limit of 16 requests cannot reach this size."""
 BUILDING = threading.Lock()
-"""Held while a document is built, which takes 20 MB of memory for the longest text with alternatives."""
+"""Held while a document is built. For the longest text with alternatives, this takes 20 MB of memory."""
 
 
 def parts(body: bytes) -> Iterator[bytes]:
@@ -63,7 +63,7 @@ class Delivery:
             raise
 
     def close(self, slot: Slot) -> None:
-        """End a request, whose job may still be running."""
+        """End a request. Its job may still be running."""
         slot.close()
         self.queue.leave(slot.job_id)
 
@@ -77,8 +77,8 @@ class Delivery:
         begin : str
             Server-sent events that precede the text; may be empty.
         form : callable
-            Function that converts an update, or None if there is no news, to server-sent events. Its second
-            argument is the number of characters before the update.
+            Function that converts an update, or None if there is no new text, to server-sent events. Its
+            second argument is the number of characters before the update.
         """
         response = flask.Response(self._events(slot, after, begin, form), mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
@@ -86,7 +86,7 @@ class Delivery:
         return response
 
     def whole(self, slot: Slot, after: int) -> Update:
-        """Return the text of a job after the first `after` characters, once it is complete."""
+        """Wait for a job to end, and return its text after the first `after` characters."""
         try:
             update = merge(self._follow(slot, after))
             slot.release()
@@ -95,9 +95,9 @@ class Delivery:
             self.close(slot)
 
     def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
-        """Return a JSON response with the text of a job after the first `after` characters, once complete.
+        """Wait for a job to end, and return its text after the first `after` characters as a JSON response.
 
-        The request counts towards its client's limit until the response, which takes up memory, is sent.
+        Until the response is sent, it takes up memory, so the request counts towards its client's limit.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ class Delivery:
         return self.metrics.count(self.queue.follow(slot.job_id, after))
 
     def _events(self, slot: Slot, after: int, begin: str, form: Form) -> Iterator[str]:
-        """Yield events until the job ends. Exceptions become events, because the status is already sent."""
+        """Yield events until the job ends. Errors become events because the status has already been sent."""
         yield begin
         try:
             for update in self._follow(slot, after):

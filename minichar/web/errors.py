@@ -28,7 +28,7 @@ def error_body(
     field : str or None
         The invalid field of the request, if there is one.
     code : str or None
-        Name of the error. In OpenAI's API, it defaults to the name for the status, if there is one.
+        Name of the error. For OpenAI's API, the default is the entry for the status in `CODES`, if any.
     """
     if not path.startswith(OPENAI_PREFIX):
         named = {"field": field, "code": code}

@@ -74,7 +74,7 @@ def merge(updates: Iterable[Update | None]) -> Update:
 
 
 def pieces(update: Update) -> Iterator[Update]:
-    """Split an update with many details, which take up 20 times as much memory when unpacked."""
+    """Split an update with many details, because details take up 20 times as much memory when unpacked."""
     n = len(update.text)
     for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
         packed = update.details.packed[start * SIZE : end * SIZE]
@@ -104,7 +104,7 @@ class Job:
     error : str
         The error message, if the reason is ``error``.
     state : State or None
-        The state in which the stream joins a batch; None for a zero state.
+        State of the stream when it joins a batch; None for a zero state.
     last_read : float
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
     """

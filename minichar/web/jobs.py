@@ -10,9 +10,9 @@ from minichar.web.memory import return_memory
 from minichar.web.request import Request
 
 KEEP = 600.0
-"""Seconds for which a job remains readable after it has ended."""
+"""Seconds for which a job remains available after it has ended."""
 KEEP_ALTERNATIVES = 30.0
-"""The same for a job with alternatives, whose text takes up 20 times as much memory."""
+"""The same for jobs with alternatives. Their texts take up 20 times as much memory."""
 EXPIRE_INTERVAL = 5.0
 """Seconds between searches for expired jobs."""
 OVERHEAD = 8192
@@ -20,7 +20,7 @@ OVERHEAD = 8192
 
 
 def keep(request: Request) -> float:
-    """Return the number of seconds for which a job remains readable after it has ended."""
+    """Return the number of seconds for which a job remains available after it has ended."""
     return KEEP_ALTERNATIVES if request.alternatives else KEEP
 
 

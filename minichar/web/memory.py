@@ -13,7 +13,7 @@ from contextlib import suppress
 ARENAS = 2
 """Maximum number of arenas."""
 M_ARENA_MAX = -8
-"""Number of this parameter in glibc's ``malloc.h``."""
+"""Value of this constant in glibc's ``malloc.h``."""
 
 
 def limit_arenas() -> None:

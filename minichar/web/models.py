@@ -75,9 +75,9 @@ class ModelInfo:
 
     @property
     def entropy(self) -> float:
-        """Typical surprisal of a character in nats, relative to which the page scales its colours.
+        """Typical surprisal of a character in nats. The page scales its colours to this value.
 
-        This is the validation loss or, if it was not measured, half the uniform baseline.
+        It is the validation loss or, if it was not measured, half the uniform baseline.
         """
         return self.loss or log(len(self.characters) + self.unknown) / 2
 

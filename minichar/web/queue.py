@@ -57,7 +57,10 @@ class JobQueue(ABC):
 
     @abstractmethod
     def leave(self, job_id: str) -> None:
-        """Record that a client has left. A job without readers is cancelled after a few seconds."""
+        """Record that a client no longer reads a job.
+
+        A job without readers is cancelled after a few seconds.
+        """
 
     @abstractmethod
     def position(self, job_id: str) -> int | None:

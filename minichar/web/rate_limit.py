@@ -36,7 +36,7 @@ class Slot:
         self.expires = 0.0
 
     def linger(self) -> None:
-        """Keep counting the request until its job, which no longer has a reader, is cancelled."""
+        """Keep counting the request until its job is cancelled for lack of a reader."""
         self.expires = time.monotonic() + ABANDONED_AFTER
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Slot:
 class ConcurrencyLimit:
     """Limit on the number of concurrent requests, per client and in total.
 
-    For its client, a job without a reader counts until it is cancelled.
+    A job without a reader counts towards its client's limit until it is cancelled.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class ConcurrencyLimit:
         TooManyRequests
             If the client has reached the limit.
         Busy
-            If the clients together have reached the total.
+            If all clients together have reached the total limit.
         """
         now = time.monotonic()
         with self._lock:

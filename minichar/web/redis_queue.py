@@ -43,7 +43,7 @@ class RedisQueue(JobQueue):
         self._subscriber = Subscriber(self._store)
 
     def problem(self) -> str | None:
-        """Return why Redis cannot be reached, or None if it can."""
+        """Return the reason why Redis cannot be reached, or None if it can be reached."""
         return self._store.problem()
 
     def models(self) -> list[ModelInfo]:
@@ -112,10 +112,10 @@ class RedisQueue(JobQueue):
         try:
             return self._store.get("request", job_id) is not None
         except redis.RedisError:
-            return True  # unknown; the subscriber ends the readers if Redis cannot be reached
+            return True  # unknown; the subscriber stops the readers if Redis cannot be reached
 
     def leave(self, job_id: str) -> None:
-        """If no client of this server reads a job, let it be cancelled after `ABANDONED_AFTER` seconds."""
+        """Cancel a job in `ABANDONED_AFTER` seconds, unless a client of any server is reading it."""
         if not self._subscriber.has_reader(job_id):
             with suppress(redis.RedisError):
                 self._store.stop_reading(job_id)
@@ -145,7 +145,7 @@ class RedisQueue(JobQueue):
             return {"unfinished": sum(self._store.unfinished(queue) for queue in queues)}
 
     def close(self) -> None:
-        """End all readers. Workers continue jobs that still have a reader on another server."""
+        """Stop all readers. Workers continue jobs that still have a reader on another server."""
         self._subscriber.close()
 
 

@@ -84,8 +84,8 @@ def serve(
 def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
-    At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids. Its
-    warnings that a request waits for a thread are not logged either: there would be one per request.
+    At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
+    Waitress's warnings about requests that wait for a thread are not logged: there is one per request.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(logging.WARNING)
@@ -93,7 +93,7 @@ def log(level: str) -> None:
 
 
 def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
-    """Return a listening server. Call its ``serve`` method to handle requests.
+    """Return a server that is listening for connections. Call its ``serve`` method to handle requests.
 
     See `serve` for the parameters and errors.
     """

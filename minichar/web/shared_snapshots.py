@@ -1,4 +1,4 @@
-"""Snapshots in Redis, from which any worker can resume jobs."""
+"""Save snapshots in Redis so that any worker can resume jobs from them."""
 
 import threading
 from collections import deque

@@ -1,4 +1,4 @@
-"""Snapshots of recent texts, from which jobs can resume.
+"""Save snapshots of recent texts so that jobs can resume from them.
 
     key_p         a hash of the model's name, the prompt, the settings, and the branches before p
     snapshot_p    characters p-1000 to p-1, and the state of the stream after them
@@ -83,7 +83,7 @@ class Snapshots(ABC):
             self.put(keys_of(job.request, state.length), Snapshot(text, state))
 
     def resume(self, job: Job) -> None:
-        """Let a new job start from the last snapshot before the text that its readers need, if any."""
+        """Let a new job start from the last snapshot, if any, before the text that its readers need."""
         last = min(job.known, job.request.length - 1)
         found = self.get(keys_of(job.request, last)) if last >= INTERVAL else []
         text = "".join(snapshot.text for snapshot in found)

@@ -19,7 +19,7 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
 
 
 def notice(queue: JobQueue, job_id: str) -> Notice | None:
-    """Return why a job is not progressing, in the ``Notice`` schema; None if it is running."""
+    """Return the ``Notice`` that explains why a job is not progressing; None if it is running."""
     try:
         position = queue.position(job_id)
     except Unavailable:
@@ -46,7 +46,7 @@ def events(
     Parameters
     ----------
     stalled : callable
-        Called if there is no new text; returns the notice for a job, if there is one.
+        Function that returns the notice for a job, or None. Called if there is no new text.
     job_id : str
     request : Request
     update : Update or None

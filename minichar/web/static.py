@@ -1,4 +1,4 @@
-"""Serve the files of the web page, which are compressed once and cached by browsers."""
+"""Serve the web page's files. They are compressed once, and browsers cache them."""
 
 import gzip
 from importlib.resources import files

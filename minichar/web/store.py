@@ -82,7 +82,7 @@ class Store:
         )
 
     def problem(self) -> str | None:
-        """Return why Redis cannot be reached, or None if it can."""
+        """Return the reason why Redis cannot be reached, or None if it can be reached."""
         try:
             retry = Retry(NoBackoff(), 0)
             with redis.Redis.from_url(self._url, socket_timeout=SOCKET_TIMEOUT, retry=retry) as once:
@@ -156,7 +156,7 @@ class Store:
         return self.client.hlen(f"{NAMESPACE}:{queue}.msgs")
 
     def position(self, queue: str, job_id: str) -> int | None:
-        """Return the position of a job, from 1, among those that no worker has taken; None if it is taken."""
+        """Return the position of a job, counting from 1, among those not taken by a worker; None if taken."""
         message = self.get("message", job_id)
         index = self.client.lpos(f"{NAMESPACE}:{queue}", message) if message else None
         return None if index is None else index + 1
@@ -198,14 +198,14 @@ class Store:
         return [parse(update) for _, entries in self.read({job_id: "0"}) for _, update in entries]
 
     def keep_reading(self, job_ids: Sequence[str]) -> None:
-        """Record that the jobs have a reader."""
+        """Record that each of the jobs has a reader."""
         with self.client.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
                 pipeline.set(key("seen", job_id), "", px=int(1000 * UNSEEN_AFTER))
             pipeline.execute()
 
     def stop_reading(self, job_id: str) -> None:
-        """Let a job be abandoned after `ABANDONED_AFTER` seconds, unless another server keeps reading it."""
+        """Mark a job as abandoned in `ABANDONED_AFTER` seconds, unless another server is reading it."""
         self.client.pexpire(key("seen", job_id), int(1000 * ABANDONED_AFTER))
 
     def abandoned(self, job_ids: Sequence[str]) -> list[str]:

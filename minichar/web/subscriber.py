@@ -1,4 +1,4 @@
-"""Deliver published text from Redis to all readers in one process, over one connection."""
+"""Deliver published text from Redis to all readers in one process, over a single connection."""
 
 import logging
 import threading
@@ -42,8 +42,8 @@ class Subscriber:
         Yields
         ------
         SimpleQueue
-            Receives all stream entries of the job. Entries may be duplicated if the job has several readers.
-            Receives None if no more can be read, because Redis cannot be reached or the thread has stopped.
+            Lists of stream entries of the job. If the job has several readers, entries may be repeated.
+            None means that no more can be read, because Redis cannot be reached or the thread has stopped.
         """
         inbox: SimpleQueue[list[Entry] | None] = SimpleQueue()
         with self._changed:
@@ -66,7 +66,7 @@ class Subscriber:
             return job_id in self._readers
 
     def close(self) -> None:
-        """Stop the thread and end all readers."""
+        """Stop the thread and all readers."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -97,7 +97,7 @@ class Subscriber:
                 inbox.put(None)
 
     def _wait(self) -> dict[str, str]:
-        """Wait for jobs and return their positions, or return an empty dict once closed."""
+        """Wait until there are jobs, and return their positions; return an empty dict once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._positions or self._closing)
             return {} if self._closing else dict(self._positions)

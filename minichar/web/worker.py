@@ -172,9 +172,9 @@ class Worker:
             publisher.join(HEARTBEAT_INTERVAL)
 
     def _keep_jobs(self) -> None:
-        """Prevent other workers from taking over the jobs of this one, and the queues from expiring."""
+        """Keep other workers from taking over this worker's jobs, and keep the queues from expiring."""
         for name in self.infos:
-            self.store.broker.do_qsize(queue_name(name))  # any command is a heartbeat
+            self.store.broker.do_qsize(queue_name(name))  # any command counts as a heartbeat
             self.store.expire_queue(queue_name(name))
 
     def _take_jobs(self, model: str) -> None:
