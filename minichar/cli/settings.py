@@ -8,7 +8,7 @@ import click
 from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
 from minichar.cli.saving import SAVING
 from minichar.engine.config import GRU_RESETS
-from minichar.text.sizes import DROPOUT, LARGE_V, SHORT, WARMUP, D
+from minichar.text.sizes import DROPOUT, LARGE_H, LARGE_V, SHORT, SMALL_H, WARMUP, D
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
@@ -95,7 +95,8 @@ OPTIONS = (
         "--rnn-size",
         default=DEFAULT.rnn_size,
         metavar="H",
-        help="Hidden units per layer. Doubling it increases capacity but can quadruple training time.",
+        help="Hidden units per layer. Doubling it increases capacity but can quadruple training time. "
+        f"{AUTOMATIC}: {LARGE_H} for texts of up to {SHORT:,} characters with dropout, otherwise {SMALL_H}.",
     ),
     model(
         "--num-layers",

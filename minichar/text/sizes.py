@@ -11,6 +11,8 @@ ALLOWED = 0.01
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
+SMALL_H, LARGE_H = 128, 256
+"""Hidden units per layer. `LARGE_H` is for short texts: with dropout, larger models have lower losses."""
 WARMUP, GATED = 0.1, ("lstm", "gru")
 """Fraction of a run for warm-up. The cells in `GATED` learn short texts better without warm-up."""
 LARGE_V, D = 256, 64
@@ -29,6 +31,11 @@ FEWEST_VAL_CHUNKS = 100
 def choose_dropout(N: int) -> float:
     """Return the dropout probability for `N` characters."""
     return DROPOUT if N <= SHORT else 0.0
+
+
+def choose_rnn_size(N: int, dropout: float) -> int:
+    """Return the number of hidden units per layer for `N` characters and the given dropout probability."""
+    return LARGE_H if N <= SHORT and dropout else SMALL_H
 
 
 def choose_warmup(N: int, model: str, from_scratch: bool) -> float:

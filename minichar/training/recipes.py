@@ -54,6 +54,7 @@ RECIPES = {
     "char-rnn": Recipe(
         "the original char-rnn with its default options",
         {
+            "rnn_size": 128,
             "dropout": 0.0,
             "embedding": 0,
             "seq_length": 50,

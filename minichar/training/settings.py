@@ -20,8 +20,11 @@ from minichar.training.schedules import (
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""Value of `dropout`, `warmup`, `embedding` or `max_val_chunks` that requests an automatic choice."""
+"""Value of an option that requests an automatic choice, except where 0 does."""
 FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
+RNN_SIZE = rule(
+    lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"
+)
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
 TITLE = rule(
@@ -38,15 +41,15 @@ PART_OF_A_NAME = rule(
 class Settings:
     """The options of ``minichar train`` that determine the result; see ``minichar train --help``.
 
-    `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
-    epochs, `patience` in evaluations, and `max_time` in minutes. `batch_size`, `seq_length` and `max_epochs`
-    are chosen to suit the text if they are 0, as are `dropout`, `embedding` and `max_val_chunks` if they are
-    -1 (`choose`). If `eval_val_every` is 0, the interval is chosen automatically (`Timetable`); if `keep` is
-    0, all checkpoints are kept. `reset_on` is the string that separates documents (`minichar.text.resets`),
-    or empty. `title` is the model's display name, or empty. The defaults are those of the recipe ``quick``.
-    `recipe` only records which recipe was used (`minichar.training.recipes`). `grad_clip` applies
-    to the gradient summed over time and averaged over the batch, as in char-rnn; `clip_norm` applies to the
-    gradient of the mean loss.
+    `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after`
+    in epochs, `patience` in evaluations, and `max_time` in minutes. `batch_size`, `seq_length` and
+    `max_epochs` are chosen to suit the text if they are 0, as are `rnn_size`, `dropout`, `embedding`,
+    `warmup` and `max_val_chunks` if they are -1 (`choose`). If `eval_val_every` is 0, the interval is
+    chosen automatically (`Timetable`); if `keep` is 0, all checkpoints are kept. `reset_on` is the string
+    that separates documents (`minichar.text.resets`), or empty. `title` is the model's display name, or
+    empty. The defaults are those of the recipe ``quick``. `recipe` only records which recipe was used
+    (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and averaged over
+    the batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------
@@ -63,7 +66,7 @@ class Settings:
     train_frac: float = 0.95
     val_frac: float = 0.05
     model: CellName = "lstm"
-    rnn_size: Size = 128
+    rnn_size: Annotated[int, RNN_SIZE] = AUTOMATIC
     num_layers: Size = 2
     dropout: Annotated[float, FRACTION] = AUTOMATIC
     gru_reset: GruReset = "after"

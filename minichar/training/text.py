@@ -14,6 +14,7 @@ from minichar.text.sizes import (
     choose_dropout,
     choose_embedding,
     choose_max_val_chunks,
+    choose_rnn_size,
     choose_sizes,
     choose_warmup,
 )
@@ -55,6 +56,8 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     """
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
+    if settings.rnn_size == AUTOMATIC:
+        settings = replace(settings, rnn_size=choose_rnn_size(len(corpus.ids), settings.dropout))
     if settings.warmup == AUTOMATIC:
         warmup = choose_warmup(len(corpus.ids), settings.model, from_scratch)
         settings = replace(settings, warmup=warmup)
@@ -79,7 +82,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
     """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
-    automatic = {"warmup", "embedding", "max_val_chunks", "batch_size", "seq_length"}
+    automatic = {"rnn_size", "warmup", "embedding", "max_val_chunks", "batch_size", "seq_length"}
     requested = [name for name in automatic if getattr(settings, name) == getattr(Settings, name)]
     return replace(settings, **{name: getattr(saved, name) for name in requested})
 

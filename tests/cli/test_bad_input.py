@@ -93,7 +93,7 @@ def test_max_time_names_its_unit(cli):
 @pytest.mark.parametrize(
     ("option", "values"),
     [
-        ("--rnn-size", (0, -1, 2**40)),
+        ("--rnn-size", (0, -2, 2**40)),
         ("--num-layers", (0, -1, 10**9)),
         ("--batch-size", (-1,)),
         ("--seq-length", (-1,)),

@@ -124,7 +124,7 @@ def test_options_that_are_not_settings(cli, begun):
 def test_defaults_match_the_settings(cli, begun):
     cli("train", status=1)
     assert begun == [Settings()]
-    assert begun[0].rnn_size == 128
+    assert begun[0].rnn_size == -1
     defaults = {parameter.name: parameter.default for parameter in command.params}
     assert defaults["print_every"] == 100
 
@@ -146,7 +146,7 @@ def test_help_lists_every_option_under_a_heading(cli):
         assert f"--{parameter.opts[0].removeprefix('--')}" in text
     shown = " ".join(text.split())
     for option, default in (
-        ("--rnn-size", "128"),
+        ("--num-layers", "2"),
         ("--learning-rate", "0.008"),
         ("--val-frac", "0.05"),
         ("--use-ss / --no-use-ss", "no-use-ss"),

@@ -83,7 +83,7 @@ def test_the_table_shows_the_options_that_differ():
         assert any(line.split(maxsplit=1) == [name, recipe.description] for line in lines)
     rows = [line.split() for line in lines]
     assert [*RECIPES] in rows
-    assert ["--rnn-size", "128", "384", "512", "128"] in rows
+    assert ["--rnn-size", "-1", "384", "512", "128"] in rows
     assert ["--layer-norm", "no", "yes", "no", "no"] in rows
     assert ["--learning-rate", "0.008", "0.005", "0.002", "0.002"] in rows
     assert not any(row and row[0] == "--seed" for row in rows)

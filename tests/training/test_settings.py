@@ -21,7 +21,7 @@ def test_the_defaults():
         "train_frac": 0.95,
         "val_frac": 0.05,
         "model": "lstm",
-        "rnn_size": 128,
+        "rnn_size": -1,
         "num_layers": 2,
         "dropout": -1,
         "gru_reset": "after",
@@ -69,7 +69,7 @@ NAN, INF = float("nan"), float("inf")
     [
         ("model", ("cnn", "")),
         ("gru_reset", ("within",)),
-        ("rnn_size", (0, -1)),
+        ("rnn_size", (0, -2)),
         ("num_layers", (0, -1)),
         ("dropout", (1.0, -0.1, NAN)),
         ("weight_drop", (1.0, -0.1, NAN)),
@@ -199,7 +199,7 @@ def test_the_teacher_forcing_ratio_decays_each_epoch():
 
 
 def test_large_limits_are_printed_in_full():
-    with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576$"):
+    with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576, or -1$"):
         Settings(rnn_size=0)
 
 
