@@ -124,7 +124,7 @@ def test_automatic_values_on_resuming(tmp_path):
 
 
 def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(stopped):
-    automatic = {"batch_size": 0, "seq_length": 0, "embedding": -1, "max_val_chunks": -1}
+    automatic = {"rnn_size": -1, "batch_size": 0, "seq_length": 0, "embedding": -1, "max_val_chunks": -1}
     run = resume(stopped, automatic)
     assert run.changes == {}
     assert run.trainer.settings == resume(stopped, {}).trainer.settings
