@@ -104,7 +104,7 @@ def on_cpu(array: Any) -> Array:
 
 
 def empty_array(*_: Any) -> Array:
-    """Return an array without contents, ignoring the arguments. A BUILD opcode sets its contents."""
+    """Return an uninitialised array, ignoring the arguments. A BUILD opcode sets its contents."""
     return Array()
 
 

@@ -113,7 +113,7 @@ class Settings:
         return self.savefile or self.model
 
     def learning_rate_at(self, i: int, per_epoch: int, total: int) -> float:
-        """Return the learning rate at step `i`, counting from 0, of `total`."""
+        """Return the learning rate at step i = 0, 1, …, `total` - 1."""
         factor = warmup_and_decay(i, total, self.learning_rate_schedule, self.warmup)
         if self.learning_rate_schedule == "step":
             factor *= step_decay(i // per_epoch, self.learning_rate_decay, self.learning_rate_decay_after)

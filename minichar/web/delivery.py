@@ -1,4 +1,4 @@
-"""Deliver the text of jobs to HTTP clients, either as a stream or all at once."""
+"""Send the text that a job generates to HTTP clients, either as a stream or all at once."""
 
 import logging
 import threading

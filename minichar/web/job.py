@@ -145,7 +145,7 @@ class Job:
         return self.text + "".join(self._new_text) + self._stop.held
 
     def resume(self, text: str, state: State) -> None:
-        """Append the beginning of the text, which was generated earlier, and continue from `state`.
+        """Start with `text`, which was generated earlier, and continue from `state`.
 
         The text may contain a stop string, which completes the job.
         """

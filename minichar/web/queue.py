@@ -57,7 +57,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     def leave(self, job_id: str) -> None:
-        """Record that a client no longer reads a job.
+        """Record that a client is no longer reading the text of a job.
 
         A job without readers is cancelled after a few seconds.
         """

@@ -101,7 +101,7 @@ class ConcurrencyLimit:
 
 
 def client_name(address: str) -> str:
-    """Return the name under which the requests from an address are counted.
+    """Return the key used to count the requests from an address.
 
     The addresses in an IPv6 /64 network usually belong to the same client, so they count as one. The network
     of IPv4-mapped addresses (``::ffff:192.0.2.1``) is an exception: it contains all IPv4 addresses.
