@@ -90,7 +90,7 @@ class Products(local):
         """Pass the current stream to cuBLAS.
 
         If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
-        Setting the stream resets the workspace. Set it again, because cuBLAS would otherwise allocate its own.
+        Setting the stream resets the workspace. Set it again, or cuBLAS would allocate its own.
         """
         stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:
