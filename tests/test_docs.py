@@ -195,6 +195,7 @@ def run(command: str) -> None:
     if command.startswith("minichar sweep"):
         command = re.sub(r" --trials \d+", "", command) + " --trials 2"
         command += " --max-epochs 1" if "--search" in command else ""
+        command += " --rnn-size 8" if "--search" in command and "rnn_size" not in command else ""
     if " --html " in command:
         command += " --length 200"
     command = re.sub(r"--block \d+", "--block 8", command)
