@@ -16,7 +16,7 @@ settings.register_profile("minichar", deadline=None)
 settings.load_profile("minichar")
 
 DEVICE_CELL = "lstm"
-LONGEST = "test_commands_and_python_blocks_run"
+LONGEST = "test_other_commands_and_python_blocks_run"
 
 
 def pytest_configure(config):

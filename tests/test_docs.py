@@ -46,6 +46,7 @@ QUICK = " --rounds 1 --seq-length 8"
 PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
 """Commands that run only once because repeating them is redundant or, for `convert`, an error."""
 STRESS = {
+    "clients": 20,
     "jobs": 2,
     "kills": 1,
     "pause": 1,
@@ -53,10 +54,12 @@ STRESS = {
     "chains": 1,
     "seconds": 2,
     "sample": 2000,
+    "length": 2000,
     "megabytes": 1,
     "rounds": 1,
     "eval-val-every": 10,
 }
+"""Values of the options of stress tests, which make them short."""
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n\n"
 
@@ -228,15 +231,25 @@ def test_readme_starts_with_the_setup_commands():
     assert last.strip().endswith("pytest -q -n auto")
 
 
-@pytest.mark.skipif(
-    "CI" not in os.environ, reason="takes half a minute and requires Redis and all extras: set CI=true"
+IN_CI = pytest.mark.skipif(
+    "CI" not in os.environ, reason="takes two minutes and requires Redis and all extras: set CI=true"
 )
-def test_commands_and_python_blocks_run(home, servers):
+
+
+@IN_CI
+@pytest.mark.parametrize("command", [command for command in commands() if "tests/stress" in command])
+def test_stress_commands_run(command, home):
+    run("minichar train")
+    run(command)
+
+
+@IN_CI
+def test_other_commands_and_python_blocks_run(home, servers):
     """Python blocks run last because they read files written by the commands."""
     run("minichar train")  # part of the first setup command
     pure = set()
     for command in commands():
-        if command.startswith(SETUP):
+        if command.startswith(SETUP) or "tests/stress" in command:
             continue
         for name in re.findall(r"cv/\S*\.npz", command):
             if not Path(name).exists():

@@ -177,9 +177,11 @@ def memory(options):
         await asyncio.sleep(options.seconds)
         clients.cancel()
         await asyncio.gather(clients, return_exceptions=True)
-        await asyncio.sleep(60)
+        rest = min(60, options.seconds)
+        await asyncio.sleep(rest)
         monitor.cancel()
-        print(f"  {time.monotonic() - start:4.0f} s: {resident(server.pid):4.0f} MiB, a minute after the end")
+        now = time.monotonic() - start
+        print(f"  {now:4.0f} s: {resident(server.pid):4.0f} MiB, {rest:.0f} s after the end")
 
     async def watch(server, start):
         while True:
