@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ LENGTH = 100
 LONGEST = {"length": 20000, "alternatives": True, "stop": []}
 TIMEOUT = 300
 VISIT_EVERY = 0.5
+PART, PAUSE = 2**15, 2.0
+"""Number of bytes that a slow reader of a document reads at a time, and the time between reads in seconds."""
 
 
 @contextmanager
@@ -64,21 +67,41 @@ def port_of(server):
     return int(server.found[1])
 
 
-async def fetch(port, method, path, data=None, seconds=TIMEOUT):
-    """Send a request, and return the status and the body of the response."""
+def message(method, path, data=None):
+    """Return the bytes of a request."""
     body = b"" if data is None else json.dumps(data).encode()
     head = f"{method} {path} HTTP/1.0\r\nHost: localhost\r\n"
     if data is not None:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}\r\n".encode() + body
+
+
+async def fetch(port, method, path, data=None, seconds=TIMEOUT):
+    """Send a request, and return the status and the body of the response."""
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
         try:
-            writer.write(f"{head}\r\n".encode() + body)
+            writer.write(message(method, path, data))
             answer = await reader.read()
         finally:
             writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), body
+
+
+async def read_slowly(port, data):
+    """Request a text as one JSON document, and read it in small parts. Return the status."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PART)
+        connection.setblocking(False)
+        await loop.sock_connect(connection, ("127.0.0.1", port))
+        await loop.sock_sendall(connection, message("POST", "/api/generate", data | {"stream": False}))
+        first = part = await loop.sock_recv(connection, PART)
+        while part:
+            await asyncio.sleep(PAUSE)
+            part = await loop.sock_recv(connection, PART)
+    return int(first.split()[1])
 
 
 async def generate(port, **fields):
@@ -159,20 +182,25 @@ def readers(options):
 def memory(options):
     """Request the longest texts with alternatives, and report memory use during and after the load."""
 
-    async def client(port, end):
+    async def stream(port, data):
+        status, _ = await fetch(port, "POST", "/api/generate", data)
+        return status
+
+    async def client(port, end, read):
         while time.monotonic() < end:
             try:
-                status, _ = await fetch(port, "POST", "/api/generate", LONGEST | {"seed": seed()})
+                status = await read(port, LONGEST | {"seed": seed()})
             except (OSError, TimeoutError, IndexError) as error:
                 status = repr(error)
-            statuses[status] += 1
+            statuses[read.__name__, status] += 1
             if status != 200:
                 await asyncio.sleep(1)
 
     async def run(server):
         start = time.monotonic()
         end = start + options.seconds
-        clients = asyncio.gather(*(client(port_of(server), end) for _ in range(options.clients)))
+        reads = [stream] * options.clients + [read_slowly] * options.documents
+        clients = asyncio.gather(*(client(port_of(server), end, read) for read in reads))
         monitor = asyncio.ensure_future(watch(server, start))
         await asyncio.sleep(options.seconds)
         clients.cancel()
@@ -256,6 +284,7 @@ def main():
     parser.add_argument("checkpoint")
     parser.add_argument("--clients", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--documents", type=int, default=0, help="additional clients that read slowly")
     parser.add_argument("--servers", type=int, default=1)
     options = parser.parse_args()
     globals()[options.check](options)
