@@ -28,7 +28,7 @@ LEARNING_RATE, CLIP = 0.04, 0.1
 BIAS = log(100 - 1)
 MARGIN = 4
 STRETCH = re.compile(rf"[a-d]{{{MARGIN}}}\([a-d]{{30,34}}\)[a-d]{{{MARGIN}}}")
-"""The part of the text shown: 30 to 34 letters in brackets, with a few letters on either side."""
+"""Pattern of the plotted text: 30 to 34 letters in brackets, with `MARGIN` letters on either side."""
 
 
 def main() -> None:

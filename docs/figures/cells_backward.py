@@ -1,4 +1,4 @@
-"""Diagrams of the backward pass through one step of each cell, drawn like those in ``cells.py``."""
+"""Diagrams of the backward pass through one step of each cell, in the style of ``cells.py``."""
 
 from matplotlib.axes import Axes
 

@@ -1,7 +1,7 @@
 """Drawing functions for the figures.
 
 Figures are SVG files that the site inlines. ``INK`` is replaced with ``currentColor``, which is dark in
-the light theme and light in the dark theme. The other colours are legible in both.
+the light theme and light in the dark theme. The other colours are legible in both themes.
 """
 
 import re
@@ -54,7 +54,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
 
 
 def lowered(text: str) -> str:
-    """Set subscripts such as ``prev`` in ``h_prev`` below the baseline, and return to it after each one."""
+    """Lower subscripts, such as ``prev`` in ``h_prev``, and return to the baseline after each one."""
     parts = r'<tspan dy="0.3em" font-size="75%">\1</tspan><tspan dy="-0.225em">\2</tspan>'
     return re.sub("_([a-z]+)([^<_]*)", parts, text)
 

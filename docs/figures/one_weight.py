@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def draw(ax: Axes) -> None:
-    """Draw values on the left, reading down, and derivatives on the right, reading up."""
+    """Draw the values from top to bottom on the left, and the derivatives from bottom to top on the right."""
     a = W * X
     y = tanh(a)
     loss = (y - TARGET) ** 2

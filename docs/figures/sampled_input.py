@@ -1,4 +1,4 @@
-"""The gradient of a network that is fed its own predictions, and the gradient path left out (lesson 14)."""
+"""Gradients of a network that is fed its own predictions, and the path that has no gradient (lesson 14)."""
 
 from matplotlib.axes import Axes
 
@@ -11,7 +11,7 @@ def main() -> None:
 
 
 def draw(ax: Axes) -> None:
-    """Draw forward arrows to the left of backward arrows, and the omitted path as a dashed line."""
+    """Draw forward arrows left of backward arrows, and the path without a gradient as a dashed line."""
     canvas(ax, 12, 9.2)
     before, after = 2.6, 9.4
     inputs, states, outputs, losses = 0.7, 3.2, 5.7, 8.0

@@ -1,4 +1,4 @@
-"""Errors of the central difference and complex step for the loss in lesson 1, with steps down to 1e-60."""
+"""Errors of the central difference and the complex step for lesson 1's loss, with steps down to 1e-60."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +9,7 @@ from .draw import INK, ORANGE, figure, powers
 
 W, X, TARGET = 0.4, 1.2, 0.6
 FLOOR = 1e-17
-"""Plotted instead of an error of exactly 0, which a logarithmic axis cannot show."""
+"""The smallest error plotted, because a logarithmic axis cannot show 0."""
 
 
 def main() -> None:
