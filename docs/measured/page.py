@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1]
 NAMES = {"light": "page.png", "dark": "page-dark.png"}
 FIELDS = {"prime": "The class ", "temperature": "0.6", "length": "900", "seed": "7"}
 CHOSEN = 15
-"""Index of the character whose alternatives are shown."""
+"""Index of the character to hover over, which shows its alternatives."""
 
 
 def take(browser: Browser, address: str, scheme: str) -> None:

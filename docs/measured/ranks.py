@@ -32,7 +32,7 @@ class Timed(Ranks):
         self.waiting = self.averaging = 0.0
 
     def average(self, *arguments):
-        """Average the arrays."""
+        """Average the arrays, timing the wait and the Allreduce."""
         begun = perf_counter()
         self.comm.Barrier()
         ready = perf_counter()

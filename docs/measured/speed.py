@@ -1,4 +1,4 @@
-"""Run the benchmarks and draw the plots for docs/performance.md: ``python docs/measured/speed.py``.
+"""Run the benchmarks and create the figures for docs/performance.md: ``python docs/measured/speed.py``.
 
 The script requires Matplotlib (``pip install matplotlib``) and an otherwise idle machine, and takes about
 two minutes.
@@ -40,7 +40,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the shortest call time in seconds. Other processes can only make calls slower."""
+    """Return the shortest call time in seconds, because other processes can only slow calls down."""
 
     def once():
         begun = perf_counter()
@@ -98,7 +98,7 @@ class TimedBackend(NumPyBackend):
 
 
 def shares(work, times=20):
-    """Return each kind's fraction of the training step time. The rest is copying and Python overhead."""
+    """Return the fraction of a training step spent on each kind of operation, and on copies and Python."""
     clock = Clock()
     backend = TimedBackend(clock)
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
@@ -120,7 +120,7 @@ def shares(work, times=20):
 
 
 def draw_shares():
-    """Plot each kind's fraction of the training step time for several values of H."""
+    """Plot the fraction of a training step spent on each kind of operation, for several values of H."""
     sizes = GROWTH["rnn_size"][1]
     rows = [shares(Work(rnn_size=H)) for H in sizes]
     figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")

@@ -61,7 +61,7 @@ class Screen:
         self.rows, self.time = 0, 0.0
 
     def add(self, words: str, kind: str, seconds: float) -> None:
-        """Add a line that appears now. The next one appears `seconds` later."""
+        """Add a line at the current time, then advance the time by `seconds`."""
         self.rows += 1
         y = MARGIN + self.rows * HEIGHT
         # The width is fixed because the reader's font may be wider.
@@ -74,7 +74,7 @@ class Screen:
         self.time += seconds
 
     def svg(self) -> str:
-        """Return the picture. Its frame is visible on both light and dark pages."""
+        """Return the recording as an SVG image, with a frame that is visible on both light and dark pages."""
         width, height = COLUMNS * WIDTH + 2 * MARGIN, self.rows * HEIGHT + 2.5 * MARGIN
         frame = f'<rect x="1" y="1" width="{width - 2:.0f}" height="{height - 2:.0f}" rx="8"'
         return "\n".join(

@@ -63,7 +63,7 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the autodoc directive for a public name. Cross-references link to its module's page instead."""
+    """Return the autodoc directive for a public name. Cross-references to it link to its module's page."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):

@@ -23,18 +23,18 @@ FIGURES = {
     "one_weight": {"one_weight": "The worked example, with forward values and backward derivatives."},
     "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
     "complex_step": {
-        "tiny_steps": "Measured error on the loss from lesson 1. As h shrinks, the complex step loses no "
-        "digits.",
+        "tiny_steps": "Measured errors for the loss from lesson 1. The complex step loses no digits as h "
+        "shrinks.",
     },
     "tanh_and_sigmoid": {
-        "nonlinearities": "The two functions, and the derivatives that multiply the gradient.",
+        "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
     },
     "softmax_cross_entropy": {
         "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
     },
     "linear_layer": {
-        "outer_product": "The gradient of each weight is da for its row times the input for its column. "
-        "Negative values are orange.",
+        "outer_product": "The gradient of each weight is the product of da for its row and the input for its "
+        "column. Negative values are orange.",
     },
     "rnn_step": {
         "rnn": "One step of an RNN.",
@@ -51,8 +51,8 @@ FIGURES = {
     "lstm": {
         "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
         "lstm_backward": "Its backward pass. As in lesson 4, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
-        "bracket": "One unit of a trained LSTM, from an opening bracket to the closing one. The last row "
-        "is the gradient along the cell state, relative to its value before the closing bracket.",
+        "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
+        "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     },
     "gru": {
         "gru": "One step of a GRU with the reset gate applied after the matrix product.",

@@ -37,7 +37,7 @@ ALONE = re.compile(rf"(?<![\w'.*~-]){SYMBOL}(?![\w*(-]|\.\w)")
 
 
 def typeset(text: str) -> str:
-    """Return Markdown with blocks converted to tables, and symbols in the text to maths."""
+    """Return Markdown with blocks converted to tables, and symbols in the text to MathML."""
     parts, start = [], 0
     for match in BLOCK.finditer(text):
         parts += [prose(text[start : match.start()]), table(match[0]) or match[0]]
@@ -49,12 +49,12 @@ def prose(text: str) -> str:
     """Typeset the formulas in running text, except in code and emphasis."""
     parts = LITERAL.split(text)
     parts[::2] = [MINUS.sub("−", FORMULA.sub(formula, part)) for part in parts[::2]]
-    # Browsers would break the line between a formula and a comma.
+    # Without this span, a line could break between a formula and a comma.
     return PUNCTUATED.sub(r'<span class="together">\g<0></span>', "".join(parts))
 
 
 def formula(match: re.Match[str]) -> str:
-    """Return a formula as maths. If it contains words, typeset only its symbols."""
+    """Return a formula as MathML. If it contains words, typeset only its symbols."""
     if LONE.fullmatch(match[0]):
         return match[0]
     try:

@@ -78,7 +78,7 @@ def visit_displaymath(translator: Any, node: nodes.math_block) -> None:
 
 
 def mathml(node: nodes.Element, **options: str) -> str:
-    """Return TeX as MathML, with a space between ln and its argument."""
+    """Convert TeX to MathML, with a space between ln and its argument."""
     return convert(node.astext(), **options).replace("<mi>ln</mi>", "<mi>ln</mi><mspace width='0.17em' />")
 
 

@@ -1,4 +1,4 @@
-"""The interactive figures: their captions and their markup.
+"""Captions and markup for the interactive figures.
 
 A figure consists of ``docs/interactive/NAME.js`` and the shared functions in ``shared.js``. Both are
 inlined, because browsers do not load modules from file:// URLs.
@@ -19,13 +19,13 @@ INTERACTIVE = {
     "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and the gradient almost vanishes.",
-    "softmax_cross_entropy": "Drag the logits. A step against dlogits raises the target's logit and lowers "
-    "each of the others in proportion to its probability. The logits are divided by the temperature, and "
-    "dlogits is the gradient with respect to the result. A low temperature makes the distribution sharper, "
-    "and a high one makes it flatter.",
-    "linear_layer": "Select an element of dW with the sliders, or click it. It is the dot product of a row "
-    "of da and a row of s, with one term for each sequence in the batch. The elements of dx and a are also "
-    "dot products. The last row of s is 1, so the last column of W is the bias.",
+    "softmax_cross_entropy": "Drag the logits. A step of gradient descent raises the target's logit and "
+    "lowers each of the others in proportion to its probability. The logits are divided by the temperature, "
+    "and dlogits is the gradient with respect to the result. A low temperature makes the distribution "
+    "sharper, and a high one makes it flatter.",
+    "linear_layer": "Select an element of dW with the sliders, or click it. Each element is the dot product "
+    "of a row of da and a row of s, with one term for each sequence in the batch. The elements of dx and a "
+    "are also dot products. The last row of s is 1, so the last column of W is the bias.",
     "rnn_step": "Drag h_prev, x and dh. Values are passed forward (blue), and gradients are passed backward "
     "along the same paths (orange). Drag x to either end: h saturates, so 1 - h² and the gradients are "
     "almost 0.",
@@ -45,7 +45,7 @@ INTERACTIVE = {
     "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of "
     "this value remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then "
     "open the input gate with a_i: later steps add to the cell state, but the gradient stays the same.",
-    "gru": "Drag a_z. The update gate determines where h lies between n and h_prev, and it splits the "
+    "gru": "Drag a_z. The update gate interpolates between n and h_prev to give h, and it splits the "
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
     "longer depends on h_prev.",
     "dropout": "Draw several masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
@@ -53,7 +53,7 @@ INTERACTIVE = {
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
     "character from the text (blue); otherwise, it reads its own prediction (green). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
-    "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease it: gradient descent makes "
+    "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",
 }
@@ -73,6 +73,6 @@ MARKUP = """\
 
 
 def markup(name: str) -> str:
-    """Return the HTML of a figure, without its caption. A page can contain one figure."""
+    """Return the HTML of a figure, without its caption. A page can contain only one figure."""
     shared, own = ((FOLDER / f"{stem}.js").read_text(encoding="utf-8") for stem in ("shared", name))
     return MARKUP.format(name=name, shared=shared, own=own)

@@ -1,4 +1,4 @@
-"""A parser from the plain notation of the lessons and docstrings to MathML.
+"""Convert the plain-text notation of the lessons and docstrings to MathML.
 
 ``dh_prev = W_hᵀ @ da`` is an example of the notation. A subscript follows ``_`` and a superscript
 ``^``. ``/`` without spaces is a small fraction, as in ``h²/2 f''``. With spaces, it divides everything
