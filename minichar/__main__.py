@@ -1,4 +1,4 @@
-"""Entry point of the ``minichar`` script and of ``python -m minichar``.
+"""Entry point for the ``minichar`` script and ``python -m minichar``.
 
 This module imports as little as possible, because pressing Ctrl-C before `main` is called prints a traceback.
 """
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def open_missing_streams() -> None:
-    """Open the null device for each standard stream that is closed.
+    """Open the null device in place of each standard stream that is closed.
 
     Otherwise, the next file opened would reuse the stream's descriptor and receive its output.
     """
@@ -40,7 +40,7 @@ def open_missing_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, flags), True)  # opens the lowest free descriptor
+            os.set_inheritable(os.open(os.devnull, flags), True)  # uses the lowest free descriptor
             setattr(sys, name, os.fdopen(descriptor, mode, errors="backslashreplace", closefd=False))
 
 

@@ -25,7 +25,7 @@ class Progress:
     Parameters
     ----------
     run : Run
-        The training run. Its notes are printed first.
+        The training run. Its notes are printed before any progress.
     """
 
     def __init__(self, run: Run) -> None:

@@ -54,17 +54,17 @@ def train(
         and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
         Source of the initial weights: a checkpoint, a directory of checkpoints (the best one is used), or a
-        model. A model's weights are copied, and training runs on its device. Weights are matched by
+        model (its weights are copied, and training runs on its device). Weights are matched by
         character, so the new text may contain different characters.
     resume : path-like, optional
-        Run to continue exactly where it stopped: a checkpoint, or a directory of checkpoints (the newest one
-        is used). Options that are not passed keep their values from that run.
+        Checkpoint from which to continue a run exactly where it stopped, or a directory of checkpoints (the
+        newest one is used). Options that you do not pass keep their values from that run.
     on_event : callable, optional
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool
-        Whether an NVIDIA GPU may compute float32 matrix products in TF32: operands are rounded to a 10-bit
-        mantissa, so the losses no longer agree with those on the CPU to within rounding error. The returned
-        model does not use TF32. Like `device`, this is not stored in checkpoints: pass it again with
+        Whether an NVIDIA GPU may compute float32 matrix products in TF32, which rounds operands to a 10-bit
+        mantissa. The losses then differ from those on the CPU by more than rounding error. The returned
+        model does not use TF32. Like `device`, this setting is not stored in checkpoints: pass it again with
         `resume`.
     **options
         Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,

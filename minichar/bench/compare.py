@@ -1,7 +1,7 @@
 """Compare the throughput of two benchmarks by running them alternately.
 
-A round runs each benchmark once. Before each run, a pause lets the other benchmark's threads go idle, and one
-warm-up iteration is run. Each round yields one ratio of the two throughputs. The two runs in a round are
+Each benchmark runs once per round. Before each run, a pause lets the other benchmark's threads go idle, and
+one warm-up iteration is run. Each round yields one ratio of the two throughputs. The two runs in a round are
 close in time, so other load on the machine usually affects both. The result is the median ratio over all
 rounds.
 """
@@ -45,7 +45,7 @@ class Result:
     peak : float
         Speed of a large matrix product on the device, in GFLOP/s.
     memory : dict of str to int
-        Peak memory of each process on the host, in bytes.
+        Peak host memory of each process, in bytes.
     hardware : dict of str to str
         Library and hardware of each process.
     """

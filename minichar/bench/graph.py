@@ -41,7 +41,7 @@ def capture(torch: Any, model: Any) -> Callable[[], None]:
 def static(torch: Any, model: Any) -> Callable[[], Any]:
     """Return a function that runs one iteration and returns its loss.
 
-    The state is stored in arrays with fixed addresses because a graph always uses the same addresses.
+    The state is stored in fixed buffers, because a CUDA graph always uses the same memory addresses.
     """
     run = model.learn if model.work.trains else model.read
     run()  # allocates the state

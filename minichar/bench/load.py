@@ -104,7 +104,10 @@ class Client(threading.Thread):
         self.measured = Measurement()
 
     def run(self) -> None:
-        """Send requests until `end`. The last response is read in full, but counted only up to `end`."""
+        """Send requests until `end`.
+
+        The last response is read in full, but characters received after `end` are not counted.
+        """
         while time.monotonic() < self.end:
             try:
                 reason = self.read_text(next(self.seeds))
@@ -149,7 +152,7 @@ def measure(port: int, clients: int, seconds: float, load: Load) -> Measurement:
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
-    """Return the quantile of `values` at `fraction`, or NaN if `values` is empty."""
+    """Return the `fraction` quantile of `values`, or NaN if `values` is empty."""
     return sorted(values)[min(len(values) - 1, int(fraction * len(values)))] if values else float("nan")
 
 

@@ -14,15 +14,15 @@ ENGINES = ("minichar", "pytorch", "pytorch-graph")
 MANY = 64
 """Number of streams that ``sample-many`` generates in parallel."""
 PIECE = 200
-"""Characters per stream in one iteration of sampling."""
+"""Number of characters per stream in one sampling iteration."""
 
 
 @dataclass(frozen=True)
 class Work:
     """A benchmark of one implementation.
 
-    In training and evaluation, one *iteration* processes one chunk. In sampling, it generates `PIECE`
-    characters per stream.
+    In training and evaluation, one *iteration* processes one chunk. In sampling, one iteration generates
+    `PIECE` characters per stream.
 
     Attributes
     ----------

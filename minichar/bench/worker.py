@@ -46,7 +46,7 @@ class Worker:
     Raises
     ------
     MinicharError
-        If the benchmark fails (with the original error message) or its process dies.
+        If the benchmark fails (the message contains the original error) or its process dies.
     """
 
     def __init__(self, work: Work) -> None:

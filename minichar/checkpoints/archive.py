@@ -1,7 +1,7 @@
 """Read and write ``.npz`` files that contain named arrays and a JSON header.
 
-They can be read with NumPy alone: ``numpy.load(path)`` returns the arrays and, under ``"header"``, the JSON
-text. Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the
+The files can be read with NumPy alone: ``numpy.load(path)`` returns the arrays and, under ``"header"``, the
+JSON text. Writing is atomic. Files are untrusted: nothing is unpickled, and every size is checked against the
 file size before memory is allocated.
 """
 
@@ -150,7 +150,7 @@ class Archive:
             raise self.corrupted(RESERVED)
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
             raise self.corrupted(
-                f"array {name} has dtype {dtype}; only plain numbers are allowed, never pickled objects"
+                f"array {name} has dtype {dtype}; only plain numbers are allowed, not pickled objects"
             )
         if prod(shape) * dtype.itemsize != data_bytes:
             raise self.corrupted(f"array {name} has shape {shape} but {data_bytes:,} bytes of data")

@@ -91,7 +91,7 @@ def save(
     path : path-like
     model : CharRNN
     training : TrainingState, optional
-        Required to resume training from the checkpoint.
+        Training state; without it, training cannot be resumed from the checkpoint.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights; by default, the model's dtype.
 
@@ -242,7 +242,7 @@ def read_header(header: dict[str, Any], corrupted: Corrupted) -> tuple[Config, V
 
 
 def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: Corrupted) -> None:
-    """Check that `arrays` have the expected names and shapes, one dtype, and finite values.
+    """Check that `arrays` have the expected names and shapes, the same dtype, and finite values.
 
     Raises
     ------

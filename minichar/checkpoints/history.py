@@ -1,7 +1,7 @@
 """The history of a training run: one row of numbers per evaluation.
 
 Checkpoints store the history as a float64 array with the columns in `COLUMNS` (88 bytes per evaluation).
-Without validation data, some losses cannot be measured. They are NaN in the array and None in a row.
+Without validation data, some losses cannot be measured; they are NaN in the array and None in a row.
 """
 
 from array import array
@@ -29,8 +29,8 @@ Row = dict[str, Any]
 class History:
     """The evaluations of a training run, in order.
 
-    Iterating yields one dict per evaluation, with the keys in `COLUMNS`. ``iteration`` is an int, losses
-    that were not measured are None, and all other values are floats.
+    Iterating over a history yields one dict per evaluation, with the keys in `COLUMNS`. ``iteration`` is an
+    int, losses that were not measured are None, and all other values are floats.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float | None]] = ()) -> None:

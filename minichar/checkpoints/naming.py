@@ -1,4 +1,4 @@
-"""Checkpoint file names, usually with the epoch and validation loss.
+"""Checkpoint file names, which usually contain the epoch and validation loss.
 
 cv/lm_lstm_epoch0.95_2.0681.npz         char-rnn's naming convention
 cv/lm_lstm_epoch0.31_interrupted.npz    interrupted before the loss was measured

@@ -33,7 +33,7 @@ class StoredZip:
     OSError
         If the file cannot be read.
     Refused
-        If the file is not a zip archive, or if a member is compressed, duplicated or overlaps another one.
+        If the file is not a zip archive, or if its members are compressed, duplicated or overlapping.
     """
 
     def __init__(self, path: Path) -> None:

@@ -107,8 +107,8 @@ DAMAGE = {
         "it has format version 3, but this version of minichar reads only versions 1 to 2: upgrade",
     ),
     "no version": (lambda p: change(p, version=None), "it has format version None"),
-    "objects": (lambda p: replace_member(p, "layer1.W.npy", object_array()), "never pickled objects"),
-    "objects beside": (lambda p: replace_member(p, "x.npy", object_array()), "never pickled objects"),
+    "objects": (lambda p: replace_member(p, "layer1.W.npy", object_array()), "not pickled objects"),
+    "objects beside": (lambda p: replace_member(p, "x.npy", object_array()), "not pickled objects"),
     "declared shape": (
         lambda p: replace_member(p, "readout.W.npy", npy("<f4", (10**12,), bytes(96))),
         "has shape (1000000000000,)",
