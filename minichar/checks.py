@@ -8,7 +8,7 @@
         def __post_init__(self) -> None:
             check(self)
 
-Error messages show the field as an `Option`: ``size is 0; it must be at least 1`` in Python, but
+Error messages refer to the field with an `Option`: ``size is 0; it must be at least 1`` in Python, but
 ``--size is 0; …`` on the command line.
 """
 
@@ -36,7 +36,7 @@ class Rule:
     holds : callable
         Returns whether a value satisfies the condition.
     words : callable
-        Returns a description of the condition that completes the sentence "it must be …".
+        Returns the condition in words, such as "at least 1"; error messages put it after "it must be".
     advice : tuple of str and Option, optional
         Suggested fix, appended to the error message.
     """
@@ -47,7 +47,7 @@ class Rule:
 
 
 def rule(holds: Callable[[Any], bool], words: str) -> Rule:
-    """Return a rule that requires ``holds(value)`` to be true, with a fixed description."""
+    """Return the rule that ``holds(value)`` is true, described by `words`."""
     return Rule(holds, lambda: words)
 
 
@@ -179,4 +179,4 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     Path: (_path, "a path"),
     Path | None: (lambda value: None if value is None else _path(value), "a path"),
 }
-"""For each declared type, the conversion function and the description used in error messages."""
+"""Map from each declared type to its conversion function and its description in error messages."""

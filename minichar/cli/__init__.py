@@ -69,7 +69,7 @@ class LazyGroup(TwoDashes, click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command list without importing any command."""
+        """Write the list of commands without importing their modules."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -107,7 +107,7 @@ def one_line_errors() -> Iterator[None]:
 def explain(error: OSError) -> str:
     """Return the error message for an `OSError`.
 
-    A write error without a file name comes from standard output; errors for other files include the name.
+    If a write error has no file name, the file is standard output; errors for other files have one.
     """
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"

@@ -22,9 +22,9 @@ FEW_UPDATES = 500
 
 
 def size_advice(ratio: float, dropout: float) -> str:
-    """Return advice on the model size, given the parameters per training character and the dropout.
+    """Return advice on model size, given the ratio of parameters to training characters and the dropout.
 
-    char-rnn recommends about as many parameters as characters, to within an order of magnitude.
+    char-rnn recommends that the numbers of parameters and characters be of the same order of magnitude.
     """
     if ratio > LARGE:
         return f"large for this text: try {regularisation(dropout)}"
@@ -68,16 +68,16 @@ def fit_advice(
     Parameters
     ----------
     train_loss, val_loss : float
-        Losses in nats per character. Both are measured with the same weights, and without dropout or
-        scheduled sampling, which would raise the training loss.
+        Losses in nats per character, both measured with the same weights. Dropout and scheduled sampling
+        are off, because they would raise the training loss.
     before : float
         Lowest validation loss among all previous evaluations.
     updates, total : int
-        Number of training steps so far, and in the whole run. Only overfitting is reported in the first
-        half of the run.
+        Number of training steps so far and in the whole run. In the first half of the run, only
+        overfitting is reported.
     ratio : float
-        Number of parameters per training character. A larger model is recommended only if this one is
-        not already large for its text.
+        Number of parameters per training character. If the model is already large for its text, a
+        larger one is not recommended.
     dropout : float
         Dropout probability.
     """

@@ -95,12 +95,12 @@ def read_lesson(path: Path) -> Lesson:
 
 
 def get_lesson(name: str) -> Lesson:
-    """Return the lesson whose number is `name`, such as ``7`` or ``07``, or whose heading contains `name`.
+    """Return the lesson with the number `name` (such as ``7`` or ``07``), or with `name` in its heading.
 
     Raises
     ------
     MinicharError
-        If there is no such lesson, or more than one.
+        If no lesson matches `name`, or several do.
     """
     lessons = find_lessons()
     found = [lesson for lesson in lessons if str(lesson.number) == name.lstrip("0")]
@@ -117,7 +117,7 @@ def get_lesson(name: str) -> Lesson:
 
 
 def run_lesson(lesson: Lesson) -> int:
-    """Run a lesson's tests, printing to standard output, and return pytest's exit status.
+    """Run a lesson's tests, print the results to standard output, and return pytest's exit status.
 
     Raises
     ------

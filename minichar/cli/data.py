@@ -19,8 +19,8 @@ from minichar.text.download import Progress
 def command() -> None:
     """List and download datasets.
 
-    You can train on any text file: `minichar train --data my.txt`. The downloaded datasets have fixed
-    contents, so results are comparable. pydocs and pystdlib are generated from the installed Python and
+    You can train on any text file: `minichar train --data my.txt`. The downloaded datasets are the same
+    for all users, so results are comparable. pydocs and pystdlib are generated from the installed Python and
     depend on its version.
     """
 

@@ -13,7 +13,7 @@ def command() -> None:
     """Show which devices are available and how to enable the others.
 
     Opens each device and times a large matrix multiplication. If `--device auto` can choose between several
-    devices, the training times on which the choice is based are also shown.
+    devices, also shows the training times that determine the choice.
     """
     for finding in examine():
         show(finding)

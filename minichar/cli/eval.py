@@ -36,7 +36,7 @@ from minichar.training.text import check_text, lay_out, resets_of, where_reset
 LAYOUT = ("batch_size", "seq_length", "train_frac", "split")
 """Settings that determine which characters are used for training."""
 PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length")
-"""Options that have no effect if the whole text is evaluated."""
+"""Options that have no effect with ``--split whole``."""
 
 text = group("Text")
 reading = group("Evaluation")
@@ -82,8 +82,8 @@ reading = group("Evaluation")
     default=0,
     type=Integer(0),
     metavar="N",
-    help="Reset the state to zero every N characters, to compare with a nanoGPT model whose context length "
-    "is N. Characters after the last complete block of a stream are not evaluated. 0: do not reset.",
+    help="Reset the state to zero every N characters, to compare with a nanoGPT model with a context "
+    "length of N. Characters after the last complete block of a stream are not evaluated. 0: do not reset.",
 )
 @reading(
     "--batch-size",

@@ -29,5 +29,5 @@ EXAMPLES = {
 
 
 def epilog(name: str) -> str:
-    """Return a command's examples as the last paragraph of its help. Click does not rewrap it."""
+    """Return a command's examples, formatted as an epilog that Click does not rewrap."""
     return "\b\n" + "\n  ".join(["Examples:", *EXAMPLES[name]])

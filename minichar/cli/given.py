@@ -11,12 +11,12 @@ from minichar.errors import Option
 
 
 def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
-    """Return the parameters in `names` that the user specified, even if the value is the default."""
+    """Return the parameters in `names` that the user specified, including those set to their default."""
     return [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
 
 
 def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
-    """Raise a usage error if the user specified one of the options. The message is its name and `why`."""
+    """Raise a usage error, with the option's name and `why`, if the user specified one of the options."""
     for name in given_by_user(ctx, names):
         raise click.UsageError(f"{Option(name).flag} {why}")
 

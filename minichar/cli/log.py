@@ -10,14 +10,14 @@ from minichar.files import descriptor_of
 
 
 class Log:
-    """A file that records are appended to.
+    """Append-only log file in JSON Lines format.
 
     Parameters
     ----------
     path : Path, optional
         If None, nothing is logged.
     warn : callable
-        Called with a message the first time that writing fails. Training then continues.
+        Called with a message the first time a write fails. Training continues.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class Log:
 
 
 def is_foreign(path: Path) -> bool:
-    """Return whether a file exists but is not a log, for example because it is a training text."""
+    """Return whether a file exists but is not a log (for example, a training text)."""
     # Reading from a pipe would block, and /dev/stderr may be a regular file that contains other output.
     if descriptor_of(path) is not None or not path.is_file():
         return False

@@ -25,7 +25,7 @@ Decorator = Callable[[Any], Any]
 
 
 class NonEmptyPath(click.Path):
-    """Path that must not be empty. `pathlib` treats an empty path as the current directory."""
+    """Path that must not be empty: `pathlib` would treat an empty path as the current directory."""
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, **checks)
@@ -90,7 +90,7 @@ class GroupedCommand(TwoDashes):
             return super().invoke(ctx)
 
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
-        """Return the arguments, then each group of options, then the ungrouped options, with their help."""
+        """Return the help entries by section: arguments, groups of options, and ungrouped options."""
         parameters = self.get_params(ctx)
         grouped = any(isinstance(parameter, GroupedOption) for parameter in parameters)
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
@@ -128,7 +128,7 @@ class Ranged:
         self.words = f"at least {low}" if high == inf else f"from {low} to {high}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or report a usage error worded like those of `minichar.checks`."""
+        """Return the number, or report a usage error with the same wording as in `minichar.checks`."""
         number = super().convert(value, param, ctx)  # type: ignore[misc]  # defined by the other base class
         if not self.low <= number <= self.high:  # also rejects NaN
             name = param.opts[0] if param else "the value"

@@ -21,8 +21,8 @@ from minichar.sweep.study import importance, is_sweep, open_study, results
 @click.command("plot", cls=GroupedCommand)
 @argument(
     "checkpoints",
-    "Checkpoints or directories. For a directory, the newest checkpoint is used, since it has the longest "
-    "history. Alternatively, the directory of a sweep.  [default: cv]",
+    "Checkpoints, directories of checkpoints, or the directory of a sweep. In a directory of checkpoints, "
+    "the newest one is used, since it has the longest history.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
     type=MODEL,
@@ -50,7 +50,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
     """
     if figures := [path for path in checkpoints if path.suffix.lower() in FORMATS]:
         name = str(figures[0])
-        raise click.UsageError(f"{name!r} is not a checkpoint: to save the plot to it, use -o {quote(name)}")
+        raise click.UsageError(f"{name!r} is not a checkpoint: to save the plot, use -o {quote(name)}")
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     if any(map(is_sweep, checkpoints)):

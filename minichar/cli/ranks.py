@@ -29,13 +29,13 @@ GRACE = 1.0
 def all_ranks() -> Iterator[Team]:
     """Yield the team: all processes of this MPI job or, outside of MPI, this process alone.
 
-    An error raised on all ranks, such as a missing file, is reported by rank 0. An error on only some ranks
-    aborts the job, because the others would wait forever.
+    If all ranks raise an error, for example because a file is missing, rank 0 reports it. If only some ranks
+    do, the job is aborted, because the others would wait forever.
 
     Raises
     ------
     MinicharError
-        If the job has several processes and they cannot communicate.
+        If the processes of the job cannot communicate.
     """
     size = job_size()
     if size == 1:
@@ -93,7 +93,7 @@ def failed_everywhere(comm: Any) -> bool:
 
 
 def report(error: BaseException, where: str) -> None:
-    """Print an error to standard error: a `MinicharError` as one line, a bug with its traceback."""
+    """Print an error to standard error: one line for a `MinicharError`, a traceback for unexpected errors."""
     if isinstance(error, MinicharError):
         click.echo(f"Error: {error.with_flags} ({where})", err=True)
     elif isinstance(error, KeyboardInterrupt):
@@ -103,7 +103,7 @@ def report(error: BaseException, where: str) -> None:
 
 
 class Silent:
-    """Report that prints nothing, for ranks other than 0."""
+    """Report that prints nothing; used on all ranks except rank 0."""
 
     def __enter__(self) -> "Silent":
         return self

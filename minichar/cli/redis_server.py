@@ -9,7 +9,7 @@ import click
 from minichar.files import read_text
 
 PASSWORD = "MINICHAR_REDIS_PASSWORD"
-"""Environment variable that contains the password."""
+"""Environment variable that contains the Redis password."""
 
 
 def with_password(url: str, file: Path | None) -> str:
@@ -38,4 +38,4 @@ def with_password(url: str, file: Path | None) -> str:
 def warn_unless_reachable(problem: str | None) -> None:
     """Print a warning if there is a `problem` with the connection to Redis."""
     if problem is not None:
-        click.echo(f"warning: {problem}; retrying until it can be reached", err=True)
+        click.echo(f"warning: {problem}; retrying until Redis can be reached", err=True)

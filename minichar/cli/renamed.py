@@ -54,7 +54,7 @@ BY_VALUE = {
     **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr", "lr-decay-factor"), DROPPED),
     **dict.fromkeys(("validation-split", "clipvalue", "clipnorm"), DROPPED),
 }
-"""Patterns that an option's value may match, and the words that replace the option and the value.
+"""For each option, patterns for its value, and the words that replace the option and a matching value.
 
 The empty pattern is for an option without a value.
 """
@@ -118,7 +118,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
 
 
 def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
-    """Return the words that replace an option in `BY_VALUE`, and whether they replace its value too.
+    """Return the words that replace an option in `BY_VALUE`, and whether they also replace its value.
 
     `value` is the next word. It belongs to the option only if it matches one of the option's patterns.
     """

@@ -82,9 +82,9 @@ class Report:
 
     @contextmanager
     def display(self) -> Iterator[None]:
-        """Write to standard error. If writing fails, training continues silently.
+        """Context manager for writing to standard error. If a write fails, training continues silently.
 
-        Writing fails if, for example, the terminal has been closed or the output is piped to ``head``.
+        A write fails if, for example, the terminal has been closed or the output is piped to ``head``.
         """
         try:
             yield
@@ -248,9 +248,9 @@ class Report:
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return when the run would have started if all steps had been as fast as those since step `first`.
+    """Return the time at which the run would have started if all steps had been as fast as since `first`.
 
-    The progress bar of a resumed run uses it to estimate the remaining time.
+    The progress bar uses this time to estimate the remaining time of a resumed run.
     """
     return now - elapsed * iteration / (iteration - first)
 

@@ -30,7 +30,7 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, check_options, generate, generate_many
 
 SEEDS = 1_000_000
-"""Number of possible random seeds. It is small so that seeds are easy to type."""
+"""Number of possible random seeds, kept small so that seeds are easy to type."""
 
 sampling = group("Sampling")
 prompt = group("Prompt")

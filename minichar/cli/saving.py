@@ -1,4 +1,4 @@
-"""The fields of `Settings` for evaluation, checkpoints and output, as options of ``minichar train``."""
+"""Options of ``minichar train`` for evaluation, checkpoints and output (fields of `Settings`)."""
 
 from minichar.cli.options import PATH, group
 from minichar.text.sizes import FEWEST_VAL_CHUNKS, STEPS_PER_VAL_CHUNK
@@ -37,7 +37,7 @@ SAVING = (
         default=DEFAULT.max_val_chunks,
         metavar="N",
         help="Use only the first N validation chunks in each evaluation. "
-        f"{AUTOMATIC}: one for every {STEPS_PER_VAL_CHUNK} training steps between evaluations "
+        f"{AUTOMATIC}: one chunk per {STEPS_PER_VAL_CHUNK} training steps between evaluations "
         f"(about 10% of the time), but at least {FEWEST_VAL_CHUNKS}. 0: all.",
     ),
     saving(
@@ -51,8 +51,8 @@ SAVING = (
         "--keep",
         default=DEFAULT.keep,
         metavar="N",
-        help="Of the checkpoints saved since the run was started or resumed, keep the N best and the newest. "
-        "0: keep all.",
+        help="Keep only the N best checkpoints and the newest one, of those saved since the run was started "
+        "or resumed. 0: keep all.",
     ),
     output(
         "--sample-every",

@@ -19,7 +19,7 @@ watching = group("Log")
 
 
 def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Return an IP address as the server sees it, or report a usage error."""
+    """Return an IP address, converted to IPv4 if it is IPv4-mapped, or report a usage error."""
     if value is None:
         return None
     try:
@@ -93,8 +93,8 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     default=128,
     type=Integer(1, 2**20),
     metavar="MIB",
-    help="Memory for texts in progress and finished texts. Finished texts are removed first; if those in "
-    "progress use all of it, further requests are rejected with status 503. Not used with --redis.",
+    help="Memory for texts in progress and finished texts. Finished texts are removed first; if texts in "
+    "progress use all the memory, further requests are rejected with status 503. Not used with --redis.",
 )
 @sharing(
     "--pace",
@@ -115,15 +115,15 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "proxy",
     metavar="ADDRESS",
     callback=ip_address,
-    help="IP address of a proxy whose X-Forwarded-For header contains the addresses of the clients.",
+    help="IP address of a trusted proxy that passes the client's address in the X-Forwarded-For header.",
 )
 @sharing(
     "--api-key-file",
     "key_file",
     type=PATH,
     metavar="FILE",
-    help="File with API keys, one per line. Requests to the API must send one of them as `Authorization: "
-    "Bearer KEY`. Each key counts as one client.",
+    help="File with API keys, one per line. API requests must include one of the keys in a header, "
+    "`Authorization: Bearer KEY`. Each key counts as one client.",
 )
 @watching(
     "--log-level",

@@ -83,7 +83,7 @@ OPTIONS = (
     text(
         "--val-frac",
         default=DEFAULT.val_frac,
-        help="Fraction of the text used for validation. The rest is used for testing.",
+        help="Fraction of the text used for validation. The remaining text is used for testing.",
     ),
     model(
         "--model",
@@ -96,7 +96,7 @@ OPTIONS = (
         default=DEFAULT.rnn_size,
         metavar="H",
         help="Hidden units per layer. Doubling it increases capacity but can quadruple training time. "
-        f"{AUTOMATIC}: {LARGE_H} for texts of up to {SHORT:,} characters with dropout, otherwise {SMALL_H}.",
+        f"{AUTOMATIC}: {LARGE_H} with dropout on texts of up to {SHORT:,} characters, otherwise {SMALL_H}.",
     ),
     model(
         "--num-layers",
@@ -210,8 +210,8 @@ OPTIONS = (
         "--ema",
         default=DEFAULT.ema,
         metavar="DECAY",
-        help="Average the weights over about 1 / (1 - DECAY) steps, and evaluate and save the average as the "
-        "model. 0: off.",
+        help="Average the weights over about 1 / (1 - DECAY) steps, and use the average as the model in "
+        "evaluations and checkpoints. 0: off.",
     ),
     training(
         "--grad-clip",
@@ -256,7 +256,7 @@ OPTIONS = (
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which receives them as keyword arguments."""
+    """Add the options to a command. Their values are passed as keyword arguments."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command

@@ -12,7 +12,7 @@ from typing import Protocol
 STOP = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 """Signals that stop the run: Ctrl-C, kill, a closed terminal, and a warning from a batch system."""
 PATIENCE = 0.5
-"""Time in seconds after the first signal during which further signals are ignored."""
+"""Time in seconds for which further signals are ignored after the first one."""
 
 
 class Stoppable(Protocol):

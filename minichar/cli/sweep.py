@@ -46,21 +46,21 @@ RENAMED_HERE = {
     for old, new in RENAMED.items()
     if (name := new.lstrip("-").replace("-", "_")) in TYPES
 }
-"""Options that other programs spell differently, with the names to use in --search."""
+"""Other programs' names for options, and the names to use in --search."""
 DEFAULT_DIR = Path("sweep")
 BEST_DIR = Path("cv-best")
-"""Checkpoint directory in the command that trains the best model again."""
+"""Checkpoint directory in the command that retrains the best model."""
 
 searching = group("Search")
 
 
 class Search(click.types.StringParamType):
-    """Option and values, such as ``rnn_size=64,128``. Shell completion suggests option names."""
+    """An option and its values, such as ``rnn_size=64,128``. Shell completion suggests option names."""
 
     name = "search"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the dimension, or raise a `MinicharError`."""
+        """Return the search dimension, or raise a `MinicharError`."""
         return parse(value, RENAMED_HERE)
 
     def shell_complete(
@@ -144,11 +144,11 @@ def command(
     median of earlier trials at the same point in the run.
 
     To use more cores or machines, run the same command several times in parallel. If a process is killed or
-    stopped with Ctrl-C, the next process to start a trial resumes the unfinished one from its last
-    checkpoint. To continue a sweep, run the command again. You can omit the search space and the training
-    options, which are stored in --sweep-dir.
+    stopped with Ctrl-C, the next process to start a trial resumes the interrupted trial from its last
+    checkpoint. To continue a sweep, run the command again. The search space and the training options are
+    stored in --sweep-dir, so you can omit them.
 
-    The command that trains the best model is printed to standard output, everything else to standard error.
+    A command that retrains the best model is printed to standard output, everything else to standard error.
     """
     searched = [str(each) for each in (*(read_space(space) if space else ()), *search)]
     if not searched and not is_sweep(sweep_dir):

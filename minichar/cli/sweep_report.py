@@ -107,4 +107,4 @@ class SweepReport:
             self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
         best = quote(str(self.sweep.directory(ranked[0].number)))
         self.say(f"generate text: minichar sample {best}")
-        self.say("train the best model again:")
+        self.say("retrain the best model:")

@@ -85,8 +85,8 @@ def command(
 ) -> None:
     """Train a model on text, character by character.
 
-    The loss is the cross-entropy in nats per character. For an untrained model, it is close to ln V,
-    where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
+    The loss is the cross-entropy in nats per character. The loss of an untrained model is close
+    to ln V, where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
     loss in their names. Ctrl-C saves a checkpoint and exits. The path of the best checkpoint is
     printed to standard output, everything else to standard error.
     """
@@ -111,7 +111,7 @@ def command(
             for device in devices:
                 device.announce = partial(click.echo, err=True)
         folder = options["checkpoint_dir"]
-        # Rank 0 looks for files, because the other ranks may see different ones on a network file system.
+        # Only rank 0 looks for files: on a network file system, the ranks may see different files.
         if checkpoint:
             if str(checkpoint) == NEWEST:
                 checkpoint = folder

@@ -20,7 +20,7 @@ Array = Any
 """An array from the backend's array module. Comments in the code give the shape of each new array."""
 Function = Callable[..., Any]
 Into = list[tuple[int, Array]]
-"""Pairs of a result's index and the array to which the result is written (see `Backend.fuse`)."""
+"""Pairs of the index of a result and the array to write it to (see `Backend.fuse`)."""
 
 
 class Backend(ABC):
@@ -77,7 +77,7 @@ class Backend(ABC):
         return self.xp.asnumpy(array)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return zeros on the device."""
+        """Return an array of zeros on the device."""
         return self.xp.zeros(shape, dtype=dtype)
 
     @abstractmethod
@@ -121,14 +121,14 @@ class Backend(ABC):
         out[:, seen] = self.matmul(columns, onehot)  # (G, M)
 
     def fuse(self, function: Function) -> Function:
-        """Bind `xp` to the pure element-wise ``function(xp, *arguments)``, and fuse it if possible.
+        """Return the pure element-wise ``function(xp, *arguments)`` with `xp` bound, fused if possible.
 
         Arguments and results are arrays of shape ``(H, B)``, or tuples of such arrays. An argument can
         also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
         pair, result k is also written to the array `out` ``(H, B)`` or, if the result is a tuple of G arrays,
-        to `out` ``(G·H, B)``. On a GPU, the fused kernel does this itself, without a separate copy kernel.
+        to `out` ``(G·H, B)``. On a GPU, the fused kernel writes to `out` directly, without a copy kernel.
         """
         xp = self.xp
 
@@ -144,7 +144,7 @@ class Backend(ABC):
         return call
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
-        """Return the fastest equivalent of `step`, which must use only arrays at fixed addresses.
+        """Return the fastest equivalent of `step`. All arrays that `step` uses must have fixed addresses.
 
         `agree` is called with True if recording succeeded, and with False otherwise. The recording is used
         only if `agree` returns True.
@@ -154,13 +154,13 @@ class Backend(ABC):
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums device arrays over the ranks of an MPI communicator.
 
-        ``all_reduce(sent, received)`` sets `received` to the sum. Return None if arrays must be copied to the
-        host to be summed. All ranks must call this method.
+        ``all_reduce(sent, received)`` sets `received` to the sum. Return None if arrays must first be copied
+        to the host. All ranks must call this method.
         """
         return None
 
     def tf32_note(self, dtype: str) -> str:
-        """Return the reason why TF32 does not affect products of a dtype, or "" if it does affect them."""
+        """Return why TF32 does not affect matrix products of a dtype, or an empty string if it does."""
         if not self.tf32:
             return f"TF32 has no effect on device {self.name}: it requires an NVIDIA GPU, Ampere or newer"
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"

@@ -98,7 +98,7 @@ def test_without_matplotlib(cli, checkpoint, home, monkeypatch):
 
 def test_a_figure_among_the_checkpoints_suggests_the_option(cli, checkpoint):
     error = cli("plot", "cv", "my loss.SVG", status=2).stderr.splitlines()[-1]
-    assert error == "Error: 'my loss.SVG' is not a checkpoint: to save the plot to it, use -o 'my loss.SVG'"
+    assert error == "Error: 'my loss.SVG' is not a checkpoint: to save the plot, use -o 'my loss.SVG'"
 
 
 @pytest.mark.parametrize("name", ["loss.pdf", "loss", "loss.svg.gz"])
