@@ -58,7 +58,7 @@ class MinicharError(Exception):
 
 
 class Completed(MinicharError):
-    """Raised if a run cannot be resumed because it reached its last step or was ended by `patience`."""
+    """Raised if a run cannot be resumed because it reached its last step or was stopped by `patience`."""
 
 
 def counted(n: int, noun: str) -> str:

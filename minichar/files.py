@@ -47,7 +47,7 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     Raises
     ------
     OSError
-        If opening, writing or renaming fails.
+        If the file cannot be opened, written or renamed.
     """
     temporary, file = _new_temporary(path)
     try:
@@ -99,7 +99,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     except IsADirectoryError as error:
         raise MinicharError(f"cannot write {path}: it is a directory; specify a file name") from error
     except OSError as error:
-        advice = {errno.ENOSPC: "; free disk space or choose another directory", errno.EPIPE: ""}
+        advice = {errno.ENOSPC: "; free up disk space or choose another directory", errno.EPIPE: ""}
         what_to_do = advice.get(error.errno or 0, "; choose another directory")
         raise MinicharError(f"cannot write {path}: {error.strerror or error}{what_to_do}") from error
 
@@ -146,7 +146,7 @@ def locking(path: Path, wait: bool = True) -> Iterator[bool]:
     ----------
     path : Path
     wait : bool
-        Whether to wait while another process holds the lock. If False, yield False instead.
+        Whether to wait for a lock that another process holds. If False, yield False in this case.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def check_directory(directory: Path, size: int) -> None:
             Option("checkpoint_dir"),
         ) from error
     except OSError as error:
-        full = f" ({size / 1e6:,.1f} MB needed); free disk space or" if error.errno == errno.ENOSPC else ";"
+        full = f" ({size / 1e6:,.1f} MB needed); free up space or" if error.errno == errno.ENOSPC else ";"
         raise MinicharError(
             f"cannot write to {directory}/: {error.strerror or error}{full} choose another directory with ",
             Option("checkpoint_dir"),

@@ -135,7 +135,7 @@ class TestDurability:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "posix_fallocate", reserve, raising=False)
-        with pytest.raises(MinicharError, match=r"cv/: No space left .* \(3\.0 MB needed\); free disk"):
+        with pytest.raises(MinicharError, match=r"cv/: No space left .* \(3\.0 MB needed\); free up space"):
             check_directory(tmp_path / "cv", 3_000_000)
         assert reserved == [(0, 3_000_000)]
         assert os.listdir(tmp_path / "cv") == []

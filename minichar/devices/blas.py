@@ -1,4 +1,4 @@
-"""The BLAS library that NumPy uses for matrix products, and its thread count."""
+"""Describe the BLAS library that NumPy uses for matrix products, and its thread count."""
 
 import os
 

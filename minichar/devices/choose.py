@@ -19,7 +19,7 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
         ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects the CPU, which
         is faster for single characters and small networks. For training, use `open_devices`.
     tf32 : bool
-        Whether the operands of float32 matrix products may be rounded to TF32. Only NVIDIA GPUs support it.
+        Whether the operands of float32 matrix products may be rounded to TF32. This requires an NVIDIA GPU.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
 def open_devices(name: str = "auto", tf32: bool = False) -> tuple[Backend, ...]:
     """Open the candidate devices for training. Training uses the fastest one.
 
-    ``auto`` opens the CPU and, if it is usable, the first CUDA GPU. Any other name opens a single device,
-    as in `open_backend`.
+    ``auto`` opens the CPU, and also the first CUDA GPU if it is usable. Any other name opens a single
+    device, as in `open_backend`.
     """
     devices = [open_backend(name, tf32)]
     if name == "auto":

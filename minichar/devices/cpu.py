@@ -18,7 +18,7 @@ class NumPyBackend(Backend):
         return Uniform(words)
 
     def describe(self) -> str:
-        """Describe the library and hardware."""
+        """Describe NumPy, its BLAS library and the thread count."""
         return describe_numpy()
 
     def _to_host(self, array: Array) -> np.ndarray:
@@ -29,5 +29,5 @@ CPU = NumPyBackend()
 
 
 def host_generator(*words: int) -> np.random.Generator:
-    """Return a generator on the host, for weights and samples that must not depend on the device."""
+    """Return a NumPy generator, for weights and samples that must not depend on the device."""
     return np.random.default_rng(words)

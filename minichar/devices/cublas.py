@@ -3,7 +3,8 @@
 CuPy refuses to call cuBLAS while a stream is being captured, although cuBLAS supports capture. These products
 therefore use their own cuBLAS handle and workspace.
 
-cuBLAS expects column-major matrices. In memory, a row-major matrix equals its column-major transpose:
+cuBLAS expects column-major matrices. In memory, a row-major matrix is identical to its transpose in
+column-major order:
 
     out = A @ B          row-major
     outᵀ = Bᵀ @ Aᵀ       column-major, in the same memory
@@ -21,7 +22,7 @@ from typing import Any
 from minichar.devices.backend import Array
 
 WORKSPACE = 32 << 20
-"""Workspace size in bytes. NVIDIA recommends 32 MiB on Hopper GPUs, and less on older ones."""
+"""Workspace size in bytes. NVIDIA recommends 32 MiB for Hopper GPUs, and less for older ones."""
 WORKSPACES: list[Any] = []
 """All workspaces. They are never freed: a graph that uses one can outlive the thread that captured it."""
 STRICT, TF32 = 0, 3
@@ -49,7 +50,7 @@ REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
 
 
 def load_library() -> Any:
-    """Load the cuBLAS library that CuPy uses. This can raise any exception."""
+    """Load the cuBLAS library that CuPy uses. If this fails, any type of exception can be raised."""
     pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
@@ -64,7 +65,7 @@ class Products(local):
     xp : module
         CuPy.
     library
-        cuBLAS, as returned by `load_library`.
+        The cuBLAS library, as returned by `load_library`.
     tf32 : bool
         Whether the operands of float32 products may be rounded to TF32.
     """
@@ -87,16 +88,16 @@ class Products(local):
             raise RuntimeError(f"{name} returned {self.library.cublasGetStatusName(status).decode()}")
 
     def use_current_stream(self) -> None:
-        """Pass the current stream to cuBLAS.
+        """Make cuBLAS use the current stream.
 
         If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
-        Setting the stream resets the workspace. Set it again, or cuBLAS would allocate its own.
+        Setting the stream resets the workspace. Unless the workspace is set again, cuBLAS allocates its own.
         """
         stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:
             self.call("cublasSetStream_v2", self.handle, stream.ptr)
             self.call("cublasSetWorkspace_v2", self.handle, self.workspace.ptr, WORKSPACE)
-            self.stream = stream  # keep a reference, so that no new stream reuses its address
+            self.stream = stream  # keep a reference, or a new stream could have the same address
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
         """Return ``A @ B``, optionally written or added to `out`.
@@ -128,7 +129,7 @@ class Products(local):
 
 
 def layout(X: Array) -> tuple[int, int]:
-    """Return 0 if the rows of X are contiguous or 1 if its columns are, and the leading dimension."""
+    """Return ``(0, leading dimension)`` if the rows of X are contiguous, or ``(1, …)`` if its columns are."""
     (rows, columns), itemsize = X.shape[-2:], X.itemsize
     row, column = (stride // itemsize for stride in X.strides[-2:])
     for transposed, inner, size, outer, count in (

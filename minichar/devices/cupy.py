@@ -24,11 +24,11 @@ NO_DEVICE = 100
 AMPERE = 80
 """Compute capability 8.0, times ten. Older GPUs do not support TF32."""
 KERNELS = 16
-"""Every training step uses more kernels than this. If fewer are cached, no step has been compiled yet."""
+"""A training step uses more kernels than this. If fewer are cached, no step has been compiled yet."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 Nesting = Sequence[int | None]
-"""The structure of a sequence of arrays and tuples: None for each array, and the length of each tuple."""
+"""The structure of a sequence of arrays and tuples: None for an array, and the length for a tuple."""
 
 
 class CuPyBackend(Backend):
@@ -75,7 +75,7 @@ class CuPyBackend(Backend):
         less memory, but their order, and thus the rounding, would vary between runs.
 
         For N = 2,500, V = 100,000 and float32, the whole one-hot matrix (N, V) would take 1.25 GB: 1 byte per
-        element for the comparison and 4 for the operand. It is therefore built in blocks of columns, each as
+        element as bool and 4 bytes as float32. The matrix is therefore built in blocks of columns, each as
         wide as `ONEHOT` allows. A small vocabulary needs only one block, and thus one product.
         """
         N, V = len(ids), out.shape[1]
@@ -87,11 +87,11 @@ class CuPyBackend(Backend):
             del occurs, onehot  # before the next block is allocated
 
     def fuse(self, function: Function) -> Function:
-        """Return the function fused into one kernel.
+        """Return a function that runs `function` as a single kernel.
 
         `cupy.fuse` supports only arrays, so tuples are flattened before the call and restored after
-        it. A result that is also an argument is returned without a copy. A tuple of results that is
-        written to a block is returned as views of the block.
+        it. A result that is also an argument is returned without a copy. If a tuple of results is
+        written to a block, views of the block are returned.
 
         If `cupy.fuse` cannot trace a function, it silently and permanently switches to a slower
         implementation, `new_fusion`. In that case, this method issues a warning.
@@ -127,7 +127,7 @@ class CuPyBackend(Backend):
             made = kernel(*arrays)
             if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
                 traced["warned"] = True
-                message = f"CuPy cannot fuse {where} into one element-wise kernel, so the function is slower"
+                message = f"CuPy cannot fuse {where} into one element-wise kernel, so it will be slower"
                 warn(message, RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
@@ -136,7 +136,7 @@ class CuPyBackend(Backend):
         return call
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
-        """Return `step` as a CUDA graph, which is captured after a warm-up and then replayed."""
+        """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
         if notice := self.compile_notice():
             self.announce(notice)
             self.announce = lambda notice: None
@@ -147,7 +147,7 @@ class CuPyBackend(Backend):
         return open_nccl(self.xp, self.index, self.products is not None, comm)
 
     def tf32_note(self, dtype: str) -> str:
-        """Return the reason why TF32 does not affect products of a dtype, or "" if it does affect them."""
+        """Return the reason why TF32 does not affect matrix products of a dtype, or "" if it does."""
         if self.products is None:
             return "TF32 has no effect because cuBLAS cannot be used directly"
         return super().tf32_note(dtype)
@@ -157,12 +157,12 @@ class CuPyBackend(Backend):
         folder = Path(os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache")))
         if len(list(folder.glob("*.cubin"))) >= KERNELS:
             return ""
-        return f"compiling GPU kernels; this happens once, because CuPy caches them in {folder}"
+        return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
     def describe(self) -> str:
-        """Describe CuPy, CUDA (versions as 1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.
+        """Describe CuPy, CUDA versions (1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.
 
-        TF32 is included because training-step timings are stored with this text, and TF32 changes them.
+        TF32 is included because training-step timings are cached by this text, and TF32 affects them.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
@@ -195,7 +195,7 @@ def _nested(nesting: Nesting, arrays: Iterator[Array]) -> list[Any]:
 
 
 def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
-    """Check that CUDA GPU `index` works, and return its backend, with TF32 if requested and supported."""
+    """Check that CUDA GPU `index` works, and return its backend. TF32 is used if requested and supported."""
     name = f"gpu:{index}"
     try:
         cupy = import_module("cupy")
@@ -221,7 +221,7 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
 
 
 def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
-    """Return matrix products that can be captured, or warn and return None if cuBLAS cannot be used."""
+    """Return matrix products that can be captured. If cuBLAS cannot be used, warn and return None."""
     try:
         return Products(cupy, load_library(), tf32)
     except Exception as error:  # for example, the library is missing or the GPU is out of memory

@@ -18,7 +18,7 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
         not wait and are just as fast in minichar.
     copying : module
         The module with the function that copies host arrays and scalars to the device. The function is
-        replaced with one that first waits for the queue to finish, without holding the GIL.
+        replaced with one that first waits for all queued tasks, without holding the GIL.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

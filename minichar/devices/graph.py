@@ -13,16 +13,16 @@ WARM_UP = 2
 
 
 class CudaGraph:
-    """A step that runs normally a few times, is then captured as a CUDA graph, and is replayed afterwards.
+    """A step that is captured as a CUDA graph after a few normal calls, and is replayed from then on.
 
     The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
     separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
-    is issued and the step always runs normally. `agree` is called with True if the capture succeeded,
+    is issued and the step continues to run normally. `agree` is called with True if the capture succeeded,
     and with False otherwise. The graph is used only if `agree` returns True: NCCL requires that either
     all ranks launch a graph or none do.
 
-    The step has its own stream, because the default stream cannot be captured. Events order it after the
-    caller's earlier work and before the caller's later work, without blocking the host.
+    The step has its own stream, because the default stream cannot be captured. Events ensure that it runs
+    after the caller's earlier work and before the caller's later work, without blocking the host.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CudaGraph:
             self.step()
 
     def _malloc(self, size: int) -> Any:
-        """Allocate memory. Not used during capture, because freeing memory can wait for the device."""
+        """Allocate memory. Not used during capture, because freeing memory can block on the device."""
         try:
             return self.pool.malloc(size)
         except MemoryError:  # the default pool may hold free blocks, which this pool cannot use
@@ -72,7 +72,7 @@ class CudaGraph:
             warn(message, RuntimeWarning, stacklevel=3)
 
     def _captured(self) -> tuple[Any, str]:
-        """Return the step's graph and "", or None and the reason why the step cannot be captured."""
+        """Return ``(graph, "")``, or ``(None, reason)`` if the step cannot be captured."""
         graph: Any = None
         cause: Exception | None = None
         try:
@@ -87,7 +87,7 @@ class CudaGraph:
             with suppress(Exception):
                 self.stream.end_capture()
             raise
-        try:  # the capture must be ended even if the step failed
+        try:  # end the capture even if the step failed
             graph = self.stream.end_capture()
         except Exception as error:
             cause = cause or error

@@ -25,15 +25,15 @@ def open_nccl(
     index : int
         Index of this rank's GPU.
     captures : bool
-        Whether this rank captures its steps as CUDA graphs. NCCL requires either all ranks or none to do so.
+        Whether this rank captures its steps as CUDA graphs. NCCL requires that all ranks do so, or none.
     comm : mpi4py.MPI.Comm
 
     Returns
     -------
     callable or None
         ``all_reduce(sent, received)`` sets `received` to the sum of `sent` over all ranks, on the current
-        stream. None if NCCL is missing on any rank, if two ranks use the same GPU, which NCCL does not
-        support, or if only some ranks capture their steps.
+        stream. None if NCCL is missing on any rank, if two ranks use the same GPU (NCCL does not support
+        this), or if only some ranks capture their steps.
 
     Raises
     ------

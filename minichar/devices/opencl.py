@@ -25,7 +25,7 @@ class DpnpBackend(Backend):
         self.queue = queue
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return zeros on the device."""
+        """Return an array of zeros on the device."""
         return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
     def uniform(self, *words: int) -> Uniform:

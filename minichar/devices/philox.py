@@ -51,7 +51,7 @@ def float64(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array
 
 
 class Philox:
-    """Draws arrays of uniform random numbers on a device.
+    """Philox generator that draws arrays of uniform random numbers on a device.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ class Uniform:
 
     @property
     def shared(self) -> "Uniform":
-        """Generator of random numbers that all sequences in a batch share, as in DropConnect masks."""
+        """Generator whose random numbers are shared by all sequences in a batch, as for DropConnect masks."""
         return self
 
     @property
@@ -61,7 +61,7 @@ class CountedUniform(Uniform):
     def state(self, state: dict[str, Any]) -> None:
         blocks = int(state["blocks"])
         if blocks < 0:
-            raise ValueError(f"the number of random blocks is {blocks}; it must be at least 0")
+            raise ValueError(f"the number of blocks drawn is {blocks}; it must be at least 0")
         self.blocks = blocks
 
 
@@ -87,5 +87,5 @@ class ColumnsOf(Uniform):
 
     @property
     def shared(self) -> Uniform:
-        """Generator of random numbers that all sequences in a batch share."""
+        """Generator whose random numbers are shared by all sequences in a batch."""
         return self.whole

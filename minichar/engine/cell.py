@@ -7,8 +7,9 @@ A cell is a pair of pure functions, ``forward`` and ``backward``, for one time s
     h, c, cache = forward(xp, a, c_prev)        a contains one ``(H, B)`` array per gate
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
-If the second matrix product depends on the result of the first, the cell has two such pairs, each in its own
-`Stage`. The first stage returns the input of the second product and the other arguments of the second stage.
+If the second matrix product depends on the result of the first, the cell has two pairs of functions, each in
+its own `Stage`. The first stage returns the input of the second product and the other arguments of the second
+stage.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ class Product:
     Attributes
     ----------
     name : str
-        Parameter name, such as ``W`` or ``U``, unique within the cell. ``Wx`` is reserved.
+        Parameter name, such as ``W`` or ``U``. It must be unique within the cell. ``Wx`` is reserved.
     gates : str
         One letter per gate, in row order.
     reads_state, reads_x : bool
@@ -71,7 +72,7 @@ class Counterpart:
     name : str
         Class or operator name, such as ``LSTM``.
     gates : str
-        Gate order in the other library, using minichar's letters.
+        Gate order in the other library, in minichar's letters.
     attributes : dict
         Attributes that must be set to obtain the same results.
     """
@@ -99,13 +100,13 @@ class Cell:
     unit : str
         State or cached array that ``inspect --html`` shows for each unit. Its values are in [-1, 1].
     shown : str
-        Gates, with values in [0, 1], that ``inspect --html`` plots as histograms; if empty, `unit` is used.
+        Gates in [0, 1] that ``inspect --html`` plots as histograms. If there are none, it plots `unit`.
     biases : dict of str to float
         Initial biases, keyed by gate. All other biases are initialised randomly.
     torch, onnx : Counterpart, optional
         The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
     javascript : bool
-        Whether the ``.html`` format's ``model.js`` implements the cell.
+        Whether ``model.js``, the JavaScript of the ``.html`` format, implements the cell.
     variant : bool
         Whether the cell is selected by an option other than ``--model``, such as ``--gru-reset``.
     """

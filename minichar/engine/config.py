@@ -73,7 +73,7 @@ class Config:
         return replace(cell, title=f"{cell.title} with layer normalisation", torch=None, onnx=None)
 
     def shapes(self) -> Shapes:
-        """Return the shapes of all parameters, keyed by name, such as ``layer1.W`` or ``readout.W``."""
+        """Return the shapes of all parameters, keyed by names such as ``layer1.W`` and ``readout.W``."""
         H, D, V = self.rnn_size, self.embedding, self.vocab_size
         shapes: Shapes = {"embedding.E": (D, V)} if D else {}
         for layer in range(1, self.num_layers + 1):
@@ -89,7 +89,7 @@ class Config:
 def initialise(config: Config, parameters: Parameters, generator: np.random.Generator) -> None:
     """Draw weights uniformly from [-0.08, 0.08), as in char-rnn, and set the cell's initial biases.
 
-    Embeddings are drawn from [-1, 1) because inputs should be about as large as hidden states.
+    Embeddings are drawn from [-1, 1) because inputs should have about the same magnitude as hidden states.
     """
     values = generator.uniform(-0.08, 0.08, parameters.size)  # (size,)
     parameters.flat[...] = parameters.backend.to_device(values)

@@ -13,7 +13,7 @@ import numpy as np
 from minichar.devices.backend import Array
 
 BELOW_ONE = {np.dtype(dtype): 1.0 - float(np.finfo(dtype).epsneg) for dtype in ("float32", "float64")}
-"""The largest value below 1, by dtype."""
+"""The largest number below 1 for each dtype."""
 
 
 def draw(xp: ModuleType, logits: Array, u: Array) -> Array:

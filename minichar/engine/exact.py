@@ -55,7 +55,7 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 
 
 class ExactProducts(Backend):
-    """Mixin for backend classes that makes matrix products exact if the weights are rounded to their grid.
+    """Backend mixin that makes matrix products exact if the weights are rounded to their grid.
 
     Do not use it for training: multiples of 2^-24 are too coarse for the gradients in the backward pass.
     """

@@ -6,15 +6,15 @@ from minichar.devices.backend import Array
 
 
 class Feed:
-    """The source of the input characters of a chunk. By default, all of them are known (teacher forcing).
+    """The source of the input characters of a chunk. By default, all characters are known (teacher forcing).
 
     Subclasses that choose the characters override ``__call__`` and must store the characters in `ids`.
 
     Attributes
     ----------
     ids : array of int, (T, B)
-        The input characters, for use in the backward pass. Some of them may be unknown until the last step
-        has run.
+        The input characters, for use in the backward pass. Some characters may be unknown until the last
+        step has run.
     """
 
     def __init__(self, ids: Array) -> None:

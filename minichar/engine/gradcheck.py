@@ -43,7 +43,7 @@ class Row:
     name : str
     shape : tuple of int
     complex_error, central_error : float
-        Largest difference between the hand-written and the numerical gradient for each method,
+        Largest difference between the hand-written gradient and each numerical gradient,
         relative to the largest entry of the numerical gradient.
     """
 
@@ -134,7 +134,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     Parameters
     ----------
     network : Network
-        The check uses its state, resets, and dropout and DropConnect masks.
+        The network to check, with its current state, resets, and dropout and DropConnect masks.
     feed : Feed
         Source of the T input characters.
     targets : array of int, (T, B)
@@ -157,7 +157,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
 
 
 def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
-    """Return the relative error of a directional derivative, using complex-step differentiation.
+    """Check a directional derivative by complex-step differentiation, and return the relative error.
 
     The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. This requires a single
     complex forward pass, so networks of any size can be checked.

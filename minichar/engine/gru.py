@@ -30,7 +30,7 @@ def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
 
 
 def backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
-    """Compute du, da and dh_prev from dh. The gradient through u is not included in dh_prev."""
+    """Compute du, da and dh_prev (without the gradient through u) from dh."""
     r, z, n, u_n, h_prev = cache
 
     # h = (1 - z) ∘ n + z ∘ h_prev

@@ -27,7 +27,7 @@ def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
 
 
 def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache: tuple[Array, ...]) -> Any:
-    """Compute da and dh_prev from drh, dz and dh_prev. The gradient through a is not included in dh_prev."""
+    """Compute da and dh_prev (without the gradient through a) from drh, dz and dh_prev."""
     r, z, h_prev = cache
 
     # rh = r ∘ h_prev

@@ -99,14 +99,14 @@ class Layer:
             into[-1].extend(above)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache, which only the backward pass needs."""
+        """Set whether to keep each step's cache. Only the backward pass needs these caches."""
         self.keeps_caches = keep
         for linear in self.linears:
             if linear.norm is not None:
                 linear.norm.keeps_caches = keep
 
     def read(self, steps: slice, inputs: Array) -> None:
-        """Store the inputs of m `steps`: ids ``(m, B)`` if there is ``Wx``, otherwise x ``(m, D, B)``."""
+        """Store the inputs of m `steps`: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
         for linear in self.linears:
             linear.read(steps, inputs)
 

@@ -31,7 +31,7 @@ class LayerNorm:
 
     def mean(self, a: Array) -> Array:
         """Return the mean over the units, ``(gates, 1, B)``, of an array ``(gates, H, B)``."""
-        # A matrix product is faster than xp.mean. It is exact if the backend's matrix products are exact.
+        # Faster than xp.mean, and exact if the backend's matrix products are exact.
         return self.backend.matmul(self.ones, a) / self.H
 
     def forward(self, t: int, a: Array) -> Array:

@@ -30,7 +30,7 @@ class Linear:
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
-        Number of inputs from the hidden state, which come first in [h; x; 1].
+        Number of inputs from the hidden state. They come first in [h; x; 1].
     T, B : int
         Maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
@@ -108,14 +108,14 @@ class Linear:
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
 
     def read(self, steps: slice, inputs: Array) -> None:
-        """Store the inputs of m `steps`: ids ``(m, B)`` if there is `Wx`, otherwise x ``(m, D, B)``."""
+        """Store the inputs of m `steps`: ids ``(m, B)`` if `Wx` is given, otherwise x ``(m, D, B)``."""
         if self.Wx is not None:
             self.backend.take_columns(self.Wx, inputs, out=self.looked_up[steps])
         elif self.reads_x:
             self.x[steps] = inputs
 
     def step(self, t: int) -> Array:
-        """Return a_t, or â_t if normalised, ``(gates, H, B)``, from ``h[t]`` and ``x[t]`` or `looked_up`."""
+        """Compute a_t (or â_t if normalised) ``(gates, H, B)`` from ``h[t]``, and ``x[t]`` or `looked_up`."""
         if self.Wx is None:
             a = self.backend.matmul(self.used, self.s[t])  # (G, B)
         else:
@@ -143,7 +143,7 @@ class Linear:
     def backward(self, n: int, ids: Array) -> Array | None:
         """Fill the weight gradients for `n` steps. Return dx ``(n, D, B)``, or None if there is no x.
 
-        `ids` ``(n, B)`` are the input characters of the forward pass, needed only if there is a matrix Wx.
+        `ids` ``(n, B)`` are the input characters of the forward pass. They are used only if `Wx` is given.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.backend.matmul(da, as_columns(self.s[:n]).T, out=self.dW)

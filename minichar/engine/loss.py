@@ -26,8 +26,8 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
     logits : array, (V, m·B)
     targets : array of int, (m·B,)
     N : int
-        Number of characters in the chunk, which may be processed in blocks of m steps. The
-        losses and gradients of all blocks add up to those of the chunk.
+        Number of characters in the whole chunk. If the chunk is processed in blocks of m steps, their
+        losses and gradients add up to those of the chunk.
     """
     targets = targets[None]  # (1, m·B)
 
@@ -43,7 +43,7 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
 
 
 def backward(xp: ModuleType, cache: Cache) -> Array:
-    """Return the gradient with respect to the logits, ``(V, m·B)``, which overwrites p."""
+    """Overwrite p with the gradient with respect to the logits, ``(V, m·B)``, and return it."""
     p, targets, N = cache
     p_target = xp.take_along_axis(p, targets, axis=0)  # (1, m·B)
     xp.put_along_axis(p, targets, p_target - 1.0, axis=0)

@@ -6,9 +6,9 @@
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
 
-There are no peepholes, and the gates are in char-rnn's order. The forget gate's bias is initialised
-to 1, so that gradients flow through time from the start of training (Jozefowicz et al. 2015). Layer
-normalisation cancels this bias.
+There are no peephole connections, and the gates are in char-rnn's order. The forget gate's bias is
+initialised to 1, so that gradients flow through time from the start of training (Jozefowicz et al.
+2015). Layer normalisation cancels this bias.
 """
 
 from types import ModuleType

@@ -171,7 +171,7 @@ class Network:
         return self.readout.measure(targets)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache, which only the backward pass needs.
+        """Set whether to keep each step's cache. Only the backward pass needs these caches.
 
         Without caches, a chunk uses less memory and runs faster.
         """

@@ -22,7 +22,7 @@ class Parameters:
     shapes : dict of str to tuple of int
         Name and shape of each array, in storage order.
     dtype : str
-        float32 or float64; complex128 for the complex-step check.
+        float32 or float64, or complex128 for the complex-step check.
     backend : Backend
         Device that stores the vector.
 

@@ -97,7 +97,7 @@ class ReadOut:
             yield slice(first, min(first + self.piece, n))
 
     def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, loss.Cache]:
-        """Return a block's contribution to the mean loss over N characters, and the `loss.backward` cache."""
+        """Return a block's share of the mean loss over N characters, and the cache for `loss.backward`."""
         shape = self.W.shape[0], columns.shape[1]
         logits = self.backend.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
         return loss.forward(self.xp, logits, targets.reshape(-1), N)

@@ -1,4 +1,4 @@
-"""The registry of cells, which checks each cell's definition when it is registered."""
+"""The registry of cells. A cell's definition is checked when the cell is registered."""
 
 from re import fullmatch
 
@@ -44,7 +44,7 @@ def check_cell(cell: Cell) -> None:
 
 
 def check_products(cell: Cell) -> None:
-    """Raise a `MinicharError` unless exactly one product per stage reads the state and names are unique."""
+    """Raise a `MinicharError` unless names are unique and exactly one product per stage reads the state."""
     for number, stage in enumerate(cell.stages, 1):
         count = sum(product.reads_state for product in stage.products)
         if count != 1:
@@ -56,8 +56,8 @@ def check_products(cell: Cell) -> None:
     for name in names:
         if names.count(name) > 1:
             raise MinicharError(
-                f"the cell {cell.name!r} has several parameters named {name!r}; give each product its own "
-                "name, other than 'Wx'"
+                f"the cell {cell.name!r} has several parameters named {name!r}; give each product a "
+                "unique name other than 'Wx'"
             )
 
 

@@ -40,8 +40,8 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     Raises
     ------
     MinicharError
-        If `read_pickle` fails, there are no arrays, a name is reserved, duplicate or not printable, or the
-        values exceed a limit on their number, size or nesting.
+        If `read_pickle` fails, if there are no arrays, if a name is reserved, duplicate or not printable, or
+        if the values exceed a limit on their number, size or nesting.
     """
 
     def refused(why: str) -> MinicharError:
@@ -87,7 +87,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
 def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the values in nested containers with their keys, down to one level below `MAX_DEPTH`.
 
-    Each element of each container is charged to the budget `elements`.
+    Each element of each container counts against the budget `elements`.
 
     Empty containers count as values; otherwise, shared nested empty lists could take exponential time without
     reaching `MAX_VALUES`.

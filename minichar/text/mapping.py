@@ -59,7 +59,7 @@ def gather(
     except OSError as exc:
         raise MinicharError(
             f"cannot write {N * dtype.itemsize / 1e6:,.0f} MB of ids to {gettempdir()!r}: "
-            f"{exc.strerror or exc}; free disk space, or set TMPDIR to another directory"
+            f"{exc.strerror or exc}; free up disk space, or set TMPDIR to another directory"
         ) from None
 
 

@@ -260,11 +260,11 @@ class TestFirstStep:
         monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
         return lambda device: run(*TRAIN, "--device", device, status=1).stderr
 
-    NOTICE = "compiling GPU kernels; this happens once"
+    NOTICE = "compiling GPU kernels; this happens only once"
 
     def test_the_notice_is_printed_before_the_step(self, failing, tmp_path):
         notice, *others = failing("gpu").splitlines()
-        assert notice == f"{self.NOTICE}, because CuPy caches them in {tmp_path / 'kernels'}"
+        assert notice == f"{self.NOTICE} because CuPy caches them in {tmp_path / 'kernels'}"
         assert not any(self.NOTICE in line for line in others)
 
     def test_the_notice_is_printed_only_if_the_gpu_is_timed_or_used(self, run, monkeypatch, tmp_path):
