@@ -54,7 +54,7 @@ class CharRNN:
         return cls(config, vocabulary, parameters)
 
     def exact(self) -> Self:
-        """Return a slower model whose output for each sequence does not depend on the rest of the batch."""
+        """Return a slower, batch-invariant model: the output for a sequence is the same in any batch."""
         plain = self.without_embedding()
         return replace(plain, parameters=exact(plain.parameters))
 
@@ -66,7 +66,7 @@ class CharRNN:
         return replace(self, config=config, parameters=parameters)
 
     def summary(self) -> str:
-        """Return a one-line summary: ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
+        """Return a one-line summary, such as ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
         config = self.config
         layers = f"{counted(config.num_layers, 'layer')} of {config.rnn_size}"
         dropout = f", dropout {config.dropout:g}" if config.dropout else ""
@@ -113,7 +113,7 @@ class CharRNN:
         return str(reset_on)
 
     def resets(self, ids: np.ndarray) -> Resets | None:
-        """Return the state resets for the encoded text `ids` ``(N,)``, processed as one stream."""
+        """Return the state resets, if any, in the encoded text `ids` ``(N,)``, read as one stream."""
         return find_resets(ids, self.vocabulary.encode(self.reset_on))
 
     def network(self, T: int, B: int) -> Network:

@@ -49,7 +49,7 @@ WRITERS: dict[str, Writer] = {
 class Content:
     """Contents of a file: a model, optionally with training state, or only arrays.
 
-    `in_training` is True if the file has training state, even if it was not read.
+    `in_training` is True if the file has training state, even if that state was not read.
     """
 
     model: CharRNN | None = None
@@ -77,7 +77,7 @@ def load_model(
     Raises
     ------
     MinicharError
-        If the file is missing, corrupted or malicious, or has a format that minichar cannot read.
+        If the file is missing, corrupted or malicious, or in a format that minichar cannot read.
     """
     path = Path(path)
     kind = format_of(path)
@@ -134,7 +134,7 @@ def convert(
         Keep the training state, so that training can be resumed. Both files must be ``.npz``, and the
         dtype must not change.
     sequence : bool
-        Write an ``.onnx`` graph that processes a sequence instead of one time step.
+        Write an ``.onnx`` graph that processes a whole sequence instead of a single time step.
     vocab_from : path-like, optional
         Source of the vocabulary for a PyTorch state dict saved without one: the training text (ids are
         assigned in code-point order), or a model or checkpoint directory with the same vocabulary.
@@ -149,8 +149,9 @@ def convert(
     Raises
     ------
     MinicharError
-        If `source` cannot be read, `target` exists and `force` is False, the new format cannot represent
-        the model, or `training` is True but there is no training state or the new file cannot store it.
+        If `source` cannot be read, if `target` exists and `force` is False, if the new format cannot
+        represent the model, or if `training` is True but `source` has no training state or the new file
+        cannot store it.
     """
     source = Path(source)
     to, path = target_of(source, target, to)
@@ -258,7 +259,7 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
 
 
 def _load(source: Path, vocab_from: str | os.PathLike[str] | None) -> CharRNN:
-    """Return the model in a file. If it has no vocabulary, use the one from a text or another model."""
+    """Return the model in a file, with the vocabulary from `vocab_from` if the file contains none."""
     try:
         model = load_model(source)
     except NoVocabulary:
@@ -271,7 +272,7 @@ def _load(source: Path, vocab_from: str | os.PathLike[str] | None) -> CharRNN:
 
 
 def _vocabulary(path: Path) -> Vocabulary:
-    """Return the vocabulary of a text, of a model, or of the best checkpoint in a directory."""
+    """Return the vocabulary of a training text, a model, or the best checkpoint in a directory."""
     has_checkpoint = path.is_dir() and any(map(is_checkpoint, path.iterdir()))
     if has_checkpoint or format_of(path) is not None:
         return open_checkpoint(path, load_model)[1].vocabulary
@@ -292,4 +293,7 @@ def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
     if model.vocabulary.unknown:
         yield "the last id is the unknown token: exclude it when sampling"
     if to == "onnx" and dtype == "float64":
-        yield "on CPUs, onnxruntime runs RNN, LSTM and GRU only in float32: it may reject this float64 file"
+        yield (
+            "on CPUs, onnxruntime supports RNN, LSTM and GRU only in float32, so it may reject this "
+            "float64 file"
+        )

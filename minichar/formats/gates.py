@@ -2,7 +2,7 @@
 
     a = W_input @ x + b_input + W_recurrent @ h_prev + b_recurrent
 
-This is the layout of PyTorch and ONNX. Both matrices have G = gates·H rows, one block of H rows per
+PyTorch and ONNX use this layout. Both matrices have G = gates·H rows, one block of H rows per
 gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as follows:
 
              W_input (G, D)       W_recurrent (G, H)   b_input      b_recurrent
@@ -13,9 +13,9 @@ gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as
       before as for an RNN, with gate n in Wn
 
 The input to the first layer is one-hot, so D is V and W_input is Wx. If a GRU applies its reset gate after
-the matrix product, it needs two biases: the gate multiplies ``U @ [h_prev; 1]``, which contains only the
-second bias. In all other cells, only the sum of the biases matters. The table is derived from the inputs to
-each matrix product in a cell (`minichar.engine.cell`).
+the matrix product, it needs two biases, because the gate multiplies ``U @ [h_prev; 1]`` and therefore only
+the second bias. In all other cells, only the sum of the biases matters. The table is derived from the inputs
+to each matrix product in a cell (`minichar.engine.cell`).
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def rows_of(gates: str, form: Counterpart, H: int) -> np.ndarray:
 
 
 def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: Counterpart) -> Gates:
-    """Return the weights of a layer (1-based) in the layout of `form`."""
+    """Return the weights of a layer, numbered from 1, in the layout of `form`."""
     cell, H, name = config.cell, config.rnn_size, f"layer{layer}."
     D, G = config.vocab_size if layer == 1 else H, len(form.gates) * H
     dtype = weights["readout.W"].dtype
@@ -72,7 +72,7 @@ def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: C
 
 
 def join(config: Config, theirs: Gates, layer: int, form: Counterpart, parameters: Parameters) -> None:
-    """Copy a layer (1-based) from the layout of `form` into minichar's parameters.
+    """Copy a layer, numbered from 1, from the layout of `form` into minichar's parameters.
 
     Gates are copied one at a time to save memory. The sum of two float16 biases cannot overflow, because
     parameters are float32 or float64.

@@ -30,7 +30,7 @@ SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return a model as the bytes of an ``.html`` page.
+    """Return the contents of an ``.html`` page that runs a model.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from pathlib import Path
 from minichar.errors import MinicharError, Option
 
 OTHERS = ("safetensors", "pt", "onnx")
-"""Formats of other libraries, in which models are stored with one-hot inputs."""
+"""Formats of other libraries. Models are written to these formats with one-hot inputs."""
 TARGETS = ("npz", *OTHERS, "html")
 """Formats that minichar writes."""
 SUFFIXES = {f".{name}": name for name in TARGETS} | dict.fromkeys((".pkl", ".pickle"), "pickle")
@@ -52,7 +52,7 @@ def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | Non
 
 
 def unknown_suffix(target: str | os.PathLike[str]) -> MinicharError:
-    """Return the error for a target whose suffix does not match any supported format."""
+    """Return the error for a target with an unsupported suffix."""
     suffix = Path(target).suffix.lower()
     if suffix in FOREIGN:
         return MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")

@@ -3,9 +3,9 @@
     step       ids (B,),   h, c (L, B, H)  →  logits (B, V),     h_next, c_next (L, B, H)
     sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
 
-Only an LSTM has c and c_next. The ids are int64, and B and T are dynamic. Start with zero states,
-then pass h_next and c_next as the next h and c. Each layer is one operator with W (1, G, D), R (1, G, H)
-and both biases (1, 2G). The rows are in this gate order:
+Only an LSTM has c and c_next. The ids are int64, and B and T are dynamic. In the first call, set h and c
+to zero; in later calls, pass the h_next and c_next of the previous call. Each layer is one operator with
+W (1, G, D), R (1, G, H) and both biases (1, 2G). The rows are in this gate order:
 
               ONNX        minichar
     RNN       h           h
@@ -40,7 +40,7 @@ MAX_BYTES = (2 << 30) - 1
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
-    """Return a model as the bytes of an ``.onnx`` file, for one time step or a sequence.
+    """Return the contents of an ``.onnx`` file that runs a model for one time step or a sequence.
 
     Raises
     ------

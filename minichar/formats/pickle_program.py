@@ -27,7 +27,7 @@ MAX_KEY = 255
 MAX_LINE = 1 << 16
 """Maximum number of bytes in a newline-terminated number or name."""
 MAX_TEXT_LINE = 128 << 20
-"""Maximum number of bytes in a newline-terminated string. Decoding makes several copies."""
+"""Maximum number of bytes in a newline-terminated string. Decoding copies the string several times."""
 
 TWO_BYTES = re.compile(rb"\\u(?!00)")
 """An escaped character that does not fit in a byte."""
@@ -39,7 +39,7 @@ SIZED_TEXT = {
     "BINUNICODE": pickletools.read_bytes4,
     "BINUNICODE8": pickletools.read_bytes8,
 }
-"""Opcodes with length-prefixed text, and the functions that read it as bytes."""
+"""Opcodes with a length-prefixed text argument, and the functions that read the argument as bytes."""
 
 
 class Program(io.BytesIO):
@@ -49,7 +49,7 @@ class Program(io.BytesIO):
     ----------
     pickled : bytes
     memory : Budget
-        Budget for the memory that decoded text needs in addition to its size in the file.
+        Budget for the memory that text needs after decoding, beyond its size in the file.
     """
 
     def __init__(self, pickled: bytes, memory: Budget) -> None:
@@ -64,7 +64,7 @@ class Program(io.BytesIO):
         Refused
             If a line is too long or the text needs too much memory.
         Exception
-            If the program is invalid.
+            If the pickle is invalid.
         """
         name = ""
         while name != "STOP":
@@ -80,7 +80,7 @@ class Program(io.BytesIO):
                 yield name, opcode.arg and opcode.arg.reader(self)
 
     def readline(self, size: int | None = MAX_LINE, /) -> bytes:
-        """Return the next line, which may have at most `size` bytes."""
+        """Read and return a line of at most `size` bytes."""
         line = super().readline(size)
         if not line.endswith(b"\n"):
             raise Refused("it contains a line that is truncated or too long")

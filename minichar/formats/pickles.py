@@ -74,7 +74,7 @@ def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | N
         return Machine(known, load).run(pickled)
     except Refused:
         raise
-    except Exception as error:  # an invalid program can raise any exception
+    except Exception as error:  # an invalid pickle can raise any exception
         raise Refused("it is empty, truncated or corrupted") from error
 
 
@@ -89,7 +89,7 @@ class Machine:
 
     def run(self, pickled: bytes) -> Any:
         """Execute all opcodes and return the top of the stack. The last opcode must be STOP."""
-        self.memory = Budget(len(pickled) + HEADROOM, "its values need too much memory for the file size")
+        self.memory = Budget(len(pickled) + HEADROOM, "its values need more memory than the file size allows")
         program = Program(pickled, self.memory)
         for count, (opcode, argument) in enumerate(program.opcodes()):
             if count == MAX_OPCODES:
@@ -181,7 +181,7 @@ class Machine:
         values = self.stack[-n:]
         del self.stack[-n:]
         if len(values) < n:
-            raise Refused("it pops more values than are on its stack")
+            raise Refused("it pops more values than are on the stack")
         return values
 
     def pop_to_mark(self) -> list[Any]:

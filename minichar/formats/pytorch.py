@@ -7,8 +7,8 @@ Each file is an uncompressed zip archive with the following members in one direc
     byteorder      "little" or "big"
 
 The pickle is read without calling any function named in it (see `minichar.formats.pickles`). minichar's
-header is a byte tensor named ``minichar.json``. To load the other tensors into PyTorch modules, remove it
-first with ``pop("minichar.json")``. Only writing requires PyTorch.
+header is a byte tensor named ``minichar.json``. To load the other tensors into PyTorch modules, remove the
+header first with ``pop("minichar.json")``. Only writing requires PyTorch.
 """
 
 import io
@@ -34,7 +34,7 @@ MAX_PICKLE_BYTES = 64 << 20
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return a model as the bytes of a ``.pt`` file. For errors, see `to_state_dict`."""
+    """Return the contents of a ``.pt`` file that stores a model. For errors, see `to_state_dict`."""
     # Convert first: if that fails, installing a package would not help.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     torch = need("torch", "torch", str(path))
@@ -57,7 +57,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors stored in a ``.pt`` file, keyed by name. They may share memory.
+    """Return the tensors stored in a ``.pt`` file, keyed by name. The arrays may share memory.
 
     Raises
     ------

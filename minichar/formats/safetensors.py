@@ -34,7 +34,7 @@ DTYPES = {
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
-    """Return a model as the bytes of a ``.safetensors`` file. For errors, see `to_state_dict`."""
+    """Return the contents of a ``.safetensors`` file that stores a model. For errors, see `to_state_dict`."""
     # Convert first: if that fails, installing a package would not help.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
@@ -74,9 +74,9 @@ def read_tensors(
     Raises
     ------
     Refused
-        If the file is truncated or corrupted, or has a tensor that NumPy cannot represent.
+        If the file is truncated or corrupted, or contains a tensor that NumPy cannot represent.
     MinicharError
-        If the header is too large or is not JSON. The error is created by `corrupted`.
+        If the header is too large or is not JSON. `corrupted` returns the error to raise.
     """
     header_bytes = int.from_bytes(file.read(8), "little")
     data_bytes = size - 8 - header_bytes
@@ -105,12 +105,12 @@ def read_tensors(
 
 
 def entry_of(name: str, description: Any) -> Entry:
-    """Return the entry for a name and value in the header.
+    """Return the entry for a tensor, given its name and description in the header.
 
     Raises
     ------
     Refused
-        If the value does not describe a tensor that NumPy can represent.
+        If the description is invalid, or NumPy cannot represent the tensor.
     """
     match description:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:

@@ -53,8 +53,8 @@ class Array:
     Attributes
     ----------
     content : tuple or None
-        Bytes, dtype, shape, order and axes, with consistent sizes. The NumPy array is created only in
-        `to_numpy`, because a pickle can reference the same byte string a million times.
+        Bytes, dtype, shape, order and axes; the number of bytes matches the dtype and shape. The NumPy
+        array is created only in `to_numpy`, because a pickle can reference the same bytes a million times.
     """
 
     content: tuple[bytes | bytearray | str, np.dtype, tuple[int, ...], Any, Any] | None = None
@@ -80,7 +80,7 @@ class Array:
 def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None) -> Array:
     """Return an array backed by the bytes `data`. Order K means C order followed by ``transpose(axes)``."""
     if not isinstance(dtype, DType) or not isinstance(data, bytes | bytearray | str):
-        raise Refused("it contains an array without a dtype or bytes")
+        raise Refused("it contains an array with a missing dtype or data")
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(is_size(n) for n in shape):
         raise Refused("it contains an array with an invalid shape")
     if prod(shape) * dtype.dtype.itemsize != len(data):
@@ -114,7 +114,7 @@ def empty_dict() -> dict[Any, Any]:
 
 
 def empty_bytes() -> bytes:
-    """Return an empty bytes object, for which pickle protocols 0 to 2 have no opcode."""
+    """Return an empty bytes object. Pickle protocols 0 to 2 have no opcode that creates one."""
     return b""
 
 

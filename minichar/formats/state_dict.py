@@ -11,8 +11,8 @@
 
 PyTorch stores the LSTM gates in the order i, f, g, o, and minichar in the order i, f, o, g. Both store the
 GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the
-reset gate after the matrix product. The input is one-hot, with shape (T, B, V). Where minichar has a single
-bias, bias_hh is written as zeros. When a file is read, the two biases are added together.
+reset gate after the matrix product. The input is one-hot, with shape (T, B, V). If a cell has only one
+bias per gate, bias_hh is written as zeros, and the two biases are added together when a file is read.
 
 The vocabulary and configuration are stored with the tensors in the same JSON header as in ``.npz`` files.
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
@@ -96,7 +96,7 @@ def header_text(model: CharRNN, path: Path) -> str:
     Raises
     ------
     MinicharError
-        If it is too large to be read back. The message contains `path`.
+        If the JSON is too large to be read back. The message contains `path`.
     """
     text = json.dumps(header_of(model))
     check_header_size(text, lambda why: MinicharError(f"cannot write {path}: {why}"))
@@ -179,14 +179,15 @@ class NoVocabulary(MinicharError):
 
 
 def has_vocabulary(path: Path) -> MinicharError:
-    """Return the error for a vocabulary passed with a file that already contains one."""
+    """Return the error to raise if a vocabulary is passed for a file that already contains one."""
     return MinicharError(f"{path} already contains its vocabulary: do not pass another one")
 
 
 def config_of(found: Shapes, corrupted: Corrupted) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
-    If several cells have the same number of gates, use the one registered first. Built-in cells are first.
+    If several cells have the same number of gates, use the one registered first. Built-in cells
+    are registered before all others.
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]
@@ -196,5 +197,5 @@ def config_of(found: Shapes, corrupted: Corrupted) -> Config:
         return Config(V, model, H, layers)
     except (KeyError, StopIteration, ValueError, MinicharError) as error:
         raise corrupted(
-            "its rnn.weight_ih_l0 and rnn.weight_hh_l0 are missing or not from an nn.RNN, nn.LSTM or nn.GRU"
+            "its rnn.weight_ih_l0 and rnn.weight_hh_l0 are missing or do not fit an nn.RNN, nn.LSTM or nn.GRU"
         ) from error

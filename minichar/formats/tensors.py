@@ -1,7 +1,7 @@
 """Create tensors from the bytes of a file, checking every size before passing it to NumPy.
 
-Tensors are views of the bytes where possible. NumPy has no bfloat16, which is the upper half of a float32,
-so bfloat16 tensors are widened to float32.
+Tensors are views of the bytes where possible. NumPy has no bfloat16 type. A bfloat16 is the upper half of a
+float32, so bfloat16 tensors are converted to float32.
 """
 
 from collections.abc import Sequence

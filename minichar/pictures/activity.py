@@ -18,7 +18,7 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import NOT_FINITE
 
 CHUNK = 100
-"""Number of characters per chunk. Does not affect the result."""
+"""Number of characters per chunk; the result does not depend on it."""
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
@@ -37,7 +37,7 @@ class Gate:
     low, high : float
         The range of the values.
     shares : array, (BINS,)
-        Histogram: the fraction of the values in each of BINS bins of equal width.
+        Histogram: the fraction of values in each of BINS equal-width bins.
     left, right : float
         The fractions of values saturated at the low and high ends.
     """

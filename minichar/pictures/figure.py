@@ -36,7 +36,7 @@ def figure_format(path: Path) -> str:
 
 @contextmanager
 def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
-    """Yield an empty Matplotlib figure, and save it if the block succeeds.
+    """Yield an empty Matplotlib figure, and save it unless the ``with`` block raises an exception.
 
     Raises
     ------

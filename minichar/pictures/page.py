@@ -15,7 +15,7 @@ from minichar.pictures.activity import read_activity
 from minichar.pictures.traits import correlations, traits
 
 MAX_UNITS = 256
-"""Maximum number of units on a page, to limit its size. The most strongly correlated units are kept."""
+"""Maximum number of units on a page, to limit its size. Units with the strongest correlations are kept."""
 
 
 def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
@@ -27,7 +27,7 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
     ids : array of int, (N,)
         The encoded text to show.
     about : str
-        Heading of the page, which identifies the model and the text.
+        Page heading that identifies the model and the text.
 
     Raises
     ------

@@ -14,7 +14,7 @@ BAR = "█"
 HEIGHT = 13
 """Height of an axis, in rows."""
 LABEL = 10
-"""Width of the tick labels of an axis, in columns."""
+"""Width of the tick labels, in columns."""
 
 
 @dataclass(frozen=True)

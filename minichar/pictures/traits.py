@@ -56,7 +56,7 @@ def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _standard(rows: np.ndarray) -> np.ndarray:
-    """Scale rows to mean 0 and standard deviation 1. Constant rows become zeros."""
+    """Scale rows to mean 0 and standard deviation 1. Constant rows are set to zero."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True))
     # The deviation of a constant row can be slightly above 0 because of rounding.

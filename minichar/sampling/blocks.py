@@ -26,7 +26,7 @@ from minichar.sampling.choice import NOT_FINITE, Choice
 BLOCK = 64
 """Maximum number of steps in a block."""
 INVALID = -1
-"""The value of all ids if the logits are not finite. Used as an index, it selects the last character."""
+"""Value of all sampled ids if any logit is not finite. As an index, -1 selects the last character."""
 
 
 def sample_blocks(
@@ -74,7 +74,8 @@ class BlockSampler:
     Attributes
     ----------
     feed, step : callable
-        `feed` feeds the ids `fed` ``(B,)`` to the network; `step` samples them first. Both are recorded.
+        `feed` feeds the ids `fed` ``(B,)`` to the network; `step` samples them first. Both
+        functions are recorded (`Backend.recorded`).
     recent : array of int, (m, B)
         The most recent input ids, if the model has a separator of m characters.
     """
@@ -125,7 +126,7 @@ class BlockSampler:
         self._feed()
 
     def _feed(self) -> None:
-        if self.network.keep is not None:  # reset streams whose next input completes the separator
+        if self.network.keep is not None:  # reset streams that are about to complete a separator
             xp = self.backend.xp
             self.recent[...] = xp.concatenate([self.recent[1:], self.fed[None]])
             self.network.keep[0] = (self.recent != self.separator).any(axis=0)

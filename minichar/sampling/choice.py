@@ -27,7 +27,7 @@ class Choice:
     ----------
     temperature : float
         The logits are divided by this value. Values below 1 make the text more conservative and
-        repetitive. Values above 1 make it more diverse but also more error-prone.
+        repetitive; values above 1 make it more diverse but also more error-prone.
     top_k : int
         Sample only from the k most likely characters, including any that tie with the k-th; 0 means all.
     top_p : float
@@ -56,7 +56,7 @@ class Choice:
         """Return ids ``(B,)`` sampled from logits ``(V, B)`` with uniform random numbers `u` ``(B,)``.
 
         If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the array
-        module of all arrays. If they are on a device, the method does not wait for any result.
+        module of all arrays. If the arrays are on a device, this method does not wait for it.
         """
         if self.argmax:
             return likeliest(logits)
@@ -65,13 +65,13 @@ class Choice:
         # Subtract the largest logit first, so that the maximum is 0 even at a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
-        # Mask with `where`, because in CuPy, assignment with a Boolean mask waits for the device.
+        # Mask with `where`: in CuPy, assignment with a Boolean mask waits for the device.
         if 0 < self.top_k < len(scaled):
             kth = xp.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
             scaled = xp.where(scaled < kth, -np.inf, scaled)
         if self.top_p < 1:
             scaled = xp.where(self._within_top_p(xp, scaled), scaled, -np.inf)
-        return draw_by_weight(xp, xp.exp(scaled), u)  # the largest of `scaled` is 0
+        return draw_by_weight(xp, xp.exp(scaled), u)  # the maximum of `scaled` is 0
 
     def _within_top_p(self, xp: ModuleType, scaled: Array) -> Array:
         order = xp.argsort(-scaled, axis=0, kind="stable")  # (V, B)

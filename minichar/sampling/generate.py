@@ -23,7 +23,7 @@ from minichar.text.vocabulary import Vocabulary
 
 Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
-"""Part of the seed. Initialisation and training use other values, so that their random numbers differ."""
+"""Combined with the seed. Initialisation and training use other values, so their random numbers differ."""
 MAX_SAMPLES = 4096
 BELOW_2_63 = rule(lambda length: length < 2**63, "below 2**63")
 
@@ -47,7 +47,7 @@ def sample_ids(
         drawn uniformly.
     choice : Choice
     generators : sequence of B numpy.random.Generator
-        One per stream, so that streams are independent.
+        One generator per stream, so that the streams are independent.
     length : int
         Number of characters per stream; 0 for no limit.
     """
@@ -59,7 +59,7 @@ def sample_ids(
 def sample_steps(
     model: CharRNN, prime: np.ndarray, choice: Choice, generators: Sequence[np.random.Generator]
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of the next characters, ``(B,)``, indefinitely. They are sampled on the host."""
+    """Sample on the host, and yield the ids of the next characters, ``(B,)``, indefinitely."""
     streams = Streams(model, len(generators))
     for generator in generators:
         streams.join(Stream(prime, choice, generator))
@@ -120,7 +120,7 @@ def prime_ids(
     """Return the ids of the prime.
 
     If the prime is empty, `reset_on` is used instead, so that generation starts at the beginning of a
-    document. If `reset_on` is also empty, a newline is used if the vocabulary contains one.
+    document. If `reset_on` is also empty, a newline is used, provided that the vocabulary contains one.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
 def check_options(
     length: int, num_samples: int, seed: int, stop: Iterable[str]
 ) -> tuple[int, int, int, list[str]]:
-    """Check these options of `generate_many`, and return them with the declared types.
+    """Validate these options of `generate_many`, and return them, converted to the declared types.
 
     Raises
     ------
@@ -210,9 +210,9 @@ def generate(
     length : int
         Number of characters to generate; 0 for no limit.
     prime : str
-        Text to feed to the model first. If empty, the model is primed with a newline or, if it was
-        trained with ``reset_on``, with that string. If the vocabulary contains no newline, the first
-        character is drawn uniformly.
+        Text to feed to the model first. If it is empty, the model's ``reset_on`` string is used or, if
+        there is none, a newline. If the vocabulary contains no newline either, the first character is
+        drawn uniformly.
     seed : int
         Random seed. The same seed gives the same text.
     stop : sequence of str

@@ -29,7 +29,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class State:
-    """The state of a stream between two steps. A stream with the same parameters can continue from it.
+    """The state of a stream between two steps. Another stream with the same parameters can resume from it.
 
     Attributes
     ----------
@@ -55,7 +55,8 @@ class Stream:
         uniformly.
     choice : Choice
     generator : numpy.random.Generator
-        Random generator. One number is drawn per character, even if `given` replaces the result.
+        Random number generator. One number is drawn per character, even if `given` replaces the
+        sampled id.
     given : mapping of int to int, optional
         Ids that replace the sampled ids, keyed by zero-based position.
 
@@ -83,7 +84,7 @@ class Stream:
         self.recent: deque[int] = deque()
 
     def append(self, k: int) -> int:
-        """Use the sampled id `k`, or its replacement in `given`, as the next input, and return it."""
+        """Append the sampled id `k`, or its replacement in `given`, to the inputs, and return that id."""
         if self.given:
             k = self.given.get(self.length, k)
         self.pending.append(k)
@@ -109,8 +110,8 @@ class Streams:
     ----------
     model : CharRNN
     columns : int
-        The initial number of columns. The number doubles when all columns are in use, and halves
-        when at most a quarter of them are in use.
+        The initial number of columns. The number doubles when a stream is added to a full batch, and
+        halves when at most a quarter of the columns are in use.
 
     Attributes
     ----------
@@ -126,7 +127,7 @@ class Streams:
         self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream, state: State | None = None) -> None:
-        """Add a stream in a new column. By default, it starts from a zero state."""
+        """Add a stream in a new column. It starts from `state`, by default a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)
@@ -186,7 +187,7 @@ class Streams:
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
-        columns = ready if len(ready) < network.B else slice(None)  # usually the slice, which is faster
+        columns = ready if len(ready) < network.B else slice(None)  # usually a slice, which is faster
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(NOT_FINITE)
@@ -196,7 +197,7 @@ class Streams:
         return sampled, np.array([stream.append(k) for stream, k in drawn], np.intp), scores
 
     def _reset_documents(self) -> None:
-        """Reset the state of each stream whose next id completes the separator."""
+        """Reset the state of each stream that is about to complete a separator."""
         for b, stream in enumerate(self.streams):
             if stream.pending:
                 stream.recent.append(stream.pending[0])

@@ -81,7 +81,7 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     ----------
     text : str
     renamed : mapping, optional
-        Option names in other programs, mapped to minichar's names for use in the error message.
+        minichar's option names, keyed by the names used in other programs, for the error message.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def convert(name: str, word: str) -> Any:
 
 
 def read_space(path: Path) -> list[Dimension]:
-    """Return the dimensions in a TOML file, in which each key is an option.
+    """Return the dimensions defined in a TOML file with one key per option.
 
     Raises
     ------

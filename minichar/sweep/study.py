@@ -33,14 +33,14 @@ OPTIONS = declared(Settings)
 STARTUP = 5
 """Number of trials that must complete before any trial is pruned."""
 WARMUP = 10
-"""Percentage of a run to complete before it can be pruned, since the learning rate may still be rising."""
+"""Percentage of a run during which pruning is disabled, because the learning rate may still be rising."""
 WAIT = 60.0
 """Maximum time in seconds to wait while another process writes to the SQLite database."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The options that all processes of a sweep share.
+    """The options shared by all processes of a sweep.
 
     Attributes
     ----------
@@ -112,12 +112,12 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     Raises
     ------
     MinicharError
-        If Optuna is missing, the options differ, the directory contains other runs, or the database cannot
-        be opened.
+        If Optuna is missing, if the options differ from those of the existing sweep, if the directory
+        contains other runs, or if the database cannot be opened.
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A median is useful after a few trials, whereas Hyperband divides the trials among brackets.
+    # Hyperband would divide the trials among brackets, but a median is useful after only a few trials.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     if not is_sweep(folder) and any(map(is_checkpoint, folder.glob("*.npz"))):
         raise MinicharError(
@@ -147,7 +147,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
 
 
 def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> None:
-    """Raise a `MinicharError` if the plan or the database differs from the existing sweep's."""
+    """Raise a `MinicharError` if the plan or the database differs from that of the existing sweep."""
     if stored.database != database:
         where = f"in {stored.database}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ contains a sweep with trials stored {where}: use the same --storage")

@@ -35,7 +35,7 @@ from minichar.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Began:
-    """The training run of a trial was started or resumed."""
+    """The training run of a trial has been started or resumed."""
 
     number: int
     run: Run
@@ -49,7 +49,7 @@ class Ended:
     ----------
     number : int
     state : {"complete", "pruned", "failed", "unfinished"}
-        An unfinished trial is resumed by the next process to start a trial.
+        Unfinished trials are resumed before new trials are started.
     values : dict
         The values of the searched options.
     loss : float or None
@@ -77,13 +77,13 @@ class Sweep:
     storage : str, optional
         URL of the database.
     devices : sequence of Backend
-        The devices to choose from. Each trial uses the fastest one.
+        The available devices. A new trial is trained on the fastest one.
 
     Raises
     ------
     MinicharError
-        If training would reject the options, the existing sweep has different options or a different text,
-        or its database cannot be opened.
+        If training would reject the options, if the existing sweep has different options or a different
+        text, or if its database cannot be opened.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Sweep:
             self.trainer.stop()
 
     def run(self, trials: int, minutes: float = 0.0) -> Iterator[Began | Event | Ended]:
-        """Run trials until the sweep has a total of `trials`, yielding events.
+        """Run trials until the sweep contains `trials` trials in total, and yield their events.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ def check_plan(plan: Plan) -> Corpus:
 
 
 def best_loss(directory: Path) -> float | None:
-    """Return the lowest validation loss in the history of a training run, if it was measured."""
+    """Return the lowest validation loss in the history of a training run, or None if none was measured."""
     history = load_history(newest_first(directory)[0])
     losses = [row["val_loss"] for row in history or () if row["val_loss"] is not None]
     return min(losses, default=None)

@@ -265,10 +265,10 @@ def test_a_header_with_huge_sizes_is_rejected_before_memory_is_allocated(
 def test_inconsistent_state_dicts_are_rejected(tmp_path, make, parts, write, suffix):
     tensors, header = parts(make())
     path = write(tmp_path / f"odd{suffix}", {"weight": np.ones((2, 2), "f4")})
-    with pytest.raises(MinicharError, match=r"rnn\.weight_hh_l0 are missing or not from"):
+    with pytest.raises(MinicharError, match=r"rnn\.weight_hh_l0 are missing or do not fit"):
         load_model(path)
     path = write(tmp_path / f"odd{suffix}", tensors | {"rnn.weight_hh_l0": np.ones((12, 5), "f4")})
-    with pytest.raises(MinicharError, match=r"rnn\.weight_hh_l0 are missing or not from"):
+    with pytest.raises(MinicharError, match=r"rnn\.weight_hh_l0 are missing or do not fit"):
         load_model(path)
     path = write(tmp_path / f"odd{suffix}", tensors)
     with pytest.raises(MinicharError, match="has 7 characters, but the given vocabulary has 2"):
