@@ -27,14 +27,14 @@ from minichar.errors import MinicharError, Option, counted
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 
-MIN_T = 8  # lower limit when T is reduced for a short text: gradients need some context
+MIN_T = 8  # T is not reduced below this value for short texts: gradients need some context
 RELEASE = 1 << 24  # release memory-mapped pages after this many bytes of ids
 MAX_N = 1 << 62  # upper bound on the length of the text
 
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A sequence of n chunks. Each iteration starts at the beginning of the streams.
+    """A sequence of n chunks. Each new iterator starts at the first chunk.
 
     Parameters
     ----------
@@ -101,11 +101,11 @@ class Split:
     ----------
     train, val, test : Chunks
     B, T : int
-        The actual batch size and sequence length; smaller than requested if the text is too short.
+        The batch size and the sequence length, after any reduction for a short text.
     how : {"columns", "tail"}
         The split method; see `split_text`.
     left_out : int
-        Number of characters at the ends of streams that are not part of any chunk, even as targets.
+        Number of characters that are neither an input nor a target in any chunk.
     notes : tuple of str
         Messages for the user, for example about a reduced batch size.
     """
@@ -135,7 +135,7 @@ class _Shares:
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Return whether N characters suffice for a training chunk and, if requested, a validation chunk."""
+        """Return whether N characters are enough for a training and, if requested, a validation chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:
@@ -155,8 +155,8 @@ def split_text(
 ) -> Split:
     """Split encoded text into training, validation and test chunks.
 
-    ``columns`` is char-rnn's split. It lays out the whole text as B streams, then splits the chunks:
-    training first, then validation, then test. Every split contains a section of each stream, so the
+    ``columns`` is char-rnn's split. The whole text is laid out as B streams, and its chunks are divided in
+    order into training, validation and test chunks. Every split contains a section of each stream, so the
     validation text is interleaved with the training text. ``tail`` splits the text first: the validation and
     test splits are at the end, and each split is laid out as B separate streams. Losses from the two
     methods are not comparable.
@@ -232,7 +232,7 @@ def _count_chunks(N: int, B: int, T: int) -> int:
 
 
 def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
-    """Return B streams, each followed by its next character, as a view of shape (B, n·T + 1)."""
+    """Return B streams, each with the character that follows it, as a view of shape (B, n·T + 1)."""
     length = _count_chunks(len(ids), B, T) * T
     if not length:
         return ids[:0].reshape(B, 0)  # (B, 0)

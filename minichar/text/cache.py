@@ -26,14 +26,14 @@ BLOCK = 1 << 20  # bytes of ids checked at a time; a multiple of the size of eve
 LOCAL_HEADER = struct.Struct("<26xHH")  # the last two fields are the lengths of the name and extra field
 
 Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, int, tuple[str, ...]]
-"""A `Corpus`'s ids, file offsets, vocabulary, number of distinct characters and notes."""
+"""The ids, file offsets, vocabulary, number of distinct characters and notes of a `Corpus`."""
 
 
 class Cache:
     """The cached ids of a text for one set of settings.
 
     The cache is an uncompressed ``.npz`` file, so that its ids can be memory-mapped. A corrupted file is
-    treated as a cache miss. A forged file can supply the ids of a different text, but not invalid ids.
+    treated as a cache miss. A forged cache can supply the ids of a different text, but not invalid ids.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ class Cache:
         try:
             if not self.path.is_file():
                 return None
-            # Each byte of text adds at most one id and one code point, of at most 4 bytes each; each file
-            # adds one start. The header and notes need at most 64 KiB.
+            # There is at most one id and one code point per byte of text, of at most 4 bytes each, and one
+            # 8-byte offset per file. The header and notes need at most 64 KiB.
             largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
             # Open the file here: np.load does not close corrupted archives that it opens.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -133,7 +133,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. Many exceptions are possible if it is corrupted.
+    """Check and return the ids in an archive. If it is corrupted, many types of exceptions are possible.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """

@@ -43,7 +43,7 @@ class Corpus:
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str
         SHA-256 of the file's bytes, in hexadecimal. For several files, SHA-256 of their concatenated binary
-        digests; file names have no effect.
+        digests. File names are not hashed.
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.
     """
@@ -84,12 +84,13 @@ def load_corpus(
         Characters that occur fewer than `min_freq` times are replaced with the unknown token. If 0, there
         is no unknown token.
     vocabulary : Vocabulary, optional
-        Vocabulary to use, for example that of a trained model. Characters that it does not contain are
-        encoded as its unknown token. If given, `min_freq` is ignored and nothing is cached.
+        Vocabulary to use, for example that of a trained model. Characters that are not in this
+        vocabulary are encoded as its unknown token. If a vocabulary is given, `min_freq` is ignored and the
+        ids are not cached.
     cache : bool
         Whether to cache the ids in ``<file name>.minichar.npz`` next to the file or, for a directory of
         files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes, file names and
-        settings is always used. Caches can be deleted at any time.
+        settings is used even if this is False. Caches can be deleted at any time.
 
     Raises
     ------

@@ -82,7 +82,7 @@ class Dataset:
     characters : int
         The number of characters; approximate if it depends on the Python version.
     make : callable
-        Function that returns the text, given a list of the contents of the downloaded files.
+        Function that creates the text from a list of the contents of the downloaded files.
     files : tuple of str
         Paths to download, relative to the base URL; empty if no download is needed.
     download_bytes : int
@@ -219,7 +219,7 @@ def fetch(
     folder : Path
         The directory that contains all datasets. An existing file with the correct content is kept.
     force : bool
-        Overwrite an existing file whose content differs.
+        Whether to overwrite an existing file that has different content.
     progress : callable, optional
         Called with the size of each downloaded block in bytes.
     base_url : str, optional

@@ -27,7 +27,7 @@ def download(
     Parameters
     ----------
     base_url : str
-        The URL that the paths are appended to: https, or http on the local machine.
+        The common prefix of the URLs. It must use https, or http on the local machine.
     paths : sequence of str
         Paths relative to `base_url`, not percent-encoded.
     limit : int

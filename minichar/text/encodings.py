@@ -1,7 +1,7 @@
 """Suggest encodings for text that cannot be decoded, each with an excerpt of the decoded text.
 
-An encoding is suggested if most characters of the decoded text are common in the languages that use it.
-The excerpt lets users check whether the text is readable.
+An encoding is suggested if most characters of the decoded text are common in the languages that the encoding
+is used for. The excerpt lets users check whether the text is readable.
 """
 
 import codecs
@@ -36,7 +36,7 @@ def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tup
     raw : bytes
         The contents of the file.
     offset : int
-        Offset of the first byte that cannot be decoded. The lines before it are ignored.
+        Offset of the first byte that cannot be decoded. Earlier lines are ignored.
     rejected : str
         The encoding that failed to decode the file.
     number : int
@@ -142,8 +142,8 @@ def _judge_wide(text: str, common: frozenset[str]) -> float:
 def _judge_words(text: str, plausibility: Plausibility) -> float:
     """Return the mean plausibility of the non-ASCII characters.
 
-    In the wrong encoding, symbols occur within words, capitals follow lower-case letters, and alphabets are
-    mixed within words.
+    If text is decoded with the wrong encoding, there are symbols within words, capitals after lower-case
+    letters, and words that mix alphabets.
     """
     neighbours = zip(" " + text, text, text[1:] + " ", strict=False)
     values = [plausibility(*characters) for characters in neighbours if not characters[1].isascii()]

@@ -70,7 +70,7 @@ class Text:
 
     @classmethod
     def from_files(cls, name: str, files: Sequence[Path], encoding: str) -> Text:
-        """Return the text in `files`.
+        """Create a text from files.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Text:
         return cls(name, (Source(partial(BytesIO, raw), encoding, name),))
 
     def digest(self) -> str:
-        """Return the SHA-256 of the file's bytes or, for several files, of their joined digests, in hex."""
+        """Return the hex SHA-256 of the file's bytes or, for several files, of their concatenated digests."""
         digests = []
         for source in self.sources:
             sha256 = hashlib.sha256()
@@ -128,7 +128,7 @@ class Text:
         Raises
         ------
         MinicharError
-            If a file cannot be read, or has changed since it was counted.
+            If a file cannot be read, or has changed since its characters were counted.
         """
         unknown = "unk" if vocabulary.unknown else "error"
         left = N

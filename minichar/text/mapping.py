@@ -17,7 +17,7 @@ IN_MEMORY = 100_000_000
 
 
 def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:
-    """Return whether N ids are too large to keep in memory."""
+    """Return whether an array of N ids is too large to keep in memory."""
     return N * dtype.itemsize > IN_MEMORY
 
 
@@ -80,7 +80,7 @@ def read(
 def release(array: NDArray[np.integer]) -> None:
     """Release the physical memory used by a view of a memory-mapped file. The next access rereads the file.
 
-    Without this call, accessed pages would stay in memory, up to the size of the file.
+    Without this call, pages that have been accessed would accumulate in memory, up to the size of the file.
     """
     base: object = array
     while base is not None and not isinstance(base, mmap.mmap):

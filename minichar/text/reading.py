@@ -55,7 +55,7 @@ class Source:
     open : callable
         Function that returns a new binary file object, positioned at the start of the text.
     encoding : str
-        As returned by `check_encoding`.
+        Name of the encoding, as returned by `check_encoding`.
     name : str
         The name to use in messages.
     """
@@ -82,7 +82,7 @@ class Source:
         Parameters
         ----------
         changes : Counter
-            Replacements are counted here, under the keys "BOM", "CR LF" and "CR".
+            Counts removed byte-order marks and converted line endings, as "BOM", "CR LF" and "CR".
 
         Raises
         ------

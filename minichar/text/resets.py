@@ -6,8 +6,8 @@ before the last character of the separator, so this character acts as a start to
     text    o  n  e \n \n  t  w  o          separator \n\n
     keep    1  1  1  1  0  1  1  1          h ← keep ∘ h before each character
 
-The first character of a document is predicted from the end of the separator alone, never from the previous
-document.
+The first character of a document is predicted only from the last character of the separator, never from the
+previous document.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ USUAL_T, SHORTEST_T = 50, 25
 CHUNKS = 100
 """Minimum number of chunks in a text. B is reduced if necessary, so that an epoch has enough steps."""
 ALLOWED = 0.01
-"""Maximum fraction of the text to leave out. T is reduced if necessary to stay below it."""
+"""T is reduced if more than this fraction of the text would otherwise be left out of the chunks."""
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
 SMALL_H, LARGE_H = 128, 256
 """Hidden units per layer. `LARGE_H` is for short texts: with dropout, larger models have lower losses."""
 WARMUP, GATED = 0.1, ("lstm", "gru")
-"""Fraction of a run for warm-up. The cells in `GATED` learn short texts better without warm-up."""
+"""Fraction of a run spent on warm-up. The cells in `GATED` do better on short texts without warm-up."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`."""
 
@@ -25,7 +25,7 @@ Evaluating a validation chunk and a training chunk takes about as long as 0.8 tr
 take at most a tenth of the training time.
 """
 FEWEST_VAL_CHUNKS = 100
-"""Minimum number of validation chunks. With fewer, the loss would depend too much on which ones are used."""
+"""Minimum number of validation chunks. With fewer, the loss would depend too much on the choice of chunks."""
 
 
 def choose_dropout(N: int) -> float:
@@ -39,7 +39,7 @@ def choose_rnn_size(N: int, dropout: float) -> int:
 
 
 def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
-    """Return the fraction of the run for warm-up, given the number of characters and the name of the cell.
+    """Return the fraction of a run spent on warm-up, for `N` characters and the cell named `model`.
 
     Fine-tuning, as opposed to training `from_scratch`, always needs warm-up.
     """

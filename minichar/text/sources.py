@@ -13,8 +13,8 @@ def poems_text(sources: list[bytes]) -> str:
 def names_text(sources: list[bytes]) -> str:
     """Convert tables with upper-case names in the first column to plain text, with one name per line.
 
-    The tables are sorted by frequency. Sorting by hash instead shuffles the names reproducibly, so that the
-    end of the text is as hard to predict as the rest.
+    The tables are sorted by frequency. The names are sorted by hash to shuffle them reproducibly, so that
+    the end of the text is as hard to predict as the rest.
     """
     rows = [line.split() for source in sources for line in source.decode().splitlines()]
     names = {row[0].capitalize() for row in rows}

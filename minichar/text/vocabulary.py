@@ -58,7 +58,7 @@ class Vocabulary:
     Raises
     ------
     MinicharError
-        If `characters` is not text, is empty, is unsorted, or has duplicates.
+        If `characters` is not a string, is empty, is unsorted, or has duplicates.
     """
 
     characters: str

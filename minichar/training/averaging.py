@@ -3,9 +3,9 @@
     θ̄ ← d θ̄ + (1 - d) θ          after each step
     d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
 
-θ is trained; θ̄ is the model that is evaluated and saved. Averaging smooths out the noise of individual
-steps, which a high learning rate amplifies, so less learning-rate decay is needed. At first, θ̄ averages over
-about the last tenth of the steps so far; later, it averages over about the last 1 / (1 - decay) steps.
+θ is trained; θ̄ is the model that is evaluated and saved. A high learning rate amplifies the noise of
+individual steps. Averaging smooths out this noise, so less learning-rate decay is needed. At first, θ̄
+averages over about the last tenth of the steps so far; later, over about the last 1 / (1 - decay) steps.
 """
 
 from minichar.engine.parameters import Parameters

@@ -1,8 +1,8 @@
 """Choose the training device for ``--device auto``.
 
 Which device is fastest depends on the sizes of the network and the chunks, because GPUs are fast only for
-large matrices. If there are several devices, each is timed on a few chunks of the text the first time these
-sizes are used. The times are cached (`minichar.training.timings`).
+large matrices. If there are several devices, each one is timed on a few chunks of the text when a combination
+of sizes is first used. The times are cached (`minichar.training.timings`).
 """
 
 import gc
@@ -24,7 +24,7 @@ from minichar.training.step import TrainingStep
 from minichar.training.timings import Timing, describe_devices, describe_size
 
 STEPS = 10
-"""Number of timed steps on each device. On a GPU, the first few include capturing the CUDA graph."""
+"""Number of timed steps on each device. On a GPU, the first few steps also capture the CUDA graph."""
 ENOUGH = 2.0
 """Total duration, in seconds, after which no further steps are timed."""
 
@@ -60,7 +60,7 @@ def fastest(
 
 
 def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
-    """Return the device chosen for training at these sizes, or the first device if none was chosen."""
+    """Return the device that was fastest at these sizes, or the first device if they have not been timed."""
     if len(devices) == 1:
         return devices[0], []
     timing = timings.find(describe_size(config, settings, split), devices)
@@ -72,7 +72,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
     """Return the first device of this kind or, if there is none, the first device.
 
-    A run resumes exactly only on a device of the same kind.
+    Only a device of the same kind can resume a run exactly.
     """
     if len(devices) > 1:
         for device in devices:

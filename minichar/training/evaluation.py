@@ -108,7 +108,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     split : Split
     part : {"train", "val", "test"}
     start : {"zero", "carried"}
-        Whether to start from a zero state or carry the state over from the preceding splits. The latter
+        Whether to start from a zero state or carry the state over from the preceding splits. "carried"
         requires the ``columns`` split method, in which each stream continues into the next split.
     watch : callable, optional
         Function that wraps an iterable with one item per chunk, for example to update a progress bar.
@@ -153,7 +153,7 @@ def evaluate_whole(
     ----------
     model : CharRNN
     ids : array of int, (N,)
-        N ≥ 2.
+        The encoded text, with N ≥ 2.
     T : int
         Number of characters per chunk; does not affect the result.
     watch : callable, optional
@@ -184,15 +184,15 @@ def evaluate_blocks(
 ) -> Evaluation:
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
-    As in nanoGPT, the context is limited to one block, but the loss is the mean over all blocks, not over a
-    random sample. The first characters of a block are hard to predict, so the loss is higher than if the
-    state were carried from block to block.
+    As in nanoGPT, the context is limited to one block. Unlike in nanoGPT, the loss is the mean over all
+    blocks rather than a random sample of them. The first characters of a block are hard to predict, so the
+    loss is higher than if the state were carried from block to block.
 
     Parameters
     ----------
     model : CharRNN
     streams : array of int, (B, M)
-        Blocks do not extend past the end of a stream.
+        The encoded text. Blocks do not extend past the end of a stream.
     N : int
     watch : callable, optional
         See `evaluate_part`. A chunk contains `BLOCKS` blocks.

@@ -26,8 +26,8 @@ class Step:
     def loss(self) -> float:
         """Mean loss of the chunk before the update, in nats per character.
 
-        The first access copies the value from the device, so access it only when needed.
-        Before the trainer continues, it checks every loss that has been accessed.
+        The first access copies the loss from the device, so read it only when needed.
+        Before the trainer continues, it checks every loss that has been read.
         """
         return float(self.to_host(self.value))
 

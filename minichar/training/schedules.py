@@ -17,7 +17,8 @@ def warmup_steps(total: int, warmup: float) -> int:
 def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
     """Return the learning-rate multiplier at step i = 0, 1, …, `total` - 1.
 
-    With w = round(`warmup` · `total`) and p = (i - w) / (total - w), the completed fraction of the decay::
+    Let w = round(`warmup` · `total`), and let p = (i - w) / (total - w) be the completed fraction of the
+    decay::
 
         warm-up   (i + 1) / w             for i < w
         cosine    (1 + cos(π p)) / 2      Loshchilov & Hutter 2017, without restarts
@@ -39,8 +40,8 @@ def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
 def step_decay(e: int, decay: float, after: int) -> float:
     """Return the learning-rate multiplier in epoch `e`, counting from 0.
 
-    It starts at 1 and is multiplied by `decay` at the end of every epoch, beginning with epoch `after`
-    (counted from 1, as in char-rnn).
+    The multiplier is 1 at first and is multiplied by `decay` at the end of every epoch, beginning with
+    epoch `after` (counted from 1, as in char-rnn).
     """
     return float(decay ** max(0, e + 1 - max(after, 1)))
 
@@ -48,7 +49,7 @@ def step_decay(e: int, decay: float, after: int) -> float:
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:
     """Return the teacher-forcing ratio (the probability of using the true character) in epoch `e`.
 
-    The schedules are those of Bengio et al. 2015, section 2.4, where i is the epoch `e`, counted from 0,
+    The schedules are those of Bengio et al. 2015, section 2.4. Here, i is the epoch `e`, counted from 0,
     and the lower bound is `minimum`::
 
         linear              start - decay · e

@@ -20,7 +20,7 @@ from minichar.training.schedules import (
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""Value of an option that requests an automatic choice, except where 0 does."""
+"""Value that requests an automatic choice for an option. Some options use 0 instead."""
 FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 RNN_SIZE = rule(
     lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"
@@ -42,9 +42,9 @@ class Settings:
     """The options of ``minichar train`` that determine the result; see ``minichar train --help``.
 
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after`
-    in epochs, `patience` in evaluations, and `max_time` in minutes. `batch_size`, `seq_length` and
-    `max_epochs` are chosen to suit the text if they are 0, as are `rnn_size`, `dropout`, `embedding`,
-    `warmup` and `max_val_chunks` if they are -1 (`choose`). If `eval_val_every` is 0, the interval is
+    in epochs, `patience` in evaluations, and `max_time` in minutes. These values request a choice that
+    suits the text (`choose`): 0 for `batch_size`, `seq_length` and `max_epochs`, and -1 for `rnn_size`,
+    `dropout`, `embedding`, `warmup` and `max_val_chunks`. If `eval_val_every` is 0, the interval is
     chosen automatically (`Timetable`); if `keep` is 0, all checkpoints are kept. `reset_on` is the string
     that separates documents (`minichar.text.resets`), or empty. `title` is the model's display name, or
     empty. The defaults are those of the recipe ``quick``. `recipe` only records which recipe was used

@@ -94,7 +94,7 @@ def begin_from(
         Names of the settings specified by the user. Any architecture settings among them must match
         the model.
     *devices : Backend
-        The run uses the fastest of them; by default, the model's device.
+        The run uses the fastest of these devices. The default is the model's device.
 
     Raises
     ------
@@ -129,13 +129,13 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     Parameters
     ----------
     path : Path
-        A checkpoint, or a directory whose newest readable checkpoint is used.
+        A checkpoint, or a directory. In a directory, the newest readable checkpoint is used.
     changes : dict
         Settings to change. By default, checkpoints are saved in the directory that contains `path`. Earlier
         checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
     *devices : Backend
-        The run uses the first device of the kind that saved the checkpoint or, if there is none, the first
-        device. The default is the CPU.
+        The run uses the first device of the same kind as the one that saved the checkpoint. If there is
+        none, it uses the first device. The default is the CPU.
 
     Raises
     ------

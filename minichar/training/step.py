@@ -43,7 +43,7 @@ class TrainingStep:
         Numbers of time steps and sequences in a chunk. `B` includes the sequences of all processes.
     settings : Settings
     team : Team, optional
-        The processes that share the sequences.
+        The processes among which the sequences are divided.
 
     Attributes
     ----------
