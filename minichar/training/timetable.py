@@ -9,11 +9,11 @@ from minichar.training.settings import Settings
 AUTOMATIC = 120.0
 """Maximum time between evaluations in seconds, if `eval_val_every` is 0."""
 TRAINING = 9
-"""Minimum time between these evaluations within an epoch, as a multiple of the duration of an evaluation."""
+"""Minimum training time between automatic evaluations within an epoch, as a multiple of their duration."""
 
 
 class Timetable:
-    """The schedule of a training run: evaluations, early stopping and rates.
+    """The schedule of a training run: evaluations, early stopping, learning rate and teacher-forcing ratio.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Timetable:
     total : int
         Maximum number of training steps.
     now : float
-        Time in seconds since `begin`, set before each step. All processes of a run use the same time.
+        Time in seconds since `begin`, updated before each step. All processes of a run use the same time.
     warmup : int
         Number of steps during which the learning rate rises.
     since_best : int
@@ -86,8 +86,8 @@ class Timetable:
         self.evaluated_at = self.now
 
     def count(self, iteration: int, best: bool) -> None:
-        """Count an evaluation towards `patience`, or start again from 0 if its loss is the lowest so far."""
-        # During warm-up, the learning rate may still be too low for an improvement.
+        """Count an evaluation towards `patience`, or reset the count if the loss is the lowest so far."""
+        # During warm-up, the learning rate may still be too low for the loss to improve.
         self.since_best = 0 if best else self.since_best + (iteration > self.warmup)
 
     def reason_to_end(self) -> str:

@@ -42,7 +42,7 @@ class Timing:
     milliseconds : dict of str to float
         Duration of a step on each device.
     machine : str
-        Host name, since home directories may be shared between machines.
+        Host name. It is needed because several machines may share a home directory.
     """
 
     size: str
@@ -109,7 +109,7 @@ def cache_path() -> Path:
 
 
 def load() -> list[Timing]:
-    """Return the timings in the cache, oldest first, or an empty list if it is missing or corrupted."""
+    """Return the cached timings, oldest first, or an empty list if the cache is missing or corrupted."""
     try:
         path = cache_path()
         if not path.is_file():  # reading from a pipe would block
@@ -132,7 +132,7 @@ def find(size: str, devices: Sequence[Backend]) -> Timing | None:
 
 
 def save(timing: Timing) -> None:
-    """Add a timing to the cache if it is writable."""
+    """Add a timing to the cache if the file is writable."""
     key = timing.size, timing.devices, timing.machine
     others = [other for other in load() if (other.size, other.devices, other.machine) != key]
     text = json.dumps([asdict(one) for one in [*others, timing][-MOST:]], indent=1)

@@ -214,7 +214,7 @@ class Trainer:
 
     @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
-        """Evaluate on the validation split from a zero state, and add a row to the history."""
+        """Evaluate on the validation split, starting from a zero state, and add a row to the history."""
         self.check_parameters()
         train_loss = self.look(self.step.total / self.learned)
         val = fit = None

@@ -44,6 +44,6 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
 
 
 def listed(characters: list[str], most: int = 20) -> str:
-    """Return up to `most` of the characters, quoted, and how many more there are."""
+    """Return the first `most` characters, quoted, and the number of any others."""
     more = f" and {len(characters) - most} more" if len(characters) > most else ""
     return " ".join(repr(character) for character in characters[:most]) + more

@@ -27,7 +27,7 @@ class Validation:
         self.measure, self.share, self.team = Measurement(model.network(T, own)), share, team
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
-        """Return the loss over the chunks of all processes, from a zero state."""
+        """Evaluate on the chunks of all processes, starting from a zero state."""
         self.measure.network.reset()
         own = evaluate(self.measure, chunks)
         losses = np.array([own.loss, own.first, own.last])

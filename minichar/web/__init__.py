@@ -4,15 +4,16 @@
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
 
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
-character. The machine and other jobs have no effect, because the models use exact arithmetic
+character. The text does not depend on the machine or on other jobs, because the models use exact arithmetic
 (`minichar.engine.exact`). The output is the same as that of ``minichar sample --exact``. Therefore, no
 session state is needed: to reconnect, to continue, or to recover from a server restart or a worker
 failure, the client resends the same request with the number of characters to skip. The id of an event is
 the total number of characters generated so far.
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
-batch at the next step, starting with its prompt, and leaves it when finished. While every job is
-generating, a step takes at least ``1/pace`` seconds, so that a single client cannot monopolise the CPU.
+batch at the next step, starting with its prompt, and leaves it when finished. Unless a job is still reading
+its prompt or regenerating text, a step takes at least ``1/pace`` seconds, so that a single client cannot
+monopolise the CPU.
 
 **Resuming.** Text that a client already has is generated again without a speed limit, starting from the
 last suitable snapshot. Workers share their snapshots through Redis.

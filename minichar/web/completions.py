@@ -28,7 +28,7 @@ SMALLEST = math.log(0.5 / UNIT)
 
 @dataclass(frozen=True)
 class Form:
-    """The parts of a request that determine the form of the response.
+    """The fields of a request that determine the format of the response.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Completion:
         return {"text": update.text, "index": 0, "logprobs": logprobs, "finish_reason": update.reason}
 
     def _logprobs(self, update: Update, alternatives: int) -> dict[str, list[Any]]:
-        """Return the log probabilities of the generated characters, but not of the prompt."""
+        """Return the log probabilities of the generated characters, excluding the prompt."""
         details = list(update.details)
         characters = update.text[: len(details)]
         start = len(self.prefix) + update.end - len(update.text)
@@ -160,7 +160,7 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
-    """Parse a body in the ``Completion`` schema into a request and the form of its response.
+    """Parse a body in the ``Completion`` schema, and return the request and the format of its response.
 
     Schema fields that are null are treated as missing. Characters in the prompt that are not in the
     vocabulary are skipped, because clients of OpenAI's API may send any text.

@@ -37,7 +37,7 @@ class RequestTimeout(BadRequest):
 
 
 class JsonError(LoggedError):
-    """Response to a request that cannot be passed to the application, formatted like its own errors."""
+    """Error response, in the application's format, to a request that cannot be passed to the application."""
 
     def execute(self) -> None:
         """Write the response."""
@@ -95,7 +95,7 @@ class Connection(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """Server that closes the connections of slow clients and, if there are too many, the oldest idle ones."""
+    """Server that closes the connections of slow clients and, above a limit, the oldest idle connections."""
 
     channel_class = Connection
 
@@ -125,7 +125,7 @@ class Server(TcpWSGIServer):
         return super().readable() and time.time() >= self._resume
 
     def set_socket_options(self, conn: socket.socket) -> None:
-        """Limit the kernel memory that a client can occupy by not reading."""
+        """Limit the kernel memory used by a client that does not read its response."""
         super().set_socket_options(conn)
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT)
 

@@ -20,10 +20,10 @@ Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of bytes of a document to send at a time."""
 MAX_DOCUMENTS = 72 * 2**20
-"""While the documents being sent take up this many bytes or more, no others are built. A document is at most
+"""No document is built while those being sent take up at least this many bytes. A document is at most
 about 5 MiB long, so a client with the default limit of 16 requests cannot reach this size."""
 BUILDING = threading.Lock()
-"""Held while a document is built. For the longest text with alternatives, this takes 20 MB of memory."""
+"""Held while a document is built. Building the longest text with alternatives takes 20 MB of memory."""
 
 
 def parts(body: bytes) -> Iterator[bytes]:
@@ -97,7 +97,8 @@ class Delivery:
     def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
         """Wait for a job to end, and return its text after the first `after` characters as a JSON response.
 
-        Until the response is sent, it takes up memory, so the request counts towards its client's limit.
+        The response takes up memory until it has been sent. Until then, the request counts towards its
+        client's limit.
 
         Parameters
         ----------
@@ -142,7 +143,10 @@ class Delivery:
         return self.metrics.count(self.queue.follow(slot.job_id, after))
 
     def _events(self, slot: Slot, after: int, begin: str, form: Form) -> Iterator[str]:
-        """Yield events until the job ends. Errors become events because the status has already been sent."""
+        """Yield events until the job ends.
+
+        Errors are sent as events, because the HTTP status has already been sent.
+        """
         yield begin
         try:
             for update in self._follow(slot, after):

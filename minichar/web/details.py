@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 ALTERNATIVES = 5
-"""Number of alternatives in a `Detail`: the most likely characters."""
+"""Number of most likely characters in a `Detail`."""
 ROW = 1 + 2 * ALTERNATIVES
 SIZE = 4 * ROW
 """Bytes per character."""

@@ -1,4 +1,4 @@
-"""Error responses in the form that clients of each route expect."""
+"""Error responses in the format that clients of each route expect."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from minichar.web.rate_limit import RETRY_AFTER
 from minichar.web.request import BadRequest
 
 OPENAI_PREFIX = "/v1/"
-"""Prefix of the paths whose errors have the form used in OpenAI's API."""
+"""Prefix of the paths that return errors in the format of OpenAI's API."""
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 
 

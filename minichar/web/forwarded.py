@@ -12,9 +12,9 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
     """Wrap an application so that it receives the client's address instead of the proxy's.
 
-    Waitress and Werkzeug can also do this, but Waitress truncates IPv4-mapped addresses and rejects requests
-    with a malformed header, part of which the client controls. Werkzeug does not check the address, so a
-    client whose address is sent with a port would count as a new client for each connection.
+    Waitress and Werkzeug can also do this. However, Waitress truncates IPv4-mapped addresses, and it rejects
+    requests with a malformed header, although clients control part of that header. Werkzeug does not check
+    the address: if the proxy appends a port to it, each connection would count as a new client.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ ABANDONED_AFTER = 10.0
 BLANK = bytes(SIZE)
 """Placeholder for the details of a character that the readers already have."""
 PIECE = 500
-"""Maximum number of characters in a piece of an update with details."""
+"""Maximum number of characters per piece when an update with details is split."""
 
 
 class Busy(MinicharError):

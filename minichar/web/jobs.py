@@ -12,7 +12,7 @@ from minichar.web.request import Request
 KEEP = 600.0
 """Seconds for which a job remains available after it has ended."""
 KEEP_ALTERNATIVES = 30.0
-"""The same for jobs with alternatives. Their texts take up 20 times as much memory."""
+"""`KEEP` for jobs with alternatives, because their texts take up 20 times as much memory."""
 EXPIRE_INTERVAL = 5.0
 """Seconds between searches for expired jobs."""
 OVERHEAD = 8192
@@ -59,7 +59,7 @@ class Jobs:
         Raises
         ------
         Busy
-            If unfinished jobs use too much of the memory budget.
+            If unfinished jobs leave too little of the memory budget for this one.
         """
         job_id = secrets.token_urlsafe(12)
         with self._lock:

@@ -77,7 +77,7 @@ class ModelInfo:
     def entropy(self) -> float:
         """Typical surprisal of a character in nats. The page scales its colours to this value.
 
-        It is the validation loss or, if it was not measured, half the uniform baseline.
+        This is the validation loss, or half the uniform baseline if the loss was not measured.
         """
         return self.loss or log(len(self.characters) + self.unknown) / 2
 
@@ -107,8 +107,8 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
     Parameters
     ----------
     paths : sequence of Path
-        Files and directories. From a directory, the best checkpoint of each run is loaded, best first. If
-        `paths` is empty, the best checkpoint in ``cv`` is loaded.
+        Files and directories. The best checkpoint of each run in a directory is loaded, starting with the
+        lowest validation loss. If `paths` is empty, the best checkpoint in ``cv`` is loaded.
 
     Returns
     -------

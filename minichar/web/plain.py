@@ -1,4 +1,4 @@
-"""The page for browsers without JavaScript. It shows the text once it is complete, or an error."""
+"""The page for browsers without JavaScript. It shows either the complete text or an error."""
 
 from html import escape
 from string import Template

@@ -24,7 +24,7 @@ class Slot:
     expires : float
         Time at which the request stops counting, as measured by ``time.monotonic()``.
     job_id : str
-        The job of the request, if it has one.
+        Id of the request's job; empty if there is none.
     """
 
     client: str
@@ -40,7 +40,7 @@ class Slot:
         self.expires = time.monotonic() + ABANDONED_AFTER
 
     def close(self) -> None:
-        """End the request. Its job, if it has one, may still be running."""
+        """End the request. Its job, if any, may still be running."""
         if self.expires == math.inf:
             if self.job_id:
                 self.linger()
@@ -72,9 +72,9 @@ class ConcurrencyLimit:
         Raises
         ------
         TooManyRequests
-            If the client has reached the limit.
+            If the client has reached its limit.
         Busy
-            If all clients together have reached the total limit.
+            If the limit on the total number of requests has been reached.
         """
         now = time.monotonic()
         with self._lock:

@@ -125,7 +125,7 @@ class RedisQueue(JobQueue):
         model = self.request(job_id).model
         with redis_errors():
             if not self._store.columns(model):
-                raise Unavailable("no worker is available: the text continues when one is started")
+                raise Unavailable("no worker is available: generation continues when one is started")
             return self._store.position(queue_name(model), job_id)
 
     def cancel(self, job_id: str) -> bool:
@@ -133,7 +133,7 @@ class RedisQueue(JobQueue):
         try:
             model = self.request(job_id).model
         except KeyError:
-            return False  # anyone can send any id, so nothing is stored for an unknown one
+            return False  # anyone can send any id, so nothing is stored for an unknown id
         with redis_errors():
             self._store.put("cancelled", job_id, "", KEEP)
             return self._store.remove_waiting(queue_name(model), job_id)

@@ -114,7 +114,7 @@ class Scheduler:
                 # Cap the elapsed time, because clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            # Compensate for slow steps, up to a limit, but not for the fast ones while catching up.
+            # Compensate for slow steps, up to a limit, but not for fast steps while catching up.
             due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
             if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)

@@ -32,7 +32,7 @@ CLEANUP_INTERVAL = 1
 MIN_STREAMS = 1024
 """Minimum number of threads for streams. An idle thread takes up 20 KiB of memory."""
 SPARE_THREADS = 64
-"""Number of threads for all other requests."""
+"""Number of threads for requests other than streams."""
 BACKLOG = 1024
 
 
@@ -85,7 +85,7 @@ def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
     At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
-    Waitress's warnings about requests that wait for a thread are not logged: there is one per request.
+    Waitress's warnings about requests that wait for a thread are not logged: each such request causes one.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(logging.WARNING)

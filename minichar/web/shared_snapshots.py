@@ -14,7 +14,7 @@ from minichar.web.store import Store
 class SharedSnapshots(Snapshots):
     """Snapshots that workers share.
 
-    They are only a cache: without Redis, or if one cannot be read, the text is generated again.
+    They are only a cache: if Redis does not respond or a snapshot cannot be read, text is generated again.
 
     Parameters
     ----------
@@ -63,5 +63,5 @@ class SharedSnapshots(Snapshots):
                 new.pop(old[-1], None)
         if waiting:
             used = {key for keys, _ in waiting for key in keys}
-            with suppress(redis.RedisError):  # any that could not be removed will expire
+            with suppress(redis.RedisError):  # snapshots that could not be removed will expire
                 self._store.replace_snapshots(old, new, used)

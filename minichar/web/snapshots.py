@@ -4,8 +4,8 @@
     snapshot_p    characters p-1000 to p-1, and the state of the stream after them
                                                                             p = 1000, 2000, …
 
-Without them, a reader who requests a text from a late position, for example after choosing a different
-character there, would have to wait for all of the preceding text to be generated again.
+Without snapshots, a reader who requests a text from a position far from its start, for example after choosing
+a different character there, would have to wait for all of the preceding text to be generated again.
 
 A text can be resumed only up to its first missing snapshot. When memory runs out, the last snapshot of the
 least recently used text is therefore removed first.
@@ -76,7 +76,7 @@ class Snapshots(ABC):
     def add(self, job: Job, state: State) -> None:
         """Store a snapshot of a job, taken at a multiple of `INTERVAL` characters.
 
-        A job with text from another worker is skipped: this worker might have generated different text.
+        A job that continues another worker's text is skipped: this worker might have generated other text.
         """
         if not job.published:
             text = job.generated[state.length - INTERVAL : state.length]

@@ -30,7 +30,7 @@ def notice(queue: JobQueue, job_id: str) -> Notice | None:
 
 
 def begin(job_id: str, request: Request, after: int) -> str:
-    """Return the server-sent event that precedes the text of a job after the first `after` characters."""
+    """Return the first event of a stream that skips the first `after` characters of a job's text."""
     return event("begin", after, {"job": job_id, "model": request.model, "seed": request.seed, "from": after})
 
 

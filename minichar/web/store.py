@@ -34,7 +34,7 @@ from minichar.web.jobs import KEEP, KEEP_ALTERNATIVES
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
 UNSEEN_AFTER = 3 * ABANDONED_AFTER
-"""Seconds without a renewal from its server after which a job is abandoned; a busy server may renew late."""
+"""Seconds after which a job is abandoned if no server renews its `seen` key; a busy server may renew late."""
 CONNECTIONS = 32
 """Maximum number of connections in a pool. Threads wait up to `POOL_TIMEOUT` seconds for a free one."""
 POOL_TIMEOUT = 20
@@ -179,7 +179,7 @@ class Store:
                 self.remove_waiting(queue, job_id)
 
     def read(self, positions: Mapping[str, str], wait: float = 0.0) -> Iterator[tuple[str, list[Entry]]]:
-        """Yield the ids of jobs with new text, each with its new stream entries.
+        """Yield the id and the new stream entries of each job with new text.
 
         Parameters
         ----------
@@ -293,5 +293,5 @@ WORKERS = f"{NAMESPACE}:workers"
 
 
 def queue_name(model: str) -> str:
-    """Return the queue name for a model. It is a hash, because Dramatiq restricts the characters in names."""
+    """Return a model's queue name: a hash, because Dramatiq restricts the characters in queue names."""
     return f"model-{sha256(model.encode()).hexdigest()[:16]}"

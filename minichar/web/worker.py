@@ -125,7 +125,7 @@ class Worker:
         self._published = time.monotonic()  # time of the last round of publishing without an error
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Run jobs until `stopping` is set, then complete the running jobs while Redis responds.
+        """Run jobs until `stopping` is set, then complete the running jobs as long as Redis responds.
 
         Parameters
         ----------
@@ -208,7 +208,7 @@ class Worker:
         self.stopping.wait(POLL_INTERVAL)
 
     def start(self, model: str, job_id: str, acknowledge: Callable[[], None]) -> None:
-        """Start a job at the end of the text that previous workers published.
+        """Start a job, continuing from the end of the text that previous workers published.
 
         Parameters
         ----------
@@ -258,7 +258,7 @@ class Worker:
         task.job = job
 
     def _publish(self, takers: list[threading.Thread]) -> None:
-        """Publish the text of all jobs until no more jobs are taken and all have ended."""
+        """Publish the text of all jobs until no more jobs are being taken and all jobs have ended."""
         checked = time.monotonic()
         while any(self.tasks.values()) or any(taker.is_alive() for taker in takers):
             with errors_logged():
