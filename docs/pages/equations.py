@@ -1,7 +1,7 @@
 """Typeset the indented blocks in lessons and docstrings, and the symbols in their text.
 
 A block becomes a table. Its columns are separated by at least three spaces in the source. Each cell is an
-equation or a comment, and equations are aligned at their relation signs. The backward pass of an equation
+equation or a comment, and equations are aligned at signs such as ``=``. The backward pass of an equation
 is indented under it. Drawings and columns of numbers are left unchanged.
 """
 
@@ -118,7 +118,7 @@ def columns(line: str) -> list[str]:
 
 
 def is_equation(cell: str) -> bool:
-    """Return whether a cell contains a relation sign and does not begin like a sentence."""
+    """Return whether a cell contains a relational operator and does not begin with a word."""
     return bool(RELATION.search(cell)) and not is_word(re.match(r"[A-Za-z]*", cell)[0])
 
 

@@ -19,10 +19,10 @@ INTERACTIVE = {
     "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and the gradient almost vanishes.",
-    "softmax_cross_entropy": "Drag the logits. A step of gradient descent raises the target's logit and "
-    "lowers each of the others in proportion to its probability. The logits are divided by the temperature, "
-    "and dlogits is the gradient with respect to the result. A low temperature makes the distribution "
-    "sharper, and a high one makes it flatter.",
+    "softmax_cross_entropy": "Drag the logits. A step of gradient descent on the logits raises the "
+    "target's logit and lowers each of the others in proportion to its probability. The logits are "
+    "divided by the temperature, and dlogits is the gradient with respect to the result. A low temperature "
+    "makes the distribution sharper, and a high one makes it flatter.",
     "linear_layer": "Select an element of dW with the sliders, or click it. Each element is the dot product "
     "of a row of da and a row of s, with one term for each sequence in the batch. The elements of dx and a "
     "are also dot products. The last row of s is 1, so the last column of W is the bias.",

@@ -63,9 +63,9 @@ def train(
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool
         Whether an NVIDIA GPU may compute float32 matrix products in TF32, which rounds operands to a 10-bit
-        mantissa. The losses then differ from those on the CPU by more than rounding error. The returned
-        model does not use TF32. Like `device`, this setting is not stored in checkpoints: pass it again with
-        `resume`.
+        mantissa. The losses then differ from those on the CPU by more than float32 rounding error. The
+        returned model does not use TF32. Like `device`, this setting is not stored in checkpoints: pass it
+        again with `resume`.
     **options
         Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,
         ``rnn_size=256`` or ``max_epochs=10``. Other options have the values of the recipe, which is

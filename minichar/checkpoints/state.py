@@ -61,7 +61,7 @@ class TrainingState:
     progress : Progress
     history : History
     theta : array, (size,), optional
-        θ, the weights being trained, if the model's weights are their running average.
+        θ, the weights being trained. None unless the model's weights are a running average of θ.
     """
 
     mean_square: np.ndarray

@@ -22,7 +22,7 @@ FEW_UPDATES = 500
 
 
 def size_advice(ratio: float, dropout: float) -> str:
-    """Return advice on model size, given the ratio of parameters to training characters and the dropout.
+    """Return advice on model size, given the dropout and the ratio of parameters to training characters.
 
     char-rnn recommends that the numbers of parameters and characters be of the same order of magnitude.
     """

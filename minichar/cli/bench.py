@@ -79,7 +79,7 @@ def command(
     The two implementations run the same benchmark alternately, in separate processes. The ratio
     is minichar's speed divided by PyTorch's. For training with dropout (0.5) or scheduled sampling
     (teacher-forcing ratio 0.9), the baseline is plain training in minichar; for generating 64 streams,
-    it is generating one. If PyTorch is not installed, only minichar is benchmarked.
+    the baseline is generating one stream. If PyTorch is not installed, only minichar is benchmarked.
 
     On an NVIDIA GPU, both implementations use full float32 precision, without TF32. PyTorch uses cuDNN,
     and training and evaluation are also compared with PyTorch in a CUDA graph.

@@ -62,7 +62,7 @@ class GroupedOption(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Return the notes shown after the help text, with ranges in words: ``[default: 3; at least 1]``."""
+        """Return the notes after the help text, with ranges spelled out: ``[default: 3; at least 1]``."""
         extra = super().get_help_extra(ctx)
         if "default" in extra and isinstance(self.default, float):
             extra["default"] = f"{self.default:g}"
@@ -90,7 +90,7 @@ class GroupedCommand(TwoDashes):
             return super().invoke(ctx)
 
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
-        """Return the help entries by section: arguments, groups of options, and ungrouped options."""
+        """Return the help entries by section, in order: arguments, option groups, ungrouped options."""
         parameters = self.get_params(ctx)
         grouped = any(isinstance(parameter, GroupedOption) for parameter in parameters)
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}

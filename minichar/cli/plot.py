@@ -21,7 +21,7 @@ from minichar.sweep.study import importance, is_sweep, open_study, results
 @click.command("plot", cls=GroupedCommand)
 @argument(
     "checkpoints",
-    "Checkpoints, directories of checkpoints, or the directory of a sweep. In a directory of checkpoints, "
+    "Checkpoints, directories of checkpoints, or the directory of a sweep. For a directory of checkpoints, "
     "the newest one is used, since it has the longest history.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",

@@ -248,7 +248,7 @@ class Report:
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return the time at which the run would have started if all steps had been as fast as since `first`.
+    """Return when the run would have started if all steps had been as fast as those since step `first`.
 
     The progress bar uses this time to estimate the remaining time of a resumed run.
     """

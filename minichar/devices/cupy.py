@@ -127,7 +127,7 @@ class CuPyBackend(Backend):
             made = kernel(*arrays)
             if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
                 traced["warned"] = True
-                message = f"CuPy cannot fuse {where} into one element-wise kernel, so it will be slower"
+                message = f"CuPy cannot fuse {where} into one element-wise kernel, so the function is slower"
                 warn(message, RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
@@ -160,9 +160,9 @@ class CuPyBackend(Backend):
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
     def describe(self) -> str:
-        """Describe CuPy, CUDA versions (1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.
+        """Describe CuPy, CUDA (versions as 1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.
 
-        TF32 is included because training-step timings are cached by this text, and TF32 affects them.
+        TF32 is included because training-step timings are cached under this text, and TF32 affects them.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)

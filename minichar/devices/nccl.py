@@ -25,7 +25,7 @@ def open_nccl(
     index : int
         Index of this rank's GPU.
     captures : bool
-        Whether this rank captures its steps as CUDA graphs. NCCL requires that all ranks do so, or none.
+        Whether this rank captures its steps as CUDA graphs. For NCCL, either all ranks must do so or none.
     comm : mpi4py.MPI.Comm
 
     Returns

@@ -74,7 +74,7 @@ class ColumnsOf(Uniform):
     ----------
     generator : Uniform
     columns : slice
-        The sequences whose numbers are returned.
+        The sequences for which to return random numbers.
     B : int
     """
 

@@ -8,8 +8,8 @@ A cell is a pair of pure functions, ``forward`` and ``backward``, for one time s
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
 If the second matrix product depends on the result of the first, the cell has two pairs of functions, each in
-its own `Stage`. The first stage returns the input of the second product and the other arguments of the second
-stage.
+its own `Stage`. The first stage returns the state that the second product multiplies, followed by the other
+arguments of the second stage.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -106,7 +106,7 @@ class Cell:
     torch, onnx : Counterpart, optional
         The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
     javascript : bool
-        Whether ``model.js``, the JavaScript of the ``.html`` format, implements the cell.
+        Whether the ``.html`` format's ``model.js`` implements the cell.
     variant : bool
         Whether the cell is selected by an option other than ``--model``, such as ``--gru-reset``.
     """

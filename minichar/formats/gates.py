@@ -74,8 +74,8 @@ def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: C
 def join(config: Config, theirs: Gates, layer: int, form: Counterpart, parameters: Parameters) -> None:
     """Copy a layer, numbered from 1, from the layout of `form` into minichar's parameters.
 
-    Gates are copied one at a time to save memory. The sum of two float16 biases cannot overflow, because
-    parameters are float32 or float64.
+    Gates are copied one at a time to save memory. Adding two float16 biases cannot overflow, because
+    the sum is stored in a float32 or float64 parameter.
     """
     H, ours, to_device = config.rnn_size, parameters.under(f"layer{layer}."), parameters.backend.to_device
     input_rows = dict(config.cell.input_rows(H))

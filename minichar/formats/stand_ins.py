@@ -80,7 +80,7 @@ class Array:
 def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None) -> Array:
     """Return an array backed by the bytes `data`. Order K means C order followed by ``transpose(axes)``."""
     if not isinstance(dtype, DType) or not isinstance(data, bytes | bytearray | str):
-        raise Refused("it contains an array with a missing dtype or data")
+        raise Refused("it contains an array without a dtype or data")
     if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(is_size(n) for n in shape):
         raise Refused("it contains an array with an invalid shape")
     if prod(shape) * dtype.dtype.itemsize != len(data):

@@ -82,7 +82,7 @@ class Source:
         Parameters
         ----------
         changes : Counter
-            Counts removed byte-order marks and converted line endings, as "BOM", "CR LF" and "CR".
+            Counts of removed byte-order marks and converted line endings; keys "BOM", "CR LF" and "CR".
 
         Raises
         ------

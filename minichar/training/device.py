@@ -72,7 +72,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
     """Return the first device of this kind or, if there is none, the first device.
 
-    Only a device of the same kind can resume a run exactly.
+    A run can be resumed exactly only on a device of the same type.
     """
     if len(devices) > 1:
         for device in devices:

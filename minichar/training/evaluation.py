@@ -185,7 +185,7 @@ def evaluate_blocks(
     """Return the loss on consecutive blocks of N characters, each starting from a zero state.
 
     As in nanoGPT, the context is limited to one block. Unlike in nanoGPT, the loss is the mean over all
-    blocks rather than a random sample of them. The first characters of a block are hard to predict, so the
+    blocks rather than over a random sample. The first characters of a block are hard to predict, so the
     loss is higher than if the state were carried from block to block.
 
     Parameters

@@ -23,7 +23,7 @@ from minichar.training.settings import AUTOMATIC, Settings
 STEPS = 2500
 """Number of training steps if `max_epochs` is 0. Runs longer than an epoch are rounded up to whole epochs.
 
-If `eval_val_every` is 0, `max_val_chunks` is chosen for one evaluation every `STEPS` steps.
+If `eval_val_every` is 0, `max_val_chunks` is chosen as if there were one evaluation every `STEPS` steps.
 """
 
 

@@ -55,7 +55,7 @@ def create_app(
     hosts : sequence of str
         Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
     total : int
-        Maximum number of concurrent requests that generate or read text; 0 for no limit.
+        Maximum number of concurrent requests for text, whether new or already generated; 0 for no limit.
     """
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 ALTERNATIVES = 5
-"""Number of most likely characters in a `Detail`."""
+"""Number of alternatives in a `Detail`, which are the most likely characters."""
 ROW = 1 + 2 * ALTERNATIVES
 SIZE = 4 * ROW
 """Bytes per character."""

@@ -14,7 +14,7 @@ def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
 
     Waitress and Werkzeug can also do this. However, Waitress truncates IPv4-mapped addresses, and it rejects
     requests with a malformed header, although clients control part of that header. Werkzeug does not check
-    the address: if the proxy appends a port to it, each connection would count as a new client.
+    the address: if the proxy appends a port to it, each connection counts as a new client.
 
     Parameters
     ----------

@@ -74,7 +74,10 @@ def merge(updates: Iterable[Update | None]) -> Update:
 
 
 def pieces(update: Update) -> Iterator[Update]:
-    """Split an update with many details, because details take up 20 times as much memory when unpacked."""
+    """Split an update with many details into shorter ones.
+
+    Details take up 20 times as much memory when unpacked.
+    """
     n = len(update.text)
     for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
         packed = update.details.packed[start * SIZE : end * SIZE]

@@ -1,4 +1,4 @@
-"""The page for browsers without JavaScript. It shows either the complete text or an error."""
+"""The page for browsers without JavaScript. It shows the text once generation has ended, and any error."""
 
 from html import escape
 from string import Template

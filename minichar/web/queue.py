@@ -43,7 +43,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     def request(self, job_id: str) -> Request:
-        """Return the request of a job.
+        """Return the request that started a job.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class LocalQueue(JobQueue):
         return job_id
 
     def request(self, job_id: str) -> Request:
-        """Return the request of a job."""
+        """Return the request that started a job."""
         return self._jobs[job_id].request
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:

@@ -22,7 +22,7 @@ class Slot:
     ----------
     client : str
     expires : float
-        Time at which the request stops counting, as measured by ``time.monotonic()``.
+        Time at which the request stops counting towards the limit, as returned by ``time.monotonic()``.
     job_id : str
         Id of the request's job; empty if there is none.
     """

@@ -69,7 +69,7 @@ class RedisQueue(JobQueue):
         return job_id
 
     def request(self, job_id: str) -> Request:
-        """Return the request of a job."""
+        """Return the request that started a job."""
         if not job_id.isascii():  # a lone surrogate, which JSON may contain, cannot be sent to Redis
             raise KeyError(job_id)
         with redis_errors():

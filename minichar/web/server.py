@@ -54,7 +54,7 @@ def serve(
     port : int
         Port number; 0 for any free port.
     streams : int
-        Maximum number of concurrent requests that generate or read text.
+        Maximum number of concurrent requests for text, whether new or already generated.
     on_ready : callable
         Called with the URL when the server is ready to accept connections.
     close : callable
@@ -85,7 +85,7 @@ def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
     At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
-    Waitress's warnings about requests that wait for a thread are not logged: each such request causes one.
+    Waitress's queue-depth warnings are suppressed, because every request that waits for a thread causes one.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(logging.WARNING)

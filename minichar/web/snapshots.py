@@ -60,7 +60,7 @@ class Snapshot:
 
 
 class Snapshots(ABC):
-    """A store of snapshots, used by several threads.
+    """A store of snapshots, shared between threads.
 
     The methods take the keys of a text, as returned by `keys_of`.
     """
@@ -76,7 +76,7 @@ class Snapshots(ABC):
     def add(self, job: Job, state: State) -> None:
         """Store a snapshot of a job, taken at a multiple of `INTERVAL` characters.
 
-        A job that continues another worker's text is skipped: this worker might have generated other text.
+        A job that continues another worker's text is skipped: this worker's might have been different.
         """
         if not job.published:
             text = job.generated[state.length - INTERVAL : state.length]

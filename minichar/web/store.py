@@ -238,7 +238,7 @@ class Store:
         return [json.loads(text) for text in announcements if text is not None]
 
     def columns(self, model: str) -> int:
-        """Return the total number of jobs of a model that the live workers can run concurrently."""
+        """Return how many jobs for a model the live workers can run concurrently, in total."""
         return sum(
             worker["columns"]
             for worker in self.workers()

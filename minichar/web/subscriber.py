@@ -43,7 +43,7 @@ class Subscriber:
         ------
         SimpleQueue
             Lists of stream entries of the job. If the job has several readers, entries may be repeated.
-            None means that no more entries will follow: Redis cannot be reached, or the thread has stopped.
+            None means that entries can no longer be read: Redis cannot be reached, or the thread has stopped.
         """
         inbox: SimpleQueue[list[Entry] | None] = SimpleQueue()
         with self._changed:
