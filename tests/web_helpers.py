@@ -139,3 +139,10 @@ def request(port, method, path, data=None, **headers):
             yield response
     finally:
         connection.close()
+
+
+def text_of(job, after=0):
+    """Return the text of a job after some characters, and why the job ended."""
+    updates = [update for update in job.follow(after) if update is not None]
+    assert [update.reason for update in updates[:-1]] == [None] * (len(updates) - 1)
+    return "".join(update.text for update in updates), updates[-1].reason

@@ -1,9 +1,8 @@
 """Routes that are compatible with OpenAI's completions API. A token is one character."""
 
-import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,10 @@ from werkzeug.exceptions import InternalServerError
 
 from minichar.web.body import json_body
 from minichar.web.delivery import Delivery
-from minichar.web.details import UNIT, Details
+from minichar.web.details import UNIT, Detail, Details
 from minichar.web.errors import error_body
-from minichar.web.job import Busy, Update
+from minichar.web.job import Busy, Update, pieces
+from minichar.web.parts import encode
 from minichar.web.request import OPENAPI, Request, validate
 from minichar.web.sse import KEEP_ALIVE
 
@@ -72,7 +72,7 @@ class Completion:
         return self.request.prime if self.form.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
-        """Return the response for a job that has ended."""
+        """Return the response for a job that has ended, for `minichar.web.parts.encode`."""
         if update.reason == "error":
             raise InternalServerError(update.error)
         if update.reason not in ("length", "stop"):
@@ -115,16 +115,24 @@ class Completion:
         logprobs = None if self.form.logprobs is None else self._logprobs(update, self.form.logprobs)
         return {"text": update.text, "index": 0, "logprobs": logprobs, "finish_reason": update.reason}
 
-    def _logprobs(self, update: Update, alternatives: int) -> dict[str, list[Any]]:
+    def _logprobs(self, update: Update, alternatives: int) -> dict[str, Iterator[list[Any]]]:
         """Return the log probabilities of the generated characters, excluding the prompt."""
-        details = list(update.details)
-        characters = update.text[: len(details)]
-        start = len(self.prefix) + update.end - len(update.text)
+
+        def offsets(piece: Update) -> list[int]:
+            end = len(self.prefix) + piece.end
+            return list(range(end - len(piece.text), end))
+
+        def likeliest(detail: Detail) -> dict[str, float]:
+            return {c: log(p) for c, p in detail[1][:alternatives]}
+
+        def in_parts(convert: Callable[[Update], list[Any]]) -> Iterator[list[Any]]:
+            return (convert(piece) for piece in pieces(update) if piece.details)
+
         return {
-            "tokens": list(characters),
-            "token_logprobs": [log(p) for p, _ in details],
-            "top_logprobs": [{c: log(p) for c, p in others[:alternatives]} for _, others in details],
-            "text_offset": list(range(start, start + len(details))),
+            "tokens": in_parts(lambda piece: list(piece.text)),
+            "token_logprobs": in_parts(lambda piece: [log(p) for p, _ in piece.details]),
+            "top_logprobs": in_parts(lambda piece: [likeliest(detail) for detail in piece.details]),
+            "text_offset": in_parts(offsets),
         }
 
     def _usage(self, update: Update) -> dict[str, int]:
@@ -191,7 +199,7 @@ def parse(data: dict[str, Any]) -> tuple[Request, Form]:
 
 def event(data: dict[str, Any]) -> str:
     """Return a server-sent event."""
-    return f"data: {json.dumps(data)}\n\n"
+    return f"data: {''.join(encode(data))}\n\n"
 
 
 def log(p: float) -> float:

@@ -11,25 +11,16 @@ import flask
 from minichar.web.details import Details
 from minichar.web.job import Busy, Update, merge, pieces
 from minichar.web.metrics import Metrics
+from minichar.web.parts import encode
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit, Slot, client_name
 from minichar.web.request import Request
 
 Updates = Iterator[Update | None]
 Form = Callable[[Update | None, int], Iterator[str]]
-PART = 32 * 1024
-"""Number of bytes of a document to send at a time."""
-MAX_DOCUMENTS = 72 * 2**20
-"""No document is built while those being sent take up at least this many bytes. A document is at most
-about 5 MiB long, so a client with the default limit of 16 requests cannot reach this size."""
-BUILDING = threading.Lock()
-"""Held while a document is built. Building the longest text with alternatives takes 20 MB of memory."""
-
-
-def parts(body: bytes) -> Iterator[bytes]:
-    """Split a response body into parts, because Waitress waits for a slow client only between parts."""
-    for start in range(0, len(body), PART):
-        yield body[start : start + PART]
+MAX_DOCUMENTS = 32 * 2**20
+"""No document is sent while the texts of those being sent take up at least this many bytes. A text takes up
+less than 1 MiB, so a client with the default limit of 16 requests cannot reach this size."""
 
 
 class Delivery:
@@ -46,7 +37,7 @@ class Delivery:
 
     def __init__(self, queue: JobQueue, limit: ConcurrencyLimit, metrics: Metrics) -> None:
         self.queue, self.limit, self.metrics = queue, limit, metrics
-        self._sending = 0
+        self._sending, self._lock = 0, threading.Lock()
 
     def acquire(self, job_id: str = "") -> Slot:
         """Count the current HTTP request towards the limits."""
@@ -97,7 +88,7 @@ class Delivery:
     def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
         """Wait for a job to end, and return its text after the first `after` characters as a JSON response.
 
-        The response takes up memory until it has been sent. Until then, the request counts towards its
+        Until the response has been sent, its text takes up memory, and the request counts towards its
         client's limit.
 
         Parameters
@@ -105,20 +96,20 @@ class Delivery:
         slot : Slot
         after : int
         form : callable
-            Function that converts the text to a JSON object.
+            Function that converts the text to an argument of `minichar.web.parts.encode`.
 
         Raises
         ------
         Busy
             If too many other documents are being sent.
         """
-        body = b""
+        size = 0
 
         def end() -> None:
             slot.release()
             self.close(slot)
-            with BUILDING:
-                self._sending -= len(body)
+            with self._lock:
+                self._sending -= size
 
         try:
             update = merge(self._follow(slot, after))
@@ -126,16 +117,16 @@ class Delivery:
             self.close(slot)
             raise
         try:
-            with BUILDING:
+            document = form(update)
+            with self._lock:
                 if self._sending >= MAX_DOCUMENTS:
                     raise Busy("too many long texts are being sent: try again later")
-                body = flask.jsonify(form(update)).data
-                self._sending += len(body)
+                size = update.size
+                self._sending += size
         except BaseException:
             end()
             raise
-        response = flask.Response(parts(body), mimetype="application/json")
-        response.content_length = len(body)
+        response = flask.Response(encode(document), mimetype="application/json")
         response.call_on_close(end)
         return response
 

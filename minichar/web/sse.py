@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from minichar.web.job import Update
+from minichar.web.job import Update, pieces
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import Request
 
@@ -68,11 +68,11 @@ def events(
 
 
 def document(request: Request, update: Update) -> dict[str, Any]:
-    """Return the complete text of a job in the ``Document`` schema."""
+    """Return the complete text of a job in the ``Document`` schema, for `minichar.web.parts.encode`."""
     result = {"model": request.model, "seed": request.seed, "from": request.start, "text": update.text}
     result["reason"] = update.reason
     if request.alternatives:
-        result["details"] = list(update.details)
+        result["details"] = (list(piece.details) for piece in pieces(update) if piece.details)
     if update.error:
         result["error"] = update.error
     return result

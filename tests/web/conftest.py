@@ -35,6 +35,36 @@ def sampled(model):
 
 
 @pytest.fixture
+def scheduler(model):
+    """Return a function that starts a scheduler, which is closed after the test."""
+    from minichar.web.scheduler import Scheduler
+    from minichar.web.snapshots import LocalSnapshots
+
+    made = []
+
+    def scheduler(columns=8, queue=0, pace=0.0):
+        made.append(Scheduler(model, columns, queue, pace, LocalSnapshots()))
+        return made[-1]
+
+    yield scheduler
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def job_of(model):
+    """Return a function that creates a job from the fields of a request."""
+    from minichar.web.job import Job
+    from minichar.web.request import Request
+
+    def job_of(model=model, **data):
+        request = Request.from_json({"seed": 5, "stop": []} | data)
+        return Job(request, request.stream(model.vocabulary))
+
+    return job_of
+
+
+@pytest.fixture
 def queue(model):
     """Job queue with a speed limit, so that long jobs take seconds."""
     from minichar.web.queue import LocalQueue

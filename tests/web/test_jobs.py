@@ -5,8 +5,7 @@ import tracemalloc
 import pytest
 from web_helpers import events_of, wait_for
 
-from minichar.web.completions import Completion
-from minichar.web.delivery import BUILDING
+from minichar.web.details import Details
 from minichar.web.job import Busy, Job
 from minichar.web.jobs import OVERHEAD, Jobs, cost
 from minichar.web.request import Request
@@ -85,10 +84,21 @@ def test_alternatives_are_unpacked_in_pieces(send):
     ]
 
 
-def test_one_document_is_built_at_a_time(client, monkeypatch):
-    held = []
-    monkeypatch.setattr("minichar.web.app.document", lambda *_: {"held": held.append(BUILDING.locked())})
-    monkeypatch.setattr(Completion, "document", lambda *_: {"held": held.append(BUILDING.locked())})
-    for path in ("/api/generate", "/v1/completions"):
-        assert client.post(path, json={"stream": False}).status_code == 200
-    assert held == [True, True]
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/api/generate", {"length": 1300, "alternatives": True, "stream": False}),
+        ("/v1/completions", {"max_tokens": 1300, "logprobs": 5}),
+    ],
+)
+def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatch, path, data):
+    unpacked, unpack = [], Details.__iter__
+    monkeypatch.setattr(Details, "__iter__", lambda self: unpacked.append(len(self)) or unpack(self))
+    with client.post(path, json=data) as sent:
+        assert unpacked == []
+        parts = iter(sent.response)
+        while not unpacked:
+            next(parts)
+        assert unpacked == [500]
+        assert b"".join(parts).rstrip().endswith(b"}")
+    assert set(unpacked) == {500, 300}

@@ -7,7 +7,7 @@ from web_helpers import LONG, wait_for
 
 from minichar.web.app import create_app
 from minichar.web.completions import Completion
-from minichar.web.delivery import PART
+from minichar.web.details import SIZE
 
 
 def start(client, **environ):
@@ -71,24 +71,28 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
     client = create_app(queue, per_client=1).test_client()
     sent = client.post("/api/generate", json={"length": 3000, "alternatives": True, "stream": False})
     parts = iter(sent.response)
-    assert len(next(parts)) == PART
+    document = next(parts)
     assert client.post("/api/generate", json={}).status_code == 429
     page = client.get("/plain")
     assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (429, "text/html", "2")
-    assert sum(map(len, parts)) + PART == sent.content_length
+    assert len(json.loads(document + b"".join(parts))["details"]) == 3000
     sent.close()
     assert client.post("/api/generate", json={"length": 1, "stream": False}).json["text"]
 
 
 @pytest.mark.parametrize(
-    ("path", "data"),
-    [("/api/generate", {"length": 99, "stream": False}), ("/v1/completions", {"max_tokens": 99})],
+    ("path", "data", "size"),
+    [
+        ("/api/generate", {"length": 99, "stream": False}, 4 * 99),
+        ("/v1/completions", {"max_tokens": 99}, 4 * 99),
+        ("/api/generate", {"length": 99, "stream": False, "alternatives": True}, (4 + SIZE) * 99),
+        ("/v1/completions", {"max_tokens": 99, "logprobs": 1}, (4 + SIZE) * 99),
+    ],
 )
-def test_unsent_documents_of_all_clients_are_limited(queue, monkeypatch, path, data):
+def test_unsent_documents_of_all_clients_are_limited(queue, monkeypatch, path, data, size):
     """Otherwise, many clients that read slowly could use up the memory."""
+    monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", size + 1)
     client = create_app(queue).test_client()
-    with client.post(path, json=data | {"seed": 5}) as sent:
-        monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", sent.content_length + 1)
     held = [client.post(path, json=data | {"seed": 5}) for _ in range(3)]
     assert [response.status_code for response in held] == [200, 200, 503]
     assert held[2].headers["Retry-After"] == "2"
