@@ -1,5 +1,6 @@
 """Routes that are compatible with OpenAI's completions API. A token is one character."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,9 @@ from werkzeug.exceptions import InternalServerError
 
 from minichar.web.body import json_body
 from minichar.web.delivery import Delivery
-from minichar.web.details import UNIT, Detail, Details
+from minichar.web.details import UNIT, Details
 from minichar.web.errors import error_body
 from minichar.web.job import Busy, Update, pieces
-from minichar.web.parts import encode
 from minichar.web.request import OPENAPI, Request, validate
 from minichar.web.sse import KEEP_ALIVE
 
@@ -77,7 +77,8 @@ class Completion:
             raise InternalServerError(update.error)
         if update.reason not in ("length", "stop"):
             raise Busy("generation was interrupted: try again later")
-        choice = self._choice(update)
+        lists = {name: map(values, pieces(update)) for name, values in self._logprobs().items()}
+        choice = self._choice(update, lists)
         choice["text"] = self.prefix + choice["text"]
         return self._envelope(choice) | {"usage": self._usage(update)}
 
@@ -85,7 +86,7 @@ class Completion:
         """Return the server-sent event that precedes the generated text, or an empty string."""
         if not self.prefix:
             return ""
-        return event(self._envelope(self._choice(Update(self.prefix, Details(), 0))))
+        return self._event(Update(self.prefix, Details(), 0))
 
     def events(self, update: Update | None, after: int) -> Iterator[str]:
         """Yield the server-sent events for an update of the job."""
@@ -95,7 +96,7 @@ class Completion:
         if update.reason not in (None, "length", "stop"):
             yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
             return
-        yield event(self._envelope(self._choice(update)))
+        yield self._event(update)
         if update.reason and self.form.usage:
             yield event(self._envelope() | {"usage": self._usage(update)})
         if update.reason:
@@ -111,28 +112,33 @@ class Completion:
             "choices": choices,
         }
 
-    def _choice(self, update: Update) -> dict[str, Any]:
-        logprobs = None if self.form.logprobs is None else self._logprobs(update, self.form.logprobs)
-        return {"text": update.text, "index": 0, "logprobs": logprobs, "finish_reason": update.reason}
+    def _event(self, update: Update) -> str:
+        lists = {name: values(update) for name, values in self._logprobs().items()}
+        return event(self._envelope(self._choice(update, lists)))
 
-    def _logprobs(self, update: Update, alternatives: int) -> dict[str, Iterator[list[Any]]]:
-        """Return the log probabilities of the generated characters, excluding the prompt."""
+    def _choice(self, update: Update, lists: dict[str, Any]) -> dict[str, Any]:
+        return {"text": update.text, "index": 0, "logprobs": lists or None, "finish_reason": update.reason}
 
-        def offsets(piece: Update) -> list[int]:
-            end = len(self.prefix) + piece.end
-            return list(range(end - len(piece.text), end))
+    def _logprobs(self) -> dict[str, Callable[[Update], list[Any]]]:
+        """Return the fields of ``logprobs`` as functions of an update; an empty dict if none are requested.
 
-        def likeliest(detail: Detail) -> dict[str, float]:
-            return {c: log(p) for c, p in detail[1][:alternatives]}
+        They cover only the generated characters, not the prompt.
+        """
+        alternatives = self.form.logprobs
+        if alternatives is None:
+            return {}
 
-        def in_parts(convert: Callable[[Update], list[Any]]) -> Iterator[list[Any]]:
-            return (convert(piece) for piece in pieces(update) if piece.details)
+        def offsets(update: Update) -> list[int]:
+            start = len(self.prefix) + update.end - len(update.text)
+            return list(range(start, start + len(update.details)))
 
         return {
-            "tokens": in_parts(lambda piece: list(piece.text)),
-            "token_logprobs": in_parts(lambda piece: [log(p) for p, _ in piece.details]),
-            "top_logprobs": in_parts(lambda piece: [likeliest(detail) for detail in piece.details]),
-            "text_offset": in_parts(offsets),
+            "tokens": lambda update: list(update.text[: len(update.details)]),
+            "token_logprobs": lambda update: [log(p) for p, _ in update.details],
+            "top_logprobs": lambda update: [
+                {c: log(p) for c, p in others[:alternatives]} for _, others in update.details
+            ],
+            "text_offset": offsets,
         }
 
     def _usage(self, update: Update) -> dict[str, int]:
@@ -199,7 +205,7 @@ def parse(data: dict[str, Any]) -> tuple[Request, Form]:
 
 def event(data: dict[str, Any]) -> str:
     """Return a server-sent event."""
-    return f"data: {''.join(encode(data))}\n\n"
+    return f"data: {json.dumps(data)}\n\n"
 
 
 def log(p: float) -> float:

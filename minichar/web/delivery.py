@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import flask
@@ -18,9 +19,16 @@ from minichar.web.request import Request
 
 Updates = Iterator[Update | None]
 Form = Callable[[Update | None, int], Iterator[str]]
+PART = 32 * 1024
+"""Number of characters of a document to send at a time."""
 MAX_DOCUMENTS = 32 * 2**20
 """No document is sent while the texts of those being sent take up at least this many bytes. A text takes up
 less than 1 MiB, so a client with the default limit of 16 requests cannot reach this size."""
+
+
+def sliced(text: str) -> list[str]:
+    """Split the body of a response, because Waitress waits for a slow client only between parts."""
+    return [text[start : start + PART] for start in range(0, len(text), PART)]
 
 
 class Delivery:
@@ -117,16 +125,18 @@ class Delivery:
             self.close(slot)
             raise
         try:
-            document = form(update)
+            parts: Iterable[str] = chain(encode(form(update)), "\n")
+            if not update.details:  # short enough to encode at once, which adds a Content-Length header
+                parts = sliced("".join(parts))
             with self._lock:
                 if self._sending >= MAX_DOCUMENTS:
                     raise Busy("too many long texts are being sent: try again later")
-                size = update.size
+                size = 4 * len(update.text) + len(update.details.packed)
                 self._sending += size
         except BaseException:
             end()
             raise
-        response = flask.Response(encode(document), mimetype="application/json")
+        response = flask.Response(parts, mimetype="application/json")
         response.call_on_close(end)
         return response
 

@@ -65,11 +65,6 @@ class Update:
     error: str = ""
     restarted: bool = False
 
-    @property
-    def size(self) -> int:
-        """Approximate memory use of the text, in bytes."""
-        return 4 * len(self.text) + len(self.details.packed)
-
 
 def merge(updates: Iterable[Update | None]) -> Update:
     """Merge all updates of a finished job into one."""

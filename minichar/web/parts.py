@@ -1,7 +1,4 @@
-"""Encode a JSON document in parts, so that long lists are never in memory as a whole.
-
-A character with alternatives takes up 44 bytes when packed, and a kilobyte as Python objects.
-"""
+"""Incremental JSON encoding of documents with long lists."""
 
 import json
 import secrets
@@ -13,22 +10,34 @@ dumps = partial(json.dumps, separators=(",", ":"))
 
 
 def encode(document: Any) -> Iterator[str]:
-    """Yield the JSON encoding of a document in parts.
+    """Return an iterator over the parts of a document's JSON encoding.
 
-    Each iterator in the document is encoded as one list. It must yield that list in parts, none of which is
-    empty, and it is consumed only when its part of the encoding is reached.
+    An iterator in the document stands for a list, which it yields in sections. A section is only created when
+    its part is requested, so the list is never in memory as a whole.
+
+    Raises
+    ------
+    TypeError
+        If the document contains an object that cannot be encoded. If a section does, the error is raised when
+        its part is requested.
     """
-    iterators, mark = list[Iterator[list[Any]]](), secrets.token_hex()
+    placeholder, iterators = secrets.token_hex(), list[Iterator[list[Any]]]()
 
-    def default(parts: Iterator[list[Any]]) -> str:
-        iterators.append(parts)
-        return mark
+    def default(value: object) -> list[str]:
+        if not isinstance(value, Iterator):
+            raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
+        iterators.append(value)
+        return [placeholder]
 
-    first, *rest = dumps(document, default=default).split(f'"{mark}"')
-    yield first
-    for parts, after in zip(iterators, rest, strict=True):
-        bracket = "["
-        for part in parts:
-            yield bracket + dumps(part)[1:-1]
-            bracket = ","
-        yield ("[]" if bracket == "[" else "]") + after
+    return _parts(dumps(document, default=default).split(f'"{placeholder}"'), iterators)
+
+
+def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[str]:
+    """Yield the texts, with an encoded list between each two."""
+    yield texts.pop(0)
+    for sections in iterators:
+        comma = ""
+        for encoded in map(dumps, filter(None, sections)):
+            yield comma + encoded[1:-1]
+            comma = ","
+        yield texts.pop(0)

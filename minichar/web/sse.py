@@ -60,11 +60,16 @@ def events(
     if update.restarted:
         yield event("notice", update.end, {"what": "restarted"})
     if update.text:
-        details = {"details": list(update.details)} if request.alternatives else {}
-        yield event("text", update.end, {"text": update.text, **details})
+        yield event("text", update.end, text_of(request, update))
     if update.reason:
         error = {"error": update.error} if update.error else {}
         yield event("end", update.end, {"reason": update.reason, **error})
+
+
+def text_of(request: Request, update: Update) -> dict[str, Any]:
+    """Return the data of a ``text`` event."""
+    details = {"details": list(update.details)} if request.alternatives else {}
+    return {"text": update.text, **details}
 
 
 def document(request: Request, update: Update) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def document(request: Request, update: Update) -> dict[str, Any]:
     result = {"model": request.model, "seed": request.seed, "from": request.start, "text": update.text}
     result["reason"] = update.reason
     if request.alternatives:
-        result["details"] = (list(piece.details) for piece in pieces(update) if piece.details)
+        result["details"] = (list(piece.details) for piece in pieces(update))
     if update.error:
         result["error"] = update.error
     return result

@@ -209,12 +209,13 @@ def memory(options):
         await asyncio.sleep(rest)
         monitor.cancel()
         now = time.monotonic() - start
-        print(f"  {now:4.0f} s: {resident(server.pid):4.0f} MiB, {rest:.0f} s after the end")
+        print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {rest:.0f} s after the end")
+        print(f"  maximum: {memory_of(server, 'VmHWM')} MiB")
 
     async def watch(server, start):
         while True:
             now = time.monotonic() - start
-            print(f"  {now:4.0f} s: {resident(server.pid):4.0f} MiB, {dict(statuses)}", flush=True)
+            print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {dict(statuses)}", flush=True)
             await asyncio.sleep(max(10.0, options.seconds / 20))
 
     statuses = Counter()
@@ -271,9 +272,10 @@ def seed():
     return random.randrange(2**32)
 
 
-def resident(pid):
-    """Return the resident memory of a process, in MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def memory_of(process, field):
+    """Return a field of a process's status, such as its resident memory (``VmRSS``), in MiB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) // 1024
 
 
 def main():

@@ -83,12 +83,12 @@ def test_temperature_zero_is_argmax(complete, sampled):
 
 
 def test_logprobs(complete, send):
-    fields = {"prompt": "ab", "seed": 5, "max_tokens": 50, "echo": True}
+    fields = {"prompt": "ab", "seed": 5, "max_tokens": 1300, "echo": True}
     whole, stream = complete(logprobs=3.0, **fields)
     text, found = whole["choices"][0]["text"], whole["choices"][0]["logprobs"]
     assert found["tokens"] == list(text[2:])
-    assert found["text_offset"] == list(range(2, 52))
-    data = {"prime": "ab", "seed": 5, "length": 50, "alternatives": True, "stream": False}
+    assert found["text_offset"] == list(range(2, 1302))
+    data = {"prime": "ab", "seed": 5, "length": 1300, "alternatives": True, "stream": False}
     details = send("POST", "/api/generate", data).json["details"]
     assert [exp(p) for p in found["token_logprobs"]] == pytest.approx([p or 5e-6 for p, _ in details])
     for top, (_, others) in zip(found["top_logprobs"], details, strict=True):
@@ -96,7 +96,7 @@ def test_logprobs(complete, send):
     for name, values in found.items():
         assert values == [v for part in stream for v in part["choices"][0]["logprobs"][name]]
     none, _ = complete(logprobs=0, **fields)
-    assert none["choices"][0]["logprobs"]["top_logprobs"] == [{}] * 50
+    assert none["choices"][0]["logprobs"]["top_logprobs"] == [{}] * 1300
 
 
 def test_usage_at_the_end_of_a_stream(complete):

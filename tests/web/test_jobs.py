@@ -2,13 +2,16 @@
 
 import tracemalloc
 
+import numpy as np
 import pytest
 from web_helpers import events_of, wait_for
 
-from minichar.web.details import Details
-from minichar.web.job import Busy, Job
+from minichar.web.details import Details, pack
+from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import OVERHEAD, Jobs, cost
+from minichar.web.parts import encode
 from minichar.web.request import Request
+from minichar.web.sse import document, events
 
 
 def test_ended_jobs_expire(client, monkeypatch):
@@ -67,6 +70,23 @@ def test_alternatives_take_little_memory(client, queue):
     assert tracemalloc.get_traced_memory()[0] < 2000 * 60
     tracemalloc.stop()
     assert len(list(copy.details)) == 2000
+
+
+@pytest.mark.parametrize("form", ["document", "event"])
+def test_a_slow_reader_takes_little_memory(form):
+    """Unpacked, these alternatives take up 400 KB; encoded, about 45 KB."""
+    rows = pack(np.random.default_rng(0).random((9, 500)), np.zeros(500, int), np.arange(97, 106))
+    update = Update("a" * 500, Details(b"".join(rows)), 500)
+    request = Request.from_json({"alternatives": True})
+    tracemalloc.start()
+    if form == "document":
+        parts = encode(document(request, update))
+        next(parts)
+    else:
+        parts = events(None, "", request, update, 0)
+    assert len(next(parts)) > 40_000
+    assert tracemalloc.get_traced_memory()[0] < 120_000
+    tracemalloc.stop()
 
 
 def test_alternatives_are_unpacked_in_pieces(send):

@@ -7,6 +7,7 @@ from web_helpers import LONG, wait_for
 
 from minichar.web.app import create_app
 from minichar.web.completions import Completion
+from minichar.web.delivery import PART
 from minichar.web.details import SIZE
 
 
@@ -91,16 +92,28 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
 )
 def test_unsent_documents_of_all_clients_are_limited(queue, monkeypatch, path, data, size):
     """Otherwise, many clients that read slowly could use up the memory."""
-    monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", size + 1)
     client = create_app(queue).test_client()
-    held = [client.post(path, json=data | {"seed": 5}) for _ in range(3)]
-    assert [response.status_code for response in held] == [200, 200, 503]
-    assert held[2].headers["Retry-After"] == "2"
-    assert "too many long texts are being sent: try again later" in held[2].text
-    assert "event: end" in client.post("/api/generate", json={"length": 5}).text
-    for response in held:
-        response.close()
-    assert client.post(path, json=data).status_code == 200
+    for limit in (size + 1, 2 * size):
+        monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", limit)
+        held = [client.post(path, json=data | {"seed": 5}) for _ in range(3)]
+        assert [response.status_code for response in held] == [200, 200, 503]
+        assert held[2].headers["Retry-After"] == "2"
+        assert "too many long texts are being sent: try again later" in held[2].text
+        assert "event: end" in client.post("/api/generate", json={"length": 5}).text
+        for response in held:
+            response.close()
+        with client.post(path, json=data) as sent:
+            assert sent.status_code == 200
+
+
+def test_a_document_without_alternatives_has_a_length(queue):
+    """Waitress would otherwise close the connection after each document."""
+    client = create_app(queue).test_client()
+    with client.post("/v1/completions", json={"max_tokens": 20000, "seed": 5}) as sent:
+        parts = [part.decode() for part in sent.response]
+        assert sent.content_length == sum(map(len, parts)) > PART
+        assert {len(part) for part in parts[:-1]} == {PART}
+        assert parts[-1].endswith("}\n")
 
 
 def test_a_document_that_cannot_be_built_does_not_count(queue, monkeypatch):
