@@ -68,9 +68,12 @@ class Update:
 
 def merge(updates: Iterable[Update | None]) -> Update:
     """Merge all updates of a finished job into one."""
-    received = [update for update in updates if update is not None]
-    details = Details(b"".join(update.details.packed for update in received))
-    return replace(received[-1], text="".join(update.text for update in received), details=details)
+    texts, details = list[str](), list[bytes]()  # these take up much less memory than a list of updates
+    for update in filter(None, updates):
+        texts.append(update.text)
+        details.append(update.details.packed)
+        last = update
+    return replace(last, text="".join(texts), details=Details(b"".join(details)))
 
 
 def pieces(update: Update) -> Iterator[Update]:
@@ -121,7 +124,10 @@ class Job:
         self.last_read, self._unread = time.monotonic(), 0.0
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
-        self._details = bytearray()  # of the published text
+        # Details of the first `_detailed` characters of the text. The array has its final size from the start:
+        # if many arrays grow at the same time, they fragment the memory.
+        self._details = bytearray(SIZE * request.length if request.alternatives else 0)
+        self._detailed = 0
         self._completed: str | None = None
         self._changed = threading.Condition()
 
@@ -165,20 +171,26 @@ class Job:
         with self._changed:
             self.text += new
             # While a possible stop-string prefix is buffered, so are its details.
-            n = len(self.text) - len(self._details) // SIZE
-            self._details += b"".join(self._new_details[:n])
-            del self._new_details[:n]
-            if self.reason is None:
-                self.reason = self._completed
+            new_details = self._new_details[: len(self.text) - self._detailed]
+            start, self._detailed = self._detailed, self._detailed + len(new_details)
+            self._details[start * SIZE : self._detailed * SIZE] = b"".join(new_details)
+            del self._new_details[: len(new_details)]
+            if self._completed is not None:
+                self._end(self._completed)
             self._changed.notify_all()
 
     def finish(self, reason: str, error: str = "") -> None:
         """End the job, unless it has already ended."""
         with self._changed:
             if self.reason is None:
-                self.reason = self._completed = reason
-                self.error = error
+                self._completed, self.error = reason, error
+                self._end(reason)
                 self._changed.notify_all()
+
+    def _end(self, reason: str) -> None:
+        """Set the reason, unless the job has already ended, and release memory that is not needed."""
+        self.reason = self.reason or reason
+        del self._details[self._detailed * SIZE :]
 
     def cancel_if_abandoned(self, elapsed: float) -> None:
         """Cancel the job if it has had no reader for `ABANDONED_AFTER` seconds.
@@ -222,5 +234,5 @@ class Job:
         with self._changed:
             if len(self.text) <= after and self.reason is None:
                 return None
-            text, details = self.text[after:], Details(bytes(self._details[after * SIZE :]))
-            return Update(text, details, after + len(text), self.reason, self.error)
+            text, packed = self.text[after:], self._details[after * SIZE : self._detailed * SIZE]
+            return Update(text, Details(bytes(packed)), after + len(text), self.reason, self.error)

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from web_helpers import events_of, wait_for
 
-from minichar.web.details import Details, pack
-from minichar.web.job import Busy, Job, Update
+from minichar.web.details import SIZE, Details, pack
+from minichar.web.job import Busy, Job, Update, merge
 from minichar.web.jobs import OVERHEAD, Jobs, cost
 from minichar.web.parts import encode
 from minichar.web.request import Request
 from minichar.web.sse import document, events
+
+
+@pytest.fixture
+def memory():
+    """Return a function that returns the memory allocated since the start of the test, in bytes."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
 
 
 def test_ended_jobs_expire(client, monkeypatch):
@@ -62,31 +70,68 @@ def test_ended_jobs_with_alternatives_expire_without_further_requests(model, mon
     jobs.close()
 
 
-def test_alternatives_take_little_memory(client, queue):
+def test_alternatives_take_little_memory(client, queue, memory):
     response = client.post("/api/generate", json={"length": 2000, "alternatives": True, "stop": []})
     job = queue._jobs[events_of(response).all[0][2]["job"]]
-    tracemalloc.start()
+    before = memory()
     copy = job.news(0)
-    assert tracemalloc.get_traced_memory()[0] < 2000 * 60
-    tracemalloc.stop()
+    assert memory() < before + 2000 * 60
     assert len(list(copy.details)) == 2000
 
 
+def test_a_job_with_alternatives_has_all_its_memory_from_the_start(job_of, memory):
+    """If many jobs grew at the same time, the memory would become fragmented."""
+    job = job_of(length=10_000, alternatives=True)
+    before = memory()
+    assert before > 10_000 * SIZE
+    for _ in range(5_000):
+        job.append("a", b"d" * SIZE)
+        job.publish()
+    assert memory() < before + 50_000
+    assert len(job.news(4_000).details) == 1_000
+
+
+@pytest.mark.parametrize("reason", ["stop", "cancelled"])
+def test_a_job_that_ends_early_takes_less_memory(job_of, memory, reason):
+    job = job_of(length=10_000, alternatives=True, stop=["b"])
+    for character in "a" * 100 + "b" * (reason == "stop"):
+        job.append(character, b"d" * SIZE)
+    job.publish()
+    job.finish("cancelled")
+    assert job.reason == reason
+    assert memory() < 50_000
+    job.append("a", b"d" * SIZE)  # the scheduler has not noticed yet
+    job.publish()
+    assert len(job.news(0).details) == len(job.news(0).text) >= 100
+
+
+def test_a_document_in_progress_takes_little_more_memory_than_its_text(memory):
+    def updates():
+        for end in range(10, 10_001, 10):
+            yield Update("a" * 10, Details(bytes(10 * SIZE)), end)
+        used.append(memory())
+        yield None
+
+    used = []
+    whole = merge(updates())
+    assert (len(whole.text), len(whole.details), whole.end) == (10_000, 10_000, 10_000)
+    assert used[0] < 1.5 * 10_000 * SIZE
+
+
 @pytest.mark.parametrize("form", ["document", "event"])
-def test_a_slow_reader_takes_little_memory(form):
+def test_a_slow_reader_takes_little_memory(form, memory):
     """Unpacked, these alternatives take up 400 KB; encoded, about 45 KB."""
     rows = pack(np.random.default_rng(0).random((9, 500)), np.zeros(500, int), np.arange(97, 106))
     update = Update("a" * 500, Details(b"".join(rows)), 500)
     request = Request.from_json({"alternatives": True})
-    tracemalloc.start()
+    before = memory()
     if form == "document":
         parts = encode(document(request, update))
         next(parts)
     else:
         parts = events(None, "", request, update, 0)
     assert len(next(parts)) > 40_000
-    assert tracemalloc.get_traced_memory()[0] < 120_000
-    tracemalloc.stop()
+    assert memory() < before + 250_000
 
 
 def test_alternatives_are_unpacked_in_pieces(send):
