@@ -124,8 +124,8 @@ class Job:
         self.last_read, self._unread = time.monotonic(), 0.0
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
-        # Details of the first `_detailed` characters of the text. The array has its final size from the start:
-        # if many arrays grow at the same time, they fragment the memory.
+        # Details of the first `_detailed` characters of the text. The array has its final size from the
+        # start: if many arrays grow at the same time, they fragment the memory.
         self._details = bytearray(SIZE * request.length if request.alternatives else 0)
         self._detailed = 0
         self._completed: str | None = None
