@@ -47,6 +47,7 @@ PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
 """Commands that run only once because repeating them is redundant or, for `convert`, an error."""
 STRESS = {
     "clients": 20,
+    "documents": 2,
     "jobs": 2,
     "kills": 1,
     "pause": 1,
