@@ -88,7 +88,7 @@ def log(level: str) -> None:
     Waitress's queue-depth warnings are suppressed, because every request that waits for a thread causes one.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("waitress").setLevel(logging.WARNING)
+    logging.getLogger("waitress").setLevel(max(logging.WARNING, getattr(logging, level)))
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 

@@ -270,6 +270,18 @@ def test_several_samples(cli, toy):
     assert cli("sample", toy, "--num-samples", 3, "--length", 9, "--quiet").stderr == ""
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_several_samples_show_progress_on_a_terminal(cli, toy, monkeypatch, quiet):
+    with CliRunner().isolation():
+        stream = type(sys.stderr)
+    monkeypatch.setattr(stream, "isatty", lambda self: True)
+    options = ["--quiet"] if quiet else []
+    result = cli("sample", toy, "--num-samples", 3, "--length", 9, *options)
+    assert ("100%" in result.stderr) is not quiet
+    assert "%" not in result.stdout
+    assert result.stdout.count("\n\n") >= 3
+
+
 @pytest.mark.parametrize("embedding", [0, 9])
 def test_exact_samples_match_the_exact_model(cli, home, embedding):
     """Large weights amplify rounding errors, so a float32 model generates different text."""

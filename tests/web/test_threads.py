@@ -170,15 +170,18 @@ def test_a_document_waits_for_its_client(model):
         assert status(port, *SHORT) == 429
 
 
-def test_waiting_for_a_thread_is_not_logged():
-    """Waitress would log one line per request."""
-    code = """
+@pytest.mark.parametrize(
+    ("level", "logged"), [("INFO", ["waitress"]), ("WARNING", ["waitress"]), ("ERROR", [])]
+)
+def test_which_warnings_of_waitress_are_logged(level, logged):
+    """It would log one line for each request that waits for a thread."""
+    code = f"""
 import logging
 from minichar.web.server import log
-log("WARNING")
+log("{level}")
 for name in ("waitress", "waitress.queue"):
+    logging.getLogger(name).info(name)
     logging.getLogger(name).warning(name)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    (line,) = done.stderr.splitlines()
-    assert line.endswith(" WARNING waitress")
+    assert [line.split()[-2:] for line in done.stderr.splitlines()] == [["WARNING", name] for name in logged]
