@@ -68,8 +68,8 @@ def train(
         again with `resume`.
     **options
         Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,
-        ``rnn_size=256`` or ``max_epochs=10``. Other options have the values of the recipe, which is
-        ``quick`` unless you choose another one, for example with ``recipe="laptop"``.
+        ``rnn_size=256`` or ``max_epochs=10``. All other options take their values from the
+        recipe. The default recipe is ``quick``; to use another one, pass, for example, ``recipe="laptop"``.
 
     Returns
     -------

@@ -167,8 +167,8 @@ def split_text(
         The encoded text. The streams are views of it.
     B, T : int
         Batch size and number of time steps per chunk. If the text is too short for one training chunk
-        and (unless `val_frac` is 0) one validation chunk, B is halved until it is 1, then T until it is
-        `MIN_T`.
+        and (unless `val_frac` is 0) one validation chunk, B is halved as often as necessary, down to 1,
+        and then T, down to `MIN_T`.
     train_frac, val_frac : float
         Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}
