@@ -78,7 +78,7 @@ def create_app(
         slot, request = delivery.submit(Request.from_json(data))
         if data.get("stream", True):
             return stream(slot, request, request.start)
-        return delivery.document(slot, request.start, partial(document, request))
+        return delivery.document(slot, request, partial(document, request))
 
     @app.get("/api/generate/<job>")
     def resume(job: str) -> flask.Response:

@@ -161,7 +161,7 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
         completion = Completion(slot.job_id, request, form, int(time.time()))
         if form.stream:
             return delivery.stream(slot, 0, completion.begin(), completion.events)
-        return delivery.document(slot, 0, completion.document)
+        return delivery.document(slot, request, completion.document)
 
     @routes.get("/v1/models")
     def models() -> flask.Response:

@@ -3,13 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import flask
 
-from minichar.web.details import Details
+from minichar.web.details import SIZE, Details
 from minichar.web.job import Busy, Update, merge, pieces
 from minichar.web.metrics import Metrics
 from minichar.web.parts import encode
@@ -22,8 +23,8 @@ Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of characters of a document to send at a time."""
 MAX_DOCUMENTS = 32 * 2**20
-"""No document is sent while the texts of those being sent take up at least this many bytes. A text takes up
-less than 1 MiB, so a client with the default limit of 16 requests cannot reach this size."""
+"""No document is started while the texts of those in progress take up at least this many bytes. A text takes
+up less than 1 MiB, so a client with the default limit of 16 requests cannot reach this size."""
 
 
 def sliced(text: str) -> list[str]:
@@ -45,7 +46,7 @@ class Delivery:
 
     def __init__(self, queue: JobQueue, limit: ConcurrencyLimit, metrics: Metrics) -> None:
         self.queue, self.limit, self.metrics = queue, limit, metrics
-        self._sending, self._lock = 0, threading.Lock()
+        self._documents, self._lock = 0, threading.Lock()
 
     def acquire(self, job_id: str = "") -> Slot:
         """Count the current HTTP request towards the limits."""
@@ -93,8 +94,10 @@ class Delivery:
         finally:
             self.close(slot)
 
-    def document(self, slot: Slot, after: int, form: Callable[[Update], dict[str, Any]]) -> flask.Response:
-        """Wait for a job to end, and return its text after the first `after` characters as a JSON response.
+    def document(
+        self, slot: Slot, request: Request, form: Callable[[Update], dict[str, Any]]
+    ) -> flask.Response:
+        """Wait for the job of a request to end, and return its text as a JSON response.
 
         Until the response has been sent, its text takes up memory, and the request counts towards its
         client's limit.
@@ -102,43 +105,42 @@ class Delivery:
         Parameters
         ----------
         slot : Slot
-        after : int
+        request : Request
         form : callable
             Function that converts the text to an argument of `minichar.web.parts.encode`.
 
         Raises
         ------
         Busy
-            If too many other documents are being sent.
+            If too many other documents are in progress.
         """
-        size = 0
-
-        def end() -> None:
-            slot.release()
-            self.close(slot)
-            with self._lock:
-                self._sending -= size
-
+        cleanup = ExitStack()
         try:
-            update = merge(self._follow(slot, after))
-        except BaseException:
-            self.close(slot)
-            raise
-        try:
+            cleanup.callback(self.close, slot)
+            size = request.length * (4 + SIZE * request.alternatives)
+            self._reserve(size)
+            cleanup.callback(self._free, size)
+            update = merge(self._follow(slot, request.start))
+            cleanup.callback(slot.release)
             parts: Iterable[str] = chain(encode(form(update)), "\n")
             if not update.details:  # short enough to encode at once, which adds a Content-Length header
                 parts = sliced("".join(parts))
-            with self._lock:
-                if self._sending >= MAX_DOCUMENTS:
-                    raise Busy("too many long texts are being sent: try again later")
-                size = 4 * len(update.text) + len(update.details.packed)
-                self._sending += size
         except BaseException:
-            end()
+            cleanup.close()
             raise
         response = flask.Response(parts, mimetype="application/json")
-        response.call_on_close(end)
+        response.call_on_close(cleanup.close)
         return response
+
+    def _reserve(self, size: int) -> None:
+        with self._lock:
+            if self._documents >= MAX_DOCUMENTS:
+                raise Busy("too many long texts are in progress: try again later")
+            self._documents += size
+
+    def _free(self, size: int) -> None:
+        with self._lock:
+            self._documents -= size
 
     def _follow(self, slot: Slot, after: int) -> Updates:
         return self.metrics.count(self.queue.follow(slot.job_id, after))

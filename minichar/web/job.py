@@ -221,18 +221,24 @@ class Job:
             with self._changed:
                 if len(self.text) <= after and self.reason is None:
                     self._changed.wait(READ_TIMEOUT)
-            update = self.news(after)
+            update = self.news(after, PIECE)  # a slow reader keeps it in memory
             yield update
             if update is not None:
                 after = update.end
                 if update.reason is not None:
                     return
 
-    def news(self, after: int) -> Update | None:
-        """Return an update with the text after the first `after` characters; None if there is nothing new."""
+    def news(self, after: int, most: int | None = None) -> Update | None:
+        """Return an update with the text after the first `after` characters; None if there is nothing new.
+
+        If the job has alternatives, the update contains at most `most` characters.
+        """
         self.last_read, self._unread = time.monotonic(), 0.0
         with self._changed:
             if len(self.text) <= after and self.reason is None:
                 return None
-            text, packed = self.text[after:], self._details[after * SIZE : self._detailed * SIZE]
-            return Update(text, Details(bytes(packed)), after + len(text), self.reason, self.error)
+            n = len(self.text)
+            end = min(n, after + most) if most and self.request.alternatives else n
+            text, packed = self.text[after:end], self._details[after * SIZE : min(end, self._detailed) * SIZE]
+            update = Update(text, Details(bytes(packed)), after + len(text))
+            return update if end < n else replace(update, reason=self.reason, error=self.error)

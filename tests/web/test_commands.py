@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 from click.testing import CliRunner
@@ -179,6 +180,14 @@ def test_the_limits_given_as_options_apply(command, monkeypatch, folder):
     names = ("--trusted-proxy", "::ffff:127.0.0.1", "--per-client", 1, "--memory", 1)
     assert command("serve", *names).exit_code == 0
     assert found[-1] == "127.0.0.1"
+
+
+def test_serve_counts_the_clients_of_a_trusted_proxy(serve):
+    port = int(serve("--trusted-proxy", "127.0.0.1", "--per-client", 1).found[1])
+    with ExitStack() as stack:
+        for address, status in (("10.0.0.1", 200), ("10.0.0.2", 200), ("10.0.0.1", 429)):
+            sent = request(port, "POST", "/api/generate", LONG, X_Forwarded_For=address)
+            assert stack.enter_context(sent).status == status
 
 
 @pytest.mark.parametrize(("queue", "minimum", "streams"), [(0, 3, 3), (2, 3, 4), (0, 1024, 1024)])

@@ -134,6 +134,23 @@ def test_a_slow_reader_takes_little_memory(form, limit, memory):
     assert memory() < before + limit
 
 
+@pytest.mark.parametrize(("alternatives", "ends"), [(True, [500, 1000, 1300]), (False, [1300])])
+def test_a_reader_holds_part_of_a_text_with_alternatives(job_of, alternatives, ends):
+    """Otherwise, each slow reader of a finished text would hold a copy of its alternatives."""
+    job = job_of(length=1300, alternatives=alternatives)
+    for k in range(1300):
+        job.append("abc"[k % 3], bytes([k % 256]) * SIZE)
+    job.publish()
+    job.finish("error", "no memory")
+    updates = list(job.follow(0))
+    assert [update.end for update in updates] == ends
+    assert [update.reason for update in updates] == [None] * (len(ends) - 1) + ["error"]
+    assert [update.error for update in updates] == [""] * (len(ends) - 1) + ["no memory"]
+    whole = job.news(0)
+    assert merge(updates) == whole
+    assert (len(whole.text), len(whole.details)) == (1300, 1300 * alternatives)
+
+
 def test_alternatives_are_unpacked_in_pieces(send):
     """Otherwise, 16 readers of one long text would need 400 MB."""
     data = {"length": 1300, "alternatives": True, "stop": [], "seed": 5}

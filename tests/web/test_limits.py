@@ -9,6 +9,7 @@ from minichar.web.app import create_app
 from minichar.web.completions import Completion
 from minichar.web.delivery import PART
 from minichar.web.details import SIZE
+from minichar.web.queue import LocalQueue
 
 
 def start(client, **environ):
@@ -68,6 +69,17 @@ def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch
     wait_for(lambda: client.post("/api/generate", json=document, buffered=True).status_code == 200)
 
 
+def test_a_waiting_job_counts_towards_the_limit(model):
+    queue = LocalQueue({"toy": model}, columns=1, queue=4, pace=100)
+    client = create_app(queue, per_client=1).test_client()
+    others = client.post("/api/generate", json=LONG, environ_base={"REMOTE_ADDR": "10.0.0.2"})
+    with others, client.post("/api/generate", json=LONG) as waiting:
+        assert waiting.status_code == 200
+        wait_for(lambda: queue.job_counts() == {"running": 1, "waiting": 1})
+        assert client.post("/api/generate", json=LONG).status_code == 429
+    queue.close()
+
+
 def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
     client = create_app(queue, per_client=1).test_client()
     sent = client.post("/api/generate", json={"length": 3000, "alternatives": True, "stream": False})
@@ -90,7 +102,7 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
         ("/v1/completions", {"max_tokens": 99, "logprobs": 1}, (4 + SIZE) * 99),
     ],
 )
-def test_unsent_documents_of_all_clients_are_limited(queue, monkeypatch, path, data, size):
+def test_the_documents_of_all_clients_are_limited(queue, monkeypatch, path, data, size):
     """Otherwise, many clients that read slowly could use up the memory."""
     client = create_app(queue).test_client()
     for limit in (size + 1, 2 * size):
@@ -98,7 +110,7 @@ def test_unsent_documents_of_all_clients_are_limited(queue, monkeypatch, path, d
         held = [client.post(path, json=data | {"seed": 5}) for _ in range(3)]
         assert [response.status_code for response in held] == [200, 200, 503]
         assert held[2].headers["Retry-After"] == "2"
-        assert "too many long texts are being sent: try again later" in held[2].text
+        assert "too many long texts are in progress: try again later" in held[2].text
         assert "event: end" in client.post("/api/generate", json={"length": 5}).text
         for response in held:
             response.close()

@@ -111,6 +111,7 @@ def test_temperature_has_words_and_top_p_is_used(visit, port, sampled):
         page.fill("#temperature", temperature)
         words.append(page.locator("#heat").text_content())
         assert page.get_attribute("#temperature", "aria-valuetext") == words[-1]
+    assert page.get_attribute("#temperature", "type") == "range"
     assert words == ["0.05, cautious", "0.5, steady", "1, balanced", "1.2, daring", "2, wild"]
     generate(page, "山", 90, topp=0.5, temperature=1.5)
     expect_status(page, "90 characters")

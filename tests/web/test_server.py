@@ -92,8 +92,10 @@ def test_malformed_requests_return_a_client_error(port, name):
     assert status_line(port, WHOLE, half_close=True) == "HTTP/1.1 200 OK"
 
 
-def test_the_deadline_for_a_request_is_not_extended_by_every_byte(port):
+@pytest.mark.parametrize("sent", [b"", POST + b"Content-Length: 900\r\n\r\n"], ids=["head", "body"])
+def test_the_deadline_for_a_request_is_not_extended_by_every_byte(port, sent):
     with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
+        connection.sendall(sent)
         start = time.monotonic()
         with suppress(OSError):
             for byte in POST * 9:

@@ -42,6 +42,7 @@ def test_commands_use_the_password(folder, monkeypatch, command):
     options = ["--redis", "redis://h/0", "--redis-password-file", "password"]
     result = CliRunner().invoke(main, [*command, *options])
     assert (urls, result.exit_code) == (["redis://:secret@h/0"], 1)
+    assert "secret" not in result.output
 
 
 def test_commands_fail_if_redis_does_not_reply(monkeypatch):
