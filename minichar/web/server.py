@@ -25,8 +25,8 @@ except ImportError:  # on Windows
 
 MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
-MAX_WAITING = 4096
-"""Maximum number of connections without a request in progress. The oldest ones are closed first."""
+MAX_CONNECTIONS = 4096
+"""Maximum number of connections. Beyond it, the oldest ones without a request in progress are closed."""
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
 MIN_STREAMS = 1024
@@ -98,7 +98,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     See `serve` for the parameters and errors.
     """
     threads = streams + SPARE_THREADS
-    allowed = allow_open_files(2 * threads + MAX_WAITING)
+    allowed = allow_open_files(2 * threads + MAX_CONNECTIONS)
     connections = max(allowed - 2 * threads, allowed // 2)  # the limit may be lower than `threads`
     sock = listening_socket(host, port)
     options = Adjustments(
