@@ -118,7 +118,12 @@ class Delivery:
         try:
             cleanup.callback(self.close, slot)
             size = request.length * (4 + SIZE * request.alternatives)
-            self._reserve(size)
+            try:
+                self._reserve(size)
+            except Busy:
+                self.queue.cancel(slot.job_id)
+                slot.release()
+                raise
             cleanup.callback(self._free, size)
             update = merge(self._follow(slot, request.start))
             cleanup.callback(slot.release)

@@ -118,6 +118,14 @@ def test_the_documents_of_all_clients_are_limited(queue, monkeypatch, path, data
             assert sent.status_code == 200
 
 
+def test_a_rejected_document_is_not_generated(queue, monkeypatch):
+    monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", 0)
+    client = create_app(queue, per_client=1).test_client()
+    for _ in range(2):
+        assert client.post("/api/generate", json=LONG | {"stream": False}).status_code == 503
+    assert [job.reason for job in queue._jobs._jobs.values()] == ["cancelled", "cancelled"]
+
+
 def test_a_document_without_alternatives_has_a_length(queue):
     """Waitress would otherwise close the connection after each document."""
     client = create_app(queue).test_client()
