@@ -121,8 +121,8 @@ class Delivery:
             try:
                 self._reserve(size)
             except Busy:
-                self.queue.cancel(slot.job_id)
-                slot.release()
+                if self.queue.cancel(slot.job_id):
+                    slot.release()
                 raise
             cleanup.callback(self._free, size)
             update = merge(self._follow(slot, request.start))

@@ -138,6 +138,7 @@ def test_a_document_without_alternatives_has_a_length(queue):
 
 def test_a_document_that_cannot_be_built_does_not_count(queue, monkeypatch):
     client = create_app(queue, per_client=1).test_client()
+    monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", 1)
     monkeypatch.setattr(Completion, "document", lambda *_: 1 / 0)
     for _ in range(2):
         assert client.post("/v1/completions", json={"max_tokens": 5}).status_code == 500
