@@ -10,8 +10,9 @@ from typing import Any
 
 import flask
 
-from minichar.web.details import SIZE, Details
+from minichar.web.details import Details
 from minichar.web.job import Busy, Update, merge, pieces
+from minichar.web.jobs import cost
 from minichar.web.metrics import Metrics
 from minichar.web.parts import encode
 from minichar.web.queue import JobQueue
@@ -24,7 +25,7 @@ PART = 32 * 1024
 """Number of characters of a document to send at a time."""
 MAX_DOCUMENTS = 32 * 2**20
 """No document is started while the texts of those in progress take up at least this many bytes. A text takes
-up less than 1 MiB, so a client with the default limit of 16 requests cannot reach this size."""
+up less than 1.2 MiB, so a client with the default limit of 16 requests cannot reach this size."""
 
 
 def sliced(text: str) -> list[str]:
@@ -117,7 +118,7 @@ class Delivery:
         cleanup = ExitStack()
         try:
             cleanup.callback(self.close, slot)
-            size = request.length * (4 + SIZE * request.alternatives)
+            size = cost(request, request.length)
             try:
                 self._reserve(size)
             except Busy:

@@ -9,6 +9,7 @@ from minichar.web.app import create_app
 from minichar.web.completions import Completion
 from minichar.web.delivery import PART
 from minichar.web.details import SIZE
+from minichar.web.jobs import OVERHEAD
 from minichar.web.queue import LocalQueue
 
 
@@ -96,10 +97,10 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
 @pytest.mark.parametrize(
     ("path", "data", "size"),
     [
-        ("/api/generate", {"length": 99, "stream": False}, 4 * 99),
-        ("/v1/completions", {"max_tokens": 99}, 4 * 99),
-        ("/api/generate", {"length": 99, "stream": False, "alternatives": True}, (4 + SIZE) * 99),
-        ("/v1/completions", {"max_tokens": 99, "logprobs": 1}, (4 + SIZE) * 99),
+        ("/api/generate", {"length": 99, "stream": False}, OVERHEAD + 4 * 99),
+        ("/v1/completions", {"max_tokens": 99}, OVERHEAD + 4 * 99),
+        ("/api/generate", {"length": 99, "stream": False, "alternatives": True}, OVERHEAD + (4 + SIZE) * 99),
+        ("/v1/completions", {"max_tokens": 99, "logprobs": 1}, OVERHEAD + (4 + SIZE) * 99),
     ],
 )
 def test_the_documents_of_all_clients_are_limited(queue, monkeypatch, path, data, size):
