@@ -80,11 +80,10 @@ class RedisQueue(JobQueue):
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        last: tuple[int, ...] = ()
-        with self._subscriber.reader(job_id) as inbox:
+        with self._subscriber.reader(job_id) as batches:
             while True:
                 try:
-                    entries = inbox.get(timeout=READ_TIMEOUT)
+                    entries = batches.get(timeout=READ_TIMEOUT)
                 except Empty:
                     if not self._exists(job_id):
                         yield Update("", Details(), after, "closing")
@@ -94,10 +93,8 @@ class RedisQueue(JobQueue):
                 if entries is None:
                     yield Update("", Details(), after, "closing")
                     return
-                for entry, text in entries:
-                    if (number := entry_number(entry)) <= last:
-                        continue  # delivered again, for another reader
-                    last, update = number, parse(text)
+                for _, text in entries:
+                    update = parse(text)
                     # A slow worker that was considered dead may publish the same characters as its successor.
                     start = len(update.text) - max(0, min(len(update.text), update.end - after))
                     after = max(after, update.end)
@@ -147,8 +144,3 @@ class RedisQueue(JobQueue):
     def close(self) -> None:
         """Stop all readers. Workers continue jobs that still have a reader on another server."""
         self._subscriber.close()
-
-
-def entry_number(entry: str) -> tuple[int, ...]:
-    """Convert the id of a stream entry to a tuple that can be compared."""
-    return tuple(map(int, entry.split("-")))

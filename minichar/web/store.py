@@ -178,7 +178,9 @@ class Store:
             for job_id in self.abandoned(job_ids):
                 self.remove_waiting(queue, job_id)
 
-    def read(self, positions: Mapping[str, str], wait: float = 0.0) -> Iterator[tuple[str, list[Entry]]]:
+    def read(
+        self, positions: Mapping[str, str], wait: float = 0.0, most: int | None = None
+    ) -> Iterator[tuple[str, list[Entry]]]:
         """Yield the id and the new stream entries of each job with new text.
 
         Parameters
@@ -187,9 +189,11 @@ class Store:
             For each job, the id of the last known stream entry; "0" if there is none.
         wait : float
             Maximum time to wait for the first entry, in seconds.
+        most : int or None
+            Maximum number of entries per job; None for no limit.
         """
         streams = {key("text", job_id): last for job_id, last in positions.items()}
-        found: Any = self.client.xread(streams, block=int(1000 * wait) or None)
+        found: Any = self.client.xread(streams, count=most, block=int(1000 * wait) or None)
         for name, entries in found.items() if isinstance(found, dict) else found:
             yield name.removeprefix(key("text", "")), [(entry, fields["update"]) for entry, fields in entries]
 

@@ -14,7 +14,7 @@ from minichar.web.app import create_app
 from minichar.web.details import Details
 from minichar.web.job import Update
 from minichar.web.request import Request
-from minichar.web.store import CONNECTIONS, client
+from minichar.web.store import CONNECTIONS, client, parse
 
 
 def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
@@ -96,16 +96,16 @@ def test_characters_published_twice_are_read_once(queue):
 
 
 def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(queue, redis_url, model, sampled):
-    """Each of 120 jobs has two readers; one of them starts after the job has ended."""
+    """Each of 240 jobs has two readers; one of them starts after the job has ended."""
     whole, read = sampled(60), []
-    with worker_in_thread(redis_url, model, columns=120) as one:
+    with worker_in_thread(redis_url, model, columns=240) as one:
 
         def read_twice():
             job_id = queue.submit(Request.from_json({"length": 60, "seed": 5}))
             read.append(text_of(queue, job_id))
             read.append(text_of(queue, job_id, 20))
 
-        threads = [threading.Thread(target=read_twice) for _ in range(120)]
+        threads = [threading.Thread(target=read_twice) for _ in range(240)]
         for thread in threads:
             thread.start()
         wait_for(lambda: len(read) > 50)
@@ -114,7 +114,7 @@ def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(queu
         assert one.store.client.info("clients")["connected_clients"] <= 4 * CONNECTIONS + 10
         for thread in threads:
             thread.join()
-    assert Counter(read) == {(whole, "length"): 120, (whole[20:], "length"): 120}
+    assert Counter(read) == {(whole, "length"): 240, (whole[20:], "length"): 240}
 
 
 def test_threads_wait_for_a_free_connection(queue, redis_url, monkeypatch):
@@ -139,19 +139,31 @@ def test_readers_of_the_same_job_do_not_disturb_each_other(queue):
     assert [update.text for update in second] == ["", "c"]
 
 
+def test_a_slow_reader_holds_only_a_part_of_the_text(queue, monkeypatch):
+    monkeypatch.setattr(subscriber, "MOST", 2)
+    updates = [Update(character, Details(), n) for n, character in enumerate("abcdefghi", 1)]
+    queue._store.add({"job": [*updates, Update("j", Details(), 10, "length")]})
+    with queue._subscriber.reader("job") as slow:
+        assert text_of(queue, "job") == ("abcdefghij", "length")
+        assert slow.qsize() == 1
+        batches = [slow.get(timeout=5) for _ in range(5)]
+    assert [len(batch) for batch in batches] == [2] * 5
+    assert "".join(parse(update).text for batch in batches for _, update in batch) == "abcdefghij"
+
+
 def test_a_reader_that_joins_during_a_read_receives_the_whole_text(queue, monkeypatch):
     store, read, late = queue._store, queue._store.read, []
 
-    def read_while_another_joins(positions, wait):
-        found = list(read(positions, wait))
+    def read_while_another_joins(positions, **options):
+        found = list(read(positions, **options))
         if found and not late:
             late.append(queue._subscriber.reader("job"))
             late.append(late[0].__enter__())
         return found
 
     store.add({"job": [Update("ab", Details(), 2)]})
-    with queue._subscriber.reader("job") as inbox:
-        assert inbox.get(timeout=5)
+    with queue._subscriber.reader("job") as batches:
+        assert batches.get(timeout=5)
         monkeypatch.setattr(store, "read", read_while_another_joins)
         store.add({"job": [Update("c", Details(), 3)]})
         wait_for(lambda: len(late) == 2)
