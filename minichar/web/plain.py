@@ -19,6 +19,14 @@ MAX_PROMPT = 800
 lines longer than 8 KiB by default."""
 TEMPERATURES = ("0.5", "0.8", "1", "1.2")
 DEFAULT = "0.8"
+CHINESE = {
+    400: "表单中有无效的内容。",
+    404: "该模型已不可用。",
+    429: "您同时进行的请求过多，请稍后再试。",
+    500: "服务器出错，生成失败。",
+    503: "服务器繁忙，请稍后再试。",
+}
+"""What an error with this HTTP status means. As on the rest of the page, both languages are shown."""
 PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -84,7 +92,7 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
             models = delivery.queue.models()
         except Busy:  # Redis is not responding
             models = []
-        shown = page(models, prime, model, temperature, error=message)
+        shown = page(models, prime, model, temperature, error=message, status=status)
         response = flask.Response(shown, status, mimetype="text/html")
         if status in (429, 503):
             response.headers["Retry-After"] = str(RETRY_AFTER)
@@ -94,16 +102,23 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def page(
-    models: list[ModelInfo], prime: str, model: str, temperature: str, text: str = "", error: str = ""
+    models: list[ModelInfo],
+    prime: str,
+    model: str,
+    temperature: str,
+    text: str = "",
+    error: str = "",
+    status: int = 500,
 ) -> str:
     """Return the page with the form filled in, followed by the generated text or an error message."""
+    message = f'{escape(error)} <span lang="zh">{CHINESE[status]}</span>' if error else ""
     return PAGE.substitute(
         models=options([(each.name, label(each)) for each in models], model),
         temperatures=options([(each, each) for each in TEMPERATURES], temperature),
         prime=escape(prime),
         longest=MAX_PROMPT,
         text=escape(text),
-        error=escape(error),
+        error=message,
     )
 
 

@@ -16,6 +16,7 @@ def test_full_queue_returns_503(client):
     page = client.get("/plain")
     assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (503, "text/html", "2")
     assert "try again later" in page.text
+    assert "请稍后再试" in page.text
     for response in held:
         job = json.loads(next(response.response).decode().partition("data: ")[2])["job"]
         assert client.delete(f"/api/generate/{job}").status_code == 204
