@@ -22,6 +22,19 @@ RUN = """async () => {
 }"""
 
 
+VARIANTS = {
+    f"{scheme}-{locale}-{width}": {
+        "color_scheme": scheme,
+        "locale": locale,
+        "viewport": {"width": width, "height": 800},
+    }
+    for scheme in ("light", "dark")
+    for locale in ("en", "zh-CN")
+    for width in (320, 768, 1280)
+}
+FORCED = {"forced-colors": {"forced_colors": "active", "locale": "en"}}
+
+
 def check(page):
     """Fail if axe finds a violation, or if the page is wider than the screen."""
     page.evaluate(AXE)
@@ -29,11 +42,9 @@ def check(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.parametrize("width", [320, 768, 1280])
-@pytest.mark.parametrize("locale", ["en", "zh-CN"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_state_has_violations(visit, port, demo, monkeypatch, scheme, locale, width):
-    page = visit(port, color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800})
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
+    page, locale = visit(port, **VARIANTS[variant]), VARIANTS[variant]["locale"]
     reached = {"en": "300 characters", "zh-CN": "300 个字符"}[locale]
     wait_for_characters(page, 1)  # of the example
     generate(page, "山", temperature=1)
@@ -62,17 +73,14 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, scheme, locale,
     expect_status(page, {"en": "No worker is running", "zh-CN": "没有正在运行的工作进程"}[locale])
     check(page)
     page.click("#stop")
+    expect_status(page, {"en": "Stopped", "zh-CN": "已停止"}[locale])
+    check(page)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"forced_colors": "active"},
-        {"color_scheme": "dark", "locale": "zh-CN", "viewport": {"width": 320, "height": 800}},
-    ],
-)
-def test_interrupted_states_have_no_violations(visit, port, options):
-    page = visit(port, **options)
+@pytest.mark.parametrize("variant", VARIANTS | FORCED)
+def test_interrupted_states_have_no_violations(visit, port, variant):
+    options = (VARIANTS | FORCED)[variant]
+    page, locale = visit(port, **options), options["locale"]
     page.check("#surprisal")
     generate(page, "山", LONG, temperature=1)
     expect(page.locator("#text .known").nth(50)).to_be_attached()
@@ -81,7 +89,7 @@ def test_interrupted_states_have_no_violations(visit, port, options):
     check(page)
     page.route("**/api/generate", lambda route: route.abort())
     generate(page)
-    expect_status(page, {"en": "Connection lost", "zh-CN": "连接已断开"}[options.get("locale", "en")])
+    expect_status(page, {"en": "Connection lost", "zh-CN": "连接已断开"}[locale])
     check(page)
     held = []
     page.route("**/api/models", lambda route: held.append(route), times=1)
@@ -89,7 +97,7 @@ def test_interrupted_states_have_no_violations(visit, port, options):
     wait_for(lambda: held or page.wait_for_timeout(20))
     check(page)
     held[0].fulfill(status=401, body="x")
-    expect_status(page, {"en": "API key", "zh-CN": "API 密钥"}[options.get("locale", "en")])
+    expect_status(page, {"en": "API key", "zh-CN": "API 密钥"}[locale])
     check(page)
 
 
@@ -108,7 +116,7 @@ def shown_without_scripts(route):
 def test_pages_without_javascript_have_no_violations(visit, port, scheme, width):
     page = visit(port, color_scheme=scheme, viewport={"width": width, "height": 700})
     page.route("**/", shown_without_scripts)
-    for path in ("", "plain?prime=山"):
+    for path in ("", "plain?prime=山", "plain?model=none"):
         page.goto(f"http://127.0.0.1:{port}/{path}")
         expect(page.locator("button:visible")).to_have_text("Generate 生成")
         check(page)
