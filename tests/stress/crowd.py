@@ -1,5 +1,7 @@
 """Load-test the server, and report its response times, errors, memory use and CPU time.
 
+The exit status is 1 if a request fails that should not, or if a text is wrong.
+
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
     python tests/stress/crowd.py memory cv --clients 48 --seconds 600  the longest texts with alternatives
@@ -134,6 +136,8 @@ def report(times):
     seconds = sorted(t for t, _ in times)
     median = seconds[len(seconds) // 2]
     print(f"  page and /healthz: median {median:.3f} s, longest {seconds[-1]:.2f} s, statuses {statuses}")
+    if set(statuses) != {200}:
+        sys.exit("the page or /healthz could not be loaded")
 
 
 @contextmanager
@@ -144,7 +148,7 @@ def visitor(port):
         yield
     finally:
         task.cancel()
-        report(times)
+    report(times)
 
 
 def readers(options):
@@ -175,6 +179,8 @@ def readers(options):
             print(f"  reasons: {dict(Counter(reason for _, reason in answers))}")
             texts = {(i % 8, text) for i, (text, reason) in enumerate(answers) if reason == "length"}
             print(f"  distinct texts for 8 seeds: {len(texts)}")
+            if any(reason != "length" for _, reason in answers) or len(texts) != min(8, options.clients):
+                sys.exit("not all texts are complete and correct")
 
         asyncio.run(run())
 
@@ -211,6 +217,8 @@ def memory(options):
         now = time.monotonic() - start
         print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {rest:.0f} s after the end")
         print(f"  maximum: {memory_of(server, 'VmHWM')} MiB")
+        if any(status not in (200, 503) for _, status in statuses):
+            sys.exit("a request failed")
 
     async def watch(server, start):
         while True:
@@ -232,7 +240,9 @@ def slow(options):
 
     with serve(options.checkpoint) as server:
         start = cpu(server.pid)
-        attack = multiprocessing.Process(target=send_slowly, args=(port_of(server), options.clients))
+        attack = multiprocessing.Process(
+            target=send_slowly, args=(port_of(server), options.clients), daemon=True
+        )
         attack.start()
         time.sleep(3)
         asyncio.run(run(port_of(server)))
