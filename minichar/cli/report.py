@@ -248,7 +248,7 @@ class Report:
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return when the run would have started if all steps had been as fast as those since step `first`.
+    """Return the start time of the run, assuming that all steps took as long as those since step `first`.
 
     The progress bar uses this time to estimate the remaining time of a resumed run.
     """

@@ -1,4 +1,4 @@
-"""One stage of a cell in a layer: its matrix products, and its functions, fused by the backend."""
+"""One stage of a cell in a layer: its matrix products, followed by functions that the backend fuses."""
 
 from functools import cached_property, wraps
 from types import ModuleType

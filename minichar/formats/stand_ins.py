@@ -28,7 +28,7 @@ BYTE_ORDERS = ("<", ">", "=", "|")
 
 @dataclass(frozen=True)
 class Function:
-    """The replacement for a function that a pickle can call."""
+    """Stand-in for a function that a pickle could call."""
 
     call: Callable[..., Any]
 

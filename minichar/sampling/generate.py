@@ -210,7 +210,7 @@ def generate(
     length : int
         Number of characters to generate; 0 for no limit.
     prime : str
-        Text to feed to the model first. If it is empty, the model's ``reset_on`` string is used or, if
+        Prompt to feed to the model first. If it is empty, the model's ``reset_on`` string is used or, if
         there is none, a newline. If the vocabulary contains no newline either, the first character is
         drawn uniformly.
     seed : int

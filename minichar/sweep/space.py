@@ -63,7 +63,7 @@ class Dimension:
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """The choices, or the ends and the midpoint of the range."""
+        """The choices, or the endpoints and the midpoint of the range."""
         if not self.is_range:
             return self.values
         low, high = self.values

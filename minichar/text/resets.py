@@ -103,7 +103,7 @@ def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) ->
 def find_resets(
     ids: NDArray[np.integer], separator: NDArray[np.integer], starts: ArrayLike = ()
 ) -> Resets | None:
-    """Return the state resets for an encoded text that is read as one stream.
+    """Return where to reset the state when an encoded text is read as one stream.
 
     Parameters
     ----------

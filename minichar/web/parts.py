@@ -12,8 +12,8 @@ dumps = partial(json.dumps, separators=(",", ":"))
 def encode(document: Any) -> Iterator[str]:
     """Return an iterator over the parts of a document's JSON encoding.
 
-    An iterator in the document stands for a list, which it yields in sections. A section is only created when
-    its part is requested, so the list is never in memory as a whole.
+    An iterator in the document stands for a list, which it yields in sections. Each section is created when
+    its part is requested, so the whole list is never in memory.
 
     Raises
     ------

@@ -106,7 +106,7 @@ class Store:
         return int(number)
 
     def add(self, news: Mapping[str, Sequence[Update]], alternatives: Container[str] = ()) -> None:
-        """Append updates to the texts of jobs. Jobs in `alternatives` expire shortly after they end."""
+        """Append the updates of each job to its text. Jobs in `alternatives` expire shortly after they end."""
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
@@ -156,7 +156,7 @@ class Store:
         return self.client.hlen(f"{NAMESPACE}:{queue}.msgs")
 
     def position(self, queue: str, job_id: str) -> int | None:
-        """Return the position of a job, counting from 1, among those not taken by a worker; None if taken."""
+        """Return the position of a waiting job, counting from 1; None if a worker has taken the job."""
         message = self.get("message", job_id)
         index = self.client.lpos(f"{NAMESPACE}:{queue}", message) if message else None
         return None if index is None else index + 1
