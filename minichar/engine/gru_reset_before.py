@@ -21,7 +21,7 @@ from minichar.engine.registry import register
 
 
 def reset(xp: ModuleType, a: Array, h_prev: Array) -> Any:
-    """Compute rh, z and h_prev from a and h_prev. All arrays are ``(H, B)``, and ``a`` contains one per gate."""
+    """Compute rh, z and h_prev from a and h_prev. All arrays are ``(H, B)``; ``a`` contains one per gate."""
     r, z = sigmoid(xp, a[:2])
     return r * h_prev, z, h_prev, (r, z, h_prev)
 

@@ -23,7 +23,7 @@ ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
 BLANK = bytes(SIZE)
 """Placeholder for the details of a character that the readers already have."""
-PIECE = 500
+PIECE = 100
 """Maximum number of characters per piece when an update with details is split."""
 
 

@@ -3,13 +3,12 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from queue import Empty
 
 import redis
 from dramatiq import Message
 
 from minichar.web.details import Details
-from minichar.web.job import READ_TIMEOUT, Busy, Update
+from minichar.web.job import Busy, Update
 from minichar.web.jobs import KEEP
 from minichar.web.models import ModelInfo
 from minichar.web.queue import JobQueue, Unavailable
@@ -80,29 +79,22 @@ class RedisQueue(JobQueue):
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        with self._subscriber.reader(job_id) as batches:
-            while True:
-                try:
-                    entries = batches.get(timeout=READ_TIMEOUT)
-                except Empty:
-                    if not self._exists(job_id):
-                        yield Update("", Details(), after, "closing")
-                        return
-                    yield None
-                    continue
-                if entries is None:
-                    yield Update("", Details(), after, "closing")
+        for entries in self._subscriber.follow(job_id):
+            if not entries:
+                if not self._exists(job_id):
+                    break
+                yield None
+            for _, text in entries:
+                update = parse(text)
+                # A slow worker that was considered dead may publish the same characters as its successor.
+                start = len(update.text) - max(0, min(len(update.text), update.end - after))
+                after = max(after, update.end)
+                new, details = update.text[start:], update.details.after(start)
+                if new or update.reason or update.restarted:
+                    yield Update(new, details, after, update.reason, update.error, update.restarted)
+                if update.reason:
                     return
-                for _, text in entries:
-                    update = parse(text)
-                    # A slow worker that was considered dead may publish the same characters as its successor.
-                    start = len(update.text) - max(0, min(len(update.text), update.end - after))
-                    after = max(after, update.end)
-                    new, details = update.text[start:], update.details.after(start)
-                    if new or update.reason or update.restarted:
-                        yield Update(new, details, after, update.reason, update.error, update.restarted)
-                    if update.reason:
-                        return
+        yield Update("", Details(), after, "closing")
 
     def _exists(self, job_id: str) -> bool:
         """Return whether a job is still in Redis. It may have expired, or Redis may have lost its data."""

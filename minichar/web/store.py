@@ -106,7 +106,7 @@ class Store:
         return int(number)
 
     def add(self, news: Mapping[str, Sequence[Update]], alternatives: Container[str] = ()) -> None:
-        """Append the updates of each job to its text. Jobs in `alternatives` expire shortly after they end."""
+        """Append updates to the text of each job. Jobs in `alternatives` expire shortly after they end."""
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
@@ -197,9 +197,14 @@ class Store:
         for name, entries in found.items() if isinstance(found, dict) else found:
             yield name.removeprefix(key("text", "")), [(entry, fields["update"]) for entry, fields in entries]
 
+    def entries(self, job_id: str, position: str = "0", most: int | None = None) -> list[Entry]:
+        """Return the stream entries of a job after `position`, or the first `most` of them."""
+        found = dict(self.read({job_id: position}, most=most))
+        return found.get(job_id, [])
+
     def updates(self, job_id: str) -> list[Update]:
         """Return all updates of a job."""
-        return [parse(update) for _, entries in self.read({job_id: "0"}) for _, update in entries]
+        return [parse(update) for _, update in self.entries(job_id)]
 
     def keep_reading(self, job_ids: Sequence[str]) -> None:
         """Record that each of the jobs has a reader."""

@@ -4,9 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import redis
 
@@ -14,35 +13,43 @@ from minichar.web.job import ABANDONED_AFTER, READ_TIMEOUT
 from minichar.web.store import Entry, Store
 
 INTERVAL = 0.02
-"""Seconds between reads. Each read returns new text of all jobs."""
-MOST = 25
-"""Maximum number of stream entries that wait for a reader. With alternatives, an entry may take up 6 KB."""
+"""Seconds between reads. Each read returns the new text of all jobs."""
+MOST = 20
+"""Maximum number of entries in a batch. With alternatives, an entry takes up about 6 KB."""
 
 
 @dataclass(eq=False)
 class Inbox:
-    """Stream entries of a job that one reader has not taken yet.
+    """New stream entries for a reader that has read all older ones.
 
     Attributes
     ----------
-    job_id : str
+    position : str or None
+        The id of the last entry that the reader knows; None unless it is waiting for new ones.
     batches : SimpleQueue
-        Lists of stream entries. None means that entries can no longer be read: Redis cannot be reached, or
-        the thread has stopped.
-    position : str
-        Id of the last entry in any batch.
+        Lists of new entries. None means that entries can no longer be read: Redis cannot be reached, or the
+        thread has stopped.
     """
 
-    job_id: str
+    position: str | None = None
     batches: "SimpleQueue[list[Entry] | None]" = field(default_factory=SimpleQueue)
-    position: str = "0"
+
+    def wait(self, position: str) -> list[Entry] | None:
+        """Wait up to `READ_TIMEOUT` seconds for entries after `position`."""
+        self.position = position
+        try:
+            entries = self.batches.get(timeout=READ_TIMEOUT)
+        except Empty:
+            return []
+        # Entries are delivered twice if they arrive when the time is up, or if another reader needs them.
+        return entries and [entry for entry in entries if number(entry[0]) > number(position)]
 
 
 class Subscriber:
-    """Thread that reads the text of every job that has a reader in this process.
+    """Thread that delivers the new text of every job that has a reader in this process.
 
-    The number of connections to Redis therefore does not depend on the number of readers. A reader gets its
-    next batch of entries when it has taken the previous one, so that slow readers do not fill the memory.
+    The number of connections to Redis therefore does not depend on the number of readers. A reader whose
+    client is slow falls behind, and then reads the older entries itself, a few at a time.
 
     Parameters
     ----------
@@ -57,17 +64,27 @@ class Subscriber:
         self._thread = threading.Thread(target=self._run, name="subscriber", daemon=True)
         self._thread.start()
 
-    @contextmanager
-    def reader(self, job_id: str) -> Iterator["SimpleQueue[list[Entry] | None]"]:
-        """Subscribe to a job, and yield the reader's `Inbox.batches`."""
-        inbox = Inbox(job_id)
+    def follow(self, job_id: str) -> Iterator[list[Entry]]:
+        """Yield all stream entries of a job, in batches of at most `MOST`.
+
+        A batch is empty if there was no new entry within `READ_TIMEOUT` seconds. The iterator ends when
+        entries can no longer be read.
+        """
+        inbox, position, behind = Inbox(), "0", True
         with self._changed:
             self._inboxes.setdefault(job_id, []).append(inbox)
-            if self._closing:
-                inbox.batches.put(None)
             self._changed.notify()
         try:
-            yield inbox.batches
+            while not self._closing:
+                batch = self._store.entries(job_id, position, MOST) if behind else inbox.wait(position)
+                if batch is None:
+                    return
+                if batch or not behind:
+                    yield batch
+                behind = len(batch) == MOST
+                position = batch[-1][0] if batch else position
+        except redis.RedisError:
+            return
         finally:
             with self._changed:
                 self._inboxes[job_id].remove(inbox)
@@ -117,18 +134,18 @@ class Subscriber:
             return {} if self._closing else {job_id: list(found) for job_id, found in self._inboxes.items()}
 
     def _deliver(self, inboxes: dict[str, list[Inbox]]) -> None:
-        """Fill the empty inboxes."""
-        empty = {i: [inbox for inbox in found if inbox.batches.empty()] for i, found in inboxes.items()}
-        positions = {
-            i: min((inbox.position for inbox in found), key=number) for i, found in empty.items() if found
-        }
+        """Read the new entries of all jobs with waiting readers."""
+        waiting, positions = dict[str, list[Inbox]](), dict[str, str]()
+        for job_id, found in inboxes.items():
+            if known := [(position, inbox) for inbox in found if (position := inbox.position)]:
+                positions[job_id] = min((position for position, _ in known), key=number)
+                waiting[job_id] = [inbox for _, inbox in known]
         if not positions:
             return
         for job_id, entries in self._store.read(positions, wait=INTERVAL, most=MOST):
-            for inbox in empty[job_id]:
-                if new := [entry for entry in entries if number(entry[0]) > number(inbox.position)]:
-                    inbox.position = new[-1][0]
-                    inbox.batches.put(new)
+            for inbox in waiting[job_id]:
+                inbox.position = None
+                inbox.batches.put(entries)
 
 
 def number(entry: str) -> tuple[int, ...]:

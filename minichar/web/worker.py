@@ -18,7 +18,7 @@ from dramatiq import ConnectionClosed
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.web.details import Details
-from minichar.web.job import READ_TIMEOUT, Job, Update
+from minichar.web.job import READ_TIMEOUT, Job, Update, pieces
 from minichar.web.models import describe
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
@@ -80,7 +80,7 @@ class Task:
     def updates(self) -> list[Update]:
         """Return the updates that have not been published."""
         news = self.job.news(self.end) if self.job else None
-        return self.notices if news is None else [*self.notices, news]
+        return self.notices if news is None else [*self.notices, *pieces(news)]
 
 
 class Worker:

@@ -62,10 +62,14 @@ def test_the_recipe_of_char_rnn_has_its_original_defaults():
     assert (settings.model, settings.rnn_size, settings.num_layers) == ("lstm", 128, 2)
     assert (settings.learning_rate, settings.learning_rate_decay) == (2e-3, 0.97)
     assert (settings.learning_rate_decay_after, settings.decay_rate) == (10, 0.95)
-    assert (settings.dropout, settings.seq_length, settings.batch_size) == (0, 50, 50)
-    assert (settings.max_epochs, settings.grad_clip) == (50, 5)
+    assert (settings.gru_reset, settings.embedding, settings.layer_norm) == ("before", 0, False)
+    assert (settings.dropout, settings.weight_drop) == (0, 0)
+    assert (settings.seq_length, settings.batch_size) == (50, 50)
+    assert (settings.max_epochs, settings.patience, settings.grad_clip) == (50, 0, 5)
+    assert (settings.warmup, settings.ema) == (0, 0)
     assert (settings.train_frac, settings.val_frac) == (0.95, 0.05)
-    assert (settings.seed, settings.eval_val_every) == (123, 1000)
+    assert (settings.eval_val_every, settings.max_val_chunks, settings.keep) == (1000, 0, 0)
+    assert settings.seed == 123
     assert settings.teacher_forcing_ratio_at(40) == 1.0
 
 

@@ -8,7 +8,7 @@ import pytest
 from web_helpers import events_of, wait_for
 
 from minichar.web.details import SIZE, Details, pack
-from minichar.web.job import Busy, Job, Update, merge
+from minichar.web.job import PIECE, Busy, Job, Update, merge
 from minichar.web.jobs import OVERHEAD, Jobs, cost
 from minichar.web.parts import encode
 from minichar.web.request import Request
@@ -127,9 +127,9 @@ def test_a_document_in_progress_takes_little_more_memory_than_its_text(memory):
 
 @pytest.mark.parametrize("form", ["document", "event"])
 def test_a_slow_reader_takes_little_memory(form, memory):
-    """Unpacked, these alternatives take up 200 to 300 KB; encoded, about 45 KB."""
-    rows = pack(np.random.default_rng(0).random((9, 500)), np.zeros(500, int), np.arange(97, 106))
-    update = Update("a" * 500, Details(b"".join(rows)), 500)
+    """Encoded, these alternatives take up about 9 KB."""
+    rows = pack(np.random.default_rng(0).random((9, PIECE)), np.zeros(PIECE, int), np.arange(97, 106))
+    update = Update("a" * PIECE, Details(b"".join(rows)), PIECE)
     request = Request.from_json({"alternatives": True})
     before = memory()
     if form == "document":
@@ -137,15 +137,15 @@ def test_a_slow_reader_takes_little_memory(form, memory):
         next(parts)
     else:
         parts = events(None, "", request, update, 0)
-    assert len(next(parts)) > 40_000
-    assert memory() < before + 120_000
+    assert len(next(parts)) > 8_000
+    assert memory() < before + 24_000
 
 
-@pytest.mark.parametrize(("alternatives", "ends"), [(True, [500, 1000, 1300]), (False, [1300])])
+@pytest.mark.parametrize(("alternatives", "ends"), [(True, [100, 200, 230]), (False, [230])])
 def test_a_reader_holds_part_of_a_text_with_alternatives(job_of, alternatives, ends):
     """Otherwise, each slow reader of a finished text would hold a copy of its alternatives."""
-    job = job_of(length=1300, alternatives=alternatives)
-    for k in range(1300):
+    job = job_of(length=230, alternatives=alternatives)
+    for k in range(230):
         job.append("abc"[k % 3], bytes([k % 256]) * SIZE)
     job.publish()
     job.finish("error", "no memory")
@@ -155,29 +155,29 @@ def test_a_reader_holds_part_of_a_text_with_alternatives(job_of, alternatives, e
     assert [update.error for update in updates] == [""] * (len(ends) - 1) + ["no memory"]
     whole = job.news(0)
     assert merge(updates) == whole
-    assert (len(whole.text), len(whole.details)) == (1300, 1300 * alternatives)
+    assert (len(whole.text), len(whole.details)) == (230, 230 * alternatives)
 
 
 def test_alternatives_are_unpacked_in_pieces(send):
     """Otherwise, 16 readers of one long text would need 400 MB."""
-    data = {"length": 1300, "alternatives": True, "stop": [], "seed": 5}
+    data = {"length": 250, "alternatives": True, "stop": [], "seed": 5}
     whole = events_of(send("POST", "/api/generate", data))
     path = f"/api/generate/{whole.all[0][2]['job']}"
-    again = events_of(send("GET", path, route="/api/generate/{job}", headers={"Last-Event-ID": "100"}))
-    assert (again.text, again.details) == (whole.text[100:], whole.details[100:])
+    again = events_of(send("GET", path, route="/api/generate/{job}", headers={"Last-Event-ID": "20"}))
+    assert (again.text, again.details) == (whole.text[20:], whole.details[20:])
     assert [(name, end) for name, end, _ in again.all[1:]] == [
-        ("text", 600),
-        ("text", 1100),
-        ("text", 1300),
-        ("end", 1300),
+        ("text", 120),
+        ("text", 220),
+        ("text", 250),
+        ("end", 250),
     ]
 
 
 @pytest.mark.parametrize(
     ("path", "data"),
     [
-        ("/api/generate", {"length": 1300, "alternatives": True, "stream": False}),
-        ("/v1/completions", {"max_tokens": 1300, "logprobs": 5}),
+        ("/api/generate", {"length": 230, "alternatives": True, "stream": False}),
+        ("/v1/completions", {"max_tokens": 230, "logprobs": 5}),
     ],
 )
 def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatch, path, data):
@@ -188,6 +188,6 @@ def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatc
         parts = iter(sent.response)
         while not unpacked:
             next(parts)
-        assert unpacked == [500]
+        assert unpacked == [100]
         assert b"".join(parts).rstrip().endswith(b"}")
-    assert set(unpacked) == {500, 300}
+    assert set(unpacked) == {100, 30}

@@ -39,7 +39,8 @@ def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
         time.sleep(0.01)
 
     monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
-    monkeypatch.setattr(queue._store, "read", fail_once(RuntimeError("boom"))(queue._store.read))
+    failing = fail_once(RuntimeError("boom"))(queue._subscriber._deliver)
+    monkeypatch.setattr(queue._subscriber, "_deliver", failing)
     assert text_of(queue, queue.submit(request)) == ("", "closing")
     assert "boom" in caplog.text
     assert text_of(queue, queue.submit(request)) == (sampled(300), "length")

@@ -10,7 +10,7 @@ from optional import free_port
 from redis_helpers import run, text_of, worker_in_thread
 from web_helpers import LONG, TIMEOUT, Events, redis_server, request, server_in_thread, wait_for
 
-from minichar.web import redis_queue, worker
+from minichar.web import subscriber, worker
 from minichar.web.app import create_app
 from minichar.web.details import Details
 from minichar.web.job import Update
@@ -68,7 +68,7 @@ def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sample
 
 
 def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch, caplog):
-    monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from redis_helpers import text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
-from minichar.web import legacy, redis_queue, subscriber
+from minichar.web import legacy, subscriber
 from minichar.web.app import create_app
 from minichar.web.details import Details
-from minichar.web.job import Update
+from minichar.web.job import PIECE, Update
 from minichar.web.request import Request
 from minichar.web.store import CONNECTIONS, client, parse
+from minichar.web.worker import Task
 
 
 def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
@@ -40,10 +41,12 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
 def test_a_server_renews_its_readers_long_before_their_jobs_are_abandoned(queue, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
-    with queue._subscriber.reader("job"):
-        for _ in range(2):
-            wait_for(lambda: queue._store.client.delete("minichar:seen:job"), seconds=10)
-            clock[0] += 3.0
+    reader = queue._subscriber.follow("job")
+    assert next(reader) == []
+    for _ in range(2):
+        wait_for(lambda: queue._store.client.delete("minichar:seen:job"), seconds=10)
+        clock[0] += 3.0
+    reader.close()
 
 
 def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker, monkeypatch):
@@ -68,7 +71,7 @@ def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, ru
 
 
 def test_readers_end_if_their_job_is_lost(queue, monkeypatch):
-    monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
     queue._store.put("request", "job", Request.from_json({"model": "toy"}).dump(), 60)
     updates = queue.follow("job", 7)
     assert next(updates) is None
@@ -141,33 +144,41 @@ def test_readers_of_the_same_job_do_not_disturb_each_other(queue):
 
 def test_a_slow_reader_holds_only_a_part_of_the_text(queue, monkeypatch):
     monkeypatch.setattr(subscriber, "MOST", 2)
-    updates = [Update(character, Details(), n) for n, character in enumerate("abcdefghi", 1)]
-    queue._store.add({"job": [*updates, Update("j", Details(), 10, "length")]})
-    with queue._subscriber.reader("job") as slow:
-        assert text_of(queue, "job") == ("abcdefghij", "length")
-        assert slow.qsize() == 1
-        batches = [slow.get(timeout=5) for _ in range(5)]
-    assert [len(batch) for batch in batches] == [2] * 5
+    updates = [Update(character, Details(), n) for n, character in enumerate("abcdefghij", 1)]
+    queue._store.add({"job": updates[:5]})
+    slow = queue._subscriber.follow("job")
+    batches = [next(slow)]
+    (inbox,) = queue._subscriber._inboxes["job"]
+    queue._store.add({"job": [*updates[5:], Update("", Details(), 10, "length")]})
+    assert text_of(queue, "job") == ("abcdefghij", "length")
+    assert inbox.batches.empty()
+    batches += [next(slow) for _ in range(5)]
+    assert [len(batch) for batch in batches] == [2, 2, 2, 2, 2, 1]
     assert "".join(parse(update).text for batch in batches for _, update in batch) == "abcdefghij"
 
 
-def test_a_reader_that_joins_during_a_read_receives_the_whole_text(queue, monkeypatch):
-    store, read, late = queue._store, queue._store.read, []
+def test_no_entry_holds_the_alternatives_of_a_long_text(job_of):
+    job = job_of(length=2 * PIECE + 50, alternatives=True)
+    for _ in range(2 * PIECE + 50):
+        job.append("a")
+    job.publish()
+    updates = Task("job", lambda: None, job).updates()
+    assert [update.end for update in updates] == [PIECE, 2 * PIECE, 2 * PIECE + 50]
 
-    def read_while_another_joins(positions, **options):
-        found = list(read(positions, **options))
-        if found and not late:
-            late.append(queue._subscriber.reader("job"))
-            late.append(late[0].__enter__())
-        return found
 
-    store.add({"job": [Update("ab", Details(), 2)]})
-    with queue._subscriber.reader("job") as batches:
-        assert batches.get(timeout=5)
-        monkeypatch.setattr(store, "read", read_while_another_joins)
-        store.add({"job": [Update("c", Details(), 3)]})
-        wait_for(lambda: len(late) == 2)
-        texts = ""
-        while "ab" not in texts:
-            texts += str(late[1].get(timeout=5))
-        late[0].__exit__(None, None, None)
+def test_a_long_text_can_be_polled(queue):
+    """`WAIT` is not long enough to read a thousand updates in real time."""
+    client = create_app(queue).test_client()
+    queue._store.put("request", "job", Request.from_json({"prime": "b"}).dump(), 60)
+    updates = [Update("a", Details(), n) for n in range(1, 1001)]
+    queue._store.add({"job": [*updates, Update("", Details(), 1000, "stop")]})
+    assert client.post("/res", json={"sid": "job"}).json == {"responds": "b" + 1000 * "a"}
+
+
+def test_a_reader_ignores_entries_that_it_knows():
+    """Another reader may have needed them."""
+    inbox = subscriber.Inbox()
+    inbox.batches.put([("9-1", "a"), ("10-0", "b"), ("10-1", "c")])
+    assert inbox.wait("10-0") == [("10-1", "c")]
+    inbox.batches.put(None)
+    assert inbox.wait("10-1") is None
