@@ -4,9 +4,9 @@ By default, glibc spreads threads over up to eight arenas per core, so that they
 other. Memory that is free in one arena is not available to the threads of another. In a Python process, this
 costs memory and saves little time: most allocations are made with the global interpreter lock held.
 
-glibc maps large allocations, so that their memory returns to the operating system when they are freed. By
-default, it does so from 128 KiB at first, but raises this threshold, up to 32 MiB, whenever it frees a larger
-mapped allocation.
+glibc uses ``mmap`` for large allocations, so that their memory returns to the operating system when they are
+freed. By default, the threshold is 128 KiB at first, but it rises, up to 32 MiB, whenever a larger allocation
+is freed.
 
 These functions have no effect with other C libraries.
 """
@@ -17,7 +17,7 @@ from contextlib import suppress
 ARENAS = 2
 """Maximum number of arenas."""
 MAPPED = 2**19
-"""Minimum size of mapped allocations, in bytes. The details of a long text take up more."""
+"""Minimum size of allocations that use ``mmap``, in bytes. The details of a long text take up more."""
 M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
 """Values of these constants in glibc's ``malloc.h``."""
 

@@ -24,9 +24,9 @@ CHINESE = {
     404: "该模型已不可用。",
     429: "您同时进行的请求过多，请稍后再试。",
     500: "服务器出错，生成失败。",
-    503: "服务器繁忙，请稍后再试。",
+    503: "服务暂时不可用，请稍后再试。",
 }
-"""What an error with this HTTP status means. As on the rest of the page, both languages are shown."""
+"""Error messages by HTTP status. Like the labels, errors are shown in both languages."""
 PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -64,15 +64,27 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
     """Return a blueprint with ``/plain``, which generates text for a submitted form."""
     routes = flask.Blueprint("plain", __name__)
 
-    def generated(prime: str, model: str, temperature: str) -> str:
-        if len(prime) > MAX_PROMPT:
-            raise BadRequest(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
-        if temperature not in TEMPERATURES:
-            raise BadRequest(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
-        fixed = {"length": LENGTH, "temperature": float(temperature), "unknown": "skip"}
-        slot, request = delivery.submit(Request.from_json({"model": model, "prime": prime, **fixed}))
-        update = delivery.whole(slot, 0)
-        return page(delivery.queue.models(), prime, request.model, temperature, update.text, update.error)
+    def generate(prime: str, model: str, temperature: str) -> tuple[str, int, str]:
+        """Return the generated text, the HTTP status and the error message."""
+        try:
+            if len(prime) > MAX_PROMPT:
+                raise BadRequest(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
+            if temperature not in TEMPERATURES:
+                raise BadRequest(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
+            fixed = {"length": LENGTH, "temperature": float(temperature), "unknown": "skip"}
+            slot, _ = delivery.submit(Request.from_json({"model": model, "prime": prime, **fixed}))
+            update = delivery.whole(slot, 0)
+        except BadRequest as error:
+            return "", error.status, str(error)
+        except Busy as error:
+            return "", 503, str(error)
+        except TooManyRequests as error:
+            return "", 429, error.description or ""
+        if update.reason in ("length", "stop"):
+            return update.text, 200, ""
+        if update.reason == "error":
+            return update.text, 500, update.error
+        return update.text, 503, "generation was interrupted: try again"
 
     @routes.get("/plain")
     def plain() -> flask.Response:
@@ -80,19 +92,12 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
         # Browsers send a line break as two characters.
         prime, model = given.get("prime", "").replace("\r\n", "\n"), given.get("model", "")
         temperature = given.get("temperature", DEFAULT)
-        try:
-            return flask.Response(generated(prime, model, temperature), mimetype="text/html")
-        except BadRequest as error:
-            status, message = error.status, str(error)
-        except Busy as error:
-            status, message = 503, str(error)
-        except TooManyRequests as error:
-            status, message = 429, error.description or ""
+        text, status, error = generate(prime, model, temperature)
         try:
             models = delivery.queue.models()
         except Busy:  # Redis is not responding
             models = []
-        shown = page(models, prime, model, temperature, error=message, status=status)
+        shown = page(models, prime, model, temperature, text, error, status)
         response = flask.Response(shown, status, mimetype="text/html")
         if status in (429, 503):
             response.headers["Retry-After"] = str(RETRY_AFTER)
@@ -102,15 +107,9 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def page(
-    models: list[ModelInfo],
-    prime: str,
-    model: str,
-    temperature: str,
-    text: str = "",
-    error: str = "",
-    status: int = 500,
+    models: list[ModelInfo], prime: str, model: str, temperature: str, text: str, error: str, status: int
 ) -> str:
-    """Return the page with the form filled in, followed by the generated text or an error message."""
+    """Return the page with the form filled in, followed by the generated text and any error message."""
     message = f'{escape(error)} <span lang="zh">{CHINESE[status]}</span>' if error else ""
     return PAGE.substitute(
         models=options([(each.name, label(each)) for each in models], model),

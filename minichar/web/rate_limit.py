@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import TooManyRequests
 
+from minichar.errors import counted
 from minichar.web.job import ABANDONED_AFTER, Busy
 
 RETRY_AFTER = 2
@@ -79,12 +80,12 @@ class ConcurrencyLimit:
         now = time.monotonic()
         with self._lock:
             self._slots = {slot for slot in self._slots if slot.expires > now}
-            counted = {slot for slot in self._slots if slot.client == client}
-            without_reader = {slot for slot in counted if slot.expires < math.inf}
+            slots = {slot for slot in self._slots if slot.client == client}
+            without_reader = {slot for slot in slots if slot.expires < math.inf}
             resumed = {slot for slot in without_reader if job_id and slot.job_id == job_id}
-            if self.limit and len(counted - resumed) >= self.limit:
+            if self.limit and len(slots - resumed) >= self.limit:
                 raise TooManyRequests(
-                    f"you already have {self.limit} requests in progress: wait for one to finish",
+                    f"you already have {counted(self.limit, 'request')} in progress: wait for one to finish",
                     retry_after=RETRY_AFTER,
                 )
             if self.total and sum(slot.expires == math.inf for slot in self._slots) >= self.total:

@@ -1,6 +1,6 @@
 """Load-test the server, and report its response times, errors, memory use and CPU time.
 
-The exit status is 1 if a request fails that should not, or if a text is wrong.
+The exit status is 1 if a request fails that should succeed, or if texts with the same seed differ.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2

@@ -8,7 +8,8 @@ import pytest
 from web_helpers import CHARACTERS, events_of, validate, wait_for
 
 from minichar.web.app import create_app
-from minichar.web.job import Busy
+from minichar.web.details import Details
+from minichar.web.job import Busy, Update
 from minichar.web.plain import MAX_PROMPT
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import OPENAPI
@@ -184,6 +185,27 @@ def test_page_without_javascript(send):
     rejected = send("GET", "/plain?model=none&temperature=1.2&prime=a<", route="/plain").text
     assert '<option value="1.2" selected>' in rejected
     assert '">a&lt;</span>' in rejected
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "messages"),
+    [
+        ("stop", 200, []),
+        ("error", 500, ["no memory", "生成失败"]),
+        ("closing", 503, ["generation was interrupted", "服务暂时不可用"]),
+        ("cancelled", 503, ["generation was interrupted", "服务暂时不可用"]),
+    ],
+)
+def test_page_without_javascript_says_why_a_text_ended(send, queue, monkeypatch, reason, status, messages):
+    error = "no memory" if reason == "error" else ""
+    update = Update("山", Details(), 1, reason, error)
+    monkeypatch.setattr(queue, "follow", lambda job_id, after: iter([update]))
+    response = send("GET", "/plain")
+    assert response.status_code == status
+    assert "</span>山</div>" in response.text
+    shown = response.text.partition('class="error">')[2].partition("</p>")[0]
+    assert bool(shown) == bool(messages)
+    assert all(message in shown for message in messages)
 
 
 def test_the_address_of_a_long_prompt_is_not_too_long_for_nginx(client):

@@ -89,7 +89,7 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(queue):
     assert client.post("/api/generate", json={}).status_code == 429
     page = client.get("/plain")
     assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (429, "text/html", "2")
-    assert "too many requests" in page.text
+    assert "you already have 1 request in progress" in page.text
     assert "请求过多" in page.text
     assert len(json.loads(document + b"".join(parts))["details"]) == 3000
     sent.close()

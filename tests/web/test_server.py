@@ -271,11 +271,8 @@ def test_is_loopback(host, loopback):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="requires glibc")
-def test_freed_memory_is_not_kept():
-    """The number of heaps must not grow with the number of threads: each keeps memory that others cannot use.
-
-    Large allocations must not be made on a heap, even after a larger one has been freed.
-    """
+def test_arenas_are_limited_and_large_allocations_are_mapped():
+    """Otherwise, each arena keeps memory that the others cannot use, and freed texts fragment the arenas."""
     code = """
 import ctypes, os, signal
 from minichar.web.server import serve
