@@ -90,7 +90,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
 )
 @sharing(
     "--memory",
-    default=96,
+    default=64,
     type=Integer(1, 2**20),
     metavar="MIB",
     help="Memory for texts in progress and finished texts. Finished texts are removed first; if texts in "

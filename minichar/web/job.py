@@ -21,6 +21,8 @@ READ_TIMEOUT = 1.0
 """Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
+KEEP_FOR_READER = 5.0
+"""Seconds for which a reader that does not read keeps a text that has ended in memory."""
 BLANK = bytes(SIZE)
 """Placeholder for the details of a character that the readers already have."""
 PIECE = 100
@@ -113,6 +115,8 @@ class Job:
         State of the stream when it joins a batch; None for a zero state.
     last_read : float
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
+    readers : int
+        Number of iterators returned by `follow` that are in use.
     """
 
     def __init__(self, request: Request, stream: Stream, published: str = "") -> None:
@@ -122,6 +126,7 @@ class Job:
         self.reason: str | None = None
         self.state: State | None = None
         self.last_read, self._unread = time.monotonic(), 0.0
+        self.readers = 0
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
         # Details of the first `_detailed` characters of the text. The array has its final size from the
@@ -192,6 +197,17 @@ class Job:
         self.reason = self.reason or reason
         self._details = self._details[: self._detailed * SIZE]  # `del` would keep up to twice the memory
 
+    @property
+    def is_removable(self) -> bool:
+        """Whether the job has ended and no reader needs its text, except slow ones."""
+        slow = time.monotonic() - self.last_read > KEEP_FOR_READER
+        return self.reason is not None and (slow or not self.readers)
+
+    def discard(self) -> None:
+        """Release the text of a job that has ended. Readers that have not read all of it are sent away."""
+        with self._changed:
+            self.text, self._details, self._detailed, self.reason = "", bytearray(), 0, "closing"
+
     def cancel_if_abandoned(self, elapsed: float) -> None:
         """Cancel the job if it has had no reader for `ABANDONED_AFTER` seconds.
 
@@ -217,16 +233,22 @@ class Job:
         Update or None
             None if there was no update within `READ_TIMEOUT` seconds.
         """
-        while True:
+        with self._changed:
+            self.readers += 1
+        try:
+            while True:
+                with self._changed:
+                    if len(self.text) <= after and self.reason is None:
+                        self._changed.wait(READ_TIMEOUT)
+                update = self.news(after, PIECE)  # a slow reader keeps it in memory
+                yield update
+                if update is not None:
+                    after = update.end
+                    if update.reason is not None:
+                        return
+        finally:
             with self._changed:
-                if len(self.text) <= after and self.reason is None:
-                    self._changed.wait(READ_TIMEOUT)
-            update = self.news(after, PIECE)  # a slow reader keeps it in memory
-            yield update
-            if update is not None:
-                after = update.end
-                if update.reason is not None:
-                    return
+                self.readers -= 1
 
     def news(self, after: int, most: int | None = None) -> Update | None:
         """Return an update with the text after the first `after` characters; None if there is nothing new.

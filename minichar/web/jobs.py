@@ -54,24 +54,24 @@ class Jobs:
         return self._jobs.get(job_id)
 
     def add(self, job: Job) -> str:
-        """Add a job and return its id. Remove ended jobs if necessary, least recently read first.
+        """Add a job and return its id. Remove jobs that have ended if necessary, least recently read first.
 
         Raises
         ------
         Busy
-            If unfinished jobs leave too little of the memory budget for this one.
+            If unfinished jobs, and texts that are being read, leave too little of the memory budget.
         """
         job_id = secrets.token_urlsafe(12)
         with self._lock:
             self._expire()
             sizes = {i: size(other) for i, other in self._jobs.items()}
             excess = sum(sizes.values()) + size(job) - self.memory
-            ended = [i for i, other in self._jobs.items() if other.reason is not None]
-            for oldest in sorted(ended, key=lambda i: self._jobs[i].last_read):
+            removable = [i for i, other in self._jobs.items() if other.is_removable]
+            for oldest in sorted(removable, key=lambda i: self._jobs[i].last_read):
                 if excess <= 0:
                     break
                 excess -= sizes[oldest]
-                del self._jobs[oldest]
+                self._jobs.pop(oldest).discard()
             if excess > 0:
                 raise Busy("too many long texts are in progress: try again later")
             self._jobs[job_id] = job
@@ -98,7 +98,7 @@ class Jobs:
         now, before = time.monotonic(), len(self._jobs)
         for job_id, job in list(self._jobs.items()):
             if job.reason is not None and now - job.last_read > keep(job.request):
-                del self._jobs[job_id]
+                self._jobs.pop(job_id).discard()
         return len(self._jobs) < before
 
 

@@ -12,7 +12,7 @@ from minichar.web.request import Request, UnknownModel
 from minichar.web.scheduler import Scheduler
 from minichar.web.snapshots import LocalSnapshots
 
-MEMORY = 96 * 2**20
+MEMORY = 64 * 2**20
 """Default memory budget for texts, in bytes."""
 
 

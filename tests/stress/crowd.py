@@ -36,7 +36,7 @@ LONGEST = {"length": 20000, "alternatives": True, "stop": []}
 TIMEOUT = 300
 VISIT_EVERY = 0.5
 PART, PAUSE = 2**15, 2.0
-"""Number of bytes that a slow reader of a document reads at a time, and the time between reads in seconds."""
+"""Number of bytes that a slow client reads at a time, and the time between reads in seconds."""
 
 
 @contextmanager
@@ -91,14 +91,14 @@ async def fetch(port, method, path, data=None, seconds=TIMEOUT):
     return int(head.split()[1]), body
 
 
-async def read_slowly(port, data):
-    """Request a text as one JSON document, and read it in small parts. Return the status."""
+async def read_slowly(port, request):
+    """Send a request, and read the response in small parts. Return the status."""
     loop = asyncio.get_running_loop()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PART)
         connection.setblocking(False)
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, message("POST", "/api/generate", data | {"stream": False}))
+        await loop.sock_sendall(connection, request)
         first = part = await loop.sock_recv(connection, PART)
         while part:
             await asyncio.sleep(PAUSE)
@@ -188,14 +188,21 @@ def readers(options):
 def memory(options):
     """Request the longest texts with alternatives, and report memory use during and after the load."""
 
-    async def stream(port, data):
-        status, _ = await fetch(port, "POST", "/api/generate", data)
+    async def stream(port, job):
+        status, _ = await fetch(port, "POST", "/api/generate", LONGEST | {"seed": seed()})
         return status
 
-    async def client(port, end, read):
+    async def document(port, job):
+        data = LONGEST | {"seed": seed(), "stream": False}
+        return await read_slowly(port, message("POST", "/api/generate", data))
+
+    async def slow_stream(port, job):
+        return await read_slowly(port, message("GET", f"/api/generate/{job}"))
+
+    async def client(port, job, end, read):
         while time.monotonic() < end:
             try:
-                status = await read(port, LONGEST | {"seed": seed()})
+                status = await read(port, job)
             except (OSError, TimeoutError, IndexError) as error:
                 status = repr(error)
             statuses[read.__name__, status] += 1
@@ -203,10 +210,13 @@ def memory(options):
                 await asyncio.sleep(1)
 
     async def run(server):
+        port = port_of(server)
+        _, events = await fetch(port, "POST", "/api/generate", LONGEST)
+        job = re.search(rb'"job": ?"([^"]+)"', events)[1].decode()
         start = time.monotonic()
         end = start + options.seconds
-        reads = [stream] * options.clients + [read_slowly] * options.documents
-        clients = asyncio.gather(*(client(port_of(server), end, read) for read in reads))
+        reads = [stream] * options.clients + [document] * options.documents + [slow_stream] * options.slow
+        clients = asyncio.gather(*(client(port, job, end, read) for read in reads))
         monitor = asyncio.ensure_future(watch(server, start))
         await asyncio.sleep(options.seconds)
         clients.cancel()
@@ -296,7 +306,8 @@ def main():
     parser.add_argument("checkpoint")
     parser.add_argument("--clients", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--documents", type=int, default=0, help="additional clients that read slowly")
+    parser.add_argument("--documents", type=int, default=0, help="clients that read JSON documents slowly")
+    parser.add_argument("--slow", type=int, default=0, help="clients that slowly read a stream of one text")
     parser.add_argument("--servers", type=int, default=1)
     options = parser.parse_args()
     globals()[options.check](options)

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -62,6 +63,37 @@ def test_ended_jobs_are_removed_oldest_first_when_the_memory_is_used_up(model):
     jobs.close()
 
 
+def test_a_text_stays_while_it_is_read_unless_its_reader_is_slow(model):
+    jobs = Jobs(cost(Request.from_json({"alternatives": True}), 600))
+    job_id = ask(jobs, model, length=300, alternatives=True)
+    job = jobs[job_id]
+    for _ in range(300):
+        job.append("a")
+    job.publish()
+    job.finish("length")
+    reader = job.follow(0)
+    assert next(reader).end == PIECE
+    with pytest.raises(Busy):
+        ask(jobs, model, length=600, alternatives=True)
+    job.last_read -= 10
+    assert ask(jobs, model, length=600, alternatives=True)
+    assert jobs.get(job_id) is None
+    assert list(reader) == [Update("", Details(), PIECE, "closing")]
+    assert len(job.news(0).details) == 0
+    jobs.close()
+
+
+def test_a_text_that_nobody_reads_is_removed_at_once(model):
+    jobs = Jobs(2 * OVERHEAD)
+    job_id = ask(jobs, model, length=300)
+    jobs[job_id].finish("cancelled")
+    assert [update.reason for update in jobs[job_id].follow(0)] == ["cancelled"]
+    with closing(jobs[job_id].follow(0)) as reader:
+        next(reader)
+    assert ask(jobs, model, length=1000)
+    jobs.close()
+
+
 def test_ended_jobs_with_alternatives_expire_without_further_requests(model, monkeypatch):
     monkeypatch.setattr("minichar.web.jobs.EXPIRE_INTERVAL", 0.02)
     monkeypatch.setattr("minichar.web.jobs.KEEP_ALTERNATIVES", 0.05)
@@ -69,10 +101,12 @@ def test_ended_jobs_with_alternatives_expire_without_further_requests(model, mon
     monkeypatch.setattr("minichar.web.jobs.return_memory", lambda: returned.append(set(jobs._jobs)))
     jobs = Jobs(2**20)
     running, large, small = (ask(jobs, model, alternatives=wanted) for wanted in (True, True, False))
-    for ended in (large, small):
-        jobs[ended].finish("length")
+    ended = jobs[large]
+    for job_id in (large, small):
+        jobs[job_id].finish("length")
     wait_for(lambda: returned)
     assert returned == [{running, small}]
+    assert ended.news(0).reason == "closing"
     jobs.close()
 
 
