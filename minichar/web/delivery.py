@@ -11,7 +11,7 @@ from typing import Any
 import flask
 
 from minichar.web.details import Details
-from minichar.web.job import Busy, Update, merge, pieces
+from minichar.web.job import Busy, Update, merge
 from minichar.web.jobs import cost
 from minichar.web.metrics import Metrics
 from minichar.web.parts import encode
@@ -159,10 +159,9 @@ class Delivery:
         yield begin
         try:
             for update in self._follow(slot, after):
-                for piece in (None,) if update is None else pieces(update):
-                    yield from form(piece, after)
-                    if piece is not None:
-                        after = piece.end
+                yield from form(update, after)
+                if update is not None:
+                    after = update.end
             slot.release()
         except Exception:
             logging.exception("job %s failed", slot.job_id)

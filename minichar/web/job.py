@@ -1,5 +1,6 @@
 """Generation jobs. A scheduler thread appends characters, and readers in other threads receive them."""
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -21,8 +22,8 @@ READ_TIMEOUT = 1.0
 """Seconds that a reader waits for an update before `Job.follow` yields None."""
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
-KEEP_FOR_READER = 5.0
-"""Seconds for which a reader that does not read keeps a text that has ended in memory."""
+KEEP_FOR_READERS = 10.0
+"""Seconds after the end of a job during which its text stays in memory until its readers have read it."""
 BLANK = bytes(SIZE)
 """Placeholder for the details of a character that the readers already have."""
 PIECE = 100
@@ -115,8 +116,8 @@ class Job:
         State of the stream when it joins a batch; None for a zero state.
     last_read : float
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
-    readers : int
-        Number of iterators returned by `follow` that are in use.
+    readers : int or None
+        Number of iterators returned by `follow` that are in use; None if there has been none.
     """
 
     def __init__(self, request: Request, stream: Stream, published: str = "") -> None:
@@ -126,7 +127,8 @@ class Job:
         self.reason: str | None = None
         self.state: State | None = None
         self.last_read, self._unread = time.monotonic(), 0.0
-        self.readers = 0
+        self.readers: int | None = None
+        self._ended = math.inf
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
         # Details of the first `_detailed` characters of the text. The array has its final size from the
@@ -174,6 +176,8 @@ class Job:
             return
         self._new_text.clear()
         with self._changed:
+            if self.reason is not None:
+                return
             self.text += new
             # While a possible stop-string prefix is buffered, so are its details.
             new_details = self._new_details[: len(self.text) - self._detailed]
@@ -193,20 +197,21 @@ class Job:
                 self._changed.notify_all()
 
     def _end(self, reason: str) -> None:
-        """Set the reason, unless the job has already ended, and release memory that is not needed."""
-        self.reason = self.reason or reason
+        """Set the reason, and release memory that is not needed."""
+        self.reason, self._ended = reason, time.monotonic()
         self._details = self._details[: self._detailed * SIZE]  # `del` would keep up to twice the memory
 
     @property
     def is_removable(self) -> bool:
-        """Whether the job has ended and no reader needs its text, except slow ones."""
-        slow = time.monotonic() - self.last_read > KEEP_FOR_READER
-        return self.reason is not None and (slow or not self.readers)
+        """Whether the job has ended and its text has been read, or could have been read."""
+        was_read = self.reason is not None and self.readers == 0
+        return was_read or time.monotonic() - self._ended > KEEP_FOR_READERS
 
     def discard(self) -> None:
-        """Release the text of a job that has ended. Readers that have not read all of it are sent away."""
+        """Release the text of a job that has ended. Slow readers end with the reason ``closing``."""
         with self._changed:
-            self.text, self._details, self._detailed, self.reason = "", bytearray(), 0, "closing"
+            self.text, self.error, self._details, self._detailed = "", "", bytearray(), 0
+            self.reason = "closing"
 
     def cancel_if_abandoned(self, elapsed: float) -> None:
         """Cancel the job if it has had no reader for `ABANDONED_AFTER` seconds.
@@ -234,7 +239,7 @@ class Job:
             None if there was no update within `READ_TIMEOUT` seconds.
         """
         with self._changed:
-            self.readers += 1
+            self.readers = (self.readers or 0) + 1
         try:
             while True:
                 with self._changed:

@@ -21,10 +21,10 @@ TEMPERATURES = ("0.5", "0.8", "1", "1.2")
 DEFAULT = "0.8"
 CHINESE = {
     400: "表单中有无效的内容。",
-    404: "该模型已不可用。",
+    404: "该模型不存在或已不可用。",
     429: "您同时进行的请求过多，请稍后再试。",
     500: "服务器出错，生成失败。",
-    503: "服务暂时不可用，请稍后再试。",
+    503: "服务繁忙或已中断，请稍后再试。",
 }
 """Error messages by HTTP status. Like the labels, errors are shown in both languages."""
 PAGE = Template("""<!doctype html>

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from minichar.model import CharRNN
+from minichar.web.details import Details
 from minichar.web.job import Busy, Job, Update
 from minichar.web.jobs import Jobs
 from minichar.web.models import ModelInfo, describe
@@ -152,7 +153,9 @@ class LocalQueue(JobQueue):
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        return self._jobs[job_id].follow(after)
+        if (job := self._jobs.get(job_id)) is None:  # removed since the request was checked
+            return iter([Update("", Details(), after, "closing")])
+        return job.follow(after)
 
     def leave(self, job_id: str) -> None:
         """Do nothing, because the scheduler itself measures how long a job has had no reader."""

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import redis
 from dramatiq import Message
@@ -14,7 +14,7 @@ from minichar.web.models import ModelInfo
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import Request
 from minichar.web.store import Store, parse, queue_name
-from minichar.web.subscriber import Subscriber
+from minichar.web.subscriber import MOST, Subscriber
 
 
 @contextmanager
@@ -79,22 +79,30 @@ class RedisQueue(JobQueue):
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        for entries in self._subscriber.follow(job_id):
-            if not entries:
-                if not self._exists(job_id):
-                    break
-                yield None
-            for _, text in entries:
-                update = parse(text)
-                # A slow worker that was considered dead may publish the same characters as its successor.
-                start = len(update.text) - max(0, min(len(update.text), update.end - after))
-                after = max(after, update.end)
-                new, details = update.text[start:], update.details.after(start)
-                if new or update.reason or update.restarted:
-                    yield Update(new, details, after, update.reason, update.error, update.restarted)
-                if update.reason:
-                    return
+        with closing(self._subscriber.follow(job_id, self._most(job_id))) as batches:
+            for entries in batches:
+                if not entries:
+                    if not self._exists(job_id):
+                        break
+                    yield None
+                for _, text in entries:
+                    update = parse(text)
+                    # A slow worker that was considered dead may publish the same characters as its successor.
+                    start = len(update.text) - max(0, min(len(update.text), update.end - after))
+                    after = max(after, update.end)
+                    new, details = update.text[start:], update.details.after(start)
+                    if new or update.reason or update.restarted:
+                        yield Update(new, details, after, update.reason, update.error, update.restarted)
+                    if update.reason:
+                        return
         yield Update("", Details(), after, "closing")
+
+    def _most(self, job_id: str) -> int:
+        """Return the maximum number of stream entries of a job to read at a time."""
+        try:
+            return MOST if self.request(job_id).alternatives else 25 * MOST
+        except (KeyError, Unavailable):
+            return MOST
 
     def _exists(self, job_id: str) -> bool:
         """Return whether a job is still in Redis. It may have expired, or Redis may have lost its data."""

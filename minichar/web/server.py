@@ -16,7 +16,7 @@ from minichar.extras import on_interrupt
 from minichar.web.app import MAX_BODY
 from minichar.web.connections import MAX_UNSENT, Server
 from minichar.web.forwarded import WSGIApp, behind_proxy
-from minichar.web.memory import limit_memory
+from minichar.web.memory import limit_arenas
 
 try:
     import resource
@@ -67,7 +67,7 @@ def serve(
     MinicharError
         If the server cannot listen on the given address and port.
     """
-    limit_memory()
+    limit_arenas()
     with on_interrupt(signal.SIG_DFL):  # an exception would leave threads that keep the process alive
         server = listen(app, host, port, streams, proxy)
     try:

@@ -1,4 +1,4 @@
-"""Deliver published text from Redis to all readers in one process, over a single connection."""
+"""Deliver published text from Redis to all readers in one process."""
 
 import logging
 import threading
@@ -13,9 +13,9 @@ from minichar.web.job import ABANDONED_AFTER, READ_TIMEOUT
 from minichar.web.store import Entry, Store
 
 INTERVAL = 0.02
-"""Seconds between reads. Each read returns the new text of all jobs."""
+"""Seconds between reads. Each read returns new text of all jobs with waiting readers."""
 MOST = 20
-"""Maximum number of entries in a batch. With alternatives, an entry takes up about 6 KB."""
+"""Maximum number of entries in a batch if the job has alternatives. Such an entry takes up about 6 KB."""
 
 
 @dataclass(eq=False)
@@ -36,20 +36,26 @@ class Inbox:
 
     def wait(self, position: str) -> list[Entry] | None:
         """Wait up to `READ_TIMEOUT` seconds for entries after `position`."""
-        self.position = position
-        try:
-            entries = self.batches.get(timeout=READ_TIMEOUT)
-        except Empty:
-            return []
-        # Entries are delivered twice if they arrive when the time is up, or if another reader needs them.
-        return entries and [entry for entry in entries if number(entry[0]) > number(position)]
+        end = time.monotonic() + READ_TIMEOUT
+        while (left := end - time.monotonic()) > 0:
+            self.position = position
+            try:
+                entries = self.batches.get(timeout=left)
+            except Empty:
+                break
+            if entries is None:
+                return None
+            # The others are repeated: they arrived when the time was up, or another reader needed them.
+            if new := [entry for entry in entries if number(entry[0]) > number(position)]:
+                return new
+        return []
 
 
 class Subscriber:
     """Thread that delivers the new text of every job that has a reader in this process.
 
-    The number of connections to Redis therefore does not depend on the number of readers. A reader whose
-    client is slow falls behind, and then reads the older entries itself, a few at a time.
+    Readers that wait for new text need no connection to Redis. A reader that joins late, or falls behind
+    because its client is slow, reads the older entries itself, a few at a time.
 
     Parameters
     ----------
@@ -64,8 +70,8 @@ class Subscriber:
         self._thread = threading.Thread(target=self._run, name="subscriber", daemon=True)
         self._thread.start()
 
-    def follow(self, job_id: str) -> Iterator[list[Entry]]:
-        """Yield all stream entries of a job, in batches of at most `MOST`.
+    def follow(self, job_id: str, most: int) -> Iterator[list[Entry]]:
+        """Yield all stream entries of a job, in batches of at most `most`.
 
         A batch is empty if there was no new entry within `READ_TIMEOUT` seconds. The iterator ends when
         entries can no longer be read.
@@ -76,12 +82,12 @@ class Subscriber:
             self._changed.notify()
         try:
             while not self._closing:
-                batch = self._store.entries(job_id, position, MOST) if behind else inbox.wait(position)
+                batch = self._store.entries(job_id, position, most) if behind else inbox.wait(position)
                 if batch is None:
                     return
                 if batch or not behind:
                     yield batch
-                behind = len(batch) == MOST
+                behind = len(batch) >= min(MOST, most)
                 position = batch[-1][0] if batch else position
         except redis.RedisError:
             return

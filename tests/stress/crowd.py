@@ -188,21 +188,28 @@ def readers(options):
 def memory(options):
     """Request the longest texts with alternatives, and report memory use during and after the load."""
 
-    async def stream(port, job):
+    async def stream(port, _):
         status, _ = await fetch(port, "POST", "/api/generate", LONGEST | {"seed": seed()})
         return status
 
-    async def document(port, job):
+    async def document(port, _):
         data = LONGEST | {"seed": seed(), "stream": False}
         return await read_slowly(port, message("POST", "/api/generate", data))
 
-    async def slow_stream(port, job):
-        return await read_slowly(port, message("GET", f"/api/generate/{job}"))
+    async def slow_stream(port, jobs):
+        status = await read_slowly(port, message("GET", f"/api/generate/{jobs[-1]}"))
+        if status == 404:  # the text has been removed to make room for others
+            jobs.append(await new_job(port))
+        return status
 
-    async def client(port, job, end, read):
+    async def new_job(port):
+        _, events = await fetch(port, "POST", "/api/generate", LONGEST)
+        return re.search(rb'"job": ?"([^"]+)"', events)[1].decode()
+
+    async def client(port, jobs, end, read):
         while time.monotonic() < end:
             try:
-                status = await read(port, job)
+                status = await read(port, jobs)
             except (OSError, TimeoutError, IndexError) as error:
                 status = repr(error)
             statuses[read.__name__, status] += 1
@@ -211,12 +218,11 @@ def memory(options):
 
     async def run(server):
         port = port_of(server)
-        _, events = await fetch(port, "POST", "/api/generate", LONGEST)
-        job = re.search(rb'"job": ?"([^"]+)"', events)[1].decode()
+        jobs = [await new_job(port)]
         start = time.monotonic()
         end = start + options.seconds
         reads = [stream] * options.clients + [document] * options.documents + [slow_stream] * options.slow
-        clients = asyncio.gather(*(client(port, job, end, read) for read in reads))
+        clients = asyncio.gather(*(client(port, jobs, end, read) for read in reads))
         monitor = asyncio.ensure_future(watch(server, start))
         await asyncio.sleep(options.seconds)
         clients.cancel()
@@ -227,7 +233,7 @@ def memory(options):
         now = time.monotonic() - start
         print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {rest:.0f} s after the end")
         print(f"  maximum: {memory_of(server, 'VmHWM')} MiB")
-        if any(status not in (200, 503) for _, status in statuses):
+        if any(status not in (200, 404, 503) for _, status in statuses):
             sys.exit("a request failed")
 
     async def watch(server, start):

@@ -173,7 +173,7 @@ def test_page_without_javascript(send):
     broken = "a%0D%0A" * 400  # browsers send a line break as two characters
     assert "a\n" * 400 in send("GET", f"/plain?prime={broken}", route="/plain").text
     rejected = {
-        "model=none": (404, "no model named &#x27;none&#x27;", "该模型已不可用"),
+        "model=none": (404, "no model named &#x27;none&#x27;", "该模型不存在"),
         "temperature=2": (400, "temperature must be one of", "无效的内容"),
         "prime=" + "a" * 801: (400, "prime is longer than 800 characters", "无效的内容"),
     }
@@ -192,8 +192,8 @@ def test_page_without_javascript(send):
     [
         ("stop", 200, []),
         ("error", 500, ["no memory", "生成失败"]),
-        ("closing", 503, ["generation was interrupted", "服务暂时不可用"]),
-        ("cancelled", 503, ["generation was interrupted", "服务暂时不可用"]),
+        ("closing", 503, ["generation was interrupted", "已中断"]),
+        ("cancelled", 503, ["generation was interrupted", "已中断"]),
     ],
 )
 def test_page_without_javascript_says_why_a_text_ended(send, queue, monkeypatch, reason, status, messages):

@@ -54,6 +54,7 @@ def test_ended_jobs_are_removed_oldest_first_when_the_memory_is_used_up(model):
     jobs[second].publish()
     for job_id in (second, first, third):
         jobs[job_id].finish("length")
+        assert list(jobs[job_id].follow(0))
     jobs[second].news(0)  # most recently read
     fourth = ask(jobs, model, length=100, alternatives=True)
     assert all(map(jobs.get, (first, second, third, fourth)))
@@ -63,27 +64,31 @@ def test_ended_jobs_are_removed_oldest_first_when_the_memory_is_used_up(model):
     jobs.close()
 
 
-def test_a_text_stays_while_it_is_read_unless_its_reader_is_slow(model):
+def test_a_text_is_kept_for_its_readers_but_not_for_long(model, monkeypatch):
     jobs = Jobs(cost(Request.from_json({"alternatives": True}), 600))
     job_id = ask(jobs, model, length=300, alternatives=True)
     job = jobs[job_id]
     for _ in range(300):
         job.append("a")
     job.publish()
-    job.finish("length")
+    job.finish("error", "no memory")
+    with pytest.raises(Busy):  # its reader has not started yet
+        ask(jobs, model, length=600, alternatives=True)
     reader = job.follow(0)
     assert next(reader).end == PIECE
     with pytest.raises(Busy):
         ask(jobs, model, length=600, alternatives=True)
-    job.last_read -= 10
+    monkeypatch.setattr("minichar.web.job.KEEP_FOR_READERS", 0.0)
     assert ask(jobs, model, length=600, alternatives=True)
     assert jobs.get(job_id) is None
+    job.append("a")  # the scheduler has not noticed yet
+    job.publish()
     assert list(reader) == [Update("", Details(), PIECE, "closing")]
-    assert len(job.news(0).details) == 0
+    assert job.news(0) == Update("", Details(), 0, "closing")
     jobs.close()
 
 
-def test_a_text_that_nobody_reads_is_removed_at_once(model):
+def test_a_text_that_has_been_read_is_removed_at_once(model):
     jobs = Jobs(2 * OVERHEAD)
     job_id = ask(jobs, model, length=300)
     jobs[job_id].finish("cancelled")
@@ -92,6 +97,10 @@ def test_a_text_that_nobody_reads_is_removed_at_once(model):
         next(reader)
     assert ask(jobs, model, length=1000)
     jobs.close()
+
+
+def test_readers_of_a_job_that_has_just_been_removed_end(queue):
+    assert list(queue.follow("none", 7)) == [Update("", Details(), 7, "closing")]
 
 
 def test_ended_jobs_with_alternatives_expire_without_further_requests(model, monkeypatch):

@@ -6,6 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import pytest
 from redis_helpers import text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
@@ -41,7 +42,7 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
 def test_a_server_renews_its_readers_long_before_their_jobs_are_abandoned(queue, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
-    reader = queue._subscriber.follow("job")
+    reader = queue._subscriber.follow("job", 1)
     assert next(reader) == []
     for _ in range(2):
         wait_for(lambda: queue._store.client.delete("minichar:seen:job"), seconds=10)
@@ -143,18 +144,34 @@ def test_readers_of_the_same_job_do_not_disturb_each_other(queue):
 
 
 def test_a_slow_reader_holds_only_a_part_of_the_text(queue, monkeypatch):
+    """The slow reader waits once, then takes nothing while another one reads the rest of the text."""
     monkeypatch.setattr(subscriber, "MOST", 2)
-    updates = [Update(character, Details(), n) for n, character in enumerate("abcdefghij", 1)]
-    queue._store.add({"job": updates[:5]})
-    slow = queue._subscriber.follow("job")
-    batches = [next(slow)]
+    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
+    queue._store.put("request", "job", Request.from_json({}).dump(), 60)
+    slow = queue._subscriber.follow("job", 2)
+    assert next(slow) == []
     (inbox,) = queue._subscriber._inboxes["job"]
-    queue._store.add({"job": [*updates[5:], Update("", Details(), 10, "length")]})
-    assert text_of(queue, "job") == ("abcdefghij", "length")
-    assert inbox.batches.empty()
-    batches += [next(slow) for _ in range(5)]
-    assert [len(batch) for batch in batches] == [2, 2, 2, 2, 2, 1]
-    assert "".join(parse(update).text for batch in batches for _, update in batch) == "abcdefghij"
+    other = queue.follow("job", 0)
+    assert next(other) is None
+    for n, character in enumerate("abcdef", 1):
+        queue._store.add({"job": [Update(character, Details(), n, "length" if n == 6 else None)]})
+        assert next(filter(None, other)).text == character
+    assert inbox.batches.qsize() == 1
+    batches = [next(slow) for _ in range(4)]
+    assert [len(batch) for batch in batches] == [1, 2, 2, 1]
+    assert "".join(parse(update).text for batch in batches for _, update in batch) == "abcdef"
+
+
+def test_readers_wait_at_different_positions(queue, monkeypatch):
+    monkeypatch.setattr(subscriber, "MOST", 2)
+    queue._store.add({"job": [Update(character, Details(), n) for n, character in enumerate("abcdef", 1)]})
+    entries = queue._store.entries("job")
+    first, second, behind = (subscriber.Inbox(entries[k][0]) for k in (1, 2, 0))
+    behind.position = None
+    queue._subscriber._deliver({"job": [first, second, behind]})
+    assert [first.batches.get_nowait(), second.batches.get_nowait()] == [entries[2:4]] * 2
+    assert [first.position, second.position] == [None, None]
+    assert behind.batches.empty()
 
 
 def test_no_entry_holds_the_alternatives_of_a_long_text(job_of):
@@ -166,19 +183,26 @@ def test_no_entry_holds_the_alternatives_of_a_long_text(job_of):
     assert [update.end for update in updates] == [PIECE, 2 * PIECE, 2 * PIECE + 50]
 
 
-def test_a_long_text_can_be_polled(queue):
-    """`WAIT` is not long enough to read a thousand updates in real time."""
-    client = create_app(queue).test_client()
-    queue._store.put("request", "job", Request.from_json({"prime": "b"}).dump(), 60)
+@pytest.mark.parametrize(("alternatives", "reads"), [(False, 3), (True, 51)])
+def test_a_late_reader_needs_few_commands(queue, monkeypatch, alternatives, reads):
+    store, counted = queue._store, []
+    store.put("request", "job", Request.from_json({"alternatives": alternatives}).dump(), 60)
     updates = [Update("a", Details(), n) for n in range(1, 1001)]
-    queue._store.add({"job": [*updates, Update("", Details(), 1000, "stop")]})
-    assert client.post("/res", json={"sid": "job"}).json == {"responds": "b" + 1000 * "a"}
+    store.add({"job": [*updates, Update("", Details(), 1000, "stop")]})
+    entries = store.entries
+    monkeypatch.setattr(store, "entries", lambda *arguments: counted.append(1) or entries(*arguments))
+    assert text_of(queue, "job") == (1000 * "a", "stop")
+    assert len(counted) == reads
 
 
-def test_a_reader_ignores_entries_that_it_knows():
+def test_a_reader_ignores_entries_that_it_knows(monkeypatch):
     """Another reader may have needed them."""
+    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
     inbox = subscriber.Inbox()
+    inbox.batches.put([("9-1", "a")])
     inbox.batches.put([("9-1", "a"), ("10-0", "b"), ("10-1", "c")])
     assert inbox.wait("10-0") == [("10-1", "c")]
+    inbox.batches.put([("10-1", "c")])
+    assert inbox.wait("10-1") == []
     inbox.batches.put(None)
     assert inbox.wait("10-1") is None
