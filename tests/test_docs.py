@@ -48,6 +48,7 @@ PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
 STRESS = {
     "clients": 20,
     "documents": 2,
+    "slow": 2,
     "jobs": 2,
     "kills": 1,
     "pause": 1,
