@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from mmap import mmap
 
 from minichar.errors import MinicharError
 from minichar.sampling.generate import StopFilter
@@ -131,9 +132,10 @@ class Job:
         self._ended = math.inf
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
-        # Details of the first `_detailed` characters of the text. The array has its final size from the
-        # start: if many arrays grow at the same time, they fragment the memory.
-        self._details = bytearray(SIZE * request.length if request.alternatives else 0)
+        # Details of the first `_detailed` characters of the text. Mapped memory takes up space only where it
+        # has been written to, and returns to the operating system; freed arrays would fragment the heap.
+        size = SIZE * request.length if request.alternatives else 0
+        self._details: mmap | bytearray = mmap(-1, size) if size else bytearray()
         self._detailed = 0
         self._completed: str | None = None
         self._changed = threading.Condition()
@@ -197,9 +199,8 @@ class Job:
                 self._changed.notify_all()
 
     def _end(self, reason: str) -> None:
-        """Set the reason, and release memory that is not needed."""
+        """Set the reason and the time of the end."""
         self.reason, self._ended = reason, time.monotonic()
-        self._details = self._details[: self._detailed * SIZE]  # `del` would keep up to twice the memory
 
     @property
     def is_removable(self) -> bool:

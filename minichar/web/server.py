@@ -29,7 +29,7 @@ MAX_CONNECTIONS = 4096
 """Maximum number of connections. Beyond it, the oldest ones without a request in progress are closed."""
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
-MIN_STREAMS = 1024
+MIN_STREAMS = 600
 """Minimum number of threads for streams. An idle thread takes up 20 KiB of memory."""
 SPARE_THREADS = 64
 """Number of threads for requests other than streams."""
