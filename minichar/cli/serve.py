@@ -93,8 +93,8 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     default=64,
     type=Integer(1, 2**20),
     metavar="MIB",
-    help="Memory for texts in progress and finished texts. Finished texts are removed first; if texts in "
-    "progress use all the memory, further requests are rejected with status 503. Not used with --redis.",
+    help="Memory for texts in progress and finished texts. Finished texts are removed if memory is needed; "
+    "if that is not enough, further requests are rejected with status 503. Not used with --redis.",
 )
 @sharing(
     "--pace",

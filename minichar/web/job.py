@@ -24,7 +24,7 @@ READ_TIMEOUT = 1.0
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
 KEEP_FOR_READERS = 10.0
-"""Seconds after the end of a job during which its text stays in memory until its readers have read it."""
+"""Seconds after the end of a job during which its text is kept for readers that have not received it."""
 BLANK = bytes(SIZE)
 """Placeholder for the details of a character that the readers already have."""
 PIECE = 100
@@ -117,8 +117,8 @@ class Job:
         State of the stream when it joins a batch; None for a zero state.
     last_read : float
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
-    readers : int or None
-        Number of iterators returned by `follow` that are in use; None if there has been none.
+    readers : int
+        Number of iterators returned by `follow` that are in use.
     """
 
     def __init__(self, request: Request, stream: Stream, published: str = "") -> None:
@@ -128,8 +128,7 @@ class Job:
         self.reason: str | None = None
         self.state: State | None = None
         self.last_read, self._unread = time.monotonic(), 0.0
-        self.readers: int | None = None
-        self._ended = math.inf
+        self.readers, self._delivered, self._ended = 0, False, math.inf
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
         # Details of the first `_detailed` characters of the text. Mapped memory takes up space only where it
@@ -176,10 +175,10 @@ class Job:
         new = "".join(self._new_text)
         if not new and self._completed is None:
             return
-        self._new_text.clear()
         with self._changed:
             if self.reason is not None:
                 return
+            self._new_text.clear()
             self.text += new
             # While a possible stop-string prefix is buffered, so are its details.
             new_details = self._new_details[: len(self.text) - self._detailed]
@@ -199,13 +198,13 @@ class Job:
                 self._changed.notify_all()
 
     def _end(self, reason: str) -> None:
-        """Set the reason and the time of the end."""
+        """Record why and when the job ended."""
         self.reason, self._ended = reason, time.monotonic()
 
     @property
     def is_removable(self) -> bool:
-        """Whether the job has ended and its text has been read, or could have been read."""
-        was_read = self.reason is not None and self.readers == 0
+        """Whether the job has ended and its readers have received its text or had enough time to do so."""
+        was_read = self._delivered and not self.readers
         return was_read or time.monotonic() - self._ended > KEEP_FOR_READERS
 
     def discard(self) -> None:
@@ -240,17 +239,18 @@ class Job:
             None if there was no update within `READ_TIMEOUT` seconds.
         """
         with self._changed:
-            self.readers = (self.readers or 0) + 1
+            self.readers += 1
         try:
             while True:
                 with self._changed:
                     if len(self.text) <= after and self.reason is None:
                         self._changed.wait(READ_TIMEOUT)
-                update = self.news(after, PIECE)  # a slow reader keeps it in memory
+                update = self.news(after, PIECE)  # a slow reader keeps the update in memory
                 yield update
                 if update is not None:
                     after = update.end
                     if update.reason is not None:
+                        self._delivered = True
                         return
         finally:
             with self._changed:

@@ -54,12 +54,14 @@ class Jobs:
         return self._jobs.get(job_id)
 
     def add(self, job: Job) -> str:
-        """Add a job and return its id. Remove jobs that have ended if necessary, least recently read first.
+        """Add a job and return its id. If necessary, remove jobs that have ended.
+
+        Jobs without a reader are removed first, and the least recently read ones among them.
 
         Raises
         ------
         Busy
-            If unfinished jobs, and texts that are being read, leave too little of the memory budget.
+            If jobs that cannot be removed yet leave too little of the memory budget.
         """
         job_id = secrets.token_urlsafe(12)
         with self._lock:
@@ -67,13 +69,18 @@ class Jobs:
             sizes = {i: size(other) for i, other in self._jobs.items()}
             excess = sum(sizes.values()) + size(job) - self.memory
             removable = [i for i, other in self._jobs.items() if other.is_removable]
-            for oldest in sorted(removable, key=lambda i: self._jobs[i].last_read):
+            chosen = []
+            for oldest in sorted(
+                removable, key=lambda i: (self._jobs[i].readers > 0, self._jobs[i].last_read)
+            ):
                 if excess <= 0:
                     break
                 excess -= sizes[oldest]
-                self._jobs.pop(oldest).discard()
+                chosen.append(oldest)
             if excess > 0:
                 raise Busy("too many long texts are in progress: try again later")
+            for oldest in chosen:
+                self._jobs.pop(oldest).discard()
             self._jobs[job_id] = job
         return job_id
 

@@ -24,7 +24,7 @@ CHINESE = {
     404: "该模型不存在或已不可用。",
     429: "您同时进行的请求过多，请稍后再试。",
     500: "服务器出错，生成失败。",
-    503: "服务繁忙或已中断，请稍后再试。",
+    503: "服务繁忙或生成已中断，请稍后再试。",
 }
 """Error messages by HTTP status. Like the labels, errors are shown in both languages."""
 PAGE = Template("""<!doctype html>

@@ -14,7 +14,7 @@ from minichar.web.models import ModelInfo
 from minichar.web.queue import JobQueue, Unavailable
 from minichar.web.request import Request
 from minichar.web.store import Store, parse, queue_name
-from minichar.web.subscriber import MOST, Subscriber
+from minichar.web.subscriber import MOST, MOST_PLAIN, Subscriber
 
 
 @contextmanager
@@ -100,7 +100,7 @@ class RedisQueue(JobQueue):
     def _most(self, job_id: str) -> int:
         """Return the maximum number of stream entries of a job to read at a time."""
         try:
-            return MOST if self.request(job_id).alternatives else 25 * MOST
+            return MOST if self.request(job_id).alternatives else MOST_PLAIN
         except (KeyError, Unavailable):
             return MOST
 

@@ -149,7 +149,7 @@ class Scheduler:
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
             job = self.running[stream]
             complete = job.append(characters[k], details.get(j, BLANK))
-            if stream.length % INTERVAL == 0 and not job.stopped:
+            if stream.length % INTERVAL == 0 and not job.stopped and job.reason is None:
                 self.snapshots.add(job, streams.state(stream))
             if complete or not job.text or stream.length == job.known + 1:
                 job.publish()

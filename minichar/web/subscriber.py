@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
@@ -14,8 +14,9 @@ from minichar.web.store import Entry, Store
 
 INTERVAL = 0.02
 """Seconds between reads. Each read returns new text of all jobs with waiting readers."""
-MOST = 20
-"""Maximum number of entries in a batch if the job has alternatives. Such an entry takes up about 6 KB."""
+MOST, MOST_PLAIN = 20, 500
+"""Maximum number of entries in a batch for jobs with and without alternatives. With them, an entry takes up
+about 6 KB; without, about 0.2 KB."""
 
 
 @dataclass(eq=False)
@@ -25,7 +26,8 @@ class Inbox:
     Attributes
     ----------
     position : str or None
-        The id of the last entry that the reader knows; None unless it is waiting for new ones.
+        The id of the last entry that the reader knew when it started to wait; None if newer ones have been
+        delivered since.
     batches : SimpleQueue
         Lists of new entries. None means that entries can no longer be read: Redis cannot be reached, or the
         thread has stopped.
@@ -38,14 +40,15 @@ class Inbox:
         """Wait up to `READ_TIMEOUT` seconds for entries after `position`."""
         end = time.monotonic() + READ_TIMEOUT
         while (left := end - time.monotonic()) > 0:
-            self.position = position
+            if self.batches.empty():
+                self.position = position
             try:
                 entries = self.batches.get(timeout=left)
             except Empty:
                 break
             if entries is None:
                 return None
-            # The others are repeated: they arrived when the time was up, or another reader needed them.
+            # Other entries were delivered when the time was up, or for another reader.
             if new := [entry for entry in entries if number(entry[0]) > number(position)]:
                 return new
         return []
@@ -70,7 +73,7 @@ class Subscriber:
         self._thread = threading.Thread(target=self._run, name="subscriber", daemon=True)
         self._thread.start()
 
-    def follow(self, job_id: str, most: int) -> Iterator[list[Entry]]:
+    def follow(self, job_id: str, most: int) -> Generator[list[Entry], None, None]:
         """Yield all stream entries of a job, in batches of at most `most`.
 
         A batch is empty if there was no new entry within `READ_TIMEOUT` seconds. The iterator ends when
@@ -131,7 +134,8 @@ class Subscriber:
     def _end_readers(self) -> None:
         with self._changed:
             for inbox in (inbox for inboxes in self._inboxes.values() for inbox in inboxes):
-                inbox.batches.put(None)
+                if inbox.position is not None or self._closing:  # others notice errors when they read
+                    inbox.batches.put(None)
 
     def _wait(self) -> dict[str, list[Inbox]]:
         """Wait until there are jobs, and return their inboxes; return an empty dict once closed."""

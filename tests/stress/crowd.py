@@ -1,6 +1,6 @@
 """Load-test the server, and report its response times, errors, memory use and CPU time.
 
-The exit status is 1 if a request fails that should succeed, or if texts with the same seed differ.
+The exit status is 1 if a request that should succeed fails, or if texts with the same seed differ.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
@@ -199,12 +199,16 @@ def memory(options):
     async def slow_stream(port, jobs):
         status = await read_slowly(port, message("GET", f"/api/generate/{jobs[-1]}"))
         if status == 404:  # the text has been removed to make room for others
-            jobs.append(await new_job(port))
+            await renew(port, jobs)
         return status
 
-    async def new_job(port):
-        _, events = await fetch(port, "POST", "/api/generate", LONGEST)
-        return re.search(rb'"job": ?"([^"]+)"', events)[1].decode()
+    async def renew(port, jobs):
+        known = len(jobs)
+        async with lock:
+            if len(jobs) == known:
+                status, events = await fetch(port, "POST", "/api/generate", LONGEST)
+                if status == 200:
+                    jobs.append(re.search(rb'"job": ?"([^"]+)"', events)[1].decode())
 
     async def client(port, jobs, end, read):
         while time.monotonic() < end:
@@ -218,21 +222,25 @@ def memory(options):
 
     async def run(server):
         port = port_of(server)
-        jobs = [await new_job(port)]
+        jobs = []
+        await renew(port, jobs)
         start = time.monotonic()
         end = start + options.seconds
         reads = [stream] * options.clients + [document] * options.documents + [slow_stream] * options.slow
-        clients = asyncio.gather(*(client(port, jobs, end, read) for read in reads))
+        clients = [asyncio.ensure_future(client(port, jobs, end, read)) for read in reads]
         monitor = asyncio.ensure_future(watch(server, start))
         await asyncio.sleep(options.seconds)
-        clients.cancel()
-        await asyncio.gather(clients, return_exceptions=True)
+        for each in clients:
+            each.cancel()
+        found = await asyncio.gather(*clients, return_exceptions=True)
         rest = min(60, options.seconds)
         await asyncio.sleep(rest)
         monitor.cancel()
         now = time.monotonic() - start
         print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {rest:.0f} s after the end")
         print(f"  maximum: {memory_of(server, 'VmHWM')} MiB")
+        if any(not isinstance(result, asyncio.CancelledError | None) for result in found):
+            sys.exit("a client failed")
         if any(status not in (200, 404, 503) for _, status in statuses):
             sys.exit("a request failed")
 
@@ -242,7 +250,7 @@ def memory(options):
             print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {dict(statuses)}", flush=True)
             await asyncio.sleep(max(10.0, options.seconds / 20))
 
-    statuses = Counter()
+    statuses, lock = Counter(), asyncio.Lock()
     with serve(options.checkpoint) as server:
         asyncio.run(run(server))
 

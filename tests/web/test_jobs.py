@@ -1,7 +1,7 @@
 """Test how long ended jobs are kept, and how much memory jobs take."""
 
 import gc
-import os
+import re
 import tracemalloc
 from contextlib import closing
 from pathlib import Path
@@ -101,6 +101,37 @@ def test_a_text_that_has_been_read_is_removed_at_once(model):
     jobs.close()
 
 
+def test_a_text_is_kept_if_its_reader_has_left_early(model):
+    """For example, a client has lost its connection, or polls ``/res`` again later."""
+    jobs = Jobs(2 * OVERHEAD)
+    job_id = ask(jobs, model, length=300)
+    with closing(jobs[job_id].follow(0)) as reader:
+        assert next(reader) is None
+    jobs[job_id].finish("cancelled")
+    with pytest.raises(Busy):
+        ask(jobs, model, length=1000)
+    assert jobs[job_id].reason == "cancelled"
+    jobs.close()
+
+
+def test_a_rejected_job_removes_no_texts_and_texts_without_readers_go_first(model):
+    jobs = Jobs(3 * OVERHEAD + 4000)
+    first, second = (ask(jobs, model, length=300) for _ in range(2))
+    for job_id in (first, second):
+        jobs[job_id].finish("cancelled")
+        assert list(jobs[job_id].follow(0))
+    with pytest.raises(Busy):
+        ask(jobs, model, length=20_000)
+    assert all(map(jobs.get, (first, second)))
+    reader = jobs[first].follow(0)
+    next(reader)
+    jobs[first].last_read -= 60
+    jobs[first]._ended -= 60
+    assert ask(jobs, model, length=3000)
+    assert [jobs.get(job_id) is None for job_id in (first, second)] == [False, True]
+    jobs.close()
+
+
 def test_readers_of_a_job_that_has_just_been_removed_end(queue):
     assert list(queue.follow("none", 7)) == [Update("", Details(), 7, "closing")]
 
@@ -130,12 +161,16 @@ def test_alternatives_take_little_memory(client, queue, memory):
     assert len(list(copy.details)) == 2000
 
 
+ROLLUP = Path("/proc/self/smaps_rollup")
+
+
 def resident():
     """Return the resident memory of this process, in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    gc.collect()
+    return 1024 * int(re.search(r"^Rss: +(\d+) kB", ROLLUP.read_text(), re.MULTILINE)[1])
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="requires /proc")
+@pytest.mark.skipif(not ROLLUP.exists(), reason="requires /proc")
 def test_the_memory_of_alternatives_is_used_when_needed_and_returned(job_of):
     job_of()  # the first one initialises the validation of requests
     bytearray(2**24)  # glibc may keep what is freed from now on

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from redis_helpers import run, text_of, worker_in_thread
-from web_helpers import wait_for
+from web_helpers import LONG, wait_for
 
 from minichar import MinicharError
 from minichar.web import subscriber, worker
@@ -33,6 +33,7 @@ def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
     queue, running_worker, sampled, monkeypatch, caplog
 ):
     slept, request = [], Request.from_json({"length": 300, "seed": 5})
+    long = queue.submit(Request.from_json(LONG))
 
     def sleep(seconds):
         slept.append(seconds)
@@ -41,8 +42,9 @@ def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
     monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     failing = fail_once(RuntimeError("boom"))(queue._subscriber._deliver)
     monkeypatch.setattr(queue._subscriber, "_deliver", failing)
-    assert text_of(queue, queue.submit(request))[1] == "closing"
+    assert text_of(queue, long)[1] == "closing"
     assert "boom" in caplog.text
+    queue.cancel(long)
     assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
     assert max(slept) == 1.0  # a persistent error must not fill the log
 
