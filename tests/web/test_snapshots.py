@@ -162,3 +162,22 @@ def test_states_take_limited_memory(job_of, scheduler, steps, monkeypatch):
     assert one.snapshots._size <= snapshots.MEMORY
     assert taken(1, 300) == 90
     assert taken(2, 300) == 390
+
+
+def test_a_job_that_has_just_been_cancelled_leaves_no_snapshot(job_of, scheduler, steps, monkeypatch):
+    """Its text may have been discarded."""
+    one, job, added = scheduler(), job_of(length=1000), []
+    append = job.append
+    monkeypatch.setattr(one.snapshots, "add", lambda job, state: added.append(state.length))
+
+    def append_or_cancel(*arguments):
+        if job.stream.length == 200:
+            job.finish("cancelled")
+            job.discard()
+        return append(*arguments)
+
+    monkeypatch.setattr(job, "append", append_or_cancel)
+    one.submit(job)
+    assert list(job.follow(0))[-1].reason == "closing"
+    one.close()
+    assert added == [100]
