@@ -10,8 +10,7 @@
     minichar:worker:ID        the models of a worker, while it sends heartbeats
     minichar:workers          the ids of all workers, including some dead ones
 
-Dramatiq provides the queue and the consumer heartbeats, and redelivers the jobs of dead workers.
-All keys expire.
+Dramatiq provides the queue and consumer heartbeats, and redelivers the jobs of dead workers. All keys expire.
 """
 
 import json
@@ -71,8 +70,7 @@ class Store:
                 "invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE"
             ) from None
         self._url = url
-        # At the maximum maintenance_chance, every consumer command sends a heartbeat and checks for
-        # dead consumers.
+        # At the maximum maintenance_chance, each consumer command sends a heartbeat and finds dead consumers.
         self.broker = RedisBroker(
             client=client(url, retries),
             middleware=[],
@@ -199,8 +197,7 @@ class Store:
 
     def entries(self, job_id: str, position: str = "0", most: int | None = None) -> list[Entry]:
         """Return the stream entries of a job after `position`, or the first `most` of them."""
-        found = dict(self.read({job_id: position}, most=most))
-        return found.get(job_id, [])
+        return dict(self.read({job_id: position}, most=most)).get(job_id, [])
 
     def updates(self, job_id: str) -> list[Update]:
         """Return all updates of a job."""
@@ -248,11 +245,8 @@ class Store:
 
     def columns(self, model: str) -> int:
         """Return how many jobs for a model the live workers can run concurrently, in total."""
-        return sum(
-            worker["columns"]
-            for worker in self.workers()
-            if any(announced["name"] == model for announced in worker["models"])
-        )
+        with_model = (w for w in self.workers() if any(info["name"] == model for info in w["models"]))
+        return sum(worker["columns"] for worker in with_model)
 
 
 def address(url: str) -> str:

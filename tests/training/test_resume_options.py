@@ -20,7 +20,7 @@ from minichar.training.start import ARCHITECTURE, begin, resume, settings_of
         ("model", "gru"),
         ("rnn_size", 9),
         ("num_layers", 1),
-        ("gru_reset", "before"),
+        ("gru_reset", "after"),
         ("encoding", "cp1252"),
         ("min_freq", 1),
         ("reset_on", "e"),
