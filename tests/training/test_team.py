@@ -151,8 +151,10 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
 
 
 def test_a_signal_while_the_ranks_agree_is_not_lost(tmp_path):
+    settings = toy_settings(tmp_path)
+
     def stopped(team):
-        trainer = begin(toy_settings(tmp_path), team=team).trainer
+        trainer = begin(settings, team=team).trainer
         largest = team.largest
 
         def interrupted(*values):
