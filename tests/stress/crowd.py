@@ -5,6 +5,7 @@ The exit status is 1 if a request that should succeed fails, or if texts with th
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
     python tests/stress/crowd.py memory cv --clients 48 --seconds 600  the longest texts with alternatives
+    python tests/stress/crowd.py memory cv --clients 48 --documents 24 --slow 500   with slow clients as well
     python tests/stress/crowd.py slow cv --clients 1000 --seconds 60   slow and silent clients
 
 Servers, workers and clients run on this machine and communicate over 127.0.0.1. ``readers`` requires

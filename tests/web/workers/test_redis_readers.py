@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
@@ -157,7 +158,7 @@ def test_a_slow_reader_holds_only_a_part_of_the_text(queue, monkeypatch):
         queue._store.add({"job": [Update(character, Details(), n, "length" if n == 6 else None)]})
         assert next(filter(None, other)).text == character
     assert inbox.batches.qsize() == 1
-    batches = [next(slow) for _ in range(4)]
+    batches = list(islice(filter(None, slow), 4))
     assert [len(batch) for batch in batches] == [1, 2, 2, 1]
     assert "".join(parse(update).text for batch in batches for _, update in batch) == "abcdef"
 
