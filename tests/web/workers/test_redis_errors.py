@@ -32,19 +32,25 @@ def fail_once(error):
 def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
     queue, running_worker, sampled, monkeypatch, caplog
 ):
-    slept, request = [], Request.from_json({"length": 300, "seed": 5})
+    slept, read = [], queue._store.read
     long = queue.submit(Request.from_json(LONG))
+
+    def fail(positions, **options):
+        if "wait" in options:  # called by the thread, for readers that wait
+            monkeypatch.setattr(queue._store, "read", read)
+            raise RuntimeError("boom")
+        return read(positions, **options)
 
     def sleep(seconds):
         slept.append(seconds)
         time.sleep(0.01)
 
     monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
-    failing = fail_once(RuntimeError("boom"))(queue._subscriber._deliver)
-    monkeypatch.setattr(queue._subscriber, "_deliver", failing)
+    monkeypatch.setattr(queue._store, "read", fail)
     assert text_of(queue, long)[1] == "closing"
     assert "boom" in caplog.text
     queue.cancel(long)
+    request = Request.from_json({"length": 300, "seed": 5})
     assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
     assert max(slept) == 1.0  # a persistent error must not fill the log
 

@@ -83,9 +83,11 @@ def test_readers_end_if_their_job_is_lost(queue, monkeypatch):
 
 def test_readers_end_when_the_server_stops(queue, running_worker):
     job_id = queue.submit(Request.from_json(LONG))
-    threading.Timer(0.3, queue.close).start()
-    text, reason = text_of(queue, job_id)
-    assert (0 < len(text) < 20000, reason) == (True, "closing")
+    updates = filter(None, queue.follow(job_id, 0))
+    assert next(updates).text
+    queue.close()
+    *_, last = updates
+    assert (last.end < 20000, last.reason) == (True, "closing")
     assert text_of(queue, job_id) == ("", "closing")  # begins to read after the subscriber has stopped
     running_worker.store.put("cancelled", job_id, "", 60)
 
