@@ -16,7 +16,7 @@ from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option, counted
 from minichar.text.cache import Cache
 from minichar.text.datasets import dataset_path, place, pydocs_text
-from minichar.text.finding import find_files
+from minichar.text.finding import find_files, name_ignored
 from minichar.text.joining import Count, Text
 from minichar.text.mapping import gather, is_large
 from minichar.text.reading import check_encoding
@@ -101,11 +101,13 @@ def load_corpus(
     encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
     min_freq = checked("min_freq", min_freq, int, at_least(0))
     path, text = _open_default() if data is None else _open(Path(data), encoding)
+    ignored = [] if data is None else name_ignored(Path(data))
     digest, store = _begin(text.digest), None
     if path and vocabulary is None:
         store = Cache(path, text.files, digest.result, encoding, min_freq)
         if kept := store.load():
             ids, starts, vocabulary, distinct, notes = kept
+            notes = (*ignored, *notes)
             return Corpus(ids, starts, vocabulary, distinct, text.name, digest.result(), notes)
     digest.result()  # raises if a file cannot be read
     count = text.count()
@@ -115,7 +117,8 @@ def load_corpus(
         _check_known(text.name, count.counts, vocabulary)
     count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
     ids = _encode(text, vocabulary, count, store if cache else None)
-    return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, digest.result(), count.notes)
+    notes = (*ignored, *count.notes)
+    return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, digest.result(), notes)
 
 
 def _begin(compute: Callable[[], str]) -> Future[str]:

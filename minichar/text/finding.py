@@ -47,6 +47,16 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
         raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
 
 
+def name_ignored(data: Path) -> list[str]:
+    """Return a note for the user if the directory `data` has ``.txt`` files beside its ``input.txt``."""
+    try:
+        if not (data / "input.txt").exists() or len(_text_files(data)) < 2:
+            return []
+    except OSError:  # not permitted to list the directory
+        return []
+    return [f"reading only {str(data / 'input.txt')!r}: other .txt files in {str(data)!r} are ignored"]
+
+
 def _text_files(folder: Path) -> list[Path]:
     found = [path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.name[0] != "."]
     # Path objects sort case-insensitively on Windows, so sort by name instead.

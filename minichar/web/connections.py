@@ -21,8 +21,11 @@ from minichar.web.errors import error_body
 
 TIMEOUT = 10.0
 """Maximum time in seconds for a client to send a request, or to receive part of a pending response."""
-MAX_UNSENT = 64 * 1024
-"""Number of unsent bytes at which a response waits for its client; also the socket's send-buffer size."""
+MAX_UNSENT = 16 * 1024
+"""Number of unsent bytes at which a response waits for its client. Waitress keeps up to twice as many, because
+a buffer is not freed until all of it has been sent."""
+SEND_BUFFER = 64 * 1024
+"""Size of a socket's send buffer, in bytes. This memory belongs to the kernel."""
 PAUSE = 1.0
 """Seconds for which no connections are accepted after file descriptors have run out."""
 LOG_INTERVAL = 60.0
@@ -127,7 +130,7 @@ class Server(TcpWSGIServer):
     def set_socket_options(self, conn: socket.socket) -> None:
         """Limit the kernel memory used by a client that does not read its response."""
         super().set_socket_options(conn)
-        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT)
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     def accept(self) -> Any:
         """Accept a connection. If file descriptors run out, close an idle connection or wait."""

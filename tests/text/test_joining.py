@@ -2,7 +2,7 @@ import codecs
 import hashlib
 import os
 from io import BytesIO
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,6 +53,18 @@ def test_input_txt_takes_precedence(folder):
     corpus = load_corpus(folder)
     assert text_of(corpus) == "the input"
     assert corpus.path == str(folder / "input.txt")
+    note = f"reading only {corpus.path!r}: other .txt files in {str(folder)!r} are ignored"
+    assert corpus.notes == load_corpus(folder).notes == (note,)  # the second time from the cache
+    assert load_corpus(folder / "input.txt").notes == ()
+
+
+def test_a_directory_that_cannot_be_listed(folder, monkeypatch):
+    def fail(self):
+        raise PermissionError(13, "Permission denied")
+
+    (folder / "input.txt").write_text("the input")
+    monkeypatch.setattr(Path, "iterdir", fail)
+    assert load_corpus(folder).notes == ()
 
 
 def test_files_are_sorted_in_code_point_order_on_windows_too():
