@@ -22,8 +22,8 @@ from minichar.web.errors import error_body
 TIMEOUT = 10.0
 """Maximum time in seconds for a client to send a request, or to receive part of a pending response."""
 MAX_UNSENT = 16 * 1024
-"""Number of unsent bytes at which a response waits for its client. Waitress keeps up to twice as many, because
-a buffer is not freed until all of it has been sent."""
+"""Number of unsent bytes at which a response waits for its client. Waitress may keep twice as many, because
+it frees a buffer only when all of it has been sent."""
 SEND_BUFFER = 64 * 1024
 """Size of a socket's send buffer, in bytes. This memory belongs to the kernel."""
 PAUSE = 1.0

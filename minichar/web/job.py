@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import StringIO
 from itertools import pairwise
 from mmap import mmap
 
@@ -72,12 +73,13 @@ class Update:
 
 def merge(updates: Iterable[Update | None]) -> Update:
     """Merge all updates of a finished job into one."""
-    texts, details = list[str](), list[bytes]()  # these take up much less memory than a list of updates
+    # On a busy server, updates contain few characters, so even lists of bytes and str would be large.
+    text, packed = StringIO(), bytearray()
     for update in filter(None, updates):
-        texts.append(update.text)
-        details.append(update.details.packed)
+        text.write(update.text)
+        packed += update.details.packed
         last = update
-    return replace(last, text="".join(texts), details=Details(b"".join(details)))
+    return replace(last, text=text.getvalue(), details=Details(bytes(packed)))
 
 
 def pieces(update: Update) -> Iterator[Update]:

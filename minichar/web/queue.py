@@ -142,7 +142,7 @@ class LocalQueue(JobQueue):
         job_id = self._jobs.add(job)
         try:
             scheduler.submit(job)
-        except Busy:
+        except BaseException:
             self._jobs.remove(job_id)
             raise
         return job_id

@@ -11,6 +11,8 @@ from werkzeug.exceptions import TooManyRequests
 from minichar.errors import counted
 from minichar.web.job import ABANDONED_AFTER, Busy
 
+MARGIN = 2.0
+"""Maximum number of seconds that a worker needs to cancel an abandoned job."""
 RETRY_AFTER = 2
 """Seconds after which a rejected client may retry."""
 
@@ -38,7 +40,7 @@ class Slot:
 
     def linger(self) -> None:
         """Keep counting the request until its job is cancelled for lack of a reader."""
-        self.expires = time.monotonic() + ABANDONED_AFTER
+        self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN
 
     def close(self) -> None:
         """End the request. Its job, if any, may still be running."""

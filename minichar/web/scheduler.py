@@ -91,6 +91,7 @@ class Scheduler:
                 except Exception:  # a request that triggers a bug must not stop the server
                     logging.exception("generation failed")
                     self._finish_all("error", "internal error: see the server log")
+                    time.sleep(PUBLISH_INTERVAL)  # the next attempt may fail at once
             self._finish_all("closing")
 
     def _finish_all(self, reason: str, error: str = "") -> None:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from typing import Any
@@ -18,12 +17,13 @@ from dramatiq import ConnectionClosed
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.web.details import Details
-from minichar.web.job import READ_TIMEOUT, Job, Update, pieces
+from minichar.web.job import READ_TIMEOUT, Job, Update
 from minichar.web.models import describe
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
 from minichar.web.shared_snapshots import SharedSnapshots
 from minichar.web.store import HEARTBEAT_TIMEOUT, Store, queue_name
+from minichar.web.task import Task
 
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 """Seconds between heartbeats."""
@@ -35,6 +35,8 @@ TICK = 0.02
 """Seconds between rounds of publishing."""
 RETRY_DELAY = 0.5
 """Seconds before a failed Redis command is retried."""
+UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, ConnectionClosed)
+"""Errors that the connection to Redis causes while Redis cannot be reached."""
 MAX_ATTEMPTS = 5
 """Maximum number of attempts to run a job, so that a job cannot kill one worker after another."""
 
@@ -47,40 +49,14 @@ def errors_logged() -> Iterator[None]:
     """
     try:
         yield
-    except (redis.RedisError, ConnectionClosed):
+    except UNREACHABLE:
         pass
+    except redis.RedisError as error:
+        logging.error("Redis rejected a command: %s; trying again", error)
+        time.sleep(RETRY_DELAY)
     except Exception:
         logging.exception("unexpected error: trying again")
         time.sleep(RETRY_DELAY)
-
-
-@dataclass(eq=False)
-class Task:
-    """A job that this worker has taken.
-
-    Attributes
-    ----------
-    job_id : str
-    acknowledge : callable
-        Function that removes the job from the queue.
-    job : Job or None
-        None if the job could not be started.
-    end : int
-        Number of characters published so far.
-    notices : list of Update
-        Updates to publish before the text.
-    """
-
-    job_id: str
-    acknowledge: Callable[[], None]
-    job: Job | None = None
-    end: int = 0
-    notices: list[Update] = field(default_factory=list)
-
-    def updates(self) -> list[Update]:
-        """Return the updates that have not been published."""
-        news = self.job.news(self.end) if self.job else None
-        return self.notices if news is None else [*self.notices, *pieces(news)]
 
 
 class Worker:
@@ -229,8 +205,7 @@ class Worker:
                 task.notices = [Update("", Details(), task.end, "error", str(error))]
             except Exception:
                 logging.exception("job %s failed", job_id)
-                message = "internal error: see the worker log"
-                task.notices = [Update("", Details(), task.end, "error", message)]
+                task.fail()
             self.tasks[model].add(task)
             return
 
@@ -272,7 +247,28 @@ class Worker:
             time.sleep(TICK)
 
     def _publish_tasks(self, tasks: set[Task]) -> None:
-        news = {task: task.updates() for task in tasks.copy()}
+        """Publish the new text of tasks. If one of them causes an unexpected error, only its job ends."""
+        try:
+            self._publish_together(tasks, tasks.copy())
+        except (redis.RedisError, ConnectionClosed):
+            raise
+        except Exception:
+            logging.exception("unexpected error while publishing")
+            for task in tasks.copy():
+                try:
+                    self._publish_together(tasks, {task})
+                except (redis.RedisError, ConnectionClosed):
+                    raise
+                except Exception:
+                    logging.error("job %s failed", task.job_id)
+                    if task.job is None:  # the error cannot be published either
+                        tasks.remove(task)
+                    else:
+                        task.job.finish("error")
+                        task.fail()
+
+    def _publish_together(self, tasks: set[Task], chosen: set[Task]) -> None:
+        news = {task: task.updates() for task in chosen}
         alternatives = {task.job_id for task in news if task.job and task.job.request.alternatives}
         self.store.add({task.job_id: updates for task, updates in news.items() if updates}, alternatives)
         for task, updates in news.items():

@@ -206,6 +206,7 @@ def test_no_fragment_causes_an_uncaught_error(visit, port):
         "s=1&b=null",
         "s=1&b=5",
         's=1&b=[[0,"ab"]]',
+        's=1&b=[[0,{"toString":1}]]',
         "s=1&u=[null]",
         "s=1&n=0",
     ]

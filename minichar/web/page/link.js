@@ -15,8 +15,9 @@ const whole = (high, low = 0) => (value) => Number.isInteger(value) && value >= 
 const text = (longest, shortest = 0) => (value) =>
   typeof value === "string" && value.length >= shortest && value.length <= longest;
 const list = (longest, valid) => (value) => Array.isArray(value) && value.length <= longest && value.every(valid);
+const isCharacter = (value) => typeof value === "string" && [...value].length === 1;
 const isBranch = (value) =>
-  Array.isArray(value) && value.length === 2 && whole(MAX_LENGTH - 1)(value[0]) && [...String(value[1])].length === 1;
+  Array.isArray(value) && value.length === 2 && whole(MAX_LENGTH - 1)(value[0]) && isCharacter(value[1]);
 
 // The same limits as in openapi.json.
 const VALID = {

@@ -4,6 +4,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import redis
 from redis_helpers import run, text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
@@ -67,6 +68,37 @@ def test_a_worker_survives_unexpected_errors(queue, redis_url, model, sampled, m
         job_id = queue.submit(Request.from_json({"length": 300, "seed": 5}))
         assert text_of(queue, job_id) == (sampled(300), "length")
         assert "boom" in caplog.text
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_lasting_error_while_publishing_ends_only_its_job(
+    queue, running_worker, sampled, monkeypatch, caplog, published
+):
+    """If the error message cannot be published either, the worker gives up on the job."""
+    request = Request.from_json({"length": 300, "seed": 5})
+    add, bad = running_worker.store.add, []
+
+    def fail(news, alternatives):
+        if any(job_id in bad and not (published and updates[0].error) for job_id, updates in news.items()):
+            raise RuntimeError("boom")
+        add(news, alternatives)
+
+    monkeypatch.setattr(running_worker.store, "add", fail)
+    bad.append(queue.submit(request))
+    assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
+    if published:
+        update = list(filter(None, queue.follow(bad[0], 0)))[-1]
+        assert (update.reason, update.error) == ("error", "internal error: see the worker log")
+    wait_for(lambda: not running_worker.tasks["toy"])
+    assert caplog.text.count(f"job {bad[0]} failed") == 2 - published
+
+
+def test_commands_that_redis_rejects_are_logged(queue, running_worker, sampled, monkeypatch, caplog):
+    rejected = redis.ResponseError("OOM command not allowed")
+    monkeypatch.setattr(running_worker.store, "add", fail_once(rejected)(running_worker.store.add))
+    job_id = queue.submit(Request.from_json({"length": 300, "seed": 5}))
+    assert text_of(queue, job_id) == (sampled(300), "length")
+    assert "Redis rejected a command: OOM command not allowed; trying again" in caplog.text
 
 
 def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):

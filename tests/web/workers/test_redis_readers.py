@@ -17,7 +17,7 @@ from minichar.web.details import Details
 from minichar.web.job import PIECE, Update
 from minichar.web.request import Request
 from minichar.web.store import CONNECTIONS, client, parse
-from minichar.web.worker import Task
+from minichar.web.task import Task
 
 
 def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):

@@ -1,0 +1,41 @@
+"""A job that a worker has taken from Redis."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from minichar.web.details import Details
+from minichar.web.job import Job, Update, pieces
+
+
+@dataclass(eq=False)
+class Task:
+    """A job that this worker has taken.
+
+    Attributes
+    ----------
+    job_id : str
+    acknowledge : callable
+        Function that removes the job from the queue.
+    job : Job or None
+        None if the job could not be started.
+    end : int
+        Number of characters published so far.
+    notices : list of Update
+        Updates to publish before the text.
+    """
+
+    job_id: str
+    acknowledge: Callable[[], None]
+    job: Job | None = None
+    end: int = 0
+    notices: list[Update] = field(default_factory=list)
+
+    def updates(self) -> list[Update]:
+        """Return the updates that have not been published."""
+        news = self.job.news(self.end) if self.job else None
+        return self.notices if news is None else [*self.notices, *pieces(news)]
+
+    def fail(self) -> None:
+        """Replace all further updates with an error."""
+        self.job = None
+        self.notices = [Update("", Details(), self.end, "error", "internal error: see the worker log")]
