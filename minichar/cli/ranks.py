@@ -41,7 +41,15 @@ def all_ranks() -> Iterator[Team]:
     if size == 1:
         yield ALONE
         return
-    MPI = need("mpi4py.MPI", "mpi", "training with several processes")
+    try:
+        MPI = need("mpi4py.MPI", "mpi", "training with several processes")
+    except MinicharError:
+        if not is_first():
+            sleep(
+                GRACE
+            )  # otherwise, the launcher could end the first process before it has reported the error
+            sys.exit(1)
+        raise
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:
         raise MinicharError(
@@ -69,6 +77,11 @@ def job_size() -> int:
     if any(name in os.environ for name in RANKS):
         return max(sizes, default=0)
     return int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Return whether this is the first process of its MPI job, judging by environment variables."""
+    return all(os.environ.get(name, "0") == "0" for name in (*RANKS, "OMPI_COMM_WORLD_RANK"))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Load-test the server, and report its response times, errors, memory use and CPU time.
 
-The exit status is 1 if a request that should succeed fails, or if texts with the same seed differ.
+The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, or if the server
+uses more than 300 MB of memory.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
@@ -36,6 +37,8 @@ LENGTH = 100
 LONGEST = {"length": 20000, "alternatives": True, "stop": []}
 SHORT = LONGEST | {"length": 1000}
 TIMEOUT = 300
+MOST_MEMORY = 300e6
+"""Maximum memory use of the server in ``memory``, in bytes."""
 VISIT_EVERY = 0.5
 PART, PAUSE = 2**15, 2.0
 """Number of bytes that a slow client reads at a time, and the time between reads in seconds."""
@@ -227,7 +230,10 @@ def memory(options):
         monitor.cancel()
         now = time.monotonic() - start
         print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {rest:.0f} s after the end")
-        print(f"  maximum: {memory_of(server, 'VmHWM')} MiB")
+        most = memory_of(server, "VmHWM")
+        print(f"  maximum: {most} MiB")
+        if most * 2**20 > MOST_MEMORY:
+            sys.exit(f"the server used more than {MOST_MEMORY / 1e6:.0f} MB")
         if any(not isinstance(result, asyncio.CancelledError | None) for result in found):
             sys.exit("a client failed")
         if any(status not in (200, 503) for _, status in statuses):

@@ -39,5 +39,15 @@ trainer = begin(settings, team=Ranks(COMM)).trainer
 trainer.begin_with(losses_of(trainer, 17)[0])
 rest = losses_of(resume(trainer.save(None).path, {}, team=Ranks(COMM)).trainer, 13)
 results["resumed identical"] = first[17:].tobytes() == rest.tobytes()
+settings = toy_settings(folder.name, dtype="float64", batch_size=5, **MASKS)
+trainer = begin(settings, team=Ranks(COMM)).trainer
+trainer.begin_with(losses_of(trainer, 17)[0])
+path = trainer.save(None).path
+whole = losses_of(trainer, 13)
+others = max(1, COMM.size - 1)
+fewer = COMM.Split(0 if COMM.rank < others else MPI.UNDEFINED)
+if COMM.rank < others:
+    rest = losses_of(resume(path, {}, team=Ranks(fewer)).trainer, 13)
+    results["resumed by fewer"] = float(abs(whole - rest).max())
 if COMM.rank == 0:
     print(json.dumps(results))

@@ -31,8 +31,7 @@ VARIANTS = {
     for scheme in ("light", "dark")
     for locale in ("en", "zh-CN")
     for width in (320, 768, 1280)
-}
-FORCED = {"forced-colors": {"forced_colors": "active", "locale": "en"}}
+} | {"forced-colors": {"forced_colors": "active", "locale": "en"}}
 
 
 def check(page):
@@ -44,7 +43,8 @@ def check(page):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
-    page, locale = visit(port, **VARIANTS[variant]), VARIANTS[variant]["locale"]
+    options = VARIANTS[variant]
+    page, locale = visit(port, **options), options["locale"]
     reached = {"en": "300 characters", "zh-CN": "300 个字符"}[locale]
     wait_for_characters(page, 1)  # of the example
     generate(page, "山", temperature=1)
@@ -77,9 +77,9 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
     check(page)
 
 
-@pytest.mark.parametrize("variant", VARIANTS | FORCED)
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_interrupted_states_have_no_violations(visit, port, variant):
-    options = (VARIANTS | FORCED)[variant]
+    options = VARIANTS[variant]
     page, locale = visit(port, **options), options["locale"]
     page.check("#surprisal")
     generate(page, "山", LONG, temperature=1)
@@ -99,6 +99,12 @@ def test_interrupted_states_have_no_violations(visit, port, variant):
     held[0].fulfill(status=401, body="x")
     expect_status(page, {"en": "API key", "zh-CN": "API 密钥"}[locale])
     check(page)
+    page.reload()
+    expect(page.locator("#model option")).not_to_have_count(0)
+    check(page)  # a returning visitor, without a text
+    page.evaluate("location.hash = 's=1&u=null'")
+    expect_status(page, {"en": "The link or a setting is invalid", "zh-CN": "无效"}[locale])
+    check(page)
 
 
 def no_worker(*_):
@@ -111,7 +117,7 @@ def shown_without_scripts(route):
     route.fulfill(body=html.replace('src="page.js"', ""), content_type="text/html")
 
 
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("width", [320, 768, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_without_javascript_have_no_violations(visit, port, scheme, width):
     page = visit(port, color_scheme=scheme, viewport={"width": width, "height": 700})

@@ -4,12 +4,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
-import redis
 from redis_helpers import run, text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
 from minichar import MinicharError
 from minichar.web import subscriber, worker
+from minichar.web.app import create_app
 from minichar.web.request import Request
 from minichar.web.store import Store
 
@@ -93,12 +93,17 @@ def test_a_lasting_error_while_publishing_ends_only_its_job(
     assert caplog.text.count(f"job {bad[0]} failed") == 2 - published
 
 
-def test_commands_that_redis_rejects_are_logged(queue, running_worker, sampled, monkeypatch, caplog):
-    rejected = redis.ResponseError("OOM command not allowed")
-    monkeypatch.setattr(running_worker.store, "add", fail_once(rejected)(running_worker.store.add))
-    job_id = queue.submit(Request.from_json({"length": 300, "seed": 5}))
-    assert text_of(queue, job_id) == (sampled(300), "length")
-    assert "Redis rejected a command: OOM command not allowed; trying again" in caplog.text
+def test_texts_continue_when_redis_has_memory_again(queue, running_worker, sampled, caplog):
+    client, connection = create_app(queue).test_client(), queue._store.client
+    job_id = queue.submit(Request.from_json({"length": 2000, "seed": 5}))
+    assert next(filter(None, queue.follow(job_id, 0))).text
+    connection.config_set("maxmemory", 1)
+    try:
+        wait_for(lambda: "Redis rejected a command" in caplog.text)
+        assert client.post("/api/generate", json={}).status_code == 503
+    finally:
+        connection.config_set("maxmemory", 0)
+    assert text_of(queue, job_id) == (sampled(2000), "length")
 
 
 def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):
