@@ -17,7 +17,7 @@ from minichar.web.request import Request
 
 PUBLISH_INTERVAL = 0.05
 """Minimum number of seconds between updates of a job."""
-MAX_UPDATES = 1000
+MAX_UPDATES = 2000
 """Approximate maximum number of updates per second, for all jobs of a scheduler combined. Publishing an
 update takes longer than generating a character."""
 READ_TIMEOUT = 1.0

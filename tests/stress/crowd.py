@@ -1,7 +1,7 @@
 """Load-test the server, and report its response times, errors, memory use and CPU time.
 
-The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, or if the server
-uses more than 300 MB of memory.
+The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, or if the
+server uses more than 300 MB of memory.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
