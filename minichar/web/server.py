@@ -36,8 +36,8 @@ SPARE_THREADS = 64
 """Number of threads for requests other than streams."""
 BACKLOG = 1024
 SWITCH_INTERVAL = 0.001
-"""Seconds after which a thread may have to release the interpreter lock. With Python's default, 0.005, threads
-that send text wait too long for the thread that generates it."""
+"""Seconds after which a thread may have to release the interpreter lock. With Python's default, 0.005, the
+threads that send text wait too long for the thread that generates it."""
 
 
 def serve(
