@@ -34,7 +34,7 @@ def need(module: str, extra: str, what: str) -> Any:
     try:
         with on_interrupt(signal.SIG_DFL) if in_command else nullcontext():
             return import_module(module)
-    except (ImportError, OSError, RuntimeError) as error:  # the last two if a shared library is missing
+    except ImportError as error:
         raise MinicharError(
             f"{what} needs a package that cannot be imported ({first_line(error)}): {install_command(extra)}"
         ) from error

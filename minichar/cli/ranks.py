@@ -13,7 +13,7 @@ from click.exceptions import Exit
 
 from minichar.devices.blas import THREAD_VARIABLES
 from minichar.errors import MinicharError
-from minichar.extras import need
+from minichar.extras import first_line, need
 from minichar.training.events import Event
 from minichar.training.team import ALONE, Ranks, Team
 
@@ -22,7 +22,11 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 RANKS = ("PMI_RANK", "PMIX_RANK")
 """Environment variables that are set in every process of an MPI job, even if the job has only one process."""
 GRACE = 1.0
-"""If all ranks fail within this many seconds, they are assumed to have failed for the same reason."""
+"""If all ranks fail within this many seconds, they are assumed to have failed for the same reason. If MPI is
+missing, the other processes give the first this much time to report its error."""
+FORWARD = 0.3
+"""Seconds between reporting an error and aborting the job. MPICH's launcher may lose the output of a job that
+is aborted at once."""
 
 
 @contextmanager
@@ -42,14 +46,12 @@ def all_ranks() -> Iterator[Team]:
         yield ALONE
         return
     try:
-        MPI = need("mpi4py.MPI", "mpi", "training with several processes")
+        MPI = load_mpi()
     except MinicharError:
-        if not is_first():
-            sleep(
-                GRACE
-            )  # otherwise, the launcher could end the first process before it has reported the error
-            sys.exit(1)
-        raise
+        if is_first():
+            raise
+        sleep(GRACE)  # otherwise, some launchers would end the first process before it has reported the error
+        sys.exit(1)
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:
         raise MinicharError(
@@ -68,6 +70,7 @@ def all_ranks() -> Iterator[Team]:
                     raise
                 sys.exit(1)
             report(error, f"rank {comm.Get_rank()} of {comm.Get_size()}")
+            sleep(FORWARD)
             comm.Abort(1)
 
 
@@ -77,6 +80,17 @@ def job_size() -> int:
     if any(name in os.environ for name in RANKS):
         return max(sizes, default=0)
     return int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+
+
+def load_mpi() -> Any:
+    """Import and return ``mpi4py.MPI``."""
+    try:
+        return need("mpi4py.MPI", "mpi", "training with several processes")
+    except (OSError, RuntimeError) as error:
+        raise MinicharError(
+            f"mpi4py cannot load an MPI library ({first_line(error)}): install one, for example with "
+            "`pip install mpich`"
+        ) from error
 
 
 def is_first() -> bool:

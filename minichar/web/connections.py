@@ -22,8 +22,10 @@ from minichar.web.errors import error_body
 TIMEOUT = 10.0
 """Maximum time in seconds for a client to send a request, or to receive part of a pending response."""
 MAX_UNSENT = 16 * 1024
-"""Number of unsent bytes at which a response waits for its client. Waitress may keep twice as many, because
-it frees a buffer only when all of it has been sent."""
+"""Number of unsent bytes at which a response waits for its client. Waitress may keep more: it adds a part of
+the response as a whole, and frees a buffer only when all of it has been sent."""
+LOCK_TIMEOUT = 0.005
+"""Maximum number of seconds that the main thread waits for a thread that is sending to the same client."""
 SEND_BUFFER = 64 * 1024
 """Size of a socket's send buffer, in bytes. This memory belongs to the kernel."""
 PAUSE = 1.0
@@ -79,6 +81,13 @@ class Connection(HTTPChannel):
         """Handle a request. Waitress calls this method in a worker thread."""
         super().service()
         self.waiting_since = time.time()
+
+    def _flush_some_if_lockable(self, do_close: bool = True) -> None:
+        # While another thread is sending to this client, the socket is still writable, so Waitress would poll
+        # it again at once, over and over, and keep that thread from getting the interpreter lock.
+        if self.outbuf_lock.acquire(timeout=LOCK_TIMEOUT):
+            self.outbuf_lock.release()
+            super()._flush_some_if_lockable(do_close)
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""

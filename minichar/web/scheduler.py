@@ -16,6 +16,9 @@ from minichar.web.details import pack
 from minichar.web.job import BLANK, MAX_UPDATES, PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
 from minichar.web.snapshots import INTERVAL, Snapshots
 
+RETRY_DELAY = 0.1
+"""Seconds to wait after an unexpected error, which may occur again at once."""
+
 
 class Scheduler:
     """Scheduler that runs the jobs for one model in a background thread.
@@ -36,10 +39,7 @@ class Scheduler:
     Attributes
     ----------
     running : dict of Stream to Job
-        The job that was published least recently comes first.
     waiting : deque of Job
-    updated : float
-        Time of the last update of any job, as returned by ``time.monotonic()``.
     """
 
     def __init__(self, model: CharRNN, columns: int, queue: int, pace: float, snapshots: Snapshots) -> None:
@@ -50,7 +50,6 @@ class Scheduler:
         self.snapshots = snapshots
         self.running: dict[Stream, Job] = {}
         self.waiting: deque[Job] = deque()
-        self.updated = 0.0
         self.closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -95,7 +94,7 @@ class Scheduler:
                 except Exception:  # a request that triggers a bug must not stop the server
                     logging.exception("generation failed")
                     self._finish_all("error", "internal error: see the server log")
-                    time.sleep(PUBLISH_INTERVAL)  # the next attempt may fail at once
+                    time.sleep(RETRY_DELAY)
             self._finish_all("closing")
 
     def _finish_all(self, reason: str, error: str = "") -> None:
@@ -109,17 +108,16 @@ class Scheduler:
     def _generate(self) -> None:
         """Run steps until the scheduler is closed."""
         streams = Streams(self.model.exact())
-        checked = due = time.monotonic()
+        published = due = time.monotonic()
         while self._admit(streams):
             generating, ids, scores = streams.step()
             catching_up = len(generating) < len(streams.streams)  # reading a prompt
             catching_up |= self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
-            self._publish(now)
-            if now - checked >= PUBLISH_INTERVAL:
+            if now - published >= max(PUBLISH_INTERVAL, len(self.running) / MAX_UPDATES):
                 # Cap the elapsed time, because clients cannot read while the machine is suspended.
-                self._remove_ended(streams, min(now - checked, READ_TIMEOUT))
-                checked = now
+                self._publish(streams, min(now - published, READ_TIMEOUT))
+                published = now
             # Compensate for slow steps, up to a limit, but not for fast steps while catching up.
             due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
             if streams.streams and not catching_up and due > now:
@@ -178,28 +176,10 @@ class Scheduler:
             zip(wanted, pack(probabilities(scores[:, wanted]), ids[wanted], self.points), strict=True)
         )
 
-    def _publish(self, now: float) -> None:
-        """Publish the new text of the jobs whose turn it is.
-
-        Updates are spread evenly over time: if hundreds of readers were woken at once, they would wait for
-        each other.
-        """
-        n = len(self.running)
-        interval = max(PUBLISH_INTERVAL, n / MAX_UPDATES)  # between two updates of a job
-        self.updated = max(self.updated, now - interval)
-        turns = int((now - self.updated) * n / interval)
-        if turns == 0:
-            return
-        self.updated += turns * interval / n
-        with self._changed:
-            jobs = {stream: self.running.pop(stream) for stream in list(self.running)[:turns]}
-            self.running |= jobs  # at the end of the order
-        for job in jobs.values():
-            job.publish()
-
-    def _remove_ended(self, streams: Streams, elapsed: float) -> None:
-        """Cancel abandoned jobs and remove ended ones; `elapsed` is in seconds, since the last call."""
+    def _publish(self, streams: Streams, elapsed: float) -> None:
+        """Publish new text and remove finished jobs; `elapsed` is the time in seconds since the last call."""
         for stream, job in list(self.running.items()):
+            job.publish()
             job.cancel_if_abandoned(elapsed)
             if job.reason is not None:
                 self._remove(streams, stream)

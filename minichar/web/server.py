@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,9 +34,6 @@ MIN_STREAMS = 600
 SPARE_THREADS = 64
 """Number of threads for requests other than streams."""
 BACKLOG = 1024
-SWITCH_INTERVAL = 0.001
-"""Seconds after which a thread may have to release the interpreter lock. With Python's default, 0.005, the
-threads that send text wait too long for the thread that generates it."""
 
 
 def serve(
@@ -72,7 +68,6 @@ def serve(
         If the server cannot listen on the given address and port.
     """
     limit_arenas()
-    sys.setswitchinterval(SWITCH_INTERVAL)
     with on_interrupt(signal.SIG_DFL):  # an exception would leave threads that keep the process alive
         server = listen(app, host, port, streams, proxy)
     try:

@@ -45,7 +45,8 @@ MAX_ATTEMPTS = 5
 def errors_logged() -> Iterator[None]:
     """Log unexpected exceptions and suppress them, so that a thread can try again.
 
-    If the thread ended instead, jobs would wait forever. Connection errors are not logged.
+    If the thread ended instead, jobs would wait forever. Connection errors are not logged. If Redis rejects a
+    command, for example because its memory is full, one line is logged.
     """
     try:
         yield
@@ -263,6 +264,8 @@ class Worker:
                     logging.error("job %s failed", task.job_id)
                     if task.job is None:  # the error cannot be published either
                         tasks.remove(task)
+                        with errors_logged():
+                            task.acknowledge()
                     else:
                         task.job.finish("error")
                         task.fail()

@@ -48,6 +48,6 @@ others = max(1, COMM.size - 1)
 fewer = COMM.Split(0 if COMM.rank < others else MPI.UNDEFINED)
 if COMM.rank < others:
     rest = losses_of(resume(path, {}, team=Ranks(fewer)).trainer, 13)
-    results["resumed by fewer"] = float(abs(whole - rest).max())
+    results["resumed by others"] = float(abs(whole - rest).max())
 if COMM.rank == 0:
     print(json.dumps(results))

@@ -1,6 +1,4 @@
 import threading
-from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -69,21 +67,27 @@ def test_first_character_is_published_immediately(job_of, scheduler, monkeypatch
     assert len(job.text) == 1
 
 
-@pytest.mark.parametrize(("jobs", "seconds"), [(8, 0.01), (2, 0.025)])
-def test_updates_are_spread_over_time_and_less_frequent_with_more_jobs(monkeypatch, jobs, seconds):
-    """`seconds` is the time between two updates of any jobs."""
-    monkeypatch.setattr(module, "PUBLISH_INTERVAL", 0.05)
+def test_updates_are_less_frequent_with_more_jobs(job_of, scheduler, monkeypatch):
+    intervals = {1: [], 8: []}
+
+    class Recording(Scheduler):
+        def _publish(self, streams, elapsed):
+            if len(self.running) in intervals:
+                intervals[len(self.running)].append(elapsed)
+            super()._publish(streams, elapsed)
+
+    monkeypatch.setattr(module, "PUBLISH_INTERVAL", 0.002)
     monkeypatch.setattr(module, "MAX_UPDATES", 100)
-    published = []
-    one = Scheduler.__new__(Scheduler)
-    one.updated, one._changed = 100.0, threading.Condition()
-    one.running = {k: SimpleNamespace(publish=partial(published.append, k)) for k in range(jobs)}
-    for k in range(1, 30):
-        one._publish(100 + k * seconds * 0.5 + 1e-6)
-        assert published == [n % jobs for n in range(k // 2)]
-    published.clear()
-    one._publish(200.0)  # after a pause, each job is published once
-    assert sorted(published) == list(range(jobs))
+    one = Recording(scheduler().model, 8, 0, 1e4, LocalSnapshots())
+    for n in (8, 1):
+        jobs = [job_of(length=2000, seed=i) for i in range(n)]
+        for job in jobs:
+            one.submit(job)
+        for job in jobs:
+            text_of(job)
+    one.close()
+    assert min(intervals[8]) >= 8 / 100
+    assert 1 / 100 <= min(intervals[1]) < 8 / 100
 
 
 def test_details_are_the_model_probabilities(model, job_of, scheduler):
