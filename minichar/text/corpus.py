@@ -16,7 +16,7 @@ from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option, counted
 from minichar.text.cache import Cache
 from minichar.text.datasets import dataset_path, place, pydocs_text
-from minichar.text.finding import find_files, name_ignored
+from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
 from minichar.text.mapping import gather, is_large
 from minichar.text.reading import check_encoding
@@ -101,7 +101,7 @@ def load_corpus(
     encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
     min_freq = checked("min_freq", min_freq, int, at_least(0))
     path, text = _open_default() if data is None else _open(Path(data), encoding)
-    ignored = [] if data is None else name_ignored(Path(data))
+    ignored = [] if data is None else notes_on_ignored(Path(data))
     digest, store = _begin(text.digest), None
     if path and vocabulary is None:
         store = Cache(path, text.files, digest.result, encoding, min_freq)

@@ -47,8 +47,8 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
         raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
 
 
-def name_ignored(data: Path) -> list[str]:
-    """Return a note for the user if the directory `data` has ``.txt`` files beside its ``input.txt``."""
+def notes_on_ignored(data: Path) -> list[str]:
+    """Return a note for the user if the directory `data` has ``.txt`` files besides ``input.txt``."""
     try:
         if not (data / "input.txt").exists() or len(_text_files(data)) < 2:
             return []

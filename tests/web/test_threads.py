@@ -6,6 +6,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 
@@ -148,6 +149,23 @@ def test_a_server_without_file_descriptors_does_not_retry_all_the_time(model, mo
             time.sleep(1)
         assert len(attempts) < 20
         assert status(port, "GET", "/") == 200
+
+
+@pytest.mark.parametrize(("timeout", "flushed"), [(30.0, [True]), (0.01, [])])
+def test_the_main_thread_waits_for_a_thread_that_is_sending(monkeypatch, timeout, flushed):
+    """Otherwise, it would find the socket writable, fail to get the lock, and poll again, over and over."""
+    calls, one = [], connections.Connection.__new__(connections.Connection)
+    one.outbuf_lock = threading.Condition()
+    monkeypatch.setattr(connections, "LOCK_TIMEOUT", timeout)
+    channel = connections.HTTPChannel
+    monkeypatch.setattr(channel, "_flush_some_if_lockable", lambda self, do_close: calls.append(do_close))
+    thread = threading.Thread(target=one._flush_some_if_lockable)
+    with one.outbuf_lock:
+        thread.start()
+        thread.join(0.2 if flushed else 30)
+        assert calls == []
+    thread.join(30)
+    assert calls == flushed
 
 
 def test_deadlines_are_checked_regularly(model, monkeypatch):
