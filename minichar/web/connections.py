@@ -1,7 +1,7 @@
 """Connections of the HTTP server, with time limits for slow or silent clients.
 
-Waitress reads requests in one thread, and calls the application in another once a request is complete. A slow
-client therefore occupies a file descriptor but not a thread.
+Waitress reads requests in one thread, and calls the application in another once a request is complete. A
+client that is silent or sends slowly therefore occupies a file descriptor but not a thread.
 """
 
 import errno
@@ -25,7 +25,7 @@ MAX_UNSENT = 16 * 1024
 """Number of unsent bytes at which a response waits for its client. Waitress may keep more: it adds a part of
 the response as a whole, and frees a buffer only when all of it has been sent."""
 LOCK_TIMEOUT = 0.005
-"""Maximum number of seconds that the main thread waits for a thread that is sending to the same client."""
+"""Maximum number of seconds per poll that the main thread waits for a thread that is sending to a client."""
 SEND_BUFFER = 64 * 1024
 """Size of a socket's send buffer, in bytes. This memory belongs to the kernel."""
 PAUSE = 1.0
@@ -84,10 +84,12 @@ class Connection(HTTPChannel):
 
     def _flush_some_if_lockable(self, do_close: bool = True) -> None:
         # While another thread is sending to this client, the socket is still writable, so Waitress would poll
-        # it again at once, over and over, and keep that thread from getting the interpreter lock.
+        # it again at once, over and over, and delay that thread, which needs the interpreter lock.
         if self.outbuf_lock.acquire(timeout=LOCK_TIMEOUT):
-            self.outbuf_lock.release()
-            super()._flush_some_if_lockable(do_close)
+            try:
+                super()._flush_some_if_lockable(do_close)
+            finally:
+                self.outbuf_lock.release()
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""

@@ -22,6 +22,8 @@ class Task:
         Number of characters published so far.
     notices : list of Update
         Updates to publish before the text.
+    failures : int
+        Number of unexpected errors since the job was last published.
     """
 
     job_id: str
@@ -29,6 +31,7 @@ class Task:
     job: Job | None = None
     end: int = 0
     notices: list[Update] = field(default_factory=list)
+    failures: int = 0
 
     def updates(self) -> list[Update]:
         """Return the updates that have not been published."""
@@ -36,6 +39,8 @@ class Task:
         return self.notices if news is None else [*self.notices, *pieces(news)]
 
     def fail(self) -> None:
-        """Replace all further updates with an error."""
+        """End the job, and replace all further updates with an error."""
+        if self.job:
+            self.job.finish("error")
         self.job = None
         self.notices = [Update("", Details(), self.end, "error", "internal error: see the worker log")]

@@ -46,7 +46,7 @@ def errors_logged() -> Iterator[None]:
     """Log unexpected exceptions and suppress them, so that a thread can try again.
 
     If the thread ended instead, jobs would wait forever. Connection errors are not logged. If Redis rejects a
-    command, for example because its memory is full, one line is logged.
+    command, for example because its memory is full, one line is logged for each attempt.
     """
     try:
         yield
@@ -194,6 +194,10 @@ class Worker:
         acknowledge : callable
             Called after the end of the job has been published.
         """
+        for task in self.tasks[model].copy():
+            if task.job_id == job_id:  # delivered again, because heartbeats could not be sent
+                task.acknowledge = acknowledge
+                return
         task = Task(job_id, acknowledge)
         while True:
             try:
@@ -248,36 +252,42 @@ class Worker:
             time.sleep(TICK)
 
     def _publish_tasks(self, tasks: set[Task]) -> None:
-        """Publish the new text of tasks. If one of them causes an unexpected error, only its job ends."""
+        """Publish the new text of tasks.
+
+        If a task keeps causing an unexpected error, only its job ends. If the error message cannot be
+        published either, the worker gives up on the job.
+        """
         try:
             self._publish_together(tasks, tasks.copy())
         except (redis.RedisError, ConnectionClosed):
             raise
         except Exception:
-            logging.exception("unexpected error while publishing")
+            logging.exception("unexpected error while publishing: trying again")
+            time.sleep(RETRY_DELAY)
             for task in tasks.copy():
                 try:
                     self._publish_together(tasks, {task})
                 except (redis.RedisError, ConnectionClosed):
                     raise
                 except Exception:
-                    logging.error("job %s failed", task.job_id)
-                    if task.job is None:  # the error cannot be published either
-                        tasks.remove(task)
-                        with errors_logged():
-                            task.acknowledge()
-                    else:
-                        task.job.finish("error")
+                    task.failures += 1
+                    if task.failures == MAX_ATTEMPTS:
+                        logging.error("job %s failed", task.job_id)
                         task.fail()
+                    elif task.failures == 2 * MAX_ATTEMPTS:
+                        tasks.remove(task)
 
     def _publish_together(self, tasks: set[Task], chosen: set[Task]) -> None:
+        if not chosen:
+            return
         news = {task: task.updates() for task in chosen}
         alternatives = {task.job_id for task in news if task.job and task.job.request.alternatives}
         self.store.add({task.job_id: updates for task, updates in news.items() if updates}, alternatives)
         for task, updates in news.items():
-            task.notices = []
+            task.notices, task.failures = [], 0
             if updates:
                 task.end = updates[-1].end
+        for task, updates in news.items():
             if task.job is None or (updates and updates[-1].reason is not None):
                 task.acknowledge()
                 tasks.remove(task)
