@@ -1,7 +1,7 @@
 """Reproduce the measurements in docs/scale.md: ``python docs/measured/ranks.py``.
 
 The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores, and
-takes about a minute and a half. It alternates between one and two single-threaded ranks.
+takes two to five minutes. It alternates between one and two single-threaded ranks.
 """
 
 import json
@@ -19,7 +19,7 @@ from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 from minichar.training.team import Ranks
 
-ROUNDS = 3
+ROUNDS = 7
 SIZES = [(128, 50), (128, 100), (256, 50), (256, 100)]
 STEPS = {128: 40, 256: 15}
 
