@@ -38,7 +38,7 @@ RETRY_DELAY = 0.5
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, ConnectionClosed)
 """Errors that the connection to Redis causes while Redis cannot be reached."""
 MAX_ATTEMPTS = 5
-"""Maximum number of attempts to run a job, so that a job cannot kill one worker after another."""
+"""Maximum number of attempts to run a job, by all workers, and to publish its text, by one of them."""
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Test the limit on the number of requests that a client may have at the same time."""
 
 import json
+import time
 
 import pytest
 from web_helpers import LONG, wait_for
@@ -9,8 +10,12 @@ from minichar.web.app import create_app
 from minichar.web.completions import Completion
 from minichar.web.delivery import PART
 from minichar.web.details import SIZE
+from minichar.web.job import ABANDONED_AFTER
 from minichar.web.jobs import OVERHEAD
 from minichar.web.queue import LocalQueue
+from minichar.web.rate_limit import ConcurrencyLimit
+from minichar.web.request import Request
+from minichar.web.scheduler import Scheduler
 
 
 def start(client, **environ):
@@ -69,6 +74,21 @@ def test_a_job_counts_towards_the_limit_until_it_is_cancelled(queue, monkeypatch
     wait_for(lambda: client.post("/api/generate", json=document, buffered=True).status_code == 200)
     client.post("/api/generate", json={"length": 5}).close()  # without reading
     wait_for(lambda: client.post("/api/generate", json=document, buffered=True).status_code == 200)
+
+
+def test_an_abandoned_job_counts_until_a_worker_has_cancelled_it():
+    slot = ConcurrencyLimit(1).acquire("client", "job")
+    slot.close()
+    assert slot.expires > time.monotonic() + ABANDONED_AFTER + 1
+
+
+def test_a_job_that_cannot_be_started_is_removed(model, monkeypatch):
+    queue = LocalQueue({"toy": model}, columns=1, queue=4, pace=100)
+    monkeypatch.setattr(Scheduler, "submit", None)  # raises a TypeError
+    with pytest.raises(TypeError):
+        queue.submit(Request.from_json({}))
+    assert queue._jobs._jobs == {}
+    queue.close()
 
 
 def test_a_waiting_job_counts_towards_the_limit(model):

@@ -102,13 +102,14 @@ def test_a_lasting_error_while_publishing_ends_only_its_job(
 def test_texts_continue_when_redis_has_memory_again(queue, running_worker, caplog):
     client, connection = create_app(queue).test_client(), queue._store.client
     job_id = queue.submit(Request.from_json(LONG))
-    assert next(filter(None, queue.follow(job_id, 0))).text
+    updates = filter(None, queue.follow(job_id, 0))
+    assert next(updates).text
     connection.config_set("maxmemory", 1)
     try:
         wait_for(lambda: "Redis rejected a command" in caplog.text)
         assert client.post("/api/generate", json={}).status_code == 503
-        *_, last = queue._store.updates(job_id)
-        assert last.reason is None
+        *_, last = updates
+        assert last.reason == "closing"
     finally:
         connection.config_set("maxmemory", 0)
     assert next(filter(None, queue.follow(job_id, last.end))).text
