@@ -59,7 +59,8 @@ function alternativeElement(i, character, p) {
   return button;
 }
 
-// Place the card next to the character or, on a phone, in the half of the screen without the character.
+// Place the card below or above the character, beside it if the screen is too low for both, and on a phone in the
+// half of the screen without the character. It never covers the character, which may still be clicked.
 function place(card, box) {
   const { width, height } = card.getBoundingClientRect();
   const screen = document.documentElement;
@@ -68,7 +69,14 @@ function place(card, box) {
     card.classList.toggle("above", box.top > screen.clientHeight / 2);
     return;
   }
-  const below = box.bottom + 6 + height <= screen.clientHeight;
-  card.style.left = `${Math.max(8, Math.min(box.left, screen.clientWidth - width - 8)) + scrollX}px`;
-  card.style.top = `${Math.max(8, below ? box.bottom + 4 : box.top - height - 4) + scrollY}px`;
+  const right = screen.clientWidth - width - 8;
+  const bottom = screen.clientHeight - height - 8;
+  let left = Math.max(8, Math.min(box.left, right));
+  let top = box.bottom + 4 <= bottom ? box.bottom + 4 : box.top - height - 4;
+  if (top < 8) {
+    left = box.right + 4 <= right ? box.right + 4 : box.left - width - 4;
+    top = Math.max(8, Math.min(box.top, bottom));
+  }
+  card.style.left = `${left + scrollX}px`;
+  card.style.top = `${top + scrollY}px`;
 }
