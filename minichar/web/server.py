@@ -17,6 +17,7 @@ from minichar.web.app import MAX_BODY
 from minichar.web.connections import MAX_UNSENT, Server
 from minichar.web.forwarded import WSGIApp, behind_proxy
 from minichar.web.memory import limit_arenas
+from minichar.web.threads import Threads
 
 try:
     import resource
@@ -30,9 +31,9 @@ MAX_CONNECTIONS = 4096
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
 MIN_STREAMS = 600
-"""Minimum number of threads for streams. An idle thread takes up 20 KiB of memory."""
+"""Minimum number of threads that may be started for streams."""
 SPARE_THREADS = 64
-"""Number of threads for requests other than streams."""
+"""Number of threads that may be started for requests other than streams."""
 BACKLOG = 1024
 
 
@@ -85,11 +86,9 @@ def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
     At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
-    Waitress's queue-depth warnings are suppressed, because every request that waits for a thread causes one.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(max(logging.WARNING, getattr(logging, level)))
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
@@ -105,7 +104,6 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
         sockets=[sock],
         ident="minichar",
         server_name="localhost",  # for requests without a Host header
-        threads=threads,
         connection_limit=connections,
         cleanup_interval=CLEANUP_INTERVAL,
         log_socket_errors=False,
@@ -116,7 +114,15 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     )
     info = (sock.family, sock.type, sock.proto, sock.getsockname())
     application = behind_proxy(app, proxy) if proxy else app
-    return Server(application, map={}, _sock=sock, sockinfo=info, adj=options, bind_socket=False)
+    return Server(
+        application,
+        map={},
+        _sock=sock,
+        dispatcher=Threads(threads),
+        adj=options,
+        sockinfo=info,
+        bind_socket=False,
+    )
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -1,0 +1,113 @@
+"""Threads that handle requests: started when they are needed, and ended when they are not.
+
+By default, glibc caches up to 230 KiB of freed blocks for each thread (64 sizes, 7 blocks of each). The pool
+of Waitress has a fixed number of threads and uses them in turn. After a crowd has left, its hundreds of
+threads would still keep tens of megabytes.
+"""
+
+import logging
+import threading
+from collections import deque
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+IDLE = 5.0
+"""Seconds after which an idle thread ends."""
+
+
+class Task(Protocol):
+    """A connection with a request to handle."""
+
+    def service(self) -> None:
+        """Handle the request."""
+
+    def cancel(self) -> None:
+        """Close the connection."""
+
+
+Inbox = SimpleQueue[Task | None]
+"""The next task of an idle thread, or None to end the thread."""
+
+
+class Threads:
+    """Thread pool that replaces Waitress's task dispatcher.
+
+    A task is given to the thread that has been idle for the shortest time. A thread ends after `IDLE` seconds
+    without a task.
+
+    Parameters
+    ----------
+    most : int
+        Maximum number of threads.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._number = 0
+        self._idle: list[Inbox] = []
+        self._waiting: deque[Task] = deque()
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def add_task(self, task: Task) -> None:
+        """Run a task in an idle thread or a new one, or in the next free one if there are `most` threads."""
+        with self._changed:
+            if self._idle:
+                self._idle.pop().put(task)
+                return
+            self._waiting.append(task)
+            if self._number == self._most:
+                return
+            self._number += 1
+        try:
+            threading.Thread(target=self._run, name="request", daemon=True).start()
+        except RuntimeError:  # the system allows no more threads; the next free one takes the task
+            self._end()
+
+    def shutdown(self, timeout: float) -> None:
+        """Cancel waiting tasks and end all threads, waiting up to `timeout` seconds for them."""
+        with self._changed:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().put(None)
+            while self._waiting:
+                self._waiting.popleft().cancel()
+            self._changed.wait_for(lambda: self._number == 0, timeout)
+
+    def _run(self) -> None:
+        inbox: Inbox = SimpleQueue()
+        while self._run_one(inbox):
+            pass
+        self._end()
+
+    def _run_one(self, inbox: Inbox) -> bool:
+        """Wait for a task and run it. Return False if the thread should end."""
+        task = self._next(inbox)
+        if task is None:
+            return False
+        try:
+            task.service()
+        except BaseException:
+            logging.exception("error while handling a request")
+        return True
+
+    def _next(self, inbox: Inbox) -> Task | None:
+        with self._changed:
+            if self._closed:
+                return None
+            if self._waiting:
+                return self._waiting.popleft()
+            self._idle.append(inbox)
+        try:
+            return inbox.get(timeout=IDLE)
+        except Empty:
+            with self._changed:
+                if inbox in self._idle:
+                    self._idle.remove(inbox)
+                    return None
+            return inbox.get()  # another thread has put a task there since
+
+    def _end(self) -> None:
+        with self._changed:
+            self._number -= 1
+            self._changed.notify_all()
