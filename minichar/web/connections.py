@@ -78,7 +78,7 @@ class Connection(HTTPChannel):
         super().__init__(*arguments, **options)
 
     def service(self) -> None:
-        """Handle a request. Waitress calls this method in a worker thread."""
+        """Handle a request, in a thread of its own."""
         super().service()
         self.waiting_since = time.time()
 
@@ -131,6 +131,7 @@ class Server(TcpWSGIServer):
 
     def maintenance(self, now: float) -> None:
         """Check all deadlines. Waitress calls this method every `cleanup_interval` seconds."""
+        self.task_dispatcher.start_thread()
         for connection in list(self.active_channels.values()):
             connection.check_deadline(now)
 

@@ -31,9 +31,9 @@ MAX_CONNECTIONS = 4096
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
 MIN_STREAMS = 600
-"""Minimum number of threads that may be started for streams."""
+"""The server allows at least this many concurrent streams, whatever `--columns` and `--queue` are."""
 SPARE_THREADS = 64
-"""Number of threads that may be started for requests other than streams."""
+"""Maximum number of threads for other requests."""
 BACKLOG = 1024
 
 
@@ -69,7 +69,7 @@ def serve(
         If the server cannot listen on the given address and port.
     """
     limit_arenas()
-    with on_interrupt(signal.SIG_DFL):  # an exception would leave threads that keep the process alive
+    with on_interrupt(signal.SIG_DFL):  # there is no server to stop yet
         server = listen(app, host, port, streams, proxy)
     try:
         with interruptible():

@@ -1,18 +1,21 @@
 """Threads that handle requests: started when they are needed, and ended when they are not.
 
-By default, glibc caches up to 230 KiB of freed blocks for each thread (64 sizes, 7 blocks of each). The pool
-of Waitress has a fixed number of threads and uses them in turn. After a crowd has left, its hundreds of
-threads would still keep tens of megabytes.
+By default, glibc caches up to about 230 KiB of freed blocks for each thread. The pool of Waitress has a fixed
+number of threads and uses them in turn. After a crowd has left, its hundreds of threads would still keep tens
+of megabytes.
 """
 
 import logging
 import threading
+import time
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 IDLE = 5.0
 """Seconds after which an idle thread ends."""
+LOG_INTERVAL = 60.0
+"""Minimum number of seconds between messages about threads that cannot be started."""
 
 
 class Task(Protocol):
@@ -22,7 +25,7 @@ class Task(Protocol):
         """Handle the request."""
 
     def cancel(self) -> None:
-        """Close the connection."""
+        """Drop the request and let the server close the connection."""
 
 
 Inbox = SimpleQueue[Task | None]
@@ -48,21 +51,39 @@ class Threads:
         self._waiting: deque[Task] = deque()
         self._closed = False
         self._changed = threading.Condition()
+        self._logged = 0.0
 
     def add_task(self, task: Task) -> None:
         """Run a task in an idle thread or a new one, or in the next free one if there are `most` threads."""
         with self._changed:
+            if self._closed:
+                task.cancel()
+                return
             if self._idle:
                 self._idle.pop().put(task)
                 return
             self._waiting.append(task)
-            if self._number == self._most:
+        self.start_thread()
+
+    def start_thread(self) -> None:
+        """Start a thread if a task is waiting for one.
+
+        If the system does not allow another thread, the task waits for the next free one. Call this method
+        regularly, in case there is none.
+        """
+        with self._changed:
+            if not self._waiting or self._number == self._most:
                 return
             self._number += 1
         try:
             threading.Thread(target=self._run, name="request", daemon=True).start()
-        except RuntimeError:  # the system allows no more threads; the next free one takes the task
-            self._end()
+        except (RuntimeError, MemoryError) as error:
+            with self._changed:
+                self._number -= 1
+            now = time.time()
+            if now - self._logged > LOG_INTERVAL:
+                self._logged = now
+                logging.error("cannot start a thread for a request: %s; raise the limit (ulimit -u)", error)
 
     def shutdown(self, timeout: float) -> None:
         """Cancel waiting tasks and end all threads, waiting up to `timeout` seconds for them."""
@@ -70,6 +91,7 @@ class Threads:
             self._closed = True
             while self._idle:
                 self._idle.pop().put(None)
+                self._number -= 1
             while self._waiting:
                 self._waiting.popleft().cancel()
             self._changed.wait_for(lambda: self._number == 0, timeout)
@@ -78,10 +100,9 @@ class Threads:
         inbox: Inbox = SimpleQueue()
         while self._run_one(inbox):
             pass
-        self._end()
 
     def _run_one(self, inbox: Inbox) -> bool:
-        """Wait for a task and run it. Return False if the thread should end."""
+        """Wait for a task and run it. Return False if the thread is no longer in the pool."""
         task = self._next(inbox)
         if task is None:
             return False
@@ -94,6 +115,8 @@ class Threads:
     def _next(self, inbox: Inbox) -> Task | None:
         with self._changed:
             if self._closed:
+                self._number -= 1
+                self._changed.notify_all()
                 return None
             if self._waiting:
                 return self._waiting.popleft()
@@ -104,10 +127,6 @@ class Threads:
             with self._changed:
                 if inbox in self._idle:
                     self._idle.remove(inbox)
+                    self._number -= 1
                     return None
-            return inbox.get()  # another thread has put a task there since
-
-    def _end(self) -> None:
-        with self._changed:
-            self._number -= 1
-            self._changed.notify_all()
+            return inbox.get()  # another thread has put something there since

@@ -274,11 +274,21 @@ def test_is_loopback(host, loopback):
 def test_number_of_heaps_does_not_grow_with_the_number_of_threads():
     """Otherwise, each heap keeps memory that the others cannot use."""
     code = """
-import ctypes, os, signal
+import ctypes, os, signal, threading
 from minichar.web.server import serve
 
+def allocate(barrier):
+    block = bytearray(10_000)
+    barrier.wait()
+    barrier.wait()
+
 def ready(address):
+    barrier = threading.Barrier(17)
+    for _ in range(16):
+        threading.Thread(target=allocate, args=[barrier]).start()
+    barrier.wait()
     ctypes.CDLL(None).malloc_stats()
+    barrier.wait()
     os.kill(os.getpid(), signal.SIGTERM)
 
 serve(lambda environ, start_response: [], "127.0.0.1", 0, 8, ready, lambda: None)

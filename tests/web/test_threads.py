@@ -97,7 +97,7 @@ def test_a_crowd_of_idle_connections_and_streams(start, open_files):
 def test_silent_clients_do_not_block_others(model, monkeypatch):
     """At the limit, the oldest connection without a request is closed, long before its deadline.
 
-    The server accepts connections even if fewer open files are allowed than there are threads.
+    The server accepts connections even if fewer open files are allowed than threads.
     """
     monkeypatch.setattr(server, "allow_open_files", lambda wanted: 60)
     monkeypatch.setattr(connections, "TIMEOUT", 60)
@@ -186,6 +186,20 @@ def test_a_document_waits_for_its_client(model):
         assert connection.recv(12) == b"HTTP/1.1 200"
         time.sleep(0.5)
         assert status(port, *SHORT) == 429
+
+
+def test_request_is_handled_once_a_thread_can_be_started(model, monkeypatch):
+    start, errors = threading.Thread.start, ["can't start new thread"]
+
+    def fail_once(thread):
+        if thread.name == "request" and errors:
+            raise RuntimeError(errors.pop())
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail_once)
+    with server_in_thread(LocalQueue({"toy": model}, columns=1, queue=1, pace=0)) as port:
+        assert status(port, "GET", "/healthz") == 200
+    assert errors == []
 
 
 @pytest.mark.parametrize(("level", "logged"), [("INFO", 1), ("WARNING", 1), ("ERROR", 0)])

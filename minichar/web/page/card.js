@@ -59,8 +59,8 @@ function alternativeElement(i, character, p) {
   return button;
 }
 
-// Place the card below or above the character, beside it if the screen is too low for both, and on a phone in the
-// half of the screen without the character. It never covers the character, which may still be clicked.
+// Place the card below or above the character, or beside it if neither fits, so that a click still reaches the character.
+// On a phone, place it in the half of the screen without the character.
 function place(card, box) {
   const { width, height } = card.getBoundingClientRect();
   const screen = document.documentElement;
