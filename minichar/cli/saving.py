@@ -1,7 +1,7 @@
 """Options of ``minichar train`` for evaluation, checkpoints and output (fields of `Settings`)."""
 
 from minichar.cli.options import PATH, group
-from minichar.text.sizes import FEWEST_VAL_CHUNKS, STEPS_PER_VAL_CHUNK
+from minichar.text.sizes import STEPS_PER_VAL_CHUNK
 from minichar.training.settings import AUTOMATIC, Settings
 
 DEFAULT = Settings()
@@ -38,7 +38,7 @@ SAVING = (
         metavar="N",
         help="Use only the first N validation chunks in each evaluation. "
         f"{AUTOMATIC}: one chunk per {STEPS_PER_VAL_CHUNK} training steps between evaluations "
-        f"(about 10% of the time), but at least {FEWEST_VAL_CHUNKS}. 0: all.",
+        "(about 10% of the time). 0: all.",
     ),
     saving(
         "--checkpoint-every",

@@ -24,8 +24,6 @@ STEPS_PER_VAL_CHUNK = 8
 Evaluating a validation chunk and a training chunk takes about as long as 0.8 training steps, so evaluations
 take at most a tenth of the training time.
 """
-FEWEST_VAL_CHUNKS = 100
-"""Minimum number of validation chunks. With fewer, the loss would depend too much on the choice of chunks."""
 
 
 def choose_dropout(N: int) -> float:
@@ -53,7 +51,7 @@ def choose_embedding(V: int) -> int:
 
 def choose_max_val_chunks(steps: int) -> int:
     """Return the maximum number of validation chunks for evaluations that are `steps` steps apart."""
-    return max(steps // STEPS_PER_VAL_CHUNK, FEWEST_VAL_CHUNKS)
+    return max(1, steps // STEPS_PER_VAL_CHUNK)
 
 
 def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) -> tuple[int, int]:

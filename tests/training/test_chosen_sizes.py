@@ -6,7 +6,6 @@ import pytest
 from toys import TEXT, take, toy_settings
 
 from minichar.errors import MinicharError
-from minichar.text import sizes
 from minichar.training import text as training_text
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
@@ -52,10 +51,9 @@ def test_warmup_suits_the_text_and_is_kept_when_a_run_is_resumed(tmp_path):
     assert resume(fine_tuned.saver.saved[-1], {"warmup": -1}).trainer.settings.warmup == 0.1
 
 
-@pytest.mark.parametrize(("every", "chosen"), [(0, 3), (48, 6), (8, 2)])
+@pytest.mark.parametrize(("every", "chosen"), [(0, 3), (48, 6), (7, 1)])
 def test_the_number_of_validation_chunks_is_chosen_and_stored(every, chosen, tmp_path, monkeypatch):
     monkeypatch.setattr(training_text, "STEPS", 24)
-    monkeypatch.setattr(sizes, "FEWEST_VAL_CHUNKS", 2)
     settings = toy_settings(tmp_path, max_val_chunks=-1, eval_val_every=every, train_frac=0.8, val_frac=0.2)
     run = begin(settings)
     assert run.trainer.settings.max_val_chunks == len(run.trainer.val) == chosen
