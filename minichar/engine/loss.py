@@ -10,13 +10,15 @@ minichar always averages the loss over the N characters, so this is the gradient
 
 from types import ModuleType
 
+import numpy as np
+
 from minichar.devices.backend import Array
 
 Cache = tuple[Array, Array, int]
 
 
 def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Array, Cache]:
-    """Return the loss as a scalar array, and the cache for `backward`.
+    """Return the loss as a scalar array in double precision, and the cache for `backward`.
 
     The probabilities overwrite the logits to save memory: with a large vocabulary, the logits are by
     far the largest arrays in a chunk.
@@ -39,7 +41,8 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
     p = xp.exp(logits, out=logits)  # (V, m·B)
     total = p.sum(axis=0)  # (m·B,)
     xp.divide(p, total, out=p)
-    return (xp.log(total) - target_logits).sum() / N, (p, targets, N)
+    double = np.promote_types(logits.dtype, "float64")
+    return (xp.log(total) - target_logits).sum(dtype=double) / N, (p, targets, N)
 
 
 def backward(xp: ModuleType, cache: Cache) -> Array:

@@ -78,8 +78,8 @@ class TrainingStep:
         self.optimiser = RMSprop(parameters, settings.decay_rate)
         self.chunk = self.backend.zeros((2, T, own), "int64")  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
-        self.loss = self.backend.zeros((), parameters.dtype)
-        self.total = self.backend.zeros((), "float64")  # float32 would lose precision in a long sum
+        self.loss = self.backend.zeros((), "float64")
+        self.total = self.backend.zeros((), "float64")
         self.worst = self.backend.zeros((), parameters.dtype)
         self.limit = self.backend.zeros((), parameters.dtype)
         self.limit[...] = float(np.finfo(parameters.dtype).max)

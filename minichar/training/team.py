@@ -57,8 +57,12 @@ class Team:
         """Return whether `average` runs entirely on the device. All ranks must call this method."""
         return True
 
-    def average(self, share: float, backend: Backend, *arrays: Array) -> None:
-        """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
+    def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
+        """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`."""
+
+    def mean(self, share: float, *values: float) -> tuple[float, ...]:
+        """Return the sum of each value over all ranks, weighted by each rank's `share`."""
+        return values
 
     def largest(self, *values: float) -> tuple[float, ...]:
         """Return the maximum of each value over all ranks."""
@@ -107,15 +111,27 @@ class Ranks(Team):
             self.reducers[backend] = backend.all_reduce(self.comm)
         return self.reducers[backend]
 
-    def average(self, share: float, backend: Backend, *arrays: Array) -> None:
-        """Replace each array with its sum over all ranks, weighted by each rank's `share`."""
-        sent = backend.xp.concatenate([array.ravel() for array in arrays])
-        sent *= share
+    @np.errstate(invalid="ignore")  # the caller checks whether the loss is finite
+    def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
+        """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`.
+
+        They are sent together. If the gradient is in single precision, the loss is split into two parts to
+        keep its precision: the sum of the first parts, which are multiples of 2⁻¹⁰, is exact.
+        """
+        xp, size = backend.xp, gradient.size
+        weighted = share * loss
+        coarse = xp.rint(1024 * weighted) / 1024
+        parts = xp.stack([coarse, weighted - coarse]).astype(gradient.dtype)  # (2,)
+        sent = xp.concatenate([gradient.ravel(), parts])
+        sent[:size] *= share
         received = self.sum(backend, sent)
-        start = 0
-        for array in arrays:
-            array[...] = received[start : start + array.size].reshape(array.shape)
-            start += array.size
+        gradient[...] = received[:size].reshape(gradient.shape)
+        loss[...] = received[size:].sum(dtype=loss.dtype)
+
+    def mean(self, share: float, *values: float) -> tuple[float, ...]:
+        """Return the sum of each value over all ranks, weighted by each rank's `share`."""
+        weighted = self.comm.allgather([share * value for value in values])
+        return tuple(map(sum, zip(*weighted, strict=True)))
 
     def sum(self, backend: Backend, sent: Array) -> Array:
         """Return the sum of an array over all ranks, computed on the device if possible."""

@@ -1,8 +1,5 @@
 """Evaluate the model that is being trained."""
 
-import numpy as np
-
-from minichar.devices.cpu import CPU
 from minichar.model import CharRNN
 from minichar.text.batches import Chunks
 from minichar.training.evaluation import Evaluation, evaluate
@@ -30,7 +27,5 @@ class Validation:
         """Evaluate on the chunks of all processes, starting from a zero state."""
         self.measure.network.reset()
         own = evaluate(self.measure, chunks)
-        losses = np.array([own.loss, own.first, own.last])
-        self.team.average(self.share, CPU, losses)
-        loss, first, last = losses.tolist()
+        loss, first, last = self.team.mean(self.share, own.loss, own.first, own.last)
         return Evaluation(loss, first, last, round(own.characters / self.share))

@@ -13,6 +13,7 @@ from toys import TEXT, history_of, losses_of, toy_settings
 import minichar.training.team as team_module
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
+from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.training import start
 from minichar.training.evaluation import evaluate_part
@@ -52,6 +53,24 @@ def test_in_single_precision_the_losses_differ_by_rounding(tmp_path):
     difference = abs(on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 30))[0] - alone)
     assert difference.max() < 5e-5
     assert np.median(difference) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "losses", [(2.3, 2.7, 3.1), (1e-7, 0.25, 40.0), (2.0, np.nan, 1.0), (2.0, np.inf, 1.0)]
+)
+def test_the_loss_keeps_its_precision_beside_gradients_in_single_precision(losses):
+    def average(team):
+        gradient = np.full((2, 3), losses[team.rank], "float32")
+        loss = np.array(losses[team.rank])
+        team.average(1 / 3, CPU, gradient, loss)
+        return gradient, loss
+
+    for gradient, loss in on_ranks(3, average):
+        np.testing.assert_allclose(gradient, np.full((2, 3), np.mean(losses)), rtol=1e-6)
+        if np.isfinite(losses).all():
+            np.testing.assert_allclose(loss, np.mean(losses), rtol=0, atol=1e-9)
+        else:
+            assert not np.isfinite(loss)
 
 
 def test_all_ranks_have_the_same_weights(tmp_path):
