@@ -194,15 +194,16 @@ class Escaped(click.types.StringParamType):
 
 
 class CellName(OneOf):
-    """Choice of a registered cell, including cells registered after the option is declared."""
+    """Choice of a registered cell, even one registered after the option is declared, or one of `others`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *others: str) -> None:
+        self.others = others
         super().__init__([])
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Names of the cells that are currently registered."""
-        return tuple(models())
+        """`others`, and the names of the cells that are currently registered."""
+        return (*self.others, *models())
 
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:

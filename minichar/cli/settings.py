@@ -12,7 +12,7 @@ from minichar.text.sizes import DROPOUT, LARGE_H, LARGE_V, SHORT, SMALL_H, WARMU
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
-from minichar.training.settings import AUTOMATIC, DTYPES, SPLITS, Settings
+from minichar.training.settings import AUTO, AUTOMATIC, DTYPES, SPLITS, Settings
 from minichar.training.text import STEPS
 
 DEFAULT = Settings()
@@ -88,8 +88,10 @@ OPTIONS = (
     model(
         "--model",
         default=DEFAULT.model,
-        type=CellName(),
-        help="Cell type. lstm has the longest memory; gru is almost as good and faster; rnn is the simplest.",
+        type=CellName(AUTO),
+        help="Cell type. lstm has the longest memory; gru is almost as good and faster; rnn is the simplest. "
+        f"{AUTO}: gru with --layer-norm for texts of up to {SHORT:,} characters with more than {LARGE_V} "
+        "distinct ones (unless --no-layer-norm is specified), otherwise lstm.",
     ),
     model(
         "--rnn-size",

@@ -30,6 +30,7 @@ RECIPES = {
     "laptop": Recipe(
         "a better model in about 75 minutes on one core",
         {
+            "model": "lstm",
             "rnn_size": 384,
             "dropout": 0.35,
             "layer_norm": True,
@@ -42,6 +43,7 @@ RECIPES = {
     "best": Recipe(
         "the lowest loss, in about an hour on two cores",
         {
+            "model": "lstm",
             "rnn_size": 512,
             "dropout": 0.5,
             "max_epochs": 14.0,
@@ -54,6 +56,7 @@ RECIPES = {
     "char-rnn": Recipe(
         "the original char-rnn with its default options",
         {
+            "model": "lstm",
             "rnn_size": 128,
             "gru_reset": "before",
             "dropout": 0.0,
@@ -91,7 +94,10 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
         raise MinicharError(
             Option("recipe"), f" is {name!r}; it must be one of {known}{did_you_mean(name, RECIPES)}"
         )
-    settings = Settings(**{**RECIPES[name].options, **given})
+    values = {**RECIPES[name].options, **given}
+    if values.get("layer_norm") is False:
+        values = {"model": "lstm", **values}  # "auto" may choose layer normalisation
+    settings = Settings(**values)
     check_effect(settings, given)
     return settings
 

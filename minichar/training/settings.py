@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from minichar.checkpoints.history import LARGEST
 from minichar.checks import ABOVE_0, BELOW_1, FILE_NAME, UP_TO_1, at_least, between, check, one_of, rule
-from minichar.engine.config import CellName, DropProbability, GruReset, Size
+from minichar.engine.config import DropProbability, GruReset, Size
+from minichar.engine.registry import models
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import (
@@ -19,8 +20,8 @@ from minichar.training.schedules import (
 
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
-AUTOMATIC = -1
-"""Value that requests an automatic choice for an option. Some options use 0 instead."""
+AUTOMATIC, AUTO = -1, "auto"
+"""Values that request an automatic choice for an option. Some options use 0 instead."""
 FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 RNN_SIZE = rule(
     lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"
@@ -43,13 +44,13 @@ class Settings:
 
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after`
     in epochs, `patience` in evaluations, and `max_time` in minutes. These values request a choice that
-    suits the text (`choose`): 0 for `batch_size`, `seq_length` and `max_epochs`, and -1 for `rnn_size`,
-    `dropout`, `embedding`, `warmup` and `max_val_chunks`. If `eval_val_every` is 0, the interval is
-    chosen automatically (`Timetable`); if `keep` is 0, all checkpoints are kept. `reset_on` is the string
-    that separates documents (`minichar.text.resets`), or empty. `title` is the model's display name, or
-    empty. The defaults are those of the recipe ``quick``. `recipe` only records which recipe was used
-    (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and averaged over
-    the batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
+    suits the text (`choose`): 0 for `batch_size`, `seq_length` and `max_epochs`, -1 for `rnn_size`,
+    `dropout`, `embedding`, `warmup` and `max_val_chunks`, and "auto" for `model`. If `eval_val_every` is 0,
+    the interval is chosen automatically (`Timetable`); if `keep` is 0, all checkpoints are kept. `reset_on`
+    is the string that separates documents (`minichar.text.resets`), or empty. `title` is the model's
+    display name, or empty. The defaults are those of the recipe ``quick``. `recipe` only records which
+    recipe was used (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and
+    averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------
@@ -65,7 +66,7 @@ class Settings:
     split: Annotated[str, one_of(SPLITS)] = "columns"
     train_frac: float = 0.95
     val_frac: float = 0.05
-    model: CellName = "lstm"
+    model: Annotated[str, one_of(lambda: [AUTO, *models()])] = AUTO
     rnn_size: Annotated[int, RNN_SIZE] = AUTOMATIC
     num_layers: Size = 2
     dropout: Annotated[float, FRACTION] = AUTOMATIC

@@ -17,7 +17,7 @@ from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
-from minichar.training.settings import AUTOMATIC, Settings
+from minichar.training.settings import AUTO, AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
 from minichar.training.text import (
     check_text,
@@ -103,7 +103,7 @@ def begin_from(
     """
     for name in ARCHITECTURE:
         wanted, found = getattr(settings, name), getattr(model.config, name)
-        if name in given and wanted not in (found, AUTOMATIC):
+        if name in given and wanted not in (found, AUTOMATIC, AUTO):
             raise MinicharError(
                 Option(name, wanted),
                 " does not match the ",

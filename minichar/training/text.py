@@ -11,6 +11,7 @@ from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.datasets import DATASETS
 from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
 from minichar.text.sizes import (
+    choose_cell,
     choose_dropout,
     choose_embedding,
     choose_max_val_chunks,
@@ -18,7 +19,7 @@ from minichar.text.sizes import (
     choose_sizes,
     choose_warmup,
 )
-from minichar.training.settings import AUTOMATIC, Settings
+from minichar.training.settings import AUTO, AUTOMATIC, Settings
 
 STEPS = 2500
 """Number of training steps if `max_epochs` is 0. Runs longer than an epoch are rounded up to whole epochs.
@@ -48,12 +49,15 @@ def check_text(settings: Settings, path: Path) -> None:
 
 
 def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Settings:
-    """Return the settings with `AUTOMATIC` values and zeros replaced by values that suit the text.
+    """Return the settings with automatic values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
     text is short. A `max_epochs` of 0 becomes the number of epochs in `STEPS` training steps. An `AUTOMATIC`
     `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
     """
+    if settings.model == AUTO:
+        model, layer_norm = choose_cell(len(corpus.ids), len(corpus.vocabulary))
+        settings = replace(settings, model=model, layer_norm=settings.layer_norm or layer_norm)
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
     if settings.rnn_size == AUTOMATIC:
@@ -82,7 +86,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
     """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
-    automatic = {"rnn_size", "warmup", "embedding", "max_val_chunks", "batch_size", "seq_length"}
+    automatic = {"model", "rnn_size", "warmup", "embedding", "max_val_chunks", "batch_size", "seq_length"}
     requested = [name for name in automatic if getattr(settings, name) == getattr(Settings, name)]
     return replace(settings, **{name: getattr(saved, name) for name in requested})
 

@@ -11,7 +11,8 @@ from minichar.errors import MinicharError
 
 WITHOUT_SS = [
     *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
-    *("--batch-size", "3", "--max-epochs", "1", "--eval-val-every", "4", "--sample-every", "0", "--quiet"),
+    *("--batch-size", "3", "--max-epochs", "1", "--sample-every", "0", "--quiet"),
+    *("--eval-val-every", "4", "--max-val-chunks", "0"),
     *("--train-frac", "0.7", "--val-frac", "0.3", "--dropout", "0.2"),
 ]
 TRAIN = [*WITHOUT_SS, "--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"]

@@ -199,7 +199,7 @@ def test_answers_to_options_of_other_programs_are_options():
 
 
 def test_choices_ignore_case_and_suggest_a_similar_name(cli):
-    words = "'lsmt' is not one of 'gru', 'lstm', 'rnn'; did you mean 'lstm'?"
+    words = "'lsmt' is not one of 'auto', 'gru', 'lstm', 'rnn'; did you mean 'lstm'?"
     assert words in cli("train", "--model", "lsmt", status=2).stderr
     words = "did you mean 'tinyshakespeare'?"
     assert words in cli("data", "get", "Shakespeare", status=2).stderr

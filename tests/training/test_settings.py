@@ -20,7 +20,7 @@ def test_the_defaults():
         "split": "columns",
         "train_frac": 0.95,
         "val_frac": 0.05,
-        "model": "lstm",
+        "model": "auto",
         "rnn_size": -1,
         "num_layers": 2,
         "dropout": -1,
