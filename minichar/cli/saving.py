@@ -22,8 +22,7 @@ SAVING = (
         default=DEFAULT.savefile,
         metavar="NAME",
         show_default=False,
-        help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  "
-        "[default: the value of --model]",
+        help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  [default: the cell type]",
     ),
     saving(
         "--eval-val-every",

@@ -90,8 +90,8 @@ OPTIONS = (
         default=DEFAULT.model,
         type=CellName(AUTO),
         help="Cell type. lstm has the longest memory; gru is almost as good and faster; rnn is the simplest. "
-        f"{AUTO}: gru with --layer-norm for texts of up to {SHORT:,} characters with more than {LARGE_V} "
-        "distinct ones (unless --no-layer-norm is specified), otherwise lstm.",
+        f"{AUTO}: gru with --layer-norm for texts of up to {SHORT:,} characters, more than {LARGE_V} of them "
+        "distinct, unless --no-layer-norm is specified; otherwise lstm.",
     ),
     model(
         "--rnn-size",
@@ -136,7 +136,9 @@ OPTIONS = (
     model(
         "--layer-norm/--no-layer-norm",
         default=DEFAULT.layer_norm,
-        help="Normalise the pre-activations of each gate. Epochs take longer, but fewer are needed.",
+        show_default=False,
+        help="Normalise the pre-activations of each gate. Epochs take longer, but fewer are needed.  "
+        "[default: only for the gru chosen by --model auto]",
     ),
     training(
         "--seq-length",

@@ -30,6 +30,7 @@ from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.extras import need
 from minichar.formats.gates import split
+from minichar.formats.state_dict import without_layer_norm
 from minichar.model import CharRNN
 
 OPSET = 17
@@ -50,7 +51,8 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
     form = model.config.cell.onnx
     if form is None:
         raise MinicharError(
-            f"cannot convert to {path}: {model.config.cell.title} has no ONNX counterpart; use .npz"
+            f"cannot convert to {path}: {model.config.cell.title} has no ONNX counterpart; use .npz",
+            *without_layer_norm(model.config),
         )
     onnx = need("onnx", "onnx", str(path))
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:

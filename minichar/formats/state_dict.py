@@ -33,7 +33,7 @@ from minichar.engine.cell import Counterpart
 from minichar.engine.cells import CELLS, models
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.formats.gates import Gates, join, split
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -56,9 +56,15 @@ def torch_form(config: Config, path: Path) -> Counterpart:
         formats = {".npz": True, ".onnx": config.cell.onnx, ".html": config.cell.javascript}
         others = " or ".join(suffix for suffix, supported in formats.items() if supported)
         raise MinicharError(
-            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch counterpart; use {others}"
+            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch counterpart; use {others}",
+            *without_layer_norm(config),
         )
     return form
+
+
+def without_layer_norm(config: Config) -> tuple[str | Option, ...]:
+    """Return the part of an error message that suggests training a model that can be converted."""
+    return (", or train a model with ", Option("layer_norm", False)) if config.layer_norm else ()
 
 
 def shapes(config: Config, form: Counterpart) -> Shapes:

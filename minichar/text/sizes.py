@@ -23,7 +23,7 @@ STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.
 
 Evaluating a validation chunk and a training chunk takes about as long as 0.8 training steps, so evaluations
-take at most a tenth of the training time.
+that are at least this many steps apart take at most a tenth of the training time.
 """
 
 

@@ -17,7 +17,7 @@ class Measurement:
     def __init__(self, network: Network) -> None:
         self.network, self.backend = network, network.parameters.backend
         self.chunk = self.backend.zeros((2, network.T, network.B), "int64")  # (2, T, B): inputs and targets
-        self.loss = self.backend.zeros((), network.parameters.dtype)
+        self.loss = self.backend.zeros((), "float64")
         self.whole_chunk = self.backend.recorded(lambda: self._measure(*self.chunk))
 
     def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from minichar.checks import checked, did_you_mean
 from minichar.errors import MinicharError, Option
-from minichar.training.settings import Settings
+from minichar.training.settings import AUTO, Settings
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
             Option("recipe"), f" is {name!r}; it must be one of {known}{did_you_mean(name, RECIPES)}"
         )
     values = {**RECIPES[name].options, **given}
-    if values.get("layer_norm") is False:
-        values = {"model": "lstm", **values}  # "auto" may choose layer normalisation
+    if values.get("layer_norm") is False and values.get("model", AUTO) == AUTO:
+        values["model"] = "lstm"  # "auto" might choose layer normalisation
     settings = Settings(**values)
     check_effect(settings, given)
     return settings

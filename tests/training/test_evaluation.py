@@ -86,6 +86,17 @@ class TestEvaluate:
         assert result.characters == 12 * B
         np.testing.assert_allclose(network.state, state, atol=1e-12)  # so that the caller can continue
 
+    def test_losses_of_models_in_single_precision_have_double_precision(self, model, generator):
+        inputs, targets = generator.integers(V, size=(2, T, 16))  # each (T, 16)
+        model = CharRNN.new(model.config, VOCABULARY, seed=1, dtype="float32")
+        together = Measurement(model.network(T, 16))(inputs, targets)
+        alone = Measurement(model.network(T, 1))
+        losses = []
+        for k in range(16):
+            alone.network.reset()
+            losses.append(alone(inputs[:, k : k + 1], targets[:, k : k + 1]))
+        assert together == pytest.approx(np.mean(losses), rel=0, abs=1e-8)
+
     def test_evaluation_starts_from_the_state_of_the_network(self, model, generator):
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
         state = generator.uniform(-0.9, 0.9, model.config.state_shape(B))

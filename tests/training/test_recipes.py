@@ -59,6 +59,7 @@ def test_a_sweep_may_try_a_constant_rate():
 def test_without_layer_normalisation_the_cell_is_an_lstm():
     assert settings_from({}).model == settings_from({"layer_norm": True}).model == "auto"
     assert settings_from({"layer_norm": False}).model == "lstm"
+    assert settings_from({"layer_norm": False, "model": "auto"}).model == "lstm"
     assert settings_from({"layer_norm": False, "model": "gru"}).model == "gru"
 
 
