@@ -24,7 +24,8 @@ from minichar.training.settings import AUTO, AUTOMATIC, Settings
 STEPS = 2500
 """Number of training steps if `max_epochs` is 0. Runs longer than an epoch are rounded up to whole epochs.
 
-If `eval_val_every` is 0, `max_val_chunks` is chosen as if there were one evaluation every `STEPS` steps.
+If `eval_val_every` is 0, `max_val_chunks` is chosen as if there were one evaluation per epoch or, if an epoch
+is longer than `STEPS` steps, every `STEPS` steps.
 """
 
 
@@ -67,9 +68,6 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
         settings = replace(settings, warmup=warmup)
     if settings.embedding == AUTOMATIC:
         settings = replace(settings, embedding=choose_embedding(len(corpus.vocabulary)))
-    if settings.max_val_chunks == AUTOMATIC:
-        most = choose_max_val_chunks(settings.eval_val_every or STEPS)
-        settings = replace(settings, max_val_chunks=most)
 
     def split(B: int, T: int) -> Split:
         return _split(corpus, replace(settings, batch_size=B, seq_length=T))
@@ -78,8 +76,12 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     sizes = choose_sizes(len(corpus.ids), B, T, lambda B, T: split(B, T).left_out)
     fitting = split(*sizes)  # reduced if the text is short
     settings = replace(settings, batch_size=B or fitting.B, seq_length=T or fitting.T)
+    epoch = len(_split(corpus, settings).train)
+    if settings.max_val_chunks == AUTOMATIC:
+        most = choose_max_val_chunks(settings.eval_val_every or min(STEPS, epoch))
+        settings = replace(settings, max_val_chunks=most)
     if not settings.max_epochs:
-        epochs = STEPS / len(_split(corpus, settings).train)
+        epochs = STEPS / epoch
         settings = replace(settings, max_epochs=float(ceil(epochs)) if epochs > 1 else epochs)
     return settings
 
