@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from .draw import BLUE, INK, ORANGE, figure
 
-FLOPS = 60e9
+FLOPS = 100e9
 """Operations per second of a single-threaded rank, as measured by ``docs/measured/ranks.py`` for H = 256."""
 NETWORKS = {"10 Gbit/s": (1.25e9, BLUE), "1 Gbit/s": (0.125e9, ORANGE)}
 """Bytes per second between machines with one rank each."""
