@@ -53,6 +53,15 @@ class CharRNN:
         initialise(config, parameters, host_generator(seed))
         return cls(config, vocabulary, parameters)
 
+    def on(self, backend: Backend) -> Self:
+        """Return a copy of the model on another device, or the model itself if it is already there."""
+        here = self.parameters
+        if here.backend is backend:
+            return self
+        there = Parameters(here.shapes, here.dtype, backend)
+        there.flat[...] = backend.to_device(here.backend.to_host(here.flat))
+        return replace(self, parameters=there)
+
     def exact(self) -> Self:
         """Return a slower, batch-invariant model: the output for a sequence is the same in any batch."""
         plain = self.without_embedding()

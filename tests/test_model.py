@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from minichar import CharRNN, Vocabulary
+from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.engine.config import Config
 
 
@@ -19,6 +20,16 @@ def test_initial_weights():
     )
     assert abs(model.parameters["readout.W"]).max() < 0.08
     assert (model.parameters.flat != new(seed=2).parameters.flat).any()
+
+
+def test_copy_on_another_device():
+    model, other = new(), NumPyBackend()
+    assert model.on(CPU) is model
+    there = model.on(other)
+    assert there.parameters.backend is other
+    assert there.parameters.dtype == "float64"
+    assert not np.shares_memory(there.parameters.flat, model.parameters.flat)
+    np.testing.assert_array_equal(there.parameters["readout.W"], model.parameters["readout.W"])
 
 
 def test_summary():

@@ -19,6 +19,7 @@ from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.cli.log import Log
 from minichar.cli.stopping import write_at_once
+from minichar.devices.cpu import CPU
 from minichar.errors import Option, counted
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
@@ -197,7 +198,8 @@ class Report:
     def show_sample(self) -> None:
         """Print a line of generated text."""
         self.sampled = True
-        text = "".join(generate(self.trainer.model, SAMPLE_LENGTH, seed=self.trainer.iteration))
+        model = self.trainer.model.on(CPU)  # for a single sample, the CPU is faster than a GPU
+        text = "".join(generate(model, SAMPLE_LENGTH, seed=self.trainer.iteration))
         self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
         self.speed.restart()
 

@@ -90,7 +90,7 @@ def search_text(
 
 
 def _column(axis: Axis, width: int) -> list[str]:
-    """Return the rows of an axis, with its tick labels and the letters of the trials."""
+    """Return the lines of text that draw one axis, with its tick labels and the letter of each trial."""
     rows = [round((1 - height) * (HEIGHT - 1)) for height in axis.heights()]
     ticks = {round((1 - height) * (HEIGHT - 1)): text for height, text in axis.ticks().items()}
     cells = []

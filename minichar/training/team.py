@@ -100,6 +100,7 @@ class Ranks(Team):
     def __init__(self, comm: Any) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self.reducers: dict[Backend, Callable[[Array, Array], None] | None] = {}
+        self.buffers: dict[tuple[Backend, int, str], tuple[Array, Array]] = {}
 
     def on_device(self, backend: Backend) -> bool:
         """Return whether `average` runs entirely on the device. All ranks must call this method."""
@@ -121,28 +122,36 @@ class Ranks(Team):
         xp, size = backend.xp, gradient.size
         weighted = share * loss
         coarse = xp.rint(1024 * weighted) / 1024
-        parts = xp.stack([coarse, weighted - coarse]).astype(gradient.dtype)  # (2,)
-        sent = xp.concatenate([gradient.ravel(), parts])
-        sent[:size] *= share
-        received = self.sum(backend, sent)
+        sent, received = self.buffer(backend, size + 2, str(gradient.dtype))  # (size + 2,) each
+        xp.multiply(gradient.ravel(), share, out=sent[:size])
+        sent[size:] = xp.stack([coarse, weighted - coarse])
+        self.sum(backend, sent, received)
         gradient[...] = received[:size].reshape(gradient.shape)
         loss[...] = received[size:].sum(dtype=loss.dtype)
+
+    def buffer(self, backend: Backend, size: int, dtype: str) -> tuple[Array, Array]:
+        """Return arrays to send and to receive, which are reused: mapping the pages of new ones takes time."""
+        key = backend, size, dtype
+        if key not in self.buffers:
+            self.buffers[key] = backend.zeros((size,), dtype), backend.zeros((size,), dtype)
+        return self.buffers[key]
 
     def mean(self, share: float, *values: float) -> tuple[float, ...]:
         """Return the sum of each value over all ranks, weighted by each rank's `share`."""
         weighted = self.comm.allgather([share * value for value in values])
         return tuple(map(sum, zip(*weighted, strict=True)))
 
-    def sum(self, backend: Backend, sent: Array) -> Array:
-        """Return the sum of an array over all ranks, computed on the device if possible."""
+    def sum(self, backend: Backend, sent: Array, received: Array) -> None:
+        """Set `received` to the sum of `sent` over all ranks, computed on the device if possible."""
         if (all_reduce := self.reducer(backend)) is not None:
-            received = backend.xp.empty_like(sent)
             all_reduce(sent, received)
-            return received
-        on_host = backend.to_host(sent)
-        total = np.empty_like(on_host)
-        self.comm.Allreduce(on_host, total)
-        return backend.to_device(total)
+        elif isinstance(sent, np.ndarray):
+            self.comm.Allreduce(sent, received)
+        else:
+            on_host = backend.to_host(sent)
+            total = np.empty_like(on_host)
+            self.comm.Allreduce(on_host, total)
+            received[...] = backend.to_device(total)
 
     def largest(self, *values: float) -> tuple[float, ...]:
         """Return the maximum of each value over all ranks."""

@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 from devices import open_device
 
-from minichar.cli import main
+from minichar.cli import main, report
+from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 
 WITHOUT_SS = [
@@ -51,6 +52,18 @@ def device(request, monkeypatch):
 @pytest.fixture
 def shown(device):
     return device if device == "cpu" else f"{device}:0"
+
+
+def test_samples_during_training_are_generated_on_the_cpu(run, device, monkeypatch):
+    used = []
+
+    def generate(model, length, seed):
+        used.append(model.parameters.backend)
+        return "ab"
+
+    monkeypatch.setattr(report, "generate", generate)
+    run(*(argument for argument in TRAIN if argument != "--quiet"), "--sample-every", "1", "--device", device)
+    assert set(used) == {CPU}
 
 
 def test_train_sample_and_eval_use_the_device(run, device, shown):

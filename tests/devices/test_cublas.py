@@ -22,6 +22,17 @@ def gpu():
     return open_double()
 
 
+def test_library_is_the_one_that_cuda_pathfinder_finds(monkeypatch):
+    pathfinder = pytest.importorskip("cuda.pathfinder")
+    found = {"cublas": pathfinder.LoadedDL("/cuda/libcublas.so.12", False, 0, "test")}
+    opened = []
+    monkeypatch.setattr(pathfinder, "load_nvidia_dynamic_lib", found.__getitem__)
+    monkeypatch.setattr(cublas.ctypes, "CDLL", opened.append)
+    cublas.load_library()
+    assert opened == ["/cuda/libcublas.so.12"]
+    assert "cublas" in pathfinder.SUPPORTED_NVIDIA_LIBNAMES
+
+
 W = slice(None), slice(None)
 LAYOUTS = {
     "whole": (lambda W, s: (W, s)),

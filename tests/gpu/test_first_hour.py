@@ -30,6 +30,12 @@ def sections(monkeypatch, **replaced):
     monkeypatch.setattr(first_hour.Plan, "sections", lambda plan, backend: replaced)
 
 
+def test_sizes_on_a_gpu():
+    plan = first_hour.Plan()
+    assert plan.sizes == (128, 256, 512, 1024)
+    assert (plan.chunk, plan.steps) == (50, 50)
+
+
 def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     path = tmp_path / "first_hour.json"
     assert main(["--dry", "--json", str(path)]) == 0
