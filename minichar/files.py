@@ -146,7 +146,7 @@ def locking(path: Path, wait: bool = True) -> Iterator[bool]:
     ----------
     path : Path
     wait : bool
-        Whether to wait for a lock that another process holds. If False, yield False in this case.
+        Whether to wait if another process holds the lock. If False, yield False instead of waiting.
 
     Raises
     ------

@@ -103,7 +103,7 @@ class CharRNN:
         path = origin.get("path") if isinstance(origin, dict) else None
         if not isinstance(path, str):
             return ""
-        name = PureWindowsPath(path)  # also splits at slashes
+        name = PureWindowsPath(path)  # also splits at forward slashes
         shown = name.parent.name if name.stem == "input" and name.parent.name else name.stem
         return shown[:MAX_TITLE] if shown.isprintable() else ""
 
@@ -126,5 +126,5 @@ class CharRNN:
         return find_resets(ids, self.vocabulary.encode(self.reset_on))
 
     def network(self, T: int, B: int) -> Network:
-        """Return a network that uses these weights, with buffers for `T` time steps of `B` sequences."""
+        """Return a network with the model's weights and with buffers for `T` time steps of `B` sequences."""
         return Network(self.config, self.parameters, T, B)

@@ -82,7 +82,7 @@ def encode(text: str) -> np.ndarray:
 
 
 def train(generator: np.random.Generator) -> Parameters:
-    """Train an LSTM layer and return the parameters."""
+    """Train an LSTM layer and return its parameters."""
     ids = encode(random_text(generator, B * (T * STEPS + 1))).reshape(B, -1).T  # (T·STEPS + 1, B)
     config = Config(len(ALPHABET), "lstm", H, num_layers=1)
     parameters = Parameters(config.shapes(), "float64")

@@ -1,4 +1,4 @@
-"""Data flow of a training step and of generation."""
+"""Data flow in a training step and during generation."""
 
 from matplotlib.axes import Axes
 

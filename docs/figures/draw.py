@@ -39,7 +39,7 @@ STYLE = {
 def figure(draw: Callable[..., None], width: float, height: float, name: str, rows: int = 1) -> None:
     """Create a figure of `width` × `height` inches, draw on its axes with `draw`, and save ``name.svg``.
 
-    `draw` is called with one argument per row of axes. The rows share their x-axis.
+    `draw` is called with one argument per row of axes. The rows share an x-axis.
     """
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), layout="constrained")

@@ -1,4 +1,4 @@
-"""Training and validation losses on a short excerpt of Python's help text, with and without dropout.
+"""Training and validation losses on a short excerpt from Python's help text, with and without dropout.
 
 The run without dropout overfits. Training takes a few seconds. The script also writes ``inside.html``,
 which shows the units of the model trained with dropout.

@@ -11,7 +11,7 @@ def main() -> None:
 
 
 def draw(ax: Axes) -> None:
-    """Draw forward arrows left of backward arrows, and the path without a gradient as a dashed line."""
+    """Draw forward arrows to the left of backward arrows, and the path without a gradient dashed."""
     canvas(ax, 12, 9.2)
     before, after = 2.6, 9.4
     inputs, states, outputs, losses = 0.7, 3.2, 5.7, 8.0
@@ -26,7 +26,7 @@ def draw(ax: Axes) -> None:
     arrow(ax, (after - 1.5, states - 0.2), (before + 1.5, states - 0.2), ORANGE)
     ax.text(before, inputs, "x from the text", ha="center", va="center_baseline")
     ax.text(after, inputs, "x = onehot(k)", ha="center", va="center_baseline")
-    # The choice.
+    # The sampled character.
     top, bottom = outputs + 0.2, inputs + 0.2
     path(ax, (before + 1.7, top), (6.9, top), (6.9, bottom), (7.6, bottom), colour=GREEN)
     ax.text(5.7, outputs + 0.65, "k ~ p", ha="center")

@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def draw(ax: Axes) -> None:
-    """Draw the states, their incoming gradients, and each step's term of dw_h."""
+    """Draw the states, their incoming gradients, and each step's contribution to dw_h."""
     h, da = [H_0], [0.0] * (T + 2)  # da_{T+1} is 0
     for x in X:
         h.append(tanh(W_H * h[-1] + W_X * x))

@@ -28,7 +28,7 @@ RATES = """batches => {
         return 20_000 / (performance.now() - begun);
     });
 }"""
-"""Generate 20 characters per batch, as the page does, and return the characters/s of each batch."""
+"""Generate 20 characters per batch, as the page does, and return the speed of each batch in characters/s."""
 
 
 def main() -> None:

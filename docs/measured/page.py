@@ -16,11 +16,11 @@ DOCS = Path(__file__).parents[1]
 NAMES = {"light": "page.png", "dark": "page-dark.png"}
 FIELDS = {"prime": "The class ", "temperature": "0.6", "length": "900", "seed": "7"}
 CHOSEN = 15
-"""Index of the character to hover over, which shows its alternatives."""
+"""Index of the character to hover over in order to show its alternatives."""
 
 
 def take(browser: Browser, address: str, scheme: str) -> None:
-    """Generate text in the page with a light or dark colour scheme, and save a screenshot."""
+    """Generate text on the page in the light or dark colour scheme, and save a screenshot."""
     page = browser.new_page(viewport={"width": 1120, "height": 700}, color_scheme=scheme, locale="en")
     page.goto(address)
     page.click("#more summary")

@@ -68,7 +68,7 @@ class Screen:
         place = f'x="{MARGIN}" y="{y}" textLength="{len(words) * WIDTH:.1f}"'
         delay = f'style="animation-delay: {self.time:.2f}s"'
         self.parts.append(f'<text class="{kind}" {place} {delay}>{escape(words)}</text>')
-        if kind == "generated":  # uncovered from left to right
+        if kind == "generated":  # revealed from left to right
             box = f'x="{MARGIN}" y="{y - 15}" width="{COLUMNS * WIDTH}" height="{HEIGHT}"'
             self.parts.append(f'<rect class="cover" {box} {delay}/>')
         self.time += seconds

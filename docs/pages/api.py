@@ -73,7 +73,7 @@ def public(name: str) -> str:
 
 
 def own_signature(what: Any) -> str:
-    """Return an object's ``__signature__`` as text, because autodoc would otherwise use the source."""
+    """Return an object's ``__signature__`` as text; autodoc would otherwise take it from the source."""
     if not hasattr(what, "__signature__"):
         return ""
     signature = inspect.signature(what)

@@ -160,7 +160,7 @@ def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
     code, start = "", docstring.end_lineno or 0
     for node in body:
         gap = "" if lines[start : start + 1] != [""] else "\n"
-        piece = "\n".join(lines[start : node.end_lineno]).strip("\n")  # with the comment above it
+        piece = "\n".join(lines[start : node.end_lineno]).strip("\n")  # including the comment above it
         start = node.end_lineno or start
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             found += [(None, code)] if code else []

@@ -19,13 +19,13 @@ FOREVER = 10**13
 class Progress:
     """Context manager that shows the epoch, losses, speed and remaining time.
 
-    On a terminal, one line is updated in place. Otherwise, a line is printed at each evaluation, and every
+    On a terminal, one line is updated in place. Otherwise, a line is printed after each evaluation, and every
     `INTERVAL` seconds between evaluations.
 
     Parameters
     ----------
     run : Run
-        The training run. Its notes are printed before any progress.
+        The training run. Its notes are printed before the first progress line.
     """
 
     def __init__(self, run: Run) -> None:

@@ -54,7 +54,7 @@ def describe(work: Work) -> str:
 
 
 def device_of(torch: Any, work: Work) -> Any:
-    """Return the corresponding PyTorch device, or the CPU for OpenCL, which PyTorch does not support."""
+    """Return the PyTorch device for a benchmark, or the CPU for OpenCL, which PyTorch does not support."""
     return torch.device(work.device.replace("gpu", "cuda") if work.on_gpu else "cpu")
 
 

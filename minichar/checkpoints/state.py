@@ -27,7 +27,7 @@ class Progress:
     device : str
         Kind of device: ``cpu``, ``gpu`` or ``opencl``.
     random : dict
-        State of the random generator for dropout masks and scheduled sampling.
+        State of the random number generator for dropout masks and scheduled sampling.
 
     Raises
     ------

@@ -95,7 +95,7 @@ def read_lesson(path: Path) -> Lesson:
 
 
 def get_lesson(name: str) -> Lesson:
-    """Return the lesson with the number `name` (such as ``7`` or ``07``), or with `name` in its heading.
+    """Return the lesson whose number is `name` (such as ``7`` or ``07``) or whose heading contains `name`.
 
     Raises
     ------

@@ -16,7 +16,7 @@ def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
 
 
 def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
-    """Raise a usage error, with the option's name and `why`, if the user specified one of the options."""
+    """Raise a usage error with the option's name and `why` if the user specified any of the options."""
     for name in given_by_user(ctx, names):
         raise click.UsageError(f"{Option(name).flag} {why}")
 

@@ -18,15 +18,15 @@ from minichar.training.events import Event
 from minichar.training.team import ALONE, Ranks, Team
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Environment variables with the number of processes, as set by MPICH, Open MPI and Slurm."""
+"""Environment variables that contain the number of processes, as set by MPICH, Open MPI and Slurm."""
 RANKS = ("PMI_RANK", "PMIX_RANK")
 """Environment variables that are set in every process of an MPI job, even if the job has only one process."""
 GRACE = 1.0
 """If all ranks fail within this many seconds, they are assumed to have failed for the same reason. If MPI is
-missing, the other processes give the first this much time to report its error."""
+missing, the other processes give the first process this much time to report its error."""
 FORWARD = 0.3
 """Seconds between reporting an error and aborting the job. MPICH's launcher may lose the output of a job that
-is aborted at once."""
+is aborted immediately."""
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def all_ranks() -> Iterator[Team]:
     """Yield the team: all processes of this MPI job or, outside of MPI, this process alone.
 
     If all ranks raise an error, for example because a file is missing, rank 0 reports it. If only some ranks
-    do, the job is aborted, because the others would wait forever.
+    do, the job is aborted, because the others would otherwise wait forever.
 
     Raises
     ------

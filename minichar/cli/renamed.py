@@ -90,7 +90,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
     ----------
     typed : sequence of str
     options : collection of str
-        The command's options, such as ``--rnn-size``, and an empty string if the command has an argument.
+        The command's options, such as ``--rnn-size``, and an empty string if the command takes an argument.
     """
     words, renamed, dropped, unknown = result = Translation([], [], [], [])
     rest = list(typed)

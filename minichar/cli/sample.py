@@ -185,9 +185,9 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
 
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
-    """Print several samples when all are complete, each followed by a blank line."""
+    """Print several samples once all are complete, each followed by a blank line."""
     steps, hidden = generate_many(model, num_samples, **options), quiet or not sys.stderr.isatty()
-    total = options["length"] + 1  # the last step completes possible stop strings
+    total = options["length"] + 1  # the last step flushes possible stop-string prefixes
     with click.progressbar(steps, total, "generating", file=sys.stderr, hidden=hidden) as bar:
         samples = list(zip(*bar, strict=True))
     for i, pieces in enumerate(samples, start=1):

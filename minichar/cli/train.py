@@ -165,7 +165,7 @@ def save_stdin(directory: Path) -> Path:
     Raises
     ------
     MinicharError
-        If standard input is empty, or the file cannot be written or already contains another text.
+        If standard input is empty, or the file cannot be written or already contains different text.
     """
     if sys.stdin.isatty():
         click.echo("reading the text from standard input; press Ctrl-D to finish", err=True)

@@ -102,7 +102,7 @@ class Backend(ABC):
         `W` is ``(G, V)``, `ids` is ``(m, B)`` and `out` is ``(m, G, B)``. The ids are not checked.
         """
         for ids_t, out_t in zip(ids, out, strict=True):
-            self.xp.take(W, ids_t, axis=1, out=out_t, mode="clip")  # by default, NumPy copies `out`
+            self.xp.take(W, ids_t, axis=1, out=out_t, mode="clip")  # by default, NumPy buffers `out`
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
@@ -160,7 +160,7 @@ class Backend(ABC):
         return None
 
     def tf32_note(self, dtype: str) -> str:
-        """Return why TF32 does not affect matrix products of a dtype, or an empty string if it does."""
+        """Return the reason why TF32 does not affect matrix products of a dtype, or "" if it does."""
         if not self.tf32:
             return f"TF32 has no effect on device {self.name}: it requires an NVIDIA GPU, Ampere or newer"
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"

@@ -50,7 +50,7 @@ REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
 
 
 def load_library() -> Any:
-    """Load the cuBLAS library that CuPy uses. If this fails, any type of exception can be raised."""
+    """Load the cuBLAS library that CuPy uses. This can raise any type of exception."""
     pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 

@@ -98,7 +98,7 @@ class CuPyBackend(Backend):
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
-        @cache  # CuPy caches kernels too, but only by the dtypes and dimensions of the arrays
+        @cache  # CuPy also caches kernels, but keyed only by the dtypes and ndims of the arrays
         def kernel_for(nesting: Nesting, written: tuple[int, ...]) -> tuple[Function, dict[str, Any]]:
             traced: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Describe and benchmark each device on this machine, or report why the device is not available."""
+"""Describe and benchmark each device on this machine, or report why it is not available."""
 
 import platform
 import shutil
@@ -55,7 +55,7 @@ def examine(folder: str = ".") -> Iterator[Finding]:
 
 
 def examine_kind(kind: str) -> Iterator[Finding]:
-    """Yield a finding for each device of this kind, or a single one with the reason if there is no device."""
+    """Yield a finding for each device of this kind, or a single one that states why there is none."""
     for number in count():
         name = f"{kind}:{number}" if number else kind
         try:

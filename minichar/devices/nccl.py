@@ -25,7 +25,7 @@ def open_nccl(
     index : int
         Index of this rank's GPU.
     captures : bool
-        Whether this rank captures its steps as CUDA graphs. For NCCL, either all ranks must do so or none.
+        Whether this rank captures its steps as CUDA graphs. NCCL requires that all ranks or none do so.
     comm : mpi4py.MPI.Comm
 
     Returns
@@ -54,7 +54,7 @@ def open_nccl(
     except Exception as error:  # for example, the network interface is unusable
         remedy = "set NCCL_DEBUG=INFO to see the cause"
         raise unusable(f"gpu:{index}", "NCCL cannot connect the GPUs", error, remedy) from error
-    # Keep the communicator alive even when Python exits: destroying it would wait for all graphs that use it.
+    # Keep the communicator alive even at exit: destroying it would wait for all graphs that use it.
     pythonapi.Py_IncRef(py_object(communicator))
 
     def all_reduce(sent: Array, received: Array) -> None:

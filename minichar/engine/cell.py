@@ -8,8 +8,8 @@ A cell is a pair of pure functions, ``forward`` and ``backward``, for one time s
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
 If the second matrix product depends on the result of the first, the cell has two pairs of functions, each in
-its own `Stage`. The first stage returns the state that the second product multiplies, followed by the other
-arguments of the second stage.
+its own `Stage`. The first stage returns the state for the second product, followed by the other arguments of
+the second stage.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ class Product:
     gates : str
         One letter per gate, in row order.
     reads_state, reads_x : bool
-        Whether the product uses the hidden state and the layer's input, respectively. In a second
+        Whether the product uses the hidden state and the layer's input, respectively. In the second
         stage, the first result of the first stage is used instead of the hidden state.
     """
 
@@ -50,7 +50,7 @@ class Stage:
         Exactly one product must have ``reads_state=True``.
     forward : callable
         ``forward(xp, *a, *passed) -> *results, cache``. `a` contains the matrix products. `passed` contains
-        the states before the step or, in a second stage, the first stage's remaining results.
+        the states before the step or, in the second stage, the first stage's remaining results.
     backward : callable
         ``backward(xp, *dresults, cache) -> *da, *dpassed``.
     cache : str
@@ -72,7 +72,7 @@ class Counterpart:
     name : str
         Class or operator name, such as ``LSTM``.
     gates : str
-        Gate order in the other library, in minichar's letters.
+        Gate order in the other library, written with minichar's gate letters.
     attributes : dict
         Attributes that must be set to obtain the same results.
     """

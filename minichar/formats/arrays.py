@@ -40,7 +40,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     Raises
     ------
     MinicharError
-        If `read_pickle` fails, if there are no arrays, if a name is reserved, duplicate or not printable, or
+        If `read_pickle` fails, if there are no arrays, if a name is reserved, duplicated or not printable, or
         if the values exceed a limit on their number, size or nesting.
     """
 
@@ -85,7 +85,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
 
 
 def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the values in nested containers with their keys, down to one level below `MAX_DEPTH`.
+    """Yield ``(keys, value)`` for each value in nested containers, down to one level below `MAX_DEPTH`.
 
     Each element of each container counts against the budget `elements`.
 

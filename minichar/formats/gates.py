@@ -51,7 +51,7 @@ def rows_of(gates: str, form: Counterpart, H: int) -> np.ndarray:
 
 
 def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: Counterpart) -> Gates:
-    """Return the weights of a layer, numbered from 1, in the layout of `form`."""
+    """Return the weights of a layer in the layout of `form`. Layers are numbered from 1."""
     cell, H, name = config.cell, config.rnn_size, f"layer{layer}."
     D, G = config.vocab_size if layer == 1 else H, len(form.gates) * H
     dtype = weights["readout.W"].dtype
@@ -72,7 +72,7 @@ def split(config: Config, weights: Mapping[str, np.ndarray], layer: int, form: C
 
 
 def join(config: Config, theirs: Gates, layer: int, form: Counterpart, parameters: Parameters) -> None:
-    """Copy a layer, numbered from 1, from the layout of `form` into minichar's parameters.
+    """Copy a layer from the layout of `form` into minichar's parameters. Layers are numbered from 1.
 
     Gates are copied one at a time to save memory. Adding two float16 biases cannot overflow, because
     the sum is stored in a float32 or float64 parameter.

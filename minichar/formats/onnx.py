@@ -4,7 +4,7 @@
     sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
 
 Only an LSTM has c and c_next. The ids are int64, and B and T are dynamic. In the first call, set h and c
-to zero; in later calls, pass the h_next and c_next of the previous call. Each layer is one operator with
+to zero; in later calls, pass h_next and c_next from the previous call. Each layer is one operator with
 W (1, G, D), R (1, G, H) and both biases (1, 2G). The rows are in this gate order:
 
               ONNX        minichar

@@ -2,7 +2,7 @@
 
 Everything except text is parsed by pickletools. Python stores all characters of a string at the width of the
 widest one, so a single emoji quadruples the size of a long ASCII string. The memory for a string is therefore
-charged to the budget before the text is decoded.
+charged to a memory budget before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
 key is therefore converted back to bytes if possible. If it were converted later, each reference to it in the
@@ -95,7 +95,7 @@ class Program(io.BytesIO):
         return codecs.escape_decode(line[1:-2])[0]
 
     def decoded(self, raw: bytes, encoding: str) -> str | bytes:
-        """Decode text to a string if it could be a key, or to bytes if it could be array data."""
+        """Decode text to a string if it could be a dict key, or to bytes if it could be array data."""
         if encoding == "latin-1" and len(raw) > MAX_KEY:
             return raw
         self.memory.spend((width(raw, encoding) - 1) * len(raw))

@@ -2,7 +2,7 @@
 
     cupy._core.core.array(a)            a CuPy array, created from the NumPy array a
     numpy…_reconstruct, numpy.dtype     a NumPy array; BUILD sets its shape, dtype, order and bytes
-    numpy…_frombuffer                   a NumPy array in protocol 5
+    numpy…_frombuffer                   a NumPy array, in pickle protocol 5
     numpy…scalar                        a NumPy scalar
     _codecs.encode, __builtin__.bytes   bytes, in protocols without an opcode for bytes
     collections.OrderedDict             a dict

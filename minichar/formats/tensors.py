@@ -71,7 +71,7 @@ def tensor(
     dtype : str
         A key of `DTYPES`.
     shape : sequence of int
-        Must be valid (`check_shape`).
+        Must be accepted by `check_shape`.
     strides : sequence of int
         One nonnegative stride per axis, in elements.
     offset : int

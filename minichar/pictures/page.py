@@ -15,7 +15,7 @@ from minichar.pictures.activity import read_activity
 from minichar.pictures.traits import correlations, traits
 
 MAX_UNITS = 256
-"""Maximum number of units on a page, to limit its size. Units with the strongest correlations are kept."""
+"""Maximum number of units, to limit the page size. The units with the strongest correlations are kept."""
 
 
 def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:

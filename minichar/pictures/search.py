@@ -45,7 +45,7 @@ class Axis:
         return [(value - low) / (high - low) if high > low else 0.5 for value in values]
 
     def ticks(self) -> dict[float, str]:
-        """Return the tick labels, keyed by position: one per choice, or the lowest and the highest value."""
+        """Return the tick labels, keyed by position: one per choice, or the lowest and highest values."""
         at = dict(zip(self.heights(), self.values, strict=True))
         chosen = at if self.scale == "choices" else {min(at), max(at)}
         return {height: label(at[height]) for height in chosen}

@@ -11,7 +11,7 @@ the same as on the CPU, unless a rounding difference changes a sampled id.
 
 All arrays, including j, have fixed addresses, so that one recorded step can be replayed for every character
 (`Backend.recorded`). With OpenCL, the host samples: OpenCL devices cannot record steps, and when the device
-is a CPU, launching these operations takes longer than copying the logits.
+is a CPU, launching the sampling operations takes longer than copying the logits.
 """
 
 from collections.abc import Iterator, Sequence

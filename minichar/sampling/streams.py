@@ -127,7 +127,7 @@ class Streams:
         self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream, state: State | None = None) -> None:
-        """Add a stream in a new column. It starts from `state`, by default a zero state."""
+        """Add a stream in a new column. It starts from `state` or, by default, a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)

@@ -1,8 +1,8 @@
 """The directory of a sweep and its Optuna study.
 
-    sweep/sweep.json        the plan: options, digest of the text, and name of the study
+    sweep/sweep.json        the plan: options, digest of the training text, and name of the study
     sweep/sweep.db          the study, unless it is stored in another database
-    sweep/sweep.lock        locked while a process opens the study or takes a trial
+    sweep/sweep.lock        locked while a process opens the study or claims a trial
     sweep/trial-0003/       the checkpoints of a trial, and a lock held by the process that trains it
 
 The directory identifies the sweep: every process that uses it contributes trials to the same study.
@@ -50,7 +50,7 @@ class Plan:
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
-        Name of the study, and the database that stores it, without the password. Empty for a new plan.
+        Name of the study, and URL of its database, without the password. Empty for a new plan.
     digest : str
         Digest of the text (`minichar.text.corpus.Corpus`). Empty in old plans.
 
@@ -98,8 +98,8 @@ def read_plan(folder: Path) -> Plan:
 def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
     """Open or create the study in a directory.
 
-    A lock is held while the tables are created, because SQLite reports an error if two processes create them
-    at the same time.
+    A lock is held while the database tables are created, because SQLite reports an error if two processes
+    create them at the same time.
 
     Parameters
     ----------

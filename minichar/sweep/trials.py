@@ -7,7 +7,7 @@
 
 A trial is unfinished if the study lists it as running but no process holds the lock on its directory. The
 operating system releases this lock when the process ends, even if it is killed. A process must hold the
-sweep's lock while it takes a trial, so that two processes cannot take the same one.
+sweep's lock while it claims a trial, so that two processes cannot claim the same one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -185,7 +185,7 @@ class Sweep:
                     run.trainer.stop()
                 yield event
             finished |= run.trainer.iteration >= run.trainer.iterations
-        except Completed:  # killed after the last checkpoint was saved
+        except Completed:  # an earlier process was killed after saving the last checkpoint
             pass
         except (MinicharError, MemoryError) as error:
             if isinstance(error.__cause__, OSError):  # unrelated to the trial, for example a full disk

@@ -105,7 +105,7 @@ class Split:
     how : {"columns", "tail"}
         The split method; see `split_text`.
     left_out : int
-        Number of characters that are neither an input nor a target in any chunk.
+        Number of characters that are neither inputs nor targets in any chunk.
     notes : tuple of str
         Messages for the user, for example about a reduced batch size.
     """
@@ -135,7 +135,7 @@ class _Shares:
         return train, val, total - train - val
 
     def fit(self, N: int, B: int, T: int) -> bool:
-        """Return whether N characters are enough for a training and, if requested, a validation chunk."""
+        """Return whether N characters suffice for a training chunk and, if requested, a validation chunk."""
         if self.how == "columns":
             train, val, _ = self.of(_count_chunks(N, B, T))
         else:

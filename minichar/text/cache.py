@@ -62,8 +62,8 @@ class Cache:
         try:
             if not self.path.is_file():
                 return None
-            # There is at most one id and one code point per byte of text, of at most 4 bytes each, and one
-            # 8-byte offset per file. The header and notes need at most 64 KiB.
+            # Each byte of text yields at most one id and one code point, of at most 4 bytes each. Each file
+            # has one 8-byte offset. The header and notes need at most 64 KiB.
             largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
             # Open the file here: np.load does not close corrupted archives that it opens.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -133,7 +133,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. If it is corrupted, many types of exceptions are possible.
+    """Check and return the ids in an archive. A corrupted archive can raise many types of exceptions.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """

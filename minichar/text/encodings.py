@@ -142,8 +142,8 @@ def _judge_wide(text: str, common: frozenset[str]) -> float:
 def _judge_words(text: str, plausibility: Plausibility) -> float:
     """Return the mean plausibility of the non-ASCII characters.
 
-    If text is decoded with the wrong encoding, there are symbols within words, capitals after lower-case
-    letters, and words that mix alphabets.
+    Text decoded with the wrong encoding contains symbols within words, capitals after lower-case letters, and
+    words that mix alphabets.
     """
     neighbours = zip(" " + text, text, text[1:] + " ", strict=False)
     values = [plausibility(*characters) for characters in neighbours if not characters[1].isascii()]

@@ -36,7 +36,7 @@ def gather(
     Returns
     -------
     ndarray of the given dtype, shape (N,)
-        The temporary file of a memory-mapped array is deleted with the array, or when the process exits.
+        If memory-mapped, its temporary file is deleted when the array is freed or the process exits.
 
     Raises
     ------

@@ -122,8 +122,8 @@ class Source:
             The number of occurrences of each code point is added to this array.
         changes : Counter
             As in `pieces`, but byte-order marks that the decoder removes are also counted. Files that look
-            like web pages are counted under the key "web page", and files that start with a UTF-8 byte-order
-            mark but are read in another encoding under "UTF-8 BOM".
+            like web pages are counted under the key "web page". Files that start with a UTF-8 byte-order mark
+            but are read in another encoding are counted under "UTF-8 BOM".
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Source:
         if counts[0] > before:
             where = f"{self.name!r} contains NUL characters"
             raise self._suggestion(where, self._find_nul()) or MinicharError(f"{where}, so {BINARY}")
-        # Some codecs, such as utf-16 and utf-8-sig, remove the mark themselves.
+        # Some codecs, such as utf-16 and utf-8-sig, remove the byte-order mark themselves.
         start = self._read(0, 1000)
         foreign = start.startswith(codecs.BOM_UTF8) and not self.encoding.startswith("utf-8")
         marked = (

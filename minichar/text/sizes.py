@@ -16,8 +16,8 @@ SMALL_H, LARGE_H = 128, 256
 WARMUP, GATED = 0.1, ("lstm", "gru")
 """Fraction of a run spent on warm-up. The cells in `GATED` do better on short texts without warm-up."""
 LARGE_V, D = 256, 64
-"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`. On short texts with so many
-characters, a GRU with layer normalisation has a lower loss than an LSTM."""
+"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`. On short texts with that many
+distinct characters, a GRU with layer normalisation has a lower loss than an LSTM."""
 
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.

@@ -1,11 +1,11 @@
-"""Convert the files that `minichar.text.datasets` downloads to text."""
+"""Create plain text from the files that `minichar.text.datasets` downloads."""
 
 import hashlib
 import json
 
 
 def poems_text(sources: list[bytes]) -> str:
-    """Convert poems from JSON to plain text: one title or paragraph per line, a blank line between poems."""
+    """Convert poems from JSON to text: one title or paragraph per line, with a blank line between poems."""
     poems = [poem for source in sources for poem in json.loads(source)]
     return "\n\n".join("\n".join([poem["title"], *poem["paragraphs"]]) for poem in poems) + "\n"
 

@@ -60,7 +60,7 @@ def fastest(
 
 
 def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
-    """Return the device that was fastest at these sizes, or the first device if they have not been timed."""
+    """Return the fastest device for these sizes, or the first device if these sizes have not been timed."""
     if len(devices) == 1:
         return devices[0], []
     timing = timings.find(describe_size(config, settings, split), devices)
@@ -70,9 +70,9 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
-    """Return the first device of this kind or, if there is none, the first device.
+    """Return the first device of the given kind or, if there is none, the first device.
 
-    A run can be resumed exactly only on a device of the same type.
+    Exact resumption of a run requires a device of the same kind.
     """
     if len(devices) > 1:
         for device in devices:

@@ -22,7 +22,7 @@ from minichar.text.resets import Resets
 from minichar.training.measurement import Measurement
 
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
-"""Names of the splits, for messages."""
+"""Names of the splits, for use in messages."""
 PARTS = tuple(PART_NAMES)
 BLOCKS = 64
 """Number of blocks that are evaluated at a time (`evaluate_blocks`)."""

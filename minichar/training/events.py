@@ -85,9 +85,9 @@ class Saved:
     ----------
     path : Path
     best : bool
-        Whether it has the lowest validation loss so far. False if the loss was not measured.
+        Whether the checkpoint has the lowest validation loss so far. False if the loss was not measured.
     latest : bool
-        Whether the checkpoint was saved between evaluations and will be overwritten.
+        Whether it was saved between evaluations and will be overwritten.
     """
 
     path: Path

@@ -103,7 +103,7 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
 
 
 def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Raise a `MinicharError` if an option in `given` has no effect with the `settings`."""
+    """Raise a `MinicharError` if an option in `given` has no effect with these `settings`."""
     unused = []
     if settings.data is None:
         unused.append(("encoding", Option("data")))

@@ -10,7 +10,7 @@ SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
 def warmup_steps(total: int, warmup: float) -> int:
-    """Return the number of warm-up steps, a fraction `warmup` of the `total`."""
+    """Return the number of warm-up steps, a fraction `warmup` of `total`."""
     return round(warmup * total)
 
 
@@ -49,8 +49,8 @@ def step_decay(e: int, decay: float, after: int) -> float:
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:
     """Return the teacher-forcing ratio (the probability of using the true character) in epoch `e`.
 
-    The schedules are those of Bengio et al. 2015, section 2.4, with the epoch `e`, counted from 0,
-    as i, and with `minimum` as the lower bound::
+    The schedules are those of Bengio et al. 2015, section 2.4, with i replaced by the epoch `e`,
+    counted from 0, and with `minimum` as the lower bound::
 
         linear              start - decay · e
         exponential         start · k^e                      k = 1 - decay

@@ -130,7 +130,7 @@ class Ranks(Team):
         loss[...] = received[size:].sum(dtype=loss.dtype)
 
     def buffer(self, backend: Backend, size: int, dtype: str) -> tuple[Array, Array]:
-        """Return arrays to send and to receive, which are reused: mapping the pages of new ones takes time."""
+        """Return send and receive buffers, reused because mapping the pages of new ones takes time."""
         key = backend, size, dtype
         if key not in self.buffers:
             self.buffers[key] = backend.zeros((size,), dtype), backend.zeros((size,), dtype)

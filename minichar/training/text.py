@@ -25,7 +25,7 @@ STEPS = 2500
 """Number of training steps if `max_epochs` is 0. Runs longer than an epoch are rounded up to whole epochs.
 
 If `eval_val_every` is 0, `max_val_chunks` is chosen as if there were one evaluation per epoch or, if an epoch
-is longer than `STEPS` steps, every `STEPS` steps.
+is longer than `STEPS` steps, one every `STEPS` steps.
 """
 
 
@@ -53,8 +53,8 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     """Return the settings with automatic values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
-    text is short. A `max_epochs` of 0 becomes the number of epochs in `STEPS` training steps. An `AUTOMATIC`
-    `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
+    text is short. A `max_epochs` of 0 becomes the number of epochs in `STEPS` training steps. The value
+    chosen for `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
     """
     if settings.model == AUTO:
         model, layer_norm = choose_cell(len(corpus.ids), len(corpus.vocabulary))

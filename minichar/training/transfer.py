@@ -44,6 +44,6 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
 
 
 def listed(characters: list[str], most: int = 20) -> str:
-    """Return the first `most` characters, quoted, and the number of any others."""
+    """Return the first `most` characters, quoted, followed by the number of remaining ones, if any."""
     more = f" and {len(characters) - most} more" if len(characters) > most else ""
     return " ".join(repr(character) for character in characters[:most]) + more

@@ -72,7 +72,7 @@ class Completion:
         return self.request.prime if self.form.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
-        """Return the response for a job that has ended, for `minichar.web.parts.encode`."""
+        """Return the response for a job that has ended, as input to `minichar.web.parts.encode`."""
         if update.reason == "error":
             raise InternalServerError(update.error)
         if update.reason not in ("length", "stop"):
@@ -174,7 +174,7 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
-    """Parse a body in the ``Completion`` schema, and return the request and the format of its response.
+    """Parse a body that matches the ``Completion`` schema, and return the request and its response format.
 
     Schema fields that are null are treated as missing. Characters in the prompt that are not in the
     vocabulary are skipped, because clients of OpenAI's API may send any text.

@@ -22,8 +22,8 @@ from minichar.web.errors import error_body
 TIMEOUT = 10.0
 """Maximum time in seconds for a client to send a request, or to receive part of a pending response."""
 MAX_UNSENT = 16 * 1024
-"""Number of unsent bytes at which a response waits for its client. Waitress may keep more: it adds a part of
-the response as a whole, and frees a buffer only when all of it has been sent."""
+"""Number of unsent bytes at which a response waits for its client. Waitress may buffer more: it adds each
+part of the response as a whole, and frees a buffer only when all of it has been sent."""
 LOCK_TIMEOUT = 0.005
 """Maximum number of seconds per poll that the main thread waits for a thread that is sending to a client."""
 SEND_BUFFER = 64 * 1024
@@ -84,7 +84,7 @@ class Connection(HTTPChannel):
 
     def _flush_some_if_lockable(self, do_close: bool = True) -> None:
         # While another thread is sending to this client, the socket is still writable, so Waitress would poll
-        # it again at once, over and over, and delay that thread, which needs the interpreter lock.
+        # it in a tight loop and delay that thread, which needs the interpreter lock.
         if self.outbuf_lock.acquire(timeout=LOCK_TIMEOUT):
             try:
                 super()._flush_some_if_lockable(do_close)

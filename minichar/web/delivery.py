@@ -98,7 +98,7 @@ class Delivery:
     def document(
         self, slot: Slot, request: Request, form: Callable[[Update], dict[str, Any]]
     ) -> flask.Response:
-        """Wait for the job of a request to end, and return its text as a JSON response.
+        """Wait for a request's job to end, and return its text as a JSON response.
 
         Until the response has been sent, its text takes up memory, and the request counts towards its
         client's limit.
@@ -108,7 +108,7 @@ class Delivery:
         slot : Slot
         request : Request
         form : callable
-            Function that converts the text to an argument of `minichar.web.parts.encode`.
+            Function that converts the text to an argument for `minichar.web.parts.encode`.
 
         Raises
         ------

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 ALTERNATIVES = 5
-"""Number of alternatives in a `Detail`, which are the most likely characters."""
+"""Number of alternatives (the most likely characters) in a `Detail`."""
 ROW = 1 + 2 * ALTERNATIVES
 SIZE = 4 * ROW
 """Bytes per character."""

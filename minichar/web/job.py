@@ -134,7 +134,7 @@ class Job:
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
         # Details of the first `_detailed` characters of the text. Mapped memory takes up space only where it
-        # has been written to, and returns to the operating system; freed arrays would fragment the heap.
+        # has been written to, and is returned to the operating system; freed arrays would fragment the heap.
         size = SIZE * request.length if request.alternatives else 0
         self._details: mmap | bytearray = mmap(-1, size) if size else bytearray()
         self._detailed = 0
@@ -210,7 +210,7 @@ class Job:
         return was_read or time.monotonic() - self._ended > KEEP_FOR_READERS
 
     def discard(self) -> None:
-        """Release the text of a job that has ended. Slow readers end with the reason ``closing``."""
+        """Release the text of a job that has ended. Slow readers receive the reason ``closing``."""
         with self._changed:
             self.text, self.error, self._details, self._detailed = "", "", bytearray(), 0
             self.reason = "closing"

@@ -56,12 +56,12 @@ class Jobs:
     def add(self, job: Job) -> str:
         """Add a job and return its id. If necessary, remove jobs that have ended.
 
-        Jobs without a reader are removed first, and the least recently read ones among them.
+        Jobs without a reader are removed first, starting with the least recently read.
 
         Raises
         ------
         Busy
-            If jobs that cannot be removed yet leave too little of the memory budget.
+            If the jobs that cannot yet be removed leave too little of the memory budget.
         """
         job_id = secrets.token_urlsafe(12)
         with self._lock:

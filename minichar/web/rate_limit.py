@@ -12,7 +12,7 @@ from minichar.errors import counted
 from minichar.web.job import ABANDONED_AFTER, Busy
 
 MARGIN = 2.0
-"""Seconds allowed for cancelling an abandoned job, which a worker does after its next check."""
+"""Seconds allowed for cancelling an abandoned job, because a worker does so only after its next check."""
 RETRY_AFTER = 2
 """Seconds after which a rejected client may retry."""
 

@@ -98,7 +98,7 @@ class RedisQueue(JobQueue):
         yield Update("", Details(), after, "closing")
 
     def _most(self, job_id: str) -> int:
-        """Return the maximum number of stream entries of a job to read at a time."""
+        """Return the maximum number of a job's stream entries to read at a time."""
         try:
             return MOST if self.request(job_id).alternatives else MOST_PLAIN
         except (KeyError, Unavailable):
@@ -112,7 +112,7 @@ class RedisQueue(JobQueue):
             return True  # unknown; the subscriber stops the readers if Redis cannot be reached
 
     def leave(self, job_id: str) -> None:
-        """Cancel a job in `ABANDONED_AFTER` seconds, unless a client of any server is reading it."""
+        """Cancel a job after `ABANDONED_AFTER` seconds, unless a client is reading it on any server."""
         if not self._subscriber.has_reader(job_id):
             with suppress(redis.RedisError):
                 self._store.stop_reading(job_id)

@@ -27,11 +27,11 @@ except ImportError:  # on Windows
 MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
 MAX_CONNECTIONS = 4096
-"""Maximum number of connections. Beyond it, the oldest ones without a request in progress are closed."""
+"""Maximum number of connections. Above it, the oldest ones without a request in progress are closed."""
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
 MIN_STREAMS = 600
-"""The server allows at least this many concurrent streams, whatever `--columns` and `--queue` are."""
+"""The server allows at least this many concurrent streams, regardless of `--columns` and `--queue`."""
 SPARE_THREADS = 64
 """Maximum number of threads for other requests."""
 BACKLOG = 1024

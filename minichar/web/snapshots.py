@@ -76,7 +76,7 @@ class Snapshots(ABC):
     def add(self, job: Job, state: State) -> None:
         """Store a snapshot of a job, taken at a multiple of `INTERVAL` characters.
 
-        A job that continues another worker's text is skipped: this worker's might have been different.
+        A job that continues another worker's text is skipped: this worker's output might have been different.
         """
         if not job.published:
             text = job.generated[state.length - INTERVAL : state.length]
@@ -100,7 +100,7 @@ class LocalSnapshots(Snapshots):
         self._lock = threading.Lock()
 
     def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
-        """Store a snapshot under the last of the keys, and remove others if they take up too much memory."""
+        """Store a snapshot under the last of the keys, removing others to stay within the memory budget."""
         with self._lock:
             if not all(key in self._kept for key in keys[:-1]):
                 return  # no job could resume from it

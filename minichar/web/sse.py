@@ -73,7 +73,7 @@ def text_of(request: Request, update: Update) -> dict[str, Any]:
 
 
 def document(request: Request, update: Update) -> dict[str, Any]:
-    """Return the complete text of a job in the ``Document`` schema, for `minichar.web.parts.encode`."""
+    """Return a job's complete text in the ``Document`` schema, as input to `minichar.web.parts.encode`."""
     result = {"model": request.model, "seed": request.seed, "from": request.start, "text": update.text}
     result["reason"] = update.reason
     if request.alternatives:

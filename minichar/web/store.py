@@ -33,7 +33,7 @@ from minichar.web.jobs import KEEP, KEEP_ALTERNATIVES
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are redelivered."""
 UNSEEN_AFTER = 3 * ABANDONED_AFTER
-"""Seconds after which a job is abandoned if no server renews its `seen` key; a busy server may renew late."""
+"""Seconds after which a job is abandoned if no server renews its `seen` key; a busy server may do so late."""
 CONNECTIONS = 32
 """Maximum number of connections in a pool. Threads wait up to `POOL_TIMEOUT` seconds for a free one."""
 POOL_TIMEOUT = 20
@@ -211,7 +211,7 @@ class Store:
             pipeline.execute()
 
     def stop_reading(self, job_id: str) -> None:
-        """Mark a job as abandoned in `ABANDONED_AFTER` seconds, unless another server is reading it."""
+        """Mark a job as abandoned after `ABANDONED_AFTER` seconds, unless another server is reading it."""
         self.client.pexpire(key("seen", job_id), int(1000 * ABANDONED_AFTER))
 
     def abandoned(self, job_ids: Sequence[str]) -> list[str]:
@@ -244,7 +244,7 @@ class Store:
         return [json.loads(text) for text in announcements if text is not None]
 
     def columns(self, model: str) -> int:
-        """Return how many jobs for a model the live workers can run concurrently, in total."""
+        """Return the total number of jobs for a model that the live workers can run concurrently."""
         with_model = (w for w in self.workers() if any(info["name"] == model for info in w["models"]))
         return sum(worker["columns"] for worker in with_model)
 

@@ -13,7 +13,7 @@ from minichar.web.job import ABANDONED_AFTER, READ_TIMEOUT
 from minichar.web.store import Entry, Store
 
 INTERVAL = 0.02
-"""Seconds between reads. Each read returns new text of all jobs with waiting readers."""
+"""Seconds between reads. Each read returns the new text of all jobs with waiting readers."""
 MOST, MOST_PLAIN = 20, 500
 """Maximum number of entries in a batch for jobs with and without alternatives. With them, an entry takes up
 about 6 KB; without, about 0.2 KB."""
@@ -26,8 +26,8 @@ class Inbox:
     Attributes
     ----------
     position : str or None
-        The id of the last entry that the reader knew when it started to wait; None if newer ones have been
-        delivered since.
+        The id of the last entry that the reader received before it started to wait; None if newer ones have
+        been delivered since.
     batches : SimpleQueue
         Lists of new entries. None means that entries can no longer be read: Redis cannot be reached, or the
         thread has stopped.
@@ -48,7 +48,7 @@ class Inbox:
                 break
             if entries is None:
                 return None
-            # Other entries were delivered when the time was up, or for another reader.
+            # Older entries may have been delivered as an earlier wait timed out, or for another reader.
             if new := [entry for entry in entries if number(entry[0]) > number(position)]:
                 return new
         return []

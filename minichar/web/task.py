@@ -9,7 +9,7 @@ from minichar.web.job import Job, Update, pieces
 
 @dataclass(eq=False)
 class Task:
-    """A job, and how much of it has been published.
+    """A job, and how much of its text has been published.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Task:
     notices : list of Update
         Updates to publish before the text.
     failures : int
-        Number of unexpected errors since the job was last published.
+        Number of unexpected errors since the job's text was last published.
     """
 
     job_id: str

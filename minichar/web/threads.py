@@ -1,8 +1,8 @@
 """Threads that handle requests: started when they are needed, and ended when they are not.
 
-By default, glibc caches up to about 230 KiB of freed blocks for each thread. The pool of Waitress has a fixed
-number of threads and uses them in turn. After a crowd has left, its hundreds of threads would still keep tens
-of megabytes.
+By default, glibc caches up to about 230 KiB of freed blocks for each thread. Waitress's pool has a fixed
+number of threads and uses them in turn. After a burst of requests, its hundreds of threads would still hold
+tens of megabytes.
 """
 
 import logging
@@ -69,7 +69,7 @@ class Threads:
         """Start a thread if a task is waiting for one.
 
         If the system does not allow another thread, the task waits for the next free one. Call this method
-        regularly, in case there is none.
+        regularly, in case there are no threads at all.
         """
         with self._changed:
             if not self._waiting or self._number == self._most:
@@ -129,4 +129,4 @@ class Threads:
                     self._idle.remove(inbox)
                     self._number -= 1
                     return None
-            return inbox.get()  # another thread has put something there since
+            return inbox.get()  # another thread has put a task or None there since

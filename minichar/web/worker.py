@@ -36,9 +36,9 @@ TICK = 0.02
 RETRY_DELAY = 0.5
 """Seconds before a failed Redis command is retried."""
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, ConnectionClosed)
-"""Errors that the connection to Redis causes while Redis cannot be reached."""
+"""Exceptions raised while Redis cannot be reached."""
 MAX_ATTEMPTS = 5
-"""Maximum number of attempts to run a job, by all workers, and to publish its text, by one of them."""
+"""Maximum number of attempts by all workers to run a job, and by one of them to publish its text."""
 
 
 @contextmanager
@@ -164,11 +164,11 @@ class Worker:
             self.stopping.wait(RETRY_DELAY)
 
     def _take_share(self, model: str, consumer: Any) -> None:
-        """Take jobs until this worker runs its share of all unfinished jobs, in proportion to its columns.
+        """Take jobs until this worker is running its share of unfinished jobs, in proportion to its columns.
 
         Otherwise, the first worker to poll would take all jobs that arrive at the same time. If a worker
-        does not take its share, for example because it has just died, the others do: while jobs wait, each
-        takes one more every `OVERTIME_INTERVAL` seconds.
+        does not take its share, for example because it has just died, the others do: while jobs are waiting,
+        each takes one more every `OVERTIME_INTERVAL` seconds.
         """
         queue, running = queue_name(model), len(self.tasks[model])
         if not self.store.waiting(queue):
