@@ -32,7 +32,7 @@ RATES = """batches => {
 
 
 def main() -> None:
-    """Print one row per model, with the median and maximum speed of all batches."""
+    """Print one row per model, with the median and maximum speed across batches."""
     with chromium() as browser, TemporaryDirectory() as folder:
         print(f"Chromium {browser.version}\n\n| model | file | characters/s | fastest |\n|---|---|---|---|")
         for name, H in MODELS:

@@ -40,7 +40,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the shortest call time in seconds, because other processes can only slow calls down."""
+    """Return the shortest time per call in seconds. Other processes can only make a call slower."""
 
     def once():
         begun = perf_counter()

@@ -2,7 +2,7 @@
 
 A block becomes a table. Its columns are separated by at least three spaces in the source. Each cell is an
 equation or a comment, and equations are aligned at signs such as ``=``. The backward pass of an equation
-is indented under it. Drawings and columns of numbers are left unchanged.
+is indented under it. Diagrams and columns of numbers are left unchanged.
 """
 
 import re

@@ -94,7 +94,7 @@ def load_mpi() -> Any:
 
 
 def is_first() -> bool:
-    """Return whether this is the first process of its MPI job, judging by environment variables."""
+    """Return whether this is the first process of its MPI job, according to environment variables."""
     return all(os.environ.get(name, "0") == "0" for name in (*RANKS, "OMPI_COMM_WORLD_RANK"))
 
 

@@ -141,7 +141,7 @@ class Linear:
             dh += keep * self.state_gradient(t)
 
     def backward(self, n: int, ids: Array) -> Array | None:
-        """Fill the weight gradients for `n` steps. Return dx ``(n, D, B)``, or None if there is no x.
+        """Compute the weight gradients over `n` steps. Return dx ``(n, D, B)``, or None if there is no x.
 
         `ids` ``(n, B)`` are the input characters of the forward pass. They are used only if `Wx` is given.
         """

@@ -164,7 +164,7 @@ class Network:
         return columns.reshape(-1, self.n, self.B).transpose(1, 0, 2)
 
     def measure(self, feed: Feed, targets: Array) -> Array:
-        """Run a chunk and return its mean loss for `targets` ``(n, B)`` as a scalar array."""
+        """Run the network on a chunk and return its mean loss for `targets` ``(n, B)`` as a scalar array."""
         self.keep_caches(False)
         self.run(feed, len(targets))
         self.keep_caches(True)
@@ -179,7 +179,7 @@ class Network:
             layer.keep_caches(keep)
 
     def learn(self, feed: Feed, targets: Array) -> Array:
-        """Run a chunk, return its mean loss, and fill `gradient` with the gradient of the loss."""
+        """Run the network on a chunk, return its mean loss, and fill `gradient` with the loss gradient."""
         self.run(feed, len(targets))
         loss = self.readout.learn(targets)
         self.backward()

@@ -230,7 +230,7 @@ class Sweep:
 
 
 def check_plan(plan: Plan) -> Corpus:
-    """Return the text of a plan, and check that training accepts the text and all options.
+    """Check that a plan's training text and options are valid, and return the text.
 
     Raises
     ------

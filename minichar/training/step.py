@@ -40,7 +40,7 @@ class TrainingStep:
     model : CharRNN
         Trained in place. With `Settings.ema`, its weights are a running average of `theta`.
     T, B : int
-        Numbers of time steps and sequences in a chunk. `B` includes the sequences of all processes.
+        Number of time steps and number of sequences in a chunk. `B` includes the sequences of all processes.
     settings : Settings
     team : Team, optional
         The processes among which the sequences are divided.

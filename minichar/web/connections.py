@@ -79,6 +79,9 @@ class Connection(HTTPChannel):
 
     def service(self) -> None:
         """Handle a request, in a thread of its own."""
+        if len(self.requests) > 1:
+            # Drop pipelined requests: between two of them, a thread would wait for a slow client.
+            self.requests[0].headers["CONNECTION"] = "close"
         super().service()
         self.waiting_since = time.time()
 

@@ -27,6 +27,6 @@ def return_memory() -> None:
 
 
 def call(name: str, *arguments: int) -> None:
-    """Call a function of the C library, if it exists."""
+    """Call a function of the C library if it is available."""
     with suppress(OSError, AttributeError, TypeError):
         getattr(ctypes.CDLL(None), name)(*arguments)

@@ -86,7 +86,7 @@ class Threads:
                 logging.error("cannot start a thread for a request: %s; raise the limit (ulimit -u)", error)
 
     def shutdown(self, timeout: float) -> None:
-        """Cancel waiting tasks and end all threads, waiting up to `timeout` seconds for them."""
+        """Cancel waiting tasks, end all threads, and wait up to `timeout` seconds until they have ended."""
         with self._changed:
             self._closed = True
             while self._idle:
@@ -129,4 +129,4 @@ class Threads:
                     self._idle.remove(inbox)
                     self._number -= 1
                     return None
-            return inbox.get()  # another thread has put a task or None there since
+            return inbox.get()  # another thread has since put a task or None in the inbox

@@ -1,13 +1,14 @@
 """Load-test the server, and report its response times, errors, memory use and CPU time.
 
-The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, or if the
-server uses more than 300 MB of memory.
+The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, if the server
+uses more than 300 MB of memory or still uses 40 MiB more than at the start one minute after the load, or if
+loading the page among slow clients takes longer than ``--within``.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
     python tests/stress/crowd.py memory cv --clients 48 --seconds 600  the longest texts with alternatives
     python tests/stress/crowd.py memory cv --clients 48 --documents 24 --slow 500   with slow clients as well
-    python tests/stress/crowd.py slow cv --clients 1000 --seconds 60   slow and silent clients
+    python tests/stress/crowd.py slow cv --clients 1000 --seconds 60 --within 1   slow and silent clients
 
 Servers, workers and clients run on this machine and communicate over 127.0.0.1. ``readers`` requires
 redis-server.
@@ -39,6 +40,8 @@ SHORT = LONGEST | {"length": 1000}
 TIMEOUT = 300
 MOST_MEMORY = 300e6
 """Maximum memory use of the server in ``memory``, in bytes."""
+MOST_KEPT = 40
+"""Maximum increase in memory use from the start of ``memory`` to one minute after its load, in MiB."""
 VISIT_EVERY = 0.5
 PART, PAUSE = 2**15, 2.0
 """Number of bytes that a slow client reads at a time, and the time between reads in seconds."""
@@ -136,24 +139,26 @@ async def visit(port, times):
         await asyncio.sleep(VISIT_EVERY)
 
 
-def report(times):
+def report(times, within):
     statuses = dict(Counter(status for _, status in times))
     seconds = sorted(t for t, _ in times)
     median = seconds[len(seconds) // 2]
     print(f"  page and /healthz: median {median:.3f} s, longest {seconds[-1]:.2f} s, statuses {statuses}")
     if set(statuses) != {200}:
         sys.exit("the page or /healthz could not be loaded")
+    if seconds[-1] > within:
+        sys.exit(f"loading the page or /healthz took more than {within:g} s")
 
 
 @contextmanager
-def visitor(port):
+def visitor(port, within=TIMEOUT):
     times = []
     task = asyncio.ensure_future(visit(port, times))
     try:
         yield
     finally:
         task.cancel()
-    report(times)
+    report(times, within)
 
 
 def readers(options):
@@ -215,7 +220,7 @@ def memory(options):
                 await asyncio.sleep(1)
 
     async def run(server):
-        port = port_of(server)
+        port, before = port_of(server), memory_of(server, "VmRSS")
         start = time.monotonic()
         end = start + options.seconds
         reads = [stream] * options.clients + [document] * options.documents + [slow_stream] * options.slow
@@ -229,11 +234,13 @@ def memory(options):
         await asyncio.sleep(rest)
         monitor.cancel()
         now = time.monotonic() - start
-        print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {rest:.0f} s after the end")
-        most = memory_of(server, "VmHWM")
+        after, most = memory_of(server, "VmRSS"), memory_of(server, "VmHWM")
+        print(f"  {now:4.0f} s: {after} MiB, {rest:.0f} s after the end")
         print(f"  maximum: {most} MiB")
         if most * 2**20 > MOST_MEMORY:
             sys.exit(f"the server used more than {MOST_MEMORY / 1e6:.0f} MB")
+        if rest == 60 and after > before + MOST_KEPT:
+            sys.exit(f"after {rest} s, the server still uses {after - before} MiB more than at the start")
         if any(not isinstance(result, asyncio.CancelledError | None) for result in found):
             sys.exit("a client failed")
         if any(status not in (200, 503) for _, status in statuses):
@@ -254,7 +261,7 @@ def slow(options):
     """Load the page while many clients send one byte every two seconds and just as many send nothing."""
 
     async def run(port):
-        with visitor(port):
+        with visitor(port, options.within):
             await asyncio.sleep(options.seconds)
 
     with serve(options.checkpoint) as server:
@@ -318,6 +325,7 @@ def main():
     parser.add_argument("--documents", type=int, default=0, help="clients that read JSON documents slowly")
     parser.add_argument("--slow", type=int, default=0, help="clients that read streams of short texts slowly")
     parser.add_argument("--servers", type=int, default=1)
+    parser.add_argument("--within", type=float, default=TIMEOUT, help="maximum response time, in seconds")
     options = parser.parse_args()
     globals()[options.check](options)
 
