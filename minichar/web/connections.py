@@ -21,6 +21,8 @@ from minichar.web.errors import error_body
 
 TIMEOUT = 10.0
 """Maximum time in seconds for a client to send a request, or to receive part of a pending response."""
+MAX_INCOMPLETE = 32 * 2**20
+"""Maximum number of bytes in incomplete requests. Above it, connections that send more are closed."""
 MAX_UNSENT = 16 * 1024
 """Number of unsent bytes at which a response waits for its client. Waitress may buffer more: it adds each
 part of the response as a whole, and frees a buffer only when all of it has been sent."""
@@ -65,6 +67,8 @@ class Connection(HTTPChannel):
         Time at which the server started waiting for the current request.
     unsent_since : float or None
         Time of the first check that found unsent data; None if the last check found none.
+    incomplete : int
+        Number of bytes received of the current request, until it is complete.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError
@@ -75,12 +79,31 @@ class Connection(HTTPChannel):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.waiting_since = time.time()
         self.unsent_since: float | None = None
+        self.incomplete = 0
         super().__init__(*arguments, **options)
+
+    def received(self, data: bytes) -> bool:
+        """Parse received data. Waitress calls this method in the main thread."""
+        more: bool = super().received(data)
+        request = self.request
+        self._count(request.header_bytes_received + request.body_bytes_received if request else 0)
+        self.will_close |= self.server.incomplete > MAX_INCOMPLETE
+        return more
+
+    def handle_close(self) -> None:
+        """Close the connection. Waitress calls this method in the main thread."""
+        self._count(0)
+        super().handle_close()
+
+    def _count(self, incomplete: int) -> None:
+        self.server.incomplete += incomplete - self.incomplete
+        self.incomplete = incomplete
 
     def service(self) -> None:
         """Handle a request, in a thread of its own."""
-        if len(self.requests) > 1:
-            # Drop pipelined requests: between two of them, a thread would wait for a slow client.
+        with self.requests_lock:  # Waitress holds it until it has added all requests that it has received
+            pipelined = len(self.requests) > 1
+        if pipelined:  # drop the other requests: between two of them, a thread would wait for a slow client
             self.requests[0].headers["CONNECTION"] = "close"
         super().service()
         self.waiting_since = time.time()
@@ -119,6 +142,7 @@ class Server(TcpWSGIServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.stopping = False
+        self.incomplete = 0
         self._resume = self._logged = 0.0
 
     def serve(self) -> None:

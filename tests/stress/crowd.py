@@ -126,13 +126,13 @@ async def generate(port, **fields):
         return "", repr(error)
 
 
-async def visit(port, times):
+async def visit(port, times, within):
     """Load the page and /healthz until cancelled, and record the time and status of each request."""
     while True:
         for path in ("/", "/healthz"):
             start = time.monotonic()
             try:
-                status, _ = await fetch(port, "GET", path, seconds=30)
+                status, _ = await fetch(port, "GET", path, seconds=within)
             except (OSError, TimeoutError, IndexError) as error:
                 status = repr(error)
             times.append((time.monotonic() - start, status))
@@ -153,7 +153,7 @@ def report(times, within):
 @contextmanager
 def visitor(port, within=TIMEOUT):
     times = []
-    task = asyncio.ensure_future(visit(port, times))
+    task = asyncio.ensure_future(visit(port, times, within))
     try:
         yield
     finally:
@@ -325,7 +325,7 @@ def main():
     parser.add_argument("--documents", type=int, default=0, help="clients that read JSON documents slowly")
     parser.add_argument("--slow", type=int, default=0, help="clients that read streams of short texts slowly")
     parser.add_argument("--servers", type=int, default=1)
-    parser.add_argument("--within", type=float, default=TIMEOUT, help="maximum response time, in seconds")
+    parser.add_argument("--within", type=float, default=TIMEOUT, help="maximum response time in slow")
     options = parser.parse_args()
     globals()[options.check](options)
 

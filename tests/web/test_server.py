@@ -250,15 +250,17 @@ def test_resuming_after_a_lost_connection(port, sampled):
     assert first.text + rest.text == sampled(1500)
 
 
-def test_pipelined_requests_are_dropped(port):
+def test_pipelined_requests_are_dropped(model):
     """Between two of them, a thread would wait for a client that reads slowly."""
     ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
-        connection.sendall(3 * ask)
-        with connection.makefile("rb") as answer:
-            text = answer.read().decode()
-    assert text.count("HTTP/1.1 200 OK") == 1
-    assert "\r\nConnection: close\r\n" in text
+    with server_in_thread(LocalQueue({"toy": model}, columns=1, queue=1, pace=0)) as port:
+        for _ in range(2):  # without and with an idle thread
+            with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
+                connection.sendall(3 * ask)
+                with connection.makefile("rb") as answer:
+                    text = answer.read().decode()
+            assert text.count("HTTP/1.1 200 OK") == 1
+            assert "\r\nConnection: close\r\n" in text
 
 
 def test_keep_alive_connection(port):

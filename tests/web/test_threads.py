@@ -110,6 +110,28 @@ def test_silent_clients_do_not_block_others(model, monkeypatch):
         assert closed == sorted(closed, reverse=True)
 
 
+def test_incomplete_requests_take_up_limited_memory(model, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_INCOMPLETE", 120_000)
+    monkeypatch.setattr(connections, "TIMEOUT", 60)
+    head = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
+
+    def closed(connections):
+        return [connection for connection in connections if select.select([connection], [], [], 0)[0]]
+
+    with server_in_thread(LocalQueue({"toy": model}, columns=8, queue=4, pace=5000)) as port:
+        for _ in range(2):  # the bytes of closed connections no longer count
+            with ExitStack() as stack:
+                some = [connect(port, stack) for _ in range(3)]
+                for connection in some[:2]:
+                    connection.sendall(head + 50_000 * b" ")
+                assert status(port, *SHORT) == 200
+                assert closed(some) == []
+                some[2].sendall(head + 50_000 * b" ")
+                wait_for(lambda some=some: closed(some))
+                assert len(closed(some)) == 1
+                assert status(port, *SHORT) == 200
+
+
 def test_too_few_file_descriptors(model, monkeypatch, caplog):
     """An idle connection is closed, and the message is logged once."""
     accept, failures = wasyncore.dispatcher.accept, [OSError(errno.EMFILE, "Too many open files")] * 3
