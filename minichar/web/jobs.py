@@ -61,7 +61,7 @@ class Jobs:
         Raises
         ------
         Busy
-            If the jobs that cannot yet be removed leave too little of the memory budget.
+            If the new job would exceed the memory budget even after all removable jobs are removed.
         """
         job_id = secrets.token_urlsafe(12)
         with self._lock:
