@@ -41,7 +41,7 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
     p = xp.exp(logits, out=logits)  # (V, m·B)
     total = p.sum(axis=0)  # (m·B,)
     xp.divide(p, total, out=p)
-    double = np.promote_types(logits.dtype, "float64")
+    double = np.promote_types(logits.dtype, "float64")  # float32 would round a loss near 2.5 by up to 1.2e-7
     return (xp.log(total) - target_logits).sum(dtype=double) / N, (p, targets, N)
 
 

@@ -87,7 +87,7 @@ class Connection(HTTPChannel):
         more: bool = super().received(data)
         request = self.request
         self._count(request.header_bytes_received + request.body_bytes_received if request else 0)
-        self.will_close |= self.server.incomplete > MAX_INCOMPLETE
+        self.will_close |= self.incomplete > 0 and self.server.incomplete > MAX_INCOMPLETE
         return more
 
     def handle_close(self) -> None:

@@ -132,6 +132,12 @@ def test_incomplete_requests_take_up_limited_memory(model, monkeypatch):
                 assert status(port, *SHORT) == 200
 
 
+def test_complete_requests_are_answered_above_the_limit_for_incomplete_ones(model, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_INCOMPLETE", -1)
+    with server_in_thread(LocalQueue({"toy": model}, columns=1, queue=1, pace=0)) as port:
+        assert status(port, "GET", "/healthz") == 200
+
+
 def test_too_few_file_descriptors(model, monkeypatch, caplog):
     """An idle connection is closed, and the message is logged once."""
     accept, failures = wasyncore.dispatcher.accept, [OSError(errno.EMFILE, "Too many open files")] * 3
