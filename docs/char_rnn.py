@@ -2,7 +2,7 @@
 
 T, B, V, H    time steps and sequences per chunk, distinct characters, hidden units
 x, h, c       input (V, B), hidden state and cell state (H, B): each column is one sequence
-[h; x; 1]     arrays stacked in rows: the row of ones makes the last column of W the bias
+[h; x; 1]     arrays stacked vertically; the row of ones makes the last column of W the bias
 dq            the gradient of the loss with respect to q, with the shape of q
 """
 
@@ -25,7 +25,7 @@ def chunks(ids, V, T, B):
 
 
 def initial_weights(V, H, generator):
-    """Return W, with H rows for each of i, f, o and g, and the readout weights R."""
+    """Return the LSTM weights W (H rows each for i, f, o and g) and the readout weights R."""
     W = generator.uniform(-0.08, 0.08, (4 * H, H + V + 1)).astype("float32")
     R = generator.uniform(-0.08, 0.08, (V, H + 1)).astype("float32")
     W[H : 2 * H, -1] = 1.0  # forget-gate bias of 1: the cell remembers from the start
@@ -45,7 +45,7 @@ def lstm(W, h_prev, c_prev, x):
 
 
 def lstm_backward(W, dh, dc, cache):
-    """Differentiate the step, from its last line to its first: dh, dc → dW, dh_prev, dc_prev."""
+    """Backpropagate through one step, from its last line to its first: dh, dc → dW, dh_prev, dc_prev."""
     s, i, f, o, g, c_prev, tanh_c = cache
     # h = o ∘ tanh(c)
     do = dh * tanh_c
@@ -63,12 +63,12 @@ def readout(R, h):
     """Return the probabilities of the next character: h → p."""
     s = np.vstack([h, np.ones_like(h[:1])])  # (H+1, B)
     logits = R @ s  # (V, B)
-    p = np.exp(logits - logits.max(axis=0))  # exp of a large logit would overflow
+    p = np.exp(logits - logits.max(axis=0))  # subtract the maximum so that exp cannot overflow
     return p / p.sum(axis=0), s
 
 
 def readout_backward(R, p, target, N, s):
-    """Differentiate the loss, the mean cross-entropy over N characters: p, target → dR, dh."""
+    """Backpropagate from the loss, the mean cross-entropy over N characters: p, target → dR, dh."""
     # loss = -1/N Σ log p[target];  p = softmax(logits)
     dlogits = (p - target) / N
     # logits = R @ [h; 1]
@@ -102,7 +102,7 @@ def update(parameters, gradients, mean_squares):
 
 
 def sample(W, R, x, length, generator):
-    """Yield character ids, each drawn from the predicted probabilities and used as the next input."""
+    """Yield sampled character ids, feeding each one back as the next input."""
     h = c = np.zeros((R.shape[1] - 1, 1), W.dtype)  # (H, 1)
     for _ in range(length):
         h, c, _ = lstm(W, h, c, x)

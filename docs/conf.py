@@ -1,8 +1,8 @@
 """Sphinx configuration. Build the site with ``sphinx-build -W docs build/site``.
 
-Neither building nor reading the site needs network access. Chapters, command pages, API pages and
-figures are generated from the source on every build and are not committed, so they are always up to
-date.
+Neither building nor reading the site needs network access. Chapters, notebooks, command pages and API
+pages are generated from the source on every build, and figures are redrawn if they are out of date. None
+of them are committed.
 """
 
 import sys
@@ -52,7 +52,7 @@ smartquotes = False
 default_role = "code"
 highlight_language = "text"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True  # show `CPU` instead of its repr
+autodoc_preserve_defaults = True  # show the name `CPU`, not its repr
 autodoc_typehints = "none"  # docstrings give the types
 napoleon_google_docstring = False
 napoleon_use_ivar = True

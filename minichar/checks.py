@@ -47,7 +47,7 @@ class Rule:
 
 
 def rule(holds: Callable[[Any], bool], words: str) -> Rule:
-    """Return the rule that ``holds(value)`` is true, described by `words`."""
+    """Return a rule that requires ``holds(value)`` to be true and is described by `words`."""
     return Rule(holds, lambda: words)
 
 

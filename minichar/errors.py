@@ -9,7 +9,7 @@ LONGEST = 100
 
 @dataclass(frozen=True)
 class Option:
-    """An option named in an error message, with different spellings in Python and on the command line.
+    """An option in an error message, spelled differently in Python and on the command line.
 
     Attributes
     ----------

@@ -13,9 +13,9 @@ from minichar.errors import MinicharError
 def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
-    While a command is running, Ctrl-C during the import kills the process immediately because a
-    KeyboardInterrupt raised while a package is being initialised may be reported with a traceback. Programs
-    that use minichar as a library keep their own handling of Ctrl-C.
+    While a command is running, Ctrl-C during the import kills the process immediately. Otherwise, a
+    KeyboardInterrupt raised while a package is being initialised might be reported with a traceback. Programs
+    that use minichar as a library keep their own SIGINT handler.
 
     Parameters
     ----------

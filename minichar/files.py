@@ -34,9 +34,9 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the block succeeds.
 
-    The temporary file is in the same directory. The file and, where possible, the directory are flushed to
-    disk, so the new file survives a power failure. If the block fails, the temporary file is deleted and the
-    old file is unchanged.
+    The temporary file is in the same directory as `path`. The file and, where possible, the directory are
+    flushed to disk, so the new file survives a power failure. If the block fails, the temporary file is
+    deleted, and the old file is unchanged.
 
     Parameters
     ----------

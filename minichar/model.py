@@ -63,7 +63,7 @@ class CharRNN:
         return replace(self, parameters=there)
 
     def exact(self) -> Self:
-        """Return a slower, batch-invariant model: the output for a sequence is the same in any batch."""
+        """Return a slower, batch-invariant model: its output for a sequence is the same in every batch."""
         plain = self.without_embedding()
         return replace(plain, parameters=exact(plain.parameters))
 

@@ -1,9 +1,9 @@
-"""A trained LSTM's memory of a bracket, and how far the gradient reaches along its cell state.
+"""How a trained LSTM remembers a bracket, and how far the gradient flows back through its cell state.
 
-The text consists of random letters with brackets at random intervals, so a network needs memory to
-predict whether a closing bracket can follow. Training takes a few seconds. The initial biases of the input
-and forget gates have the largest magnitude that Tallec & Ollivier (2018) recommend for a memory of 100
-steps.
+The text consists of random letters with brackets at random intervals. To know whether a closing bracket can
+follow, the network must remember the last bracket. Training takes a few seconds. The biases of the input and
+forget gates are initialised with the largest magnitude that Tallec & Ollivier (2018) recommend for a memory
+of 100 steps.
 """
 
 import re
@@ -46,7 +46,7 @@ def main() -> None:
     start, stop = STRETCH.search(text).span()
     c, f, i = c[start:stop, unit], f[start:stop, unit], i[start:stop, unit]
     opening, closing = MARGIN, stop - start - MARGIN - 1
-    # The prediction of the closing bracket depends on the cell state one step earlier.
+    # The closing bracket is predicted from the cell state of the step before it.
     dc = np.cumprod([1.0, *f[closing - 1 : opening : -1]])[::-1]
 
     def draw(cell: Axes, gates: Axes, gradient: Axes) -> None:

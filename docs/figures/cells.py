@@ -68,7 +68,7 @@ def lstm(ax: Axes) -> None:
 def gru(ax: Axes) -> None:
     """``n = tanh(a_n + r ∘ u_n)``, ``h = (1 - z) ∘ n + z ∘ h_prev``."""
     canvas(ax, 11, 8)
-    # The blend.
+    # The new hidden state.
     ax.text(0, 7.1, "h_prev", va="center_baseline")
     path(ax, (1.5, 7.1), (8.05, 7.1), colour=GREEN)
     dot(ax, 8.4, 7.1, "∘")

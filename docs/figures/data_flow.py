@@ -1,4 +1,4 @@
-"""Data flow in a training step and during generation."""
+"""Data flow during training and generation."""
 
 from matplotlib.axes import Axes
 
@@ -19,7 +19,7 @@ STAGES = [
 
 
 def main() -> None:
-    """Draw the stages from top to bottom, so that the figure fits on a phone."""
+    """Draw the stages from top to bottom so that the figure fits on a phone screen."""
     figure(draw, 4.6, 6.6, "data_flow")
 
 

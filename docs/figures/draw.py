@@ -37,9 +37,9 @@ STYLE = {
 
 
 def figure(draw: Callable[..., None], width: float, height: float, name: str, rows: int = 1) -> None:
-    """Create a figure of `width` × `height` inches, draw on its axes with `draw`, and save ``name.svg``.
+    """Create a figure of `width` × `height` inches, pass its axes to `draw`, and save it as ``name.svg``.
 
-    `draw` is called with one argument per row of axes. The rows share an x-axis.
+    `draw` takes one axes object per row. All rows share an x-axis.
     """
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), layout="constrained")
@@ -54,7 +54,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
 
 
 def lowered(text: str) -> str:
-    """Lower subscripts, such as ``prev`` in ``h_prev``, and return to the baseline after each one."""
+    """Set subscripts, such as ``prev`` in ``h_prev``, below the baseline in a smaller font."""
     parts = r'<tspan dy="0.3em" font-size="75%">\1</tspan><tspan dy="-0.225em">\2</tspan>'
     return re.sub("_([a-z]+)([^<_]*)", parts, text)
 
@@ -84,7 +84,7 @@ def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
 
 
 def matrix(ax: Axes, x: float, y: float, values: np.ndarray, form: str = "{:.1f}") -> None:
-    """Draw a matrix as square cells of size 1, with the top-left corner at (x, y).
+    """Draw a matrix as a grid of unit squares, with its top-left corner at (x, y).
 
     The shade of a cell shows the magnitude of its value. Positive values are blue, negative ones orange.
     """

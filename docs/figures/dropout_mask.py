@@ -9,7 +9,7 @@ from .draw import canvas, figure, matrix
 
 H = np.array([[0.6], [-0.2], [0.9], [-0.7], [0.3]])  # (H, 1)
 DY = np.array([[0.1], [0.4], [-0.3], [0.2], [-0.5]])  # (H, 1)
-MASK = np.array([[2.0], [0.0], [2.0], [0.0], [2.0]])  # p = 0.5, so a kept unit is multiplied by 2
+MASK = np.array([[2.0], [0.0], [2.0], [0.0], [2.0]])  # p = 0.5, so kept units are scaled by 2
 
 
 def main() -> None:

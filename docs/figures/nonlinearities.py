@@ -14,7 +14,7 @@ def main() -> None:
 
 
 def draw(values: Axes, slopes: Axes) -> None:
-    """Plot the functions, and the derivatives computed from their values."""
+    """Plot the functions and their derivatives, computed from the function values."""
     a = np.linspace(-6, 6, 241)
     y, s = np.tanh(a), sigmoid(np, a)
     values.plot(a, y, color=BLUE, label="tanh(a)")

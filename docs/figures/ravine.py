@@ -1,4 +1,4 @@
-"""Paths of gradient descent and RMSprop in the ravine of lesson 15."""
+"""Paths of gradient descent and RMSprop on the ravine-shaped loss of lesson 15."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -6,12 +6,12 @@ from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure, path
 
 
 def main() -> None:
-    """Draw two steps; the input of the second is sampled from the prediction of the first."""
+    """Draw two time steps, where the input to the second is sampled from the prediction of the first."""
     figure(draw, 4.8, 4.0, "sampled_input")
 
 
 def draw(ax: Axes) -> None:
-    """Draw forward arrows to the left of backward arrows, and the path without a gradient dashed."""
+    """Draw forward arrows in green, backward arrows in orange, and a dashed path without a gradient."""
     canvas(ax, 12, 9.2)
     before, after = 2.6, 9.4
     inputs, states, outputs, losses = 0.7, 3.2, 5.7, 8.0

@@ -1,7 +1,7 @@
 """Speed-up as a function of the number of ranks, according to the cost model in docs/scale.md.
 
-t(N) = t_compute · B / N + t_communicate · 2 (N - 1) / N          strong scaling: B in total
-t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling: B per rank
+t(N) = t_compute · B / N + t_communicate · 2 (N - 1) / N          strong scaling: B streams in total
+t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling: B streams per rank
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from .draw import BLUE, INK, ORANGE, figure
 FLOPS = 100e9
 """Operations per second of a single-threaded rank, as measured by ``docs/measured/ranks.py`` for H = 256."""
 NETWORKS = {"10 Gbit/s": (1.25e9, BLUE), "1 Gbit/s": (0.125e9, ORANGE)}
-"""Bytes per second between machines with one rank each."""
+"""Bandwidth between machines that run one rank each, in bytes per second."""
 PARAMETERS, T, B = 1_335_425, 50, 200  # an LSTM with 2 layers of 320 units
 
 

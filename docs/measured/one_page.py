@@ -1,7 +1,7 @@
 """Reproduce the measurements in docs/howto/one-page.md: ``python docs/measured/one_page.py``.
 
-The script requires Playwright (``pip install playwright``), Chromium and an otherwise idle machine, and takes
-about half a minute.
+The script requires Playwright (``pip install playwright``) and Chromium. Run it on an otherwise idle machine.
+It takes about half a minute.
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ def main() -> None:
             save_model(CharRNN.new(config, Vocabulary(CHARACTERS), 1), path)
             page = browser.new_page()
             page.goto(f"{path.as_uri()}#length=1")
-            page.evaluate(RATES, 20)  # warm up, so that the functions are compiled
+            page.evaluate(RATES, 20)  # warm up the JIT compiler
             rates = sorted(page.evaluate(RATES, 100))
             size, median = path.stat().st_size / 1e6, rates[len(rates) // 2]
             print(f"| {name.upper()}, 2 × {H} | {size:.1f} MB | {median:,.0f} | {rates[-1]:,.0f} |")

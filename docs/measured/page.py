@@ -1,4 +1,4 @@
-"""Take the screenshots of the web demo in docs/web.md: ``python docs/measured/page.py cv``.
+"""Take the screenshots of the web demo for docs/web.md: ``python docs/measured/page.py cv``.
 
 The argument is a checkpoint, or a directory of checkpoints, of a model trained on Python's help text. The
 script requires the ``web`` extra, Playwright and Chromium.

@@ -1,7 +1,7 @@
 """Reproduce the measurements in docs/scale.md: ``python docs/measured/ranks.py``.
 
 The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores, and
-takes two to five minutes. It alternates between one and two single-threaded ranks.
+takes two to five minutes. It alternates between runs with one and two single-threaded ranks.
 """
 
 import json
@@ -25,7 +25,7 @@ STEPS = {128: 40, 256: 15}
 
 
 class Timed(Ranks):
-    """Ranks that time each Allreduce and the wait for the other ranks before it."""
+    """Ranks that time each Allreduce and the preceding wait for the other ranks."""
 
     def __init__(self, comm):
         super().__init__(comm)
@@ -73,7 +73,7 @@ def run(size: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the times, the speed-up, and the fractions for two ranks, as medians of `ROUNDS` rounds."""
+    """Print medians over `ROUNDS` rounds: step times, speed-up, and the fractions measured with two ranks."""
     rounds = [(run(1), run(2)) for _ in range(ROUNDS)]
     print("H    B    1 rank     2 ranks    speed-up  Allreduce    waiting")
     for name in rounds[0][0]:

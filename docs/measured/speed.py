@@ -52,7 +52,7 @@ def fastest(unit, times):
 
 
 class Clock:
-    """Total time by kind, in seconds. Nested timed calls count towards the outermost call."""
+    """Total time per kind of operation, in seconds. Nested calls count towards the outermost timed call."""
 
     def __init__(self):
         self.seconds = defaultdict(float)

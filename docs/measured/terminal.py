@@ -42,9 +42,9 @@ def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
 
 
 def excerpt(log: str) -> list[str]:
-    """Return the lines of a training log to show: three at the beginning, and two for each epoch.
+    """Select the lines of a training log to show: three at the beginning, and two per epoch.
 
-    Progress and samples within an epoch are left out, because a terminal updates them in place.
+    Progress lines and samples within an epoch are left out, because a terminal updates them in place.
     """
     header, *epochs = re.split(r"^(?=epoch )", log, flags=re.MULTILINE)
     shown = re.findall(r"^(?:text|model|initial) .*", header, re.MULTILINE)
@@ -89,7 +89,7 @@ class Screen:
 
 
 def main() -> None:
-    """Run the commands and write the picture."""
+    """Run the commands and save the recording."""
     with tempfile.TemporaryDirectory() as folder:
         trained, sampled = (run(command, folder) for command in COMMANDS)
     screen = Screen()

@@ -45,13 +45,13 @@ def write_api(folder: Path) -> None:
 
 
 def section(group: Group) -> str:
-    """Return a section with a group's example and the documentation of its names."""
+    """Return the section for a group: its example and the documentation of its names."""
     names = "\n".join(map(public, group.names))
     return f"## {group.title}\n\n```python\n{group.example}```\n\n```{{eval-rst}}\n{names}\n```"
 
 
 def page(title: str, modules: list[str]) -> str:
-    """Return a page with each module's docstring and its members."""
+    """Return a page with the docstring and the members of each module."""
     parts = [f"# {title}"]
     for name in modules:
         about = inspect.getdoc(import_module(name))
@@ -63,7 +63,7 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the autodoc directive for a public name. Cross-references to it link to its module's page."""
+    """Return the autodoc directive for a public name. Cross-references link to its module's page."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):

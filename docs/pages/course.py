@@ -214,7 +214,7 @@ def sentence(name: str) -> str:
 
 
 def with_code(text: str) -> str:
-    """Format the names of files, tests and functions as code, and typeset the symbols outside blocks."""
+    """Format the names of files, tests and functions as code, and typeset symbols outside indented blocks."""
     parts = re.split(f"({BLOCK.pattern})", text, flags=re.MULTILINE)
     parts[::2] = [prose(CODE.sub(r"`\g<0>`", part)) for part in parts[::2]]
     return "".join(parts)
@@ -236,6 +236,6 @@ def fenced(code: str) -> str:
 
 
 def details(summary: str, content: str) -> str:
-    """Return a collapsible block that is initially closed."""
+    """Return a collapsible block, initially closed."""
     shown = re.sub(r"`(.*?)`", r"<code>\1</code>", summary)
     return f"<details>\n<summary>{shown}</summary>\n\n{content}\n\n</details>"

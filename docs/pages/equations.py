@@ -54,7 +54,7 @@ def prose(text: str) -> str:
 
 
 def formula(match: re.Match[str]) -> str:
-    """Return a formula as MathML. If it contains words, typeset only its symbols."""
+    """Convert a formula to MathML, or only its symbols if it contains words."""
     if LONE.fullmatch(match[0]):
         return match[0]
     try:
@@ -67,7 +67,7 @@ def formula(match: re.Match[str]) -> str:
 def table(block: str) -> str | None:
     """Return a block as HTML tables, or None if any part is neither a set of equations nor a table of words.
 
-    Blank lines separate the parts. Consecutive parts with equations share a table, so that they are aligned.
+    Blank lines separate the parts. Consecutive parts with equations share a table, which aligns them.
     """
     if DRAWING.search(block):
         return None
@@ -107,7 +107,7 @@ def table_html(lines: list[str]) -> str:
 
 
 def columns(line: str) -> list[str]:
-    """Split a line at three or more spaces, except before a relation sign."""
+    """Split a line at three or more spaces, except before a relational operator."""
     cells: list[str] = []
     for cell in re.split(r" {3,}", line.strip()) if line else []:
         if cells and RELATION.match(cell):
@@ -138,7 +138,7 @@ def separate(cells: list[str]) -> list[list[str]]:
 
 
 def split(text: str, sign: str) -> list[str]:
-    """Split at each occurrence of a sign outside brackets."""
+    """Split text at each `sign` that is not inside brackets."""
     depth, parts = 0, [""]
     for character in text:
         depth += (character in "([{") - (character in ")]}")
@@ -150,7 +150,7 @@ def split(text: str, sign: str) -> list[str]:
 
 
 def table_row(cells: list[str], width: int) -> str:
-    """Return the cells of a row that is `width` columns wide. The first column consists of two cells."""
+    """Return the HTML cells of a row with `width` columns. The first column takes up two HTML cells."""
     html = ""
     for i, cell in enumerate(cells):
         span = (i == 0) + (width - i if i == len(cells) - 1 else 1)

@@ -1,10 +1,10 @@
-"""Groups of public names, and an example for each group. The tests run the examples in this order."""
+"""Groups of public names, with an example for each group. The tests run the examples in this order."""
 
 from typing import NamedTuple
 
 
 class Group(NamedTuple):
-    """Related names, and an example that uses all of them."""
+    """Related names, with an example that uses all of them."""
 
     title: str
     names: tuple[str, ...]

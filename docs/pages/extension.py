@@ -111,13 +111,13 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
 
 
 def raw_table(block: re.Match[str]) -> str:
-    """Return an indented block of a docstring as a table of equations, or unchanged."""
+    """Return an indented docstring block as an HTML table, or unchanged if it cannot be converted."""
     html = table(block[0])
     return f".. raw:: html\n\n{indent(html, '   ')}\n" if html else block[0]
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Restore a value's docstring, because Napoleon treats the text before a colon as a type."""
+    """Restore the docstring of a value, in which Napoleon mistakes the text before a colon for a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
 

@@ -57,7 +57,7 @@ INTERACTIVE = {
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",
 }
-"""Captions, by lesson name. A caption suggests what to try and what to look for.
+"""Captions, keyed by lesson name. A caption suggests what to try and what to look for.
 
 `pages.equations` typesets the formulas.
 """

@@ -1,7 +1,7 @@
-"""The model on the landing page: its weights, and an HTML page as written by ``minichar convert``.
+"""Build the model on the landing page: its weights, and the HTML page that ``minichar convert`` writes.
 
-The model is trained on Python's help text, which takes about a minute on one core. Builds reuse the weights
-until this script is changed.
+The model is trained on Python's help text, which takes about a minute on one core. Later builds reuse
+the weights until this script changes.
 """
 
 import tempfile

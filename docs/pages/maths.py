@@ -1,9 +1,10 @@
 """Convert the plain-text notation of the lessons and docstrings to MathML.
 
-``dh_prev = W_hᵀ @ da`` is an example of the notation. A subscript follows ``_`` and a superscript
-``^``. ``/`` without spaces is a small fraction, as in ``h²/2 f''``. With spaces, it divides everything
-since the last operator by the factors that follow, as in ``η g / (√m + ε)``. A run of letters is a
-product, as in ``ih``, unless it is in `NAMES` or is a word (three or more letters, or in `SHORT_WORDS`).
+``dh_prev = W_hᵀ @ da`` is an example of the notation. ``_`` starts a subscript, and ``^`` a superscript.
+Without spaces, ``/`` divides only the adjacent symbols, as in ``h²/2 f''``. With spaces, it divides
+everything since the last operator by the factors that follow, as in ``η g / (√m + ε)``. A run of letters
+is a product, as in ``ih``, unless it is in `NAMES` or is a word (three or more letters, or in
+`SHORT_WORDS`).
 """
 
 import re
@@ -40,7 +41,7 @@ class Parser:
     def __init__(self, line: str) -> None:
         self.tokens: list[tuple[str, str]] = []
         self.closing = ""  # the delimiter that closes the innermost group
-        self.flat = False  # whether to keep `/`, as in an exponent
+        self.flat = False  # whether to show `/` as a slash instead of a fraction, as in an exponent
         while line:
             match = TOKEN.match(line)
             if match is None:
@@ -68,7 +69,7 @@ class Parser:
         term = 0  # index in `pieces` where the current term starts
         while self.tokens and self.text != self.closing:
             if self.kind == "operator" or (self.flat and self.text == "/"):
-                form = ' form="infix"' if self.text == "~" else ""  # also at the start of a cell
+                form = ' form="infix"' if self.text == "~" else ""  # even at the start of a table cell
                 form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
                 sign = self.take()
                 pieces.append(f"<mo{form}>{SHOWN.get(sign, sign)}</mo>")
@@ -167,7 +168,7 @@ def name(text: str) -> str:
 
 
 def is_word(text: str) -> bool:
-    """Return whether letters form a word rather than a product."""
+    """Return whether `text` is a word rather than a product of letters."""
     letters = text.removeprefix("d") if text[1:] in NAMES else text
     return text in SHORT_WORDS or (len(text) >= 3 and text.isalpha() and letters not in NAMES)
 
@@ -186,7 +187,7 @@ def row(pieces: list[str]) -> str:
 
 
 def bare(pieces: list[str]) -> str:
-    """Return pieces as one element, without their brackets if they are a single group."""
+    """Return pieces as one element. If they are a single group in parentheses, omit the parentheses."""
     match = GROUP.fullmatch(pieces[0]) if len(pieces) == 1 else None
     return f"<mrow>{match[1]}</mrow>" if match else row(pieces)
 

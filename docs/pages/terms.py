@@ -1,4 +1,4 @@
-"""Search terms that should lead to a chapter of the course, even if other pages contain them."""
+"""Search terms that should lead to a chapter of the course, even if other pages also contain them."""
 
 TERMS = {
     "one_weight": ("chain rule", "gradient descent"),
@@ -21,7 +21,7 @@ TERMS = {
 
 
 def index_terms(name: str) -> list[str]:
-    """Return a list with a lesson's index directive, or an empty list if the lesson has no terms."""
+    """Return a lesson's index directive as a list with one item, or an empty list if it has no terms."""
     if name not in TERMS:
         return []
     terms = ", ".join(f"! {term}" for term in TERMS[name])

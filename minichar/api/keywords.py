@@ -22,7 +22,7 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     Raises
     ------
     TypeError
-        If a name is unknown. The message suggests the most similar parameter, if any, or a `Choice`.
+        If a name is unknown. The message suggests a similar parameter, if any, or passing a `Choice`.
     """
     known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:

@@ -42,9 +42,9 @@ class Model(CharRNN):
         Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
     history : list of dict
         Evaluations made during training, oldest first; empty if the model has no training history.
-        ``iteration`` and ``epoch`` count the chunks and epochs so far. Losses are in nats per character:
-        ``train_loss`` is the mean since the previous evaluation, with dropout and scheduled sampling;
-        ``val_loss`` is the validation loss (None without validation); ``fit_loss`` is the loss on training
+        ``iteration`` and ``epoch`` count the chunks and epochs so far. All losses are in nats per character.
+        ``train_loss`` is the mean since the previous evaluation, with dropout and scheduled sampling.
+        ``val_loss`` is the validation loss, or None without validation. ``fit_loss`` is the loss on training
         text, measured the same way as ``val_loss``. ``learning_rate`` and ``teacher_forcing_ratio`` are the
         values at the last step before the evaluation.
     """
@@ -195,7 +195,7 @@ class Model(CharRNN):
         Parameters
         ----------
         text : str
-            N ≥ 2 characters. The model predicts all of them except the first.
+            Text of N ≥ 2 characters. The model predicts all of them except the first.
         unknown : {"error", "skip", "unk"}
             How to handle unknown characters: raise an error, skip them, or use the unknown token.
 
@@ -216,12 +216,12 @@ class Model(CharRNN):
 
     @suggesting
     def surprisal(self, text: str, unknown: Unknown = "error") -> np.ndarray:
-        """Compute the surprisal of each character: -ln of its probability given the preceding text.
+        """Compute the surprisal of each character, -ln p(character | preceding text).
 
         Parameters
         ----------
         text : str
-            N characters. The model starts from a zero state.
+            Text of N characters. The model starts from a zero state.
         unknown : {"error", "skip", "unk"}
             As in `evaluate`.
 

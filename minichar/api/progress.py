@@ -60,7 +60,7 @@ class Progress:
                 self.write(event.epoch, event.loss)
 
     def write(self, epoch: float, loss: float) -> None:
-        """Write the progress line. Speed and remaining time account for evaluation and saving."""
+        """Write the progress line. Speed and remaining time include evaluation and saving."""
         trainer, now = self.trainer, monotonic()
         done = trainer.iteration - self.first
         seconds = (now - self.begun) / done  # per chunk

@@ -44,8 +44,8 @@ def train(
     Parameters
     ----------
     data : path-like, optional
-        A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in name order).
-        The default is Python's bundled help text or, with `resume`, the run's training text.
+        A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in file-name
+        order). The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
         CPU or an NVIDIA GPU, whichever is faster; with `resume`, the device that was used before).
@@ -57,8 +57,8 @@ def train(
         model (its weights are copied, and training runs on its device). Weights are matched by
         character, so the new text may contain different characters.
     resume : path-like, optional
-        Checkpoint from which to continue a run exactly where it stopped, or a directory of checkpoints (the
-        newest one is used). Options that you do not pass keep their values from that run.
+        Checkpoint of the run to continue, or a directory of checkpoints (the newest one is used). The run
+        continues exactly where it stopped. Options that you do not pass keep their values from that run.
     on_event : callable, optional
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool
@@ -68,14 +68,14 @@ def train(
         again with `resume`.
     **options
         Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,
-        ``rnn_size=256`` or ``max_epochs=10``. All other options take their values from the
-        recipe. The default recipe is ``quick``; to use another one, pass, for example, ``recipe="laptop"``.
+        ``rnn_size=256`` or ``max_epochs=10``. All other options take their values from the recipe, which
+        is ``quick`` by default. Select another with, for example, ``recipe="laptop"``.
 
     Returns
     -------
     Model
         Model loaded from the checkpoint with the lowest validation loss or, if there is no validation
-        (``val_frac=0``), from the last checkpoint. `Model.history` covers the entire run.
+        split (``val_frac=0``), from the last checkpoint. `Model.history` covers the entire run.
 
     Raises
     ------

@@ -1,9 +1,8 @@
 """Compare the throughput of two benchmarks by running them alternately.
 
-Each benchmark runs once per round. Before each run, a pause lets the other benchmark's threads go idle, and
-one warm-up iteration is run. Each round yields one ratio of the two throughputs. The two runs in a round are
-close in time, so other load on the machine usually affects both. The result is the median ratio over all
-rounds.
+Each benchmark runs once per round. Each run starts with a pause, which lets the other benchmark's threads go
+idle, and one warm-up iteration. Each round yields one throughput ratio. The two runs in a round are close in
+time, so other load on the machine usually affects both. The result is the median ratio over all rounds.
 """
 
 from collections.abc import Callable, Iterator
@@ -84,7 +83,7 @@ class Result:
 
     @property
     def gigaflops(self) -> float:
-        """Speed of the matrix products that involve weights (see `Work.flop`), in GFLOP/s."""
+        """Throughput in GFLOP/s, counting only matrix products that involve weights (see `Work.flop`)."""
         return self.speed() / self.work.characters * self.work.flop / 1e9
 
     def describe(self) -> dict[str, Any]:
@@ -98,9 +97,9 @@ def opponents(work: Work) -> list[Work] | list[None]:
     """Return the baselines for a benchmark. Each baseline gets its own row in the table.
 
     Training with dropout or scheduled sampling is compared with plain training, and sampling many streams
-    with sampling one stream. All other benchmarks are compared with PyTorch; on an NVIDIA GPU, training and
-    evaluation are also compared with PyTorch as a CUDA graph. If PyTorch is not installed or does not
-    implement the cell, the list contains only None.
+    with sampling one stream. All other benchmarks are compared with PyTorch. On an NVIDIA GPU, training and
+    evaluation are also compared with PyTorch captured as a CUDA graph. If PyTorch is not installed or does
+    not implement the cell, the list contains only None.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return [replace(work, kind="train")]

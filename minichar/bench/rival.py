@@ -1,4 +1,4 @@
-"""Benchmarks of PyTorch: the same computations as in `minichar.bench.ours`, in idiomatic PyTorch.
+"""PyTorch benchmarks: the same computations as in `minichar.bench.ours`, in idiomatic PyTorch.
 
 Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
 implementation of RMSprop. Sizes, initial state, array layout (T first) and thread count are the same as

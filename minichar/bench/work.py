@@ -27,9 +27,9 @@ class Work:
     Attributes
     ----------
     kind : str
-        One of `KINDS`. ``dropout`` and ``scheduled-sampling`` are training runs with that option enabled.
+        One of `KINDS`. ``dropout`` and ``scheduled-sampling`` benchmark training with that option enabled.
     engine : str
-        One of `ENGINES`. ``pytorch-graph`` is the same as ``pytorch``, but captured as a CUDA graph.
+        One of `ENGINES`. ``pytorch-graph`` is ``pytorch`` captured as a CUDA graph.
     model, gru_reset, rnn_size, num_layers, vocab_size
         See `Config`.
     seq_length, batch_size : int
@@ -107,7 +107,7 @@ class Work:
         return 2.0 * weights * self.characters * (3 if self.trains else 1)
 
     def ids(self) -> np.ndarray:
-        """Return random ids, ``(T+1, B)``, with a skewed distribution like that of natural text."""
+        """Return random ids, ``(T+1, B)``, with a skewed distribution, as in natural text."""
         u = np.random.default_rng(1).random((self.seq_length + 1, self.batch_size))  # (T+1, B)
         return (self.vocab_size**u).astype(np.intp) - 1  # (T+1, B)
 

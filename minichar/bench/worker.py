@@ -65,7 +65,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()  # the process exits after its current request
+        self.connection.close()  # makes the process exit after its current request
         if kind is not None:
             self.process.terminate()
         self.process.join()
@@ -151,7 +151,7 @@ def peak_memory() -> int:
     """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # getrusage would also count the memory of the parent process before exec.
+        # The peak reported by getrusage survives exec, so it may be the parent's.
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
     import resource
 

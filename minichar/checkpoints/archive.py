@@ -51,7 +51,7 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
     Raises
     ------
     MinicharError
-        If the file cannot be written. An existing file at `path` remains unchanged.
+        If the file cannot be written. Any existing file at `path` is left unchanged.
     """
     text = json.dumps(header)
     check_header_size(text, lambda why: MinicharError(f"cannot write {path}: {why}"))
@@ -170,7 +170,7 @@ def is_text(path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(1000)
     try:
-        text = getincrementaldecoder("utf-8")().decode(start)  # may end in the middle of a character
+        text = getincrementaldecoder("utf-8")().decode(start)  # `start` may end in the middle of a character
     except UnicodeDecodeError:
         return False
     return text != "" and "\0" not in text

@@ -13,8 +13,8 @@ and, if training can be resumed,
 
     mean_square     RMSprop's running mean square m         (number of parameters,)
     state           carried recurrent state                 (L, states per layer, H, B)
-    theta           weights being trained, if `weights`
-                    is their average                        (number of parameters,)
+    theta           raw weights, if `weights` is their
+                    running average                         (number of parameters,)
     header          training: position and random state
 
 Format version 1 stored the history in the header.
@@ -49,7 +49,7 @@ TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 
 
 def header_of(model: CharRNN) -> dict[str, Any]:
-    """Return the header for a model: all stored data except the weights, as JSON-compatible values."""
+    """Return the header for a model, without training state, as JSON-compatible values."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -247,7 +247,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: 
     Raises
     ------
     MinicharError
-        If an array is invalid. `corrupted` is called with a message that names the array.
+        If an array is invalid. `corrupted` is called to create the error.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         if name not in arrays:

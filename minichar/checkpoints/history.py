@@ -62,7 +62,7 @@ class History:
         Raises
         ------
         MinicharError
-            If the array is not a valid history. `corrupted` is called with the reason and returns the error.
+            If the array is not a valid history. `corrupted` takes the reason and returns the error to raise.
         """
         if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype != "float64":
             raise corrupted(f"its history has shape {values.shape} and dtype {values.dtype}")

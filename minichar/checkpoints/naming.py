@@ -65,7 +65,7 @@ def best_checkpoint(folder: Path) -> Path:
     Raises
     ------
     MinicharError
-        If `folder` contains no checkpoint.
+        If `folder` cannot be read or contains no checkpoint.
     """
     return min(newest_first(folder), key=loss_in_name)
 
@@ -100,18 +100,18 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, sorted by validation loss, then newest first.
+    """Return the checkpoints in `folder`, sorted by validation loss, with ties newest first.
 
     Raises
     ------
     MinicharError
-        If `folder` contains no checkpoint.
+        If `folder` cannot be read or contains no checkpoint.
     """
     return sorted(newest_first(folder), key=loss_in_name)
 
 
 def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
-    """Return `given` if it is a file, or its best or newest checkpoint if it is a directory.
+    """Return the best or newest checkpoint in `given` if it is a directory; otherwise, return `given`.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
     Raises
     ------
     MinicharError
-        If the directory contains no checkpoint.
+        If the directory cannot be read or contains no checkpoint.
     """
     path = Path("cv") if given is None else given
     if given is not None and not os.path.isdir(path):  # unlike `Path.is_dir`, this never raises
@@ -142,7 +142,7 @@ def open_checkpoint(
     Raises
     ------
     MinicharError
-        If the directory contains no checkpoint, or `load` raises an error.
+        If the directory cannot be read or contains no checkpoint, or if `load` raises an error.
     """
     while True:
         path = find_checkpoint(given, newest)

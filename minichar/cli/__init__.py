@@ -107,7 +107,7 @@ def one_line_errors() -> Iterator[None]:
 def explain(error: OSError) -> str:
     """Return the error message for an `OSError`.
 
-    If a write error has no file name, it occurred on standard output; errors on other files have a name.
+    A write error without a file name occurred on standard output. Errors on other files include the name.
     """
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"

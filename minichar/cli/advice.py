@@ -36,7 +36,7 @@ def size_advice(ratio: float, dropout: float) -> str:
 def regularisation(dropout: float) -> str:
     """Return suggestions for reducing overfitting, given the current dropout.
 
-    With a lot of dropout, a smaller model usually has a higher validation loss (docs/quality.md).
+    With high dropout, a smaller model usually has a higher validation loss (docs/quality.md).
     """
     return "more text" if dropout >= MUCH_DROPOUT else "--dropout or a smaller --rnn-size"
 
@@ -68,8 +68,8 @@ def fit_advice(
     Parameters
     ----------
     train_loss, val_loss : float
-        Losses in nats per character, both measured with the same weights. Dropout and scheduled sampling
-        are off, because they would raise the training loss.
+        Losses in nats per character, measured with the same weights and without dropout or scheduled
+        sampling, which would raise the training loss.
     before : float
         Lowest validation loss among all previous evaluations.
     updates, total : int

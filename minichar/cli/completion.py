@@ -15,7 +15,7 @@ CACHE = ".minichar.npz"
 def complete_model(incomplete: str) -> list[str]:
     """Return the models whose paths start with `incomplete`.
 
-    These are model files, directories that contain checkpoints, and the checkpoints in them, best first.
+    The list contains model files, directories with checkpoints, and the checkpoints in each, best first.
     """
     folder, _ = os.path.split(incomplete)
     found: list[str] = []

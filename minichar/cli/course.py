@@ -36,7 +36,7 @@ class Lesson:
     story : str
         The full docstring.
     exercise, answer : str
-        A change to make in one source file, and the tests that then fail.
+        A change to make in one source file, and the tests that fail as a result.
     """
 
     path: Path
@@ -131,8 +131,8 @@ def run_lesson(lesson: Lesson) -> int:
             f"lessons need pytest ({error}): run `pip install -e '.[test]'` in minichar's source directory, "
             "or `pip install pytest` if you skip the exercises"
         ) from error
-    # The result must not depend on pytest options in the environment, or on the configuration, fixtures
-    # or cache of the directory that contains the lesson.
+    # Ignore pytest options in the environment, and any configuration, fixtures and cache in the lesson's
+    # directory.
     os.environ.pop("PYTEST_ADDOPTS", None)
     alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
     # Do not capture output: some lessons print measurements.

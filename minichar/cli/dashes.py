@@ -1,4 +1,4 @@
-"""Reject options that minichar does not have, and suggest the equivalent command."""
+"""Reject unknown options, and suggest the equivalent command."""
 
 import re
 from collections.abc import Iterable

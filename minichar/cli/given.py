@@ -16,16 +16,16 @@ def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
 
 
 def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
-    """Raise a usage error with the option's name and `why` if the user specified any of the options."""
+    """Raise a usage error if the user specified any of the options; `why` completes the message."""
     for name in given_by_user(ctx, names):
         raise click.UsageError(f"{Option(name).flag} {why}")
 
 
 def reject_argument(ctx: click.Context, advice: str) -> None:
-    """Raise a usage error if the user specified a second argument after the checkpoint.
+    """Raise a usage error if the user specified another argument after the checkpoint.
 
     In `advice`, ``{command}`` is replaced with the command and its checkpoint, and ``{argument}`` with the
-    second argument.
+    extra argument.
     """
     if ctx.args:
         checkpoint = str(ctx.params["checkpoint"])

@@ -50,7 +50,7 @@ class Log:
 
 
 def is_foreign(path: Path) -> bool:
-    """Return whether a file exists but is not a log, for example because it is a training text."""
+    """Return whether `path` is an existing file that is not a log, such as a training text."""
     # Reading from a pipe would block, and /dev/stderr may be a regular file that contains other output.
     if descriptor_of(path) is not None or not path.is_file():
         return False

@@ -62,7 +62,7 @@ class GroupedOption(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Return the notes after the help text, with ranges spelled out: ``[default: 3; at least 1]``."""
+        """Return the notes after the help text, with ranges in words: ``[default: 3; at least 1]``."""
         extra = super().get_help_extra(ctx)
         if "default" in extra and isinstance(self.default, float):
             extra["default"] = f"{self.default:g}"
@@ -145,7 +145,7 @@ class Number(Ranged, click.types.FloatParamType):
 
 
 class Minutes(click.types.FloatParamType):
-    """Number of minutes. The error message states the unit, for users who type ``4m`` or ``1h``."""
+    """Number of minutes. The error message states the unit, in case the user types ``4m``."""
 
     name = "minutes"
 
@@ -188,13 +188,13 @@ class Escaped(click.types.StringParamType):
 
     @classmethod
     def spell(cls, text: str) -> str:
-        """Return the text with escape sequences, as it would be written on the command line."""
+        """Return the text with escape sequences, as typed on the command line."""
         spelt = {character: sequence for sequence, character in cls.escapes.items()}
         return "".join(spelt.get(character, character) for character in text)
 
 
 class CellName(OneOf):
-    """Choice of a registered cell, even one registered after the option is declared, or one of `others`."""
+    """Name of a registered cell, or one of `others`. Cells can be registered after the option is declared."""
 
     def __init__(self, *others: str) -> None:
         self.others = others
@@ -202,12 +202,12 @@ class CellName(OneOf):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """`others`, and the names of the cells that are currently registered."""
+        """The names in `others` and those of the currently registered cells."""
         return (*self.others, *models())
 
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:
-        """Ignore the names that Click assigns when the option is declared."""
+        """Ignore the names that ``click.Choice.__init__`` assigns."""
 
 
 def open_for_training(
@@ -218,7 +218,7 @@ def open_for_training(
 
 
 def announce_waits(*devices: Backend) -> None:
-    """Make devices print a line to standard error before a long wait."""
+    """Make devices announce long waits on standard error."""
     for device in devices:
         device.announce = partial(click.echo, err=True)
 
@@ -290,6 +290,6 @@ def group(heading: str) -> Callable[..., Decorator]:
 def print_path(path: Path) -> None:
     """Print a path to standard output.
 
-    Writes the raw bytes of the path, so that scripts can use paths that are not valid UTF-8.
+    The raw bytes are printed, so that scripts can use paths that are not valid UTF-8.
     """
     click.echo(os.fsencode(path))

@@ -23,7 +23,7 @@ RANKS = ("PMI_RANK", "PMIX_RANK")
 """Environment variables that are set in every process of an MPI job, even if the job has only one process."""
 GRACE = 1.0
 """If all ranks fail within this many seconds, they are assumed to have failed for the same reason. If MPI is
-missing, the other processes give the first process this much time to report its error."""
+missing, the other processes wait this long so that the first process can report the error."""
 FORWARD = 0.3
 """Seconds between reporting an error and aborting the job. MPICH's launcher may lose the output of a job that
 is aborted immediately."""
@@ -50,7 +50,7 @@ def all_ranks() -> Iterator[Team]:
     except MinicharError:
         if is_first():
             raise
-        sleep(GRACE)  # otherwise, some launchers would end the first process before it has reported the error
+        sleep(GRACE)  # some launchers would otherwise end the first process before it reports the error
         sys.exit(1)
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:

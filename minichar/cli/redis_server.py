@@ -13,7 +13,7 @@ PASSWORD = "MINICHAR_REDIS_PASSWORD"
 
 
 def with_password(url: str, file: Path | None) -> str:
-    """Return the URL, with the password added if one is set in a file or the environment.
+    """Return the URL. If it has no password, add any password set in a file or the environment.
 
     Raises
     ------

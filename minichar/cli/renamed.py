@@ -90,7 +90,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
     ----------
     typed : sequence of str
     options : collection of str
-        The command's options, such as ``--rnn-size``, and an empty string if the command takes an argument.
+        The command's options, such as ``--rnn-size``; also ``""`` if the command takes a positional argument.
     """
     words, renamed, dropped, unknown = result = Translation([], [], [], [])
     rest = list(typed)
@@ -120,7 +120,8 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
 def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
     """Return the words that replace an option in `BY_VALUE`, and whether they also replace its value.
 
-    `value` is the next word. It belongs to the option only if it matches one of the option's patterns.
+    `value` is the text after ``=``, or the next word if there is no ``=``. It belongs to the option only if
+    it matches one of the option's patterns.
     """
     for pattern, template in BY_VALUE.get(key, {}).items():
         if not pattern or re.fullmatch(pattern, value):

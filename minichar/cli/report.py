@@ -44,7 +44,7 @@ class Report:
     print_every : int
         Number of chunks between log records, and between printed lines if there is no progress bar.
     log_path : Path, optional
-        File to append log records to, in JSON Lines format.
+        JSON Lines file to which log records are appended.
     quiet : bool
         Hide the progress bar, even on a terminal.
     """
@@ -246,7 +246,7 @@ class Report:
         best = self.trainer.best
         if best:
             self.say(f"generate text: minichar sample {quote(str(best))}")
-            click.echo(os.fsencode(best))  # raw bytes: a path may not be valid UTF-8
+            click.echo(os.fsencode(best))  # as bytes, because a path can contain invalid UTF-8
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:

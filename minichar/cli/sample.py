@@ -154,7 +154,7 @@ def command(
         announce_waits(device)
         drawn_with = f", seed {seed}" if drawn else ""
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
-    if exact:  # after the summary, because an exact model has no embedding
+    if exact:  # convert after printing the summary, because an exact model has no embedding
         model = model.exact()
     options: dict[str, Any] = {
         "length": length,

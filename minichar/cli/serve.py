@@ -19,7 +19,7 @@ watching = group("Log")
 
 
 def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Return an IP address, converted to IPv4 if it is IPv4-mapped, or report a usage error."""
+    """Validate an IP address, and convert an IPv4-mapped IPv6 address to IPv4."""
     if value is None:
         return None
     try:
@@ -31,7 +31,7 @@ def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None
 
 
 def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the host names, or report a usage error if one of them cannot match any Host header."""
+    """Validate the host names: each must be able to match a Host header."""
     for value in values:
         if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
             raise click.UsageError(

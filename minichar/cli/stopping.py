@@ -53,11 +53,11 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
                 say(f"stopping{again}")
             patient_until = monotonic() + PATIENCE
         elif monotonic() >= patient_until and not work.is_saved:
-            patient_until = inf  # another exception could prevent the cursor from being shown again
+            patient_until = inf  # a second exception could leave the terminal's cursor hidden
             raise KeyboardInterrupt("stopped without saving")
 
     numbers = [getattr(signal, name) for name in STOP if hasattr(signal, name)]
-    # Some signals are ignored under nohup and in background jobs of shell scripts.
+    # Under nohup and in a shell script's background jobs, some signals are ignored and must stay ignored.
     heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in heeded}
     try:
@@ -72,5 +72,5 @@ def write_at_once(text: str) -> None:
 
     Python's buffered streams are not reentrant, and a handler may interrupt a write to the same stream.
     """
-    with suppress(OSError):  # for example, the terminal is closed
+    with suppress(OSError):  # for example, if the terminal is closed
         os.write(sys.stderr.fileno(), text.encode())

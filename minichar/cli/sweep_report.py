@@ -27,7 +27,7 @@ class SweepReport:
     trials : int
         Number of trials in the whole sweep.
     quiet : bool
-        Hide the progress bar, even on a terminal.
+        Hide the progress line, even on a terminal.
     in_environment : bool
         Whether the database URL comes from an environment variable.
     """
@@ -91,7 +91,7 @@ class SweepReport:
         if self.sweep.stopping and not self.sweep.complete:
             words = ["minichar", "sweep", "--sweep-dir", str(self.sweep.folder), "--trials", str(self.trials)]
             database = self.sweep.plan.database
-            if database and not self.in_environment:  # the variable may also contain a password
+            if database and not self.in_environment:  # the URL in the variable may contain a password
                 words += ["--storage", database]
             self.say(f"stopped; continue with:\n  {join(words)}")
         ranked = results(self.sweep.study)

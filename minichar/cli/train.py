@@ -106,7 +106,7 @@ def command(
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
         if team.size > 1:
-            devices = devices[:1]  # if each rank timed the devices, the ranks might choose differently
+            devices = devices[:1]  # timing varies, so the ranks might choose different devices
         if team.rank == 0:
             for device in devices:
                 device.announce = partial(click.echo, err=True)

@@ -105,7 +105,7 @@ class Backend(ABC):
             self.xp.take(W, ids_t, axis=1, out=out_t, mode="clip")  # by default, NumPy buffers `out`
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
-        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k``.
+        """Set ``out[:, k]`` to the sum of ``columns[:, j]`` over all j for which ``ids[j] == k``.
 
         `columns` is ``(G, N)``, `ids` is ``(N,)`` and `out` is ``(G, V)``. The sums are computed as one
         matrix product with a one-hot matrix of the distinct ids. This is faster than a scatter-add because a
@@ -121,14 +121,15 @@ class Backend(ABC):
         out[:, seen] = self.matmul(columns, onehot)  # (G, M)
 
     def fuse(self, function: Function) -> Function:
-        """Return the pure element-wise ``function(xp, *arguments)`` with `xp` bound, fused if possible.
+        """Return `function` with its first argument bound to `xp`, and fused if possible.
 
-        Arguments and results are arrays of shape ``(H, B)``, or tuples of such arrays. An argument can
-        also be a block ``(G, H, B)``, which is passed to the function unchanged or as a tuple of G arrays.
+        ``function(xp, *arguments)`` must be pure and element-wise. Arguments and results are arrays of shape
+        ``(H, B)``, or tuples of such arrays. An argument can also be a block ``(G, H, B)``, which is passed
+        to the function unchanged or as a tuple of G arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
-        pair, result k is also written to the array `out` ``(H, B)`` or, if the result is a tuple of G arrays,
-        to `out` ``(G·H, B)``. On a GPU, the fused kernel writes to `out` directly, without a copy kernel.
+        pair, result k is also written to `out`, which has shape ``(H, B)``, or ``(G·H, B)`` if the result is
+        a tuple of G arrays. On a GPU, the fused kernel writes directly to `out`, without a separate copy.
         """
         xp = self.xp
 
@@ -167,7 +168,7 @@ class Backend(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Describe the library and hardware: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
+        """Return a one-line description of the library and the hardware."""
 
 
 class DeviceFailure(MinicharError):

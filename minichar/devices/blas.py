@@ -8,7 +8,7 @@ THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"
 
 
 def describe_numpy() -> str:
-    """Return a one-line description: ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
+    """Return a one-line description, such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
     blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
     name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
     return f"NumPy {np.__version__} with {name}, {threads()}"

@@ -29,5 +29,5 @@ CPU = NumPyBackend()
 
 
 def host_generator(*words: int) -> np.random.Generator:
-    """Return a NumPy generator, for weights and samples that must not depend on the device."""
+    """Return a NumPy generator for weights and samples, which must not depend on the device."""
     return np.random.default_rng(words)

@@ -1,7 +1,7 @@
 """Matrix products that a CUDA graph can capture, computed by calling cuBLAS through `ctypes`.
 
-CuPy refuses to call cuBLAS while a stream is being captured, although cuBLAS supports capture. These products
-therefore use their own cuBLAS handle and workspace.
+CuPy refuses to call cuBLAS while a stream is being captured, although cuBLAS supports capture. This module
+therefore uses its own cuBLAS handles and workspaces.
 
 cuBLAS expects column-major matrices. In memory, a row-major matrix is identical to its transpose in
 column-major order:
@@ -9,7 +9,7 @@ column-major order:
     out = A @ B          row-major
     outᵀ = Bᵀ @ Aᵀ       column-major, in the same memory
 
-No operand is copied. A matrix can be a slice or a transposed view, as long as its rows or its columns are
+No operand is copied. Operands can be slices or transposed views, as long as their rows or their columns are
 contiguous.
 """
 
@@ -97,7 +97,7 @@ class Products(local):
         if stream != self.stream:
             self.call("cublasSetStream_v2", self.handle, stream.ptr)
             self.call("cublasSetWorkspace_v2", self.handle, self.workspace.ptr, WORKSPACE)
-            self.stream = stream  # keep a reference, or a new stream could have the same address
+            self.stream = stream  # a new stream could reuse the address of a freed one
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
         """Return ``A @ B``, optionally written or added to `out`.

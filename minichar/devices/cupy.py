@@ -98,7 +98,7 @@ class CuPyBackend(Backend):
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
-        @cache  # CuPy also caches kernels, but keyed only by the dtypes and ndims of the arrays
+        @cache  # CuPy's own cache distinguishes only the dtypes and ndims of the arrays
         def kernel_for(nesting: Nesting, written: tuple[int, ...]) -> tuple[Function, dict[str, Any]]:
             traced: dict[str, Any] = {}
 
@@ -160,9 +160,10 @@ class CuPyBackend(Backend):
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
     def describe(self) -> str:
-        """Describe CuPy, CUDA (versions as 1000 · major + 10 · minor), the GPU, its memory, and TF32 if used.
+        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and TF32 if it is used.
 
-        TF32 is included because training-step timings are cached under this text, and TF32 affects them.
+        CUDA versions are given as 1000 · major + 10 · minor. TF32 is included because it affects the cached
+        training-step timings, which are looked up by this text.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
@@ -221,7 +222,7 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
 
 
 def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
-    """Return matrix products that can be captured. If cuBLAS cannot be used, warn and return None."""
+    """Return matrix products that CUDA graphs can capture. If cuBLAS cannot be used, warn and return None."""
     try:
         return Products(cupy, load_library(), tf32)
     except Exception as error:  # for example, the library is missing or the GPU is out of memory

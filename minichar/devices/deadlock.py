@@ -1,8 +1,8 @@
 """Work around two deadlocks in dpnp.
 
 When a device task finishes, it releases its arguments, which requires Python's global interpreter lock
-(GIL). Two dpnp functions hold the GIL while they wait for earlier tasks, so they can deadlock. Without
-this workaround, training on a CPU hangs after a few hundred to tens of thousands of steps.
+(GIL). Two dpnp functions hold the GIL while they wait for earlier tasks, so they can deadlock. Without this
+workaround, training on a CPU hangs after anywhere from a few hundred to tens of thousands of steps.
 """
 
 from typing import Any

@@ -13,7 +13,7 @@ WARM_UP = 2
 
 
 class CudaGraph:
-    """A step that is captured as a CUDA graph after a few normal calls, and is replayed from then on.
+    """A step that is captured as a CUDA graph after a few normal calls and replayed from then on.
 
     The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
     separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
@@ -55,7 +55,7 @@ class CudaGraph:
             self.step()
 
     def _malloc(self, size: int) -> Any:
-        """Allocate memory. Not used during capture, because freeing memory can block on the device."""
+        """Allocate memory. Not used during capture, because freeing memory can synchronise the device."""
         try:
             return self.pool.malloc(size)
         except MemoryError:  # the default pool may hold free blocks, which this pool cannot use
@@ -81,9 +81,9 @@ class CudaGraph:
             return None, one_line(error)
         try:
             self._run(self.pool.malloc)
-        except Exception as error:  # which operations cannot be captured depends on the CuPy version
+        except Exception as error:  # CuPy versions differ in which operations can be captured
             cause = error
-        except BaseException:  # Ctrl-C: a stream that is still being captured cannot be used again
+        except BaseException:  # such as Ctrl-C: the stream is unusable until its capture ends
             with suppress(Exception):
                 self.stream.end_capture()
             raise

@@ -25,7 +25,7 @@ def open_nccl(
     index : int
         Index of this rank's GPU.
     captures : bool
-        Whether this rank captures its steps as CUDA graphs. NCCL requires that all ranks or none do so.
+        Whether this rank captures its steps as CUDA graphs. NCCL requires the same choice on all ranks.
     comm : mpi4py.MPI.Comm
 
     Returns
@@ -51,7 +51,7 @@ def open_nccl(
     try:
         key = comm.bcast(nccl.get_unique_id() if rank == 0 else None)
         communicator = nccl.NcclCommunicator(len(gpus), key, rank)
-    except Exception as error:  # for example, the network interface is unusable
+    except Exception as error:  # for example, no usable network interface
         remedy = "set NCCL_DEBUG=INFO to see the cause"
         raise unusable(f"gpu:{index}", "NCCL cannot connect the GPUs", error, remedy) from error
     # Keep the communicator alive even at exit: destroying it would wait for all graphs that use it.

@@ -5,9 +5,9 @@ A counter x of four 32-bit words is encrypted in ten rounds with a key k of two 
     x₀, x₁, x₂, x₃ ← hi(M₁x₂) ⊕ x₁ ⊕ k₀, lo(M₁x₂), hi(M₀x₀) ⊕ x₃ ⊕ k₁, lo(M₀x₀)
     k₀, k₁ ← k₀ + W₀, k₁ + W₁
 
-hi and lo are the upper and lower 32 bits of a 64-bit product. The resulting four words are random and
-independent of the words for any other counter or key. The words depend only on their counter and key, so a
-single GPU kernel can fill an array of any size.
+hi and lo are the upper and lower 32 bits of a 64-bit product. The four resulting words are random and
+independent of those for any other counter or key. They depend only on their counter and key, so a single GPU
+kernel can fill an array of any size.
 """
 
 from functools import lru_cache

@@ -31,7 +31,7 @@ class Uniform:
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        if min(state["state"].values()) < 0:  # NumPy 1 would reduce it modulo 2^128
+        if min(state["state"].values()) < 0:  # NumPy 1 would reduce negative values modulo 2^128
             raise ValueError("the state of a random number generator cannot be negative")
         self.generator.bit_generator.state = state
 
@@ -39,8 +39,8 @@ class Uniform:
 class CountedUniform(Uniform):
     """Generator of uniform random numbers for devices whose generator state cannot be saved.
 
-    Each block of numbers is drawn from a new generator. Its seed is derived from `words` and the number
-    of previous blocks, so the state is just the number of blocks.
+    Each block of numbers is drawn from a new generator, seeded with `words` and the number of previous
+    blocks. The state is therefore just the number of blocks.
     """
 
     def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], Real], Array]) -> None:

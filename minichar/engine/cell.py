@@ -7,9 +7,9 @@ A cell is a pair of pure functions, ``forward`` and ``backward``, for one time s
     h, c, cache = forward(xp, a, c_prev)        a contains one ``(H, B)`` array per gate
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
-If the second matrix product depends on the result of the first, the cell has two pairs of functions, each in
-its own `Stage`. The first stage returns the state for the second product, followed by the other arguments of
-the second stage.
+If one matrix product depends on the result of another, the cell has two pairs of functions, each in its own
+`Stage`. The first stage returns the state for the second product, followed by the other arguments of the
+second stage.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,7 @@ class Product:
         One letter per gate, in row order.
     reads_state, reads_x : bool
         Whether the product uses the hidden state and the layer's input, respectively. In the second
-        stage, the first result of the first stage is used instead of the hidden state.
+        stage, the first result of the first stage replaces the hidden state.
     """
 
     name: str
@@ -96,11 +96,11 @@ class Cell:
         One letter per state, with the hidden state first.
     stages : tuple of Stage
     takes_h_prev : bool
-        Whether ``forward`` takes h_prev. It always takes the other states.
+        Whether ``forward`` takes h_prev as well as the other states.
     unit : str
         State or cached array that ``inspect --html`` shows for each unit. Its values are in [-1, 1].
     shown : str
-        Gates in [0, 1] that ``inspect --html`` plots as histograms. If there are none, it plots `unit`.
+        Gates in [0, 1] that ``inspect --html`` plots as histograms. If empty, `unit` is plotted.
     biases : dict of str to float
         Initial biases, keyed by gate. All other biases are initialised randomly.
     torch, onnx : Counterpart, optional

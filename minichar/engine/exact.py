@@ -10,8 +10,8 @@ the generated text then diverges. An exact model therefore uses values that can 
 
 Every partial sum is an integer multiple of 2^(Q-52). Its magnitude is less than 2^(Q+1), even after W is
 rounded, so it fits in the 53-bit significand of a float64. The order of the terms therefore does not affect
-the result on any device. Both grids are as fine as float32, so an exact matrix product is as accurate as a
-float32 matrix product.
+the result on any device. Both grids have about the resolution of float32, so an exact matrix product is as
+accurate as a float32 matrix product.
 
 Layer normalisation uses a matrix product with W = 1 to sum the pre-activations over the units. These sums
 and the sums of squares are exact below 2^28.
@@ -66,7 +66,7 @@ class ExactProducts(Backend):
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Round B to its grid in place, and add ``A @ B`` to `out`."""
-        # A library could start its sums from `out`, which is not on the grid, and round every partial sum.
+        # `out` is not on the grid. A library that starts its sums from `out` would round every partial sum.
         out += self.matmul(A, B)
         return out
 

@@ -95,8 +95,8 @@ def toy_network(
 ) -> Network:
     """Return a float64 network with random weights, state and masks.
 
-    The weights are large enough for every gate to affect the loss. Use a different value for each size: equal
-    sizes can hide a transposed matrix.
+    The weights are large enough for every gate to affect the loss. Use a different value for each size,
+    because equal sizes can hide a transposed matrix.
     """
     parameters = Parameters(config.shapes(), "float64", backend)
     parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, parameters.size))

@@ -7,7 +7,7 @@
     n = tanh(a_n)
     h = (1 - z) ∘ n + z ∘ h_prev
 
-Version 3 of the paper uses these equations, as does char-rnn's ``GRU.lua`` with 1 - z in place of z.
+Version 3 of the paper uses these equations. So does char-rnn's ``GRU.lua``, with z and 1 - z swapped.
 PyTorch and cuDNN implement only the other variant, `minichar.engine.gru`.
 """
 

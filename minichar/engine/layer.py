@@ -106,7 +106,7 @@ class Layer:
                 linear.norm.keeps_caches = keep
 
     def read(self, steps: slice, inputs: Array) -> None:
-        """Store the inputs of m `steps`: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
+        """Store the inputs for m `steps`: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
         for linear in self.linears:
             linear.read(steps, inputs)
 
@@ -119,7 +119,7 @@ class Layer:
             0 for each sequence that is reset before the step, otherwise 1.
         """
         h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
-        if t == 0 or keep is not None:  # otherwise, the previous step has stored h
+        if t == 0 or keep is not None:  # otherwise, the previous step has already stored h
             self.stages[0].recurrent.h[t] = h
         if self.cell.takes_h_prev:
             passed.insert(0, h)

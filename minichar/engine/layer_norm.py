@@ -1,6 +1,6 @@
 """Layer normalisation of pre-activations (Ba, Kiros & Hinton 2016), without gain or bias (Xu et al. 2019).
 
-For each gate, time step and sequence, with means over the H units:
+For each gate, time step and sequence, where mean is over the H units:
 
     μ = mean(a)
     r = 1 / √(mean((a - μ)²) + ε)
@@ -31,7 +31,7 @@ class LayerNorm:
 
     def mean(self, a: Array) -> Array:
         """Return the mean over the units, ``(gates, 1, B)``, of an array ``(gates, H, B)``."""
-        # Faster than xp.mean, and exact if the backend's matrix products are exact.
+        # Faster than xp.mean. The sum is exact if the backend has exact matrix products.
         return self.backend.matmul(self.ones, a) / self.H
 
     def forward(self, t: int, a: Array) -> Array:

@@ -17,7 +17,7 @@ class LayerStage:
     linears : list of Linear
         The linear layers, one per matrix product.
     recurrent : Linear
-        The matrix product that takes the hidden state as input.
+        The linear layer that takes the hidden state as input.
     forward, backward : callable
         The functions of the stage, fused by the backend.
     caches : list of T tuples of arrays
@@ -36,7 +36,7 @@ class LayerStage:
         return [[(k, linear.da[t]) for k, linear in enumerate(self.linears)] for t in range(self.T)]
 
     def add_direct_gradient(self) -> None:
-        """Make `backward` add a second term to dh: the dh_prev that it returned for the next step."""
+        """Make `backward` add a second gradient to dh: the dh_prev it returned for the next time step."""
         backward = self.stage.backward
 
         @wraps(backward)

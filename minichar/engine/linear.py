@@ -26,7 +26,7 @@ class Linear:
     Parameters
     ----------
     W, dW : array, (G, K+1)
-        The weights, with the bias in the last column, and their gradient, filled by `backward`.
+        The weights, with the bias in the last column, and their gradient, which `backward` computes.
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
@@ -97,7 +97,7 @@ class Linear:
 
     def draw_mask(self, probability: float, generator: Uniform) -> None:
         """Draw a DropConnect mask for the next chunk."""
-        if self.mask is None:  # allocated once: a captured step uses fixed addresses
+        if self.mask is None:  # allocate once: a captured CUDA graph uses fixed addresses
             self.use_mask(self.backend.zeros((len(self.W), self.H), self.W.dtype))
         dropout.draw_mask(probability, generator, self.mask, self.backend)
 
@@ -115,7 +115,7 @@ class Linear:
             self.x[steps] = inputs
 
     def step(self, t: int) -> Array:
-        """Compute a_t (or â_t if normalised) ``(gates, H, B)`` from ``h[t]``, and ``x[t]`` or `looked_up`."""
+        """Return a_t, or â_t if normalised, ``(gates, H, B)`` from ``h[t]`` and ``x[t]`` (or `looked_up`)."""
         if self.Wx is None:
             a = self.backend.matmul(self.used, self.s[t])  # (G, B)
         else:
@@ -143,7 +143,7 @@ class Linear:
     def backward(self, n: int, ids: Array) -> Array | None:
         """Compute the weight gradients over `n` steps. Return dx ``(n, D, B)``, or None if there is no x.
 
-        `ids` ``(n, B)`` are the input characters of the forward pass. They are used only if `Wx` is given.
+        `ids` ``(n, B)`` are the input characters of the forward pass, used only if `Wx` is given.
         """
         da = as_columns(self.da[:n])  # (G, n·B)
         self.backend.matmul(da, as_columns(self.s[:n]).T, out=self.dW)

@@ -5,7 +5,7 @@
 
     dlogits = (p - onehot(target)) / N
 
-minichar always averages the loss over the N characters, so this is the gradient of the reported loss.
+The loss that minichar reports is always averaged over the N characters, so dlogits is its gradient.
 """
 
 from types import ModuleType
@@ -28,8 +28,8 @@ def forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Arra
     logits : array, (V, m·B)
     targets : array of int, (m·B,)
     N : int
-        Number of characters in the whole chunk. If the chunk is processed in blocks of m steps, their
-        losses and gradients add up to those of the chunk.
+        Number of characters in the whole chunk. If the chunk is processed in blocks of m steps, the losses
+        and weight gradients of the blocks add up to those of the chunk.
     """
     targets = targets[None]  # (1, m·B)
 

@@ -5,10 +5,10 @@
     dW = dlogits @ [x; 1]ᵀ
     dx = W_xᵀ @ dlogits
 
-If the model is fed its own predictions, the logits are computed after each step. Otherwise, they are computed
-after all steps have run, with one matrix product for many steps. With a large vocabulary, the logits are the
-largest arrays in a chunk. They are computed, used and overwritten block by block so that memory use does not
-grow with T.
+The loss is computed after all steps have run, with one matrix product per block of steps. If the model is fed
+its own predictions, the logits are also computed after each step. With a large vocabulary, the logits are the
+largest arrays in a chunk. Each block overwrites the logits of the previous one, so memory use does not grow
+with T.
 """
 
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ class ReadOut:
             yield slice(first, min(first + self.piece, n))
 
     def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, loss.Cache]:
-        """Return a block's share of the mean loss over N characters, and the cache for `loss.backward`."""
+        """Return a block's part of the mean loss over N characters, and the cache for `loss.backward`."""
         shape = self.W.shape[0], columns.shape[1]
         logits = self.backend.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
         return loss.forward(self.xp, logits, targets.reshape(-1), N)

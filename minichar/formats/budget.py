@@ -1,4 +1,4 @@
-"""Limit the memory and work needed to read a file, in proportion to its size."""
+"""Limits on the memory and work used to read a file, proportional to the size of the file."""
 
 from minichar.errors import Refused
 

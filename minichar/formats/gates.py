@@ -14,8 +14,8 @@ gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as
 
 The input to the first layer is one-hot, so D is V and W_input is Wx. If a GRU applies its reset gate after
 the matrix product, it needs two biases, because the gate multiplies ``U @ [h_prev; 1]`` and therefore only
-the second bias. In all other cells, only the sum of the biases matters. The table is derived from the inputs
-to each matrix product in a cell (`minichar.engine.cell`).
+the second bias. In all other cells, only the sum of the biases matters. The code derives this table from the
+inputs of each matrix product in a cell (`minichar.engine.cell`).
 """
 
 from collections.abc import Mapping

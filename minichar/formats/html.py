@@ -7,8 +7,8 @@
     page.js        the controls
 
 The weights are base64-encoded float16 values. A page makes no requests, and its Content-Security-Policy
-allows only its own scripts and style sheet, identified by their hashes. The model's data is JSON, inserted
-only as text, so it is never interpreted as markup.
+allows only its own scripts and style sheet, identified by their hashes. The model is embedded as JSON, and
+its characters are displayed only as text, never interpreted as markup.
 """
 
 import json

@@ -63,7 +63,7 @@ def unknown_suffix(target: str | os.PathLike[str]) -> MinicharError:
 
 
 def check_free(source: Path, path: Path, force: bool) -> None:
-    """Raise an error if an existing file would be overwritten unintentionally."""
+    """Raise an error if `path` is the same file as `source`, or if it exists and `force` is False."""
     if not path.exists():
         return
     if source.exists() and path.samefile(source):

@@ -128,7 +128,7 @@ class Graph:
         arrays = {"W": gates.W_input, "R": gates.W_recurrent, "b": b}
         constants = [self.constant(f"layer{layer}.{name}", array[None]) for name, array in arrays.items()]
         attributes = {"hidden_size": self.config.rnn_size, **self.form.attributes}
-        lengths = ""  # omitted: every sequence has length T
+        lengths = ""  # optional input, omitted because every sequence has length T
         before = [f"{name}{layer}" for name in self.states]
         after = [f"{name}{layer}_next" for name in self.states]
         y = self.node(self.form.name, [x, *constants, lengths, *before], f"y{layer}", *after, **attributes)

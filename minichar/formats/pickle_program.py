@@ -1,12 +1,12 @@
 """Parse the opcodes of a pickle with bounded memory use.
 
-Everything except text is parsed by pickletools. Python stores all characters of a string at the width of the
-widest one, so a single emoji quadruples the size of a long ASCII string. The memory for a string is therefore
-charged to a memory budget before the text is decoded.
+Everything except text is parsed by pickletools. Python stores all characters of a string at the width of its
+widest character, so a single emoji quadruples the size of a long ASCII string. The memory for a string is
+therefore charged to a memory budget before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
-key is therefore converted back to bytes if possible. If it were converted later, each reference to it in the
-pickle would create another copy.
+key is therefore converted back to bytes if possible. Converting it later would create another copy for each
+reference to it in the pickle.
 """
 
 import codecs
@@ -49,7 +49,7 @@ class Program(io.BytesIO):
     ----------
     pickled : bytes
     memory : Budget
-        Budget for the memory that text needs after decoding, beyond its size in the file.
+        Budget for the memory that decoded text needs beyond its size in the file.
     """
 
     def __init__(self, pickled: bytes, memory: Budget) -> None:
@@ -112,4 +112,5 @@ def width(raw: bytes, encoding: str) -> int:
     if encoding == "raw-unicode-escape":
         return 4 if b"\\U" in raw else 2 if TWO_BYTES.search(raw) else 1
     highest = np.frombuffer(raw, np.uint8).max(initial=0) if encoding == "utf-8" else 0
-    return 1 if highest < 0xC4 else 2 if highest < 0xF0 else 4  # U+0100 begins with C4, U+10000 with F0
+    # In UTF-8, U+0100 starts with the byte C4, and U+10000 with F0.
+    return 1 if highest < 0xC4 else 2 if highest < 0xF0 else 4

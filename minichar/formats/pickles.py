@@ -5,7 +5,7 @@ machine in this module calls only harmless replacements that the caller provides
 (see `minichar.formats.stand_ins`). Lists, tuples, dicts, numbers and strings are created as usual.
 
 Each opcode takes constant time, plus the time to read its bytes. The memory that an opcode uses is charged to
-a budget, even if the result is discarded later. Time and memory are therefore proportional to the file size.
+a budget, even if the result is discarded later. Time and memory are therefore linear in the file size.
 """
 
 from collections.abc import Callable, Mapping
@@ -172,12 +172,12 @@ class Machine:
         self.stack.append(value)
 
     def push_again(self, value: Any) -> None:
-        """Push a value that already exists."""
+        """Push an existing value. Only its stack slot is charged to the budget."""
         self.memory.spend(SLOT_BYTES)
         self.stack.append(value)
 
     def pop(self, n: int) -> list[Any]:
-        """Pop the last `n` values, and return them in the order in which they were pushed."""
+        """Pop the last `n` values, and return them in the order they were pushed."""
         values = self.stack[-n:]
         del self.stack[-n:]
         if len(values) < n:

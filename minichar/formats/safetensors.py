@@ -35,7 +35,7 @@ DTYPES = {
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a ``.safetensors`` file that stores a model. For errors, see `to_state_dict`."""
-    # Convert first: if that fails, installing a package would not help.
+    # Convert first: if conversion fails, installing the package would not help.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
 
@@ -74,9 +74,9 @@ def read_tensors(
     Raises
     ------
     Refused
-        If the file is truncated or corrupted, or contains a tensor that NumPy cannot represent.
+        If the file is truncated or corrupted, its header is too large, or NumPy cannot represent a tensor.
     MinicharError
-        If the header is too large or is not JSON. `corrupted` returns the error to raise.
+        If the header is not a JSON object or has too many values. `corrupted` creates this error.
     """
     header_bytes = int.from_bytes(file.read(8), "little")
     data_bytes = size - 8 - header_bytes

@@ -11,8 +11,8 @@
 
 PyTorch stores the LSTM gates in the order i, f, g, o, and minichar in the order i, f, o, g. Both store the
 GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the
-reset gate after the matrix product. The input is one-hot, with shape (T, B, V). If a cell has only one
-bias per gate, bias_hh is written as zeros, and the two biases are added together when a file is read.
+reset gate after the matrix product. The input is one-hot, with shape (T, B, V). For a cell with only one
+bias per gate, bias_hh is written as zeros. When such a model is read, the two biases are added together.
 
 The vocabulary and configuration are stored with the tensors in the same JSON header as in ``.npz`` files.
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
@@ -63,7 +63,7 @@ def torch_form(config: Config, path: Path) -> Counterpart:
 
 
 def without_layer_norm(config: Config) -> tuple[str | Option, ...]:
-    """Return the part of an error message that suggests training a model that can be converted."""
+    """Return the end of an error message: advice to disable layer normalisation, if it is enabled."""
     return (", or train a model with ", Option("layer_norm", False)) if config.layer_norm else ()
 
 

@@ -14,9 +14,9 @@ MAX_DIGITS = 17
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
     """Return a plot of the curves as text.
 
-    Each run has a letter: lowercase for its validation losses, and uppercase for the lowest one. Training
-    losses are plotted as dots. Where marks overlap, the lowest validation losses are drawn on top, followed
-    by the other validation losses.
+    Each run is plotted with a letter, in lowercase for its validation losses and in uppercase for the lowest
+    one. Training losses are plotted as dots. Where marks overlap, the lowest validation losses are drawn on
+    top, followed by the other validation losses.
 
     Parameters
     ----------

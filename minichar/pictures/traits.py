@@ -12,7 +12,7 @@ OPENING, CLOSING = "“«「『", "”»」』"
 
 
 def traits(text: str) -> dict[str, np.ndarray]:
-    """Return a dict of the features of `text`, each ``(N,)``, with one value per character.
+    """Return the features of `text`: a dict of arrays ``(N,)`` with one value per character.
 
     A newline counts as part of the following line. An unclosed quotation ends at the end of its paragraph.
     """
@@ -45,7 +45,7 @@ def traits(text: str) -> dict[str, np.ndarray]:
 
 
 def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return Pearson's r between each unit and each feature, ``(U, K)``; 0 if either is constant.
+    """Return Pearson's r between each unit and each feature, ``(U, K)``, or 0 if either is constant.
 
     Parameters
     ----------

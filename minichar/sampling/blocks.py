@@ -10,8 +10,8 @@ end of the block. Blocks have 1, 2, 4, …, 64 steps, so that the first characte
 the same as on the CPU, unless a rounding difference changes a sampled id.
 
 All arrays, including j, have fixed addresses, so that one recorded step can be replayed for every character
-(`Backend.recorded`). With OpenCL, the host samples: OpenCL devices cannot record steps, and when the device
-is a CPU, launching the sampling operations takes longer than copying the logits.
+(`Backend.recorded`). With OpenCL, sampling runs on the host. OpenCL devices cannot record steps, and if the
+device is a CPU, launching the sampling operations takes longer than copying the logits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,8 +74,8 @@ class BlockSampler:
     Attributes
     ----------
     feed, step : callable
-        `feed` feeds the ids `fed` ``(B,)`` to the network; `step` samples them first. Both
-        functions are recorded (`Backend.recorded`).
+        `feed` runs the network on the ids in `fed` ``(B,)``. `step` first samples these ids.
+        Both functions are recorded (`Backend.recorded`).
     recent : array of int, (m, B)
         The most recent input ids, if the model has a separator of m characters.
     """

@@ -56,22 +56,22 @@ class Choice:
         """Return ids ``(B,)`` sampled from logits ``(V, B)`` with uniform random numbers `u` ``(B,)``.
 
         If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the array
-        module of all arrays. If the arrays are on a device, this method does not wait for it.
+        module of all arrays. If they are on a device, this method returns without waiting for the device.
         """
         if self.argmax:
             return likeliest(logits)
         if temperature is None:
             temperature = self.temperature
-        # Subtract the largest logit first, so that the maximum is 0 even at a tiny temperature.
+        # Subtract the largest logit before dividing, so that the maximum is 0 even at a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
-        # Mask with `where`: in CuPy, assignment with a Boolean mask waits for the device.
+        # Use `where`, because assigning through a Boolean mask in CuPy waits for the device.
         if 0 < self.top_k < len(scaled):
             kth = xp.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
             scaled = xp.where(scaled < kth, -np.inf, scaled)
         if self.top_p < 1:
             scaled = xp.where(self._within_top_p(xp, scaled), scaled, -np.inf)
-        return draw_by_weight(xp, xp.exp(scaled), u)  # the maximum of `scaled` is 0
+        return draw_by_weight(xp, xp.exp(scaled), u)  # the largest weight is exp(0) = 1
 
     def _within_top_p(self, xp: ModuleType, scaled: Array) -> Array:
         order = xp.argsort(-scaled, axis=0, kind="stable")  # (V, B)

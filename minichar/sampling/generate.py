@@ -37,7 +37,7 @@ def sample_ids(
 ) -> Iterator[np.ndarray]:
     """Return an iterator over the ids of the next characters, ``(B,)``.
 
-    Ids are sampled in blocks on a GPU (`minichar.sampling.blocks`), and one by one on other devices.
+    Ids are sampled in blocks on a GPU (`minichar.sampling.blocks`) and one step at a time on other devices.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def sample_steps(
 
 
 class StopFilter:
-    """Filter that passes through the text before the first stop string.
+    """Filter that ends the text before the first stop string.
 
     A possible prefix of a stop string is buffered until later characters rule it out. If several stop
     strings end at the same character, the longest one takes precedence.
@@ -143,7 +143,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
 def check_options(
     length: int, num_samples: int, seed: int, stop: Iterable[str]
 ) -> tuple[int, int, int, list[str]]:
-    """Validate these options of `generate_many`, and return them, converted to the declared types.
+    """Validate these options of `generate_many`, and return them with the declared types.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def generate_many(
     products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
     and the errors, see `generate`.
 
-    For example, to get the complete texts of four samples (`length` must not be 0)::
+    This example collects the complete texts of four samples (`length` must not be 0)::
 
         steps = generate_many(model, 4, length=200, choice=Choice(temperature=0.5))
         texts = ["".join(pieces) for pieces in zip(*steps)]

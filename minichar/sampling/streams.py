@@ -4,8 +4,8 @@
             each column that has reached the end of its prime samples the next character from its logits
 
 Streams can be added and removed between steps. Each stream has its own random generator, so streams affect
-each other only through rounding: the summation order in a matrix product depends on the number of columns,
-and in rare cases, this changes the sampled character. With an exact model (`CharRNN.exact`), streams are
+each other only through rounding: the summation order in a matrix product depends on the number of columns.
+In rare cases, the rounding changes the sampled character. With an exact model (`CharRNN.exact`), streams are
 independent.
 
 If the model was trained with ``reset_on``, the state of a stream is reset to zero before the last character
@@ -77,7 +77,7 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # streams in a group are sampled together; a str caches its hash
+        self.group = repr(self.choice)  # equal for streams that are sampled together; a str caches its hash
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
@@ -127,7 +127,7 @@ class Streams:
         self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream, state: State | None = None) -> None:
-        """Add a stream in a new column. It starts from `state` or, by default, a zero state."""
+        """Add a stream in a new column. It starts from `state` or, by default, from a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)

@@ -145,12 +145,12 @@ def read_space(path: Path) -> list[Dimension]:
 
 
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
-    """Check that training accepts the values of every dimension, together with the `given` options.
+    """Check that training accepts the `given` options with the `examples` of each dimension.
 
     Raises
     ------
     MinicharError
-        If an option is specified more than once, or training would reject a combination of values.
+        If an option is specified more than once, or training would reject one of the examples.
     """
     names = [each.name for each in space]
     for name in names:

@@ -50,7 +50,7 @@ class Plan:
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
-        Name of the study, and URL of its database, without the password. Empty for a new plan.
+        Name of the study, and URL of its database without the password. Both are empty in a new plan.
     digest : str
         Digest of the text (`minichar.text.corpus.Corpus`). Empty in old plans.
 
@@ -117,7 +117,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Hyperband would divide the trials among brackets, but a median is useful after only a few trials.
+    # A median is useful after only a few trials, whereas Hyperband divides the trials among brackets.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     if not is_sweep(folder) and any(map(is_checkpoint, folder.glob("*.npz"))):
         raise MinicharError(
@@ -127,7 +127,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
         engine = part("sqlalchemy.engine")
         file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))
         url = engine.make_url(storage) if storage else file
-        # The password is omitted; `url.set(password=None)` would keep it.
+        # Remove the password. `url.set(password=None)` would keep it.
         public = url._replace(password=None).difference_update_query(["password"])
         database = public.render_as_string() if storage else ""
         if is_sweep(folder):
@@ -151,7 +151,7 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
     if stored.database != database:
         where = f"in {stored.database}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ contains a sweep with trials stored {where}: use the same --storage")
-    # The path may differ, for example on another machine: the digest identifies the text.
+    # Ignore the path, which may differ on another machine. The digest identifies the text.
     same_path = {"data": ""} if stored.digest and "data" in stored.given else {}
     if plan and (plan.given | same_path, plan.search) != (stored.given | same_path, stored.search):
         raise MinicharError(

@@ -1,7 +1,7 @@
 """Run the trials of a sweep, each as a training run in its own directory.
 
     while trials remain:
-        resume one that another process left unfinished, or ask Optuna for a new one
+        resume a trial that was left unfinished, or ask Optuna for a new one
         train from its newest checkpoint, or from the beginning
         at every evaluation: report the validation loss, and end the run if Optuna prunes it
 
@@ -106,7 +106,7 @@ class Sweep:
 
     @property
     def is_saved(self) -> bool:
-        """Whether all progress so far has been saved or is being saved, and no trial is being started."""
+        """Whether all progress has been or is being saved. False while a trial is being started."""
         return self.complete or (self.trainer is not None and self.trainer.is_saved)
 
     def stop(self) -> None:
@@ -122,7 +122,7 @@ class Sweep:
         ----------
         trials : int
             Total number of trials, including those of other processes and earlier runs. If the search space
-            is finite, each combination of values is tried once.
+            is finite, each combination of values is tried at most once.
         minutes : float
             Number of minutes after which `stop` is called; 0 for no limit.
         """
@@ -188,7 +188,7 @@ class Sweep:
         except Completed:  # an earlier process was killed after saving the last checkpoint
             pass
         except (MinicharError, MemoryError) as error:
-            if isinstance(error.__cause__, OSError):  # unrelated to the trial, for example a full disk
+            if isinstance(error.__cause__, OSError):  # not caused by the trial, for example a full disk
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)
@@ -220,7 +220,7 @@ class Sweep:
         assert self.trainer is not None
         percentage = round(100 * evaluated.iteration / self.trainer.iterations)
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        if percentage not in known:  # otherwise, the loss was reported before the trial was resumed
+        if percentage not in known:  # a resumed trial may repeat an evaluation
             trial.report(evaluated.val.loss, percentage)
         return percentage < 100 and trial.should_prune()
 

@@ -27,7 +27,7 @@ from minichar.errors import MinicharError, Option, counted
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 
-MIN_T = 8  # T is not reduced below this value for short texts: gradients need some context
+MIN_T = 8  # lower limit when T is reduced for a short text: gradients need some context
 RELEASE = 1 << 24  # release memory-mapped pages after this many bytes of ids
 MAX_N = 1 << 62  # upper bound on the length of the text
 
@@ -167,8 +167,8 @@ def split_text(
         The encoded text. The streams are views of it.
     B, T : int
         Batch size and number of time steps per chunk. If the text is too short for one training chunk
-        and (unless `val_frac` is 0) one validation chunk, B is halved as often as necessary, down to 1,
-        and then T, down to `MIN_T`.
+        and (unless `val_frac` is 0) one validation chunk, B is halved repeatedly, down to 1 if necessary.
+        T is then halved in the same way, down to `MIN_T`.
     train_frac, val_frac : float
         Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
     how : {"columns", "tail"}

@@ -21,8 +21,8 @@ from minichar.text.joining import Count
 from minichar.text.mapping import read
 from minichar.text.vocabulary import Vocabulary, code_points
 
-VERSION = 3  # increase this if the format changes, or if the same bytes and settings give different ids
-BLOCK = 1 << 20  # bytes of ids checked at a time; a multiple of the size of every dtype
+VERSION = 3  # increase this if the format changes, or if the same text and settings would give different ids
+BLOCK = 1 << 20  # number of bytes checked at a time; a multiple of every dtype's size
 LOCAL_HEADER = struct.Struct("<26xHH")  # the last two fields are the lengths of the name and extra field
 
 Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, int, tuple[str, ...]]
@@ -133,7 +133,7 @@ class Cache:
 def _read_ids(
     file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
 ) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. A corrupted archive can raise many types of exceptions.
+    """Check and return the ids in an archive. A corrupted archive can cause almost any exception.
 
     The ids are first read without memory mapping, so that zipfile verifies their checksum.
     """

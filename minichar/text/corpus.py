@@ -84,7 +84,7 @@ def load_corpus(
         Characters that occur fewer than `min_freq` times are replaced with the unknown token. If 0, there
         is no unknown token.
     vocabulary : Vocabulary, optional
-        Vocabulary to use, for example that of a trained model. Characters that are not in this
+        Vocabulary to use, for example a trained model's vocabulary. Characters that are not in this
         vocabulary are encoded as its unknown token. If a vocabulary is given, `min_freq` is ignored and the
         ids are not cached.
     cache : bool
@@ -95,8 +95,8 @@ def load_corpus(
     Raises
     ------
     MinicharError
-        If a file cannot be read or decoded or looks like a binary file, or if the text has fewer than two
-        characters or contains a character that `vocabulary` cannot encode.
+        If a file cannot be read, cannot be decoded or looks like a binary file, or if the text has fewer
+        than two characters or contains a character that `vocabulary` cannot encode.
     """
     encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
     min_freq = checked("min_freq", min_freq, int, at_least(0))
@@ -122,7 +122,7 @@ def load_corpus(
 
 
 def _begin(compute: Callable[[], str]) -> Future[str]:
-    """Run a function in a daemon thread, so that an interrupted process can exit."""
+    """Run a function in a daemon thread, which does not keep an interrupted process from exiting."""
     future: Future[str] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Built-in datasets: two are generated from Python itself, and five are downloaded and verified."""
+"""Built-in datasets: two generated from the Python installation, and five downloaded and verified."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINUX = "gregkh/linux/v6.12.107"
 KERNEL = "cpu exit fork sched/core sched/fair signal sys workqueue"
 MM = "filemap memory mmap page_alloc shmem slub vmalloc vmscan"
 
-# Excluded from pystdlib: tests, tables, generated files and two old tools.
+# Excluded from pystdlib: tests, tables, generated files, IDLE and lib2to3.
 NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
 
 
@@ -221,7 +221,7 @@ def fetch(
     force : bool
         Whether to overwrite an existing file that has different content.
     progress : callable, optional
-        Called with the size of each downloaded block in bytes.
+        Called with the size, in bytes, of each downloaded block.
     base_url : str, optional
         URL of a mirror to use instead of `BASE_URL`.
 

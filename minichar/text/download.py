@@ -1,4 +1,4 @@
-"""Download files over HTTPS. Every failure raises an error with a one-line message."""
+"""Download files over HTTPS. Every failure raises a `MinicharError`."""
 
 from __future__ import annotations
 

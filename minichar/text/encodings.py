@@ -1,7 +1,7 @@
 """Suggest encodings for text that cannot be decoded, each with an excerpt of the decoded text.
 
-An encoding is suggested if most characters of the decoded text are common in the languages that the encoding
-is used for. The excerpt lets users check whether the text is readable.
+An encoding is suggested if most of the decoded characters are common in the languages it is used for.
+The excerpt lets users check whether the text is readable.
 """
 
 import codecs
@@ -153,7 +153,7 @@ def _judge_words(text: str, plausibility: Plausibility) -> float:
 def _in_latin(before: str, character: str, after: str) -> float:
     if character not in LATIN:
         return _as_symbol(before, character, after)
-    foreign = before in LATIN and after in LATIN  # in a real word, most letters are ASCII
+    foreign = before in LATIN and after in LATIN  # real words rarely have three accented letters in a row
     return not foreign and not (before.islower() and character.isupper())
 
 

@@ -204,7 +204,7 @@ class Source:
 
     def _suggestion(self, where: str, offset: int) -> MinicharError | None:
         """Return an error that suggests other encodings, or None if none is plausible."""
-        start = max(offset - SAMPLE, 0) // 2 * 2  # even: UTF-16 code units are 2 bytes wide
+        start = max(offset - SAMPLE, 0) // 2 * 2  # even, because UTF-16 code units are 2 bytes wide
         nearby = self._read(start, 2 * SAMPLE)
         if not (found := suggest(nearby, offset - start, self.encoding)):
             return None

@@ -115,7 +115,8 @@ def find_resets(
 
     Returns
     -------
-    Resets with B = 1, or None if the state is never reset
+    Resets or None
+        The resets for one stream (B = 1), or None if the state is never reset.
     """
     separators = find_separators(ids, separator) if len(separator) else ()
     positions = np.concatenate([np.asarray(starts, np.int64), *separators])  # (R,)

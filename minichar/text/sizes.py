@@ -5,7 +5,8 @@ from collections.abc import Callable
 LARGEST_B, SMALLEST_B = 50, 4
 USUAL_T, SHORTEST_T = 50, 25
 CHUNKS = 100
-"""Minimum number of chunks in a text. B is reduced if necessary, so that an epoch has enough steps."""
+"""Desired minimum number of chunks in a text, so that an epoch has enough steps. B is reduced to reach it,
+but not below `SMALLEST_B`."""
 ALLOWED = 0.01
 """T is reduced if more than this fraction of the text would otherwise be left out of the chunks."""
 
@@ -38,9 +39,9 @@ def choose_rnn_size(N: int, dropout: float) -> int:
 
 
 def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
-    """Return the fraction of a run spent on warm-up, for `N` characters and the cell named `model`.
+    """Return the fraction of a run to spend on warm-up, for `N` characters and the cell `model`.
 
-    Fine-tuning, as opposed to training `from_scratch`, always needs warm-up.
+    Fine-tuning (`from_scratch` is False) always uses warm-up.
     """
     return 0.0 if N <= SHORT and model in GATED and from_scratch else WARMUP
 

@@ -1,4 +1,4 @@
-"""Create plain text from the files that `minichar.text.datasets` downloads."""
+"""Convert the files that `minichar.text.datasets` downloads to plain text."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ def poems_text(sources: list[bytes]) -> str:
 def names_text(sources: list[bytes]) -> str:
     """Convert tables with upper-case names in the first column to plain text, with one name per line.
 
-    The tables are sorted by frequency. The names are sorted by hash to shuffle them reproducibly, so that
-    the end of the text is as hard to predict as the rest.
+    The tables are sorted by frequency. Sorting the names by hash shuffles them reproducibly. Without
+    shuffling, the end of the text would be harder to predict than the rest.
     """
     rows = [line.split() for source in sources for line in source.decode().splitlines()]
     names = {row[0].capitalize() for row in rows}

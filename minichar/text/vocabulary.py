@@ -188,7 +188,7 @@ class Vocabulary:
 
 
 def checked_vocabulary(value: object) -> Vocabulary:
-    """Check and return `value`, the `vocabulary` argument of a function.
+    """Return `value`, an argument named ``vocabulary``, after checking its type.
 
     Raises
     ------

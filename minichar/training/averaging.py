@@ -4,8 +4,9 @@
     d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
 
 θ is trained; θ̄ is the model that is evaluated and saved. A high learning rate amplifies the noise of
-individual steps. Averaging smooths out this noise, so less learning-rate decay is needed. At first, θ̄
-averages over about the last tenth of the steps so far; later, over about the last 1 / (1 - decay) steps.
+individual steps. Averaging smooths out this noise, so less learning-rate decay is needed. Early in training,
+θ̄ averages over about the last tenth of the steps so far. Later, it averages over about the last
+1 / (1 - decay) steps.
 """
 
 from minichar.engine.parameters import Parameters
@@ -29,7 +30,7 @@ class Average:
     Attributes
     ----------
     decay : array, ()
-        d, on the device.
+        d, stored on the device.
     """
 
     def __init__(self, theta: Parameters, average: Parameters) -> None:

@@ -1,8 +1,8 @@
 """Choose the training device for ``--device auto``.
 
 Which device is fastest depends on the sizes of the network and the chunks, because GPUs are fast only for
-large matrices. If there are several devices, each one is timed on a few chunks of the text when a combination
-of sizes is first used. The times are cached (`minichar.training.timings`).
+large matrices. If there are several devices, each is timed on a few chunks of the text the first time that a
+combination of sizes is used. The times are cached (`minichar.training.timings`).
 """
 
 import gc
@@ -72,7 +72,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
     """Return the first device of the given kind or, if there is none, the first device.
 
-    Exact resumption of a run requires a device of the same kind.
+    A run can be resumed exactly only on a device of the same kind.
     """
     if len(devices) > 1:
         for device in devices:
@@ -100,7 +100,7 @@ def time_step(
         if sum(seconds[1:]) > ENOUGH:
             break
     del model, step
-    gc.collect()  # the step contains reference cycles, and its arrays may fill the device's memory
+    gc.collect()  # free the device memory held by reference cycles
     return 1000.0 * median(seconds[1:])  # the first step compiles kernels
 
 

@@ -27,7 +27,7 @@ class Step:
         """Mean loss of the chunk before the update, in nats per character.
 
         The first access copies the loss from the device, so read it only when needed.
-        Before the trainer continues, it checks every loss that has been read.
+        If the loss was read, the trainer checks it before it continues.
         """
         return float(self.to_host(self.value))
 
@@ -87,7 +87,7 @@ class Saved:
     best : bool
         Whether the checkpoint has the lowest validation loss so far. False if the loss was not measured.
     latest : bool
-        Whether it was saved between evaluations and will be overwritten.
+        Whether the checkpoint was saved between evaluations and will be overwritten.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Training failures: the loss threshold, and a message that names the bad parameter."""
+"""The loss at which training fails, and a message that names the parameter at fault."""
 
 from math import isfinite
 

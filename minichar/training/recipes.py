@@ -81,7 +81,7 @@ SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:
-    """Return settings with the `given` values, and the recipe's values for all other options.
+    """Return settings with the `given` values and the recipe's values for all other options.
 
     Raises
     ------

@@ -6,9 +6,11 @@
 
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from the model's
 distribution or its argmax. The gradient does not flow through the prediction, and the backward pass uses the
-*actual* input characters. The first character in a chunk is always the true character because its prediction
-would come from the previous chunk. The first character after a state reset, which is the first input of the
-next document, is also always the true character: its prediction would come from the previous document.
+*actual* input characters.
+
+The first character in a chunk is always the true character, because its prediction would come from the
+previous chunk. The same applies to the first character after a state reset, whose prediction would come from
+the previous document.
 """
 
 from collections.abc import Callable

@@ -61,6 +61,6 @@ def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, min
     elif schedule == "exponential":
         ratio = start * (1.0 - decay) ** e
     else:
-        # Unlike the formula above, this also works for decay = 0. e⁷⁰⁰ is close to the largest float.
+        # Equal to the formula above, but also valid for decay = 0. The limit of 700 prevents overflow in exp.
         ratio = start / (1.0 + decay * exp(min(e * decay, 700.0)))
     return max(ratio, minimum)

@@ -42,7 +42,7 @@ def restore(trainer: Trainer, resumed: TrainingState) -> None:
     Raises
     ------
     MinicharError
-        If the state does not fit the model or is corrupted.
+        If the state does not match the model or is corrupted.
     """
     progress = resumed.progress
     if resumed.state.shape != trainer.model.config.state_shape(trainer.split.B):

@@ -131,7 +131,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     path : Path
         A checkpoint, or a directory. In a directory, the newest readable checkpoint is used.
     changes : dict
-        Settings to change. By default, checkpoints are saved in the directory that contains `path`. Earlier
+        Settings to change. By default, new checkpoints are saved in the directory of the old one. Existing
         checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
     *devices : Backend
         The run uses the first device of the same kind as the one that saved the checkpoint. If there is
@@ -207,7 +207,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 
 def with_tf32_note(run: Run) -> Run:
-    """Return the run, for which TF32 was requested, with a note added if TF32 has no effect."""
+    """Add a note to a run that requested TF32 if TF32 has no effect."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
 
@@ -228,7 +228,7 @@ def _read(settings: Settings, team: Team, cache: bool = True) -> Corpus:
 
 
 def _newest_readable(path: Path) -> tuple[Path, list[str]]:
-    """Return the path of a checkpoint, and notes about skipped newer ones if `path` is a directory."""
+    """Return the checkpoint to resume and, for a directory, notes about newer ones that were skipped."""
     if not path.is_dir():
         return path, []
     corrupted: list[str] = []
@@ -248,7 +248,7 @@ def _is_obsolete(path: Path, state: TrainingState, settings: Settings) -> bool:
         same_settings = settings_of(model, path) == settings
     except MinicharError:  # missing or corrupted
         return False
-    # Runs that differ only in their learning rate, for example, have the same first loss.
+    # Compare settings too: runs that differ only in, say, their learning rate have the same first loss.
     same_run = same_settings and other.progress.first_loss == state.progress.first_loss
     return same_run and other.progress.iteration <= state.progress.iteration
 

@@ -4,10 +4,10 @@
     average     of the gradients and losses of all processes (`minichar.training.team`)
     update      clipping, RMSprop, averaging of the weights
 
-All arrays used in a step are allocated once, on the device, so that a backend can capture and
-replay the step (`Backend.recorded`), or only its first and last parts if the average is computed on the host.
-Each chunk requires one copy to the device, or two if states are reset, and no copy to the host until the loss
-is read.
+All arrays used in a step are allocated once, on the device, so that a backend can capture and replay the step
+(`Backend.recorded`). If the average is computed on the host, only the first and last parts are captured. Each
+chunk requires one copy to the device, or two if states are reset. Nothing is copied to the host until the
+loss is read.
 """
 
 from collections.abc import Callable, Iterable

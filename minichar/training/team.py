@@ -26,7 +26,7 @@ POLL = 0.002
 
 
 class Team:
-    """A team of one process. `Ranks` overrides its methods for several processes.
+    """A team of one process. `Ranks` overrides its methods to support several processes.
 
     Attributes
     ----------
@@ -116,8 +116,8 @@ class Ranks(Team):
     def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
         """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`.
 
-        They are sent together. If the gradient is in single precision, the loss is split into two parts to
-        keep its precision: the sum of the first parts, which are multiples of 2⁻¹⁰, is exact.
+        They are sent together, in the gradient's dtype. The loss is split into two parts, which preserves its
+        precision: the first parts are multiples of 2⁻¹⁰, so their sum is exact even in single precision.
         """
         xp, size = backend.xp, gradient.size
         weighted = share * loss
@@ -130,7 +130,7 @@ class Ranks(Team):
         loss[...] = received[size:].sum(dtype=loss.dtype)
 
     def buffer(self, backend: Backend, size: int, dtype: str) -> tuple[Array, Array]:
-        """Return send and receive buffers, reused because mapping the pages of new ones takes time."""
+        """Return send and receive buffers. They are reused because new buffers take time to map."""
         key = backend, size, dtype
         if key not in self.buffers:
             self.buffers[key] = backend.zeros((size,), dtype), backend.zeros((size,), dtype)

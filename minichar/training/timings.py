@@ -1,6 +1,6 @@
 """The user's cache of training-step timings, which ``--device auto`` uses to choose a device.
 
-The cache is a JSON file. A missing, corrupted or unwritable file is not an error; the steps are simply timed
+The cache is a JSON file. A missing, corrupted or unwritable file is not an error: the steps are simply timed
 again.
 """
 
@@ -42,7 +42,7 @@ class Timing:
     milliseconds : dict of str to float
         Duration of a step on each device.
     machine : str
-        Host name. It is needed because several machines may share a home directory.
+        Host name. Several machines may share a home directory and therefore the cache.
     """
 
     size: str
@@ -56,7 +56,7 @@ class Timing:
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
     def __str__(self) -> str:
-        """Return all times, fastest device first: ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
+        """Return all times, starting with the fastest: ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
         others = (name for name in self.milliseconds if name != self.fastest)
         return "; ".join(
             [

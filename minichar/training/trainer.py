@@ -118,7 +118,7 @@ class Trainer:
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
-        """Train until `max_epochs`, `patience` or `max_time` is reached or `stop` is called, yielding events.
+        """Train and yield events until `stop` is called or `max_epochs`, `patience` or `max_time` is reached.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class Trainer:
                 val_loss = evaluated.val.loss if evaluated.val else None
                 saved = self.save(val_loss)
                 yield saved
-                self.agree()  # the evaluation may have taken minutes
+                self.agree()  # update the time: the evaluation may have taken minutes
                 self.timetable.evaluated(self.timetable.now - begun)
                 if val_loss is not None:
                     self.timetable.count(self.iteration, saved.best)
@@ -175,7 +175,7 @@ class Trainer:
     def agree(self) -> bool:
         """Agree with the other processes on the time, and return whether any process should stop."""
         stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
-        if stopping:  # never reset: a signal may have arrived in the meantime
+        if stopping:  # never cleared: a signal may have arrived in the meantime
             self.stopping = True
         return bool(stopping)
 
@@ -243,7 +243,7 @@ class Trainer:
 
     def begin_with(self, first_loss: float) -> None:
         """Set the initial loss and the limit derived from it."""
-        # On new text, a trained model's loss can rise considerably and still be below the uniform baseline.
+        # On new text, a pretrained model's loss may rise sharply and still be below the uniform baseline.
         self.limit = min(EXPLODED * max(first_loss, log(self.model.config.vocab_size)), LARGEST)
         self.first_loss = first_loss
         self.step.limit[...] = self.limit
@@ -270,7 +270,7 @@ class Trainer:
         return self._saved(lambda: self.saver.save(self.epoch, val_loss, self.stopping))
 
     def save_latest(self) -> Saved:
-        """Save a checkpoint between evaluations, replacing the previous one of this kind."""
+        """Save a checkpoint between evaluations, replacing the previous such checkpoint."""
         return self._saved(self.saver.save_latest)
 
     def _saved(self, save: Callable[[], Saved]) -> Saved:

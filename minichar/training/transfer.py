@@ -8,7 +8,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     """Copy the weights of `old` to `new`, which may have a different vocabulary.
 
     A character's weights are its column in ``layer1.Wx`` or ``embedding.E`` and its row in ``readout.W``.
-    They are matched by character, not by id. Characters that are not in `old` keep their weights in `new`.
+    They are matched by character, not by id. The weights of characters that are not in `old` are unchanged.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)
@@ -44,6 +44,6 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
 
 
 def listed(characters: list[str], most: int = 20) -> str:
-    """Return the first `most` characters, quoted, followed by the number of remaining ones, if any."""
+    """Return the first `most` characters, quoted, followed by the number of remaining characters, if any."""
     more = f" and {len(characters) - most} more" if len(characters) > most else ""
     return " ".join(repr(character) for character in characters[:most]) + more

@@ -8,13 +8,13 @@ from minichar.training.team import Team
 
 
 class Validation:
-    """Evaluates a model on chunks divided among all processes, without changing the training state.
+    """Evaluates a model on chunks that are divided among all processes. The training state does not change.
 
     Parameters
     ----------
     model : CharRNN
     T, own : int
-        Number of time steps in a chunk, and number of streams of this process.
+        Number of time steps per chunk, and number of streams in this process.
     share : float
         `own` as a fraction of all streams.
     team : Team

@@ -6,14 +6,14 @@
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
 character. The text does not depend on the machine or on other jobs, because the models use exact arithmetic
 (`minichar.engine.exact`). The output is the same as that of ``minichar sample --exact``. Therefore, no
-session state is needed: to reconnect, to continue, or to recover from a server restart or a worker
+session state is needed. To reconnect, to continue, or to recover from a server restart or a worker
 failure, the client resends the same request with the number of characters to skip. The id of an event is
 the total number of characters generated so far.
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
-batch at the next step, starting with its prompt, and leaves it when finished. Unless a job is still reading
-its prompt or regenerating text, a step takes at least ``1/pace`` seconds, so that a single client cannot
-monopolise the CPU.
+batch at the next step, starting with its prompt, and leaves it when finished. A step takes at least
+``1/pace`` seconds, so that a single client cannot monopolise the CPU. This minimum does not apply while a
+job is reading its prompt or regenerating text.
 
 **Resuming.** Text that a client already has is generated again without a speed limit, starting from the
 last suitable snapshot. Workers share their snapshots through Redis.

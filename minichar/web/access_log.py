@@ -1,4 +1,4 @@
-"""Log one line per request when its response is complete."""
+"""Log one line per request, once the response is complete."""
 
 import logging
 import re

@@ -51,11 +51,11 @@ def create_app(
     per_client : int
         Maximum number of concurrent requests per client; 0 for no limit.
     keys : sequence of str
-        API keys. If there are any, API requests must include one of them. Each key counts as one client.
+        API keys. If any are given, API requests must include one of them. Each key counts as one client.
     hosts : sequence of str
         Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
     total : int
-        Maximum number of concurrent requests for text, whether new or already generated; 0 for no limit.
+        Maximum number of concurrent requests for new or already generated text; 0 for no limit.
     """
     app = flask.Flask("minichar", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY

@@ -72,7 +72,7 @@ class Completion:
         return self.request.prime if self.form.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
-        """Return the response for a job that has ended, as input to `minichar.web.parts.encode`."""
+        """Return the response for a job that has ended, to be encoded by `minichar.web.parts.encode`."""
         if update.reason == "error":
             raise InternalServerError(update.error)
         if update.reason not in ("length", "stop"):
@@ -120,7 +120,7 @@ class Completion:
         return {"text": update.text, "index": 0, "logprobs": lists or None, "finish_reason": update.reason}
 
     def _logprobs(self) -> dict[str, Callable[[Update], list[Any]]]:
-        """Return the fields of ``logprobs`` as functions of an update; an empty dict if none are requested.
+        """Return the fields of ``logprobs`` as functions of an update, or an empty dict if not requested.
 
         They cover only the generated characters, not the prompt.
         """
@@ -209,5 +209,5 @@ def event(data: dict[str, Any]) -> str:
 
 
 def log(p: float) -> float:
-    """Return the logarithm of a rounded probability."""
+    """Return the logarithm of a rounded probability, which may be 0."""
     return math.log(p) if p else SMALLEST

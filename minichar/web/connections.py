@@ -68,7 +68,7 @@ class Connection(HTTPChannel):
     unsent_since : float or None
         Time of the first check that found unsent data; None if the last check found none.
     incomplete : int
-        Number of bytes received of the current request, until it is complete.
+        Number of bytes received of the current request; 0 once it is complete.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError
@@ -100,10 +100,10 @@ class Connection(HTTPChannel):
         self.incomplete = incomplete
 
     def service(self) -> None:
-        """Handle a request, in a thread of its own."""
-        with self.requests_lock:  # Waitress holds it until it has added all requests that it has received
+        """Handle a request in a worker thread."""
+        with self.requests_lock:  # Waitress holds the lock while it adds all requests that it has received
             pipelined = len(self.requests) > 1
-        if pipelined:  # drop the other requests: between two of them, a thread would wait for a slow client
+        if pipelined:  # drop the others: the thread would wait for a slow client before the next request
             self.requests[0].headers["CONNECTION"] = "close"
         super().service()
         self.waiting_since = time.time()
@@ -119,7 +119,8 @@ class Connection(HTTPChannel):
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
-        # Count from the first check that finds unsent data: until then, a busy server may have sent nothing.
+        # Measure from the first check that finds unsent data. Before that, a busy server may not have tried
+        # to send any.
         self.unsent_since = (self.unsent_since or now) if self.total_outbufs_len else None
         if self.unsent_since is not None:
             self.will_close |= now - max(self.unsent_since, self.last_activity) > TIMEOUT

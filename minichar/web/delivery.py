@@ -24,17 +24,17 @@ Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of characters of a document to send at a time."""
 MAX_DOCUMENTS = 32 * 2**20
-"""No document is started while the texts of those in progress take up at least this many bytes. A text takes
-up less than 1.2 MiB, so a client with the default limit of 16 requests cannot reach this size."""
+"""No document is started while the texts in progress take up at least this many bytes. A text takes up less
+than 1.2 MiB, so a client with the default limit of 16 requests cannot reach this size."""
 
 
 def sliced(text: str) -> list[str]:
-    """Split the body of a response, because Waitress waits for a slow client only between parts."""
+    """Split the body of a response into parts. Waitress waits for slow clients only between parts."""
     return [text[start : start + PART] for start in range(0, len(text), PART)]
 
 
 class Delivery:
-    """The queue of a server, with the limits and metrics for its clients.
+    """A server's job queue, with the limits and metrics for its clients.
 
     Every route that generates text uses the same instance.
 
@@ -54,7 +54,7 @@ class Delivery:
         return self.limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
 
     def submit(self, request: Request) -> tuple[Slot, Request]:
-        """Queue a request, and return the slot of its job and the request with its model filled in."""
+        """Queue a request. Return the slot of its job, and the request with its model filled in."""
         slot = self.acquire()
         try:
             slot.job_id = self.queue.submit(request)
@@ -100,8 +100,8 @@ class Delivery:
     ) -> flask.Response:
         """Wait for a request's job to end, and return its text as a JSON response.
 
-        Until the response has been sent, its text takes up memory, and the request counts towards its
-        client's limit.
+        Until the response has been sent, its text counts towards `MAX_DOCUMENTS`, and the request counts
+        towards its client's limit.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Delivery:
             update = merge(self._follow(slot, request.start))
             cleanup.callback(slot.release)
             parts: Iterable[str] = chain(encode(form(update)), "\n")
-            if not update.details:  # short enough to encode at once, which adds a Content-Length header
+            if not update.details:  # short: encode at once, which sets the Content-Length header
                 parts = sliced("".join(parts))
         except BaseException:
             cleanup.close()

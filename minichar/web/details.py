@@ -1,4 +1,4 @@
-"""Compact storage for the most likely alternatives to each character: 44 bytes instead of a kilobyte."""
+"""Store each character's probability and most likely alternatives in 44 bytes instead of a kilobyte."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Generation jobs. A scheduler thread appends characters, and readers in other threads receive them."""
+"""Generation jobs. A scheduler thread appends characters to a job, and other threads read them."""
 
 import math
 import threading
@@ -73,7 +73,7 @@ class Update:
 
 def merge(updates: Iterable[Update | None]) -> Update:
     """Merge all updates of a finished job into one."""
-    # On a busy server, updates contain few characters, so even lists of bytes and str would be large.
+    # A busy server publishes many short updates, so even lists of their bytes and strings would be large.
     text, packed = StringIO(), bytearray()
     for update in filter(None, updates):
         text.write(update.text)
@@ -133,8 +133,8 @@ class Job:
         self.readers, self._delivered, self._ended = 0, False, math.inf
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
-        # Details of the first `_detailed` characters of the text. Mapped memory takes up space only where it
-        # has been written to, and is returned to the operating system; freed arrays would fragment the heap.
+        # Details of the first `_detailed` characters of the text. Mapped memory is allocated only when
+        # written to, and is returned to the operating system when freed. Arrays would fragment the heap.
         size = SIZE * request.length if request.alternatives else 0
         self._details: mmap | bytearray = mmap(-1, size) if size else bytearray()
         self._detailed = 0
@@ -205,7 +205,7 @@ class Job:
 
     @property
     def is_removable(self) -> bool:
-        """Whether the job has ended and its readers have received its text or had enough time to do so."""
+        """Whether the job has ended and its text has been read, or kept long enough for slow readers."""
         was_read = self._delivered and not self.readers
         return was_read or time.monotonic() - self._ended > KEEP_FOR_READERS
 
@@ -247,7 +247,7 @@ class Job:
                 with self._changed:
                     if len(self.text) <= after and self.reason is None:
                         self._changed.wait(READ_TIMEOUT)
-                update = self.news(after, PIECE)  # a slow reader keeps the update in memory
+                update = self.news(after, PIECE)  # short: a slow reader keeps the update in memory
                 yield update
                 if update is not None:
                     after = update.end

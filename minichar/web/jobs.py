@@ -12,7 +12,7 @@ from minichar.web.request import Request
 KEEP = 600.0
 """Seconds for which a job remains available after it has ended."""
 KEEP_ALTERNATIVES = 30.0
-"""Like `KEEP`, but for jobs with alternatives: shorter, as their texts take up 20 times as much memory."""
+"""Like `KEEP`, but for jobs with alternatives, whose texts take up 20 times as much memory."""
 EXPIRE_INTERVAL = 5.0
 """Seconds between searches for expired jobs."""
 OVERHEAD = 8192
@@ -31,7 +31,7 @@ def cost(request: Request, length: int) -> int:
 
 
 class Jobs:
-    """Unfinished and recently ended jobs by id.
+    """Unfinished and recently ended jobs, keyed by id.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def read_keys(path: Path) -> list[str]:
     keys = read_text(path).split()
     if not keys:
         raise MinicharError(f"{path} contains no API key: write one key per line")
-    if not all(key.isascii() for key in keys):  # clients do not agree on how to encode other characters
+    if not all(key.isascii() for key in keys):  # clients differ in how they encode other characters
         raise MinicharError(f"{path} contains an API key that is not ASCII: use letters, digits and hyphens")
     return keys
 
@@ -44,7 +44,7 @@ def checked_key(keys: Sequence[str]) -> str:
         return ""
     given = flask.request.authorization
     token = given.token if given is not None and given.type == "bearer" else None
-    # Compare all keys, so that the response time does not reveal any information about them.
+    # Compare all keys, so that the response time does not reveal anything about them.
     found = [key for key in keys if hmac.compare_digest(key.encode(), (token or "").encode())]
     if not found:
         message = "missing or invalid API key: send the header Authorization: Bearer KEY"

@@ -65,7 +65,7 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def whole(updates: Iterator[Update | None]) -> Update | None:
-    """Return the complete text of a job, or None if the job does not end within `WAIT` seconds."""
+    """Return all updates of a job, merged into one, or None if it does not end within `WAIT` seconds."""
     received, end = list[Update](), time.monotonic() + WAIT
     for update in updates:  # with Redis, even a finished text arrives in many updates
         if update is None:

@@ -1,8 +1,8 @@
 """Tune the C library's allocator for a process with hundreds of threads.
 
-By default, glibc spreads threads over up to eight arenas per core, so that they do not wait for each
-other. Memory that is free in one arena is not available to the threads of another. In a Python process, this
-costs memory and saves little time: most allocations are made with the global interpreter lock held.
+By default, glibc spreads threads over up to eight arenas per core to reduce lock contention. Memory freed in
+one arena cannot be reused by threads in another. In a Python process, this costs memory and saves little
+time, because most allocations are made while holding the global interpreter lock.
 
 These functions have no effect with other C libraries.
 """

@@ -54,7 +54,7 @@ class Metrics:
         )
 
     def count(self, updates: Iterator[Update | None]) -> Iterator[Update | None]:
-        """Yield `updates` unchanged; count the characters and measure the time to the first one."""
+        """Yield `updates` unchanged, while counting the characters and timing the first one."""
         start, waiting = time.monotonic(), True
         for update in updates:
             if update is not None and update.text:

@@ -107,8 +107,8 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
     Parameters
     ----------
     paths : sequence of Path
-        Files and directories. The best checkpoint of each run in a directory is loaded, starting with the
-        lowest validation loss. If `paths` is empty, the best checkpoint in ``cv`` is loaded.
+        Files and directories. For a directory, the best checkpoint of each run is loaded, in order of
+        increasing validation loss. If `paths` is empty, the best checkpoint in ``cv`` is loaded.
 
     Returns
     -------

@@ -12,14 +12,14 @@ dumps = partial(json.dumps, separators=(",", ":"))
 def encode(document: Any) -> Iterator[str]:
     """Return an iterator over the parts of a document's JSON encoding.
 
-    An iterator in the document stands for a list, which it yields in sections. Each section is created when
-    its part is requested, so the whole list is never in memory.
+    Each iterator in the document represents a list, and yields the list in sections. A section is created
+    only when its part is requested, so the whole list is never in memory.
 
     Raises
     ------
     TypeError
-        If the document contains an object that cannot be encoded. If a section does, the error is raised when
-        its part is requested.
+        If the document contains an object that cannot be encoded. If the object is in a section, the error is
+        raised when that section's part is requested.
     """
     placeholder, iterators = secrets.token_hex(), list[Iterator[list[Any]]]()
 
@@ -33,7 +33,7 @@ def encode(document: Any) -> Iterator[str]:
 
 
 def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[str]:
-    """Yield the texts, separated by encoded lists."""
+    """Yield the texts interleaved with the encoded lists."""
     yield texts.pop(0)
     for sections in iterators:
         comma = ""

@@ -1,4 +1,4 @@
-"""The page for browsers without JavaScript. It shows the text once generation has ended, and any error."""
+"""The page for browsers without JavaScript, which shows the text and any error once generation ends."""
 
 from html import escape
 from string import Template
@@ -89,7 +89,7 @@ def plain_routes(delivery: Delivery) -> flask.Blueprint:
     @routes.get("/plain")
     def plain() -> flask.Response:
         given = flask.request.args
-        # Browsers send a line break as two characters.
+        # Browsers submit line breaks as CRLF.
         prime, model = given.get("prime", "").replace("\r\n", "\n"), given.get("model", "")
         temperature = given.get("temperature", DEFAULT)
         text, status, error = generate(prime, model, temperature)
@@ -122,7 +122,7 @@ def page(
 
 
 def label(model: ModelInfo) -> str:
-    """Return the display name of a model, as on the page with JavaScript."""
+    """Return the display name of a model, as shown on the main page."""
     loss = [] if model.loss is None else [f"loss {model.loss:.3f}"]
     parts = [model.title, f"{model.cell.upper()} {model.layers}×{model.units}", *loss]
     return ", ".join(filter(None, parts))

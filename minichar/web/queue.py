@@ -24,7 +24,7 @@ class Unavailable(Busy):
 
 
 class JobQueue(ABC):
-    """Interface of a queue that accepts requests and streams the generated text."""
+    """Interface for queues that accept requests and stream the generated text."""
 
     @abstractmethod
     def models(self) -> list[ModelInfo]:
@@ -91,7 +91,7 @@ class JobQueue(ABC):
         """Release all resources."""
 
     def resolve(self, request: Request) -> tuple[Request, ModelInfo]:
-        """Return the request with its model name filled in, and the description of the model."""
+        """Return the request with its model name filled in, and the model's description."""
         models = self.models()
         if not models:
             raise Unavailable("no worker is available: try again later")
@@ -158,7 +158,7 @@ class LocalQueue(JobQueue):
         return job.follow(after)
 
     def leave(self, job_id: str) -> None:
-        """Do nothing, because the scheduler itself measures how long a job has had no reader."""
+        """Do nothing, because the scheduler tracks how long a job has had no reader."""
 
     def position(self, job_id: str) -> int | None:
         """Return the position of a waiting job in its model's queue; None if it is not waiting."""

@@ -25,7 +25,7 @@ class Slot:
     ----------
     client : str
     expires : float
-        Time at which the request stops counting towards the limit, as returned by ``time.monotonic()``.
+        Time at which the request stops counting towards the limit, on the ``time.monotonic()`` clock.
     job_id : str
         Id of the request's job; empty if there is none.
     """
@@ -39,7 +39,7 @@ class Slot:
         self.expires = 0.0
 
     def linger(self) -> None:
-        """Keep counting the request until its job is cancelled for lack of a reader."""
+        """Keep counting the request until its job, which has no reader, is cancelled."""
         self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN
 
     def close(self) -> None:
@@ -106,8 +106,8 @@ class ConcurrencyLimit:
 def client_name(address: str) -> str:
     """Return the key used to count the requests from an address.
 
-    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one. The network
-    of IPv4-mapped addresses (``::ffff:192.0.2.1``) is an exception: it contains all IPv4 addresses.
+    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one. All
+    IPv4-mapped addresses (``::ffff:192.0.2.1``) share one such network, so each counts as its IPv4 address.
     """
     try:
         mapped = ipaddress.IPv6Address(address).ipv4_mapped

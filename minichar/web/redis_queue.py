@@ -42,7 +42,7 @@ class RedisQueue(JobQueue):
         self._subscriber = Subscriber(self._store)
 
     def problem(self) -> str | None:
-        """Return the reason why Redis cannot be reached, or None if it can be reached."""
+        """Return the reason why Redis cannot be reached, or None if it can."""
         return self._store.problem()
 
     def models(self) -> list[ModelInfo]:
@@ -87,7 +87,7 @@ class RedisQueue(JobQueue):
                     yield None
                 for _, text in entries:
                     update = parse(text)
-                    # A slow worker that was considered dead may publish the same characters as its successor.
+                    # A slow worker that was presumed dead may publish the same characters as its successor.
                     start = len(update.text) - max(0, min(len(update.text), update.end - after))
                     after = max(after, update.end)
                     new, details = update.text[start:], update.details.after(start)
@@ -98,7 +98,7 @@ class RedisQueue(JobQueue):
         yield Update("", Details(), after, "closing")
 
     def _most(self, job_id: str) -> int:
-        """Return the maximum number of a job's stream entries to read at a time."""
+        """Return the maximum number of stream entries to read at a time for a job."""
         try:
             return MOST if self.request(job_id).alternatives else MOST_PLAIN
         except (KeyError, Unavailable):
@@ -109,7 +109,7 @@ class RedisQueue(JobQueue):
         try:
             return self._store.get("request", job_id) is not None
         except redis.RedisError:
-            return True  # unknown; the subscriber stops the readers if Redis cannot be reached
+            return True  # it may exist; if Redis cannot be reached, the subscriber stops the reader
 
     def leave(self, job_id: str) -> None:
         """Cancel a job after `ABANDONED_AFTER` seconds, unless a client is reading it on any server."""
@@ -126,11 +126,11 @@ class RedisQueue(JobQueue):
             return self._store.position(queue_name(model), job_id)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job, and return whether it was waiting; a worker ends a running job within a second."""
+        """Cancel a job and return whether it was waiting. A worker ends a running job within a second."""
         try:
             model = self.request(job_id).model
         except KeyError:
-            return False  # anyone can send any id, so nothing is stored for an unknown id
+            return False  # clients can send any id, so nothing is stored for unknown ones
         with redis_errors():
             self._store.put("cancelled", job_id, "", KEEP)
             return self._store.remove_waiting(queue_name(model), job_id)

@@ -69,11 +69,11 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     expected = OPENAPI["components"]["schemas"][schema]
     try:
         error = best_match(Draft202012Validator(expected).iter_errors(data))
-    except RecursionError:  # an error message contains the repr of the value
+    except RecursionError:  # jsonschema's error messages contain the repr of the value
         raise BadRequest("the request is nested too deeply") from None
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or None, error.message
-        if len(message) > MAX_MESSAGE:  # the value is at the start, the reason at the end
+        if len(message) > MAX_MESSAGE:  # the message starts with the value and ends with the reason
             message = f"…{message[-MAX_MESSAGE:]}"
         raise BadRequest(f"{field or 'the request'}: {message}", field)
     return {

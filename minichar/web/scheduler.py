@@ -118,7 +118,8 @@ class Scheduler:
                 # Cap the elapsed time, because clients cannot read while the machine is suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            # Compensate for slow steps, up to a limit, but not for fast steps while catching up.
+            # Make up for slow steps, up to a limit, by sleeping less. Fast catch-up steps do not lead to
+            # longer sleeps.
             due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
             if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)
@@ -145,7 +146,7 @@ class Scheduler:
         Returns
         -------
         bool
-            Whether any job is still generating text that its readers already have.
+            Whether any job is still regenerating text that its readers already have.
         """
         characters = self.model.vocabulary.characters
         details = self._details(generating, ids, scores)
@@ -164,7 +165,7 @@ class Scheduler:
         return catching_up
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
-        """Return the details that readers need, keyed by column of `scores` ``(V, n)``."""
+        """Return the packed `Detail` that each job's readers need, keyed by column of `scores` ``(V, n)``."""
         wanted = [
             j
             for j, stream in enumerate(generating)

@@ -27,7 +27,7 @@ except ImportError:  # on Windows
 MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
 MAX_CONNECTIONS = 4096
-"""Maximum number of connections. Above it, the oldest ones without a request in progress are closed."""
+"""Maximum number of connections. Beyond that, the oldest ones without a request in progress are closed."""
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
 MIN_STREAMS = 600
@@ -55,7 +55,7 @@ def serve(
     port : int
         Port number; 0 for any free port.
     streams : int
-        Maximum number of concurrent requests for text, whether new or already generated.
+        Maximum number of concurrent requests for new or already generated text.
     on_ready : callable
         Called with the URL when the server is ready to accept connections.
     close : callable
@@ -98,7 +98,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     """
     threads = streams + SPARE_THREADS
     allowed = allow_open_files(2 * threads + MAX_CONNECTIONS)
-    connections = max(allowed - 2 * threads, allowed // 2)  # the limit may be lower than `threads`
+    connections = max(allowed - 2 * threads, allowed // 2)  # the limit may be too low for all threads
     sock = listening_socket(host, port)
     options = Adjustments(
         sockets=[sock],
@@ -110,7 +110,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
         max_request_header_size=MAX_HEADER,
         max_request_body_size=MAX_BODY,
         outbuf_high_watermark=MAX_UNSENT,
-        clear_untrusted_proxy_headers=False,  # `behind_proxy` checks where they come from
+        clear_untrusted_proxy_headers=False,  # `behind_proxy` checks who sent them
     )
     info = (sock.family, sock.type, sock.proto, sock.getsockname())
     application = behind_proxy(app, proxy) if proxy else app
@@ -147,7 +147,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def allow_open_files(wanted: int) -> int:
-    """Raise the limit on open files to `wanted` if permitted, and return the limit."""
+    """Raise the limit on open files to `wanted` if permitted. Return it, capped at `wanted`."""
     if resource is None:
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -48,7 +48,7 @@ class SharedSnapshots(Snapshots):
         return found
 
     def publish(self) -> None:
-        """Store new snapshots, and remove others if this worker's snapshots take up too much memory."""
+        """Store new snapshots, and remove old ones if this worker's snapshots take up too much memory."""
         with self._lock:
             waiting, self._new = self._new, deque()
             new: dict[str, str] = {}

@@ -4,8 +4,8 @@
     snapshot_p    characters p-1000 to p-1, and the state of the stream after them
                                                                             p = 1000, 2000, …
 
-Without snapshots, a reader who requests a text from a position far from its start, for example after choosing
-a different character there, would have to wait for all of the preceding text to be generated again.
+A reader can request a text from a position far from its start, for example after choosing a different
+character there. Without snapshots, all of the preceding text would have to be generated again first.
 
 A text can be resumed only up to its first missing snapshot. When memory runs out, the last snapshot of the
 least recently used text is therefore removed first.
@@ -76,14 +76,14 @@ class Snapshots(ABC):
     def add(self, job: Job, state: State) -> None:
         """Store a snapshot of a job, taken at a multiple of `INTERVAL` characters.
 
-        A job that continues another worker's text is skipped: this worker's output might have been different.
+        A job that continues another worker's text is skipped, because this worker's text might be different.
         """
         if not job.published:
             text = job.generated[state.length - INTERVAL : state.length]
             self.put(keys_of(job.request, state.length), Snapshot(text, state))
 
     def resume(self, job: Job) -> None:
-        """Let a new job start from the last snapshot, if any, before the text that its readers need."""
+        """Start a new job from the last snapshot, if any, that precedes the text its readers need."""
         last = min(job.known, job.request.length - 1)
         found = self.get(keys_of(job.request, last)) if last >= INTERVAL else []
         text = "".join(snapshot.text for snapshot in found)
@@ -103,7 +103,7 @@ class LocalSnapshots(Snapshots):
         """Store a snapshot under the last of the keys, removing others to stay within the memory budget."""
         with self._lock:
             if not all(key in self._kept for key in keys[:-1]):
-                return  # no job could resume from it
+                return  # no job could resume from this snapshot
             replaced = self._kept.get(keys[-1])
             self._kept[keys[-1]] = snapshot
             self._size += snapshot.size - (replaced.size if replaced else 0)
@@ -119,7 +119,7 @@ class LocalSnapshots(Snapshots):
 
 
 def touch(kept: dict[str, Any], keys: Sequence[str]) -> None:
-    """Move the keys of a text, last key first, to the end of a dictionary kept in eviction order."""
+    """Move the keys of a text, last key first, to the end of `kept`, which is in eviction order."""
     for key in reversed(keys):
         if key in kept:
             kept[key] = kept.pop(key)
@@ -128,7 +128,7 @@ def touch(kept: dict[str, Any], keys: Sequence[str]) -> None:
 def keys_of(request: Request, length: int) -> list[str]:
     """Return a key for each multiple of `INTERVAL` up to `length`.
 
-    A key identifies the first characters of a text, and depends only on the request fields that affect which
+    Each key identifies the text before its position. It depends only on the request fields that affect which
     characters are generated.
     """
     same = replace(request, branches=(), length=0, start=0, stop=(), alternatives=False)

@@ -19,7 +19,7 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
 
 
 def notice(queue: JobQueue, job_id: str) -> Notice | None:
-    """Return the ``Notice`` that explains why a job is not progressing; None if it is running."""
+    """Return the ``Notice`` that explains why a job is not progressing, or None if it is running."""
     try:
         position = queue.position(job_id)
     except Unavailable:
@@ -51,7 +51,7 @@ def events(
     request : Request
     update : Update or None
     after : int
-        Number of characters before the update.
+        Number of characters that precede the update.
     """
     if update is None:
         told = stalled(job_id)
@@ -73,7 +73,7 @@ def text_of(request: Request, update: Update) -> dict[str, Any]:
 
 
 def document(request: Request, update: Update) -> dict[str, Any]:
-    """Return a job's complete text in the ``Document`` schema, as input to `minichar.web.parts.encode`."""
+    """Return a job's complete text as a ``Document``, to be encoded by `minichar.web.parts.encode`."""
     result = {"model": request.model, "seed": request.seed, "from": request.start, "text": update.text}
     result["reason"] = update.reason
     if request.alternatives:

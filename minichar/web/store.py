@@ -80,7 +80,7 @@ class Store:
         )
 
     def problem(self) -> str | None:
-        """Return the reason why Redis cannot be reached, or None if it can be reached."""
+        """Return the reason why Redis cannot be reached, or None if it can."""
         try:
             retry = Retry(NoBackoff(), 0)
             with redis.Redis.from_url(self._url, socket_timeout=SOCKET_TIMEOUT, retry=retry) as once:
@@ -196,7 +196,7 @@ class Store:
             yield name.removeprefix(key("text", "")), [(entry, fields["update"]) for entry, fields in entries]
 
     def entries(self, job_id: str, position: str = "0", most: int | None = None) -> list[Entry]:
-        """Return the stream entries of a job after `position`, or the first `most` of them."""
+        """Return the stream entries of a job after `position`, but no more than the first `most`."""
         return dict(self.read({job_id: position}, most=most)).get(job_id, [])
 
     def updates(self, job_id: str) -> list[Update]:
@@ -259,7 +259,7 @@ def address(url: str) -> str:
 
 
 def client(url: str, retries: int, **options: Any) -> Any:  # the types differ between versions of redis-py
-    """Return a client whose threads share at most `CONNECTIONS` connections.
+    """Return a client that opens at most `CONNECTIONS` connections, shared by all threads.
 
     Without a limit, each thread would hold its own connection. With redis-py's default pool, a thread
     would get an error instead of waiting when the limit is reached.
@@ -296,5 +296,5 @@ WORKERS = f"{NAMESPACE}:workers"
 
 
 def queue_name(model: str) -> str:
-    """Return a model's queue name: a hash, because Dramatiq restricts the characters in queue names."""
+    """Return a model's queue name. It is a hash because Dramatiq restricts the characters in queue names."""
     return f"model-{sha256(model.encode()).hexdigest()[:16]}"

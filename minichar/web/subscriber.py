@@ -15,8 +15,8 @@ from minichar.web.store import Entry, Store
 INTERVAL = 0.02
 """Seconds between reads. Each read returns the new text of all jobs with waiting readers."""
 MOST, MOST_PLAIN = 20, 500
-"""Maximum number of entries in a batch for jobs with and without alternatives. With them, an entry takes up
-about 6 KB; without, about 0.2 KB."""
+"""Maximum number of entries in a batch for jobs with and without alternatives. An entry takes up about 6 KB
+with alternatives and about 0.2 KB without."""
 
 
 @dataclass(eq=False)
@@ -29,8 +29,8 @@ class Inbox:
         The id of the last entry that the reader received before it started to wait; None if newer ones have
         been delivered since.
     batches : SimpleQueue
-        Lists of new entries. None means that entries can no longer be read: Redis cannot be reached, or the
-        thread has stopped.
+        Lists of new entries. None means that entries can no longer be read, because Redis cannot be reached
+        or the thread has stopped.
     """
 
     position: str | None = None
@@ -48,7 +48,7 @@ class Inbox:
                 break
             if entries is None:
                 return None
-            # Older entries may have been delivered as an earlier wait timed out, or for another reader.
+            # Older entries may have been delivered just as an earlier wait timed out, or for another reader.
             if new := [entry for entry in entries if number(entry[0]) > number(position)]:
                 return new
         return []
@@ -57,8 +57,8 @@ class Inbox:
 class Subscriber:
     """Thread that delivers the new text of every job that has a reader in this process.
 
-    Readers that wait for new text need no connection to Redis. A reader that joins late, or falls behind
-    because its client is slow, reads the older entries itself, a few at a time.
+    Readers that are waiting for new text do not need a Redis connection. A reader that joins late, or falls
+    behind because its client is slow, reads the older entries itself, a few at a time.
 
     Parameters
     ----------
@@ -128,17 +128,17 @@ class Subscriber:
             except Exception:
                 logging.exception("unexpected error while reading from Redis")
                 self._end_readers()
-                time.sleep(READ_TIMEOUT)  # instead of logging the error 50 times per second
+                time.sleep(READ_TIMEOUT)  # avoid logging the error 50 times per second
             time.sleep(INTERVAL)
 
     def _end_readers(self) -> None:
         with self._changed:
             for inbox in (inbox for inboxes in self._inboxes.values() for inbox in inboxes):
-                if inbox.position is not None or self._closing:  # others notice errors when they read
+                if inbox.position is not None or self._closing:  # others find out when they read from Redis
                     inbox.batches.put(None)
 
     def _wait(self) -> dict[str, list[Inbox]]:
-        """Wait until there are jobs, and return their inboxes; return an empty dict once closed."""
+        """Wait until there are jobs, and return their inboxes; return an empty dict after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._inboxes or self._closing)
             return {} if self._closing else {job_id: list(found) for job_id, found in self._inboxes.items()}
@@ -159,5 +159,5 @@ class Subscriber:
 
 
 def number(entry: str) -> tuple[int, ...]:
-    """Convert the id of a stream entry to a tuple that can be compared."""
+    """Convert the id of a stream entry to a tuple, so that ids can be compared."""
     return tuple(map(int, entry.split("-")))

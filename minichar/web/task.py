@@ -34,12 +34,12 @@ class Task:
     failures: int = 0
 
     def updates(self) -> list[Update]:
-        """Return the updates that have not been published."""
+        """Return the updates that have not yet been published."""
         news = self.job.news(self.end) if self.job else None
         return self.notices if news is None else [*self.notices, *pieces(news)]
 
     def fail(self) -> None:
-        """End the job, and replace all further updates with an error."""
+        """End the job, and replace its pending updates with an error."""
         if self.job:
             self.job.finish("error")
         self.job = None

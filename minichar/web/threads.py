@@ -1,8 +1,8 @@
-"""Threads that handle requests: started when they are needed, and ended when they are not.
+"""Threads that handle requests. They start on demand and end when idle.
 
 By default, glibc caches up to about 230 KiB of freed blocks for each thread. Waitress's pool has a fixed
-number of threads and uses them in turn. After a burst of requests, its hundreds of threads would still hold
-tens of megabytes.
+number of threads and rotates through them. After a burst of requests, its hundreds of threads would still
+hold tens of megabytes.
 """
 
 import logging
@@ -35,8 +35,8 @@ Inbox = SimpleQueue[Task | None]
 class Threads:
     """Thread pool that replaces Waitress's task dispatcher.
 
-    A task is given to the thread that has been idle for the shortest time. A thread ends after `IDLE` seconds
-    without a task.
+    Each task runs on the thread that became idle most recently. A thread ends after `IDLE` seconds without a
+    task.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Threads:
         self._logged = 0.0
 
     def add_task(self, task: Task) -> None:
-        """Run a task in an idle thread or a new one, or in the next free one if there are `most` threads."""
+        """Run a task in an idle thread or a new one. At the limit, the task waits for a free thread."""
         with self._changed:
             if self._closed:
                 task.cancel()
@@ -68,7 +68,7 @@ class Threads:
     def start_thread(self) -> None:
         """Start a thread if a task is waiting for one.
 
-        If the system does not allow another thread, the task waits for the next free one. Call this method
+        If the system cannot create another thread, the task waits for the next free one. Call this method
         regularly, in case there are no threads at all.
         """
         with self._changed:
@@ -86,7 +86,7 @@ class Threads:
                 logging.error("cannot start a thread for a request: %s; raise the limit (ulimit -u)", error)
 
     def shutdown(self, timeout: float) -> None:
-        """Cancel waiting tasks, end all threads, and wait up to `timeout` seconds until they have ended."""
+        """Cancel waiting tasks, end all threads, and wait up to `timeout` seconds for them to end."""
         with self._changed:
             self._closed = True
             while self._idle:

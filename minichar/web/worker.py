@@ -1,4 +1,4 @@
-"""Take jobs from Redis, and publish the generated text there."""
+"""Take jobs from Redis and publish the generated text there."""
 
 import json
 import logging
@@ -99,10 +99,10 @@ class Worker:
         self.stopping, self.ready = threading.Event(), threading.Event()
         self._total_columns = dict.fromkeys(models, columns)
         self._waiting_since = dict.fromkeys(models, time.monotonic())
-        self._published = time.monotonic()  # time of the last round of publishing without an error
+        self._published = time.monotonic()  # time of the last successful round of publishing
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Run jobs until `stopping` is set, then complete the running jobs as long as Redis responds.
+        """Run jobs until `stopping` is set, then finish the running jobs unless Redis stops responding.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class Worker:
         Raises
         ------
         MinicharError
-            If the worker is stopped before it has reached Redis.
+            If the worker is stopped before it reaches Redis.
         """
         takers = [threading.Thread(target=self._take_jobs, args=(name,), daemon=True) for name in self.infos]
         publisher = threading.Thread(target=self._publish, args=(takers,), daemon=True)
@@ -124,7 +124,7 @@ class Worker:
                 raise MinicharError(f"stopped before Redis at {self.store.address} could be reached")
             if self.stopping.is_set() and time.monotonic() - self._published > HEARTBEAT_TIMEOUT:
                 logging.error("Redis is not responding: leaving the running jobs to other workers")
-                return  # the threads may be waiting for Redis, and end with the process
+                return  # daemon threads that are waiting for Redis end with the process
             time.sleep(POLL_INTERVAL)
         for scheduler in self.schedulers.values():
             scheduler.close()
@@ -164,11 +164,11 @@ class Worker:
             self.stopping.wait(RETRY_DELAY)
 
     def _take_share(self, model: str, consumer: Any) -> None:
-        """Take jobs until this worker is running its share of unfinished jobs, in proportion to its columns.
+        """Take jobs up to this worker's share of the unfinished jobs, which is proportional to its columns.
 
         Otherwise, the first worker to poll would take all jobs that arrive at the same time. If a worker
-        does not take its share, for example because it has just died, the others do: while jobs are waiting,
-        each takes one more every `OVERTIME_INTERVAL` seconds.
+        does not take its share, for example because it has just died, the others take more than theirs.
+        While jobs are waiting, each of them takes one extra job every `OVERTIME_INTERVAL` seconds.
         """
         queue, running = queue_name(model), len(self.tasks[model])
         if not self.store.waiting(queue):
@@ -179,7 +179,7 @@ class Worker:
             consumer.prefetch = consumer.outstanding_message_count + 1  # take one message
             message = next(consumer)
             if message is None:
-                return  # the queue is empty; the consumer has already waited
+                return  # the queue is empty, and the consumer has already waited
             self._waiting_since[model] = time.monotonic()
             self.start(model, message.args[0], partial(consumer.ack, message))
         self.stopping.wait(POLL_INTERVAL)
@@ -195,7 +195,7 @@ class Worker:
             Called after the end of the job has been published.
         """
         for task in self.tasks[model].copy():
-            if task.job_id == job_id:  # delivered again, because heartbeats could not be sent
+            if task.job_id == job_id:  # redelivered because heartbeats could not be sent
                 task.acknowledge = acknowledge
                 return
         task = Task(job_id, acknowledge)
@@ -204,7 +204,7 @@ class Worker:
                 self._start(model, task)
             except redis.RedisError:
                 if self.stopping.wait(RETRY_DELAY):
-                    return  # without acknowledgement, so that another worker takes the job
+                    return  # do not acknowledge the job, so that another worker takes it
                 continue
             except MinicharError as error:
                 task.notices = [Update("", Details(), task.end, "error", str(error))]
@@ -215,7 +215,7 @@ class Worker:
             return
 
     def _start(self, model: str, task: Task) -> None:
-        self.store.expire_queue(queue_name(model))  # includes the key that marks the job as taken
+        self.store.expire_queue(queue_name(model))  # also covers the key that marks the job as taken
         serialized = self.store.get("request", task.job_id)
         published = self.store.updates(task.job_id)
         text = ""
@@ -252,7 +252,7 @@ class Worker:
             time.sleep(TICK)
 
     def _publish_tasks(self, tasks: set[Task]) -> None:
-        """Publish the new text of tasks.
+        """Publish the new text of the given tasks.
 
         If a task keeps causing an unexpected error, only its job ends. If the error message cannot be
         published either, the worker gives up on the job.
